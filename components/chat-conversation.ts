@@ -1,0 +1,239 @@
+/**
+ * A conversation over a service or a connection: reads and writes the chat's JSON, relays in a group, says who wrote from the
+ * link and never from the message. Knows no document; rondevu-chat.ts shows it.
+ */
+import type { Peer, RondevuConnection, SendHandle } from '../src/index.js';
+import type { RondevuConnect } from './rondevu-connect.js';
+import type { RondevuService } from './rondevu-service.js';
+
+export type ChatSource = RondevuService | RondevuConnect;
+
+/** How an own message fares. */
+export type DeliveryStatus = 'sent' | 'waiting' | 'failed';
+
+export interface ChatEntry {
+  readonly key: number;
+  readonly kind: 'own' | 'other' | 'joined' | 'left';
+  /** Who wrote, cleaned; empty for own messages. */
+  readonly author: string;
+  /** Who passed it on, when it was not written by the peer itself. */
+  readonly via?: string | undefined;
+  readonly text: string;
+  /** ms */
+  readonly time: number;
+  status?: DeliveryStatus;
+}
+
+export interface ConversationHooks {
+  onEntry(entry: ChatEntry): void;
+  /** An entry's status, the state or the members changed. */
+  onChange(): void;
+  /** Something that is not the chat's. */
+  onOther(data: string | ArrayBuffer, peer: Peer | undefined): void;
+}
+
+/** Largest message taken, in characters of JSON. */
+const MAX_MESSAGE = 16_384;
+/** Messages a second that one peer may send; twice as many in a burst. */
+const RATE = 20;
+const MAX_NAME = 64;
+
+/** Takes control and bidirectional characters out of a name: they could make it look like another. */
+export const cleanName = (name: string): string =>
+  name.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, '').slice(0, MAX_NAME);
+
+interface ChatMessage {
+  type: 'identify' | 'identify_ack' | 'message';
+  from?: string;
+  text?: string;
+}
+
+export class Conversation {
+  readonly source: ChatSource;
+  readonly #hooks: ConversationHooks;
+  readonly #listeners: [string, (event: Event) => void][] = [];
+  readonly #rates = new Map<string, { tokens: number; at: number }>();
+  readonly #unsent = new Map<string, ChatEntry>();
+  #watched: RondevuConnection | undefined;
+  #nextKey = 1;
+
+  constructor(source: ChatSource, hooks: ConversationHooks) {
+    this.source = source;
+    this.#hooks = hooks;
+    this.#listen('rondevu-state', () => hooks.onChange());
+    this.#listen('rondevu-message', ({ data, peer, connection }) =>
+      this.#receive(data as string | ArrayBuffer, peer as Peer, connection as RondevuConnection | undefined),
+    );
+    if (isGroup(source)) {
+      this.#listen('rondevu-connection', ({ peer }) => this.#note('joined', peer as Peer));
+      this.#listen('rondevu-left', ({ peer }) => this.#note('left', peer as Peer));
+      this.#listen('rondevu-disconnected', () => hooks.onChange());
+      this.#listen('rondevu-reconnected', () => hooks.onChange());
+    } else {
+      this.#listen('rondevu-open', () => this.#identify());
+      this.#listen('rondevu-reconnected', () => this.#identify());
+      this.#listen('rondevu-buffered', () => hooks.onChange());
+      this.#listen('rondevu-close', () => this.#ended());
+      if (source.connection?.isConnected()) this.#identify();
+    }
+  }
+
+  /** People here, ourselves included. */
+  get members(): number {
+    if (isGroup(this.source)) return this.source.peerCount + (this.source.state === 'live' ? 1 : 0);
+    return this.source.state === 'connected' ? 2 : 0;
+  }
+
+  /** Who passes messages on, in a group that another hosts. */
+  get ownName(): string {
+    return this.source.rondevu?.getUsername() ?? '';
+  }
+
+  send(text: string): ChatEntry {
+    const message = this.#encode({ type: 'message', text, from: this.ownName });
+    const entry: ChatEntry = { key: this.#nextKey++, kind: 'own', author: '', text, time: Date.now(), status: 'sent' };
+    try {
+      if (isGroup(this.source)) this.source.broadcast(message);
+      else this.#track(entry, this.source.send(message));
+    } catch (error) {
+      console.warn('rondevu: a chat message was not sent', error);
+      entry.status = 'failed';
+    }
+    this.#hooks.onEntry(entry);
+    return entry;
+  }
+
+  /** Stops listening; what was shown stays. */
+  end(): void {
+    for (const [name, listener] of this.#listeners) this.source.removeEventListener(name, listener);
+    this.#unwatch();
+  }
+
+  /** A message that waits for its link changes its status when it goes, or is given up. */
+  #track(entry: ChatEntry, handle: SendHandle | undefined): void {
+    const { connection, state } = this.source as RondevuConnect;
+    if (state === 'connected') return;
+    entry.status = 'waiting';
+    if (!connection || !handle) {
+      // kept by the element until its connection exists; it goes with the first link
+      this.source.addEventListener('rondevu-open', () => this.#settle(entry, 'sent'), { once: true });
+      return;
+    }
+    this.#unsent.set(handle.id, entry);
+    if (connection === this.#watched) return;
+    this.#unwatch();
+    this.#watched = connection;
+    connection
+      .on('message:replayed', this.#onReplayed)
+      .on('message:buffer:expired', this.#onGivenUp)
+      .on('message:buffer:overflow', this.#onGivenUp);
+  }
+
+  readonly #onReplayed = ({ id }: { id: string }): void => this.#settle(this.#unsent.get(id), 'sent', id);
+  readonly #onGivenUp = ({ id }: { id: string }): void => this.#settle(this.#unsent.get(id), 'failed', id);
+
+  #settle(entry: ChatEntry | undefined, status: DeliveryStatus, id?: string): void {
+    if (!entry) return;
+    entry.status = status;
+    if (id !== undefined) this.#unsent.delete(id);
+    this.#hooks.onChange();
+  }
+
+  #unwatch(): void {
+    this.#watched
+      ?.off('message:replayed', this.#onReplayed)
+      .off('message:buffer:expired', this.#onGivenUp)
+      .off('message:buffer:overflow', this.#onGivenUp);
+    this.#watched = undefined;
+  }
+
+  #ended(): void {
+    for (const [id, entry] of [...this.#unsent]) this.#settle(entry, 'failed', id);
+    this.#hooks.onChange();
+  }
+
+  #receive(data: string | ArrayBuffer, peer: Peer, connection: RondevuConnection | undefined): void {
+    const message = typeof data === 'string' && data.length <= MAX_MESSAGE ? parse(data) : undefined;
+    if (!message) return this.#hooks.onOther(data, peer);
+    if (!this.#mayTalk(peer.username)) return;
+    const author = cleanName(peer.username);
+    if (message.type === 'identify') {
+      connection?.send(this.#encode({ type: 'identify_ack', from: this.ownName }));
+    } else if (message.type === 'message' && typeof message.text === 'string') {
+      const claimed = cleanName(typeof message.from === 'string' ? message.from : '');
+      // only the host of a group passes others' words on, and then we have but its word for whose they are
+      const relayed = !isGroup(this.source) && claimed !== '' && claimed !== author;
+      this.#hooks.onEntry({
+        key: this.#nextKey++,
+        kind: 'other',
+        author: relayed ? claimed : author,
+        via: relayed ? author : undefined,
+        text: message.text,
+        time: Date.now(),
+      });
+      if (isGroup(this.source)) this.#relay(message.text, author, connection);
+    }
+  }
+
+  #relay(text: string, from: string, origin: RondevuConnection | undefined): void {
+    const message = this.#encode({ type: 'message', text, from });
+    for (const connection of (this.source as RondevuService).connections) {
+      if (connection === origin) continue;
+      try {
+        connection.send(message);
+      } catch (error) {
+        console.warn(`rondevu: a chat message was not passed on to ${connection.peer?.username}`, error);
+      }
+    }
+  }
+
+  /** A token bucket a peer. */
+  #mayTalk(username: string): boolean {
+    const now = Date.now();
+    const { tokens, at } = this.#rates.get(username) ?? { tokens: 2 * RATE, at: now };
+    const left = Math.min(2 * RATE, tokens + ((now - at) / 1000) * RATE) - 1;
+    this.#rates.set(username, { tokens: Math.max(left, 0), at: now });
+    if (left < 0)
+      console.warn(`rondevu: ${cleanName(username)} sends more than ${RATE} chat messages a second; some are dropped`);
+    return left >= 0;
+  }
+
+  #identify(): void {
+    try {
+      (this.source as RondevuConnect).send(this.#encode({ type: 'identify', from: this.ownName }));
+    } catch {
+      // closed again already; the next link identifies anew
+    }
+    this.#hooks.onChange();
+  }
+
+  #encode(message: ChatMessage): string {
+    const publicKey = message.type === 'message' ? {} : { publicKey: this.source.rondevu?.getPublicKey() };
+    return JSON.stringify({ ...message, ...publicKey });
+  }
+
+  #note(kind: 'joined' | 'left', peer: Peer): void {
+    this.#hooks.onEntry({ key: this.#nextKey++, kind, author: cleanName(peer.username), text: '', time: Date.now() });
+  }
+
+  #listen(name: string, handle: (detail: Record<string, unknown>) => void): void {
+    const listener = (event: Event): void => {
+      // events of elements further in bubble up to the source and are not its own
+      if (event.target === this.source) handle((event as CustomEvent<Record<string, unknown>>).detail);
+    };
+    this.source.addEventListener(name, listener);
+    this.#listeners.push([name, listener]);
+  }
+}
+
+/** Whether many can be at the other end. */
+export const isGroup = (source: ChatSource): source is RondevuService => 'broadcast' in source;
+
+function parse(data: string): ChatMessage | undefined {
+  try {
+    const message = JSON.parse(data) as ChatMessage;
+    return /^(identify|identify_ack|message)$/.test(message?.type) ? message : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,193 @@
+/** How the chat looks: light and dark by the page's color-scheme, forced colors, reduced motion; no size is fixed. */
+import { css } from 'lit';
+
+export const chatStyles = css`
+  :host {
+    --_color: var(--rondevu-chat-color, light-dark(#1a1c23, #e8e9ee));
+    --_background: var(--rondevu-chat-background, light-dark(#ffffff, #1b1d24));
+    --_accent: var(--rondevu-chat-accent, light-dark(#3b4fd8, #a5b0ff));
+    --_on-accent: light-dark(#ffffff, #14161c);
+    --_soft: color-mix(in srgb, var(--_color) 8%, var(--_background));
+    --_line: color-mix(in srgb, var(--_color) 18%, var(--_background));
+    --_muted: color-mix(in srgb, var(--_color) 72%, var(--_background));
+    --_radius: var(--rondevu-chat-radius, 12px);
+    --_gap: var(--rondevu-chat-gap, 8px);
+    display: block;
+    color: var(--_color);
+    font: var(--rondevu-chat-font, 16px/1.45 system-ui, sans-serif);
+    text-align: start;
+  }
+  :host([hidden]) {
+    display: none;
+  }
+  * {
+    box-sizing: border-box;
+  }
+  [part='base'] {
+    display: flex;
+    flex-direction: column;
+    position: relative;
+    overflow: hidden;
+    background: var(--_background);
+    border: 1px solid var(--_line);
+    border-radius: var(--_radius);
+    max-height: var(--rondevu-chat-max-height, min(32rem, 90vh));
+    min-height: 16rem;
+  }
+  [part='log'] {
+    flex: 1 1 auto;
+    overflow-y: auto;
+    overscroll-behavior: contain;
+    padding: calc(var(--_gap) * 1.5);
+  }
+  [part='log']:focus-visible,
+  button:focus-visible,
+  textarea:focus-visible {
+    outline: 2px solid var(--_accent);
+    outline-offset: -2px;
+  }
+  [part='list'] {
+    display: flex;
+    flex-direction: column;
+    gap: var(--_gap);
+    list-style: none;
+    margin: 0;
+    padding: 0;
+  }
+  [part~='message'] {
+    display: flex;
+    flex-direction: column;
+    align-items: flex-start;
+    max-width: 85%;
+  }
+  [part~='own'] {
+    align-self: flex-end;
+    align-items: flex-end;
+  }
+  [part='bubble'] {
+    background: var(--_soft);
+    border-radius: var(--_radius);
+    padding: 0.45em 0.8em;
+    white-space: pre-wrap;
+    overflow-wrap: anywhere;
+    border: 1px solid transparent;
+  }
+  [part~='own'] [part='bubble'] {
+    background: var(--_accent);
+    color: var(--_on-accent);
+  }
+  .meta,
+  .note,
+  .empty {
+    color: var(--_muted);
+    font-size: 0.8em;
+  }
+  .meta {
+    padding-inline: 0.2em;
+    display: flex;
+    gap: 0.6em;
+    flex-wrap: wrap;
+  }
+  [part='author'] {
+    font-weight: 600;
+    overflow-wrap: anywhere;
+  }
+  .note {
+    align-self: center;
+    text-align: center;
+    overflow-wrap: anywhere;
+  }
+  .empty {
+    display: grid;
+    place-items: center;
+    min-height: 6rem;
+    font-size: 0.95em;
+  }
+  [part='status'] {
+    border-top: 1px solid var(--_line);
+    color: var(--_muted);
+    font-size: 0.85em;
+    padding: 0.35em calc(var(--_gap) * 1.5);
+    min-height: 2.1em;
+    overflow-wrap: anywhere;
+  }
+  [part='composer'] {
+    display: flex;
+    gap: var(--_gap);
+    align-items: flex-end;
+    padding: 0 calc(var(--_gap) * 1.5) calc(var(--_gap) * 1.5);
+  }
+  [part='input'] {
+    flex: 1 1 auto;
+    min-width: 0;
+    resize: none;
+    min-height: 2.75em;
+    field-sizing: content;
+    max-height: 8em;
+    font: inherit;
+    color: inherit;
+    background: var(--_background);
+    border: 1px solid var(--_muted);
+    border-radius: calc(var(--_radius) * 0.75);
+    padding: 0.5em 0.7em;
+  }
+  [part='input']::placeholder {
+    color: var(--_muted);
+    opacity: 1;
+  }
+  button {
+    font: inherit;
+    font-weight: 600;
+    cursor: pointer;
+    border: 1px solid transparent;
+    border-radius: calc(var(--_radius) * 0.75);
+    background: var(--_accent);
+    color: var(--_on-accent);
+    padding: 0.5em 1em;
+    min-height: 2.75em;
+  }
+  button:disabled,
+  textarea:disabled {
+    cursor: not-allowed;
+    opacity: 0.6;
+  }
+  .new {
+    position: absolute;
+    inset-inline: 0;
+    bottom: calc(100% + var(--_gap));
+    margin-inline: auto;
+    width: fit-content;
+    min-height: 2.2em;
+    padding: 0.25em 0.9em;
+    font-size: 0.85em;
+  }
+  .bottom {
+    position: relative;
+    flex: none;
+  }
+  .visually-hidden {
+    position: absolute;
+    width: 1px;
+    height: 1px;
+    overflow: hidden;
+    clip-path: inset(50%);
+    white-space: nowrap;
+  }
+  @media (forced-colors: active) {
+    [part='bubble'],
+    button {
+      border-color: CanvasText;
+    }
+  }
+  @media (prefers-reduced-motion: no-preference) {
+    [part~='message'] {
+      animation: appear 0.15s ease-out;
+    }
+    @keyframes appear {
+      from {
+        opacity: 0;
+        transform: translateY(4px);
+      }
+    }
+  }
+`;

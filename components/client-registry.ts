@@ -1,0 +1,76 @@
+/**
+ * One `Rondevu` for all elements with the same api-url, username and identity, also across two bundles on one page. Counts
+ * who uses it and closes it with the last one.
+ */
+import { IndexedDbKeyStore, MemoryKeyStore, type KeyStore } from '../src/identity/index.js';
+import { Rondevu, type Signer } from '../src/index.js';
+
+export interface ClientKey {
+  apiUrl: string;
+  username: string | undefined;
+  /** Name of a kept key; `none` for a fresh one that is shared with nobody; undefined for the page's key for this name and server. */
+  identity: string | undefined;
+  debug: boolean;
+}
+
+interface Entry {
+  client: Promise<Rondevu>;
+  users: number;
+}
+
+/** A borrowed client; `release` gives it back, once. */
+export interface Lease {
+  client: Promise<Rondevu>;
+  release(): void;
+}
+
+const REGISTRY = Symbol.for('rondevu.clients/1');
+let unshared = 0;
+
+function registry(): Map<string, Entry> {
+  const page = globalThis as { [REGISTRY]?: Map<string, Entry> };
+  return (page[REGISTRY] ??= new Map());
+}
+
+export function borrowClient({ apiUrl, username, identity, debug }: ClientKey): Lease {
+  const key = JSON.stringify([apiUrl, username ?? '', identity ?? '', identity === 'none' ? ++unshared : 0]);
+  const clients = registry();
+  let entry = clients.get(key);
+  if (!entry) {
+    entry = { client: makeClient({ apiUrl, username, identity, debug }), users: 0 };
+    clients.set(key, entry);
+    // a client that could not be made must not be handed to the next element
+    entry.client.catch(() => clients.delete(key));
+  }
+  const { client } = entry;
+  entry.users++;
+  let released = false;
+  return {
+    client,
+    release: () => {
+      if (released) return;
+      released = true;
+      if (--entry.users > 0) return;
+      if (clients.get(key) === entry) clients.delete(key);
+      void client.then((rondevu) => rondevu.close()).catch(() => undefined);
+    },
+  };
+}
+
+async function makeClient({ apiUrl, username, identity, debug }: ClientKey): Promise<Rondevu> {
+  const signer =
+    identity === 'none' ? await Rondevu.createIdentity() : await keptIdentity(identity ?? `page ${apiUrl} ${username ?? ''}`);
+  return Rondevu.connect({ apiUrl, identity: signer, ...(username !== undefined && { username }), debug });
+}
+
+let memory: KeyStore | undefined;
+
+/** Where a browser keeps nothing (private windows, sandboxed frames) the key lives as long as the page. */
+async function keptIdentity(name: string): Promise<Signer> {
+  try {
+    return await new IndexedDbKeyStore().getOrCreate(name);
+  } catch (error) {
+    console.warn('rondevu: keys cannot be kept in this page; a reload will be somebody new', error);
+    return (memory ??= new MemoryKeyStore()).getOrCreate(name);
+  }
+}

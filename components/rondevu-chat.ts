@@ -1,0 +1,342 @@
+/**
+ * <rondevu-chat>: a conversation over the service or connection that it stands in.
+ */
+import { LitElement, html, nothing, type PropertyValues } from 'lit';
+import { property, query, state } from 'lit/decorators.js';
+import { Conversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
+import { chatStyles } from './chat-styles.js';
+import { fill, stringsFor, type Strings } from './strings.js';
+
+export type { ChatSource } from './chat-conversation.js';
+
+/** Pixels from the end that still count as being there. */
+const END_SLACK = 24;
+const SOURCES = 'rondevu-service, rondevu-connect';
+
+/**
+ * A conversation. Over a `<rondevu-service>` a group chat that this page hosts, over a `<rondevu-connect>` one with the other
+ * side. Finds its source by `for`, else as the nearest ancestor, else the property `source`, else makes its own from `to` or `service`.
+ *
+ * @tag rondevu-chat
+ * @slot header - Above the messages.
+ * @slot empty - In place of the words shown while there are no messages.
+ * @slot status - In place of the status line's words.
+ * @slot composer - In place of the whole composer.
+ * @slot footer - Below the composer.
+ *
+ * @attr {string} state - State of the source, read-only.
+ * @attr {number} unread - Messages below what is in view, read-only.
+ * @attr {number} members - People here, ourselves included, read-only.
+ *
+ * @csspart base - The whole.
+ * @csspart header - Round the header slot.
+ * @csspart log - The scrolling part, `role="log"`.
+ * @csspart list - The list in it.
+ * @csspart message - One message; own ones also have the part `own`.
+ * @csspart bubble - Its text.
+ * @csspart author - Who wrote it.
+ * @csspart time - When.
+ * @csspart status - The status line, `role="status"`.
+ * @csspart composer - Input and button.
+ * @csspart input - The input.
+ * @csspart send - The button.
+ *
+ * @cssprop --rondevu-chat-color - Text.
+ * @cssprop --rondevu-chat-background - Background.
+ * @cssprop --rondevu-chat-accent - Own messages, button, focus.
+ * @cssprop --rondevu-chat-radius - Corners.
+ * @cssprop --rondevu-chat-gap - Space between things.
+ * @cssprop --rondevu-chat-font - Font shorthand.
+ * @cssprop --rondevu-chat-max-height - Height past which messages scroll.
+ *
+ * @fires rondevu-message - Something came that is not the chat's: `{data, peer}`. Does not bubble.
+ * @fires rondevu-chat-message - A message was shown: `{text, from, own}`. Bubbles.
+ */
+export class RondevuChat extends LitElement {
+  static override styles = chatStyles;
+  static override shadowRootOptions = { ...LitElement.shadowRootOptions, delegatesFocus: true };
+
+  /** Id of the service or connect element to use. */
+  @property({ attribute: 'for' }) for?: string;
+  /** What own messages are labelled with. Default: "You". */
+  @property() name = '';
+  /** Words in the empty input. */
+  @property() placeholder = '';
+  /** Most characters of one message. */
+  @property({ type: Number }) maxlength = 4000;
+  /** Messages kept in view. */
+  @property({ type: Number }) history = 500;
+  /** Nothing can be written. */
+  @property({ type: Boolean }) disabled = false;
+  /** There is no composer. */
+  @property({ type: Boolean }) readonly = false;
+  /** Joins this address by itself when there is no other source. */
+  @property() to?: string;
+  /** Publishes this service by itself when there is no other source. */
+  @property() service?: string;
+  /** The service or connection to use. */
+  @property({ attribute: false }) source?: ChatSource;
+  /** Words for this element alone. */
+  @property({ attribute: false }) strings: Partial<Strings> = {};
+
+  @state() private entries: readonly ChatEntry[] = [];
+  @state() private version = 0;
+  @query('[part=log]') private log!: HTMLElement | null;
+  @query('textarea') private input!: HTMLTextAreaElement | null;
+  #conversation: Conversation | undefined;
+  #unread = 0;
+  #atEnd = true;
+
+  /** State of the source. */
+  get state(): string {
+    return this.#conversation?.source.state ?? 'idle';
+  }
+
+  /** Messages below what is in view. */
+  get unread(): number {
+    return this.#unread;
+  }
+
+  /** People here, ourselves included. */
+  get members(): number {
+    return this.#conversation?.members ?? 0;
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    // a source further up may be defined after us
+    void this.#findSource();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.#conversation?.end();
+    this.#conversation = undefined;
+  }
+
+  /** Defined so that `moveBefore` costs nothing. */
+  connectedMoveCallback(): void {}
+
+  /** Sends a message as if it had been written here. Returns whether there was something to send and somewhere to send it. */
+  send(text: string): boolean {
+    const trimmed = text.trim();
+    if (!trimmed || !this.#conversation || this.disabled) return false;
+    this.#atEnd = true;
+    this.#conversation.send(trimmed.slice(0, this.maxlength));
+    return true;
+  }
+
+  /** Takes all messages out of view. */
+  clear(): void {
+    this.entries = [];
+    this.#setUnread(0);
+  }
+
+  override focus(options?: FocusOptions): void {
+    this.input?.focus(options);
+  }
+
+  /** Shows the newest message. */
+  scrollToEnd(): void {
+    this.#atEnd = true;
+    this.#setUnread(0);
+    if (this.log) this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (this.hasUpdated && (changed.has('for') || changed.has('source') || changed.has('to') || changed.has('service')))
+      void this.#findSource();
+  }
+
+  protected override updated(): void {
+    if (this.#atEnd) this.scrollToEnd();
+    this.#reflect('state', this.state);
+    this.#reflect('members', this.members ? String(this.members) : undefined);
+  }
+
+  async #findSource(): Promise<void> {
+    const source = this.#nearestSource() ?? (await this.#makeSource());
+    if (!this.isConnected || source === this.#conversation?.source) return;
+    this.#conversation?.end();
+    this.#conversation = undefined;
+    if (source) {
+      // an element that is not defined yet has none of what is asked of it
+      await customElements.whenDefined(source.localName);
+      if (!this.isConnected || this.#conversation) return;
+      this.#conversation = new Conversation(source, {
+        onEntry: (entry) => this.#add(entry),
+        onChange: () => this.version++,
+        onOther: (data, peer) =>
+          this.dispatchEvent(new CustomEvent('rondevu-message', { detail: Object.freeze({ data, peer }) })),
+      });
+    }
+    this.version++;
+  }
+
+  #nearestSource(): ChatSource | undefined {
+    if (this.for) {
+      const found = (this.getRootNode() as Document | ShadowRoot).getElementById(this.for);
+      if (!found?.matches(SOURCES))
+        console.warn(`rondevu: <rondevu-chat for="${this.for}"> finds no <rondevu-service> or <rondevu-connect> with this id`);
+      else return found as ChatSource;
+    }
+    return (this.closest(SOURCES) as ChatSource | null) ?? this.source;
+  }
+
+  async #makeSource(): Promise<ChatSource | undefined> {
+    const tag = this.to ? 'rondevu-connect' : this.service ? 'rondevu-service' : undefined;
+    if (!tag) return undefined;
+    await this.updateComplete;
+    const own = this.renderRoot.querySelector(tag);
+    if (own) return own as ChatSource;
+    const made = this.ownerDocument.createElement(tag);
+    for (const name of ['to', 'service', 'api-url', 'username', 'identity']) {
+      const value = this.getAttribute(name);
+      if (value !== null) made.setAttribute(name, value);
+    }
+    this.renderRoot.append(made);
+    return made as ChatSource;
+  }
+
+  #add(entry: ChatEntry): void {
+    const dropped = Math.max(0, this.entries.length + 1 - Math.max(1, this.history));
+    this.entries = [...this.entries.slice(dropped), entry];
+    if (!this.#atEnd && entry.kind === 'other') this.#setUnread(this.#unread + 1);
+    if (entry.kind !== 'own' && entry.kind !== 'other') return;
+    const detail = Object.freeze({ text: entry.text, from: entry.author, own: entry.kind === 'own' });
+    this.dispatchEvent(new CustomEvent('rondevu-chat-message', { detail, bubbles: true, composed: true }));
+  }
+
+  #setUnread(count: number): void {
+    if (count === this.#unread) return;
+    this.#unread = count;
+    this.#reflect('unread', count ? String(count) : undefined);
+    this.version++;
+  }
+
+  #reflect(name: string, value: string | undefined): void {
+    if (value === undefined) this.removeAttribute(name);
+    else if (this.getAttribute(name) !== value) this.setAttribute(name, value);
+  }
+
+  #onScroll(): void {
+    const { scrollTop, scrollHeight, clientHeight } = this.log!;
+    this.#atEnd = scrollHeight - scrollTop - clientHeight <= END_SLACK;
+    if (this.#atEnd) this.#setUnread(0);
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    // while an input method composes, Enter chooses a candidate; 229 is what older engines say then
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    this.#submit();
+  }
+
+  #submit(event?: Event): void {
+    event?.preventDefault();
+    if (this.input && this.send(this.input.value)) this.input.value = '';
+    this.input?.focus();
+  }
+
+  protected override render() {
+    const words = stringsFor(this, this.strings);
+    return html`<div part="base">
+      <div part="header"><slot name="header"></slot></div>
+      <div part="log" role="log" aria-label=${words.messages} tabindex="0" @scroll=${this.#onScroll}>
+        ${this.entries.length ? nothing : html`<div class="empty"><slot name="empty">${words.empty}</slot></div>`}
+        <ol part="list">
+          ${this.entries.map((entry) => this.#entry(entry, words))}
+        </ol>
+      </div>
+      <div class="bottom">
+        ${this.#unread ? html`<button class="new" type="button" @click=${this.scrollToEnd}>${fill(words.newMessages, { count: this.#unread })}</button>` : nothing}
+        <div part="status" role="status"><slot name="status">${this.#status(words)}</slot></div>
+        ${this.readonly ? nothing : this.#composer(words)}
+        <slot name="footer"></slot>
+      </div>
+    </div>`;
+  }
+
+  #composer(words: Strings) {
+    return html`<slot name="composer">
+      <form part="composer" @submit=${this.#submit}>
+        <label class="visually-hidden" for="input">${words.composerLabel}</label>
+        <textarea
+          part="input"
+          id="input"
+          rows="1"
+          enterkeyhint="send"
+          maxlength=${this.maxlength}
+          placeholder=${this.placeholder || words.placeholder}
+          ?disabled=${this.disabled}
+          @keydown=${this.#onKey}
+        ></textarea>
+        <button part="send" type="submit" ?disabled=${this.disabled}>${words.send}</button>
+      </form>
+    </slot>`;
+  }
+
+  #entry(entry: ChatEntry, words: Strings) {
+    if (entry.kind === 'joined' || entry.kind === 'left')
+      return html`<li class="note">${fill(words[entry.kind], { name: entry.author })}</li>`;
+    const own = entry.kind === 'own';
+    const author = own
+      ? this.name || words.you
+      : entry.via
+        ? fill(words.via, { name: entry.author, host: entry.via })
+        : entry.author;
+    const time = new Date(entry.time);
+    return html`<li part=${own ? 'message own' : 'message'}>
+      <span class="meta"><span part="author">${author}</span></span>
+      <span part="bubble">${entry.text}</span>
+      <span class="meta">
+        <time part="time" datetime=${time.toISOString()}
+          >${time.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}</time
+        >
+        ${entry.status ? html`<span>${words[entry.status]}</span>` : nothing}
+      </span>
+    </li>`;
+  }
+
+  #status(words: Strings): string {
+    const source = this.#conversation?.source;
+    if (!source) return words.idle;
+    if (isGroup(source)) return this.#groupStatus(words, source.state, source.errorCode);
+    const { buffered, peer, errorCode } = source;
+    switch (source.state) {
+      case 'connected':
+        return peer ? fill(words.connectedTo, { name: peer.username }) : words.connected;
+      case 'disconnected':
+      case 'reconnecting':
+        return buffered === 0
+          ? words.reconnecting
+          : buffered === 1
+            ? words.reconnectingOne
+            : fill(words.reconnectingBuffered, { count: buffered });
+      case 'waiting':
+        return words.waitingForPeer;
+      case 'failed':
+        return errorCode === 'name-taken' ? words.nameTaken : words.failedState;
+      case 'closed':
+        return words.closed;
+      case 'idle':
+        return words.idle;
+      default:
+        return words.connecting;
+    }
+  }
+
+  #groupStatus(words: Strings, state: string, errorCode: string): string {
+    if (state === 'failed') return errorCode === 'name-taken' ? words.nameTaken : words.failedState;
+    if (state === 'publishing') return words.connecting;
+    if (state === 'reconnecting') return words.reconnecting;
+    if (state === 'live') return this.members > 1 ? fill(words.members, { count: this.members }) : words.live;
+    return state === 'stopped' ? words.closed : words.idle;
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'rondevu-chat': RondevuChat;
+  }
+}

@@ -1,0 +1,286 @@
+/**
+ * <rondevu-connect>: joins a service, and stays joined.
+ */
+import { css, html } from 'lit';
+import { property } from 'lit/decorators.js';
+import {
+  RondevuError,
+  type AnswererConnection,
+  type ConnectionConfig,
+  type ConnectionState,
+  type Peer,
+  type Rondevu,
+  type SendHandle,
+} from '../src/index.js';
+import { RondevuElement } from './base-element.js';
+
+export type ConnectState = ConnectionState | 'idle' | 'waiting';
+
+type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
+
+/** Most messages kept before there is a connection to keep them. */
+const MAX_EARLY = 100;
+
+/**
+ * Joins a service, and stays joined: one connection object through blips and restarts. Shows nothing itself.
+ *
+ * @tag rondevu-connect
+ * @slot - Elements that use this connection, and anything else.
+ *
+ * @attr {string} state - Engine state, read-only: `idle waiting initializing gathering signaling checking connecting connected disconnected reconnecting failed closed`.
+ * @attr {string} peer - Username of the other side, read-only.
+ * @attr {number} attempt - Number of the attempt under way, read-only.
+ * @attr {number} max-attempts - After how many attempts it gives up, 0 for never; read-only.
+ * @attr {number} buffered - Messages that wait for the link, read-only.
+ * @attr {number} rotations - How often the link was made anew, read-only.
+ * @attr {boolean} verified - Whether the peer proved its key, read-only. Never set by this version.
+ * @attr {string} error-code - Code of the last error, read-only.
+ *
+ * @cssstate connected - The link is up.
+ * @cssstate reconnecting - The link is being made anew.
+ * @cssstate failed - Nothing more is tried.
+ *
+ * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
+ * @fires rondevu-waiting - Nobody is there yet: `{}`. Bubbles.
+ * @fires rondevu-open - The link is up for the first time: `{peer, connection}`. Bubbles.
+ * @fires rondevu-reconnected - The link is up again: `{peer, connection}`. Bubbles.
+ * @fires rondevu-message - A message came: `{data, peer}`. Does not bubble.
+ * @fires rondevu-reconnecting - An attempt is planned: `{attempt, delay, maxAttempts}`, delay in ms. Bubbles.
+ * @fires rondevu-rotated - The connection has a new link: `{generation}`. Bubbles.
+ * @fires rondevu-buffered - A message was kept for later: `{data}`. Does not bubble.
+ * @fires rondevu-replayed - A kept message was sent: `{message}`. Does not bubble.
+ * @fires rondevu-close - The end: `{reason}`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`. Bubbles.
+ */
+export class RondevuConnect extends RondevuElement {
+  static override styles = css`
+    :host {
+      display: contents;
+    }
+    :host([hidden]) {
+      display: none;
+    }
+  `;
+
+  /** `chat:1.0.0@alice`, or `chat:1.0.0` for whoever offers it. */
+  @property() to?: string;
+  /** How long to wait for somebody to be there, in ms; none for as long as it takes. */
+  @property({ type: Number }) timeout?: number;
+  /** Options of the connection. */
+  @property({ attribute: false }) connectionConfig?: Partial<ConnectionConfig>;
+
+  protected override readonly identityProperties = ['to', 'apiUrl', 'username', 'identity'];
+  #rondevu: Rondevu | undefined;
+  #connection: AnswererConnection | undefined;
+  #early: Sendable[] = [];
+  #ready = Promise.withResolvers<AnswererConnection>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #rotations = 0;
+
+  constructor() {
+    super();
+    this.#ready.promise.catch(() => undefined); // `rondevu-error` tells it too
+  }
+
+  /** Engine state. */
+  get state(): ConnectState {
+    return this.stateOf<ConnectState>('state', 'idle');
+  }
+
+  /** Who is at the other end, when known. */
+  get peer(): Peer | undefined {
+    return this.#connection?.peer;
+  }
+
+  /** Number of the attempt under way; 0 when none is. */
+  get attempt(): number {
+    return this.stateOf('attempt', 0);
+  }
+
+  /** After how many attempts it gives up; 0 for never. */
+  get maxAttempts(): number {
+    return this.#connection?.config.maxReconnectAttempts ?? 0;
+  }
+
+  /** Messages that wait for the link. */
+  get buffered(): number {
+    return this.stateOf('buffered', 0);
+  }
+
+  /** How often the link was made anew. */
+  get rotations(): number {
+    return this.#rotations;
+  }
+
+  /** Whether the peer proved its key. */
+  get verified(): boolean {
+    return this.#connection?.peer?.verified ?? false;
+  }
+
+  /** Code of the last error. */
+  get errorCode(): string {
+    return this.stateOf('error-code', '');
+  }
+
+  /** The connection, the same one for as long as the element runs. */
+  get connection(): AnswererConnection | undefined {
+    return this.#connection;
+  }
+
+  /** The client behind this element, while it runs. */
+  get rondevu(): Rondevu | undefined {
+    return this.#rondevu;
+  }
+
+  /** Resolves with the connection when its link is up for the first time. */
+  get ready(): Promise<AnswererConnection> {
+    return this.#ready.promise;
+  }
+
+  /** Begins to join, if it has not; tries at once when it waits for its next attempt. */
+  connect(): Promise<void> {
+    if (this.#connection) this.#connection.connect();
+    return this.begin();
+  }
+
+  /**
+   * Sends; before and between links the message is kept.
+   * @throws RondevuError `not-connected` when the element is not started, otherwise as RondevuConnection.send
+   */
+  send(data: Sendable): SendHandle | undefined {
+    if (this.#connection) return this.#connection.send(data);
+    if (!this.running) throw new RondevuError('not-connected', `<rondevu-connect> is ${this.state}: call connect() first`);
+    if (this.#early.length >= MAX_EARLY)
+      throw new RondevuError('queue-full', `<rondevu-connect>: ${MAX_EARLY} messages wait already`);
+    this.#early.push(data);
+    return undefined;
+  }
+
+  /** Ends the connection. */
+  async close(reason = 'closed here'): Promise<void> {
+    await this.end(reason);
+  }
+
+  protected override async run(): Promise<void> {
+    this.changeState('initializing', 'started');
+    const rondevu = await this.borrow();
+    if (!this.running) return;
+    this.#rondevu = rondevu;
+    const connection = await rondevu.connectToService({
+      serviceFqn: this.to ?? '',
+      wait: Infinity,
+      // a tag stays joined until somebody ends it
+      connectionConfig: { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig },
+      ...this.iceChoice(),
+    });
+    if (!this.running) return void connection.close('the element was stopped');
+    this.#connection = connection;
+    this.reflect('max-attempts', connection.config.maxReconnectAttempts);
+    this.#listen(connection);
+    this.#startTimeout(connection);
+    for (const data of this.#early.splice(0)) connection.send(data);
+  }
+
+  protected override async halt(reason: string): Promise<void> {
+    clearTimeout(this.#timer);
+    const connection = this.#connection;
+    this.#early = [];
+    await connection?.close(reason);
+    if (!connection) this.#closed(reason);
+    this.#rondevu = undefined;
+  }
+
+  protected override failed(error: RondevuError): void {
+    this.reflect('error-code', error.code);
+    this.changeState('failed', error.message);
+    this.#ready.reject(error);
+    this.tell('rondevu-error', { error });
+  }
+
+  protected override render() {
+    return html`<slot></slot>`;
+  }
+
+  #listen(connection: AnswererConnection): void {
+    let opened = false;
+    connection.on('state:changed', ({ newState, reason }) => {
+      if (newState === 'closed') return; // told below, with its reason
+      if (newState === 'connected') this.reflect('peer', connection.peer?.username);
+      this.changeState(newState, reason);
+    });
+    connection.on('waiting', () => {
+      if (connection.generation === 0 && this.changeState('waiting', 'nobody is there yet')) this.tell('rondevu-waiting', {});
+    });
+    connection.on('connected', () => {
+      this.reflect('attempt', undefined);
+      this.reflect('error-code', undefined);
+      if (opened) {
+        this.reflect('rotations', ++this.#rotations);
+        this.tell('rondevu-rotated', { generation: connection.generation });
+        this.tell('rondevu-reconnected', { peer: connection.peer, connection });
+      } else {
+        opened = true;
+        clearTimeout(this.#timer);
+        this.#ready.resolve(connection);
+        this.tell('rondevu-open', { peer: connection.peer, connection });
+      }
+    });
+    connection.on('reconnect:scheduled', (plan) => {
+      this.reflect('attempt', plan.attempt);
+      this.tell('rondevu-reconnecting', { ...plan });
+    });
+    connection.on('message', (data) => this.tell('rondevu-message', { data, peer: connection.peer }, false));
+    connection.on('message:buffered', (data) => {
+      this.#countBuffered(1);
+      this.tell('rondevu-buffered', { data }, false);
+    });
+    connection.on('message:replayed', (message) => {
+      this.#countBuffered(-1);
+      this.tell('rondevu-replayed', { message }, false);
+    });
+    connection.on('message:buffer:overflow', () => this.#countBuffered(-1));
+    connection.on('message:buffer:expired', () => this.#countBuffered(-1));
+    connection.on('failed', (error) => {
+      this.reflect('error-code', error.code);
+      this.tell('rondevu-error', { error });
+      if (!error.willRetry) this.#ready.reject(error);
+    });
+    connection.on('closed', (reason) => {
+      this.#closed(reason);
+      void this.end(reason); // gives the client back when the peer was the one to close
+    });
+  }
+
+  #startTimeout(connection: AnswererConnection): void {
+    if (!this.timeout) return;
+    const { timeout } = this;
+    this.#timer = setTimeout(() => {
+      if (connection.isConnected()) return;
+      const error = new RondevuError('timeout', `nobody was there at ${this.to} within ${timeout} ms`);
+      this.failed(error);
+      void connection.close(error.message);
+    }, timeout);
+  }
+
+  #closed(reason: string): void {
+    this.#connection = undefined;
+    this.#ready.reject(new RondevuError('closed', reason));
+    this.#ready = Promise.withResolvers();
+    this.#ready.promise.catch(() => undefined);
+    this.#rotations = 0;
+    this.reflect('buffered', undefined);
+    this.reflect('attempt', undefined);
+    if (this.state !== 'failed') this.changeState('closed', reason);
+    this.tell('rondevu-close', { reason });
+  }
+
+  #countBuffered(change: number): void {
+    this.reflectCount('buffered', this.buffered + change);
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'rondevu-connect': RondevuConnect;
+  }
+}

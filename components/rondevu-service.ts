@@ -1,0 +1,267 @@
+/**
+ * <rondevu-service>: publishes a service and accepts who joins.
+ */
+import { css, html } from 'lit';
+import { property } from 'lit/decorators.js';
+import type {
+  ConnectionConfig,
+  OffererConnection,
+  OfferPool,
+  Peer,
+  PublishOptions,
+  Rondevu,
+  RondevuError,
+} from '../src/index.js';
+import { RondevuElement } from './base-element.js';
+
+/** `reconnecting`: the signaling server is away; connections go on. */
+export type ServiceState = 'idle' | 'publishing' | 'live' | 'reconnecting' | 'stopped' | 'failed';
+
+/**
+ * Publishes a service and accepts who joins. Shows nothing itself; put a `<rondevu-chat>` or your own elements inside.
+ *
+ * @tag rondevu-service
+ * @slot - Elements that use this service, and anything else.
+ *
+ * @attr {'idle'|'publishing'|'live'|'reconnecting'|'stopped'|'failed'} state - Engine state, read-only.
+ * @attr {number} offer-count - Free offers, read-only.
+ * @attr {number} peer-count - Peers whose link is up, read-only.
+ * @attr {number} rotations - How often a connection was bound to a new offer, read-only.
+ * @attr {boolean} rotating - Whether a connection waits for its peer to come back, read-only.
+ * @attr {string} error-code - Code of the last error, read-only.
+ *
+ * @cssstate connected - The service is live.
+ * @cssstate reconnecting - The signaling server is away.
+ * @cssstate rotating - A connection waits for its peer to come back.
+ * @cssstate failed - Publishing was refused.
+ *
+ * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
+ * @fires rondevu-published - The first offers are on the server: `{serviceFqn, offers}`. Bubbles.
+ * @fires rondevu-connection - Someone joined: `{connection, peer, offerId}`. Bubbles.
+ * @fires rondevu-rotated - A connection got a new offer: `{oldOfferId, newOfferId, connection, peer}`. Bubbles.
+ * @fires rondevu-message - A message came: `{data, peer, connection}`. Does not bubble.
+ * @fires rondevu-disconnected - A peer's link is lost and may return: `{peer, connection, reason}`. Bubbles.
+ * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection}`. Bubbles.
+ * @fires rondevu-left - A peer is gone for good: `{peer, reason}`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`. Bubbles.
+ */
+export class RondevuService extends RondevuElement {
+  static override styles = css`
+    :host {
+      display: contents;
+    }
+    :host([hidden]) {
+      display: none;
+    }
+  `;
+
+  /** `name:version`, for example `chat:1.0.0`. */
+  @property() service?: string;
+  /** Offers kept free for joiners. */
+  @property({ type: Number, attribute: 'max-offers' }) maxOffers = 5;
+  /** Most connections at once; none means no limit. */
+  @property({ type: Number, attribute: 'max-connections' }) maxConnections?: number;
+  /** Life of an offer in ms; it is renewed before. */
+  @property({ type: Number }) ttl = 300_000;
+  /** Options of the connections. */
+  @property({ attribute: false }) connectionConfig?: Partial<ConnectionConfig>;
+  /** Makes offer and channel on the peer connection it is given. */
+  @property({ attribute: false }) offerFactory?: PublishOptions['offerFactory'];
+  /** Asked before a joiner is let in. */
+  @property({ attribute: false }) accept?: PublishOptions['accept'];
+
+  protected override readonly identityProperties = ['service', 'apiUrl', 'username', 'identity'];
+  #rondevu: Rondevu | undefined;
+  #pool: OfferPool | undefined;
+  #rotations = 0;
+  #ready = Promise.withResolvers<this>();
+
+  /** Engine state. */
+  get state(): ServiceState {
+    return this.stateOf<ServiceState>('state', 'idle');
+  }
+
+  /** Free offers. */
+  get offerCount(): number {
+    return this.#pool?.offers.length ?? 0;
+  }
+
+  /** Peers whose link is up. */
+  get peerCount(): number {
+    return this.connections.filter((connection) => connection.isConnected()).length;
+  }
+
+  /** How often a connection was bound to a new offer. */
+  get rotations(): number {
+    return this.#rotations;
+  }
+
+  /** Whether a connection waits for its peer to come back. */
+  get rotating(): boolean {
+    return this.connections.some((connection) => connection.isRotating());
+  }
+
+  /** Code of the last error. */
+  get errorCode(): string {
+    return this.stateOf('error-code', '');
+  }
+
+  /** The client behind this element, while it runs. */
+  get rondevu(): Rondevu | undefined {
+    return this.#rondevu;
+  }
+
+  /** Connections, whether their link is up or not. */
+  get connections(): OffererConnection[] {
+    return this.#pool?.connections ?? [];
+  }
+
+  /** Resolves when the service is live. */
+  get ready(): Promise<this> {
+    return this.#ready.promise;
+  }
+
+  /** Begins to publish, if it has not. */
+  start(): Promise<void> {
+    return this.begin();
+  }
+
+  /** Withdraws the offers and closes the connections. */
+  stop(): Promise<void> {
+    return this.end('stopped');
+  }
+
+  /** Sends to everyone; whoever is down gets it when back. Returns how many it was sent to. */
+  broadcast(data: string | Blob | ArrayBuffer | ArrayBufferView): number {
+    const { connections } = this;
+    for (const connection of connections) connection.send(data);
+    return connections.length;
+  }
+
+  /** Closes every connection; the service goes on accepting. */
+  async disconnectAll(): Promise<void> {
+    await Promise.all(this.connections.map((connection) => connection.close()));
+  }
+
+  protected override async run(): Promise<void> {
+    this.changeState('publishing', 'started');
+    const rondevu = await this.borrow();
+    if (!this.running) return;
+    this.#rondevu = rondevu;
+    rondevu.on('signaling:state', this.#onSignaling);
+    const pool = await rondevu.publishService({
+      service: this.service ?? '',
+      maxOffers: this.maxOffers,
+      ttl: this.ttl,
+      ...(this.maxConnections !== undefined && { maxConnections: this.maxConnections }),
+      ...(this.connectionConfig && { connectionConfig: this.connectionConfig }),
+      ...(this.offerFactory && { offerFactory: this.offerFactory }),
+      accept: (peer) => this.accept?.(peer) ?? true,
+      ...this.iceChoice(),
+    });
+    if (!this.running) return void rondevu.unpublishService(pool.fqn);
+    this.#pool = pool;
+    pool.on('connection:opened', (offerId, connection) => this.#opened(offerId, connection));
+    pool.on('connection:rotated', (oldOfferId, newOfferId, connection) => {
+      this.reflectCount('rotations', ++this.#rotations);
+      this.#showRotating();
+      this.tell('rondevu-rotated', { oldOfferId, newOfferId, connection, peer: connection.peer });
+    });
+    pool.on('changed', () => this.#showCounts());
+    pool.on('offer:created', () => this.#live());
+    pool.on('offer:failed', (_offerId, error) => {
+      if (error.willRetry) this.#report(error);
+    });
+    await pool.start();
+  }
+
+  protected override async halt(reason: string): Promise<void> {
+    const [rondevu, pool] = [this.#rondevu, this.#pool];
+    this.#rondevu = this.#pool = undefined;
+    rondevu?.off('signaling:state', this.#onSignaling);
+    this.#ready = Promise.withResolvers();
+    this.changeState('stopped', reason);
+    if (pool) await rondevu?.unpublishService(pool.fqn);
+    this.reflect('rotating', false);
+    this.reflectCount('offer-count', 0);
+    this.reflectCount('peer-count', 0);
+  }
+
+  protected override failed(error: RondevuError): void {
+    this.reflect('error-code', error.code);
+    this.changeState('failed', error.message);
+    this.tell('rondevu-error', { error });
+  }
+
+  protected override updated(changed: Map<string, unknown>): void {
+    super.updated(changed);
+    if (['maxOffers', 'ttl', 'maxConnections'].some((name) => changed.has(name))) {
+      this.#pool?.update({ maxOffers: this.maxOffers, ttl: this.ttl, maxConnections: this.maxConnections ?? Infinity });
+    }
+  }
+
+  protected override render() {
+    return html`<slot></slot>`;
+  }
+
+  #live(): void {
+    const first = this.state === 'publishing';
+    this.changeState('live', 'offers are published');
+    this.#showCounts();
+    if (!first) return;
+    this.#ready.resolve(this);
+    this.tell('rondevu-published', { serviceFqn: this.#pool?.fqn, offers: this.offerCount });
+  }
+
+  readonly #onSignaling = (state: string, error?: RondevuError): void => {
+    if (state === 'push' || state === 'polling') {
+      if (this.state === 'reconnecting') this.changeState('live', 'the signaling server is back');
+    } else if (this.state === 'live') {
+      this.changeState('reconnecting', error?.message ?? 'the signaling server is away');
+    }
+    // the server refused the session itself, for example because the name is taken
+    if (state === 'offline' && error && !/unavailable|timeout/.test(error.code)) this.failed(error);
+  };
+
+  #report(error: RondevuError): void {
+    this.reflect('error-code', error.code);
+    this.tell('rondevu-error', { error });
+  }
+
+  #opened(offerId: string, connection: OffererConnection): void {
+    const peer = connection.peer as Peer;
+    connection.on('message', (data) => this.tell('rondevu-message', { data, peer, connection }, false));
+    connection.on('disconnected', (reason) => {
+      this.#showCounts();
+      this.tell('rondevu-disconnected', { peer, connection, reason });
+    });
+    connection.on('reconnect:success', () => {
+      this.#showCounts();
+      this.tell('rondevu-reconnected', { peer, connection });
+    });
+    connection.on('closed', (reason) => {
+      this.#showCounts();
+      this.tell('rondevu-left', { peer, reason });
+    });
+    this.#showCounts();
+    this.tell('rondevu-connection', { connection, peer, offerId });
+  }
+
+  #showCounts(): void {
+    this.reflectCount('offer-count', this.offerCount);
+    this.reflectCount('peer-count', this.peerCount);
+    this.#showRotating();
+  }
+
+  #showRotating(): void {
+    const { rotating } = this;
+    if (this.stateOf('rotating', false) !== rotating) this.reflect('rotating', rotating);
+    this.toggleState('rotating', rotating);
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'rondevu-service': RondevuService;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Every word the elements show. English is built in; a page replaces words for a language with `setStrings`, for one element
+ * with its `strings` property.
+ */
+
+export const ENGLISH = {
+  messages: 'Messages',
+  composerLabel: 'Message',
+  placeholder: 'Write a message',
+  send: 'Send',
+  you: 'You',
+  via: '{name} via {host}',
+  empty: 'No messages yet. Say hello.',
+  newMessages: '{count} new',
+  sent: 'sent',
+  waiting: 'waiting',
+  failed: 'not sent',
+  idle: 'Not started',
+  waitingForPeer: 'Waiting for someone to be there',
+  connecting: 'Connecting',
+  connected: 'Connected',
+  connectedTo: 'Connected to {name}',
+  live: 'Open, nobody here yet',
+  members: '{count} here',
+  reconnecting: 'Reconnecting',
+  reconnectingBuffered: 'Reconnecting, {count} messages waiting',
+  reconnectingOne: 'Reconnecting, 1 message waiting',
+  disconnected: 'Disconnected',
+  closed: 'Closed',
+  failedState: 'Connection failed',
+  nameTaken: 'This name is taken by another key',
+  joined: '{name} joined',
+  left: '{name} left',
+};
+
+export type Strings = { [K in keyof typeof ENGLISH]: string };
+
+const tables = new Map<string, Partial<Strings>>();
+
+/** Replaces words for a language, for all elements of the page. @param lang a BCP 47 tag, for example `de` */
+export function setStrings(lang: string, table: Partial<Strings>): void {
+  tables.set(lang.toLowerCase(), table);
+}
+
+/** The words for an element: its own first, then those of the language it stands in, then English. */
+export function stringsFor(element: Element, own: Partial<Strings>): Strings {
+  const lang = (element.closest('[lang]')?.getAttribute('lang') ?? '').toLowerCase();
+  return { ...ENGLISH, ...tables.get(lang.split('-')[0]!), ...tables.get(lang), ...own };
+}
+
+/** Puts values in the place of `{name}`. */
+export const fill = (text: string, values: Record<string, string | number>): string =>
+  text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));

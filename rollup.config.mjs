@@ -1,0 +1,20 @@
+// Bundles what tsc emitted. Rare parts (noble) become chunks beside the entry, loaded when needed.
+import { nodeResolve } from '@rollup/plugin-node-resolve';
+import terser from '@rollup/plugin-terser';
+
+export const plugins = () => [
+  nodeResolve({ browser: true, exportConditions: ['production', 'browser'] }),
+  terser({ module: true, ecma: 2022, compress: { passes: 3, ecma: 2022 }, mangle: { module: true } }),
+];
+
+export default {
+  input: { 'rondevu-elements': 'dist/components/index.js' },
+  output: {
+    dir: 'dist',
+    format: 'es',
+    entryFileNames: '[name].js',
+    chunkFileNames: 'rondevu-[name].js',
+    sourcemap: true,
+  },
+  plugins: plugins(),
+};

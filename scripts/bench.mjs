@@ -1,0 +1,6 @@
+// `npm run bench -- NAME …`: builds and runs one of bench/.
+import { run } from './run.mjs';
+
+const [name = 'join', ...args] = process.argv.slice(2);
+run('node', ['scripts/build.mjs']);
+run('node', ['--import', 'tsx', `bench/${name}.ts`, ...args]);

@@ -1,0 +1,92 @@
+// Writes what docs can take from the code: the tables of docs/elements.md from the manifest, the state table of
+// docs/architecture.md from the compiled machine. Generated parts stand between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { TABLE } from '../dist/src/connection/connection-state.js';
+
+const cell = (text) =>
+  String(text ?? '')
+    .replaceAll('|', '\\|')
+    .replaceAll('\n', ' ');
+const table = (head, rows) =>
+  [
+    `| ${head.join(' | ')} |`,
+    `|${head.map(() => '---').join('|')}|`,
+    ...rows.map((row) => `| ${row.map(cell).join(' | ')} |`),
+  ].join('\n');
+const code = (text) => (text ? `\`${text}\`` : '');
+
+function replacePart(file, name, content) {
+  const text = readFileSync(file, 'utf8');
+  const [begin, end] = [`<!-- begin ${name} -->`, `<!-- end ${name} -->`];
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)];
+  if (from < 0 || to < 0) throw new Error(`${file} has no part ${name}`);
+  writeFileSync(file, `${text.slice(0, from + begin.length)}\n${content}\n${text.slice(to)}`);
+}
+
+const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8'));
+for (const element of modules.flatMap(({ declarations }) => declarations).filter(({ tagName }) => tagName)) {
+  const state = (element.attributes ?? []).filter(({ description }) => /read-only/.test(description ?? ''));
+  const input = (element.attributes ?? []).filter((attribute) => !state.includes(attribute));
+  const properties = (element.members ?? []).filter(
+    ({ kind, attribute, static: isStatic }) => kind === 'field' && !attribute && !isStatic,
+  );
+  const methods = (element.members ?? []).filter(
+    ({ kind, inheritedFrom, static: isStatic }) => kind === 'method' && !inheritedFrom && !isStatic,
+  );
+  const parts = [
+    `#### Attributes you write\n\n${table(
+      ['attribute', 'type', 'default', 'meaning'],
+      input.map((a) => [code(a.name), code(a.type?.text), code(a.default), a.description]),
+    )}`,
+    `#### Attributes we write\n\n${table(
+      ['attribute', 'type', 'meaning'],
+      state.map((a) => [code(a.name), code(a.type?.text), a.description]),
+    )}`,
+    `#### Properties without attribute\n\n${table(
+      ['property', 'type', 'meaning'],
+      properties.map((p) => [code(p.name), code(p.type?.text), p.description]),
+    )}`,
+    `#### Methods\n\n${table(
+      ['method', 'returns', 'meaning'],
+      methods.map((m) => [
+        code(
+          `${m.name}(${(m.parameters ?? []).map(({ name, optional, default: standard }) => name + (optional || standard ? '?' : '')).join(', ')})`,
+        ),
+        code(m.return?.type?.text),
+        m.description,
+      ]),
+    )}`,
+    `#### Events\n\n${table(
+      ['event', 'when, and detail'],
+      (element.events ?? []).filter(({ name }) => /^rondevu-/.test(name)).map((e) => [code(e.name), e.description]),
+    )}`,
+    element.slots?.length &&
+      `#### Slots\n\n${table(
+        ['slot', 'meaning'],
+        element.slots.map((s) => [s.name ? code(s.name) : '(default)', s.description]),
+      )}`,
+    element.cssParts?.length &&
+      `#### Parts\n\n${table(
+        ['part', 'meaning'],
+        element.cssParts.map((p) => [code(p.name), p.description]),
+      )}`,
+    element.cssProperties?.length &&
+      `#### Custom properties\n\n${table(
+        ['property', 'meaning'],
+        element.cssProperties.map((p) => [code(p.name), p.description]),
+      )}`,
+    element.cssStates?.length &&
+      `#### Custom states\n\n${table(
+        ['state', 'meaning'],
+        element.cssStates.map((s) => [code(`:state(${s.name})`), s.description]),
+      )}`,
+  ];
+  replacePart('docs/elements.md', element.tagName, parts.filter(Boolean).join('\n\n'));
+}
+
+const events = [...new Set(Object.values(TABLE).flatMap((row) => Object.keys(row)))];
+const rows = Object.entries(TABLE).map(([state, row]) => [
+  code(state),
+  ...events.map((event) => (row[event] ? `→ ${code(row[event][0])} ${row[event].slice(1).join(', ')}` : '')),
+]);
+replacePart('docs/architecture.md', 'state-table', table(['state', ...events.map(code)], rows));

@@ -1,0 +1,197 @@
+/**
+ * Who is calling: takes a signed request apart, checks form, clock, digest, replay, key and claim, in that order, and only
+ * then lets the name be claimed. Knows nothing of what the call will do.
+ */
+import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
+import { anonymousNameOf, isStrictPublicKey } from 'rondevu-elements/identity';
+import {
+  LEGACY_CONTEXT,
+  LEGACY_MAX_AGE,
+  V2_MAX_AGE,
+  audience,
+  digestInput,
+  isAnonymousName,
+  isUsername,
+  parseMessage,
+  type RpcMethod,
+  type SignedMessage,
+} from 'rondevu-elements/protocol';
+import type { ServerConfig } from './config.js';
+import { RpcError } from './rpc-error.js';
+import type { Store } from './store.js';
+
+/** Who signed, and from where. */
+export interface Caller {
+  username: string;
+  publicKey: string;
+  /** The client's network address, for fairness. */
+  address: string;
+}
+
+export interface SignedCall {
+  method: string;
+  message: string;
+  signature: string;
+  publicKey?: string | undefined;
+  /** As parsed, before any default is put in: the digest is over this. */
+  params?: unknown;
+}
+
+// the store keeps the time of the last v2 message to the hour
+const STICKY = 7 * 86_400_000 + 3_600_000;
+const KEY_CACHE = 10_000;
+
+export class Authenticator {
+  readonly #keys = new Map<string, KeyObject>();
+  readonly #seen = new Map<string, number>();
+  readonly #store: Store;
+  readonly #config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>;
+  #lastPrune = 0;
+
+  constructor(store: Store, config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>) {
+    this.#store = store;
+    this.#config = config;
+  }
+
+  /**
+   * Claims or renews the name as its last step.
+   * @param host the request's own Host, the audience when no public address is configured
+   * @throws RpcError `bad-request`, `clock-skew`, `replayed`, `bad-signature`, `name-taken`, `unauthorized`, `forbidden`
+   */
+  async authenticate(call: SignedCall, address: string, host: string, now: number): Promise<Caller> {
+    const message = this.#parse(call);
+    const v2 = message.nonce !== undefined;
+    this.#checkClock(message, v2, now);
+    if (v2) this.#checkDigest(call, message, host);
+    else this.#checkContext(call, message);
+
+    const user = await this.#store.getUser(message.username, now);
+    if (user && call.publicKey !== undefined && call.publicKey !== user.publicKey) {
+      throw new RpcError('name-taken', `Invalid signature: username "${message.username}" is already claimed by another key`);
+    }
+    const publicKey = user?.publicKey ?? call.publicKey;
+    // v0.20 looks names up before it has claimed its own, and sends no key with that
+    if (publicKey === undefined && call.method === 'getUser') return { username: message.username, publicKey: '', address };
+    if (publicKey === undefined)
+      throw new RpcError('unauthorized', `Username "${message.username}" is not claimed: send your publicKey`);
+    const key = await this.#key(publicKey);
+    if (!verify(null, Buffer.from(call.message), key, decodeSignature(call.signature)))
+      throw new RpcError('bad-signature', 'Invalid signature');
+
+    if (v2) this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
+    else this.#checkLegacy(call, message, user?.lastV2At ?? 0, now);
+    await this.#claim(message.username, publicKey, v2, now);
+    return { username: message.username, publicKey, address };
+  }
+
+  #parse(call: SignedCall): SignedMessage {
+    let message: SignedMessage;
+    try {
+      message = parseMessage(call.message);
+    } catch (error) {
+      throw new RpcError('bad-request', `Invalid message format: ${(error as Error).message}`);
+    }
+    if (message.method !== call.method) {
+      throw new RpcError(
+        'bad-signature',
+        `Invalid message format: it is signed for ${message.method}, the call is ${call.method}`,
+      );
+    }
+    if (!isUsername(message.username))
+      throw new RpcError('bad-request', `Invalid username "${message.username}": 3 to 32 characters of a-z 0-9 . -`);
+    return message;
+  }
+
+  #checkClock(message: SignedMessage, v2: boolean, now: number): void {
+    if (Math.abs(now - message.timestamp) <= (v2 ? V2_MAX_AGE : LEGACY_MAX_AGE)) return;
+    throw new RpcError('clock-skew', 'Message timestamp is too old or too far in the future: check your clock', {
+      serverTime: now,
+    });
+  }
+
+  #checkDigest(call: SignedCall, message: SignedMessage, host: string): void {
+    const allowed = this.#config.publicUrls.length
+      ? this.#config.publicUrls
+      : // scheme and path cannot be seen from behind a proxy, so the same host is all that can be asked for
+        [`http://${host}`, `https://${host}`].filter((url) => URL.canParse(url)).map(audience);
+    for (const aud of allowed) {
+      let digest: string;
+      try {
+        digest = createHash('sha256')
+          .update(digestInput(aud, call.method, call.params))
+          .digest('base64url');
+      } catch (error) {
+        throw new RpcError('bad-request', `params cannot be signed: ${(error as Error).message}`);
+      }
+      if (digest === message.digest) return;
+    }
+    throw new RpcError('bad-signature', `Invalid signature: it is not for these params at ${allowed.join(' or ')}`);
+  }
+
+  /** The old form binds method and context; its params it cannot. */
+  #checkContext(call: SignedCall, message: SignedMessage): void {
+    const context = Object.hasOwn(LEGACY_CONTEXT, call.method) ? LEGACY_CONTEXT[call.method as RpcMethod] : undefined;
+    if (!context) throw new RpcError('bad-signature', `${call.method} takes only v2 signatures`);
+    let expected: string;
+    try {
+      expected = String((context as (params: unknown) => unknown)(call.params ?? {}));
+    } catch {
+      throw new RpcError('bad-request', 'params must be an object');
+    }
+    if (message.context !== expected)
+      throw new RpcError('bad-signature', 'Invalid signature: the message was signed for another call');
+  }
+
+  #checkLegacy(call: SignedCall, message: SignedMessage, lastV2At: number, now: number): void {
+    const { legacyAuth } = this.#config;
+    const refused =
+      legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && lastV2At > now - STICKY);
+    if (refused) throw new RpcError('bad-signature', 'Invalid signature: this server takes only v2 signatures of this key');
+    // honest old clients repeat themselves within one ms; every call but this one is harmless when repeated
+    if (call.method === 'deleteService') this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);
+  }
+
+  #checkReplay(token: string, until: number, now: number): void {
+    if (now - this.#lastPrune > 10_000) {
+      this.#lastPrune = now;
+      for (const [seen, end] of this.#seen) if (end < now) this.#seen.delete(seen);
+    }
+    if (this.#seen.has(token)) throw new RpcError('replayed', 'This message was used already: sign every call anew');
+    this.#seen.set(token, until);
+  }
+
+  async #claim(username: string, publicKey: string, v2: boolean, now: number): Promise<void> {
+    if (isAnonymousName(username)) {
+      // the name is the hash of its key, so there is nothing to keep
+      if ((await anonymousNameOf(publicKey)) === username) return;
+      throw new RpcError('forbidden', `Username "${username}" belongs to another key`);
+    }
+    const verdict = await this.#store.claim(username, publicKey, v2, now);
+    if (verdict === 'ok') return;
+    if (verdict === 'name-taken') throw new RpcError('name-taken', `Username "${username}" is already claimed by another key`);
+    throw new RpcError(
+      'forbidden',
+      `This key holds the username "${verdict.keyHolds}" already; use another key for "${username}"`,
+    );
+  }
+
+  /** A key is checked strictly the first time it is seen: canonical text, canonical point, not of small order. */
+  async #key(publicKey: string): Promise<KeyObject> {
+    const cached = this.#keys.get(publicKey);
+    if (cached) return cached;
+    const bytes = Buffer.from(publicKey, 'base64');
+    if (bytes.length !== 32 || bytes.toString('base64') !== publicKey || !(await isStrictPublicKey(Uint8Array.from(bytes)))) {
+      throw new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
+    }
+    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: bytes.toString('base64url') }, format: 'jwk' });
+    if (this.#keys.size >= KEY_CACHE) this.#keys.delete(this.#keys.keys().next().value!);
+    this.#keys.set(publicKey, key);
+    return key;
+  }
+}
+
+function decodeSignature(text: string): Buffer {
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.length !== 64 || bytes.toString('base64') !== text) throw new RpcError('bad-signature', 'Invalid signature');
+  return bytes;
+}

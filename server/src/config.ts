@@ -1,0 +1,133 @@
+/**
+ * Every setting of the server: its variable, its flag, its default, its check. Bad values end the start with a text that
+ * names the variable, what was expected and what was got.
+ */
+import { parseArgs } from 'node:util';
+import { audience } from 'rondevu-elements/protocol';
+
+export interface ServerConfig {
+  /** TCP port; 0 takes a free one. Default 3000. */
+  port: number;
+  /** Address to listen on. Default `localhost`. */
+  host: string;
+  /** SQLite file, or `:memory:`. Default `rondevu.db` in the working folder. */
+  storagePath: string;
+  /** The addresses clients use, as `aud` of signatures. Empty: whatever the request's Host says, which protects from nothing. */
+  publicUrls: string[];
+  /** Origins that pages may call from; `*` for all. Default all. */
+  corsOrigins: string[];
+  /** What becomes of the old signature form. Default `sticky`: refused for keys that used v2 in the last 7 days. */
+  legacyAuth: 'allow' | 'sticky' | 'off';
+  /** A folder whose files are served, `demo/` and `dist/` of the elements; undefined for none. */
+  staticRoot?: string | undefined;
+  limits: Limits;
+}
+
+export interface Limits {
+  /** Bytes of one HTTP body or one frame. */
+  maxBodyBytes: number;
+  /** Characters of one SDP. */
+  maxSdpLength: number;
+  /** Offers in one call. */
+  maxOffers: number;
+  /** Free offers of one service; the oldest go beyond. */
+  maxFreeOffers: number;
+  /** Candidates in one call, and of one user on one offer. */
+  maxCandidates: number;
+  /** Bytes of metadata as JSON. */
+  maxMetadataBytes: number;
+  /** Joiners in line, in all. */
+  maxWaiting: number;
+  /** Open sockets, in all. */
+  maxSockets: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  maxBodyBytes: 1_048_576,
+  maxSdpLength: 65_536,
+  maxOffers: 100,
+  maxFreeOffers: 100,
+  maxCandidates: 100,
+  maxMetadataBytes: 4096,
+  maxWaiting: 10_000,
+  maxSockets: 20_000,
+};
+
+export const HELP = `rondevu-server: the signaling server of Rondevu Elements
+
+  --port N           PORT           port, default 3000
+  --host ADDRESS     HOST           address to listen on, default localhost
+  --storage PATH     STORAGE_PATH   SQLite file, default ./rondevu.db; ":memory:" forgets at exit
+  --public-url URL   PUBLIC_URL     address that clients use; several: comma or repeat
+  --cors-origin O    CORS_ORIGINS   origins whose pages may call; several: comma or repeat; default *
+  --legacy-auth M    LEGACY_AUTH    allow, sticky (default) or off: the signatures of v0.20 clients
+  --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve
+  --help`;
+
+/**
+ * @throws Error naming the variable or flag that is wrong
+ */
+export function readConfig(argv: string[], env: Record<string, string | undefined>): ServerConfig | 'help' {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      port: { type: 'string' },
+      host: { type: 'string' },
+      storage: { type: 'string' },
+      'public-url': { type: 'string', multiple: true },
+      'cors-origin': { type: 'string', multiple: true },
+      'legacy-auth': { type: 'string' },
+      static: { type: 'string' },
+      help: { type: 'boolean' },
+    },
+  });
+  if (values.help) return 'help';
+  const list = (flag: string[] | undefined, variable: string | undefined): string[] =>
+    (flag ?? [variable ?? ''])
+      .flatMap((text) => text.split(','))
+      .map((text) => text.trim())
+      .filter(Boolean);
+
+  const corsOrigins = list(values['cors-origin'], env['CORS_ORIGINS']);
+  return {
+    port: readPort(values.port ?? env['PORT'] ?? '3000'),
+    host: values.host ?? env['HOST'] ?? 'localhost',
+    storagePath: values.storage ?? env['STORAGE_PATH'] ?? 'rondevu.db',
+    publicUrls: list(values['public-url'], env['PUBLIC_URL']).map(readPublicUrl),
+    corsOrigins: corsOrigins.length ? corsOrigins.map(readOrigin) : ['*'],
+    legacyAuth: readLegacyAuth(values['legacy-auth'] ?? env['LEGACY_AUTH'] ?? 'sticky'),
+    staticRoot: values.static ?? env['STATIC_ROOT'],
+    limits: DEFAULT_LIMITS,
+  };
+}
+
+function readPort(text: string): number {
+  const port = Number(text);
+  if (text.trim() !== '' && Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new Error(`PORT (--port) must be a whole number from 0 to 65535, got "${text}"`);
+}
+
+function readPublicUrl(text: string): string {
+  try {
+    return audience(text);
+  } catch {
+    throw new Error(`PUBLIC_URL (--public-url) must be an http or https address, got "${text}"`);
+  }
+}
+
+function readOrigin(text: string): string {
+  if (text === '*') return text;
+  let origin: string | undefined;
+  try {
+    origin = new URL(text).origin;
+  } catch {
+    // said below
+  }
+  if (origin === text) return text;
+  throw new Error(`CORS_ORIGINS (--cors-origin) must be "*" or origins such as https://example.org, got "${text}"`);
+}
+
+function readLegacyAuth(text: string): 'allow' | 'sticky' | 'off' {
+  if (text === 'allow' || text === 'sticky' || text === 'off') return text;
+  throw new Error(`LEGACY_AUTH (--legacy-auth) must be allow, sticky or off, got "${text}"`);
+}

@@ -1,0 +1,271 @@
+/**
+ * What each call does, once its caller is known and its params are checked. Texts of errors that v0.20 clients look at are
+ * theirs; the code beside them is ours. docs/protocol.md, "Calls".
+ */
+import {
+  compareVersions,
+  formatServiceName,
+  parseServiceName,
+  type AnswerInfo,
+  type OfferInfo,
+  type RpcMethod,
+  type RpcResult,
+  type ServiceEntry,
+} from 'rondevu-elements/protocol';
+import type { Caller } from './auth.js';
+import type { Limits } from './config.js';
+import type { Hub } from './hub.js';
+import type { Match, Matchmaker } from './matchmaker.js';
+import { RpcError } from './rpc-error.js';
+import type { Params } from './schemas.js';
+import type { OfferRow, ServiceRow, Side, Store } from './store.js';
+
+/** Strangers' candidates: how many of one user are kept on an offer, and for how long, in ms. */
+const PARKED = 16;
+const PARKED_FOR = 10_000;
+const MAX_PARKING_USERS = 8;
+
+export interface Services {
+  store: Store;
+  hub: Hub;
+  matchmaker: Matchmaker;
+  limits: Limits;
+}
+
+type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, signal: AbortSignal) => Promise<RpcResult<M>>;
+export type Handlers = { [M in RpcMethod]: Handler<M> };
+
+export function createHandlers({ store, hub, matchmaker, limits }: Services): Handlers {
+  async function offerOf(offerId: string, serviceFqn: string): Promise<OfferRow> {
+    const offer = await store.getOffer(offerId, Date.now());
+    if (!offer || offer.serviceFqn !== serviceFqn)
+      throw new RpcError('offer-gone', `Offer not found or expired: ${offerId.slice(0, 16)}…`);
+    return offer;
+  }
+
+  /** Which side of an offer a user is on; `undefined` for strangers. Who holds its lease counts as the answering side until there is an answer. */
+  function sideOf(offer: OfferRow, username: string, instance: string | undefined): Side | undefined {
+    const answerer = offer.answer ? offer.answer.username : offer.leaseUntil > Date.now() ? offer.leaseUser : undefined;
+    // the two sides may be two instances of one user
+    if (username === offer.username && (username !== answerer || instance === offer.instance)) return 'offerer';
+    return username === answerer ? 'answerer' : undefined;
+  }
+
+  function pushAnswer(offer: OfferRow): void {
+    hub.push(offer.username, offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
+  }
+
+  async function page({ service }: { service: ServiceRow }): Promise<ServiceEntry | undefined> {
+    const [offer] = await store.listUnanswered(service.serviceId, 1, Date.now());
+    return offer && entry(service, offer);
+  }
+
+  async function leased({ service, offer }: Match): Promise<ServiceEntry> {
+    const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
+    // v0.20 reconnects by `offers`, which it expects from every look-up
+    return { ...entry(service, offer), offers: [offerInfo(offer)], ...(candidates.length && { candidates }) };
+  }
+
+  return {
+    async getUser({ username }) {
+      const user = await store.getUser(username, Date.now());
+      if (!user) return { username, available: true };
+      return { username, available: false, claimedAt: user.claimedAt, expiresAt: user.expiresAt, publicKey: user.publicKey };
+    },
+
+    async publishService(params, caller) {
+      const { serviceFqn, offers, ttl, instance, hidden, metadata } = params;
+      const target = parseServiceName(serviceFqn);
+      requireOwner(target.username, caller, serviceFqn);
+      const now = Date.now();
+      const published = await store.publish(
+        {
+          ...target,
+          username: caller.username,
+          publicKey: caller.publicKey,
+          serviceFqn,
+          offers,
+          ttl,
+          instance,
+          hidden,
+          metadata,
+        },
+        limits.maxFreeOffers,
+        now,
+      );
+      const { service } = published;
+      hub.published(caller.username, instance, service.serviceId);
+      hub.seen(caller.username, instance, now);
+      void matchmaker.kick();
+      return {
+        serviceId: service.serviceId,
+        username: caller.username,
+        serviceFqn,
+        offers: published.offers.map(offerInfo),
+        createdAt: service.createdAt,
+        expiresAt: service.expiresAt,
+      };
+    },
+
+    async getService({ serviceFqn, limit, offset, wait, instance }, caller, signal) {
+      const target = parseServiceName(serviceFqn);
+      hub.seen(caller.username, instance, Date.now());
+      if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, signal));
+      // pages must not overlap, so nothing is left to chance here
+      const found = (await matchmaker.services({ target })).sort(
+        (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
+      );
+      const services = (await Promise.all(found.map((service) => page({ service }))))
+        .filter((service) => service !== undefined)
+        .slice(offset, offset + limit);
+      return { services, count: services.length, limit, offset };
+    },
+
+    async getServiceById({ serviceId, wait, instance }, caller, signal) {
+      hub.seen(caller.username, instance, Date.now());
+      return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, signal));
+    },
+
+    async deleteService({ serviceFqn }, caller) {
+      requireOwner(parseServiceName(serviceFqn).username, caller, serviceFqn);
+      const serviceId = await store.deleteService(caller.username, serviceFqn);
+      if (serviceId === undefined) throw new RpcError('not-found', 'Service not found');
+      hub.unpublished(caller.username, serviceId);
+      return { success: true };
+    },
+
+    async withdrawOffers({ serviceFqn, offerIds }, caller) {
+      requireOwner(parseServiceName(serviceFqn).username, caller, serviceFqn);
+      return { count: await store.withdraw(caller.username, serviceFqn, offerIds) };
+    },
+
+    async answerOffer({ serviceFqn, offerId, sdp, instance }, caller) {
+      const now = Date.now();
+      hub.seen(caller.username, instance, now);
+      // who answers what was withdrawn meanwhile has done its part
+      if (!(await store.getOffer(offerId, now))) matchmaker.gone(offerId);
+      const offer = await offerOf(offerId, serviceFqn);
+      if (offer.username === caller.username && offer.instance === instance)
+        throw new RpcError('own-offer', 'Cannot answer your own offer');
+      const verdict = await store.answer(offerId, { username: caller.username, publicKey: caller.publicKey, instance, sdp }, now);
+      if (verdict === 'gone') throw new RpcError('offer-gone', 'Offer not found or expired');
+      if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
+      matchmaker.answered(offerId);
+      const answered = (await store.getOffer(offerId, now))!;
+      if (verdict === 'answered') {
+        pushAnswer(answered);
+        const parked = await store.listCandidates(answered, 'answerer', now);
+        if (parked.length) hub.push(answered.username, answered.instance, 'candidates', { offerId, candidates: parked });
+        // what the offerer added since this offer was handed out
+        const late = await store.listCandidates(answered, 'offerer', now);
+        if (late.length) hub.push(caller.username, instance, 'candidates', { offerId, candidates: late });
+      }
+      return { success: true, offerId };
+    },
+
+    async getOfferAnswer({ serviceFqn, offerId }, caller) {
+      const offer = await offerOf(offerId, serviceFqn);
+      if (caller.username !== offer.username) throw new RpcError('forbidden', 'Not authorized to access this offer');
+      if (!offer.answer) throw new RpcError('not-found', 'Offer not yet answered');
+      const { serviceId: _, ...info } = answerInfo(offer);
+      return info;
+    },
+
+    async poll({ since = 0, instance }, caller) {
+      const now = Date.now();
+      hub.seen(caller.username, instance, now);
+      const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
+      for (const offer of await store.pollOffers(caller.username, instance, now)) {
+        const own = offer.username === caller.username && offer.instance === instance;
+        if (own && (await store.takeAnswer(offer, since))) {
+          result.answers.push(answerInfo(offer));
+          // the reply is as good as an acknowledgement: who polls has nothing better to give
+          hub.push(offer.answer!.username, offer.answer!.instance, 'taken', { offerId: offer.offerId });
+        }
+        const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
+        if (candidates.length) result.iceCandidates[offer.offerId] = candidates;
+      }
+      return result;
+    },
+
+    async addIceCandidates({ serviceFqn, offerId, candidates, instance }, caller) {
+      const offer = await offerOf(offerId, serviceFqn);
+      const side = sideOf(offer, caller.username, instance);
+      if (!side && offer.answer) throw new RpcError('forbidden', 'Not authorized to access this offer');
+      const now = Date.now();
+      if (!side && (await store.countParkingUsers(offerId, caller.username, now)) >= MAX_PARKING_USERS) {
+        throw new RpcError('rate-limited', 'Too many users sent candidates for this offer before any answered it', {
+          retryAfter: PARKED_FOR,
+        });
+      }
+      const from = {
+        username: caller.username,
+        role: side ?? ('answerer' as const),
+        max: side ? limits.maxCandidates : PARKED,
+        ...(!side && { parkedUntil: now + PARKED_FOR }),
+      };
+      let added = await store.addCandidates(offer, from, candidates, now);
+      while (added !== 'too-many' && 'wait' in added) {
+        const { wait } = added;
+        await new Promise((resolve) => setTimeout(resolve, wait));
+        added = await store.addCandidates(offer, from, candidates, Date.now());
+      }
+      if (added === 'too-many') {
+        throw new RpcError(
+          'too-large',
+          `At most ${from.max} candidates a user on one offer, ${side ? '' : 'before its answer, '}got ${candidates.length} more`,
+        );
+      }
+      // it may have been answered while the clock made room
+      const { answer } = (await store.getOffer(offerId, Date.now())) ?? offer;
+      if (answer && added.length) {
+        const [username, to] = side === 'offerer' ? [answer.username, answer.instance] : [offer.username, offer.instance];
+        if (side === 'offerer' || answer.username === caller.username)
+          hub.push(username, to, 'candidates', { offerId, candidates: added });
+      }
+      return { count: candidates.length, offerId };
+    },
+
+    async getIceCandidates({ serviceFqn, offerId, since = 0, instance }, caller) {
+      const offer = await offerOf(offerId, serviceFqn);
+      const side = sideOf(offer, caller.username, instance);
+      if (!side) throw new RpcError('forbidden', 'Not authorized to access this offer');
+      return { candidates: await store.takeCandidates(offer, side, since, Date.now()), offerId };
+    },
+  };
+}
+
+function requireOwner(username: string | undefined, caller: Caller, serviceFqn: string): void {
+  if (username === caller.username) return;
+  throw new RpcError(
+    'forbidden',
+    `Service "${serviceFqn}" does not belong to "${caller.username}"; its name must end with @${caller.username}`,
+  );
+}
+
+const offerInfo = ({ offerId, sdp, createdAt, expiresAt }: OfferRow): OfferInfo => ({ offerId, sdp, createdAt, expiresAt });
+
+function answerInfo({ offerId, serviceId, answer }: OfferRow): AnswerInfo {
+  const { username, publicKey, instance, sdp, answeredAt } = answer!;
+  return {
+    offerId,
+    serviceId,
+    answererId: username,
+    sdp,
+    answeredAt,
+    answererKey: publicKey,
+    ...(instance !== undefined && { answererInstance: instance }),
+  };
+}
+
+function entry(service: ServiceRow, offer: OfferRow): ServiceEntry {
+  const { serviceId, username, publicKey, metadata } = service;
+  return {
+    serviceId,
+    username,
+    serviceFqn: formatServiceName(service),
+    ...offerInfo(offer),
+    publicKey,
+    ...(metadata !== undefined && { metadata }),
+  };
+}

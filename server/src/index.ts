@@ -1,0 +1,158 @@
+/**
+ * createServer: puts store, hub, matchmaker, handlers, HTTP and sockets together, starts and stops them.
+ */
+import { randomUUID } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { createRequire } from 'node:module';
+import { createAdaptorServer, type ServerType } from '@hono/node-server';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { PUSH_SUBPROTOCOL } from 'rondevu-elements/protocol';
+import { createApp } from './app.js';
+import { Authenticator } from './auth.js';
+import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
+import { Dispatcher } from './dispatcher.js';
+import { createHandlers } from './handlers.js';
+import { Hub } from './hub.js';
+import { Matchmaker } from './matchmaker.js';
+import { createSchemas } from './schemas.js';
+import { PushSession } from './session.js';
+import { SqliteStore } from './sqlite-store.js';
+
+export { DEFAULT_LIMITS, readConfig, type Limits, type ServerConfig } from './config.js';
+
+/** What this server can do beyond v0.5.4: the header of every reply and `caps` of `GET /`. */
+export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id'];
+
+export interface RunningServer {
+  /** Where it listens. */
+  readonly url: string;
+  readonly port: number;
+  /** Open push sessions. */
+  readonly sessions: number;
+  /** Joiners in line. */
+  readonly waiting: number;
+  /** Stops taking calls, lets those under way finish, closes sockets and store. Idempotent. */
+  close(): Promise<void>;
+}
+
+const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
+const SWEEP_EVERY = 10_000;
+
+/**
+ * Starts a server.
+ * @throws Error when the address is taken or the database cannot be opened
+ */
+export async function createServer(options: Partial<ServerConfig> = {}): Promise<RunningServer> {
+  const config: ServerConfig = {
+    port: 3000,
+    host: 'localhost',
+    storagePath: 'rondevu.db',
+    publicUrls: [],
+    corsOrigins: ['*'],
+    legacyAuth: 'sticky',
+    limits: DEFAULT_LIMITS,
+    ...options,
+  };
+  const store = new SqliteStore(config.storagePath);
+  const hub: Hub = new Hub(store, () => void matchmaker.kick());
+  const matchmaker = new Matchmaker(store, config.limits.maxWaiting, (service, waiting) => {
+    hub.pushToPublishers(service.username, service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting });
+  });
+  const auth = new Authenticator(store, config);
+  const handlers = createHandlers({ store, hub, matchmaker, limits: config.limits });
+  const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth);
+  const app = createApp({ config, dispatcher, caps: CAPS, version, ping: () => store.ping() });
+
+  const server = createAdaptorServer({ fetch: app.fetch });
+  const sessions = new Set<PushSession>();
+  const context = { hub, auth, dispatcher, limits: config.limits, caps: CAPS, epoch: randomUUID() };
+  const sockets = acceptSockets(server, config, (socket, from) => {
+    const session = new PushSession(socket, from, context);
+    sessions.add(session);
+    socket.on('close', () => sessions.delete(session));
+  });
+  await hub.start(Date.now());
+  const sweeper = setInterval(() => {
+    matchmaker.fairness.sweep(Date.now());
+    store.sweep(Date.now()).catch((error: unknown) => console.error('rondevu-server: the sweep failed', error));
+  }, SWEEP_EVERY);
+
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    clearInterval(sweeper);
+    const stopped = new Promise((resolve) => server.close(resolve));
+    matchmaker.close();
+    // what the waiters are told goes out before their sockets close
+    await new Promise(setImmediate);
+    for (const session of sessions) session.close();
+    // keep-alive connections without a call under way would keep the server open for ever
+    if ('closeIdleConnections' in server) server.closeIdleConnections();
+    const slow = setTimeout(() => {
+      for (const socket of sockets.clients) socket.terminate();
+      if ('closeAllConnections' in server) server.closeAllConnections();
+    }, 3000);
+    await stopped;
+    clearTimeout(slow);
+    hub.close();
+    await store.close();
+  };
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(config.port, config.host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  }).catch(async (error: NodeJS.ErrnoException) => {
+    clearInterval(sweeper);
+    hub.close();
+    await store.close();
+    throw error.code === 'EADDRINUSE'
+      ? new Error(`port ${config.port} on ${config.host} is taken: choose another with PORT or --port`, { cause: error })
+      : error;
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
+    port,
+    get sessions() {
+      return hub.sessions;
+    },
+    get waiting() {
+      return matchmaker.waiting;
+    },
+    close: () => (closing ??= close()),
+  };
+}
+
+function acceptSockets(
+  server: ServerType,
+  config: ServerConfig,
+  onSocket: (socket: WebSocket, from: { address: string; host: string }) => void,
+): WebSocketServer {
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: config.limits.maxBodyBytes,
+    perMessageDeflate: false,
+    handleProtocols: () => PUSH_SUBPROTOCOL,
+  });
+  server.on('upgrade', (request, socket, head) => {
+    // node has taken its own listener away; a client that hangs up now must not end the process
+    socket.on('error', () => socket.destroy());
+    const refuse = (status: string): void => {
+      // nor may one that never hangs up keep the server from closing
+      socket.once('finish', () => socket.destroy());
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    };
+    const { origin, host = '' } = request.headers;
+    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name: string) => name.trim());
+    if ((request.url ?? '').split('?', 1)[0] !== '/ws') return refuse('404 Not Found');
+    if (!offered.includes(PUSH_SUBPROTOCOL)) return refuse('400 Bad Request');
+    if (origin !== undefined && !config.corsOrigins.includes('*') && !config.corsOrigins.includes(origin))
+      return refuse('403 Forbidden');
+    if (sockets.clients.size >= config.limits.maxSockets) return refuse('503 Service Unavailable');
+    const address = request.socket.remoteAddress ?? '';
+    sockets.handleUpgrade(request, socket, head, (opened) => onSocket(opened, { address, host }));
+  });
+  return sockets;
+}

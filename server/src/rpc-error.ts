@@ -1,0 +1,14 @@
+/** The one error that reaches a client: a code, a text that v0.20 clients know, and what they may need to go on. */
+import type { ErrorCode } from 'rondevu-elements/protocol';
+
+export class RpcError extends Error {
+  readonly code: ErrorCode;
+  readonly details: { serverTime?: number; retryAfter?: number };
+
+  constructor(code: ErrorCode, message: string, details: { serverTime?: number; retryAfter?: number } = {}) {
+    super(message);
+    this.name = 'RpcError';
+    this.code = code;
+    this.details = details;
+  }
+}

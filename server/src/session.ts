@@ -1,0 +1,204 @@
+/**
+ * One push socket: its first frame opens a session, later ones are calls, acknowledgements and signs of life. Watches the
+ * heartbeat and cuts off who reads too slowly. docs/protocol.md, "Push".
+ */
+import type { RawData, WebSocket } from 'ws';
+import type { ClientFrame, OpenSessionResult, PushEvents, ServerFrame } from 'rondevu-elements/protocol';
+import type { Authenticator, Caller } from './auth.js';
+import type { Limits } from './config.js';
+import { publicError, type Dispatcher } from './dispatcher.js';
+import { SILENCE, type Hub, type Session } from './hub.js';
+import { RpcError } from './rpc-error.js';
+import { MAX_SOCKET_WAIT, checkEnvelope } from './schemas.js';
+
+/** How long a socket may be open without a session, in ms. */
+const OPEN_WITHIN = 5000;
+/** How long a ping may go unanswered, in ms. */
+const PONG_WITHIN = 3000;
+/** Unsent bytes past which a reader is too slow. */
+const MAX_BUFFERED = 1_048_576;
+/** Calls of one session under way at once. */
+const MAX_CALLS = 512;
+
+/** Why the server closes a socket; 4000–4999 are free for applications, RFC 6455 section 7.4.2. */
+const CLOSE = { noSession: 4401, silent: 4408, replaced: 4409 } as const;
+
+export interface SessionContext {
+  hub: Hub;
+  auth: Authenticator;
+  dispatcher: Dispatcher;
+  limits: Limits;
+  caps: string[];
+  epoch: string;
+}
+
+export class PushSession implements Session {
+  username = '';
+  instance = '';
+  readonly #socket: WebSocket;
+  readonly #context: SessionContext;
+  readonly #from: { address: string; host: string };
+  readonly #gone = new AbortController();
+  /** Answers whose joiner waits to hear that the publisher has them. */
+  #untaken: { seq: number; answer: PushEvents['answer'] }[] = [];
+  #caller: Caller | undefined;
+  /** Frames behind openSession wait here for its verdict. */
+  #opening: Promise<void> = Promise.resolve();
+  #seq = 0;
+  #calls = 0;
+  #lastFrame = Date.now();
+  #pinged = 0;
+  #timer: NodeJS.Timeout;
+
+  constructor(socket: WebSocket, from: { address: string; host: string }, context: SessionContext) {
+    this.#socket = socket;
+    this.#from = from;
+    this.#context = context;
+    this.#timer = setTimeout(() => socket.close(CLOSE.noSession, 'no openSession within 5 s'), OPEN_WITHIN);
+    socket.on('message', (data, binary) => void this.#receive(data, binary));
+    socket.on('close', (code) => this.#closed(code));
+    socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
+  }
+
+  push<E extends keyof PushEvents>(event: E, data: PushEvents[E]): number {
+    const seq = ++this.#seq;
+    if (event === 'answer') this.#untaken.push({ seq, answer: data as PushEvents['answer'] });
+    this.#send({ event, data, seq } as ServerFrame);
+    return seq;
+  }
+
+  replaced(): void {
+    this.#socket.close(CLOSE.replaced, 'a newer socket of this instance was opened');
+  }
+
+  /** Ends the socket as a server that goes away does. */
+  close(): void {
+    this.#socket.close(1001, 'the server is shutting down');
+  }
+
+  async #receive(data: RawData, binary: boolean): Promise<void> {
+    this.#lastFrame = Date.now();
+    const frame = binary ? undefined : parseFrame(String(data));
+    if (!frame) {
+      this.#socket.close(1003, 'frames are JSON objects as text');
+    } else if (this.#caller) {
+      await this.#handle(frame);
+    } else {
+      this.#opening = this.#opening.then(() => (this.#caller ? void this.#handle(frame) : this.#open(frame)));
+    }
+  }
+
+  async #handle(frame: Record<string, unknown>): Promise<void> {
+    if (typeof frame['ack'] === 'number') {
+      this.#acknowledged(frame['ack']);
+    } else if (typeof frame['id'] === 'number' && typeof frame['method'] === 'string') {
+      await this.#call(frame as ClientFrame & { id: number; method: string; params?: unknown });
+    } else if (!('pong' in frame)) {
+      this.#send({
+        id: typeof frame['id'] === 'number' ? frame['id'] : 0,
+        error: { code: 'bad-request', message: 'a frame must be {id, method, params}, {ack} or {pong}' },
+      });
+    }
+  }
+
+  async #open(frame: Record<string, unknown>): Promise<void> {
+    const { auth, hub, limits, caps, epoch } = this.#context;
+    const id = typeof frame['id'] === 'number' ? frame['id'] : 0;
+    try {
+      const call = checkEnvelope(frame);
+      if (call.method !== 'openSession')
+        throw new RpcError('unauthorized', `The first frame must be openSession, got ${call.method}`);
+      const instance = (call.params as { instance?: unknown } | undefined)?.instance;
+      if (typeof instance !== 'string' || !/^[\w-]{8,64}$/.test(instance)) {
+        throw new RpcError('bad-request', 'openSession: instance: expected 8 to 64 characters of base64url');
+      }
+      const caller = await auth.authenticate(call, this.#from.address, this.#from.host, Date.now());
+      if (this.#socket.readyState !== this.#socket.OPEN) return;
+      this.#caller = caller;
+      this.username = caller.username;
+      this.instance = instance;
+      clearTimeout(this.#timer);
+      hub.opened(this, Date.now());
+      this.#timer = setInterval(() => this.#watch(), 1000);
+      const { maxBodyBytes, maxOffers, maxCandidates } = limits;
+      const result: OpenSessionResult = {
+        epoch,
+        seq: 0,
+        serverTime: Date.now(),
+        caps,
+        limits: { maxFrameBytes: maxBodyBytes, maxOffers, maxCandidates },
+      };
+      this.#send({ id, result });
+    } catch (error) {
+      this.#sendError(id, error);
+      if (!(error instanceof RpcError && error.code === 'clock-skew'))
+        this.#socket.close(CLOSE.noSession, 'openSession was refused');
+    }
+  }
+
+  async #call({ id, method, params }: { id: number; method: string; params?: unknown }): Promise<void> {
+    const { dispatcher, hub } = this.#context;
+    if (this.#calls >= MAX_CALLS)
+      return this.#sendError(id, new RpcError('rate-limited', `At most ${MAX_CALLS} calls at once on one socket`));
+    this.#calls++;
+    try {
+      hub.seen(this.username, this.instance, this.#lastFrame);
+      // the session says which instance calls, so nobody can speak for another one
+      const own =
+        params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
+          ? { ...params, instance: this.instance }
+          : params;
+      this.#send({ id, result: await dispatcher.ofSession(method, own, this.#caller!, MAX_SOCKET_WAIT, this.#gone.signal) });
+    } catch (error) {
+      this.#sendError(id, error);
+    } finally {
+      this.#calls--;
+    }
+  }
+
+  #acknowledged(seq: number): void {
+    const { hub } = this.#context;
+    for (const { answer } of this.#untaken.filter((entry) => entry.seq <= seq)) {
+      hub.push(answer.answererId, answer.answererInstance, 'taken', { offerId: answer.offerId });
+    }
+    this.#untaken = this.#untaken.filter((entry) => entry.seq > seq);
+  }
+
+  #watch(): void {
+    const silence = Date.now() - this.#lastFrame;
+    if (silence >= SILENCE + PONG_WITHIN) {
+      this.#socket.close(CLOSE.silent, 'no sign of life');
+      this.#socket.terminate();
+    } else if (silence >= SILENCE && this.#pinged < this.#lastFrame) {
+      this.#pinged = Date.now();
+      this.#send({ ping: true });
+    }
+  }
+
+  #sendError(id: number, error: unknown): void {
+    const { code, message, details } = publicError(error);
+    this.#send({ id, error: { code, message, ...details } });
+  }
+
+  #send(frame: ServerFrame): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#socket.bufferedAmount > MAX_BUFFERED) return this.#socket.terminate();
+    this.#socket.send(JSON.stringify(frame));
+  }
+
+  #closed(code: number): void {
+    clearTimeout(this.#timer);
+    this.#gone.abort();
+    // 1001 is what a browser sends when its page is left, RFC 6455 section 7.4.1
+    if (this.#caller) this.#context.hub.closed(this, code === 1001);
+  }
+}
+
+function parseFrame(text: string): Record<string, unknown> | undefined {
+  try {
+    const frame: unknown = JSON.parse(text);
+    return typeof frame === 'object' && frame !== null && !Array.isArray(frame) ? (frame as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

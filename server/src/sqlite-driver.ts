@@ -1,0 +1,49 @@
+/**
+ * Picks a SQLite: `node:sqlite` where Node has it (from 22.13), else the prebuilt `libsql`. Both are synchronous.
+ * There is no fallback to memory: a server that forgets its claims at a restart must have been told to.
+ */
+import { createRequire } from 'node:module';
+
+export type SqlValue = string | number | null;
+export type Row = Record<string, SqlValue>;
+
+export interface Statement {
+  run(...args: SqlValue[]): { changes: number | bigint };
+  get(...args: SqlValue[]): Row | undefined;
+  all(...args: SqlValue[]): Row[];
+}
+
+export interface Database {
+  prepare(sql: string): Statement;
+  exec(sql: string): void;
+  close(): void;
+}
+
+/**
+ * @param path a file, or `:memory:`
+ * @throws Error that says what to do, when no SQLite is there or the file cannot be opened
+ */
+export function openDatabase(path: string): Database {
+  const require = createRequire(import.meta.url);
+  let open: (path: string) => Database;
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major > 22 || (major === 22 && minor >= 13)) {
+    const { DatabaseSync } = require('node:sqlite') as { DatabaseSync: new (path: string) => Database };
+    open = (file) => new DatabaseSync(file);
+  } else {
+    try {
+      const Libsql = require('libsql') as new (path: string) => Database;
+      open = (file) => new Libsql(file);
+    } catch (cause) {
+      throw new Error('no SQLite here: run `npm install libsql`, or use Node 22.13 or newer, which brings its own', { cause });
+    }
+  }
+  try {
+    return open(path);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`cannot open the database ${path}: ${reason}. Does the folder exist, and may this user write to it?`, {
+      cause,
+    });
+  }
+}

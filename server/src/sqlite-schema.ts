@@ -1,0 +1,50 @@
+/** The tables, one migration a version; `PRAGMA user_version` says how far a file has come. */
+import type { Database } from './sqlite-driver.js';
+
+const MIGRATIONS = [
+  `CREATE TABLE users (
+     username TEXT PRIMARY KEY, public_key TEXT NOT NULL UNIQUE,
+     claimed_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, last_v2_at INTEGER NOT NULL
+   ) STRICT;
+   CREATE INDEX users_expiry ON users (expires_at);
+   CREATE TABLE services (
+     id TEXT PRIMARY KEY, username TEXT NOT NULL, public_key TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
+     fqn TEXT NOT NULL UNIQUE, hidden INTEGER NOT NULL, metadata TEXT, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+   ) STRICT;
+   CREATE INDEX services_name ON services (name, expires_at);
+   CREATE INDEX services_user ON services (username, name);
+   CREATE INDEX services_expiry ON services (expires_at);
+   CREATE TABLE offers (
+     id TEXT PRIMARY KEY, service_id TEXT NOT NULL REFERENCES services (id) ON DELETE CASCADE, instance TEXT, sdp TEXT NOT NULL,
+     created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, lease_user TEXT, lease_until INTEGER NOT NULL DEFAULT 0,
+     answer_sdp TEXT, answer_user TEXT, answer_key TEXT, answer_instance TEXT, answered_at INTEGER,
+     answer_given INTEGER NOT NULL DEFAULT 0, given_offerer INTEGER NOT NULL DEFAULT 0, given_answerer INTEGER NOT NULL DEFAULT 0
+   ) STRICT;
+   CREATE INDEX offers_service ON offers (service_id, created_at);
+   CREATE INDEX offers_instance ON offers (instance);
+   CREATE INDEX offers_answerer ON offers (answer_user, answer_instance);
+   CREATE INDEX offers_expiry ON offers (expires_at);
+   CREATE TABLE candidates (
+     offer_id TEXT NOT NULL REFERENCES offers (id) ON DELETE CASCADE, created_at INTEGER NOT NULL, username TEXT NOT NULL,
+     role TEXT NOT NULL, candidate TEXT NOT NULL, parked_until INTEGER, PRIMARY KEY (offer_id, created_at)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX candidates_parked ON candidates (parked_until) WHERE parked_until IS NOT NULL;`,
+];
+
+/**
+ * Brings a database to the newest schema.
+ * @throws Error when the file was written by a newer server, or is no database
+ */
+export function migrate(db: Database, path: string): void {
+  // a write-ahead log outlives the process (not a power cut, which may take the last moments along)
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;');
+  const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
+  if (version > MIGRATIONS.length) {
+    throw new Error(
+      `the database ${path} has schema version ${version}, this server knows ${MIGRATIONS.length}: update the server`,
+    );
+  }
+  MIGRATIONS.slice(version).forEach((sql, index) => {
+    db.exec(`BEGIN; ${sql} PRAGMA user_version = ${version + index + 1}; COMMIT;`);
+  });
+}

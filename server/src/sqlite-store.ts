@@ -1,0 +1,450 @@
+/**
+ * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
+import { openDatabase, type Database, type Row, type SqlValue, type Statement } from './sqlite-driver.js';
+import { migrate } from './sqlite-schema.js';
+import type { AnswerInput, OfferRow, PublishInput, ServiceRow, Side, Store, UserRow } from './store.js';
+
+const DAY = 86_400_000;
+const CLAIM_TTL = 365 * DAY;
+/** Old-form offers older than this are handed out last. */
+const OLD_FORM_FRESH = 30_000;
+/** How long an ended service keeps its id, and an answered offer its candidates. */
+const SERVICE_MEMORY = 30 * DAY;
+const ANSWERED_MEMORY = 60_000;
+
+const OFFER = `SELECT o.*, s.fqn, s.username AS owner FROM offers o JOIN services s ON s.id = o.service_id`;
+const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
+// one that was handed out before and not answered may have been spoilt by whoever had it
+const HANDING_ORDER = `ORDER BY (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
+
+export class SqliteStore implements Store {
+  readonly #db: Database;
+  readonly #statements = new Map<string, Statement>();
+
+  /** @param path a file, or `:memory:` for a store that ends with the process */
+  constructor(path: string) {
+    this.#db = openDatabase(path);
+    migrate(this.#db, path);
+  }
+
+  async getUser(username: string, now: number): Promise<UserRow | undefined> {
+    const row = this.#get('SELECT * FROM users WHERE username = ? AND expires_at > ?', username, now);
+    return row && toUser(row);
+  }
+
+  async claim(
+    username: string,
+    publicKey: string,
+    v2: boolean,
+    now: number,
+  ): Promise<'ok' | 'name-taken' | { keyHolds: string }> {
+    const user = await this.getUser(username, now);
+    if (user && user.publicKey !== publicKey) return 'name-taken';
+    const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
+    // renewing costs a write: once an hour is often enough for a claim of a year
+    if (user && user.expiresAt > now + CLAIM_TTL - 3_600_000 && lastV2At - user.lastV2At < 3_600_000) return 'ok';
+    return this.#transaction(() => {
+      const other = this.#get(
+        'SELECT username FROM users WHERE public_key = ? AND username <> ? AND expires_at > ?',
+        publicKey,
+        username,
+        now,
+      );
+      if (other) return { keyHolds: String(other['username']) };
+      this.#run('DELETE FROM users WHERE (username = ? OR public_key = ?) AND expires_at <= ?', username, publicKey, now);
+      this.#run(
+        `INSERT INTO users (username, public_key, claimed_at, expires_at, last_v2_at) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (username) DO UPDATE SET expires_at = excluded.expires_at, last_v2_at = excluded.last_v2_at`,
+        ...[username, publicKey, now, now + CLAIM_TTL, lastV2At],
+      );
+      return 'ok' as const;
+    });
+  }
+
+  async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
+    return this.#transaction(() => {
+      const expiresAt = now + input.ttl;
+      const metadata = input.metadata === undefined ? null : JSON.stringify(input.metadata);
+      this.#run(
+        `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (fqn) DO UPDATE SET public_key = excluded.public_key, hidden = excluded.hidden, metadata = excluded.metadata,
+           expires_at = MAX(services.expires_at, excluded.expires_at)`,
+        ...[
+          randomUUID(),
+          input.username,
+          input.publicKey,
+          input.name,
+          input.version,
+          input.serviceFqn,
+          input.hidden ? 1 : 0,
+          metadata,
+          now,
+          expiresAt,
+        ],
+      );
+      const service = toService(this.#get('SELECT * FROM services WHERE fqn = ?', input.serviceFqn)!);
+      const offers = input.offers.map(({ sdp }) => {
+        // the id follows from the content, so an SDP that is live, or comes back after a restart, keeps its id
+        const offerId = createHash('sha256')
+          .update(`${input.serviceFqn}\n${input.instance ?? ''}\n${sdp}`)
+          .digest('hex');
+        this.#run('DELETE FROM offers WHERE id = ? AND expires_at <= ?', offerId, now);
+        this.#run(
+          `INSERT INTO offers (id, service_id, instance, sdp, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (id) DO UPDATE SET expires_at = MAX(offers.expires_at, excluded.expires_at)`,
+          ...[offerId, service.serviceId, input.instance ?? null, sdp, now, expiresAt],
+        );
+        return toOffer(this.#get(`${OFFER} WHERE o.id = ?`, offerId)!);
+      });
+      this.#run(
+        `DELETE FROM offers WHERE id IN (SELECT o.id FROM offers o WHERE o.service_id = ? AND ${FREE}
+         ORDER BY o.created_at DESC, o.rowid DESC LIMIT -1 OFFSET ?)`,
+        ...[service.serviceId, now, now, maxFree],
+      );
+      return { service, offers };
+    });
+  }
+
+  async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
+    const rows =
+      username === undefined
+        ? this.#all('SELECT * FROM services WHERE name = ? AND hidden = 0 AND expires_at > ?', name, now)
+        : this.#all(
+            'SELECT * FROM services WHERE username = ? AND name = ? AND hidden = 0 AND expires_at > ?',
+            username,
+            name,
+            now,
+          );
+    return rows.map(toService);
+  }
+
+  async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {
+    const row = this.#get('SELECT * FROM services WHERE id = ? AND expires_at > ?', serviceId, now);
+    return row && toService(row);
+  }
+
+  async deleteService(username: string, serviceFqn: string): Promise<string | undefined> {
+    const row = this.#get('SELECT id FROM services WHERE fqn = ? AND username = ?', serviceFqn, username);
+    if (row) this.#run('DELETE FROM services WHERE id = ?', row['id']!);
+    return row && String(row['id']);
+  }
+
+  async withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number> {
+    return this.#transaction(() =>
+      offerIds.reduce(
+        (count, offerId) =>
+          count +
+          this.#run(
+            `DELETE FROM offers WHERE id = ? AND answer_sdp IS NULL
+             AND service_id = (SELECT id FROM services WHERE fqn = ? AND username = ?)`,
+            ...[offerId, serviceFqn, username],
+          ),
+        0,
+      ),
+    );
+  }
+
+  async withdrawInstance(username: string, instance: string): Promise<number> {
+    return this.#run(
+      `DELETE FROM offers WHERE instance = ? AND answer_sdp IS NULL AND service_id IN (SELECT id FROM services WHERE username = ?)`,
+      ...[instance, username],
+    );
+  }
+
+  async listInstances(now: number): Promise<{ username: string; instance: string }[]> {
+    return this.#all(
+      `SELECT DISTINCT s.username, o.instance FROM offers o JOIN services s ON s.id = o.service_id
+       WHERE o.instance IS NOT NULL AND o.answer_sdp IS NULL AND o.expires_at > ?`,
+      now,
+    ).map((row) => ({ username: String(row['username']), instance: String(row['instance']) }));
+  }
+
+  async lease(
+    serviceId: string,
+    by: { username: string; instance?: string | undefined },
+    until: number,
+    now: number,
+  ): Promise<OfferRow | undefined> {
+    return this.#transaction(() => {
+      // one's own offers are for other instances of the same user only
+      const row =
+        this.#get(
+          `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?) ${HANDING_ORDER} LIMIT 1`,
+          ...[serviceId, now, now, by.username, by.instance ?? null, now - OLD_FORM_FRESH],
+        ) ?? this.#ownLease(serviceId, by, now);
+      if (!row) return undefined;
+      this.#run(
+        'UPDATE offers SET lease_user = ?, lease_until = ?, expires_at = MAX(expires_at, ?), given_answerer = 0 WHERE id = ?',
+        ...[by.username, until, until + 2000, row['id']!],
+      );
+      return toOffer(this.#get(`${OFFER} WHERE o.id = ?`, row['id']!)!);
+    });
+  }
+
+  /** v0.20 clients look a service up and then look it up again to connect: rather than none, they get the offer they hold. */
+  #ownLease(serviceId: string, by: { username: string; instance?: string | undefined }, now: number): Row | undefined {
+    if (by.instance !== undefined) return undefined;
+    return this.#get(
+      `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_user = ? AND s.username <> ? ORDER BY o.lease_until LIMIT 1`,
+      ...[serviceId, now, by.username, by.username],
+    );
+  }
+
+  async listUnanswered(serviceId: string, limit: number, now: number): Promise<OfferRow[]> {
+    return this.#all(
+      `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ?
+       ORDER BY o.lease_until > ?, (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC LIMIT ?`,
+      ...[serviceId, now, now, now - OLD_FORM_FRESH, limit],
+    ).map(toOffer);
+  }
+
+  async getOffer(offerId: string, now: number): Promise<OfferRow | undefined> {
+    const row = this.#get(`${OFFER} WHERE o.id = ? AND o.expires_at > ?`, offerId, now);
+    return row && toOffer(row);
+  }
+
+  async answer(offerId: string, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
+    return this.#transaction(() => {
+      const row = this.#get('SELECT * FROM offers WHERE id = ? AND expires_at > ?', offerId, now);
+      if (!row) return 'gone';
+      if (row['answer_sdp'] !== null) {
+        return row['answer_sdp'] === input.sdp && row['answer_user'] === input.username ? 'repeated' : 'already-answered';
+      }
+      this.#run(
+        `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?, expires_at = MAX(expires_at, ?),
+           given_answerer = CASE WHEN lease_user = ? THEN given_answerer ELSE 0 END WHERE id = ?`,
+        ...[
+          input.sdp,
+          input.username,
+          input.publicKey,
+          input.instance ?? null,
+          now,
+          now + ANSWERED_MEMORY,
+          input.username,
+          offerId,
+        ],
+      );
+      this.#run(
+        'UPDATE candidates SET parked_until = NULL WHERE offer_id = ? AND username = ? AND parked_until > ?',
+        offerId,
+        input.username,
+        now,
+      );
+      return 'answered';
+    });
+  }
+
+  async addCandidates(
+    offer: OfferRow,
+    from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
+    candidates: WireCandidate[],
+    now: number,
+  ): Promise<CandidateInfo[] | { wait: number } | 'too-many'> {
+    return this.#transaction(() => {
+      // what was parked and is over may come again
+      this.#run('DELETE FROM candidates WHERE offer_id = ? AND parked_until <= ?', offer.offerId, now);
+      const known = new Set(
+        this.#all('SELECT candidate FROM candidates WHERE offer_id = ? AND username = ?', offer.offerId, from.username).map(
+          (r) => r['candidate'],
+        ),
+      );
+      const texts = [...new Set(candidates.map((c) => JSON.stringify(c)))];
+      const fresh = texts.filter((text) => !known.has(text));
+      if (from.max !== undefined && known.size + fresh.length > from.max) return 'too-many';
+      const last = Number(
+        this.#get('SELECT MAX(created_at) AS last FROM candidates WHERE offer_id = ?', offer.offerId)?.['last'] ?? 0,
+      );
+      const first = Math.max(last + 1, now - fresh.length + 1);
+      const ahead = first + fresh.length - 1 - now;
+      if (fresh.length && ahead > 0) return { wait: ahead };
+      for (const text of texts.filter((each) => known.has(each))) {
+        this.#run(
+          'UPDATE candidates SET parked_until = ? WHERE offer_id = ? AND username = ? AND candidate = ? AND parked_until IS NOT NULL',
+          ...[from.parkedUntil ?? null, offer.offerId, from.username, text],
+        );
+      }
+      return fresh.map((text, index) => {
+        this.#run(
+          'INSERT INTO candidates (offer_id, created_at, username, role, candidate, parked_until) VALUES (?, ?, ?, ?, ?, ?)',
+          ...[offer.offerId, first + index, from.username, from.role, text, from.parkedUntil ?? null],
+        );
+        return {
+          candidate: JSON.parse(text) as WireCandidate,
+          role: from.role,
+          username: from.username,
+          createdAt: first + index,
+        };
+      });
+    });
+  }
+
+  async countCandidates(offerId: string, username: string, now: number): Promise<number> {
+    return Number(
+      this.#get(
+        'SELECT COUNT(*) AS count FROM candidates WHERE offer_id = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?)',
+        ...[offerId, username, now],
+      )!['count'],
+    );
+  }
+
+  async countParkingUsers(offerId: string, besides: string, now: number): Promise<number> {
+    return Number(
+      this.#get(
+        'SELECT COUNT(DISTINCT username) AS count FROM candidates WHERE offer_id = ? AND username <> ? AND parked_until > ?',
+        ...[offerId, besides, now],
+      )!['count'],
+    );
+  }
+
+  async takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]> {
+    return this.#transaction(() => {
+      const column = side === 'offerer' ? 'given_offerer' : 'given_answerer';
+      const given = Number(this.#get(`SELECT ${column} AS given FROM offers WHERE id = ?`, offer.offerId)?.['given'] ?? 0);
+      const after = Math.min(since, given);
+      const found = this.#candidates(offer, side === 'offerer' ? 'answerer' : 'offerer', now).filter((c) => c.createdAt > after);
+      const newest = found.at(-1)?.createdAt ?? 0;
+      if (newest > given) this.#run(`UPDATE offers SET ${column} = ? WHERE id = ?`, newest, offer.offerId);
+      return found;
+    });
+  }
+
+  async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
+    return this.#candidates(offer, role, now);
+  }
+
+  /** Of the answering side only what the one who answered sent: strangers' candidates are never shown. */
+  #candidates(offer: OfferRow, role: Side, now: number): CandidateInfo[] {
+    const username = role === 'offerer' ? offer.username : offer.answer?.username;
+    if (username === undefined) return [];
+    return this.#all(
+      'SELECT * FROM candidates WHERE offer_id = ? AND role = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?) ORDER BY created_at',
+      ...[offer.offerId, role, username, now],
+    ).map((row) => ({
+      candidate: JSON.parse(String(row['candidate'])) as WireCandidate,
+      role,
+      username,
+      createdAt: Number(row['created_at']),
+    }));
+  }
+
+  async pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]> {
+    const own = this.#all(
+      `${OFFER} WHERE s.username = ? AND o.instance IS ? AND o.answer_sdp IS NOT NULL AND o.expires_at > ?`,
+      ...[username, instance ?? null, now],
+    );
+    const answered = this.#all(
+      `${OFFER} WHERE o.answer_user = ? AND o.answer_instance IS ? AND o.expires_at > ?`,
+      username,
+      instance ?? null,
+      now,
+    );
+    return [...own, ...answered].map(toOffer);
+  }
+
+  async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
+    if (!offer.answer) return false;
+    const first = this.#run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId) > 0;
+    return first || offer.answer.answeredAt > since;
+  }
+
+  async sweep(now: number): Promise<void> {
+    this.#transaction(() => {
+      this.#run('DELETE FROM offers WHERE expires_at <= ?', now);
+      this.#run('DELETE FROM candidates WHERE parked_until <= ?', now);
+      this.#run('DELETE FROM services WHERE expires_at <= ?', now - SERVICE_MEMORY);
+      this.#run('DELETE FROM services WHERE username IN (SELECT username FROM users WHERE expires_at <= ?)', now);
+      this.#run('DELETE FROM users WHERE expires_at <= ?', now);
+    });
+  }
+
+  async ping(): Promise<void> {
+    this.#get('SELECT 1 AS one');
+  }
+
+  async close(): Promise<void> {
+    this.#statements.clear();
+    this.#db.close();
+  }
+
+  #statement(sql: string): Statement {
+    let statement = this.#statements.get(sql);
+    if (!statement) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+
+  #get(sql: string, ...args: SqlValue[]): Row | undefined {
+    return this.#statement(sql).get(...args) ?? undefined;
+  }
+
+  #all(sql: string, ...args: SqlValue[]): Row[] {
+    return this.#statement(sql).all(...args);
+  }
+
+  #run(sql: string, ...args: SqlValue[]): number {
+    return Number(this.#statement(sql).run(...args).changes);
+  }
+
+  #transaction<T>(work: () => T): T {
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      this.#db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      this.#db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+}
+
+function toUser(row: Row): UserRow {
+  return {
+    username: String(row['username']),
+    publicKey: String(row['public_key']),
+    claimedAt: Number(row['claimed_at']),
+    expiresAt: Number(row['expires_at']),
+    lastV2At: Number(row['last_v2_at']),
+  };
+}
+
+function toService(row: Row): ServiceRow {
+  return {
+    serviceId: String(row['id']),
+    username: String(row['username']),
+    publicKey: String(row['public_key']),
+    name: String(row['name']),
+    version: String(row['version']),
+    serviceFqn: String(row['fqn']),
+    hidden: row['hidden'] === 1,
+    metadata: row['metadata'] === null ? undefined : JSON.parse(String(row['metadata'])),
+    createdAt: Number(row['created_at']),
+    expiresAt: Number(row['expires_at']),
+  };
+}
+
+function toOffer(row: Row): OfferRow {
+  return {
+    offerId: String(row['id']),
+    serviceId: String(row['service_id']),
+    serviceFqn: String(row['fqn']),
+    username: String(row['owner']),
+    ...(row['instance'] !== null && { instance: String(row['instance']) }),
+    sdp: String(row['sdp']),
+    createdAt: Number(row['created_at']),
+    expiresAt: Number(row['expires_at']),
+    ...(row['lease_user'] !== null && { leaseUser: String(row['lease_user']) }),
+    leaseUntil: Number(row['lease_until']),
+    ...(row['answer_sdp'] !== null && {
+      answer: {
+        username: String(row['answer_user']),
+        publicKey: String(row['answer_key']),
+        ...(row['answer_instance'] !== null && { instance: String(row['answer_instance']) }),
+        sdp: String(row['answer_sdp']),
+        answeredAt: Number(row['answered_at']),
+      },
+    }),
+  };
+}

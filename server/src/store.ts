@@ -1,0 +1,125 @@
+/**
+ * What the server remembers, as one interface: names, services, offers with their leases and answers, candidates.
+ * It knows time only as an argument, and nothing of sockets, signatures or waiting lines. Every method is atomic.
+ */
+import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
+
+export interface UserRow {
+  username: string;
+  publicKey: string;
+  claimedAt: number;
+  expiresAt: number;
+  /** When this key last signed in the v2 form, to the hour; 0 for never. */
+  lastV2At: number;
+}
+
+export interface ServiceRow {
+  serviceId: string;
+  username: string;
+  publicKey: string;
+  name: string;
+  version: string;
+  serviceFqn: string;
+  hidden: boolean;
+  metadata: unknown;
+  createdAt: number;
+  expiresAt: number;
+}
+
+export interface OfferRow {
+  offerId: string;
+  serviceId: string;
+  serviceFqn: string;
+  /** The owner's name. */
+  username: string;
+  /** Undefined for offers in the old form. */
+  instance?: string;
+  sdp: string;
+  createdAt: number;
+  expiresAt: number;
+  leaseUser?: string;
+  leaseUntil: number;
+  answer?: { username: string; publicKey: string; instance?: string; sdp: string; answeredAt: number };
+}
+
+export interface PublishInput {
+  username: string;
+  publicKey: string;
+  name: string;
+  version: string;
+  serviceFqn: string;
+  offers: { sdp: string }[];
+  ttl: number;
+  instance?: string | undefined;
+  hidden?: boolean | undefined;
+  metadata?: unknown;
+}
+
+export interface AnswerInput {
+  username: string;
+  publicKey: string;
+  instance?: string | undefined;
+  sdp: string;
+}
+
+export type Side = 'offerer' | 'answerer';
+
+export interface Store {
+  getUser(username: string, now: number): Promise<UserRow | undefined>;
+  /** Claims a free name or renews one's own. Tells who stands in the way otherwise. */
+  claim(username: string, publicKey: string, v2: boolean, now: number): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
+
+  /** Appends offers; an SDP that is live already keeps its offer and its id. Past `maxFree` free ones the oldest go. */
+  publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
+  /** Live services of a name that are not hidden, of one user if one is named. Unordered. */
+  findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]>;
+  getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
+  /** The id of what was deleted, with its offers, answered ones too. */
+  deleteService(username: string, serviceFqn: string): Promise<string | undefined>;
+  /** Withdraws free offers of a service; answered ones stay. Returns how many went. */
+  withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number>;
+  withdrawInstance(username: string, instance: string): Promise<number>;
+  /** Every instance that has a free offer, for the first moments after a restart. */
+  listInstances(now: number): Promise<{ username: string; instance: string }[]>;
+
+  /** The newest free offer of a service, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already. */
+  lease(
+    serviceId: string,
+    by: { username: string; instance?: string | undefined },
+    until: number,
+    now: number,
+  ): Promise<OfferRow | undefined>;
+  /** Unanswered offers in the order in which they would be handed out, leased ones last; leases none. */
+  listUnanswered(serviceId: string, limit: number, now: number): Promise<OfferRow[]>;
+  getOffer(offerId: string, now: number): Promise<OfferRow | undefined>;
+  answer(offerId: string, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'>;
+
+  /**
+   * Keeps candidates, dated strictly after all earlier ones of the offer; repeats are left out. Where they cannot be dated
+   * without running ahead of the clock, nothing is kept and the ms to wait are told.
+   */
+  addCandidates(
+    offer: OfferRow,
+    from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
+    candidates: WireCandidate[],
+    now: number,
+  ): Promise<CandidateInfo[] | { wait: number } | 'too-many'>;
+  /** How many candidates a user has on an offer, parked ones included. */
+  countCandidates(offerId: string, username: string, now: number): Promise<number>;
+  /** How many other users have candidates parked on an offer. */
+  countParkingUsers(offerId: string, besides: string, now: number): Promise<number>;
+  /** What the other side sent and `side` has not been given yet, or may not have got: dated after the smaller of `since` and the newest given. */
+  takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]>;
+  /** All candidates of a role that an offer has, given or not. */
+  listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]>;
+  /** Offers that a poll of this user reports on: own ones that are answered, and those it answered. No instance means old-form offers. */
+  pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]>;
+  /** Whether the answer must be given to an asker whose `since` is this; marks it as given. */
+  takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
+
+  /** Deletes what is over. */
+  sweep(now: number): Promise<void>;
+  /** Throws when the store does not work. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

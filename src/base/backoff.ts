@@ -1,0 +1,47 @@
+/**
+ * Exponential backoff with jitter. Pure but for Math.random; knows nothing of what is retried.
+ */
+import { mustBe } from '../errors.js';
+
+export interface BackoffOptions {
+  /** First delay in ms. Default 1000. */
+  base?: number;
+  /** Largest delay in ms, before jitter. Default 30 000. */
+  max?: number;
+  /** Share of the delay by which it is varied up and down, 0 to 1. Default 0.1. */
+  jitter?: number;
+}
+
+/** `min(base · 2ⁿ, max) · (1 ± jitter)`, n counting from 0. */
+export class ExponentialBackoff {
+  readonly base: number;
+  readonly max: number;
+  readonly jitter: number;
+  #attempt = 0;
+
+  /** @throws ValidationError when an option is negative, not finite, or the jitter exceeds 1. */
+  constructor({ base = 1000, max = 30_000, jitter = 0.1 }: BackoffOptions = {}) {
+    for (const [name, value] of Object.entries({ base, max, jitter })) {
+      if (!(value >= 0)) throw mustBe(`backoff ${name}`, 'a number of 0 or more', value);
+    }
+    if (jitter > 1) throw mustBe('backoff jitter', '0 to 1', jitter);
+    this.base = base;
+    this.max = max;
+    this.jitter = jitter;
+  }
+
+  /** How many delays were handed out since the last reset. */
+  getAttempt(): number {
+    return this.#attempt;
+  }
+
+  /** The next delay in ms. */
+  next(): number {
+    const plain = Math.min(this.base * 2 ** this.#attempt++, this.max);
+    return Math.round(plain * (1 + this.jitter * (2 * Math.random() - 1)));
+  }
+
+  reset(): void {
+    this.#attempt = 0;
+  }
+}

@@ -1,0 +1,302 @@
+/**
+ * AnswererConnection: the side that joins. It asks for an offer, answers it, and does the same again whenever the link is
+ * lost, for as long as its limits allow. One loop does both.
+ */
+import { ExponentialBackoff } from '../base/backoff.js';
+import { ConnectionError, RondevuError } from '../errors.js';
+import type { ServiceEntry } from '../protocol/rpc.js';
+import { markNegotiated, splitCandidates } from '../protocol/sdp.js';
+import { RondevuConnection } from './connection.js';
+import type { ConnectionConfig } from './connection-config.js';
+import type { Link } from './link.js';
+import { gathered, trickle } from './negotiation.js';
+import type { SignalingPort } from '../signaling/signaling-port.js';
+
+/** How long an answer waits for candidates before it leaves, in ms. */
+const ANSWER_GATHERING = 300;
+/** How long later candidates are gathered: most links are up before the first of them would be sent. In ms. */
+const TRICKLE = 150;
+/** Without the publisher's word that it has the answer, another offer is asked for after this, in ms. */
+const TAKEN_WITHIN = 4000;
+/** Offers lost to others in a row before the next one is not asked for at once. */
+const RACES = 5;
+
+/** The error is not the link's: another offer may do at once. */
+class LostRace extends Error {}
+
+export class AnswererConnection extends RondevuConnection {
+  /** Resolves when an offer was found and answered for the first time; rejects when none was. */
+  readonly found: Promise<void>;
+  readonly #port: SignalingPort;
+  readonly #makeLink: () => Link;
+  readonly #backoff: ExponentialBackoff;
+  #offerId = '';
+  #loop: AbortController | undefined;
+  /** A link that is ready for the next offer. */
+  #spare: Link | undefined;
+  /** Settles the attempt under way. */
+  #settle: { opened(): void; failed(error: Error): void } | undefined;
+  /** Cuts a pause between attempts short. */
+  #wake: (() => void) | undefined;
+  #suspended = false;
+  #wait = 0;
+  #stopWatching: (() => void) | undefined;
+  #resolveFound!: () => void;
+  #rejectFound!: (error: unknown) => void;
+
+  constructor(serviceFqn: string, config: ConnectionConfig, port: SignalingPort, makeLink: () => Link) {
+    super(serviceFqn, config);
+    this.#port = port;
+    this.#makeLink = makeLink;
+    this.#backoff = new ExponentialBackoff({
+      base: config.reconnectBackoffBase,
+      max: config.reconnectBackoffMax,
+      jitter: config.reconnectJitter,
+    });
+    this.found = new Promise((resolve, reject) => {
+      this.#resolveFound = resolve;
+      this.#rejectFound = reject;
+    });
+    this.found.catch(() => undefined); // `opened` and the state tell it too
+  }
+
+  getOfferId(): string {
+    return this.#offerId;
+  }
+
+  /** Starts looking for an offer. @param wait how long to stand in line, in ms */
+  start(wait: number): void {
+    this.#wait = wait;
+    if (!this.#isLooking()) void this.#run(wait, false);
+  }
+
+  #isLooking(): boolean {
+    return this.#loop !== undefined && !this.#loop.signal.aborted;
+  }
+
+  /** Tries again after `failed`; tries at once when it is waiting for its next attempt. */
+  connect(): void {
+    this.#suspended = false;
+    this.#backoff.reset();
+    this.#wake?.();
+    const state = this.getState();
+    if (this.#isLooking() || state === 'connected' || state === 'closed') return;
+    if (state === 'disconnected' || state === 'failed') this.recover('tried again');
+    else void this.#run(this.#wait, state === 'reconnecting');
+  }
+
+  /** Something changed outside: look at the link, do not wait for a timer. */
+  hint(): void {
+    if (this.#suspended || this.getState() !== 'connected') this.connect();
+  }
+
+  /** Lets go of the link until the next hint, as a page that is being hidden for good or for a while. */
+  suspend(): void {
+    this.#suspended = true;
+    this.#loop?.abort(new RondevuError('closed', 'suspended'));
+    this.#dropSpare();
+    this.dropLinkForNow('the page was hidden');
+  }
+
+  protected override recover(reason: string): void {
+    if (this.#suspended) return;
+    if (this.#isLooking()) this.linkFailed(reason);
+    else this.attempt = 1;
+    this.apply('retry', reason);
+    if (this.getState() === 'reconnecting' && !this.#isLooking()) void this.#run(this.config.sessionTtl, true);
+  }
+
+  protected override linkFailed(reason: string): void {
+    this.#settle?.failed(new ConnectionError('timeout', `the link to ${this.serviceFqn} did not come up: ${reason}`));
+  }
+
+  protected override linkOpened(): void {
+    // the link may be up before the server's reply to the answer is in
+    this.apply('check', 'the offer was answered');
+    this.#settle?.opened();
+  }
+
+  protected override cleanUp(): void {
+    this.#loop?.abort(new RondevuError('closed', 'the connection was closed'));
+    this.#rejectFound(new ConnectionError('closed', 'the connection was closed before an offer was found'));
+    this.#dropSpare();
+    this.#stopWatching?.();
+  }
+
+  /** Attempts, until a link is up, the limits are reached, or somebody ends it. */
+  async #run(wait: number, again: boolean): Promise<void> {
+    const loop = (this.#loop = new AbortController());
+    const { signal } = loop;
+    const { maxReconnectAttempts: maxAttempts } = this.config;
+    this.#backoff.reset();
+    this.attempt = again ? 1 : 0;
+    let races = 0;
+    try {
+      for (;;) {
+        try {
+          if (this.attempt > 0) await this.#pause(this.attempt > 1 ? this.#backoff.next() : 0, maxAttempts, signal);
+          for (;;) {
+            const finding = this.#find(wait, signal);
+            // made while the server looks, so that its candidates are there when the offer is
+            this.#spare ??= this.#makeLink();
+            const entry = await finding;
+            try {
+              await this.#connectTo(entry, signal);
+              return;
+            } catch (error) {
+              if (!(error instanceof LostRace)) throw error;
+              if (++races % RACES === 0) await this.#pause(this.#backoff.next(), maxAttempts, signal);
+            }
+          }
+        } catch (error) {
+          if (signal.aborted || !(error instanceof ConnectionError)) throw error;
+          this.#attemptFailed(error, maxAttempts);
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) this.#giveUp(error as Error);
+    } finally {
+      if (this.#loop === loop) this.#loop = undefined;
+    }
+  }
+
+  /** Tells of a failed attempt. @throws the error when it was the last */
+  #attemptFailed(error: ConnectionError, maxAttempts: number): void {
+    this.releaseLink()?.close();
+    this.#stopWatching?.();
+    error.willRetry = this.config.reconnectEnabled && (!maxAttempts || this.attempt < maxAttempts);
+    if (this.attempt > 0) this.emit('reconnect:failed', error);
+    if (!error.willRetry) {
+      if (this.attempt > 0) this.emit('reconnect:exhausted', this.attempt);
+      throw error;
+    }
+    this.emit('failed', error);
+    this.attempt++;
+    // the first link of all did not come up: from here it is a reconnect like any other
+    this.apply('lost', error.message);
+    this.apply('retry', error.message);
+  }
+
+  #dropSpare(): void {
+    this.#spare?.close();
+    this.#spare = undefined;
+  }
+
+  #giveUp(error: Error): void {
+    this.#dropSpare();
+    this.#rejectFound(error);
+    const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.generation > 0;
+    if (gone) void this.close('peer-gone');
+    else this.apply('give-up', error.message);
+  }
+
+  async #pause(delay: number, maxAttempts: number, signal: AbortSignal): Promise<void> {
+    const { attempt } = this;
+    this.emit('reconnect:scheduled', { attempt, delay, maxAttempts });
+    await new Promise<void>((resolve, reject) => {
+      const end = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        this.#wake = undefined;
+      };
+      const onAbort = () => (end(), reject(signal.reason));
+      this.#wake = () => (end(), resolve());
+      const timer = setTimeout(this.#wake, delay);
+      signal.addEventListener('abort', onAbort);
+    });
+    this.emit('reconnect:attempting', attempt);
+  }
+
+  async #find(wait: number, signal: AbortSignal): Promise<ServiceEntry> {
+    const onWaiting = () => {
+      this.#dropSpare();
+      this.emit('waiting');
+    };
+    const entry = await this.#port.findOffer(this.serviceFqn, wait, onWaiting, signal);
+    // from now on it is this peer's service, also when it was found by discovery
+    this.serviceFqn = entry.serviceFqn;
+    this.peer = { username: entry.username, publicKey: entry.publicKey, verified: false, pinned: false };
+    return entry;
+  }
+
+  async #connectTo(entry: ServiceEntry, signal: AbortSignal): Promise<void> {
+    const link = this.#spare ?? this.#makeLink();
+    this.#spare = undefined;
+    this.useLink(link);
+    this.#offerId = entry.offerId;
+    const opened = new Promise<void>((resolve, reject) => (this.#settle = { opened: resolve, failed: reject }));
+    opened.catch(() => undefined); // awaited below, or moot
+    const onAbort = () => this.#settle?.failed(signal.reason as Error);
+    signal.addEventListener('abort', onAbort);
+    try {
+      await this.#answer(link, entry);
+      signal.throwIfAborted();
+      this.#resolveFound();
+      await this.#untilOpen(link, entry, opened);
+    } finally {
+      this.#settle = undefined;
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async #answer(link: Link, entry: ServiceEntry): Promise<void> {
+    const { pc } = link;
+    this.apply('gather', `answering ${entry.offerId}`);
+    // an offer that was touched by a joiner who then does not get it is spoilt: Chromium remembers the first DTLS hello that
+    // comes, whoever sent it. So the publisher's candidates are used only when the answer has been taken.
+    const { sdp, candidates } = splitCandidates(entry.sdp);
+    try {
+      await link.setRemote({ type: 'offer', sdp });
+      await pc.setLocalDescription(await pc.createAnswer());
+    } catch (cause) {
+      throw new ConnectionError('timeout', `the offer of ${entry.serviceFqn} cannot be answered: ${String(cause)}`, { cause });
+    }
+    await gathered(link, ANSWER_GATHERING, true);
+    const sent = link.localCandidates.length;
+    this.apply('signal', 'the answer is ready');
+    try {
+      await this.#port.answerOffer(entry, markNegotiated(pc.localDescription!.sdp));
+    } catch (error) {
+      if (error instanceof RondevuError && /^(already-answered|offer-gone|not-found|unavailable)$/.test(error.code))
+        throw new LostRace();
+      throw error;
+    }
+    for (const candidate of [...candidates, ...(entry.candidates ?? [])]) void link.addRemoteCandidate(candidate);
+    this.apply('check', 'the offer was answered');
+    trickle(link, sent, TRICKLE, (candidates) => this.#port.addCandidates(entry.serviceFqn, entry.offerId, candidates));
+  }
+
+  async #untilOpen(link: Link, entry: ServiceEntry, opened: Promise<void>): Promise<void> {
+    const fail = (reason: string) => {
+      if (link === this.link) this.linkFailed(reason);
+    };
+    const timeout = setTimeout(() => {
+      this.emit('connection:timeout');
+      fail('the time was up');
+    }, this.config.connectionTimeout);
+    const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace()), TAKEN_WITHIN) : undefined;
+    this.#stopWatching?.();
+    this.emit('ice:polling:started');
+    const stop = this.#port.watch(entry.offerId, entry.serviceFqn, true, {
+      onCandidates: (candidates) => {
+        for (const { candidate } of candidates) {
+          this.emit('ice:candidate:remote', candidate);
+          void link.addRemoteCandidate(candidate);
+        }
+      },
+      onTaken: () => clearTimeout(taken),
+    });
+    const stopWatching = (this.#stopWatching = () => {
+      clearTimeout(timeout);
+      clearTimeout(taken);
+      stop();
+      this.#stopWatching = undefined;
+      this.emit('ice:polling:stopped');
+    });
+    try {
+      await opened;
+    } finally {
+      if (this.#stopWatching === stopWatching) stopWatching();
+    }
+  }
+}

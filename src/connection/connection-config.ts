@@ -1,0 +1,88 @@
+/**
+ * The options of a connection: defaults and checks, one table for both. Times in ms.
+ */
+import { mustBe } from '../errors.js';
+
+export interface ConnectionConfig {
+  /** How long one attempt to make a link may take. Default 30 000. */
+  connectionTimeout: number;
+  /** When `ice:gathering:timeout` is told; candidates that come later are still used. Default 10 000. */
+  iceGatheringTimeout: number;
+  /** Whether a lost link is made anew. Default true. */
+  reconnectEnabled: boolean;
+  /** Attempts that got an answer and still failed; 0 for no end. Default 5. */
+  maxReconnectAttempts: number;
+  /** Delay before the second attempt; it doubles from there. Default 1000. */
+  reconnectBackoffBase: number;
+  /** Longest delay between attempts. Default 30 000. */
+  reconnectBackoffMax: number;
+  /** Share by which delays vary, 0 to 1. Default 0.1. */
+  reconnectJitter: number;
+  /** Whether messages sent while the link is down are kept for later. Default true. */
+  bufferEnabled: boolean;
+  /** Messages kept while the link is down; past it the oldest go. Default 100. */
+  maxBufferSize: number;
+  /** How long such a message is kept; 0 for ever. Default 60 000. */
+  maxBufferAge: number;
+  /** Whether `takeBuffer()` still gives what was not sent after `close()`. Default false. */
+  preserveBufferOnClose: boolean;
+  /** Candidates are asked for this often where there is no push. Default 500. */
+  icePollingInterval: number;
+  /** And for this long. Default 30 000. */
+  icePollingTimeout: number;
+  /** How long an absent peer is waited for. Default 600 000. */
+  sessionTtl: number;
+  /** Bytes that may wait for the network before `send` throws `queue-full`. Default 64 MiB. */
+  maxQueuedBytes: number;
+  /** Largest message in bytes, as far as both platforms carry it in one. Default 64 MiB. */
+  maxMessageSize: number;
+  /** Whether to log to the console. Default false. */
+  debug: boolean;
+}
+
+const MIB = 1_048_576;
+
+export const DEFAULT_CONNECTION_CONFIG: Readonly<ConnectionConfig> = {
+  connectionTimeout: 30_000,
+  iceGatheringTimeout: 10_000,
+  reconnectEnabled: true,
+  maxReconnectAttempts: 5,
+  reconnectBackoffBase: 1000,
+  reconnectBackoffMax: 30_000,
+  reconnectJitter: 0.1,
+  bufferEnabled: true,
+  maxBufferSize: 100,
+  maxBufferAge: 60_000,
+  preserveBufferOnClose: false,
+  icePollingInterval: 500,
+  icePollingTimeout: 30_000,
+  sessionTtl: 600_000,
+  maxQueuedBytes: 64 * MIB,
+  maxMessageSize: 64 * MIB,
+  debug: false,
+};
+
+/**
+ * Fills the defaults in.
+ * @throws ValidationError for an unknown option, a wrong type, a negative number
+ */
+export function connectionConfig(options: Partial<ConnectionConfig> = {}): ConnectionConfig {
+  for (const [name, value] of Object.entries(options)) {
+    const standard: unknown = Object.hasOwn(DEFAULT_CONNECTION_CONFIG, name)
+      ? DEFAULT_CONNECTION_CONFIG[name as keyof ConnectionConfig]
+      : undefined;
+    if (standard === undefined)
+      throw mustBe('the options of connectionConfig', Object.keys(DEFAULT_CONNECTION_CONFIG).join(', '), name);
+    if (value === undefined) continue;
+    const isNumber = typeof standard === 'number';
+    if (
+      typeof value !== typeof standard ||
+      (isNumber && !(Number(value) >= 0)) ||
+      (name === 'reconnectJitter' && Number(value) > 1)
+    ) {
+      throw mustBe(`connectionConfig.${name}`, `a ${typeof standard}${isNumber ? ' of 0 or more' : ''}`, value);
+    }
+  }
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  return { ...DEFAULT_CONNECTION_CONFIG, ...given };
+}

@@ -1,0 +1,64 @@
+/** The events of a connection, in one place: names, arguments, meaning. docs/architecture.md. */
+import type { RondevuError } from '../errors.js';
+import type { ConnectionState } from './connection-state.js';
+import type { BufferedMessage, MessageData } from './message-buffer.js';
+
+export interface ConnectionEvents {
+  'state:changed': [change: { oldState: ConnectionState; newState: ConnectionState; reason: string }];
+  connecting: [];
+  /** The link is up, the first time or again. */
+  connected: [];
+  disconnected: [reason: string];
+  /** A link was given up; `error.willRetry` tells whether another is tried. */
+  failed: [error: RondevuError];
+  closed: [reason: string];
+  reconnecting: [attempt: number];
+  'reconnect:scheduled': [plan: { attempt: number; delay: number; maxAttempts: number }];
+  'reconnect:attempting': [attempt: number];
+  'reconnect:success': [];
+  'reconnect:failed': [error: RondevuError];
+  'reconnect:exhausted': [attempts: number];
+  /** Nobody is there yet; we stand in line. */
+  waiting: [];
+  message: [data: string | ArrayBuffer];
+  /** Once for every `send`. */
+  'message:sent': [data: MessageData, buffered: boolean];
+  'message:buffered': [data: MessageData];
+  /** A buffered message was handed to a link. */
+  'message:replayed': [message: BufferedMessage];
+  'message:buffer:overflow': [discarded: BufferedMessage];
+  'message:buffer:expired': [message: BufferedMessage];
+  'ice:candidate:local': [candidate: RTCIceCandidate];
+  'ice:candidate:remote': [candidate: RTCIceCandidateInit];
+  'ice:connection:state': [state: RTCIceConnectionState];
+  'ice:gathering:state': [state: RTCIceGatheringState];
+  'ice:polling:started': [];
+  'ice:polling:stopped': [];
+  'ice:gathering:timeout': [];
+  'answer:processed': [offerId: string, answererId: string];
+  'answer:duplicate': [offerId: string];
+  'datachannel:open': [];
+  'datachannel:close': [];
+  'datachannel:error': [error: unknown];
+  'connection:state': [state: RTCPeerConnectionState];
+  'connection:timeout': [];
+  'cleanup:started': [];
+  'cleanup:complete': [];
+}
+
+/** Who is at the other end. */
+export interface Peer {
+  readonly username: string;
+  /** Base64; missing when the server did not say. */
+  readonly publicKey?: string | undefined;
+  /** Whether the peer proved its key in the handshake. Always false as yet: see docs/security.md. */
+  readonly verified: boolean;
+  /** Whether the key equals a pin. Always false as yet. */
+  readonly pinned: boolean;
+}
+
+/** What `send` returns. */
+export interface SendHandle {
+  /** Unique within the connection. */
+  readonly id: string;
+}

@@ -1,0 +1,157 @@
+/**
+ * OffererConnection: the side that published the offer. It cannot call its peer back; when the link is lost it is bound to
+ * another offer of the pool and waits there. Whether an answer is its peer's is decided by the pool.
+ */
+import { ConnectionError } from '../errors.js';
+import { RondevuConnection } from './connection.js';
+import type { ConnectionConfig } from './connection-config.js';
+import type { Peer } from './connection-events.js';
+import { Link } from './link.js';
+
+/** What the pool does for a connection. */
+export interface OffererHooks {
+  /** It lost its peer and needs an offer to wait at. */
+  needsOffer(connection: OffererConnection): void;
+  ended(connection: OffererConnection): void;
+}
+
+export class OffererConnection extends RondevuConnection {
+  readonly #hooks: OffererHooks;
+  #offerId: string;
+  /** The answer that this link was made with; the link has none yet while it is undefined. */
+  #answer: string | undefined;
+  #timeout: ReturnType<typeof setTimeout> | undefined;
+  #peerGone: ReturnType<typeof setTimeout> | undefined;
+  #wasOpen = false;
+
+  constructor(offerId: string, serviceFqn: string, link: Link, config: ConnectionConfig, hooks: OffererHooks) {
+    super(serviceFqn, config);
+    this.#offerId = offerId;
+    this.#hooks = hooks;
+    this.useLink(link);
+    this.apply('signal', 'the offer was published');
+  }
+
+  getOfferId(): string {
+    return this.#offerId;
+  }
+
+  /** Whether it lost its peer and waits for it at another offer. */
+  isRotating(): boolean {
+    return this.getState() === 'reconnecting';
+  }
+
+  /**
+   * Takes the answer to the current offer. The same one twice is told as `answer:duplicate`.
+   * @throws ConnectionError `already-answered` for another one after the first; DOMException when the answer does not fit the offer
+   */
+  async processAnswer(sdp: string, answererId: string): Promise<void> {
+    if (this.#answer === sdp) return void this.emit('answer:duplicate', this.#offerId);
+    if (this.#answer !== undefined) {
+      throw new ConnectionError(
+        'already-answered',
+        `offer ${this.#offerId} was answered already; ${answererId} sent another answer`,
+      );
+    }
+    const { link } = this;
+    if (!link) throw new ConnectionError('offer-gone', `offer ${this.#offerId} has no peer connection any more`);
+    this.#answer = sdp;
+    this.peer ??= { username: answererId, verified: false, pinned: false };
+    clearTimeout(this.#timeout);
+    this.#timeout = setTimeout(() => {
+      this.emit('connection:timeout');
+      if (!this.apply('lost', 'the link did not come up in time')) this.linkFailed('the link did not come up in time');
+    }, this.config.connectionTimeout);
+    try {
+      await link.setRemote({ type: 'answer', sdp });
+    } catch (cause) {
+      if (link === this.link) this.linkFailed('the answer does not fit the offer');
+      throw cause;
+    }
+    if (link !== this.link) return;
+    this.apply('check', 'the answer is in place');
+    this.emit('answer:processed', this.#offerId, answererId);
+  }
+
+  /** Adds a candidate of the peer. */
+  async addCandidate(candidate: RTCIceCandidateInit): Promise<void> {
+    this.emit('ice:candidate:remote', candidate);
+    await this.link?.addRemoteCandidate(candidate);
+  }
+
+  /** Waits at another offer from now on, with the same listeners and buffer. */
+  rebindToOffer(newOfferId: string, pc: RTCPeerConnection, dc?: RTCDataChannel): void {
+    const link = new Link(pc);
+    if (dc) link.useChannel(dc);
+    this.bind(newOfferId, link);
+  }
+
+  /** rebindToOffer, for a link that exists. */
+  bind(newOfferId: string, link: Link): void {
+    if (this.getState() === 'closed')
+      throw new ConnectionError('closed', `a closed connection cannot be bound to offer ${newOfferId}`);
+    this.#offerId = newOfferId;
+    this.#answer = undefined;
+    clearTimeout(this.#timeout);
+    if (link !== this.link) this.useLink(link);
+  }
+
+  /** Gives up its place at an offer that somebody else answered or that is renewed. */
+  leaveOffer(): void {
+    if (this.#answer === undefined) this.releaseLink();
+  }
+
+  /** The peer must be somebody: set before the answer is taken. */
+  setPeer(peer: Peer): void {
+    this.peer = peer;
+  }
+
+  /** Its peer came back while the old link seemed alive. */
+  supersede(): void {
+    this.apply('lost', 'the peer came back on another link');
+  }
+
+  protected override recover(reason: string): void {
+    // a joiner whose very first link does not come up tries again by itself, as a new connection
+    if (!this.#wasOpen) return void this.close(reason);
+    clearTimeout(this.#timeout);
+    this.attempt = 1;
+    this.apply('retry', reason);
+    if (this.config.sessionTtl < 2 ** 31) this.#peerGone = setTimeout(() => void this.close('peer-gone'), this.config.sessionTtl);
+    if (this.isRotating()) this.#hooks.needsOffer(this);
+  }
+
+  protected override linkFailed(reason: string): void {
+    if (!this.#wasOpen) return void this.close(reason);
+    if (this.#answer === undefined) {
+      this.releaseLink()?.close();
+      return this.#hooks.needsOffer(this);
+    }
+    const error = new ConnectionError('timeout', `the link to ${this.peer?.username} did not come up: ${reason}`);
+    const { maxReconnectAttempts } = this.config;
+    error.willRetry = !maxReconnectAttempts || this.attempt < maxReconnectAttempts;
+    this.emit('reconnect:failed', error);
+    this.emit('failed', error);
+    this.#answer = undefined;
+    this.releaseLink()?.close();
+    if (!error.willRetry) {
+      this.emit('reconnect:exhausted', this.attempt);
+      return void this.close(`gave up after ${this.attempt} attempts`);
+    }
+    this.attempt++;
+    this.#hooks.needsOffer(this);
+  }
+
+  protected override linkOpened(): void {
+    this.#wasOpen = true;
+    this.attempt = 0;
+    clearTimeout(this.#timeout);
+    clearTimeout(this.#peerGone);
+  }
+
+  protected override cleanUp(): void {
+    clearTimeout(this.#timeout);
+    clearTimeout(this.#peerGone);
+    this.#hooks.ended(this);
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * The errors of the engine: one base class with a stable `code`, and three kinds that users can catch apart.
+ * Imports nothing, so every layer may use it. Never put a secret into a message.
+ */
+
+/** Every code an error of the client or the server may carry; docs/protocol.md lists them with a hint each. */
+export type ErrorCode =
+  | 'bad-request'
+  | 'bad-signature'
+  | 'clock-skew'
+  | 'replayed'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'name-taken'
+  | 'not-found'
+  | 'no-offer'
+  | 'offer-gone'
+  | 'own-offer'
+  | 'already-answered'
+  | 'already-published'
+  | 'too-large'
+  | 'rate-limited'
+  | 'unavailable'
+  | 'identity-mismatch'
+  | 'identity-changed'
+  | 'unverified'
+  | 'key-not-exportable'
+  | 'queue-full'
+  | 'not-connected'
+  | 'service-full'
+  | 'peer-gone'
+  | 'timeout'
+  | 'closed'
+  | 'unsupported';
+
+/** Base of all errors of the engine. `code` is stable across releases, `message` is for people. */
+export class RondevuError extends Error {
+  /** Stable, kebab-case. */
+  readonly code: ErrorCode;
+  /** Whether the engine goes on trying by itself after this error. Default false. */
+  willRetry = false;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** An option, a name or an argument is not what was expected; the message quotes what was got. */
+export class ValidationError extends RondevuError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('bad-request', message, options);
+  }
+}
+
+/** The signaling server could not be reached, or answered with something that is not its protocol. */
+export class NetworkError extends RondevuError {
+  constructor(message: string, options?: { cause?: unknown; code?: ErrorCode }) {
+    super(options?.code ?? 'unavailable', message, options);
+  }
+}
+
+/** The peer-to-peer link could not be made, or was given up. */
+export class ConnectionError extends RondevuError {
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(code, message, options);
+  }
+}
+
+/** The commonest ValidationError: what is wrong, what it must be, and what was got. */
+export const mustBe = (what: string, expected: string, got: unknown): ValidationError =>
+  new ValidationError(`${what} must be ${expected}, got ${quote(got)}`);
+
+/** Quotes a value for an error message: short, on one line, safe for anything. */
+export function quote(value: unknown): string {
+  if (typeof value === 'function') return 'a function';
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // circular, or a BigInt: its plain string says enough
+  }
+  try {
+    text ??= String(value);
+  } catch {
+    text = 'an object that cannot be printed';
+  }
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}

@@ -1,0 +1,97 @@
+/**
+ * Ed25519 (RFC 8032) and SHA-256 on raw bytes: WebCrypto where it can, noble where not. Knows nothing of names or base64.
+ */
+import { base64ToBytes, bytesToBase64Url, randomBytes, type Bytes } from '../base/bytes.js';
+import { RondevuError, ValidationError } from '../errors.js';
+
+/** A private key that can sign: the platform's own handle, or the raw 32-byte seed where the platform has no Ed25519. */
+export type PrivateKey = CryptoKey | Bytes;
+
+const ALGORITHM = 'Ed25519';
+// what stands before the 32 bytes of the seed in a PKCS #8 key, RFC 8410 section 7
+const PKCS8_PREFIX = Uint8Array.of(48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32);
+
+let native: Promise<boolean> | undefined;
+
+/** Whether WebCrypto knows Ed25519 here; asked once. */
+export function hasNativeEd25519(): Promise<boolean> {
+  native ??= (async () => {
+    if (!globalThis.crypto?.subtle) return false;
+    try {
+      await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']);
+      return true;
+    } catch {
+      return false; // NotSupportedError
+    }
+  })();
+  return native;
+}
+
+/** @throws RondevuError `unsupported` when the chunk is not where the bundle is */
+async function noble(): Promise<typeof import('./noble.js')> {
+  try {
+    return await import('./noble.js');
+  } catch (cause) {
+    throw new RondevuError(
+      'unsupported',
+      'this platform needs the file with the signatures (rondevu-noble.js), and it could not be loaded: put it beside the bundle',
+      { cause },
+    );
+  }
+}
+
+const fromBase64Url = (text: string): Bytes => base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/'));
+
+export async function sha256(bytes: Bytes): Promise<Bytes> {
+  if (globalThis.crypto?.subtle) return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  return (await noble()).sha256(bytes);
+}
+
+/** A new pair whose private key signs but can never be read, where the platform can; else a seed. */
+export async function generateSigningKey(): Promise<{ publicKey: Bytes; privateKey: PrivateKey }> {
+  if (!(await hasNativeEd25519())) {
+    const seed = randomBytes(32);
+    return { publicKey: await (await noble()).publicKeyOf(seed), privateKey: seed };
+  }
+  const pair = (await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify'])) as CryptoKeyPair;
+  return { publicKey: new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)), privateKey: pair.privateKey };
+}
+
+/**
+ * Takes a raw seed of 32 bytes in.
+ * @throws ValidationError when its length is another
+ */
+export async function importSeed(seed: Bytes): Promise<{ publicKey: Bytes; privateKey: PrivateKey }> {
+  if (seed.length !== 32) throw new ValidationError(`a private key must be 32 bytes, got ${seed.length}`);
+  if (!(await hasNativeEd25519())) return { publicKey: await (await noble()).publicKeyOf(seed), privateKey: seed };
+  const pkcs8 = new Uint8Array([...PKCS8_PREFIX, ...seed]);
+  const privateKey = await crypto.subtle.importKey('pkcs8', pkcs8, ALGORITHM, true, ['sign']);
+  const { x } = await crypto.subtle.exportKey('jwk', privateKey);
+  return { publicKey: fromBase64Url(x!), privateKey };
+}
+
+export async function sign(message: Bytes, key: PrivateKey): Promise<Bytes> {
+  if (key instanceof Uint8Array) return (await noble()).sign(message, key);
+  return new Uint8Array(await crypto.subtle.sign(ALGORITHM, key, message));
+}
+
+/** False for anything that is not a valid signature; never throws for bad input. */
+export async function verify(signature: Bytes, message: Bytes, publicKey: Bytes): Promise<boolean> {
+  try {
+    if (!(await hasNativeEd25519())) return await (await noble()).verify(signature, message, publicKey);
+    const key = await crypto.subtle.importKey('raw', publicKey, ALGORITHM, false, ['verify']);
+    return await crypto.subtle.verify(ALGORITHM, key, signature, message);
+  } catch {
+    return false;
+  }
+}
+
+/** The pin of a key: the first 22 characters of base64url(SHA-256(raw key)). */
+export const pinOf = async (publicKey: Bytes): Promise<string> => bytesToBase64Url(await sha256(publicKey)).slice(0, 22);
+
+/**
+ * Whether a public key may be trusted with a name: 32 bytes, canonical, on the curve, of large prime order. Small-order keys
+ * verify signatures that nobody made. Costs a few ms, so ask it once a key.
+ */
+export const isStrictPublicKey = async (publicKey: Bytes): Promise<boolean> =>
+  publicKey.length === 32 && (await noble()).isStrictKey(publicKey);

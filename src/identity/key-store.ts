@@ -1,0 +1,93 @@
+/**
+ * Where a page's keys stay: one entry a name in IndexedDB, as non-extractable keys where the platform can.
+ * Knows nothing of servers or usernames; who calls it makes up the entry's name.
+ */
+import { RondevuError } from '../errors.js';
+import type { Bytes } from '../base/bytes.js';
+import { generateSigningKey, type PrivateKey } from './ed25519.js';
+import { generateSigner, signerFromKey, type Signer } from './signer.js';
+
+export interface KeyStore {
+  /** The signer kept under a name, made when there is none. */
+  getOrCreate(name: string): Promise<Signer>;
+  delete(name: string): Promise<void>;
+}
+
+interface Entry {
+  publicKey: Bytes;
+  privateKey: PrivateKey;
+}
+
+const DATABASE = 'rondevu';
+const STORE = 'keys';
+
+/** @throws RondevuError `unsupported` where there is no IndexedDB, `unavailable` where the browser refuses it */
+export class IndexedDbKeyStore implements KeyStore {
+  async getOrCreate(name: string): Promise<Signer> {
+    // made before the transaction: a transaction ends as soon as something else is awaited in it
+    const existing = await this.#run<Entry | undefined>('readonly', (store) => store.get(name));
+    const entry = existing ?? (await this.#addOrGet(name, await generateSigningKey()));
+    return signerFromKey(entry.publicKey, entry.privateKey);
+  }
+
+  async delete(name: string): Promise<void> {
+    await this.#run('readwrite', (store) => store.delete(name));
+  }
+
+  /** Two tabs may come first at once: add() lets one of them win, and both read what it wrote. */
+  async #addOrGet(name: string, entry: Entry): Promise<Entry> {
+    try {
+      await this.#run('readwrite', (store) => store.add(entry, name));
+      return entry;
+    } catch (error) {
+      const winner = await this.#run<Entry | undefined>('readonly', (store) => store.get(name));
+      if (winner) return winner;
+      throw error;
+    }
+  }
+
+  async #run<T>(mode: IDBTransactionMode, request: (store: IDBObjectStore) => IDBRequest): Promise<T> {
+    if (typeof indexedDB === 'undefined')
+      throw new RondevuError('unsupported', 'keys cannot be kept here: there is no IndexedDB');
+    const db = await asPromise<IDBDatabase>(() => {
+      const open = indexedDB.open(DATABASE, 1);
+      open.onupgradeneeded = () => open.result.createObjectStore(STORE);
+      return open;
+    });
+    try {
+      return await asPromise<T>(() => request(db.transaction(STORE, mode).objectStore(STORE)));
+    } finally {
+      db.close();
+    }
+  }
+}
+
+function asPromise<T>(make: () => IDBRequest): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const request = make();
+    request.onsuccess = () => resolve(request.result as T);
+    request.onerror = (event) => {
+      event.preventDefault(); // else a lost race in add() aborts loudly as an uncaught error
+      reject(
+        new RondevuError('unavailable', `the key store failed: ${request.error?.message ?? 'unknown reason'}`, {
+          cause: request.error,
+        }),
+      );
+    };
+  });
+}
+
+/** Keys for as long as the page or process lives. */
+export class MemoryKeyStore implements KeyStore {
+  #keys = new Map<string, Promise<Signer>>();
+
+  getOrCreate(name: string): Promise<Signer> {
+    let signer = this.#keys.get(name);
+    if (!signer) this.#keys.set(name, (signer = generateSigner()));
+    return signer;
+  }
+
+  async delete(name: string): Promise<void> {
+    this.#keys.delete(name);
+  }
+}

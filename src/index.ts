@@ -1,0 +1,22 @@
+/** The public engine. */
+export { Rondevu, type FindOptions, type RondevuEvents } from './rondevu.js';
+export type { ConnectOptions, OfferFactoryResult, PublishOptions, RondevuOptions } from './options.js';
+export { watchPage, type Hint } from './page.js';
+export type { IcePreset, IceServersOption } from './ice-servers.js';
+export { ConnectionError, NetworkError, RondevuError, ValidationError, type ErrorCode } from './errors.js';
+
+export { RondevuConnection } from './connection/connection.js';
+export type { OffererConnection } from './connection/offerer-connection.js';
+export { AnswererConnection } from './connection/answerer-connection.js';
+export { DEFAULT_CONNECTION_CONFIG, type ConnectionConfig } from './connection/connection-config.js';
+export type { ConnectionEvents, Peer, SendHandle } from './connection/connection-events.js';
+export type { ConnectionState } from './connection/connection-state.js';
+export { MessageBuffer, type BufferedMessage, type MessageData } from './connection/message-buffer.js';
+export type { OfferPool } from './offers/offer-pool.js';
+export type { OfferPoolEvents } from './offers/offer-pool-options.js';
+
+export { RondevuAPI, RpcBatcher, ServerError, type BatchingOptions, type SignalingState } from './signaling/index.js';
+export { ExponentialBackoff } from './base/backoff.js';
+export { AsyncLock } from './base/async-lock.js';
+export { NodeCryptoAdapter, WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from './identity/index.js';
+export { formatServiceName, parseServiceName, type ServiceName } from './protocol/service-name.js';

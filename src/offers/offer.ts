@@ -1,0 +1,68 @@
+/**
+ * One published offer: its link, its life on the server, and who waits at it.
+ */
+import type { OffererConnection } from '../connection/offerer-connection.js';
+import type { Link } from '../connection/link.js';
+import { gathered, trickle } from '../connection/negotiation.js';
+import { ValidationError } from '../errors.js';
+import type { OfferFactoryResult, PublishOptions } from '../options.js';
+import type { WireCandidate } from '../protocol/rpc.js';
+import { markNegotiated } from '../protocol/sdp.js';
+
+/** Offers are published when gathering is complete, or after this, in ms; later candidates follow. */
+const OFFER_GATHERING = 1000;
+const LATE_CANDIDATES = 50;
+
+export class Offer {
+  readonly link: Link;
+  readonly sdp: string;
+  /** Given by the server; empty before. */
+  id = '';
+  /** When it must be renewed, in ms; 0 while it is not published. */
+  renewAt = 0;
+  /** A connection that lost its peer and waits here. */
+  waiting: OffererConnection | undefined;
+  readonly #candidatesSent: number;
+
+  private constructor(link: Link) {
+    this.link = link;
+    const { sdp } = link.pc.localDescription!;
+    this.sdp = link.durable ? markNegotiated(sdp) : sdp;
+    this.#candidatesSent = link.localCandidates.length;
+  }
+
+  /** @throws ValidationError when the factory returns something else than an offer; whatever the factory throws */
+  static async create(link: Link, factory: PublishOptions['offerFactory']): Promise<Offer> {
+    const { pc } = link;
+    try {
+      if (factory) await useFactory(link, factory);
+      else {
+        link.useChannel(pc.createDataChannel('rondevu'));
+        await pc.setLocalDescription(await pc.createOffer());
+      }
+      await gathered(link, OFFER_GATHERING, false);
+      return new Offer(link);
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+  }
+
+  /** Sends the candidates that came after the offer was written down. */
+  trickle(send: (offerId: string, candidates: WireCandidate[]) => Promise<unknown>): void {
+    trickle(this.link, this.#candidatesSent, LATE_CANDIDATES, (candidates) => send(this.id, candidates));
+  }
+}
+
+async function useFactory(link: Link, factory: NonNullable<PublishOptions['offerFactory']>): Promise<void> {
+  const { pc } = link;
+  const made = (await factory(pc)) as OfferFactoryResult & { pc?: unknown };
+  if (!made?.offer || made.pc !== undefined) {
+    throw new ValidationError(
+      'offerFactory must use the peer connection that it is given and return { offer, dc? }: ' +
+        "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }",
+    );
+  }
+  if (made.dc) link.useChannel(made.dc);
+  if (!pc.localDescription) await pc.setLocalDescription(made.offer);
+}

@@ -1,0 +1,9 @@
+/** The wire, as one import: what clients and servers have to agree on, and nothing that talks to a network. */
+export * from './anonymous.js';
+export * from './json.js';
+export * from './message.js';
+export * from './rpc.js';
+export * from './sdp.js';
+export * from './service-name.js';
+export { RondevuError, ValidationError, quote } from '../errors.js';
+export type { ErrorCode } from '../errors.js';

@@ -1,0 +1,32 @@
+/**
+ * The JSON Canonicalization Scheme (RFC 8785): one text for one value, so that two sides can hash the same bytes.
+ * JSON.stringify already writes numbers and strings as the RFC wants them; what is left is the order of the names.
+ */
+import { ValidationError } from '../errors.js';
+
+/**
+ * @throws ValidationError for what JSON cannot carry (undefined, NaN, functions, lone surrogates) and past 64 levels of depth
+ */
+export function canonicalJson(value: unknown, depth = 0): string {
+  if (depth > 64) throw new ValidationError('JSON is nested more than 64 levels deep');
+  switch (typeof value) {
+    case 'string':
+      if (!value.isWellFormed()) throw new ValidationError('JSON text holds a lone surrogate');
+      return JSON.stringify(value);
+    case 'number':
+      if (!Number.isFinite(value)) throw new ValidationError(`JSON cannot carry ${value}`);
+      return JSON.stringify(value);
+    case 'boolean':
+      return String(value);
+    case 'object': {
+      if (value === null) return 'null';
+      if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item, depth + 1)).join(',')}]`;
+      const object = value as Record<string, unknown>;
+      // Array.prototype.sort compares UTF-16 code units, which is the order of the RFC, section 3.2.3
+      const names = Object.keys(object).sort();
+      return `{${names.map((name) => `${canonicalJson(name)}:${canonicalJson(object[name], depth + 1)}`).join(',')}}`;
+    }
+    default:
+      throw new ValidationError(`JSON cannot carry ${typeof value}`);
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * What is signed: the message beside each call, in the form of v0.20 and in ours (v2). docs/protocol.md, "Signed messages".
+ * Pure: it builds and takes apart text; hashing and signing are done by who calls it.
+ */
+import { ValidationError, mustBe, quote } from '../errors.js';
+import { canonicalJson } from './json.js';
+import { utf8, type Bytes } from '../base/bytes.js';
+
+/** Clock difference that the old form allows, in ms. */
+export const LEGACY_MAX_AGE = 5 * 60_000;
+/** Clock difference that v2 allows, in ms. */
+export const V2_MAX_AGE = 60_000;
+
+const V2_MARK = '~v2';
+
+/** A message taken apart. `context` is the middle of an old message; `nonce` and `digest` are there for v2. */
+export interface SignedMessage {
+  method: string;
+  username: string;
+  timestamp: number;
+  context?: string;
+  nonce?: string;
+  digest?: string;
+}
+
+/** The bytes whose SHA-256 is the digest of a v2 message. Absent params count as `{}`. */
+export const digestInput = (aud: string, method: string, params: unknown): Bytes =>
+  utf8(canonicalJson({ aud, method, params: params ?? {} }));
+
+/** @param digest base64url of SHA-256(digestInput(…)); @param nonce 128 random bits, base64url; @param timestamp ms */
+export const v2Message = (method: string, username: string, nonce: string, digest: string, timestamp: number): string =>
+  `${method}:${username}:${V2_MARK}:${nonce}:${digest}:${timestamp}`;
+
+/** The old form, `method:username[:context]:timestamp`. Only tests and old servers' peers make it; we send v2. */
+export const legacyMessage = (method: string, username: string, context: string, timestamp: number): string =>
+  `${method}:${username}:${context === '' ? '' : `${context}:`}${timestamp}`;
+
+/**
+ * Takes a message of either form apart; says nothing about signature or clock.
+ * @throws ValidationError when a part is missing or the timestamp is no whole number
+ */
+export function parseMessage(message: unknown): SignedMessage {
+  const parts = typeof message === 'string' && message.length <= 1024 ? message.split(':') : [];
+  const [method, username] = parts;
+  const last = parts.at(-1)!;
+  if (parts.length < 3 || !method || !username || !/^\d{1,16}$/.test(last)) {
+    throw new ValidationError(`message must be method:username[:context]:timestamp, got ${quote(message)}`);
+  }
+  const base = { method, username, timestamp: Number(last) };
+  if (parts[2] !== V2_MARK) return { ...base, context: parts.slice(2, -1).join(':') };
+  const [, , , nonce, digest] = parts;
+  if (parts.length !== 6 || !/^[\w-]{22}$/.test(nonce!) || !/^[\w-]{43}$/.test(digest!)) {
+    throw new ValidationError(
+      `a ${V2_MARK} message must be method:username:${V2_MARK}:nonce:digest:timestamp, with 22 and 43 characters of base64url`,
+    );
+  }
+  return { ...base, nonce: nonce!, digest: digest! };
+}
+
+/**
+ * The audience that v2 messages are bound to: scheme, host, port and path of the API's address, without trailing slash.
+ * @throws ValidationError when it is no http(s) address
+ */
+export function audience(apiUrl: string): string {
+  const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol)) throw mustBe('apiUrl', 'an absolute http or https address', apiUrl);
+  return url.origin + url.pathname.replace(/\/+$/, '');
+}

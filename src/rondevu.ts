@@ -1,0 +1,328 @@
+/**
+ * Rondevu: the façade. Wires identity, signaling, offers and connections together and owns their lifetimes.
+ */
+import { AnswererConnection } from './connection/answerer-connection.js';
+import { connectionConfig } from './connection/connection-config.js';
+import { Link } from './connection/link.js';
+import type { OffererConnection } from './connection/offerer-connection.js';
+import { RondevuError, ValidationError, mustBe } from './errors.js';
+import { rtcConfiguration, type IceServersOption } from './ice-servers.js';
+import {
+  anonymousNameOf,
+  exportKeypair,
+  generateSigner,
+  signerFromKeypair,
+  WebCryptoAdapter,
+  type Keypair,
+  type Signer,
+} from './identity/index.js';
+import { OlderNames } from './older-names.js';
+import type { OfferPool } from './offers/offer-pool.js';
+import {
+  checkConnectOptions,
+  checkPublishOptions,
+  checkRondevuOptions,
+  type ConnectOptions,
+  type PublishOptions,
+  type RondevuOptions,
+} from './options.js';
+import { watchPage, type Hint } from './page.js';
+import { audience } from './protocol/message.js';
+import { checkUsername, formatServiceName, parseServiceName } from './protocol/service-name.js';
+import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
+import { RondevuAPI, SignalingClient, type SignalingState } from './signaling/index.js';
+
+/**
+ * The publishing side is a chunk of its own: pages that only join do not load it.
+ * @throws RondevuError `unsupported` when the file is not where the bundle is
+ */
+async function publishing(): Promise<typeof import('./offers/offer-pool.js')> {
+  try {
+    return await import('./offers/offer-pool.js');
+  } catch (cause) {
+    throw new RondevuError('unsupported', 'the file for publishing (offer-pool) could not be loaded: put it beside the bundle', {
+      cause,
+    });
+  }
+}
+
+export interface RondevuEvents {
+  'connection:opened': [offerId: string, connection: OffererConnection];
+  'connection:rotated': [oldOfferId: string, newOfferId: string, connection: OffererConnection];
+  'offer:created': [offerId: string, serviceFqn: string];
+  'offer:failed': [offerId: string, error: RondevuError];
+  'signaling:state': [state: SignalingState, error?: RondevuError];
+}
+
+/** How to look services up. */
+export interface FindOptions {
+  /** Default: `direct` with a username in the name, else `random`. */
+  mode?: 'direct' | 'random' | 'paginated';
+  limit?: number;
+  offset?: number;
+}
+
+export class Rondevu extends OlderNames<RondevuEvents> {
+  /** The calls of the wire, for what is not offered here. */
+  override readonly api: RondevuAPI;
+  readonly #username: string;
+  readonly #signer: Signer;
+  readonly #options: RondevuOptions;
+  readonly #signaling: SignalingClient;
+  readonly #pools = new Map<string, OfferPool>();
+  readonly #joined = new Set<AnswererConnection>();
+  #stopWatching: () => void = () => undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: RondevuOptions, username: string, signer: Signer) {
+    super();
+    this.#options = options;
+    this.#username = username;
+    this.#signer = signer;
+    this.api = new RondevuAPI(options.apiUrl, username, signer, undefined, options.batching);
+    this.#signaling = new SignalingClient(this.api, options.webSocket ?? globalThis.WebSocket);
+    this.#signaling.on('state', (state, error) => this.emit('signaling:state', state, error));
+    if (options.lifecycle ?? true) this.#stopWatching = watchPage(this);
+  }
+
+  /**
+   * Makes a client. No network call is made here.
+   * @throws ValidationError for a bad option, quoting it
+   */
+  static async connect(options: RondevuOptions): Promise<Rondevu> {
+    checkRondevuOptions(options);
+    audience(options.apiUrl); // says what is wrong with it
+    if (options.username !== undefined) checkUsername(options.username);
+    if (options.keypair && options.identity)
+      throw new ValidationError('Rondevu.connect: keypair and identity exclude each other');
+    const adapter = options.cryptoAdapter;
+    const keypair =
+      options.keypair ?? (options.identity ? undefined : await (adapter ?? new WebCryptoAdapter()).generateKeypair());
+    const signer = keypair ? await signerFromKeypair(keypair, adapter) : options.identity!;
+    const iceServers = options.iceServers ?? 'server';
+    rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // says at once what is wrong with it
+    return new Rondevu({ ...options, iceServers }, options.username ?? (await anonymousNameOf(signer.publicKey)), signer);
+  }
+
+  /** A fresh identity whose private key cannot be read, where the platform can. */
+  static createIdentity(): Promise<Signer> {
+    return generateSigner();
+  }
+
+  getUsername(): string {
+    return this.#username;
+  }
+
+  /** Base64. */
+  getPublicKey(): string {
+    return this.#signer.publicKey;
+  }
+
+  /** @throws RondevuError `key-not-exportable` */
+  getKeypair(): Keypair {
+    return exportKeypair(this.#signer);
+  }
+
+  /** Whether the server knows our username as taken, by us or by another. */
+  isUsernameClaimed(): Promise<boolean> {
+    return this.api.isUsernameClaimed();
+  }
+
+  get signalingState(): SignalingState {
+    return this.#signaling.state;
+  }
+
+  /**
+   * Declares a service; `start()` of what is returned, or `startFilling()`, begins to accept.
+   * @throws ValidationError for a bad option; RondevuError `already-published` the second time
+   */
+  async publishService(options: PublishOptions): Promise<OfferPool> {
+    checkPublishOptions(options);
+    this.#mustLive();
+    const { name, version, username } = parseServiceName(options.service, 'publishService: service');
+    if (username !== undefined && username !== this.#username) {
+      throw mustBe('publishService: the username in service', `${this.#username} or left out`, username);
+    }
+    const serviceFqn = formatServiceName({ name, version, username: this.#username });
+    const { OfferPool } = await publishing();
+    this.#mustLive();
+    if (this.#pools.has(serviceFqn))
+      throw new RondevuError('already-published', `${serviceFqn} is published already by this client`);
+    const pool = new OfferPool(
+      {
+        serviceFqn,
+        maxOffers: options.maxOffers ?? 5,
+        ttl: options.ttl ?? 300_000,
+        maxConnections: options.maxConnections ?? Infinity,
+        maxPeerConnections: this.#options.maxPeerConnections ?? 256,
+        connectionConfig: this.#config(options.connectionConfig),
+        ...(options.offerFactory && { offerFactory: options.offerFactory }),
+        ...(options.accept && { accept: options.accept }),
+        hidden: options.hidden ?? false,
+        metadata: options.metadata,
+      },
+      this.#signaling,
+      this.#linkFactory(this.#rtc(options.iceServers)),
+    );
+    this.#pools.set(serviceFqn, pool);
+    pool.on('connection:opened', (...args) => this.emit('connection:opened', ...args));
+    pool.on('connection:rotated', (...args) => this.emit('connection:rotated', ...args));
+    pool.on('offer:created', (...args) => this.emit('offer:created', ...args));
+    pool.on('offer:failed', (...args) => this.emit('offer:failed', ...args));
+    return pool;
+  }
+
+  /** Forgets a service, so that it can be published with other options. Its connections are closed. */
+  async unpublishService(serviceFqn: string): Promise<void> {
+    const pool = this.#pools.get(serviceFqn);
+    this.#pools.delete(serviceFqn);
+    await pool?.stop();
+  }
+
+  /**
+   * Begins to accept on all services.
+   * @throws RondevuError `not-found` before `publishService`, or what the server says to the service
+   */
+  async startFilling(): Promise<void> {
+    if (!this.#pools.size)
+      throw new RondevuError('not-found', 'startFilling: nothing is published yet, call publishService first');
+    await Promise.all([...this.#pools.values()].map((pool) => pool.start()));
+  }
+
+  /** Stops accepting and closes all connections of all services. */
+  async stopFilling(): Promise<void> {
+    await Promise.all([...this.#pools.values()].map((pool) => pool.stop()));
+  }
+
+  /**
+   * Joins a service. Resolves when an offer was found and answered; the link comes up a moment later (`connection.opened`).
+   * @throws ValidationError for bad options; RondevuError `not-found` or `no-offer` when nobody is there within `wait`
+   */
+  async connectToService(options: ConnectOptions): Promise<AnswererConnection> {
+    checkConnectOptions(options);
+    this.#mustLive();
+    const target = this.#target(options);
+    const rtc = options.rtcConfig ?? this.#rtc(options.iceServers);
+    const connection = new AnswererConnection(
+      target,
+      this.#config(options.connectionConfig),
+      this.#signaling,
+      this.#linkFactory({ iceCandidatePoolSize: 1, ...rtc }),
+    );
+    this.#joined.add(connection);
+    connection.on('closed', () => this.#joined.delete(connection));
+    const onAbort = () => void connection.close('aborted');
+    options.signal?.addEventListener('abort', onAbort);
+    const { wait = 0 } = options;
+    if (options.signal?.aborted) onAbort();
+    else connection.start(wait);
+    if (wait === Infinity) return connection;
+    try {
+      await connection.found;
+      return connection;
+    } catch (error) {
+      await connection.close('nobody was found');
+      options.signal?.throwIfAborted();
+      throw error;
+    }
+  }
+
+  /** Looks services up. @throws RondevuError `not-found` or `no-offer` for a single one */
+  findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
+  findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
+  override async findService(
+    serviceFqn: string,
+    { mode, limit = 10, offset = 0 }: FindOptions = {},
+  ): Promise<ServiceEntry | ServicePage> {
+    const { username } = parseServiceName(serviceFqn, 'findService: service name');
+    if (mode !== undefined && !/^(direct|random|paginated)$/.test(mode))
+      throw mustBe('findService: mode', 'direct, random or paginated', mode);
+    if ((mode === 'direct') === (username === undefined) && (mode === 'direct' || mode === 'random')) {
+      throw mustBe(
+        'findService: service name',
+        `${mode === 'direct' ? 'with' : 'without'} @username in mode ${mode}`,
+        serviceFqn,
+      );
+    }
+    if (mode === 'paginated') return this.api.listServices(serviceFqn, limit, offset);
+    return this.#signaling.call('getService', { serviceFqn, instance: this.#signaling.instance }, { urgent: true });
+  }
+
+  /** Free offers of all services. */
+  getOfferCount(): number {
+    return [...this.#pools.values()].reduce((count, { offers }) => count + offers.length, 0);
+  }
+
+  /** Connections of all services, whether their link is up or not. */
+  getActiveConnections(): OffererConnection[] {
+    return [...this.#pools.values()].flatMap(({ connections }) => connections);
+  }
+
+  isConnected(offerId: string): boolean {
+    return this.getActiveConnections().some((connection) => connection.getOfferId() === offerId && connection.isConnected());
+  }
+
+  getServiceStatus(): { active: boolean; offerCount: number } {
+    return { active: [...this.#pools.values()].some(({ isStarted }) => isStarted), offerCount: this.getOfferCount() };
+  }
+
+  /** Closes every connection, of services and joined ones; services go on accepting. */
+  async disconnectAll(): Promise<void> {
+    await Promise.all([...this.getActiveConnections(), ...this.#joined].map((connection) => connection.close()));
+  }
+
+  /** Tells of something outside: the network is back, the page is shown, hidden for good, or was asleep. */
+  hint(kind: Hint): void {
+    if (kind === 'hide') {
+      for (const pool of this.#pools.values()) pool.suspend();
+      for (const connection of this.#joined) connection.suspend();
+      return;
+    }
+    this.#signaling.hint();
+    for (const pool of this.#pools.values()) pool.hint();
+    for (const connection of this.#joined) connection.hint();
+  }
+
+  /** Ends everything: offers withdrawn, peers told, socket closed. Idempotent. */
+  close(): Promise<void> {
+    return (this.#closing ??= (async () => {
+      this.#stopWatching();
+      await Promise.all([this.stopFilling(), ...[...this.#joined].map((connection) => connection.close())]);
+      this.#signaling.close();
+    })());
+  }
+
+  #mustLive(): void {
+    if (this.#closing) throw new RondevuError('closed', 'this Rondevu was closed');
+  }
+
+  #target({ serviceFqn, service, username }: ConnectOptions): string {
+    if (serviceFqn !== undefined && (service !== undefined || username !== undefined)) {
+      throw new ValidationError('connectToService takes serviceFqn, or service and username, not both');
+    }
+    const name = serviceFqn ?? service;
+    const parsed = parseServiceName(name, `connectToService: ${serviceFqn === undefined ? 'service' : 'serviceFqn'}`);
+    if (parsed.pin !== undefined) {
+      throw new RondevuError(
+        'unsupported',
+        'connectToService: pins in addresses are not checked by this version, so an address with one is refused',
+      );
+    }
+    if (username === undefined) return formatServiceName(parsed);
+    return formatServiceName({ ...parsed, username: checkUsername(username, 'connectToService: username') });
+  }
+
+  #config(options: PublishOptions['connectionConfig']) {
+    return connectionConfig({ debug: this.#options.debug ?? false, ...options });
+  }
+
+  #rtc(choice: IceServersOption | undefined): RTCConfiguration {
+    return rtcConfiguration(choice ?? this.#options.iceServers!, this.#options.turnServers ?? [], this.#options.apiUrl);
+  }
+
+  #linkFactory(configuration: RTCConfiguration): (durable?: boolean) => Link {
+    const PeerConnection = this.#options.rtcPeerConnection ?? globalThis.RTCPeerConnection;
+    if (!PeerConnection) throw new RondevuError('unsupported', 'there is no WebRTC here: pass rtcPeerConnection');
+    return (durable) => new Link(new PeerConnection(configuration), durable);
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * The push socket: opens a session, carries calls and events, answers the server's heartbeat, and comes back by itself.
+ * docs/protocol.md, "Push". Knows nothing of what the events mean.
+ */
+import { ExponentialBackoff } from '../base/backoff.js';
+import { Emitter } from '../base/emitter.js';
+import { NetworkError, RondevuError } from '../errors.js';
+import { PUSH_SUBPROTOCOL, type OpenSessionResult, type PushEvents, type ServerFrame } from '../protocol/rpc.js';
+import { CALL_TIMEOUT } from './http-transport.js';
+import type { RequestSigner } from './request-signer.js';
+import { ServerError } from './server-error.js';
+
+/** Past this silence the socket is taken for dead: the server sends a ping every 15 s. In ms. */
+const SILENCE = 40_000;
+
+export interface PushSocketEvents {
+  open: [session: OpenSessionResult];
+  /** `refused` when the server said no to the session itself; it is not tried again then. */
+  close: [refused: RondevuError | undefined];
+  event: [name: keyof PushEvents, data: PushEvents[keyof PushEvents]];
+}
+
+interface Pending {
+  method: string;
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+  done(): void;
+}
+
+export class PushSocket extends Emitter<PushSocketEvents> {
+  readonly #url: string;
+  readonly #WebSocket: typeof WebSocket;
+  readonly #signer: RequestSigner;
+  readonly #instance: string;
+  readonly #pending = new Map<number, Pending>();
+  readonly #backoff = new ExponentialBackoff({ base: 500, max: 15_000, jitter: 0.3 });
+  #socket: WebSocket | undefined;
+  #nextId = 1;
+  #lastFrame = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #wanted = false;
+
+  constructor(baseUrl: string, WebSocketClass: typeof WebSocket, signer: RequestSigner, instance: string) {
+    super();
+    this.#url = `${baseUrl.replace(/^http/, 'ws')}/ws`;
+    this.#WebSocket = WebSocketClass;
+    this.#signer = signer;
+    this.#instance = instance;
+  }
+
+  /** Whether a session is open. */
+  isOpen = false;
+
+  /** Opens the socket, and again whenever it closes, until `stop`. */
+  start(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    this.#connect();
+  }
+
+  stop(): void {
+    this.#wanted = false;
+    clearTimeout(this.#timer);
+    this.#drop();
+  }
+
+  /** Tries at once instead of when the backoff says. */
+  retryNow(): void {
+    if (!this.#wanted) return;
+    if (this.#socket && Date.now() - this.#lastFrame > SILENCE) this.#drop();
+    if (this.#socket) return;
+    this.#backoff.reset();
+    this.#connect();
+  }
+
+  /**
+   * A call over the open session.
+   * @throws ServerError as the server says, NetworkError when the socket closes before the reply
+   */
+  request(method: string, params: unknown, wait = 0, signal?: AbortSignal): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (!this.isOpen) return reject(new NetworkError('the push socket is not open'));
+      signal?.throwIfAborted();
+      const id = this.#nextId++;
+      const timer = setTimeout(
+        () => fail(new NetworkError(`${method}: no reply within ${CALL_TIMEOUT + wait} ms`)),
+        CALL_TIMEOUT + wait,
+      );
+      const onAbort = () => fail(signal!.reason);
+      const done = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+        this.#pending.delete(id);
+      };
+      const fail = (error: unknown) => (done(), reject(error));
+      signal?.addEventListener('abort', onAbort);
+      this.#pending.set(id, { method, resolve, reject, done });
+      this.#send({ id, method, params });
+    });
+  }
+
+  #connect(): void {
+    clearTimeout(this.#timer);
+    let socket: WebSocket;
+    try {
+      socket = new this.#WebSocket(this.#url, PUSH_SUBPROTOCOL);
+    } catch {
+      return this.#later(); // a Content Security Policy may forbid it; polling goes on
+    }
+    this.#socket = socket;
+    this.#lastFrame = Date.now();
+    socket.onopen = () => void this.#openSession(socket, true);
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(String(data));
+    socket.onclose = () => socket === this.#socket && this.#closed();
+    socket.onerror = () => undefined; // `close` follows
+    this.#timer = setTimeout(() => this.#watch(), SILENCE);
+  }
+
+  async #openSession(socket: WebSocket, mayRetry: boolean): Promise<void> {
+    try {
+      const frame = await this.#signer.sign('openSession', { instance: this.#instance });
+      if (socket !== this.#socket) return;
+      const id = this.#nextId++;
+      const session = await new Promise<OpenSessionResult>((resolve, reject) => {
+        this.#pending.set(id, {
+          method: 'openSession',
+          resolve: resolve as (result: unknown) => void,
+          reject,
+          done: () => this.#pending.delete(id),
+        });
+        this.#send({ id, ...frame });
+      });
+      this.#backoff.reset();
+      this.isOpen = true;
+      this.emit('open', session);
+    } catch (error) {
+      if (socket !== this.#socket || error instanceof NetworkError) return;
+      if (error instanceof ServerError && error.serverTime !== undefined && mayRetry) {
+        this.#signer.setServerTime(error.serverTime);
+        return this.#openSession(socket, false);
+      }
+      this.#wanted = false;
+      this.#drop(error instanceof RondevuError ? error : undefined);
+    }
+  }
+
+  #receive(text: string): void {
+    this.#lastFrame = Date.now();
+    let frame: ServerFrame;
+    try {
+      frame = JSON.parse(text) as ServerFrame;
+    } catch {
+      return; // not ours; the next one may be
+    }
+    if ('ping' in frame) return this.#send({ pong: true });
+    if ('event' in frame) {
+      this.emit('event', frame.event, frame.data);
+      // only what has been handled is acknowledged; the joiner hears `taken` after this
+      if (frame.event === 'answer') this.#send({ ack: frame.seq });
+      return;
+    }
+    const pending = this.#pending.get(frame.id);
+    if (!pending) return;
+    pending.done();
+    if ('error' in frame) pending.reject(new ServerError(pending.method, { ...frame.error, error: frame.error.message }));
+    else pending.resolve(frame.result);
+  }
+
+  #watch(): void {
+    const silence = Date.now() - this.#lastFrame;
+    if (silence >= SILENCE) this.#drop();
+    else this.#timer = setTimeout(() => this.#watch(), SILENCE - silence + 100);
+  }
+
+  /** Lets go of the socket at once; a dead one may take minutes to say that it closed. */
+  #drop(refused?: RondevuError): void {
+    if (!this.#socket) return;
+    this.#socket.close();
+    this.#closed(refused);
+  }
+
+  #closed(refused?: RondevuError): void {
+    this.#socket = undefined;
+    this.isOpen = false;
+    const error = refused ?? new NetworkError('the push socket closed before the reply came');
+    for (const { reject, done } of [...this.#pending.values()]) {
+      done();
+      reject(error);
+    }
+    this.emit('close', refused);
+    this.#later();
+  }
+
+  #later(): void {
+    clearTimeout(this.#timer);
+    if (this.#wanted) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
+  }
+
+  #send(frame: object): void {
+    if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(frame));
+  }
+}

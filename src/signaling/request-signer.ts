@@ -1,0 +1,37 @@
+/**
+ * Signs calls in the v2 form and keeps the difference to the server's clock. Knows no transport.
+ */
+import { bytesToBase64Url, randomBytes } from '../base/bytes.js';
+import { sha256, signText, signerFromKeypair, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
+import { audience, digestInput, v2Message } from '../protocol/message.js';
+import type { RpcRequest } from '../protocol/rpc.js';
+
+export class RequestSigner {
+  readonly username: string;
+  /** Scheme, host, port and path that signatures are bound to. */
+  readonly aud: string;
+  readonly #signer: Promise<Signer>;
+  /** Server time minus ours, in ms. */
+  #clockOffset = 0;
+
+  constructor(baseUrl: string, username: string, identity: Keypair | Signer, adapter?: CryptoAdapter) {
+    this.aud = audience(baseUrl);
+    this.username = username;
+    this.#signer = 'sign' in identity ? Promise.resolve(identity) : signerFromKeypair(identity, adapter);
+    this.#signer.catch(() => undefined); // reported by the first call that needs it
+  }
+
+  /** A call ready to be sent; a retry must be signed anew, because a nonce is good for once. */
+  async sign(method: string, params: unknown): Promise<RpcRequest> {
+    const signer = await this.#signer;
+    const digest = bytesToBase64Url(await sha256(digestInput(this.aud, method, params)));
+    const nonce = bytesToBase64Url(randomBytes(16));
+    const message = v2Message(method, this.username, nonce, digest, Date.now() + this.#clockOffset);
+    return { method, message, signature: await signText(signer, message), publicKey: signer.publicKey, params };
+  }
+
+  /** Takes the server's clock over. @param serverTime ms */
+  setServerTime(serverTime: number): void {
+    this.#clockOffset = serverTime - Date.now();
+  }
+}

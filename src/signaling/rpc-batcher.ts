@@ -1,0 +1,82 @@
+/**
+ * Gathers calls for a moment and sends them as one HTTP request. Knows nothing of signatures: it gets calls that are ready.
+ */
+import { NetworkError, RondevuError, mustBe } from '../errors.js';
+import { MAX_BATCH, type RpcRequest, type RpcResponse } from '../protocol/rpc.js';
+
+export interface BatchingOptions {
+  /** Most calls in one request. Default 10, at most 100. */
+  maxBatchSize?: number;
+  /** How long a call waits for company, in ms. Default 50. */
+  maxWaitTime?: number;
+  /** Shortest time between two requests, in ms. Default 10. */
+  throttleInterval?: number;
+}
+
+interface Waiting {
+  request: RpcRequest;
+  resolve(response: RpcResponse): void;
+  reject(error: unknown): void;
+}
+
+export class RpcBatcher {
+  readonly #send: (requests: RpcRequest[]) => Promise<RpcResponse[]>;
+  readonly #options: Required<BatchingOptions>;
+  #queue: Waiting[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #first = true;
+  #lastSent = -Infinity;
+
+  /** @throws ValidationError for an option that is no whole number of 0 or more */
+  constructor(send: (requests: RpcRequest[]) => Promise<RpcResponse[]>, options: BatchingOptions = {}) {
+    this.#send = send;
+    const { maxBatchSize = 10, maxWaitTime = 50, throttleInterval = 10 } = options;
+    this.#options = { maxBatchSize, maxWaitTime, throttleInterval };
+    for (const [name, value] of Object.entries(this.#options)) {
+      const least = name === 'maxBatchSize' ? 1 : 0;
+      if (!Number.isInteger(value) || value < least || (least && value > MAX_BATCH)) {
+        throw mustBe(`batching.${name}`, `a whole number ${least ? `from 1 to ${MAX_BATCH}` : 'of 0 or more'}`, value);
+      }
+    }
+  }
+
+  /** @param urgent send at once, with what is waiting; the very first call always is */
+  add(request: RpcRequest, urgent = false): Promise<RpcResponse> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ request, resolve, reject });
+      const now = urgent || this.#first || this.#queue.length >= this.#options.maxBatchSize;
+      this.#first = false;
+      if (now) this.#flush();
+      else
+        this.#timer ??= setTimeout(
+          () => this.#flush(),
+          Math.max(this.#options.maxWaitTime, this.#lastSent + this.#options.throttleInterval - Date.now()),
+        );
+    });
+  }
+
+  /** Rejects what has not been sent. */
+  clear(): void {
+    clearTimeout(this.#timer);
+    for (const { reject } of this.#queue.splice(0)) reject(new RondevuError('closed', 'the client was closed'));
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#lastSent = Date.now();
+    while (this.#queue.length) void this.#sendSome(this.#queue.splice(0, this.#options.maxBatchSize));
+  }
+
+  async #sendSome(waiting: Waiting[]): Promise<void> {
+    try {
+      const responses = await this.#send(waiting.map(({ request }) => request));
+      if (responses.length !== waiting.length) {
+        throw new NetworkError(`the server answered ${waiting.length} calls with ${responses.length} replies`);
+      }
+      waiting.forEach(({ resolve }, index) => resolve(responses[index]!));
+    } catch (error) {
+      for (const { reject } of waiting) reject(error);
+    }
+  }
+}

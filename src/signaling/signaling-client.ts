@@ -1,0 +1,293 @@
+/**
+ * SignalingClient: what the rest of the engine sees of the server. Opens the push socket beside the first call, polls where
+ * there is none, tells events once, and hides from its users whether the server is old or new.
+ */
+import { bytesToBase64Url, randomBytes } from '../base/bytes.js';
+import { Emitter } from '../base/emitter.js';
+import { NetworkError, RondevuError } from '../errors.js';
+import type {
+  AnswerInfo,
+  CandidateInfo,
+  OfferInfo,
+  PublishParams,
+  PushEvents,
+  RpcMethod,
+  RpcParams,
+  RpcResult,
+  ServiceEntry,
+  WireCandidate,
+} from '../protocol/rpc.js';
+import { PushSocket } from './push-socket.js';
+import type { CallOptions, RondevuAPI } from './rondevu-api.js';
+import type { PublisherPort, WatchHandlers } from './signaling-port.js';
+
+/** `idle` before the first call, `offline` when the server cannot be reached. */
+export type SignalingState = 'idle' | 'connecting' | 'push' | 'polling' | 'offline';
+
+export interface SignalingEvents {
+  answer: [answer: AnswerInfo];
+  demand: [demand: PushEvents['demand']];
+  state: [state: SignalingState, error?: RondevuError];
+  /** The server may have forgotten us: publish again. */
+  reset: [];
+}
+
+/** Polling delays in ms: while a handshake is under way, and the longest when nothing happens. */
+const POLL_BUSY = 250;
+const POLL_IDLE = 5000;
+/** How long in line at the most in one call, in ms; by socket, by HTTP. */
+const WAIT_PUSH = 60_000;
+const WAIT_HTTP = 20_000;
+/** How long a joiner waits for the push socket before it stands in line over HTTP, in ms. */
+const SOCKET_WITHIN = 3000;
+
+interface Handshake extends WatchHandlers {
+  offerId: string;
+  serviceFqn: string;
+  answering: boolean;
+  since: number;
+}
+
+export class SignalingClient extends Emitter<SignalingEvents> implements PublisherPort {
+  readonly api: RondevuAPI;
+  /** What this client is called among those of the same user. */
+  readonly instance = bytesToBase64Url(randomBytes(12));
+  state: SignalingState = 'idle';
+  /** What the server can do; undefined before the first reply, empty for v0.5.4. */
+  caps: ReadonlySet<string> | undefined;
+  readonly #socket: PushSocket | undefined;
+  /** Handshakes under way; an old server must be asked for the candidates of each. */
+  readonly #handshakes = new Set<Handshake>();
+  #since = 0;
+  #pollTimer: ReturnType<typeof setTimeout> | undefined;
+  #pollDelay = POLL_BUSY;
+  #opened = false;
+  /** The last poll got no reply. */
+  #missed = false;
+  #closed = false;
+
+  constructor(api: RondevuAPI, WebSocketClass: typeof WebSocket | undefined) {
+    super();
+    this.api = api;
+    api.onCaps = (caps) => this.#learn(caps);
+    if (!WebSocketClass) return;
+    this.#socket = new PushSocket(api.baseUrl, WebSocketClass, api.signer, this.instance);
+    api.socket = this.#socket;
+    this.#socket.on('open', ({ caps }) => {
+      this.caps = new Set(caps);
+      this.#setState('push');
+      // what was missed while the socket was down, or was published over HTTP before it was up
+      void this.#poll(0);
+      if (this.#opened) this.emit('reset');
+      this.#opened = true;
+    });
+    this.#socket.on('close', (refused) => {
+      this.#setState(refused ? 'offline' : 'connecting', refused);
+      if (!refused) this.#schedulePoll(POLL_BUSY);
+    });
+    this.#socket.on('event', (name, data) => this.#onPush(name, data));
+  }
+
+  /** Whether the server can do something beyond v0.5.4; false until it is known. */
+  can(cap: string): boolean {
+    return this.caps?.has(cap) ?? false;
+  }
+
+  /** Any call; the first one opens the push socket beside it. */
+  async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options?: CallOptions): Promise<RpcResult<M>> {
+    if (this.#closed) throw new RondevuError('closed', `${method}: this client was closed`);
+    const result = this.api.call(method, params, options);
+    if (this.state === 'idle') {
+      this.#setState('connecting');
+      this.#socket?.start();
+    }
+    try {
+      return await result;
+    } catch (error) {
+      if (error instanceof NetworkError && !this.#socket?.isOpen) this.#setState('offline', error);
+      throw error;
+    }
+  }
+
+  /**
+   * A service with an offer, leased to this call. Waits in line where the server can, and imitates it where not.
+   * @param wait ms; Infinity for as long as it takes
+   * @throws RondevuError `not-found` or `no-offer` when the wait is over; the signal's reason when it is aborted
+   */
+  async findOffer(serviceFqn: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry> {
+    const end = Date.now() + wait;
+    for (let asked = 0; ; asked++) {
+      // browsers allow few HTTP requests at once, and one that waits holds up the others
+      if (asked > 0 && this.can('push') && this.state === 'connecting') await this.#socketSettled(signal);
+      try {
+        const left = Math.max(0, end - Date.now());
+        const inLine = asked > 0 && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
+        const params = { serviceFqn, instance: this.instance, ...(inLine > 0 && { wait: Math.round(inLine) }) };
+        return (await this.call('getService', params, { urgent: true, signal })) as ServiceEntry;
+      } catch (error) {
+        signal.throwIfAborted();
+        const code = error instanceof RondevuError ? error.code : undefined;
+        if (!/^(not-found|no-offer|unavailable|rate-limited)$/.test(code ?? '') || Date.now() >= end) throw error;
+        if (asked === 0) onWaiting();
+        // in line the server did the waiting; elsewhere 1 s, 2 s … 5 s
+        const pause =
+          this.can('wait') && (code === 'not-found' || code === 'no-offer')
+            ? 0
+            : Math.min(1000 * (asked + 1), 5000, end - Date.now());
+        await sleep(pause, signal);
+      }
+    }
+  }
+
+  /** Resolves when the push socket is open, or is not going to be soon. */
+  async #socketSettled(signal: AbortSignal): Promise<void> {
+    const end = Date.now() + SOCKET_WITHIN;
+    while (this.state === 'connecting' && Date.now() < end) await sleep(20, signal);
+  }
+
+  answerOffer({ serviceFqn, offerId }: ServiceEntry, sdp: string) {
+    return this.call('answerOffer', { serviceFqn, offerId, sdp, instance: this.instance }, { urgent: true });
+  }
+
+  addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]) {
+    return this.call('addIceCandidates', { serviceFqn, offerId, candidates, instance: this.instance });
+  }
+
+  async publish(params: PublishParams): Promise<OfferInfo[]> {
+    return (await this.call('publishService', { ...params, instance: this.instance }, { urgent: true })).offers;
+  }
+
+  /** Towards an old server, which knows no withdrawing, only the end of the service can be told. */
+  async withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<void> {
+    if (this.can('withdraw')) await this.call('withdrawOffers', { serviceFqn, offerIds }, { keepalive: true });
+    else if (last) await this.call('deleteService', { serviceFqn }, { keepalive: true });
+  }
+
+  keepsOffers(): boolean {
+    return this.can('instances');
+  }
+
+  get tellsTaken(): boolean {
+    return this.state === 'push';
+  }
+
+  /** While a handshake is watched, polling is quick and an old server is asked for candidates. */
+  watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers): () => void {
+    const handshake = { offerId, serviceFqn, answering, since: 0, ...handlers };
+    this.#handshakes.add(handshake);
+    this.#schedulePoll(POLL_BUSY);
+    return () => this.#handshakes.delete(handshake);
+  }
+
+  subscribe({ onAnswer, onDemand, onReset }: Parameters<PublisherPort['subscribe']>[0]): () => void {
+    this.on('answer', onAnswer).on('demand', onDemand).on('reset', onReset);
+    this.#schedulePoll(POLL_BUSY);
+    return () => void this.off('answer', onAnswer).off('demand', onDemand).off('reset', onReset);
+  }
+
+  /** Something changed outside: try at once what waits for a timer. */
+  hint(): void {
+    this.#socket?.retryNow();
+    this.#schedulePoll(POLL_BUSY);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#pollTimer);
+    this.#socket?.stop();
+    this.api.close();
+    this.#setState('idle');
+  }
+
+  #learn(caps: string[]): void {
+    this.caps = new Set(caps);
+    if (this.state === 'offline') this.#setState(this.#socket && this.can('push') ? 'connecting' : 'polling');
+    // an old server has no socket to come up
+    if (!this.can('push')) {
+      this.#socket?.stop();
+      this.#setState('polling');
+    }
+  }
+
+  #onPush<E extends keyof PushEvents>(name: E, data: PushEvents[E]): void {
+    const { offerId, candidates } = data as PushEvents['candidates'];
+    if (name === 'candidates') this.#tellCandidates(offerId, candidates);
+    else if (name === 'taken') this.#tell(offerId, ({ onTaken }) => onTaken?.());
+    else if (name === 'answer' || name === 'demand') this.emit(name, data as never);
+  }
+
+  #tell(offerId: string, tell: (handshake: Handshake) => void): void {
+    for (const handshake of this.#handshakes) if (handshake.offerId === offerId) tell(handshake);
+  }
+
+  #tellCandidates(offerId: string, candidates: CandidateInfo[]): void {
+    // an old server gives a publisher its own candidates too
+    const foreign = this.can('instances') ? candidates : candidates.filter(({ username }) => username !== this.api.username);
+    if (foreign.length) this.#tell(offerId, ({ onCandidates }) => onCandidates(foreign));
+  }
+
+  #schedulePoll(delay: number): void {
+    if (this.#closed || this.#socket?.isOpen || !(this.listenerCount('answer') || this.#handshakes.size)) return;
+    clearTimeout(this.#pollTimer);
+    this.#pollDelay = delay;
+    this.#pollTimer = setTimeout(() => void this.#pollOn(), delay);
+  }
+
+  async #pollOn(): Promise<void> {
+    if (this.#socket?.isOpen) return;
+    const found = await this.#poll(this.#since);
+    if (found !== undefined && this.caps && !this.#socket?.isOpen) this.#setState('polling');
+    // offers die with the silence of their client
+    if (found !== undefined && this.#missed) this.emit('reset');
+    this.#missed = found === undefined;
+    const busy = found || this.#handshakes.size > 0;
+    this.#schedulePoll(busy && found !== undefined ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE));
+  }
+
+  /** Asks once for what came; returns whether there was anything, undefined when the server did not answer. */
+  async #poll(since: number): Promise<boolean | undefined> {
+    try {
+      const { answers, iceCandidates } = await this.call('poll', { since, instance: this.instance });
+      for (const answer of answers) {
+        this.#since = Math.max(this.#since, answer.answeredAt);
+        this.emit('answer', answer);
+      }
+      for (const [offerId, candidates] of Object.entries(iceCandidates)) this.#tellCandidates(offerId, candidates);
+      let found = answers.length > 0 || Object.keys(iceCandidates).length > 0;
+      if (this.caps && !this.can('instances')) found = (await this.#askOldServer()) || found;
+      return found;
+    } catch {
+      return undefined; // told by the state; the next poll or the socket comes
+    }
+  }
+
+  /** An old server gives nothing to the answering side by poll. */
+  async #askOldServer(): Promise<boolean> {
+    let found = false;
+    for (const handshake of this.#handshakes) {
+      if (!handshake.answering) continue;
+      const { serviceFqn, offerId, since } = handshake;
+      const { candidates } = await this.call('getIceCandidates', { serviceFqn, offerId, since });
+      handshake.since = Math.max(since, ...candidates.map(({ createdAt }) => createdAt));
+      if (candidates.length) handshake.onCandidates(candidates);
+      found ||= candidates.length > 0;
+    }
+    return found;
+  }
+
+  #setState(state: SignalingState, error?: RondevuError): void {
+    if (state === this.state) return;
+    this.state = state;
+    this.emit('state', state, error);
+  }
+}
+
+/** Resolves after `ms`, rejects with the signal's reason when it is aborted. */
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const onAbort = () => (clearTimeout(timer), reject(signal.reason));
+    const timer = setTimeout(() => (signal.removeEventListener('abort', onAbort), resolve()), ms);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,0 +1,47 @@
+/**
+ * What connections and pools need of signaling, as an interface: they never see how the server is reached.
+ */
+import type {
+  AnswerInfo,
+  CandidateInfo,
+  OfferInfo,
+  PublishParams,
+  PushEvents,
+  ServiceEntry,
+  WireCandidate,
+} from '../protocol/rpc.js';
+
+export interface SignalingPort {
+  /**
+   * An offer of the service, leased to us.
+   * @param wait how long to stand in line, in ms
+   */
+  findOffer(serviceFqn: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry>;
+  /** @throws RondevuError `already-answered`, `offer-gone` */
+  answerOffer(entry: ServiceEntry, sdp: string): Promise<unknown>;
+  addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]): Promise<unknown>;
+  /** Candidates of the other side, and `taken`, for one offer; returns how to stop. */
+  watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers): () => void;
+  /** Whether `taken` will be told. */
+  readonly tellsTaken: boolean;
+}
+
+export interface WatchHandlers {
+  onCandidates(candidates: CandidateInfo[]): void;
+  onTaken?(): void;
+}
+
+/** The publishing side. */
+export interface PublisherPort extends SignalingPort {
+  /** Answers, demand and the need to publish again; returns how to stop. */
+  subscribe(handlers: {
+    onAnswer(answer: AnswerInfo): void;
+    onDemand(demand: PushEvents['demand']): void;
+    onReset(): void;
+  }): () => void;
+  publish(params: PublishParams): Promise<OfferInfo[]>;
+  /** @param last no offer of ours is left */
+  withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<unknown>;
+  /** Whether publishing adds to what is there (ours) or replaces it (v0.5.4, and until the server is known). */
+  keepsOffers(): boolean;
+}

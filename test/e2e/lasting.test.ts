@@ -1,0 +1,268 @@
+/**
+ * Connections that last: whatever happens to a link, a tab or the server, the side that lives keeps its connection object and
+ * its listeners, and what was sent meanwhile arrives. Each kind of accident many times in a row.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Browser, Page } from 'puppeteer-core';
+import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
+import { launch, type BrowserName } from '../support/browsers.ts';
+import { ROUNDS, ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.ts';
+
+/** What the pages keep for the tests. */
+interface TestWindow {
+  service: RondevuService;
+  join: RondevuConnect;
+  /** Messages that arrived. */
+  got: string[];
+  /** Names of events, in order. */
+  events: string[];
+  /** The first connection object, to be compared with the one later. */
+  first: unknown;
+}
+declare const window: Window & TestWindow;
+
+const server = new ServerProcess();
+let site: { url: string; close(): Promise<void> };
+before(async () => {
+  await server.start();
+  site = await serveFiles(() => ({ '/': { body: blankPage(server.url) } }));
+});
+after(async () => {
+  await site.close();
+  await server.close();
+});
+
+let count = 0;
+const freshName = (): string => `host-${Date.now().toString(36)}-${count++}`;
+
+async function openHost(browser: Browser, username: string): Promise<Page> {
+  const page = await openPage(browser, site.url);
+  await startHost(page, username);
+  return page;
+}
+
+async function startHost(page: Page, username: string): Promise<void> {
+  await page.evaluate(
+    async (apiUrl, name) => {
+      const service = document.createElement('rondevu-service');
+      window.service = service;
+      window.got = [];
+      window.events = [];
+      for (const [key, value] of Object.entries({ 'api-url': apiUrl, service: 'chat:1.0.0', username: name }))
+        service.setAttribute(key, value);
+      for (const type of [
+        'rondevu-connection',
+        'rondevu-disconnected',
+        'rondevu-rotated',
+        'rondevu-reconnected',
+        'rondevu-left',
+      ]) {
+        service.addEventListener(type, () => window.events.push(type));
+      }
+      // registered once, on the connection object itself
+      service.addEventListener('rondevu-connection', (event) => {
+        const { connection } = (event as CustomEvent<{ connection: RondevuService['connections'][0] }>).detail;
+        window.first ??= connection;
+        connection.on('message', (data) => {
+          window.got.push(String(data));
+          connection.send(`echo ${String(data)}`);
+        });
+      });
+      document.body.append(service);
+      await service.ready;
+    },
+    server.url,
+    username,
+  );
+}
+
+async function openJoiner(browser: Browser, to: string, username?: string): Promise<Page> {
+  const page = await openPage(browser, site.url);
+  await page.evaluate(
+    async (apiUrl, address, name) => {
+      const join = document.createElement('rondevu-connect');
+      window.join = join;
+      window.got = [];
+      window.events = [];
+      join.setAttribute('api-url', apiUrl);
+      join.setAttribute('to', address);
+      if (name) join.setAttribute('username', name);
+      else join.setAttribute('identity', 'none');
+      for (const type of ['rondevu-open', 'rondevu-reconnecting', 'rondevu-rotated', 'rondevu-reconnected', 'rondevu-close']) {
+        join.addEventListener(type, () => window.events.push(type));
+      }
+      document.body.append(join);
+      const connection = await join.ready;
+      window.first = connection;
+      connection.on('message', (data) => window.got.push(String(data)));
+    },
+    server.url,
+    to,
+    username,
+  );
+  return page;
+}
+
+const events = (page: Page): Promise<string[]> => page.evaluate(() => window.events.splice(0));
+
+/** Sends from the joiner and waits for the host's echo: both directions of the same two objects work. */
+async function roundTrip(joiner: Page, text: string): Promise<void> {
+  await joiner.evaluate((message) => window.join.send(message), text);
+  await until(`the echo of ${text}`, () => joiner.evaluate((message) => window.got.includes(`echo ${message}`), text));
+}
+
+const sameAtJoiner = (page: Page): Promise<boolean> => page.evaluate(() => window.join.connection === window.first);
+const sameAtHost = (page: Page): Promise<boolean> =>
+  page.evaluate(() => window.service.connections.includes(window.first as never));
+
+for (const name of ['chromium', 'firefox'] as BrowserName[]) {
+  describe(`connections last in ${name}`, () => {
+    let browser: Browser;
+    before(async () => {
+      browser = await launch(name);
+    });
+    after(async () => {
+      await browser.close();
+    });
+
+    it(`${ROUNDS} times: the joiner's raw peer connection is closed behind the engine's back`, async () => {
+      const username = freshName();
+      const host = await openHost(browser, username);
+      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      await roundTrip(joiner, 'start');
+      for (let round = 0; round < ROUNDS; round++) {
+        await Promise.all([events(host), events(joiner)]);
+        await joiner.evaluate((text) => {
+          const { connection } = window.join;
+          connection!.once('disconnected', () => connection!.send(text));
+          connection!.getPeerConnection()!.close();
+        }, `down ${round}`);
+        await until(`echo of down ${round}`, () =>
+          joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+        );
+        assert.equal(await sameAtJoiner(joiner), true);
+        assert.equal(await sameAtHost(host), true);
+        const seen = await events(joiner);
+        assert.deepEqual(seen, ['rondevu-reconnecting', 'rondevu-rotated', 'rondevu-reconnected']);
+        assert.ok((await events(host)).includes('rondevu-rotated'));
+      }
+      assert.equal(await host.evaluate(() => window.service.connections.length), 1);
+      await Promise.all([host.close(), joiner.close()]);
+    });
+
+    it(`${ROUNDS} times: the host's raw peer connection is closed behind the engine's back`, async () => {
+      const username = freshName();
+      const host = await openHost(browser, username);
+      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      await roundTrip(joiner, 'start');
+      for (let round = 0; round < ROUNDS; round++) {
+        await Promise.all([events(host), events(joiner)]);
+        await host.evaluate((text) => {
+          const [connection] = window.service.connections;
+          connection!.once('disconnected', () => connection!.send(text));
+          connection!.getPeerConnection()!.close();
+        }, `from host ${round}`);
+        await until(`from host ${round}`, () => joiner.evaluate((text) => window.got.includes(text), `from host ${round}`));
+        await roundTrip(joiner, `after ${round}`);
+        assert.equal(await sameAtJoiner(joiner), true);
+        assert.equal(await sameAtHost(host), true);
+        assert.ok((await events(host)).includes('rondevu-rotated'));
+      }
+      await Promise.all([host.close(), joiner.close()]);
+    });
+
+    it(`${ROUNDS} times: the tab of a named joiner is killed and opened again`, async () => {
+      const username = freshName();
+      const host = await openHost(browser, username);
+      const joinerName = freshName();
+      let joiner = await openJoiner(browser, `chat:1.0.0@${username}`, joinerName);
+      await roundTrip(joiner, 'start');
+      for (let round = 0; round < ROUNDS; round++) {
+        await kill(joiner, name);
+        await host
+          .evaluate((text) => window.service.connections[0]!.send(text), `sent while gone ${round}`)
+          .catch(() => undefined);
+        joiner = await openJoiner(browser, `chat:1.0.0@${username}`, joinerName);
+        await roundTrip(joiner, `again ${round}`);
+        assert.equal(await sameAtHost(host), true);
+        assert.equal(await host.evaluate(() => window.service.connections.length), 1);
+      }
+      await Promise.all([host.close(), joiner.close()]);
+    });
+
+    it(`${ROUNDS} times: the host's tab is reloaded`, async () => {
+      const username = freshName();
+      const host = await openHost(browser, username);
+      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      await roundTrip(joiner, 'start');
+      for (let round = 0; round < ROUNDS; round++) {
+        await joiner.evaluate((text) => {
+          window.join.connection!.once('disconnected', () => window.join.send(text));
+        }, `down ${round}`);
+        await host.reload();
+        await startHost(host, username);
+        await until(`echo of down ${round}`, () =>
+          joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+        );
+        assert.equal(await sameAtJoiner(joiner), true);
+      }
+      await Promise.all([host.close(), joiner.close()]);
+    });
+
+    it(`${ROUNDS} times: the host's tab is killed and opened again`, async () => {
+      const username = freshName();
+      let host = await openHost(browser, username);
+      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      await roundTrip(joiner, 'start');
+      for (let round = 0; round < ROUNDS; round++) {
+        await joiner.evaluate((text) => {
+          window.join.connection!.once('disconnected', () => window.join.send(text));
+        }, `down ${round}`);
+        await kill(host, name);
+        host = await openHost(browser, username);
+        await until(`echo of down ${round}`, () =>
+          joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+        );
+        assert.equal(await sameAtJoiner(joiner), true);
+      }
+      await Promise.all([host.close(), joiner.close()]);
+    });
+
+    it(`${ROUNDS} times: the server is killed and started again on the same file`, async () => {
+      const username = freshName();
+      const host = await openHost(browser, username);
+      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      await roundTrip(joiner, 'start');
+      for (let round = 0; round < ROUNDS; round++) {
+        await server.stop('SIGKILL');
+        await roundTrip(joiner, `without server ${round}`);
+        await server.start();
+        // nobody touches the host: it publishes again by itself, and a newcomer finds it
+        const newcomer = await openJoiner(browser, `chat:1.0.0@${username}`);
+        await roundTrip(newcomer, `newcomer ${round}`);
+        await newcomer.close();
+        assert.equal(await sameAtJoiner(joiner), true);
+        assert.equal(await joiner.evaluate(() => window.join.connection!.generation), 1);
+      }
+      await Promise.all([host.close(), joiner.close()]);
+    });
+  });
+}
+
+/** Ends a tab as a crash does: no event reaches the page. */
+async function kill(page: Page, name: BrowserName): Promise<void> {
+  if (name === 'chromium') {
+    const session = await page.createCDPSession();
+    // the renderer dies at once, so this call is never answered
+    session.send('Page.crash').catch(() => undefined);
+    await new Promise((resolve) => page.once('error', resolve));
+  } else {
+    // Firefox has no such command: the page loses its hooks first, so that closing it tells nobody
+    await page.evaluate(() => {
+      for (const type of ['pagehide', 'beforeunload', 'unload'])
+        addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true });
+    });
+  }
+  await page.close().catch(() => undefined);
+}

@@ -1,0 +1,182 @@
+/**
+ * What a page author does: the README's two pages on another origin, between browsers, under a strict policy, and the package
+ * imported where there is no page.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { Browser, Page } from 'puppeteer-core';
+import { launch, type BrowserName } from '../support/browsers.ts';
+import { ServerProcess, openPage, serveFiles, until, type SiteFile } from '../support/site.ts';
+
+const server = new ServerProcess();
+const files: Record<string, SiteFile> = {};
+let site: { url: string; close(): Promise<void> };
+const browsers = {} as Record<BrowserName, Browser>;
+
+before(async () => {
+  await server.start();
+  site = await serveFiles(() => files);
+  browsers.chromium = await launch('chromium');
+  browsers.firefox = await launch('firefox');
+});
+after(async () => {
+  await Promise.all(Object.values(browsers).map((browser) => browser.close()));
+  await site.close();
+  await server.close();
+});
+
+/** The README's code blocks that follow a file's name, with the address of the test's server put in. */
+function readmePage(name: string): string {
+  const [, page] = new RegExp(`\`${name}\`:\\n\\n\`\`\`html\\n([\\s\\S]*?)\`\`\``).exec(readFileSync('README.md', 'utf8')) ?? [];
+  assert.ok(page, `README.md has a page ${name}`);
+  return page.replaceAll('http://localhost:3000', server.url);
+}
+
+const bubbles = (page: Page): Promise<(string | null)[]> =>
+  page.evaluate(() =>
+    [...document.querySelector('rondevu-chat')!.shadowRoot!.querySelectorAll('[part=bubble]')].map(
+      (bubble) => bubble.textContent,
+    ),
+  );
+
+/** Writes as a person does: into the input, with the keyboard. */
+async function write(page: Page, text: string): Promise<void> {
+  await page.evaluate(() => document.querySelector('rondevu-chat')!.focus());
+  await page.keyboard.type(text);
+  await page.keyboard.press('Enter');
+}
+
+const PAIRS: [BrowserName, BrowserName][] = [
+  ['chromium', 'chromium'],
+  ['firefox', 'firefox'],
+  ['chromium', 'firefox'],
+  ['firefox', 'chromium'],
+];
+
+describe('the two smallest pages', () => {
+  for (const [hostName, joinName] of PAIRS) {
+    it(`chat, host in ${hostName}, joiner in ${joinName}, keyboard alone, from another origin`, async () => {
+      // a name a run: alice's key stays with the browser that had it first
+      const username = `alice-${hostName}-${joinName}`.slice(0, 32);
+      files['/host.html'] = { body: readmePage('host.html').replace('"alice"', `"${username}"`) };
+      files['/join.html'] = { body: readmePage('join.html').replace('@alice', `@${username}`) };
+      const host = await openPage(browsers[hostName], `${site.url}/host.html`);
+      const joiner = await openPage(browsers[joinName], `${site.url}/join.html`);
+      await joiner.waitForSelector('rondevu-connect[state=connected]');
+      await host.waitForSelector('rondevu-service[peer-count="1"]');
+      await joiner.bringToFront();
+      await write(joiner, 'hello from the joiner');
+      await until('the message at the host', async () => (await bubbles(host)).includes('hello from the joiner'));
+      await host.bringToFront();
+      await write(host, 'hello from the host');
+      await until('the message at the joiner', async () => (await bubbles(joiner)).includes('hello from the host'));
+      await Promise.all([host.close(), joiner.close()]);
+    });
+  }
+
+  it("a joiner's page talks with the demo, and the demo's pages are these", async () => {
+    const demo = await openPage(browsers.chromium, `${server.url}/demo/`);
+    await demo.waitForSelector('rondevu-service[state=live]');
+    const username = await demo.$eval('rondevu-service', (service) => service.getAttribute('username'));
+    files['/join.html'] = { body: readmePage('join.html').replace('@alice', `@${username}`) };
+    const joiner = await openPage(browsers.chromium, `${site.url}/join.html`);
+    await joiner.waitForSelector('rondevu-connect[state=connected]');
+    await write(joiner, 'to the demo');
+    await until('the message in the demo', async () => (await bubbles(demo)).includes('to the demo'));
+    for (const name of ['host.html', 'join.html']) {
+      const tags = /<rondevu-[\s\S]*<\/rondevu-(?:service|connect)>/;
+      const [inReadme, inDemo] = [
+        readmePage(name),
+        readFileSync(`demo/${name}`, 'utf8').replaceAll('http://localhost:3000', server.url),
+      ];
+      const lines = (text: string) =>
+        tags
+          .exec(text)![0]
+          .split('\n')
+          .map((line) => line.trim());
+      assert.deepEqual(lines(inReadme), lines(inDemo));
+    }
+    await Promise.all([demo.close(), joiner.close()]);
+  });
+});
+
+describe('a strict page', () => {
+  for (const name of ['chromium', 'firefox'] as BrowserName[]) {
+    it(`works under a strict Content Security Policy with Trusted Types in ${name}`, async () => {
+      const ws = server.url.replace('http', 'ws');
+      const policy = [
+        `default-src 'none'; script-src ${server.url}; connect-src ${server.url} ${ws}`,
+        "require-trusted-types-for 'script'; trusted-types lit-html",
+      ].join('; ');
+      const body = (tag: string) =>
+        `<!doctype html><html lang="en"><title>strict</title><script type="module" src="${server.url}/rondevu-elements.js"></script>${tag}`;
+      const headers = { 'content-security-policy': policy };
+      const username = `strict-${name}`;
+      files['/strict-host'] = {
+        body: body(
+          `<rondevu-service api-url="${server.url}" username="${username}" service="chat:1.0.0"><rondevu-chat></rondevu-chat></rondevu-service>`,
+        ),
+        headers,
+      };
+      files['/strict-join'] = {
+        body: body(
+          `<rondevu-connect api-url="${server.url}" to="chat:1.0.0@${username}"><rondevu-chat></rondevu-chat></rondevu-connect>`,
+        ),
+        headers,
+      };
+      const violations: string[] = [];
+      const open = async (path: string): Promise<Page> => {
+        const page = await browsers[name].newPage();
+        page.on('console', (message) => {
+          if (/Content.Security.Policy|TrustedHTML|TrustedScript/i.test(message.text())) violations.push(message.text());
+        });
+        await page.evaluateOnNewDocument('globalThis.__name = (f) => f');
+        await page.goto(site.url + path);
+        return page;
+      };
+      const host = await open('/strict-host');
+      const joiner = await open('/strict-join');
+      await joiner.waitForSelector('rondevu-connect[state=connected]');
+      await write(joiner, 'within the policy');
+      await until('the message at the host', async () => (await bubbles(host)).includes('within the policy'));
+      assert.deepEqual(violations, []);
+      // the styles are there although no inline style is allowed
+      assert.equal(await joiner.$eval('rondevu-chat', (chat) => getComputedStyle(chat).display), 'block');
+      await Promise.all([host.close(), joiner.close()]);
+    });
+  }
+});
+
+describe('the packed package', () => {
+  it('imports in Node, defines nothing there, and has every entry it promises', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'rondevu-pack-'));
+    try {
+      const run = (command: string, args: string[], cwd: string) =>
+        execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+      const packed = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], '.')) as unknown;
+      const [{ filename }] = Object.values(packed as Record<string, { filename: string }>) as [{ filename: string }];
+      run('npm', ['init', '-y'], folder);
+      run('npm', ['install', '--no-audit', '--no-fund', join(folder, filename)], folder);
+      const { exports } = JSON.parse(readFileSync('package.json', 'utf8')) as { exports: Record<string, unknown> };
+      const entries = Object.keys(exports).filter((entry) => !entry.endsWith('.json') && entry !== './bundle');
+      const names = entries.map((entry) => entry.replace(/^\./, 'rondevu-elements'));
+      const script = `
+        const before = Object.getOwnPropertyDescriptor(globalThis, 'customElements');
+        for (const name of ${JSON.stringify(names)}) await import(name);
+        const { RondevuChat, Rondevu } = await import('rondevu-elements');
+        if (typeof RondevuChat !== 'function' || typeof Rondevu.connect !== 'function') throw new Error('exports are missing');
+        for (const tag of ['rondevu-chat', 'rondevu-service', 'rondevu-connect']) {
+          if (globalThis.customElements?.get(tag)) throw new Error(tag + ' was defined');
+        }
+        console.log('fine');`;
+      assert.equal(run(process.execPath, ['--input-type=module', '-e', script], folder).trim(), 'fine');
+      assert.equal(run(process.execPath, ['-e', "import('rondevu-elements')"], folder), '');
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});

@@ -1,0 +1,302 @@
+/** <rondevu-chat>: a conversation, who wrote it, what is said while the link is down, keyboard, words, accessibility. */
+import { expect } from '@open-wc/testing';
+import 'axe-core';
+import type Axe from 'axe-core';
+import { setStrings } from '../../dist/components/index.js';
+import { apiUrl, freshName, make, next, until, type RondevuChat, type RondevuConnect, type RondevuService } from './helpers.js';
+
+// axe is a script of the old kind: it hangs itself on the window
+const { axe } = globalThis as unknown as { axe: typeof Axe };
+
+const texts = (chat: RondevuChat) => [...chat.shadowRoot!.querySelectorAll('[part=bubble]')].map((bubble) => bubble.textContent);
+const authors = (chat: RondevuChat) =>
+  [...chat.shadowRoot!.querySelectorAll('[part=author]')].map((author) => author.textContent);
+const statusLine = (chat: RondevuChat) => chat.shadowRoot!.querySelector('[role=status]')!.textContent!.trim();
+const input = (chat: RondevuChat) => chat.shadowRoot!.querySelector('textarea')!;
+
+/** A host page and a joiner's page in one. */
+async function pair(
+  joiners = 1,
+): Promise<{ service: RondevuService; host: RondevuChat; joined: RondevuConnect[]; chats: RondevuChat[] }> {
+  const name = freshName();
+  const service = (await make(
+    'rondevu-service',
+    { 'api-url': apiUrl, service: 'chat:1.0.0', username: name },
+    '<rondevu-chat></rondevu-chat>',
+  )) as RondevuService;
+  await service.ready;
+  const joined: RondevuConnect[] = [];
+  for (let i = 0; i < joiners; i++) {
+    const joiner = await make(
+      'rondevu-connect',
+      { 'api-url': apiUrl, to: `chat:1.0.0@${name}`, identity: 'none' },
+      '<rondevu-chat></rondevu-chat>',
+    );
+    await (joiner as RondevuConnect).ready;
+    joined.push(joiner as RondevuConnect);
+  }
+  // the link may be up here a moment before it is there
+  await until(() => service.peerCount === joiners);
+  return {
+    service,
+    host: service.querySelector('rondevu-chat')!,
+    joined,
+    chats: joined.map((joiner) => joiner.querySelector('rondevu-chat')!),
+  };
+}
+
+async function expectAccessible(chat: RondevuChat): Promise<void> {
+  await chat.updateComplete;
+  // an animation caught half way is of another contrast than what is read
+  await Promise.all(chat.shadowRoot!.getAnimations().map(({ finished }) => finished));
+  const { violations } = await axe.run(chat);
+  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).to.deep.equal([]);
+}
+
+function press(chat: RondevuChat, key: string, init: KeyboardEventInit = {}): KeyboardEvent {
+  const event = new KeyboardEvent('keydown', { key, bubbles: true, composed: true, cancelable: true, ...init });
+  input(chat).dispatchEvent(event);
+  return event;
+}
+
+describe('rondevu-chat', () => {
+  it('is a conversation of two, written by keyboard', async () => {
+    const { host, chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    input(chat).value = 'hello';
+    press(chat, 'Enter');
+    await until(() => texts(host).includes('hello'));
+    expect(input(chat).value).to.equal('');
+    expect(authors(host)[0]).to.match(/^anon-/);
+    expect(host.send('hi back')).to.equal(true);
+    await until(() => texts(chat).includes('hi back'));
+    expect(texts(chat)).to.deep.equal(['hello', 'hi back']);
+    expect(authors(chat)[0]).to.equal('You');
+    expect(chat.shadowRoot!.querySelector('[part~=own]')!.textContent).to.contain('sent');
+  });
+
+  it('breaks lines with Shift and Enter, and leaves Enter to input methods', async () => {
+    const { chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    input(chat).value = 'half';
+    expect(press(chat, 'Enter', { shiftKey: true }).defaultPrevented).to.equal(false);
+    expect(press(chat, 'Enter', { isComposing: true }).defaultPrevented).to.equal(false);
+    expect(texts(chat)).to.deep.equal([]);
+    expect(press(chat, 'Enter').defaultPrevented).to.equal(true);
+    await until(() => texts(chat).length === 1);
+  });
+
+  it('relays in a group, and says through whom', async () => {
+    const { host, chats, joined } = await pair(2);
+    const [one, two] = chats as [RondevuChat, RondevuChat];
+    one.send('to all');
+    await until(() => texts(two).includes('to all') && texts(host).includes('to all'));
+    const [writer] = joined as [RondevuConnect];
+    expect(authors(two)[0]).to.equal(`${writer.rondevu!.getUsername()} via ${joined[1]!.peer!.username}`);
+    expect(texts(one)).to.deep.equal(['to all']);
+    await until(() => host.getAttribute('members') === '3');
+  });
+
+  it('takes the author from the link and never from the message', async () => {
+    const { host, joined } = await pair();
+    const [joiner] = joined as [RondevuConnect];
+    joiner.send(JSON.stringify({ type: 'message', text: 'I am alice', from: 'alice' }));
+    await until(() => texts(host).includes('I am alice'));
+    expect(authors(host)).to.deep.equal([joiner.rondevu!.getUsername()]);
+  });
+
+  it('takes control and bidirectional characters out of relayed names', async () => {
+    const { service, chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    service.broadcast(JSON.stringify({ type: 'message', text: 'x', from: 'ev\u202eil\u0007' }));
+    await until(() => texts(chat).includes('x'));
+    expect(authors(chat)[0]).to.match(/^evil via /);
+  });
+
+  it('identifies itself and is answered', async () => {
+    const name = freshName();
+    const service = (await make(
+      'rondevu-service',
+      { 'api-url': apiUrl, service: 'chat:1.0.0', username: name },
+      '<rondevu-chat></rondevu-chat>',
+    )) as RondevuService;
+    await service.ready;
+    const raw = (await make('rondevu-connect', {
+      'api-url': apiUrl,
+      to: `chat:1.0.0@${name}`,
+      identity: 'none',
+    })) as RondevuConnect;
+    await raw.ready;
+    const answer = next<{ data: string }>(raw, 'rondevu-message');
+    raw.send(JSON.stringify({ type: 'identify', from: 'me', publicKey: 'x' }));
+    expect(JSON.parse((await answer).data)).to.deep.equal({
+      type: 'identify_ack',
+      from: name,
+      publicKey: service.rondevu!.getPublicKey(),
+    });
+  });
+
+  it('shows nothing of what is not its own, and hands it on', async () => {
+    const { host, joined, service } = await pair();
+    const [joiner] = joined as [RondevuConnect];
+    for (const data of ['plain text', '{"type":"other"}', '{"type":"message"}', 'x'.repeat(20_000)]) {
+      const handed = data.includes('"message"') ? undefined : next<{ data: string }>(host, 'rondevu-message');
+      joiner.send(data);
+      if (handed) expect((await handed).data).to.equal(data);
+    }
+    expect(texts(host)).to.deep.equal([]);
+    expect(service.peerCount).to.equal(1);
+  });
+
+  it('keeps markup as text', async () => {
+    const { host, chats } = await pair();
+    chats[0]!.send('<img src=x onerror=alert(1)>');
+    await until(() => texts(host).length === 1);
+    expect(texts(host)).to.deep.equal(['<img src=x onerror=alert(1)>']);
+    expect(host.shadowRoot!.querySelector('img')).to.equal(null);
+  });
+
+  it('says that it reconnects and how much waits, and sends it when the link is back', async () => {
+    const { service, host, joined, chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    const [joiner] = joined as [RondevuConnect];
+    const connection = joiner.connection!;
+    await service.stop();
+    await until(() => joiner.state === 'closed');
+    expect(statusLine(chat)).to.equal('Closed');
+    await service.start();
+    await service.ready;
+    await joiner.connect();
+    const again = await joiner.ready;
+    expect(again).to.not.equal(connection);
+    // the peer connection is closed behind the engine's back, as a network does it
+    const down = next(joiner, 'rondevu-reconnecting');
+    again.getPeerConnection()!.close();
+    await down;
+    chat.send('while down');
+    await chat.updateComplete;
+    if (joiner.state !== 'connected') expect(chat.shadowRoot!.textContent).to.contain('waiting');
+    await until(() => texts(host).includes('while down'));
+    expect(joiner.connection).to.equal(again);
+    await until(() => statusLine(chat).startsWith('Connected to'));
+    await until(() => !chat.shadowRoot!.querySelector('[part~=own]')!.textContent!.includes('waiting'));
+  });
+
+  it('sticks to the end only when it is there, and counts what is below', async () => {
+    const { host, chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    chat.style.setProperty('--rondevu-chat-max-height', '260px');
+    for (let i = 0; i < 12; i++) host.send(`line ${i}`);
+    await until(() => texts(chat).length === 12);
+    await chat.updateComplete;
+    const log = chat.shadowRoot!.querySelector('[part=log]')!;
+    expect(log.scrollHeight - log.scrollTop - log.clientHeight).to.be.lessThan(25);
+    log.scrollTop = 0;
+    await next(log, 'scroll').catch(() => undefined);
+    host.send('below');
+    await until(() => chat.unread === 1);
+    await chat.updateComplete;
+    const button = chat.shadowRoot!.querySelector<HTMLButtonElement>('.new')!;
+    expect(button.textContent).to.equal('1 new');
+    await expectAccessible(chat);
+    button.click();
+    await chat.updateComplete;
+    expect(chat.unread).to.equal(0);
+    expect(chat.hasAttribute('unread')).to.equal(false);
+  });
+
+  it('keeps no more than its history, and clears', async () => {
+    const { chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    chat.history = 3;
+    for (let i = 0; i < 5; i++) chat.send(`m${i}`);
+    await chat.updateComplete;
+    expect(texts(chat)).to.deep.equal(['m2', 'm3', 'm4']);
+    chat.clear();
+    await chat.updateComplete;
+    expect(texts(chat)).to.deep.equal([]);
+  });
+
+  it('finds its source by id, and makes its own from an address', async () => {
+    const name = freshName();
+    const service = (await make('rondevu-service', {
+      'api-url': apiUrl,
+      service: 'chat:1.0.0',
+      username: name,
+      id: name,
+    })) as RondevuService;
+    await service.ready;
+    const byId = (await make('rondevu-chat', { for: name })) as RondevuChat;
+    await until(() => byId.state === 'live');
+    const own = (await make('rondevu-chat', { to: `chat:1.0.0@${name}`, 'api-url': apiUrl, identity: 'none' })) as RondevuChat;
+    await until(() => own.state === 'connected');
+    own.send('by myself');
+    await until(() => texts(byId).includes('by myself'));
+  });
+
+  it('has no composer when readonly, and sends nothing when disabled', async () => {
+    const { chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    chat.readonly = true;
+    await chat.updateComplete;
+    expect(chat.shadowRoot!.querySelector('[part=composer]')).to.equal(null);
+    await expectAccessible(chat);
+    chat.readonly = false;
+    chat.disabled = true;
+    await chat.updateComplete;
+    expect(input(chat).disabled).to.equal(true);
+    expect(chat.send('x')).to.equal(false);
+    await expectAccessible(chat);
+  });
+
+  it('takes words for a language and for itself', async () => {
+    setStrings('de', { send: 'Senden', waitingForPeer: 'Noch niemand da' });
+    const holder = await make('div', { lang: 'de-AT' });
+    const chat = document.createElement('rondevu-chat');
+    chat.strings = { composerLabel: 'Nachricht' };
+    chat.setAttribute('to', `chat:1.0.0@${freshName()}`);
+    chat.setAttribute('api-url', apiUrl);
+    chat.setAttribute('identity', 'none');
+    holder.append(chat);
+    await until(() => chat.state === 'waiting');
+    await chat.updateComplete;
+    expect(chat.shadowRoot!.querySelector('[part=send]')!.textContent).to.equal('Senden');
+    expect(chat.shadowRoot!.querySelector('label')!.textContent).to.equal('Nachricht');
+    expect(statusLine(chat)).to.equal('Noch niemand da');
+  });
+
+  it('gives axe nothing to find, in every state, light and dark', async () => {
+    const { service, host, chats, joined } = await pair();
+    const [chat] = chats as [RondevuChat];
+    await expectAccessible(chat); // empty, connected
+    chat.send('one');
+    host.send('two');
+    await until(() => texts(chat).length === 2 && texts(host).length === 2);
+    for (const scheme of ['light', 'dark']) {
+      for (const element of [chat, host]) {
+        element.style.colorScheme = scheme;
+        element.style.background = scheme === 'dark' ? '#000' : '#fff';
+        await expectAccessible(element);
+      }
+    }
+    joined[0]!.connection!.getPeerConnection()!.close();
+    await until(() => /reconnecting|disconnected/.test(joined[0]!.state) || joined[0]!.rotations > 0);
+    await expectAccessible(chat);
+    await until(() => joined[0]!.state === 'connected' && service.peerCount === 1);
+    await service.stop();
+    await until(() => joined[0]!.state === 'closed');
+    await expectAccessible(chat);
+    await expectAccessible(host);
+    const waiting = (await make('rondevu-chat', {
+      to: `chat:1.0.0@${freshName()}`,
+      'api-url': apiUrl,
+      identity: 'none',
+    })) as RondevuChat;
+    await until(() => waiting.state === 'waiting');
+    await expectAccessible(waiting);
+    const failed = (await make('rondevu-chat', { to: 'not an address', 'api-url': apiUrl, identity: 'none' })) as RondevuChat;
+    await until(() => failed.state === 'failed');
+    await expectAccessible(failed);
+    await expectAccessible((await make('rondevu-chat', {})) as RondevuChat);
+  });
+});

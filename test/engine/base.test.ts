@@ -1,0 +1,282 @@
+/**
+ * The small parts that everything stands on: backoff, lock, emitter, bytes, errors. Mostly their promises in bad company:
+ * listeners that throw, sections that reject, values that cannot be quoted, secrets in the wrong place.
+ */
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import fc from 'fast-check';
+import { AsyncLock } from '../../src/base/async-lock.js';
+import { ExponentialBackoff } from '../../src/base/backoff.js';
+import { base64ToBytes, bytesToBase32, bytesToBase64, bytesToBase64Url, bytesToHex, utf8 } from '../../src/base/bytes.js';
+import { Emitter } from '../../src/base/emitter.js';
+import { ConnectionError, NetworkError, RondevuError, ValidationError, mustBe, quote } from '../../src/errors.js';
+import { Rondevu } from '../../src/rondevu.js';
+
+// --- ExponentialBackoff
+
+test('backoff doubles from base to max, and begins anew after reset', () => {
+  const backoff = new ExponentialBackoff({ base: 100, max: 1000, jitter: 0 });
+  assert.deepEqual(
+    Array.from({ length: 6 }, () => backoff.next()),
+    [100, 200, 400, 800, 1000, 1000],
+  );
+  assert.equal(backoff.getAttempt(), 6);
+  backoff.reset();
+  assert.equal(backoff.getAttempt(), 0);
+  assert.equal(backoff.next(), 100);
+});
+
+test('backoff never overflows, however often it is asked', () => {
+  const backoff = new ExponentialBackoff({ base: 1000, max: 30_000, jitter: 0 });
+  for (let i = 0; i < 5000; i++) assert.ok(backoff.next() <= 30_000);
+});
+
+test('backoff stays within its jitter and uses both sides of it', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 5000 }), fc.double({ min: 0, max: 1, noNaN: true }), (base, jitter) => {
+      const backoff = new ExponentialBackoff({ base, max: 60_000, jitter });
+      for (let n = 0; n < 10; n++) {
+        const plain = Math.min(base * 2 ** n, 60_000);
+        const delay = backoff.next();
+        assert.ok(delay >= Math.floor(plain * (1 - jitter)) && delay <= Math.ceil(plain * (1 + jitter)), `${delay} of ${plain}`);
+      }
+    }),
+  );
+  const delays = Array.from({ length: 200 }, () => new ExponentialBackoff({ base: 1000, jitter: 0.5 }).next());
+  assert.ok(Math.min(...delays) < 1000 && Math.max(...delays) > 1000);
+});
+
+test('backoff options that are no numbers of 0 or more are refused, by name', () => {
+  for (const [options, name] of [
+    [{ base: -1 }, 'base'],
+    [{ max: NaN }, 'max'],
+    [{ jitter: 1.5 }, 'jitter'],
+    [{ jitter: -0.1 }, 'jitter'],
+  ] as const) {
+    assert.throws(
+      () => new ExponentialBackoff(options),
+      (error) => error instanceof ValidationError && error.message.includes(name),
+    );
+  }
+});
+
+// --- AsyncLock
+
+test('a lock runs one section at a time, in the order of the calls', async () => {
+  const lock = new AsyncLock();
+  const log: string[] = [];
+  const section = (name: string) => async () => {
+    log.push(`${name} in`);
+    await new Promise(setImmediate);
+    log.push(`${name} out`);
+    return name;
+  };
+  assert.equal(lock.isLocked(), false);
+  const all = Promise.all(['a', 'b', 'c'].map((name) => lock.run(section(name))));
+  assert.equal(lock.isLocked(), true);
+  assert.deepEqual(await all, ['a', 'b', 'c']);
+  assert.deepEqual(log, ['a in', 'a out', 'b in', 'b out', 'c in', 'c out']);
+  await new Promise(setImmediate);
+  assert.equal(lock.isLocked(), false);
+});
+
+test('a section that throws or rejects frees the lock and is the only one to fail', async () => {
+  const lock = new AsyncLock();
+  const thrown = lock.run(() => {
+    throw new Error('at once');
+  });
+  const rejected = lock.run(() => Promise.reject(new Error('later')));
+  const fine = lock.run(() => 1);
+  await assert.rejects(thrown, /at once/);
+  await assert.rejects(rejected, /later/);
+  assert.equal(await fine, 1);
+  await new Promise(setImmediate);
+  assert.equal(lock.isLocked(), false);
+});
+
+// --- Emitter
+
+interface Events {
+  tick: [n: number];
+  other: [];
+}
+
+/** Counts what the emitter reports instead of throwing, and keeps it off the screen. */
+const silence = (t: TestContext) => t.mock.method(console, 'error', () => undefined);
+
+test('listeners are called in order with the arguments; emit tells whether there was one', () => {
+  const emitter = new Emitter<Events>();
+  const log: string[] = [];
+  assert.equal(emitter.emit('tick', 1), false);
+  assert.equal(
+    emitter.on('tick', (n) => log.push(`a${n}`)),
+    emitter,
+    'on can be chained',
+  );
+  emitter.on('tick', (n) => log.push(`b${n}`));
+  assert.equal(emitter.emit('tick', 2), true);
+  assert.equal(emitter.emit('other'), false);
+  assert.deepEqual(log, ['a2', 'b2']);
+});
+
+test('a listener that throws is reported and stops neither the others nor the emitter', (t) => {
+  const { mock } = silence(t);
+  const emitter = new Emitter<Events>();
+  const seen: number[] = [];
+  emitter.on('tick', () => {
+    throw new Error('mine');
+  });
+  emitter.on('tick', (n) => seen.push(n));
+  assert.equal(emitter.emit('tick', 1), true);
+  assert.equal(emitter.emit('tick', 2), true);
+  assert.deepEqual(seen, [1, 2]);
+  assert.equal(mock.callCount(), 2);
+  assert.match(String(mock.calls[0]!.arguments[0]), /"tick"/);
+});
+
+test('once is called once, also when it throws or emits the same event again', (t) => {
+  silence(t);
+  const emitter = new Emitter<Events>();
+  let calls = 0;
+  emitter.once('tick', (n) => {
+    calls++;
+    if (n < 3) emitter.emit('tick', n + 1);
+    throw new Error('mine');
+  });
+  emitter.emit('tick', 1);
+  emitter.emit('tick', 1);
+  assert.equal(calls, 1);
+  assert.equal(emitter.listenerCount('tick'), 0);
+});
+
+test('off removes one listener, or all; an unknown one is no error', () => {
+  const emitter = new Emitter<Events>();
+  const log: string[] = [];
+  const a = () => log.push('a');
+  const b = () => log.push('b');
+  emitter.on('tick', a).on('tick', b);
+  emitter.off('tick', a).off('tick', () => undefined);
+  emitter.off('other', () => undefined);
+  emitter.emit('tick', 1);
+  assert.deepEqual(log, ['b']);
+  assert.equal(emitter.listenerCount('tick'), 1);
+  emitter.off('tick');
+  assert.equal(emitter.emit('tick', 1), false);
+});
+
+test('listeners may be added and removed while an event is told', () => {
+  const emitter = new Emitter<Events>();
+  const log: string[] = [];
+  const late = () => log.push('late');
+  const last = () => log.push('last');
+  emitter.on('tick', function first() {
+    log.push('first');
+    emitter.off('tick', first);
+    emitter.on('tick', late);
+  });
+  emitter.on('tick', last);
+  emitter.emit('tick', 1);
+  assert.deepEqual(log, ['first', 'last'], 'one added meanwhile comes with the next event, none is skipped');
+  emitter.emit('tick', 2);
+  assert.deepEqual(log, ['first', 'last', 'last', 'late']);
+});
+
+// --- bytes
+
+test('bytes survive base64 of both kinds, hex and UTF-8, as Node writes them', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+      const buffer = Buffer.from(bytes);
+      assert.equal(bytesToBase64(bytes), buffer.toString('base64'));
+      assert.equal(bytesToBase64Url(bytes), buffer.toString('base64url'));
+      assert.equal(bytesToHex(bytes), buffer.toString('hex'));
+      assert.deepEqual([...base64ToBytes(bytesToBase64(bytes))], [...bytes]);
+    }),
+  );
+  fc.assert(fc.property(fc.string({ unit: 'grapheme' }), (text) => assert.deepEqual([...utf8(text)], [...Buffer.from(text)])));
+});
+
+test('base32 is that of RFC 4648, in lower case and without padding', () => {
+  const vectors = { '': '', f: 'my', fo: 'mzxq', foo: 'mzxw6', foob: 'mzxw6yq', fooba: 'mzxw6ytb', foobar: 'mzxw6ytboi' };
+  for (const [text, expected] of Object.entries(vectors)) assert.equal(bytesToBase32(utf8(text)), expected);
+});
+
+test('what is not base64 throws', () => {
+  assert.throws(() => base64ToBytes('~~~'));
+});
+
+// --- errors
+
+test('quote never throws, keeps to one line and is short', () => {
+  const circular: { self?: unknown } = {};
+  circular.self = circular;
+  const awkward = [
+    undefined,
+    null,
+    NaN,
+    1n,
+    Symbol('s'),
+    circular,
+    () => 1,
+    class A {},
+    'a\nb',
+    Object.create(null),
+    new Proxy({}, {}),
+  ];
+  for (const value of awkward) {
+    const text = quote(value);
+    assert.equal(typeof text, 'string');
+    assert.doesNotMatch(text, /\n/);
+    assert.ok(mustBe('it', 'fine', value).message.includes(text));
+  }
+  assert.ok(quote('x'.repeat(10_000)).length <= 80);
+});
+
+test('quote never throws for values that fight back', () => {
+  const throwsInJson = {
+    toJSON() {
+      throw new Error('no');
+    },
+  };
+  const nothingWorks = Object.assign(Object.create(null) as object, throwsInJson);
+  const circularBare = Object.create(null) as { self?: unknown };
+  circularBare.self = circularBare;
+  for (const value of [throwsInJson, nothingWorks, circularBare, Object.assign(Object.create(null) as object, { n: 1n })]) {
+    assert.equal(typeof quote(value), 'string');
+    assert.equal(mustBe('it', 'fine', value).code, 'bad-request');
+  }
+});
+
+test('quote never throws, whatever fast-check comes up with', () => {
+  const anything = fc.anything({ withBigInt: true, withNullPrototype: true, withObjectString: true, withSparseArray: true });
+  fc.assert(fc.property(anything, (value) => typeof quote(value) === 'string'));
+});
+
+test('errors carry code, name and cause, and are their kinds', () => {
+  const cause = new Error('why');
+  const network = new NetworkError('gone', { cause });
+  assert.deepEqual([network.code, network.name, network.cause, network.willRetry], ['unavailable', 'NetworkError', cause, false]);
+  assert.equal(new NetworkError('late', { code: 'timeout' }).code, 'timeout');
+  assert.deepEqual([new ValidationError('x').code, new ConnectionError('closed', 'x').code], ['bad-request', 'closed']);
+  for (const error of [network, new ValidationError('x'), new ConnectionError('closed', 'x')]) {
+    assert.ok(error instanceof RondevuError && error instanceof Error);
+  }
+});
+
+test('a bad keypair, identity or adapter is never printed', async () => {
+  const secret = 'c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=';
+  const bad: object[] = [
+    { keypair: secret },
+    { keypair: { privateKey: secret } },
+    { keypair: { publicKey: secret, privateKey: secret } },
+    { keypair: { publicKey: 'x', privateKey: secret } },
+    { identity: secret },
+    { keypair: { publicKey: secret, privateKey: secret }, identity: { privateKey: secret } },
+    { keypair: { publicKey: secret, privateKey: secret }, keypairs: 1 },
+  ];
+  for (const options of bad) {
+    const error: unknown = await Rondevu.connect({ apiUrl: 'http://localhost:1', ...options }).catch((caught: unknown) => caught);
+    assert.ok(error instanceof ValidationError, `${JSON.stringify(Object.keys(options))}: ${String(error)}`);
+    assert.ok(!`${error.message}\n${error.stack}`.includes(secret), error.message);
+  }
+});

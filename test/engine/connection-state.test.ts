@@ -1,0 +1,102 @@
+/**
+ * The table of a connection's life, row by row as the documentation has it, written down here a second time; and what must
+ * hold for any sequence of events whatever.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { TABLE, next, type ConnectionEvent, type ConnectionState } from '../../src/connection/connection-state.js';
+
+const EVENTS: ConnectionEvent[] = ['gather', 'signal', 'check', 'path', 'open', 'lost', 'retry', 'give-up', 'close'];
+
+const CLOSE = 'closed: drop-link end announce';
+const GIVE_UP = 'failed: drop-link announce';
+const OPEN = 'connected: announce flush';
+const LOST = 'disconnected: drop-link recover';
+const LINK_IN_THE_MAKING = { open: OPEN, lost: LOST, 'give-up': GIVE_UP, close: CLOSE };
+
+/** `state: effects` for each event that means something; all others are ignored. */
+const EXPECTED: Record<ConnectionState, Partial<Record<ConnectionEvent, string>>> = {
+  initializing: { gather: 'gathering:', signal: 'signaling:', check: 'checking:', ...LINK_IN_THE_MAKING },
+  gathering: { signal: 'signaling:', check: 'checking:', ...LINK_IN_THE_MAKING },
+  signaling: { check: 'checking:', ...LINK_IN_THE_MAKING },
+  checking: { path: 'connecting: announce', ...LINK_IN_THE_MAKING },
+  connecting: LINK_IN_THE_MAKING,
+  connected: { lost: 'disconnected: drop-link announce recover', close: CLOSE },
+  disconnected: { open: OPEN, retry: 'reconnecting: announce', 'give-up': GIVE_UP, close: CLOSE },
+  reconnecting: { open: OPEN, 'give-up': GIVE_UP, close: CLOSE },
+  failed: { retry: 'reconnecting: announce', open: OPEN, close: CLOSE },
+  closed: {},
+};
+const STATES = Object.keys(EXPECTED) as ConnectionState[];
+
+for (const state of STATES) {
+  test(`row ${state}`, () => {
+    for (const event of EVENTS) {
+      const transition = next(state, event);
+      const told = transition && `${transition.state}: ${transition.effects.join(' ')}`.trim();
+      assert.equal(told, EXPECTED[state][event], `${event} in ${state}`);
+    }
+  });
+}
+
+test('the table has no state and no event that are not listed here', () => {
+  assert.deepEqual(Object.keys(TABLE).sort(), [...STATES].sort());
+  for (const row of Object.values(TABLE))
+    for (const event of Object.keys(row)) assert.ok(EVENTS.includes(event as ConnectionEvent));
+});
+
+test('every state can be reached', () => {
+  const reached = new Set<ConnectionState>(['initializing']);
+  for (const state of reached) {
+    for (const event of EVENTS) {
+      const transition = next(state, event);
+      if (transition) reached.add(transition.state); // a Set is walked on through what is added meanwhile
+    }
+  }
+  assert.deepEqual([...reached].sort(), [...STATES].sort());
+});
+
+test('from every state but closed the end can be reached at once, and a link that opens is taken', () => {
+  for (const state of STATES) {
+    if (state === 'closed') continue;
+    assert.equal(next(state, 'close')?.state, 'closed');
+    if (state !== 'connected') assert.equal(next(state, 'open')?.state, 'connected');
+  }
+});
+
+test('any sequence of events keeps the invariants', () => {
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...EVENTS), { maxLength: 60 }), (events) => {
+      let state: ConnectionState = 'initializing';
+      let wasConnected = false;
+      for (const event of events) {
+        const transition = next(state, event);
+        if (state === 'closed') assert.equal(transition, undefined, 'after the end nothing means anything');
+        if (!transition) continue;
+        const { state: to, effects } = transition;
+        assert.ok(STATES.includes(to));
+        assert.notEqual(to, state, 'a transition changes the state');
+        // only `open` connects, and it always tells before it lets waiting messages go
+        assert.equal(to === 'connected', event === 'open');
+        if (to === 'connected') assert.deepEqual(effects, ['announce', 'flush']);
+        assert.equal(to === 'closed', event === 'close');
+        assert.equal(to === 'failed', event === 'give-up');
+        assert.equal(effects.includes('recover'), event === 'lost', 'recovery begins with a loss and nothing else');
+        assert.equal(effects.includes('end'), to === 'closed');
+        // a link is given up exactly where none is wanted any more
+        assert.equal(effects.includes('drop-link'), ['lost', 'give-up', 'close'].includes(event));
+        // `disconnected` is told only to who was told `connected`
+        if (to === 'disconnected' && effects.includes('announce')) assert.ok(wasConnected);
+        wasConnected ||= to === 'connected';
+        state = to;
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test('what next() gives belongs to the caller: changing it does not change the table', () => {
+  next('connected', 'lost')!.effects.length = 0;
+  assert.equal(next('connected', 'lost')!.effects.length, 3);
+});

@@ -1,0 +1,352 @@
+/**
+ * Every public option with a bad value: a ValidationError that names the option and quotes what was got, before anything
+ * is sent. And what may be asked of a client in the wrong order.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DEFAULT_CONNECTION_CONFIG, connectionConfig } from '../../src/connection/connection-config.js';
+import { RondevuError, ValidationError, quote } from '../../src/errors.js';
+import { rtcConfiguration, type IceServersOption } from '../../src/ice-servers.js';
+import { Rondevu, type ConnectOptions, type PublishOptions, type RondevuOptions } from '../../src/index.js';
+import { NodePeerConnection } from '../support/old-host.js';
+
+/** Nobody listens there: whatever needs the server fails. */
+const CLOSED_PORT = 'http://127.0.0.1:9';
+
+function isValidation(error: unknown, name: string, value: unknown, what: string): true {
+  assert.ok(error instanceof ValidationError, `${what}: ${String(error)}`);
+  assert.equal(error.code, 'bad-request');
+  assert.ok(error.message.includes(name), `${what}: "${error.message}" does not name ${name}`);
+  assert.ok(error.message.includes(quote(value)), `${what}: "${error.message}" does not quote ${quote(value)}`);
+  return true;
+}
+
+const client = (options: object = {}) =>
+  Rondevu.connect({
+    apiUrl: CLOSED_PORT,
+    rtcPeerConnection: NodePeerConnection,
+    lifecycle: false,
+    ...options,
+  } as RondevuOptions);
+
+/** For each option the values that must be refused. */
+type Table = [name: string, ...values: unknown[]][];
+
+const NOT_STRING = [5, null, true, {}];
+const NOT_COUNT = ['5', -1, NaN, null, true];
+const NOT_FLAG = ['true', 0, null];
+const NOT_FUNCTION = ['f', {}, null, true];
+
+const CONNECT_CLIENT: Table = [
+  ['apiUrl', 5, null, '', 'localhost:3000', 'ftp://x', '/rpc'],
+  ['username', ...NOT_STRING, '', 'ab', 'Alice', 'a_b', '-abc', 'x'.repeat(33)],
+  ['maxPeerConnections', ...NOT_COUNT],
+  ['debug', ...NOT_FLAG],
+  ['lifecycle', ...NOT_FLAG],
+  ['rtcPeerConnection', ...NOT_FUNCTION],
+  ['rtcIceCandidate', ...NOT_FUNCTION],
+  ['webSocket', ...NOT_FUNCTION],
+  ['cryptoAdapter', 'x', 5, true],
+  ['turnServers', 'turn:x', 5],
+  ['iceServers', 'nope', 5, {}, 'toString'],
+];
+
+for (const [name, ...values] of CONNECT_CLIENT) {
+  test(`Rondevu.connect: ${name}`, async () => {
+    for (const value of values) {
+      const error: unknown = await client({ [name]: value }).catch((caught: unknown) => caught);
+      isValidation(error, name, value, `${name}: ${quote(value)}`);
+    }
+  });
+}
+
+test('Rondevu.connect: batching', async () => {
+  for (const [batching, name, value] of [
+    [{ maxBatchSize: 0 }, 'maxBatchSize', 0],
+    [{ maxWaitTime: 'x' }, 'maxWaitTime', 'x'],
+    [{ throttleInterval: -5 }, 'throttleInterval', -5],
+  ] as const) {
+    await assert.rejects(client({ batching }), (error) => isValidation(error, `batching.${name}`, value, name));
+  }
+});
+
+test('Rondevu.connect: apiUrl must be there, and unknown options are named with what there is', async () => {
+  await assert.rejects(Rondevu.connect({} as RondevuOptions), (error) => isValidation(error, 'apiUrl', undefined, 'none'));
+  await assert.rejects(client({ apiURL: 'http://x' }), (error) => isValidation(error, 'apiUrl', 'apiURL', 'a typing error'));
+  for (const options of [undefined, null, 'http://localhost:3000']) {
+    await assert.rejects(Rondevu.connect(options as unknown as RondevuOptions), ValidationError);
+  }
+});
+
+test('Rondevu.connect: keypair and identity exclude each other, keys must belong together', async () => {
+  const [one, other] = [(await client()).getKeypair(), (await client()).getKeypair()];
+  await assert.rejects(client({ keypair: one, identity: await Rondevu.createIdentity() }), /keypair and identity/);
+  await assert.rejects(client({ keypair: { ...one, publicKey: other.publicKey } }), /does not belong/);
+  for (const keypair of [{}, { ...one, privateKey: 'short' }, { ...one, publicKey: 'AA==' }]) {
+    await assert.rejects(client({ keypair }), (error) => error instanceof ValidationError && /keypair\./.test(error.message));
+  }
+});
+
+test('Rondevu.connect makes no network call and needs no WebRTC', async (t) => {
+  const { mock } = t.mock.method(globalThis, 'fetch', () => Promise.reject(new Error('no network here')));
+  let sockets = 0;
+  class CountingSocket {
+    constructor() {
+      sockets++;
+    }
+  }
+  const rondevu = await Rondevu.connect({ apiUrl: CLOSED_PORT, webSocket: CountingSocket as unknown as typeof WebSocket });
+  assert.match(rondevu.getUsername(), /^anon-[a-z2-7]{26}$/);
+  assert.equal(rondevu.signalingState, 'idle');
+  await rondevu.close();
+  assert.deepEqual([mock.callCount(), sockets], [0, 0]);
+});
+
+test('an identity without a readable key works, and says so when it is asked for it', async () => {
+  const rondevu = await client({ identity: await Rondevu.createIdentity() });
+  assert.throws(
+    () => rondevu.getKeypair(),
+    (error) => error instanceof RondevuError && error.code === 'key-not-exportable',
+  );
+  const { publicKey, privateKey } = (await client()).getKeypair();
+  assert.deepEqual([Buffer.from(publicKey, 'base64').length, Buffer.from(privateKey, 'base64').length], [32, 32]);
+});
+
+const PUBLISH: Table = [
+  [
+    'service',
+    ...NOT_STRING,
+    '',
+    'chat',
+    'chat:1',
+    'chat:1.0',
+    'Chat:1.0.0',
+    ':1.0.0',
+    'chat:',
+    'chat:1.0.0@',
+    'chat:1.0.0@somebody.else',
+  ],
+  ['maxOffers', ...NOT_COUNT],
+  ['ttl', ...NOT_COUNT],
+  ['maxConnections', ...NOT_COUNT],
+  ['hidden', ...NOT_FLAG],
+  ['offerFactory', ...NOT_FUNCTION],
+  ['accept', ...NOT_FUNCTION],
+  ['connectionConfig', 'x', 5, null, true],
+  ['iceServers', 'nope', 5, {}],
+];
+
+for (const [name, ...values] of PUBLISH) {
+  test(`publishService: ${name}`, async () => {
+    const rondevu = await client();
+    for (const value of values) {
+      const options = { service: 'chat:1.0.0', [name]: value } as PublishOptions;
+      const error: unknown = await rondevu.publishService(options).catch((caught: unknown) => caught);
+      const quoted = name === 'service' && value === 'chat:1.0.0@somebody.else' ? 'somebody.else' : value;
+      isValidation(error, name, quoted, `${name}: ${quote(value)}`);
+    }
+    await rondevu.publishService({ service: 'chat:1.0.0' }); // nothing of it stayed
+  });
+}
+
+test('publishService: unknown options, and none', async () => {
+  const rondevu = await client();
+  const unknown = rondevu.publishService({ service: 'chat:1.0.0', maxoffers: 3 } as PublishOptions);
+  await assert.rejects(unknown, (error) => isValidation(error, 'maxOffers', 'maxoffers', 'a typing error'));
+  for (const options of [undefined, null, 'chat:1.0.0']) {
+    await assert.rejects(rondevu.publishService(options as unknown as PublishOptions), ValidationError);
+  }
+  await assert.rejects(rondevu.publishService({} as PublishOptions), (error) =>
+    isValidation(error, 'service', undefined, 'none'),
+  );
+});
+
+const CONNECT: Table = [
+  ['serviceFqn', ...NOT_STRING, '', 'chat', 'chat:1.0.0@', 'chat:1.0.0@A', 'chat:1.0.0@alice#short'],
+  ['service', ...NOT_STRING, '', 'chat'],
+  ['username', ...NOT_STRING, '', 'Al'],
+  ['wait', ...NOT_COUNT],
+  ['failover', ...NOT_FLAG],
+  ['rtcConfig', 'x', 5, null],
+  ['connectionConfig', 'x', 5, null],
+  ['signal', 'x', 5, null],
+  ['iceServers', 'nope', 5, {}],
+];
+
+for (const [name, ...values] of CONNECT) {
+  test(`connectToService: ${name}`, async () => {
+    const rondevu = await client();
+    for (const value of values) {
+      const options = { ...(name !== 'serviceFqn' && { service: 'chat:1.0.0' }), [name]: value } as ConnectOptions;
+      const error: unknown = await rondevu.connectToService(options).catch((caught: unknown) => caught);
+      isValidation(error, name, value, `${name}: ${quote(value)}`);
+    }
+  });
+}
+
+test('connectToService: no target, two targets, a pin, unknown options', async () => {
+  const rondevu = await client();
+  await assert.rejects(rondevu.connectToService({}), (error) => isValidation(error, 'service', undefined, 'no target'));
+  const both = { serviceFqn: 'chat:1.0.0@alice', username: 'alice' };
+  await assert.rejects(
+    rondevu.connectToService(both),
+    (error) => error instanceof ValidationError && /not both/.test(error.message),
+  );
+  const pinned = rondevu.connectToService({ serviceFqn: `chat:1.0.0@alice#${'A'.repeat(22)}` });
+  await assert.rejects(pinned, (error) => error instanceof RondevuError && error.code === 'unsupported');
+  const unknown = rondevu.connectToService({ service: 'chat:1.0.0', timeout: 5 } as ConnectOptions);
+  await assert.rejects(unknown, (error) => isValidation(error, 'wait', 'timeout', 'unknown'));
+});
+
+test('connectionConfig: every option with a value of the wrong kind', () => {
+  for (const [name, standard] of Object.entries(DEFAULT_CONNECTION_CONFIG)) {
+    const bad = typeof standard === 'number' ? ['1', -1, NaN, null, true] : ['true', 1, null];
+    for (const value of bad) {
+      assert.throws(
+        () => connectionConfig({ [name]: value }),
+        (error) => isValidation(error, `connectionConfig.${name}`, value, name),
+      );
+    }
+    assert.doesNotThrow(() => connectionConfig({ [name]: standard, debug: undefined as unknown as boolean }));
+  }
+  assert.throws(
+    () => connectionConfig({ reconnectJitter: 1.5 }),
+    (error) => isValidation(error, 'reconnectJitter', 1.5, 'jitter'),
+  );
+  assert.throws(
+    () => connectionConfig({ bufferenabled: true } as object),
+    (error) => isValidation(error, 'bufferEnabled', 'bufferenabled', 'unknown'),
+  );
+  for (const name of ['constructor', 'toString', '__proto__']) {
+    const options = JSON.parse(`{"${name}": 1}`) as object;
+    assert.throws(
+      () => connectionConfig(options),
+      (error) => isValidation(error, 'connectionConfig', name, name),
+    );
+  }
+});
+
+test('connectionConfig fills the defaults in and takes 0 and Infinity', () => {
+  assert.deepEqual(connectionConfig(), DEFAULT_CONNECTION_CONFIG);
+  const { maxReconnectAttempts, sessionTtl } = connectionConfig({ maxReconnectAttempts: 0, sessionTtl: Infinity });
+  assert.deepEqual([maxReconnectAttempts, sessionTtl], [0, Infinity]);
+});
+
+test('findService: names and modes must fit', async () => {
+  const rondevu = await client();
+  for (const name of ['', 'chat', 5]) {
+    await assert.rejects(rondevu.findService(name as string), (error) => isValidation(error, 'findService', name, String(name)));
+  }
+  await assert.rejects(rondevu.findService('chat:1.0.0', { mode: 'direct' }), /with @username/);
+  await assert.rejects(rondevu.findService('chat:1.0.0@alice', { mode: 'random' }), /without @username/);
+  const nonsense = rondevu.findService('chat:1.0.0', { mode: 'nearest' as 'random' });
+  await assert.rejects(nonsense, (error) => isValidation(error, 'mode', 'nearest', 'unknown mode'));
+});
+
+test('the ICE presets', () => {
+  const turnServers: RTCIceServer[] = [
+    { urls: ['turn:192.0.2.1:3478?transport=udp', 'turns:turn.example.org:5349'], username: 'u', credential: 'c' },
+    { urls: 'turn:turn.example.org:3478', username: 'u2', credential: 'c2' },
+    { urls: 'stun:stun.example.org' },
+  ];
+  const of = (choice: IceServersOption, apiUrl = 'https://example.org') => rtcConfiguration(choice, turnServers, apiUrl);
+  const urls = ({ iceServers = [] }: RTCConfiguration) => iceServers.flatMap((server) => server.urls);
+  assert.deepEqual(of([{ urls: 'stun:mine' }]), { iceServers: [{ urls: 'stun:mine' }] });
+  assert.deepEqual(of([]), { iceServers: [] });
+  assert.match(urls(of('google-stun')).join(), /stun:stun\.l\.google\.com/);
+  assert.deepEqual(of('server'), of('google-stun'));
+  for (const host of ['localhost', '127.0.0.1', '[::1]', 'my.localhost']) {
+    assert.deepEqual(urls(of('server', `http://${host}:3000`)), [], host);
+  }
+  assert.deepEqual(
+    urls(of('ipv4-turn')).filter((url) => !url.startsWith('stun')),
+    ['turn:192.0.2.1:3478?transport=udp'],
+  );
+  assert.deepEqual(
+    urls(of('hostname-turns')).filter((url) => !url.startsWith('stun')),
+    ['turns:turn.example.org:5349'],
+  );
+  const relay = of('relay-only');
+  assert.equal(relay.iceTransportPolicy, 'relay');
+  assert.deepEqual(urls(relay), [
+    'turn:192.0.2.1:3478?transport=udp',
+    'turns:turn.example.org:5349',
+    'turn:turn.example.org:3478',
+  ]);
+  assert.deepEqual(
+    relay.iceServers?.map(({ username, credential }) => [username, credential]),
+    [
+      ['u', 'c'],
+      ['u2', 'c2'],
+    ],
+  );
+});
+
+test('a TURN preset without TURN servers says what is missing and never a credential', () => {
+  for (const preset of ['ipv4-turn', 'hostname-turns', 'relay-only'] as const) {
+    const bad = [[], [{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
+    for (const turnServers of bad) {
+      assert.throws(
+        () => rtcConfiguration(preset, turnServers, 'https://example.org'),
+        (error) => error instanceof ValidationError && error.message.includes(preset) && !error.message.includes('very-secret'),
+      );
+    }
+  }
+});
+
+test('a service is published once, until it is unpublished; other versions are other services', async () => {
+  const rondevu = await client();
+  await rondevu.publishService({ service: 'chat:1.0.0' });
+  const twice = rondevu.publishService({ service: `chat:1.0.0@${rondevu.getUsername()}` });
+  await assert.rejects(twice, (error) => error instanceof RondevuError && error.code === 'already-published');
+  await rondevu.publishService({ service: 'chat:2.0.0' });
+  await rondevu.unpublishService(`chat:1.0.0@${rondevu.getUsername()}`);
+  await rondevu.publishService({ service: 'chat:1.0.0' });
+  await rondevu.close();
+});
+
+test('startFilling before publishService says what to do', async () => {
+  const rondevu = await client();
+  await assert.rejects(rondevu.startFilling(), (error) => error instanceof RondevuError && /publishService/.test(error.message));
+});
+
+test('an offerFactory of the older form, or without an offer, gets an error that shows the new form', async (t) => {
+  const factories = [
+    async () => ({ pc: {}, dc: {}, offer: { type: 'offer', sdp: '' } }),
+    async () => ({}),
+    async () => undefined,
+  ];
+  for (const factory of factories) {
+    const rondevu = await client();
+    t.after(() => rondevu.close());
+    const offerFactory = factory as unknown as NonNullable<PublishOptions['offerFactory']>;
+    const failures: RondevuError[] = [];
+    rondevu.on('offer:failed', (_id, error) => failures.push(error));
+    const pool = await rondevu.publishService({ service: 'chat:1.0.0', maxOffers: 1, offerFactory });
+    await assert.rejects(pool.start(), (error) => {
+      assert.ok(error instanceof ValidationError, String(error));
+      assert.match(error.message, /offerFactory .*async \(pc\) =>/);
+      return true;
+    });
+    assert.equal(failures.length, 1);
+    assert.equal(failures[0]!.willRetry, false);
+    await rondevu.close();
+  }
+});
+
+test('after close nothing can be begun, and closing twice is once', async () => {
+  const rondevu = await client();
+  assert.equal(rondevu.close(), rondevu.close());
+  await rondevu.close();
+  const closed = (error: unknown) => error instanceof RondevuError && error.code === 'closed';
+  await assert.rejects(rondevu.publishService({ service: 'chat:1.0.0' }), closed);
+  await assert.rejects(rondevu.connectToService({ service: 'chat:1.0.0' }), closed);
+  await assert.rejects(rondevu.findService('chat:1.0.0'), closed);
+});
+
+test('without any WebRTC the error names the option to pass', async () => {
+  const rondevu = await Rondevu.connect({ apiUrl: CLOSED_PORT, lifecycle: false });
+  const named = (error: unknown) => error instanceof RondevuError && /rtcPeerConnection/.test(error.message);
+  await assert.rejects(rondevu.publishService({ service: 'chat:1.0.0' }), named);
+  await assert.rejects(rondevu.connectToService({ service: 'chat:1.0.0' }), named);
+});

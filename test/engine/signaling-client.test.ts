@@ -1,0 +1,266 @@
+/**
+ * SignalingClient and PushSocket against the real server: push and polling, events, a server that goes away and comes back,
+ * standing in line, and how an old server is recognised.
+ */
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+import { WebSocket } from 'ws';
+import { NetworkError, RondevuError } from '../../src/errors.js';
+import type { AnswerInfo, CandidateInfo, ServiceEntry } from '../../src/protocol/rpc.js';
+import { RondevuAPI, SignalingClient, type SignalingState } from '../../src/signaling/index.js';
+import { startServer, until } from '../server/helpers.js';
+import { OldServer } from '../support/old-server.js';
+
+const Socket = WebSocket as unknown as typeof globalThis.WebSocket;
+let count = 0;
+
+async function client(t: TestContext, url: string, WebSocketClass: typeof globalThis.WebSocket | undefined = Socket) {
+  const api = new RondevuAPI(url, `user-${++count}`, await RondevuAPI.generateKeypair());
+  const signaling = new SignalingClient(api, WebSocketClass);
+  const states: SignalingState[] = [];
+  signaling.on('state', (state) => states.push(state));
+  t.after(() => signaling.close());
+  return { api, signaling, states, fqn: `chat:1.0.0@${api.username}` };
+}
+const polling = (t: TestContext, url: string) => client(t, url, null as unknown as undefined);
+const never = new AbortController().signal;
+const publish = (signaling: SignalingClient, serviceFqn: string, ...sdps: string[]) =>
+  signaling.publish({ serviceFqn, offers: sdps.map((sdp) => ({ sdp })) });
+
+/** One handshake through the server; what the two sides hear. */
+async function handshake(t: TestContext, url: string, make: typeof client) {
+  const [host, joiner] = [await make(t, url), await make(t, url)];
+  const answers: AnswerInfo[] = [];
+  host.signaling.subscribe({ onAnswer: (answer) => answers.push(answer), onDemand: () => undefined, onReset: () => undefined });
+  await publish(host.signaling, host.fqn, 'the offer');
+  const entry = await joiner.signaling.findOffer(host.fqn, 0, () => undefined, never);
+  const [atHost, atJoiner]: [CandidateInfo[], CandidateInfo[]] = [[], []];
+  let taken = 0;
+  host.signaling.watch(entry.offerId, host.fqn, false, { onCandidates: (some) => atHost.push(...some) });
+  const handlers = { onCandidates: (some: CandidateInfo[]) => atJoiner.push(...some), onTaken: () => taken++ };
+  const stop = joiner.signaling.watch(entry.offerId, host.fqn, true, handlers);
+  await joiner.signaling.answerOffer(entry, 'the answer');
+  await joiner.signaling.addCandidates(host.fqn, entry.offerId, [{ candidate: 'of the joiner', sdpMid: '0' }]);
+  await host.signaling.addCandidates(host.fqn, entry.offerId, [{ candidate: 'of the host', sdpMid: '0' }]);
+  await until(() => answers.length > 0 && atHost.length > 0 && atJoiner.length > 0, 'answer and candidates');
+  assert.deepEqual([answers[0]!.sdp, answers[0]!.answererId], ['the answer', joiner.api.username]);
+  assert.deepEqual([...new Set(atHost.map(({ candidate }) => candidate.candidate))], ['of the joiner']);
+  assert.deepEqual([...new Set(atJoiner.map(({ candidate }) => candidate.candidate))], ['of the host']);
+  return { host, joiner, entry, stop, taken: () => taken };
+}
+
+describe('signaling', { concurrency: 4 }, () => {
+  test('the first call opens the socket beside it; calls go over it then', async (t) => {
+    const { url, ...server } = await startServer(t);
+    const { signaling, api, states } = await client(t, url);
+    assert.equal(signaling.state, 'idle');
+    assert.equal(server.sessions, 0);
+    await signaling.call('poll', {});
+    await until(() => signaling.state === 'push', 'push');
+    assert.deepEqual(states, ['connecting', 'push']);
+    for (const cap of ['v2', 'push', 'instances', 'wait', 'withdraw']) assert.ok(signaling.can(cap), cap);
+    let overHttp = 0;
+    api.onCaps = () => overHttp++; // told at each HTTP reply
+    await api.getUser('someone');
+    assert.equal(overHttp, 0);
+    const refused = api.getService({ serviceFqn: 'nobody:1.0.0' });
+    await assert.rejects(refused, (error) => error instanceof RondevuError && error.code === 'not-found');
+    signaling.close();
+    assert.equal(signaling.state, 'idle');
+    await assert.rejects(signaling.call('poll', {}), (error) => error instanceof RondevuError && error.code === 'closed');
+  });
+
+  test('a handshake by push: answer, candidates, and taken', async (t) => {
+    const { url } = await startServer(t);
+    const { host, joiner, taken } = await handshake(t, url, client);
+    await until(() => host.signaling.state === 'push' && joiner.signaling.state === 'push', 'push');
+    await until(() => taken() > 0, 'taken');
+  });
+
+  test('a handshake without any WebSocket: the same by polling', async (t) => {
+    const { url } = await startServer(t);
+    const { host, joiner } = await handshake(t, url, polling);
+    assert.equal(host.signaling.state, 'polling');
+    assert.equal(joiner.signaling.tellsTaken, false);
+  });
+
+  test('a WebSocket that may not be made, or never opens, leaves polling', async (t) => {
+    const { url } = await startServer(t);
+    class Forbidden {
+      constructor() {
+        throw new DOMException('Content Security Policy', 'SecurityError');
+      }
+    }
+    class Silent {
+      readyState = 0;
+      close(): void {}
+    }
+    for (const Class of [Forbidden, Silent]) {
+      await handshake(t, url, (context, address) => client(context, address, Class as unknown as typeof globalThis.WebSocket));
+    }
+  });
+
+  test('a watch that was stopped hears nothing more', async (t) => {
+    const { url } = await startServer(t);
+    const { host, entry, stop, joiner } = await handshake(t, url, client);
+    await until(() => joiner.signaling.state === 'push', 'push');
+    stop();
+    const late: CandidateInfo[] = [];
+    joiner.signaling.watch(entry.offerId, host.fqn, true, { onCandidates: (some) => late.push(...some) });
+    await host.signaling.addCandidates(host.fqn, entry.offerId, [{ candidate: 'late', sdpMid: '0' }]);
+    await until(() => late.some(({ candidate }) => candidate.candidate === 'late'), 'the second watch');
+  });
+
+  test('the server restarts on its port: the socket comes back, and reset is told', async (t) => {
+    const server = await startServer(t);
+    const { signaling, states } = await client(t, server.url);
+    let resets = 0;
+    signaling.on('reset', () => resets++);
+    await signaling.call('poll', {});
+    await until(() => signaling.state === 'push', 'push');
+    assert.equal(resets, 0, 'the first time there is nothing to publish again');
+    await server.close();
+    await until(() => signaling.state !== 'push', 'the loss');
+    const fresh = await startServer(t, { port: server.port });
+    await until(() => signaling.state === 'push', 'push again', 15_000);
+    await until(() => resets === 1 && fresh.sessions === 1, 'reset');
+    assert.ok(!states.includes('idle'));
+  });
+
+  test('hint brings a socket back that waits for its next try', async (t) => {
+    const server = await startServer(t);
+    const { signaling } = await client(t, server.url);
+    await signaling.call('poll', {});
+    await until(() => signaling.state === 'push', 'push');
+    await server.close();
+    await until(() => signaling.state !== 'push', 'the loss');
+    await startServer(t, { port: server.port });
+    signaling.hint();
+    await until(() => signaling.state === 'push', 'push again');
+  });
+
+  test('calls under way when the socket closes fail as NetworkError', async (t) => {
+    const server = await startServer(t);
+    const { signaling } = await client(t, server.url);
+    await signaling.call('poll', {});
+    await until(() => signaling.state === 'push', 'push');
+    const waiting = signaling.call('getService', { serviceFqn: 'nobody:1.0.0', wait: 30_000 });
+    const failed = assert.rejects(waiting, (error) => error instanceof RondevuError && error.code === 'unavailable');
+    await until(() => server.waiting === 1, 'the call to wait');
+    await server.close();
+    await failed;
+  });
+
+  test('a session that is refused is told once and not tried again', async (t) => {
+    const server = await startServer(t);
+    const owner = await client(t, server.url);
+    await owner.signaling.call('poll', {});
+    const api = new RondevuAPI(server.url, owner.api.username, await RondevuAPI.generateKeypair());
+    let sockets = 0;
+    class Counting extends WebSocket {
+      constructor(...args: ConstructorParameters<typeof WebSocket>) {
+        super(...args);
+        sockets++;
+      }
+    }
+    const impostor = new SignalingClient(api, Counting as unknown as typeof globalThis.WebSocket);
+    t.after(() => impostor.close());
+    const errors: (RondevuError | undefined)[] = [];
+    impostor.on('state', (state, error) => state === 'offline' && errors.push(error));
+    await assert.rejects(impostor.call('poll', {}), (error) => error instanceof RondevuError && error.code === 'name-taken');
+    await until(() => errors.length > 0, 'the refusal');
+    assert.equal(errors[0]?.code, 'name-taken');
+    await new Promise((resolve) => setTimeout(resolve, 1200)); // the first retry would come within 650 ms
+    assert.equal(sockets, 1);
+  });
+
+  test('a wrong clock does not keep the socket from opening', async (t) => {
+    const { url } = await startServer(t);
+    const { signaling, api } = await client(t, url);
+    api.signer.setServerTime(Date.now() - 10 * 60_000);
+    await signaling.call('poll', {});
+    await until(() => signaling.state === 'push', 'push');
+  });
+
+  test('findOffer waits in line and gets what is published later, by socket and by HTTP', async (t) => {
+    const server = await startServer(t);
+    for (const make of [client, polling]) {
+      const [host, joiner] = [await make(t, server.url), await make(t, server.url)];
+      let told = 0;
+      const found = joiner.signaling.findOffer(host.fqn, 30_000, () => told++, never);
+      await until(() => server.waiting === 1, 'the joiner to stand in line');
+      await publish(host.signaling, host.fqn, 'late');
+      assert.equal((await found).sdp, 'late');
+      assert.equal(told, 1);
+    }
+  });
+
+  test('demand tells the publisher whose offers are all taken', async (t) => {
+    const server = await startServer(t);
+    const [host, first, second] = [await client(t, server.url), await client(t, server.url), await client(t, server.url)];
+    const demands: number[] = [];
+    host.signaling.on('demand', ({ waiting }) => demands.push(waiting));
+    await publish(host.signaling, host.fqn, 'one');
+    await until(() => host.signaling.state === 'push', 'push');
+    await first.signaling.findOffer(host.fqn, 0, () => undefined, never);
+    const found = second.signaling.findOffer(host.fqn, 30_000, () => undefined, never);
+    await until(() => demands.length > 0, 'demand');
+    await publish(host.signaling, host.fqn, 'two');
+    assert.equal((await found).sdp, 'two');
+  });
+
+  test('findOffer ends when the wait is over, or with the signal’s reason', async (t) => {
+    const { url, ...server } = await startServer(t);
+    void server;
+    for (const make of [client, polling]) {
+      const { signaling } = await make(t, url);
+      const over = signaling.findOffer('nobody:1.0.0', 300, () => undefined, never);
+      await assert.rejects(over, (error) => error instanceof RondevuError && error.code === 'not-found');
+      const controller = new AbortController();
+      const reason = new Error('enough');
+      const aborted = signaling.findOffer('nobody:1.0.0', 30_000, () => controller.abort(reason), controller.signal);
+      await assert.rejects(aborted, (error) => error === reason);
+    }
+  });
+
+  test('a server that cannot be reached: offline, with the error; and on again when it is there', async (t) => {
+    const first = await startServer(t);
+    await first.close();
+    for (const make of [client, polling]) {
+      const { signaling, states } = await make(t, first.url);
+      const errors: unknown[] = [];
+      signaling.on('state', (_state, error) => error && errors.push(error));
+      await assert.rejects(signaling.call('poll', {}), NetworkError);
+      assert.ok(states.includes('offline') && errors[0] instanceof NetworkError);
+      signaling.on('answer', () => undefined); // somebody who needs polling
+      signaling.hint();
+      const server = await startServer(t, { port: first.port });
+      await until(() => signaling.state === (make === client ? 'push' : 'polling'), 'the way back', 15_000);
+      signaling.close();
+      await server.close();
+    }
+  });
+
+  test('an old server is known by its first reply: no socket, no new calls, and both sides get their candidates', async (t) => {
+    const server = await OldServer.start(t);
+    const { host, joiner } = await handshake(t, server.url, client);
+    assert.equal(host.signaling.state, 'polling');
+    assert.deepEqual([host.signaling.caps?.size, host.signaling.keepsOffers(), joiner.signaling.tellsTaken], [0, false, false]);
+    await host.signaling.withdraw(host.fqn, ['x'], false);
+    assert.ok(!server.calls.some(({ method }) => /withdraw|delete/.test(method)), 'not while other offers are left');
+    await host.signaling.withdraw(host.fqn, ['x'], true);
+    assert.equal(server.calls.at(-1)?.method, 'deleteService');
+    const entry: ServiceEntry | undefined = await joiner.signaling
+      .findOffer(host.fqn, 0, () => undefined, never)
+      .catch(() => undefined);
+    assert.equal(entry, undefined);
+  });
+
+  test('before the first reply a server counts as old', async (t) => {
+    const { url } = await startServer(t);
+    const { signaling } = await client(t, url);
+    assert.deepEqual([signaling.keepsOffers(), signaling.can('wait'), signaling.tellsTaken], [false, false, false]);
+    await signaling.call('poll', {});
+    assert.deepEqual([signaling.keepsOffers(), signaling.can('wait')], [true, true]);
+  });
+});

@@ -1,0 +1,146 @@
+/**
+ * Our engine on both sides of a signaling server of v0.5.4 (a stand-in, test/support/old-server.ts), with real WebRTC: what
+ * works with ours works there, and nothing is sent that such a server does not know.
+ */
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+import { WebSocket } from 'ws';
+import { Rondevu, RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
+import { until } from '../server/helpers.js';
+import { NodePeerConnection } from '../support/old-host.js';
+import { OldServer } from '../support/old-server.js';
+
+const FQN = 'chat:1.0.0@alice';
+const NEW_METHODS = /^(withdrawOffers|getServiceById|getIceServers|signal|openSession)$/;
+
+async function client(t: TestContext, server: OldServer, username: string) {
+  const rondevu = await Rondevu.connect({
+    apiUrl: server.url,
+    username,
+    rtcPeerConnection: NodePeerConnection,
+    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+    lifecycle: false,
+  });
+  t.after(() => rondevu.close());
+  return rondevu;
+}
+
+async function hosted(t: TestContext, maxOffers = 3) {
+  const server = await OldServer.start(t);
+  const host = await client(t, server, 'alice');
+  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers });
+  const opened: OffererConnection[] = [];
+  host.on('connection:opened', (_id, connection) => opened.push(connection));
+  await host.startFilling();
+  return { server, host, pool, opened };
+}
+const messages = (connection: RondevuConnection): string[] => {
+  const received: string[] = [];
+  connection.on('message', (data) => received.push(String(data)));
+  return received;
+};
+/** Nothing went to the server that v0.5.4 does not know. */
+function assertOldCallsOnly({ calls }: OldServer): void {
+  for (const { method, params } of calls) {
+    assert.doesNotMatch(method, NEW_METHODS);
+    assert.ok(!('wait' in params), `${method} with wait`);
+    const offers = (params['offers'] ?? []) as object[];
+    assert.ok(
+      offers.every((offer) => !('for' in offer)),
+      `${method} with offers[].for`,
+    );
+  }
+}
+
+describe('a server of v0.5.4', { concurrency: 2 }, () => {
+  test('a pool, two joiners one after the other, messages both ways', async (t) => {
+    const { server, host, pool, opened } = await hosted(t);
+    assert.equal(pool.offers.length, 3);
+    assert.equal(server.free(FQN), 3, 'publishing replaces: each call brings all that is free');
+    for (const name of ['bob', 'carol']) {
+      const rondevu = await client(t, server, name);
+      const connection = await rondevu.connectToService({ serviceFqn: FQN });
+      await connection.opened;
+      await until(() => opened.some(({ peer }) => peer?.username === name), 'connection:opened');
+      const other = opened.find(({ peer }) => peer?.username === name)!;
+      const [there, here] = [messages(other), messages(connection)];
+      connection.send(`from ${name}`);
+      other.send(`to ${name}`);
+      await until(() => there.length === 1 && here.length === 1, 'both messages');
+      assert.deepEqual([there, here], [[`from ${name}`], [`to ${name}`]]);
+    }
+    await until(() => server.free(FQN) === 3, 'the pool to be full again');
+    assert.equal(opened.length, 2);
+    assert.ok(opened.every((connection) => connection.isConnected()));
+    assert.equal(host.signalingState, 'polling');
+    assertOldCallsOnly(server);
+  });
+
+  test('a raw close heals on the same objects, and what was sent meanwhile arrives', async (t) => {
+    const { server, opened } = await hosted(t);
+    const bob = await client(t, server, 'bob');
+    const connection = await bob.connectToService({ serviceFqn: FQN });
+    await connection.opened;
+    await until(() => opened.length === 1, 'connection:opened');
+    const other = opened[0]!;
+    const [there, here] = [messages(other), messages(connection)];
+    for (const side of [other, connection]) {
+      side.getPeerConnection()!.close();
+      await until(() => !connection.isConnected() && !other.isConnected(), 'both to notice');
+      connection.send('b');
+      other.send('a');
+      await until(() => connection.isConnected() && other.isConnected(), 'the link to be back', 20_000);
+      const rounds = side === other ? 1 : 2;
+      await until(() => there.length === rounds && here.length === rounds, 'the messages');
+    }
+    assert.deepEqual([there, here, opened.length], [['b', 'b'], ['a', 'a'], 1]);
+    assertOldCallsOnly(server);
+  });
+
+  test('two joiners at once are handed the same offer, and both get in', async (t) => {
+    const { server, opened } = await hosted(t);
+    const connections = await Promise.all(
+      ['bob', 'carol'].map(async (name) => (await client(t, server, name)).connectToService({ serviceFqn: FQN })),
+    );
+    await Promise.all(connections.map(({ opened: up }) => up));
+    await until(() => opened.length === 2, 'both at the host');
+  });
+
+  test('waiting for a service is imitated by asking again', async (t) => {
+    const server = await OldServer.start(t);
+    const bob = await client(t, server, 'bob');
+    const waiting = bob.connectToService({ serviceFqn: FQN, wait: 30_000 });
+    const asked = () => server.calls.filter(({ method }) => method === 'getService').length;
+    await until(() => asked() >= 2, 'bob to ask twice');
+    const host = await client(t, server, 'alice');
+    await (await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 })).start();
+    await (
+      await waiting
+    ).opened;
+    assert.ok(asked() < 10, 'not in a hurry');
+    assertOldCallsOnly(server);
+  });
+
+  test('nobody there is not-found, by the words of the server', async (t) => {
+    const server = await OldServer.start(t);
+    const bob = await client(t, server, 'bob');
+    const refused = (error: unknown) => error instanceof RondevuError && error.code === 'not-found';
+    await assert.rejects(bob.connectToService({ serviceFqn: FQN }), refused);
+    await assert.rejects(bob.connectToService({ service: 'chat:1.0.0' }), refused);
+  });
+
+  test('stopping deletes the service, the only way such a server knows', async (t) => {
+    const { server, host } = await hosted(t);
+    await host.stopFilling();
+    assert.equal(server.free(FQN), 0);
+    assert.ok(server.calls.some(({ method }) => method === 'deleteService'));
+    assertOldCallsOnly(server);
+  });
+
+  test('the socket is tried once at most, and polling goes on without it', async (t) => {
+    const { server, host } = await hosted(t);
+    await until(() => server.calls.filter(({ method }) => method === 'poll').length >= 3, 'polls', 20_000);
+    assert.ok(server.otherPaths.length <= 1, String(server.otherPaths));
+    assert.equal(host.signalingState, 'polling');
+  });
+});

@@ -1,0 +1,349 @@
+/**
+ * Publishing, joining, losing the link and getting it back, with real WebRTC in Node (node-datachannel) and the real server:
+ * what connections promise to those who hold them. What needs a page or a bad network is in test/e2e.
+ */
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+import { WebSocket } from 'ws';
+import { Rondevu, RondevuError, type ConnectionEvents, type OffererConnection, type RondevuOptions } from '../../src/index.js';
+import type { PublishOptions, RondevuConnection } from '../../src/index.js';
+import type { RunningServer } from '../../server/src/index.js';
+import { startServer, until } from '../server/helpers.js';
+import { NodePeerConnection, SlowPeerConnection } from '../support/old-host.js';
+
+async function client(t: TestContext, server: RunningServer, username: string, more: Partial<RondevuOptions> = {}) {
+  const rondevu = await Rondevu.connect({
+    apiUrl: server.url,
+    username,
+    rtcPeerConnection: NodePeerConnection,
+    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+    lifecycle: false,
+    ...more,
+  });
+  t.after(() => rondevu.close());
+  return rondevu;
+}
+
+type Messages = (string | ArrayBuffer)[];
+/** What arrives, bytes as arrays of numbers. */
+function listen(connection: RondevuConnection): (string | number[])[] {
+  const messages: (string | number[])[] = [];
+  connection.on('message', (data) => messages.push(typeof data === 'string' ? data : [...new Uint8Array(data)]));
+  return messages;
+}
+/** The names of the events that happened, of those that are asked for. */
+function record(connection: RondevuConnection, ...names: (keyof ConnectionEvents)[]): string[] {
+  const log: string[] = [];
+  for (const name of names) connection.on(name, () => void log.push(name));
+  return log;
+}
+
+async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
+  const server = await startServer(t);
+  const host = await client(t, server, 'alice', more);
+  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ...publish });
+  const opened: OffererConnection[] = [];
+  host.on('connection:opened', (_id, connection) => opened.push(connection));
+  await host.startFilling();
+  const join = async (username: string, options: Partial<RondevuOptions> = {}) => {
+    const rondevu = await client(t, server, username, { ...more, ...options });
+    const connection = await rondevu.connectToService({
+      serviceFqn: 'chat:1.0.0@alice',
+      ...(publish.connectionConfig && { connectionConfig: publish.connectionConfig }),
+    });
+    await connection.opened;
+    await until(() => opened.some(({ peer }) => peer?.username === username), 'connection:opened');
+    return { rondevu, connection, other: opened.find(({ peer }) => peer?.username === username)! };
+  };
+  return { server, host, pool, opened, join };
+}
+const upAgain = (...connections: RondevuConnection[]) =>
+  until(() => connections.every((connection) => connection.isConnected()), 'the link to be back', 20_000);
+const codeOf = (act: () => unknown): string | undefined => {
+  try {
+    act();
+  } catch (error) {
+    return error instanceof RondevuError ? error.code : String(error);
+  }
+  return undefined;
+};
+
+describe('links', { concurrency: 3 }, () => {
+  test('text and bytes go both ways, in order', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    const [atHost, atBob] = [listen(other), listen(connection)];
+    const sent: (string | Uint8Array | Blob | ArrayBuffer)[] = [
+      'hello',
+      '',
+      'ü 漢 🙂',
+      Uint8Array.of(1, 2, 3),
+      new ArrayBuffer(2),
+    ];
+    for (const data of [...sent, new Blob(['b']), new Uint8Array(4).subarray(1, 2), 'end']) connection.send(data);
+    for (let i = 0; i < 500; i++) other.send(`${i}`);
+    await until(() => atHost.at(-1) === 'end' && atBob.length === 500, 'all messages');
+    assert.deepEqual(atHost, ['hello', '', 'ü 漢 🙂', [1, 2, 3], [0, 0], [98], [0], 'end']);
+    assert.deepEqual(
+      atBob,
+      Array.from({ length: 500 }, (_, index) => `${index}`),
+    );
+  });
+
+  test('bytes are those of the moment of sending', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    const atHost = listen(other);
+    connection.getPeerConnection()!.close();
+    const bytes = Uint8Array.of(1);
+    connection.send(bytes);
+    bytes[0] = 2;
+    await until(() => atHost.length === 1, 'the message', 20_000);
+    assert.deepEqual(atHost, [[1]]);
+  });
+
+  test('what send does not take is a ValidationError, what is too large says so', async (t) => {
+    const { join } = await pair(t, { connectionConfig: { maxMessageSize: 1000 } });
+    const { connection } = await join('bob');
+    for (const data of [5, null, undefined, {}])
+      assert.equal(
+        codeOf(() => connection.send(data as unknown as string)),
+        'bad-request',
+      );
+    assert.equal(
+      codeOf(() => connection.send('x'.repeat(1001))),
+      'too-large',
+    );
+    assert.equal(
+      codeOf(() => connection.send('ü'.repeat(501))),
+      'too-large',
+    );
+    assert.equal(
+      codeOf(() => connection.send('x'.repeat(1000))),
+      undefined,
+    );
+  });
+
+  test('both sides know whom they talk to, and the raw objects can be had', async (t) => {
+    const { join, host, pool } = await pair(t);
+    const { connection, other, rondevu } = await join('bob');
+    assert.deepEqual([connection.peer?.username, connection.peer?.publicKey], ['alice', host.getPublicKey()]);
+    assert.deepEqual([other.peer?.username, other.peer?.publicKey], ['bob', rondevu.getPublicKey()]);
+    assert.equal(connection.serviceFqn, 'chat:1.0.0@alice');
+    assert.equal(connection.getOfferId(), other.getOfferId());
+    assert.equal(host.isConnected(other.getOfferId()), true);
+    assert.deepEqual(host.getActiveConnections(), [other]);
+    assert.deepEqual(pool.connections, [other]);
+    const atHost = listen(other);
+    connection.getDataChannel()!.send('raw');
+    await until(() => atHost.length === 1, 'the raw message');
+    assert.equal(connection.getPeerConnection()!.connectionState, 'connected');
+    assert.ok((await connection.getStats())!.size > 0);
+  });
+
+  test('close reaches the peer as the end, after what was sent', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    const log = record(other, 'disconnected', 'reconnecting', 'closed');
+    const reasons: string[] = [];
+    other.on('closed', (reason) => reasons.push(reason));
+    const first = connection.close('enough');
+    assert.equal(connection.getState(), 'closed');
+    assert.equal(connection.close(), first, 'closing twice is once');
+    await first;
+    await until(() => other.getState() === 'closed', 'the other end');
+    assert.deepEqual(log, ['closed'], 'no reconnecting before it');
+    assert.match(reasons[0]!, /peer/);
+    assert.equal(
+      codeOf(() => connection.send('x')),
+      'closed',
+    );
+    assert.equal(
+      codeOf(() => other.send('x')),
+      'closed',
+    );
+  });
+
+  test('the host may close as well, and its offers stay', async (t) => {
+    const { join, host } = await pair(t);
+    const { connection } = await join('bob');
+    const log = record(connection, 'reconnecting', 'closed');
+    await host.disconnectAll();
+    await until(() => connection.getState() === 'closed', 'the joiner to end');
+    assert.deepEqual(log, ['closed']);
+    assert.deepEqual(host.getActiveConnections(), []);
+    assert.equal(host.getServiceStatus().active, true);
+    await (await join('carol')).connection.close();
+  });
+});
+
+describe('recovery', { concurrency: 3 }, () => {
+  for (const PeerConnection of [NodePeerConnection, SlowPeerConnection]) {
+    const speed = PeerConnection === SlowPeerConnection ? 'slowly' : 'quickly';
+    for (const side of ['host', 'joiner'] as const) {
+      test(`a raw close of the ${side}’s peer connection heals ${speed} on the same objects`, async (t) => {
+        const { join, host, opened } = await pair(t, {}, { rtcPeerConnection: PeerConnection });
+        const { connection, other } = await join('bob');
+        const [atHost, atBob] = [listen(other), listen(connection)];
+        const names = ['disconnected', 'reconnecting', 'reconnect:success', 'closed', 'message:replayed'] as const;
+        const [hostLog, bobLog] = [record(other, ...names), record(connection, ...names)];
+        const rotations: [string, string, OffererConnection][] = [];
+        host.on('connection:rotated', (...args) => rotations.push(args));
+        const offerId = other.getOfferId();
+        const [one, two] = [connection.getPeerConnection(), other.getPeerConnection()];
+
+        (side === 'host' ? other : connection).getPeerConnection()!.close();
+        await until(() => !connection.isConnected() && !other.isConnected(), 'both to notice');
+        const buffered: unknown[] = [];
+        connection.on('message:sent', (data, kept) => buffered.push(data, kept));
+        for (const n of [1, 2, 3]) connection.send(`from bob ${n}`);
+        for (const n of [1, 2, 3]) other.send(`from alice ${n}`);
+        assert.deepEqual(buffered, ['from bob 1', true, 'from bob 2', true, 'from bob 3', true]);
+        await upAgain(connection, other);
+        connection.send('from bob 4');
+        other.send('from alice 4');
+
+        await until(() => atHost.length >= 4 && atBob.length >= 4, 'the messages');
+        assert.deepEqual(
+          atHost,
+          [1, 2, 3, 4].map((n) => `from bob ${n}`),
+        );
+        assert.deepEqual(
+          atBob,
+          [1, 2, 3, 4].map((n) => `from alice ${n}`),
+        );
+        const expected = ['disconnected', 'reconnecting', 'reconnect:success', ...Array<string>(3).fill('message:replayed')];
+        assert.deepEqual([hostLog.sort(), bobLog.sort()], [expected.sort(), expected.sort()]);
+        assert.equal(opened.length, 1, 'connection:opened once per object');
+        assert.deepEqual([rotations[0]![0], rotations.at(-1)![1]], [offerId, other.getOfferId()]);
+        assert.ok(rotations.every(([, , rotated]) => rotated === other));
+        assert.notEqual(connection.getPeerConnection(), one);
+        assert.notEqual(other.getPeerConnection(), two);
+      });
+    }
+  }
+
+  test('again and again, nothing is lost and nothing comes twice', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    const [atHost, atBob] = [listen(other), listen(connection)];
+    for (let round = 0; round < 5; round++) {
+      (round % 2 ? connection : other).getPeerConnection()!.close();
+      await until(() => !connection.isConnected() && !other.isConnected(), 'both to notice');
+      connection.send(`b${round}`);
+      other.send(`a${round}`);
+      await upAgain(connection, other);
+      await until(() => atHost.length > round && atBob.length > round, `the messages of round ${round}`);
+    }
+    assert.deepEqual(atHost, ['b0', 'b1', 'b2', 'b3', 'b4']);
+    assert.deepEqual(atBob, ['a0', 'a1', 'a2', 'a3', 'a4']);
+  });
+
+  test('bufferEnabled: false: send throws while the link is down and works again after', async (t) => {
+    const { join } = await pair(t, { connectionConfig: { bufferEnabled: false } });
+    const { connection, other } = await join('bob');
+    const atHost = listen(other);
+    other.getPeerConnection()!.close();
+    await until(() => !connection.isConnected(), 'the loss');
+    assert.equal(
+      codeOf(() => connection.send('lost')),
+      'not-connected',
+    );
+    await upAgain(connection, other);
+    connection.send('kept');
+    await until(() => atHost.length > 0, 'the message');
+    assert.deepEqual(atHost, ['kept']);
+  });
+
+  test('past maxBufferSize the oldest are discarded and told', async (t) => {
+    const { join } = await pair(t, { connectionConfig: { maxBufferSize: 3 } });
+    const { connection, other } = await join('bob');
+    const atHost = listen(other);
+    const discarded: unknown[] = [];
+    connection.on('message:buffer:overflow', ({ data }) => discarded.push(data));
+    const log = record(connection, 'message:buffered');
+    connection.getPeerConnection()!.close();
+    await until(() => !connection.isConnected(), 'the loss');
+    for (let n = 1; n <= 5; n++) connection.send(`${n}`);
+    assert.deepEqual(discarded, ['1', '2']);
+    assert.equal(log.length, 5);
+    await until(() => atHost.length >= 3, 'the rest', 20_000);
+    assert.deepEqual(atHost, ['3', '4', '5']);
+  });
+
+  test('what is older than maxBufferAge expires, is told once and is not sent', async (t) => {
+    const { join, pool } = await pair(t, { connectionConfig: { maxBufferAge: 50, sessionTtl: 60_000 } });
+    const { connection, other } = await join('bob');
+    const atHost = listen(other);
+    const expired: unknown[] = [];
+    connection.on('message:buffer:expired', ({ data }) => expired.push(data));
+    await pool.stop({ close: false }); // nobody answers for a while
+    other.getPeerConnection()!.close();
+    await until(() => !connection.isConnected(), 'the loss');
+    connection.send('old');
+    await until(() => expired.length === 1, 'the expiry to be told while the link is down');
+    assert.equal(connection.isConnected(), false);
+    await pool.start();
+    await upAgain(connection);
+    connection.send('new');
+    await until(() => pool.connections.some((one) => one.isConnected()) && atHost.length > 0, 'the new one', 20_000);
+    assert.deepEqual([expired, atHost], [['old'], ['new']]);
+  });
+
+  test('a message to bob never goes to carol, and bob gets all of them once', async (t) => {
+    const { join, opened, server } = await pair(t);
+    const { connection, other, rondevu } = await join('bob');
+    const keypair = rondevu.getKeypair();
+    const hostLog = record(other, 'closed', 'reconnect:success');
+    // bob goes without a word, as a process that is killed
+    rondevu.hint('hide');
+    await until(() => !other.isConnected(), 'the host to notice');
+    for (const n of [1, 2, 3]) other.send(`for bob ${n}`);
+
+    const carols = [await join('carol'), await join('carla'), await join('caro')];
+    const received: Messages = [];
+    for (const carol of carols) carol.connection.on('message', (data) => received.push(data));
+    for (const carol of carols) {
+      assert.notEqual(carol.other, other);
+      carol.other.send('for you');
+    }
+    await until(() => received.length >= 3, 'their own messages');
+    assert.deepEqual(received, ['for you', 'for you', 'for you']);
+
+    const again = await client(t, server, 'bob', { keypair });
+    const back = await again.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
+    const atBob = listen(back);
+    await until(() => atBob.length >= 3, 'bob’s messages', 20_000);
+    other.send('for bob 4');
+    await until(() => atBob.length >= 4, 'the next one');
+    assert.deepEqual(
+      atBob,
+      [1, 2, 3, 4].map((n) => `for bob ${n}`),
+    );
+    assert.deepEqual(hostLog, ['reconnect:success']);
+    assert.equal(opened.length, 4);
+    assert.equal(received.length, 3);
+    assert.notEqual(connection.getState(), 'connected');
+  });
+
+  test('reconnectEnabled: false: a lost link is the end of it', async (t) => {
+    const { join } = await pair(t, { connectionConfig: { reconnectEnabled: false } });
+    const { connection, other } = await join('bob');
+    const log = record(connection, 'reconnecting', 'failed');
+    other.getPeerConnection()!.close();
+    await until(() => connection.getState() === 'failed', 'the failure');
+    assert.deepEqual(log, ['failed']);
+    await assert.doesNotReject(connection.opened, 'it was open once');
+  });
+
+  test('a joiner that was killed and comes back at once is known before its old link is known to be dead', async (t) => {
+    const { join, server, opened } = await pair(t);
+    const { rondevu, other } = await join('bob');
+    // the same name and key from another process: the old link still looks alive, and answers
+    const second = await client(t, server, 'bob', { keypair: rondevu.getKeypair() });
+    const connection = await second.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
+    await connection.opened;
+    await until(() => opened.length === 2, 'a connection of its own');
+    assert.ok(other.isConnected() && opened[1]!.isConnected(), 'a second tab does not take the first one’s place');
+  });
+});

@@ -1,0 +1,255 @@
+/**
+ * Services with real WebRTC in Node: looking them up, who may come in and how many, what is left on the server when they
+ * stop, and what happens when the server or the platform says no.
+ */
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+import { WebSocket } from 'ws';
+import { createServer, type RunningServer } from '../../server/src/index.js';
+import { Rondevu, RondevuError, type OffererConnection, type RondevuOptions } from '../../src/index.js';
+import { Client, someone, startServer, until } from '../server/helpers.js';
+import { NodePeerConnection } from '../support/old-host.js';
+
+async function client(t: TestContext, url: string, username: string, more: Partial<RondevuOptions> = {}) {
+  const rondevu = await Rondevu.connect({
+    apiUrl: url,
+    username,
+    rtcPeerConnection: NodePeerConnection,
+    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+    lifecycle: false,
+    ...more,
+  });
+  t.after(() => rondevu.close());
+  return rondevu;
+}
+const FQN = 'chat:1.0.0@alice';
+
+async function hosted(t: TestContext, options: Partial<Parameters<Rondevu['publishService']>[0]> = {}) {
+  const server = await startServer(t);
+  const host = await client(t, server.url, 'alice');
+  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ...options });
+  const opened: OffererConnection[] = [];
+  host.on('connection:opened', (_id, connection) => opened.push(connection));
+  await host.startFilling();
+  return { server, host, pool, opened };
+}
+/** What the server has to offer, asked by a stranger who is no client of ours. */
+const offersOn = async (server: RunningServer, serviceFqn = FQN): Promise<number> => {
+  const reply = await new Client(server.url, someone('stranger')).call('getService', { serviceFqn, limit: 100 });
+  return (reply as { count: number }).count;
+};
+const hasCode = (code: string) => (error: unknown) => error instanceof RondevuError && error.code === code;
+
+describe('services', { concurrency: 3 }, () => {
+  test('discovery finds a service by name, and then it is that peer’s', async (t) => {
+    const { server } = await hosted(t);
+    const bob = await client(t, server.url, 'bob');
+    const connection = await bob.connectToService({ service: 'chat:1.0.0' });
+    await connection.opened;
+    assert.equal(connection.serviceFqn, FQN);
+    assert.equal(connection.peer?.username, 'alice');
+    const byName = await bob.connectToService({ service: 'chat:1.0.0', username: 'alice' });
+    await byName.opened;
+  });
+
+  test('findService: direct, random and paginated, with their older names', async (t) => {
+    const { server, host } = await hosted(t);
+    const bob = await client(t, server.url, 'bob');
+    for (const found of [await bob.findService(FQN), await bob.getService(FQN)]) {
+      assert.ok('offerId' in found);
+      assert.deepEqual([found.username, found.publicKey], ['alice', host.getPublicKey()]);
+    }
+    await until(async () => (await bob.discoverServices('chat:1.0.0')).count === 1, 'a free offer'); // two were just leased
+    const page = await bob.findService('chat:1.0.0', { mode: 'paginated', limit: 5, offset: 0 });
+    assert.deepEqual([page.count, page.limit, page.offset, page.services[0]!.serviceFqn], [1, 5, 0, FQN]);
+    assert.equal((await bob.findService('chat:1.0.0', { mode: 'paginated', offset: 1 })).count, 0);
+    const dora = await client(t, server.url, 'dora');
+    await (await dora.publishService({ service: 'chat:1.1.0', maxOffers: 2 })).start();
+    assert.equal((await bob.discoverService('chat:1.0.0')).username, 'dora');
+    await assert.rejects(bob.findService('chat:1.0.0@nobody'), hasCode('not-found'));
+  });
+
+  test('the same instance does not find its own offers, another one of the same user does', async (t) => {
+    const { server, host } = await hosted(t);
+    await assert.rejects(
+      host.connectToService({ service: 'chat:1.0.0' }),
+      (error) => error instanceof RondevuError && /^(no-offer|not-found|own-offer)$/.test(error.code),
+    );
+    const twin = await client(t, server.url, 'alice', { keypair: host.getKeypair() });
+    await (
+      await twin.connectToService({ serviceFqn: FQN })
+    ).opened;
+  });
+
+  test('nobody there: not-found at once; a service that comes within `wait` is found; abort ends the search', async (t) => {
+    const server = await startServer(t);
+    const bob = await client(t, server.url, 'bob');
+    await assert.rejects(bob.connectToService({ serviceFqn: FQN }), hasCode('not-found'));
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const aborted = bob.connectToService({ serviceFqn: FQN, wait: 60_000, signal: controller.signal });
+    const waiting = bob.connectToService({ serviceFqn: FQN, wait: 60_000 });
+    await until(() => server.waiting === 2, 'both to stand in line');
+    controller.abort(reason);
+    await assert.rejects(aborted, (error) => error === reason);
+    const host = await client(t, server.url, 'alice');
+    await (await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 })).start();
+    await (
+      await waiting
+    ).opened;
+    await assert.rejects(
+      bob.connectToService({ serviceFqn: FQN, signal: AbortSignal.abort(reason) }),
+      (error) => error === reason,
+    );
+  });
+
+  test('accept decides who comes in; one that throws lets nobody in and stops nothing', async (t) => {
+    t.mock.method(console, 'error', () => undefined);
+    const asked: (string | undefined)[] = [];
+    const { server, host, opened } = await hosted(t, {
+      accept: async ({ username }) => {
+        asked.push(username);
+        if (username === 'eve') throw new Error('mine');
+        return username === 'bob';
+      },
+    });
+    for (const name of ['mallory', 'eve']) {
+      const stranger = await client(t, server.url, name);
+      await stranger.connectToService({ serviceFqn: FQN });
+      await until(() => asked.includes(name), 'accept to be asked');
+    }
+    const bob = await client(t, server.url, 'bob');
+    await (
+      await bob.connectToService({ serviceFqn: FQN, wait: 20_000 })
+    ).opened;
+    await until(() => opened.length === 1, 'bob');
+    assert.deepEqual(
+      host.getActiveConnections().map(({ peer }) => peer?.username),
+      ['bob'],
+    );
+  });
+
+  test('maxConnections: the next one comes in when one goes', async (t) => {
+    const { server, host, pool } = await hosted(t, { maxConnections: 2, maxOffers: 3 });
+    const join = async (name: string, wait = 0) =>
+      (await client(t, server.url, name)).connectToService({ serviceFqn: FQN, wait });
+    const [bob, carol] = [await join('bob'), await join('carol')];
+    await Promise.all([bob.opened, carol.opened]);
+    await until(() => pool.connections.length === 2 && pool.offers.length === 0, 'no offer to be free');
+    await assert.rejects(join('dave'), (error) => error instanceof RondevuError && /^(no-offer|not-found)$/.test(error.code));
+    const dave = join('erin', 20_000);
+    await until(() => server.waiting === 1, 'the third one to wait');
+    await bob.close();
+    await (
+      await dave
+    ).opened;
+    assert.equal(host.getActiveConnections().length, 2);
+  });
+
+  test('three joiners of one user at once get three connections', async (t) => {
+    const { server, opened } = await hosted(t, { maxOffers: 3 });
+    const bob = await client(t, server.url, 'bob');
+    const joined = await Promise.all([1, 2, 3].map(() => bob.connectToService({ serviceFqn: FQN, wait: 10_000 })));
+    await Promise.all(joined.map(({ opened: up }) => up));
+    await until(() => opened.length === 3, 'three connections at the host');
+    const received = joined.map(
+      (connection) => new Promise<string>((resolve) => connection.on('message', (data) => resolve(String(data)))),
+    );
+    opened.forEach((connection, index) => connection.send(`to ${index}`));
+    assert.deepEqual((await Promise.all(received)).sort(), ['to 0', 'to 1', 'to 2']);
+  });
+
+  test('stopFilling closes the connections and leaves no offer on the server', async (t) => {
+    const { server, host } = await hosted(t);
+    const bob = await client(t, server.url, 'bob');
+    const connection = await bob.connectToService({ serviceFqn: FQN });
+    await connection.opened;
+    await until(async () => (await offersOn(server)) > 0, 'the pool to be listed');
+    await host.stopFilling();
+    assert.equal(await offersOn(server), 0);
+    assert.deepEqual([host.getOfferCount(), host.getServiceStatus()], [0, { active: false, offerCount: 0 }]);
+    await until(() => connection.getState() === 'closed', 'the joiner to end');
+    await host.startFilling();
+    await (
+      await bob.connectToService({ serviceFqn: FQN, wait: 5000 })
+    ).opened;
+  });
+
+  test('close leaves nothing behind: no offer, no session; twice is once', async (t) => {
+    const { server, host } = await hosted(t);
+    await until(() => server.sessions === 1, 'the push socket');
+    await Promise.all([host.close(), host.close()]);
+    await host.close();
+    assert.equal(await offersOn(server), 0);
+    await until(() => server.sessions === 0, 'the socket to close');
+  });
+
+  test('update takes offers back, and makes more', async (t) => {
+    const { server, pool } = await hosted(t, { maxOffers: 4 });
+    assert.equal(pool.offers.length, 4);
+    pool.update({ maxOffers: 1 });
+    await until(() => pool.offers.length === 1, 'three to go');
+    pool.update({ maxOffers: 3 });
+    await until(() => pool.offers.length === 3, 'two to come');
+    assert.equal(await offersOn(server), 1, 'a page lists one offer a service');
+  });
+
+  test('a server that is not there yet: told with willRetry, and published when it comes', async (t) => {
+    const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
+    const { url, port } = first;
+    await first.close();
+    const host = await client(t, url, 'alice');
+    const failures: RondevuError[] = [];
+    host.on('offer:failed', (_id, error) => failures.push(error));
+    const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 });
+    await pool.start();
+    assert.deepEqual([failures[0]?.code, failures[0]?.willRetry, pool.offers.length], ['unavailable', true, 0]);
+    await startServer(t, { port });
+    await until(() => pool.offers.length === 1, 'the offer', 15_000);
+  });
+
+  test('a name that is taken: start rejects, told without willRetry', async (t) => {
+    const { server } = await hosted(t);
+    const impostor = await client(t, server.url, 'alice');
+    const failures: RondevuError[] = [];
+    impostor.on('offer:failed', (_id, error) => failures.push(error));
+    const pool = await impostor.publishService({ service: 'chat:1.0.0', maxOffers: 1 });
+    await assert.rejects(pool.start(), hasCode('name-taken'));
+    assert.deepEqual(
+      failures.map(({ code, willRetry }) => [code, willRetry]),
+      [['name-taken', false]],
+    );
+    assert.equal(pool.isStarted, false);
+  });
+
+  test('a server that forgot all and gave the name away: told, and nothing is left unhandled', async (t) => {
+    const { server, host, pool } = await hosted(t);
+    await until(() => host.signalingState === 'push', 'the push socket');
+    const failures: RondevuError[] = [];
+    host.on('offer:failed', (_id, error) => failures.push(error));
+    await server.close();
+    const fresh = await startServer(t, { port: server.port });
+    await new Client(fresh.url, someone().as('alice')).call('poll', {});
+    pool.update({ maxOffers: 3 });
+    await until(() => failures.some(({ code }) => code === 'name-taken'), 'the refusal to be told', 15_000);
+    await new Promise(setImmediate); // an unhandled rejection fails the test here
+  });
+
+  test('a platform that refuses a peer connection: told, and the pool fills when it no longer does', async (t) => {
+    const server = await startServer(t);
+    let refused = 0;
+    const Refusing = new Proxy(NodePeerConnection, {
+      construct(target, args: [RTCConfiguration]) {
+        if (refused++ < 2) throw new TypeError('too many peer connections');
+        return new target(...args);
+      },
+    });
+    const host = await client(t, server.url, 'alice', { rtcPeerConnection: Refusing });
+    const failures: RondevuError[] = [];
+    host.on('offer:failed', (_id, error) => failures.push(error));
+    const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 3 });
+    await pool.start();
+    assert.ok(failures.length > 0 && failures.every(({ willRetry }) => willRetry));
+    await until(() => pool.offers.length === 3, 'the pool to be full', 15_000);
+  });
+});

@@ -1,0 +1,148 @@
+/**
+ * Settings and the life of the process: readConfig's defaults, variables, flags and texts for bad values; a port that is
+ * taken, a file that cannot be opened; SIGTERM, and SIGKILL with a restart on the same file.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DEFAULT_LIMITS, createServer, readConfig, type ServerConfig } from '../../server/src/index.js';
+import { Client, PushClient, newInstance, refused, someone, spawnServer, startServer, temporaryFile } from './helpers.js';
+
+const read = (argv: string[] = [], env: Record<string, string> = {}): ServerConfig => readConfig(argv, env) as ServerConfig;
+
+test('defaults', () => {
+  assert.deepEqual(read(), {
+    port: 3000,
+    host: 'localhost',
+    storagePath: 'rondevu.db',
+    publicUrls: [],
+    corsOrigins: ['*'],
+    legacyAuth: 'sticky',
+    staticRoot: undefined,
+    limits: DEFAULT_LIMITS,
+  });
+});
+
+const ENV = {
+  PORT: '8080',
+  HOST: '0.0.0.0',
+  STORAGE_PATH: '/data/r.db',
+  PUBLIC_URL: 'https://A.example:443/api/, http://localhost:3000',
+  CORS_ORIGINS: 'https://a.example,https://b.example:8443',
+  LEGACY_AUTH: 'off',
+  STATIC_ROOT: '/srv',
+};
+const FROM_ENV = {
+  port: 8080,
+  host: '0.0.0.0',
+  storagePath: '/data/r.db',
+  publicUrls: ['https://a.example/api', 'http://localhost:3000'],
+  corsOrigins: ['https://a.example', 'https://b.example:8443'],
+  legacyAuth: 'off',
+  staticRoot: '/srv',
+  limits: DEFAULT_LIMITS,
+};
+test('variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
+
+test('flags, which go before variables and may be repeated', () => {
+  const argv = ['--port', '0', '--host', '::1', '--storage', ':memory:', '--legacy-auth', 'allow', '--static', 'out'];
+  for (const url of ['https://c.example', 'https://d.example/']) argv.push('--public-url', url);
+  for (const origin of ['https://e.example', '*']) argv.push(`--cors-origin=${origin}`);
+  assert.deepEqual(read(argv, ENV), {
+    port: 0,
+    host: '::1',
+    storagePath: ':memory:',
+    publicUrls: ['https://c.example', 'https://d.example'],
+    corsOrigins: ['https://e.example', '*'],
+    legacyAuth: 'allow',
+    staticRoot: 'out',
+    limits: DEFAULT_LIMITS,
+  });
+});
+
+test('--help', () => assert.equal(readConfig(['--help'], {}), 'help'));
+
+for (const [variable, flag, values] of [
+  ['PORT', '--port', ['', 'http', '-1', '65536', '1.5', 'NaN']],
+  ['PUBLIC_URL', '--public-url', ['example.org', 'ftp://a.example', '/api', 'https://']],
+  ['CORS_ORIGINS', '--cors-origin', ['example.org', 'https://a.example/', 'https://a.example/x', 'null', 'HTTPS://A.example']],
+  ['LEGACY_AUTH', '--legacy-auth', ['', 'on', 'Sticky']],
+] as const) {
+  test(`a bad ${variable} is named, with what was expected and what was got`, () => {
+    for (const value of values) {
+      const text = { message: new RegExp(`${variable} \\(${flag}\\) must be .+, got "${value.replaceAll('.', '\\.')}"`) };
+      assert.throws(() => read([`${flag}=${value}`]), text, value);
+      assert.throws(() => read([], { [variable]: value }), text, value);
+    }
+  });
+}
+
+test('an unknown flag is refused', () => assert.throws(() => read(['--prot', '1']), /--prot/));
+
+test('a port that is taken: the error says which, and what to do', async (t) => {
+  const { port } = await startServer(t);
+  await assert.rejects(createServer({ port, host: '127.0.0.1', storagePath: ':memory:' }), {
+    message: `port ${port} on 127.0.0.1 is taken: choose another with PORT or --port`,
+  });
+});
+
+test('a database that cannot be opened: the error says which, and what to look at', async (t) => {
+  const path = `${temporaryFile(t)}/no/such/folder.db`;
+  await assert.rejects(createServer({ port: 0, host: '127.0.0.1', storagePath: path }), (error: Error) => {
+    assert.match(error.message, /^cannot open the database .*folder\.db: .*Does the folder exist/);
+    return true;
+  });
+});
+
+const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
+
+test('the command says where it listens, and that PUBLIC_URL is not set', async (t) => {
+  const server = await spawnServer(t, local(':memory:'));
+  assert.equal(((await (await fetch(server.url)).json()) as { name: string }).name, 'Rondevu');
+  assert.match(server.output(), /storage: :memory:/);
+  assert.match(server.output(), /PUBLIC_URL is not set/);
+  const quiet = await spawnServer(t, local(':memory:'), { PUBLIC_URL: 'https://a.example' });
+  assert.doesNotMatch(quiet.output(), /PUBLIC_URL/);
+});
+
+test('the command ends with 1 and one line for a bad setting, without a stack', async (t) => {
+  const server = await spawnServer(t, local(':memory:'), { LEGACY_AUTH: 'maybe' });
+  assert.deepEqual(await server.ended, [1, null]);
+  assert.equal(server.output(), 'rondevu-server: LEGACY_AUTH (--legacy-auth) must be allow, sticky or off, got "maybe"\n');
+});
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  test(`${signal} ends the command with 0, with a joiner in line, a socket open and a connection kept alive`, async (t) => {
+    const server = await spawnServer(t, local(':memory:'));
+    const host = await PushClient.open(server.url);
+    const fqn = `chat:1.0.0@${host.username}`;
+    await host.publish(fqn, ['offer']);
+    const joiner = new Client(server.url, someone(), 'v2', newInstance());
+    await joiner.take(fqn);
+    const waiting = refused(joiner.take(fqn, { wait: 20_000 }), 'unavailable');
+    await host.event('demand');
+    server.process.kill(signal);
+    await waiting;
+    assert.deepEqual(await server.ended, [0, null]);
+    assert.equal(await host.closed, 1001);
+  });
+}
+
+test('SIGKILL and a start on the same file: claims, services and offers are there', async (t) => {
+  const path = temporaryFile(t);
+  const first = await spawnServer(t, local(path));
+  const host = someone('host');
+  const fqn = `chat:1.0.0@${host.username}`;
+  const instance = newInstance();
+  const { serviceId } = await new Client(first.url, host, 'v2', instance).publish(fqn, ['offer'], { metadata: { a: 1 } });
+  first.process.kill('SIGKILL');
+  await first.ended;
+
+  const second = await spawnServer(t, local(path));
+  const joiner = new Client(second.url, someone(), 'v2', newInstance());
+  const found = await joiner.take(fqn);
+  assert.deepEqual([found.serviceId, found.sdp, found.metadata], [serviceId, 'offer', { a: 1 }]);
+  await refused(new Client(second.url, someone().as(host.username)).call('poll', {}), 'name-taken');
+  await joiner.answer(found, 'answer');
+  const { answers } = await new Client(second.url, host, 'v2', instance).call('poll', {});
+  assert.equal(answers[0]!.sdp, 'answer');
+});

@@ -1,0 +1,228 @@
+/**
+ * The order of the waiting line: round-robin by address, then by key; who leaves leases unanswered is served last, one at a
+ * time. Fairness alone with the time as argument, and Matchmaker on a store in memory with a mocked clock.
+ */
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { Fairness, type Asker } from '../../server/src/fairness.js';
+import { LEASE, Matchmaker, type Joiner, type Match } from '../../server/src/matchmaker.js';
+import type { RpcError } from '../../server/src/rpc-error.js';
+import { SqliteStore } from '../../server/src/sqlite-store.js';
+import { mockClock, until } from './helpers.js';
+
+const T = 1_700_000_000_000;
+const asker = (publicKey: string, address = `address of ${publicKey}`): Asker => ({ publicKey, address });
+/** Three leases that ran out. */
+function waste(fairness: Fairness, who: Asker, now: number, times = 3): void {
+  for (let i = 0; i < times; i++) {
+    fairness.leased(who);
+    fairness.ended(who, false, now);
+  }
+}
+
+test('who was served longest ago comes first, by address before key', () => {
+  const fairness = new Fairness();
+  const [a1, a2, b1] = [asker('a1', 'A'), asker('a2', 'A'), asker('b1', 'B')];
+  const order = (): Asker[] => [a1, a2, b1].sort((x, y) => fairness.compare(x, y, T));
+  fairness.leased(a1);
+  assert.deepEqual(order(), [b1, a2, a1], 'the address that had nothing, then the key that had nothing');
+  fairness.leased(b1);
+  assert.deepEqual(order(), [a2, a1, b1]);
+});
+
+test('three leases unanswered within a minute make one the last, until the minute is over', () => {
+  const fairness = new Fairness();
+  const [greedy, good] = [asker('greedy'), asker('good')];
+  waste(fairness, greedy, T, 2);
+  assert.equal(fairness.isLast(greedy, T), false);
+  waste(fairness, greedy, T, 1);
+  assert.equal(fairness.isLast(greedy, T), true);
+  fairness.leased(good);
+  assert.ok(fairness.compare(good, greedy, T) < 0, 'though it was served later');
+  assert.equal(fairness.isLast(greedy, T + 59_999), true);
+  assert.equal(fairness.isLast(greedy, T + 60_000), false);
+});
+
+test('answered leases are no reproach', () => {
+  const fairness = new Fairness();
+  const busy = asker('busy');
+  for (let i = 0; i < 50; i++) {
+    fairness.leased(busy);
+    fairness.ended(busy, true, T);
+  }
+  assert.equal(fairness.isLast(busy, T), false);
+});
+
+test('who is last holds one lease at a time', () => {
+  const fairness = new Fairness();
+  const greedy = asker('greedy');
+  waste(fairness, greedy, T);
+  assert.equal(fairness.mayLease(greedy, T), true);
+  fairness.leased(greedy);
+  assert.equal(fairness.mayLease(greedy, T), false);
+  fairness.ended(greedy, true, T);
+  assert.equal(fairness.mayLease(greedy, T), true);
+});
+
+test('an address that makes up keys is last as well; one good class with one bad pupil is not', () => {
+  const fairness = new Fairness();
+  for (let i = 0; i < 3; i++) waste(fairness, asker(`made up ${i}`, 'farm'), T, 1);
+  assert.equal(fairness.isLast(asker('made up 4', 'farm'), T), true);
+  for (let i = 0; i < 4; i++) {
+    fairness.leased(asker(`pupil ${i}`, 'school'));
+    fairness.ended(asker(`pupil ${i}`, 'school'), true, T);
+  }
+  waste(fairness, asker('bad pupil', 'school'), T);
+  assert.equal(fairness.isLast(asker('pupil 1', 'school'), T), false);
+  assert.equal(fairness.isLast(asker('bad pupil', 'school'), T), true);
+});
+
+test('sweeping forgets who has not been seen for a minute, and no one else', () => {
+  const fairness = new Fairness();
+  const greedy = asker('greedy');
+  waste(fairness, greedy, T);
+  fairness.sweep(T + 30_000);
+  assert.equal(fairness.isLast(greedy, T + 30_000), true);
+  fairness.sweep(T + 60_001);
+  assert.equal(fairness.isLast(greedy, T + 60_001), false);
+});
+
+/** A matchmaker on a store in memory with one service; `name@address` makes a joiner. */
+function scene(t: TestContext, maxWaiting = 100) {
+  const store = new SqliteStore(':memory:');
+  const demand: number[] = [];
+  const matchmaker = new Matchmaker(store, maxWaiting, (_service, waiting) => demand.push(waiting));
+  t.after(async () => {
+    matchmaker.close();
+    await store.close();
+  });
+  let count = 0;
+  const target = { name: 'chat', version: '1.0.0', username: 'host' };
+  const joiner = (text: string): Joiner => {
+    const [username, address] = text.split('@') as [string, string];
+    return { username, publicKey: `key of ${username}`, address, instance: `instance of ${username}` };
+  };
+  return {
+    store,
+    matchmaker,
+    demand,
+    joiner,
+    publish: async (offers: number): Promise<void> => {
+      const sdps = Array.from({ length: offers }, () => ({ sdp: `offer ${++count}` }));
+      const service = { ...target, serviceFqn: 'chat:1.0.0@host', publicKey: 'k', ttl: 300_000 };
+      await store.publish({ ...service, offers: sdps }, 100, Date.now());
+      await matchmaker.kick();
+    },
+    find: (who: string, wait = 0, signal = new AbortController().signal): Promise<Match> =>
+      matchmaker.find({ target }, joiner(who), wait, signal),
+  };
+}
+
+test('the line is served round-robin by address, then by key', async (t) => {
+  const { matchmaker, publish, find } = scene(t);
+  const served: string[] = [];
+  // one address with many keys came first, and one key of it twice
+  const line = ['a1@A', 'a1@A', 'a2@A', 'a3@A', 'b1@B', 'b2@B', 'c1@C'];
+  const all = line.map((who) => find(who, 60_000).then(() => served.push(who)));
+  await until(() => matchmaker.waiting === line.length);
+  for (let i = 0; i < line.length; i++) {
+    await publish(1);
+    await until(() => served.length === i + 1);
+  }
+  await Promise.all(all);
+  assert.deepEqual(served, ['a1@A', 'b1@B', 'c1@C', 'a2@A', 'b2@B', 'a3@A', 'a1@A']);
+});
+
+test('who left three leases unanswered is served after all others, and one at a time', async (t) => {
+  const clock = mockClock(t);
+  const { matchmaker, publish, find } = scene(t);
+  await publish(3);
+  for (let i = 0; i < 3; i++) await find('greedy@A');
+  await clock.tick(LEASE + 1000);
+  // the three are free again: the first goes to the greedy one, but no second
+  await find('greedy@A');
+  await assert.rejects(find('greedy@A'), (error: RpcError) => error.code === 'rate-limited');
+  await find('good@B');
+  await find('good@B');
+
+  const served: string[] = [];
+  void find('greedy@A', 60_000).then(
+    () => served.push('greedy'),
+    () => undefined,
+  );
+  void find('late@C', 60_000).then(() => served.push('late'));
+  await until(() => matchmaker.waiting === 2);
+  await publish(1);
+  await until(() => served.length === 1);
+  assert.deepEqual(served, ['late']);
+});
+
+test('one greedy key does not close a service: others get in while it takes all it can', async (t) => {
+  const clock = mockClock(t);
+  const { publish, find } = scene(t);
+  let greedy: unknown[] = [];
+  for (let round = 0; round < 6; round++) {
+    await publish(1);
+    const grabs = await Promise.allSettled([find('greedy@A'), find('greedy@A'), find('greedy@A')]);
+    greedy = grabs.filter(({ status }) => status === 'fulfilled');
+    const good = find(`good${round}@B${round}`, 60_000);
+    await clock.tick(LEASE + 1000);
+    await good;
+  }
+  assert.equal(greedy.length, 1, 'at last it gets one at a time');
+});
+
+test('a lease that another address of the same user takes up is closed for the one that took it out', async (t) => {
+  const clock = mockClock(t);
+  const { matchmaker, publish, joiner } = scene(t);
+  await publish(1);
+  // an old client without an instance looks up twice, on the train in between
+  const target = { name: 'chat', version: '1.0.0', username: 'host' };
+  const signal = new AbortController().signal;
+  for (const who of ['old@wifi', 'old@mobile']) {
+    await matchmaker.find({ target }, { ...joiner(who), instance: undefined }, 0, signal);
+  }
+  await clock.tick(LEASE + 1000);
+  for (const place of ['wifi', 'mobile']) {
+    const neighbour = asker('neighbour', place);
+    waste(matchmaker.fairness, neighbour, Date.now());
+    assert.equal(matchmaker.fairness.mayLease(asker('third', place), Date.now()), true, place);
+  }
+});
+
+test('demand tells how many wait, again with each that comes', async (t) => {
+  const { matchmaker, demand, publish, find } = scene(t);
+  await publish(1);
+  await find('first@A');
+  const waiting = [find('second@B', 60_000), find('third@C', 60_000)];
+  await until(() => demand.at(-1) === 2);
+  await publish(2);
+  await Promise.all(waiting);
+  assert.equal(matchmaker.waiting, 0);
+});
+
+test('the line has an end: past it joiners are told to come later', async (t) => {
+  const { find, matchmaker } = scene(t, 1);
+  const abort = new AbortController();
+  const waiting = find('first@A', 60_000, abort.signal);
+  await assert.rejects(find('second@B', 60_000), (error: RpcError) => error.code === 'unavailable');
+  abort.abort();
+  await assert.rejects(waiting, (error: RpcError) => error.code === 'closed');
+  assert.equal(matchmaker.waiting, 0);
+  await assert.rejects(find('third@C', 60_000, AbortSignal.abort()), (error: RpcError) => error.code === 'closed');
+  assert.equal(matchmaker.waiting, 0);
+});
+
+test('a store that fails while someone waits fails that wait, and nothing else', async (t) => {
+  const { store, find, matchmaker } = scene(t);
+  t.mock.method(console, 'error', () => undefined);
+  const waiting = find('first@A', 50);
+  const fate = waiting.then(
+    () => 'served',
+    () => 'refused',
+  );
+  await until(() => matchmaker.waiting === 1);
+  t.mock.method(store, 'findServices', () => Promise.reject(new Error('disk full')));
+  assert.equal(await fate, 'refused');
+  assert.equal(matchmaker.waiting, 0);
+});

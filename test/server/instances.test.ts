@@ -1,0 +1,254 @@
+/**
+ * Instances (protocol.md, part 2): offers live and die with the Rondevu that published them, and answers and candidates
+ * find it. Whole servers with sockets; where seconds must pass, on a mocked clock.
+ */
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { createServer } from '../../server/src/index.js';
+import { Client, PushClient, mockClock, newInstance, refused, someone, startServer, temporaryFile, until } from './helpers.js';
+
+const FQN = 'chat:1.0.0';
+
+async function start(t: TestContext) {
+  const server = await startServer(t);
+  const identity = someone('host');
+  return {
+    server,
+    identity,
+    fqn: `${FQN}@${identity.username}`,
+    joiner: new Client(server.url, someone('joiner'), 'v2', newInstance()),
+  };
+}
+/** How many offers a service shows. */
+async function offered(client: Client, fqn: string): Promise<number> {
+  const page = (await client.call('getService', { serviceFqn: fqn, limit: 10 })) as { services: unknown[] };
+  return page.services.length;
+}
+
+test('offers are withdrawn 2 s after the socket of their instance closed', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  await host.publish(fqn, ['offer']);
+  await host.close();
+  await until(() => server.sessions === 0);
+  await clock.tick(1900);
+  assert.equal(await offered(joiner, fqn), 1);
+  await clock.tick(200);
+  await until(async () => (await offered(joiner, fqn)) === 0);
+});
+
+test('they stay when the instance is back in time', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  await host.publish(fqn, ['offer']);
+  await host.close();
+  await until(() => server.sessions === 0);
+  await clock.tick(1500);
+  const again = await PushClient.open(server.url, identity, host.instance);
+  await clock.tick(5000);
+  await joiner.answer(await joiner.take(fqn), 'answer');
+  assert.equal((await again.event('answer')).data.sdp, 'answer');
+});
+
+test('a second socket of the same instance takes over; the end of the first does not matter', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const first = await PushClient.open(server.url, identity);
+  await first.publish(fqn, ['offer']);
+  const second = await PushClient.open(server.url, identity, first.instance);
+  await first.close();
+  await clock.tick(4000);
+  await joiner.answer(await joiner.take(fqn));
+  await second.event('answer');
+});
+
+test('what was answered stays when the instance goes', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  await host.publish(fqn, ['offer']);
+  const offer = await joiner.take(fqn);
+  await joiner.answer(offer, 'answer');
+  await host.close();
+  await until(() => server.sessions === 0);
+  await clock.tick(3000);
+  assert.equal((await host.http.call('getOfferAnswer', { serviceFqn: fqn, offerId: offer.offerId })).sdp, 'answer');
+});
+
+test('an instance that only polls goes after 15 s of silence, and not while it polls', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = new Client(server.url, identity, 'v2', newInstance());
+  await host.publish(fqn, ['offer']);
+  for (let i = 0; i < 3; i++) {
+    await clock.tick(12_000);
+    await host.call('poll', {});
+  }
+  await clock.tick(14_000);
+  assert.equal(await offered(joiner, fqn), 1);
+  await clock.tick(3000);
+  await until(async () => (await offered(joiner, fqn)) === 0);
+});
+
+test('offers of old clients, which have no instance, stay till their TTL', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  await new Client(server.url, identity, 'old').publish(fqn, ['offer'], { ttl: 120_000 });
+  await clock.tick(119_000);
+  assert.equal(await offered(joiner, fqn), 1);
+  await clock.tick(1001);
+  assert.equal(await offered(joiner, fqn), 0);
+});
+
+test('answers and candidates go to the instance that published, of two of one user', async (t) => {
+  const { server, identity, fqn } = await start(t);
+  const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
+  const joiner = await PushClient.open(server.url);
+  const ids = new Map<string, PushClient>();
+  for (const client of [laptop, phone]) {
+    const { offers } = await client.publish(fqn, [`of ${client.instance}`]);
+    ids.set(offers[0]!.offerId, client);
+  }
+  for (const [offerId, client] of ids) {
+    const other = client === laptop ? phone : laptop;
+    const before = other.events.length;
+    await joiner.answer({ serviceFqn: fqn, offerId }, `for ${client.instance}`);
+    await joiner.http.addCandidates({ serviceFqn: fqn, offerId }, 'line');
+    await until(() => client.eventsOf('answer').length === 1 && client.eventsOf('candidates').length === 1);
+    assert.equal(client.eventsOf('answer')[0]!.data.offerId, offerId);
+    await other.call('getUser', { username: 'nobody' });
+    assert.equal(other.events.length, before);
+  }
+  assert.equal((await laptop.http.call('poll', { since: 0 })).answers.length, 1, 'and so it is for polls');
+});
+
+test('one instance of a user goes, the other stays', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
+  await laptop.publish(fqn, ['laptop']);
+  await phone.publish(fqn, ['phone']);
+  await phone.close();
+  await until(() => server.sessions === 1);
+  await clock.tick(3000);
+  assert.equal((await joiner.take(fqn)).sdp, 'laptop');
+  await refused(joiner.take(fqn), 'no-offer');
+});
+
+test('one does not get or answer an offer of one’s own instance; another instance of the same user does', async (t) => {
+  const { server, identity, fqn } = await start(t);
+  const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
+  const { offers } = await laptop.publish(fqn, ['laptop']);
+  const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
+  await refused(laptop.take(fqn), 'no-offer');
+  await refused(laptop.answer(offer), 'own-offer');
+  assert.equal((await phone.take(fqn)).offerId, offer.offerId);
+  await phone.answer(offer, 'phone');
+  assert.equal((await laptop.event('answer')).data.answererInstance, phone.instance);
+});
+
+test('old clients, all of one user, do not answer their own offers', async (t) => {
+  const { server, identity, fqn } = await start(t);
+  const old = new Client(server.url, identity, 'old');
+  const { offers } = await old.publish(fqn, ['offer']);
+  await refused(old.take(fqn), 'no-offer');
+  await refused(old.answer({ serviceFqn: fqn, offerId: offers[0]!.offerId }), 'own-offer');
+});
+
+test('candidates between two instances of one user reach the other one', async (t) => {
+  const { server, identity, fqn } = await start(t);
+  const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
+  await laptop.publish(fqn, ['laptop']);
+  const { offerId } = await phone.take(fqn);
+  await phone.answer({ serviceFqn: fqn, offerId });
+  const send = (client: PushClient, candidate: string) =>
+    client.call('addIceCandidates', { serviceFqn: fqn, offerId, candidates: [{ candidate }] });
+  await send(phone, 'from the phone');
+  await send(laptop, 'from the laptop');
+  const got = async (client: PushClient) =>
+    (await client.call('getIceCandidates', { serviceFqn: fqn, offerId, since: 0 })).candidates.map((c) => [
+      c.candidate.candidate,
+      c.role,
+    ]);
+  assert.deepEqual(await got(laptop), [['from the phone', 'answerer']]);
+  assert.deepEqual(await got(phone), [['from the laptop', 'offerer']]);
+  await until(() => laptop.eventsOf('candidates').length > 0 && phone.eventsOf('candidates').length > 0, 'the events', 2000);
+});
+
+test('withdrawOffers takes what is named and free; its answer is offer-gone then', async (t) => {
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  await host.publish(fqn, ['a', 'b', 'c']);
+  const [answered, held] = [await joiner.take(fqn), await joiner.take(fqn)];
+  await joiner.answer(answered);
+  const offerIds = [answered.offerId, held.offerId, 'unknown'];
+  assert.deepEqual(await host.call('withdrawOffers', { serviceFqn: fqn, offerIds }), { count: 1 });
+  await refused(joiner.answer(held), 'offer-gone');
+  await joiner.take(fqn);
+  await refused(joiner.take(fqn), 'no-offer');
+  assert.ok(await host.call('getOfferAnswer', { serviceFqn: fqn, offerId: answered.offerId }));
+});
+
+test('an answer to an offer whose instance is dead is offer-gone', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  await host.publish(fqn, ['offer']);
+  const offer = await joiner.take(fqn);
+  await host.close();
+  await until(() => server.sessions === 0);
+  await clock.tick(2500);
+  await refused(joiner.answer(offer), 'offer-gone');
+});
+
+test('who answered and heard offer-gone has left nothing unanswered', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  for (let i = 0; i < 4; i++) {
+    await host.publish(fqn, [`gone ${i}`]);
+    const offer = await joiner.take(fqn);
+    await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: [offer.offerId] });
+    await refused(joiner.answer(offer), 'offer-gone');
+  }
+  await clock.tick(9000);
+  await host.publish(fqn, ['a', 'b']);
+  await joiner.take(fqn);
+  await joiner.take(fqn); // who is served last would hold one at a time
+});
+
+test('instances found in the file after a restart have one period of silence to come back', async (t) => {
+  const clock = mockClock(t);
+  const storagePath = temporaryFile(t);
+  const options = { port: 0, host: '127.0.0.1', storagePath };
+  const first = await createServer(options);
+  const [returns, stays] = [someone('returns'), someone('stays-away')];
+  const instances = new Map([returns, stays].map((identity) => [identity, newInstance()]));
+  for (const [identity, instance] of instances) {
+    await new Client(first.url, identity, 'v2', instance).publish(`${FQN}@${identity.username}`, ['offer']);
+  }
+  await first.close();
+
+  const second = await createServer(options);
+  t.after(() => second.close());
+  const joiner = new Client(second.url);
+  await clock.tick(10_000);
+  for (const { username } of [returns, stays]) assert.equal(await offered(joiner, `${FQN}@${username}`), 1);
+  await PushClient.open(second.url, returns, instances.get(returns));
+  await clock.tick(8000);
+  await until(async () => (await offered(joiner, `${FQN}@${stays.username}`)) === 0);
+  assert.equal(await offered(joiner, `${FQN}@${returns.username}`), 1);
+});
+
+test('a publisher whose socket is back hears of demand again, without publishing anew', async (t) => {
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  await host.publish(fqn, ['offer']);
+  await host.close();
+  const again = await PushClient.open(server.url, identity, host.instance);
+  await joiner.take(fqn);
+  await refused(joiner.take(fqn), 'no-offer');
+  await again.event('demand');
+});

@@ -1,0 +1,285 @@
+/**
+ * Leases and the waiting line (protocol.md, part 2) through whole servers: one offer for one call, who wins, waiting over
+ * both roads, look-ups by id, and how a server that closes lets its waiters go. fairness.test.ts has the order of the line.
+ */
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { createServer } from '../../server/src/index.js';
+import {
+  Client,
+  PushClient,
+  mockClock,
+  newInstance,
+  post,
+  refused,
+  someone,
+  startServer,
+  temporaryFile,
+  until,
+} from './helpers.js';
+
+const FQN = 'chat:1.0.0';
+
+async function start(t: TestContext) {
+  const server = await startServer(t);
+  const host = await PushClient.open(server.url, someone('host'));
+  /** A joiner over HTTP, with an instance as ours have one. */
+  const joiner = (): Client => new Client(server.url, someone('joiner'), 'v2', newInstance());
+  return { server, host, joiner, fqn: `${FQN}@${host.username}` };
+}
+
+test('an offer that was handed out goes to nobody else for 8 s, not even to the same user', async (t) => {
+  const clock = mockClock(t);
+  const { host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer']);
+  const first = joiner();
+  const { offerId } = await first.take(fqn);
+  await clock.tick(7900);
+  for (const other of [joiner(), first]) await refused(other.take(fqn), 'no-offer');
+  await clock.tick(200);
+  assert.equal((await joiner().take(fqn)).offerId, offerId);
+});
+
+test('listings lease nothing, and show an offer that is leased', async (t) => {
+  const { host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer']);
+  const list = async (name: string) =>
+    ((await joiner().call('getService', { serviceFqn: name, limit: 10 })) as { services: unknown[] }).services.length;
+  for (let i = 0; i < 3; i++) assert.deepEqual([await list(fqn), await list(FQN)], [1, 1]);
+  await joiner().take(fqn);
+  assert.equal(await list(fqn), 1);
+});
+
+test('a lease prolongs the offer to its end and 2 s', async (t) => {
+  const clock = mockClock(t);
+  const { host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer'], { ttl: 3000 });
+  await clock.tick(2000);
+  const taker = joiner();
+  const offer = await taker.take(fqn);
+  assert.equal(offer.expiresAt, Date.now() + 10_000);
+  await clock.tick(7000);
+  await taker.answer(offer);
+});
+
+test('the first valid answer wins, even over the holder of the lease; the loser asks again', async (t) => {
+  const { host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer']);
+  const [holder, faster] = [joiner(), joiner()];
+  const offer = await holder.take(fqn);
+  await faster.answer(offer, 'faster');
+  await refused(holder.answer(offer, 'slower'), 'already-answered');
+  assert.equal((await host.event('answer')).data.sdp, 'faster');
+  await host.publish(fqn, ['another']);
+  await holder.answer(await holder.take(fqn));
+});
+
+test('two answers at once: one wins', async (t) => {
+  const { host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer']);
+  const joiners = Array.from({ length: 8 }, joiner);
+  const offer = await joiners[0]!.take(fqn);
+  const fates = await Promise.allSettled(joiners.map((each) => each.answer(offer)));
+  assert.equal(fates.filter(({ status }) => status === 'fulfilled').length, 1);
+});
+
+test('the holder of a lease is shown the candidates of the offer, and what came later', async (t) => {
+  const { host, joiner, fqn } = await start(t);
+  const { offers } = await host.publish(fqn, ['offer']);
+  const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
+  await host.http.addCandidates(offer, 'early');
+  const taker = joiner();
+  assert.deepEqual(
+    (await taker.take(fqn)).candidates?.map(({ candidate }) => candidate),
+    ['early'],
+  );
+  await host.http.addCandidates(offer, 'later');
+  const { candidates } = await taker.call('getIceCandidates', { ...offer, since: 0 });
+  assert.deepEqual(
+    candidates.map(({ candidate }) => candidate.candidate),
+    ['early', 'later'],
+  );
+});
+
+test('who waits over HTTP gets the offer that comes', async (t) => {
+  const { server, host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['first']);
+  await joiner().take(fqn);
+  const waiting = joiner().take(fqn, { wait: 20_000 });
+  await host.event('demand');
+  assert.equal(server.waiting, 1);
+  await host.publish(fqn, ['second']);
+  assert.equal((await waiting).sdp, 'second');
+  assert.equal(server.waiting, 0);
+});
+
+test('who waits over the socket gets the offer that comes, and is served for other calls meanwhile', async (t) => {
+  const { server, host, fqn } = await start(t);
+  const joiner = await PushClient.open(server.url);
+  const waiting = joiner.take(fqn, { wait: 60_000 });
+  await joiner.call('getUser', { username: 'nobody' });
+  await host.publish(fqn, ['offer']);
+  assert.equal((await waiting).sdp, 'offer');
+});
+
+test('a joiner may come before the service exists, by name, at random, or for a lower version', async (t) => {
+  const { server, host, joiner } = await start(t);
+  const fqn = `${host.username.replace('host', 'app')}:1.2.0`;
+  const waiting = [`${fqn}@${host.username}`, fqn, fqn.replace('1.2.0', '1.0.0')].map((name) =>
+    joiner().take(name, { wait: 20_000 }),
+  );
+  await until(() => server.waiting === 3);
+  await host.publish(`${fqn}@${host.username}`, ['a', 'b', 'c']);
+  assert.deepEqual((await Promise.all(waiting)).map(({ sdp }) => sdp).sort(), ['a', 'b', 'c']);
+});
+
+test('a wait ends: with no-offer when there is a service, with not-found when there is none', async (t) => {
+  const { server, host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer']);
+  await joiner().take(fqn);
+  await refused(joiner().take(fqn, { wait: 50 }), 'no-offer');
+  await refused(joiner().take('nothing:1.0.0', { wait: 50 }), 'not-found');
+  assert.equal(server.waiting, 0);
+});
+
+test('an offer whose lease runs out goes to who waits', async (t) => {
+  const clock = mockClock(t);
+  const { server, host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer']);
+  const { offerId } = await joiner().take(fqn);
+  const waiting = joiner().take(fqn, { wait: 20_000 });
+  await until(() => server.waiting === 1);
+  await clock.tick(8100);
+  assert.equal((await waiting).offerId, offerId);
+});
+
+test('a wait is refused in a batch, past 25 s over HTTP, past 2 min over the socket', async (t) => {
+  const { server, host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer']);
+  const client = joiner();
+  const { status, body } = await post(server.url, [client.signed('getService', { serviceFqn: fqn, wait: 1 })]);
+  assert.deepEqual([status, (body as { code: string }[])[0]!.code], [200, 'bad-request']);
+  await refused(client.take(fqn, { wait: 25_001 }), 'bad-request');
+  await refused(client.take(fqn, { wait: -1 }), 'bad-request');
+  const push = await PushClient.open(server.url);
+  await refused(push.take(fqn, { wait: 120_001 }), 'bad-request');
+  await push.take(fqn, { wait: 25_001 });
+});
+
+test('a joiner that disconnects leaves the line, over HTTP and over the socket', async (t) => {
+  const { server, host, joiner, fqn } = await start(t);
+  const abort = new AbortController();
+  const http = joiner()
+    .take(fqn, { wait: 20_000 }, abort.signal)
+    .catch(() => 'gone');
+  const push = await PushClient.open(server.url);
+  const socket = push.take(fqn, { wait: 20_000 }).catch(() => 'gone');
+  await until(() => server.waiting === 2);
+  abort.abort();
+  push.socket.terminate();
+  assert.deepEqual(await Promise.all([http, socket]), ['gone', 'gone']);
+  await until(() => server.waiting === 0);
+  await host.publish(fqn, ['offer']);
+  assert.equal((await joiner().take(fqn)).sdp, 'offer', 'nobody absent holds it');
+});
+
+test('200 joiners on a pool of 5 that is filled up on demand all get in, each on an offer of its own', async (t) => {
+  const { server, host, fqn } = await start(t);
+  let published = 0;
+  const fill = async (): Promise<void> => {
+    const { offers } = await host.publish(
+      fqn,
+      Array.from({ length: 5 }, () => `offer ${++published}`),
+    );
+    assert.equal(offers.length, 5);
+  };
+  await fill();
+  let served = 0;
+  host.socket.on('message', (data: Buffer) => {
+    const frame = JSON.parse(String(data)) as { event?: string };
+    if (frame.event === 'demand' && published - served < 10) void fill();
+  });
+  const crowd = await PushClient.open(server.url);
+  const joiners = Array.from({ length: 200 }, (_, i) =>
+    // half over HTTP; half, as many tabs of one user would, over one socket
+    i % 2 ? new Client(server.url, someone('crowd'), 'v2', newInstance()) : crowd,
+  );
+  const taken = await Promise.all(
+    joiners.map(async (joiner) => {
+      const offer = await joiner.take(fqn, { wait: 20_000 });
+      served++;
+      await joiner.answer(offer);
+      return offer.offerId;
+    }),
+  );
+  assert.equal(new Set(taken).size, 200);
+});
+
+test('getServiceById finds a service, hidden or not; hidden ones by no other way', async (t) => {
+  const { host, joiner, fqn } = await start(t);
+  const secret = `secret:1.0.0@${host.username}`;
+  const open = await host.publish(fqn, ['open']);
+  const hidden = await host.publish(secret, ['hidden'], { hidden: true, metadata: { title: 'Hi' } });
+  const byId = await joiner().call('getServiceById', { serviceId: hidden.serviceId });
+  assert.deepEqual([byId.sdp, byId.serviceFqn, byId.metadata], ['hidden', secret, { title: 'Hi' }]);
+  assert.equal(byId.publicKey, host.http.identity.publicKey);
+  assert.equal((await joiner().call('getServiceById', { serviceId: open.serviceId })).sdp, 'open');
+  await refused(joiner().take(secret), 'not-found');
+  await refused(joiner().take('secret:1.0.0'), 'not-found');
+  const page = (await joiner().call('getService', { serviceFqn: secret, limit: 10 })) as { count: number };
+  assert.equal(page.count, 0);
+  await refused(joiner().call('getServiceById', { serviceId: hidden.serviceId }), 'no-offer');
+  await refused(joiner().call('getServiceById', { serviceId: '00000000-0000-4000-8000-000000000000' }), 'not-found');
+  await refused(joiner().call('getServiceById', { serviceId: 'chat' }), 'bad-request');
+});
+
+test('getServiceById waits in line as getService does', async (t) => {
+  const { server, host, joiner, fqn } = await start(t);
+  const { serviceId } = await host.publish(fqn, ['first']);
+  await joiner().take(fqn);
+  const waiting = joiner().call('getServiceById', { serviceId, wait: 20_000 });
+  await until(() => server.waiting === 1);
+  await host.publish(fqn, ['second']);
+  assert.equal((await waiting).sdp, 'second');
+});
+
+test('look-ups carry the owner’s key and the metadata', async (t) => {
+  const { host, joiner, fqn } = await start(t);
+  const metadata = { players: 3, tags: ['a', 'b'] };
+  await host.publish(fqn, ['offer'], { metadata });
+  const page = (await joiner().call('getService', { serviceFqn: FQN, limit: 10 })) as { services: unknown[] };
+  for (const found of [page.services[0], await joiner().take(fqn)] as { publicKey: string; metadata: unknown }[]) {
+    assert.equal(found.publicKey, host.http.identity.publicKey);
+    assert.deepEqual(found.metadata, metadata);
+  }
+});
+
+test('a serviceId stays: when offers are refreshed, when none was there for a while, when the server restarts', async (t) => {
+  const storagePath = temporaryFile(t);
+  const options = { port: 0, host: '127.0.0.1', storagePath };
+  const first = await createServer(options);
+  const identity = someone('host');
+  const fqn = `${FQN}@${identity.username}`;
+  const before = new Client(first.url, identity);
+  const { serviceId, offers } = await before.publish(fqn, ['a']);
+  assert.equal((await before.publish(fqn, ['b'])).serviceId, serviceId);
+  await before.call('withdrawOffers', { serviceFqn: fqn, offerIds: offers.map(({ offerId }) => offerId) });
+  assert.equal((await before.publish(fqn, ['c'])).serviceId, serviceId);
+  await first.close();
+  const second = await createServer(options);
+  t.after(() => second.close());
+  const joiner = new Client(second.url, someone(), 'v2', newInstance());
+  assert.equal((await joiner.call('getServiceById', { serviceId })).sdp, 'c');
+  assert.equal((await new Client(second.url, identity).publish(fqn, ['d'])).serviceId, serviceId);
+});
+
+test('a server that closes answers who waits, and takes its time for nobody else', async (t) => {
+  const { server, joiner, fqn } = await start(t);
+  const push = await PushClient.open(server.url);
+  const http = refused(joiner().take(fqn, { wait: 20_000 }), 'unavailable');
+  const socket = refused(push.take(fqn, { wait: 20_000 }), 'unavailable');
+  await until(() => server.waiting === 2);
+  await server.close();
+  await Promise.all([http, socket]);
+  await server.close();
+});

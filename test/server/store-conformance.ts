@@ -1,0 +1,350 @@
+/**
+ * What any Store must do, as tests over a factory: claims, publishing, leases, answers, candidates, polls, sweeping.
+ * store.test.ts runs SQLite through it, in memory and on a file; another store is to pass the same lines.
+ */
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import type { OfferRow, PublishInput, Store } from '../../server/src/store.js';
+import type { CandidateInfo, WireCandidate } from '../../src/protocol/index.js';
+
+const DAY = 86_400_000;
+/** Any time will do: stores know none of their own. */
+const T = 1_700_000_000_000;
+const MAX_FREE = 100;
+
+const publishing = (sdps: string[], more: Partial<PublishInput> = {}): PublishInput => ({
+  username: 'alice',
+  publicKey: 'key-a',
+  name: 'chat',
+  version: '1.0.0',
+  serviceFqn: 'chat:1.0.0@alice',
+  offers: sdps.map((sdp) => ({ sdp })),
+  ttl: 300_000,
+  ...more,
+});
+const lines = (...texts: string[]): WireCandidate[] => texts.map((candidate) => ({ candidate }));
+const textsOf = (found: CandidateInfo[]): string[] => found.map(({ candidate }) => candidate.candidate);
+const bob = { username: 'bob', instance: 'bob-instance' };
+const bobAnswers = { username: 'bob', publicKey: 'key-b', sdp: 'answer' };
+const asOfferer = { username: 'alice', role: 'offerer' as const };
+const asAnswerer = { username: 'bob', role: 'answerer' as const };
+
+async function publishOne(store: Store, sdp = 'sdp', now = T, more: Partial<PublishInput> = {}): Promise<OfferRow> {
+  return (await store.publish(publishing([sdp], more), MAX_FREE, now)).offers[0]!;
+}
+async function added(
+  store: Store,
+  offer: OfferRow,
+  from: Parameters<Store['addCandidates']>[1],
+  now: number,
+  ...texts: string[]
+) {
+  const result = await store.addCandidates(offer, from, lines(...texts), now);
+  assert.ok(Array.isArray(result), 'no wait was needed');
+  return result;
+}
+
+/** @param open makes an empty store; it is closed here */
+export function storeConformance(name: string, open: (t: TestContext) => Promise<Store>): void {
+  const check = (what: string, body: (store: Store) => Promise<void>): void =>
+    void it(what, async (t) => {
+      const store = await open(t as TestContext);
+      try {
+        await body(store);
+      } finally {
+        await store.close();
+      }
+    });
+
+  describe(`${name}: claims`, () => {
+    check('a name belongs to the key that came first', async (store) => {
+      assert.equal(await store.claim('alice', 'key-a', false, T), 'ok');
+      assert.equal(await store.claim('alice', 'key-b', false, T + 1), 'name-taken');
+      const user = await store.getUser('alice', T);
+      assert.deepEqual([user?.publicKey, user?.claimedAt, user?.expiresAt], ['key-a', T, T + 365 * DAY]);
+    });
+    check('a key holds one name at a time', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      assert.deepEqual(await store.claim('other', 'key-a', false, T), { keyHolds: 'alice' });
+      assert.equal(await store.getUser('other', T), undefined);
+    });
+    check('use renews a claim', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      await store.claim('alice', 'key-a', false, T + 10 * DAY);
+      assert.equal((await store.getUser('alice', T + 370 * DAY))?.expiresAt, T + 375 * DAY);
+      assert.equal((await store.getUser('alice', T + 370 * DAY))?.claimedAt, T);
+    });
+    check('an expired name is free, for a new key and for its old one, swept or not', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      const later = T + 365 * DAY;
+      assert.equal(await store.getUser('alice', later), undefined);
+      assert.equal(await store.claim('alice', 'key-b', false, later), 'ok');
+      assert.equal(await store.claim('other', 'key-a', false, later), 'ok', 'the key is free for another name');
+    });
+    check('remembers when a key last signed in v2', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      assert.equal((await store.getUser('alice', T))?.lastV2At, 0);
+      await store.claim('alice', 'key-a', true, T + 5);
+      assert.equal((await store.getUser('alice', T + 5))?.lastV2At, T + 5);
+      await store.claim('alice', 'key-a', false, T + 2 * DAY);
+      assert.equal((await store.getUser('alice', T + 2 * DAY))?.lastV2At, T + 5, 'the old form does not reset it');
+    });
+  });
+
+  describe(`${name}: publishing`, () => {
+    check('appends: what was there stays', async (store) => {
+      await publishOne(store, 'one');
+      await publishOne(store, 'two', T + 1);
+      const { serviceId } = await publishOne(store, 'three', T + 2);
+      assert.deepEqual(
+        (await store.listUnanswered(serviceId, 10, T + 3)).map(({ sdp }) => sdp),
+        ['three', 'two', 'one'],
+      );
+    });
+    check('a live SDP keeps its offer and its id, and lives on', async (store) => {
+      const first = await publishOne(store);
+      const again = await publishOne(store, 'sdp', T + 1000);
+      assert.equal(again.offerId, first.offerId);
+      assert.equal(again.createdAt, first.createdAt);
+      assert.equal(again.expiresAt, T + 301_000);
+      assert.equal((await store.listUnanswered(first.serviceId, 10, T + 1000)).length, 1);
+    });
+    check('the same SDP of another instance is another offer', async (store) => {
+      const one = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
+      const two = await publishOne(store, 'sdp', T, { instance: 'instance-2' });
+      assert.notEqual(one.offerId, two.offerId);
+    });
+    check('an answered offer that is published again stays answered', async (store) => {
+      const offer = await publishOne(store);
+      await store.answer(offer.offerId, bobAnswers, T);
+      const again = await publishOne(store, 'sdp', T + 1);
+      assert.equal(again.offerId, offer.offerId);
+      assert.equal(again.answer?.username, 'bob');
+    });
+    check('past the limit the oldest free offers go, leased and answered ones stay', async (store) => {
+      const answered = await publishOne(store, 'answered', T);
+      await store.answer(answered.offerId, bobAnswers, T);
+      const leased = await publishOne(store, 'leased', T + 1);
+      await store.lease(leased.serviceId, bob, T + 8000, T + 1);
+      for (let i = 0; i < 5; i++) await store.publish(publishing([`free ${i}`]), 3, T + 2 + i);
+      const free = (await store.listUnanswered(leased.serviceId, 100, T + 10)).map(({ sdp }) => sdp);
+      assert.deepEqual(free, ['free 4', 'free 3', 'free 2', 'leased']);
+      assert.ok(await store.getOffer(answered.offerId, T + 10));
+    });
+    check('a service keeps its id when it is published again, even after it ended', async (store) => {
+      const { service } = await store.publish(publishing(['a']), MAX_FREE, T);
+      assert.equal(await store.getService(service.serviceId, T + 300_000), undefined);
+      const again = await store.publish(publishing(['b']), MAX_FREE, T + DAY);
+      assert.equal(again.service.serviceId, service.serviceId);
+      assert.ok(await store.getService(service.serviceId, T + DAY));
+    });
+    check('hidden services are found by id only; metadata comes back as it was', async (store) => {
+      const metadata = { title: 'ünï', list: [1, null, { a: true }] };
+      const { service } = await store.publish(publishing(['a'], { hidden: true, metadata }), MAX_FREE, T);
+      assert.deepEqual(await store.findServices('chat', undefined, T), []);
+      assert.deepEqual(await store.findServices('chat', 'alice', T), []);
+      assert.deepEqual((await store.getService(service.serviceId, T))?.metadata, metadata);
+    });
+    check('services are found by name, and by user if one is named, while they live', async (store) => {
+      await publishOne(store);
+      await publishOne(store, 'b', T, { username: 'carl', publicKey: 'key-c', serviceFqn: 'chat:1.0.0@carl' });
+      await publishOne(store, 'c', T, { name: 'game', serviceFqn: 'game:1.0.0@alice' });
+      const users = async (user?: string, now = T) => (await store.findServices('chat', user, now)).map((s) => s.username).sort();
+      assert.deepEqual(await users(), ['alice', 'carl']);
+      assert.deepEqual(await users('carl'), ['carl']);
+      assert.deepEqual(await users(undefined, T + 300_000), []);
+    });
+    check('deleting takes the offers along, for the owner only', async (store) => {
+      const offer = await publishOne(store);
+      await store.answer(offer.offerId, bobAnswers, T);
+      assert.equal(await store.deleteService('bob', 'chat:1.0.0@alice'), undefined);
+      assert.equal(await store.deleteService('alice', 'chat:1.0.0@alice'), offer.serviceId);
+      assert.equal(await store.getOffer(offer.offerId, T), undefined);
+      assert.equal(await store.deleteService('alice', 'chat:1.0.0@alice'), undefined);
+    });
+    check('withdrawing takes free offers of that service and user only, and counts them', async (store) => {
+      const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
+      await store.answer(answered.offerId, bobAnswers, T);
+      const ids = [free.offerId, answered.offerId, 'nothing'];
+      assert.equal(await store.withdraw('bob', 'chat:1.0.0@alice', ids), 0);
+      assert.equal(await store.withdraw('alice', 'chat:1.0.0@alice', ids), 1);
+      assert.equal(await store.getOffer(free.offerId, T), undefined);
+      assert.ok(await store.getOffer(answered.offerId, T));
+    });
+    check('an instance goes with its free offers, and no other', async (store) => {
+      const answered = await publishOne(store, 'answered', T, { instance: 'instance-1' });
+      await store.answer(answered.offerId, bobAnswers, T);
+      await publishOne(store, 'one', T, { instance: 'instance-1' });
+      const two = await publishOne(store, 'two', T, { instance: 'instance-2' });
+      const old = await publishOne(store, 'old');
+      const ofBob = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob', instance: 'instance-1' };
+      const bobs = await publishOne(store, 'bobs', T, ofBob);
+      assert.equal((await store.listInstances(T)).length, 3);
+      assert.equal(await store.withdrawInstance('alice', 'instance-1'), 1);
+      for (const { offerId } of [answered, two, old, bobs]) assert.ok(await store.getOffer(offerId, T));
+      assert.deepEqual((await store.listInstances(T)).map(({ username, instance }) => `${username} ${instance}`).sort(), [
+        'alice instance-2',
+        'bob instance-1',
+      ]);
+    });
+  });
+
+  describe(`${name}: leases and answers`, () => {
+    check('leases the newest free offer, to one call at a time, until the lease ends', async (store) => {
+      const { serviceId } = await publishOne(store, 'one');
+      await publishOne(store, 'two', T + 1);
+      const lease = async (now: number) => (await store.lease(serviceId, bob, now + 8000, now))?.sdp;
+      assert.deepEqual([await lease(T + 2), await lease(T + 3), await lease(T + 4)], ['two', 'one', undefined]);
+      assert.equal(await lease(T + 8001), undefined);
+      assert.equal(await lease(T + 8002), 'two');
+    });
+    check('old-form offers older than 30 s come last', async (store) => {
+      const { serviceId } = await publishOne(store, 'ours', T, { instance: 'instance-1' });
+      await publishOne(store, 'old form', T + 1);
+      const order = async (now: number) => (await store.listUnanswered(serviceId, 10, now)).map(({ sdp }) => sdp);
+      assert.deepEqual(await order(T + 30_001), ['old form', 'ours']);
+      assert.deepEqual(await order(T + 30_002), ['ours', 'old form']);
+      assert.equal((await store.lease(serviceId, bob, T + 50_000, T + 30_002))?.sdp, 'ours');
+    });
+    check('a lease prolongs the offer to its end and 2 s', async (store) => {
+      const { serviceId } = await publishOne(store, 'sdp', T, { ttl: 3000 });
+      const offer = await store.lease(serviceId, bob, T + 10_000, T + 2000);
+      assert.equal(offer?.expiresAt, T + 12_000);
+      assert.ok(await store.getOffer(offer.offerId, T + 11_999));
+      assert.equal(await store.getOffer(offer.offerId, T + 12_000), undefined);
+    });
+    check('an instance does not get its own offers, another of the same user does', async (store) => {
+      const { serviceId } = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
+      assert.equal(await store.lease(serviceId, { username: 'alice', instance: 'instance-1' }, T + 8000, T), undefined);
+      assert.ok(await store.lease(serviceId, { username: 'alice', instance: 'instance-2' }, T + 8000, T));
+    });
+    check('expired offers are neither leased nor listed', async (store) => {
+      const { serviceId } = await publishOne(store);
+      assert.equal(await store.lease(serviceId, bob, T + 308_000, T + 300_000), undefined);
+      assert.deepEqual(await store.listUnanswered(serviceId, 10, T + 300_000), []);
+    });
+    check('the first answer wins; the same again is a repetition; expired is gone', async (store) => {
+      const { offerId } = await publishOne(store);
+      assert.equal(await store.answer(offerId, bobAnswers, T + 1), 'answered');
+      assert.equal(await store.answer(offerId, bobAnswers, T + 2), 'repeated');
+      assert.equal(await store.answer(offerId, { ...bobAnswers, sdp: 'other' }, T + 2), 'already-answered');
+      assert.equal(await store.answer(offerId, { ...bobAnswers, username: 'carl' }, T + 2), 'already-answered');
+      const { answer } = (await store.getOffer(offerId, T + 2))!;
+      assert.deepEqual(answer, { ...bobAnswers, answeredAt: T + 1 });
+      const expired = await publishOne(store, 'two');
+      assert.equal(await store.answer(expired.offerId, bobAnswers, T + 300_000), 'gone');
+    });
+  });
+
+  describe(`${name}: candidates`, () => {
+    check('are dated strictly upwards and not ahead of the clock', async (store) => {
+      const offer = await publishOne(store);
+      const first = await added(store, offer, asOfferer, T, 'a', 'b', 'c');
+      const second = await added(store, offer, asAnswerer, T + 1, 'd');
+      const dates = [...first, ...second].map(({ createdAt }) => createdAt);
+      assert.deepEqual(dates, [...new Set(dates)].sort());
+      assert.ok(Math.max(...dates) <= T + 1);
+      assert.deepEqual(await store.addCandidates(offer, asOfferer, lines('e', 'f'), T + 1), { wait: 2 });
+      assert.equal(await store.countCandidates(offer.offerId, 'alice', T + 1), 3, 'who has to wait has added nothing');
+      assert.equal((await added(store, offer, asOfferer, T + 3, 'e', 'f')).at(-1)?.createdAt, T + 3);
+    });
+    check('repeats are left out', async (store) => {
+      const offer = await publishOne(store);
+      await added(store, offer, asOfferer, T, 'a', 'a', 'b');
+      assert.deepEqual(textsOf(await added(store, offer, asOfferer, T + 5, 'b', 'c')), ['c']);
+    });
+    check('a side is given all it has not had, and again while its since has not passed the newest', async (store) => {
+      const offer = await publishOne(store);
+      await store.answer(offer.offerId, bobAnswers, T);
+      const answered = (await store.getOffer(offer.offerId, T))!;
+      const take = async (since: number) => textsOf(await store.takeCandidates(answered, 'answerer', since, T + 1000));
+      const [a] = await added(store, offer, asOfferer, T + 10, 'a');
+      assert.deepEqual(await take(T + 500), ['a'], 'older than since, but not given yet');
+      assert.deepEqual(await take(a!.createdAt - 1), ['a'], 'its since has not passed it');
+      assert.deepEqual(await take(a!.createdAt), [], 'given, and since has passed it');
+      await added(store, offer, asOfferer, T + 20, 'b');
+      assert.deepEqual(await take(T + 900), ['b']);
+    });
+    check('what one lease holder was given is new to the one who answers', async (store) => {
+      const offer = await publishOne(store);
+      await added(store, offer, asOfferer, T + 1, 'a');
+      const leased = (await store.lease(offer.serviceId, { username: 'carl', instance: 'carl-1' }, T + 8000, T + 2))!;
+      assert.deepEqual(textsOf(await store.takeCandidates(leased, 'answerer', 0, T + 3)), ['a']);
+      await store.lease(offer.serviceId, bob, T + 17_000, T + 9000);
+      await store.answer(offer.offerId, bobAnswers, T + 9001);
+      const answered = (await store.getOffer(offer.offerId, T + 9001))!;
+      // v0.20 starts to ask with the time at which it starts
+      assert.deepEqual(textsOf(await store.takeCandidates(answered, 'answerer', T + 9001, T + 9002)), ['a']);
+    });
+    check('parked ones come with the answer of their user, if it comes in time', async (store) => {
+      const offer = await publishOne(store);
+      const parked = { ...asAnswerer, parkedUntil: T + 10_000 };
+      await added(store, offer, parked, T, 'in time');
+      await added(store, offer, { username: 'carl', role: 'answerer', parkedUntil: T + 10_000 }, T + 1, 'of a stranger');
+      assert.equal(await store.countCandidates(offer.offerId, 'bob', T), 1);
+      assert.equal(await store.countParkingUsers(offer.offerId, 'carl', T), 1);
+      assert.deepEqual(await store.listCandidates(offer, 'answerer', T + 1), []);
+      await store.answer(offer.offerId, bobAnswers, T + 9999);
+      const answered = (await store.getOffer(offer.offerId, T + 9999))!;
+      assert.deepEqual(textsOf(await store.takeCandidates(answered, 'offerer', T + 9999, T + 60_000)), ['in time']);
+    });
+    check('parked ones end after their time', async (store) => {
+      const offer = await publishOne(store);
+      await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'late');
+      assert.equal(await store.countCandidates(offer.offerId, 'bob', T + 10_000), 0);
+      await store.answer(offer.offerId, bobAnswers, T + 10_001);
+      const answered = (await store.getOffer(offer.offerId, T + 10_001))!;
+      assert.deepEqual(await store.takeCandidates(answered, 'offerer', 0, T + 10_002), []);
+    });
+    check('one that was parked and is sent again counts from then', async (store) => {
+      const offer = await publishOne(store);
+      await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'again');
+      await store.addCandidates(offer, { ...asAnswerer, parkedUntil: T + 21_000 }, lines('again'), T + 11_000);
+      await store.answer(offer.offerId, bobAnswers, T + 11_001);
+      const answered = (await store.getOffer(offer.offerId, T + 11_001))!;
+      assert.deepEqual(textsOf(await store.listCandidates(answered, 'answerer', T + 11_002)), ['again']);
+    });
+  });
+
+  describe(`${name}: polls and sweeping`, () => {
+    check('a poll reports on both sides, of one instance', async (store) => {
+      const ours = await publishOne(store, 'ours', T, { instance: 'instance-1' });
+      const old = await publishOne(store, 'old');
+      await publishOne(store, 'unanswered');
+      for (const { offerId } of [ours, old]) await store.answer(offerId, { ...bobAnswers, instance: 'bob-instance' }, T);
+      const sdps = async (username: string, instance?: string) =>
+        (await store.pollOffers(username, instance, T + 1)).map(({ sdp }) => sdp).sort();
+      assert.deepEqual(await sdps('alice', 'instance-1'), ['ours']);
+      assert.deepEqual(await sdps('alice'), ['old']);
+      assert.deepEqual(await sdps('bob', 'bob-instance'), ['old', 'ours']);
+      assert.deepEqual(await sdps('bob'), []);
+    });
+    check('an answer is given once, and again to who asks from before it', async (store) => {
+      const { offerId } = await publishOne(store);
+      await store.answer(offerId, bobAnswers, T + 10);
+      const offer = (await store.getOffer(offerId, T + 10))!;
+      assert.equal(await store.takeAnswer(offer, T + 500), true);
+      assert.equal(await store.takeAnswer(offer, T + 500), false);
+      assert.equal(await store.takeAnswer(offer, T + 9), true);
+    });
+    check('an answered offer is remembered for a minute at least', async (store) => {
+      const { offerId } = await publishOne(store, 'sdp', T, { ttl: 1000 });
+      await store.answer(offerId, bobAnswers, T + 999);
+      assert.ok(await store.getOffer(offerId, T + 60_000));
+    });
+    check('sweeping deletes what is over and nothing else', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      const gone = await publishOne(store, 'gone', T, { ttl: 1000 });
+      const stays = await publishOne(store, 'stays');
+      await added(store, stays, { ...asAnswerer, parkedUntil: T + 10 }, T, 'parked');
+      await store.sweep(T + 1000);
+      assert.ok(await store.getOffer(stays.offerId, T + 1000));
+      assert.equal(await store.getOffer(gone.offerId, T), undefined, 'asked about the past, too');
+      assert.equal(await store.countCandidates(stays.offerId, 'bob', T), 0);
+      assert.ok(await store.getUser('alice', T + 1000));
+      await store.sweep(T + 365 * DAY);
+      assert.equal(await store.getUser('alice', T), undefined);
+      assert.equal(await store.getService(stays.serviceId, T), undefined);
+    });
+  });
+}

@@ -1,0 +1,45 @@
+/**
+ * SqliteStore through the conformance suite, in memory and on a file; and what only a file has: it survives a restart,
+ * and it is not opened when it was written by a newer server.
+ */
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { SqliteStore } from '../../server/src/sqlite-store.js';
+import { temporaryFile } from './helpers.js';
+import { storeConformance } from './store-conformance.js';
+
+storeConformance('SQLite in memory', async () => new SqliteStore(':memory:'));
+storeConformance('SQLite on a file', async (t) => new SqliteStore(temporaryFile(t)));
+
+test('a file keeps claims, services and offers', async (t) => {
+  const path = temporaryFile(t);
+  const first = new SqliteStore(path);
+  await first.claim('alice', 'key-a', true, 1000);
+  const input = { username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' };
+  const { service, offers } = await first.publish({ ...input, offers: [{ sdp: 'a' }], ttl: 60_000 }, 10, 1000);
+  await first.close();
+
+  const second = new SqliteStore(path);
+  assert.equal((await second.getUser('alice', 2000))?.publicKey, 'key-a');
+  assert.equal((await second.getService(service.serviceId, 2000))?.serviceFqn, 'chat:1.0.0@alice');
+  assert.equal((await second.getOffer(offers[0]!.offerId, 2000))?.sdp, 'a');
+  await second.close();
+});
+
+test('a file of a newer server is refused, with a text that says what to do', async (t) => {
+  const path = temporaryFile(t);
+  await new SqliteStore(path).close();
+  const Database = createRequire(import.meta.url)('libsql') as new (path: string) => { exec(sql: string): void; close(): void };
+  const db = new Database(path);
+  db.exec('PRAGMA user_version = 99');
+  db.close();
+  assert.throws(() => new SqliteStore(path), /schema version 99.*update the server/);
+});
+
+test('ping throws once the store is closed', async () => {
+  const store = new SqliteStore(':memory:');
+  await store.ping();
+  await store.close();
+  await assert.rejects(store.ping());
+});

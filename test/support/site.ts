@@ -1,0 +1,109 @@
+/**
+ * What tests with whole browsers need round them: the signaling server as a process that can be killed, a second origin for
+ * pages, and pages with the bundle in them.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { once } from 'node:events';
+import type { Browser, Page } from 'puppeteer-core';
+
+/** Resolves when the condition holds. @throws Error that names what was waited for, after `ms` */
+export async function until(what: string, condition: () => unknown, ms = 60_000): Promise<void> {
+  const end = Date.now() + ms;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** The server as its own process, on one port and one file, so that it can be killed and started again. */
+export class ServerProcess {
+  url = '';
+  #port = 0;
+  #process: ChildProcess | undefined;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-'));
+
+  async start(): Promise<void> {
+    const args = [
+      'server/dist/main.js',
+      '--port',
+      String(this.#port),
+      '--storage',
+      join(this.#folder, 'rondevu.db'),
+      '--static',
+      '.',
+    ];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#process = child;
+    this.url = await new Promise((resolve, reject) => {
+      child.once('exit', (code) => reject(new Error(`the server ended with ${code} before it listened`)));
+      child.stdout!.on('data', (text: Buffer) => {
+        const found = /on (http:\/\/\S+)/.exec(String(text))?.[1];
+        if (found) resolve(found);
+      });
+    });
+    this.#port = Number(new URL(this.url).port);
+  }
+
+  /** @param signal SIGKILL gives it no chance to say goodbye */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.#process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    await ended;
+  }
+
+  async close(): Promise<void> {
+    await this.stop('SIGKILL');
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+export interface SiteFile {
+  body: string;
+  headers?: Record<string, string>;
+}
+
+/** A second origin that serves the given files. */
+export async function serveFiles(files: () => Record<string, SiteFile>): Promise<{ url: string; close(): Promise<void> }> {
+  const server: Server = createHttpServer((request, response) => {
+    const file = files()[new URL(request.url ?? '/', 'http://x').pathname];
+    response.writeHead(file ? 200 : 404, { 'content-type': 'text/html; charset=utf-8', ...file?.headers });
+    response.end(file?.body ?? 'not found');
+  });
+  await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://localhost:${port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(() => resolve());
+      }),
+  };
+}
+
+/** A page without anything but the bundle. */
+export const blankPage = (apiUrl: string, extra = ''): string =>
+  `<!doctype html><html lang="en"><meta charset="utf-8"><title>test</title><script type="module" src="${apiUrl}/rondevu-elements.js"></script>${extra}`;
+
+/** Opens a page that tells its errors to the test's output, and waits until the tags are defined. */
+export async function openPage(browser: Browser, url: string): Promise<Page> {
+  const page = await browser.newPage();
+  page.on('pageerror', (error) => console.error('page error:', error));
+  // what the test runner's compiler puts round named functions
+  await page.evaluateOnNewDocument('globalThis.__name = (f) => f');
+  await page.goto(url);
+  await page.evaluate(async () => {
+    await customElements.whenDefined('rondevu-connect');
+  });
+  return page;
+}
+
+/** Runs in CI in a few rounds; `RONDEVU_ROUNDS=20` is the whole. */
+export const ROUNDS = Number(process.env['RONDEVU_ROUNDS'] ?? 3);

@@ -1,0 +1,55 @@
+// The elements in both browsers, against what tsc emitted and a real signaling server.
+import { writeFileSync, mkdirSync } from 'node:fs';
+import { esbuildPlugin } from '@web/dev-server-esbuild';
+import { chromeLauncher } from '@web/test-runner-chrome';
+import { defaultReporter } from '@web/test-runner';
+import { register } from 'tsx/esm/api';
+import { createServer } from './server/dist/index.js';
+
+const unregister = register();
+const { launchOptions } = await import('./test/support/browsers.ts');
+await unregister();
+
+const signaling = await createServer({ port: 0, host: 'localhost', storagePath: ':memory:' });
+
+const launcher = (name) => {
+  const browser = chromeLauncher({ launchOptions: launchOptions(name), concurrency: 1 });
+  browser.name = name;
+  return browser;
+};
+
+/** Counts for scripts/test.mjs. */
+const countReporter = () => ({
+  onTestRunFinished({ sessions }) {
+    const counts = { passed: 0, failed: 0, skipped: 0 };
+    const add = (suite) => {
+      for (const { passed, skipped } of suite?.tests ?? []) counts[skipped ? 'skipped' : passed ? 'passed' : 'failed']++;
+      for (const inner of suite?.suites ?? []) add(inner);
+    };
+    for (const { testResults, errors } of sessions) {
+      add(testResults);
+      if (!testResults && errors.length) counts.failed++;
+    }
+    mkdirSync('.test-results', { recursive: true });
+    writeFileSync('.test-results/elements.json', JSON.stringify(counts));
+  },
+});
+
+export default {
+  files: 'test/elements/**/*.test.ts',
+  nodeResolve: true,
+  concurrency: 1,
+  browsers: [launcher('chromium'), launcher('firefox')],
+  plugins: [
+    esbuildPlugin({ ts: true, tsconfig: 'tsconfig.test.json' }),
+    {
+      name: 'signaling',
+      serve: ({ path }) =>
+        path === '/signaling.json' ? { body: JSON.stringify({ url: signaling.url }), type: 'json' } : undefined,
+      serverStop: () => signaling.close(),
+    },
+  ],
+  reporters: [defaultReporter(), countReporter()],
+  testFramework: { config: { timeout: 15_000 } },
+  testsFinishTimeout: 300_000,
+};
