@@ -18,6 +18,8 @@ const ANSWER_GATHERING = 300;
 const TRICKLE = 150;
 /** Without the publisher's word that it has the answer, another offer is asked for after this, in ms. */
 const TAKEN_WITHIN = 4000;
+/** A warmed peer connection that has gathered nothing by then never will, in ms: seen in Chromium 156 on a busy page. */
+const GATHERS_WITHIN = 3000;
 /** Offers lost to others in a row before the next one is not asked for at once. */
 const RACES = 5;
 
@@ -28,12 +30,14 @@ export class AnswererConnection extends RondevuConnection {
   /** Resolves when an offer was found and answered for the first time; rejects when none was. */
   readonly found: Promise<void>;
   readonly #port: SignalingPort;
-  readonly #makeLink: () => Link;
+  readonly #makeLink: (warm: boolean) => Link;
   readonly #backoff: ExponentialBackoff;
   #offerId = '';
   #loop: AbortController | undefined;
   /** A link that is ready for the next offer. */
   #spare: Link | undefined;
+  /** Whether warming is of use here; see GATHERS_WITHIN. */
+  #warms = true;
   /** Settles the attempt under way. */
   #settle: { opened(): void; failed(error: Error): void } | undefined;
   /** Cuts a pause between attempts short. */
@@ -44,7 +48,8 @@ export class AnswererConnection extends RondevuConnection {
   #resolveFound!: () => void;
   #rejectFound!: (error: unknown) => void;
 
-  constructor(serviceFqn: string, config: ConnectionConfig, port: SignalingPort, makeLink: () => Link) {
+  /** @param makeLink `warm` gathers before there is an offer to answer */
+  constructor(serviceFqn: string, config: ConnectionConfig, port: SignalingPort, makeLink: (warm: boolean) => Link) {
     super(serviceFqn, config);
     this.#port = port;
     this.#makeLink = makeLink;
@@ -138,7 +143,7 @@ export class AnswererConnection extends RondevuConnection {
           for (;;) {
             const finding = this.#find(wait, signal);
             // made while the server looks, so that its candidates are there when the offer is
-            this.#spare ??= this.#makeLink();
+            this.#spare ??= this.#makeLink(this.#warms);
             const entry = await finding;
             try {
               await this.#connectTo(entry, signal);
@@ -220,7 +225,7 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   async #connectTo(entry: ServiceEntry, signal: AbortSignal): Promise<void> {
-    const link = this.#spare ?? this.#makeLink();
+    const link = this.#spare ?? this.#makeLink(false);
     this.#spare = undefined;
     this.useLink(link);
     this.#offerId = entry.offerId;
@@ -275,6 +280,11 @@ export class AnswererConnection extends RondevuConnection {
       fail('the time was up');
     }, this.config.connectionTimeout);
     const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace()), TAKEN_WITHIN) : undefined;
+    const stalled = setTimeout(() => {
+      if (!this.#warms || link.localCandidates.length || link.pc.iceGatheringState !== 'gathering') return;
+      this.#warms = false;
+      this.#settle?.failed(new LostRace());
+    }, GATHERS_WITHIN);
     this.#stopWatching?.();
     this.emit('ice:polling:started');
     const stop = this.#port.watch(entry.offerId, entry.serviceFqn, true, {
@@ -289,6 +299,7 @@ export class AnswererConnection extends RondevuConnection {
     const stopWatching = (this.#stopWatching = () => {
       clearTimeout(timeout);
       clearTimeout(taken);
+      clearTimeout(stalled);
       stop();
       this.#stopWatching = undefined;
       this.emit('ice:polling:stopped');

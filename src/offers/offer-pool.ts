@@ -273,7 +273,13 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   async #onAnswer(answer: AnswerInfo): Promise<void> {
-    const offer = [...this.#free].find(({ id }) => id === answer.offerId);
+    const find = () => [...this.#free].find(({ id }) => id === answer.offerId);
+    let offer = find();
+    // a joiner in line may answer before the reply that tells us the offer's id is here: the two take different roads
+    if (!offer && this.#publishing.isLocked()) {
+      await this.#publishing.run(() => undefined);
+      offer = find();
+    }
     if (!offer) {
       // pushed and polled, or sent twice
       const known = [...this.#connections].find((connection) => connection.getOfferId() === answer.offerId);
