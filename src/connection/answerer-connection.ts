@@ -18,8 +18,13 @@ const ANSWER_GATHERING = 300;
 const TRICKLE = 150;
 /** Without the publisher's word that it has the answer, another offer is asked for after this, in ms. */
 const TAKEN_WITHIN = 4000;
-/** A warmed peer connection that has gathered nothing by then never will, in ms: seen in Chromium 156 on a busy page. */
+/**
+ * A peer connection that has gathered nothing by then never will, in ms: closing one that is still gathering can stall others
+ * of the same page in Chromium 156.
+ */
 const GATHERS_WITHIN = 3000;
+/** For the same reason a spare link is let go only when it has surely gathered, in ms. */
+const SPARE_FOR = 5000;
 /** Offers lost to others in a row before the next one is not asked for at once. */
 const RACES = 5;
 
@@ -36,8 +41,7 @@ export class AnswererConnection extends RondevuConnection {
   #loop: AbortController | undefined;
   /** A link that is ready for the next offer. */
   #spare: Link | undefined;
-  /** Whether warming is of use here; see GATHERS_WITHIN. */
-  #warms = true;
+  #spareTimer: ReturnType<typeof setTimeout> | undefined;
   /** Settles the attempt under way. */
   #settle: { opened(): void; failed(error: Error): void } | undefined;
   /** Cuts a pause between attempts short. */
@@ -143,7 +147,7 @@ export class AnswererConnection extends RondevuConnection {
           for (;;) {
             const finding = this.#find(wait, signal);
             // made while the server looks, so that its candidates are there when the offer is
-            this.#spare ??= this.#makeLink(this.#warms);
+            this.#spare ??= this.#makeLink(true);
             const entry = await finding;
             try {
               await this.#connectTo(entry, signal);
@@ -183,6 +187,7 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   #dropSpare(): void {
+    clearTimeout(this.#spareTimer);
     this.#spare?.close();
     this.#spare = undefined;
   }
@@ -214,7 +219,8 @@ export class AnswererConnection extends RondevuConnection {
 
   async #find(wait: number, signal: AbortSignal): Promise<ServiceEntry> {
     const onWaiting = () => {
-      this.#dropSpare();
+      clearTimeout(this.#spareTimer);
+      this.#spareTimer = setTimeout(() => this.#dropSpare(), SPARE_FOR);
       this.emit('waiting');
     };
     const entry = await this.#port.findOffer(this.serviceFqn, wait, onWaiting, signal);
@@ -227,6 +233,7 @@ export class AnswererConnection extends RondevuConnection {
   async #connectTo(entry: ServiceEntry, signal: AbortSignal): Promise<void> {
     const link = this.#spare ?? this.#makeLink(false);
     this.#spare = undefined;
+    clearTimeout(this.#spareTimer);
     this.useLink(link);
     this.#offerId = entry.offerId;
     const opened = new Promise<void>((resolve, reject) => (this.#settle = { opened: resolve, failed: reject }));
@@ -281,9 +288,7 @@ export class AnswererConnection extends RondevuConnection {
     }, this.config.connectionTimeout);
     const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace()), TAKEN_WITHIN) : undefined;
     const stalled = setTimeout(() => {
-      if (!this.#warms || link.localCandidates.length || link.pc.iceGatheringState !== 'gathering') return;
-      this.#warms = false;
-      this.#settle?.failed(new LostRace());
+      if (!link.localCandidates.length && link.pc.iceGatheringState === 'gathering') fail('no candidate was gathered');
     }, GATHERS_WITHIN);
     this.#stopWatching?.();
     this.emit('ice:polling:started');
