@@ -11,6 +11,8 @@ export interface Asker {
 
 const MEMORY = 60_000;
 const MAX_UNANSWERED = 3;
+/** Leases of one key at once: whoever answers needs each for a moment only, and who does not must not empty a pool. */
+const MAX_HELD = 10;
 
 interface Record {
   /** Times at which a lease ended without an answer. */
@@ -61,8 +63,9 @@ export class Fairness {
     );
   }
 
-  /** Who is served last holds one lease at a time. */
+  /** Nobody holds more than MAX_HELD leases; who is served last holds one at a time. */
   mayLease(asker: Asker, now: number): boolean {
+    if (this.#record(asker.publicKey).outstanding >= MAX_HELD) return false;
     if (!this.isLast(asker, now)) return true;
     const held = this.#recent(asker.publicKey, now).unanswered.length >= MAX_UNANSWERED ? asker.publicKey : asker.address;
     return this.#record(held).outstanding === 0;

@@ -114,21 +114,24 @@ export class Matchmaker {
         const now = Date.now();
         const offer = await this.#store.lease(service.serviceId, joiner, now + LEASE, now);
         if (!offer) continue;
-        const held = this.#leases.get(offer.offerId);
-        if (held) clearTimeout(held.timer);
-        else this.fairness.leased(joiner);
-        const timer = setTimeout(() => {
-          this.#endLease(offer.offerId, false);
-          void this.kick();
-        }, LEASE + 1);
-        // the account stays with the call that opened it
-        this.#leases.set(offer.offerId, { joiner: held?.joiner ?? joiner, timer });
+        if (offer.leaseUntil === now + LEASE) this.#startLease(offer.offerId, joiner);
         return { service, offer };
       }
       return undefined;
     } finally {
       this.fairness.release(joiner);
     }
+  }
+
+  #startLease(offerId: string, joiner: Joiner): void {
+    // the store's clock may be a moment ahead of the timer of the lease before
+    this.#endLease(offerId, false);
+    this.fairness.leased(joiner);
+    const timer = setTimeout(() => {
+      this.#endLease(offerId, false);
+      void this.kick();
+    }, LEASE + 1);
+    this.#leases.set(offerId, { joiner, timer });
   }
 
   #endLease(offerId: string, answered: boolean | undefined): void {

@@ -170,15 +170,15 @@ export class SqliteStore implements Store {
   ): Promise<OfferRow | undefined> {
     return this.#transaction(() => {
       // one's own offers are for other instances of the same user only
-      const row =
-        this.#get(
-          `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?) ${HANDING_ORDER} LIMIT 1`,
-          ...[serviceId, now, now, by.username, by.instance ?? null, now - OLD_FORM_FRESH],
-        ) ?? this.#ownLease(serviceId, by, now);
+      const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?) ${HANDING_ORDER} LIMIT 1`;
+      const free = this.#get(query, serviceId, now, now, by.username, by.instance ?? null, now - OLD_FORM_FRESH);
+      const row = free ?? this.#ownLease(serviceId, by, now);
       if (!row) return undefined;
+      // what is held already is not held longer for being asked for again
+      const end = free ? until : Number(row['lease_until']);
       this.#run(
         'UPDATE offers SET lease_user = ?, lease_until = ?, expires_at = MAX(expires_at, ?), given_answerer = 0 WHERE id = ?',
-        ...[by.username, until, until + 2000, row['id']!],
+        ...[by.username, end, end + 2000, row['id']!],
       );
       return toOffer(this.#get(`${OFFER} WHERE o.id = ?`, row['id']!)!);
     });

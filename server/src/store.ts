@@ -82,7 +82,7 @@ export interface Store {
   /** Every instance that has a free offer, for the first moments after a restart. */
   listInstances(now: number): Promise<{ username: string; instance: string }[]>;
 
-  /** The newest free offer of a service, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already. */
+  /** The newest free offer of a service, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already, until the same time as before. */
   lease(
     serviceId: string,
     by: { username: string; instance?: string | undefined },

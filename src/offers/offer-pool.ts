@@ -21,7 +21,7 @@ const PROBE = 500;
 const PARK_AFTER = 30_000;
 /** How long refilling gives way to the joiner at hand, in ms. */
 const REFILL_AFTER = 100;
-/** Share of its life after which an offer is renewed. */
+/** An offer is renewed after this share of its life. */
 const RENEW_AT = 0.8;
 /** On demand, at most this many times maxOffers are free at once. */
 const DEMAND_FACTOR = 4;
@@ -87,7 +87,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       onAnswer: (answer) => void this.#onAnswer(answer),
       onDemand: ({ serviceFqn, waiting }) => {
         if (serviceFqn !== this.fqn) return;
-        this.#demand = waiting;
+        // who waits could be given none of those that we count as free: they are held for others
+        this.#demand = Math.max(0, this.#free.size + waiting - this.#options.maxOffers);
         this.#refill();
       },
       onReset: () => void this.#publish([...this.#free]).catch(told),
@@ -274,12 +275,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   async #onAnswer(answer: AnswerInfo): Promise<void> {
     const find = () => [...this.#free].find(({ id }) => id === answer.offerId);
-    let offer = find();
     // a joiner in line may answer before the reply that tells us the offer's id is here: the two take different roads
-    if (!offer && this.#publishing.isLocked()) {
-      await this.#publishing.run(() => undefined);
-      offer = find();
-    }
+    if (!find() && this.#publishing.isLocked()) await this.#publishing.run(() => undefined);
+    const offer = find();
     if (!offer) {
       // pushed and polled, or sent twice
       const known = [...this.#connections].find((connection) => connection.getOfferId() === answer.offerId);

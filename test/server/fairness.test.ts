@@ -64,6 +64,19 @@ test('who is last holds one lease at a time', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
+test('nobody holds more than ten leases at once', () => {
+  const fairness = new Fairness();
+  const greedy = asker('greedy');
+  for (let i = 0; i < 10; i++) {
+    assert.equal(fairness.mayLease(greedy, T), true);
+    fairness.leased(greedy);
+  }
+  assert.equal(fairness.mayLease(greedy, T), false);
+  assert.equal(fairness.mayLease(asker('another', greedy.address), T), true);
+  fairness.ended(greedy, true, T);
+  assert.equal(fairness.mayLease(greedy, T), true);
+});
+
 test('an address that makes up keys is last as well; one good class with one bad pupil is not', () => {
   const fairness = new Fairness();
   for (let i = 0; i < 3; i++) waste(fairness, asker(`made up ${i}`, 'farm'), T, 1);

@@ -198,6 +198,13 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       assert.equal(await lease(T + 8001), undefined);
       assert.equal(await lease(T + 8002), 'two');
     });
+    check('what a joiner without an instance holds is given again, and not held longer for it', async (store) => {
+      const { serviceId } = await publishOne(store, 'one');
+      const old = { username: 'olduser' };
+      assert.equal((await store.lease(serviceId, old, T + 8000, T))?.leaseUntil, T + 8000);
+      assert.equal((await store.lease(serviceId, old, T + 15_000, T + 7000))?.leaseUntil, T + 8000);
+      assert.equal((await store.lease(serviceId, bob, T + 16_000, T + 8000))?.sdp, 'one');
+    });
     check('old-form offers older than 30 s come last', async (store) => {
       const { serviceId } = await publishOne(store, 'ours', T, { instance: 'instance-1' });
       await publishOne(store, 'old form', T + 1);
