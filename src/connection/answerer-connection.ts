@@ -9,7 +9,7 @@ import { markNegotiated, splitCandidates } from '../protocol/sdp.js';
 import { RondevuConnection } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { Link } from './link.js';
-import { gathered, trickle } from './negotiation.js';
+import { gathered, isStalled, trickle } from './negotiation.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
 /** How long an answer waits for candidates before it leaves, in ms. */
@@ -18,12 +18,9 @@ const ANSWER_GATHERING = 300;
 const TRICKLE = 150;
 /** Without the publisher's word that it has the answer, another offer is asked for after this, in ms. */
 const TAKEN_WITHIN = 4000;
-/**
- * A peer connection that has gathered nothing by then never will, in ms: closing one that is still gathering can stall others
- * of the same page in Chromium 156.
- */
+/** A link that has gathered nothing by then is given up, in ms. */
 const GATHERS_WITHIN = 3000;
-/** For the same reason a spare link is let go only when it has surely gathered, in ms. */
+/** While others of the page may be gathering a spare link is kept, in ms: see isStalled. */
 const SPARE_FOR = 5000;
 /** Offers lost to others in a row before the next one is not asked for at once. */
 const RACES = 5;
@@ -231,17 +228,20 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   async #connectTo(entry: ServiceEntry, signal: AbortSignal): Promise<void> {
-    const link = this.#spare ?? this.#makeLink(false);
+    let link = this.#spare ?? this.#makeLink(false);
     this.#spare = undefined;
     clearTimeout(this.#spareTimer);
-    this.useLink(link);
     this.#offerId = entry.offerId;
     const opened = new Promise<void>((resolve, reject) => (this.#settle = { opened: resolve, failed: reject }));
     opened.catch(() => undefined); // awaited below, or moot
     const onAbort = () => this.#settle?.failed(signal.reason as Error);
     signal.addEventListener('abort', onAbort);
     try {
-      await this.#answer(link, entry);
+      const { sdp, candidates } = splitCandidates(entry.sdp);
+      await this.#prepare(link, sdp);
+      if (isStalled(link)) await this.#prepare((link = this.#makeLink(false)), sdp);
+      signal.throwIfAborted();
+      await this.#answer(link, entry, candidates);
       signal.throwIfAborted();
       this.#resolveFound();
       await this.#untilOpen(link, entry, opened);
@@ -251,19 +251,26 @@ export class AnswererConnection extends RondevuConnection {
     }
   }
 
-  async #answer(link: Link, entry: ServiceEntry): Promise<void> {
+  /** Makes the answer to an offer without its candidates: see #answer. */
+  async #prepare(link: Link, sdp: string): Promise<void> {
     const { pc } = link;
-    this.apply('gather', `answering ${entry.offerId}`);
-    // an offer that was touched by a joiner who then does not get it is spoilt: Chromium remembers the first DTLS hello that
-    // comes, whoever sent it. So the publisher's candidates are used only when the answer has been taken.
-    const { sdp, candidates } = splitCandidates(entry.sdp);
+    this.useLink(link);
+    this.apply('gather', `answering ${this.#offerId}`);
     try {
       await link.setRemote({ type: 'offer', sdp });
       await pc.setLocalDescription(await pc.createAnswer());
     } catch (cause) {
-      throw new ConnectionError('timeout', `the offer of ${entry.serviceFqn} cannot be answered: ${String(cause)}`, { cause });
+      throw new ConnectionError('timeout', `the offer of ${this.serviceFqn} cannot be answered: ${String(cause)}`, { cause });
     }
     await gathered(link, ANSWER_GATHERING, true);
+  }
+
+  /**
+   * Sends the answer. An offer that was touched by a joiner who then does not get it is spoilt: Chromium remembers the first DTLS
+   * hello that comes, whoever sent it. So the publisher's candidates are used only when the answer has been taken.
+   */
+  async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[]): Promise<void> {
+    const { pc } = link;
     const sent = link.localCandidates.length;
     this.apply('signal', 'the answer is ready');
     try {
@@ -288,7 +295,7 @@ export class AnswererConnection extends RondevuConnection {
     }, this.config.connectionTimeout);
     const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace()), TAKEN_WITHIN) : undefined;
     const stalled = setTimeout(() => {
-      if (!link.localCandidates.length && link.pc.iceGatheringState === 'gathering') fail('no candidate was gathered');
+      if (isStalled(link)) fail('no candidate was gathered');
     }, GATHERS_WITHIN);
     this.#stopWatching?.();
     this.emit('ice:polling:started');

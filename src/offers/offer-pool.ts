@@ -166,7 +166,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   async #create(): Promise<Offer> {
     const { offerFactory } = this.#options;
-    return Offer.create(this.#makeLink(!offerFactory), offerFactory);
+    return Offer.create(() => this.#makeLink(!offerFactory), offerFactory);
   }
 
   #creationFailed(failure: Error): void {

@@ -3,7 +3,7 @@
  */
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { Link } from '../connection/link.js';
-import { gathered, trickle } from '../connection/negotiation.js';
+import { gathered, isStalled, trickle } from '../connection/negotiation.js';
 import { ValidationError } from '../errors.js';
 import type { OfferFactoryResult, PublishOptions } from '../options.js';
 import type { WireCandidate } from '../protocol/rpc.js';
@@ -32,25 +32,33 @@ export class Offer {
   }
 
   /** @throws ValidationError when the factory returns something else than an offer; whatever the factory throws */
-  static async create(link: Link, factory: PublishOptions['offerFactory']): Promise<Offer> {
-    const { pc } = link;
-    try {
-      if (factory) await useFactory(link, factory);
-      else {
-        link.useChannel(pc.createDataChannel('rondevu'));
-        await pc.setLocalDescription(await pc.createOffer());
-      }
-      await gathered(link, OFFER_GATHERING, false);
-      return new Offer(link);
-    } catch (error) {
-      link.close();
-      throw error;
-    }
+  static async create(makeLink: () => Link, factory: PublishOptions['offerFactory']): Promise<Offer> {
+    const link = await gather(makeLink(), factory);
+    if (!isStalled(link)) return new Offer(link);
+    link.close();
+    return new Offer(await gather(makeLink(), factory));
   }
 
   /** Sends the candidates that came after the offer was written down. */
   trickle(send: (offerId: string, candidates: WireCandidate[]) => Promise<unknown>): void {
     trickle(this.link, this.#candidatesSent, LATE_CANDIDATES, (candidates) => send(this.id, candidates));
+  }
+}
+
+/** A link with an offer and its candidates. */
+async function gather(link: Link, factory: PublishOptions['offerFactory']): Promise<Link> {
+  const { pc } = link;
+  try {
+    if (factory) await useFactory(link, factory);
+    else {
+      link.useChannel(pc.createDataChannel('rondevu'));
+      await pc.setLocalDescription(await pc.createOffer());
+    }
+    await gathered(link, OFFER_GATHERING, false);
+    return link;
+  } catch (error) {
+    link.close();
+    throw error;
   }
 }
 
