@@ -245,6 +245,9 @@ export class AnswererConnection extends RondevuConnection {
       signal.throwIfAborted();
       this.#resolveFound();
       await this.#untilOpen(link, entry, opened);
+      // it may have opened and gone while the reply to our answer was under way: nobody else would try again
+      if (link !== this.link)
+        throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
     } finally {
       this.#settle = undefined;
       signal.removeEventListener('abort', onAbort);
