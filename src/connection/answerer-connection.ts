@@ -239,6 +239,7 @@ export class AnswererConnection extends RondevuConnection {
     try {
       const { sdp, candidates } = splitCandidates(entry.sdp);
       await this.#prepare(link, sdp);
+      signal.throwIfAborted();
       if (isStalled(link)) await this.#prepare((link = this.#makeLink(false)), sdp);
       signal.throwIfAborted();
       await this.#answer(link, entry, candidates);
