@@ -7,8 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
 import { createServer, type RunningServer } from '../../server/dist/index.js';
-import { RequestSigner } from '../../dist/src/signaling/request-signer.js';
-import { Rondevu } from '../../dist/src/index.js';
+import { startAttack } from '../support/attack.ts';
 import { launch, type BrowserName } from '../support/browsers.ts';
 import { blankPage, openPage, serveFiles, until } from '../support/site.ts';
 
@@ -169,7 +168,7 @@ describe('what it costs and who can spoil it', () => {
   it('an attacker who takes 50 offers a second from one address keeps nobody out', async (t) => {
     const host = await openHost(browser, 'attacked');
     const page = await openPage(browser, site.url);
-    const attack = await startAttack('crowd:1.0.0@attacked');
+    const attack = await startAttack(server.url, 'crowd:1.0.0@attacked');
     t.after(() => attack.stop());
     await until('the attack to be under way', () => attack.asked > 20);
     await join(page, 'crowd:1.0.0@attacked', 20);
@@ -177,30 +176,3 @@ describe('what it costs and who can spoil it', () => {
     await Promise.all([host.close(), page.close()]);
   });
 });
-
-/** Asks for offers with one key and never answers; from 127.0.0.2, so that the server sees another address. */
-async function startAttack(serviceFqn: string): Promise<{ readonly asked: number; stop(): Promise<void> }> {
-  const { request } = await import('node:http');
-  const signer = new RequestSigner(server.url, 'attacker', await Rondevu.createIdentity());
-  const state = { asked: 0 };
-  const ask = async (): Promise<void> => {
-    const body = JSON.stringify(await signer.sign('getService', { serviceFqn }));
-    const post = request(
-      `http://127.0.0.1:${server.port}/rpc`,
-      { method: 'POST', localAddress: '127.0.0.2', headers: { host: new URL(server.url).host } },
-      (response) => {
-        response.resume();
-        state.asked++;
-      },
-    );
-    post.on('error', () => undefined);
-    post.end(body);
-  };
-  const timer = setInterval(() => void ask(), 20);
-  return {
-    get asked() {
-      return state.asked;
-    },
-    stop: async () => clearInterval(timer),
-  };
-}

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
+import { Rondevu } from '../../dist/src/index.js';
 import { launch, type BrowserName } from '../support/browsers.ts';
 import { ROUNDS, ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.ts';
 
@@ -227,6 +228,21 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         assert.equal(await sameAtJoiner(joiner), true);
       }
       await Promise.all([host.close(), joiner.close()]);
+    });
+
+    it(`${ROUNDS} times: from 4 s after a kill of the host's tab nobody is handed an offer of the dead page`, async () => {
+      const asking = await Rondevu.connect({ apiUrl: server.url });
+      for (let round = 0; round < ROUNDS; round++) {
+        const username = freshName();
+        const host = await openHost(browser, username);
+        await asking.findService(`chat:1.0.0@${username}`);
+        await kill(host, name);
+        await new Promise((resolve) => setTimeout(resolve, 4000)); // the time that is promised, not one that is hoped for
+        await assert.rejects(asking.findService(`chat:1.0.0@${username}`), ({ code }: { code: string }) =>
+          /^(no-offer|not-found)$/.test(code),
+        );
+      }
+      await asking.close();
     });
 
     it(`${ROUNDS} times: the server is killed and started again on the same file`, async () => {

@@ -1,0 +1,74 @@
+/**
+ * What one attacker costs the others: the time that 20 joiners need, all at once, alone and beside one who asks for offers 50
+ * times a second and answers none; in turns, in one run. Prints the median of the ratios.
+ * `npm run bench -- attack [chromium|firefox] [rounds]`
+ */
+import { createServer } from '../server/dist/index.js';
+import { startAttack } from '../test/support/attack.ts';
+import { launch, type BrowserName } from '../test/support/browsers.ts';
+import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
+
+const JOINERS = 20;
+const browserName = (process.argv[2] ?? 'chromium') as BrowserName;
+const rounds = Number(process.argv[3] ?? 5);
+const target = 'crowd:1.0.0@attacked';
+
+const server = await createServer({ port: 0, host: 'localhost', storagePath: ':memory:', staticRoot: '.' });
+const site = await serveFiles(() => ({ '/': { body: blankPage(server.url) } }));
+const browser = await launch(browserName);
+const host = await openPage(browser, site.url);
+await host.evaluate(async (apiUrl) => {
+  const service = document.createElement('rondevu-service');
+  for (const [key, value] of Object.entries({ 'api-url': apiUrl, service: 'crowd:1.0.0', username: 'attacked' }))
+    service.setAttribute(key, value);
+  document.body.append(service);
+  await service.ready;
+}, server.url);
+
+/** The time until all are in, in ms; a page of its own, so that both kinds find the same. */
+async function crowd(): Promise<number> {
+  await until('the pool to be full', () => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount === 5));
+  const page = await openPage(browser, site.url);
+  const time = await page.evaluate(
+    async (apiUrl, to, count) => {
+      const start = performance.now();
+      const joiners = Array.from({ length: count }, () => {
+        const joiner = document.createElement('rondevu-connect');
+        for (const [key, value] of Object.entries({ 'api-url': apiUrl, to, identity: 'none' })) joiner.setAttribute(key, value);
+        document.body.append(joiner);
+        return joiner;
+      });
+      await Promise.all(joiners.map(({ ready }) => ready));
+      return performance.now() - start;
+    },
+    server.url,
+    target,
+    JOINERS,
+  );
+  await page.close();
+  await until('the joiners to be gone', () =>
+    host.evaluate(() => document.querySelector('rondevu-service')!.connections.every((each) => !each.isConnected())),
+  );
+  return time;
+}
+
+const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
+const times = { alone: [] as number[], attacked: [] as number[] };
+for (let round = 0; round < rounds; round++) {
+  times.alone.push(await crowd());
+  const attack = await startAttack(server.url, target);
+  await until('the attack to be under way', () => attack.asked > 20);
+  times.attacked.push(await crowd());
+  attack.stop();
+  console.log(
+    `  round ${round + 1}: ${times.alone[round]!.toFixed(0)} ms alone, ${times.attacked[round]!.toFixed(0)} ms attacked`,
+  );
+}
+const ratio = median(times.attacked.map((time, round) => time / times.alone[round]!));
+console.log(
+  `${JOINERS} joiners beside an attacker: ${ratio.toFixed(2)} × alone (${median(times.alone).toFixed(0)} ms alone, ${median(times.attacked).toFixed(0)} ms attacked, ${rounds} rounds, ${browserName})`,
+);
+
+await browser.close();
+await site.close();
+await server.close();
