@@ -173,7 +173,7 @@ export class RondevuConnect extends RondevuElement {
       connectionConfig: { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig },
       ...this.iceChoice(),
     });
-    if (!this.running) return void connection.close('the element was stopped');
+    if (!this.running) return void connection.close({ reason: 'the element was stopped' });
     this.#connection = connection;
     this.reflect('max-attempts', connection.config.maxReconnectAttempts);
     this.#listen(connection);
@@ -185,7 +185,7 @@ export class RondevuConnect extends RondevuElement {
     clearTimeout(this.#timer);
     const connection = this.#connection;
     this.#early = [];
-    await connection?.close(reason);
+    await connection?.close({ reason });
     if (!connection) this.#closed(reason);
     this.#rondevu = undefined;
   }
@@ -258,7 +258,7 @@ export class RondevuConnect extends RondevuElement {
       if (connection.isConnected()) return;
       const error = new RondevuError('timeout', `nobody was there at ${this.to} within ${timeout} ms`);
       this.failed(error);
-      void connection.close(error.message);
+      void connection.close({ reason: error.message });
     }, timeout);
   }
 

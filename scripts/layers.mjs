@@ -6,7 +6,7 @@ import { dirname, join, normalize, relative } from 'node:path';
 const LAYER_OF = [
   [/^src\/errors\.ts$/, 'base'],
   [/^src\/signaling\/signaling-port\.ts$/, 'signaling-port'],
-  [/^src\/(base|protocol|identity|signaling|connection|offers)\//, null],
+  [/^src\/(base|protocol|identity|signaling|delivery|connection|offers)\//, null],
   [/^src\/(options|ice-servers)\.ts$/, 'options'],
   [/^src\//, 'facade'],
   [/^components\//, 'components'],
@@ -20,10 +20,11 @@ const MAY = {
   identity: ['base', 'protocol'],
   'signaling-port': ['protocol'],
   signaling: ['base', 'protocol', 'identity', 'signaling-port'],
-  connection: ['base', 'protocol', 'identity', 'signaling-port'],
+  delivery: ['base', 'protocol'],
+  connection: ['base', 'protocol', 'identity', 'delivery', 'signaling-port'],
   options: ['base', 'connection', 'identity', 'signaling'],
   offers: ['base', 'protocol', 'connection', 'signaling-port', 'options'],
-  facade: ['base', 'protocol', 'identity', 'signaling', 'connection', 'offers', 'options'],
+  facade: ['base', 'protocol', 'identity', 'signaling', 'delivery', 'connection', 'offers', 'options'],
   components: [],
   server: [],
 };

@@ -35,6 +35,7 @@ function nodeSuite(name, folder, concurrency, ...flags) {
 
 const SUITES = {
   engine: nodeSuite('engine', 'test/engine', 2),
+  delivery: nodeSuite('delivery', 'test/delivery', 2),
   server: nodeSuite('server', 'test/server', 2),
   elements: () => tryRun('web-test-runner', ['--config', 'web-test-runner.config.mjs']),
   // real WebRTC in Node; its native threads would keep the process alive

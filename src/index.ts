@@ -11,7 +11,7 @@ export { AnswererConnection } from './connection/answerer-connection.js';
 export { DEFAULT_CONNECTION_CONFIG, type ConnectionConfig } from './connection/connection-config.js';
 export type { ConnectionEvents, Peer, SendHandle } from './connection/connection-events.js';
 export type { ConnectionState } from './connection/connection-state.js';
-export { MessageBuffer, type BufferedMessage, type MessageData } from './connection/message-buffer.js';
+export { MessageBuffer, type BufferedMessage, type MessageData } from './delivery/message-buffer.js';
 export type { OfferPool } from './offers/offer-pool.js';
 export type { OfferPoolEvents } from './offers/offer-pool-options.js';
 

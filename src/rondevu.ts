@@ -211,7 +211,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     );
     this.#joined.add(connection);
     connection.on('closed', () => this.#joined.delete(connection));
-    const onAbort = () => void connection.close('aborted');
+    const onAbort = () => void connection.close({ reason: 'aborted' });
     options.signal?.addEventListener('abort', onAbort);
     const { wait = 0 } = options;
     if (options.signal?.aborted) onAbort();
@@ -221,7 +221,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       await connection.found;
       return connection;
     } catch (error) {
-      await connection.close('nobody was found');
+      await connection.close({ reason: 'nobody was found' });
       options.signal?.throwIfAborted();
       throw error;
     }

@@ -94,6 +94,7 @@ export class AnswererConnection extends RondevuConnection {
   /** Something changed outside: look at the link, do not wait for a timer. */
   hint(): void {
     if (this.#suspended || this.getState() !== 'connected') this.connect();
+    else this.checkNow();
   }
 
   /** Lets go of the link until the next hint, as a page that is being hidden for good or for a while. */
@@ -114,6 +115,12 @@ export class AnswererConnection extends RondevuConnection {
 
   protected override linkFailed(reason: string): void {
     this.#settle?.failed(new ConnectionError('timeout', `the link to ${this.serviceFqn} did not come up: ${reason}`));
+  }
+
+  protected override abandonAttempt(): void {
+    this.#loop?.abort(new RondevuError('closed', 'the link came back'));
+    this.#loop = undefined;
+    this.#dropSpare();
   }
 
   protected override linkOpened(): void {
@@ -193,7 +200,7 @@ export class AnswererConnection extends RondevuConnection {
     this.#dropSpare();
     this.#rejectFound(error);
     const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.generation > 0;
-    if (gone) void this.close('peer-gone');
+    if (gone) void this.close({ reason: 'peer-gone' });
     else this.apply('give-up', error.message);
   }
 
@@ -247,7 +254,7 @@ export class AnswererConnection extends RondevuConnection {
       this.#resolveFound();
       await this.#untilOpen(link, entry, opened);
       // it may have opened and gone while the reply to our answer was under way: nobody else would try again
-      if (link !== this.link)
+      if (link !== this.link && !this.isConnected())
         throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
     } finally {
       this.#settle = undefined;

@@ -34,8 +34,14 @@ export interface ConnectionConfig {
   sessionTtl: number;
   /** Bytes that may wait for the network before `send` throws `queue-full`. Default 64 MiB. */
   maxQueuedBytes: number;
-  /** Largest message in bytes, as far as both platforms carry it in one. Default 64 MiB. */
+  /** Largest message in bytes, sent or received; towards an old peer also what both platforms carry in one. Default 64 MiB. */
   maxMessageSize: number;
+  /** Silence after which the peer is asked for a sign of life. Default 1000. */
+  heartbeatInterval: number;
+  /** Silence after which the path is suspect. Default 2500. */
+  suspectAfter: number;
+  /** Silence after which the link is given up and another one is made. Default 5000. */
+  deadAfter: number;
   /** Whether to log to the console. Default false. */
   debug: boolean;
 }
@@ -59,6 +65,9 @@ export const DEFAULT_CONNECTION_CONFIG: Readonly<ConnectionConfig> = {
   sessionTtl: 600_000,
   maxQueuedBytes: 64 * MIB,
   maxMessageSize: 64 * MIB,
+  heartbeatInterval: 1000,
+  suspectAfter: 2500,
+  deadAfter: 5000,
   debug: false,
 };
 

@@ -1,7 +1,7 @@
 /** The events of a connection, in one place: names, arguments, meaning. docs/architecture.md. */
 import type { RondevuError } from '../errors.js';
 import type { ConnectionState } from './connection-state.js';
-import type { BufferedMessage, MessageData } from './message-buffer.js';
+import type { BufferedMessage, MessageData } from '../delivery/message-buffer.js';
 
 export interface ConnectionEvents {
   'state:changed': [change: { oldState: ConnectionState; newState: ConnectionState; reason: string }];
@@ -16,6 +16,10 @@ export interface ConnectionEvents {
   'reconnect:scheduled': [plan: { attempt: number; delay: number; maxAttempts: number }];
   'reconnect:attempting': [attempt: number];
   'reconnect:success': [];
+  /** The link is back and the session went on where it was. */
+  resumed: [];
+  /** The peer began anew. `lost` was under way: it may have arrived and is not repeated. */
+  reset: [lost: BufferedMessage[]];
   'reconnect:failed': [error: RondevuError];
   'reconnect:exhausted': [attempts: number];
   /** Nobody is there yet; we stand in line. */
@@ -24,6 +28,8 @@ export interface ConnectionEvents {
   /** Once for every `send`. */
   'message:sent': [data: MessageData, buffered: boolean];
   'message:buffered': [data: MessageData];
+  /** The peer's listeners have had it. */
+  'message:delivered': [id: string];
   /** A buffered message was handed to a link. */
   'message:replayed': [message: BufferedMessage];
   'message:buffer:overflow': [discarded: BufferedMessage];
@@ -57,8 +63,11 @@ export interface Peer {
   readonly pinned: boolean;
 }
 
-/** What `send` returns. */
-export interface SendHandle {
-  /** Unique within the connection. */
-  readonly id: string;
+export { SendHandle, type Outcome } from '../delivery/message-buffer.js';
+
+export interface CloseOptions {
+  /** Told to our listeners of `closed`. */
+  reason?: string;
+  /** Whether what is queued and not sent is dropped. Default false. */
+  discard?: boolean;
 }

@@ -3,18 +3,17 @@
  * listeners and the current link; what to do when the link is lost is for its two kinds, offerer and answerer.
  */
 import { Emitter } from '../base/emitter.js';
+import { Message, MessageBuffer, type BufferedMessage, type MessageData } from '../delivery/message-buffer.js';
+import { exactLength } from '../delivery/outbox.js';
+import { newId, Session } from '../delivery/session.js';
 import { ConnectionError, RondevuError, ValidationError, quote } from '../errors.js';
 import type { ConnectionConfig } from './connection-config.js';
-import type { ConnectionEvents, Peer, SendHandle } from './connection-events.js';
+import type { CloseOptions, ConnectionEvents, Peer, SendHandle } from './connection-events.js';
 import { next, type ConnectionEvent, type ConnectionState, type Effect } from './connection-state.js';
 import type { Link, LinkHandlers } from './link.js';
-import { MessageBuffer, type BufferedMessage, type MessageData } from './message-buffer.js';
-import { Sender, byteLength } from './sender.js';
 
-/** What every platform carries in one message, in bytes. */
-const SAFE_MESSAGE_SIZE = 262_144;
-/** How long `close` waits for what is queued, in ms. */
-const DRAIN = 2000;
+/** How long `close` waits for the other side's word that it has all, in ms. */
+const FIN_WITHIN = 2000;
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
@@ -27,20 +26,29 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Who is at the other end; undefined until known. */
   peer: Peer | undefined;
   protected link: Link | undefined;
+  /** A link that was silent for too long and may come back; kept until another one carries messages. */
+  #lingering: Link | undefined;
+  protected readonly session: Session;
   #state: ConnectionState = 'initializing';
-  readonly #buffer: MessageBuffer;
-  readonly #sender = new Sender();
+  readonly #buffer: MessageBuffer<Message>;
   #expiry: ReturnType<typeof setTimeout> | undefined;
   #nextId = 1;
   #wasConnected = false;
   #closing: Promise<void> | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
 
-  constructor(serviceFqn: string, config: ConnectionConfig) {
+  constructor(serviceFqn: string, config: ConnectionConfig, sid = newId(16)) {
     super();
     this.serviceFqn = serviceFqn;
     this.config = config;
-    this.#buffer = new MessageBuffer({ maxSize: config.maxBufferSize, maxAge: config.maxBufferAge });
+    this.#buffer = new MessageBuffer<Message>({ maxSize: config.maxBufferSize, maxAge: config.maxBufferAge });
+    this.session = new Session(sid, config.maxMessageSize, {
+      onMessage: (data) => void this.emit('message', data),
+      onReady: (verdict, lost) => this.#ready(verdict, lost),
+      onDone: (message, outcome) => this.#done(message as Message, outcome),
+      onFin: () => void this.#closedByPeer(),
+      onError: (error) => this.#broken(error),
+    });
     this.opened = new Promise<RondevuConnection>(
       (resolve, reject) => (this.#settleOpened = { resolve, reject }),
     ) as Promise<this>;
@@ -55,29 +63,39 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.#state === 'connected';
   }
 
+  /** What both sides call what they keep about each other; another one after a reload of the joiner. */
+  get sessionId(): string {
+    return this.session.sid;
+  }
+
   /** The current RTCPeerConnection. It is replaced at each recovery. */
   getPeerConnection(): RTCPeerConnection | undefined {
     return this.link?.pc;
   }
 
-  /** The current data channel, raw: what is sent on it is neither buffered nor replayed. */
+  /**
+   * The raw in-band data channel of the current link: what is sent on it is neither buffered nor replayed, and between two of
+   * ours only its own listeners see it.
+   */
   getDataChannel(): RTCDataChannel | undefined {
-    return this.link?.channel;
+    return this.link?.raw ?? this.link?.channel;
   }
 
-  /** Bytes that were sent and have not left. */
+  /** Bytes that were accepted and are not known to have arrived; towards an old peer, that have not left. */
   get bufferedAmount(): number {
-    return this.#sender.bufferedAmount;
+    return this.session.bufferedAmount;
   }
 
   /** Resolves when the network has taken nearly all that was sent. */
   drained(): Promise<void> {
-    return this.#sender.drained();
+    return this.session.drained();
   }
 
-  /** Takes out what was kept for later and not sent, oldest first. */
+  /** Takes out what was kept for later and not sent, oldest first. Their handles say `dropped`. */
   takeBuffer(): BufferedMessage[] {
-    return this.#buffer.takeAll();
+    const messages = this.#buffer.takeAll();
+    for (const message of messages) message.settle('dropped');
+    return messages;
   }
 
   /** Whether the peer shows life within `ms`. */
@@ -91,17 +109,17 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Sends text or bytes. While the link is down they are kept and sent when it is back, in order.
+   * Sends text or bytes. While the link is down they are kept and sent when it is back, in order; between two of ours exactly
+   * once. docs/delivery.md.
    * @throws RondevuError `closed` after `close()`, `not-connected` while down with `bufferEnabled: false`, `too-large`, `queue-full`;
    *   ValidationError for anything but text or bytes
    */
   send(data: string | Blob | ArrayBuffer | ArrayBufferView): SendHandle {
     if (this.#state === 'closed') throw new ConnectionError('closed', `send: the connection to ${this.#peerName()} is closed`);
-    const message: BufferedMessage = { id: `${this.#nextId}`, data: toData(data), timestamp: Date.now(), attempts: 0 };
-    const limit = Math.min(this.config.maxMessageSize, this.link?.pc.sctp?.maxMessageSize || SAFE_MESSAGE_SIZE);
-    const upper = byteLength(message);
-    // only text that might be too long is measured exactly
-    const bytes = upper > limit && typeof message.data === 'string' ? new Blob([message.data]).size : upper;
+    const message = new Message(`${this.#nextId}`, toData(data));
+    const { maxMessageSize } = this.config;
+    const limit = this.link?.isOpen && !this.link.framed ? Math.min(maxMessageSize, this.link.maxMessageSize) : maxMessageSize;
+    const bytes = exactLength(message, limit);
     if (bytes > limit) {
       throw new ConnectionError('too-large', `send: a message may have ${limit} bytes here, this one has ${bytes}`);
     }
@@ -112,28 +130,28 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         `send: the connection to ${this.#peerName()} is ${this.#state} and bufferEnabled is false`,
       );
     }
-    if (this.#sender.queuedBytes + bytes > this.config.maxQueuedBytes) {
+    if (this.session.keptBytes + bytes > this.config.maxQueuedBytes) {
       throw new ConnectionError(
         'queue-full',
-        `send: ${this.#sender.queuedBytes} bytes wait already, maxQueuedBytes is ${this.config.maxQueuedBytes}; wait for drained()`,
+        `send: ${this.session.keptBytes} bytes wait already, maxQueuedBytes is ${this.config.maxQueuedBytes}; wait for drained()`,
       );
     }
     this.#nextId++;
     if (up) {
       this.#flush(); // a listener of `connected` may send before the replay began
-      this.#sender.push(message);
+      this.session.send(message);
     } else {
       this.#keep(message);
     }
     this.emit('message:sent', message.data, !up);
-    return { id: message.id };
+    return message.handle;
   }
 
   /**
    * Sends what is queued, tells the peer, ends. Idempotent; the state is `closed` at once, the promise resolves when all is torn down.
    */
-  close(reason = 'closed here'): Promise<void> {
-    return (this.#closing ??= this.#end(reason));
+  close({ reason = 'closed here', discard = false }: CloseOptions = {}): Promise<void> {
+    return (this.#closing ??= this.#end(reason, !discard));
   }
 
   /** What to do when the link is lost and reconnecting is wanted. */
@@ -142,6 +160,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected abstract linkFailed(reason: string): void;
   /** The current link is up; called before `connected` is told. */
   protected abstract linkOpened(): void;
+  /** The link that was given up lives: what is being tried instead is over. */
+  protected abstract abandonAttempt(): void;
   /** Lets go of what the kind holds: searches, timers, watches. */
   protected abstract cleanUp(): void;
 
@@ -159,10 +179,16 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return true;
   }
 
-  /** Takes the link down without a word, as a page does that is about to be hidden; recovery starts as after any loss. */
+  /** Lets go of the link as a page does that is about to be hidden; the session goes on, for the peer it is a blip. */
   dropLinkForNow(reason: string): void {
+    this.link?.control('bye');
     this.link?.close();
     if (this.link && !this.apply('lost', reason)) this.linkFailed(reason);
+  }
+
+  /** Something changed outside: ask the peer now, do not wait for a timer. */
+  checkNow(): void {
+    this.link?.checkNow();
   }
 
   /** Gives the current link away, alive. */
@@ -177,33 +203,89 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#dropLink();
     this.link = link;
     this.generation++;
+    const { heartbeatInterval: interval, suspectAfter, deadAfter } = this.config;
+    link.times = { interval, suspectAfter, deadAfter };
     link.attach(this.#handlers(link));
   }
 
   #handlers(link: Link): LinkHandlers {
     // a late event of a link that was replaced must not touch what has replaced it
-    const current = (act: () => void) => () => void (link === this.link && act());
+    const isCurrent = () => link === this.link;
+    const current = (act: () => void) => () => void (isCurrent() && act());
     return {
       onOpen: current(() => {
-        this.#sender.use(link.channel!);
         this.emit('datachannel:open');
-        this.linkOpened();
-        this.apply('open', 'the data channel is open');
+        this.session.attach(link);
       }),
       onPath: current(() => this.apply('path', 'ICE found a path')),
-      onMessage: (data) => link === this.link && this.emit('message', data),
-      onLost: (reason, final) => {
-        if (link !== this.link) return;
-        if (this.#state === 'connected') this.emit('datachannel:close');
-        if (final) void this.close('closed by the peer');
-        else if (!this.apply('lost', reason)) this.linkFailed(reason);
+      onMessage: (data) => {
+        if (this.#alive(link)) this.session.receive(data);
       },
-      onLocalCandidate: (candidate) => {
-        if (link !== this.link) return;
-        this.emit('ice:candidate:local', candidate);
+      onControl: (text) => {
+        if (!this.#alive(link) || this.session.control(text)) return;
+        if (text === 'bye') this.#linkLost(link, 'the page of the peer was hidden or left');
       },
-      onRaw: (event, value) => link === this.link && this.emit(event, value as never),
+      onLost: (reason) => this.#linkLost(link, reason),
+      onSuspect: () => undefined,
+      onDead: current(() => {
+        // it may yet come back: kept until another link carries messages
+        if (this.#state !== 'connected') return;
+        this.#lingering = this.releaseLink();
+        this.session.detach();
+        this.apply('lost', 'no sign of life from the peer');
+      }),
+      onAlive: () => void this.#alive(link),
+      onLocalCandidate: (candidate) => isCurrent() && this.emit('ice:candidate:local', candidate),
+      onRaw: (event, value) => isCurrent() && this.emit(event, value as never),
     };
+  }
+
+  /** Something came on a link: one that was given up is taken back. Returns whether it is the current one. */
+  #alive(link: Link): boolean {
+    if (link === this.#lingering && link.isOpen && this.#state !== 'closed') {
+      this.#lingering = undefined;
+      this.abandonAttempt();
+      this.link?.close();
+      this.link = link;
+      this.session.reattach(link);
+    }
+    return link === this.link;
+  }
+
+  #linkLost(link: Link, reason: string): void {
+    if (link === this.#lingering) return this.#dropLingering();
+    if (link !== this.link) return;
+    if (this.#state === 'connected') this.emit('datachannel:close');
+    if (!this.apply('lost', reason)) this.linkFailed(reason);
+  }
+
+  /** The link carries messages: see Session. */
+  #ready(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void {
+    this.#dropLingering();
+    this.linkOpened();
+    this.apply('open', 'the peer is there');
+    if (verdict === 'reset') this.emit('reset', lost);
+    else if (verdict === 'resumed') this.emit('resumed');
+  }
+
+  #done(message: Message, outcome: 'delivered' | 'unknown'): void {
+    message.settle(outcome);
+    if (outcome === 'delivered') this.emit('message:delivered', message.id);
+  }
+
+  #broken(error: RondevuError): void {
+    this.emit('failed', error);
+    this.close({ reason: error.message, discard: true });
+  }
+
+  #closedByPeer(): void {
+    const { link } = this;
+    this.#closing ??= (async () => {
+      this.link = undefined;
+      this.apply('close', 'closed by the peer');
+      // letting the channel close by itself takes our last word along
+      await link?.finish();
+    })();
   }
 
   #perform(effect: Effect, event: ConnectionEvent, state: ConnectionState, reason: string): void {
@@ -224,7 +306,9 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         clearTimeout(this.#expiry);
         this.emit('cleanup:started');
         this.cleanUp();
-        if (!this.config.preserveBufferOnClose) this.#buffer.takeAll();
+        this.#dropLingering();
+        if (!this.config.preserveBufferOnClose) this.takeBuffer();
+        if (!this.#finishing) for (const message of this.session.end()) (message as Message).settle('dropped');
         this.#settleOpened.reject(new ConnectionError('closed', reason));
         this.emit('cleanup:complete');
         return;
@@ -254,16 +338,22 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Attempts that got an answer and did not come up, since the last link. */
   protected attempt = 0;
 
-  #keep(message: BufferedMessage): void {
+  #keep(message: Message): void {
     this.#tellExpired();
     const discarded = this.#buffer.add(message);
     this.emit('message:buffered', message.data);
-    if (discarded) this.emit('message:buffer:overflow', discarded);
+    if (discarded) {
+      discarded.settle('dropped');
+      this.emit('message:buffer:overflow', discarded);
+    }
     this.#watchExpiry();
   }
 
   #tellExpired(): void {
-    for (const message of this.#buffer.takeExpired()) this.emit('message:buffer:expired', message);
+    for (const message of this.#buffer.takeExpired()) {
+      message.settle('expired');
+      this.emit('message:buffer:expired', message);
+    }
   }
 
   /** Expiry is told when it happens, not when somebody looks. */
@@ -283,28 +373,55 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #flush(): void {
     this.#tellExpired();
     clearTimeout(this.#expiry);
-    for (const message of this.#buffer.takeAll()) this.#sender.push(message, () => this.emit('message:replayed', message));
+    for (const message of this.#buffer.takeAll()) this.session.send(message, () => this.emit('message:replayed', message));
   }
 
   #dropLink(): void {
-    this.#sender.pause();
-    this.link?.close();
+    if (!this.link) return;
+    this.session.detach();
+    this.link.close();
     this.link = undefined;
   }
 
-  async #end(reason: string): Promise<void> {
+  #dropLingering(): void {
+    this.#lingering?.close();
+    this.#lingering = undefined;
+  }
+
+  /** The session goes on after the state says `closed`, until its tail is out. */
+  #finishing = false;
+
+  async #end(reason: string, sendTail: boolean): Promise<void> {
     const link = this.link;
-    const open = this.#state === 'connected';
+    this.#finishing = this.#state === 'connected' && link !== undefined;
     this.link = undefined; // so that the effects of closing do not cut it off
+    if (!sendTail) for (const message of this.session.discard()) (message as Message).settle('dropped');
     this.apply('close', reason);
     if (!link) return;
-    if (open) {
-      const timeout = new Promise<void>((resolve) => setTimeout(resolve, DRAIN));
-      await Promise.race([this.#sender.drained(), timeout]);
+    if (this.#finishing) {
+      link.attach(this.#finishingHandlers());
+      await this.session.finish(FIN_WITHIN);
+      for (const message of this.session.end()) (message as Message).settle('dropped');
       await link.finish();
     }
     link.close();
-    this.#sender.pause();
+  }
+
+  #finishingHandlers(): LinkHandlers {
+    const nothing = () => undefined;
+    const gone = () => this.session.detach();
+    return {
+      onOpen: nothing,
+      onPath: nothing,
+      onSuspect: nothing,
+      onAlive: nothing,
+      onLocalCandidate: nothing,
+      onRaw: nothing,
+      onMessage: (data) => this.session.receive(data),
+      onControl: (text) => void this.session.control(text),
+      onLost: gone,
+      onDead: gone,
+    };
   }
 
   #peerName(): string {

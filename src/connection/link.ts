@@ -2,15 +2,27 @@
  * Link: one RTCPeerConnection with its message channel and control channel, and nothing that outlives them. A connection
  * has many links in its life, one after the other. After `close` a link is silent, whatever its peer connection still does.
  */
+import { LOW_WATER, type DeliveryPort } from '../delivery/session.js';
 import { isNegotiated } from '../protocol/sdp.js';
 import { ControlChannel } from './control-channel.js';
+import { Heartbeat, type HeartbeatTimes } from './heartbeat.js';
 
 /** What a link tells whoever holds it. */
 export interface LinkHandlers {
+  /** The channel for messages is open. */
   onOpen(): void;
+  /** What came on the channel for messages. */
   onMessage(data: string | ArrayBuffer): void;
-  /** @param final the peer said that it closes for good */
-  onLost(reason: string, final: boolean): void;
+  /** What came on the control channel beyond signs of life. */
+  onControl(text: string): void;
+  /** The link is gone for good. */
+  onLost(reason: string): void;
+  /** Nothing came from the other side for a while. */
+  onSuspect(): void;
+  /** Nothing came for too long; the link may yet come back. */
+  onDead(): void;
+  /** Something came again after `onSuspect` or `onDead`. */
+  onAlive(): void;
   /** ICE found a path. */
   onPath(): void;
   onLocalCandidate(candidate: RTCIceCandidate): void;
@@ -22,31 +34,36 @@ export interface LinkHandlers {
 const DATA_ID = 101;
 /** How often the raw states are looked at: a peer connection closed behind our back tells nobody. In ms. */
 const WATCH_EVERY = 1000;
-/** How long a disconnected path may take to show life, in ms. */
-const PROBE = 3000;
-/** How long a peer of ours may take to be recognised as one, in ms. */
-const LEARN = 10_000;
+/** How long a disconnected path of an old peer may take to show life, in ms. */
+const DOUBT = 3000;
 /** How long an ending may take, in ms. */
 const FINISH = 2000;
+/** What every platform carries in one message, in bytes. */
+const SAFE_MESSAGE_SIZE = 262_144;
 
-export class Link {
+export class Link implements DeliveryPort {
   readonly pc: RTCPeerConnection;
   /** The channel for messages: the negotiated one between two of ours, else the in-band one. */
   channel: RTCDataChannel | undefined;
+  /** The in-band channel. Between two of ours nothing of ours is sent on it. */
+  raw: RTCDataChannel | undefined;
   /** Live links of this page or process: platforms refuse new peer connections past a few hundred. */
   static live = 0;
   /** Told of each local candidate, whoever holds the link. */
   onCandidate: ((candidate: RTCIceCandidate) => void) | undefined;
+  /** Of DeliveryPort. */
+  onLow: (() => void) | undefined;
+  /** The other side speaks frames on the negotiated channel. */
+  framed = false;
+  /** Times of the heartbeat; set by who holds the link, before it opens. */
+  times: HeartbeatTimes | undefined;
   #handlers: LinkHandlers | undefined;
   readonly #control: ControlChannel;
   readonly #watch: ReturnType<typeof setInterval>;
-  /** Messages go over the negotiated channel, because the other side has one too. */
-  #negotiated = false;
+  #heartbeat: Heartbeat | undefined;
   #isOpen = false;
   #closed = false;
   #doubted = false;
-  /** The peer answered on the control channel. */
-  #isOurs = false;
   /** What came before anybody listened. */
   #early: (string | ArrayBuffer)[] = [];
   #localCandidates: RTCIceCandidate[] = [];
@@ -61,6 +78,8 @@ export class Link {
     this.pc = pc;
     if (durable) this.durable = pc.createDataChannel('rondevu', { negotiated: true, id: DATA_ID });
     this.#control = new ControlChannel(pc);
+    this.#control.onText = (text) => this.#handlers?.onControl(text);
+    this.#control.onLife = () => this.#heartbeat?.life();
     pc.onicecandidate = ({ candidate }) => {
       if (!candidate) return;
       this.#localCandidates.push(candidate);
@@ -73,13 +92,16 @@ export class Link {
       this.#handlers?.onRaw('ice:connection:state', state);
       if (state === 'connected' || state === 'completed') this.#handlers?.onPath();
       if (state === 'disconnected') void this.#doubt();
-      if (state === 'failed') this.#lost('the path between the two failed');
+      if (state === 'failed') this.#failed('the path between the two failed');
     };
     pc.onconnectionstatechange = () => {
       this.#handlers?.onRaw('connection:state', pc.connectionState);
       this.#check();
     };
-    pc.ondatachannel = ({ channel }) => this.#negotiated || this.useChannel(channel);
+    pc.ondatachannel = ({ channel }) => {
+      this.raw = channel;
+      if (!this.framed) this.useChannel(channel);
+    };
     this.#watch = setInterval(() => this.#check(), WATCH_EVERY);
   }
 
@@ -99,15 +121,33 @@ export class Link {
     return this.#closed;
   }
 
+  get bufferedAmount(): number {
+    return this.channel?.bufferedAmount ?? 0;
+  }
+
+  /** Largest message that goes in one piece, in bytes. */
+  get maxMessageSize(): number {
+    return this.pc.sctp?.maxMessageSize || SAFE_MESSAGE_SIZE;
+  }
+
   /** Local candidates so far. */
   get localCandidates(): readonly RTCIceCandidate[] {
     return this.#localCandidates;
   }
 
+  /** The in-band channel of an offer of ours. */
+  useRaw(channel: RTCDataChannel): void {
+    this.raw = channel;
+    this.useChannel(channel);
+  }
+
   useChannel(channel: RTCDataChannel): void {
     this.channel = channel;
     channel.binaryType = 'arraybuffer';
+    channel.bufferedAmountLowThreshold = LOW_WATER;
+    channel.onbufferedamountlow = () => this.onLow?.();
     channel.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
+      this.#heartbeat?.life();
       // Firefox may deliver a message before it tells that the channel is open, and nobody listens before that
       if (this.#handlers && this.#isOpen) this.#handlers.onMessage(data);
       else this.#early.push(data);
@@ -116,6 +156,16 @@ export class Link {
     channel.onerror = (event) => this.#handlers?.onRaw('datachannel:error', (event as RTCErrorEvent).error ?? event);
     channel.onopen = () => this.#opened(channel);
     if (channel.readyState === 'open') this.#opened(channel);
+  }
+
+  /** @throws DOMException when the channel is not open or its buffer is full */
+  send(data: string | ArrayBuffer | Uint8Array): void {
+    // the overloads of RTCDataChannel.send do not take a union
+    this.channel!.send(data as ArrayBuffer);
+  }
+
+  control(text: string): void {
+    this.#control.send(text);
   }
 
   /** Adds a candidate of the other side, now or when its description is there. */
@@ -131,10 +181,9 @@ export class Link {
   /** @throws DOMException when the description does not fit */
   async setRemote(description: RTCSessionDescriptionInit): Promise<void> {
     // an in-band channel may lose its first message in Chromium 156; older clients have no other
-    if (this.durable && isNegotiated(description.sdp ?? '')) {
-      this.#negotiated = true;
-      const inBand = this.channel;
-      if (inBand) inBand.onmessage = inBand.onclose = inBand.onerror = inBand.onopen = null;
+    if (this.durable && !this.framed && isNegotiated(description.sdp ?? '')) {
+      this.framed = true;
+      if (this.raw) silence(this.raw);
       this.useChannel(this.durable);
     }
     await this.pc.setRemoteDescription(description);
@@ -143,19 +192,28 @@ export class Link {
     for (const candidate of early) await this.addRemoteCandidate(candidate);
   }
 
-  /** Whether the peer shows life within `ms`. One that never answered on the control channel is not ours and counts as alive while its states say so. */
+  /** Whether the peer shows life within `ms`. One without a control channel counts as alive while its states say so. */
   async probe(ms: number): Promise<boolean> {
     if (!this.isOpen) return false;
-    return this.#isOurs ? this.#control.probe(ms) : this.pc.iceConnectionState !== 'disconnected';
+    return this.framed ? this.#control.probe(ms) : this.pc.iceConnectionState !== 'disconnected';
   }
 
-  /** Tells the peer that this is for good, lets the tail out, then ends. Closing the peer connection first would drop the tail. */
+  /** Asks the peer at once for a sign of life; its silence is told as any other. */
+  checkNow(): void {
+    this.#check();
+    this.#heartbeat?.checkNow();
+  }
+
+  /** What was just tried may help: the link is not given up for another `ms`. */
+  wait(ms: number): void {
+    this.#heartbeat?.wait(ms);
+  }
+
+  /** Lets the tail out, then ends. Closing the peer connection first would drop it. */
   async finish(): Promise<void> {
     const { channel } = this;
     this.#handlers = undefined;
     if (channel && this.isOpen) {
-      // who never answered on the control channel will hardly begin now
-      await this.#control.finish(this.#isOurs ? FINISH : FINISH / 8);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, FINISH);
         channel.onclose = () => (clearTimeout(timer), resolve());
@@ -170,18 +228,21 @@ export class Link {
     if (this.#closed) return;
     this.#closed = true;
     Link.live--;
-    this.#handlers = this.onCandidate = undefined;
+    this.#handlers = this.onCandidate = this.onLow = undefined;
     clearInterval(this.#watch);
-    const { pc, channel } = this;
+    this.#heartbeat?.stop();
+    const { pc } = this;
     pc.onicecandidate =
       pc.onicegatheringstatechange =
       pc.oniceconnectionstatechange =
       pc.onconnectionstatechange =
       pc.ondatachannel =
         null;
-    if (channel) channel.onmessage = channel.onclose = channel.onerror = channel.onopen = channel.onbufferedamountlow = null;
+    for (const channel of [this.channel, this.durable]) {
+      if (channel) silence(channel);
+      channel?.close();
+    }
     this.#control.close();
-    channel?.close();
     pc.close();
   }
 
@@ -190,7 +251,14 @@ export class Link {
     // Chromium 156 leaves about one in a hundred channels of the answering side "connecting" for ever after their `open`
     if (channel.readyState !== 'open') return this.#lost('the data channel did not open');
     this.#isOpen = true;
-    void this.#control.probe(LEARN).then((ours) => (this.#isOurs ||= ours));
+    if (this.framed && this.times) {
+      this.#heartbeat = new Heartbeat(this.times, {
+        ping: () => this.#control.ping(),
+        onSuspect: () => this.#handlers?.onSuspect(),
+        onDead: () => this.#handlers?.onDead(),
+        onAlive: () => this.#handlers?.onAlive(),
+      });
+    }
     this.#tellOpen();
   }
 
@@ -204,22 +272,30 @@ export class Link {
   #check(): void {
     const { connectionState, signalingState } = this.pc;
     if (connectionState === 'closed' || signalingState === 'closed') this.#lost('the peer connection was closed');
-    else if (connectionState === 'failed') this.#lost('the peer connection failed');
+    else if (connectionState === 'failed') this.#failed('the peer connection failed');
     else if (this.#isOpen && this.channel?.readyState === 'closed') this.#lost('the data channel was closed');
   }
 
-  /** ICE lost sight of the peer. That may pass; a peer of ours can be asked, another one gets as long. */
+  /** Firefox closes the channels when it fails, and Chromium may still find a way; while the peer shows life it is wrong. */
+  #failed(reason: string): void {
+    if (!this.#heartbeat?.isAlive) this.#lost(reason);
+  }
+
+  /** ICE lost sight of an old peer, which cannot be asked. That may pass. */
   async #doubt(): Promise<void> {
+    if (this.#heartbeat) return this.#heartbeat.checkNow();
     if (this.#doubted || !this.#isOpen) return;
     this.#doubted = true;
-    const alive = this.#isOurs
-      ? await this.probe(PROBE)
-      : await new Promise<boolean>((resolve) => setTimeout(resolve, PROBE, false));
+    await new Promise((resolve) => setTimeout(resolve, DOUBT));
     this.#doubted = false;
-    if (!alive && this.pc.iceConnectionState === 'disconnected') this.#lost('no sign of life from the peer');
+    if (this.pc.iceConnectionState === 'disconnected') this.#lost('no sign of life from the peer');
   }
 
   #lost(reason: string): void {
-    if (!this.#closed) this.#handlers?.onLost(reason, this.#control.peerEnds);
+    if (!this.#closed) this.#handlers?.onLost(reason);
   }
+}
+
+function silence(channel: RTCDataChannel): void {
+  channel.onmessage = channel.onclose = channel.onerror = channel.onopen = channel.onbufferedamountlow = null;
 }

@@ -82,7 +82,7 @@ export class OffererConnection extends RondevuConnection {
   /** Waits at another offer from now on, with the same listeners and buffer. */
   rebindToOffer(newOfferId: string, pc: RTCPeerConnection, dc?: RTCDataChannel): void {
     const link = new Link(pc);
-    if (dc) link.useChannel(dc);
+    if (dc) link.useRaw(dc);
     this.bind(newOfferId, link);
   }
 
@@ -113,16 +113,17 @@ export class OffererConnection extends RondevuConnection {
 
   protected override recover(reason: string): void {
     // a joiner whose very first link does not come up tries again by itself, as a new connection
-    if (!this.#wasOpen) return void this.close(reason);
+    if (!this.#wasOpen) return void this.close({ reason });
     clearTimeout(this.#timeout);
     this.attempt = 1;
     this.apply('retry', reason);
-    if (this.config.sessionTtl < 2 ** 31) this.#peerGone = setTimeout(() => void this.close('peer-gone'), this.config.sessionTtl);
+    if (this.config.sessionTtl < 2 ** 31)
+      this.#peerGone = setTimeout(() => void this.close({ reason: 'peer-gone' }), this.config.sessionTtl);
     if (this.isRotating()) this.#hooks.needsOffer(this);
   }
 
   protected override linkFailed(reason: string): void {
-    if (!this.#wasOpen) return void this.close(reason);
+    if (!this.#wasOpen) return void this.close({ reason });
     if (this.#answer === undefined) {
       this.releaseLink()?.close();
       return this.#hooks.needsOffer(this);
@@ -136,10 +137,16 @@ export class OffererConnection extends RondevuConnection {
     this.releaseLink()?.close();
     if (!error.willRetry) {
       this.emit('reconnect:exhausted', this.attempt);
-      return void this.close(`gave up after ${this.attempt} attempts`);
+      return void this.close({ reason: `gave up after ${this.attempt} attempts` });
     }
     this.attempt++;
     this.#hooks.needsOffer(this);
+  }
+
+  protected override abandonAttempt(): void {
+    // an offer that nobody answered goes on without us
+    if (this.#answer === undefined) this.releaseLink();
+    clearTimeout(this.#timeout);
   }
 
   protected override linkOpened(): void {

@@ -104,7 +104,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
     const withdrawn = this.#withdraw([...this.#free]);
-    if (close) await Promise.all([...this.#connections].map((connection) => connection.close('the service was stopped')));
+    if (close)
+      await Promise.all([...this.#connections].map((connection) => connection.close({ reason: 'the service was stopped' })));
     await withdrawn;
   }
 
@@ -113,7 +114,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     Object.assign(this.#options, changes);
     const surplus = [...this.#free].slice(this.#options.maxOffers);
     if (surplus.length) void this.#withdraw(surplus);
-    if (this.#started) this.#refill();
+    this.#refill();
   }
 
   /** The page is being hidden, perhaps for good: offers are withdrawn and links let go; peers take it as a blip. */
@@ -127,8 +128,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   /** The page is back, or the network is another. */
   hint(): void {
-    if (this.#unsubscribe) this.#started = true;
-    if (this.#started) this.#refill();
+    this.#started ||= this.#unsubscribe !== undefined;
+    this.#refill();
+    for (const connection of this.#connections) connection.checkNow();
   }
 
   /** How many offers should be free. */
@@ -151,7 +153,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (missing <= 0) return this.#schedule();
     this.#demand = 0;
     this.#creating += missing;
-    const created = await Promise.allSettled(Array.from({ length: missing }, () => this.#create()));
+    const { offerFactory } = this.#options;
+    const create = () => Offer.create(() => this.#makeLink(!offerFactory), offerFactory);
+    const created = await Promise.allSettled(Array.from({ length: missing }, create));
     this.#creating -= missing;
     const offers = created.filter((result) => result.status === 'fulfilled').map(({ value }) => value);
     for (const offer of offers) this.#free.add(offer);
@@ -162,11 +166,6 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (failure) this.#retryAt = Date.now() + this.#backoff.next();
     await this.#publish(offers);
     this.#schedule();
-  }
-
-  async #create(): Promise<Offer> {
-    const { offerFactory } = this.#options;
-    return Offer.create(() => this.#makeLink(!offerFactory), offerFactory);
   }
 
   #creationFailed(failure: Error): void {
@@ -197,6 +196,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
           ...(metadata !== undefined && { metadata }),
         });
         batch.forEach((offer, index) => this.#published(offer, published[index]!.offerId));
+        // nobody may be handed what went meanwhile
+        const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
+        if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(told);
       });
       if (!this.#retryAt) this.#backoff.reset();
     } catch (cause) {
@@ -401,7 +403,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#parking.delete(connection);
     this.#leave(connection);
     this.emit('changed');
-    if (this.#started) this.#refill();
+    this.#refill();
   }
 
   /** A connection lost its peer: it waits at a free offer where nobody waits yet, at the next one that comes, or only in memory. */

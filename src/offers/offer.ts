@@ -51,7 +51,7 @@ async function gather(link: Link, factory: PublishOptions['offerFactory']): Prom
   try {
     if (factory) await useFactory(link, factory);
     else {
-      link.useChannel(pc.createDataChannel('rondevu'));
+      link.useRaw(pc.createDataChannel('rondevu'));
       await pc.setLocalDescription(await pc.createOffer());
     }
     await gathered(link, OFFER_GATHERING, false);
@@ -71,6 +71,6 @@ async function useFactory(link: Link, factory: NonNullable<PublishOptions['offer
         "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }",
     );
   }
-  if (made.dc) link.useChannel(made.dc);
+  if (made.dc) link.useRaw(made.dc);
   if (!pc.localDescription) await pc.setLocalDescription(made.offer);
 }

@@ -17,7 +17,8 @@ export interface PushSocketEvents {
   open: [session: OpenSessionResult];
   /** `refused` when the server said no to the session itself; it is not tried again then. */
   close: [refused: RondevuError | undefined];
-  event: [name: keyof PushEvents, data: PushEvents[keyof PushEvents]];
+  /** Who did not take it sets `handled.done` to false. */
+  event: [name: keyof PushEvents, data: PushEvents[keyof PushEvents], handled: { done: boolean }];
 }
 
 interface Pending {
@@ -154,9 +155,10 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     }
     if ('ping' in frame) return this.#send({ pong: true });
     if ('event' in frame) {
-      this.emit('event', frame.event, frame.data);
-      // only what has been handled is acknowledged; the joiner hears `taken` after this
-      if (frame.event === 'answer') this.#send({ ack: frame.seq });
+      const handled = { done: true };
+      this.emit('event', frame.event, frame.data, handled);
+      // only what somebody has taken is acknowledged; the joiner hears `taken` after this
+      if (frame.event === 'answer' && handled.done) this.#send({ ack: frame.seq });
       return;
     }
     const pending = this.#pending.get(frame.id);

@@ -85,7 +85,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       this.#setState(refused ? 'offline' : 'connecting', refused);
       if (!refused) this.#schedulePoll(POLL_BUSY);
     });
-    this.#socket.on('event', (name, data) => this.#onPush(name, data));
+    this.#socket.on('event', (name, data, handled) => this.#onPush(name, data, handled));
   }
 
   /** Whether the server can do something beyond v0.5.4; false until it is known. */
@@ -209,11 +209,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     }
   }
 
-  #onPush<E extends keyof PushEvents>(name: E, data: PushEvents[E]): void {
+  #onPush<E extends keyof PushEvents>(name: E, data: PushEvents[E], handled: { done: boolean }): void {
     const { offerId, candidates } = data as PushEvents['candidates'];
     if (name === 'candidates') this.#tellCandidates(offerId, candidates);
     else if (name === 'taken') this.#tell(offerId, ({ onTaken }) => onTaken?.());
-    else if (name === 'answer' || name === 'demand') this.emit(name, data as never);
+    else if (name === 'answer' || name === 'demand') handled.done = this.emit(name, data as never);
   }
 
   #tell(offerId: string, tell: (handshake: Handshake) => void): void {

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { MessageBuffer, type BufferedMessage } from '../../src/connection/message-buffer.js';
+import { MessageBuffer, type BufferedMessage } from '../../src/delivery/message-buffer.js';
 
 const message = (id: number, timestamp = 0): BufferedMessage => ({ id: `${id}`, data: `data ${id}`, timestamp, attempts: 0 });
 const ids = (messages: BufferedMessage[]) => messages.map(({ id }) => Number(id));

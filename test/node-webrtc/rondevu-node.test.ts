@@ -135,8 +135,12 @@ describe('links', { concurrency: 3 }, () => {
     assert.deepEqual(host.getActiveConnections(), [other]);
     assert.deepEqual(pool.connections, [other]);
     const atHost = listen(other);
+    const raw: unknown[] = [];
+    await until(() => connection.getDataChannel()?.readyState === 'open', 'the raw channel');
+    other.getDataChannel()!.onmessage = ({ data }) => void raw.push(data);
     connection.getDataChannel()!.send('raw');
-    await until(() => atHost.length === 1, 'the raw message');
+    await until(() => raw.length === 1, 'the raw message');
+    assert.deepEqual(atHost, []);
     assert.equal(connection.getPeerConnection()!.connectionState, 'connected');
     assert.ok((await connection.getStats())!.size > 0);
   });
@@ -147,7 +151,7 @@ describe('links', { concurrency: 3 }, () => {
     const log = record(other, 'disconnected', 'reconnecting', 'closed');
     const reasons: string[] = [];
     other.on('closed', (reason) => reasons.push(reason));
-    const first = connection.close('enough');
+    const first = connection.close({ reason: 'enough' });
     assert.equal(connection.getState(), 'closed');
     assert.equal(connection.close(), first, 'closing twice is once');
     await first;

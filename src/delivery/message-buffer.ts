@@ -1,0 +1,108 @@
+/**
+ * MessageBuffer: what was sent while no link was up, bounded in number and age. Pure but for the clock.
+ */
+
+/** What `send` takes, after views were reduced to their bytes. */
+export type MessageData = string | Blob | ArrayBuffer;
+
+export interface BufferedMessage {
+  readonly id: string;
+  readonly data: MessageData;
+  /** When it was sent, in ms. */
+  readonly timestamp: number;
+  /** How often it was handed to a link. */
+  attempts: number;
+}
+
+/** What became of a message: see docs/delivery.md. */
+export type Outcome = 'delivered' | 'expired' | 'dropped' | 'unknown';
+
+/** What `send` returns. */
+export class SendHandle {
+  /** Unique within the connection. */
+  readonly id: string;
+  #outcome: Outcome | undefined;
+  #promise: Promise<Outcome> | undefined;
+  #resolve: ((outcome: Outcome) => void) | undefined;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+
+  /**
+   * What became of the message: `delivered` when the peer's listeners have had it, `expired` or `dropped` when it was never sent,
+   * `unknown` when it may or may not have arrived. Never rejects.
+   */
+  get delivered(): Promise<Outcome> {
+    // made when somebody asks: most senders never do
+    return (this.#promise ??= new Promise((resolve) => {
+      if (this.#outcome) resolve(this.#outcome);
+      else this.#resolve = resolve;
+    }));
+  }
+
+  /** For the connection alone. The first word counts. */
+  settle(outcome: Outcome): void {
+    this.#outcome ??= outcome;
+    this.#resolve?.(this.#outcome);
+  }
+}
+
+/** A message of a connection, with the handle that its sender holds. */
+export class Message implements BufferedMessage {
+  readonly id: string;
+  readonly data: MessageData;
+  readonly timestamp = Date.now();
+  attempts = 0;
+  readonly handle: SendHandle;
+
+  constructor(id: string, data: MessageData) {
+    this.id = id;
+    this.data = data;
+    this.handle = new SendHandle(id);
+  }
+
+  settle(outcome: Outcome): void {
+    this.handle.settle(outcome);
+  }
+}
+
+export interface MessageBufferOptions {
+  /** Most messages. */
+  maxSize: number;
+  /** Longest time kept in ms; 0 or Infinity for ever. */
+  maxAge: number;
+}
+
+export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
+  readonly #options: MessageBufferOptions;
+  #messages: M[] = [];
+
+  constructor(options: MessageBufferOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#messages.length;
+  }
+
+  /** Keeps a message; returns the oldest one if it had to go for it. */
+  add(message: M): M | undefined {
+    this.#messages.push(message);
+    return this.#messages.length > this.#options.maxSize ? this.#messages.shift() : undefined;
+  }
+
+  /** Takes out what is too old. */
+  takeExpired(now = Date.now()): M[] {
+    const { maxAge } = this.#options;
+    if (!maxAge) return [];
+    const expired = this.#messages.filter(({ timestamp }) => now - timestamp > maxAge);
+    this.#messages = this.#messages.filter(({ timestamp }) => now - timestamp <= maxAge);
+    return expired;
+  }
+
+  /** Takes everything out, oldest first. */
+  takeAll(): M[] {
+    return this.#messages.splice(0);
+  }
+}

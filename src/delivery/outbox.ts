@@ -1,0 +1,187 @@
+/**
+ * Outbox: what was accepted for sending, in order. Numbers a message when it is first handed to a link, keeps it until it is
+ * acknowledged, and hands it again on the next link. Pure: no clock, no channel. docs/delivery.md.
+ */
+import { utf8 } from '../base/bytes.js';
+import { ValidationError } from '../errors.js';
+import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
+import type { BufferedMessage } from './message-buffer.js';
+
+/** Payload of one frame in bytes; every platform carries it, and none is faster with more. */
+export const FRAME_PAYLOAD = 16_384;
+const FRAME_SIZE = FRAME_PAYLOAD + 64;
+
+interface Entry {
+  readonly message: BufferedMessage;
+  /** As it is counted against the limit. */
+  readonly size: number;
+  /** Called when it is first handed to a link. */
+  readonly onHanded: (() => void) | undefined;
+}
+
+export class Outbox {
+  /** Numbered and not acknowledged; the first one has the number `#base`. */
+  #sent: Entry[] = [];
+  #base = 1;
+  /** Not numbered yet. */
+  #queue: Entry[] = [];
+  /** The place in `#sent` to go on from, and the bytes of that message that were handed already. */
+  #position = 0;
+  #offset = 0;
+  /** The message that is being cut into parts, encoded. */
+  #cutting: Uint8Array | undefined;
+  #bytes = 0;
+
+  /** Bytes of all that is kept, text by an upper bound. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether everything was handed to the link. */
+  get isHanded(): boolean {
+    return this.#position === this.#sent.length && !this.#queue.length;
+  }
+
+  /** The number that the next new message will get. */
+  get next(): number {
+    return this.#base + this.#sent.length;
+  }
+
+  /** Whether nothing was acknowledged since the numbers began. */
+  get isWhole(): boolean {
+    return this.#base === 1;
+  }
+
+  push(message: BufferedMessage, onHanded?: () => void): void {
+    const size = byteLength(message);
+    this.#bytes += size;
+    this.#queue.push({ message, size, onHanded });
+  }
+
+  /** The Blob that must be read before anything else can be handed; its bytes are given back with `replaceBlob`. */
+  get blob(): Blob | undefined {
+    const entry = this.#position < this.#sent.length ? undefined : this.#queue[0];
+    const data = entry?.message.data;
+    return typeof data === 'string' || data instanceof ArrayBuffer ? undefined : data;
+  }
+
+  /** Puts the bytes of the Blob at the head in its place; undefined leaves it out. Returns the message. */
+  replaceBlob(data: ArrayBuffer | undefined): BufferedMessage {
+    const entry = this.#queue[0]!;
+    if (data) this.#queue[0] = { ...entry, message: Object.assign(entry.message, { data }) };
+    else this.#queue.shift();
+    if (!data) this.#bytes -= entry.size;
+    return entry.message;
+  }
+
+  /** The next frame: a part of a message, or several short ones; undefined when nothing can be handed. */
+  takeFrame(): Uint8Array | undefined {
+    if (this.isHanded || this.blob) return undefined;
+    const only = this.#sent.length - this.#position + this.#queue.length === 1;
+    const writer = new FrameWriter(only ? Math.min(FRAME_SIZE, this.#peek.size + MAX_RECORD_HEAD) : FRAME_SIZE);
+    while (!this.isHanded && !this.blob) {
+      const entry = this.#peek;
+      // what surely does not fit any more is not even encoded
+      if (!writer.isEmpty && entry.size > FRAME_PAYLOAD * 3) break;
+      const encoded = (this.#cutting ??= encode(entry.message));
+      if (!writer.isEmpty && encoded.length > writer.room) break;
+      if (this.#position === this.#sent.length) this.#sent.push(this.#queue.shift()!);
+      if (this.#offset === 0 && entry.message.attempts++ === 0) entry.onHanded?.();
+      const end = Math.min(encoded.length, this.#offset + FRAME_PAYLOAD);
+      writer.add(this.#base + this.#position, typeof entry.message.data === 'string', encoded, this.#offset, end);
+      if (end < encoded.length) {
+        this.#offset = end;
+        break;
+      }
+      this.#offset = 0;
+      this.#cutting = undefined;
+      this.#position++;
+    }
+    return writer.finish();
+  }
+
+  /** The next message whole, forgotten at once: for a channel without frames. */
+  takeRaw(): BufferedMessage | undefined {
+    if (this.blob) return undefined;
+    const entry = this.#queue.shift();
+    if (!entry) return undefined;
+    this.#bytes -= entry.size;
+    if (entry.message.attempts++ === 0) entry.onHanded?.();
+    return entry.message;
+  }
+
+  /** Puts back what a channel did not take after all. */
+  untakeRaw(message: BufferedMessage): void {
+    const size = byteLength(message);
+    this.#bytes += size;
+    this.#queue.unshift({ message, size, onHanded: undefined });
+  }
+
+  /**
+   * The other side expects this number next: everything before it has arrived. Returns what that is news of.
+   * @throws ValidationError for a number that was never handed
+   */
+  acknowledge(next: number): BufferedMessage[] {
+    const handed = this.#base + this.#position;
+    if (next > handed) throw new ValidationError(`the peer acknowledges up to ${next - 1}, and ${handed - 1} were sent`);
+    const count = next - this.#base;
+    if (count <= 0) return [];
+    this.#base = next;
+    this.#position -= count;
+    return this.#drop(this.#sent.splice(0, count));
+  }
+
+  /**
+   * Goes on on a new link from the number that the other side expects. Returns what is now known to have arrived, undefined
+   * when it expects something that is not kept any more: then `reset`.
+   */
+  resume(next: number): BufferedMessage[] | undefined {
+    if (next < this.#base || next > this.next) return undefined;
+    this.#position = this.#sent.length;
+    const arrived = this.acknowledge(next);
+    this.#restart();
+    return arrived;
+  }
+
+  /** The other side knows nothing of the numbers: they begin again. Returns what was numbered and not acknowledged. */
+  reset(): BufferedMessage[] {
+    this.#restart();
+    this.#base = 1;
+    return this.#drop(this.#sent.splice(0));
+  }
+
+  /** Takes out what has no number yet. */
+  discard(): BufferedMessage[] {
+    return this.#drop(this.#queue.splice(0));
+  }
+
+  /** The next one to hand; asked only when there is one. */
+  get #peek(): Entry {
+    return this.#sent[this.#position] ?? this.#queue[0]!;
+  }
+
+  #restart(): void {
+    this.#position = this.#offset = 0;
+    this.#cutting = undefined;
+  }
+
+  #drop(entries: Entry[]): BufferedMessage[] {
+    for (const { size } of entries) this.#bytes -= size;
+    return entries.map(({ message }) => message);
+  }
+}
+
+const encode = ({ data }: BufferedMessage): Uint8Array =>
+  typeof data === 'string' ? utf8(data) : new Uint8Array(data as ArrayBuffer);
+
+/** The size of a message in bytes where it matters whether it is within a limit; elsewhere an upper bound. */
+export function exactLength(message: { data: BufferedMessage['data'] }, limit: number): number {
+  const upper = byteLength(message);
+  return upper > limit && typeof message.data === 'string' ? new Blob([message.data]).size : upper;
+}
+
+/** The size of a message on the wire, in bytes; of text an upper bound that needs no encoding. */
+export function byteLength({ data }: { data: BufferedMessage['data'] }): number {
+  if (typeof data === 'string') return data.length * 3;
+  return data instanceof ArrayBuffer ? data.byteLength : data.size;
+}

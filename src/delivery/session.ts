@@ -1,0 +1,361 @@
+/**
+ * Session: what two peers keep about each other over all their links. Says HELLO on each new link and finds out from the
+ * other's whether it goes on where it was or begins anew; acknowledges; replays; keeps to the water marks of the channel.
+ * Knows neither WebRTC nor the server, only a `DeliveryPort`. docs/delivery.md.
+ */
+import { bytesToBase64Url, randomBytes } from '../base/bytes.js';
+import { RondevuError } from '../errors.js';
+import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/frames.js';
+import { Inbox } from './inbox.js';
+import type { BufferedMessage } from './message-buffer.js';
+import { exactLength, Outbox } from './outbox.js';
+
+/** What a link is to delivery. */
+export interface DeliveryPort {
+  /** Whether the other side speaks frames; else messages go as they are and nothing is promised of what was in flight. */
+  readonly framed: boolean;
+  /** @throws when the channel cannot take it */
+  send(data: string | ArrayBuffer | Uint8Array): void;
+  /** Over the control channel; lost when that is not open. */
+  control(text: string): void;
+  readonly isOpen: boolean;
+  readonly bufferedAmount: number;
+  /** Largest message that goes in one piece without frames, in bytes. */
+  readonly maxMessageSize: number;
+  /** Called when `bufferedAmount` falls below the low water mark. */
+  onLow: (() => void) | undefined;
+}
+
+export interface SessionHandlers {
+  onMessage(data: string | ArrayBuffer): void;
+  /** The link carries messages now: `new` the first time, else as delivery.md says. */
+  onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
+  /** The other side's application has it; or, towards a peer without frames, the channel has. */
+  onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown'): void;
+  /** The other side ends the session. */
+  onFin(): void;
+  /** The other side broke the rules: the link is of no use. */
+  onError(error: RondevuError): void;
+}
+
+/** Past 1 MiB of bufferedAmount Chromium falls to a tenth of its throughput; see docs/architecture.md. */
+export const HIGH_WATER = 262_144;
+export const LOW_WATER = 65_536;
+/** An acknowledgement leaves after this many messages, this many bytes, or this many ms. */
+const ACK_MESSAGES = 64;
+const ACK_BYTES = 262_144;
+const ACK_DELAY = 100;
+
+export class Session {
+  readonly #handlers: SessionHandlers;
+  readonly #outbox = new Outbox();
+  readonly #inbox: Inbox;
+  #sid: string;
+  #inst = newId(8);
+  /** The other side's end of the session, once it said HELLO. */
+  #known: string | null = null;
+  #port: DeliveryPort | undefined;
+  /** The port may carry messages of ours. */
+  #sending = false;
+  /** The other side said HELLO on this port. */
+  #greeted = false;
+  #attached = 0;
+  #pumping = false;
+  #reading = false;
+  #unackedMessages = 0;
+  #unackedBytes = 0;
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #waiters = new Set<() => void>();
+  #ended = false;
+  #finishing = false;
+  #onFinAck: (() => void) | undefined;
+
+  constructor(sid: string, maxMessageSize: number, handlers: SessionHandlers) {
+    this.#sid = sid;
+    this.#inbox = new Inbox(maxMessageSize);
+    this.#handlers = handlers;
+  }
+
+  get sid(): string {
+    return this.#sid;
+  }
+
+  /** Bytes that were accepted and are not known to have arrived. */
+  get keptBytes(): number {
+    return this.#outbox.bytes;
+  }
+
+  /** Bytes that have not left this machine. */
+  get bufferedAmount(): number {
+    return this.#outbox.bytes + (this.#port?.framed ? 0 : (this.#port?.bufferedAmount ?? 0));
+  }
+
+  /**
+   * Another session with the same peer's name begins: its page was loaded anew, or it never was ours. Tells what was under way.
+   * What was not numbered stays and goes to the new one.
+   */
+  renew(sid: string): BufferedMessage[] {
+    this.#sid = sid;
+    this.#inst = newId(8);
+    this.#known = null;
+    this.#attached = 0;
+    this.#inbox.reset();
+    return this.#unknown(this.#outbox.reset());
+  }
+
+  /** A link is up: HELLO at once; messages as soon as they may. */
+  attach(port: DeliveryPort): void {
+    this.detach();
+    this.#port = port;
+    port.onLow = () => this.#pump();
+    this.#attached++;
+    if (!port.framed) {
+      this.#sending = this.#greeted = true;
+      this.#handlers.onReady(this.#attached === 1 ? 'new' : 'resumed', []);
+      return this.#pump();
+    }
+    this.#sendNow(helloFrame({ sid: this.#sid, inst: this.#inst, known: this.#known, next: this.#inbox.next }));
+    // a first link can have nothing to resume, and need not wait for the other's HELLO
+    if (this.#attached > 1 || this.#outbox.next > 1) return;
+    this.#sending = true;
+    this.#handlers.onReady('new', []);
+    this.#pump();
+  }
+
+  /** The link is gone, or is not to be used any more. */
+  detach(): void {
+    if (this.#port) this.#port.onLow = undefined;
+    this.#port = undefined;
+    this.#sending = this.#greeted = false;
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    this.#unackedMessages = this.#unackedBytes = 0;
+    this.#tellDrained();
+  }
+
+  /** The link that was let go of shows life: it goes on where it was, so nothing has to be said or sent again. */
+  reattach(port: DeliveryPort): void {
+    this.#port = port;
+    port.onLow = () => this.#pump();
+    this.#sending = this.#greeted = true;
+    this.#handlers.onReady('resumed', []);
+    this.#acknowledge();
+    this.#pump();
+  }
+
+  /** What came on the data channel. */
+  receive(data: string | ArrayBuffer): void {
+    // who ends takes nothing more, and says so by not acknowledging it
+    if (!this.#port || this.#ended || (this.#finishing && typeof data !== 'string')) return;
+    if (!this.#port.framed) return this.#handlers.onMessage(data);
+    try {
+      if (typeof data !== 'string') return this.#records(new Uint8Array(data));
+      const frame = parseTextFrame(data);
+      if ('hello' in frame) this.#hello(frame.hello);
+      else this.#fin();
+    } catch (error) {
+      if (!(error instanceof RondevuError)) throw error;
+      this.#handlers.onError(error);
+    }
+  }
+
+  /** What came on the control channel; false when it is not for delivery. */
+  control(text: string): boolean {
+    if (text === 'finack') this.#onFinAck?.();
+    else if (/^ack \d{1,16}$/.test(text)) this.#acknowledged(Number(text.slice(4)));
+    else return false;
+    return true;
+  }
+
+  send(message: BufferedMessage, onHanded?: () => void): void {
+    this.#outbox.push(message, onHanded);
+    this.#pump();
+  }
+
+  /** Resolves when all was handed over and the channel holds less than the low water mark, or nothing will be any more. */
+  drained(): Promise<void> {
+    if (this.#isDrained()) return Promise.resolve();
+    return new Promise((resolve) => this.#waiters.add(resolve));
+  }
+
+  /** Ends in order: what is queued, FIN, the other side's word that it has all; `ms` at most for that word. */
+  async finish(ms: number): Promise<void> {
+    if (!this.#port || !this.#sending) return;
+    this.#finishing = true;
+    await this.drained();
+    const port = this.#port as DeliveryPort | undefined; // gone, if the link went meanwhile
+    if (!port?.framed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#onFinAck = () => {
+        clearTimeout(timer);
+        for (const message of this.#outbox.acknowledge(this.#outbox.next)) this.#handlers.onDone(message, 'delivered');
+        resolve();
+      };
+      this.#sendNow(finFrame(this.#outbox.next));
+    });
+  }
+
+  /** Takes out what was never handed to a link. */
+  discard(): BufferedMessage[] {
+    return this.#outbox.discard();
+  }
+
+  /** The end. Returns what was never handed to a link; what was and is not acknowledged is told as `unknown`. */
+  end(): BufferedMessage[] {
+    this.#ended = true;
+    this.detach();
+    this.#unknown(this.#outbox.reset());
+    this.#tellDrained();
+    return this.#outbox.discard();
+  }
+
+  #hello({ inst, known, next }: Hello): void {
+    if (this.#greeted) return;
+    this.#greeted = true;
+    const isNewPeer = this.#known !== inst;
+    const hadPeer = this.#known !== null;
+    if (isNewPeer) this.#inbox.reset();
+    // from here on this link counts, and what another one began comes again
+    else this.#inbox.restart();
+    this.#known = inst;
+    // a first link, which sends already: there was nothing to go on with
+    if (this.#sending) return;
+    // the numbers go on where the other side counts ours; one that has heard none of ours, while we keep all, gets all
+    const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
+    const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
+    for (const message of arrived ?? []) this.#handlers.onDone(message, 'delivered');
+    this.#sending = true;
+    if (arrived) this.#handlers.onReady('resumed', []);
+    else this.#handlers.onReady('reset', this.#unknown(this.#outbox.reset()));
+    this.#pump();
+  }
+
+  #records(frame: Uint8Array): void {
+    if (!this.#greeted) throw new RondevuError('bad-request', 'a message came before HELLO');
+    const port = this.#port;
+    const before = this.#inbox.next;
+    const bytes = this.#inbox.accept(frame, (data) => {
+      this.#handlers.onMessage(data);
+      // a listener may have closed, or taken the link away
+      return !this.#ended && this.#port === port;
+    });
+    if (this.#port !== port) return;
+    this.#unackedMessages += this.#inbox.next - before;
+    this.#unackedBytes += bytes;
+    if (this.#unackedMessages >= ACK_MESSAGES || this.#unackedBytes >= ACK_BYTES) this.#acknowledge();
+    else if (this.#unackedMessages) this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ACK_DELAY);
+  }
+
+  #acknowledge(): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    this.#unackedMessages = this.#unackedBytes = 0;
+    this.#port?.control(`ack ${this.#inbox.next}`);
+  }
+
+  #acknowledged(next: number): void {
+    if (!this.#greeted) return;
+    try {
+      for (const message of this.#outbox.acknowledge(next)) this.#handlers.onDone(message, 'delivered');
+    } catch (error) {
+      this.#handlers.onError(error as RondevuError);
+    }
+    this.#tellDrained();
+  }
+
+  #fin(): void {
+    this.#port?.control('finack');
+    this.#handlers.onFin();
+  }
+
+  #unknown(messages: BufferedMessage[]): BufferedMessage[] {
+    for (const message of messages) this.#handlers.onDone(message, 'unknown');
+    return messages;
+  }
+
+  #isDrained(): boolean {
+    return (
+      this.#ended || (this.#finishing && !this.#port) || (this.#outbox.isHanded && (this.#port?.bufferedAmount ?? 0) <= LOW_WATER)
+    );
+  }
+
+  #tellDrained(): void {
+    if (!this.#waiters.size || !this.#isDrained()) return;
+    const waiters = [...this.#waiters];
+    this.#waiters.clear();
+    for (const resolve of waiters) resolve();
+  }
+
+  #pump(): void {
+    if (this.#pumping || this.#reading) return;
+    this.#pumping = true;
+    try {
+      while (this.#port?.isOpen && this.#sending && this.#port.bufferedAmount < HIGH_WATER) {
+        const { blob } = this.#outbox;
+        if (blob) return void this.#read(blob);
+        if (!(this.#port.framed ? this.#pumpFrame(this.#port) : this.#pumpRaw(this.#port))) break;
+      }
+    } finally {
+      this.#pumping = false;
+    }
+    this.#tellDrained();
+  }
+
+  #pumpFrame(port: DeliveryPort): boolean {
+    const frame = this.#outbox.takeFrame();
+    // a link that does not take it is about to be told lost; the next one begins where the other side says
+    return frame !== undefined && this.#trySend(port, frame);
+  }
+
+  #pumpRaw(port: DeliveryPort): boolean {
+    const message = this.#outbox.takeRaw();
+    if (!message) return false;
+    const size = exactLength(message, port.maxMessageSize);
+    const fits = size <= port.maxMessageSize;
+    if (!fits) {
+      const text = `a message of ${size} bytes was not sent: this peer takes at most ${port.maxMessageSize}`;
+      console.error(new RondevuError('too-large', text));
+    }
+    const taken = !fits || this.#trySend(port, message.data as string | ArrayBuffer);
+    if (taken) this.#handlers.onDone(message, 'unknown');
+    else this.#outbox.untakeRaw(message);
+    return taken;
+  }
+
+  #trySend(port: DeliveryPort, data: string | ArrayBuffer | Uint8Array): boolean {
+    try {
+      port.send(data);
+      return true;
+    } catch {
+      this.#sending = false;
+      return false;
+    }
+  }
+
+  #sendNow(text: string): void {
+    if (this.#port) this.#trySend(this.#port, text);
+  }
+
+  /** Puts a Blob's bytes in its place; one that cannot be read (its file is gone) is left out, and said. */
+  async #read(blob: Blob): Promise<void> {
+    this.#reading = true;
+    let data: ArrayBuffer | undefined;
+    try {
+      data = await blob.arrayBuffer();
+    } catch (cause) {
+      console.error(
+        new RondevuError('bad-request', `a Blob of ${blob.size} bytes could not be read and was not sent`, { cause }),
+      );
+    }
+    this.#reading = false;
+    if (this.#outbox.blob === blob) {
+      const message = this.#outbox.replaceBlob(data);
+      if (!data) this.#handlers.onDone(message, 'unknown');
+    }
+    this.#pump();
+  }
+}
+
+/** A random id, base64url. */
+export const newId = (bytes: number): string => bytesToBase64Url(randomBytes(bytes));

@@ -1,0 +1,302 @@
+/** The promise of docs/delivery.md, over a wire that is moved by hand and cut anywhere: exactly once, in order, or told. */
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it, mock } from 'node:test';
+import fc from 'fast-check';
+import { RondevuError } from '../../src/errors.js';
+import { End, Wire, type Side } from './wire.js';
+
+const tick = (): void => mock.timers.tick(100);
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ['setTimeout'] });
+});
+
+const RUNS = Number(process.env['RONDEVU_RUNS'] ?? 500);
+const bytes = (length: number, seed = 0): ArrayBuffer => Uint8Array.from({ length }, (_, i) => (i * 31 + seed) % 256).buffer;
+const same = (a: unknown, b: unknown): void => {
+  const plain = (list: unknown): unknown =>
+    (list as (string | ArrayBuffer)[]).map((data) => (typeof data === 'string' ? data : Buffer.from(data).toString('base64')));
+  assert.deepEqual(plain(a), plain(b));
+};
+
+describe('a session', () => {
+  it('carries text and bytes of any length, both ways, and tells that they arrived', () => {
+    const wire = new Wire();
+    wire.connect();
+    const sent = ['', 'é😀', bytes(0), bytes(1), bytes(16_383), bytes(16_384), bytes(16_385), bytes(300_000), 'x'.repeat(70_000)];
+    for (const data of sent) wire.ends.a.send(data);
+    for (const data of sent.toReversed()) wire.ends.b.send(data);
+    wire.settle(tick);
+    same(wire.ends.b.got, sent);
+    same(wire.ends.a.got, sent.toReversed());
+    for (const end of [wire.ends.a, wire.ends.b]) {
+      assert.deepEqual([...end.outcomes.values()], Array(sent.length).fill('delivered'));
+      assert.equal(end.session.keptBytes, 0);
+      assert.deepEqual([end.verdicts, end.errors], [['new'], []]);
+    }
+  });
+
+  it('puts short messages into one frame', () => {
+    const { ends, ...wire } = new Wire();
+    for (let i = 0; i < 1000; i++) ends.a.send(`message ${i}`);
+    Object.assign(Object.create(Wire.prototype) as Wire, { ends }, wire).connect();
+    assert.ok(ends.a.port!.data.length <= 4, `one HELLO and few frames, got ${ends.a.port!.data.length}`);
+  });
+
+  it('stops at the high water mark and goes on below the low one', () => {
+    const wire = new Wire();
+    wire.connect();
+    for (let i = 0; i < 100; i++) wire.ends.a.send(bytes(16_384));
+    const { port } = wire.ends.a;
+    assert.ok(port!.bufferedAmount < 300_000);
+    wire.settle(tick);
+    assert.equal(wire.ends.b.got.length, 100);
+  });
+
+  it('acknowledges after 64 messages without waiting, and fewer after 100 ms', () => {
+    const wire = new Wire();
+    wire.connect();
+    wire.pass('b', 9);
+    for (let i = 0; i < 63; i++) wire.ends.a.send('x');
+    wire.pass('a', Infinity);
+    assert.deepEqual(wire.ends.b.port!.controls, []);
+    mock.timers.tick(99);
+    assert.deepEqual(wire.ends.b.port!.controls, []);
+    mock.timers.tick(1);
+    assert.deepEqual(wire.ends.b.port!.controls, ['ack 64']);
+    for (let i = 0; i < 64; i++) wire.ends.a.send('x');
+    wire.pass('a', Infinity);
+    assert.deepEqual(wire.ends.b.port!.controls, ['ack 64', 'ack 128']);
+  });
+
+  it('does not acknowledge what its listener has not seen', () => {
+    const wire = new Wire();
+    let acknowledged = true;
+    const b = wire.ends.b as unknown as { session: End['session'] };
+    wire.connect();
+    wire.ends.b.got.push = ((data: unknown) => {
+      acknowledged = wire.ends.b.port!.controls.length > 0;
+      return Array.prototype.push.call(wire.ends.b.got, data);
+    }) as never;
+    for (let i = 0; i < 64; i++) wire.ends.a.send('x');
+    wire.pass('a', Infinity);
+    assert.ok(b.session);
+    assert.equal(acknowledged, false);
+    assert.deepEqual(wire.ends.b.port!.controls, ['ack 65']);
+  });
+
+  it('the other side was loaded anew: what was numbered is told as lost, what was not is delivered', () => {
+    const wire = new Wire();
+    wire.connect();
+    wire.settle(tick);
+    const first = wire.ends.a.send('under way');
+    wire.cut();
+    wire.ends.a.send('for later');
+    const born = new End('sid');
+    wire.ends.b = born;
+    wire.connect();
+    wire.settle(tick);
+    assert.deepEqual(wire.ends.a.verdicts, ['new', 'reset']);
+    assert.deepEqual(
+      wire.ends.a.lost.map(({ id }) => id),
+      [first],
+    );
+    same(born.got, ['for later']);
+    assert.deepEqual(
+      [...wire.ends.a.outcomes],
+      [
+        ['1', 'unknown'],
+        ['2', 'delivered'],
+      ],
+    );
+    assert.deepEqual(born.verdicts, ['new']);
+  });
+
+  it('FIN comes after all that was sent, and its answer says that all arrived', async () => {
+    const wire = new Wire();
+    wire.connect();
+    wire.settle(tick);
+    for (let i = 0; i < 50; i++) wire.ends.a.send(bytes(16_384, i));
+    const done = wire.ends.a.session.finish(2000);
+    wire.settle(tick);
+    await Promise.resolve();
+    wire.settle(tick);
+    await done;
+    assert.equal(wire.ends.b.finished, true);
+    assert.equal(wire.ends.b.got.length, 50);
+    assert.equal([...wire.ends.a.outcomes.values()].filter((outcome) => outcome === 'delivered').length, 50);
+  });
+
+  it('reads a Blob in its turn, and leaves one out that cannot be read', async () => {
+    const wire = new Wire();
+    const broken = new Blob(['gone']);
+    broken.arrayBuffer = () => Promise.reject(new Error('the file is gone'));
+    const error = mock.method(console, 'error', () => undefined);
+    wire.connect();
+    for (const data of ['before', new Blob([new Uint8Array(bytes(20_000))]), broken, 'after']) wire.ends.a.send(data);
+    while (!wire.ends.b.got.includes('after')) {
+      await new Promise((resolve) => setImmediate(resolve));
+      wire.settle(tick);
+    }
+    error.mock.restore();
+    same(wire.ends.b.got, ['before', bytes(20_000), 'after']);
+    assert.deepEqual(wire.ends.a.outcomes.get('3'), 'unknown');
+    assert.equal(error.mock.calls.filter(({ arguments: [what] }) => what instanceof RondevuError).length, 1);
+  });
+
+  it('a channel without frames gets the messages as they are, and nothing is promised of them', () => {
+    const wire = new Wire();
+    wire.connect(false);
+    wire.ends.a.send('plain');
+    wire.ends.a.send(bytes(3));
+    wire.settle(tick);
+    same(wire.ends.b.got, ['plain', bytes(3)]);
+    assert.deepEqual([...wire.ends.a.outcomes.values()], ['unknown', 'unknown']);
+    wire.cut();
+    wire.ends.a.send('kept');
+    wire.connect(false);
+    wire.settle(tick);
+    same(wire.ends.b.got, ['plain', bytes(3), 'kept']);
+  });
+
+  it('a peer that breaks the rules is told so, and nothing of it is taken', () => {
+    const frames: [what: string, expected: RegExp, ...data: (string | ArrayBuffer)[]][] = [
+      ['no JSON', /HELLO or FIN/, 'hello?'],
+      ['a message before HELLO', /before HELLO/, Uint8Array.of(7, 1, 0).buffer],
+      ['a HELLO without a number', /HELLO or FIN/, JSON.stringify({ hello: { sid: 's', inst: 'i', known: null, next: 0 } })],
+      ['a hole', /message 1 was expected, 2 came/, hello, Uint8Array.of(7, 2, 1, 65).buffer],
+      ['a length beyond its frame', /longer than its frame/, hello, Uint8Array.of(7, 1, 9, 65).buffer],
+      ['no end of a number', /ends within a number/, hello, Uint8Array.of(7, 255, 255).buffer],
+      ['a head that nobody writes', /begin with 0 to 7/, hello, Uint8Array.of(9, 1, 1, 65).buffer],
+      ['a part without its beginning', /do not fit/, hello, Uint8Array.of(4, 1, 1, 65).buffer],
+      ['too long', /maxMessageSize is 1000/, hello, Uint8Array.of(2, 1, 233, 7, 1, 65).buffer],
+    ];
+    for (const [what, expected, ...data] of frames) {
+      const wire = new Wire(new End('sid'), new End('sid', 1000));
+      wire.connect();
+      for (const frame of data) wire.ends.b.session.receive(frame);
+      assert.match(wire.ends.b.errors.join(), expected, what);
+      assert.deepEqual(wire.ends.b.got, [], what);
+    }
+  });
+
+  it('an acknowledgement of what was never sent is an error', () => {
+    const wire = new Wire();
+    wire.connect();
+    wire.pass('b', 1);
+    wire.ends.a.session.control('ack 2');
+    assert.match(wire.ends.a.errors.join(), /acknowledges up to 1, and 0 were sent/);
+  });
+});
+
+const hello = JSON.stringify({ hello: { sid: 'sid', inst: 'other', known: null, next: 1 } });
+
+/** What can happen to two ends and the wire between them. */
+type Step =
+  | { do: 'send'; side: Side; length: number; text: boolean }
+  | { do: 'pass'; side: Side; data: number; control: number }
+  | { do: 'connect' }
+  | { do: 'cut'; sides: Side[] }
+  | { do: 'tick' }
+  | { do: 'refuse'; side: Side; after: number };
+
+const side = fc.constantFrom<Side>('a', 'b');
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('send' as const),
+      side,
+      length: fc.oneof(fc.nat(40), fc.nat(50_000)),
+      text: fc.boolean(),
+    }),
+  },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('pass' as const), side, data: fc.nat(6), control: fc.nat(3) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('connect' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('cut' as const), sides: fc.constantFrom<Side[]>(['a'], ['b'], ['a', 'b']) }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('tick' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('refuse' as const), side, after: fc.nat(3) }) },
+);
+
+function perform(wire: Wire, sent: Record<Side, (string | ArrayBuffer)[]>, what: Step): void {
+  if (what.do === 'send') {
+    const number = sent[what.side].length;
+    const data = what.text ? `${number}:${'t'.repeat(what.length)}` : bytes(what.length, number);
+    sent[what.side].push(data);
+    wire.ends[what.side].send(data);
+  } else if (what.do === 'pass') wire.pass(what.side, what.data, what.control);
+  else if (what.do === 'connect') wire.connect();
+  else if (what.do === 'cut') wire.cut(what.sides);
+  else if (what.do === 'tick') tick();
+  else if (wire.ends[what.side].port) wire.ends[what.side].port!.accepts = what.after;
+}
+
+describe('whatever happens to the link', () => {
+  it('between two ends that live every message arrives once, in order, and both are told', () => {
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 120 }), (steps) => {
+        const wire = new Wire();
+        const sent = { a: [] as (string | ArrayBuffer)[], b: [] as (string | ArrayBuffer)[] };
+        for (const what of steps) perform(wire, sent, what);
+        wire.connect();
+        wire.settle(tick);
+        same(wire.ends.b.got, sent.a);
+        same(wire.ends.a.got, sent.b);
+        for (const name of ['a', 'b'] as const) {
+          const end = wire.ends[name];
+          assert.deepEqual(end.errors, []);
+          assert.ok(!end.verdicts.includes('reset'), 'two that live resume');
+          assert.deepEqual([...end.outcomes.values()], Array(sent[name].length).fill('delivered'));
+          assert.equal(end.session.keptBytes, 0);
+        }
+      }),
+      { numRuns: RUNS },
+    );
+  });
+
+  it('when an end dies every message of the other is delivered to the old end, delivered to the new one, or told as lost', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), fc.array(step, { maxLength: 60 }), (before, after) => {
+        const wire = new Wire();
+        const sent = { a: [] as (string | ArrayBuffer)[], b: [] as (string | ArrayBuffer)[] };
+        for (const what of before) perform(wire, sent, what);
+        const dead = wire.ends.b;
+        wire.cut();
+        wire.ends.b = new End('sid');
+        sent.b = [];
+        for (const what of after) perform(wire, sent, what);
+        wire.connect();
+        wire.settle(tick);
+        const { a, b } = wire.ends;
+        assert.deepEqual([a.errors, b.errors], [[], []]);
+        same(a.got.slice(a.got.length - sent.b.length), sent.b);
+        const ids = sent.a.map((_, index) => `${index + 1}`);
+        const lost = a.lost.map(({ id }) => id);
+        assert.equal(new Set(lost).size, lost.length, 'nothing is lost twice');
+        for (const id of ids) {
+          const data = sent.a[Number(id) - 1]!;
+          const atNew =
+            b.got.filter((got) => key(got) === key(data)).length -
+            sent.a.slice(0, Number(id) - 1).filter((other) => key(other) === key(data)).length;
+          if (a.outcomes.get(id) === 'unknown') assert.ok(lost.includes(id), `${id} has no word of its loss`);
+          else assert.equal(a.outcomes.get(id), 'delivered');
+          if (lost.includes(id)) assert.ok(atNew <= 0, `${id} was told as lost and came to the new end`);
+        }
+        // what came to the new end came in order and once
+        const atNew = ids.filter(
+          (id) => !lost.includes(id) && !dead.got.some((got) => key(got) === key(sent.a[Number(id) - 1]!)),
+        );
+        same(
+          b.got.slice(b.got.length - atNew.length),
+          atNew.map((id) => sent.a[Number(id) - 1]!),
+        );
+      }),
+      { numRuns: RUNS },
+    );
+  });
+});
+
+const key = (data: string | ArrayBuffer): string => (typeof data === 'string' ? data : Buffer.from(data).toString('base64'));

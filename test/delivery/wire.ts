@@ -1,0 +1,125 @@
+/**
+ * Two sessions with a wire between them that the test moves by hand: what is sent waits until it is let through, or is lost
+ * with a cut, as with a link whose two channels keep their order but not that of each other.
+ */
+import { Session, type DeliveryPort } from '../../src/delivery/session.js';
+import type { BufferedMessage, MessageData } from '../../src/delivery/message-buffer.js';
+
+export type Side = 'a' | 'b';
+const OTHER = { a: 'b', b: 'a' } as const;
+
+export class Port implements DeliveryPort {
+  readonly framed: boolean;
+  isOpen = true;
+  readonly maxMessageSize = 262_144;
+  bufferedAmount = 0;
+  onLow: (() => void) | undefined;
+  readonly data: (string | ArrayBuffer)[] = [];
+  readonly controls: string[] = [];
+  /** Frames that are taken before `send` throws. */
+  accepts = Infinity;
+
+  constructor(framed = true) {
+    this.framed = framed;
+  }
+
+  send(data: string | ArrayBuffer | Uint8Array): void {
+    if (this.accepts-- <= 0) throw new Error('the channel is closing');
+    // as a real channel does, the bytes are taken now: the caller may use its buffer again
+    this.data.push(typeof data === 'string' ? data : new Uint8Array(data).slice().buffer);
+    this.bufferedAmount += typeof data === 'string' ? data.length : data.byteLength;
+  }
+
+  control(text: string): void {
+    if (this.isOpen) this.controls.push(text);
+  }
+}
+
+export class End {
+  session: Session;
+  port: Port | undefined;
+  readonly got: (string | ArrayBuffer)[] = [];
+  readonly outcomes = new Map<string, string>();
+  readonly verdicts: string[] = [];
+  lost: BufferedMessage[] = [];
+  errors: string[] = [];
+  finished = false;
+  #count = 0;
+
+  constructor(sid: string, maxMessageSize = 1 << 26) {
+    this.session = new Session(sid, maxMessageSize, {
+      onMessage: (data) => void this.got.push(data),
+      onReady: (verdict, lost) => {
+        this.verdicts.push(verdict);
+        this.lost.push(...lost);
+      },
+      onDone: ({ id }, outcome) => {
+        if (this.outcomes.has(id)) this.errors.push(`message ${id} has two outcomes`);
+        this.outcomes.set(id, outcome);
+      },
+      onFin: () => (this.finished = true),
+      onError: ({ message }) => void this.errors.push(message),
+    });
+  }
+
+  send(data: MessageData): string {
+    const id = `${++this.#count}`;
+    this.session.send({ id, data, timestamp: 0, attempts: 0 });
+    return id;
+  }
+}
+
+export class Wire {
+  readonly ends: Record<Side, End>;
+
+  constructor(a = new End('sid'), b = new End('sid')) {
+    this.ends = { a, b };
+  }
+
+  /** A new link; what the old one had under way is gone. */
+  connect(framed = true): void {
+    this.cut();
+    for (const side of ['a', 'b'] as const) {
+      this.ends[side].port = new Port(framed);
+      this.ends[side].session.attach(this.ends[side].port!);
+    }
+  }
+
+  cut(sides: Side[] = ['a', 'b']): void {
+    for (const side of sides) {
+      const end = this.ends[side];
+      if (end.port) end.port.isOpen = false;
+      end.port = undefined;
+      end.session.detach();
+    }
+  }
+
+  /** Lets up to `count` frames of the data channel, and as many of the control channel, through from one side. */
+  pass(from: Side, data: number, control = data): boolean {
+    const port = this.ends[from].port;
+    const to = this.ends[OTHER[from]];
+    if (!port) return false;
+    let moved = false;
+    for (let i = 0; i < data && port.data.length && to.port; i++) {
+      const frame = port.data.shift()!;
+      port.bufferedAmount -= typeof frame === 'string' ? frame.length : frame.byteLength;
+      to.session.receive(frame);
+      moved = true;
+      port.onLow?.();
+    }
+    for (let i = 0; i < control && port.controls.length && to.port; i++) {
+      to.session.control(port.controls.shift()!);
+      moved = true;
+    }
+    return moved;
+  }
+
+  /** Lets everything through. @param tick moves the timers of acknowledgements */
+  settle(tick: () => void): void {
+    for (let quiet = 0; quiet < 2;) {
+      const moved = [this.pass('a', Infinity), this.pass('b', Infinity)].some(Boolean);
+      quiet = moved ? 0 : quiet + 1;
+      tick();
+    }
+  }
+}
