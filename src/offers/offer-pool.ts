@@ -112,8 +112,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** Applies at once to what is free, and to new offers. */
   update(changes: Partial<Pick<OfferPoolOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>>): void {
     Object.assign(this.#options, changes);
-    const surplus = [...this.#free].slice(this.#options.maxOffers);
-    if (surplus.length) void this.#withdraw(surplus);
+    void this.#withdraw([...this.#free].slice(this.#options.maxOffers));
     this.#refill();
   }
 
@@ -183,7 +182,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     const live = () => offers.filter((offer) => this.#free.has(offer));
     try {
       await this.#publishing.run(async () => {
-        // an old server keeps only what the last call brought
+        // an old server keeps only what the last call brought, and drops answers with their offers
+        if (!this.#port.keepsOffers()) await this.#port.fetchAnswers();
         const batch = this.#port.keepsOffers() ? live() : [...this.#free];
         if (!batch.length || !this.#started) return;
         const { ttl, hidden, metadata } = this.#options;

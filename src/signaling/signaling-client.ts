@@ -163,6 +163,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     else if (last) await this.call('deleteService', { serviceFqn }, { keepalive: true });
   }
 
+  fetchAnswers(): Promise<unknown> {
+    // before the first call nobody knows us, so nobody can have answered
+    return this.caps ? this.#poll(this.#since) : Promise.resolve();
+  }
+
   keepsOffers(): boolean {
     return this.can('instances');
   }

@@ -1,5 +1,5 @@
 /**
- * Publishing, joining, losing the link and getting it back, with real WebRTC in Node (node-datachannel) and the real server:
+ * Publishing, joining, losing the link and getting it back, with real WebRTC in Node (wrtc) and the real server:
  * what connections promise to those who hold them. What needs a page or a bad network is in test/e2e.
  */
 import assert from 'node:assert/strict';
@@ -49,6 +49,7 @@ async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more:
     const rondevu = await client(t, server, username, { ...more, ...options });
     const connection = await rondevu.connectToService({
       serviceFqn: 'chat:1.0.0@alice',
+      wait: 10_000, // the pool may just be filling up again
       ...(publish.connectionConfig && { connectionConfig: publish.connectionConfig }),
     });
     await connection.opened;
@@ -315,7 +316,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(received, ['for you', 'for you', 'for you']);
 
     const again = await client(t, server, 'bob', { keypair });
-    const back = await again.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
+    const back = await again.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 10_000 });
     const atBob = listen(back);
     await until(() => atBob.length >= 3, 'bob’s messages', 20_000);
     other.send('for bob 4');

@@ -2,24 +2,23 @@
  * WebRTC for tests in Node, and two clients of v0.20 played by hand with it: an old host and an old joiner, as protocol.md
  * part 1 describes them. They sign in the old form, know no instance, and have one in-band channel and nothing else.
  */
-import { RTCPeerConnection as Polyfill } from 'node-datachannel/polyfill';
+import wrtc from '@roamhq/wrtc';
 import type { CandidateInfo, ServiceEntry, WireCandidate } from '../../src/protocol/index.js';
 import { Client, until, type Identity } from '../server/helpers.js';
 
-/**
- * node-datachannel's peer connection. As answerer it begins DTLS before the offerer can listen, and tries again only after
- * 1 s; told that the offerer is the active side, it waits for it, and a link is up in 20 ms.
- */
-class QuickPeerConnection extends Polyfill {
-  override setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void> {
-    const sdp = description.type === 'offer' ? description.sdp?.replaceAll('a=setup:actpass', 'a=setup:active') : description.sdp;
-    return super.setRemoteDescription({ type: description.type, ...(sdp !== undefined && { sdp }) });
+/** libwebrtc, as browsers have it. */
+export const NodePeerConnection = wrtc.RTCPeerConnection as typeof RTCPeerConnection;
+
+/** How long after the answer a slow link learns of the other side's candidates, in ms. */
+const SLOW = 1000;
+
+/** A second passes between answer and link. */
+export class SlowPeerConnection extends NodePeerConnection {
+  override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, SLOW));
+    if (this.signalingState !== 'closed') await super.addIceCandidate(candidate);
   }
 }
-
-export const NodePeerConnection = QuickPeerConnection as unknown as typeof RTCPeerConnection;
-/** As node-datachannel has it: a second passes between answer and link. */
-export const SlowPeerConnection = Polyfill as unknown as typeof RTCPeerConnection;
 
 /** A data channel of an old client: what it got, and how to send. */
 export class OldChannel {
@@ -44,7 +43,6 @@ export class OldChannel {
     this.#channel!.send(text);
   }
 
-  /** The channel first: node-datachannel keeps the process alive for one that its peer connection took along. */
   close(): void {
     this.#channel?.close();
     this.pc.close();
@@ -89,14 +87,8 @@ export class OldHost {
       this.#since = Math.max(this.#since, answeredAt);
       const link = this.#offers.get(offerId);
       if (!link || link.pc.signalingState !== 'have-local-offer') continue;
-      // node-datachannel refuses some candidates inside a description; one by one they are fine
-      const lines = sdp.split(/\r?\n/);
-      const plain = lines.filter((line) => !line.startsWith('a=candidate:') && line !== 'a=end-of-candidates').join('\r\n');
-      await link.pc.setRemoteDescription({ type: 'answer', sdp: plain });
+      await link.pc.setRemoteDescription({ type: 'answer', sdp });
       this.links.set(answererId, link);
-      for (const line of lines.filter((one) => one.startsWith('a=candidate:'))) {
-        await addCandidate(link.pc, { candidate: line.slice(2), sdpMid: '0', sdpMLineIndex: 0 });
-      }
     }
     for (const [offerId, candidates] of Object.entries(iceCandidates)) {
       const link = this.#offers.get(offerId);
@@ -122,8 +114,6 @@ export class OldJoiner {
 
   constructor(url: string, identity: Identity) {
     this.client = new Client(url, identity, 'old');
-    // without a channel of its own node-datachannel takes no candidates with an offer; a negotiated one tells nobody
-    this.link.pc.createDataChannel('unused', { negotiated: true, id: 200 });
     // it takes the last incoming channel for its own
     this.link.pc.ondatachannel = ({ channel }) => this.link.use(channel);
   }
