@@ -23,7 +23,7 @@ const MAY = {
   delivery: ['base', 'protocol'],
   connection: ['base', 'protocol', 'identity', 'delivery', 'signaling-port'],
   options: ['base', 'connection', 'identity', 'signaling'],
-  offers: ['base', 'protocol', 'connection', 'signaling-port', 'options'],
+  offers: ['base', 'protocol', 'identity', 'connection', 'signaling-port', 'options'],
   facade: ['base', 'protocol', 'identity', 'signaling', 'delivery', 'connection', 'offers', 'options'],
   components: [],
   server: [],

@@ -5,7 +5,7 @@ import type { ConnectionConfig } from './connection/connection-config.js';
 import type { Peer } from './connection/connection-events.js';
 import { mustBe } from './errors.js';
 import type { IceServersOption } from './ice-servers.js';
-import type { CryptoAdapter, Keypair, Signer } from './identity/index.js';
+import type { CryptoAdapter, Keypair, PinStore, Signer } from './identity/index.js';
 import type { BatchingOptions } from './signaling/index.js';
 
 export interface RondevuOptions {
@@ -34,6 +34,8 @@ export interface RondevuOptions {
   rtcIceCandidate?: typeof RTCIceCandidate;
   /** A WebSocket implementation. Default: the global one; without any, HTTP polling. */
   webSocket?: typeof WebSocket;
+  /** Where the keys of peers are pinned at the first meeting. Default: in memory, as long as this instance lives. */
+  pins?: PinStore;
   /** Whether page events (hidden for good, back, online) are followed. Default true in pages. */
   lifecycle?: boolean;
 }
@@ -90,7 +92,7 @@ type Kinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' 
 
 const RONDEVU: Kinds = {
   string: 'apiUrl username',
-  object: 'keypair identity cryptoAdapter turnServers',
+  object: 'keypair identity cryptoAdapter turnServers pins',
   number: 'maxPeerConnections',
   boolean: 'debug lifecycle',
   function: 'rtcPeerConnection rtcIceCandidate webSocket',

@@ -11,6 +11,8 @@ import {
   anonymousNameOf,
   exportKeypair,
   generateSigner,
+  HandshakeProof,
+  MemoryPinStore,
   signerFromKeypair,
   WebCryptoAdapter,
   type Keypair,
@@ -69,6 +71,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   readonly #signer: Signer;
   readonly #options: RondevuOptions;
   readonly #signaling: SignalingClient;
+  readonly #proof: HandshakeProof;
   readonly #pools = new Map<string, OfferPool>();
   readonly #joined = new Set<AnswererConnection>();
   #stopWatching: () => void = () => undefined;
@@ -81,6 +84,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     this.#signer = signer;
     this.api = new RondevuAPI(options.apiUrl, username, signer, undefined, options.batching);
     this.#signaling = new SignalingClient(this.api, options.webSocket ?? globalThis.WebSocket);
+    const pins = options.pins ?? new MemoryPinStore();
+    this.#proof = new HandshakeProof(signer, this.#signaling.instance, audience(options.apiUrl), pins);
     this.#signaling.on('state', (state, error) => this.emit('signaling:state', state, error));
     if (options.lifecycle ?? true) this.#stopWatching = watchPage(this);
   }
@@ -128,6 +133,15 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return this.api.isUsernameClaimed();
   }
 
+  /**
+   * Pins a key to a name, whatever was pinned before; for the user who has made sure that it is the right one.
+   * @param publicKey base64
+   */
+  trust(username: string, publicKey: string): Promise<void> {
+    checkUsername(username, 'trust: username');
+    return this.#proof.trust(username, publicKey);
+  }
+
   get signalingState(): SignalingState {
     return this.#signaling.state;
   }
@@ -162,6 +176,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
         metadata: options.metadata,
       },
       this.#signaling,
+      this.#proof,
       this.#linkFactory(this.#rtc(options.iceServers)),
     );
     this.#pools.set(serviceFqn, pool);
@@ -201,13 +216,15 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   async connectToService(options: ConnectOptions): Promise<AnswererConnection> {
     checkConnectOptions(options);
     this.#mustLive();
-    const target = this.#target(options);
+    const { target, pin } = this.#target(options);
     const rtc = options.rtcConfig ?? this.#rtc(options.iceServers);
     const connection = new AnswererConnection(
       target,
       this.#config(options.connectionConfig),
       this.#signaling,
       this.#linkFactory({ iceCandidatePoolSize: 1, ...rtc }),
+      this.#proof,
+      pin,
     );
     this.#joined.add(connection);
     connection.on('closed', () => this.#joined.delete(connection));
@@ -296,20 +313,14 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     if (this.#closing) throw new RondevuError('closed', 'this Rondevu was closed');
   }
 
-  #target({ serviceFqn, service, username }: ConnectOptions): string {
+  #target({ serviceFqn, service, username }: ConnectOptions): { target: string; pin: string | undefined } {
     if (serviceFqn !== undefined && (service !== undefined || username !== undefined)) {
       throw new ValidationError('connectToService takes serviceFqn, or service and username, not both');
     }
     const name = serviceFqn ?? service;
     const parsed = parseServiceName(name, `connectToService: ${serviceFqn === undefined ? 'service' : 'serviceFqn'}`);
-    if (parsed.pin !== undefined) {
-      throw new RondevuError(
-        'unsupported',
-        'connectToService: pins in addresses are not checked by this version, so an address with one is refused',
-      );
-    }
-    if (username === undefined) return formatServiceName(parsed);
-    return formatServiceName({ ...parsed, username: checkUsername(username, 'connectToService: username') });
+    if (username !== undefined) parsed.username = checkUsername(username, 'connectToService: username');
+    return { target: formatServiceName(parsed), pin: parsed.pin };
   }
 
   #config(options: PublishOptions['connectionConfig']) {

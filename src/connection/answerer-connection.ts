@@ -5,7 +5,10 @@
 import { ExponentialBackoff } from '../base/backoff.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
-import { markNegotiated, splitCandidates } from '../protocol/sdp.js';
+import type { HandshakeProof } from '../identity/handshake-proof.js';
+import type { SdpLine } from '../protocol/sdp-line.js';
+import { parseServiceName } from '../protocol/service-name.js';
+import { splitCandidates } from '../protocol/sdp.js';
 import { RondevuConnection } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { Link } from './link.js';
@@ -34,6 +37,7 @@ export class AnswererConnection extends RondevuConnection {
   readonly #port: SignalingPort;
   readonly #makeLink: (warm: boolean) => Link;
   readonly #backoff: ExponentialBackoff;
+  readonly #pin: string | undefined;
   #offerId = '';
   #loop: AbortController | undefined;
   /** A link that is ready for the next offer. */
@@ -49,9 +53,20 @@ export class AnswererConnection extends RondevuConnection {
   #resolveFound!: () => void;
   #rejectFound!: (error: unknown) => void;
 
-  /** @param makeLink `warm` gathers before there is an offer to answer */
-  constructor(serviceFqn: string, config: ConnectionConfig, port: SignalingPort, makeLink: (warm: boolean) => Link) {
-    super(serviceFqn, config);
+  /**
+   * @param makeLink `warm` gathers before there is an offer to answer
+   * @param pin of the peer's key, from the address
+   */
+  constructor(
+    serviceFqn: string,
+    config: ConnectionConfig,
+    port: SignalingPort,
+    makeLink: (warm: boolean) => Link,
+    proof: HandshakeProof,
+    pin?: string,
+  ) {
+    super(serviceFqn, config, proof);
+    this.#pin = pin;
     this.#port = port;
     this.#makeLink = makeLink;
     this.#backoff = new ExponentialBackoff({
@@ -162,8 +177,8 @@ export class AnswererConnection extends RondevuConnection {
             }
           }
         } catch (error) {
-          if (signal.aborted || !(error instanceof ConnectionError)) throw error;
-          this.#attemptFailed(error, maxAttempts);
+          if (signal.aborted) throw error;
+          this.#attemptFailed(this.#asAttempt(error), maxAttempts);
         }
       }
     } catch (error) {
@@ -171,6 +186,15 @@ export class AnswererConnection extends RondevuConnection {
     } finally {
       if (this.#loop === loop) this.#loop = undefined;
     }
+  }
+
+  /** What ends one attempt, and not the search. @throws everything else */
+  #asAttempt(error: unknown): ConnectionError {
+    if (error instanceof ConnectionError) return error;
+    // a server that forges a handshake can keep two apart, but must not end what they have
+    const forged = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code);
+    if (forged && this.isReturning) return new ConnectionError(error.code, error.message, { cause: error });
+    throw error;
   }
 
   /** Tells of a failed attempt. @throws the error when it was the last */
@@ -199,6 +223,7 @@ export class AnswererConnection extends RondevuConnection {
   #giveUp(error: Error): void {
     this.#dropSpare();
     this.#rejectFound(error);
+    this.reason = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code) ? error : undefined;
     const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.generation > 0;
     if (gone) void this.close({ reason: 'peer-gone' });
     else this.apply('give-up', error.message);
@@ -228,9 +253,10 @@ export class AnswererConnection extends RondevuConnection {
       this.emit('waiting');
     };
     const entry = await this.#port.findOffer(this.serviceFqn, wait, onWaiting, signal);
-    // from now on it is this peer's service, also when it was found by discovery
-    this.serviceFqn = entry.serviceFqn;
-    this.peer = { username: entry.username, publicKey: entry.publicKey, verified: false, pinned: false };
+    const { username = entry.username } = parseServiceName(this.serviceFqn);
+    const named = parseServiceName(entry.serviceFqn);
+    if (entry.username !== username || named.username !== username)
+      throw new RondevuError('identity-mismatch', `${this.serviceFqn} was asked for, the server gave ${entry.serviceFqn}`);
     return entry;
   }
 
@@ -244,12 +270,18 @@ export class AnswererConnection extends RondevuConnection {
     const onAbort = () => this.#settle?.failed(signal.reason as Error);
     signal.addEventListener('abort', onAbort);
     try {
+      const { serviceFqn: fqn, username, publicKey: key } = entry;
+      const { peer, line } = await this.proof.open(entry.sdp, { role: 'offer', fqn, username, key, pin: this.#pin });
+      signal.throwIfAborted();
+      // from now on it is this peer's service, also when it was found by discovery
+      this.serviceFqn = fqn;
+      this.peer = peer;
       const { sdp, candidates } = splitCandidates(entry.sdp);
-      await this.#prepare(link, sdp);
+      await this.#prepare(link, sdp, line);
       signal.throwIfAborted();
-      if (isStalled(link)) await this.#prepare((link = this.#makeLink(false)), sdp);
+      if (isStalled(link)) await this.#prepare((link = this.#makeLink(false)), sdp, line);
       signal.throwIfAborted();
-      await this.#answer(link, entry, candidates);
+      await this.#answer(link, entry, candidates, line);
       signal.throwIfAborted();
       this.#resolveFound();
       await this.#untilOpen(link, entry, opened);
@@ -263,12 +295,12 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   /** Makes the answer to an offer without its candidates: see #answer. */
-  async #prepare(link: Link, sdp: string): Promise<void> {
+  async #prepare(link: Link, sdp: string, line: SdpLine | undefined): Promise<void> {
     const { pc } = link;
     this.useLink(link);
     this.apply('gather', `answering ${this.#offerId}`);
     try {
-      await link.setRemote({ type: 'offer', sdp });
+      await link.setRemote({ type: 'offer', sdp }, this.#speaksFrames(line));
       await pc.setLocalDescription(await pc.createAnswer());
     } catch (cause) {
       throw new ConnectionError('timeout', `the offer of ${this.serviceFqn} cannot be answered: ${String(cause)}`, { cause });
@@ -280,12 +312,17 @@ export class AnswererConnection extends RondevuConnection {
    * Sends the answer. An offer that was touched by a joiner who then does not get it is spoilt: Chromium remembers the first DTLS
    * hello that comes, whoever sent it. So the publisher's candidates are used only when the answer has been taken.
    */
-  async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[]): Promise<void> {
+  async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[], offer: SdpLine | undefined): Promise<void> {
     const { pc } = link;
+    const caps = this.#speaksFrames(offer) ? ['durable'] : [];
+    const line = { role: 'answer' as const, fqn: entry.serviceFqn, caps, sid: this.sessionId };
     const sent = link.localCandidates.length;
     this.apply('signal', 'the answer is ready');
     try {
-      await this.#port.answerOffer(entry, markNegotiated(pc.localDescription!.sdp));
+      const { sdp } = pc.localDescription!;
+      // an old publisher can do nothing with our line
+      const sealed = offer ? await this.proof.seal(sdp, { ...line, offerSig: offer.sig }) : { sdp };
+      await this.#port.answerOffer(entry, sealed.sdp);
     } catch (error) {
       if (error instanceof RondevuError && /^(already-answered|offer-gone|not-found|unavailable)$/.test(error.code))
         throw new LostRace();
@@ -294,6 +331,10 @@ export class AnswererConnection extends RondevuConnection {
     for (const candidate of [...candidates, ...(entry.candidates ?? [])]) void link.addRemoteCandidate(candidate);
     this.apply('check', 'the offer was answered');
     trickle(link, sent, TRICKLE, (candidates) => this.#port.addCandidates(entry.serviceFqn, entry.offerId, candidates));
+  }
+
+  #speaksFrames(line: SdpLine | undefined): boolean {
+    return this.config.bufferEnabled && (line?.caps.includes('durable') ?? false);
   }
 
   async #untilOpen(link: Link, entry: ServiceEntry, opened: Promise<void>): Promise<void> {

@@ -52,17 +52,7 @@ export interface ConnectionEvents {
   'cleanup:complete': [];
 }
 
-/** Who is at the other end. */
-export interface Peer {
-  readonly username: string;
-  /** Base64; missing when the server did not say. */
-  readonly publicKey?: string | undefined;
-  /** Whether the peer proved its key in the handshake. Always false as yet: see docs/security.md. */
-  readonly verified: boolean;
-  /** Whether the key equals a pin. Always false as yet. */
-  readonly pinned: boolean;
-}
-
+export type { Peer } from '../identity/handshake-proof.js';
 export { SendHandle, type Outcome } from '../delivery/message-buffer.js';
 
 export interface CloseOptions {

@@ -3,10 +3,12 @@
  * listeners and the current link; what to do when the link is lost is for its two kinds, offerer and answerer.
  */
 import { Emitter } from '../base/emitter.js';
-import { Message, MessageBuffer, type BufferedMessage, type MessageData } from '../delivery/message-buffer.js';
+import { Backlog } from '../delivery/backlog.js';
+import { Message, toData, type BufferedMessage } from '../delivery/message-buffer.js';
 import { exactLength } from '../delivery/outbox.js';
 import { newId, Session } from '../delivery/session.js';
-import { ConnectionError, RondevuError, ValidationError, quote } from '../errors.js';
+import { ConnectionError, RondevuError } from '../errors.js';
+import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { CloseOptions, ConnectionEvents, Peer, SendHandle } from './connection-events.js';
 import { next, type ConnectionEvent, type ConnectionState, type Effect } from './connection-state.js';
@@ -29,19 +31,31 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** A link that was silent for too long and may come back; kept until another one carries messages. */
   #lingering: Link | undefined;
   protected readonly session: Session;
+  protected readonly proof: HandshakeProof;
+  /** Why nothing more is tried, if something said. */
+  protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
-  readonly #buffer: MessageBuffer<Message>;
-  #expiry: ReturnType<typeof setTimeout> | undefined;
+  readonly #backlog: Backlog;
+  /** A new session with the same peer waits for its first link, and what the old one lost. */
+  #renewed = false;
+  #lost: BufferedMessage[] = [];
   #nextId = 1;
   #wasConnected = false;
   #closing: Promise<void> | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
 
-  constructor(serviceFqn: string, config: ConnectionConfig, sid = newId(16)) {
+  constructor(serviceFqn: string, config: ConnectionConfig, proof: HandshakeProof, sid = newId(16)) {
     super();
     this.serviceFqn = serviceFqn;
+    this.proof = proof;
     this.config = config;
-    this.#buffer = new MessageBuffer<Message>({ maxSize: config.maxBufferSize, maxAge: config.maxBufferAge });
+    this.#backlog = new Backlog(
+      { maxSize: config.maxBufferSize, maxAge: config.maxBufferAge },
+      {
+        onExpired: (message) => this.emit('message:buffer:expired', message),
+        onOverflow: (discarded) => this.emit('message:buffer:overflow', discarded),
+      },
+    );
     this.session = new Session(sid, config.maxMessageSize, {
       onMessage: (data) => void this.emit('message', data),
       onReady: (verdict, lost) => this.#ready(verdict, lost),
@@ -81,6 +95,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.link?.raw ?? this.link?.channel;
   }
 
+  /** Whether it was connected before. */
+  protected get isReturning(): boolean {
+    return this.#wasConnected;
+  }
+
   /** Bytes that were accepted and are not known to have arrived; towards an old peer, that have not left. */
   get bufferedAmount(): number {
     return this.session.bufferedAmount;
@@ -93,7 +112,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** Takes out what was kept for later and not sent, oldest first. Their handles say `dropped`. */
   takeBuffer(): BufferedMessage[] {
-    const messages = this.#buffer.takeAll();
+    const messages = this.#backlog.takeAll();
     for (const message of messages) message.settle('dropped');
     return messages;
   }
@@ -141,7 +160,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.#flush(); // a listener of `connected` may send before the replay began
       this.session.send(message);
     } else {
-      this.#keep(message);
+      this.#backlog.add(message, () => this.emit('message:buffered', message.data));
     }
     this.emit('message:sent', message.data, !up);
     return message.handle;
@@ -189,6 +208,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Something changed outside: ask the peer now, do not wait for a timer. */
   checkNow(): void {
     this.link?.checkNow();
+  }
+
+  /** The peer begins a new session; what was under way in the old one is told with `reset`. */
+  protected renewSession(sid: string): void {
+    this.#lost.push(...this.session.renew(sid));
+    this.#renewed = true;
   }
 
   /** Gives the current link away, alive. */
@@ -262,10 +287,14 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** The link carries messages: see Session. */
   #ready(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void {
     this.#dropLingering();
+    // DTLS has proven the key now; a store that fails costs the comparison next time, no more
+    if (this.peer) void this.proof.remember(this.peer).catch(() => undefined);
     this.linkOpened();
     this.apply('open', 'the peer is there');
-    if (verdict === 'reset') this.emit('reset', lost);
+    // towards an old peer a new link is all there is
+    if (this.#renewed || verdict === 'reset') this.emit('reset', [...this.#lost.splice(0), ...lost]);
     else if (verdict === 'resumed') this.emit('resumed');
+    this.#renewed = false;
   }
 
   #done(message: Message, outcome: 'delivered' | 'unknown'): void {
@@ -303,7 +332,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         else this.apply('give-up', `${reason}, and reconnectEnabled is false`);
         return;
       case 'end':
-        clearTimeout(this.#expiry);
+        this.#backlog.stop();
         this.emit('cleanup:started');
         this.cleanUp();
         this.#dropLingering();
@@ -329,7 +358,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     else if (state === 'reconnecting') this.emit('reconnecting', this.attempt);
     else if (state === 'closed') this.emit('closed', reason);
     else if (state === 'failed') {
-      const error = new ConnectionError('peer-gone', `the connection to ${this.#peerName()} was given up: ${reason}`);
+      const error =
+        this.reason ?? new ConnectionError('peer-gone', `the connection to ${this.#peerName()} was given up: ${reason}`);
       this.#settleOpened.reject(error);
       this.emit('failed', error);
     }
@@ -338,42 +368,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Attempts that got an answer and did not come up, since the last link. */
   protected attempt = 0;
 
-  #keep(message: Message): void {
-    this.#tellExpired();
-    const discarded = this.#buffer.add(message);
-    this.emit('message:buffered', message.data);
-    if (discarded) {
-      discarded.settle('dropped');
-      this.emit('message:buffer:overflow', discarded);
-    }
-    this.#watchExpiry();
-  }
-
-  #tellExpired(): void {
-    for (const message of this.#buffer.takeExpired()) {
-      message.settle('expired');
-      this.emit('message:buffer:expired', message);
-    }
-  }
-
-  /** Expiry is told when it happens, not when somebody looks. */
-  #watchExpiry(): void {
-    clearTimeout(this.#expiry);
-    const { maxBufferAge } = this.config;
-    if (!this.#buffer.size || !maxBufferAge || maxBufferAge > 2 ** 31 - 1) return;
-    this.#expiry = setTimeout(
-      () => {
-        this.#tellExpired();
-        this.#watchExpiry();
-      },
-      Math.min(maxBufferAge + 1, 1000),
-    );
-  }
-
   #flush(): void {
-    this.#tellExpired();
-    clearTimeout(this.#expiry);
-    for (const message of this.#buffer.takeAll()) this.session.send(message, () => this.emit('message:replayed', message));
+    for (const message of this.#backlog.takeAll()) this.session.send(message, () => this.emit('message:replayed', message));
   }
 
   #dropLink(): void {
@@ -431,13 +427,4 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #log(text: string): void {
     if (this.config.debug) console.debug(`rondevu ${this.#peerName()}: ${text}`);
   }
-}
-
-/** Bytes that the caller may change afterwards are copied. @throws ValidationError */
-function toData(data: unknown): MessageData {
-  if (typeof data === 'string') return data;
-  if (data instanceof ArrayBuffer) return data.slice(0);
-  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice().buffer;
-  if (typeof Blob !== 'undefined' && data instanceof Blob) return data;
-  throw new ValidationError(`send takes a string, Blob, ArrayBuffer or view, got ${quote(data)}`);
 }

@@ -3,7 +3,6 @@
  * has many links in its life, one after the other. After `close` a link is silent, whatever its peer connection still does.
  */
 import { LOW_WATER, type DeliveryPort } from '../delivery/session.js';
-import { isNegotiated } from '../protocol/sdp.js';
 import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type HeartbeatTimes } from './heartbeat.js';
 
@@ -178,10 +177,13 @@ export class Link implements DeliveryPort {
     }
   }
 
-  /** @throws DOMException when the description does not fit */
-  async setRemote(description: RTCSessionDescriptionInit): Promise<void> {
+  /**
+   * @param framed the other side speaks frames
+   * @throws DOMException when the description does not fit
+   */
+  async setRemote(description: RTCSessionDescriptionInit, framed = this.framed): Promise<void> {
     // an in-band channel may lose its first message in Chromium 156; older clients have no other
-    if (this.durable && !this.framed && isNegotiated(description.sdp ?? '')) {
+    if (this.durable && framed && !this.framed) {
       this.framed = true;
       if (this.raw) silence(this.raw);
       this.useChannel(this.durable);

@@ -6,6 +6,7 @@ import { ConnectionError } from '../errors.js';
 import { RondevuConnection } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { Peer } from './connection-events.js';
+import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { Link } from './link.js';
 
 /** What the pool does for a connection. */
@@ -24,8 +25,14 @@ export class OffererConnection extends RondevuConnection {
   #peerGone: ReturnType<typeof setTimeout> | undefined;
   #wasOpen = false;
 
-  constructor(offerId: string, serviceFqn: string, link: Link, config: ConnectionConfig, hooks: OffererHooks) {
-    super(serviceFqn, config);
+  constructor(
+    { offerId, serviceFqn, link }: { offerId: string; serviceFqn: string; link: Link },
+    config: ConnectionConfig,
+    proof: HandshakeProof,
+    hooks: OffererHooks,
+    sid?: string,
+  ) {
+    super(serviceFqn, config, proof, sid);
     this.#offerId = offerId;
     this.#hooks = hooks;
     this.useLink(link);
@@ -43,9 +50,10 @@ export class OffererConnection extends RondevuConnection {
 
   /**
    * Takes the answer to the current offer. The same one twice is told as `answer:duplicate`.
+   * @param framed the answerer speaks frames
    * @throws ConnectionError `already-answered` for another one after the first; DOMException when the answer does not fit the offer
    */
-  async processAnswer(sdp: string, answererId: string): Promise<void> {
+  async processAnswer(sdp: string, answererId: string, framed = false): Promise<void> {
     if (this.#answer === sdp) return void this.emit('answer:duplicate', this.#offerId);
     if (this.#answer !== undefined) {
       throw new ConnectionError(
@@ -63,7 +71,7 @@ export class OffererConnection extends RondevuConnection {
       if (!this.apply('lost', 'the link did not come up in time')) this.linkFailed('the link did not come up in time');
     }, this.config.connectionTimeout);
     try {
-      await link.setRemote({ type: 'answer', sdp });
+      await link.setRemote({ type: 'answer', sdp }, framed);
     } catch (cause) {
       if (link === this.link) this.linkFailed('the answer does not fit the offer');
       throw cause;
@@ -101,9 +109,10 @@ export class OffererConnection extends RondevuConnection {
     if (this.#answer === undefined) this.releaseLink();
   }
 
-  /** The peer must be somebody: set before the answer is taken. */
-  setPeer(peer: Peer): void {
+  /** The peer must be somebody: set before the answer is taken. With another `sid` its page was loaded anew. */
+  setPeer(peer: Peer, sid?: string): void {
     this.peer = peer;
+    if (sid !== undefined && sid !== this.sessionId) this.renewSession(sid);
   }
 
   /** Its peer came back while the old link seemed alive. */

@@ -2,6 +2,8 @@
  * MessageBuffer: what was sent while no link was up, bounded in number and age. Pure but for the clock.
  */
 
+import { ValidationError, quote } from '../errors.js';
+
 /** What `send` takes, after views were reduced to their bytes. */
 export type MessageData = string | Blob | ArrayBuffer;
 
@@ -105,4 +107,13 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   takeAll(): M[] {
     return this.#messages.splice(0);
   }
+}
+
+/** Bytes that the caller may change afterwards are copied. @throws ValidationError */
+export function toData(data: unknown): MessageData {
+  if (typeof data === 'string') return data;
+  if (data instanceof ArrayBuffer) return data.slice(0);
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice().buffer;
+  if (typeof Blob !== 'undefined' && data instanceof Blob) return data;
+  throw new ValidationError(`send takes a string, Blob, ArrayBuffer or view, got ${quote(data)}`);
 }

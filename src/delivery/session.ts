@@ -210,8 +210,9 @@ export class Session {
     return this.#outbox.discard();
   }
 
-  #hello({ inst, known, next }: Hello): void {
+  #hello({ sid, inst, known, next }: Hello): void {
     if (this.#greeted) return;
+    if (sid !== this.#sid) throw new RondevuError('bad-request', `HELLO of session ${sid} came in session ${this.#sid}`);
     this.#greeted = true;
     const isNewPeer = this.#known !== inst;
     const hadPeer = this.#known !== null;

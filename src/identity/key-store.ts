@@ -2,8 +2,8 @@
  * Where a page's keys stay: one entry a name in IndexedDB, as non-extractable keys where the platform can.
  * Knows nothing of servers or usernames; who calls it makes up the entry's name.
  */
-import { RondevuError } from '../errors.js';
 import type { Bytes } from '../base/bytes.js';
+import { withStore } from './database.js';
 import { generateSigningKey, type PrivateKey } from './ed25519.js';
 import { generateSigner, signerFromKey, type Signer } from './signer.js';
 
@@ -18,63 +18,30 @@ interface Entry {
   privateKey: PrivateKey;
 }
 
-const DATABASE = 'rondevu';
-const STORE = 'keys';
-
 /** @throws RondevuError `unsupported` where there is no IndexedDB, `unavailable` where the browser refuses it */
 export class IndexedDbKeyStore implements KeyStore {
   async getOrCreate(name: string): Promise<Signer> {
     // made before the transaction: a transaction ends as soon as something else is awaited in it
-    const existing = await this.#run<Entry | undefined>('readonly', (store) => store.get(name));
+    const existing = await withStore<Entry | undefined>('keys', 'readonly', (store) => store.get(name));
     const entry = existing ?? (await this.#addOrGet(name, await generateSigningKey()));
     return signerFromKey(entry.publicKey, entry.privateKey);
   }
 
   async delete(name: string): Promise<void> {
-    await this.#run('readwrite', (store) => store.delete(name));
+    await withStore('keys', 'readwrite', (store) => store.delete(name));
   }
 
   /** Two tabs may come first at once: add() lets one of them win, and both read what it wrote. */
   async #addOrGet(name: string, entry: Entry): Promise<Entry> {
     try {
-      await this.#run('readwrite', (store) => store.add(entry, name));
+      await withStore('keys', 'readwrite', (store) => store.add(entry, name));
       return entry;
     } catch (error) {
-      const winner = await this.#run<Entry | undefined>('readonly', (store) => store.get(name));
+      const winner = await withStore<Entry | undefined>('keys', 'readonly', (store) => store.get(name));
       if (winner) return winner;
       throw error;
     }
   }
-
-  async #run<T>(mode: IDBTransactionMode, request: (store: IDBObjectStore) => IDBRequest): Promise<T> {
-    if (typeof indexedDB === 'undefined')
-      throw new RondevuError('unsupported', 'keys cannot be kept here: there is no IndexedDB');
-    const db = await asPromise<IDBDatabase>(() => {
-      const open = indexedDB.open(DATABASE, 1);
-      open.onupgradeneeded = () => open.result.createObjectStore(STORE);
-      return open;
-    });
-    try {
-      return await asPromise<T>(() => request(db.transaction(STORE, mode).objectStore(STORE)));
-    } finally {
-      db.close();
-    }
-  }
-}
-
-function asPromise<T>(make: () => IDBRequest): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const request = make();
-    request.onsuccess = () => resolve(request.result as T);
-    request.onerror = (event) => {
-      event.preventDefault(); // else a lost race in add() aborts loudly as an uncaught error
-      reject(
-        new RondevuError('unavailable', `the key store failed: ${request.error?.message ?? 'unknown reason'}`, {
-          cause: request.error,
-        }),
-      );
-    };
-  });
 }
 
 /** Keys for as long as the page or process lives. */

@@ -1,22 +1,20 @@
 /**
- * OfferPool: keeps N fresh offers of one service published, hands answered ones to connections, and gives a connection that
- * lost its peer another offer to wait at. It decides whose answer an answer is; the buffer of a connection belongs to its
- * peer and reaches nobody else.
+ * OfferPool: keeps N fresh offers of one service published, hands answered ones to the reception, and gives a connection that
+ * lost its peer an offer of its own to wait at.
  */
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
 import { Emitter } from '../base/emitter.js';
-import type { Peer } from '../connection/connection-events.js';
 import { Link } from '../connection/link.js';
-import { OffererConnection } from '../connection/offerer-connection.js';
+import type { OffererConnection } from '../connection/offerer-connection.js';
 import { RondevuError, ValidationError } from '../errors.js';
+import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { AnswerInfo } from '../protocol/rpc.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
 import { Offer } from './offer.js';
+import { Reception } from './reception.js';
 import type { OfferPoolEvents, OfferPoolOptions } from './offer-pool-options.js';
 
-/** How long a peer of a connection that looks alive has to answer when the same user comes again, in ms. */
-const PROBE = 500;
 /** How long a connection waits at an offer of its own before it only waits, in ms. */
 const PARK_AFTER = 30_000;
 /** How long refilling gives way to the joiner at hand, in ms. */
@@ -36,30 +34,39 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   readonly #options: OfferPoolOptions;
   readonly #makeLink: (durable: boolean) => Link;
   readonly #free = new Set<Offer>();
-  readonly #connections = new Set<OffererConnection>();
-  readonly #opened = new Set<OffererConnection>();
-  readonly #watches = new Map<OffererConnection, () => void>();
+  readonly #reception: Reception;
+  readonly #proof: HandshakeProof;
+  /** Offers for the peer of one connection alone, by the connection that waits there. */
+  readonly #directed = new Map<OffererConnection, Offer>();
+  /** When a waiting connection gives its place up. */
   readonly #parking = new Map<OffererConnection, ReturnType<typeof setTimeout>>();
   readonly #publishing = new AsyncLock();
   readonly #backoff = new ExponentialBackoff({ base: 1000, max: 30_000, jitter: 0.3 });
   #unsubscribe: (() => void) | undefined;
   #creating = 0;
   #demand = 0;
-  /** Answers that were taken and have no connection yet. */
-  #answering = 0;
   /** When what failed is tried again, in ms; 0 for nothing failed. */
   #retryAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #started = false;
-  /** The connection whose offer is about to be chosen, so that it is not given another one meanwhile. */
-  #claiming: OffererConnection | undefined;
 
-  constructor(options: OfferPoolOptions, port: PublisherPort, makeLink: (durable: boolean) => Link) {
+  constructor(options: OfferPoolOptions, port: PublisherPort, proof: HandshakeProof, makeLink: (durable: boolean) => Link) {
     super();
     this.fqn = options.serviceFqn;
     this.#options = options;
     this.#port = port;
     this.#makeLink = makeLink;
+    this.#proof = proof;
+    this.#reception = new Reception(options, port, proof, {
+      opened: (connection) => this.emit('connection:opened', connection.getOfferId(), connection),
+      rotated: (from, to, connection) => this.emit('connection:rotated', from, to, connection),
+      closed: (connection, reason) => this.emit('connection:closed', connection, reason),
+      failed: (offerId, error) => this.emit('offer:failed', offerId, error),
+      changed: () => this.emit('changed'),
+      needsOffer: (connection) => void this.#needsOffer(connection),
+      waitsNoMore: (connection) => this.#park(connection),
+      ended: () => this.#refill(),
+    });
   }
 
   /** Free offers, as the server knows them. */
@@ -69,7 +76,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   /** Connections that were opened and are not closed, whether their link is up or not. */
   get connections(): OffererConnection[] {
-    return [...this.#opened];
+    return this.#reception.opened;
   }
 
   get isStarted(): boolean {
@@ -93,7 +100,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       },
       onReset: () => void this.#publish([...this.#free]).catch(told),
     });
-    for (const connection of this.#connections) this.#needsOffer(connection);
+    for (const connection of this.#reception.connections) void this.#needsOffer(connection);
     await this.#fill();
   }
 
@@ -103,9 +110,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     clearTimeout(this.#timer);
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
-    const withdrawn = this.#withdraw([...this.#free]);
+    const withdrawn = this.#withdrawAll();
     if (close)
-      await Promise.all([...this.#connections].map((connection) => connection.close({ reason: 'the service was stopped' })));
+      await Promise.all(
+        [...this.#reception.connections].map((connection) => connection.close({ reason: 'the service was stopped' })),
+      );
     await withdrawn;
   }
 
@@ -120,16 +129,17 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   suspend(): void {
     if (!this.#started) return;
     clearTimeout(this.#timer);
-    void this.#withdraw([...this.#free]);
+    void this.#withdrawAll();
     this.#started = false;
-    for (const connection of this.#connections) connection.dropLinkForNow('the page was hidden');
+    for (const connection of this.#reception.connections) connection.dropLinkForNow('the page was hidden');
   }
 
   /** The page is back, or the network is another. */
   hint(): void {
     this.#started ||= this.#unsubscribe !== undefined;
     this.#refill();
-    for (const connection of this.#connections) connection.checkNow();
+    for (const connection of this.#reception.connections) connection.checkNow();
+    for (const connection of this.#reception.connections) void this.#needsOffer(connection);
   }
 
   /** How many offers should be free. */
@@ -137,9 +147,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     const { maxOffers, maxConnections, maxPeerConnections } = this.#options;
     const wanted = Math.min(maxOffers + this.#demand, maxOffers * DEMAND_FACTOR);
     // one that waits for its peer needs an offer to be found at, so it does not count
-    const live = [...this.#connections].filter((connection) => !connection.isRotating()).length;
+    const live = [...this.#reception.connections].filter((connection) => !connection.isRotating()).length;
     const elsewhere = Link.live - this.#free.size - this.#creating;
-    return Math.max(0, Math.min(wanted, maxConnections - live - this.#answering, maxPeerConnections - elsewhere));
+    return Math.max(0, Math.min(wanted, maxConnections - live - this.#reception.answering, maxPeerConnections - elsewhere));
   }
 
   #refill(): void {
@@ -152,9 +162,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (missing <= 0) return this.#schedule();
     this.#demand = 0;
     this.#creating += missing;
-    const { offerFactory } = this.#options;
-    const create = () => Offer.create(() => this.#makeLink(!offerFactory), offerFactory);
-    const created = await Promise.allSettled(Array.from({ length: missing }, create));
+    const created = await Promise.allSettled(Array.from({ length: missing }, () => this.#create()));
     this.#creating -= missing;
     const offers = created.filter((result) => result.status === 'fulfilled').map(({ value }) => value);
     for (const offer of offers) this.#free.add(offer);
@@ -165,6 +173,17 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (failure) this.#retryAt = Date.now() + this.#backoff.next();
     await this.#publish(offers);
     this.#schedule();
+  }
+
+  /** @param only the one user whom the offer is for */
+  #create(only?: string): Promise<Offer> {
+    const { offerFactory, connectionConfig } = this.#options;
+    return Offer.create(() => this.#makeLink(!offerFactory), {
+      factory: offerFactory,
+      durable: connectionConfig.bufferEnabled,
+      only,
+      seal: (sdp, caps) => this.#proof.seal(sdp, { role: 'offer', fqn: this.fqn, caps }),
+    });
   }
 
   #creationFailed(failure: Error): void {
@@ -179,27 +198,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   async #publish(offers: Offer[]): Promise<void> {
-    const live = () => offers.filter((offer) => this.#free.has(offer));
     try {
-      await this.#publishing.run(async () => {
-        // an old server keeps only what the last call brought, and drops answers with their offers
-        if (!this.#port.keepsOffers()) await this.#port.fetchAnswers();
-        const batch = this.#port.keepsOffers() ? live() : [...this.#free];
-        if (!batch.length || !this.#started) return;
-        const { ttl, hidden, metadata } = this.#options;
-        const sdps = batch.map(({ sdp }) => ({ sdp }));
-        const published = await this.#port.publish({
-          serviceFqn: this.fqn,
-          offers: sdps,
-          ttl,
-          ...(hidden && { hidden }),
-          ...(metadata !== undefined && { metadata }),
-        });
-        batch.forEach((offer, index) => this.#published(offer, published[index]!.offerId));
-        // nobody may be handed what went meanwhile
-        const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
-        if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(told);
-      });
+      await this.#send(offers, (offer) => this.#free.has(offer));
       if (!this.#retryAt) this.#backoff.reset();
     } catch (cause) {
       const error = cause as RondevuError;
@@ -215,17 +215,36 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     }
   }
 
+  /** Gives offers to the server, those that are still wanted when it is their turn. */
+  async #send(offers: Offer[], isWanted: (offer: Offer) => boolean): Promise<void> {
+    await this.#publishing.run(async () => {
+      // an old server keeps only what the last call brought, and drops answers with their offers
+      if (!this.#port.keepsOffers()) await this.#port.fetchAnswers();
+      const batch = this.#port.keepsOffers() ? offers.filter(isWanted) : [...this.#free];
+      if (!batch.length || !this.#started) return;
+      const { ttl, hidden, metadata } = this.#options;
+      const published = await this.#port.publish({
+        serviceFqn: this.fqn,
+        offers: batch.map(({ sdp, only }) => ({ sdp, ...(only !== undefined && { for: only }) })),
+        ttl,
+        ...(hidden && { hidden }),
+        ...(metadata !== undefined && { metadata }),
+      });
+      batch.forEach((offer, index) => this.#published(offer, published[index]!.offerId));
+      // nobody may be handed what went meanwhile
+      const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
+      if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(told);
+    });
+  }
+
   #published(offer: Offer, offerId: string): void {
     const first = !offer.id;
     offer.id = offerId;
     offer.renewAt = Date.now() + this.#options.ttl * RENEW_AT;
-    if (!this.#free.has(offer)) return;
-    if (first) {
-      offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
-      this.emit('offer:created', offerId, this.fqn);
-      this.emit('changed');
-    }
-    this.#placeWaiting();
+    if (!first || offer.link.isClosed) return;
+    offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
+    this.emit('offer:created', offerId, this.fqn);
+    this.emit('changed');
   }
 
   /** One timer: renewal of what gets old, another try of what could not be published. */
@@ -257,6 +276,12 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#schedule();
   }
 
+  #withdrawAll(): Promise<void> {
+    const directed = [...this.#directed.values()];
+    for (const connection of this.#parking.keys()) this.#forget(connection);
+    return this.#withdraw([...this.#free, ...directed]);
+  }
+
   async #withdraw(offers: Offer[]): Promise<void> {
     const ids = offers.map(({ id }) => id).filter(Boolean);
     for (const offer of offers) this.#discard(offer);
@@ -272,179 +297,59 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     waiting?.leaveOffer();
     offer.link.close();
     this.emit('changed');
-    if (waiting) this.#needsOffer(waiting);
   }
 
   async #onAnswer(answer: AnswerInfo): Promise<void> {
-    const find = () => [...this.#free].find(({ id }) => id === answer.offerId);
+    const find = () => [...this.#free, ...this.#directed.values()].find(({ id }) => id === answer.offerId);
     // a joiner in line may answer before the reply that tells us the offer's id is here: the two take different roads
     if (!find() && this.#publishing.isLocked()) await this.#publishing.run(() => undefined);
     const offer = find();
-    if (!offer) {
-      // pushed and polled, or sent twice
-      const known = [...this.#connections].find((connection) => connection.getOfferId() === answer.offerId);
-      await known?.processAnswer(answer.sdp, answer.answererId).catch(() => undefined);
-      return;
-    }
+    if (!offer) return this.#reception.repeated(answer);
     this.#free.delete(offer);
-    this.#answering++;
+    if (offer.waiting) this.#forget(offer.waiting);
     // making peer connections keeps the page busy: the joiner at hand comes first, unless others are at the door
     if (this.#free.size <= 1 || this.#demand) this.#refill();
     else setTimeout(() => this.#refill(), REFILL_AFTER);
-    const peer: Peer = { username: answer.answererId, publicKey: answer.answererKey, verified: false, pinned: false };
-    const connection = (await this.#accepts(peer)) ? await this.#claim(offer, peer) : undefined;
-    this.#answering--;
-    if (!connection) return this.#discard(offer);
-    this.#watches.get(connection)?.();
-    this.#watches.set(
+    if (!(await this.#reception.receive(offer, answer))) this.#discard(offer);
+  }
+
+  /** A connection lost its peer: it gets an offer that is for its peer alone, and after a while waits without one. */
+  async #needsOffer(connection: OffererConnection): Promise<void> {
+    const { peer } = connection;
+    if (!this.#started || !connection.isRotating() || this.#parking.has(connection)) return;
+    this.#refill();
+    // an old server would give it to anybody; the peer may answer any other offer just as well
+    if (!peer || !this.#port.keepsDirected()) return;
+    this.#parking.set(
       connection,
-      this.#port.watch(answer.offerId, this.fqn, false, {
-        onCandidates: (candidates) => {
-          for (const { candidate } of candidates) void connection.addCandidate(candidate);
-        },
-      }),
+      setTimeout(() => this.#park(connection), PARK_AFTER),
     );
+    const isWanted = () => this.#started && this.#parking.has(connection) && connection.isRotating();
+    let offer: Offer | undefined;
     try {
-      await connection.processAnswer(answer.sdp, answer.answererId);
-    } catch (cause) {
-      this.emit(
-        'offer:failed',
-        answer.offerId,
-        new RondevuError('bad-request', `the answer of ${peer.username} does not fit: ${String(cause)}`, { cause }),
-      );
-    }
-    this.emit('changed');
-  }
-
-  async #accepts(peer: Peer): Promise<boolean> {
-    const { accept, maxConnections } = this.#options;
-    if (this.#connections.size >= maxConnections && !this.#of(peer).length) return false;
-    try {
-      return accept ? await accept(peer) : true;
-    } catch (error) {
-      console.error('rondevu: accept threw, the joiner is turned away', error);
-      return false;
-    }
-  }
-
-  #of({ username, publicKey }: Peer): OffererConnection[] {
-    return [...this.#connections].filter(
-      ({ peer }) =>
-        peer?.username === username && (publicKey === undefined || peer.publicKey === undefined || peer.publicKey === publicKey),
-    );
-  }
-
-  /** Whose answer this is: a connection's of the same user that is down, if there is exactly one, else a new one's. */
-  async #claim(offer: Offer, peer: Peer): Promise<OffererConnection> {
-    const same = this.#of(peer);
-    let down = same.filter((connection) => connection.isRotating());
-    if (!down.length && same.length) {
-      // a page that was killed and opened again is back before its old link is known to be dead
-      const dead = await Promise.all(
-        same.map(async (connection) => connection.isConnected() && !(await connection.probe(PROBE))),
-      );
-      down = same.filter((connection, index) => dead[index] && connection.getState() !== 'closed');
-    }
-    const [returning] = down;
-    const stranger = offer.waiting;
-    offer.waiting = undefined;
-    if (down.length !== 1 || !returning) {
-      stranger?.leaveOffer();
-      const connection = this.#open(offer, peer);
-      if (stranger) this.#needsOffer(stranger);
-      return connection;
-    }
-    this.#claiming = returning;
-    if (!returning.isRotating()) returning.supersede();
-    this.#claiming = undefined;
-    // with an answer under way it waits nowhere, and must not be placed at the next offer that is published
-    this.#leave(returning);
-    if (stranger !== returning) {
-      stranger?.leaveOffer();
-      this.#rebind(returning, offer);
-      if (stranger) this.#needsOffer(stranger);
-    }
-    return returning;
-  }
-
-  #open(offer: Offer, peer: Peer): OffererConnection {
-    const connection = new OffererConnection(offer.id, this.fqn, offer.link, this.#options.connectionConfig, {
-      needsOffer: (waiting) => this.#needsOffer(waiting),
-      ended: (ended) => this.#ended(ended),
-    });
-    connection.setPeer(peer);
-    this.#connections.add(connection);
-    connection.once('connected', () => {
-      this.#opened.add(connection);
-      this.emit('connection:opened', connection.getOfferId(), connection);
-    });
-    connection.on('connected', () => {
-      this.#watches.get(connection)?.();
-      this.#leave(connection);
-    });
-    connection.on('state:changed', () => this.emit('changed'));
-    connection.on('closed', (reason) => this.emit('connection:closed', connection, reason));
-    connection.on('reconnect:exhausted', (attempts) => {
-      this.emit(
-        'offer:failed',
-        connection.getOfferId(),
-        new RondevuError('timeout', `${peer.username} could not be reached in ${attempts} attempts`),
-      );
-    });
-    return connection;
-  }
-
-  #ended(connection: OffererConnection): void {
-    this.#connections.delete(connection);
-    this.#opened.delete(connection);
-    this.#watches.get(connection)?.();
-    this.#watches.delete(connection);
-    clearTimeout(this.#parking.get(connection));
-    this.#parking.delete(connection);
-    this.#leave(connection);
-    this.emit('changed');
-    this.#refill();
-  }
-
-  /** A connection lost its peer: it waits at a free offer where nobody waits yet, at the next one that comes, or only in memory. */
-  #needsOffer(connection: OffererConnection): void {
-    if (!this.#started || connection === this.#claiming || !connection.isRotating()) return;
-    if (!this.#parking.has(connection)) {
-      this.#parking.set(
-        connection,
-        setTimeout(() => this.#leave(connection), PARK_AFTER),
-      );
-    }
-    this.#placeWaiting();
-    this.#refill();
-  }
-
-  #placeWaiting(): void {
-    const placed = new Set([...this.#free].map(({ waiting }) => waiting));
-    const waiting = [...this.#parking.keys()].filter((connection) => connection.isRotating() && !placed.has(connection));
-    for (const offer of [...this.#free].reverse()) {
-      if (!waiting.length) return;
-      if (offer.waiting || !offer.id) continue;
-      const connection = waiting.shift()!;
+      offer = await this.#create(peer.username);
       offer.waiting = connection;
-      this.#rebind(connection, offer);
+      if (isWanted()) await this.#send([offer], isWanted);
+    } catch {
+      // there are the others, and the next loss tries again
     }
+    if (!offer) return;
+    if (!offer.id || !isWanted()) return void this.#withdraw([offer]);
+    this.#directed.set(connection, offer);
+    this.#reception.rebind(connection, offer);
   }
 
-  #rebind(connection: OffererConnection, offer: Offer): void {
-    const old = connection.getOfferId();
-    connection.bind(offer.id, offer.link);
-    this.emit('connection:rotated', old, offer.id, connection);
-  }
-
-  /** Parks a connection: the offer it waited at is anybody's again. */
-  #leave(connection: OffererConnection): void {
+  /** Its directed offer is nobody's any more. */
+  #forget(connection: OffererConnection): void {
     clearTimeout(this.#parking.get(connection));
     this.#parking.delete(connection);
-    for (const offer of this.#free) {
-      if (offer.waiting !== connection) continue;
-      offer.waiting = undefined;
-      connection.leaveOffer();
-    }
+    this.#directed.delete(connection);
+  }
+
+  /** Takes the directed offer of a connection away, if it has one. */
+  #park(connection: OffererConnection): void {
+    const offer = this.#directed.get(connection);
+    this.#forget(connection);
+    if (offer) void this.#withdraw([offer]);
   }
 }

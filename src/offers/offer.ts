@@ -7,15 +7,30 @@ import { gathered, isStalled, trickle } from '../connection/negotiation.js';
 import { ValidationError } from '../errors.js';
 import type { OfferFactoryResult, PublishOptions } from '../options.js';
 import type { WireCandidate } from '../protocol/rpc.js';
-import { markNegotiated } from '../protocol/sdp.js';
 
 /** Offers are published when gathering is complete, or after this, in ms; later candidates follow. */
 const OFFER_GATHERING = 1000;
 const LATE_CANDIDATES = 50;
 
+export interface OfferMaking {
+  factory: PublishOptions['offerFactory'];
+  /** Whether messages may be kept for later at all. */
+  durable: boolean;
+  /** The one user whom it is for. */
+  only: string | undefined;
+  /** Puts our line into the description. */
+  seal(sdp: string, caps: string[]): Promise<{ sdp: string; sig: string }>;
+}
+
 export class Offer {
   readonly link: Link;
   readonly sdp: string;
+  /** The signature in it. */
+  readonly sig: string;
+  /** Whether it says that we speak frames. */
+  readonly durable: boolean;
+  /** The one user whom it is for. */
+  readonly only: string | undefined;
   /** Given by the server; empty before. */
   id = '';
   /** When it must be renewed, in ms; 0 while it is not published. */
@@ -24,19 +39,31 @@ export class Offer {
   waiting: OffererConnection | undefined;
   readonly #candidatesSent: number;
 
-  private constructor(link: Link) {
+  private constructor(link: Link, sealed: { sdp: string; sig: string }, sent: number, durable: boolean, only?: string) {
     this.link = link;
-    const { sdp } = link.pc.localDescription!;
-    this.sdp = link.durable ? markNegotiated(sdp) : sdp;
-    this.#candidatesSent = link.localCandidates.length;
+    this.sdp = sealed.sdp;
+    this.sig = sealed.sig;
+    this.durable = durable;
+    this.only = only;
+    this.#candidatesSent = sent;
   }
 
   /** @throws ValidationError when the factory returns something else than an offer; whatever the factory throws */
-  static async create(makeLink: () => Link, factory: PublishOptions['offerFactory']): Promise<Offer> {
-    const link = await gather(makeLink(), factory);
-    if (!isStalled(link)) return new Offer(link);
-    link.close();
-    return new Offer(await gather(makeLink(), factory));
+  static async create(makeLink: () => Link, { factory, durable, only, seal }: OfferMaking): Promise<Offer> {
+    let link = await gather(makeLink(), factory);
+    if (isStalled(link)) {
+      link.close();
+      link = await gather(makeLink(), factory);
+    }
+    const sent = link.localCandidates.length;
+    const isDurable = durable && link.durable !== undefined;
+    try {
+      const sealed = await seal(link.pc.localDescription!.sdp, isDurable ? ['durable'] : []);
+      return new Offer(link, sealed, sent, isDurable, only);
+    } catch (error) {
+      link.close();
+      throw error;
+    }
   }
 
   /** Sends the candidates that came after the offer was written down. */

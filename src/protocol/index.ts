@@ -4,6 +4,7 @@ export * from './json.js';
 export * from './message.js';
 export * from './rpc.js';
 export * from './sdp.js';
+export * from './sdp-line.js';
 export * from './service-name.js';
 export { RondevuError, ValidationError, quote } from '../errors.js';
 export type { ErrorCode } from '../errors.js';

@@ -21,7 +21,8 @@ export interface OfferInfo {
 
 export interface PublishParams {
   serviceFqn: string;
-  offers: { sdp: string }[];
+  /** `for`: hidden from everyone but this user, and handed to him first. */
+  offers: { sdp: string; for?: string }[];
   /** Life of the offers in ms. Default 300 000. */
   ttl?: number;
   /** Random id of the publishing `Rondevu`; its offers live and die with it. */

@@ -16,12 +16,3 @@ export function splitCandidates(sdp: string): { sdp: string; candidates: WireCan
   });
   return { sdp: rest.join('\r\n'), candidates };
 }
-
-// Both of ours open a negotiated channel for messages beside the in-band one that older clients need. Unknown attributes are
-// ignored by browsers and passed through by servers of any age.
-const MARK = 'a=x-rondevu-channels:100 101';
-
-/** Says in a description that its author has opened the negotiated channels. */
-export const markNegotiated = (sdp: string): string => sdp.replace(/\r\nm=/, `\r\n${MARK}\r\nm=`);
-
-export const isNegotiated = (sdp: string): boolean => sdp.includes(`\r\n${MARK}\r\n`);

@@ -168,6 +168,10 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.caps ? this.#poll(this.#since) : Promise.resolve();
   }
 
+  keepsDirected(): boolean {
+    return this.can('directed');
+  }
+
   keepsOffers(): boolean {
     return this.can('instances');
   }

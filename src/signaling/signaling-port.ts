@@ -42,6 +42,8 @@ export interface PublisherPort extends SignalingPort {
   publish(params: PublishParams): Promise<OfferInfo[]>;
   /** @param last no offer of ours is left */
   withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<unknown>;
+  /** Whether an offer can be for one user alone. */
+  keepsDirected(): boolean;
   /** Asks for answers now. Never rejects. */
   fetchAnswers(): Promise<unknown>;
   /** Whether publishing adds to what is there (ours) or replaces it (v0.5.4, and until the server is known). */

@@ -1,0 +1,131 @@
+/**
+ * HandshakeProof: signs our descriptions and finds out whose the other side's are, before a byte of them is used. DTLS then
+ * proves that the holder of that key is at the other end. docs/protocol.md, "The SDP line"; docs/security.md.
+ */
+import { base64ToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
+import { RondevuError } from '../errors.js';
+import { isAnonymousName } from '../protocol/anonymous.js';
+import { readSdpLine, sdpFacts, signedBytes, writeSdpLine, type SdpLine } from '../protocol/sdp-line.js';
+import { pinOf, sha256, verify } from './ed25519.js';
+import { IdentityChangedError, type PinStore } from './pins.js';
+import { anonymousNameOf, type Signer } from './signer.js';
+
+/** Who is at the other end. */
+export interface Peer {
+  readonly username: string;
+  /** Base64; missing when nobody said. */
+  readonly publicKey?: string | undefined;
+  /** Whether the peer proved in the handshake that it holds the key. */
+  readonly verified: boolean;
+  /** Whether the key equals a pin: one of an earlier meeting, or the one in the address. */
+  readonly pinned: boolean;
+}
+
+/** What a description must be. */
+export interface Expected {
+  role: 'offer' | 'answer';
+  fqn: string;
+  username: string;
+  /** The key that the server reports for the name; undefined when it does not. */
+  key: string | undefined;
+  /** In answers: the `sig` of our offer. */
+  offerSig?: string | undefined;
+  /** The pin in the address. */
+  pin?: string | undefined;
+}
+
+export class HandshakeProof {
+  readonly #signer: Signer;
+  readonly #instance: string;
+  readonly #aud: string;
+  readonly #pins: PinStore;
+
+  constructor(signer: Signer, instance: string, aud: string, pins: PinStore) {
+    this.#signer = signer;
+    this.#instance = instance;
+    this.#aud = aud;
+    this.#pins = pins;
+  }
+
+  /** A description with our line in it. */
+  async seal(
+    sdp: string,
+    fields: Pick<SdpLine, 'role' | 'fqn' | 'caps'> & { sid?: string; offerSig?: string },
+  ): Promise<{ sdp: string; sig: string }> {
+    const { offerSig, ...rest } = fields;
+    const line = {
+      v: 1 as const,
+      ...rest,
+      ...(offerSig !== undefined && { re: await hashOf(offerSig) }),
+      key: this.#signer.publicKey,
+      inst: this.#instance,
+      ...sdpFacts(sdp),
+      iat: Date.now(),
+    };
+    const sig = bytesToBase64Url(await this.#signer.sign(signedBytes(line)));
+    return { sdp: writeSdpLine(sdp, { ...line, sig }), sig };
+  }
+
+  /**
+   * Whose description this is. Without a line it is an old client's: not verified, and refused where a pin is known.
+   * @throws RondevuError `unverified` for a missing or wrong proof, `identity-mismatch` when the server reports another key,
+   *   IdentityChangedError when a pin says another key
+   */
+  async open(sdp: string, expected: Expected): Promise<{ peer: Peer; line?: SdpLine }> {
+    const { username, key, pin } = expected;
+    const stored = await this.#pins.get(this.#pinName(username));
+    let line: SdpLine | undefined;
+    try {
+      line = readSdpLine(sdp);
+      if (line) await check(line, expected);
+    } catch (cause) {
+      if (cause instanceof RondevuError && cause.code === 'identity-mismatch') throw cause;
+      throw unverified(username, (cause as Error).message, cause);
+    }
+    const shown = line?.key;
+    if (!line || shown === undefined) {
+      if (pin !== undefined || stored !== undefined) throw unverified(username, 'it shows no proof, and its key is pinned');
+      return { peer: { username, publicKey: key, verified: false, pinned: false } };
+    }
+    // a pin in the address is never overridden by what is stored
+    if (pin !== undefined && pin !== (await pinOf(base64ToBytes(shown)))) throw new IdentityChangedError(username, pin, shown);
+    if (pin === undefined && stored !== undefined && stored !== shown) throw new IdentityChangedError(username, stored, shown);
+    const pinned = pin !== undefined || stored !== undefined;
+    return { peer: { username, publicKey: shown, verified: true, pinned }, line };
+  }
+
+  /** Remembers the key of a verified peer at the first meeting; anonymous names carry theirs. */
+  async remember({ username, publicKey, verified, pinned }: Peer): Promise<void> {
+    if (verified && !pinned && publicKey && !isAnonymousName(username)) await this.trust(username, publicKey);
+  }
+
+  /** Pins a key to a name, whatever was pinned before. */
+  trust(username: string, publicKey: string): Promise<void> {
+    return this.#pins.set(this.#pinName(username), publicKey);
+  }
+
+  #pinName(username: string): string {
+    return `${this.#aud}/${username}`;
+  }
+}
+
+const hashOf = async (text: string): Promise<string> => bytesToBase64Url(await sha256(utf8(text)));
+
+const unverified = (username: string, why: string, cause?: unknown): RondevuError =>
+  new RondevuError('unverified', `${username} could not be verified: ${why}`, { cause });
+
+/** @throws RondevuError that says what does not fit */
+async function check(line: SdpLine, { role, fqn, username, key, offerSig }: Expected): Promise<void> {
+  if (line.role !== role) throw new RondevuError('unverified', `its description is an ${line.role}`);
+  if (line.fqn !== fqn) throw new RondevuError('unverified', `its description is for ${line.fqn}`);
+  if (role === 'answer' && (offerSig === undefined || line.re !== (await hashOf(offerSig))))
+    throw new RondevuError('unverified', 'its answer belongs to another offer');
+  if (key !== undefined && line.key !== key)
+    throw new RondevuError('identity-mismatch', `${username} has the key ${key} by the server, and shows ${line.key}`);
+  if (isAnonymousName(username) && username !== (await anonymousNameOf(line.key)))
+    throw new RondevuError('identity-mismatch', `${username} does not belong to the key ${line.key}`);
+  if (!(await verify(fromBase64Url(line.sig), signedBytes(line), base64ToBytes(line.key))))
+    throw new RondevuError('unverified', 'its signature is wrong');
+}
+
+const fromBase64Url = (text: string): Bytes => base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/'));

@@ -1,0 +1,55 @@
+/**
+ * Pins: which key a name had when it was first met, or that the user gave. Kept per server and username.
+ * docs/security.md.
+ */
+import { RondevuError } from '../errors.js';
+import { withStore } from './database.js';
+
+export interface PinStore {
+  /** The key pinned for a name, base64; undefined when there is none. */
+  get(name: string): Promise<string | undefined>;
+  set(name: string, publicKey: string): Promise<void>;
+}
+
+/** Pins for as long as the page or process lives. */
+export class MemoryPinStore implements PinStore {
+  readonly #pins = new Map<string, string>();
+
+  async get(name: string): Promise<string | undefined> {
+    return this.#pins.get(name);
+  }
+
+  async set(name: string, publicKey: string): Promise<void> {
+    this.#pins.set(name, publicKey);
+  }
+}
+
+/** Pins that outlive the page. @throws RondevuError `unsupported` where there is no IndexedDB, `unavailable` where the browser refuses it */
+export class IndexedDbPinStore implements PinStore {
+  get(name: string): Promise<string | undefined> {
+    return withStore<string | undefined>('pins', 'readonly', (store) => store.get(name));
+  }
+
+  async set(name: string, publicKey: string): Promise<void> {
+    await withStore('pins', 'readwrite', (store) => store.put(publicKey, name));
+  }
+}
+
+/** The key of a name is another than the one that is pinned. */
+export class IdentityChangedError extends RondevuError {
+  readonly username: string;
+  /** The pinned key, or the pin in the address. */
+  readonly old: string;
+  /** The key that is shown now, base64. */
+  readonly new: string;
+
+  constructor(username: string, old: string, now: string) {
+    super(
+      'identity-changed',
+      `${username} shows another key than before (${now} instead of ${old}): trust() it if that is right`,
+    );
+    this.username = username;
+    this.old = old;
+    this.new = now;
+  }
+}
