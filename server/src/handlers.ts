@@ -226,6 +226,19 @@ export function createHandlers({ store, hub, matchmaker, limits }: Services): Ha
       return { count: candidates.length, offerId };
     },
 
+    async signal({ to, sid, sdp, candidates }, caller) {
+      if (!(await store.haveMet(caller.username, to, Date.now())))
+        throw new RpcError('forbidden', `No offer between ${caller.username} and ${to} was answered in the last 24 hours`);
+      const told = hub.pushToUser(to, 'signal', {
+        from: caller.username,
+        sid,
+        ...(sdp !== undefined && { sdp }),
+        ...(candidates && { candidates }),
+      });
+      if (!told) throw new RpcError('peer-gone', `${to} has no push socket open here`);
+      return { success: true };
+    },
+
     async getIceCandidates({ serviceFqn, offerId, since = 0, instance }, caller) {
       const offer = await offerOf(offerId, serviceFqn);
       const side = sideOf(offer, caller.username, instance);

@@ -14,10 +14,16 @@ export const SILENCE = 15_000;
 export interface Session {
   readonly username: string;
   readonly instance: string;
-  push<E extends keyof PushEvents>(event: E, data: PushEvents[E]): number;
+  deliver(event: NumberedEvent): void;
   /** A newer socket of the same instance has taken over. */
   replaced(): void;
 }
+
+/** An event with its number among those of its instance. */
+export type NumberedEvent = { [E in keyof PushEvents]: { event: E; data: PushEvents[E]; seq: number } }[keyof PushEvents];
+
+/** Events of an instance that are kept for a client whose socket broke. */
+const KEPT_EVENTS = 256;
 
 interface Instance {
   username: string;
@@ -26,6 +32,11 @@ interface Instance {
   closing?: NodeJS.Timeout;
   /** Services this instance published, for `demand`. */
   services: Set<string>;
+  /** Numbers start anew with each life of an instance. */
+  born: number;
+  seq: number;
+  /** The last events, oldest first. */
+  events: NumberedEvent[];
 }
 
 export class Hub {
@@ -35,6 +46,7 @@ export class Hub {
   readonly #onGone: (username: string, instance: string) => void;
   readonly #sweeper: NodeJS.Timeout;
   #ended = false;
+  #lives = 0;
 
   constructor(store: Store, onGone: (username: string, instance: string) => void) {
     this.#store = store;
@@ -63,13 +75,23 @@ export class Hub {
     }
   }
 
-  opened(session: Session, now: number): void {
+  /** @returns which life of the instance this is, and the number of its last event */
+  opened(session: Session, now: number): { born: number; seq: number } {
     const instance = this.#instance(session.username, session.instance);
     clearTimeout(instance.closing);
     delete instance.closing;
     instance.session?.replaced();
     instance.session = session;
     instance.lastSeen = now;
+    return { born: instance.born, seq: instance.seq };
+  }
+
+  /** Tells a session what came after `since`, or that it cannot be told. */
+  resume(session: Session, since: number): void {
+    const instance = this.#instance(session.username, session.instance);
+    const missed = instance.events.filter(({ seq }) => seq > since);
+    if (since <= instance.seq && missed.length === instance.seq - since) for (const event of missed) session.deliver(event);
+    else this.#push(instance, 'resync', {});
   }
 
   /** @param leaving the page said that it goes, so nobody comes back to this instance */
@@ -99,14 +121,22 @@ export class Hub {
     data: PushEvents[E],
   ): number | undefined {
     if (instance === undefined) return undefined;
-    return this.#instances.get(key(username, instance))?.session?.push(event, data);
+    const entry = this.#instances.get(key(username, instance));
+    return entry && this.#push(entry, event, data);
   }
 
   /** Sends to every instance that published a service. */
   pushToPublishers<E extends keyof PushEvents>(username: string, serviceId: string, event: E, data: PushEvents[E]): void {
     for (const instance of this.#instances.values()) {
-      if (instance.username === username && instance.services.has(serviceId)) instance.session?.push(event, data);
+      if (instance.username === username && instance.services.has(serviceId)) this.#push(instance, event, data);
     }
+  }
+
+  /** Sends to every open socket of a user; returns how many. */
+  pushToUser<E extends keyof PushEvents>(username: string, event: E, data: PushEvents[E]): number {
+    const instances = [...this.#instances.values()].filter((instance) => instance.username === username && instance.session);
+    for (const instance of instances) this.#push(instance, event, data);
+    return instances.length;
   }
 
   close(): void {
@@ -115,10 +145,23 @@ export class Hub {
     for (const { closing } of this.#instances.values()) clearTimeout(closing);
   }
 
+  /** What cannot be sent now is kept for the moment when the client is back. */
+  #push<E extends keyof PushEvents>(instance: Instance, event: E, data: PushEvents[E]): number {
+    const numbered = { event, data, seq: ++instance.seq } as NumberedEvent;
+    instance.events.push(numbered);
+    if (instance.events.length > KEPT_EVENTS) instance.events.shift();
+    instance.session?.deliver(numbered);
+    return numbered.seq;
+  }
+
   #instance(username: string, instance: string): Instance {
     const name = key(username, instance);
     let entry = this.#instances.get(name);
-    if (!entry) this.#instances.set(name, (entry = { username, lastSeen: 0, services: new Set() }));
+    if (!entry)
+      this.#instances.set(
+        name,
+        (entry = { username, lastSeen: 0, services: new Set(), born: ++this.#lives, seq: 0, events: [] }),
+      );
     return entry;
   }
 

@@ -21,7 +21,7 @@ import { SqliteStore } from './sqlite-store.js';
 export { DEFAULT_LIMITS, readConfig, type Limits, type ServerConfig } from './config.js';
 
 /** What this server can do beyond v0.5.4: the header of every reply and `caps` of `GET /`. */
-export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id'];
+export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
 
 export interface RunningServer {
   /** Where it listens. */

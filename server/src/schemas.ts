@@ -10,6 +10,8 @@ import { RpcError } from './rpc-error.js';
 export const MAX_SOCKET_WAIT = 120_000;
 const MAX_TTL = 24 * 3_600_000;
 const MIN_TTL = 1000;
+/** Longest description in `signal`, in characters. */
+const MAX_SIGNAL = 65_536;
 
 const username = v.pipe(
   v.string(),
@@ -47,7 +49,7 @@ export function createSchemas(limits: Limits) {
     publishService: v.object({
       serviceFqn,
       offers: v.pipe(
-        v.array(v.object({ sdp })),
+        v.array(v.object({ sdp, for: v.optional(username) })),
         v.minLength(1),
         v.maxLength(limits.maxOffers, `at most ${limits.maxOffers} offers a call`),
       ),
@@ -88,6 +90,16 @@ export function createSchemas(limits: Limits) {
       ),
     }),
     getIceCandidates: v.object({ serviceFqn, offerId, since: time, instance }),
+    signal: v.pipe(
+      v.object({
+        to: username,
+        sid: v.pipe(v.string(), v.regex(/^[\w-]{8,64}$/, '8 to 64 characters of base64url')),
+        sdp: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_SIGNAL, `at most ${MAX_SIGNAL} characters`))),
+        candidates: v.optional(v.pipe(v.array(candidate), v.maxLength(limits.maxCandidates))),
+        instance,
+      }),
+      v.check(({ sdp, candidates }) => (sdp === undefined) !== (candidates === undefined), 'sdp or candidates, not both'),
+    ),
   } satisfies Record<RpcMethod, v.GenericSchema>;
 }
 

@@ -7,7 +7,7 @@ import type { ClientFrame, OpenSessionResult, PushEvents, ServerFrame } from 'ro
 import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
 import { publicError, type Dispatcher } from './dispatcher.js';
-import { SILENCE, type Hub, type Session } from './hub.js';
+import { SILENCE, type Hub, type NumberedEvent, type Session } from './hub.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_SOCKET_WAIT, checkEnvelope } from './schemas.js';
 
@@ -44,7 +44,6 @@ export class PushSession implements Session {
   #caller: Caller | undefined;
   /** Frames behind openSession wait here for its verdict. */
   #opening: Promise<void> = Promise.resolve();
-  #seq = 0;
   #calls = 0;
   #lastFrame = Date.now();
   #pinged = 0;
@@ -60,11 +59,9 @@ export class PushSession implements Session {
     socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
   }
 
-  push<E extends keyof PushEvents>(event: E, data: PushEvents[E]): number {
-    const seq = ++this.#seq;
-    if (event === 'answer') this.#untaken.push({ seq, answer: data as PushEvents['answer'] });
-    this.#send({ event, data, seq } as ServerFrame);
-    return seq;
+  deliver(event: NumberedEvent): void {
+    if (event.event === 'answer') this.#untaken.push({ seq: event.seq, answer: event.data });
+    this.#send(event);
   }
 
   replaced(): void {
@@ -108,7 +105,7 @@ export class PushSession implements Session {
       const call = checkEnvelope(frame);
       if (call.method !== 'openSession')
         throw new RpcError('unauthorized', `The first frame must be openSession, got ${call.method}`);
-      const instance = (call.params as { instance?: unknown } | undefined)?.instance;
+      const { instance, resume } = (call.params ?? {}) as { instance?: unknown; resume?: { epoch?: unknown; seq?: unknown } };
       if (typeof instance !== 'string' || !/^[\w-]{8,64}$/.test(instance)) {
         throw new RpcError('bad-request', 'openSession: instance: expected 8 to 64 characters of base64url');
       }
@@ -118,17 +115,20 @@ export class PushSession implements Session {
       this.username = caller.username;
       this.instance = instance;
       clearTimeout(this.#timer);
-      hub.opened(this, Date.now());
+      const { born, seq } = hub.opened(this, Date.now());
+      const life = `${epoch}.${born}`;
       this.#timer = setInterval(() => this.#watch(), 1000);
       const { maxBodyBytes, maxOffers, maxCandidates } = limits;
       const result: OpenSessionResult = {
-        epoch,
-        seq: 0,
+        epoch: life,
+        seq,
         serverTime: Date.now(),
         caps,
         limits: { maxFrameBytes: maxBodyBytes, maxOffers, maxCandidates },
       };
       this.#send({ id, result });
+      // one that resumes from another life of this server has missed what nobody can tell
+      if (resume !== undefined) hub.resume(this, resume?.epoch === life ? Number(resume.seq) : Infinity);
     } catch (error) {
       this.#sendError(id, error);
       if (!(error instanceof RpcError && error.code === 'clock-skew'))

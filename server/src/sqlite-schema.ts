@@ -29,6 +29,9 @@ const MIGRATIONS = [
      role TEXT NOT NULL, candidate TEXT NOT NULL, parked_until INTEGER, PRIMARY KEY (offer_id, created_at)
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX candidates_parked ON candidates (parked_until) WHERE parked_until IS NOT NULL;`,
+  `ALTER TABLE offers ADD COLUMN for_user TEXT;
+   CREATE TABLE met (a TEXT NOT NULL, b TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID;
+   CREATE INDEX met_until ON met (until);`,
 ];
 
 /**

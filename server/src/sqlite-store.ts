@@ -4,6 +4,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 import { openDatabase, type Database, type Row, type SqlValue, type Statement } from './sqlite-driver.js';
+import { toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
 import type { AnswerInput, OfferRow, PublishInput, ServiceRow, Side, Store, UserRow } from './store.js';
 
@@ -14,11 +15,14 @@ const OLD_FORM_FRESH = 30_000;
 /** How long an ended service keeps its id, and an answered offer its candidates. */
 const SERVICE_MEMORY = 30 * DAY;
 const ANSWERED_MEMORY = 60_000;
+/** How long two users may signal to each other after an answer. */
+const MET_FOR = DAY;
 
 const OFFER = `SELECT o.*, s.fqn, s.username AS owner FROM offers o JOIN services s ON s.id = o.service_id`;
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 // one that was handed out before and not answered may have been spoilt by whoever had it
-const HANDING_ORDER = `ORDER BY (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
+// and what is meant for one user alone comes first
+const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
 export class SqliteStore implements Store {
   readonly #db: Database;
@@ -86,16 +90,16 @@ export class SqliteStore implements Store {
         ],
       );
       const service = toService(this.#get('SELECT * FROM services WHERE fqn = ?', input.serviceFqn)!);
-      const offers = input.offers.map(({ sdp }) => {
+      const offers = input.offers.map(({ sdp, for: only = null }) => {
         // the id follows from the content, so an SDP that is live, or comes back after a restart, keeps its id
         const offerId = createHash('sha256')
           .update(`${input.serviceFqn}\n${input.instance ?? ''}\n${sdp}`)
           .digest('hex');
         this.#run('DELETE FROM offers WHERE id = ? AND expires_at <= ?', offerId, now);
         this.#run(
-          `INSERT INTO offers (id, service_id, instance, sdp, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)
+          `INSERT INTO offers (id, service_id, instance, sdp, created_at, expires_at, for_user) VALUES (?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET expires_at = MAX(offers.expires_at, excluded.expires_at)`,
-          ...[offerId, service.serviceId, input.instance ?? null, sdp, now, expiresAt],
+          ...[offerId, service.serviceId, input.instance ?? null, sdp, now, expiresAt, only],
         );
         return toOffer(this.#get(`${OFFER} WHERE o.id = ?`, offerId)!);
       });
@@ -170,8 +174,10 @@ export class SqliteStore implements Store {
   ): Promise<OfferRow | undefined> {
     return this.#transaction(() => {
       // one's own offers are for other instances of the same user only
-      const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?) ${HANDING_ORDER} LIMIT 1`;
-      const free = this.#get(query, serviceId, now, now, by.username, by.instance ?? null, now - OLD_FORM_FRESH);
+      const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?)
+        AND (o.for_user IS NULL OR o.for_user = ?) ${HANDING_ORDER} LIMIT 1`;
+      const { username, instance = null } = by;
+      const free = this.#get(query, serviceId, now, now, username, instance, username, now - OLD_FORM_FRESH);
       const row = free ?? this.#ownLease(serviceId, by, now);
       if (!row) return undefined;
       // what is held already is not held longer for being asked for again
@@ -195,7 +201,7 @@ export class SqliteStore implements Store {
 
   async listUnanswered(serviceId: string, limit: number, now: number): Promise<OfferRow[]> {
     return this.#all(
-      `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ?
+      `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL
        ORDER BY o.lease_until > ?, (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC LIMIT ?`,
       ...[serviceId, now, now, now - OLD_FORM_FRESH, limit],
     ).map(toOffer);
@@ -208,7 +214,7 @@ export class SqliteStore implements Store {
 
   async answer(offerId: string, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
     return this.#transaction(() => {
-      const row = this.#get('SELECT * FROM offers WHERE id = ? AND expires_at > ?', offerId, now);
+      const row = this.#get(`${OFFER} WHERE o.id = ? AND o.expires_at > ?`, offerId, now);
       if (!row) return 'gone';
       if (row['answer_sdp'] !== null) {
         return row['answer_sdp'] === input.sdp && row['answer_user'] === input.username ? 'repeated' : 'already-answered';
@@ -232,6 +238,10 @@ export class SqliteStore implements Store {
         offerId,
         input.username,
         now,
+      );
+      this.#run(
+        `INSERT INTO met (a, b, until) VALUES (MIN(?, ?), MAX(?, ?), ?) ON CONFLICT (a, b) DO UPDATE SET until = excluded.until`,
+        ...[input.username, row['owner']!, input.username, row['owner']!, now + MET_FOR],
       );
       return 'answered';
     });
@@ -350,10 +360,16 @@ export class SqliteStore implements Store {
     return first || offer.answer.answeredAt > since;
   }
 
+  async haveMet(one: string, other: string, now: number): Promise<boolean> {
+    const query = 'SELECT 1 FROM met WHERE a = MIN(?, ?) AND b = MAX(?, ?) AND until > ?';
+    return this.#get(query, one, other, one, other, now) !== undefined;
+  }
+
   async sweep(now: number): Promise<void> {
     this.#transaction(() => {
       this.#run('DELETE FROM offers WHERE expires_at <= ?', now);
       this.#run('DELETE FROM candidates WHERE parked_until <= ?', now);
+      this.#run('DELETE FROM met WHERE until <= ?', now);
       this.#run('DELETE FROM services WHERE expires_at <= ?', now - SERVICE_MEMORY);
       this.#run('DELETE FROM services WHERE username IN (SELECT username FROM users WHERE expires_at <= ?)', now);
       this.#run('DELETE FROM users WHERE expires_at <= ?', now);
@@ -398,53 +414,4 @@ export class SqliteStore implements Store {
       throw error;
     }
   }
-}
-
-function toUser(row: Row): UserRow {
-  return {
-    username: String(row['username']),
-    publicKey: String(row['public_key']),
-    claimedAt: Number(row['claimed_at']),
-    expiresAt: Number(row['expires_at']),
-    lastV2At: Number(row['last_v2_at']),
-  };
-}
-
-function toService(row: Row): ServiceRow {
-  return {
-    serviceId: String(row['id']),
-    username: String(row['username']),
-    publicKey: String(row['public_key']),
-    name: String(row['name']),
-    version: String(row['version']),
-    serviceFqn: String(row['fqn']),
-    hidden: row['hidden'] === 1,
-    metadata: row['metadata'] === null ? undefined : JSON.parse(String(row['metadata'])),
-    createdAt: Number(row['created_at']),
-    expiresAt: Number(row['expires_at']),
-  };
-}
-
-function toOffer(row: Row): OfferRow {
-  return {
-    offerId: String(row['id']),
-    serviceId: String(row['service_id']),
-    serviceFqn: String(row['fqn']),
-    username: String(row['owner']),
-    ...(row['instance'] !== null && { instance: String(row['instance']) }),
-    sdp: String(row['sdp']),
-    createdAt: Number(row['created_at']),
-    expiresAt: Number(row['expires_at']),
-    ...(row['lease_user'] !== null && { leaseUser: String(row['lease_user']) }),
-    leaseUntil: Number(row['lease_until']),
-    ...(row['answer_sdp'] !== null && {
-      answer: {
-        username: String(row['answer_user']),
-        publicKey: String(row['answer_key']),
-        ...(row['answer_instance'] !== null && { instance: String(row['answer_instance']) }),
-        sdp: String(row['answer_sdp']),
-        answeredAt: Number(row['answered_at']),
-      },
-    }),
-  };
 }

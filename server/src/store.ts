@@ -48,7 +48,8 @@ export interface PublishInput {
   name: string;
   version: string;
   serviceFqn: string;
-  offers: { sdp: string }[];
+  /** `for`: the one user who is handed it. */
+  offers: { sdp: string; for?: string | undefined }[];
   ttl: number;
   instance?: string | undefined;
   hidden?: boolean | undefined;
@@ -82,7 +83,7 @@ export interface Store {
   /** Every instance that has a free offer, for the first moments after a restart. */
   listInstances(now: number): Promise<{ username: string; instance: string }[]>;
 
-  /** The newest free offer of a service, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already, until the same time as before. */
+  /** The newest free offer of a service, one that is for this user before all others, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already, until the same time as before. */
   lease(
     serviceId: string,
     by: { username: string; instance?: string | undefined },
@@ -116,6 +117,9 @@ export interface Store {
   pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]>;
   /** Whether the answer must be given to an asker whose `since` is this; marks it as given. */
   takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
+
+  /** Whether one of two users answered an offer of the other in the last 24 hours. */
+  haveMet(one: string, other: string, now: number): Promise<boolean>;
 
   /** Deletes what is over. */
   sweep(now: number): Promise<void>;

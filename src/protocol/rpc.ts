@@ -94,6 +94,17 @@ export interface AnswerInfo {
   answererInstance?: string;
 }
 
+export interface SignalParams {
+  /** The other user. */
+  to: string;
+  /** The session of the two. */
+  sid: string;
+  /** A description, or `restart?` to ask for one; at most 64 KiB. Either this or candidates. */
+  sdp?: string;
+  candidates?: WireCandidate[];
+  instance?: string;
+}
+
 export interface CandidateInfo {
   candidate: WireCandidate;
   role: 'offerer' | 'answerer';
@@ -129,6 +140,7 @@ export interface RpcMethods {
     params: { serviceFqn: string; offerId: string; candidates: WireCandidate[]; instance?: string },
     result: { count: number; offerId: string },
   ];
+  signal: [params: SignalParams, result: { success: true }];
   getIceCandidates: [
     params: { serviceFqn: string; offerId: string; since?: number; instance?: string },
     result: { candidates: CandidateInfo[]; offerId: string },
@@ -184,7 +196,7 @@ export interface OpenSessionFrame {
   message: string;
   signature: string;
   publicKey: string;
-  params: { instance: string };
+  params: { instance: string; resume?: { epoch: string; seq: number } };
 }
 
 export interface OpenSessionResult {
@@ -201,6 +213,9 @@ export interface PushEvents {
   candidates: { offerId: string; candidates: CandidateInfo[] };
   demand: { serviceFqn: string; waiting: number };
   taken: { offerId: string };
+  signal: { from: string; sid: string; sdp?: string; candidates?: WireCandidate[] };
+  /** What was missed cannot be told: poll and publish again. */
+  resync: Record<string, never>;
 }
 
 /** Frames from the client, after the first: a call, an acknowledgement of events, or a sign of life. */

@@ -14,7 +14,8 @@ import { ServerError } from './server-error.js';
 const SILENCE = 40_000;
 
 export interface PushSocketEvents {
-  open: [session: OpenSessionResult];
+  /** `resumes`: what was missed follows, or `resync`. */
+  open: [session: OpenSessionResult, resumes: boolean];
   /** `refused` when the server said no to the session itself; it is not tried again then. */
   close: [refused: RondevuError | undefined];
   /** Who did not take it sets `handled.done` to false. */
@@ -37,6 +38,8 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   readonly #backoff = new ExponentialBackoff({ base: 500, max: 15_000, jitter: 0.3 });
   #socket: WebSocket | undefined;
   #nextId = 1;
+  /** What to resume with. */
+  #session: { epoch: string; seq: number } | undefined;
   #lastFrame = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wanted = false;
@@ -119,7 +122,8 @@ export class PushSocket extends Emitter<PushSocketEvents> {
 
   async #openSession(socket: WebSocket, mayRetry: boolean): Promise<void> {
     try {
-      const frame = await this.#signer.sign('openSession', { instance: this.#instance });
+      const resume = this.#session;
+      const frame = await this.#signer.sign('openSession', { instance: this.#instance, ...(resume && { resume }) });
       if (socket !== this.#socket) return;
       const id = this.#nextId++;
       const session = await new Promise<OpenSessionResult>((resolve, reject) => {
@@ -133,7 +137,9 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       });
       this.#backoff.reset();
       this.isOpen = true;
-      this.emit('open', session);
+      this.#session = { epoch: session.epoch, seq: session.epoch === resume?.epoch ? resume.seq : session.seq };
+      // events follow for a client that resumes where the server can, `resync` where it cannot
+      this.emit('open', session, resume !== undefined && session.caps.includes('resume'));
     } catch (error) {
       if (socket !== this.#socket || error instanceof NetworkError) return;
       if (error instanceof ServerError && error.serverTime !== undefined && mayRetry) {
@@ -155,6 +161,12 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     }
     if ('ping' in frame) return this.#send({ pong: true });
     if ('event' in frame) {
+      const { seq } = frame;
+      if (this.#session) {
+        // at least once: what came before the socket broke may come again
+        if (seq <= this.#session.seq) return;
+        this.#session.seq = seq;
+      }
       const handled = { done: true };
       this.emit('event', frame.event, frame.data, handled);
       // only what somebody has taken is acknowledged; the joiner hears `taken` after this

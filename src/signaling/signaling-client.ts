@@ -27,6 +27,8 @@ export type SignalingState = 'idle' | 'connecting' | 'push' | 'polling' | 'offli
 export interface SignalingEvents {
   answer: [answer: AnswerInfo];
   demand: [demand: PushEvents['demand']];
+  /** From a peer of a session. */
+  signal: [signal: PushEvents['signal']];
   state: [state: SignalingState, error?: RondevuError];
   /** The server may have forgotten us: publish again. */
   reset: [];
@@ -73,12 +75,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (!WebSocketClass) return;
     this.#socket = new PushSocket(api.baseUrl, WebSocketClass, api.signer, this.instance);
     api.socket = this.#socket;
-    this.#socket.on('open', ({ caps }) => {
+    this.#socket.on('open', ({ caps }, resumes) => {
       this.caps = new Set(caps);
       this.#setState('push');
-      // what was missed while the socket was down, or was published over HTTP before it was up
-      void this.#poll(0);
-      if (this.#opened) this.emit('reset');
+      // what was published over HTTP before it was up, or was missed while it was down
+      if (!resumes) this.#resync();
       this.#opened = true;
     });
     this.#socket.on('close', (refused) => {
@@ -218,10 +219,17 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     }
   }
 
+  #resync(): void {
+    void this.#poll(0);
+    if (this.#opened) this.emit('reset');
+  }
+
   #onPush<E extends keyof PushEvents>(name: E, data: PushEvents[E], handled: { done: boolean }): void {
     const { offerId, candidates } = data as PushEvents['candidates'];
     if (name === 'candidates') this.#tellCandidates(offerId, candidates);
     else if (name === 'taken') this.#tell(offerId, ({ onTaken }) => onTaken?.());
+    else if (name === 'resync') this.#resync();
+    else if (name === 'signal') this.emit('signal', data as PushEvents['signal']);
     else if (name === 'answer' || name === 'demand') handled.done = this.emit(name, data as never);
   }
 

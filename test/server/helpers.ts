@@ -332,8 +332,9 @@ export const openSessionFrame = (
   identity: Identity,
   instance: string,
   options: SignOptions = {},
+  resume?: { epoch: string; seq: number },
 ): Record<string, unknown> => ({
-  ...signV2(identity, 'openSession', { instance }, url, options),
+  ...signV2(identity, 'openSession', { instance, ...(resume && { resume }) }, url, options),
 });
 
 /** An open session: a client over the socket with its HTTP twin of the same instance. */
@@ -348,9 +349,14 @@ export class PushClient extends PushSocket {
     this.instance = instance;
   }
 
-  static async open(url: string, identity: Identity = someone(), instance = newInstance()): Promise<PushClient> {
+  static async open(
+    url: string,
+    identity: Identity = someone(),
+    instance = newInstance(),
+    resume?: { epoch: string; seq: number },
+  ): Promise<PushClient> {
     const client = await new PushClient(url, identity, instance).up();
-    client.session = (await client.request(openSessionFrame(url, identity, instance))) as OpenSessionResult;
+    client.session = (await client.request(openSessionFrame(url, identity, instance, {}, resume))) as OpenSessionResult;
     return client;
   }
 

@@ -366,3 +366,60 @@ test('closing the server closes its sockets with 1001, and leaves no timers behi
     [],
   );
 });
+
+test('signal goes between two with an answered offer, to every socket of the other, and to nobody else', async (t) => {
+  const { host, joiner, offer, server, open } = await pair(t);
+  const sid = 'session-1';
+  await refused(joiner.call('signal', { to: host.username, sid, sdp: 'restart?' }), 'forbidden');
+  await joiner.answer(offer);
+  const second = await PushClient.open(server.url, host.http.identity, newInstance());
+  const stranger = await open();
+  await joiner.call('signal', { to: host.username, sid, sdp: 'restart?' });
+  for (const client of [host, second]) {
+    assert.deepEqual((await client.event('signal')).data, { from: joiner.username, sid, sdp: 'restart?' });
+  }
+  await host.call('signal', { to: joiner.username, sid, candidates: [{ candidate: 'candidate:1' }] });
+  assert.deepEqual((await joiner.event('signal')).data.candidates, [{ candidate: 'candidate:1' }]);
+  await refused(stranger.call('signal', { to: host.username, sid, sdp: 'x' }), 'forbidden');
+  await refused(joiner.call('signal', { to: host.username, sid }), 'bad-request');
+  await refused(joiner.call('signal', { to: host.username, sid, sdp: 'x'.repeat(65_537) }), 'too-large');
+  assert.deepEqual(stranger.events, []);
+  await joiner.close();
+  await until(() => server.sessions === 3);
+  await refused(host.call('signal', { to: joiner.username, sid, sdp: 'x' }), 'peer-gone');
+});
+
+test('a socket that comes back within the grace is told what it missed, in order and with the same numbers', async (t) => {
+  const { host, joiner, fqn, server } = await pair(t);
+  await host.publish(fqn, ['b', 'c']);
+  await joiner.answer(await joiner.take(fqn), 'first');
+  const { seq } = await host.event('answer');
+  const { epoch } = host.session;
+  await host.close();
+  await until(() => server.sessions === 1);
+  for (const sdp of ['second', 'third']) await joiner.answer(await joiner.take(fqn), sdp);
+  const back = await PushClient.open(server.url, host.http.identity, host.instance, { epoch, seq });
+  await back.event('answer', 1);
+  const answers = back.eventsOf('answer').map(({ data, seq: number }) => [data.sdp, number]);
+  assert.deepEqual(answers, [
+    ['second', seq + 1],
+    ['third', seq + 2],
+  ]);
+  assert.equal(back.session.epoch, epoch);
+  assert.deepEqual(back.eventsOf('resync'), []);
+});
+
+test('a socket that cannot be told what it missed gets resync: another epoch, or a number that never was', async (t) => {
+  const { server } = await start(t);
+  const identity = someone();
+  const instance = newInstance();
+  const first = await PushClient.open(server.url, identity, instance);
+  const { epoch } = first.session;
+  for (const resume of [
+    { epoch: 'another', seq: 0 },
+    { epoch, seq: 7 },
+  ]) {
+    const client = await PushClient.open(server.url, identity, instance, resume);
+    await client.event('resync');
+  }
+});

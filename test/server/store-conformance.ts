@@ -339,6 +339,29 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       await store.answer(offerId, bobAnswers, T + 999);
       assert.ok(await store.getOffer(offerId, T + 60_000));
     });
+    check('an offer for one user is hidden from all others, and handed to that user first', async (store) => {
+      const directed = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: 'bob' }] }), MAX_FREE, T);
+      const { serviceId } = directed.service;
+      const carol = { username: 'carol', instance: 'carol-instance' };
+      assert.equal(await store.lease(serviceId, carol, T + 8000, T), undefined);
+      assert.deepEqual(await store.listUnanswered(serviceId, 10, T), []);
+      await publishOne(store, 'for all', T + 1);
+      assert.equal((await store.lease(serviceId, bob, T + 8000, T + 1))?.sdp, 'for bob');
+      assert.equal((await store.lease(serviceId, carol, T + 8000, T + 1))?.sdp, 'for all');
+    });
+    check('two have met for 24 hours after an answer, whoever gave it', async (store) => {
+      const { offerId } = await publishOne(store);
+      assert.equal(await store.haveMet('alice', 'bob', T), false);
+      await store.answer(offerId, bobAnswers, T);
+      for (const [one, other] of [
+        ['alice', 'bob'],
+        ['bob', 'alice'],
+      ] as const) {
+        assert.equal(await store.haveMet(one, other, T + DAY - 1), true);
+        assert.equal(await store.haveMet(one, other, T + DAY), false);
+      }
+      assert.equal(await store.haveMet('alice', 'carol', T), false);
+    });
     check('sweeping deletes what is over and nothing else', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const gone = await publishOne(store, 'gone', T, { ttl: 1000 });

@@ -1,0 +1,52 @@
+/** Rows of the tables as the store's users see them. */
+import type { Row } from './sqlite-driver.js';
+import type { OfferRow, ServiceRow, UserRow } from './store.js';
+
+export function toUser(row: Row): UserRow {
+  return {
+    username: String(row['username']),
+    publicKey: String(row['public_key']),
+    claimedAt: Number(row['claimed_at']),
+    expiresAt: Number(row['expires_at']),
+    lastV2At: Number(row['last_v2_at']),
+  };
+}
+
+export function toService(row: Row): ServiceRow {
+  return {
+    serviceId: String(row['id']),
+    username: String(row['username']),
+    publicKey: String(row['public_key']),
+    name: String(row['name']),
+    version: String(row['version']),
+    serviceFqn: String(row['fqn']),
+    hidden: row['hidden'] === 1,
+    metadata: row['metadata'] === null ? undefined : JSON.parse(String(row['metadata'])),
+    createdAt: Number(row['created_at']),
+    expiresAt: Number(row['expires_at']),
+  };
+}
+
+export function toOffer(row: Row): OfferRow {
+  return {
+    offerId: String(row['id']),
+    serviceId: String(row['service_id']),
+    serviceFqn: String(row['fqn']),
+    username: String(row['owner']),
+    ...(row['instance'] !== null && { instance: String(row['instance']) }),
+    sdp: String(row['sdp']),
+    createdAt: Number(row['created_at']),
+    expiresAt: Number(row['expires_at']),
+    ...(row['lease_user'] !== null && { leaseUser: String(row['lease_user']) }),
+    leaseUntil: Number(row['lease_until']),
+    ...(row['answer_sdp'] !== null && {
+      answer: {
+        username: String(row['answer_user']),
+        publicKey: String(row['answer_key']),
+        ...(row['answer_instance'] !== null && { instance: String(row['answer_instance']) }),
+        sdp: String(row['answer_sdp']),
+        answeredAt: Number(row['answered_at']),
+      },
+    }),
+  };
+}
