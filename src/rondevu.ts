@@ -87,6 +87,11 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const pins = options.pins ?? new MemoryPinStore();
     this.#proof = new HandshakeProof(signer, this.#signaling.instance, audience(options.apiUrl), pins);
     this.#signaling.on('state', (state, error) => this.emit('signaling:state', state, error));
+    this.#signaling.on('signal', ({ from, sid, sdp }) => {
+      for (const connection of [...this.#joined, ...this.getActiveConnections()]) {
+        if (connection.sessionId === sid && connection.peer?.username === from && sdp) connection.receiveSignal(sdp);
+      }
+    });
     if (options.lifecycle ?? true) this.#stopWatching = watchPage(this);
   }
 

@@ -34,6 +34,7 @@ class LostRace extends Error {}
 export class AnswererConnection extends RondevuConnection {
   /** Resolves when an offer was found and answered for the first time; rejects when none was. */
   readonly found: Promise<void>;
+  protected override readonly isOfferer = false;
   readonly #port: SignalingPort;
   readonly #makeLink: (warm: boolean) => Link;
   readonly #backoff: ExponentialBackoff;
@@ -65,7 +66,7 @@ export class AnswererConnection extends RondevuConnection {
     proof: HandshakeProof,
     pin?: string,
   ) {
-    super(serviceFqn, config, proof);
+    super(serviceFqn, config, port, proof);
     this.#pin = pin;
     this.#port = port;
     this.#makeLink = makeLink;

@@ -12,10 +12,13 @@ import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { CloseOptions, ConnectionEvents, Peer, SendHandle } from './connection-events.js';
 import { next, type ConnectionEvent, type ConnectionState, type Effect } from './connection-state.js';
+import { sendTail } from './ending.js';
 import type { Link, LinkHandlers } from './link.js';
+import type { Renegotiation } from './renegotiation.js';
+import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** How long `close` waits for the other side's word that it has all, in ms. */
-const FIN_WITHIN = 2000;
+/** Loaded when the first link is up: once it is needed the network may be gone. */
+const renegotiation = () => import('./renegotiation.js');
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
@@ -32,6 +35,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #lingering: Link | undefined;
   protected readonly session: Session;
   protected readonly proof: HandshakeProof;
+  protected readonly port: Pick<SignalingPort, 'signal'>;
   /** Why nothing more is tried, if something said. */
   protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
@@ -42,12 +46,21 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #nextId = 1;
   #wasConnected = false;
   #closing: Promise<void> | undefined;
+  /** Of the current link. */
+  #negotiation: Renegotiation | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
 
-  constructor(serviceFqn: string, config: ConnectionConfig, proof: HandshakeProof, sid = newId(16)) {
+  constructor(
+    serviceFqn: string,
+    config: ConnectionConfig,
+    port: Pick<SignalingPort, 'signal'>,
+    proof: HandshakeProof,
+    sid = newId(16),
+  ) {
     super();
     this.serviceFqn = serviceFqn;
     this.proof = proof;
+    this.port = port;
     this.config = config;
     this.#backlog = new Backlog(
       { maxSize: config.maxBufferSize, maxAge: config.maxBufferAge },
@@ -170,9 +183,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    * Sends what is queued, tells the peer, ends. Idempotent; the state is `closed` at once, the promise resolves when all is torn down.
    */
   close({ reason = 'closed here', discard = false }: CloseOptions = {}): Promise<void> {
-    return (this.#closing ??= this.#end(reason, !discard));
+    return (this.#closing ??= this.#end(reason, discard));
   }
 
+  /** Whether this side makes the first offer of each link. */
+  protected abstract readonly isOfferer: boolean;
   /** What to do when the link is lost and reconnecting is wanted. */
   protected abstract recover(reason: string): void;
   /** A link that was being made while the state was elsewhere already did not come up. */
@@ -227,6 +242,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected useLink(link: Link): void {
     this.#dropLink();
     this.link = link;
+    this.#negotiation = undefined;
     this.generation++;
     const { heartbeatInterval: interval, suspectAfter, deadAfter } = this.config;
     link.times = { interval, suspectAfter, deadAfter };
@@ -249,9 +265,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       onControl: (text) => {
         if (!this.#alive(link) || this.session.control(text)) return;
         if (text === 'bye') this.#linkLost(link, 'the page of the peer was hidden or left');
+        else this.receiveSignal(text);
       },
       onLost: (reason) => this.#linkLost(link, reason),
-      onSuspect: () => undefined,
+      onSuspect: current(() => void this.#renegotiate((negotiation) => negotiation.begin())),
       onDead: current(() => {
         // it may yet come back: kept until another link carries messages
         if (this.#state !== 'connected') return;
@@ -263,6 +280,20 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       onLocalCandidate: (candidate) => isCurrent() && this.emit('ice:candidate:local', candidate),
       onRaw: (event, value) => isCurrent() && this.emit(event, value as never),
     };
+  }
+
+  /** What the peer says of the current link, over the control channel or the server. */
+  receiveSignal(text: string): void {
+    void this.#renegotiate((negotiation) => negotiation.receive(text));
+  }
+
+  async #renegotiate(act: (negotiation: Renegotiation) => Promise<void>): Promise<void> {
+    const { link, peer, proof, serviceFqn: fqn, sessionId: sid } = this;
+    if (!link?.framed || !link.isOpen || !peer) return;
+    const { Renegotiation } = await renegotiation();
+    const signal = (sdp: string) => void this.port.signal({ to: peer.username, sid, sdp });
+    this.#negotiation ??= new Renegotiation({ link, isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
+    if (link === this.link) await act(this.#negotiation);
   }
 
   /** Something came on a link: one that was given up is taken back. Returns whether it is the current one. */
@@ -289,6 +320,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#dropLingering();
     // DTLS has proven the key now; a store that fails costs the comparison next time, no more
     if (this.peer) void this.proof.remember(this.peer).catch(() => undefined);
+    void renegotiation().catch(() => undefined);
     this.linkOpened();
     this.apply('open', 'the peer is there');
     // towards an old peer a new link is all there is
@@ -387,37 +419,19 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** The session goes on after the state says `closed`, until its tail is out. */
   #finishing = false;
 
-  async #end(reason: string, sendTail: boolean): Promise<void> {
+  async #end(reason: string, discard: boolean): Promise<void> {
     const link = this.link;
     this.#finishing = this.#state === 'connected' && link !== undefined;
     this.link = undefined; // so that the effects of closing do not cut it off
-    if (!sendTail) for (const message of this.session.discard()) (message as Message).settle('dropped');
+    if (discard) for (const message of this.session.discard()) (message as Message).settle('dropped');
     this.apply('close', reason);
     if (!link) return;
     if (this.#finishing) {
-      link.attach(this.#finishingHandlers());
-      await this.session.finish(FIN_WITHIN);
+      await sendTail(link, this.session);
       for (const message of this.session.end()) (message as Message).settle('dropped');
       await link.finish();
     }
     link.close();
-  }
-
-  #finishingHandlers(): LinkHandlers {
-    const nothing = () => undefined;
-    const gone = () => this.session.detach();
-    return {
-      onOpen: nothing,
-      onPath: nothing,
-      onSuspect: nothing,
-      onAlive: nothing,
-      onLocalCandidate: nothing,
-      onRaw: nothing,
-      onMessage: (data) => this.session.receive(data),
-      onControl: (text) => void this.session.control(text),
-      onLost: gone,
-      onDead: gone,
-    };
   }
 
   #peerName(): string {

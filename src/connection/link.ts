@@ -35,6 +35,8 @@ const DATA_ID = 101;
 const WATCH_EVERY = 1000;
 /** How long a disconnected path of an old peer may take to show life, in ms. */
 const DOUBT = 3000;
+/** How long a path that ICE found again may take to show life, in ms. */
+const AFTER_ICE = 3500;
 /** How long an ending may take, in ms. */
 const FINISH = 2000;
 /** What every platform carries in one message, in bytes. */
@@ -89,7 +91,11 @@ export class Link implements DeliveryPort {
     pc.oniceconnectionstatechange = () => {
       const state = pc.iceConnectionState;
       this.#handlers?.onRaw('ice:connection:state', state);
-      if (state === 'connected' || state === 'completed') this.#handlers?.onPath();
+      if (state === 'connected' || state === 'completed') {
+        // SCTP tries again every 3 s at the latest
+        this.#heartbeat?.wait(AFTER_ICE);
+        this.#handlers?.onPath();
+      }
       if (state === 'disconnected') void this.#doubt();
       if (state === 'failed') this.#failed('the path between the two failed');
     };

@@ -8,6 +8,7 @@ import type { ConnectionConfig } from './connection-config.js';
 import type { Peer } from './connection-events.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { Link } from './link.js';
+import type { SignalingPort } from '../signaling/signaling-port.js';
 
 /** What the pool does for a connection. */
 export interface OffererHooks {
@@ -17,6 +18,7 @@ export interface OffererHooks {
 }
 
 export class OffererConnection extends RondevuConnection {
+  protected override readonly isOfferer = true;
   readonly #hooks: OffererHooks;
   #offerId: string;
   /** The answer that this link was made with; the link has none yet while it is undefined. */
@@ -28,11 +30,12 @@ export class OffererConnection extends RondevuConnection {
   constructor(
     { offerId, serviceFqn, link }: { offerId: string; serviceFqn: string; link: Link },
     config: ConnectionConfig,
+    port: Pick<SignalingPort, 'signal'>,
     proof: HandshakeProof,
     hooks: OffererHooks,
     sid?: string,
   ) {
-    super(serviceFqn, config, proof, sid);
+    super(serviceFqn, config, port, proof, sid);
     this.#offerId = offerId;
     this.#hooks = hooks;
     this.useLink(link);

@@ -166,6 +166,7 @@ export class Reception {
     const connection = new OffererConnection(
       at,
       connectionConfig,
+      this.#port,
       this.#proof,
       { needsOffer: this.#hooks.needsOffer, ended: (ended) => this.#ended(ended) },
       sid,

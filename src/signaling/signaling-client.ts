@@ -15,6 +15,7 @@ import type {
   RpcParams,
   RpcResult,
   ServiceEntry,
+  SignalParams,
   WireCandidate,
 } from '../protocol/rpc.js';
 import { PushSocket } from './push-socket.js';
@@ -152,6 +153,10 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]) {
     return this.call('addIceCandidates', { serviceFqn, offerId, candidates, instance: this.instance });
+  }
+
+  async signal(params: SignalParams): Promise<void> {
+    if (this.can('signal')) await this.call('signal', params).catch(() => undefined);
   }
 
   async publish(params: PublishParams): Promise<OfferInfo[]> {

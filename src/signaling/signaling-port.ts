@@ -8,6 +8,7 @@ import type {
   PublishParams,
   PushEvents,
   ServiceEntry,
+  SignalParams,
   WireCandidate,
 } from '../protocol/rpc.js';
 
@@ -20,6 +21,8 @@ export interface SignalingPort {
   /** @throws RondevuError `already-answered`, `offer-gone` */
   answerOffer(entry: ServiceEntry, sdp: string): Promise<unknown>;
   addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]): Promise<unknown>;
+  /** To a peer of a session, over the server. Never rejects: what is lost is lost. */
+  signal(params: SignalParams): Promise<unknown>;
   /** Candidates of the other side, and `taken`, for one offer; returns how to stop. */
   watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers): () => void;
   /** Whether `taken` will be told. */

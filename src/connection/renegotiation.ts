@@ -1,0 +1,110 @@
+/**
+ * Renegotiation: the ICE restart of one link (RFC 8838, RFC 8829 section 5.3.2), asked for when a path is suspect. The original
+ * offerer makes the offer, always: the other order fails against Firefox. Descriptions go over the control channel and over
+ * the server, and the first to arrive counts. A chunk of its own, loaded once a link is up. docs/delivery.md, "The ladder".
+ */
+import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
+import { sdpFacts } from '../protocol/sdp-line.js';
+import type { Link } from './link.js';
+
+/** Who talks to whom about which link. */
+export interface Negotiators {
+  link: Link;
+  /** Whether this side made the link's first offer. */
+  isOfferer: boolean;
+  fqn: string;
+  sid: string;
+  peer: Peer;
+  proof: HandshakeProof;
+  /** Over the server; lost when that cannot be reached. */
+  signal(text: string): void;
+}
+
+/** How a description is told from the other words on the control channel. */
+const SDP = 'sdp ';
+const ASK = 'restart?';
+/** How long is gathered, in ms; host candidates are there in a few. */
+const GATHERING = 500;
+
+export class Renegotiation {
+  readonly #between: Negotiators;
+  /** The signature of our offer that has no answer yet. */
+  #offerSig: string | undefined;
+  /** Descriptions that came: each comes over two roads. */
+  readonly #seen = new Set<string>();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(between: Negotiators) {
+    this.#between = between;
+  }
+
+  /** The path is suspect. */
+  begin(): Promise<void> {
+    if (!this.#between.isOfferer) return Promise.resolve(this.#send(ASK));
+    return this.#inTurn(() => this.#offer());
+  }
+
+  /** What the other side says; nothing happens for what does not concern us. */
+  receive(text: string): Promise<void> {
+    if (text === ASK) return this.begin();
+    if (this.#seen.has(text) || !text.startsWith(SDP)) return Promise.resolve();
+    this.#seen.add(text);
+    return this.#inTurn(() => this.#take(text.slice(SDP.length)));
+  }
+
+  /** One after the other; one that fails changes nothing, the next step of the ladder follows. */
+  #inTurn(step: () => Promise<void>): Promise<void> {
+    const { link } = this.#between;
+    return (this.#running = this.#running.then(() => (link.isClosed ? undefined : step())).catch(() => undefined));
+  }
+
+  async #offer(): Promise<void> {
+    const { pc } = this.#between.link;
+    // one that is under way is as good
+    if (pc.signalingState !== 'stable' || !('restartIce' in pc)) return;
+    await this.#describe('offer', await pc.createOffer({ iceRestart: true }));
+  }
+
+  async #take(sdp: string): Promise<void> {
+    const { link, isOfferer, fqn, sid, peer, proof } = this.#between;
+    const role = isOfferer ? 'answer' : 'offer';
+    const expected = { role, fqn, username: peer.username, key: peer.publicKey, offerSig: this.#offerSig } as const;
+    const { line } = await proof.open(sdp, expected);
+    // the same two ends of the same DTLS association, or it is somebody else
+    const { fp } = sdpFacts(link.pc.remoteDescription?.sdp ?? '');
+    if (line?.sid !== sid || String(line.fp) !== String(fp)) return;
+    await link.pc.setRemoteDescription({ type: role, sdp });
+    if (isOfferer) this.#offerSig = undefined;
+    else await this.#describe('answer', await link.pc.createAnswer(), line.sig);
+  }
+
+  async #describe(role: 'offer' | 'answer', description: RTCSessionDescriptionInit, offerSig?: string): Promise<void> {
+    const { link, fqn, sid, proof } = this.#between;
+    const gathered = allCandidates(link.pc);
+    await link.pc.setLocalDescription(description);
+    await gathered;
+    const { sdp } = link.pc.localDescription!;
+    const sealed = await proof.seal(sdp, { role, fqn, caps: ['durable'], sid, ...(offerSig && { offerSig }) });
+    if (role === 'offer') this.#offerSig = sealed.sig;
+    this.#send(SDP + sealed.sdp);
+  }
+
+  #send(text: string): void {
+    this.#between.link.control(text);
+    this.#between.signal(text);
+  }
+}
+
+/** Resolves at the end of the candidates; the gathering state still tells of the generation before. */
+function allCandidates(pc: RTCPeerConnection): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      pc.removeEventListener('icecandidate', onCandidate);
+      resolve();
+    };
+    const onCandidate = ({ candidate }: RTCPeerConnectionIceEvent) => candidate || done();
+    const timer = setTimeout(done, GATHERING);
+    pc.addEventListener('icecandidate', onCandidate);
+  });
+}
