@@ -108,8 +108,8 @@ export class OffererConnection extends RondevuConnection {
   }
 
   /** Gives up its place at an offer that somebody else answered or that is renewed. */
-  leaveOffer(): void {
-    if (this.#answer === undefined) this.releaseLink();
+  leaveOffer(offerId: string): void {
+    if (offerId === this.#offerId && this.#answer === undefined) this.releaseLink();
   }
 
   /** The peer must be somebody: set before the answer is taken. With another `sid` its page was loaded anew. */

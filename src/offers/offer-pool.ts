@@ -294,7 +294,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#free.delete(offer);
     const { waiting } = offer;
     offer.waiting = undefined;
-    waiting?.leaveOffer();
+    waiting?.leaveOffer(offer.id);
     offer.link.close();
     this.emit('changed');
   }
@@ -320,22 +320,24 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#refill();
     // an old server would give it to anybody; the peer may answer any other offer just as well
     if (!peer || !this.#port.keepsDirected()) return;
-    this.#parking.set(
-      connection,
-      setTimeout(() => this.#park(connection), PARK_AFTER),
-    );
-    const isWanted = () => this.#started && this.#parking.has(connection) && connection.isRotating();
+    const parking = setTimeout(() => this.#park(connection), PARK_AFTER);
+    this.#parking.set(connection, parking);
+    // it may be back, and gone again, while the offer is being made
+    const isWanted = () => this.#started && this.#parking.get(connection) === parking && connection.isRotating();
     let offer: Offer | undefined;
     try {
       offer = await this.#create(peer.username);
+      if (!isWanted()) return void this.#discard(offer);
+      // its answer may overtake the reply that tells its id
       offer.waiting = connection;
-      if (isWanted()) await this.#send([offer], isWanted);
+      this.#directed.set(connection, offer);
+      await this.#send([offer], isWanted);
     } catch {
       // there are the others, and the next loss tries again
     }
     if (!offer) return;
-    if (!offer.id || !isWanted()) return void this.#withdraw([offer]);
-    this.#directed.set(connection, offer);
+    if (offer.waiting !== connection) return; // it was answered already
+    if (!offer.id || !isWanted()) return this.#park(connection);
     this.#reception.rebind(connection, offer);
   }
 

@@ -131,18 +131,18 @@ export class Reception {
     const stranger = offer.waiting;
     offer.waiting = undefined;
     if (!returning || returning.getState() === 'closed') {
-      stranger?.leaveOffer();
+      stranger?.leaveOffer(offer.id);
       const connection = this.#open(offer, peer, line?.sid);
       if (stranger) this.#hooks.needsOffer(stranger);
       return connection;
     }
     if (returning.isConnected()) returning.supersede();
+    this.#hooks.waitsNoMore(returning);
     if (stranger !== returning) {
-      stranger?.leaveOffer();
-      this.#hooks.waitsNoMore(returning);
-      this.rebind(returning, offer);
+      stranger?.leaveOffer(offer.id);
       if (stranger) this.#hooks.needsOffer(stranger);
     }
+    if (returning.getOfferId() !== offer.id) this.rebind(returning, offer);
     returning.setPeer(peer, line?.sid);
     return returning;
   }
