@@ -55,6 +55,7 @@ export class OldServer {
   static async start(t: TestContext): Promise<OldServer> {
     const server = new OldServer();
     server.#http.on('upgrade', (request, socket) => {
+      socket.on('error', () => undefined); // a client that gives up resets it
       server.otherPaths.push(request.url ?? '');
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
     });
