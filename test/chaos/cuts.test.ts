@@ -1,0 +1,115 @@
+/**
+ * Exactly once, in order, whatever happens to the path: numbered messages both ways through a proxy, and cuts that a seed
+ * draws. `RONDEVU_CHAOS=full` is 100 cuts under 10 000 messages each way for every pair; CHAOS_SEED replays a failure,
+ * CHAOS_PAIRS=chromium-firefox,… runs some.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { ServerProcess, until } from '../support/site.js';
+import { CUTS, type Field } from './cuts.js';
+import { Places, type End, type Place } from './ends.js';
+import { Random } from './random.js';
+import { UdpProxy } from './udp-proxy.js';
+
+const FULL = process.env['RONDEVU_CHAOS'] === 'full';
+const SEED = Number(process.env['CHAOS_SEED'] ?? (FULL ? Date.now() % 1_000_000 : 1));
+const COUNT = Number(process.env['CHAOS_CUTS'] ?? (FULL ? 100 : 10));
+const MESSAGES = Number(process.env['CHAOS_MESSAGES'] ?? (FULL ? 10_000 : 600));
+const PAIRS = (process.env['CHAOS_PAIRS'] ?? 'chromium-chromium,firefox-firefox,chromium-firefox,firefox-chromium,chromium-node')
+  .split(',')
+  .map((pair) => pair.split('-') as [Place, Place]);
+/** Full runs use messages of up to 1 MiB. */
+const MAX_LENGTH = FULL ? 1_048_576 : 65_536;
+
+const server = new ServerProcess();
+const places = new Places();
+before(() => server.start());
+after(async () => {
+  await places.close();
+  await server.close();
+});
+
+async function progress(end: End) {
+  return end.run(({ next, wrong, sent, outcomes, lost, streaming, bytes, connections, connection, events }) => ({
+    next,
+    wrong,
+    sent,
+    outcomes,
+    lost,
+    streaming,
+    bytes,
+    connections: connections.length,
+    state: connection!.getState(),
+    events: events.filter(([name]) => /closed|reset/.test(name)),
+  }));
+}
+
+for (const [hostPlace, joinerPlace] of PAIRS) {
+  describe(`exactly once, ${hostPlace} and ${joinerPlace}, seed ${SEED}`, () => {
+    let field: Field;
+    before(async () => {
+      const rig = await UdpProxy.start(SEED);
+      const name = `host-${hostPlace}-${joinerPlace}`.slice(0, 32);
+      const common = { apiUrl: server.url, rigUrl: rig.url };
+      const host = await places.open(hostPlace, { ...common, username: name, service: 'chaos:1.0.0' });
+      const joiner = await places.open(joinerPlace, {
+        ...common,
+        username: `joiner-${name}`.slice(0, 32),
+        to: `chaos:1.0.0@${name}`,
+      });
+      await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+      field = { host, joiner, rig, server, random: new Random(SEED) };
+    });
+    after(async () => {
+      await field.joiner.close();
+      await field.host.close();
+      await field.rig.close();
+    });
+
+    it(`${COUNT} cuts under ${MESSAGES} messages each way`, { timeout: 3_600_000 }, async () => {
+      const { host, joiner, random } = field;
+      const kinds = Object.keys(CUTS);
+      // every kind as often as it goes, the rest by chance, in an order by chance
+      const drawn = random.shuffle(
+        Array.from(
+          { length: COUNT },
+          (_, i) => kinds[i < COUNT - (COUNT % kinds.length) ? i % kinds.length : random.between(0, kinds.length - 1)]!,
+        ),
+      );
+      for (const [end, seed] of [
+        [host, SEED],
+        [joiner, SEED + 1],
+      ] as const) {
+        void end.run((state, count, from, max) => void state.stream(count, from, max), MESSAGES, seed, MAX_LENGTH);
+      }
+      for (const [index, kind] of drawn.entries()) {
+        const allowed = Math.ceil((MESSAGES * (index + 1)) / COUNT);
+        for (const end of [host, joiner]) await end.run((state, count) => void (state.allowed = count), allowed);
+        await CUTS[kind]!(field);
+        await until(`both to be connected again after cut ${index}, ${kind}`, async () =>
+          (await Promise.all([host, joiner].map((end) => end.run(({ connection }) => connection!.isConnected())))).every(Boolean),
+        );
+        await new Promise((resolve) => setTimeout(resolve, random.between(0, 500)));
+        const [a, b] = [await progress(host), await progress(joiner)];
+        assert.deepEqual([a.wrong, b.wrong], [[], []], `after cut ${index}, ${kind}`);
+        if (index % 10 === 9 || FULL) console.log(`  cut ${index + 1} of ${COUNT}: ${kind}; ${a.next} and ${b.next} received`);
+      }
+      const done = async (): Promise<boolean> => {
+        const [a, b] = [await progress(host), await progress(joiner)];
+        return !a.streaming && !b.streaming && a.next === MESSAGES && b.next === MESSAGES;
+      };
+      await until('all messages to arrive', done, FULL ? 1_200_000 : 120_000).catch(async (error: Error) => {
+        throw new Error(`${error.message}; ${JSON.stringify([await progress(host), await progress(joiner)])}`);
+      });
+      const delivered = async (end: End): Promise<boolean> =>
+        end.run(({ outcomes }, count) => outcomes['delivered'] === count, MESSAGES);
+      await until('all to be told as delivered', async () => (await delivered(host)) && (await delivered(joiner)));
+      for (const end of [await progress(host), await progress(joiner)]) {
+        assert.deepEqual(
+          [end.wrong, end.next, end.sent, end.outcomes, end.lost, end.connections, end.events],
+          [[], MESSAGES, MESSAGES, { delivered: MESSAGES }, 0, 1, []],
+        );
+      }
+    });
+  });
+}
