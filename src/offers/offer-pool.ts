@@ -144,12 +144,17 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   /** How many offers should be free. */
   #target(): number {
-    const { maxOffers, maxConnections, maxPeerConnections } = this.#options;
-    const wanted = Math.min(maxOffers + this.#demand, maxOffers * DEMAND_FACTOR);
+    const { maxOffers } = this.#options;
+    return Math.min(maxOffers + this.#demand, maxOffers * DEMAND_FACTOR, this.#room());
+  }
+
+  /** How many offers may be free at the most. */
+  #room(): number {
+    const { maxConnections, maxPeerConnections } = this.#options;
     // one that waits for its peer needs an offer to be found at, so it does not count
     const live = [...this.#reception.connections].filter((connection) => !connection.isRotating()).length;
     const elsewhere = Link.live - this.#free.size - this.#creating;
-    return Math.max(0, Math.min(wanted, maxConnections - live - this.#reception.answering, maxPeerConnections - elsewhere));
+    return Math.max(0, Math.min(maxConnections - live - this.#reception.answering, maxPeerConnections - elsewhere));
   }
 
   #refill(): void {
@@ -168,7 +173,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const offer of offers) this.#free.add(offer);
     const failure = created.find((result) => result.status === 'rejected')?.reason as Error | undefined;
     if (failure) this.#creationFailed(failure);
+    // joiners came in while it was made, or the service was stopped
     if (!this.#started) void this.#withdraw(offers);
+    else if (!replacing) void this.#withdraw([...this.#free].slice(this.#room()));
     if (failure instanceof ValidationError) throw failure;
     if (failure) this.#retryAt = Date.now() + this.#backoff.next();
     await this.#publish(offers);
