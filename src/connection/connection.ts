@@ -13,6 +13,7 @@ import type { ConnectionConfig } from './connection-config.js';
 import type { CloseOptions, ConnectionEvents, Peer, SendHandle } from './connection-events.js';
 import { next, type ConnectionEvent, type ConnectionState, type Effect } from './connection-state.js';
 import { sendTail } from './ending.js';
+import type { Health } from './heartbeat.js';
 import type { Link, LinkHandlers } from './link.js';
 import type { Renegotiation } from './renegotiation.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
@@ -88,6 +89,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   isConnected(): boolean {
     return this.#state === 'connected';
+  }
+
+  /** What the heartbeat says of the current link; undefined where there is none. */
+  get health(): Health | undefined {
+    return this.link?.health;
   }
 
   /** What both sides call what they keep about each other; another one after a reload of the joiner. */

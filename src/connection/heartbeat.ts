@@ -12,6 +12,9 @@ export interface HeartbeatTimes {
   deadAfter: number;
 }
 
+/** What is known of the other side by what came from it. */
+export type Health = 'alive' | 'suspect' | 'dead';
+
 export interface HeartbeatHandlers {
   ping(): void;
   onSuspect(): void;
@@ -33,7 +36,7 @@ export class Heartbeat {
   #lastPing = 0;
   /** The deadline is put off until then. */
   #patience = 0;
-  #state: 'alive' | 'suspect' | 'dead' = 'alive';
+  #state: Health = 'alive';
 
   constructor(times: HeartbeatTimes, handlers: HeartbeatHandlers) {
     this.#times = times;
@@ -42,8 +45,8 @@ export class Heartbeat {
     this.#timer = setInterval(() => this.#check(), this.#tick);
   }
 
-  get isAlive(): boolean {
-    return this.#state === 'alive';
+  get health(): Health {
+    return this.#state;
   }
 
   /** Something came. */

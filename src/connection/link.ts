@@ -4,7 +4,7 @@
  */
 import { LOW_WATER, type DeliveryPort } from '../delivery/session.js';
 import { ControlChannel } from './control-channel.js';
-import { Heartbeat, type HeartbeatTimes } from './heartbeat.js';
+import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 
 /** What a link tells whoever holds it. */
 export interface LinkHandlers {
@@ -120,6 +120,11 @@ export class Link implements DeliveryPort {
 
   get isOpen(): boolean {
     return this.#isOpen && !this.#closed && this.channel?.readyState === 'open' && this.pc.connectionState !== 'closed';
+  }
+
+  /** `dead` without a heartbeat: an old peer, or a link that is not open. */
+  get health(): Health {
+    return this.#heartbeat?.health ?? 'dead';
   }
 
   get isClosed(): boolean {
@@ -286,7 +291,7 @@ export class Link implements DeliveryPort {
 
   /** Firefox closes the channels when it fails, and Chromium may still find a way; while the peer shows life it is wrong. */
   #failed(reason: string): void {
-    if (!this.#heartbeat?.isAlive) this.#lost(reason);
+    if (this.health !== 'alive') this.#lost(reason);
   }
 
   /** ICE lost sight of an old peer, which cannot be asked. That may pass. */

@@ -1,0 +1,107 @@
+/**
+ * Holes in the path: how soon one is noticed, what it costs, and how soon messages flow once it is over. Idle connections, one
+ * message each way sent within the hole. RONDEVU_CHAOS=full is 20 rounds for each; the medians are printed.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { ServerProcess, until } from '../support/site.js';
+import { Places, type End, type Place } from './ends.js';
+import { UdpProxy } from './udp-proxy.js';
+
+const FULL = process.env['RONDEVU_CHAOS'] === 'full';
+const ROUNDS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 20 : 1));
+const PAIRS = (
+  process.env['CHAOS_PAIRS'] ?? (FULL ? 'chromium-chromium,firefox-firefox,chromium-firefox,chromium-node' : 'chromium-firefox')
+)
+  .split(',')
+  .map((pair) => pair.split('-') as [Place, Place]);
+const HOLES = (process.env['CHAOS_HOLES'] ?? (FULL ? '2000,8000,20000' : '2000,8000')).split(',').map(Number);
+
+const server = new ServerProcess();
+const places = new Places();
+before(() => server.start());
+after(async () => {
+  await places.close();
+  await server.close();
+});
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
+const sendOne = (end: End): Promise<void> =>
+  end.run((state) => {
+    state.allowed = state.sent + 1;
+    void state.stream(1, 1, 100);
+  });
+const received = (end: End): Promise<number> => end.run(({ next }) => next);
+const names = (end: End): Promise<string[]> => end.run(({ events }) => events.splice(0).map(([name]) => name));
+
+for (const [hostPlace, joinerPlace] of PAIRS) {
+  describe(`holes, ${hostPlace} and ${joinerPlace}`, () => {
+    let host: End, joiner: End, rig: UdpProxy;
+    before(async () => {
+      rig = await UdpProxy.start(1);
+      const common = { apiUrl: server.url, rigUrl: rig.url };
+      const username = `holes-${hostPlace}-${joinerPlace}`;
+      host = await places.open(hostPlace, { ...common, username, service: 'chaos:1.0.0' });
+      joiner = await places.open(joinerPlace, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}` });
+      await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+    });
+    after(async () => {
+      await joiner.close();
+      await host.close();
+      await rig.close();
+    });
+
+    for (const length of HOLES) {
+      it(`${ROUNDS} holes of ${length} ms`, { timeout: 3_600_000 }, async () => {
+        const delays: { host: number[]; joiner: number[] } = { host: [], joiner: [] };
+        const noticed: number[] = [];
+        let [atHost, atJoiner] = [await received(host), await received(joiner)];
+        await Promise.all([names(host), names(joiner)]);
+        for (let round = 0; round < ROUNDS; round++) {
+          const start = Date.now();
+          rig.set({ blackhole: ['offerer', 'answerer'] });
+          await pause(Math.min(1000, length / 2));
+          await Promise.all([sendOne(host), sendOne(joiner)]);
+          if (length >= 5000) {
+            await until('the hole to be noticed at both sides', async () =>
+              (await Promise.all([host, joiner].map((end) => end.run(({ connection }) => connection!.health !== 'alive')))).every(
+                Boolean,
+              ),
+            );
+            noticed.push(Date.now() - start);
+          }
+          await pause(Math.max(0, length - (Date.now() - start)));
+          const end = Date.now();
+          rig.set();
+          atHost++;
+          atJoiner++;
+          await until(
+            'the messages of the hole',
+            async () => (await received(host)) === atHost && (await received(joiner)) === atJoiner,
+          );
+          delays.host.push((await host.run(({ lastAt }) => lastAt)) - end);
+          delays.joiner.push((await joiner.run(({ lastAt }) => lastAt)) - end);
+          await until('both to be connected', async () =>
+            (
+              await Promise.all(
+                [host, joiner].map((each) =>
+                  each.run(({ connection }) => connection!.isConnected() && connection!.health === 'alive'),
+                ),
+              )
+            ).every(Boolean),
+          );
+          const seen = [...(await names(host)), ...(await names(joiner))];
+          if (length <= 2000) assert.deepEqual(seen, [], 'a hole of 2 s is no event');
+          else assert.ok(!seen.includes('reset') && !seen.includes('closed'), seen.join());
+          await pause(1500);
+        }
+        for (const each of [host, joiner]) assert.deepEqual(await each.run(({ wrong }) => wrong), []);
+        const text = noticed.length ? `, noticed at both sides after ${median(noticed)} ms` : '';
+        console.log(
+          `  ${hostPlace} and ${joinerPlace}, ${ROUNDS} holes of ${length} ms: first delivery ${median(delays.host)} ms (host), ${median(delays.joiner)} ms (joiner) after its end${text}; all: ${delays.host.join(' ')} | ${delays.joiner.join(' ')}`,
+        );
+      });
+    }
+  });
+}
