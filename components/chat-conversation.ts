@@ -2,14 +2,14 @@
  * A conversation over a service or a connection: reads and writes the chat's JSON, relays in a group, says who wrote from the
  * link and never from the message. Knows no document; rondevu-chat.ts shows it.
  */
-import type { Peer, RondevuConnection, SendHandle } from '../src/index.js';
+import { IdentityChangedError, type Peer, type RondevuConnection, type SendHandle } from '../src/index.js';
 import type { RondevuConnect } from './rondevu-connect.js';
 import type { RondevuService } from './rondevu-service.js';
 
 export type ChatSource = RondevuService | RondevuConnect;
 
 /** How an own message fares. */
-export type DeliveryStatus = 'sent' | 'waiting' | 'failed';
+export type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed';
 
 export interface ChatEntry {
   readonly key: number;
@@ -37,6 +37,7 @@ const MAX_MESSAGE = 16_384;
 /** Messages a second that one peer may send; twice as many in a burst. */
 const RATE = 20;
 const MAX_NAME = 64;
+const PIN_LENGTH = 22;
 
 /** Takes control and bidirectional characters out of a name: they could make it look like another. */
 export const cleanName = (name: string): string =>
@@ -53,8 +54,9 @@ export class Conversation {
   readonly #hooks: ConversationHooks;
   readonly #listeners: [string, (event: Event) => void][] = [];
   readonly #rates = new Map<string, { tokens: number; at: number }>();
-  readonly #unsent = new Map<string, ChatEntry>();
-  #watched: RondevuConnection | undefined;
+  readonly #waiting = new Set<ChatEntry>();
+  /** The peer shows another key than before. */
+  changedKey: IdentityChangedError | undefined;
   #nextKey = 1;
 
   constructor(source: ChatSource, hooks: ConversationHooks) {
@@ -70,10 +72,15 @@ export class Conversation {
       this.#listen('rondevu-disconnected', () => hooks.onChange());
       this.#listen('rondevu-reconnected', () => hooks.onChange());
     } else {
-      this.#listen('rondevu-open', () => this.#identify());
-      this.#listen('rondevu-reconnected', () => this.#identify());
+      this.#listen('rondevu-open', () => this.#flushed());
+      this.#listen('rondevu-reconnected', () => this.#flushed());
       this.#listen('rondevu-buffered', () => hooks.onChange());
-      this.#listen('rondevu-close', () => this.#ended());
+      this.#listen('rondevu-close', () => hooks.onChange());
+      this.#listen('rondevu-error', ({ error }) => {
+        // a pin in the address is never overridden: then it is the address that must change
+        if (error instanceof IdentityChangedError && error.old.length > PIN_LENGTH) this.changedKey = error;
+        hooks.onChange();
+      });
       if (source.connection?.isConnected()) this.#identify();
     }
   }
@@ -93,8 +100,7 @@ export class Conversation {
     const message = this.#encode({ type: 'message', text, from: this.ownName });
     const entry: ChatEntry = { key: this.#nextKey++, kind: 'own', author: '', text, time: Date.now(), status: 'sent' };
     try {
-      if (isGroup(this.source)) this.source.broadcast(message);
-      else this.#track(entry, this.source.send(message));
+      this.#track(entry, this.#dispatch(message));
     } catch (error) {
       console.warn('rondevu: a chat message was not sent', error);
       entry.status = 'failed';
@@ -106,50 +112,45 @@ export class Conversation {
   /** Stops listening; what was shown stays. */
   end(): void {
     for (const [name, listener] of this.#listeners) this.source.removeEventListener(name, listener);
-    this.#unwatch();
   }
 
-  /** A message that waits for its link changes its status when it goes, or is given up. */
-  #track(entry: ChatEntry, handle: SendHandle | undefined): void {
-    const { connection, state } = this.source as RondevuConnect;
-    if (state === 'connected') return;
-    entry.status = 'waiting';
-    if (!connection || !handle) {
-      // kept by the element until its connection exists; it goes with the first link
-      this.source.addEventListener('rondevu-open', () => this.#settle(entry, 'sent'), { once: true });
-      return;
+  /** Pins the new key of a peer, as the user wishes, and tries again. */
+  async trust(): Promise<void> {
+    const { changedKey, source } = this;
+    if (!changedKey || isGroup(source)) return;
+    await source.rondevu?.trust(changedKey.username, changedKey.new);
+    this.changedKey = undefined;
+    await source.connect();
+    this.#hooks.onChange();
+  }
+
+  /** Hands a message to whom it is for; in a group to everyone. */
+  #dispatch(message: string): SendHandle[] {
+    return isGroup(this.source) ? this.source.connections.map((each) => each.send(message)) : [this.source.send(message)];
+  }
+
+  /** An own message shows how it fares. */
+  #track(entry: ChatEntry, handles: SendHandle[]): void {
+    if (!isGroup(this.source) && this.source.state !== 'connected') {
+      entry.status = 'waiting';
+      this.#waiting.add(entry);
     }
-    this.#unsent.set(handle.id, entry);
-    if (connection === this.#watched) return;
-    this.#unwatch();
-    this.#watched = connection;
-    connection
-      .on('message:replayed', this.#onReplayed)
-      .on('message:buffer:expired', this.#onGivenUp)
-      .on('message:buffer:overflow', this.#onGivenUp);
+    if (!handles.length) return;
+    void Promise.all(handles.map(({ delivered }) => delivered)).then((outcomes) => {
+      this.#waiting.delete(entry);
+      const failed = outcomes.some((outcome) => outcome === 'expired' || outcome === 'dropped');
+      const arrived = outcomes.every((outcome) => outcome === 'delivered');
+      // of what an old peer got nobody knows more than that it was sent
+      entry.status = failed ? 'failed' : arrived ? 'delivered' : 'sent';
+      this.#hooks.onChange();
+    });
   }
 
-  readonly #onReplayed = ({ id }: { id: string }): void => this.#settle(this.#unsent.get(id), 'sent', id);
-  readonly #onGivenUp = ({ id }: { id: string }): void => this.#settle(this.#unsent.get(id), 'failed', id);
-
-  #settle(entry: ChatEntry | undefined, status: DeliveryStatus, id?: string): void {
-    if (!entry) return;
-    entry.status = status;
-    if (id !== undefined) this.#unsent.delete(id);
-    this.#hooks.onChange();
-  }
-
-  #unwatch(): void {
-    this.#watched
-      ?.off('message:replayed', this.#onReplayed)
-      .off('message:buffer:expired', this.#onGivenUp)
-      .off('message:buffer:overflow', this.#onGivenUp);
-    this.#watched = undefined;
-  }
-
-  #ended(): void {
-    for (const [id, entry] of [...this.#unsent]) this.#settle(entry, 'failed', id);
-    this.#hooks.onChange();
+  /** The link is there, and what waited for it has gone. */
+  #flushed(): void {
+    for (const entry of this.#waiting) entry.status = 'sent';
+    this.#waiting.clear();
+    this.#identify();
   }
 
   #receive(data: string | ArrayBuffer, peer: Peer, connection: RondevuConnection | undefined): void {

@@ -161,6 +161,9 @@ export const chatStyles = css`
     padding: 0.25em 0.9em;
     font-size: 0.85em;
   }
+  .trust {
+    margin-block-end: var(--_gap);
+  }
   .bottom {
     position: relative;
     flex: none;

@@ -2,7 +2,7 @@
  * One `Rondevu` for all elements with the same api-url, username and identity, also across two bundles on one page. Counts
  * who uses it and closes it with the last one.
  */
-import { IndexedDbKeyStore, MemoryKeyStore, type KeyStore } from '../src/identity/index.js';
+import { IndexedDbKeyStore, IndexedDbPinStore, MemoryKeyStore, MemoryPinStore, type KeyStore } from '../src/identity/index.js';
 import { Rondevu, type Signer } from '../src/index.js';
 
 export interface ClientKey {
@@ -60,10 +60,12 @@ export function borrowClient({ apiUrl, username, identity, debug }: ClientKey): 
 async function makeClient({ apiUrl, username, identity, debug }: ClientKey): Promise<Rondevu> {
   const signer =
     identity === 'none' ? await Rondevu.createIdentity() : await keptIdentity(identity ?? `page ${apiUrl} ${username ?? ''}`);
-  return Rondevu.connect({ apiUrl, identity: signer, ...(username !== undefined && { username }), debug });
+  const pins = memory ? memoryPins : new IndexedDbPinStore();
+  return Rondevu.connect({ apiUrl, identity: signer, pins, ...(username !== undefined && { username }), debug });
 }
 
 let memory: KeyStore | undefined;
+const memoryPins = new MemoryPinStore();
 
 /** Where a browser keeps nothing (private windows, sandboxed frames) the key lives as long as the page. */
 async function keptIdentity(name: string): Promise<Signer> {

@@ -3,7 +3,7 @@
  */
 import { LitElement, html, nothing, type PropertyValues } from 'lit';
 import { property, query, state } from 'lit/decorators.js';
-import { Conversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
+import { Conversation, cleanName, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
 import { chatStyles } from './chat-styles.js';
 import { fill, stringsFor, type Strings } from './strings.js';
 
@@ -40,6 +40,7 @@ const SOURCES = 'rondevu-service, rondevu-connect';
  * @csspart composer - Input and button.
  * @csspart input - The input.
  * @csspart send - The button.
+ * @csspart trust - The button shown when the peer has another key than before.
  *
  * @cssprop --rondevu-chat-color - Text.
  * @cssprop --rondevu-chat-background - Background.
@@ -251,6 +252,7 @@ export class RondevuChat extends LitElement {
       <div class="bottom">
         ${this.#unread ? html`<button class="new" type="button" @click=${this.scrollToEnd}>${fill(words.newMessages, { count: this.#unread })}</button>` : nothing}
         <div part="status" role="status"><slot name="status">${this.#status(words)}</slot></div>
+        ${this.#conversation?.changedKey ? html`<button part="trust" class="trust" type="button" @click=${() => this.#conversation?.trust()}>${words.trustKey}</button>` : nothing}
         ${this.readonly ? nothing : this.#composer(words)}
         <slot name="footer"></slot>
       </div>
@@ -316,7 +318,7 @@ export class RondevuChat extends LitElement {
       case 'waiting':
         return words.waitingForPeer;
       case 'failed':
-        return errorCode === 'name-taken' ? words.nameTaken : words.failedState;
+        return this.#failure(words, errorCode);
       case 'closed':
         return words.closed;
       case 'idle':
@@ -324,6 +326,13 @@ export class RondevuChat extends LitElement {
       default:
         return words.connecting;
     }
+  }
+
+  #failure(words: Strings, code: string): string {
+    const { changedKey } = this.#conversation!;
+    if (changedKey) return fill(words.keyChanged, { name: cleanName(changedKey.username) });
+    if (/^(unverified|identity-)/.test(code)) return words.unverified;
+    return code === 'name-taken' ? words.nameTaken : words.failedState;
   }
 
   #groupStatus(words: Strings, state: string, errorCode: string): string {

@@ -6,8 +6,10 @@ import { property } from 'lit/decorators.js';
 import {
   RondevuError,
   type AnswererConnection,
+  type BufferedMessage,
   type ConnectionConfig,
   type ConnectionState,
+  type Outcome,
   type Peer,
   type Rondevu,
   type SendHandle,
@@ -33,7 +35,7 @@ const MAX_EARLY = 100;
  * @attr {number} max-attempts - After how many attempts it gives up, 0 for never; read-only.
  * @attr {number} buffered - Messages that wait for the link, read-only.
  * @attr {number} rotations - How often the link was made anew, read-only.
- * @attr {boolean} verified - Whether the peer proved its key, read-only. Never set by this version.
+ * @attr {boolean} verified - Whether the peer proved in the handshake that it holds its key, read-only.
  * @attr {string} error-code - Code of the last error, read-only.
  *
  * @cssstate connected - The link is up.
@@ -43,12 +45,13 @@ const MAX_EARLY = 100;
  * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
  * @fires rondevu-waiting - Nobody is there yet: `{}`. Bubbles.
  * @fires rondevu-open - The link is up for the first time: `{peer, connection}`. Bubbles.
- * @fires rondevu-reconnected - The link is up again: `{peer, connection}`. Bubbles.
+ * @fires rondevu-reconnected - The link is up again: `{peer, connection, verdict, lost}`; after `resumed` nothing is lost, after `reset` the peer began anew and `lost` lists what was under way. Bubbles.
  * @fires rondevu-message - A message came: `{data, peer}`. Does not bubble.
  * @fires rondevu-reconnecting - An attempt is planned: `{attempt, delay, maxAttempts}`, delay in ms. Bubbles.
  * @fires rondevu-rotated - The connection has a new link: `{generation}`. Bubbles.
  * @fires rondevu-buffered - A message was kept for later: `{data}`. Does not bubble.
  * @fires rondevu-replayed - A kept message was sent: `{message}`. Does not bubble.
+ * @fires rondevu-delivered - The peer's page has had a message: `{id}`. Does not bubble.
  * @fires rondevu-close - The end: `{reason}`. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`. Bubbles.
  */
@@ -72,7 +75,8 @@ export class RondevuConnect extends RondevuElement {
   protected override readonly identityProperties = ['to', 'apiUrl', 'username', 'identity'];
   #rondevu: Rondevu | undefined;
   #connection: AnswererConnection | undefined;
-  #early: Sendable[] = [];
+  /** Sent before there was a connection, with the word for what became of it. */
+  #early: { data: Sendable; resolve(outcome: Outcome | Promise<Outcome>): void }[] = [];
   #ready = Promise.withResolvers<AnswererConnection>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #rotations = 0;
@@ -147,13 +151,14 @@ export class RondevuConnect extends RondevuElement {
    * Sends; before and between links the message is kept.
    * @throws RondevuError `not-connected` when the element is not started, otherwise as RondevuConnection.send
    */
-  send(data: Sendable): SendHandle | undefined {
+  send(data: Sendable): SendHandle {
     if (this.#connection) return this.#connection.send(data);
     if (!this.running) throw new RondevuError('not-connected', `<rondevu-connect> is ${this.state}: call connect() first`);
     if (this.#early.length >= MAX_EARLY)
       throw new RondevuError('queue-full', `<rondevu-connect>: ${MAX_EARLY} messages wait already`);
-    this.#early.push(data);
-    return undefined;
+    const { promise: delivered, resolve } = Promise.withResolvers<Outcome>();
+    this.#early.push({ data, resolve });
+    return { id: `early-${this.#early.length}`, delivered };
   }
 
   /** Ends the connection. */
@@ -178,13 +183,13 @@ export class RondevuConnect extends RondevuElement {
     this.reflect('max-attempts', connection.config.maxReconnectAttempts);
     this.#listen(connection);
     this.#startTimeout(connection);
-    for (const data of this.#early.splice(0)) connection.send(data);
+    for (const { data, resolve } of this.#early.splice(0)) resolve(connection.send(data).delivered);
   }
 
   protected override async halt(reason: string): Promise<void> {
     clearTimeout(this.#timer);
     const connection = this.#connection;
-    this.#early = [];
+    for (const { resolve } of this.#early.splice(0)) resolve('dropped');
     await connection?.close({ reason });
     if (!connection) this.#closed(reason);
     this.#rondevu = undefined;
@@ -203,9 +208,18 @@ export class RondevuConnect extends RondevuElement {
 
   #listen(connection: AnswererConnection): void {
     let opened = false;
+    let generation = 0;
+    const back = (verdict: 'resumed' | 'reset', lost: readonly BufferedMessage[]) =>
+      this.tell('rondevu-reconnected', { peer: connection.peer, connection, verdict, lost });
+    connection.on('resumed', () => back('resumed', []));
+    connection.on('reset', (lost) => back('reset', lost));
+    connection.on('message:delivered', (id) => this.tell('rondevu-delivered', { id }, false));
     connection.on('state:changed', ({ newState, reason }) => {
       if (newState === 'closed') return; // told below, with its reason
-      if (newState === 'connected') this.reflect('peer', connection.peer?.username);
+      if (newState === 'connected') {
+        this.reflect('peer', connection.peer?.username);
+        this.reflect('verified', connection.peer?.verified);
+      }
       this.changeState(newState, reason);
     });
     connection.on('waiting', () => {
@@ -215,10 +229,12 @@ export class RondevuConnect extends RondevuElement {
       this.reflect('attempt', undefined);
       this.reflect('error-code', undefined);
       if (opened) {
+        // a link that shows life again before another one is up is the same one
+        if (connection.generation === generation) return;
         this.reflect('rotations', ++this.#rotations);
-        this.tell('rondevu-rotated', { generation: connection.generation });
-        this.tell('rondevu-reconnected', { peer: connection.peer, connection });
+        this.tell('rondevu-rotated', { generation: (generation = connection.generation) });
       } else {
+        generation = connection.generation;
         opened = true;
         clearTimeout(this.#timer);
         this.#ready.resolve(connection);

@@ -4,6 +4,7 @@
 import { css, html } from 'lit';
 import { property } from 'lit/decorators.js';
 import type {
+  BufferedMessage,
   ConnectionConfig,
   OffererConnection,
   OfferPool,
@@ -41,7 +42,7 @@ export type ServiceState = 'idle' | 'publishing' | 'live' | 'reconnecting' | 'st
  * @fires rondevu-rotated - A connection got a new offer: `{oldOfferId, newOfferId, connection, peer}`. Bubbles.
  * @fires rondevu-message - A message came: `{data, peer, connection}`. Does not bubble.
  * @fires rondevu-disconnected - A peer's link is lost and may return: `{peer, connection, reason}`. Bubbles.
- * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection}`. Bubbles.
+ * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection, verdict, lost}`; after `resumed` nothing is lost, after `reset` the peer began anew and `lost` lists what was under way. Bubbles.
  * @fires rondevu-left - A peer is gone for good: `{peer, reason}`. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`. Bubbles.
  */
@@ -235,10 +236,12 @@ export class RondevuService extends RondevuElement {
       this.#showCounts();
       this.tell('rondevu-disconnected', { peer, connection, reason });
     });
-    connection.on('reconnect:success', () => {
+    const back = (verdict: 'resumed' | 'reset', lost: readonly BufferedMessage[]) => {
       this.#showCounts();
-      this.tell('rondevu-reconnected', { peer, connection });
-    });
+      this.tell('rondevu-reconnected', { peer, connection, verdict, lost });
+    };
+    connection.on('resumed', () => back('resumed', []));
+    connection.on('reset', (lost) => back('reset', lost));
     connection.on('closed', (reason) => {
       this.#showCounts();
       this.tell('rondevu-left', { peer, reason });

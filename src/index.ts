@@ -9,7 +9,8 @@ export { RondevuConnection } from './connection/connection.js';
 export type { OffererConnection } from './connection/offerer-connection.js';
 export { AnswererConnection } from './connection/answerer-connection.js';
 export { DEFAULT_CONNECTION_CONFIG, type ConnectionConfig } from './connection/connection-config.js';
-export type { ConnectionEvents, Peer, SendHandle } from './connection/connection-events.js';
+export type { CloseOptions, ConnectionEvents, Outcome, Peer, SendHandle } from './connection/connection-events.js';
+export type { Health } from './connection/heartbeat.js';
 export type { ConnectionState } from './connection/connection-state.js';
 export { MessageBuffer, type BufferedMessage, type MessageData } from './delivery/message-buffer.js';
 export type { OfferPool } from './offers/offer-pool.js';
@@ -18,5 +19,13 @@ export type { OfferPoolEvents } from './offers/offer-pool-options.js';
 export { RondevuAPI, RpcBatcher, ServerError, type BatchingOptions, type SignalingState } from './signaling/index.js';
 export { ExponentialBackoff } from './base/backoff.js';
 export { AsyncLock } from './base/async-lock.js';
-export { NodeCryptoAdapter, WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from './identity/index.js';
+export {
+  IdentityChangedError,
+  NodeCryptoAdapter,
+  WebCryptoAdapter,
+  type CryptoAdapter,
+  type Keypair,
+  type PinStore,
+  type Signer,
+} from './identity/index.js';
 export { formatServiceName, parseServiceName, type ServiceName } from './protocol/service-name.js';

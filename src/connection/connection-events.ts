@@ -53,7 +53,7 @@ export interface ConnectionEvents {
 }
 
 export type { Peer } from '../identity/handshake-proof.js';
-export { SendHandle, type Outcome } from '../delivery/message-buffer.js';
+export type { Outcome, SendHandle } from '../delivery/message-buffer.js';
 
 export interface CloseOptions {
   /** Told to our listeners of `closed`. */

@@ -20,8 +20,17 @@ export interface BufferedMessage {
 export type Outcome = 'delivered' | 'expired' | 'dropped' | 'unknown';
 
 /** What `send` returns. */
-export class SendHandle {
+export interface SendHandle {
   /** Unique within the connection. */
+  readonly id: string;
+  /**
+   * What became of the message: `delivered` when the peer's listeners have had it, `expired` or `dropped` when it was never sent,
+   * `unknown` when it may or may not have arrived. Never rejects.
+   */
+  readonly delivered: Promise<Outcome>;
+}
+
+class Receipt implements SendHandle {
   readonly id: string;
   #outcome: Outcome | undefined;
   #promise: Promise<Outcome> | undefined;
@@ -31,10 +40,6 @@ export class SendHandle {
     this.id = id;
   }
 
-  /**
-   * What became of the message: `delivered` when the peer's listeners have had it, `expired` or `dropped` when it was never sent,
-   * `unknown` when it may or may not have arrived. Never rejects.
-   */
   get delivered(): Promise<Outcome> {
     // made when somebody asks: most senders never do
     return (this.#promise ??= new Promise((resolve) => {
@@ -43,7 +48,7 @@ export class SendHandle {
     }));
   }
 
-  /** For the connection alone. The first word counts. */
+  /** The first word counts. */
   settle(outcome: Outcome): void {
     this.#outcome ??= outcome;
     this.#resolve?.(this.#outcome);
@@ -56,16 +61,20 @@ export class Message implements BufferedMessage {
   readonly data: MessageData;
   readonly timestamp = Date.now();
   attempts = 0;
-  readonly handle: SendHandle;
+  readonly #receipt: Receipt;
 
   constructor(id: string, data: MessageData) {
     this.id = id;
     this.data = data;
-    this.handle = new SendHandle(id);
+    this.#receipt = new Receipt(id);
   }
 
   settle(outcome: Outcome): void {
-    this.handle.settle(outcome);
+    this.#receipt.settle(outcome);
+  }
+
+  get handle(): SendHandle {
+    return this.#receipt;
   }
 }
 

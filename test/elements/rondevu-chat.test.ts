@@ -3,6 +3,7 @@ import { expect } from '@open-wc/testing';
 import 'axe-core';
 import type Axe from 'axe-core';
 import { setStrings } from '../../dist/components/index.js';
+import { IndexedDbPinStore, pinOf, type IdentityChangedError } from '../../dist/src/identity/index.js';
 import { apiUrl, freshName, make, next, until, type RondevuChat, type RondevuConnect, type RondevuService } from './helpers.js';
 
 // axe is a script of the old kind: it hangs itself on the window
@@ -12,6 +13,8 @@ const texts = (chat: RondevuChat) => [...chat.shadowRoot!.querySelectorAll('[par
 const authors = (chat: RondevuChat) =>
   [...chat.shadowRoot!.querySelectorAll('[part=author]')].map((author) => author.textContent);
 const statusLine = (chat: RondevuChat) => chat.shadowRoot!.querySelector('[role=status]')!.textContent!.trim();
+const ownStatus = (chat: RondevuChat) =>
+  [...chat.shadowRoot!.querySelectorAll('[part~=own] .meta:last-child span')].at(-1)?.textContent;
 const input = (chat: RondevuChat) => chat.shadowRoot!.querySelector('textarea')!;
 
 /** A host page and a joiner's page in one. */
@@ -72,7 +75,73 @@ describe('rondevu-chat', () => {
     await until(() => texts(chat).includes('hi back'));
     expect(texts(chat)).to.deep.equal(['hello', 'hi back']);
     expect(authors(chat)[0]).to.equal('You');
-    expect(chat.shadowRoot!.querySelector('[part~=own]')!.textContent).to.contain('sent');
+    await until(() => ownStatus(chat) === 'delivered');
+    await until(() => ownStatus(host) === 'delivered');
+  });
+
+  it('says what became of each own message: waiting, sent, delivered, not sent', async () => {
+    const { service, joined, chats } = await pair();
+    const [joiner] = joined as [RondevuConnect];
+    const [chat] = chats as [RondevuChat];
+    const heard = next<{ id: string }>(joiner, 'rondevu-delivered');
+    chat.send('one');
+    expect((await heard).id).to.be.a('string');
+    await until(() => ownStatus(chat) === 'delivered');
+    const handle = joiner.send('{}');
+    expect(await handle.delivered).to.equal('delivered');
+    await service.stop();
+    await until(() => joiner.state === 'closed');
+    chat.send('into the void');
+    await until(() => ownStatus(chat) === 'not sent');
+  });
+
+  it('a peer that shows another key is not talked to until the user trusts the new one', async () => {
+    const name = freshName();
+    const host = await make('rondevu-service', { 'api-url': apiUrl, service: 'chat:1.0.0', username: name });
+    await (host as RondevuService).ready;
+    const old = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=';
+    await new IndexedDbPinStore().set(`${apiUrl}/${name}`, old);
+    const joiner = (await make(
+      'rondevu-connect',
+      { 'api-url': apiUrl, to: `chat:1.0.0@${name}`, identity: 'none' },
+      '<rondevu-chat></rondevu-chat>',
+    )) as RondevuConnect;
+    joiner.ready.catch(() => undefined);
+    const { error } = await next<{ error: IdentityChangedError }>(joiner, 'rondevu-error');
+    expect([error.code, error.username, error.old, error.new]).to.deep.equal([
+      'identity-changed',
+      name,
+      old,
+      (host as RondevuService).rondevu!.getPublicKey(),
+    ]);
+    expect(joiner.state).to.equal('failed');
+    const chat = joiner.querySelector('rondevu-chat')!;
+    await chat.updateComplete;
+    expect(statusLine(chat)).to.contain('another key');
+    await expectAccessible(chat);
+    chat.shadowRoot!.querySelector<HTMLButtonElement>('[part=trust]')!.click();
+    await until(() => joiner.state === 'connected');
+    expect(joiner.verified).to.equal(true);
+    expect(joiner.hasAttribute('verified')).to.equal(true);
+    await until(() => !chat.shadowRoot!.querySelector('[part=trust]'));
+    expect(joiner.peer!.pinned).to.equal(true);
+  });
+
+  it('an address with a pin joins only who has the key', async () => {
+    const name = freshName();
+    const host = (await make('rondevu-service', { 'api-url': apiUrl, service: 'chat:1.0.0', username: name })) as RondevuService;
+    await host.ready;
+    const key = Uint8Array.from(atob(host.rondevu!.getPublicKey()), (c) => c.charCodeAt(0));
+    const address = (pin: string) => ({ 'api-url': apiUrl, to: `chat:1.0.0@${name}#${pin}`, identity: 'none' });
+    const right = (await make('rondevu-connect', address(await pinOf(key)))) as RondevuConnect;
+    await right.ready;
+    expect([right.peer!.verified, right.peer!.pinned]).to.deep.equal([true, true]);
+    const wrong = (await make('rondevu-connect', address('A'.repeat(22)), '<rondevu-chat></rondevu-chat>')) as RondevuConnect;
+    wrong.ready.catch(() => undefined);
+    const { error } = await next<{ error: IdentityChangedError }>(wrong, 'rondevu-error');
+    expect(error.code).to.equal('identity-changed');
+    await until(() => statusLine(wrong.querySelector('rondevu-chat')!).includes('verified'));
+    expect(wrong.querySelector('rondevu-chat')!.shadowRoot!.querySelector('[part=trust]')).to.equal(null);
   });
 
   it('breaks lines with Shift and Enter, and leaves Enter to input methods', async () => {
