@@ -41,6 +41,8 @@ const SUITES = {
   // real WebRTC in Node; its native threads would keep the process alive
   'node-webrtc': nodeSuite('node-webrtc', 'test/node-webrtc', 1, '--test-force-exit'),
   e2e: nodeSuite('e2e', 'test/e2e', 1),
+  // a short selection; `npm run test:chaos -- --full` is the whole
+  chaos: nodeSuite('chaos', 'test/chaos', 1, '--test-force-exit'),
 };
 
 const unknown = only.filter((name) => !SUITES[name]);

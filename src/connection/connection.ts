@@ -266,10 +266,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       }),
       onPath: current(() => this.apply('path', 'ICE found a path')),
       onMessage: (data) => {
-        if (this.#alive(link)) this.session.receive(data);
+        if (this.#alive(link)) this.session.receive(data, link);
       },
       onControl: (text) => {
-        if (!this.#alive(link) || this.session.control(text)) return;
+        if (!this.#alive(link) || this.session.control(text, link)) return;
         if (text === 'bye') this.#linkLost(link, 'the page of the peer was hidden or left');
         else this.receiveSignal(text);
       },

@@ -16,8 +16,8 @@ export async function sendTail(link: Link, session: Session): Promise<void> {
     onAlive: nothing,
     onLocalCandidate: nothing,
     onRaw: nothing,
-    onMessage: (data) => session.receive(data),
-    onControl: (text) => void session.control(text),
+    onMessage: (data) => session.receive(data, link),
+    onControl: (text) => void session.control(text, link),
     onLost: gone,
     onDead: gone,
   };

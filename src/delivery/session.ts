@@ -143,10 +143,10 @@ export class Session {
     this.#pump();
   }
 
-  /** What came on the data channel. */
-  receive(data: string | ArrayBuffer): void {
+  /** What came on the data channel of a port; late news of a port that was replaced is none. */
+  receive(data: string | ArrayBuffer, port: DeliveryPort): void {
     // who ends takes nothing more, and says so by not acknowledging it
-    if (!this.#port || this.#ended || (this.#finishing && typeof data !== 'string')) return;
+    if (!this.#port || port !== this.#port || this.#ended || (this.#finishing && typeof data !== 'string')) return;
     if (!this.#port.framed) return this.#handlers.onMessage(data);
     try {
       if (typeof data !== 'string') return this.#records(new Uint8Array(data));
@@ -159,8 +159,9 @@ export class Session {
     }
   }
 
-  /** What came on the control channel; false when it is not for delivery. */
-  control(text: string): boolean {
+  /** What came on the control channel of a port; false when it is not for delivery. */
+  control(text: string, port: DeliveryPort): boolean {
+    if (port !== this.#port) return /^(finack$|ack )/.test(text);
     if (text === 'finack') this.#onFinAck?.();
     else if (/^ack \d{1,16}$/.test(text)) this.#acknowledged(Number(text.slice(4)));
     else return false;

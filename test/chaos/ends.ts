@@ -21,6 +21,8 @@ export interface EndOptions {
   service?: string;
   to?: string;
   config?: Partial<ConnectionConfig>;
+  /** The key is kept under the username, so that a page opened again is the same peer. */
+  keep?: boolean;
 }
 
 /** What a test does with an end. */

@@ -37,10 +37,10 @@ describe('a session', () => {
   });
 
   it('puts short messages into one frame', () => {
-    const { ends, ...wire } = new Wire();
-    for (let i = 0; i < 1000; i++) ends.a.send(`message ${i}`);
-    Object.assign(Object.create(Wire.prototype) as Wire, { ends }, wire).connect();
-    assert.ok(ends.a.port!.data.length <= 4, `one HELLO and few frames, got ${ends.a.port!.data.length}`);
+    const wire = new Wire();
+    for (let i = 0; i < 1000; i++) wire.ends.a.send(`message ${i}`);
+    wire.connect();
+    assert.ok(wire.ends.a.port!.data.length <= 4, `one HELLO and few frames, got ${wire.ends.a.port!.data.length}`);
   });
 
   it('stops at the high water mark and goes on below the low one', () => {
@@ -174,7 +174,7 @@ describe('a session', () => {
     for (const [what, expected, ...data] of frames) {
       const wire = new Wire(new End('sid'), new End('sid', 1000));
       wire.connect();
-      for (const frame of data) wire.ends.b.session.receive(frame);
+      for (const frame of data) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.match(wire.ends.b.errors.join(), expected, what);
       assert.deepEqual(wire.ends.b.got, [], what);
     }
@@ -184,7 +184,7 @@ describe('a session', () => {
     const wire = new Wire();
     wire.connect();
     wire.pass('b', 1);
-    wire.ends.a.session.control('ack 2');
+    wire.ends.a.session.control('ack 2', wire.ends.a.port!);
     assert.match(wire.ends.a.errors.join(), /acknowledges up to 1, and 0 were sent/);
   });
 });
@@ -198,6 +198,7 @@ type Step =
   | { do: 'connect' }
   | { do: 'cut'; sides: Side[] }
   | { do: 'tick' }
+  | { do: 'late'; side: Side; index: number }
   | { do: 'refuse'; side: Side; after: number };
 
 const side = fc.constantFrom<Side>('a', 'b');
@@ -218,6 +219,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ do: fc.constant('cut' as const), sides: fc.constantFrom<Side[]>(['a'], ['b'], ['a', 'b']) }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('tick' as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('late' as const), side, index: fc.nat(9) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('refuse' as const), side, after: fc.nat(3) }) },
 );
 
@@ -231,6 +233,7 @@ function perform(wire: Wire, sent: Record<Side, (string | ArrayBuffer)[]>, what:
   else if (what.do === 'connect') wire.connect();
   else if (what.do === 'cut') wire.cut(what.sides);
   else if (what.do === 'tick') tick();
+  else if (what.do === 'late') wire.late(what.side, what.index);
   else if (wire.ends[what.side].port) wire.ends[what.side].port!.accepts = what.after;
 }
 

@@ -71,6 +71,8 @@ export class End {
 
 export class Wire {
   readonly ends: Record<Side, End>;
+  /** Ports of earlier links, by turn. */
+  readonly #old: Record<Side, Port[]> = { a: [], b: [] };
 
   constructor(a = new End('sid'), b = new End('sid')) {
     this.ends = { a, b };
@@ -88,10 +90,25 @@ export class Wire {
   cut(sides: Side[] = ['a', 'b']): void {
     for (const side of sides) {
       const end = this.ends[side];
-      if (end.port) end.port.isOpen = false;
+      if (end.port) {
+        end.port.isOpen = false;
+        this.#old[side].push(end.port);
+      } else this.#old[side].push(new Port());
       end.port = undefined;
       end.session.detach();
     }
+  }
+
+  /** Something that was under way on an earlier link comes after all. */
+  late(to: Side, index: number): void {
+    const from = this.#old[OTHER[to]];
+    const port = from[index % Math.max(1, from.length)];
+    const target = this.#old[to][index % Math.max(1, from.length)];
+    if (!port || !target) return;
+    const frame = port.data.shift();
+    if (frame !== undefined) this.ends[to].session.receive(frame, target);
+    const text = port.controls.shift();
+    if (text !== undefined) this.ends[to].session.control(text, target);
   }
 
   /** Lets up to `count` frames of the data channel, and as many of the control channel, through from one side. */
@@ -103,12 +120,12 @@ export class Wire {
     for (let i = 0; i < data && port.data.length && to.port; i++) {
       const frame = port.data.shift()!;
       port.bufferedAmount -= typeof frame === 'string' ? frame.length : frame.byteLength;
-      to.session.receive(frame);
+      to.session.receive(frame, to.port);
       moved = true;
       port.onLow?.();
     }
     for (let i = 0; i < control && port.controls.length && to.port; i++) {
-      to.session.control(port.controls.shift()!);
+      to.session.control(port.controls.shift()!, to.port);
       moved = true;
     }
     return moved;

@@ -1,0 +1,15 @@
+// `npm run test:chaos`: connections under faults, in real browsers and Node, over a UDP proxy. `--full` is every fault as often
+// as the promise is made for; CHAOS_SEED=… replays one; names of files in test/chaos run only those.
+import { readdirSync } from 'node:fs';
+import { run, tryRun } from './run.mjs';
+
+const args = process.argv.slice(2);
+const full = args.includes('--full');
+const only = args.filter((arg) => !arg.startsWith('--'));
+const files = readdirSync('test/chaos')
+  .filter((file) => file.endsWith('.test.ts') && (!only.length || only.some((name) => file.startsWith(name))))
+  .map((file) => `test/chaos/${file}`);
+
+if (!args.includes('--no-build')) run('node', ['scripts/build.mjs']);
+const options = ['--import', 'tsx', '--test', '--test-concurrency=1', '--test-force-exit', '--test-reporter=spec'];
+process.exit(tryRun('node', [...options, ...files], { env: full ? { RONDEVU_CHAOS: 'full' } : {} }));

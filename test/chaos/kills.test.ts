@@ -1,0 +1,85 @@
+/**
+ * Faults that end one end: its tab crashes, or the page is left. The other keeps its connection object and hears `reset` when
+ * the same key comes back; every message it sent was delivered, or is told as lost, and never both.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { ServerProcess, until } from '../support/site.js';
+import { Places, type End } from './ends.js';
+import { UdpProxy } from './udp-proxy.js';
+
+const FULL = process.env['RONDEVU_CHAOS'] === 'full';
+const ROUNDS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 20 : 2));
+
+const server = new ServerProcess();
+const places = new Places();
+before(() => server.start());
+after(async () => {
+  await places.close();
+  await server.close();
+});
+
+/** Ends a tab as a crash does: no event reaches the page. */
+async function kill(end: End): Promise<void> {
+  const page = end.page!;
+  if (end.place === 'chromium') {
+    const session = await page.createCDPSession();
+    session.send('Page.crash').catch(() => undefined);
+    await new Promise((resolve) => page.once('error', resolve));
+  }
+  await page.close().catch(() => undefined);
+}
+
+for (const place of ['chromium', 'firefox'] as const) {
+  describe(`a joiner that dies, ${place}`, () => {
+    it(
+      `${ROUNDS} times: every message of the host is delivered once or told as lost, none both, none neither`,
+      { timeout: 1_200_000 },
+      async () => {
+        const rig = await UdpProxy.start(1);
+        const common = { apiUrl: server.url, rigUrl: rig.url };
+        const username = `kill-${place}`;
+        const host = await places.open(place, { ...common, username, service: 'chaos:1.0.0' });
+        let joiner = await places.open(place, {
+          ...common,
+          username: `j-${username}`,
+          to: `chaos:1.0.0@${username}`,
+          keep: true,
+        });
+        await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+        let sent = 0;
+        for (let round = 0; round < ROUNDS; round++) {
+          sent += 500;
+          void host.run((state, count) => {
+            state.allowed = count;
+            if (!state.streaming) void state.stream(500, 1, 20_000);
+          }, sent);
+          await until('some to be under way', () => joiner.run(({ next }) => next > 0));
+          await kill(joiner);
+          joiner = await places.open(place, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}`, keep: true });
+          await until('all to have an outcome', async () =>
+            host.run(({ outcomes }, count) => Object.values(outcomes).reduce((sum, each) => sum + each, 0) === count, sent),
+          );
+          const { outcomes, lost, connections, events } = await host.run(
+            ({ outcomes: told, lost: count, connections: all, events: seen }) => ({
+              outcomes: told,
+              lost: count,
+              connections: all.length,
+              events: seen.splice(0).map(([name]) => name),
+            }),
+          );
+          assert.equal(connections, 1, 'the same connection object');
+          assert.ok(events.includes('reset'), events.join());
+          assert.equal(outcomes['unknown'] ?? 0, lost, 'what is unknown was told as lost, and nothing else');
+          assert.equal((outcomes['delivered'] ?? 0) + lost, sent);
+          // what came to the new page came in order, from where the loss ended
+          assert.deepEqual(await joiner.run(({ wrong }) => wrong), []);
+          console.log(`  ${place}, round ${round + 1}: ${outcomes['delivered']} delivered, ${lost} lost of ${sent}`);
+        }
+        await joiner.close();
+        await host.close();
+        await rig.close();
+      },
+    );
+  });
+}

@@ -1,0 +1,57 @@
+/**
+ * The tests of delivery can fail: each of these faults, put into a copy of the source, turns them red. The first run, without
+ * any, must be green, so that red means the fault.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+mkdirSync('.test-results', { recursive: true });
+// within the project, so that packages are found from there
+const folder = mkdtempSync(join('.test-results', 'mutants-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const MUTATIONS: [what: string, file: string, from: string, to: string][] = [
+  ['no fault', 'outbox.ts', '', ''],
+  [
+    'no check of the receiver’s number',
+    'inbox.ts',
+    '      if (number < this.next) continue; // it came on an earlier link, and its acknowledgement was lost\n      if (number > this.next) throw',
+    '      if (number < 0) throw',
+  ],
+  [
+    'trimming before the acknowledgement',
+    'outbox.ts',
+    '      this.#position++;\n    }\n    return writer.finish();',
+    '      this.#sent.splice(this.#position, 1);\n      this.#base++;\n    }\n    return writer.finish();',
+  ],
+  [
+    'replay from one too far',
+    'outbox.ts',
+    '    this.#restart();\n    return arrived;',
+    '    this.#restart();\n    this.#position = Math.min(1, this.#sent.length);\n    return arrived;',
+  ],
+  ['events of an old generation are let through', 'session.ts', 'port !== this.#port || this.#ended', 'this.#ended'],
+];
+
+for (const [what, file, from, to] of MUTATIONS) {
+  test(`${what}: ${from ? 'red' : 'green'}`, { timeout: 120_000 }, () => {
+    const copy = join(folder, String(MUTATIONS.findIndex(([name]) => name === what)));
+    cpSync('src', join(copy, 'src'), { recursive: true });
+    mkdirSync(join(copy, 'test'), { recursive: true });
+    cpSync('test/delivery', join(copy, 'test/delivery'), { recursive: true });
+    const path = join(copy, 'src/delivery', file);
+    const text = readFileSync(path, 'utf8');
+    assert.ok(text.includes(from), `${file} no longer reads as this test expects: ${from}`);
+    writeFileSync(path, text.replace(from, to));
+    const env = { ...process.env, NODE_TEST_CONTEXT: undefined, RONDEVU_RUNS: '500' };
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      ['--import', 'tsx', '--test', '--test-reporter=spec', join(copy, 'test/delivery/session.test.ts')],
+      { env: env as NodeJS.ProcessEnv, encoding: 'utf8' },
+    );
+    assert.equal(status, from ? 1 : 0, stdout.slice(-2000));
+  });
+}
