@@ -1,0 +1,171 @@
+/**
+ * A signaling server that lies: it stands before the real one and changes what it passes on. Whatever it does, a pinned peer
+ * is not talked to, not one byte of the application passes, and the error says why. docs/security.md.
+ */
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { describe, test, type TestContext } from 'node:test';
+import { Rondevu, type RondevuError } from '../../src/index.js';
+import { bytesToBase64Url, utf8 } from '../../src/base/bytes.js';
+import { HandshakeProof, MemoryPinStore, WebCryptoAdapter, signerFromKeypair } from '../../src/identity/index.js';
+import { canonicalJson, readSdpLine, type SdpLine } from '../../src/protocol/index.js';
+import { startServer, until } from '../server/helpers.js';
+import { NodePeerConnection } from '../support/old-host.js';
+
+const FQN = 'chat:1.0.0@alice';
+
+interface Reply {
+  method: string;
+  result: { sdp?: string; publicKey?: string; answers?: { sdp: string; answererKey?: string }[] };
+}
+type Lie = (reply: Reply) => void | Promise<void>;
+
+/** A server that passes everything on, and changes replies. */
+async function evilServer(t: TestContext) {
+  const front = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => void pass(Buffer.concat(chunks).toString()).then((text) => response.end(text)));
+    response.setHeader('rondevu-caps', 'v2, instances, leases, wait, withdraw');
+  });
+  front.listen(0, '127.0.0.1');
+  await once(front, 'listening');
+  const url = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
+  const server = await startServer(t, { publicUrls: [url] });
+  const evil = { url, lie: (() => undefined) as Lie };
+  async function pass(body: string): Promise<string> {
+    const reply = await fetch(`http://127.0.0.1:${server.port}/rpc`, { method: 'POST', body });
+    const calls = [JSON.parse(body)].flat() as { method: string }[];
+    const replies = (await reply.json()) as unknown;
+    for (const [index, one] of ([replies].flat() as { result?: Reply['result'] }[]).entries()) {
+      if (one.result) await evil.lie({ method: calls[index]!.method, result: one.result });
+    }
+    return JSON.stringify(replies);
+  }
+  t.after(() => {
+    front.closeAllConnections();
+    front.close();
+  });
+  return evil;
+}
+
+/** Alice hosts and bob joins, who have met before; no socket, so that every reply passes the liar. */
+async function setUp(t: TestContext) {
+  const evil = await evilServer(t);
+  const person = async (username: string) => {
+    const rondevu = await Rondevu.connect({
+      apiUrl: evil.url,
+      username,
+      rtcPeerConnection: NodePeerConnection,
+      lifecycle: false,
+    });
+    t.after(() => rondevu.close());
+    return rondevu;
+  };
+  const [alice, bob] = [await person('alice'), await person('bob')];
+  await bob.trust('alice', alice.getPublicKey());
+  await alice.trust('bob', bob.getPublicKey());
+  const errors: RondevuError[] = [];
+  const bytes: unknown[] = [];
+  alice.on('offer:failed', (_id, error) => errors.push(error));
+  alice.on('connection:opened', (_id, connection) => connection.on('message', (data) => bytes.push(data)));
+  await (await alice.publishService({ service: 'chat:1.0.0', maxOffers: 2 })).start();
+  const join = async () => {
+    const connection = await bob.connectToService({
+      serviceFqn: FQN,
+      connectionConfig: { maxReconnectAttempts: 1, connectionTimeout: 2000 },
+    });
+    connection.send('secret');
+    connection.on('message', (data) => bytes.push(data));
+    await connection.opened;
+    return connection;
+  };
+  return { evil, alice, bob, errors, bytes, join };
+}
+
+const changeLine = (sdp: string, change: Partial<SdpLine>): string =>
+  sdp.replace(/a=x-rondevu:.*/, `a=x-rondevu:${bytesToBase64Url(utf8(canonicalJson({ ...readSdpLine(sdp)!, ...change })))}`);
+
+/** What is done to the offer that bob is given. */
+const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) => string][] = [
+  ['swaps a fingerprint', 'unverified', /fp in the SDP line/, (sdp) => sdp.replace(/(a=fingerprint:sha-256 )../, '$100')],
+  ['strips the line', 'unverified', /no proof, and its key is pinned/, (sdp) => sdp.replace(/a=x-rondevu:.*\r\n/, '')],
+  ['strips `durable` from it', 'unverified', /signature is wrong/, (sdp) => changeLine(sdp, { caps: [] })],
+];
+
+describe('a server that lies', () => {
+  test('the two talk when it does not', async (t) => {
+    const { bytes, join, errors } = await setUp(t);
+    const connection = await join();
+    await until(() => bytes.includes('secret'), 'the message');
+    assert.deepEqual([connection.peer?.verified, connection.peer?.pinned, errors], [true, true, []]);
+  });
+
+  for (const [what, code, text, lie] of OFFER_LIES) {
+    test(`${what} of the offer`, async (t) => {
+      const { evil, bytes, join } = await setUp(t);
+      evil.lie = ({ method, result }) => {
+        if (method === 'getService' && result.sdp) result.sdp = lie(result.sdp);
+      };
+      await assert.rejects(join(), (error) => (error as RondevuError).code === code && text.test((error as Error).message));
+      assert.deepEqual(bytes, []);
+    });
+  }
+
+  test('answers with its own key', async (t) => {
+    const { evil, bytes, join } = await setUp(t);
+    const own = await new WebCryptoAdapter().generateKeypair();
+    const mallory = new HandshakeProof(await signerFromKeypair(own), 'evil', evil.url, new MemoryPinStore());
+    evil.lie = async ({ method, result }) => {
+      if (method !== 'getService' || !result.sdp) return;
+      const plain = result.sdp.replace(/a=x-rondevu:.*\r\n/, '').replace(/(a=fingerprint:sha-256 )../, '$100');
+      Object.assign(result, await mallory.seal(plain, { role: 'offer', fqn: FQN, caps: ['durable'] }), {
+        publicKey: own.publicKey,
+      });
+    };
+    await assert.rejects(
+      join(),
+      (error) => (error as RondevuError).code === 'identity-changed' && /another key/.test(String(error)),
+    );
+    assert.deepEqual(bytes, []);
+  });
+
+  test('replays an old offer, or splices two handshakes: the answer belongs to another offer', async (t) => {
+    const { evil, bytes, errors, join } = await setUp(t);
+    const seen: string[] = [];
+    evil.lie = ({ method, result }) => {
+      if (method !== 'getService' || !result.sdp) return;
+      seen.push(result.sdp);
+      result.sdp = seen[0]!;
+    };
+    const first = await join();
+    await until(() => bytes.length === 1, 'the first message');
+    await first.close();
+    await assert.rejects(join());
+    assert.deepEqual(bytes, ['secret']);
+    assert.ok(errors.some(({ code, message }) => code === 'unverified' && /belongs to another offer/.test(message)));
+  });
+
+  test('swaps the session in an answer', async (t) => {
+    const { evil, bytes, errors, join } = await setUp(t);
+    evil.lie = ({ method, result }) => {
+      if (method === 'poll')
+        for (const answer of result.answers ?? []) answer.sdp = changeLine(answer.sdp, { sid: 'AAAAAAAAAAAAAAAAAAAAAA' });
+    };
+    await assert.rejects(join());
+    assert.deepEqual(bytes, []);
+    assert.ok(errors.some(({ code, message }) => code === 'unverified' && /signature is wrong/.test(message)));
+  });
+
+  test('strips the line from an answer', async (t) => {
+    const { evil, bytes, errors, join } = await setUp(t);
+    evil.lie = ({ method, result }) => {
+      if (method === 'poll') for (const answer of result.answers ?? []) answer.sdp = answer.sdp.replace(/a=x-rondevu:.*\r\n/, '');
+    };
+    await assert.rejects(join());
+    assert.deepEqual(bytes, []);
+    assert.ok(errors.some(({ code, message }) => code === 'unverified' && /no proof/.test(message)));
+  });
+});
