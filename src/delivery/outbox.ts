@@ -7,9 +7,8 @@ import { ValidationError } from '../errors.js';
 import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
 import type { BufferedMessage } from './message-buffer.js';
 
-/** Payload of one frame in bytes; every platform carries it, and none is faster with more. */
-export const FRAME_PAYLOAD = 16_384;
-const FRAME_SIZE = FRAME_PAYLOAD + 64;
+/** A frame in bytes at the most: four messages of 16 KiB. Smaller ones are slower, larger ones not faster. */
+const FRAME_SIZE = 66_560;
 
 interface Entry {
   readonly message: BufferedMessage;
@@ -74,20 +73,24 @@ export class Outbox {
     return entry.message;
   }
 
-  /** The next frame: a part of a message, or several short ones; undefined when nothing can be handed. */
-  takeFrame(): Uint8Array | undefined {
+  /**
+   * The next frame: a part of a message, or several short ones; undefined when nothing can be handed.
+   * @param limit what the channel carries in one piece, in bytes
+   */
+  takeFrame(limit = FRAME_SIZE): Uint8Array | undefined {
     if (this.isHanded || this.blob) return undefined;
     const only = this.#sent.length - this.#position + this.#queue.length === 1;
-    const writer = new FrameWriter(only ? Math.min(FRAME_SIZE, this.#peek.size + MAX_RECORD_HEAD) : FRAME_SIZE);
+    const size = Math.min(limit, FRAME_SIZE);
+    const writer = new FrameWriter(only ? Math.min(size, this.#peek.size + MAX_RECORD_HEAD) : size);
     while (!this.isHanded && !this.blob) {
       const entry = this.#peek;
       // what surely does not fit any more is not even encoded
-      if (!writer.isEmpty && entry.size > FRAME_PAYLOAD * 3) break;
+      if (!writer.isEmpty && entry.size > size * 3) break;
       const encoded = (this.#cutting ??= encode(entry.message));
       if (!writer.isEmpty && encoded.length > writer.room) break;
       if (this.#position === this.#sent.length) this.#sent.push(this.#queue.shift()!);
       if (this.#offset === 0 && entry.message.attempts++ === 0) entry.onHanded?.();
-      const end = Math.min(encoded.length, this.#offset + FRAME_PAYLOAD);
+      const end = Math.min(encoded.length, this.#offset + writer.room);
       writer.add(this.#base + this.#position, typeof entry.message.data === 'string', encoded, this.#offset, end);
       if (end < encoded.length) {
         this.#offset = end;

@@ -61,6 +61,7 @@ export class Session {
   #greeted = false;
   #attached = 0;
   #pumping = false;
+  #scheduled = false;
   #reading = false;
   #unackedMessages = 0;
   #unackedBytes = 0;
@@ -170,11 +171,18 @@ export class Session {
 
   send(message: BufferedMessage, onHanded?: () => void): void {
     this.#outbox.push(message, onHanded);
-    this.#pump();
+    // what is sent in one go shares frames
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#pump();
+    });
   }
 
   /** Resolves when all was handed over and the channel holds less than the low water mark, or nothing will be any more. */
   drained(): Promise<void> {
+    this.#pump();
     if (this.#isDrained()) return Promise.resolve();
     return new Promise((resolve) => this.#waiters.add(resolve));
   }
@@ -305,7 +313,7 @@ export class Session {
   }
 
   #pumpFrame(port: DeliveryPort): boolean {
-    const frame = this.#outbox.takeFrame();
+    const frame = this.#outbox.takeFrame(port.maxMessageSize);
     // a link that does not take it is about to be told lost; the next one begins where the other side says
     return frame !== undefined && this.#trySend(port, frame);
   }

@@ -65,6 +65,7 @@ export class End {
   send(data: MessageData): string {
     const id = `${++this.#count}`;
     this.session.send({ id, data, timestamp: 0, attempts: 0 });
+    void this.session.drained(); // hands it over now, and not at the end of the turn
     return id;
   }
 }
