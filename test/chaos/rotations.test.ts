@@ -1,0 +1,136 @@
+/**
+ * A connection that is made anew a thousand times: the page makes peer connection after peer connection, and nothing may pile
+ * up. Counted from outside by a wrapped constructor; the heap by the browser. RONDEVU_CHAOS=full is 1000 rotations.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Browser, CDPSession, Page } from 'puppeteer-core';
+import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
+import { launch, type BrowserName } from '../support/browsers.js';
+import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+
+const FULL = process.env['RONDEVU_CHAOS'] === 'full';
+const ROTATIONS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 1000 : 60));
+const CAP = 256;
+
+interface TestWindow {
+  /** Peer connections that are neither closed nor gone, the most there were, all that were made, and what the constructor threw. */
+  live: Set<RTCPeerConnection>;
+  most: number;
+  made: number;
+  thrown: string[];
+  got: number;
+}
+declare const window: Window & TestWindow;
+
+const COUNTERS = `<script>
+  window.live = new Set(); window.most = 0; window.made = 0; window.thrown = []; window.got = 0;
+  const Native = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Native {
+    constructor(...args) {
+      try { super(...args); } catch (error) { window.thrown.push(String(error)); throw error; }
+      window.made++; window.live.add(this);
+      window.most = Math.max(window.most, window.live.size);
+    }
+    close() { window.live.delete(this); super.close(); }
+  };
+</script>`;
+
+const server = new ServerProcess();
+let site: { url: string; close(): Promise<void> };
+before(async () => {
+  await server.start();
+  site = await serveFiles(() => ({ '/': { body: blankPage(server.url, COUNTERS) } }));
+});
+after(async () => {
+  await site.close();
+  await server.close();
+});
+
+/** Bytes of the page's heap and listeners in it, after a collection that is forced. */
+async function measure(session: CDPSession): Promise<{ heap: number; listeners: number }> {
+  for (let i = 0; i < 3; i++) {
+    await session.send('HeapProfiler.collectGarbage');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  const { usedSize } = await session.send('Runtime.getHeapUsage');
+  const { metrics } = await session.send('Performance.getMetrics');
+  return { heap: usedSize, listeners: metrics.find(({ name }) => name === 'JSEventListeners')!.value };
+}
+
+for (const name of ['chromium', 'firefox'] as BrowserName[]) {
+  describe(`${ROTATIONS} rotations, ${name}`, () => {
+    let browser: Browser;
+    before(async () => void (browser = await launch(name)));
+    after(() => browser.close());
+
+    it('nothing throws, nothing piles up', { timeout: 1_800_000 }, async () => {
+      // in pages of their own, so that nothing is collected by force before the end
+      const early = await rotate(browser, name, ROTATIONS / 5);
+      const late = await rotate(browser, name, ROTATIONS);
+      if (!early || !late) return;
+      console.log(
+        `  heap after ${ROTATIONS / 5}: ${early.heap}, after ${ROTATIONS}: ${late.heap}; listeners ${early.listeners} and ${late.listeners}`,
+      );
+      assert.ok(late.heap - early.heap <= 1_048_576, `${late.heap - early.heap} bytes more`);
+      assert.equal(late.listeners, late.listenersAtStart);
+    });
+  });
+}
+
+async function rotate(
+  browser: Browser,
+  name: BrowserName,
+  rounds: number,
+): Promise<{ heap: number; listeners: number; listenersAtStart: number } | undefined> {
+  const [host, joiner] = [await openPage(browser, site.url), await openPage(browser, site.url)];
+  const username = `rotate-${name}-${rounds}`;
+  await host.evaluate(
+    async (apiUrl, user) => {
+      const service = document.createElement('rondevu-service');
+      for (const [key, value] of Object.entries({ 'api-url': apiUrl, service: 'chat:1.0.0', username: user }))
+        service.setAttribute(key, value);
+      service.addEventListener('rondevu-message', () => window.got++);
+      document.body.append(service);
+      await service.ready;
+    },
+    server.url,
+    username,
+  );
+  await joiner.evaluate(
+    async (apiUrl, to) => {
+      const join = document.createElement('rondevu-connect');
+      for (const [key, value] of Object.entries({ 'api-url': apiUrl, to, identity: 'none' })) join.setAttribute(key, value);
+      document.body.append(join);
+      await join.ready;
+    },
+    server.url,
+    `chat:1.0.0@${username}`,
+  );
+  const session = name === 'chromium' ? await host.createCDPSession() : undefined;
+  await session?.send('Performance.enable');
+  const listenersAtStart = session ? (await measure(session)).listeners : 0;
+  for (let round = 1; round <= rounds; round++) {
+    const side: Page = round % 2 ? joiner : host;
+    await side.evaluate(() => {
+      const [element] = document.querySelectorAll<RondevuConnect | RondevuService>('rondevu-connect, rondevu-service');
+      const connection = 'connections' in element! ? element.connections[0]! : element!.connection!;
+      connection.getPeerConnection()!.close();
+    });
+    await joiner.evaluate((text) => {
+      document.querySelector('rondevu-connect')!.send(text);
+    }, `round ${round}`);
+    await until(`the message of round ${round}`, () => host.evaluate((count) => window.got === count, round));
+    if (round % 100 === 0)
+      console.log(`  ${name}: ${round} rotations, ${await host.evaluate(() => window.made)} peer connections made`);
+  }
+  for (const page of [host, joiner]) {
+    const { most, thrown } = await page.evaluate(() => ({ most: window.most, thrown: window.thrown }));
+    assert.deepEqual(thrown, []);
+    assert.ok(most <= CAP, `at most ${CAP} live peer connections, got ${most}`);
+  }
+  assert.equal(await host.evaluate(() => document.querySelector('rondevu-service')!.connections.length), 1);
+  const measured = session && { ...(await measure(session)), listenersAtStart };
+  await Promise.all([host.close(), joiner.close()]);
+  return measured;
+}
