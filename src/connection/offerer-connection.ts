@@ -26,6 +26,8 @@ export class OffererConnection extends RondevuConnection {
   #timeout: ReturnType<typeof setTimeout> | undefined;
   #peerGone: ReturnType<typeof setTimeout> | undefined;
   #wasOpen = false;
+  /** The offer and answer of the last link that was up: it may come back. */
+  #carried: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
 
   constructor(
     { offerId, serviceFqn, link }: { offerId: string; serviceFqn: string; link: Link },
@@ -159,10 +161,12 @@ export class OffererConnection extends RondevuConnection {
     // an offer that nobody answered goes on without us
     if (this.#answer === undefined) this.releaseLink();
     clearTimeout(this.#timeout);
+    ({ offerId: this.#offerId, answer: this.#answer } = this.#carried);
   }
 
   protected override linkOpened(): void {
     this.#wasOpen = true;
+    this.#carried = { offerId: this.#offerId, answer: this.#answer };
     this.attempt = 0;
     clearTimeout(this.#timeout);
     clearTimeout(this.#peerGone);

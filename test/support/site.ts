@@ -27,16 +27,13 @@ export class ServerProcess {
   #process: ChildProcess | undefined;
   readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-'));
 
+  /** The file that it writes. */
+  get database(): string {
+    return join(this.#folder, 'rondevu.db');
+  }
+
   async start(): Promise<void> {
-    const args = [
-      'server/dist/main.js',
-      '--port',
-      String(this.#port),
-      '--storage',
-      join(this.#folder, 'rondevu.db'),
-      '--static',
-      '.',
-    ];
+    const args = ['server/dist/main.js', '--port', String(this.#port), '--storage', this.database, '--static', '.'];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#process = child;
     this.url = await new Promise((resolve, reject) => {

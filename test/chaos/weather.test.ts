@@ -1,0 +1,123 @@
+/**
+ * Long bad weather, and a server that is away while the path has troubles of its own. RONDEVU_CHAOS=full lasts as long as the
+ * promise says: 5 minutes at 10 % loss, 60 s without server.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { openDatabase } from '../../server/dist/sqlite-driver.js';
+import { ServerProcess, until } from '../support/site.js';
+import { Places, type End, type Place } from './ends.js';
+import { UdpProxy } from './udp-proxy.js';
+
+const FULL = process.env['RONDEVU_CHAOS'] === 'full';
+const PAIRS = (process.env['CHAOS_PAIRS'] ?? 'chromium-firefox').split(',').map((pair) => pair.split('-') as [Place, Place]);
+const LOSSY = FULL ? 300_000 : 15_000;
+const AWAY = FULL ? 60_000 : 12_000;
+
+const server = new ServerProcess();
+const places = new Places();
+before(() => server.start());
+after(async () => {
+  await places.close();
+  await server.close();
+});
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const names = (end: End): Promise<string[]> => end.run(({ events }) => events.splice(0).map(([name]) => name));
+
+for (const [hostPlace, joinerPlace] of PAIRS) {
+  describe(`weather, ${hostPlace} and ${joinerPlace}`, () => {
+    let host: End, joiner: End, rig: UdpProxy;
+    const username = `weather-${hostPlace}-${joinerPlace}`.slice(0, 32);
+    before(async () => {
+      rig = await UdpProxy.start(7);
+      const common = { apiUrl: server.url, rigUrl: rig.url };
+      host = await places.open(hostPlace, { ...common, username, service: 'chaos:1.0.0' });
+      joiner = await places.open(joinerPlace, {
+        ...common,
+        username: `j-${username}`.slice(0, 32),
+        to: `chaos:1.0.0@${username}`,
+      });
+      await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+    });
+    after(async () => {
+      await joiner.close();
+      await host.close();
+      await rig.close();
+    });
+
+    /** Lets a few messages flow each way until `ms` are over. */
+    async function talk(ms: number): Promise<void> {
+      const end = Date.now() + ms;
+      while (Date.now() < end) {
+        for (const each of [host, joiner]) {
+          await each.run((state) => {
+            state.allowed = state.sent + 5;
+            void state.stream(5, 3, 2000);
+          });
+        }
+        await pause(500);
+      }
+    }
+
+    async function allCame(): Promise<void> {
+      const sent = [await host.run((state) => state.sent), await joiner.run((state) => state.sent)];
+      await until(
+        'all to arrive',
+        async () => (await host.run(({ next }) => next)) === sent[1] && (await joiner.run(({ next }) => next)) === sent[0],
+      );
+      for (const each of [host, joiner]) assert.deepEqual(await each.run(({ wrong }) => wrong), []);
+    }
+
+    it(`${LOSSY / 1000} s at 10 % loss: no event at all`, { timeout: 900_000 }, async () => {
+      await Promise.all([names(host), names(joiner)]);
+      rig.set({ drop: 0.1 });
+      await talk(LOSSY);
+      await allCame();
+      rig.set();
+      assert.deepEqual([await names(host), await names(joiner)], [[], []]);
+      assert.ok(rig.lost > 0, 'packets were lost');
+    });
+
+    it(
+      `the server is away for ${AWAY / 1000} s, the path is cut one way for 5 s and both ports are rebound: the same session, nothing lost`,
+      { timeout: 900_000 },
+      async () => {
+        await Promise.all([names(host), names(joiner)]);
+        const sid = await host.run(({ connection }) => connection!.sessionId);
+        const back = Date.now() + AWAY;
+        await server.stop('SIGKILL');
+        rig.set({ blackhole: ['offerer'] });
+        await pause(5000);
+        rig.set();
+        await talk(1000);
+        await rig.rebind('offerer');
+        await rig.rebind('answerer');
+        await talk(Math.max(1000, back - Date.now()));
+        await server.start();
+        await talk(1000);
+        const seen = [...(await names(host)), ...(await names(joiner))];
+        assert.ok(!seen.includes('reset') && !seen.includes('closed'), seen.join());
+        assert.equal(await host.run(({ connection }) => connection!.sessionId), sid);
+        assert.equal(await joiner.run(({ connection }) => connection!.sessionId), sid);
+        const free = (): { instance: string; count: number }[] => {
+          const db = openDatabase(server.database);
+          const rows = db
+            .prepare(
+              `SELECT o.instance, COUNT(*) AS count FROM offers o JOIN services s ON s.id = o.service_id
+             WHERE s.username = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL GROUP BY o.instance`,
+            )
+            .all(username, Date.now());
+          db.close();
+          return rows.map((row) => ({ instance: String(row['instance']), count: Number(row['count']) }));
+        };
+        await until('exactly max-offers free offers, all of one instance', () => {
+          const rows = free();
+          return rows.length === 1 && rows[0]!.count === 2;
+        });
+        const known = await host.run(({ rondevu }) => rondevu.getOfferCount());
+        assert.equal(known, 2);
+      },
+    );
+  });
+}
