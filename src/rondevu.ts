@@ -2,6 +2,7 @@
  * Rondevu: the façade. Wires identity, signaling, offers and connections together and owns their lifetimes.
  */
 import { AnswererConnection } from './connection/answerer-connection.js';
+import { count } from './connection/census.js';
 import { connectionConfig } from './connection/connection-config.js';
 import { Link } from './connection/link.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
@@ -339,6 +340,6 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   #linkFactory(configuration: RTCConfiguration): (durable?: boolean) => Link {
     const PeerConnection = this.#options.rtcPeerConnection ?? globalThis.RTCPeerConnection;
     if (!PeerConnection) throw new RondevuError('unsupported', 'there is no WebRTC here: pass rtcPeerConnection');
-    return (durable) => new Link(new PeerConnection(configuration), durable);
+    return (durable) => new Link(count(new PeerConnection(configuration)), durable);
   }
 }
