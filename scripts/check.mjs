@@ -20,6 +20,7 @@ const CHECKS = {
   manifest: fresh('custom-elements.json', () => tryRun('node', ['scripts/manifest.mjs'])),
   'docs/elements.md': fresh('docs/elements.md', () => tryRun('node', ['scripts/docs.mjs'])),
   'docs/architecture.md': fresh('docs/architecture.md', () => tryRun('node', ['scripts/docs.mjs'])),
+  'docs/delivery.md': fresh('docs/delivery.md', () => tryRun('node', ['scripts/docs.mjs'])),
   sizes: () => tryRun('node', ['scripts/sizes.mjs']),
 };
 

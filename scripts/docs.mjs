@@ -1,5 +1,5 @@
 // Writes what docs can take from the code: the tables of docs/elements.md from the manifest, the state table of
-// docs/architecture.md from the compiled machine. Generated parts stand between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+// docs/architecture.md and docs/delivery.md from the compiled machine. Generated parts stand between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { TABLE } from '../dist/src/connection/connection-state.js';
 
@@ -89,4 +89,5 @@ const rows = Object.entries(TABLE).map(([state, row]) => [
   code(state),
   ...events.map((event) => (row[event] ? `→ ${code(row[event][0])} ${row[event].slice(1).join(', ')}` : '')),
 ]);
-replacePart('docs/architecture.md', 'state-table', table(['state', ...events.map(code)], rows));
+for (const file of ['docs/architecture.md', 'docs/delivery.md'])
+  replacePart(file, 'state-table', table(['state', ...events.map(code)], rows));

@@ -303,7 +303,8 @@ describe('recovery', { concurrency: 3 }, () => {
     // bob goes without a word, as a process that is killed
     rondevu.hint('hide');
     await until(() => !other.isConnected(), 'the host to notice');
-    for (const n of [1, 2, 3]) other.send(`for bob ${n}`);
+    const numbers = Array.from({ length: 51 }, (_, index) => index + 1);
+    const handles = numbers.slice(0, 50).map((n) => other.send(`for bob ${n}`));
 
     const carols = [await join('carol'), await join('carla'), await join('caro')];
     const received: Messages = [];
@@ -318,13 +319,14 @@ describe('recovery', { concurrency: 3 }, () => {
     const again = await client(t, server, 'bob', { keypair });
     const back = await again.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 10_000 });
     const atBob = listen(back);
-    await until(() => atBob.length >= 3, 'bob’s messages', 20_000);
-    other.send('for bob 4');
-    await until(() => atBob.length >= 4, 'the next one');
+    await until(() => atBob.length >= 50, 'bob’s messages', 20_000);
+    other.send('for bob 51');
+    await until(() => atBob.length >= 51, 'the next one');
     assert.deepEqual(
       atBob,
-      [1, 2, 3, 4].map((n) => `for bob ${n}`),
+      numbers.map((n) => `for bob ${n}`),
     );
+    assert.deepEqual(new Set(await Promise.all(handles.map(({ delivered }) => delivered))), new Set(['delivered']));
     assert.deepEqual(hostLog, ['reconnect:success']);
     assert.equal(opened.length, 4);
     assert.equal(received.length, 3);
