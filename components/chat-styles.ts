@@ -162,7 +162,10 @@ export const chatStyles = css`
     font-size: 0.85em;
   }
   .trust {
-    margin-block-end: var(--_gap);
+    margin: 0 calc(var(--_gap) * 1.5) var(--_gap);
+    border-color: currentColor;
+    background: none;
+    color: inherit;
   }
   .bottom {
     position: relative;
