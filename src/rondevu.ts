@@ -299,6 +299,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     if (kind === 'hide') {
       for (const pool of this.#pools.values()) pool.suspend();
       for (const connection of this.#joined) connection.suspend();
+      this.#signaling.suspend();
       return;
     }
     this.#signaling.hint();

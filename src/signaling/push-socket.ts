@@ -43,6 +43,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   #lastFrame = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wanted = false;
+  #suspended = false;
 
   constructor(baseUrl: string, WebSocketClass: typeof WebSocket, signer: RequestSigner, instance: string) {
     super();
@@ -68,8 +69,16 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     this.#drop();
   }
 
+  /** Lets go of the socket until `retryNow`, as a page that is put aside: the browser would cut it off without telling. */
+  suspend(): void {
+    this.#suspended = true;
+    clearTimeout(this.#timer);
+    this.#drop();
+  }
+
   /** Tries at once instead of when the backoff says. */
   retryNow(): void {
+    this.#suspended = false;
     if (!this.#wanted) return;
     if (this.#socket && Date.now() - this.#lastFrame > SILENCE) this.#drop();
     if (this.#socket) return;
@@ -207,7 +216,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
 
   #later(): void {
     clearTimeout(this.#timer);
-    if (this.#wanted) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
+    if (this.#wanted && !this.#suspended) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
   }
 
   #send(frame: object): void {

@@ -200,6 +200,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return () => void this.off('answer', onAnswer).off('demand', onDemand).off('reset', onReset);
   }
 
+  /** The page is put aside: no socket until the next hint. */
+  suspend(): void {
+    this.#socket?.suspend();
+  }
+
   /** Something changed outside: try at once what waits for a timer. */
   hint(): void {
     this.#socket?.retryNow();
