@@ -6,6 +6,7 @@ import { ExponentialBackoff } from '../base/backoff.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
+import { IdentityChangedError } from '../identity/pins.js';
 import type { SdpLine } from '../protocol/sdp-line.js';
 import { parseServiceName } from '../protocol/service-name.js';
 import { splitCandidates } from '../protocol/sdp.js';
@@ -28,8 +29,19 @@ const SPARE_FOR = 5000;
 /** Offers lost to others in a row before the next one is not asked for at once. */
 const RACES = 5;
 
+/** How long an answer that nobody acknowledged may yet lead to a link, in ms: publishers that poll do so every 5 s. */
+const DOUBTFUL_FOR = 10_000;
+
 /** The error is not the link's: another offer may do at once. */
-class LostRace extends Error {}
+class LostRace extends Error {
+  /** Whether it may have been won. */
+  readonly isDoubtful: boolean;
+
+  constructor(isDoubtful = false) {
+    super();
+    this.isDoubtful = isDoubtful;
+  }
+}
 
 export class AnswererConnection extends RondevuConnection {
   /** Resolves when an offer was found and answered for the first time; rejects when none was. */
@@ -104,7 +116,8 @@ export class AnswererConnection extends RondevuConnection {
     const state = this.getState();
     if (this.#isLooking() || state === 'connected' || state === 'closed') return;
     if (state === 'disconnected' || state === 'failed') this.recover('tried again');
-    else void this.#run(this.#wait, state === 'reconnecting');
+    else if (state === 'reconnecting') void this.#run(this.config.sessionTtl, true);
+    else void this.#run(this.#wait, false);
   }
 
   /** Something changed outside: look at the link, do not wait for a timer. */
@@ -142,7 +155,10 @@ export class AnswererConnection extends RondevuConnection {
   protected override linkOpened(): void {
     // the link may be up before the server's reply to the answer is in
     this.apply('check', 'the offer was answered');
-    this.#settle?.opened();
+    this.#resolveFound();
+    if (this.#settle) this.#settle.opened();
+    // a link that was thought lost to others came up after all
+    else this.abandonAttempt();
   }
 
   protected override cleanUp(): void {
@@ -165,6 +181,7 @@ export class AnswererConnection extends RondevuConnection {
         try {
           if (this.attempt > 0) await this.#pause(this.attempt > 1 ? this.#backoff.next() : 0, maxAttempts, signal);
           for (;;) {
+            signal.throwIfAborted();
             const finding = this.#find(wait, signal);
             // made while the server looks, so that its candidates are there when the offer is
             this.#spare ??= this.#makeLink(true);
@@ -174,6 +191,8 @@ export class AnswererConnection extends RondevuConnection {
               return;
             } catch (error) {
               if (!(error instanceof LostRace)) throw error;
+              // nobody said that the answer was taken, but its link may yet come up
+              if (error.isDoubtful) wait = Math.max(wait, DOUBTFUL_FOR);
               if (++races % RACES === 0) await this.#pause(this.#backoff.next(), maxAttempts, signal);
             }
           }
@@ -225,7 +244,7 @@ export class AnswererConnection extends RondevuConnection {
     this.#dropSpare();
     this.#rejectFound(error);
     this.reason = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code) ? error : undefined;
-    const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.generation > 0;
+    const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.isReturning;
     if (gone) void this.close({ reason: 'peer-gone' });
     else this.apply('give-up', error.message);
   }
@@ -233,6 +252,7 @@ export class AnswererConnection extends RondevuConnection {
   async #pause(delay: number, maxAttempts: number, signal: AbortSignal): Promise<void> {
     const { attempt } = this;
     this.emit('reconnect:scheduled', { attempt, delay, maxAttempts });
+    signal.throwIfAborted(); // a listener may have closed
     await new Promise<void>((resolve, reject) => {
       const end = () => {
         clearTimeout(timer);
@@ -262,22 +282,29 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   async #connectTo(entry: ServiceEntry, signal: AbortSignal): Promise<void> {
-    let link = this.#spare ?? this.#makeLink(false);
-    this.#spare = undefined;
-    clearTimeout(this.#spareTimer);
     this.#offerId = entry.offerId;
-    const opened = new Promise<void>((resolve, reject) => (this.#settle = { opened: resolve, failed: reject }));
+    let settle = this.#settle;
+    const opened = new Promise<void>((resolve, reject) => (this.#settle = settle = { opened: resolve, failed: reject }));
     opened.catch(() => undefined); // awaited below, or moot
-    const onAbort = () => this.#settle?.failed(signal.reason as Error);
+    const onAbort = () => settle!.failed(signal.reason as Error);
     signal.addEventListener('abort', onAbort);
     try {
       const { serviceFqn: fqn, username, publicKey: key } = entry;
       const { peer, line } = await this.proof.open(entry.sdp, { role: 'offer', fqn, username, key, pin: this.#pin });
       signal.throwIfAborted();
+      const known = this.isReturning ? this.peer : undefined;
+      // what is kept is for the peer that we had; another key only if the user trusts it
+      if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
+        throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
+      if (known?.verified && !peer.verified)
+        throw new RondevuError('unverified', `${username} shows no proof, and it did before`);
       // from now on it is this peer's service, also when it was found by discovery
       this.serviceFqn = fqn;
       this.peer = peer;
       const { sdp, candidates } = splitCandidates(entry.sdp);
+      let link = this.#spare ?? this.#makeLink(false);
+      this.#spare = undefined;
+      clearTimeout(this.#spareTimer);
       await this.#prepare(link, sdp, line);
       signal.throwIfAborted();
       if (isStalled(link)) await this.#prepare((link = this.#makeLink(false)), sdp, line);
@@ -290,7 +317,8 @@ export class AnswererConnection extends RondevuConnection {
       if (link !== this.link && !this.isConnected())
         throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
     } finally {
-      this.#settle = undefined;
+      // an attempt that was given up may end after the next one began
+      if (this.#settle === settle) this.#settle = undefined;
       signal.removeEventListener('abort', onAbort);
     }
   }
@@ -346,7 +374,7 @@ export class AnswererConnection extends RondevuConnection {
       this.emit('connection:timeout');
       fail('the time was up');
     }, this.config.connectionTimeout);
-    const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace()), TAKEN_WITHIN) : undefined;
+    const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace(true)), TAKEN_WITHIN) : undefined;
     const stalled = setTimeout(() => {
       if (isStalled(link)) fail('no candidate was gathered');
     }, GATHERS_WITHIN);

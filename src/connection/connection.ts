@@ -47,7 +47,6 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #nextId = 1;
   #wasConnected = false;
   #closing: Promise<void> | undefined;
-  /** Of the current link. */
   #negotiation: Renegotiation | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
 
@@ -233,6 +232,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** The peer begins a new session; what was under way in the old one is told with `reset`. */
   protected renewSession(sid: string): void {
+    this.#dropLingering(); // it is of the old session
     this.#lost.push(...this.session.renew(sid));
     this.#renewed = true;
   }

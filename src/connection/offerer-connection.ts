@@ -59,7 +59,7 @@ export class OffererConnection extends RondevuConnection {
    * @throws ConnectionError `already-answered` for another one after the first; DOMException when the answer does not fit the offer
    */
   async processAnswer(sdp: string, answererId: string, framed = false): Promise<void> {
-    if (this.#answer === sdp) return void this.emit('answer:duplicate', this.#offerId);
+    if (this.tellDuplicate(sdp)) return;
     if (this.#answer !== undefined) {
       throw new ConnectionError(
         'already-answered',
@@ -84,6 +84,11 @@ export class OffererConnection extends RondevuConnection {
     if (link !== this.link) return;
     this.apply('check', 'the answer is in place');
     this.emit('answer:processed', this.#offerId, answererId);
+  }
+
+  /** Tells of an answer that is the one that was taken; returns whether it is. */
+  tellDuplicate(sdp: string): boolean {
+    return this.#answer === sdp && (this.emit('answer:duplicate', this.#offerId), true);
   }
 
   /** Adds a candidate of the peer. */

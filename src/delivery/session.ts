@@ -198,7 +198,6 @@ export class Session {
       const timer = setTimeout(resolve, ms);
       this.#onFinAck = () => {
         clearTimeout(timer);
-        for (const message of this.#outbox.acknowledge(this.#outbox.next)) this.#handlers.onDone(message, 'delivered');
         resolve();
       };
       this.#sendNow(finFrame(this.#outbox.next));
@@ -265,7 +264,8 @@ export class Session {
   }
 
   #acknowledged(next: number): void {
-    if (!this.#greeted) return;
+    // on a first link it may overtake the other side's HELLO, which goes over another channel
+    if (!this.#greeted && !this.#sending) return;
     try {
       for (const message of this.#outbox.acknowledge(next)) this.#handlers.onDone(message, 'delivered');
     } catch (error) {
@@ -275,6 +275,8 @@ export class Session {
   }
 
   #fin(): void {
+    // what it has had is in the acknowledgement: who ends at the same time takes nothing more
+    this.#acknowledge();
     this.#port?.control('finack');
     this.#handlers.onFin();
   }

@@ -85,6 +85,8 @@ export class HandshakeProof {
     const shown = line?.key;
     if (!line || shown === undefined) {
       if (pin !== undefined || stored !== undefined) throw unverified(username, 'it shows no proof, and its key is pinned');
+      // old clients make up other names
+      if (isAnonymousName(username)) throw unverified(username, 'it shows no proof, and its name is made from its key');
       return { peer: { username, publicKey: key, verified: false, pinned: false } };
     }
     // a pin in the address is never overridden by what is stored

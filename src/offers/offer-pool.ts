@@ -63,6 +63,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       closed: (connection, reason) => this.emit('connection:closed', connection, reason),
       failed: (offerId, error) => this.emit('offer:failed', offerId, error),
       changed: () => this.emit('changed'),
+      isOpen: () => this.#started,
       needsOffer: (connection) => void this.#needsOffer(connection),
       waitsNoMore: (connection) => this.#park(connection),
       ended: () => this.#refill(),

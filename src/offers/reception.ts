@@ -22,6 +22,8 @@ export interface ReceptionHooks {
   closed(connection: OffererConnection, reason: string): void;
   failed(offerId: string, error: RondevuError): void;
   changed(): void;
+  /** Whether anybody may still come in. */
+  isOpen(): boolean;
   /** A connection lost its peer and waits for it. */
   needsOffer(connection: OffererConnection): void;
   /** It waits no more: the peer is back, or will not come. */
@@ -58,9 +60,9 @@ export class Reception {
   }
 
   /** An answer to an offer that is nobody's any more: pushed and polled, or sent twice. */
-  async repeated({ offerId, sdp, answererId }: AnswerInfo): Promise<void> {
-    const known = [...this.#connections].find((connection) => connection.getOfferId() === offerId);
-    await known?.processAnswer(sdp, answererId).catch(() => undefined);
+  repeated({ offerId, sdp }: AnswerInfo): void {
+    // never more than told: it was not looked at
+    for (const connection of this.#connections) if (connection.getOfferId() === offerId) connection.tellDuplicate(sdp);
   }
 
   /** Takes an answer to an offer that the pool let go of; false when nobody wants it and the offer is to be dropped. */
@@ -128,6 +130,8 @@ export class Reception {
     // its link may look alive here and be gone there; if it is not, two of them would be one too many
     if (resuming?.isConnected() && (await resuming.probe(PROBE)) && resuming.isConnected()) return undefined;
     const returning = resuming ?? (await this.#down(same));
+    // accepting and asking took time
+    if (!this.#hooks.isOpen()) return undefined;
     const stranger = offer.waiting;
     offer.waiting = undefined;
     if (!returning || returning.getState() === 'closed') {

@@ -127,6 +127,32 @@ describe('a session', () => {
     assert.equal([...wire.ends.a.outcomes.values()].filter((outcome) => outcome === 'delivered').length, 50);
   });
 
+  it('two that end at the same time: what the other did not take is not called delivered', async () => {
+    const wire = new Wire();
+    wire.connect();
+    wire.settle(tick);
+    wire.ends.a.send('into the end');
+    const done = [wire.ends.a.session.finish(2000), wire.ends.b.session.finish(2000)];
+    for (let i = 0; i < 5; i++) {
+      await Promise.resolve();
+      wire.settle(tick);
+    }
+    await Promise.all(done);
+    for (const end of Object.values(wire.ends)) end.session.end();
+    same(wire.ends.b.got, []);
+    assert.deepEqual([...wire.ends.a.outcomes], [['1', 'unknown']]);
+  });
+
+  it('an acknowledgement that overtakes HELLO counts', () => {
+    const wire = new Wire();
+    wire.connect();
+    wire.ends.a.send('first');
+    wire.pass('a', Infinity);
+    tick();
+    wire.pass('b', 0, Infinity);
+    assert.deepEqual([...wire.ends.a.outcomes], [['1', 'delivered']]);
+  });
+
   it('reads a Blob in its turn, and leaves one out that cannot be read', async () => {
     const wire = new Wire();
     const broken = new Blob(['gone']);
