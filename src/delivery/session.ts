@@ -60,6 +60,8 @@ export class Session {
   /** The other side said HELLO on this port. */
   #greeted = false;
   #attached = 0;
+  /** The port is the first of the session. */
+  #isFirst = false;
   #pumping = false;
   #scheduled = false;
   #reading = false;
@@ -110,6 +112,7 @@ export class Session {
     this.#port = port;
     port.onLow = () => this.#pump();
     this.#attached++;
+    this.#isFirst = false;
     if (!port.framed) {
       this.#sending = this.#greeted = true;
       this.#handlers.onReady(this.#attached === 1 ? 'new' : 'resumed', []);
@@ -117,7 +120,8 @@ export class Session {
     }
     this.#sendNow(helloFrame({ sid: this.#sid, inst: this.#inst, known: this.#known, next: this.#inbox.next }));
     // a first link can have nothing to resume, and need not wait for the other's HELLO
-    if (this.#attached > 1 || this.#outbox.next > 1) return;
+    this.#isFirst = this.#attached === 1 && this.#outbox.next === 1;
+    if (!this.#isFirst) return;
     this.#sending = true;
     this.#handlers.onReady('new', []);
     this.#pump();
@@ -228,8 +232,8 @@ export class Session {
     // from here on this link counts, and what another one began comes again
     else this.#inbox.restart();
     this.#known = inst;
-    // a first link, which sends already: there was nothing to go on with
-    if (this.#sending) return;
+    // a first link sends already: there was nothing to go on with
+    if (this.#isFirst) return;
     // the numbers go on where the other side counts ours; one that has heard none of ours, while we keep all, gets all
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
