@@ -45,6 +45,8 @@ export const LOW_WATER = 65_536;
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
+/** How long the platform may take to tell that its buffer is low before it is asked, in ms. */
+const LOOK_AGAIN = 250;
 
 export class Session {
   readonly #handlers: SessionHandlers;
@@ -63,6 +65,7 @@ export class Session {
   /** The port is the first of the session. */
   #isFirst = false;
   #pumping = false;
+  #lookAgain: ReturnType<typeof setTimeout> | undefined;
   #scheduled = false;
   #reading = false;
   #unackedMessages = 0;
@@ -133,7 +136,8 @@ export class Session {
     this.#port = undefined;
     this.#sending = this.#greeted = false;
     clearTimeout(this.#ackTimer);
-    this.#ackTimer = undefined;
+    clearTimeout(this.#lookAgain);
+    this.#ackTimer = this.#lookAgain = undefined;
     this.#unackedMessages = this.#unackedBytes = 0;
     this.#tellDrained();
   }
@@ -316,6 +320,15 @@ export class Session {
       this.#pumping = false;
     }
     this.#tellDrained();
+    // some platforms do not always tell that the buffer is low again
+    if (this.#port?.isOpen && this.#sending && (!this.#outbox.isHanded || this.#waiters.size)) this.#pumpLater();
+  }
+
+  #pumpLater(): void {
+    this.#lookAgain ??= setTimeout(() => {
+      this.#lookAgain = undefined;
+      this.#pump();
+    }, LOOK_AGAIN);
   }
 
   #pumpFrame(port: DeliveryPort): boolean {

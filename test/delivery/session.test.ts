@@ -53,6 +53,19 @@ describe('a session', () => {
     assert.equal(wire.ends.b.got.length, 100);
   });
 
+  it('goes on although the platform does not tell that its buffer is low again', () => {
+    const wire = new Wire();
+    wire.connect();
+    for (let i = 0; i < 20; i++) wire.ends.a.send(bytes(60_000));
+    for (let round = 0; round < 20; round++) {
+      wire.ends.a.port!.onLow = undefined;
+      wire.pass('a', Infinity);
+      wire.pass('b', Infinity);
+      mock.timers.tick(250);
+    }
+    assert.equal(wire.ends.b.got.length, 20);
+  });
+
   it('acknowledges after 64 messages without waiting, and fewer after 100 ms', () => {
     const wire = new Wire();
     wire.connect();
