@@ -6,6 +6,7 @@
 import { createServer } from '../server/dist/index.js';
 import { startAttack } from '../test/support/attack.ts';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
+import { median } from '../test/support/median.ts';
 import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
 
 const JOINERS = 20;
@@ -52,7 +53,6 @@ async function crowd(): Promise<number> {
   return time;
 }
 
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 const times = { alone: [] as number[], attacked: [] as number[] };
 for (let round = 0; round < rounds; round++) {
   times.alone.push(await crowd());

@@ -9,6 +9,7 @@ import type { Rondevu } from '../dist/src/index.js';
 import type { AddressInfo } from 'node:net';
 import { createServer } from '../server/dist/index.js';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
+import { median } from '../test/support/median.ts';
 import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
 
 interface BenchWindow {
@@ -174,8 +175,6 @@ await joiner.evaluate(
   relay.url,
 );
 await until('the push socket', () => joiner.evaluate(() => window.rondevu.signalingState === 'push'));
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 async function compare(name: string, ours: 'ours' | 'fresh', raw: 'raw' | 'freshRaw'): Promise<number> {
   const ratios: number[] = [];

@@ -6,6 +6,7 @@
 import type { RondevuConnection } from '../dist/src/index.js';
 import { createServer } from '../server/dist/index.js';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
+import { median } from '../test/support/median.ts';
 import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
 
 interface BenchWindow {
@@ -80,7 +81,6 @@ const raw = (): Promise<number> =>
     return time;
   });
 
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 const ratios: number[] = [];
 const times = { remote: [] as number[], own: [] as number[], raw: [] as number[] };
 for (let round = -2; round < rounds; round++) {

@@ -6,6 +6,7 @@
 import type { RondevuConnection } from '../dist/src/index.js';
 import { createServer } from '../server/dist/index.js';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
+import { median } from '../test/support/median.ts';
 import { blankPage, openPage, serveFiles } from '../test/support/site.ts';
 
 interface BenchWindow {
@@ -120,7 +121,6 @@ async function measure(way: 'ours' | 'raw', { length, count, text }: (typeof KIN
   return performance.now() - start;
 }
 
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 for (const kind of KINDS) {
   const ratios: number[] = [];
   const rates = { ours: [] as number[], raw: [] as number[] };

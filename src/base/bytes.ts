@@ -23,6 +23,9 @@ export const base64ToBytes = (text: string): Bytes => Uint8Array.from(atob(text)
 export const bytesToBase64Url = (bytes: Uint8Array): string =>
   bytesToBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
 
+/** @throws DOMException (InvalidCharacterError) when the text is not base64url. */
+export const base64UrlToBytes = (text: string): Bytes => base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/'));
+
 export const bytesToHex = (bytes: Uint8Array): string => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
 
 /** Lower-case base32 without padding, RFC 4648 section 6. */

@@ -146,7 +146,9 @@ export class Session {
   reattach(port: DeliveryPort): void {
     this.#port = port;
     port.onLow = () => this.#pump();
-    this.#sending = this.#greeted = true;
+    this.#sending = true;
+    // a first link may have fallen silent before the other's HELLO came: then that is what brings it back
+    this.#greeted = this.#known !== null;
     this.#handlers.onReady('resumed', []);
     this.#acknowledge();
     this.#pump();

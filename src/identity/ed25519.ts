@@ -1,7 +1,7 @@
 /**
  * Ed25519 (RFC 8032) and SHA-256 on raw bytes: WebCrypto where it can, noble where not. Knows nothing of names or base64.
  */
-import { base64ToBytes, bytesToBase64Url, randomBytes, type Bytes } from '../base/bytes.js';
+import { base64UrlToBytes, bytesToBase64Url, randomBytes, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError } from '../errors.js';
 
 /** A private key that can sign: the platform's own handle, or the raw 32-byte seed where the platform has no Ed25519. */
@@ -40,8 +40,6 @@ async function noble(): Promise<typeof import('./noble.js')> {
   }
 }
 
-const fromBase64Url = (text: string): Bytes => base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/'));
-
 export async function sha256(bytes: Bytes): Promise<Bytes> {
   if (globalThis.crypto?.subtle) return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return (await noble()).sha256(bytes);
@@ -67,7 +65,7 @@ export async function importSeed(seed: Bytes): Promise<{ publicKey: Bytes; priva
   const pkcs8 = new Uint8Array([...PKCS8_PREFIX, ...seed]);
   const privateKey = await crypto.subtle.importKey('pkcs8', pkcs8, ALGORITHM, true, ['sign']);
   const { x } = await crypto.subtle.exportKey('jwk', privateKey);
-  return { publicKey: fromBase64Url(x!), privateKey };
+  return { publicKey: base64UrlToBytes(x!), privateKey };
 }
 
 export async function sign(message: Bytes, key: PrivateKey): Promise<Bytes> {

@@ -2,7 +2,7 @@
  * HandshakeProof: signs our descriptions and finds out whose the other side's are, before a byte of them is used. DTLS then
  * proves that the holder of that key is at the other end. docs/protocol.md, "The SDP line"; docs/security.md.
  */
-import { base64ToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
+import { base64ToBytes, base64UrlToBytes, bytesToBase64Url, utf8 } from '../base/bytes.js';
 import { RondevuError } from '../errors.js';
 import { isAnonymousName } from '../protocol/anonymous.js';
 import { readSdpLine, sdpFacts, signedBytes, writeSdpLine, type SdpLine } from '../protocol/sdp-line.js';
@@ -126,8 +126,6 @@ async function check(line: SdpLine, { role, fqn, username, key, offerSig }: Expe
     throw new RondevuError('identity-mismatch', `${username} has the key ${key} by the server, and shows ${line.key}`);
   if (isAnonymousName(username) && username !== (await anonymousNameOf(line.key)))
     throw new RondevuError('identity-mismatch', `${username} does not belong to the key ${line.key}`);
-  if (!(await verify(fromBase64Url(line.sig), signedBytes(line), base64ToBytes(line.key))))
+  if (!(await verify(base64UrlToBytes(line.sig), signedBytes(line), base64ToBytes(line.key))))
     throw new RondevuError('unverified', 'its signature is wrong');
 }
-
-const fromBase64Url = (text: string): Bytes => base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/'));

@@ -3,7 +3,7 @@
  * speaks, what he can, and what of the SDP his signature covers. Pure: text in, text out; signing is for src/identity.
  * docs/protocol.md, "The SDP line".
  */
-import { base64ToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
+import { base64UrlToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
 import { ValidationError, mustBe } from '../errors.js';
 import { canonicalJson } from './json.js';
 
@@ -73,8 +73,7 @@ export function readSdpLine(sdp: string): SdpLine | undefined {
   if (found.length > 1 || lines.length !== 1) throw mustBe('the SDP line', 'there once, before the media', found.length);
   let line: SdpLine;
   try {
-    const text = lines[0]!.slice(PREFIX.length).replaceAll('-', '+').replaceAll('_', '/');
-    line = JSON.parse(new TextDecoder().decode(base64ToBytes(text))) as SdpLine;
+    line = JSON.parse(new TextDecoder().decode(base64UrlToBytes(lines[0]!.slice(PREFIX.length)))) as SdpLine;
   } catch (cause) {
     throw new ValidationError('the SDP line must be base64url of JSON', { cause });
   }

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { median } from '../support/median.js';
 import { ServerProcess, until } from '../support/site.js';
 import { Places, type End, type Place } from './ends.js';
 import { UdpProxy } from './udp-proxy.js';
@@ -26,7 +27,6 @@ after(async () => {
 });
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 const sendOne = (end: End): Promise<void> =>
   end.run((state) => {
     state.allowed = state.sent + 1;

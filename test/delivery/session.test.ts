@@ -166,6 +166,25 @@ describe('a session', () => {
     assert.deepEqual([...wire.ends.a.outcomes], [['1', 'delivered']]);
   });
 
+  it('a first link that falls silent before HELLO, comes back and is lost resumes, and nothing comes twice', () => {
+    const wire = new Wire();
+    wire.connect();
+    const { a, b } = wire.ends;
+    const port = a.port!;
+    // given up, and taken back when the other's HELLO comes after all
+    a.session.detach();
+    a.session.reattach(port);
+    b.send('one');
+    b.send('two');
+    wire.pass('b', Infinity, 0);
+    wire.connect();
+    a.send('three');
+    wire.settle(tick);
+    same([a.got, b.got].flat(), ['one', 'two', 'three']);
+    assert.ok(!a.verdicts.includes('reset') && !b.verdicts.includes('reset'));
+    assert.deepEqual([a.errors, b.errors], [[], []]);
+  });
+
   it('reads a Blob in its turn, and leaves one out that cannot be read', async () => {
     const wire = new Wire();
     const broken = new Blob(['gone']);
