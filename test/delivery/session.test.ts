@@ -185,6 +185,19 @@ describe('a session', () => {
     assert.deepEqual([a.errors, b.errors], [[], []]);
   });
 
+  it('what comes late from a link that was replaced is nothing', () => {
+    const wire = new Wire();
+    wire.connect();
+    wire.settle(tick);
+    wire.ends.a.send('under way');
+    wire.connect();
+    // the frame of the old link is there before the HELLO of the new one
+    wire.late('b', 1); // 0 is what there was before the first
+    wire.settle(tick);
+    same(wire.ends.b.got, ['under way']);
+    assert.deepEqual([wire.ends.a.errors, wire.ends.b.errors], [[], []]);
+  });
+
   it('reads a Blob in its turn, and leaves one out that cannot be read', async () => {
     const wire = new Wire();
     const broken = new Blob(['gone']);
