@@ -6,6 +6,8 @@ export type { IcePreset, IceServersOption } from './ice-servers.js';
 export { ConnectionError, NetworkError, RondevuError, ValidationError, type ErrorCode } from './errors.js';
 
 export { RondevuConnection } from './connection/connection.js';
+export type { ChannelConfig, ChannelEvents, RondevuChannel } from './connection/channel.js';
+export type { ConnectionStats } from './connection/stats.js';
 export type { OffererConnection } from './connection/offerer-connection.js';
 export { AnswererConnection } from './connection/answerer-connection.js';
 export { DEFAULT_CONNECTION_CONFIG, type ConnectionConfig } from './connection/connection-config.js';

@@ -3,10 +3,10 @@
  */
 import { Emitter } from './base/emitter.js';
 import type { ServiceEntry, ServicePage, WireCandidate } from './protocol/rpc.js';
-import type { RondevuAPI } from './signaling/index.js';
+import type { RpcClient } from './signaling/index.js';
 
 export abstract class OlderNames<Events extends object> extends Emitter<Events> {
-  abstract readonly api: RondevuAPI;
+  abstract readonly api: RpcClient;
   abstract findService(
     serviceFqn: string,
     options?: { mode?: 'direct' | 'random' | 'paginated'; limit?: number; offset?: number },
@@ -28,16 +28,16 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
   }
 
   postOfferAnswer(serviceFqn: string, offerId: string, sdp: string) {
-    return this.api.answerOffer({ serviceFqn, offerId, sdp });
+    return this.api.call('answerOffer', { serviceFqn, offerId, sdp });
   }
 
   getOfferAnswer(serviceFqn: string, offerId: string) {
-    return this.api.getOfferAnswer(serviceFqn, offerId);
+    return this.api.call('getOfferAnswer', { serviceFqn, offerId });
   }
 
   /** @param since ms */
   poll(since = 0) {
-    return this.api.poll({ since });
+    return this.api.call('poll', { since });
   }
 
   /** @param since ms */
@@ -46,11 +46,11 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
   }
 
   addOfferIceCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]) {
-    return this.api.addIceCandidates({ serviceFqn, offerId, candidates });
+    return this.api.call('addIceCandidates', { serviceFqn, offerId, candidates });
   }
 
   /** @param since ms */
   getOfferIceCandidates(serviceFqn: string, offerId: string, since = 0) {
-    return this.api.getIceCandidates(serviceFqn, offerId, since);
+    return this.api.call('getIceCandidates', { serviceFqn, offerId, since });
   }
 }

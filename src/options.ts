@@ -79,7 +79,10 @@ export interface ConnectOptions {
   connectionConfig?: Partial<ConnectionConfig>;
   /** How long to stand in line when nobody is there, in ms. Default 0; Infinity returns at once a connection that goes on looking. */
   wait?: number;
-  /** Whether another provider may take the place of one found by discovery. Not yet in force. Default false. */
+  /**
+   * Whether another provider may take the place of one that was found by discovery and is gone: a new session, told with `reset`
+   * and all that the first one has not had. Default false.
+   */
   failover?: boolean;
   /** Ends the search. */
   signal?: AbortSignal;
@@ -88,7 +91,7 @@ export interface ConnectOptions {
 }
 
 /** Names by the type of their value; `any` is checked where it is used. */
-type Kinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
+export type Kinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
 
 const RONDEVU: Kinds = {
   string: 'apiUrl username',
@@ -98,14 +101,6 @@ const RONDEVU: Kinds = {
   function: 'rtcPeerConnection rtcIceCandidate webSocket',
   any: 'batching iceServers',
 };
-const PUBLISH: Kinds = {
-  string: 'service',
-  number: 'maxOffers ttl maxConnections',
-  boolean: 'hidden',
-  object: 'connectionConfig',
-  function: 'offerFactory accept',
-  any: 'metadata iceServers',
-};
 const CONNECT: Kinds = {
   string: 'serviceFqn service username',
   number: 'wait',
@@ -114,7 +109,8 @@ const CONNECT: Kinds = {
   any: 'iceServers',
 };
 
-function check(where: string, options: object, kinds: Kinds): void {
+/** @throws ValidationError naming the option, what was expected and what was got */
+export function checkOptions(where: string, options: object, kinds: Kinds): void {
   if (typeof options !== 'object' || options === null) throw mustBe(where, 'called with an object', options);
   for (const [name, value] of Object.entries(options)) {
     const kind = Object.entries(kinds).find(([, names]) => names.split(' ').includes(name))?.[0];
@@ -132,8 +128,6 @@ function check(where: string, options: object, kinds: Kinds): void {
 }
 
 /** @throws ValidationError naming the option, what was expected and what was got */
-export const checkRondevuOptions = (options: RondevuOptions): void => check('Rondevu.connect', options, RONDEVU);
+export const checkRondevuOptions = (options: RondevuOptions): void => checkOptions('Rondevu.connect', options, RONDEVU);
 /** @throws ValidationError */
-export const checkPublishOptions = (options: PublishOptions): void => check('publishService', options, PUBLISH);
-/** @throws ValidationError */
-export const checkConnectOptions = (options: ConnectOptions): void => check('connectToService', options, CONNECT);
+export const checkConnectOptions = (options: ConnectOptions): void => checkOptions('connectToService', options, CONNECT);

@@ -23,7 +23,6 @@ import { OlderNames } from './older-names.js';
 import type { OfferPool } from './offers/offer-pool.js';
 import {
   checkConnectOptions,
-  checkPublishOptions,
   checkRondevuOptions,
   type ConnectOptions,
   type PublishOptions,
@@ -33,19 +32,19 @@ import { watchPage, type Hint } from './page.js';
 import { audience } from './protocol/message.js';
 import { checkUsername, formatServiceName, parseServiceName } from './protocol/service-name.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
-import { RondevuAPI, SignalingClient, type SignalingState } from './signaling/index.js';
+import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
 
-/**
- * The publishing side is a chunk of its own: pages that only join do not load it.
- * @throws RondevuError `unsupported` when the file is not where the bundle is
- */
-async function publishing(): Promise<typeof import('./offers/offer-pool.js')> {
+/** The publishing side is a chunk of its own: pages that only join do not load it. */
+const publishing = () => chunk('offer-pool', import('./offers/publishing.js'));
+/** What is needed once a link is up: loaded while the server is asked for one. */
+const talking = () => chunk('talk', import('./connection/talk.js'));
+
+/** @throws RondevuError `unsupported` when the file is not where the bundle is */
+async function chunk<T>(name: string, loading: Promise<T>): Promise<T> {
   try {
-    return await import('./offers/offer-pool.js');
+    return await loading;
   } catch (cause) {
-    throw new RondevuError('unsupported', 'the file for publishing (offer-pool) could not be loaded: put it beside the bundle', {
-      cause,
-    });
+    throw new RondevuError('unsupported', `the file ${name} could not be loaded: put it beside the bundle`, { cause });
   }
 }
 
@@ -67,7 +66,7 @@ export interface FindOptions {
 
 export class Rondevu extends OlderNames<RondevuEvents> {
   /** The calls of the wire, for what is not offered here. */
-  override readonly api: RondevuAPI;
+  override readonly api: RpcClient;
   readonly #username: string;
   readonly #signer: Signer;
   readonly #options: RondevuOptions;
@@ -83,7 +82,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     this.#options = options;
     this.#username = username;
     this.#signer = signer;
-    this.api = new RondevuAPI(options.apiUrl, username, signer, undefined, options.batching);
+    this.api = new RpcClient(options.apiUrl, username, signer, undefined, options.batching);
     this.#signaling = new SignalingClient(this.api, options.webSocket ?? globalThis.WebSocket);
     const pins = options.pins ?? new MemoryPinStore();
     this.#proof = new HandshakeProof(signer, this.#signaling.instance, audience(options.apiUrl), pins);
@@ -112,7 +111,11 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const signer = keypair ? await signerFromKeypair(keypair, adapter) : options.identity!;
     const iceServers = options.iceServers ?? 'server';
     rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // says at once what is wrong with it
-    return new Rondevu({ ...options, iceServers }, options.username ?? (await anonymousNameOf(signer.publicKey)), signer);
+    const username = options.username ?? (await anonymousNameOf(signer.publicKey));
+    const client = new Rondevu({ ...options, iceServers }, username, signer);
+    void talking().catch(() => undefined); // told when it is needed
+    if (options.batching) await client.api.useBatcher(options.batching); // says at once what is wrong with it
+    return client;
   }
 
   /** A fresh identity whose private key cannot be read, where the platform can. */
@@ -136,7 +139,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   /** Whether the server knows our username as taken, by us or by another. */
   isUsernameClaimed(): Promise<boolean> {
-    return this.api.isUsernameClaimed();
+    return isUsernameClaimed(this.api, this.#username);
   }
 
   /**
@@ -157,34 +160,16 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    * @throws ValidationError for a bad option; RondevuError `already-published` the second time
    */
   async publishService(options: PublishOptions): Promise<OfferPool> {
+    this.#mustLive();
+    const { checkPublishOptions, makePool } = await publishing();
     checkPublishOptions(options);
     this.#mustLive();
-    const { name, version, username } = parseServiceName(options.service, 'publishService: service');
-    if (username !== undefined && username !== this.#username) {
-      throw mustBe('publishService: the username in service', `${this.#username} or left out`, username);
-    }
-    const serviceFqn = formatServiceName({ name, version, username: this.#username });
-    const { OfferPool } = await publishing();
-    this.#mustLive();
+    const limits = { maxPeerConnections: this.#options.maxPeerConnections, config: this.#config(options.connectionConfig) };
+    const makeLink = this.#linkFactory(this.#rtc(options.iceServers));
+    const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeLink);
+    const { fqn: serviceFqn } = pool;
     if (this.#pools.has(serviceFqn))
       throw new RondevuError('already-published', `${serviceFqn} is published already by this client`);
-    const pool = new OfferPool(
-      {
-        serviceFqn,
-        maxOffers: options.maxOffers ?? 5,
-        ttl: options.ttl ?? 300_000,
-        maxConnections: options.maxConnections ?? Infinity,
-        maxPeerConnections: this.#options.maxPeerConnections ?? 256,
-        connectionConfig: this.#config(options.connectionConfig),
-        ...(options.offerFactory && { offerFactory: options.offerFactory }),
-        ...(options.accept && { accept: options.accept }),
-        hidden: options.hidden ?? false,
-        metadata: options.metadata,
-      },
-      this.#signaling,
-      this.#proof,
-      this.#linkFactory(this.#rtc(options.iceServers)),
-    );
     this.#pools.set(serviceFqn, pool);
     pool.on('connection:opened', (...args) => this.emit('connection:opened', ...args));
     pool.on('connection:rotated', (...args) => this.emit('connection:rotated', ...args));
@@ -223,6 +208,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     checkConnectOptions(options);
     this.#mustLive();
     const { target, pin } = this.#target(options);
+    const talk = await talking();
+    this.#mustLive();
     const rtc = options.rtcConfig ?? this.#rtc(options.iceServers);
     const connection = new AnswererConnection(
       target,
@@ -230,7 +217,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       this.#signaling,
       this.#linkFactory({ iceCandidatePoolSize: 1, ...rtc }),
       this.#proof,
-      pin,
+      talk,
+      { pin, failover: options.failover ?? false },
     );
     this.#joined.add(connection);
     connection.on('closed', () => this.#joined.delete(connection));
@@ -267,7 +255,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
         serviceFqn,
       );
     }
-    if (mode === 'paginated') return this.api.listServices(serviceFqn, limit, offset);
+    if (mode === 'paginated') return this.api.call('getService', { serviceFqn, limit, offset }) as Promise<ServicePage>;
     return this.#signaling.call('getService', { serviceFqn, instance: this.#signaling.instance }, { urgent: true });
   }
 

@@ -41,3 +41,6 @@ export function bytesToBase32(bytes: Uint8Array): string {
 }
 
 export const randomBytes = (length: number): Bytes => crypto.getRandomValues(new Uint8Array(length));
+
+/** A random id, base64url. */
+export const randomId = (bytes: number): string => bytesToBase64Url(randomBytes(bytes));

@@ -3,6 +3,7 @@
  * lost, for as long as its limits allow. One loop does both.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
+import { randomId } from '../base/bytes.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
@@ -10,7 +11,7 @@ import { IdentityChangedError } from '../identity/pins.js';
 import type { SdpLine } from '../protocol/sdp-line.js';
 import { parseServiceName } from '../protocol/service-name.js';
 import { splitCandidates } from '../protocol/sdp.js';
-import { RondevuConnection } from './connection.js';
+import { RondevuConnection, type Talk } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { Link } from './link.js';
 import { gathered, isStalled, trickle } from './negotiation.js';
@@ -51,6 +52,8 @@ export class AnswererConnection extends RondevuConnection {
   readonly #makeLink: (warm: boolean) => Link;
   readonly #backoff: ExponentialBackoff;
   readonly #pin: string | undefined;
+  /** The name to discover another provider by, when the one that we had is gone. */
+  readonly #anyone: string | undefined;
   #offerId = '';
   #loop: AbortController | undefined;
   /** A link that is ready for the next offer. */
@@ -69,6 +72,7 @@ export class AnswererConnection extends RondevuConnection {
   /**
    * @param makeLink `warm` gathers before there is an offer to answer
    * @param pin of the peer's key, from the address
+   * @param failover whether another provider may take over; of use only without a username in the name
    */
   constructor(
     serviceFqn: string,
@@ -76,9 +80,11 @@ export class AnswererConnection extends RondevuConnection {
     port: SignalingPort,
     makeLink: (warm: boolean) => Link,
     proof: HandshakeProof,
-    pin?: string,
+    talk: Talk,
+    { pin, failover = false }: { pin?: string | undefined; failover?: boolean } = {},
   ) {
-    super(serviceFqn, config, port, proof);
+    super(serviceFqn, config, port, proof, talk);
+    if (failover && parseServiceName(serviceFqn).username === undefined) this.#anyone = serviceFqn;
     this.#pin = pin;
     this.#port = port;
     this.#makeLink = makeLink;
@@ -273,12 +279,24 @@ export class AnswererConnection extends RondevuConnection {
       this.#spareTimer = setTimeout(() => this.#dropSpare(), SPARE_FOR);
       this.emit('waiting');
     };
-    const entry = await this.#port.findOffer(this.serviceFqn, wait, onWaiting, signal);
-    const { username = entry.username } = parseServiceName(this.serviceFqn);
+    const entry = await this.#findAnyone(wait, onWaiting, signal);
+    // whoever comes by discovery is welcome the first time, and instead of one that is gone
+    const { username = entry.username } = parseServiceName(this.#anyone ?? this.serviceFqn);
     const named = parseServiceName(entry.serviceFqn);
     if (entry.username !== username || named.username !== username)
       throw new RondevuError('identity-mismatch', `${this.serviceFqn} was asked for, the server gave ${entry.serviceFqn}`);
     return entry;
+  }
+
+  /** The peer that we had, if it is there; else, with `failover`, any other; else the first that comes. */
+  async #findAnyone(wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry> {
+    if (!this.#anyone || !this.isReturning) return this.#port.findOffer(this.serviceFqn, wait, onWaiting, signal);
+    try {
+      return await this.#port.findOffer(this.serviceFqn, 0, onWaiting, signal);
+    } catch (error) {
+      if (!(error instanceof RondevuError) || !/^(not-found|no-offer)$/.test(error.code)) throw error;
+      return this.#port.findOffer(this.#anyone, wait, onWaiting, signal);
+    }
   }
 
   async #connectTo(entry: ServiceEntry, signal: AbortSignal): Promise<void> {
@@ -292,7 +310,8 @@ export class AnswererConnection extends RondevuConnection {
       const { serviceFqn: fqn, username, publicKey: key } = entry;
       const { peer, line } = await this.proof.open(entry.sdp, { role: 'offer', fqn, username, key, pin: this.#pin });
       signal.throwIfAborted();
-      const known = this.isReturning ? this.peer : undefined;
+      const isOther = this.#anyone !== undefined && this.isReturning && peer.username !== this.peer?.username;
+      const known = this.isReturning && !isOther ? this.peer : undefined;
       // what is kept is for the peer that we had; another key only if the user trusts it
       if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
         throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
@@ -301,6 +320,7 @@ export class AnswererConnection extends RondevuConnection {
       // from now on it is this peer's service, also when it was found by discovery
       this.serviceFqn = fqn;
       this.peer = peer;
+      if (isOther) this.renewSession(randomId(16), true);
       const { sdp, candidates } = splitCandidates(entry.sdp);
       let link = this.#spare ?? this.#makeLink(false);
       this.#spare = undefined;

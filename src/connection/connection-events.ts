@@ -1,5 +1,6 @@
 /** The events of a connection, in one place: names, arguments, meaning. docs/architecture.md. */
 import type { RondevuError } from '../errors.js';
+import type { RondevuChannel } from './channel.js';
 import type { ConnectionState } from './connection-state.js';
 import type { BufferedMessage, MessageData } from '../delivery/message-buffer.js';
 
@@ -25,6 +26,8 @@ export interface ConnectionEvents {
   /** Nobody is there yet; we stand in line. */
   waiting: [];
   message: [data: string | ArrayBuffer];
+  /** The peer made a further channel; messages of it come right after. */
+  channel: [channel: RondevuChannel];
   /** Once for every `send`. */
   'message:sent': [data: MessageData, buffered: boolean];
   'message:buffered': [data: MessageData];

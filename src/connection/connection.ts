@@ -2,24 +2,25 @@
  * RondevuConnection: the object that users get once and keep. Holds the state (written in one place), the buffer, the
  * listeners and the current link; what to do when the link is lost is for its two kinds, offerer and answerer.
  */
+import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
-import { Backlog } from '../delivery/backlog.js';
-import { Message, toData, type BufferedMessage } from '../delivery/message-buffer.js';
-import { exactLength } from '../delivery/outbox.js';
-import { newId, Session } from '../delivery/session.js';
+import type { Backlog } from '../delivery/backlog.js';
+import type { BufferedMessage, Message } from '../delivery/message-buffer.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
+import type { ChannelConfig, RondevuChannel } from './channel.js';
 import type { ConnectionConfig } from './connection-config.js';
+import type { Conversation } from './conversation.js';
 import type { CloseOptions, ConnectionEvents, Peer, SendHandle } from './connection-events.js';
 import { next, type ConnectionEvent, type ConnectionState, type Effect } from './connection-state.js';
-import { sendTail } from './ending.js';
 import type { Health } from './heartbeat.js';
 import type { Link, LinkHandlers } from './link.js';
 import type { Renegotiation } from './renegotiation.js';
+import type { ConnectionStats } from './stats.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** Loaded when the first link is up: once it is needed the network may be gone. */
-const renegotiation = () => import('./renegotiation.js');
+/** What is needed once a link is up; whoever makes a connection has loaded it. */
+export type Talk = typeof import('./talk.js');
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
@@ -34,7 +35,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected link: Link | undefined;
   /** A link that was silent for too long and may come back; kept until another one carries messages. */
   #lingering: Link | undefined;
-  protected readonly session: Session;
+  protected readonly session: Conversation;
+  readonly #talk: Talk;
   protected readonly proof: HandshakeProof;
   protected readonly port: Pick<SignalingPort, 'signal'>;
   /** Why nothing more is tried, if something said. */
@@ -44,8 +46,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** A new session with the same peer waits for its first link, and what the old one lost. */
   #renewed = false;
   #lost: BufferedMessage[] = [];
-  #nextId = 1;
-  #wasConnected = false;
+  /** Whether it was connected before. */
+  protected isReturning = false;
   #closing: Promise<void> | undefined;
   #negotiation: Renegotiation | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
@@ -55,26 +57,36 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     config: ConnectionConfig,
     port: Pick<SignalingPort, 'signal'>,
     proof: HandshakeProof,
-    sid = newId(16),
+    talk: Talk,
+    sid = randomId(16),
   ) {
     super();
     this.serviceFqn = serviceFqn;
     this.proof = proof;
     this.port = port;
     this.config = config;
-    this.#backlog = new Backlog(
+    this.#talk = talk;
+    this.#backlog = new talk.Backlog(
       { maxSize: config.maxBufferSize, maxAge: config.maxBufferAge },
       {
         onExpired: (message) => this.emit('message:buffer:expired', message),
         onOverflow: (discarded) => this.emit('message:buffer:overflow', discarded),
       },
     );
-    this.session = new Session(sid, config.maxMessageSize, {
+    this.session = new talk.Conversation(sid, config, {
       onMessage: (data) => void this.emit('message', data),
       onReady: (verdict, lost) => this.#ready(verdict, lost),
-      onDone: (message, outcome) => this.#done(message as Message, outcome),
+      onDone: (message, outcome) => {
+        (message as Message).settle(outcome);
+        if (outcome === 'delivered') this.emit('message:delivered', message.id);
+      },
+      onChannel: (channel) => this.emit('channel', channel),
+      isOfferer: () => this.isOfferer,
       onFin: () => void this.#closedByPeer(),
-      onError: (error) => this.#broken(error),
+      onError: (error) => {
+        this.emit('failed', error);
+        void this.close({ reason: error.message, discard: true });
+      },
     });
     this.opened = new Promise<RondevuConnection>(
       (resolve, reject) => (this.#settleOpened = { resolve, reject }),
@@ -113,11 +125,6 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.link?.raw ?? this.link?.channel;
   }
 
-  /** Whether it was connected before. */
-  protected get isReturning(): boolean {
-    return this.#wasConnected;
-  }
-
   /** Bytes that were accepted and are not known to have arrived; towards an old peer, that have not left. */
   get bufferedAmount(): number {
     return this.session.bufferedAmount;
@@ -140,9 +147,25 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return (await this.link?.probe(ms)) ?? false;
   }
 
-  /** RTCPeerConnection.getStats of the current link. */
-  async getStats(): Promise<RTCStatsReport | undefined> {
-    return this.link?.pc.getStats();
+  /** Figures of the current link; undefined where there is none. */
+  async getStats(): Promise<ConnectionStats | undefined> {
+    const report = await this.link?.pc.getStats();
+    return report && this.#talk.digestStats(report, this.generation - 1);
+  }
+
+  /**
+   * A further channel, with queue, order and limits of its own; it lasts as the connection does. Either side makes it, and the
+   * other is told with `channel`. One label is one channel.
+   * @throws ValidationError; RondevuError `closed`
+   */
+  createChannel(label: string, config?: Partial<ChannelConfig>): RondevuChannel {
+    if (this.#state === 'closed') throw new ConnectionError('closed', `createChannel: the connection is closed`);
+    return this.session.channels.create(label, config);
+  }
+
+  /** The channel of that label that either side made. */
+  getChannel(label: string): RondevuChannel | undefined {
+    return this.session.channels.get(label);
   }
 
   /**
@@ -153,27 +176,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    */
   send(data: string | Blob | ArrayBuffer | ArrayBufferView): SendHandle {
     if (this.#state === 'closed') throw new ConnectionError('closed', `send: the connection to ${this.#peerName()} is closed`);
-    const message = new Message(`${this.#nextId}`, toData(data));
-    const { maxMessageSize } = this.config;
-    const limit = this.link?.isOpen && !this.link.framed ? Math.min(maxMessageSize, this.link.maxMessageSize) : maxMessageSize;
-    const bytes = exactLength(message, limit);
-    if (bytes > limit) {
-      throw new ConnectionError('too-large', `send: a message may have ${limit} bytes here, this one has ${bytes}`);
-    }
     const up = this.#state === 'connected';
     if (!up && !this.config.bufferEnabled) {
-      throw new ConnectionError(
-        'not-connected',
-        `send: the connection to ${this.#peerName()} is ${this.#state} and bufferEnabled is false`,
-      );
+      const text = `send: the connection to ${this.#peerName()} is ${this.#state} and bufferEnabled is false`;
+      throw new ConnectionError('not-connected', text);
     }
-    if (this.session.keptBytes + bytes > this.config.maxQueuedBytes) {
-      throw new ConnectionError(
-        'queue-full',
-        `send: ${this.session.keptBytes} bytes wait already, maxQueuedBytes is ${this.config.maxQueuedBytes}; wait for drained()`,
-      );
-    }
-    this.#nextId++;
+    const message = this.session.compose(data);
     if (up) {
       this.#flush(); // a listener of `connected` may send before the replay began
       this.session.send(message);
@@ -231,9 +239,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /** The peer begins a new session; what was under way in the old one is told with `reset`. */
-  protected renewSession(sid: string): void {
+  protected renewSession(sid: string, isOther = false): void {
     this.#dropLingering(); // it is of the old session
     this.#lost.push(...this.session.renew(sid));
+    // what was for another peer does not go to this one
+    if (isOther) this.#lost.push(...this.session.discard(), ...this.takeBuffer());
     this.#renewed = true;
   }
 
@@ -274,7 +284,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         else this.receiveSignal(text);
       },
       onLost: (reason) => this.#linkLost(link, reason),
-      onSuspect: current(() => void this.#renegotiate((negotiation) => negotiation.begin())),
+      onSuspect: current(() => this.#renegotiate((negotiation) => negotiation.begin())),
       onDead: current(() => {
         // it may yet come back: kept until another link carries messages
         if (this.#state !== 'connected') return;
@@ -290,16 +300,15 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** What the peer says of the current link, over the control channel or the server. */
   receiveSignal(text: string): void {
-    void this.#renegotiate((negotiation) => negotiation.receive(text));
+    this.#renegotiate((negotiation) => negotiation.receive(text));
   }
 
-  async #renegotiate(act: (negotiation: Renegotiation) => Promise<void>): Promise<void> {
+  #renegotiate(act: (negotiation: Renegotiation) => Promise<void>): void {
     const { link, peer, proof, serviceFqn: fqn, sessionId: sid } = this;
     if (!link?.framed || !link.isOpen || !peer) return;
-    const { Renegotiation } = await renegotiation();
     const signal = (sdp: string) => void this.port.signal({ to: peer.username, sid, sdp });
-    this.#negotiation ??= new Renegotiation({ link, isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
-    if (link === this.link) await act(this.#negotiation);
+    this.#negotiation ??= new this.#talk.Renegotiation({ link, isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
+    void act(this.#negotiation);
   }
 
   /** Something came on a link: one that was given up is taken back. Returns whether it is the current one. */
@@ -326,23 +335,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#dropLingering();
     // DTLS has proven the key now; a store that fails costs the comparison next time, no more
     if (this.peer) void this.proof.remember(this.peer).catch(() => undefined);
-    void renegotiation().catch(() => undefined);
     this.linkOpened();
     this.apply('open', 'the peer is there');
     // towards an old peer a new link is all there is
     if (this.#renewed || verdict === 'reset') this.emit('reset', [...this.#lost.splice(0), ...lost]);
     else if (verdict === 'resumed') this.emit('resumed');
     this.#renewed = false;
-  }
-
-  #done(message: Message, outcome: 'delivered' | 'unknown'): void {
-    message.settle(outcome);
-    if (outcome === 'delivered') this.emit('message:delivered', message.id);
-  }
-
-  #broken(error: RondevuError): void {
-    this.emit('failed', error);
-    this.close({ reason: error.message, discard: true });
   }
 
   #closedByPeer(): void {
@@ -375,7 +373,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         this.cleanUp();
         this.#dropLingering();
         if (!this.config.preserveBufferOnClose) this.takeBuffer();
-        if (!this.#finishing) for (const message of this.session.end()) (message as Message).settle('dropped');
+        if (!this.#finishing) this.session.end();
         this.#settleOpened.reject(new ConnectionError('closed', reason));
         this.emit('cleanup:complete');
         return;
@@ -386,8 +384,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   #announce(state: ConnectionState, reason: string): void {
     if (state === 'connected') {
-      const again = this.#wasConnected;
-      this.#wasConnected = true;
+      const again = this.isReturning;
+      this.isReturning = true;
       this.#settleOpened.resolve(this);
       this.emit('connected');
       if (again) this.emit('reconnect:success');
@@ -429,12 +427,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     const link = this.link;
     this.#finishing = this.#state === 'connected' && link !== undefined;
     this.link = undefined; // so that the effects of closing do not cut it off
-    if (discard) for (const message of this.session.discard()) (message as Message).settle('dropped');
+    if (discard) this.session.discard();
     this.apply('close', reason);
     if (!link) return;
     if (this.#finishing) {
-      await sendTail(link, this.session);
-      for (const message of this.session.end()) (message as Message).settle('dropped');
+      await this.#talk.sendTail(link, this.session);
+      this.session.end();
       await link.finish();
     }
     link.close();

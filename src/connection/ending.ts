@@ -1,12 +1,12 @@
 /** The last moments of a link that is closed in order: the tail goes out, the other side says that it has all. */
-import type { Session } from '../delivery/session.js';
+import type { Conversation } from './conversation.js';
 import type { Link, LinkHandlers } from './link.js';
 
 /** How long `close` waits for the other side's word that it has all, in ms. */
 const FIN_WITHIN = 2000;
 
 /** Resolves when the tail is out, or cannot get out. The connection that held the link has let go of it. */
-export async function sendTail(link: Link, session: Session): Promise<void> {
+export async function sendTail(link: Link, session: Conversation): Promise<void> {
   const nothing = () => undefined;
   const gone = () => session.detach();
   const handlers: LinkHandlers = {

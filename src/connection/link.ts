@@ -2,7 +2,7 @@
  * Link: one RTCPeerConnection with its message channel and control channel, and nothing that outlives them. A connection
  * has many links in its life, one after the other. After `close` a link is silent, whatever its peer connection still does.
  */
-import { LOW_WATER, type DeliveryPort } from '../delivery/session.js';
+import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
 import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 
@@ -209,6 +209,11 @@ export class Link implements DeliveryPort {
   async probe(ms: number): Promise<boolean> {
     if (!this.isOpen) return false;
     return this.framed ? this.#control.probe(ms) : this.pc.iceConnectionState !== 'disconnected';
+  }
+
+  /** Something came from the other side on a channel that is not the link's own. */
+  life(): void {
+    this.#heartbeat?.life();
   }
 
   /** Asks the peer at once for a sign of life; its silence is told as any other. */

@@ -3,7 +3,7 @@
  * another offer of the pool and waits there. Whether an answer is its peer's is decided by the pool.
  */
 import { ConnectionError } from '../errors.js';
-import { RondevuConnection } from './connection.js';
+import { RondevuConnection, type Talk } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { Peer } from './connection-events.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
@@ -35,9 +35,10 @@ export class OffererConnection extends RondevuConnection {
     port: Pick<SignalingPort, 'signal'>,
     proof: HandshakeProof,
     hooks: OffererHooks,
+    talk: Talk,
     sid?: string,
   ) {
-    super(serviceFqn, config, port, proof, sid);
+    super(serviceFqn, config, port, proof, talk, sid);
     this.#offerId = offerId;
     this.#hooks = hooks;
     this.useLink(link);

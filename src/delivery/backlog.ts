@@ -24,6 +24,10 @@ export class Backlog {
     this.#handlers = handlers;
   }
 
+  get size(): number {
+    return this.#buffer.size;
+  }
+
   /** Keeps a message; the oldest goes when there are too many. */
   add(message: Message, onKept: () => void): void {
     this.#tellExpired();

@@ -126,3 +126,15 @@ export function toData(data: unknown): MessageData {
   if (typeof Blob !== 'undefined' && data instanceof Blob) return data;
   throw new ValidationError(`send takes a string, Blob, ArrayBuffer or view, got ${quote(data)}`);
 }
+
+/** The size of a message in bytes where it matters whether it is within a limit; elsewhere an upper bound. */
+export function exactLength(message: { data: BufferedMessage['data'] }, limit: number): number {
+  const upper = byteLength(message);
+  return upper > limit && typeof message.data === 'string' ? new Blob([message.data]).size : upper;
+}
+
+/** The size of a message on the wire, in bytes; of text an upper bound that needs no encoding. */
+export function byteLength({ data }: { data: BufferedMessage['data'] }): number {
+  if (typeof data === 'string') return data.length * 3;
+  return data instanceof ArrayBuffer ? data.byteLength : data.size;
+}

@@ -5,7 +5,7 @@
 import { utf8 } from '../base/bytes.js';
 import { ValidationError } from '../errors.js';
 import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
-import type { BufferedMessage } from './message-buffer.js';
+import { byteLength, type BufferedMessage } from './message-buffer.js';
 
 /** A frame in bytes at the most: four messages of 16 KiB. Smaller ones are slower, larger ones not faster. */
 const FRAME_SIZE = 66_560;
@@ -176,15 +176,3 @@ export class Outbox {
 
 const encode = ({ data }: BufferedMessage): Uint8Array =>
   typeof data === 'string' ? utf8(data) : new Uint8Array(data as ArrayBuffer);
-
-/** The size of a message in bytes where it matters whether it is within a limit; elsewhere an upper bound. */
-export function exactLength(message: { data: BufferedMessage['data'] }, limit: number): number {
-  const upper = byteLength(message);
-  return upper > limit && typeof message.data === 'string' ? new Blob([message.data]).size : upper;
-}
-
-/** The size of a message on the wire, in bytes; of text an upper bound that needs no encoding. */
-export function byteLength({ data }: { data: BufferedMessage['data'] }): number {
-  if (typeof data === 'string') return data.length * 3;
-  return data instanceof ArrayBuffer ? data.byteLength : data.size;
-}

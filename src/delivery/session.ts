@@ -3,28 +3,13 @@
  * other's whether it goes on where it was or begins anew; acknowledges; replays; keeps to the water marks of the channel.
  * Knows neither WebRTC nor the server, only a `DeliveryPort`. docs/delivery.md.
  */
-import { bytesToBase64Url, randomBytes } from '../base/bytes.js';
-import { RondevuError } from '../errors.js';
+import { randomId } from '../base/bytes.js';
+import { ConnectionError, RondevuError } from '../errors.js';
 import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/frames.js';
 import { Inbox } from './inbox.js';
-import type { BufferedMessage } from './message-buffer.js';
-import { exactLength, Outbox } from './outbox.js';
-
-/** What a link is to delivery. */
-export interface DeliveryPort {
-  /** Whether the other side speaks frames; else messages go as they are and nothing is promised of what was in flight. */
-  readonly framed: boolean;
-  /** @throws when the channel cannot take it */
-  send(data: string | ArrayBuffer | Uint8Array): void;
-  /** Over the control channel; lost when that is not open. */
-  control(text: string): void;
-  readonly isOpen: boolean;
-  readonly bufferedAmount: number;
-  /** Largest message that goes in one piece without frames, in bytes. */
-  readonly maxMessageSize: number;
-  /** Called when `bufferedAmount` falls below the low water mark. */
-  onLow: (() => void) | undefined;
-}
+import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
+import { exactLength, Message, toData, type BufferedMessage } from './message-buffer.js';
+import { Outbox } from './outbox.js';
 
 export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
@@ -38,9 +23,6 @@ export interface SessionHandlers {
   onError(error: RondevuError): void;
 }
 
-/** Past 1 MiB of bufferedAmount Chromium falls to a tenth of its throughput; see docs/architecture.md. */
-export const HIGH_WATER = 262_144;
-export const LOW_WATER = 65_536;
 /** An acknowledgement leaves after this many messages, this many bytes, or this many ms. */
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
@@ -48,12 +30,20 @@ const ACK_DELAY = 100;
 /** How long the platform may take to tell that its buffer is low before it is asked, in ms. */
 const LOOK_AGAIN = 250;
 
+/** In bytes. */
+export interface SessionLimits {
+  maxMessageSize: number;
+  /** Of all that was accepted and is not known to have arrived. */
+  maxQueuedBytes: number;
+}
+
 export class Session {
+  readonly #limits: SessionLimits;
   readonly #handlers: SessionHandlers;
   readonly #outbox = new Outbox();
   readonly #inbox: Inbox;
   #sid: string;
-  #inst = newId(8);
+  #inst = randomId(8);
   /** The other side's end of the session, once it said HELLO. */
   #known: string | null = null;
   #port: DeliveryPort | undefined;
@@ -73,17 +63,24 @@ export class Session {
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #waiters = new Set<() => void>();
   #ended = false;
+  #nextId = 1;
   #finishing = false;
   #onFinAck: (() => void) | undefined;
 
-  constructor(sid: string, maxMessageSize: number, handlers: SessionHandlers) {
+  constructor(sid: string, limits: SessionLimits, handlers: SessionHandlers) {
     this.#sid = sid;
-    this.#inbox = new Inbox(maxMessageSize);
+    this.#limits = limits;
+    this.#inbox = new Inbox(limits.maxMessageSize);
     this.#handlers = handlers;
   }
 
   get sid(): string {
     return this.#sid;
+  }
+
+  /** What carries messages, or is about to. */
+  protected get port(): DeliveryPort | undefined {
+    return this.#port;
   }
 
   /** Bytes that were accepted and are not known to have arrived. */
@@ -102,7 +99,7 @@ export class Session {
    */
   renew(sid: string): BufferedMessage[] {
     this.#sid = sid;
-    this.#inst = newId(8);
+    this.#inst = randomId(8);
     this.#known = null;
     this.#attached = 0;
     this.#inbox.reset();
@@ -177,6 +174,26 @@ export class Session {
     else if (/^ack \d{1,16}$/.test(text)) this.#acknowledged(Number(text.slice(4)));
     else return false;
     return true;
+  }
+
+  /**
+   * A message of what `send` was given, if there is room for it.
+   * @throws ConnectionError `too-large`, `queue-full`; ValidationError for anything but text or bytes
+   */
+  compose(data: unknown): Message {
+    const { maxMessageSize, maxQueuedBytes } = this.#limits;
+    const limit = this.#port?.isOpen && !this.#port.framed ? Math.min(maxMessageSize, this.#port.maxMessageSize) : maxMessageSize;
+    const message = new Message(`${this.#nextId}`, toData(data));
+    const bytes = exactLength(message, limit);
+    if (bytes > limit) {
+      throw new ConnectionError('too-large', `send: a message may have ${limit} bytes here, this one has ${bytes}`);
+    }
+    if (this.keptBytes + bytes > maxQueuedBytes) {
+      const text = `send: ${this.keptBytes} bytes wait already, maxQueuedBytes is ${maxQueuedBytes}; wait for drained()`;
+      throw new ConnectionError('queue-full', text);
+    }
+    this.#nextId++;
+    return message;
   }
 
   send(message: BufferedMessage, onHanded?: () => void): void {
@@ -387,6 +404,3 @@ export class Session {
     this.#pump();
   }
 }
-
-/** A random id, base64url. */
-export const newId = (bytes: number): string => bytesToBase64Url(randomBytes(bytes));

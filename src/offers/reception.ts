@@ -4,6 +4,7 @@
  */
 import type { Peer } from '../connection/connection-events.js';
 import { OffererConnection } from '../connection/offerer-connection.js';
+import * as talk from '../connection/talk.js';
 import { RondevuError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { AnswerInfo } from '../protocol/rpc.js';
@@ -173,6 +174,7 @@ export class Reception {
       this.#port,
       this.#proof,
       { needsOffer: this.#hooks.needsOffer, ended: (ended) => this.#ended(ended) },
+      talk,
       sid,
     );
     connection.setPeer(peer);

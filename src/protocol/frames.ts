@@ -33,6 +33,8 @@ const FIRST = 2;
 const LAST = 4;
 /** Head, two numbers and a length at their longest. */
 export const MAX_RECORD_HEAD = 25;
+/** Longest label of a further channel, in characters. */
+export const MAX_LABEL = 256;
 
 export const helloFrame = (hello: Hello): string => JSON.stringify({ hello });
 /** FIN: nothing comes after; `next` is the number that the message after the last one would have. */
@@ -95,6 +97,34 @@ export class FrameWriter {
     for (; value >= 128; value = Math.floor(value / 128)) this.#bytes[this.#length++] = (value % 128) | 128;
     this.#bytes[this.#length++] = value;
   }
+}
+
+/** What is said of a further channel on the control channel, after `open ` and `shut `. */
+export interface ChannelWord {
+  label: string;
+  /** The stream of its data channel; NaN where none is told. */
+  id: number;
+  ordered: boolean;
+  maxRetransmits: number | undefined;
+}
+
+/** @throws ValidationError */
+export function parseChannelWord(json: string): ChannelWord {
+  let word: Partial<Record<keyof ChannelWord, unknown>> = {};
+  try {
+    word = (JSON.parse(json) as typeof word | null) ?? word;
+  } catch {
+    // told below
+  }
+  const { label, id = NaN, ordered = true, maxRetransmits } = word;
+  const isRight =
+    typeof label === 'string' &&
+    label.length <= MAX_LABEL &&
+    typeof id === 'number' &&
+    typeof ordered === 'boolean' &&
+    (maxRetransmits === undefined || (Number.isInteger(maxRetransmits) && Number(maxRetransmits) >= 0));
+  if (!isRight) throw new ValidationError(`a channel must have label, id, ordered and maxRetransmits, got ${quote(json)}`);
+  return { label, id, ordered, maxRetransmits: maxRetransmits as number | undefined };
 }
 
 /** The records of a frame, one after the other. @throws ValidationError when it is none of ours */

@@ -1,7 +1,7 @@
 /**
  * Signs calls in the v2 form and keeps the difference to the server's clock. Knows no transport.
  */
-import { bytesToBase64Url, randomBytes } from '../base/bytes.js';
+import { bytesToBase64Url, randomId } from '../base/bytes.js';
 import { sha256, signText, signerFromKeypair, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
 import { audience, digestInput, v2Message } from '../protocol/message.js';
 import type { RpcRequest } from '../protocol/rpc.js';
@@ -25,7 +25,7 @@ export class RequestSigner {
   async sign(method: string, params: unknown): Promise<RpcRequest> {
     const signer = await this.#signer;
     const digest = bytesToBase64Url(await sha256(digestInput(this.aud, method, params)));
-    const nonce = bytesToBase64Url(randomBytes(16));
+    const nonce = randomId(16);
     const message = v2Message(method, this.username, nonce, digest, Date.now() + this.#clockOffset);
     return { method, message, signature: await signText(signer, message), publicKey: signer.publicKey, params };
   }

@@ -1,35 +1,13 @@
 /**
- * RondevuAPI: one method per call of the wire, over the push socket when one is open, else over HTTP, signed either way.
- * Knows nothing of WebRTC. docs/protocol.md, "Calls".
+ * RondevuAPI: one method per call of the wire, for who works at that level. The engine itself uses RpcClient, so that a page
+ * does not load what it has no use for.
  */
-import { NetworkError } from '../errors.js';
 import { WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
-import type { RpcMethod, RpcParams, RpcResponse, RpcResult, ServiceEntry, ServicePage } from '../protocol/rpc.js';
-import { HttpTransport } from './http-transport.js';
-import type { PushSocket } from './push-socket.js';
-import { RequestSigner } from './request-signer.js';
+import type { RpcParams, ServiceEntry, ServicePage } from '../protocol/rpc.js';
 import { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
-import { ServerError } from './server-error.js';
+import { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
 
-export interface CallOptions {
-  /** Not to be held back for company. Default false. */
-  urgent?: boolean;
-  signal?: AbortSignal | undefined;
-  /** Let the request outlive the page. Default false. */
-  keepalive?: boolean;
-}
-
-export class RondevuAPI {
-  readonly baseUrl: string;
-  readonly username: string;
-  readonly signer: RequestSigner;
-  /** Carries calls while it is open. */
-  socket: PushSocket | undefined;
-  /** Told at each HTTP reply what the server can do; empty for v0.5.4. */
-  onCaps: ((caps: string[]) => void) | undefined;
-  readonly #http: HttpTransport;
-  readonly #batcher: RpcBatcher | undefined;
-
+export class RondevuAPI extends RpcClient {
   /**
    * @param baseUrl where the server is; `/rpc` and `/ws` are below it
    * @param keypair base64 keys, or a Signer
@@ -43,11 +21,8 @@ export class RondevuAPI {
     cryptoAdapter?: CryptoAdapter,
     batching: BatchingOptions | false = {},
   ) {
-    this.signer = new RequestSigner(baseUrl, username, keypair, cryptoAdapter);
-    this.baseUrl = this.signer.aud;
-    this.username = username;
-    this.#http = new HttpTransport(this.baseUrl, (caps) => this.onCaps?.(caps));
-    if (batching) this.#batcher = new RpcBatcher((requests) => this.#http.post(requests), batching);
+    super(baseUrl, username, keypair, cryptoAdapter, batching);
+    if (batching) this.batcher = new RpcBatcher((requests) => this.post(requests), batching);
   }
 
   static generateKeypair(adapter: CryptoAdapter = new WebCryptoAdapter()): Promise<Keypair> {
@@ -67,45 +42,12 @@ export class RondevuAPI {
     return adapter.verifySignature(message, signature, publicKey);
   }
 
-  /**
-   * Any call. A wrong clock is put right once, silently.
-   * @throws ServerError with the server's code, NetworkError when it cannot be reached
-   */
-  async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options: CallOptions = {}): Promise<RpcResult<M>> {
-    const { wait = 0 } = params as { wait?: number };
-    if (this.socket?.isOpen) return (await this.socket.request(method, params, wait, options.signal)) as RpcResult<M>;
-    let response = await this.#post(method, params, wait, options);
-    if (!response.success && response.serverTime !== undefined) {
-      this.signer.setServerTime(response.serverTime);
-      response = await this.#post(method, params, wait, options);
-    }
-    if (!response.success) throw new ServerError(method, response);
-    return response.result as RpcResult<M>;
-  }
-
-  async #post(method: string, params: unknown, wait: number, { urgent, signal, keepalive }: CallOptions): Promise<RpcResponse> {
-    const request = await this.signer.sign(method, params);
-    // to ask for a name must not claim it
-    if (method === 'getUser') delete request.publicKey;
-    // a call that waits, or that may be cut off alone, must not hold others up
-    if (this.#batcher && !wait && !signal && !keepalive) return this.#batcher.add(request, urgent);
-    const [response] = await this.#http.post([request], { wait, signal, ...(keepalive && { keepalive }) });
-    if (!response) throw new NetworkError('the server sent an empty reply');
-    return response;
-  }
-
   getUser(username: string) {
     return this.call('getUser', { username });
   }
 
-  async isUsernameClaimed(username = this.username): Promise<boolean> {
-    try {
-      return !(await this.getUser(username)).available;
-    } catch (error) {
-      // asked under a name that is another's, the server answers that our signature does not fit
-      if (error instanceof ServerError && /^(bad-signature|name-taken)$/.test(error.code)) return true;
-      throw error;
-    }
+  isUsernameClaimed(username = this.username): Promise<boolean> {
+    return isUsernameClaimed(this, username);
   }
 
   publishService(params: RpcParams<'publishService'>, options?: CallOptions) {
@@ -152,10 +94,5 @@ export class RondevuAPI {
 
   getIceCandidates(serviceFqn: string, offerId: string, since = 0) {
     return this.call('getIceCandidates', { serviceFqn, offerId, since });
-  }
-
-  /** Rejects calls that wait for company. */
-  close(): void {
-    this.#batcher?.clear();
   }
 }

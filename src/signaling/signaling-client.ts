@@ -2,7 +2,7 @@
  * SignalingClient: what the rest of the engine sees of the server. Opens the push socket beside the first call, polls where
  * there is none, tells events once, and hides from its users whether the server is old or new.
  */
-import { bytesToBase64Url, randomBytes } from '../base/bytes.js';
+import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
 import { NetworkError, RondevuError } from '../errors.js';
 import type {
@@ -19,7 +19,7 @@ import type {
   WireCandidate,
 } from '../protocol/rpc.js';
 import { PushSocket } from './push-socket.js';
-import type { CallOptions, RondevuAPI } from './rondevu-api.js';
+import type { CallOptions, RpcClient } from './rpc-client.js';
 import type { PublisherPort, WatchHandlers } from './signaling-port.js';
 
 /** `idle` before the first call, `offline` when the server cannot be reached. */
@@ -52,9 +52,9 @@ interface Handshake extends WatchHandlers {
 }
 
 export class SignalingClient extends Emitter<SignalingEvents> implements PublisherPort {
-  readonly api: RondevuAPI;
+  readonly api: RpcClient;
   /** What this client is called among those of the same user. */
-  readonly instance = bytesToBase64Url(randomBytes(12));
+  readonly instance = randomId(12);
   state: SignalingState = 'idle';
   /** What the server can do; undefined before the first reply, empty for v0.5.4. */
   caps: ReadonlySet<string> | undefined;
@@ -69,7 +69,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   #missed = false;
   #closed = false;
 
-  constructor(api: RondevuAPI, WebSocketClass: typeof WebSocket | undefined) {
+  constructor(api: RpcClient, WebSocketClass: typeof WebSocket | undefined) {
     super();
     this.api = api;
     api.onCaps = (caps) => this.#learn(caps);

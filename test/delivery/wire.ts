@@ -2,7 +2,8 @@
  * Two sessions with a wire between them that the test moves by hand: what is sent waits until it is let through, or is lost
  * with a cut, as with a link whose two channels keep their order but not that of each other.
  */
-import { Session, type DeliveryPort } from '../../src/delivery/session.js';
+import type { DeliveryPort } from '../../src/delivery/delivery-port.js';
+import { Session } from '../../src/delivery/session.js';
 import type { BufferedMessage, MessageData } from '../../src/delivery/message-buffer.js';
 
 export type Side = 'a' | 'b';
@@ -47,19 +48,23 @@ export class End {
   #count = 0;
 
   constructor(sid: string, maxMessageSize = 1 << 26) {
-    this.session = new Session(sid, maxMessageSize, {
-      onMessage: (data) => void this.got.push(data),
-      onReady: (verdict, lost) => {
-        this.verdicts.push(verdict);
-        this.lost.push(...lost);
+    this.session = new Session(
+      sid,
+      { maxMessageSize, maxQueuedBytes: Infinity },
+      {
+        onMessage: (data) => void this.got.push(data),
+        onReady: (verdict, lost) => {
+          this.verdicts.push(verdict);
+          this.lost.push(...lost);
+        },
+        onDone: ({ id }, outcome) => {
+          if (this.outcomes.has(id)) this.errors.push(`message ${id} has two outcomes`);
+          this.outcomes.set(id, outcome);
+        },
+        onFin: () => (this.finished = true),
+        onError: ({ message }) => void this.errors.push(message),
       },
-      onDone: ({ id }, outcome) => {
-        if (this.outcomes.has(id)) this.errors.push(`message ${id} has two outcomes`);
-        this.outcomes.set(id, outcome);
-      },
-      onFin: () => (this.finished = true),
-      onError: ({ message }) => void this.errors.push(message),
-    });
+    );
   }
 
   send(data: MessageData): string {

@@ -4,26 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
-import { WebSocket } from 'ws';
-import { Rondevu, RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
+import { RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
 import { until } from '../server/helpers.js';
-import { NodePeerConnection } from '../support/old-host.js';
 import { OldServer } from '../support/old-server.js';
+import { client } from './pair.js';
 
 const FQN = 'chat:1.0.0@alice';
 const NEW_METHODS = /^(withdrawOffers|getServiceById|getIceServers|signal|openSession)$/;
-
-async function client(t: TestContext, server: OldServer, username: string) {
-  const rondevu = await Rondevu.connect({
-    apiUrl: server.url,
-    username,
-    rtcPeerConnection: NodePeerConnection,
-    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
-    lifecycle: false,
-  });
-  t.after(() => rondevu.close());
-  return rondevu;
-}
 
 async function hosted(t: TestContext, maxOffers = 3) {
   const server = await OldServer.start(t);

@@ -3,61 +3,12 @@
  * what connections promise to those who hold them. What needs a page or a bad network is in test/e2e.
  */
 import assert from 'node:assert/strict';
-import { describe, test, type TestContext } from 'node:test';
-import { WebSocket } from 'ws';
-import { Rondevu, RondevuError, type ConnectionEvents, type OffererConnection, type RondevuOptions } from '../../src/index.js';
-import type { PublishOptions, RondevuConnection } from '../../src/index.js';
-import type { RunningServer } from '../../server/src/index.js';
-import { startServer, until } from '../server/helpers.js';
+import { describe, test } from 'node:test';
+import { RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
+import { until } from '../server/helpers.js';
 import { NodePeerConnection, SlowPeerConnection } from '../support/old-host.js';
+import { client, listen, pair, record } from './pair.js';
 
-async function client(t: TestContext, server: RunningServer, username: string, more: Partial<RondevuOptions> = {}) {
-  const rondevu = await Rondevu.connect({
-    apiUrl: server.url,
-    username,
-    rtcPeerConnection: NodePeerConnection,
-    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
-    lifecycle: false,
-    ...more,
-  });
-  t.after(() => rondevu.close());
-  return rondevu;
-}
-
-type Messages = (string | ArrayBuffer)[];
-/** What arrives, bytes as arrays of numbers. */
-function listen(connection: RondevuConnection): (string | number[])[] {
-  const messages: (string | number[])[] = [];
-  connection.on('message', (data) => messages.push(typeof data === 'string' ? data : [...new Uint8Array(data)]));
-  return messages;
-}
-/** The names of the events that happened, of those that are asked for. */
-function record(connection: RondevuConnection, ...names: (keyof ConnectionEvents)[]): string[] {
-  const log: string[] = [];
-  for (const name of names) connection.on(name, () => void log.push(name));
-  return log;
-}
-
-async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
-  const server = await startServer(t);
-  const host = await client(t, server, 'alice', more);
-  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ...publish });
-  const opened: OffererConnection[] = [];
-  host.on('connection:opened', (_id, connection) => opened.push(connection));
-  await host.startFilling();
-  const join = async (username: string, options: Partial<RondevuOptions> = {}) => {
-    const rondevu = await client(t, server, username, { ...more, ...options });
-    const connection = await rondevu.connectToService({
-      serviceFqn: 'chat:1.0.0@alice',
-      wait: 10_000, // the pool may just be filling up again
-      ...(publish.connectionConfig && { connectionConfig: publish.connectionConfig }),
-    });
-    await connection.opened;
-    await until(() => opened.some(({ peer }) => peer?.username === username), 'connection:opened');
-    return { rondevu, connection, other: opened.find(({ peer }) => peer?.username === username)! };
-  };
-  return { server, host, pool, opened, join };
-}
 const upAgain = (...connections: RondevuConnection[]) =>
   until(() => connections.every((connection) => connection.isConnected()), 'the link to be back', 20_000);
 const codeOf = (act: () => unknown): string | undefined => {
@@ -143,7 +94,10 @@ describe('links', { concurrency: 3 }, () => {
     await until(() => raw.length === 1, 'the raw message');
     assert.deepEqual(atHost, []);
     assert.equal(connection.getPeerConnection()!.connectionState, 'connected');
-    assert.ok((await connection.getStats())!.size > 0);
+    const stats = (await connection.getStats())!;
+    assert.ok(stats.report.size > 0);
+    assert.deepEqual([stats.rotations, stats.path], [0, 'host']);
+    assert.ok(stats.bytesSent > 0 && stats.bytesReceived > 0 && stats.roundTripTime! >= 0, JSON.stringify(stats));
   });
 
   test('close reaches the peer as the end, after what was sent', async (t) => {
@@ -307,7 +261,7 @@ describe('recovery', { concurrency: 3 }, () => {
     const handles = numbers.slice(0, 50).map((n) => other.send(`for bob ${n}`));
 
     const carols = [await join('carol'), await join('carla'), await join('caro')];
-    const received: Messages = [];
+    const received: (string | ArrayBuffer)[] = [];
     for (const carol of carols) carol.connection.on('message', (data) => received.push(data));
     for (const carol of carols) {
       assert.notEqual(carol.other, other);

@@ -4,29 +4,17 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
-import { WebSocket } from 'ws';
 import { createServer, type RunningServer } from '../../server/src/index.js';
-import { Rondevu, RondevuError, type OffererConnection, type RondevuOptions } from '../../src/index.js';
+import { RondevuError, type OffererConnection, type Rondevu } from '../../src/index.js';
 import { Client, someone, startServer, until } from '../server/helpers.js';
 import { NodePeerConnection } from '../support/old-host.js';
+import { client } from './pair.js';
 
-async function client(t: TestContext, url: string, username: string, more: Partial<RondevuOptions> = {}) {
-  const rondevu = await Rondevu.connect({
-    apiUrl: url,
-    username,
-    rtcPeerConnection: NodePeerConnection,
-    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
-    lifecycle: false,
-    ...more,
-  });
-  t.after(() => rondevu.close());
-  return rondevu;
-}
 const FQN = 'chat:1.0.0@alice';
 
 async function hosted(t: TestContext, options: Partial<Parameters<Rondevu['publishService']>[0]> = {}) {
   const server = await startServer(t);
-  const host = await client(t, server.url, 'alice');
+  const host = await client(t, server, 'alice');
   const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ...options });
   const opened: OffererConnection[] = [];
   host.on('connection:opened', (_id, connection) => opened.push(connection));
@@ -43,7 +31,7 @@ const hasCode = (code: string) => (error: unknown) => error instanceof RondevuEr
 describe('services', { concurrency: 3 }, () => {
   test('discovery finds a service by name, and then it is that peer’s', async (t) => {
     const { server } = await hosted(t);
-    const bob = await client(t, server.url, 'bob');
+    const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0' });
     await connection.opened;
     assert.equal(connection.serviceFqn, FQN);
@@ -52,9 +40,34 @@ describe('services', { concurrency: 3 }, () => {
     await byName.opened;
   });
 
+  test('failover: another provider takes the place of one that is gone, and nothing that was for the first goes to it', async (t) => {
+    const { server, host } = await hosted(t);
+    const bob = await client(t, server, 'bob');
+    const connection = await bob.connectToService({ service: 'chat:1.0.0', failover: true });
+    await connection.opened;
+    assert.equal(connection.peer?.username, 'alice');
+    const sid = connection.sessionId;
+    const spare = await client(t, server, 'dora');
+    await (await spare.publishService({ service: 'chat:1.0.0', maxOffers: 1 })).start();
+    const got: unknown[] = [];
+    spare.on('connection:opened', (_id, other) => other.on('message', (data) => got.push(data)));
+    const lost: unknown[] = [];
+    connection.on('reset', (messages) => lost.push(...messages.map(({ data }) => data)));
+    // alice goes without a word that she ends
+    host.hint('hide');
+    await until(() => !connection.isConnected(), 'the loss');
+    const unsent = connection.send('for alice');
+    await until(() => connection.isConnected(), 'the other provider');
+    assert.deepEqual([connection.peer?.username, connection.serviceFqn], ['dora', 'chat:1.0.0@dora']);
+    assert.notEqual(connection.sessionId, sid);
+    assert.deepEqual([lost, await unsent.delivered], [['for alice'], 'dropped']);
+    assert.equal(await connection.send('for dora').delivered, 'delivered');
+    assert.deepEqual(got, ['for dora']);
+  });
+
   test('findService: direct, random and paginated, with their older names', async (t) => {
     const { server, host } = await hosted(t);
-    const bob = await client(t, server.url, 'bob');
+    const bob = await client(t, server, 'bob');
     for (const found of [await bob.findService(FQN), await bob.getService(FQN)]) {
       assert.ok('offerId' in found);
       assert.deepEqual([found.username, found.publicKey], ['alice', host.getPublicKey()]);
@@ -63,7 +76,7 @@ describe('services', { concurrency: 3 }, () => {
     const page = await bob.findService('chat:1.0.0', { mode: 'paginated', limit: 5, offset: 0 });
     assert.deepEqual([page.count, page.limit, page.offset, page.services[0]!.serviceFqn], [1, 5, 0, FQN]);
     assert.equal((await bob.findService('chat:1.0.0', { mode: 'paginated', offset: 1 })).count, 0);
-    const dora = await client(t, server.url, 'dora');
+    const dora = await client(t, server, 'dora');
     await (await dora.publishService({ service: 'chat:1.1.0', maxOffers: 2 })).start();
     assert.equal((await bob.discoverService('chat:1.0.0')).username, 'dora');
     await assert.rejects(bob.findService('chat:1.0.0@nobody'), hasCode('not-found'));
@@ -75,7 +88,7 @@ describe('services', { concurrency: 3 }, () => {
       host.connectToService({ service: 'chat:1.0.0' }),
       (error) => error instanceof RondevuError && /^(no-offer|not-found|own-offer)$/.test(error.code),
     );
-    const twin = await client(t, server.url, 'alice', { keypair: host.getKeypair() });
+    const twin = await client(t, server, 'alice', { keypair: host.getKeypair() });
     await (
       await twin.connectToService({ serviceFqn: FQN })
     ).opened;
@@ -83,7 +96,7 @@ describe('services', { concurrency: 3 }, () => {
 
   test('nobody there: not-found at once; a service that comes within `wait` is found; abort ends the search', async (t) => {
     const server = await startServer(t);
-    const bob = await client(t, server.url, 'bob');
+    const bob = await client(t, server, 'bob');
     await assert.rejects(bob.connectToService({ serviceFqn: FQN }), hasCode('not-found'));
     const controller = new AbortController();
     const reason = new Error('enough');
@@ -92,7 +105,7 @@ describe('services', { concurrency: 3 }, () => {
     await until(() => server.waiting === 2, 'both to stand in line');
     controller.abort(reason);
     await assert.rejects(aborted, (error) => error === reason);
-    const host = await client(t, server.url, 'alice');
+    const host = await client(t, server, 'alice');
     await (await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 })).start();
     await (
       await waiting
@@ -114,11 +127,11 @@ describe('services', { concurrency: 3 }, () => {
       },
     });
     for (const name of ['mallory', 'eve']) {
-      const stranger = await client(t, server.url, name);
+      const stranger = await client(t, server, name);
       await stranger.connectToService({ serviceFqn: FQN });
       await until(() => asked.includes(name), 'accept to be asked');
     }
-    const bob = await client(t, server.url, 'bob');
+    const bob = await client(t, server, 'bob');
     await (
       await bob.connectToService({ serviceFqn: FQN, wait: 20_000 })
     ).opened;
@@ -131,8 +144,7 @@ describe('services', { concurrency: 3 }, () => {
 
   test('maxConnections: the next one comes in when one goes', async (t) => {
     const { server, host, pool } = await hosted(t, { maxConnections: 2, maxOffers: 3 });
-    const join = async (name: string, wait = 0) =>
-      (await client(t, server.url, name)).connectToService({ serviceFqn: FQN, wait });
+    const join = async (name: string, wait = 0) => (await client(t, server, name)).connectToService({ serviceFqn: FQN, wait });
     const [bob, carol] = [await join('bob'), await join('carol')];
     await Promise.all([bob.opened, carol.opened]);
     await until(() => pool.connections.length === 2 && pool.offers.length === 0, 'no offer to be free');
@@ -151,7 +163,7 @@ describe('services', { concurrency: 3 }, () => {
 
   test('three joiners of one user at once get three connections', async (t) => {
     const { server, opened } = await hosted(t, { maxOffers: 3 });
-    const bob = await client(t, server.url, 'bob');
+    const bob = await client(t, server, 'bob');
     const joined = await Promise.all([1, 2, 3].map(() => bob.connectToService({ serviceFqn: FQN, wait: 10_000 })));
     await Promise.all(joined.map(({ opened: up }) => up));
     await until(() => opened.length === 3, 'three connections at the host');
@@ -164,7 +176,7 @@ describe('services', { concurrency: 3 }, () => {
 
   test('stopFilling closes the connections and leaves no offer on the server', async (t) => {
     const { server, host } = await hosted(t);
-    const bob = await client(t, server.url, 'bob');
+    const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ serviceFqn: FQN });
     await connection.opened;
     await until(async () => (await offersOn(server)) > 0, 'the pool to be listed');
@@ -201,7 +213,7 @@ describe('services', { concurrency: 3 }, () => {
     const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
     const { url, port } = first;
     await first.close();
-    const host = await client(t, url, 'alice');
+    const host = await client(t, { url }, 'alice');
     const failures: RondevuError[] = [];
     host.on('offer:failed', (_id, error) => failures.push(error));
     const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 });
@@ -213,7 +225,7 @@ describe('services', { concurrency: 3 }, () => {
 
   test('a name that is taken: start rejects, told without willRetry', async (t) => {
     const { server } = await hosted(t);
-    const impostor = await client(t, server.url, 'alice');
+    const impostor = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
     impostor.on('offer:failed', (_id, error) => failures.push(error));
     const pool = await impostor.publishService({ service: 'chat:1.0.0', maxOffers: 1 });
@@ -247,7 +259,7 @@ describe('services', { concurrency: 3 }, () => {
         return new target(...args);
       },
     });
-    const host = await client(t, server.url, 'alice', { rtcPeerConnection: Refusing });
+    const host = await client(t, server, 'alice', { rtcPeerConnection: Refusing });
     const failures: RondevuError[] = [];
     host.on('offer:failed', (_id, error) => failures.push(error));
     const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 3 });

@@ -1,0 +1,208 @@
+/**
+ * Channels: the further channels of one connection, by label. Made by either side, announced over the control channel on each
+ * link by who made them, so that both halves stand before anything is sent. docs/protocol.md, "Further channels".
+ */
+import { ConnectionError, mustBe, RondevuError } from '../errors.js';
+import { MAX_LABEL, parseChannelWord } from '../protocol/frames.js';
+import type { SessionLimits } from '../delivery/session.js';
+import { ChannelPort, RondevuChannel, type ChannelConfig } from './channel.js';
+import type { Link } from './link.js';
+
+/** What the channels need of their connection. */
+export interface ChannelsOwner {
+  /** Of each channel. */
+  readonly limits: SessionLimits;
+  isOfferer(): boolean;
+  sessionId(): string;
+  /** The peer made a channel. */
+  onChannel(channel: RondevuChannel): void;
+  /** The peer broke the rules. */
+  onError(error: RondevuError): void;
+}
+
+/** Stream ids of one link: even ones for who offers, odd ones for who answers. Chromium takes them up to 1023. */
+const FIRST_ID = 102;
+const LAST_ID = 1022;
+/** Most of what is kept that came before the link carries messages. */
+const EARLY = 1000;
+
+export class Channels {
+  readonly #owner: ChannelsOwner;
+  readonly #channels = new Map<string, RondevuChannel>();
+  /** Those that were made here, and are announced by us. */
+  readonly #ours = new Set<RondevuChannel>();
+  /** Labels that were closed here while nobody could be told. */
+  readonly #toShut = new Set<string>();
+  #link: Link | undefined;
+  /** What came on a link before it was ours to use. */
+  #early: { link: Link; text: string }[] = [];
+  #fresh = 0;
+  #free: number[] = [];
+
+  constructor(owner: ChannelsOwner) {
+    this.#owner = owner;
+  }
+
+  /**
+   * One label, one channel: that of the label, if there is one.
+   * @throws ValidationError for a label or an option that is none
+   */
+  create(label: string, config: Partial<ChannelConfig> = {}): RondevuChannel {
+    if (typeof label !== 'string' || label.length > MAX_LABEL)
+      throw mustBe('createChannel: label', `a string of at most ${MAX_LABEL} characters`, label);
+    const channel = this.#channels.get(label) ?? this.#make(label, config);
+    this.#toShut.delete(label);
+    if (!this.#ours.has(channel)) {
+      this.#ours.add(channel);
+      if (!channel.port) this.#announce(channel);
+    }
+    return channel;
+  }
+
+  get(label: string): RondevuChannel | undefined {
+    return this.#channels.get(label);
+  }
+
+  /** The link carries messages; the same one again when it was silent and is back. */
+  attach(link: Link): void {
+    if (link === this.#link) return this.#all((channel) => channel.resume());
+    this.#link = link;
+    this.#fresh = FIRST_ID + (this.#owner.isOfferer() ? 0 : 1);
+    this.#free = [];
+    for (const label of this.#toShut) link.control(`shut ${JSON.stringify({ label })}`);
+    this.#toShut.clear();
+    this.#all((channel) => channel.release());
+    for (const channel of this.#ours) this.#announce(channel);
+    const early = this.#early;
+    this.#early = [];
+    for (const { link: from, text } of early) if (from === link) this.control(text, link);
+  }
+
+  /** The link is not to be used for now. */
+  pause(): void {
+    this.#all((channel) => channel.pause());
+  }
+
+  /** What came on the control channel; false when it is not for channels. */
+  control(text: string, link: Link): boolean {
+    const [, word, rest = ''] = /^(open|opened|shut|ch) (.*)$/s.exec(text) ?? [];
+    if (!word) return false;
+    if (link !== this.#link) {
+      if (this.#early.length < EARLY) this.#early.push({ link, text });
+      return true;
+    }
+    try {
+      if (word === 'open') this.#opened(link, rest);
+      else if (word === 'opened') this.#byId(Number(rest))?.carry();
+      else if (word === 'shut') this.#shut(rest);
+      else {
+        const [id, ...words] = rest.split(' ');
+        this.#byId(Number(id))?.control(words.join(' '));
+      }
+    } catch (error) {
+      if (!(error instanceof RondevuError)) throw error;
+      this.#owner.onError(error);
+    }
+    return true;
+  }
+
+  /** Another session with the peer begins. */
+  renew(sid: string): void {
+    this.#all((channel) => channel.renew(sid));
+  }
+
+  /** Sends what is queued on all of them, and ends them. */
+  async finish(): Promise<void> {
+    await Promise.all([...this.#channels.values()].map((channel) => channel.close()));
+  }
+
+  end(): void {
+    this.#all((channel) => channel.end());
+    this.#link = undefined;
+  }
+
+  #make(label: string, config: Partial<ChannelConfig>): RondevuChannel {
+    const host = { ...this.#owner.limits, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
+    const channel = new RondevuChannel(label, config, this.#owner.sessionId(), host);
+    this.#channels.set(label, channel);
+    channel.on('close', () => {
+      if (this.#channels.get(label) === channel) this.#channels.delete(label);
+      this.#ours.delete(channel);
+      const id = channel.port?.id;
+      const link = this.#link;
+      // an id is used again when both halves are gone
+      channel.release(() => {
+        if (link === this.#link && this.#isOurs(id!)) this.#free.push(id!);
+      });
+    });
+    return channel;
+  }
+
+  #announce(channel: RondevuChannel): void {
+    const link = this.#link;
+    if (!link?.isOpen) return;
+    const { label } = channel;
+    if (!link.framed) return this.#fail(channel, `the peer is an older client, and has no channel ${label}`);
+    const id = this.#fresh <= LAST_ID ? (this.#fresh += 2) - 2 : this.#free.shift();
+    if (id === undefined) return this.#fail(channel, `no room for the channel ${label}: there are too many on this connection`);
+    const { ordered, maxRetransmits } = channel.config;
+    if (this.#bind(channel, link, id)) link.control(`open ${JSON.stringify({ label, id, ordered, maxRetransmits })}`);
+  }
+
+  /** The peer has a channel of that label on this link. */
+  #opened(link: Link, json: string): void {
+    const { label, id, ordered, maxRetransmits } = parseChannelWord(json);
+    if (this.#isOurs(id) || id < FIRST_ID || id > LAST_ID || Number.isNaN(id))
+      throw mustBe('the id of a channel', `one of ${FIRST_ID} to ${LAST_ID} of the other side's`, id);
+    let channel = this.#channels.get(label);
+    // both made it at once: the offerer's stays
+    if (channel?.port && this.#owner.isOfferer() && this.#isOurs(channel.port.id)) return;
+    const config = { ordered, ...(maxRetransmits !== undefined && { maxRetransmits }) };
+    if (!channel) this.#owner.onChannel((channel = this.#make(label, config)));
+    // a listener may have closed it
+    if (channel.readyState === 'closed') return link.control(`shut ${JSON.stringify({ label })}`);
+    channel.reconfigure(config);
+    if (!this.#bind(channel, link, id)) return;
+    link.control(`opened ${id}`);
+    channel.carry();
+  }
+
+  #bind(channel: RondevuChannel, link: Link, id: number): boolean {
+    try {
+      channel.bind(new ChannelPort(link, channel, id));
+      return true;
+    } catch (cause) {
+      if (link.isOpen) this.#fail(channel, `the platform has no channel ${channel.label}`, cause);
+      return false;
+    }
+  }
+
+  #shut(json: string): void {
+    const { label } = parseChannelWord(json);
+    this.#channels.get(label)?.end();
+  }
+
+  /** A channel was closed here: with frames FIN has told it, if there was a link. */
+  #tellShut(channel: RondevuChannel): void {
+    const { label } = channel;
+    if (!this.#link?.isOpen) this.#toShut.add(label);
+    else if (!channel.isFinished) this.#link.control(`shut ${JSON.stringify({ label })}`);
+  }
+
+  #fail(channel: RondevuChannel, text: string, cause?: unknown): void {
+    channel.emit('error', new ConnectionError('unsupported', text, { cause }));
+    channel.end();
+  }
+
+  #byId(id: number): RondevuChannel | undefined {
+    return [...this.#channels.values()].find(({ port }) => port?.id === id);
+  }
+
+  #isOurs(id: number): boolean {
+    return (id % 2 === 0) === this.#owner.isOfferer();
+  }
+
+  #all(act: (channel: RondevuChannel) => void): void {
+    for (const channel of [...this.#channels.values()]) act(channel);
+  }
+}

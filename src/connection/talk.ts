@@ -1,0 +1,9 @@
+/**
+ * What a connection needs once its link is up. Apart from the rest, so that a page loads it while the server looks for an offer,
+ * and whole: when a path is lost it is too late to load anything.
+ */
+export { Backlog } from '../delivery/backlog.js';
+export { Conversation } from './conversation.js';
+export { sendTail } from './ending.js';
+export { Renegotiation } from './renegotiation.js';
+export { digestStats } from './stats.js';

@@ -1,0 +1,21 @@
+/** What delivery needs of a link or of one of its channels, and the water marks both keep to. */
+
+/** What a link is to delivery. */
+export interface DeliveryPort {
+  /** Whether the other side speaks frames; else messages go as they are and nothing is promised of what was in flight. */
+  readonly framed: boolean;
+  /** @throws when the channel cannot take it */
+  send(data: string | ArrayBuffer | Uint8Array): void;
+  /** Over the control channel; lost when that is not open. */
+  control(text: string): void;
+  readonly isOpen: boolean;
+  readonly bufferedAmount: number;
+  /** Largest message that goes in one piece without frames, in bytes. */
+  readonly maxMessageSize: number;
+  /** Called when `bufferedAmount` falls below the low water mark. */
+  onLow: (() => void) | undefined;
+}
+
+/** Past 1 MiB of bufferedAmount Chromium falls to a tenth of its throughput; see docs/architecture.md. */
+export const HIGH_WATER = 262_144;
+export const LOW_WATER = 65_536;

@@ -1,0 +1,59 @@
+/** What publishService does: checks the options and makes the pool. */
+import type { ConnectionConfig } from '../connection/connection-config.js';
+import type { Link } from '../connection/link.js';
+import { mustBe } from '../errors.js';
+import type { HandshakeProof } from '../identity/handshake-proof.js';
+import { checkOptions, type Kinds, type PublishOptions } from '../options.js';
+import { formatServiceName, parseServiceName } from '../protocol/service-name.js';
+import type { PublisherPort } from '../signaling/signaling-port.js';
+import { OfferPool } from './offer-pool.js';
+
+const PUBLISH: Kinds = {
+  string: 'service',
+  number: 'maxOffers ttl maxConnections',
+  boolean: 'hidden',
+  object: 'connectionConfig',
+  function: 'offerFactory accept',
+  any: 'metadata iceServers',
+};
+
+/** @throws ValidationError naming the option, what was expected and what was got */
+export const checkPublishOptions = (options: PublishOptions): void => checkOptions('publishService', options, PUBLISH);
+
+/** What the client says beside the options of the service. */
+export interface PoolLimits {
+  maxPeerConnections: number | undefined;
+  config: ConnectionConfig;
+}
+
+/** @throws ValidationError */
+export function makePool(
+  options: PublishOptions,
+  username: string,
+  { maxPeerConnections = 256, config }: PoolLimits,
+  port: PublisherPort,
+  proof: HandshakeProof,
+  makeLink: (durable?: boolean) => Link,
+): OfferPool {
+  const parsed = parseServiceName(options.service, 'publishService: service');
+  if (parsed.username !== undefined && parsed.username !== username)
+    throw mustBe('publishService: the username in service', `${username} or left out`, parsed.username);
+  const { name, version } = parsed;
+  return new OfferPool(
+    {
+      serviceFqn: formatServiceName({ name, version, username }),
+      maxOffers: options.maxOffers ?? 5,
+      ttl: options.ttl ?? 300_000,
+      maxConnections: options.maxConnections ?? Infinity,
+      maxPeerConnections,
+      connectionConfig: config,
+      ...(options.offerFactory && { offerFactory: options.offerFactory }),
+      ...(options.accept && { accept: options.accept }),
+      hidden: options.hidden ?? false,
+      metadata: options.metadata,
+    },
+    port,
+    proof,
+    makeLink,
+  );
+}

@@ -1,0 +1,62 @@
+/** Two ends in one process, with real WebRTC (wrtc) and the real server. */
+import type { TestContext } from 'node:test';
+import { WebSocket } from 'ws';
+import type { RunningServer } from '../../server/src/index.js';
+import { Rondevu, type ConnectionEvents, type OffererConnection, type RondevuOptions } from '../../src/index.js';
+import type { PublishOptions, RondevuConnection } from '../../src/index.js';
+import { startServer, until } from '../server/helpers.js';
+import { NodePeerConnection } from '../support/old-host.js';
+
+/** A client in this process, with real WebRTC. */
+export async function client(
+  t: TestContext,
+  server: Pick<RunningServer, 'url'>,
+  username: string,
+  more: Partial<RondevuOptions> = {},
+) {
+  const rondevu = await Rondevu.connect({
+    apiUrl: server.url,
+    username,
+    rtcPeerConnection: NodePeerConnection,
+    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+    lifecycle: false,
+    ...more,
+  });
+  t.after(() => rondevu.close());
+  return rondevu;
+}
+
+/** What arrives, bytes as arrays of numbers. */
+export function listen(connection: RondevuConnection): (string | number[])[] {
+  const messages: (string | number[])[] = [];
+  connection.on('message', (data) => messages.push(typeof data === 'string' ? data : [...new Uint8Array(data)]));
+  return messages;
+}
+/** The names of the events that happened, of those that are asked for. */
+export function record(connection: RondevuConnection, ...names: (keyof ConnectionEvents)[]): string[] {
+  const log: string[] = [];
+  for (const name of names) connection.on(name, () => void log.push(name));
+  return log;
+}
+
+/** A host `alice` with chat:1.0.0, and `join` for whoever comes. */
+export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
+  const server = await startServer(t);
+  const host = await client(t, server, 'alice', more);
+  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ...publish });
+  const opened: OffererConnection[] = [];
+  host.on('connection:opened', (_id, connection) => opened.push(connection));
+  await host.startFilling();
+  const join = async (username: string, options: Partial<RondevuOptions> = {}) => {
+    const rondevu = await client(t, server, username, { ...more, ...options });
+    const connection = await rondevu.connectToService({
+      serviceFqn: 'chat:1.0.0@alice',
+      wait: 10_000, // the pool may just be filling up again
+      ...(publish.connectionConfig && { connectionConfig: publish.connectionConfig }),
+    });
+    await connection.opened;
+    await until(() => opened.some(({ peer }) => peer?.username === username), 'connection:opened');
+    return { rondevu, connection, other: opened.find(({ peer }) => peer?.username === username)! };
+  };
+  return { server, host, pool, opened, join };
+}
