@@ -65,11 +65,21 @@ export class ChannelPort implements DeliveryPort {
     this.#channel.onbufferedamountlow = () => this.onLow?.();
   }
 
-  listen(onMessage: (data: string | ArrayBuffer) => void): void {
+  /** @param onOpen called once it can send, now or later and before anything is told that came */
+  listen(onOpen: () => void, onMessage: (data: string | ArrayBuffer) => void): void {
+    const early: (string | ArrayBuffer)[] = [];
     this.#channel.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
       this.#link.life();
-      onMessage(data);
+      // Firefox may deliver a message before it tells that the channel is open
+      if (this.#channel.readyState === 'open') onMessage(data);
+      else early.push(data);
     };
+    const opened = (): void => {
+      onOpen();
+      for (const data of early.splice(0)) onMessage(data);
+    };
+    if (this.#channel.readyState === 'open') opened();
+    else this.#channel.onopen = opened;
   }
 
   get isOpen(): boolean {
@@ -95,7 +105,7 @@ export class ChannelPort implements DeliveryPort {
   /** Ends it, and is silent from now on; `onClosed` when the other side's half is gone too. */
   close(onClosed?: () => void): void {
     this.onLow = undefined;
-    this.#channel.onmessage = this.#channel.onbufferedamountlow = null;
+    this.#channel.onmessage = this.#channel.onbufferedamountlow = this.#channel.onopen = null;
     this.#channel.onclose = onClosed ?? null;
     this.#channel.close();
   }
@@ -115,6 +125,8 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   #state: 'connecting' | 'open' | 'closed' = 'connecting';
   #port: ChannelPort | undefined;
   /** The other side has its half of the port. */
+  #mayCarry = false;
+  /** Both halves are open: the port is the session's. */
   #carries = false;
   #isHigh = false;
   #renewed = false;
@@ -205,16 +217,22 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.config = { maxQueueSize, maxMessageAge, ...kind };
   }
 
-  /** Its data channel of a new link; `carry` when the other side has its own. */
-  bind(port: ChannelPort): void {
+  /** Its data channel of a new link; `carry` when the other side has its own. @param onOpen called when it can send */
+  bind(port: ChannelPort, onOpen: () => void): void {
     this.release();
     this.#port = port;
-    this.#carries = false;
-    port.listen((data) => {
-      // what comes on it may overtake the word that it stands, which takes another road
-      this.carry();
-      this.#session.receive(data, port);
-    });
+    this.#carries = this.#mayCarry = false;
+    port.listen(
+      () => {
+        if (this.#mayCarry) this.#attach();
+        onOpen();
+      },
+      (data) => {
+        // what comes on it may overtake the word that it stands, which takes another road
+        this.carry();
+        this.#session.receive(data, port);
+      },
+    );
   }
 
   /** The data channel that it has on the current link. */
@@ -224,9 +242,8 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
 
   /** The other side has its data channel: messages may go. */
   carry(): void {
-    if (!this.#port || this.#carries) return;
-    this.#carries = true;
-    this.#session.attach(this.#port);
+    this.#mayCarry = true;
+    if (this.#port?.isOpen && !this.#carries) this.#attach();
   }
 
   control(text: string): void {
@@ -268,6 +285,11 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.emit('close');
   }
 
+  #attach(): void {
+    this.#carries = true;
+    this.#session.attach(this.#port!);
+  }
+
   #opened(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
@@ -288,6 +310,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
 
   #flush(): void {
     for (const message of this.#backlog.takeAll()) this.#session.send(message);
+    this.#isHigh ||= this.bufferedAmount > this.bufferedAmountLowThreshold;
   }
 
   #tellLow(): void {

@@ -146,7 +146,7 @@ export class Channels {
     const id = this.#fresh <= LAST_ID ? (this.#fresh += 2) - 2 : this.#free.shift();
     if (id === undefined) return this.#fail(channel, `no room for the channel ${label}: there are too many on this connection`);
     const { ordered, maxRetransmits } = channel.config;
-    if (this.#bind(channel, link, id)) link.control(`open ${JSON.stringify({ label, id, ordered, maxRetransmits })}`);
+    this.#bind(channel, link, id, () => link.control(`open ${JSON.stringify({ label, id, ordered, maxRetransmits })}`));
   }
 
   /** The peer has a channel of that label on this link. */
@@ -162,19 +162,22 @@ export class Channels {
     // a listener may have closed it
     if (channel.readyState === 'closed') return link.control(`shut ${JSON.stringify({ label })}`);
     channel.reconfigure(config);
-    if (!this.#bind(channel, link, id)) return;
-    link.control(`opened ${id}`);
-    channel.carry();
+    const half = channel;
+    this.#bind(channel, link, id, () => {
+      link.control(`opened ${id}`);
+      half.carry();
+    });
   }
 
-  #bind(channel: RondevuChannel, link: Link, id: number): boolean {
+  #bind(channel: RondevuChannel, link: Link, id: number, onOpen: () => void): void {
+    let port: ChannelPort;
     try {
-      channel.bind(new ChannelPort(link, channel, id));
-      return true;
+      port = new ChannelPort(link, channel, id);
     } catch (cause) {
       if (link.isOpen) this.#fail(channel, `the platform has no channel ${channel.label}`, cause);
-      return false;
+      return;
     }
+    channel.bind(port, onOpen);
   }
 
   #shut(json: string): void {

@@ -373,6 +373,8 @@ export class Session {
 
   #trySend(port: DeliveryPort, data: string | ArrayBuffer | Uint8Array): boolean {
     try {
+      // a closed channel throws, or worse: wrtc takes the process down
+      if (!port.isOpen) throw new ConnectionError('closed', 'the channel is closed');
       port.send(data);
       return true;
     } catch {
