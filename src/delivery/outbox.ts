@@ -8,7 +8,7 @@ import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
 import { byteLength, type BufferedMessage } from './message-buffer.js';
 
 /** A frame in bytes at the most: four messages of 16 KiB. Smaller ones are slower, larger ones not faster. */
-const FRAME_SIZE = 66_560;
+export const FRAME_SIZE = 66_560;
 
 interface Entry {
   readonly message: BufferedMessage;
@@ -51,10 +51,12 @@ export class Outbox {
     return this.#base === 1;
   }
 
-  push(message: BufferedMessage, onHanded?: () => void): void {
+  /** Returns the bytes that it counts. */
+  push(message: BufferedMessage, onHanded?: () => void): number {
     const size = byteLength(message);
     this.#bytes += size;
     this.#queue.push({ message, size, onHanded });
+    return size;
   }
 
   /** The Blob that must be read before anything else can be handed; its bytes are given back with `replaceBlob`. */

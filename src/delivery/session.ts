@@ -9,7 +9,7 @@ import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/fr
 import { Inbox } from './inbox.js';
 import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
 import { exactLength, Message, toData, type BufferedMessage } from './message-buffer.js';
-import { Outbox } from './outbox.js';
+import { FRAME_SIZE, Outbox } from './outbox.js';
 
 export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
@@ -57,6 +57,8 @@ export class Session {
   #pumping = false;
   #lookAgain: ReturnType<typeof setTimeout> | undefined;
   #scheduled = false;
+  /** Bytes that were sent since the channel was last given some. */
+  #gathered = 0;
   #reading = false;
   #unackedMessages = 0;
   #unackedBytes = 0;
@@ -197,8 +199,9 @@ export class Session {
   }
 
   send(message: BufferedMessage, onHanded?: () => void): void {
-    this.#outbox.push(message, onHanded);
-    // what is sent in one go shares frames
+    this.#gathered += this.#outbox.push(message, onHanded);
+    // what is sent in one go shares frames; who sends much in one go does not wait for its end
+    if (this.#gathered >= FRAME_SIZE) this.#pump();
     if (this.#scheduled) return;
     this.#scheduled = true;
     queueMicrotask(() => {
@@ -328,6 +331,7 @@ export class Session {
 
   #pump(): void {
     if (this.#pumping || this.#reading) return;
+    this.#gathered = 0;
     this.#pumping = true;
     try {
       while (this.#port?.isOpen && this.#sending && this.#port.bufferedAmount < HIGH_WATER) {
