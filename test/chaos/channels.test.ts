@@ -1,0 +1,107 @@
+/**
+ * Further channels between two ends, both sides making some, through links that are cut: every channel exactly once and in
+ * order. RONDEVU_CHAOS=full: 5 channels, 2000 messages each way, 20 rotations; else a short piece of it.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { ServerProcess, until } from '../support/site.js';
+import type { EndState } from './end.js';
+import { Places, type Place } from './ends.js';
+import { UdpProxy } from './udp-proxy.js';
+
+const FULL = process.env['RONDEVU_CHAOS'] === 'full';
+const COUNT = Number(process.env['CHAOS_MESSAGES'] ?? (FULL ? 2000 : 200));
+const ROTATIONS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 20 : 4));
+const PAIRS: [Place, Place][] = [
+  ['chromium', 'firefox'],
+  ['firefox', 'chromium'],
+  ['chromium', 'node'],
+];
+
+const server = new ServerProcess();
+const places = new Places();
+before(() => server.start());
+after(async () => {
+  await places.close();
+  await server.close();
+});
+
+interface Tally {
+  next: Record<string, number>;
+  wrong: string[];
+  low: number;
+}
+type Tallied = EndState & { tally: Tally };
+
+/** Makes the channels of this side, sends on all that either side has, and checks what comes. Runs where the end is. */
+async function talk(end: EndState, ours: string[], all: string[], count: number): Promise<void> {
+  const tally: Tally = { next: {}, wrong: [], low: 0 };
+  (end as Tallied).tally = tally;
+  const connection = end.connection!;
+  const use = (label: string): void => {
+    if (label in tally.next) return;
+    tally.next[label] = 0;
+    const channel = connection.createChannel(label);
+    channel.bufferedAmountLowThreshold = 10_000;
+    channel.on('bufferedAmountLow', () => tally.low++);
+    channel.on('message', (data) => {
+      const expected = `${label} ${tally.next[label]!++} `;
+      const text = typeof data === 'string' ? data : new TextDecoder().decode(data);
+      if (!text.startsWith(expected) && tally.wrong.length < 5)
+        tally.wrong.push(`${expected} was expected, ${text.slice(0, 20)} came`);
+    });
+    void (async () => {
+      for (let i = 0; i < count; i++) {
+        channel.send(`${label} ${i} ${'x'.repeat((i * 37) % 2000)}`);
+        if (i % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    })();
+  };
+  connection.on('channel', ({ label }) => use(label));
+  for (const label of ours) use(label);
+  // those of the other side come by their event
+  while (!all.every((label) => label in tally.next)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+for (const [one, other] of PAIRS) {
+  describe(`further channels, ${one} and ${other}`, () => {
+    it(
+      `5 channels, ${COUNT} messages each way, ${ROTATIONS} rotations: exactly once, in order`,
+      { timeout: 600_000 },
+      async () => {
+        const rig = await UdpProxy.start(1);
+        const common = { apiUrl: server.url, rigUrl: rig.url };
+        const username = `channels-${one}-${other}`;
+        const host = await places.open(one, { ...common, username, service: 'chaos:1.0.0' });
+        const joiner = await places.open(other, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}` });
+        await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+        const all = ['a', 'b', 'c', 'd', 'e'];
+        // `c` is made by both
+        await Promise.all([host.run(talk, ['a', 'b', 'c'], all, COUNT), joiner.run(talk, ['c', 'd', 'e'], all, COUNT)]);
+        for (let round = 0; round < ROTATIONS; round++) {
+          const side = round % 2 ? host : joiner;
+          const generation = await side.run(({ connection }) => {
+            connection!.getPeerConnection()?.close();
+            return connection!.generation;
+          });
+          await until('the next link', async () => {
+            const up = await side.run(
+              ({ connection }, before) => connection!.generation > before && connection!.isConnected(),
+              generation,
+            );
+            return up && (await (side === host ? joiner : host).run(({ connection }) => connection!.isConnected()));
+          });
+        }
+        for (const end of [host, joiner]) {
+          const tally = () => end.run((state) => (state as Tallied).tally);
+          await until('all messages', async () => Object.values((await tally()).next).every((next) => next >= COUNT));
+          const { next, wrong, low } = await tally();
+          assert.deepEqual([wrong, next], [[], Object.fromEntries(all.map((label) => [label, COUNT]))], `${end.place}`);
+          assert.ok(low > 0, 'the threshold is in force');
+          await end.close();
+        }
+        rig.close();
+      },
+    );
+  });
+}
