@@ -54,6 +54,8 @@ async function talk(end: EndState, ours: string[], all: string[], count: number)
       for (let i = 0; i < count; i++) {
         channel.send(`${label} ${i} ${'x'.repeat((i * 37) % 2000)}`);
         if (i % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
+        // past 1000 the oldest would have to go
+        while (channel.getQueueSize() > 900) await new Promise((resolve) => setTimeout(resolve, 20));
       }
     })();
   };
