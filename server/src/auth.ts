@@ -18,6 +18,7 @@ import {
 } from 'rondevu-elements/protocol';
 import type { ServerConfig } from './config.js';
 import { RpcError } from './rpc-error.js';
+import type { Metrics } from './metrics.js';
 import type { Store } from './store.js';
 
 /** Who signed, and from where. */
@@ -46,9 +47,11 @@ export class Authenticator {
   readonly #seen = new Map<string, number>();
   readonly #store: Store;
   readonly #config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>;
+  readonly #metrics: Metrics | undefined;
   #lastPrune = 0;
 
-  constructor(store: Store, config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>) {
+  constructor(store: Store, config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>, metrics?: Metrics) {
+    this.#metrics = metrics;
     this.#store = store;
     this.#config = config;
   }
@@ -75,8 +78,9 @@ export class Authenticator {
     if (publicKey === undefined)
       throw new RpcError('unauthorized', `Username "${message.username}" is not claimed: send your publicKey`);
     const key = await this.#key(publicKey);
-    if (!verify(null, Buffer.from(call.message), key, decodeSignature(call.signature)))
-      throw new RpcError('bad-signature', 'Invalid signature');
+    const signature = decodeSignature(call.signature);
+    const isRight = (): boolean => verify(null, Buffer.from(call.message), key, signature);
+    if (!(this.#metrics ? this.#metrics.verifying(isRight) : isRight())) throw new RpcError('bad-signature', 'Invalid signature');
 
     if (v2) this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
     else this.#checkLegacy(call, message, user?.lastV2At ?? 0, now);

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { audience } from 'rondevu-elements/protocol';
+import { LOG_LEVELS, type LogLevel } from './log.js';
 
 export interface ServerConfig {
   /** TCP port; 0 takes a free one. Default 3000. */
@@ -20,6 +21,15 @@ export interface ServerConfig {
   legacyAuth: 'allow' | 'sticky' | 'off';
   /** A folder whose files are served, `demo/` and `dist/` of the elements; undefined for none. */
   staticRoot?: string | undefined;
+  /** The least that is logged, as JSON lines on stderr. Default `info` for the command, `warn` in a program. */
+  logLevel: LogLevel;
+  /** Who asks for `/metrics` must show it as a bearer token. Default: none, and only this machine may ask. */
+  metricsToken?: string | undefined;
+  /**
+   * How long a server that is told to stop goes on answering, in ms: `/ready` says no at once, and sockets are closed one after
+   * the other, so that their clients do not all come back in one moment. Default 0.
+   */
+  drainTime: number;
   limits: Limits;
 }
 
@@ -62,6 +72,9 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
   --cors-origin O    CORS_ORIGINS   origins whose pages may call; several: comma or repeat; default *
   --legacy-auth M    LEGACY_AUTH    allow, sticky (default) or off: the signatures of v0.20 clients
   --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve
+  --drain SECONDS    DRAIN_SECONDS  goes on answering so long after SIGTERM, default 0
+  --log-level L      LOG_LEVEL      fatal, error, warn, info (default), debug or silent
+                     METRICS_TOKEN  bearer token for /metrics; without it only this machine may ask
   --help`;
 
 /**
@@ -78,6 +91,8 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
       'cors-origin': { type: 'string', multiple: true },
       'legacy-auth': { type: 'string' },
       static: { type: 'string' },
+      'log-level': { type: 'string' },
+      drain: { type: 'string' },
       help: { type: 'boolean' },
     },
   });
@@ -95,6 +110,10 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     storagePath: values.storage ?? env['STORAGE_PATH'] ?? 'rondevu.db',
     publicUrls: list(values['public-url'], env['PUBLIC_URL']).map(readPublicUrl),
     corsOrigins: corsOrigins.length ? corsOrigins.map(readOrigin) : ['*'],
+    logLevel: readLogLevel(values['log-level'] ?? env['LOG_LEVEL'] ?? 'info'),
+    drainTime: readDrain(values.drain ?? env['DRAIN_SECONDS'] ?? '0'),
+    // not a flag: command lines are seen by others
+    metricsToken: readToken(env['METRICS_TOKEN']),
     legacyAuth: readLegacyAuth(values['legacy-auth'] ?? env['LEGACY_AUTH'] ?? 'sticky'),
     staticRoot: values.static ?? env['STATIC_ROOT'],
     limits: DEFAULT_LIMITS,
@@ -130,4 +149,21 @@ function readOrigin(text: string): string {
 function readLegacyAuth(text: string): 'allow' | 'sticky' | 'off' {
   if (text === 'allow' || text === 'sticky' || text === 'off') return text;
   throw new Error(`LEGACY_AUTH (--legacy-auth) must be allow, sticky or off, got "${text}"`);
+}
+
+function readLogLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((name) => name === text);
+  if (level) return level;
+  throw new Error(`LOG_LEVEL (--log-level) must be one of ${LOG_LEVELS.join(', ')}, got "${text}"`);
+}
+
+function readDrain(text: string): number {
+  const seconds = Number(text);
+  if (text.trim() !== '' && seconds >= 0 && seconds <= 3600) return seconds * 1000;
+  throw new Error(`DRAIN_SECONDS (--drain) must be a number from 0 to 3600, got "${text}"`);
+}
+
+function readToken(text: string | undefined): string | undefined {
+  if (text === undefined || text.length >= 16) return text;
+  throw new Error(`METRICS_TOKEN must have 16 characters or more, got ${text.length}`);
 }

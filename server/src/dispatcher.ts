@@ -5,6 +5,8 @@
 import type { RpcMethod } from 'rondevu-elements/protocol';
 import type { Authenticator, Caller } from './auth.js';
 import type { Handlers } from './handlers.js';
+import type { Logger } from './log.js';
+import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
 import { checkEnvelope, checkParams, type Schemas } from './schemas.js';
 
@@ -12,11 +14,15 @@ export class Dispatcher {
   readonly #schemas: Schemas;
   readonly #handlers: Handlers;
   readonly #auth: Authenticator;
+  readonly #metrics: Metrics;
+  readonly #log: Logger;
 
-  constructor(schemas: Schemas, handlers: Handlers, auth: Authenticator) {
+  constructor(schemas: Schemas, handlers: Handlers, auth: Authenticator, metrics: Metrics, log: Logger) {
     this.#schemas = schemas;
     this.#handlers = handlers;
     this.#auth = auth;
+    this.#metrics = metrics;
+    this.#log = log;
   }
 
   /** A signed call. @throws RpcError */
@@ -28,13 +34,36 @@ export class Dispatcher {
   ): Promise<unknown> {
     const call = checkEnvelope(request);
     const method = this.#method(call.method);
-    const caller = await this.#auth.authenticate(call, from.address, from.host, Date.now());
-    return this.#run(method, call.params, caller, maxWait, signal);
+    return this.#counted(method, async () => {
+      const caller = await this.#auth.authenticate(call, from.address, from.host, Date.now());
+      return this.#run(method, call.params, caller, maxWait, signal);
+    });
   }
 
   /** A call of an open session. @throws RpcError */
   async ofSession(method: string, params: unknown, caller: Caller, maxWait: number, signal: AbortSignal): Promise<unknown> {
-    return this.#run(this.#method(method), params, caller, maxWait, signal);
+    const known = this.#method(method);
+    return this.#counted(known, () => this.#run(known, params, caller, maxWait, signal));
+  }
+
+  /** What a client is told of an error: an RpcError as it is, anything else as "Internal server error", with the whole of it in the log. */
+  publicError(error: unknown, method?: string): RpcError {
+    if (error instanceof RpcError) return error;
+    this.#log.error({ err: error, method }, 'a call failed');
+    return new RpcError('unavailable', 'Internal server error');
+  }
+
+  async #counted(method: RpcMethod, run: () => Promise<unknown>): Promise<unknown> {
+    const done = this.#metrics.request(method);
+    try {
+      const result = await run();
+      done('ok');
+      return result;
+    } catch (error) {
+      const told = this.publicError(error, method);
+      done(told.code);
+      throw told;
+    }
   }
 
   #method(name: string): RpcMethod {
@@ -52,11 +81,4 @@ export class Dispatcher {
     const checked = checkParams(this.#schemas, method, params, maxWait);
     return this.#handlers[method](checked as never, caller, signal);
   }
-}
-
-/** What a client is told of an error: an RpcError as it is, anything else as "Internal server error", with the whole of it in the log. */
-export function publicError(error: unknown): RpcError {
-  if (error instanceof RpcError) return error;
-  console.error('rondevu-server: a call failed', error);
-  return new RpcError('unavailable', 'Internal server error');
 }

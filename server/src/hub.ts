@@ -3,6 +3,7 @@
  * fell silent, and turns the client's acknowledgement of an answer into `taken`. Knows nothing of HTTP or frames' text.
  */
 import type { PushEvents } from 'rondevu-elements/protocol';
+import type { Logger } from './log.js';
 import type { Store } from './store.js';
 
 /** How long after its socket closed an instance's offers live, in ms. */
@@ -42,14 +43,16 @@ interface Instance {
 export class Hub {
   readonly #instances = new Map<string, Instance>();
   readonly #store: Store;
+  readonly #log: Logger;
   /** Called after the free offers of an instance were withdrawn. */
   readonly #onGone: (username: string, instance: string) => void;
   readonly #sweeper: NodeJS.Timeout;
   #ended = false;
   #lives = 0;
 
-  constructor(store: Store, onGone: (username: string, instance: string) => void) {
+  constructor(store: Store, log: Logger, onGone: (username: string, instance: string) => void) {
     this.#store = store;
+    this.#log = log;
     this.#onGone = onGone;
     this.#sweeper = setInterval(() => this.#sweep(), 1000);
   }
@@ -177,8 +180,8 @@ export class Hub {
     this.#instances.delete(key(username, instance));
     try {
       await this.#store.withdrawInstance(username, instance);
-    } catch (error) {
-      console.error('rondevu-server: the offers of a client that went could not be withdrawn', error);
+    } catch (err) {
+      this.#log.error({ err }, 'the offers of a client that went could not be withdrawn');
     }
     this.#onGone(username, instance);
   }

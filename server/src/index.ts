@@ -12,6 +12,8 @@ import { Authenticator } from './auth.js';
 import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
 import { Dispatcher } from './dispatcher.js';
 import { createHandlers } from './handlers.js';
+import { createLog, type Logger } from './log.js';
+import { Metrics } from './metrics.js';
 import { Hub } from './hub.js';
 import { Matchmaker } from './matchmaker.js';
 import { createSchemas } from './schemas.js';
@@ -50,23 +52,38 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     publicUrls: [],
     corsOrigins: ['*'],
     legacyAuth: 'sticky',
+    logLevel: 'warn',
+    drainTime: 0,
     limits: DEFAULT_LIMITS,
     ...options,
   };
-  const store = new SqliteStore(config.storagePath);
-  const hub: Hub = new Hub(store, () => void matchmaker.kick());
-  const matchmaker = new Matchmaker(store, config.limits.maxWaiting, (service, waiting) => {
+  const log = createLog(config.logLevel);
+  const metrics = new Metrics();
+  const store = metrics.timed(new SqliteStore(config.storagePath));
+  const hub: Hub = new Hub(store, log, () => void matchmaker.kick());
+  const matchmaker = new Matchmaker(store, log, config.limits.maxWaiting, (service, waiting) => {
     hub.pushToPublishers(service.username, service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting });
   });
-  const auth = new Authenticator(store, config);
+  const auth = new Authenticator(store, config, metrics);
   const handlers = createHandlers({ store, hub, matchmaker, limits: config.limits });
-  const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth);
-  const app = createApp({ config, dispatcher, caps: CAPS, version, ping: () => store.ping() });
+  const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth, metrics, log);
+  metrics.watch({ sockets: () => hub.sessions, waiting: () => matchmaker.waiting }, store);
+  let closing: Promise<void> | undefined;
+  const app = createApp({
+    config,
+    dispatcher,
+    caps: CAPS,
+    version,
+    metrics,
+    log,
+    ping: () => store.ping(),
+    isDraining: () => closing !== undefined,
+  });
 
   const server = createAdaptorServer({ fetch: app.fetch });
   const sessions = new Set<PushSession>();
-  const context = { hub, auth, dispatcher, limits: config.limits, caps: CAPS, epoch: randomUUID() };
-  const sockets = acceptSockets(server, config, (socket, from) => {
+  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, caps: CAPS, epoch: randomUUID() };
+  const sockets = acceptSockets(server, config, log, (socket, from) => {
     const session = new PushSession(socket, from, context);
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
@@ -74,15 +91,18 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
   await hub.start(Date.now());
   const sweeper = setInterval(() => {
     matchmaker.fairness.sweep(Date.now());
-    store.sweep(Date.now()).catch((error: unknown) => console.error('rondevu-server: the sweep failed', error));
+    store.sweep(Date.now()).catch((err: unknown) => log.error({ err }, 'the sweep failed'));
   }, SWEEP_EVERY);
 
-  let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
+    log.info({ sockets: hub.sessions, waiting: matchmaker.waiting }, 'stopping');
+    // who stands in line is told at once, before its socket is closed
+    matchmaker.close();
+    await new Promise(setImmediate);
+    await drain([...sessions], config.drainTime);
     clearInterval(sweeper);
     const stopped = new Promise((resolve) => server.close(resolve));
     matchmaker.close();
-    // what the waiters are told goes out before their sockets close
     await new Promise(setImmediate);
     for (const session of sessions) session.close();
     // keep-alive connections without a call under way would keep the server open for ever
@@ -95,6 +115,7 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     clearTimeout(slow);
     hub.close();
     await store.close();
+    log.info('stopped');
   };
 
   await new Promise<void>((resolve, reject) => {
@@ -112,8 +133,10 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
       : error;
   });
   const { port } = server.address() as AddressInfo;
+  const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
+  log.info({ url, storage: config.storagePath, version, node: process.version }, 'started');
   return {
-    url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
+    url,
     port,
     get sessions() {
       return hub.sessions;
@@ -125,9 +148,21 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
   };
 }
 
+/** Closes sockets spread over a time, and waits until it is over. */
+async function drain(sessions: PushSession[], time: number): Promise<void> {
+  const end = Date.now() + time;
+  for (const [index, session] of sessions.entries()) {
+    const due = end - time * (1 - (index + 1) / sessions.length);
+    if (due > Date.now()) await new Promise((resolve) => setTimeout(resolve, due - Date.now()));
+    session.close();
+  }
+  if (end > Date.now()) await new Promise((resolve) => setTimeout(resolve, end - Date.now()));
+}
+
 function acceptSockets(
   server: ServerType,
   config: ServerConfig,
+  log: Logger,
   onSocket: (socket: WebSocket, from: { address: string; host: string }) => void,
 ): WebSocketServer {
   const sockets = new WebSocketServer({
@@ -150,7 +185,10 @@ function acceptSockets(
     if (!offered.includes(PUSH_SUBPROTOCOL)) return refuse('400 Bad Request');
     if (origin !== undefined && !config.corsOrigins.includes('*') && !config.corsOrigins.includes(origin))
       return refuse('403 Forbidden');
-    if (sockets.clients.size >= config.limits.maxSockets) return refuse('503 Service Unavailable');
+    if (sockets.clients.size >= config.limits.maxSockets) {
+      log.warn({ sockets: sockets.clients.size }, 'a socket was refused: maxSockets is reached');
+      return refuse('503 Service Unavailable');
+    }
     const address = request.socket.remoteAddress ?? '';
     sockets.handleUpgrade(request, socket, head, (opened) => onSocket(opened, { address, host }));
   });

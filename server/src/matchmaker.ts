@@ -4,6 +4,7 @@
  */
 import { compareVersions, isCompatible, type ServiceName } from 'rondevu-elements/protocol';
 import { Fairness, type Asker } from './fairness.js';
+import type { Logger } from './log.js';
 import { RpcError } from './rpc-error.js';
 import type { OfferRow, ServiceRow, Store } from './store.js';
 
@@ -38,6 +39,7 @@ interface Lease {
 export class Matchmaker {
   readonly fairness = new Fairness();
   readonly #store: Store;
+  readonly #log: Logger;
   readonly #maxWaiting: number;
   /** Tells the publishers of a service how many wait for it. */
   readonly #onDemand: (service: ServiceRow, waiting: number) => void;
@@ -45,8 +47,9 @@ export class Matchmaker {
   readonly #leases = new Map<string, Lease>();
   #serving = Promise.resolve();
 
-  constructor(store: Store, maxWaiting: number, onDemand: (service: ServiceRow, waiting: number) => void) {
+  constructor(store: Store, log: Logger, maxWaiting: number, onDemand: (service: ServiceRow, waiting: number) => void) {
     this.#store = store;
+    this.#log = log;
     this.#maxWaiting = maxWaiting;
     this.#onDemand = onDemand;
   }
@@ -74,7 +77,7 @@ export class Matchmaker {
     if (!this.#waiters.size) return this.#serving;
     return (this.#serving = this.#serving
       .then(() => this.#serve())
-      .catch((error: unknown) => console.error('rondevu-server: the waiting line failed', error)));
+      .catch((err: unknown) => this.#log.error({ err }, 'the waiting line failed')));
   }
 
   /** The lease of an offer is over because it was answered. */

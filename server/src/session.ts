@@ -6,8 +6,10 @@ import type { RawData, WebSocket } from 'ws';
 import type { ClientFrame, OpenSessionResult, PushEvents, ServerFrame } from 'rondevu-elements/protocol';
 import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
-import { publicError, type Dispatcher } from './dispatcher.js';
+import type { Dispatcher } from './dispatcher.js';
 import { SILENCE, type Hub, type NumberedEvent, type Session } from './hub.js';
+import type { Logger } from './log.js';
+import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_SOCKET_WAIT, checkEnvelope } from './schemas.js';
 
@@ -27,6 +29,8 @@ export interface SessionContext {
   hub: Hub;
   auth: Authenticator;
   dispatcher: Dispatcher;
+  metrics: Metrics;
+  log: Logger;
   limits: Limits;
   caps: string[];
   epoch: string;
@@ -176,13 +180,18 @@ export class PushSession implements Session {
   }
 
   #sendError(id: number, error: unknown): void {
-    const { code, message, details } = publicError(error);
+    const { code, message, details } = this.#context.dispatcher.publicError(error);
     this.#send({ id, error: { code, message, ...details } });
   }
 
   #send(frame: ServerFrame): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
-    if (this.#socket.bufferedAmount > MAX_BUFFERED) return this.#socket.terminate();
+    if (this.#socket.bufferedAmount > MAX_BUFFERED) {
+      const { metrics, log } = this.#context;
+      metrics.slowReader();
+      log.warn({ username: this.username, address: this.#from.address }, 'a reader was too slow and is cut off');
+      return this.#socket.terminate();
+    }
     this.#socket.send(JSON.stringify(frame));
   }
 

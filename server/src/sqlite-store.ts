@@ -158,6 +158,11 @@ export class SqliteStore implements Store {
     );
   }
 
+  async countFreeOffers(now: number): Promise<number> {
+    const row = this.#get('SELECT COUNT(*) AS free FROM offers WHERE answer_sdp IS NULL AND expires_at > ?', now);
+    return Number(row?.['free'] ?? 0);
+  }
+
   async listInstances(now: number): Promise<{ username: string; instance: string }[]> {
     return this.#all(
       `SELECT DISTINCT s.username, o.instance FROM offers o JOIN services s ON s.id = o.service_id

@@ -80,6 +80,8 @@ export interface Store {
   /** Withdraws free offers of a service; answered ones stay. Returns how many went. */
   withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number>;
   withdrawInstance(username: string, instance: string): Promise<number>;
+  /** Live offers without an answer, of all. */
+  countFreeOffers(now: number): Promise<number>;
   /** Every instance that has a free offer, for the first moments after a restart. */
   listInstances(now: number): Promise<{ username: string; instance: string }[]>;
 

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
+import { createLog } from '../../server/src/log.js';
 import { Matchmaker } from '../../server/src/matchmaker.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { Rondevu, type OffererConnection } from '../../src/index.js';
@@ -115,7 +116,7 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
   t.mock.method(Date, 'now', () => now);
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const store = new SqliteStore(':memory:');
-  const matchmaker = new Matchmaker(store, 100, () => undefined);
+  const matchmaker = new Matchmaker(store, createLog('silent'), 100, () => undefined);
   t.after(async () => {
     matchmaker.close();
     await store.close();

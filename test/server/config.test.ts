@@ -16,6 +16,9 @@ test('defaults', () => {
     storagePath: 'rondevu.db',
     publicUrls: [],
     corsOrigins: ['*'],
+    logLevel: 'info',
+    drainTime: 0,
+    metricsToken: undefined,
     legacyAuth: 'sticky',
     staticRoot: undefined,
     limits: DEFAULT_LIMITS,
@@ -30,6 +33,9 @@ const ENV = {
   CORS_ORIGINS: 'https://a.example,https://b.example:8443',
   LEGACY_AUTH: 'off',
   STATIC_ROOT: '/srv',
+  LOG_LEVEL: 'debug',
+  DRAIN_SECONDS: '1.5',
+  METRICS_TOKEN: 'sixteen-or-more!',
 };
 const FROM_ENV = {
   port: 8080,
@@ -37,6 +43,9 @@ const FROM_ENV = {
   storagePath: '/data/r.db',
   publicUrls: ['https://a.example/api', 'http://localhost:3000'],
   corsOrigins: ['https://a.example', 'https://b.example:8443'],
+  logLevel: 'debug',
+  drainTime: 1500,
+  metricsToken: 'sixteen-or-more!',
   legacyAuth: 'off',
   staticRoot: '/srv',
   limits: DEFAULT_LIMITS,
@@ -44,7 +53,22 @@ const FROM_ENV = {
 test('variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
 
 test('flags, which go before variables and may be repeated', () => {
-  const argv = ['--port', '0', '--host', '::1', '--storage', ':memory:', '--legacy-auth', 'allow', '--static', 'out'];
+  const argv = [
+    '--port',
+    '0',
+    '--host',
+    '::1',
+    '--storage',
+    ':memory:',
+    '--legacy-auth',
+    'allow',
+    '--static',
+    'out',
+    '--log-level',
+    'warn',
+    '--drain',
+    '10',
+  ];
   for (const url of ['https://c.example', 'https://d.example/']) argv.push('--public-url', url);
   for (const origin of ['https://e.example', '*']) argv.push(`--cors-origin=${origin}`);
   assert.deepEqual(read(argv, ENV), {
@@ -53,6 +77,9 @@ test('flags, which go before variables and may be repeated', () => {
     storagePath: ':memory:',
     publicUrls: ['https://c.example', 'https://d.example'],
     corsOrigins: ['https://e.example', '*'],
+    logLevel: 'warn',
+    drainTime: 10_000,
+    metricsToken: 'sixteen-or-more!',
     legacyAuth: 'allow',
     staticRoot: 'out',
     limits: DEFAULT_LIMITS,
@@ -66,6 +93,8 @@ for (const [variable, flag, values] of [
   ['PUBLIC_URL', '--public-url', ['example.org', 'ftp://a.example', '/api', 'https://']],
   ['CORS_ORIGINS', '--cors-origin', ['example.org', 'https://a.example/', 'https://a.example/x', 'null', 'HTTPS://A.example']],
   ['LEGACY_AUTH', '--legacy-auth', ['', 'on', 'Sticky']],
+  ['LOG_LEVEL', '--log-level', ['', 'verbose', 'WARN']],
+  ['DRAIN_SECONDS', '--drain', ['', '-1', 'soon', '3601']],
 ] as const) {
   test(`a bad ${variable} is named, with what was expected and what was got`, () => {
     for (const value of values) {
@@ -75,6 +104,12 @@ for (const [variable, flag, values] of [
     }
   });
 }
+
+test('a METRICS_TOKEN that is too short is refused without being quoted', () => {
+  assert.throws(() => read([], { METRICS_TOKEN: 'short-secret' }), {
+    message: 'METRICS_TOKEN must have 16 characters or more, got 12',
+  });
+});
 
 test('an unknown flag is refused', () => assert.throws(() => read(['--prot', '1']), /--prot/));
 

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
+import { createLog } from '../../server/src/log.js';
 import { Fairness, type Asker } from '../../server/src/fairness.js';
 import { LEASE, Matchmaker, type Joiner, type Match } from '../../server/src/matchmaker.js';
 import type { RpcError } from '../../server/src/rpc-error.js';
@@ -104,7 +105,7 @@ test('sweeping forgets who has not been seen for a minute, and no one else', () 
 function scene(t: TestContext, maxWaiting = 100) {
   const store = new SqliteStore(':memory:');
   const demand: number[] = [];
-  const matchmaker = new Matchmaker(store, maxWaiting, (_service, waiting) => demand.push(waiting));
+  const matchmaker = new Matchmaker(store, createLog('silent'), maxWaiting, (_service, waiting) => demand.push(waiting));
   t.after(async () => {
     matchmaker.close();
     await store.close();

@@ -1,0 +1,134 @@
+/**
+ * Metrics: what an operator wants to see of one process, in Prometheus' text format. Labels have few values: methods of the
+ * protocol and codes of its errors, never names, keys or addresses.
+ */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Store } from './store.js';
+
+/** What is counted at the moment it is asked for. */
+export interface Gauges {
+  sockets(): number;
+  waiting(): number;
+}
+
+/** In seconds. */
+const BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #requests: Counter<'method' | 'outcome'>;
+  readonly #latency: Histogram<'method'>;
+  readonly #verify: Histogram;
+  readonly #store: Histogram<'operation'>;
+  readonly #slowReaders: Counter;
+
+  constructor() {
+    const registers = [this.#registry];
+    this.#requests = new Counter({
+      name: 'rondevu_requests_total',
+      help: 'Calls by method and outcome: ok, or the code of the error.',
+      labelNames: ['method', 'outcome'],
+      registers,
+    });
+    this.#latency = new Histogram({
+      name: 'rondevu_request_seconds',
+      help: 'From the call to its reply. Calls that wait in line count while they wait.',
+      labelNames: ['method'],
+      buckets: BUCKETS,
+      registers,
+    });
+    this.#verify = new Histogram({
+      name: 'rondevu_verify_seconds',
+      help: 'Checking one signature.',
+      buckets: BUCKETS,
+      registers,
+    });
+    this.#store = new Histogram({
+      name: 'rondevu_store_seconds',
+      help: 'One operation of the store.',
+      labelNames: ['operation'],
+      buckets: BUCKETS,
+      registers,
+    });
+    this.#slowReaders = new Counter({
+      name: 'rondevu_slow_readers_total',
+      help: 'Sockets that were cut off because their reader was too slow.',
+      registers,
+    });
+  }
+
+  /** Begins to count a call; call what is returned with its outcome. */
+  request(method: string): (outcome: string) => void {
+    const end = this.#latency.startTimer({ method });
+    return (outcome) => {
+      end();
+      this.#requests.inc({ method, outcome });
+    };
+  }
+
+  /** Times the checking of one signature. */
+  verifying<T>(check: () => T): T {
+    const end = this.#verify.startTimer();
+    try {
+      return check();
+    } finally {
+      end();
+    }
+  }
+
+  slowReader(): void {
+    this.#slowReaders.inc();
+  }
+
+  /** The same store, each of its operations timed. */
+  timed<S extends Store>(store: S): S {
+    return new Proxy(store, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function' || typeof name !== 'string') return value;
+        return async (...args: unknown[]): Promise<unknown> => {
+          const end = this.#store.startTimer({ operation: name });
+          try {
+            return await Reflect.apply(value, target, args);
+          } finally {
+            end();
+          }
+        };
+      },
+    });
+  }
+
+  /** Says how the gauges are read. */
+  watch(gauges: Gauges, store: Store): void {
+    const registers = [this.#registry];
+    new Gauge({
+      name: 'rondevu_sockets',
+      help: 'Open push sessions.',
+      registers,
+      collect() {
+        this.set(gauges.sockets());
+      },
+    });
+    new Gauge({
+      name: 'rondevu_waiting_joiners',
+      help: 'Joiners in line.',
+      registers,
+      collect() {
+        this.set(gauges.waiting());
+      },
+    });
+    new Gauge({
+      name: 'rondevu_free_offers',
+      help: 'Live offers without an answer.',
+      registers,
+      async collect() {
+        this.set(await store.countFreeOffers(Date.now()));
+      },
+    });
+  }
+
+  /** In Prometheus' text format. */
+  async text(): Promise<{ type: string; body: string }> {
+    return { type: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+}

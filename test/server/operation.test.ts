@@ -1,0 +1,102 @@
+/** What an operator sees: metrics, readiness, the log; and that none of it tells secrets. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { Client, PushClient, refused, someone, startServer, until } from './helpers.js';
+
+/** The samples of a scrape by name and labels. */
+async function scrape(url: string, headers: Record<string, string> = {}): Promise<Map<string, number>> {
+  const response = await fetch(`${url}/metrics`, { headers });
+  assert.equal(response.status, 200);
+  assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/);
+  const lines = (await response.text()).split('\n').filter((line) => line && !line.startsWith('#'));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+}
+
+test('metrics count calls by method and outcome, and tell what is there', async (t) => {
+  const server = await startServer(t);
+  const identity = someone('alice');
+  const serviceFqn = `chat:1.0.0@${identity.username}`;
+  await new Client(server.url, identity).call('publishService', { serviceFqn, offers: [{ sdp: 'one' }, { sdp: 'two' }] });
+  const bob = new Client(server.url, someone('bob'));
+  await bob.call('getService', { serviceFqn });
+  await refused(bob.call('getService', { serviceFqn: 'chat:1.0.0@nobody' }), 'not-found');
+  await PushClient.open(server.url, someone('carol'));
+  const samples = await scrape(server.url);
+  assert.equal(samples.get('rondevu_requests_total{method="publishService",outcome="ok"}'), 1);
+  assert.equal(samples.get('rondevu_requests_total{method="getService",outcome="ok"}'), 1);
+  assert.equal(samples.get('rondevu_requests_total{method="getService",outcome="not-found"}'), 1);
+  assert.equal(samples.get('rondevu_request_seconds_count{method="getService"}'), 2);
+  assert.equal(samples.get('rondevu_sockets'), 1);
+  assert.equal(samples.get('rondevu_waiting_joiners'), 0);
+  assert.equal(samples.get('rondevu_free_offers'), 2);
+  assert.equal(samples.get('rondevu_verify_seconds_count'), 4);
+  assert.equal(samples.get('rondevu_store_seconds_count{operation="publish"}'), 1);
+  for (const name of samples.keys()) assert.doesNotMatch(name, /alice|bob|carol|one|two/);
+});
+
+test('a method that does not exist makes no new label', async (t) => {
+  const server = await startServer(t);
+  const bob = new Client(server.url, someone('bob'));
+  await refused(bob.call('__proto__' as never, {} as never), 'bad-request');
+  await refused(bob.call('x'.repeat(50) as never, {} as never), 'bad-request');
+  assert.ok(![...(await scrape(server.url)).keys()].some((name) => /proto|xxx/.test(name)));
+});
+
+test('metrics are for this machine alone, or for who shows the token', async (t) => {
+  const open = await startServer(t);
+  const proxied = await fetch(`${open.url}/metrics`, { headers: { 'X-Forwarded-For': '203.0.113.7' } });
+  assert.equal(proxied.status, 403);
+  const token = 'a token of some length';
+  const { url } = await startServer(t, { metricsToken: token });
+  assert.equal((await fetch(`${url}/metrics`)).status, 403);
+  assert.equal((await fetch(`${url}/metrics`, { headers: { Authorization: 'Bearer another token' } })).status, 403);
+  await scrape(url, { Authorization: `Bearer ${token}`, 'X-Forwarded-For': '203.0.113.7' });
+});
+
+test('a server that stops says so to balancers, answers what still comes, and sends its sockets away one after the other', async (t) => {
+  const server = await startServer(t, { drainTime: 600 });
+  const { url } = server;
+  assert.equal((await fetch(`${url}/ready`)).status, 200);
+  const sockets = await Promise.all([1, 2, 3].map(() => PushClient.open(url)));
+  const closed: number[] = [];
+  for (const { socket } of sockets) socket.on('close', () => closed.push(performance.now()));
+  const stopping = server.close();
+  const ready = await fetch(`${url}/ready`);
+  assert.deepEqual([ready.status, ready.headers.get('connection')], [503, 'close']);
+  assert.equal(((await ready.json()) as { status: string }).status, 'draining');
+  assert.equal((await fetch(`${url}/health`)).status, 200);
+  assert.equal(await new Client(url, someone('bob')).call('getUser', { username: 'nobody' }).then(() => 'answered'), 'answered');
+  await stopping;
+  await until(() => closed.length === 3, 'all sockets to be closed');
+  assert.ok(closed[2]! - closed[0]! > 200, 'not all at once');
+});
+
+test('the log is JSON lines without secrets', async () => {
+  const args = ['server/dist/main.js', '--port', '0', '--storage', ':memory:', '--log-level', 'debug'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [out, log] = ['', ''];
+  child.stdout.on('data', (text: Buffer) => (out += String(text)));
+  child.stderr.on('data', (text: Buffer) => (log += String(text)));
+  while (!/on (http\S+)/.test(out)) await once(child.stdout, 'data');
+  const url = /on (http\S+)/.exec(out)![1]!;
+  const alice = someone('alice');
+  await new Client(url, alice).call('publishService', {
+    serviceFqn: `chat:1.0.0@${alice.username}`,
+    offers: [{ sdp: 'v=0 secret' }],
+  });
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  const lines = log
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { level: number; msg: string; url?: string });
+  assert.deepEqual(
+    lines.map(({ msg }) => msg),
+    ['started', 'stopping', 'stopped'],
+  );
+  assert.equal(lines[0]!.url, url);
+  assert.doesNotMatch(log, /secret|publicKey|signature/);
+  assert.ok(!log.includes(alice.publicKey));
+});
