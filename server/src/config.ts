@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { audience } from 'rondevu-elements/protocol';
 import { LOG_LEVELS, type LogLevel } from './log.js';
+import { DEFAULT_TURN, type TurnConfig } from './turn.js';
 
 export interface ServerConfig {
   /** TCP port; 0 takes a free one. Default 3000. */
@@ -30,6 +31,8 @@ export interface ServerConfig {
    * the other, so that their clients do not all come back in one moment. Default 0.
    */
   drainTime: number;
+  /** ICE servers that clients are given. Default none. */
+  turn: TurnConfig;
   limits: Limits;
 }
 
@@ -74,6 +77,11 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
   --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve
   --drain SECONDS    DRAIN_SECONDS  goes on answering so long after SIGTERM, default 0
   --log-level L      LOG_LEVEL      fatal, error, warn, info (default), debug or silent
+                     STUN_URLS      stun: addresses handed out to clients; several: comma
+                     TURN_URLS      turn: and turns: addresses handed out to clients; several: comma
+                     TURN_SECRET    coturn's static-auth-secret, 16 characters or more
+                     TURN_TTL       life of a TURN credential in seconds, 60 to 86400, default 3600
+                     TURN_FOR       all (default) or claimed: anonymous users get no TURN
                      METRICS_TOKEN  bearer token for /metrics; without it only this machine may ask
   --help`;
 
@@ -112,6 +120,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     corsOrigins: corsOrigins.length ? corsOrigins.map(readOrigin) : ['*'],
     logLevel: readLogLevel(values['log-level'] ?? env['LOG_LEVEL'] ?? 'info'),
     drainTime: readDrain(values.drain ?? env['DRAIN_SECONDS'] ?? '0'),
+    turn: readTurn(list, env),
     // not a flag: command lines are seen by others
     metricsToken: readToken(env['METRICS_TOKEN']),
     legacyAuth: readLegacyAuth(values['legacy-auth'] ?? env['LEGACY_AUTH'] ?? 'sticky'),
@@ -166,4 +175,27 @@ function readDrain(text: string): number {
 function readToken(text: string | undefined): string | undefined {
   if (text === undefined || text.length >= 16) return text;
   throw new Error(`METRICS_TOKEN must have 16 characters or more, got ${text.length}`);
+}
+
+type ReadList = (flag: undefined, variable: string | undefined) => string[];
+
+function readTurn(list: ReadList, env: Record<string, string | undefined>): TurnConfig {
+  const addresses = (name: string, scheme: RegExp, example: string): string[] => {
+    const urls = list(undefined, env[name]);
+    const wrong = urls.find((url) => !scheme.test(url));
+    if (wrong !== undefined) throw new Error(`${name} must be addresses such as ${example}, got "${wrong}"`);
+    return urls;
+  };
+  const urls = addresses('TURN_URLS', /^turns?:[^\s/?]+(\?transport=(udp|tcp))?$/, 'turn:turn.example.org:3478?transport=udp');
+  const secrets = list(undefined, env['TURN_SECRET']);
+  if (urls.length && !secrets.length) throw new Error("TURN_SECRET must be set where TURN_URLS is: coturn's static-auth-secret");
+  const short = secrets.find((secret) => secret.length < 16);
+  if (short !== undefined) throw new Error(`TURN_SECRET must have 16 characters or more, got ${short.length}`);
+  const ttl = Number(env['TURN_TTL'] ?? DEFAULT_TURN.ttl);
+  if (!Number.isInteger(ttl) || ttl < 60 || ttl > 86_400)
+    throw new Error(`TURN_TTL must be a whole number from 60 to 86400, got "${env['TURN_TTL']}"`);
+  const whom = env['TURN_FOR'] ?? DEFAULT_TURN.for;
+  if (whom !== 'all' && whom !== 'claimed') throw new Error(`TURN_FOR must be all or claimed, got "${whom}"`);
+  const stunUrls = addresses('STUN_URLS', /^stuns?:[^\s/?]+$/, 'stun:stun.example.org:3478');
+  return { ...DEFAULT_TURN, stunUrls, urls, secrets, ttl, for: whom };
 }

@@ -5,6 +5,7 @@
 import {
   compareVersions,
   formatServiceName,
+  isAnonymousName,
   parseServiceName,
   type AnswerInfo,
   type OfferInfo,
@@ -19,6 +20,7 @@ import type { Match, Matchmaker } from './matchmaker.js';
 import { RpcError } from './rpc-error.js';
 import type { Params } from './schemas.js';
 import type { OfferRow, ServiceRow, Side, Store } from './store.js';
+import type { Turn } from './turn.js';
 
 /** Strangers' candidates: how many of one user are kept on an offer, and for how long, in ms. */
 const PARKED = 16;
@@ -30,12 +32,13 @@ export interface Services {
   hub: Hub;
   matchmaker: Matchmaker;
   limits: Limits;
+  turn: Turn;
 }
 
 type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, signal: AbortSignal) => Promise<RpcResult<M>>;
 export type Handlers = { [M in RpcMethod]: Handler<M> };
 
-export function createHandlers({ store, hub, matchmaker, limits }: Services): Handlers {
+export function createHandlers({ store, hub, matchmaker, limits, turn }: Services): Handlers {
   async function offerOf(offerId: string, serviceFqn: string): Promise<OfferRow> {
     const offer = await store.getOffer(offerId, Date.now());
     if (!offer || offer.serviceFqn !== serviceFqn)
@@ -244,6 +247,10 @@ export function createHandlers({ store, hub, matchmaker, limits }: Services): Ha
       const side = sideOf(offer, caller.username, instance);
       if (!side) throw new RpcError('forbidden', 'Not authorized to access this offer');
       return { candidates: await store.takeCandidates(offer, side, since, Date.now()), offerId };
+    },
+
+    async getIceServers(_params, caller) {
+      return turn.iceServers(caller, !isAnonymousName(caller.username), Date.now());
     },
   };
 }

@@ -19,10 +19,12 @@ import { Matchmaker } from './matchmaker.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
 import { SqliteStore } from './sqlite-store.js';
+import { DEFAULT_TURN, Turn } from './turn.js';
 
+export { DEFAULT_TURN, type TurnConfig } from './turn.js';
 export { DEFAULT_LIMITS, readConfig, type Limits, type ServerConfig } from './config.js';
 
-/** What this server can do beyond v0.5.4: the header of every reply and `caps` of `GET /`. */
+/** What this server can do beyond v0.5.4: the header of every reply and `caps` of `GET /`. `ice` comes with ICE servers to hand out. */
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
 
 export interface RunningServer {
@@ -54,6 +56,7 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     legacyAuth: 'sticky',
     logLevel: 'warn',
     drainTime: 0,
+    turn: DEFAULT_TURN,
     limits: DEFAULT_LIMITS,
     ...options,
   };
@@ -65,14 +68,16 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     hub.pushToPublishers(service.username, service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting });
   });
   const auth = new Authenticator(store, config, metrics);
-  const handlers = createHandlers({ store, hub, matchmaker, limits: config.limits });
+  const turn = new Turn(config.turn);
+  const caps = turn.isOn ? [...CAPS, 'ice'] : CAPS;
+  const handlers = createHandlers({ store, hub, matchmaker, limits: config.limits, turn });
   const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth, metrics, log);
   metrics.watch({ sockets: () => hub.sessions, waiting: () => matchmaker.waiting }, store);
   let closing: Promise<void> | undefined;
   const app = createApp({
     config,
     dispatcher,
-    caps: CAPS,
+    caps,
     version,
     metrics,
     log,
@@ -82,7 +87,7 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
 
   const server = createAdaptorServer({ fetch: app.fetch });
   const sessions = new Set<PushSession>();
-  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, caps: CAPS, epoch: randomUUID() };
+  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, caps, epoch: randomUUID() };
   const sockets = acceptSockets(server, config, log, (socket, from) => {
     const session = new PushSession(socket, from, context);
     sessions.add(session);

@@ -90,6 +90,7 @@ export function createSchemas(limits: Limits) {
       ),
     }),
     getIceCandidates: v.object({ serviceFqn, offerId, since: time, instance }),
+    getIceServers: v.object({ instance }),
     signal: v.pipe(
       v.object({
         to: username,

@@ -125,6 +125,15 @@ export interface UserInfo {
   publicKey?: string;
 }
 
+/** ICE servers for an RTCConfiguration, good until `expiresAt`. */
+export interface IceServersResult {
+  iceServers: { urls: string[]; username?: string; credential?: string }[];
+  /** Life of the credentials, in s. */
+  ttl: number;
+  /** By the server's clock, in ms. */
+  expiresAt: number;
+}
+
 /** Params and result of every method. */
 export interface RpcMethods {
   getUser: [params: { username: string }, result: UserInfo];
@@ -141,6 +150,7 @@ export interface RpcMethods {
     result: { count: number; offerId: string },
   ];
   signal: [params: SignalParams, result: { success: true }];
+  getIceServers: [params: { instance?: string }, result: IceServersResult];
   getIceCandidates: [
     params: { serviceFqn: string; offerId: string; since?: number; instance?: string },
     result: { candidates: CandidateInfo[]; offerId: string },

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DEFAULT_LIMITS, createServer, readConfig, type ServerConfig } from '../../server/src/index.js';
+import { DEFAULT_LIMITS, DEFAULT_TURN, createServer, readConfig, type ServerConfig } from '../../server/src/index.js';
 import { Client, PushClient, newInstance, refused, someone, spawnServer, startServer, temporaryFile } from './helpers.js';
 
 const read = (argv: string[] = [], env: Record<string, string> = {}): ServerConfig => readConfig(argv, env) as ServerConfig;
@@ -21,6 +21,7 @@ test('defaults', () => {
     metricsToken: undefined,
     legacyAuth: 'sticky',
     staticRoot: undefined,
+    turn: DEFAULT_TURN,
     limits: DEFAULT_LIMITS,
   });
 });
@@ -48,6 +49,7 @@ const FROM_ENV = {
   metricsToken: 'sixteen-or-more!',
   legacyAuth: 'off',
   staticRoot: '/srv',
+  turn: DEFAULT_TURN,
   limits: DEFAULT_LIMITS,
 };
 test('variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
@@ -82,6 +84,7 @@ test('flags, which go before variables and may be repeated', () => {
     metricsToken: 'sixteen-or-more!',
     legacyAuth: 'allow',
     staticRoot: 'out',
+    turn: DEFAULT_TURN,
     limits: DEFAULT_LIMITS,
   });
 });

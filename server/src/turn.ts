@@ -1,0 +1,97 @@
+/**
+ * Credentials for TURN, as coturn's REST API makes them (draft-uberti-behave-turn-rest-00, `use-auth-secret`): short-lived, and
+ * checked by coturn without asking anybody. Who gets how many is bounded here, by key and by address.
+ */
+import { createHmac } from 'node:crypto';
+import type { IceServersResult } from 'rondevu-elements/protocol';
+import type { Caller } from './auth.js';
+import { RpcError } from './rpc-error.js';
+
+export interface TurnConfig {
+  /** `stun:` addresses handed out to everybody. */
+  stunUrls: string[];
+  /** `turn:` and `turns:` addresses. Empty: no TURN. */
+  urls: string[];
+  /**
+   * Coturn's `static-auth-secret`; the first one signs. To change it: give coturn the new one beside the old one, put the new one
+   * first here, and take the old one away when the last credential made with it is over.
+   */
+  secrets: string[];
+  /** Life of a credential, in s. */
+  ttl: number;
+  /** `claimed`: only users with a name of their own get TURN, and strangers under made-up names do not. */
+  for: 'all' | 'claimed';
+  /** Credentials of one key, and of one address, within an hour. */
+  perKey: number;
+  perAddress: number;
+}
+
+export const DEFAULT_TURN: TurnConfig = {
+  stunUrls: [],
+  urls: [],
+  secrets: [],
+  ttl: 3600,
+  for: 'all',
+  perKey: 60,
+  perAddress: 600,
+};
+
+const HOUR = 3_600_000;
+
+export class Turn {
+  readonly #config: TurnConfig;
+  /** Times at which credentials were made, by key and by address. */
+  readonly #made = new Map<string, number[]>();
+  #lastPrune = 0;
+
+  constructor(config: TurnConfig) {
+    this.#config = config;
+  }
+
+  /** Whether there is anything to hand out. */
+  get isOn(): boolean {
+    return this.#config.urls.length > 0 || this.#config.stunUrls.length > 0;
+  }
+
+  /**
+   * What a caller may use until `expiresAt`.
+   * @param isClaimed the caller has a name of its own
+   * @throws RpcError `rate-limited` with `retryAfter`
+   */
+  iceServers({ publicKey, address }: Caller, isClaimed: boolean, now: number): IceServersResult {
+    const { stunUrls, urls, secrets, ttl, for: whom } = this.#config;
+    const expiresAt = (Math.floor(now / 1000) + ttl) * 1000;
+    const iceServers: IceServersResult['iceServers'] = stunUrls.length ? [{ urls: stunUrls }] : [];
+    if (urls.length && (whom === 'all' || isClaimed)) {
+      this.#count(publicKey, address, now);
+      // the same for every credential of a key, so that coturn's quotas hold for a user, and of no use to who reads coturn's log
+      const id = createHmac('sha256', secrets[0]!).update(publicKey).digest('base64url').slice(0, 22);
+      const username = `${expiresAt / 1000}:${id}`;
+      iceServers.push({ urls, username, credential: createHmac('sha1', secrets[0]!).update(username).digest('base64') });
+    }
+    return { iceServers, ttl, expiresAt };
+  }
+
+  #count(publicKey: string, address: string, now: number): void {
+    this.#prune(now);
+    const bounds: [name: string, most: number][] = [
+      [`key ${publicKey}`, this.#config.perKey],
+      [`address ${address}`, this.#config.perAddress],
+    ];
+    for (const [name, most] of bounds) {
+      const times = (this.#made.get(name) ?? []).filter((time) => time > now - HOUR);
+      if (times.length < most) continue;
+      const retryAfter = times[0]! + HOUR - now;
+      throw new RpcError('rate-limited', `Too many TURN credentials for this ${name.split(' ')[0]}: at most ${most} an hour`, {
+        retryAfter,
+      });
+    }
+    for (const [name] of bounds) this.#made.set(name, [...(this.#made.get(name) ?? []).filter((time) => time > now - HOUR), now]);
+  }
+
+  #prune(now: number): void {
+    if (now - this.#lastPrune < HOUR / 60) return;
+    this.#lastPrune = now;
+    for (const [name, times] of this.#made) if (times.at(-1)! <= now - HOUR) this.#made.delete(name);
+  }
+}

@@ -1,0 +1,109 @@
+/** getIceServers: what is handed out, to whom and how often; and that a real coturn takes it, and takes nothing else. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DEFAULT_TURN, readConfig, type ServerConfig, type TurnConfig } from '../../server/src/index.js';
+import { Turn } from '../../server/src/turn.js';
+import { coturnMissing, startCoturn } from '../support/coturn.js';
+import { anonymous, Client, refused, someone, startServer } from './helpers.js';
+
+const NOW = 1_767_225_600_000;
+const SECRETS = ['the first secret of all', 'the one before the first'];
+const turnOf = (more: Partial<TurnConfig> = {}): TurnConfig => ({
+  ...DEFAULT_TURN,
+  stunUrls: ['stun:turn.example.org'],
+  urls: ['turn:turn.example.org'],
+  secrets: SECRETS,
+  ...more,
+});
+const caller = (name: string, address = '192.0.2.1') => ({ username: name, publicKey: `key of ${name}`, address });
+
+test('a server without ICE servers says so, and hands out none', async (t) => {
+  const { url } = await startServer(t);
+  const { caps } = (await (await fetch(url)).json()) as { caps: string[] };
+  assert.ok(!caps.includes('ice'));
+  const { iceServers } = await new Client(url, someone()).call('getIceServers', {});
+  assert.deepEqual(iceServers, []);
+});
+
+test('credentials carry their end, the same id for a key, and none for the old signatures', async (t) => {
+  const { url } = await startServer(t, { turn: turnOf({ ttl: 60 }) });
+  assert.ok(((await (await fetch(url)).json()) as { caps: string[] }).caps.includes('ice'));
+  const bob = new Client(url, someone('bob'));
+  const before = Date.now();
+  const [one, two] = [await bob.call('getIceServers', {}), await bob.call('getIceServers', {})];
+  const other = await new Client(url, someone('carol')).call('getIceServers', {});
+  assert.equal(one.ttl, 60);
+  assert.ok(one.expiresAt >= before + 59_000 && one.expiresAt <= Date.now() + 60_000);
+  assert.deepEqual(one.iceServers[0], { urls: ['stun:turn.example.org'] });
+  const [end, id] = one.iceServers[1]!.username!.split(':');
+  assert.equal(Number(end) * 1000, one.expiresAt);
+  assert.match(id!, /^[\w-]{22}$/);
+  assert.equal(two.iceServers[1]!.username!.split(':')[1], id);
+  assert.notEqual(other.iceServers[1]!.username!.split(':')[1], id);
+  await refused(new Client(url, someone('old'), 'old').call('getIceServers', {}), 'bad-signature');
+});
+
+test('TURN_FOR=claimed: who has no name of its own gets STUN alone', async (t) => {
+  const { url } = await startServer(t, { turn: turnOf({ for: 'claimed' }) });
+  const stranger = await new Client(url, anonymous()).call('getIceServers', {});
+  assert.deepEqual(
+    stranger.iceServers.map(({ urls }) => urls),
+    [['stun:turn.example.org']],
+  );
+  assert.equal((await new Client(url, someone()).call('getIceServers', {})).iceServers.length, 2);
+});
+
+test('so many an hour for a key and for an address, and again when the hour is over', () => {
+  const turn = new Turn(turnOf({ perKey: 2, perAddress: 5 }));
+  const ask = (name: string, at: number, address?: string) => turn.iceServers(caller(name, address), true, at);
+  ask('bob', NOW);
+  ask('bob', NOW + 1000);
+  assert.throws(() => ask('bob', NOW + 2000), { code: 'rate-limited', details: { retryAfter: 3_598_000 } });
+  for (const name of ['carol', 'dora', 'eve']) ask(name, NOW + 2000);
+  assert.throws(() => ask('frank', NOW + 2000), { code: 'rate-limited', message: /this address: at most 5 an hour/ });
+  ask('frank', NOW + 2000, '192.0.2.2');
+  assert.throws(() => ask('bob', NOW + 3_599_999), { code: 'rate-limited' });
+  ask('bob', NOW + 3_600_000);
+});
+
+test(
+  'a real coturn takes fresh credentials of either secret, and neither forged nor expired ones',
+  { skip: coturnMissing() },
+  async (t) => {
+    const coturn = await startCoturn(t, SECRETS);
+    const made = (secrets: string[], now: number) => {
+      const [, turn] = new Turn(turnOf({ secrets, ttl: 60 })).iceServers(caller('bob'), true, now).iceServers;
+      return { username: turn!.username!, credential: turn!.credential! };
+    };
+    const fresh = made(SECRETS, Date.now());
+    assert.equal(coturn.allocates(fresh), true, 'the first secret');
+    assert.equal(coturn.allocates(made(SECRETS.toReversed(), Date.now())), true, 'the second secret');
+    assert.equal(coturn.allocates(made(['a secret of somebody else'], Date.now())), false, 'forged');
+    assert.equal(coturn.allocates(made(SECRETS, Date.now() - 120_000)), false, 'expired');
+    const [end, id] = fresh.username.split(':');
+    assert.equal(coturn.allocates({ ...fresh, username: `${Number(end) + 3600}:${id}` }), false, 'prolonged by hand');
+  },
+);
+
+test('settings', () => {
+  const read = (env: Record<string, string>): TurnConfig => (readConfig([], env) as ServerConfig).turn;
+  const good = { TURN_URLS: 'turn:a.example:3478?transport=udp, turns:a.example:5349', TURN_SECRET: SECRETS.join(',') };
+  assert.deepEqual(read({ ...good, STUN_URLS: 'stun:a.example', TURN_TTL: '60', TURN_FOR: 'claimed' }), {
+    ...DEFAULT_TURN,
+    stunUrls: ['stun:a.example'],
+    urls: ['turn:a.example:3478?transport=udp', 'turns:a.example:5349'],
+    secrets: SECRETS,
+    ttl: 60,
+    for: 'claimed',
+  });
+  assert.deepEqual(read({}), DEFAULT_TURN);
+  const bad: [Record<string, string>, RegExp][] = [
+    [{ TURN_URLS: 'turn.example.org' }, /TURN_URLS must be addresses such as turn:.+ got "turn.example.org"/],
+    [{ STUN_URLS: 'turn:a' }, /STUN_URLS must be .+ got "turn:a"/],
+    [{ TURN_URLS: 'turn:a' }, /TURN_SECRET must be set/],
+    [{ ...good, TURN_SECRET: 'short' }, /TURN_SECRET must have 16 characters or more, got 5$/],
+    [{ ...good, TURN_TTL: '59' }, /TURN_TTL must be .+ got "59"/],
+    [{ ...good, TURN_FOR: 'nobody' }, /TURN_FOR must be all or claimed, got "nobody"/],
+  ];
+  for (const [env, text] of bad) assert.throws(() => read(env), { message: text });
+});

@@ -1,0 +1,61 @@
+/** A real coturn on ports of its own, on loopback. */
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+
+/** Why there is none here; undefined where there is. In CI there must be one. */
+export function coturnMissing(): string | undefined {
+  const found = ['turnserver', 'turnutils_uclient'].every((name) => spawnSync('which', [name]).status === 0);
+  if (found || process.env['CI']) return undefined;
+  return 'coturn is not installed: apt-get install coturn';
+}
+
+async function freePort(): Promise<number> {
+  const socket = createSocket('udp4').bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  const { port } = socket.address();
+  socket.close();
+  return port;
+}
+
+/** Resolves when a STUN server (RFC 8489) answers at a port of this machine. */
+async function answers(port: number): Promise<void> {
+  const socket = createSocket('udp4');
+  const request = Buffer.from(`000100002112a442${randomBytes(12).toString('hex')}`, 'hex');
+  const ask = setInterval(() => socket.send(request, port, '127.0.0.1'), 50);
+  socket.on('error', () => undefined); // nobody listens yet
+  await once(socket, 'message');
+  clearInterval(ask);
+  socket.close();
+}
+
+export interface Coturn {
+  readonly port: number;
+  /** Whether coturn gives an allocation for these credentials, asked by its own client. */
+  allocates(credentials: { username: string; credential: string }): boolean;
+}
+
+/** Starts one that takes credentials made with any of the secrets; ends with the test. */
+export async function startCoturn(t: TestContext, secrets: string[]): Promise<Coturn> {
+  const folder = mkdtempSync(join(tmpdir(), 'coturn-'));
+  const port = await freePort();
+  const args = ['-n', '--listening-ip=127.0.0.1', `--listening-port=${port}`, '--relay-ip=127.0.0.1', '--use-auth-secret'];
+  args.push(...secrets.map((secret) => `--static-auth-secret=${secret}`), '--realm=test', '--allow-loopback-peers', '--no-cli');
+  args.push('--no-tls', '--no-dtls', `--pidfile=${join(folder, 'pid')}`, `--userdb=${join(folder, 'db')}`, '--log-file=stdout');
+  const child = spawn('turnserver', args, { stdio: 'ignore' });
+  t.after(async () => {
+    if (child.exitCode === null && child.kill('SIGKILL')) await once(child, 'exit');
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const allocates: Coturn['allocates'] = ({ username, credential }) => {
+    const client = ['-u', username, '-w', credential, '-p', String(port), '-y', '-c', '-n', '1', '-m', '1', '127.0.0.1'];
+    return spawnSync('turnutils_uclient', client, { stdio: 'ignore', timeout: 30_000 }).status === 0;
+  };
+  await answers(port);
+  return { port, allocates };
+}
