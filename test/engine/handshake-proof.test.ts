@@ -197,3 +197,12 @@ test('an anonymous name must belong to the key that is shown', async () => {
     refused('identity-mismatch', /does not belong/),
   );
 });
+
+test('an anonymous name without a proof is nobody, another name without one is an old client', async () => {
+  const [alice, anonymous] = [await person(), await person()];
+  const expected = { role: 'answer' as const, fqn: FQN, key: anonymous.key };
+  const username = await anonymousNameOf(anonymous.key);
+  await assert.rejects(alice.proof.open(ANSWER, { ...expected, username }), refused('unverified', /made from its key/));
+  const { peer } = await alice.proof.open(ANSWER, { ...expected, username: 'old-client' });
+  assert.deepEqual([peer.verified, peer.pinned], [false, false]);
+});
