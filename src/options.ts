@@ -44,6 +44,11 @@ export interface RondevuOptions {
 export interface OfferFactoryResult {
   offer: RTCSessionDescriptionInit;
   dc?: RTCDataChannel;
+  /**
+   * Whether messages of the connection go over channels of ours beside `dc`, with all that delivery promises. Default false: they
+   * go over `dc`, as they are.
+   */
+  durable?: boolean;
 }
 
 export interface PublishOptions {

@@ -35,8 +35,11 @@ const DATA_ID = 101;
 const WATCH_EVERY = 1000;
 /** How long a disconnected path of an old peer may take to show life, in ms. */
 const DOUBT = 3000;
-/** How long a path that ICE found again may take to show life, in ms. */
-const AFTER_ICE = 3500;
+/**
+ * How long a path that ICE found again may take to show life, in ms. SCTP tries again every 3 s at the latest, and each try may
+ * be lost: the fifth in a row is one of 100 000 at 10 % loss. Firefox gives its channels up after 25 s.
+ */
+const AFTER_ICE = 12_000;
 /** How long an ending may take, in ms. */
 const FINISH = 2000;
 /** What every platform carries in one message, in bytes. */
@@ -71,13 +74,13 @@ export class Link implements DeliveryPort {
   /** Candidates that came before the remote description. */
   #remoteCandidates: RTCIceCandidateInit[] | undefined = [];
 
-  /** The negotiated channel for messages; undefined for offers of a custom factory, whose user works on a channel of his own. */
-  readonly durable: RTCDataChannel | undefined;
+  /** The negotiated channel for messages; undefined for offers of a custom factory that did not ask for it: its user works on a channel of his own. */
+  durable: RTCDataChannel | undefined;
 
   constructor(pc: RTCPeerConnection, durable = true) {
     Link.live++;
     this.pc = pc;
-    if (durable) this.durable = pc.createDataChannel('rondevu', { negotiated: true, id: DATA_ID });
+    if (durable) this.addDurable();
     this.#control = new ControlChannel(pc);
     this.#control.onText = (text) => this.#handlers?.onControl(text);
     this.#control.onLife = () => this.#heartbeat?.life();
@@ -92,8 +95,7 @@ export class Link implements DeliveryPort {
       const state = pc.iceConnectionState;
       this.#handlers?.onRaw('ice:connection:state', state);
       if (state === 'connected' || state === 'completed') {
-        // SCTP tries again every 3 s at the latest
-        this.#heartbeat?.wait(AFTER_ICE);
+        this.pathFound();
         this.#handlers?.onPath();
       }
       if (state === 'disconnected') void this.#doubt();
@@ -108,6 +110,11 @@ export class Link implements DeliveryPort {
       if (!this.framed) this.useChannel(channel);
     };
     this.#watch = setInterval(() => this.#check(), WATCH_EVERY);
+  }
+
+  /** Makes the negotiated channel for messages. */
+  addDurable(): void {
+    this.durable = this.pc.createDataChannel('rondevu', { negotiated: true, id: DATA_ID });
   }
 
   /** Hands the link to a holder; what happened before is told to it now. */
@@ -222,9 +229,9 @@ export class Link implements DeliveryPort {
     this.#heartbeat?.checkNow();
   }
 
-  /** What was just tried may help: the link is not given up for another `ms`. */
-  wait(ms: number): void {
-    this.#heartbeat?.wait(ms);
+  /** ICE found a path, at first or again: there is time until a sign of life comes over it. */
+  pathFound(): void {
+    this.#heartbeat?.wait(AFTER_ICE);
   }
 
   /** Lets the tail out, then ends. Closing the peer connection first would drop it. */

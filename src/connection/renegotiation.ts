@@ -25,6 +25,9 @@ const SDP = 'sdp ';
 const ASK = 'restart?';
 /** How long is gathered, in ms; host candidates are there in a few. */
 const GATHERING = 500;
+/** How often and how many times is looked whether ICE has found a new pair; in ms. */
+const LOOK_EVERY = 200;
+const LOOKS = 25;
 
 export class Renegotiation {
   readonly #between: Negotiators;
@@ -73,9 +76,11 @@ export class Renegotiation {
     // the same two ends of the same DTLS association, or it is somebody else
     const { fp } = sdpFacts(link.pc.remoteDescription?.sdp ?? '');
     if (line?.sid !== sid || String(line.fp) !== String(fp)) return;
+    const before = await goodPairs(link.pc);
     await link.pc.setRemoteDescription({ type: role, sdp });
     if (isOfferer) this.#offerSig = undefined;
     else await this.#describe('answer', await link.pc.createAnswer(), line.sig);
+    void this.#watchPath(before);
   }
 
   async #describe(role: 'offer' | 'answer', description: RTCSessionDescriptionInit, offerSig?: string): Promise<void> {
@@ -89,9 +94,32 @@ export class Renegotiation {
     this.#send(SDP + sealed.sdp);
   }
 
+  /**
+   * A new pair that is good means that checks came through both ways: what is silent then is SCTP, which tries again only after
+   * a while. No event tells it where the old pair was never called lost.
+   */
+  async #watchPath(before: readonly string[]): Promise<void> {
+    const { link } = this.#between;
+    for (let look = 0; look < LOOKS && !link.isClosed; look++) {
+      const good = await goodPairs(link.pc);
+      if (good.some((pair) => !before.includes(pair))) return link.pathFound();
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY));
+    }
+  }
+
   #send(text: string): void {
     this.#between.link.control(text);
     this.#between.signal(text);
+  }
+}
+
+/** The pairs that ICE has checked and found good, by their ids. W3C webrtc-stats, RTCIceCandidatePairStats. */
+async function goodPairs(pc: RTCPeerConnection): Promise<string[]> {
+  try {
+    const stats = [...(await pc.getStats()).values()] as { type: string; id: string; state?: string }[];
+    return stats.filter(({ type, state }) => type === 'candidate-pair' && state === 'succeeded').map(({ id }) => id);
+  } catch {
+    return []; // closed meanwhile
   }
 }
 

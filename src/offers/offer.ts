@@ -98,6 +98,8 @@ async function useFactory(link: Link, factory: NonNullable<PublishOptions['offer
         "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }",
     );
   }
-  if (made.dc) link.useRaw(made.dc);
+  // beside the channels for messages the user's own is none of our business
+  if (made.durable) link.addDurable();
+  else if (made.dc) link.useRaw(made.dc);
   if (!pc.localDescription) await pc.setLocalDescription(made.offer);
 }

@@ -22,8 +22,10 @@ export interface Weather {
   delay: number;
   /** Packets of these ends vanish. */
   blackhole: readonly Side[];
+  /** Only STUN (RFC 7983: first byte 0 to 3) gets through: to ICE all is well, and SCTP is held up as by a run of losses. */
+  onlyStun: boolean;
 }
-const FAIR: Weather = { drop: 0, duplicate: 0, reorder: 0, delay: 0, blackhole: [] };
+const FAIR: Weather = { drop: 0, duplicate: 0, reorder: 0, delay: 0, blackhole: [], onlyStun: false };
 
 interface End {
   /** Faces this end. */
@@ -70,6 +72,7 @@ class Path {
     end.socket.on('message', (packet, from) => {
       end.address ??= { address: from.address, port: from.port };
       if (from.port !== end.address.port || from.address !== end.address.address) return;
+      if (this.#proxy.weather.onlyStun && packet[0]! > 3) return;
       this.#proxy.carry(side, () => this.#forward(OTHER[side], packet));
     });
   }

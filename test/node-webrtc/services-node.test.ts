@@ -65,6 +65,32 @@ describe('services', { concurrency: 3 }, () => {
     assert.deepEqual(got, ['for dora']);
   });
 
+  test('an offerFactory that asks for it: delivery works beside the channel of its own', async (t) => {
+    const raw: unknown[] = [];
+    const { server, opened } = await hosted(t, {
+      offerFactory: async (pc) => {
+        const dc = pc.createDataChannel('own');
+        dc.onmessage = ({ data }) => void raw.push(data);
+        return { dc, offer: await pc.createOffer(), durable: true };
+      },
+    });
+    const bob = await client(t, server, 'bob');
+    const connection = await bob.connectToService({ serviceFqn: FQN });
+    await connection.opened;
+    await until(() => opened.length === 1, 'the connection at the host');
+    const got: unknown[] = [];
+    opened[0]!.on('message', (data) => got.push(data));
+    assert.equal(await connection.send('durable').delivered, 'delivered');
+    await until(() => connection.getDataChannel()?.readyState === 'open', 'the channel of the factory');
+    assert.equal(connection.getDataChannel()!.label, 'own');
+    connection.getDataChannel()!.send('raw');
+    await until(() => raw.length === 1, 'what was sent on it');
+    // and over the next link too
+    connection.getPeerConnection()!.close();
+    assert.equal(await connection.send('again').delivered, 'delivered');
+    assert.deepEqual([got, raw], [['durable', 'again'], ['raw']]);
+  });
+
   test('findService: direct, random and paginated, with their older names', async (t) => {
     const { server, host } = await hosted(t);
     const bob = await client(t, server, 'bob');
