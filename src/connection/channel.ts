@@ -37,6 +37,8 @@ export interface ChannelEvents {
 
 /** What a channel needs of its connection. */
 export interface ChannelHost extends SessionLimits {
+  /** The link lost a message of this channel. */
+  hole(reason: string): void;
   /** The channel was closed here: the peer is to be told. */
   closed(channel: RondevuChannel): void;
 }
@@ -157,6 +159,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
         this.isFinished = true;
         this.end();
       },
+      onHole: (reason) => host.hole(reason),
       onError: (error) => {
         this.emit('error', error);
         void this.close();

@@ -16,6 +16,8 @@ export interface ChannelsOwner {
   sessionId(): string;
   /** The peer made a channel. */
   onChannel(channel: RondevuChannel): void;
+  /** The link lost something. */
+  onHole(reason: string): void;
   /** The peer broke the rules. */
   onError(error: RondevuError): void;
 }
@@ -122,7 +124,8 @@ export class Channels {
   }
 
   #make(label: string, config: Partial<ChannelConfig>): RondevuChannel {
-    const host = { ...this.#owner.limits, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
+    const { limits, onHole } = this.#owner;
+    const host = { ...limits, hole: onHole, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
     const channel = new RondevuChannel(label, config, this.#owner.sessionId(), host);
     this.#channels.set(label, channel);
     channel.on('close', () => {

@@ -19,8 +19,8 @@ export class Conversation extends Session {
         if (link?.isOpen) this.channels.attach(link);
       },
     });
-    const { onChannel, onError, isOfferer } = handlers;
-    this.channels = new Channels({ limits, onChannel, onError, isOfferer, sessionId: () => this.sid });
+    const { onChannel, onHole, onError, isOfferer } = handlers;
+    this.channels = new Channels({ limits, onChannel, onHole, onError, isOfferer, sessionId: () => this.sid });
   }
 
   override detach(): void {

@@ -5,6 +5,9 @@
 import { ConnectionError, ValidationError } from '../errors.js';
 import { readFrame } from '../protocol/frames.js';
 
+/** The link has lost something, which an ordered channel does not: Firefox may, in the last moments of a page. */
+export class MissingMessageError extends ValidationError {}
+
 const decoder = new TextDecoder();
 
 export class Inbox {
@@ -27,7 +30,7 @@ export class Inbox {
     let given = 0;
     for (const { number, text, total, first, last, payload } of readFrame(frame)) {
       if (number < this.next) continue; // it came on an earlier link, and its acknowledgement was lost
-      if (number > this.next) throw new ValidationError(`message ${this.next} was expected, ${number} came`);
+      if (number > this.next) throw new MissingMessageError(`message ${this.next} was expected, ${number} came`);
       if (total > this.#maxMessageSize) {
         throw new ConnectionError('too-large', `a message of ${total} bytes came, maxMessageSize is ${this.#maxMessageSize}`);
       }

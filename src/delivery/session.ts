@@ -6,7 +6,7 @@
 import { randomId } from '../base/bytes.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/frames.js';
-import { Inbox } from './inbox.js';
+import { Inbox, MissingMessageError } from './inbox.js';
 import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
 import { exactLength, Message, toData, type BufferedMessage } from './message-buffer.js';
 import { FRAME_SIZE, Outbox } from './outbox.js';
@@ -19,7 +19,9 @@ export interface SessionHandlers {
   onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown'): void;
   /** The other side ends the session. */
   onFin(): void;
-  /** The other side broke the rules: the link is of no use. */
+  /** The link lost something: it is of no use, and the next one goes on where this one was. */
+  onHole(reason: string): void;
+  /** The other side broke the rules. */
   onError(error: RondevuError): void;
 }
 
@@ -27,6 +29,8 @@ export interface SessionHandlers {
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
+/** Links that lose messages, one after the other, before it is called the other side's fault. */
+const MAX_HOLES = 3;
 /** How long the platform may take to tell that its buffer is low before it is asked, in ms. */
 const LOOK_AGAIN = 250;
 
@@ -66,6 +70,8 @@ export class Session {
   readonly #waiters = new Set<() => void>();
   #ended = false;
   #nextId = 1;
+  /** In a row. */
+  #holes = 0;
   #finishing = false;
   #onFinAck: (() => void) | undefined;
 
@@ -165,7 +171,9 @@ export class Session {
       else this.#fin();
     } catch (error) {
       if (!(error instanceof RondevuError)) throw error;
-      this.#handlers.onError(error);
+      // again and again it is not the link
+      if (error instanceof MissingMessageError && ++this.#holes <= MAX_HOLES) this.#handlers.onHole(error.message);
+      else this.#handlers.onError(error);
     }
   }
 
@@ -279,6 +287,7 @@ export class Session {
       // a listener may have closed, or taken the link away
       return !this.#ended && this.#port === port;
     });
+    this.#holes = 0;
     if (this.#port !== port) return;
     this.#unackedMessages += this.#inbox.next - before;
     this.#unackedBytes += bytes;

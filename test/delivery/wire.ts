@@ -62,6 +62,7 @@ export class End {
           this.outcomes.set(id, outcome);
         },
         onFin: () => (this.finished = true),
+        onHole: (reason) => void this.errors.push(reason),
         onError: ({ message }) => void this.errors.push(message),
       },
     );
