@@ -60,3 +60,14 @@ export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}
   };
   return { server, host, pool, opened, join };
 }
+
+/** Sends on an in-band channel until something came: libwebrtc may lose the first message on one (docs/protocol.md, "Data channels"). */
+export async function sendRaw(channel: RTCDataChannel, came: () => boolean): Promise<void> {
+  const again = setInterval(() => channel.send('raw'), 100);
+  channel.send('raw');
+  try {
+    await until(came, 'what was sent on the raw channel');
+  } finally {
+    clearInterval(again);
+  }
+}

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
 import { until } from '../server/helpers.js';
 import { NodePeerConnection, SlowPeerConnection } from '../support/old-host.js';
-import { client, listen, pair, record } from './pair.js';
+import { client, listen, pair, record, sendRaw } from './pair.js';
 
 const upAgain = (...connections: RondevuConnection[]) =>
   until(() => connections.every((connection) => connection.isConnected()), 'the link to be back', 20_000);
@@ -90,8 +90,8 @@ describe('links', { concurrency: 3 }, () => {
     const raw: unknown[] = [];
     await until(() => connection.getDataChannel()?.readyState === 'open', 'the raw channel');
     other.getDataChannel()!.onmessage = ({ data }) => void raw.push(data);
-    connection.getDataChannel()!.send('raw');
-    await until(() => raw.length === 1, 'the raw message');
+    await sendRaw(connection.getDataChannel()!, () => raw.length > 0);
+    assert.equal(raw[0], 'raw');
     assert.deepEqual(atHost, []);
     assert.equal(connection.getPeerConnection()!.connectionState, 'connected');
     const stats = (await connection.getStats())!;
