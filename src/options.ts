@@ -96,9 +96,9 @@ export interface ConnectOptions {
 }
 
 /** Names by the type of their value; `any` is checked where it is used. */
-export type Kinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
+export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
 
-const RONDEVU: Kinds = {
+const RONDEVU: OptionKinds = {
   string: 'apiUrl username',
   object: 'keypair identity cryptoAdapter turnServers pins',
   number: 'maxPeerConnections',
@@ -106,7 +106,7 @@ const RONDEVU: Kinds = {
   function: 'rtcPeerConnection rtcIceCandidate webSocket',
   any: 'batching iceServers',
 };
-const CONNECT: Kinds = {
+const CONNECT: OptionKinds = {
   string: 'serviceFqn service username',
   number: 'wait',
   boolean: 'failover',
@@ -115,7 +115,7 @@ const CONNECT: Kinds = {
 };
 
 /** @throws ValidationError naming the option, what was expected and what was got */
-export function checkOptions(where: string, options: object, kinds: Kinds): void {
+export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
   if (typeof options !== 'object' || options === null) throw mustBe(where, 'called with an object', options);
   for (const [name, value] of Object.entries(options)) {
     const kind = Object.entries(kinds).find(([, names]) => names.split(' ').includes(name))?.[0];

@@ -35,7 +35,7 @@ import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
 
 /** The publishing side is a chunk of its own: pages that only join do not load it. */
-const publishing = () => chunk('offer-pool', import('./offers/publishing.js'));
+const publishing = () => chunk('publishing', import('./offers/publishing.js'));
 /** What is needed once a link is up: loaded while the server is asked for one. */
 const talking = () => chunk('talk', import('./connection/talk.js'));
 

@@ -1,7 +1,7 @@
 /**
  * Renegotiation: the ICE restart of one link (RFC 8838, RFC 8829 section 5.3.2), asked for when a path is suspect. The original
  * offerer makes the offer, always: the other order fails against Firefox. Descriptions go over the control channel and over
- * the server, and the first to arrive counts. A chunk of its own, loaded once a link is up. docs/delivery.md, "The ladder".
+ * the server, and the first to arrive counts. docs/delivery.md, "The ladder".
  */
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
 import { sdpFacts } from '../protocol/sdp-line.js';

@@ -3,12 +3,12 @@ import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { Link } from '../connection/link.js';
 import { mustBe } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
-import { checkOptions, type Kinds, type PublishOptions } from '../options.js';
+import { checkOptions, type OptionKinds, type PublishOptions } from '../options.js';
 import { formatServiceName, parseServiceName } from '../protocol/service-name.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
 import { OfferPool } from './offer-pool.js';
 
-const PUBLISH: Kinds = {
+const PUBLISH: OptionKinds = {
   string: 'service',
   number: 'maxOffers ttl maxConnections',
   boolean: 'hidden',
