@@ -44,11 +44,9 @@ const KEY_CACHE = 10_000;
 
 export class Authenticator {
   readonly #keys = new Map<string, KeyObject>();
-  readonly #seen = new Map<string, number>();
   readonly #store: Store;
   readonly #config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>;
   readonly #metrics: Metrics | undefined;
-  #lastPrune = 0;
 
   constructor(store: Store, config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>, metrics?: Metrics) {
     this.#metrics = metrics;
@@ -82,8 +80,8 @@ export class Authenticator {
     const isRight = (): boolean => verify(null, Buffer.from(call.message), key, signature);
     if (!(this.#metrics ? this.#metrics.verifying(isRight) : isRight())) throw new RpcError('bad-signature', 'Invalid signature');
 
-    if (v2) this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
-    else this.#checkLegacy(call, message, user?.lastV2At ?? 0, now);
+    if (v2) await this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
+    else await this.#checkLegacy(call, message, user?.lastV2At ?? 0, now);
     await this.#claim(message.username, publicKey, v2, now);
     return { username: message.username, publicKey, address };
   }
@@ -146,22 +144,18 @@ export class Authenticator {
       throw new RpcError('bad-signature', 'Invalid signature: the message was signed for another call');
   }
 
-  #checkLegacy(call: SignedCall, message: SignedMessage, lastV2At: number, now: number): void {
+  async #checkLegacy(call: SignedCall, message: SignedMessage, lastV2At: number, now: number): Promise<void> {
     const { legacyAuth } = this.#config;
     const refused =
       legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && lastV2At > now - STICKY);
     if (refused) throw new RpcError('bad-signature', 'Invalid signature: this server takes only v2 signatures of this key');
     // honest old clients repeat themselves within one ms; every call but this one is harmless when repeated
-    if (call.method === 'deleteService') this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);
+    if (call.method === 'deleteService') await this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);
   }
 
-  #checkReplay(token: string, until: number, now: number): void {
-    if (now - this.#lastPrune > 10_000) {
-      this.#lastPrune = now;
-      for (const [seen, end] of this.#seen) if (end < now) this.#seen.delete(seen);
-    }
-    if (this.#seen.has(token)) throw new RpcError('replayed', 'This message was used already: sign every call anew');
-    this.#seen.set(token, until);
+  async #checkReplay(token: string, until: number, now: number): Promise<void> {
+    if (!(await this.#store.useOnce(token, until, now)))
+      throw new RpcError('replayed', 'This message was used already: sign every call anew');
   }
 
   async #claim(username: string, publicKey: string, v2: boolean, now: number): Promise<void> {

@@ -40,9 +40,8 @@ export type Handlers = { [M in RpcMethod]: Handler<M> };
 
 export function createHandlers({ store, hub, matchmaker, limits, turn }: Services): Handlers {
   async function offerOf(offerId: string, serviceFqn: string): Promise<OfferRow> {
-    const offer = await store.getOffer(offerId, Date.now());
-    if (!offer || offer.serviceFqn !== serviceFqn)
-      throw new RpcError('offer-gone', `Offer not found or expired: ${offerId.slice(0, 16)}…`);
+    const offer = await store.getOffer({ offerId, serviceFqn }, Date.now());
+    if (!offer) throw goneOffer(offerId);
     return offer;
   }
 
@@ -59,7 +58,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
   }
 
   async function page({ service }: { service: ServiceRow }): Promise<ServiceEntry | undefined> {
-    const [offer] = await store.listUnanswered(service.serviceId, 1, Date.now());
+    const [offer] = await store.listUnanswered(service, 1, Date.now());
     return offer && entry(service, offer);
   }
 
@@ -145,16 +144,19 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
     async answerOffer({ serviceFqn, offerId, sdp, instance }, caller) {
       const now = Date.now();
       hub.seen(caller.username, instance, now);
-      // who answers what was withdrawn meanwhile has done its part
-      if (!(await store.getOffer(offerId, now))) matchmaker.gone(offerId);
-      const offer = await offerOf(offerId, serviceFqn);
+      const offer = await store.getOffer({ offerId, serviceFqn }, now);
+      if (!offer) {
+        // who answers what was withdrawn meanwhile has done its part
+        matchmaker.gone(offerId);
+        throw goneOffer(offerId);
+      }
       if (offer.username === caller.username && offer.instance === instance)
         throw new RpcError('own-offer', 'Cannot answer your own offer');
-      const verdict = await store.answer(offerId, { username: caller.username, publicKey: caller.publicKey, instance, sdp }, now);
-      if (verdict === 'gone') throw new RpcError('offer-gone', 'Offer not found or expired');
+      const verdict = await store.answer(offer, { username: caller.username, publicKey: caller.publicKey, instance, sdp }, now);
+      if (verdict === 'gone') throw goneOffer(offerId);
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
       matchmaker.answered(offerId);
-      const answered = (await store.getOffer(offerId, now))!;
+      const answered = (await store.getOffer(offer, now))!;
       if (verdict === 'answered') {
         pushAnswer(answered);
         const parked = await store.listCandidates(answered, 'answerer', now);
@@ -196,7 +198,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
       const side = sideOf(offer, caller.username, instance);
       if (!side && offer.answer) throw new RpcError('forbidden', 'Not authorized to access this offer');
       const now = Date.now();
-      if (!side && (await store.countParkingUsers(offerId, caller.username, now)) >= MAX_PARKING_USERS) {
+      if (!side && (await store.countParkingUsers(offer, caller.username, now)) >= MAX_PARKING_USERS) {
         throw new RpcError('rate-limited', 'Too many users sent candidates for this offer before any answered it', {
           retryAfter: PARKED_FOR,
         });
@@ -220,7 +222,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
         );
       }
       // it may have been answered while the clock made room
-      const { answer } = (await store.getOffer(offerId, Date.now())) ?? offer;
+      const { answer } = (await store.getOffer(offer, Date.now())) ?? offer;
       if (answer && added.length) {
         const [username, to] = side === 'offerer' ? [answer.username, answer.instance] : [offer.username, offer.instance];
         if (side === 'offerer' || answer.username === caller.username)
@@ -262,6 +264,9 @@ function requireOwner(username: string | undefined, caller: Caller, serviceFqn: 
     `Service "${serviceFqn}" does not belong to "${caller.username}"; its name must end with @${caller.username}`,
   );
 }
+
+const goneOffer = (offerId: string): RpcError =>
+  new RpcError('offer-gone', `Offer not found or expired: ${offerId.slice(0, 16)}…`);
 
 const offerInfo = ({ offerId, sdp, createdAt, expiresAt }: OfferRow): OfferInfo => ({ offerId, sdp, createdAt, expiresAt });
 

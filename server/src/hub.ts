@@ -179,7 +179,7 @@ export class Hub {
   async #gone(username: string, instance: string): Promise<void> {
     this.#instances.delete(key(username, instance));
     try {
-      await this.#store.withdrawInstance(username, instance);
+      await this.#store.withdrawInstance(username, instance, Date.now());
     } catch (err) {
       this.#log.error({ err }, 'the offers of a client that went could not be withdrawn');
     }

@@ -115,7 +115,7 @@ export class Matchmaker {
     try {
       for (const service of await this.services(query)) {
         const now = Date.now();
-        const offer = await this.#store.lease(service.serviceId, joiner, now + LEASE, now);
+        const offer = await this.#store.lease(service, joiner, now + LEASE, now);
         if (!offer) continue;
         if (offer.leaseUntil === now + LEASE) this.#startLease(offer.offerId, joiner);
         return { service, offer };

@@ -6,7 +6,17 @@ import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 import { openDatabase, type Database, type Row, type SqlValue, type Statement } from './sqlite-driver.js';
 import { toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
-import type { AnswerInput, OfferRow, PublishInput, ServiceRow, Side, Store, UserRow } from './store.js';
+import type {
+  AnswerInput,
+  OfferKey,
+  OfferRow,
+  PublishInput,
+  ServiceKey,
+  ServiceRow,
+  Side,
+  Store,
+  UserRow,
+} from './store.js';
 
 const DAY = 86_400_000;
 const CLAIM_TTL = 365 * DAY;
@@ -27,6 +37,7 @@ const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.in
 export class SqliteStore implements Store {
   readonly #db: Database;
   readonly #statements = new Map<string, Statement>();
+  readonly #used = new Map<string, number>();
 
   /** @param path a file, or `:memory:` for a store that ends with the process */
   constructor(path: string) {
@@ -172,7 +183,7 @@ export class SqliteStore implements Store {
   }
 
   async lease(
-    serviceId: string,
+    { serviceId }: ServiceKey,
     by: { username: string; instance?: string | undefined },
     until: number,
     now: number,
@@ -204,7 +215,7 @@ export class SqliteStore implements Store {
     );
   }
 
-  async listUnanswered(serviceId: string, limit: number, now: number): Promise<OfferRow[]> {
+  async listUnanswered({ serviceId }: ServiceKey, limit: number, now: number): Promise<OfferRow[]> {
     return this.#all(
       `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL
        ORDER BY o.lease_until > ?, (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC LIMIT ?`,
@@ -212,14 +223,18 @@ export class SqliteStore implements Store {
     ).map(toOffer);
   }
 
-  async getOffer(offerId: string, now: number): Promise<OfferRow | undefined> {
-    const row = this.#get(`${OFFER} WHERE o.id = ? AND o.expires_at > ?`, offerId, now);
+  async getOffer({ offerId, serviceFqn }: OfferKey, now: number): Promise<OfferRow | undefined> {
+    const row = this.#get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
     return row && toOffer(row);
   }
 
-  async answer(offerId: string, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
+  async answer(
+    { offerId, serviceFqn }: OfferKey,
+    input: AnswerInput,
+    now: number,
+  ): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
     return this.#transaction(() => {
-      const row = this.#get(`${OFFER} WHERE o.id = ? AND o.expires_at > ?`, offerId, now);
+      const row = this.#get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
       if (!row) return 'gone';
       if (row['answer_sdp'] !== null) {
         return row['answer_sdp'] === input.sdp && row['answer_user'] === input.username ? 'repeated' : 'already-answered';
@@ -296,7 +311,7 @@ export class SqliteStore implements Store {
     });
   }
 
-  async countCandidates(offerId: string, username: string, now: number): Promise<number> {
+  async countCandidates({ offerId }: OfferKey, username: string, now: number): Promise<number> {
     return Number(
       this.#get(
         'SELECT COUNT(*) AS count FROM candidates WHERE offer_id = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?)',
@@ -305,7 +320,7 @@ export class SqliteStore implements Store {
     );
   }
 
-  async countParkingUsers(offerId: string, besides: string, now: number): Promise<number> {
+  async countParkingUsers({ offerId }: OfferKey, besides: string, now: number): Promise<number> {
     return Number(
       this.#get(
         'SELECT COUNT(DISTINCT username) AS count FROM candidates WHERE offer_id = ? AND username <> ? AND parked_until > ?',
@@ -370,7 +385,15 @@ export class SqliteStore implements Store {
     return this.#get(query, one, other, one, other, now) !== undefined;
   }
 
+  async useOnce(token: string, until: number, now: number): Promise<boolean> {
+    // tokens live for minutes: a restart in between is what an attacker would have to bring about
+    if (this.#used.get(token)! >= now) return false;
+    this.#used.set(token, until);
+    return true;
+  }
+
   async sweep(now: number): Promise<void> {
+    for (const [token, until] of this.#used) if (until < now) this.#used.delete(token);
     this.#transaction(() => {
       this.#run('DELETE FROM offers WHERE expires_at <= ?', now);
       this.#run('DELETE FROM candidates WHERE parked_until <= ?', now);

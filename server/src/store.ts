@@ -63,6 +63,10 @@ export interface AnswerInput {
   sdp: string;
 }
 
+/** What a service, and an offer of it, is found by. */
+export type ServiceKey = Pick<ServiceRow, 'serviceId' | 'serviceFqn'>;
+export type OfferKey = Pick<OfferRow, 'offerId' | 'serviceFqn'>;
+
 export type Side = 'offerer' | 'answerer';
 
 export interface Store {
@@ -79,23 +83,24 @@ export interface Store {
   deleteService(username: string, serviceFqn: string): Promise<string | undefined>;
   /** Withdraws free offers of a service; answered ones stay. Returns how many went. */
   withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number>;
-  withdrawInstance(username: string, instance: string): Promise<number>;
+  /** Withdraws what an instance published up to `now` and has free. */
+  withdrawInstance(username: string, instance: string, now: number): Promise<number>;
   /** Live offers without an answer, of all. */
   countFreeOffers(now: number): Promise<number>;
-  /** Every instance that has a free offer, for the first moments after a restart. */
+  /** Every instance that has a free offer, for the first moments after a restart; none where their lives are kept elsewhere. */
   listInstances(now: number): Promise<{ username: string; instance: string }[]>;
 
   /** The newest free offer of a service, one that is for this user before all others, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already, until the same time as before. */
   lease(
-    serviceId: string,
+    service: ServiceKey,
     by: { username: string; instance?: string | undefined },
     until: number,
     now: number,
   ): Promise<OfferRow | undefined>;
   /** Unanswered offers in the order in which they would be handed out, leased ones last; leases none. */
-  listUnanswered(serviceId: string, limit: number, now: number): Promise<OfferRow[]>;
-  getOffer(offerId: string, now: number): Promise<OfferRow | undefined>;
-  answer(offerId: string, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'>;
+  listUnanswered(service: ServiceKey, limit: number, now: number): Promise<OfferRow[]>;
+  getOffer(offer: OfferKey, now: number): Promise<OfferRow | undefined>;
+  answer(offer: OfferKey, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'>;
 
   /**
    * Keeps candidates, dated strictly after all earlier ones of the offer; repeats are left out. Where they cannot be dated
@@ -108,9 +113,9 @@ export interface Store {
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many'>;
   /** How many candidates a user has on an offer, parked ones included. */
-  countCandidates(offerId: string, username: string, now: number): Promise<number>;
+  countCandidates(offer: OfferKey, username: string, now: number): Promise<number>;
   /** How many other users have candidates parked on an offer. */
-  countParkingUsers(offerId: string, besides: string, now: number): Promise<number>;
+  countParkingUsers(offer: OfferKey, besides: string, now: number): Promise<number>;
   /** What the other side sent and `side` has not been given yet, or may not have got: dated after the smaller of `since` and the newest given. */
   takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]>;
   /** All candidates of a role that an offer has, given or not. */
@@ -122,6 +127,9 @@ export interface Store {
 
   /** Whether one of two users answered an offer of the other in the last 24 hours. */
   haveMet(one: string, other: string, now: number): Promise<boolean>;
+
+  /** Whether a token is used for the first time; it is remembered until `until`. */
+  useOnce(token: string, until: number, now: number): Promise<boolean>;
 
   /** Deletes what is over. */
   sweep(now: number): Promise<void>;

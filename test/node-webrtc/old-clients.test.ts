@@ -8,6 +8,7 @@ import { WebSocket } from 'ws';
 import { createLog } from '../../server/src/log.js';
 import { Matchmaker } from '../../server/src/matchmaker.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
+import type { ServiceRow } from '../../server/src/store.js';
 import { Rondevu, type OffererConnection } from '../../src/index.js';
 import { someone, startServer, until } from '../server/helpers.js';
 import { SlowPeerConnection, OldHost, OldJoiner } from '../support/old-host.js';
@@ -137,12 +138,12 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
   let joined = 0;
   let refused = 0;
   let nextJoiner = now + 6000;
-  let serviceId: string | undefined;
+  let found: ServiceRow | undefined;
   for (; now <= start + 600_000; now += 100) {
     for (const slot of slots) if (slot.next <= now) await publish(slot);
     if (now % 10_000 === 0) await store.sweep(now);
-    serviceId ??= (await store.findServices('chat', 'alice', now))[0]?.serviceId;
-    const free = serviceId === undefined ? 0 : (await store.listUnanswered(serviceId, 1000, now)).length;
+    found ??= (await store.findServices('chat', 'alice', now))[0];
+    const free = found ? (await store.listUnanswered(found, 1000, now)).length : 0;
     assert.ok(free <= 100, `${free} free offers`);
     if (now < nextJoiner) continue;
     nextJoiner = now + 500 + Math.floor(random() * 12_000);
@@ -158,7 +159,7 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
     const { offer } = match;
     const age = now - offer.createdAt;
     assert.ok(age <= 30_000 + INTERVAL, `joiner ${joined} at ${now - start} got an offer ${age} ms old: ${offer.sdp}`);
-    assert.equal(await store.answer(offer.offerId, { ...joiner, sdp: `answer of ${username}` }, now), 'answered');
+    assert.equal(await store.answer(offer, { ...joiner, sdp: `answer of ${username}` }, now), 'answered');
     matchmaker.answered(offer.offerId);
     // the host sees the answer at its next poll, connects, and puts a new offer in the slot's place
     const slot = slots.find(({ sdp }) => sdp === offer.sdp);

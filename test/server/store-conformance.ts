@@ -95,9 +95,9 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
     check('appends: what was there stays', async (store) => {
       await publishOne(store, 'one');
       await publishOne(store, 'two', T + 1);
-      const { serviceId } = await publishOne(store, 'three', T + 2);
+      const service = await publishOne(store, 'three', T + 2);
       assert.deepEqual(
-        (await store.listUnanswered(serviceId, 10, T + 3)).map(({ sdp }) => sdp),
+        (await store.listUnanswered(service, 10, T + 3)).map(({ sdp }) => sdp),
         ['three', 'two', 'one'],
       );
     });
@@ -107,7 +107,7 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       assert.equal(again.offerId, first.offerId);
       assert.equal(again.createdAt, first.createdAt);
       assert.equal(again.expiresAt, T + 301_000);
-      assert.equal((await store.listUnanswered(first.serviceId, 10, T + 1000)).length, 1);
+      assert.equal((await store.listUnanswered(first, 10, T + 1000)).length, 1);
     });
     check('the same SDP of another instance is another offer', async (store) => {
       const one = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
@@ -116,20 +116,20 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
     });
     check('an answered offer that is published again stays answered', async (store) => {
       const offer = await publishOne(store);
-      await store.answer(offer.offerId, bobAnswers, T);
+      await store.answer(offer, bobAnswers, T);
       const again = await publishOne(store, 'sdp', T + 1);
       assert.equal(again.offerId, offer.offerId);
       assert.equal(again.answer?.username, 'bob');
     });
     check('past the limit the oldest free offers go, leased and answered ones stay', async (store) => {
       const answered = await publishOne(store, 'answered', T);
-      await store.answer(answered.offerId, bobAnswers, T);
+      await store.answer(answered, bobAnswers, T);
       const leased = await publishOne(store, 'leased', T + 1);
-      await store.lease(leased.serviceId, bob, T + 8000, T + 1);
+      await store.lease(leased, bob, T + 8000, T + 1);
       for (let i = 0; i < 5; i++) await store.publish(publishing([`free ${i}`]), 3, T + 2 + i);
-      const free = (await store.listUnanswered(leased.serviceId, 100, T + 10)).map(({ sdp }) => sdp);
+      const free = (await store.listUnanswered(leased, 100, T + 10)).map(({ sdp }) => sdp);
       assert.deepEqual(free, ['free 4', 'free 3', 'free 2', 'leased']);
-      assert.ok(await store.getOffer(answered.offerId, T + 10));
+      assert.ok(await store.getOffer(answered, T + 10));
     });
     check('a service keeps its id when it is published again, even after it ended', async (store) => {
       const { service } = await store.publish(publishing(['a']), MAX_FREE, T);
@@ -156,32 +156,32 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
     });
     check('deleting takes the offers along, for the owner only', async (store) => {
       const offer = await publishOne(store);
-      await store.answer(offer.offerId, bobAnswers, T);
+      await store.answer(offer, bobAnswers, T);
       assert.equal(await store.deleteService('bob', 'chat:1.0.0@alice'), undefined);
       assert.equal(await store.deleteService('alice', 'chat:1.0.0@alice'), offer.serviceId);
-      assert.equal(await store.getOffer(offer.offerId, T), undefined);
+      assert.equal(await store.getOffer(offer, T), undefined);
       assert.equal(await store.deleteService('alice', 'chat:1.0.0@alice'), undefined);
     });
     check('withdrawing takes free offers of that service and user only, and counts them', async (store) => {
       const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
-      await store.answer(answered.offerId, bobAnswers, T);
+      await store.answer(answered, bobAnswers, T);
       const ids = [free.offerId, answered.offerId, 'nothing'];
       assert.equal(await store.withdraw('bob', 'chat:1.0.0@alice', ids), 0);
       assert.equal(await store.withdraw('alice', 'chat:1.0.0@alice', ids), 1);
-      assert.equal(await store.getOffer(free.offerId, T), undefined);
-      assert.ok(await store.getOffer(answered.offerId, T));
+      assert.equal(await store.getOffer(free, T), undefined);
+      assert.ok(await store.getOffer(answered, T));
     });
     check('an instance goes with its free offers, and no other', async (store) => {
       const answered = await publishOne(store, 'answered', T, { instance: 'instance-1' });
-      await store.answer(answered.offerId, bobAnswers, T);
+      await store.answer(answered, bobAnswers, T);
       await publishOne(store, 'one', T, { instance: 'instance-1' });
       const two = await publishOne(store, 'two', T, { instance: 'instance-2' });
       const old = await publishOne(store, 'old');
       const ofBob = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob', instance: 'instance-1' };
       const bobs = await publishOne(store, 'bobs', T, ofBob);
       assert.equal((await store.listInstances(T)).length, 3);
-      assert.equal(await store.withdrawInstance('alice', 'instance-1'), 1);
-      for (const { offerId } of [answered, two, old, bobs]) assert.ok(await store.getOffer(offerId, T));
+      assert.equal(await store.withdrawInstance('alice', 'instance-1', T), 1);
+      for (const offer of [answered, two, old, bobs]) assert.ok(await store.getOffer(offer, T));
       assert.deepEqual((await store.listInstances(T)).map(({ username, instance }) => `${username} ${instance}`).sort(), [
         'alice instance-2',
         'bob instance-1',
@@ -191,55 +191,55 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
 
   describe(`${name}: leases and answers`, () => {
     check('leases the newest free offer, to one call at a time, until the lease ends', async (store) => {
-      const { serviceId } = await publishOne(store, 'one');
+      const service = await publishOne(store, 'one');
       await publishOne(store, 'two', T + 1);
-      const lease = async (now: number) => (await store.lease(serviceId, bob, now + 8000, now))?.sdp;
+      const lease = async (now: number) => (await store.lease(service, bob, now + 8000, now))?.sdp;
       assert.deepEqual([await lease(T + 2), await lease(T + 3), await lease(T + 4)], ['two', 'one', undefined]);
       assert.equal(await lease(T + 8001), undefined);
       assert.equal(await lease(T + 8002), 'two');
     });
     check('what a joiner without an instance holds is given again, and not held longer for it', async (store) => {
-      const { serviceId } = await publishOne(store, 'one');
+      const service = await publishOne(store, 'one');
       const old = { username: 'olduser' };
-      assert.equal((await store.lease(serviceId, old, T + 8000, T))?.leaseUntil, T + 8000);
-      assert.equal((await store.lease(serviceId, old, T + 15_000, T + 7000))?.leaseUntil, T + 8000);
-      assert.equal((await store.lease(serviceId, bob, T + 16_000, T + 8000))?.sdp, 'one');
+      assert.equal((await store.lease(service, old, T + 8000, T))?.leaseUntil, T + 8000);
+      assert.equal((await store.lease(service, old, T + 15_000, T + 7000))?.leaseUntil, T + 8000);
+      assert.equal((await store.lease(service, bob, T + 16_000, T + 8000))?.sdp, 'one');
     });
     check('old-form offers older than 30 s come last', async (store) => {
-      const { serviceId } = await publishOne(store, 'ours', T, { instance: 'instance-1' });
+      const service = await publishOne(store, 'ours', T, { instance: 'instance-1' });
       await publishOne(store, 'old form', T + 1);
-      const order = async (now: number) => (await store.listUnanswered(serviceId, 10, now)).map(({ sdp }) => sdp);
+      const order = async (now: number) => (await store.listUnanswered(service, 10, now)).map(({ sdp }) => sdp);
       assert.deepEqual(await order(T + 30_001), ['old form', 'ours']);
       assert.deepEqual(await order(T + 30_002), ['ours', 'old form']);
-      assert.equal((await store.lease(serviceId, bob, T + 50_000, T + 30_002))?.sdp, 'ours');
+      assert.equal((await store.lease(service, bob, T + 50_000, T + 30_002))?.sdp, 'ours');
     });
     check('a lease prolongs the offer to its end and 2 s', async (store) => {
-      const { serviceId } = await publishOne(store, 'sdp', T, { ttl: 3000 });
-      const offer = await store.lease(serviceId, bob, T + 10_000, T + 2000);
+      const service = await publishOne(store, 'sdp', T, { ttl: 3000 });
+      const offer = await store.lease(service, bob, T + 10_000, T + 2000);
       assert.equal(offer?.expiresAt, T + 12_000);
-      assert.ok(await store.getOffer(offer.offerId, T + 11_999));
-      assert.equal(await store.getOffer(offer.offerId, T + 12_000), undefined);
+      assert.ok(await store.getOffer(offer, T + 11_999));
+      assert.equal(await store.getOffer(offer, T + 12_000), undefined);
     });
     check('an instance does not get its own offers, another of the same user does', async (store) => {
-      const { serviceId } = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
-      assert.equal(await store.lease(serviceId, { username: 'alice', instance: 'instance-1' }, T + 8000, T), undefined);
-      assert.ok(await store.lease(serviceId, { username: 'alice', instance: 'instance-2' }, T + 8000, T));
+      const service = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
+      assert.equal(await store.lease(service, { username: 'alice', instance: 'instance-1' }, T + 8000, T), undefined);
+      assert.ok(await store.lease(service, { username: 'alice', instance: 'instance-2' }, T + 8000, T));
     });
     check('expired offers are neither leased nor listed', async (store) => {
-      const { serviceId } = await publishOne(store);
-      assert.equal(await store.lease(serviceId, bob, T + 308_000, T + 300_000), undefined);
-      assert.deepEqual(await store.listUnanswered(serviceId, 10, T + 300_000), []);
+      const service = await publishOne(store);
+      assert.equal(await store.lease(service, bob, T + 308_000, T + 300_000), undefined);
+      assert.deepEqual(await store.listUnanswered(service, 10, T + 300_000), []);
     });
     check('the first answer wins; the same again is a repetition; expired is gone', async (store) => {
-      const { offerId } = await publishOne(store);
-      assert.equal(await store.answer(offerId, bobAnswers, T + 1), 'answered');
-      assert.equal(await store.answer(offerId, bobAnswers, T + 2), 'repeated');
-      assert.equal(await store.answer(offerId, { ...bobAnswers, sdp: 'other' }, T + 2), 'already-answered');
-      assert.equal(await store.answer(offerId, { ...bobAnswers, username: 'carl' }, T + 2), 'already-answered');
-      const { answer } = (await store.getOffer(offerId, T + 2))!;
+      const offer = await publishOne(store);
+      assert.equal(await store.answer(offer, bobAnswers, T + 1), 'answered');
+      assert.equal(await store.answer(offer, bobAnswers, T + 2), 'repeated');
+      assert.equal(await store.answer(offer, { ...bobAnswers, sdp: 'other' }, T + 2), 'already-answered');
+      assert.equal(await store.answer(offer, { ...bobAnswers, username: 'carl' }, T + 2), 'already-answered');
+      const { answer } = (await store.getOffer(offer, T + 2))!;
       assert.deepEqual(answer, { ...bobAnswers, answeredAt: T + 1 });
       const expired = await publishOne(store, 'two');
-      assert.equal(await store.answer(expired.offerId, bobAnswers, T + 300_000), 'gone');
+      assert.equal(await store.answer(expired, bobAnswers, T + 300_000), 'gone');
     });
   });
 
@@ -252,7 +252,7 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       assert.deepEqual(dates, [...new Set(dates)].sort());
       assert.ok(Math.max(...dates) <= T + 1);
       assert.deepEqual(await store.addCandidates(offer, asOfferer, lines('e', 'f'), T + 1), { wait: 2 });
-      assert.equal(await store.countCandidates(offer.offerId, 'alice', T + 1), 3, 'who has to wait has added nothing');
+      assert.equal(await store.countCandidates(offer, 'alice', T + 1), 3, 'who has to wait has added nothing');
       assert.equal((await added(store, offer, asOfferer, T + 3, 'e', 'f')).at(-1)?.createdAt, T + 3);
     });
     check('repeats are left out', async (store) => {
@@ -262,8 +262,8 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
     });
     check('a side is given all it has not had, and again while its since has not passed the newest', async (store) => {
       const offer = await publishOne(store);
-      await store.answer(offer.offerId, bobAnswers, T);
-      const answered = (await store.getOffer(offer.offerId, T))!;
+      await store.answer(offer, bobAnswers, T);
+      const answered = (await store.getOffer(offer, T))!;
       const take = async (since: number) => textsOf(await store.takeCandidates(answered, 'answerer', since, T + 1000));
       const [a] = await added(store, offer, asOfferer, T + 10, 'a');
       assert.deepEqual(await take(T + 500), ['a'], 'older than since, but not given yet');
@@ -275,11 +275,11 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
     check('what one lease holder was given is new to the one who answers', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, asOfferer, T + 1, 'a');
-      const leased = (await store.lease(offer.serviceId, { username: 'carl', instance: 'carl-1' }, T + 8000, T + 2))!;
+      const leased = (await store.lease(offer, { username: 'carl', instance: 'carl-1' }, T + 8000, T + 2))!;
       assert.deepEqual(textsOf(await store.takeCandidates(leased, 'answerer', 0, T + 3)), ['a']);
-      await store.lease(offer.serviceId, bob, T + 17_000, T + 9000);
-      await store.answer(offer.offerId, bobAnswers, T + 9001);
-      const answered = (await store.getOffer(offer.offerId, T + 9001))!;
+      await store.lease(offer, bob, T + 17_000, T + 9000);
+      await store.answer(offer, bobAnswers, T + 9001);
+      const answered = (await store.getOffer(offer, T + 9001))!;
       // v0.20 starts to ask with the time at which it starts
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'answerer', T + 9001, T + 9002)), ['a']);
     });
@@ -288,27 +288,27 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       const parked = { ...asAnswerer, parkedUntil: T + 10_000 };
       await added(store, offer, parked, T, 'in time');
       await added(store, offer, { username: 'carl', role: 'answerer', parkedUntil: T + 10_000 }, T + 1, 'of a stranger');
-      assert.equal(await store.countCandidates(offer.offerId, 'bob', T), 1);
-      assert.equal(await store.countParkingUsers(offer.offerId, 'carl', T), 1);
+      assert.equal(await store.countCandidates(offer, 'bob', T), 1);
+      assert.equal(await store.countParkingUsers(offer, 'carl', T), 1);
       assert.deepEqual(await store.listCandidates(offer, 'answerer', T + 1), []);
-      await store.answer(offer.offerId, bobAnswers, T + 9999);
-      const answered = (await store.getOffer(offer.offerId, T + 9999))!;
+      await store.answer(offer, bobAnswers, T + 9999);
+      const answered = (await store.getOffer(offer, T + 9999))!;
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'offerer', T + 9999, T + 60_000)), ['in time']);
     });
     check('parked ones end after their time', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'late');
-      assert.equal(await store.countCandidates(offer.offerId, 'bob', T + 10_000), 0);
-      await store.answer(offer.offerId, bobAnswers, T + 10_001);
-      const answered = (await store.getOffer(offer.offerId, T + 10_001))!;
+      assert.equal(await store.countCandidates(offer, 'bob', T + 10_000), 0);
+      await store.answer(offer, bobAnswers, T + 10_001);
+      const answered = (await store.getOffer(offer, T + 10_001))!;
       assert.deepEqual(await store.takeCandidates(answered, 'offerer', 0, T + 10_002), []);
     });
     check('one that was parked and is sent again counts from then', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'again');
       await store.addCandidates(offer, { ...asAnswerer, parkedUntil: T + 21_000 }, lines('again'), T + 11_000);
-      await store.answer(offer.offerId, bobAnswers, T + 11_001);
-      const answered = (await store.getOffer(offer.offerId, T + 11_001))!;
+      await store.answer(offer, bobAnswers, T + 11_001);
+      const answered = (await store.getOffer(offer, T + 11_001))!;
       assert.deepEqual(textsOf(await store.listCandidates(answered, 'answerer', T + 11_002)), ['again']);
     });
   });
@@ -318,7 +318,7 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       const ours = await publishOne(store, 'ours', T, { instance: 'instance-1' });
       const old = await publishOne(store, 'old');
       await publishOne(store, 'unanswered');
-      for (const { offerId } of [ours, old]) await store.answer(offerId, { ...bobAnswers, instance: 'bob-instance' }, T);
+      for (const offer of [ours, old]) await store.answer(offer, { ...bobAnswers, instance: 'bob-instance' }, T);
       const sdps = async (username: string, instance?: string) =>
         (await store.pollOffers(username, instance, T + 1)).map(({ sdp }) => sdp).sort();
       assert.deepEqual(await sdps('alice', 'instance-1'), ['ours']);
@@ -327,32 +327,42 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       assert.deepEqual(await sdps('bob'), []);
     });
     check('an answer is given once, and again to who asks from before it', async (store) => {
-      const { offerId } = await publishOne(store);
-      await store.answer(offerId, bobAnswers, T + 10);
-      const offer = (await store.getOffer(offerId, T + 10))!;
+      const published = await publishOne(store);
+      await store.answer(published, bobAnswers, T + 10);
+      const offer = (await store.getOffer(published, T + 10))!;
       assert.equal(await store.takeAnswer(offer, T + 500), true);
       assert.equal(await store.takeAnswer(offer, T + 500), false);
       assert.equal(await store.takeAnswer(offer, T + 9), true);
     });
     check('an answered offer is remembered for a minute at least', async (store) => {
-      const { offerId } = await publishOne(store, 'sdp', T, { ttl: 1000 });
-      await store.answer(offerId, bobAnswers, T + 999);
-      assert.ok(await store.getOffer(offerId, T + 60_000));
+      const offer = await publishOne(store, 'sdp', T, { ttl: 1000 });
+      await store.answer(offer, bobAnswers, T + 999);
+      assert.ok(await store.getOffer(offer, T + 60_000));
     });
     check('an offer for one user is hidden from all others, and handed to that user first', async (store) => {
       const directed = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: 'bob' }] }), MAX_FREE, T);
-      const { serviceId } = directed.service;
+      const { service } = directed;
       const carol = { username: 'carol', instance: 'carol-instance' };
-      assert.equal(await store.lease(serviceId, carol, T + 8000, T), undefined);
-      assert.deepEqual(await store.listUnanswered(serviceId, 10, T), []);
+      assert.equal(await store.lease(service, carol, T + 8000, T), undefined);
+      assert.deepEqual(await store.listUnanswered(service, 10, T), []);
       await publishOne(store, 'for all', T + 1);
-      assert.equal((await store.lease(serviceId, bob, T + 8000, T + 1))?.sdp, 'for bob');
-      assert.equal((await store.lease(serviceId, carol, T + 8000, T + 1))?.sdp, 'for all');
+      assert.equal((await store.lease(service, bob, T + 8000, T + 1))?.sdp, 'for bob');
+      assert.equal((await store.lease(service, carol, T + 8000, T + 1))?.sdp, 'for all');
+    });
+    check('a token is used once, until its time is over', async (store) => {
+      assert.equal(await store.useOnce('token', T + 1000, T), true);
+      assert.equal(await store.useOnce('token', T + 1000, T + 999), false);
+      assert.equal(await store.useOnce('other', T + 1000, T), true);
+    });
+    check('an offer is found with its service only', async (store) => {
+      const offer = await publishOne(store);
+      assert.equal(await store.getOffer({ ...offer, serviceFqn: 'chat:1.0.0@carl' }, T), undefined);
+      assert.equal(await store.answer({ ...offer, serviceFqn: 'chat:1.0.0@carl' }, bobAnswers, T), 'gone');
     });
     check('two have met for 24 hours after an answer, whoever gave it', async (store) => {
-      const { offerId } = await publishOne(store);
+      const offer = await publishOne(store);
       assert.equal(await store.haveMet('alice', 'bob', T), false);
-      await store.answer(offerId, bobAnswers, T);
+      await store.answer(offer, bobAnswers, T);
       for (const [one, other] of [
         ['alice', 'bob'],
         ['bob', 'alice'],
@@ -368,9 +378,9 @@ export function storeConformance(name: string, open: (t: TestContext) => Promise
       const stays = await publishOne(store, 'stays');
       await added(store, stays, { ...asAnswerer, parkedUntil: T + 10 }, T, 'parked');
       await store.sweep(T + 1000);
-      assert.ok(await store.getOffer(stays.offerId, T + 1000));
-      assert.equal(await store.getOffer(gone.offerId, T), undefined, 'asked about the past, too');
-      assert.equal(await store.countCandidates(stays.offerId, 'bob', T), 0);
+      assert.ok(await store.getOffer(stays, T + 1000));
+      assert.equal(await store.getOffer(gone, T), undefined, 'asked about the past, too');
+      assert.equal(await store.countCandidates(stays, 'bob', T), 0);
       assert.ok(await store.getUser('alice', T + 1000));
       await store.sweep(T + 365 * DAY);
       assert.equal(await store.getUser('alice', T), undefined);

@@ -23,7 +23,7 @@ test('a file keeps claims, services and offers', async (t) => {
   const second = new SqliteStore(path);
   assert.equal((await second.getUser('alice', 2000))?.publicKey, 'key-a');
   assert.equal((await second.getService(service.serviceId, 2000))?.serviceFqn, 'chat:1.0.0@alice');
-  assert.equal((await second.getOffer(offers[0]!.offerId, 2000))?.sdp, 'a');
+  assert.equal((await second.getOffer(offers[0]!, 2000))?.sdp, 'a');
   await second.close();
 });
 
