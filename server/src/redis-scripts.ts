@@ -1,0 +1,282 @@
+/**
+ * What Redis does in one step, in Lua. All keys of a script begin with KEYS[1], which holds the service name as hash tag, so
+ * that they lie in one slot of a cluster. Times come as arguments; keys end by themselves, a second after what is in them.
+ *
+ * Under `<prefix>{name}:` are `service:<fqn>` (hash), `live` and `of:<user>` (fqn by its end), `free:<fqn>` (offers by the time
+ * they came), `answered:<fqn>` (offers by their end), `offer:<id>` (hash), `candidates:<id>` (user and text to time, role, end).
+ */
+import { script } from './redis-connection.js';
+
+const COMMON = `
+local base = KEYS[1]
+local call = redis.call
+local function int(n) return string.format('%.0f', n) end
+local function keep(key, ms)
+  if call('PTTL', key) < ms + 1000 then call('PEXPIRE', key, int(ms + 1000)) end
+end
+local function drop(fqn, id)
+  call('DEL', base .. 'offer:' .. id, base .. 'candidates:' .. id)
+  call('ZREM', base .. 'free:' .. fqn, id)
+  call('ZREM', base .. 'answered:' .. fqn, id)
+end
+`;
+
+const lua = (source: string) => script(COMMON + source);
+
+/** Service and offers; what was trimmed is told. ARGV: now, ttl, maxFree, memory, fqn, username, key, name, version, hidden, metadata, new id, instance, then id, sdp and `for` of each offer. */
+export const PUBLISH = lua(`
+local now, ttl, maxFree, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local fqn, username, hidden, instance = ARGV[5], ARGV[6], ARGV[10], ARGV[13]
+local service, free = base .. 'service:' .. fqn, base .. 'free:' .. fqn
+local ends = now + ttl
+local serviceEnds = math.max(ends, tonumber(call('HGET', service, 'expiresAt') or 0))
+if call('EXISTS', service) == 0 then
+  call('HSET', service, 'serviceId', ARGV[12], 'createdAt', int(now), 'username', username, 'name', ARGV[8], 'version', ARGV[9], 'serviceFqn', fqn)
+end
+call('HSET', service, 'publicKey', ARGV[7], 'hidden', hidden, 'metadata', ARGV[11], 'expiresAt', int(serviceEnds))
+keep(service, serviceEnds - now + memory)
+for _, index in ipairs({ base .. 'live', base .. 'of:' .. username }) do
+  call('ZREMRANGEBYSCORE', index, '-inf', int(now))
+  if hidden == '1' then call('ZREM', index, fqn) else call('ZADD', index, int(serviceEnds), fqn) end
+  if call('EXISTS', index) == 1 then keep(index, serviceEnds - now) end
+end
+local offers, trimmed = {}, {}
+for i = 14, #ARGV, 3 do
+  local id = ARGV[i]
+  local offer = base .. 'offer:' .. id
+  local old = call('HGET', offer, 'expiresAt')
+  if old and tonumber(old) > now then
+    call('HSET', offer, 'expiresAt', int(math.max(tonumber(old), ends)), 'publishedAt', int(now))
+  else
+    drop(fqn, id)
+    call('HSET', offer, 'offerId', id, 'serviceId', call('HGET', service, 'serviceId'), 'serviceFqn', fqn, 'username', username,
+      'instance', instance, 'sdp', ARGV[i + 1], 'for', ARGV[i + 2], 'createdAt', int(now), 'publishedAt', int(now),
+      'expiresAt', int(ends), 'leaseUntil', '0')
+    call('ZADD', free, int(now), id)
+  end
+  keep(offer, ends - now)
+  if call('EXISTS', base .. 'candidates:' .. id) == 1 then keep(base .. 'candidates:' .. id, ends - now) end
+  offers[#offers + 1] = call('HGETALL', offer)
+end
+if call('EXISTS', free) == 1 then keep(free, serviceEnds - now) end
+if call('ZCARD', free) > maxFree then
+  local count = 0
+  for _, id in ipairs(call('ZREVRANGE', free, 0, -1)) do
+    local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil')
+    local isLive = o[1] and tonumber(o[1]) > now
+    if isLive and tonumber(o[2]) <= now then count = count + 1 end
+    if not isLive or (tonumber(o[2]) <= now and count > maxFree) then
+      drop(fqn, id)
+      trimmed[#trimmed + 1] = id
+    end
+  end
+end
+return { call('HGETALL', service), offers, trimmed }
+`);
+
+/** The best free offer, leased, or nothing. ARGV: now, until, oldFormFresh, fqn, username, instance. The order is that of store.ts. */
+export const LEASE = lua(`
+local now, ends, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local fqn, username, instance = ARGV[4], ARGV[5], ARGV[6]
+local best, bestRank, held, heldUntil = nil, 8, nil, nil
+for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
+  local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'instance', 'createdAt', 'for', 'leaseUser', 'username')
+  if not o[1] or tonumber(o[1]) <= now then
+    drop(fqn, id)
+  elseif tonumber(o[2]) <= now then
+    local isOwn = o[7] == username and o[3] == instance
+    if not isOwn and (o[5] == '' or o[5] == username) then
+      local rank = (o[5] == '' and 4 or 0) + (o[2] ~= '0' and 2 or 0) + ((o[3] == '' and tonumber(o[4]) < fresh) and 1 or 0)
+      if rank < bestRank then best, bestRank = id, rank end
+    end
+  elseif instance == '' and o[6] == username and o[7] ~= username and (not heldUntil or tonumber(o[2]) < heldUntil) then
+    held, heldUntil = id, tonumber(o[2])
+  end
+end
+if not best then
+  if not held then return false end
+  best, ends = held, heldUntil
+end
+local offer = base .. 'offer:' .. best
+local expiresAt = math.max(tonumber(call('HGET', offer, 'expiresAt')), ends + 2000)
+call('HSET', offer, 'leaseUser', username, 'leaseUntil', int(ends), 'expiresAt', int(expiresAt), 'givenAnswerer', '0')
+for _, key in ipairs({ offer, base .. 'candidates:' .. best, base .. 'free:' .. fqn }) do
+  if call('EXISTS', key) == 1 then keep(key, expiresAt - now) end
+end
+return call('HGETALL', offer)
+`);
+
+/** Unanswered offers that are for all, as they would be handed out, leased ones last. ARGV: now, oldFormFresh, fqn, limit. */
+export const LIST = lua(`
+local now, fresh, fqn = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local ranked = { {}, {}, {}, {} }
+for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
+  local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'instance', 'createdAt', 'for')
+  if o[1] and tonumber(o[1]) > now and o[5] == '' then
+    local rank = 1 + (tonumber(o[2]) > now and 2 or 0) + ((o[3] == '' and tonumber(o[4]) < fresh) and 1 or 0)
+    table.insert(ranked[rank], id)
+  end
+end
+local result = {}
+for _, ids in ipairs(ranked) do
+  for _, id in ipairs(ids) do
+    if #result < tonumber(ARGV[4]) then result[#result + 1] = call('HGETALL', base .. 'offer:' .. id) end
+  end
+end
+return result
+`);
+
+/** ARGV: now, memory, fqn, id, username, key, instance, sdp. */
+export const ANSWER = lua(`
+local now, memory, fqn, id, username, sdp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
+local offer, candidates = base .. 'offer:' .. id, base .. 'candidates:' .. id
+local o = call('HMGET', offer, 'expiresAt', 'serviceFqn', 'answerSdp', 'answerUser', 'leaseUser', 'username')
+if not o[1] or tonumber(o[1]) <= now or o[2] ~= fqn then return { 'gone', '' } end
+if o[3] then
+  return { (o[3] == sdp and o[4] == username) and 'repeated' or 'already-answered', o[6] }
+end
+local expiresAt = math.max(tonumber(o[1]), now + memory)
+call('HSET', offer, 'answerSdp', sdp, 'answerUser', username, 'answerKey', ARGV[6], 'answerInstance', ARGV[7], 'answeredAt', int(now), 'expiresAt', int(expiresAt))
+if o[5] ~= username then call('HSET', offer, 'givenAnswerer', '0') end
+call('ZREM', base .. 'free:' .. fqn, id)
+call('ZREMRANGEBYSCORE', base .. 'answered:' .. fqn, '-inf', int(now))
+call('ZADD', base .. 'answered:' .. fqn, int(expiresAt), id)
+local known = call('HGETALL', candidates)
+for i = 1, #known, 2 do
+  local at, role, parked = string.match(known[i + 1], '^(%d+) (%a+) (%d*)$')
+  if parked ~= '' and tonumber(parked) > now and string.sub(known[i], 1, #username + 1) == username .. '\\n' then
+    call('HSET', candidates, known[i], at .. ' ' .. role .. ' ')
+  end
+end
+for _, key in ipairs({ offer, candidates, base .. 'answered:' .. fqn }) do
+  if call('EXISTS', key) == 1 then keep(key, expiresAt - now) end
+end
+return { 'answered', o[6] }
+`);
+
+/** ARGV: fqn, username, ids. Returns those that went. */
+export const WITHDRAW = lua(`
+local fqn, gone = ARGV[1], {}
+if call('HGET', base .. 'service:' .. fqn, 'username') ~= ARGV[2] then return gone end
+for i = 3, #ARGV do
+  local o = call('HMGET', base .. 'offer:' .. ARGV[i], 'serviceFqn', 'answerSdp')
+  if o[1] == fqn and not o[2] then
+    drop(fqn, ARGV[i])
+    gone[#gone + 1] = ARGV[i]
+  end
+end
+return gone
+`);
+
+/** ARGV: fqn, instance, the latest time of publication. Returns those that went. */
+export const WITHDRAW_INSTANCE = lua(`
+local fqn, gone = ARGV[1], {}
+for _, id in ipairs(call('ZRANGE', base .. 'free:' .. fqn, 0, -1)) do
+  local o = call('HMGET', base .. 'offer:' .. id, 'instance', 'publishedAt')
+  if not o[1] or (o[1] == ARGV[2] and tonumber(o[2]) <= tonumber(ARGV[3])) then
+    drop(fqn, id)
+    gone[#gone + 1] = id
+  end
+end
+return gone
+`);
+
+/** ARGV: fqn, username. Returns the id of the service and of its free offers. */
+export const DELETE_SERVICE = lua(`
+local fqn, username = ARGV[1], ARGV[2]
+local s = call('HMGET', base .. 'service:' .. fqn, 'username', 'serviceId')
+if s[1] ~= username then return false end
+local free = call('ZRANGE', base .. 'free:' .. fqn, 0, -1)
+for _, set in ipairs({ free, call('ZRANGE', base .. 'answered:' .. fqn, 0, -1) }) do
+  for _, id in ipairs(set) do drop(fqn, id) end
+end
+call('DEL', base .. 'service:' .. fqn)
+call('ZREM', base .. 'live', fqn)
+call('ZREM', base .. 'of:' .. username, fqn)
+return { s[2], free }
+`);
+
+/** ARGV: now, id, username, role, parkedUntil or empty, max or empty, then texts. Returns a word, or the first date and the new texts. */
+export const ADD_CANDIDATES = lua(`
+local now, id, username, role, parked = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local key = base .. 'candidates:' .. id
+local all, last, count, known = call('HGETALL', key), 0, 0, {}
+for i = 1, #all, 2 do
+  local at, _, ends = string.match(all[i + 1], '^(%d+) (%a+) (%d*)$')
+  if ends ~= '' and tonumber(ends) <= now then
+    -- what was parked and is over may come again
+    call('HDEL', key, all[i])
+  else
+    last = math.max(last, tonumber(at))
+    known[all[i]] = all[i + 1]
+    if string.sub(all[i], 1, #username + 1) == username .. '\\n' then count = count + 1 end
+  end
+end
+local fresh, repeated = {}, {}
+for i = 7, #ARGV do
+  local list = known[username .. '\\n' .. ARGV[i]] and repeated or fresh
+  list[#list + 1] = ARGV[i]
+end
+if ARGV[6] ~= '' and count + #fresh > tonumber(ARGV[6]) then return { 'too-many' } end
+local first = math.max(last + 1, now - #fresh + 1)
+local ahead = first + #fresh - 1 - now
+if #fresh > 0 and ahead > 0 then return { 'wait', int(ahead) } end
+for _, text in ipairs(repeated) do
+  local field = username .. '\\n' .. text
+  local at, was, ends = string.match(known[field], '^(%d+) (%a+) (%d*)$')
+  if ends ~= '' then call('HSET', key, field, at .. ' ' .. was .. ' ' .. parked) end
+end
+for index, text in ipairs(fresh) do
+  call('HSET', key, username .. '\\n' .. text, int(first + index - 1) .. ' ' .. role .. ' ' .. parked)
+end
+if call('EXISTS', key) == 1 then keep(key, math.max(10000, call('PTTL', base .. 'offer:' .. id))) end
+return { 'added', int(first), fresh }
+`);
+
+/** ARGV: now, id, side, since, role, username. Returns pairs of text and time of what `side` has not been given, or may not have got. */
+export const TAKE_CANDIDATES = lua(`
+local now, id, since, role, username = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local offer = base .. 'offer:' .. id
+local given = tonumber(call('HGET', offer, ARGV[3]) or 0)
+local after, newest, found = math.min(since, given), 0, {}
+local all = call('HGETALL', base .. 'candidates:' .. id)
+for i = 1, #all, 2 do
+  local at, of, ends = string.match(all[i + 1], '^(%d+) (%a+) (%d*)$')
+  local isHere = of == role and string.sub(all[i], 1, #username + 1) == username .. '\\n' and (ends == '' or tonumber(ends) > now)
+  if isHere and tonumber(at) > after then
+    newest = math.max(newest, tonumber(at))
+    found[#found + 1] = { string.sub(all[i], #username + 2), at }
+  end
+end
+if newest > given and call('EXISTS', offer) == 1 then call('HSET', offer, ARGV[3], int(newest)) end
+return found
+`);
+
+/** Whether this is the first time. ARGV: id. */
+export const TAKE_ANSWER = lua(`
+local offer = base .. 'offer:' .. ARGV[1]
+if call('EXISTS', offer) == 0 then return 0 end
+return call('HSETNX', offer, 'answerGiven', '1')
+`);
+
+/** KEYS[1] is the name's key. ARGV: now, ends, username, key, v2. Returns `ok` or `name-taken`. */
+export const CLAIM_NAME = lua(`
+local now, ends = tonumber(ARGV[1]), tonumber(ARGV[2])
+local u = call('HMGET', base, 'publicKey', 'expiresAt', 'claimedAt', 'lastV2At')
+local isMine = u[1] and tonumber(u[2]) > now
+if isMine and u[1] ~= ARGV[4] then return 'name-taken' end
+local v2 = ARGV[5] == '1' and int(now) or (isMine and u[4] or '0')
+call('HSET', base, 'username', ARGV[3], 'publicKey', ARGV[4], 'claimedAt', isMine and u[3] or int(now), 'expiresAt', int(ends), 'lastV2At', v2)
+call('PEXPIRE', base, int(ends - now))
+return 'ok'
+`);
+
+/** KEYS[1] is the key's key. ARGV: now, ends, username. Returns the name that it holds: the one asked for, or another. */
+export const CLAIM_KEY = lua(`
+local k = call('HMGET', base, 'username', 'expiresAt')
+if k[1] and k[1] ~= ARGV[3] and tonumber(k[2]) > tonumber(ARGV[1]) then return { k[1], 0 } end
+local isNew = k[1] == ARGV[3] and tonumber(k[2]) > tonumber(ARGV[1]) and 0 or 1
+call('HSET', base, 'username', ARGV[3], 'expiresAt', ARGV[2])
+call('PEXPIRE', base, int(tonumber(ARGV[2]) - tonumber(ARGV[1])))
+return { ARGV[3], isNew }
+`);

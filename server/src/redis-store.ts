@@ -1,0 +1,352 @@
+/**
+ * Store on Redis 7 or Valkey, for several servers at once. All keys of one service name share a cluster slot, and what changes
+ * them is a script (redis-scripts.ts); names, ids and the indexes of instances lie elsewhere, and are written so that whatever
+ * is cut off in the middle leaves an entry that leads nowhere, never one that is missing. docs in store.ts.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondevu-elements/protocol';
+import type { RedisConnection, Reply } from './redis-connection.js';
+import { toHash, toOffer, toService, toUser } from './redis-rows.js';
+import * as scripts from './redis-scripts.js';
+import type {
+  AnswerInput,
+  OfferKey,
+  OfferRow,
+  PublishInput,
+  ServiceKey,
+  ServiceRow,
+  Side,
+  Store,
+  UserRow,
+} from './store.js';
+
+const DAY = 86_400_000;
+const CLAIM_TTL = 365 * DAY;
+/** Old-form offers older than this are handed out last. */
+const OLD_FORM_FRESH = 30_000;
+/** How long an ended service keeps its id, and an answered offer its candidates. */
+const SERVICE_MEMORY = 30 * DAY;
+const ANSWERED_MEMORY = 60_000;
+/** How long two users may signal to each other after an answer. */
+const MET_FOR = DAY;
+
+export class RedisStore implements Store {
+  readonly #redis: RedisConnection;
+
+  /** @param redis closed with the store */
+  constructor(redis: RedisConnection) {
+    this.#redis = redis;
+  }
+
+  async getUser(username: string, now: number): Promise<UserRow | undefined> {
+    const user = toUser(toHash(await this.#redis.command('HGETALL', this.#key('user', username))));
+    return user && user.expiresAt > now ? user : undefined;
+  }
+
+  async claim(
+    username: string,
+    publicKey: string,
+    v2: boolean,
+    now: number,
+  ): Promise<'ok' | 'name-taken' | { keyHolds: string }> {
+    const user = await this.getUser(username, now);
+    if (user && user.publicKey !== publicKey) return 'name-taken';
+    // renewing costs a write: once an hour is often enough for a claim of a year
+    if (user && user.expiresAt > now + CLAIM_TTL - 3_600_000 && (!v2 || now - user.lastV2At < 3_600_000)) return 'ok';
+    const ends = now + CLAIM_TTL;
+    const holder = this.#key('key', publicKey);
+    const [holds, isNew] = (await this.#redis.run(scripts.CLAIM_KEY, [holder], [now, ends, username])) as [string, number];
+    if (holds !== username) return { keyHolds: holds };
+    const verdict = await this.#redis.run(
+      scripts.CLAIM_NAME,
+      [this.#key('user', username)],
+      [now, ends, username, publicKey, v2 ? 1 : 0],
+    );
+    // somebody else was faster: the key is free for another name
+    if (verdict !== 'ok' && isNew) await this.#redis.command('DEL', holder);
+    return verdict as 'ok' | 'name-taken';
+  }
+
+  async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
+    const { username, serviceFqn, instance = '', ttl } = input;
+    const offers = input.offers.map(({ sdp, for: only = '' }) => ({
+      // the id follows from the content, so an SDP that is live, or comes back after a restart, keeps its id
+      id: createHash('sha256').update(`${serviceFqn}\n${instance}\n${sdp}`).digest('hex'),
+      sdp,
+      only,
+    }));
+    const index = this.#key('at', `${username}/${instance}`);
+    const known = this.#redis.command('ZADD', index, 'GT', String(now + ttl), serviceFqn);
+    const kept = this.#keep(index, ttl + ANSWERED_MEMORY);
+    const published = this.#redis.run(
+      scripts.PUBLISH,
+      [this.#slot(serviceFqn)],
+      [
+        ...[now, ttl, maxFree, SERVICE_MEMORY, serviceFqn, username, input.publicKey, input.name, input.version],
+        ...[input.hidden ? 1 : 0, input.metadata === undefined ? '' : JSON.stringify(input.metadata), randomUUID(), instance],
+        ...offers.flatMap(({ id, sdp, only }) => [id, sdp, only]),
+      ],
+    ) as Promise<[Reply, Reply[], string[]]>;
+    const [, , [serviceHash, offerHashes, trimmed]] = await Promise.all([known, kept, published]);
+    const service = toService(toHash(serviceHash))!;
+    const rows = offerHashes.map((hash) => toOffer(toHash(hash))!);
+    const isFree = ({ offerId, answer }: OfferRow): boolean => !answer && !trimmed.includes(offerId);
+    await Promise.all([
+      this.#redis.command(
+        ...['SET', this.#key('id', service.serviceId), serviceFqn, 'PX', String(service.expiresAt - now + SERVICE_MEMORY)],
+      ),
+      this.#count(
+        rows.filter(isFree).map(({ offerId, expiresAt }) => [offerId, expiresAt]),
+        trimmed,
+      ),
+    ]);
+    return { service, offers: rows };
+  }
+
+  async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
+    const slot = this.#slotOf(name);
+    const index = username === undefined ? `${slot}live` : `${slot}of:${username}`;
+    const fqns = (await this.#redis.command('ZRANGE', index, `(${now}`, '+inf', 'BYSCORE')) as string[];
+    const services = await Promise.all(fqns.map((fqn) => this.#service(fqn)));
+    return services.filter((service) => service !== undefined && !service.hidden && service.expiresAt > now) as ServiceRow[];
+  }
+
+  async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {
+    const fqn = await this.#redis.command('GET', this.#key('id', serviceId));
+    const service = fqn === null ? undefined : await this.#service(String(fqn));
+    return service?.serviceId === serviceId && service.expiresAt > now ? service : undefined;
+  }
+
+  async deleteService(username: string, serviceFqn: string): Promise<string | undefined> {
+    const slot = this.#slot(serviceFqn);
+    const gone = (await this.#redis.run(scripts.DELETE_SERVICE, [slot], [serviceFqn, username])) as [string, string[]] | null;
+    if (!gone) return undefined;
+    const [serviceId, free] = gone;
+    await Promise.all([this.#redis.command('DEL', this.#key('id', serviceId)), this.#count([], free)]);
+    return serviceId;
+  }
+
+  async withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number> {
+    const args = [serviceFqn, username, ...offerIds];
+    const gone = (await this.#redis.run(scripts.WITHDRAW, [this.#slot(serviceFqn)], args)) as string[];
+    await this.#count([], gone);
+    return gone.length;
+  }
+
+  async withdrawInstance(username: string, instance: string, now: number): Promise<number> {
+    const fqns = (await this.#redis.command('ZRANGE', this.#key('at', `${username}/${instance}`), '0', '-1')) as string[];
+    const gone = await Promise.all(
+      fqns.map((fqn) => this.#redis.run(scripts.WITHDRAW_INSTANCE, [this.#slot(fqn)], [fqn, instance, now]) as Promise<string[]>),
+    );
+    await this.#count([], gone.flat());
+    return gone.flat().length;
+  }
+
+  async countFreeOffers(now: number): Promise<number> {
+    return Number(await this.#redis.command('ZCOUNT', this.#key('free'), `(${now}`, '+inf'));
+  }
+
+  async listInstances(): Promise<{ username: string; instance: string }[]> {
+    return [];
+  }
+
+  async lease(
+    { serviceFqn }: ServiceKey,
+    by: { username: string; instance?: string | undefined },
+    until: number,
+    now: number,
+  ): Promise<OfferRow | undefined> {
+    const args = [now, until, now - OLD_FORM_FRESH, serviceFqn, by.username, by.instance ?? ''];
+    return toOffer(toHash(await this.#redis.run(scripts.LEASE, [this.#slot(serviceFqn)], args)));
+  }
+
+  async listUnanswered({ serviceFqn }: ServiceKey, limit: number, now: number): Promise<OfferRow[]> {
+    const args = [now, now - OLD_FORM_FRESH, serviceFqn, limit];
+    const found = (await this.#redis.run(scripts.LIST, [this.#slot(serviceFqn)], args)) as Reply[];
+    return found.map((hash) => toOffer(toHash(hash))!);
+  }
+
+  async getOffer({ offerId, serviceFqn }: OfferKey, now: number): Promise<OfferRow | undefined> {
+    const offer = toOffer(toHash(await this.#redis.command('HGETALL', `${this.#slot(serviceFqn)}offer:${offerId}`)));
+    return offer && offer.serviceFqn === serviceFqn && offer.expiresAt > now ? offer : undefined;
+  }
+
+  async answer(
+    { offerId, serviceFqn }: OfferKey,
+    input: AnswerInput,
+    now: number,
+  ): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
+    const { username, publicKey, instance = '', sdp } = input;
+    const index = this.#key('by', `${username}/${instance}`);
+    const args = [now, ANSWERED_MEMORY, serviceFqn, offerId, username, publicKey, instance, sdp];
+    const [, , [verdict, owner]] = await Promise.all([
+      // before the answer, so that a poll finds it whatever happens in between
+      this.#redis.command('ZADD', index, String(now + ANSWERED_MEMORY), `${offerId} ${serviceFqn}`),
+      this.#keep(index, 60 * ANSWERED_MEMORY),
+      this.#redis.run(scripts.ANSWER, [this.#slot(serviceFqn)], args) as Promise<['answered', string]>,
+    ]);
+    // an answer that is repeated may have been cut off at this point
+    if (verdict === 'answered' || verdict === 'repeated') {
+      await Promise.all([
+        this.#redis.command('SET', this.#met(username, owner), String(now + MET_FOR), 'PX', String(MET_FOR)),
+        this.#count([], [offerId]),
+      ]);
+    }
+    return verdict;
+  }
+
+  async addCandidates(
+    offer: OfferRow,
+    from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
+    candidates: WireCandidate[],
+    now: number,
+  ): Promise<CandidateInfo[] | { wait: number } | 'too-many'> {
+    const texts = [...new Set(candidates.map((c) => JSON.stringify(c)))];
+    const { username, role } = from;
+    const [word, first, fresh] = (await this.#redis.run(
+      scripts.ADD_CANDIDATES,
+      [this.#slot(offer.serviceFqn)],
+      [now, offer.offerId, username, role, from.parkedUntil ?? '', from.max ?? '', ...texts],
+    )) as [string, string, string[]];
+    if (word === 'too-many') return 'too-many';
+    if (word === 'wait') return { wait: Number(first) };
+    return fresh.map((text, index) => ({
+      candidate: JSON.parse(text) as WireCandidate,
+      role,
+      username,
+      createdAt: Number(first) + index,
+    }));
+  }
+
+  async countCandidates(offer: OfferKey, username: string, now: number): Promise<number> {
+    return (await this.#candidates(offer, now)).filter((candidate) => candidate.username === username).length;
+  }
+
+  async countParkingUsers(offer: OfferKey, besides: string, now: number): Promise<number> {
+    const parked = (await this.#candidates(offer, now)).filter((each) => each.isParked && each.username !== besides);
+    return new Set(parked.map(({ username }) => username)).size;
+  }
+
+  async takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]> {
+    const role = side === 'offerer' ? 'answerer' : 'offerer';
+    const username = role === 'offerer' ? offer.username : offer.answer?.username;
+    if (username === undefined) return [];
+    const found = (await this.#redis.run(
+      scripts.TAKE_CANDIDATES,
+      [this.#slot(offer.serviceFqn)],
+      [now, offer.offerId, side === 'offerer' ? 'givenOfferer' : 'givenAnswerer', since, role, username],
+    )) as [string, string][];
+    return found
+      .map(([text, at]) => ({ candidate: JSON.parse(text) as WireCandidate, role, username, createdAt: Number(at) }) as const)
+      .sort((a, b) => a.createdAt - b.createdAt);
+  }
+
+  /** Of the answering side only what the one who answered sent: strangers' candidates are never shown. */
+  async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
+    const username = role === 'offerer' ? offer.username : offer.answer?.username;
+    return (await this.#candidates(offer, now))
+      .filter((each) => each.role === role && each.username === username)
+      .map(({ isParked: _, ...candidate }) => candidate)
+      .sort((a, b) => a.createdAt - b.createdAt);
+  }
+
+  async pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]> {
+    const of = `${username}/${instance ?? ''}`;
+    const by = this.#key('by', of);
+    const [fqns, answered] = (await Promise.all([
+      this.#redis.command('ZRANGE', this.#key('at', of), '0', '-1'),
+      this.#redis.command('ZRANGE', by, '0', '-1'),
+    ])) as [string[], string[]];
+    const ids = await Promise.all(
+      fqns.map(async (serviceFqn) => {
+        const found = (await this.#redis.command('ZRANGE', `${this.#slot(serviceFqn)}answered:${serviceFqn}`, '0', '-1')) as string[];
+        return found.map((offerId) => ({ offerId, serviceFqn }));
+      }),
+    );
+    const theirs = answered.map((entry) => ({ offerId: entry.slice(0, 64), serviceFqn: entry.slice(65) }));
+    const read = (keys: OfferKey[]): Promise<(OfferRow | undefined)[]> => Promise.all(keys.map((key) => this.getOffer(key, now)));
+    const [own, answers] = await Promise.all([read(ids.flat()), read(theirs)]);
+    const gone = answered.filter((_, index) => !answers[index]);
+    if (gone.length) await this.#redis.command('ZREM', by, ...gone);
+    return [
+      ...own.filter((offer) => offer?.answer && offer.username === username && offer.instance === instance),
+      ...answers.filter((offer) => offer?.answer?.username === username && offer.answer.instance === instance),
+    ] as OfferRow[];
+  }
+
+  async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
+    if (!offer.answer) return false;
+    const first = await this.#redis.run(scripts.TAKE_ANSWER, [this.#slot(offer.serviceFqn)], [offer.offerId]);
+    return first === 1 || offer.answer.answeredAt > since;
+  }
+
+  async haveMet(one: string, other: string, now: number): Promise<boolean> {
+    return Number(await this.#redis.command('GET', this.#met(one, other))) > now;
+  }
+
+  async useOnce(token: string, until: number, now: number): Promise<boolean> {
+    const hash = createHash('sha256').update(token).digest('base64url');
+    return (await this.#redis.command('SET', this.#key('used', hash), '1', 'PX', String(until - now + 1), 'NX')) === 'OK';
+  }
+
+  /** Keys end by themselves; what is left is the count. */
+  async sweep(now: number): Promise<void> {
+    await this.#redis.command('ZREMRANGEBYSCORE', this.#key('free'), '-inf', String(now));
+  }
+
+  async ping(): Promise<void> {
+    await this.#redis.command('PING');
+  }
+
+  async close(): Promise<void> {
+    await this.#redis.close();
+  }
+
+  #key(kind: string, of = ''): string {
+    return `${this.#redis.prefix}${kind}:{${of}}`;
+  }
+
+  #slot(serviceFqn: string): string {
+    return this.#slotOf(parseServiceName(serviceFqn).name);
+  }
+
+  #slotOf(name: string): string {
+    return `${this.#redis.prefix}{${name}}:`;
+  }
+
+  #met(one: string, other: string): string {
+    return this.#key('met', [one, other].sort().join(' '));
+  }
+
+  async #service(fqn: string): Promise<ServiceRow | undefined> {
+    return toService(toHash(await this.#redis.command('HGETALL', `${this.#slot(fqn)}service:${fqn}`)));
+  }
+
+  /** Prolongs the life of an index to `ms` from now, never shortens it. */
+  async #keep(key: string, ms: number): Promise<void> {
+    await Promise.all([
+      this.#redis.command('PEXPIRE', key, String(ms), 'NX'),
+      this.#redis.command('PEXPIRE', key, String(ms), 'GT'),
+    ]);
+  }
+
+  /** Keeps the number of free offers of all services. */
+  async #count(came: (readonly [string, number])[], went: string[]): Promise<void> {
+    const key = this.#key('free');
+    await Promise.all([
+      came.length ? this.#redis.command('ZADD', key, ...came.flatMap(([id, ends]) => [String(ends), id])) : undefined,
+      went.length ? this.#redis.command('ZREM', key, ...went) : undefined,
+    ]);
+  }
+
+  async #candidates({ offerId, serviceFqn }: OfferKey, now: number): Promise<(CandidateInfo & { isParked: boolean })[]> {
+    const hash = toHash(await this.#redis.command('HGETALL', `${this.#slot(serviceFqn)}candidates:${offerId}`));
+    return Object.entries(hash).flatMap(([field, value]) => {
+      const [at, role, parkedUntil] = value.split(' ') as [string, Side, string];
+      if (parkedUntil !== '' && Number(parkedUntil) <= now) return [];
+      const cut = field.indexOf('\n');
+      const candidate = JSON.parse(field.slice(cut + 1)) as WireCandidate;
+      return [{ candidate, role, username: field.slice(0, cut), createdAt: Number(at), isParked: parkedUntil !== '' }];
+    });
+  }
+}

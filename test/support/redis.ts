@@ -1,0 +1,59 @@
+/**
+ * A Redis of its own on a free port of loopback, with an append-only file in a temporary folder, so that it can be killed and
+ * started again with what it knew.
+ */
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export class RedisProcess {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-redis-'));
+  #process: ChildProcess | undefined;
+  port = 0;
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  async start(): Promise<void> {
+    this.port ||= await freePort();
+    const flags = ['--port', this.port, '--bind', '127.0.0.1', '--dir', this.#folder, '--appendonly', 'yes', '--save', ''];
+    const redis = spawn('redis-server', flags.map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#process = redis;
+    let said = '';
+    await new Promise<void>((resolve, reject) => {
+      redis.once('error', (error) => reject(new Error('redis-server is not installed', { cause: error })));
+      redis.once('exit', () => reject(new Error(`redis-server ended: ${said}`)));
+      redis.stdout.on('data', (data: Buffer) => {
+        said += String(data);
+        if (said.includes('Ready to accept connections')) resolve();
+      });
+    });
+  }
+
+  async kill(): Promise<void> {
+    const redis = this.#process;
+    if (redis?.exitCode !== null || redis.signalCode !== null) return;
+    redis.kill('SIGKILL');
+    await once(redis, 'exit');
+  }
+
+  async close(): Promise<void> {
+    await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  assert.ok(port > 0);
+  return port;
+}
