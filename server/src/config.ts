@@ -14,6 +14,10 @@ export interface ServerConfig {
   host: string;
   /** SQLite file, or `:memory:`. Default `rondevu.db` in the working folder. */
   storagePath: string;
+  /** `redis://` or `rediss://` address of a Redis 7 or Valkey that several servers share; takes the place of the file. Default none. */
+  redisUrl?: string | undefined;
+  /** What all keys in Redis begin with. Default `rondevu:`. */
+  redisPrefix: string;
   /** The addresses clients use, as `aud` of signatures. Empty: whatever the request's Host says, which protects from nothing. */
   publicUrls: string[];
   /** Origins that pages may call from; `*` for all. Default all. */
@@ -71,6 +75,8 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
   --port N           PORT           port, default 3000
   --host ADDRESS     HOST           address to listen on, default localhost
   --storage PATH     STORAGE_PATH   SQLite file, default ./rondevu.db; ":memory:" forgets at exit
+                     REDIS_URL      redis:// or rediss:// address of Redis 7 or Valkey, for several servers
+                     REDIS_PREFIX   what all its keys begin with, default "rondevu:"
   --public-url URL   PUBLIC_URL     address that clients use; several: comma or repeat
   --cors-origin O    CORS_ORIGINS   origins whose pages may call; several: comma or repeat; default *
   --legacy-auth M    LEGACY_AUTH    allow, sticky (default) or off: the signatures of v0.20 clients
@@ -115,6 +121,9 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
   return {
     port: readPort(values.port ?? env['PORT'] ?? '3000'),
     host: values.host ?? env['HOST'] ?? 'localhost',
+    // not a flag: it may hold a password
+    redisUrl: readRedisUrl(env['REDIS_URL']),
+    redisPrefix: env['REDIS_PREFIX'] ?? 'rondevu:',
     storagePath: values.storage ?? env['STORAGE_PATH'] ?? 'rondevu.db',
     publicUrls: list(values['public-url'], env['PUBLIC_URL']).map(readPublicUrl),
     corsOrigins: corsOrigins.length ? corsOrigins.map(readOrigin) : ['*'],
@@ -127,6 +136,16 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     staticRoot: values.static ?? env['STATIC_ROOT'],
     limits: DEFAULT_LIMITS,
   };
+}
+
+/** The text of an error shows no password. */
+function readRedisUrl(text: string | undefined): string | undefined {
+  if (text === undefined || text === '') return undefined;
+  if (!URL.canParse(text) || !/^rediss?:$/.test(new URL(text).protocol))
+    throw new Error(
+      `REDIS_URL must be redis://host:port or rediss://host:port, got something else (not shown: it may hold a password)`,
+    );
+  return text;
 }
 
 function readPort(text: string): number {

@@ -53,8 +53,8 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
     return username === answerer ? 'answerer' : undefined;
   }
 
-  function pushAnswer(offer: OfferRow): void {
-    hub.push(offer.username, offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
+  async function pushAnswer(offer: OfferRow): Promise<void> {
+    await hub.push(offer.username, offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
   }
 
   async function page({ service }: { service: ServiceRow }): Promise<ServiceEntry | undefined> {
@@ -96,9 +96,8 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
         now,
       );
       const { service } = published;
-      hub.published(caller.username, instance, service.serviceId);
-      hub.seen(caller.username, instance, now);
-      void matchmaker.kick();
+      await Promise.all([hub.published(caller.username, instance, service.serviceId), hub.seen(caller.username, instance, now)]);
+      matchmaker.offersCame();
       return {
         serviceId: service.serviceId,
         username: caller.username,
@@ -111,7 +110,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
 
     async getService({ serviceFqn, limit, offset, wait, instance }, caller, signal) {
       const target = parseServiceName(serviceFqn);
-      hub.seen(caller.username, instance, Date.now());
+      await hub.seen(caller.username, instance, Date.now());
       if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, signal));
       // pages must not overlap, so nothing is left to chance here
       const found = (await matchmaker.services({ target })).sort(
@@ -124,7 +123,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, signal) {
-      hub.seen(caller.username, instance, Date.now());
+      await hub.seen(caller.username, instance, Date.now());
       return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, signal));
     },
 
@@ -132,7 +131,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
       requireOwner(parseServiceName(serviceFqn).username, caller, serviceFqn);
       const serviceId = await store.deleteService(caller.username, serviceFqn);
       if (serviceId === undefined) throw new RpcError('not-found', 'Service not found');
-      hub.unpublished(caller.username, serviceId);
+      await hub.unpublished(caller.username, serviceId);
       return { success: true };
     },
 
@@ -143,7 +142,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
 
     async answerOffer({ serviceFqn, offerId, sdp, instance }, caller) {
       const now = Date.now();
-      hub.seen(caller.username, instance, now);
+      await hub.seen(caller.username, instance, now);
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
       if (!offer) {
         // who answers what was withdrawn meanwhile has done its part
@@ -157,14 +156,15 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
       matchmaker.answered(offerId);
       const answered = (await store.getOffer(offer, now))!;
-      if (verdict === 'answered') {
-        pushAnswer(answered);
-        const parked = await store.listCandidates(answered, 'answerer', now);
-        if (parked.length) hub.push(answered.username, answered.instance, 'candidates', { offerId, candidates: parked });
+      // one that is repeated is told of again: the server that took it may have ended before it told
+      const [parked, late] = await Promise.all([
+        store.listCandidates(answered, 'answerer', now),
         // what the offerer added since this offer was handed out
-        const late = await store.listCandidates(answered, 'offerer', now);
-        if (late.length) hub.push(caller.username, instance, 'candidates', { offerId, candidates: late });
-      }
+        store.listCandidates(answered, 'offerer', now),
+      ]);
+      await pushAnswer(answered);
+      if (parked.length) await hub.push(answered.username, answered.instance, 'candidates', { offerId, candidates: parked });
+      if (late.length) await hub.push(caller.username, instance, 'candidates', { offerId, candidates: late });
       return { success: true, offerId };
     },
 
@@ -178,14 +178,14 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
 
     async poll({ since = 0, instance }, caller) {
       const now = Date.now();
-      hub.seen(caller.username, instance, now);
+      await hub.seen(caller.username, instance, now);
       const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
       for (const offer of await store.pollOffers(caller.username, instance, now)) {
         const own = offer.username === caller.username && offer.instance === instance;
         if (own && (await store.takeAnswer(offer, since))) {
           result.answers.push(answerInfo(offer));
           // the reply is as good as an acknowledgement: who polls has nothing better to give
-          hub.push(offer.answer!.username, offer.answer!.instance, 'taken', { offerId: offer.offerId });
+          await hub.push(offer.answer!.username, offer.answer!.instance, 'taken', { offerId: offer.offerId });
         }
         const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
         if (candidates.length) result.iceCandidates[offer.offerId] = candidates;
@@ -226,7 +226,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
       if (answer && added.length) {
         const [username, to] = side === 'offerer' ? [answer.username, answer.instance] : [offer.username, offer.instance];
         if (side === 'offerer' || answer.username === caller.username)
-          hub.push(username, to, 'candidates', { offerId, candidates: added });
+          await hub.push(username, to, 'candidates', { offerId, candidates: added });
       }
       return { count: candidates.length, offerId };
     },
@@ -234,7 +234,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
     async signal({ to, sid, sdp, candidates }, caller) {
       if (!(await store.haveMet(caller.username, to, Date.now())))
         throw new RpcError('forbidden', `No offer between ${caller.username} and ${to} was answered in the last 24 hours`);
-      const told = hub.pushToUser(to, 'signal', {
+      const told = await hub.pushToUser(to, 'signal', {
         from: caller.username,
         sid,
         ...(sdp !== undefined && { sdp }),

@@ -1,7 +1,6 @@
 /**
  * createServer: puts store, hub, matchmaker, handlers, HTTP and sockets together, starts and stops them.
  */
-import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { createRequire } from 'node:module';
 import { createAdaptorServer, type ServerType } from '@hono/node-server';
@@ -14,11 +13,11 @@ import { Dispatcher } from './dispatcher.js';
 import { createHandlers } from './handlers.js';
 import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
-import { Hub } from './hub.js';
 import { Matchmaker } from './matchmaker.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
-import { SqliteStore } from './sqlite-store.js';
+import { openStorage } from './storage.js';
+import type { ServiceRow } from './store.js';
 import { DEFAULT_TURN, Turn } from './turn.js';
 
 export { DEFAULT_TURN, type TurnConfig } from './turn.js';
@@ -44,13 +43,14 @@ const SWEEP_EVERY = 10_000;
 
 /**
  * Starts a server.
- * @throws Error when the address is taken or the database cannot be opened
+ * @throws Error when the address is taken, or the database or Redis cannot be opened
  */
 export async function createServer(options: Partial<ServerConfig> = {}): Promise<RunningServer> {
   const config: ServerConfig = {
     port: 3000,
     host: 'localhost',
     storagePath: 'rondevu.db',
+    redisPrefix: 'rondevu:',
     publicUrls: [],
     corsOrigins: ['*'],
     legacyAuth: 'sticky',
@@ -62,11 +62,14 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
   };
   const log = createLog(config.logLevel);
   const metrics = new Metrics();
-  const store = metrics.timed(new SqliteStore(config.storagePath));
-  const hub: Hub = new Hub(store, log, () => void matchmaker.kick());
-  const matchmaker = new Matchmaker(store, log, config.limits.maxWaiting, (service, waiting) => {
-    hub.pushToPublishers(service.username, service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting });
-  });
+  const storage = await openStorage(config, metrics, log, () => matchmaker.offersCame());
+  const { store, hub } = storage;
+  const onDemand = (service: ServiceRow, waiting: number): void => {
+    hub
+      .pushToPublishers(service.username, service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting })
+      .catch((err: unknown) => log.warn({ err }, 'publishers could not be told who waits'));
+  };
+  const matchmaker = new Matchmaker(store, log, config.limits.maxWaiting, onDemand, storage.tellOthers);
   const auth = new Authenticator(store, config, metrics);
   const turn = new Turn(config.turn);
   const caps = turn.isOn ? [...CAPS, 'ice'] : CAPS;
@@ -87,13 +90,17 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
 
   const server = createAdaptorServer({ fetch: app.fetch });
   const sessions = new Set<PushSession>();
-  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, caps, epoch: randomUUID() };
+  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, caps };
   const sockets = acceptSockets(server, config, log, (socket, from) => {
     const session = new PushSession(socket, from, context);
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
   });
   await hub.start(Date.now());
+  await storage.listen(
+    (hint) => matchmaker.heard(hint),
+    () => void matchmaker.kick(),
+  );
   const sweeper = setInterval(() => {
     matchmaker.fairness.sweep(Date.now());
     store.sweep(Date.now()).catch((err: unknown) => log.error({ err }, 'the sweep failed'));
@@ -118,7 +125,7 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     }, 3000);
     await stopped;
     clearTimeout(slow);
-    hub.close();
+    storage.stop();
     await store.close();
     log.info('stopped');
   };
@@ -131,7 +138,7 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     });
   }).catch(async (error: NodeJS.ErrnoException) => {
     clearInterval(sweeper);
-    hub.close();
+    storage.stop();
     await store.close();
     throw error.code === 'EADDRINUSE'
       ? new Error(`port ${config.port} on ${config.host} is taken: choose another with PORT or --port`, { cause: error })
@@ -139,7 +146,7 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
-  log.info({ url, storage: config.storagePath, version, node: process.version }, 'started');
+  log.info({ url, storage: storage.name, version, node: process.version }, 'started');
   return {
     url,
     port,

@@ -1,6 +1,7 @@
 /**
  * Hands free offers to joiners: finds the services that fit, leases one offer to one call, and keeps who finds none in line
- * until an offer comes, the wait is over, or the joiner goes. Knows nothing of sockets or signatures.
+ * until an offer comes, the wait is over, or the joiner goes. Knows nothing of sockets or signatures. Where there are several
+ * servers, each has a line of its own and the leases it gave; they tell each other what may serve who waits.
  */
 import { compareVersions, isCompatible, type ServiceName } from 'rondevu-elements/protocol';
 import { Fairness, type Asker } from './fairness.js';
@@ -31,6 +32,9 @@ export interface Match {
   offer: OfferRow;
 }
 
+/** What servers beside this one are told, and tell: offers came free, or the lease of an offer is over. */
+export type Hint = { kind: 'offers' } | { kind: 'answered' | 'gone'; offerId: string };
+
 interface Lease {
   joiner: Joiner;
   timer: NodeJS.Timeout;
@@ -43,15 +47,23 @@ export class Matchmaker {
   readonly #maxWaiting: number;
   /** Tells the publishers of a service how many wait for it. */
   readonly #onDemand: (service: ServiceRow, waiting: number) => void;
+  readonly #tellOthers: (hint: Hint) => void;
   readonly #waiters = new Set<Waiter>();
   readonly #leases = new Map<string, Lease>();
   #serving = Promise.resolve();
 
-  constructor(store: Store, log: Logger, maxWaiting: number, onDemand: (service: ServiceRow, waiting: number) => void) {
+  constructor(
+    store: Store,
+    log: Logger,
+    maxWaiting: number,
+    onDemand: (service: ServiceRow, waiting: number) => void,
+    tellOthers: (hint: Hint) => void = () => undefined,
+  ) {
     this.#store = store;
     this.#log = log;
     this.#maxWaiting = maxWaiting;
     this.#onDemand = onDemand;
+    this.#tellOthers = tellOthers;
   }
 
   /** How many stand in line. */
@@ -72,7 +84,13 @@ export class Matchmaker {
     return this.#standInLine(query, joiner, wait, signal);
   }
 
-  /** Something about a service changed that may serve who waits: an offer came, or came free. */
+  /** Offers came, or came free, here. */
+  offersCame(): void {
+    void this.kick();
+    this.#tellOthers({ kind: 'offers' });
+  }
+
+  /** Something about a service changed that may serve who waits. */
   kick(): Promise<void> {
     if (!this.#waiters.size) return this.#serving;
     return (this.#serving = this.#serving
@@ -82,12 +100,18 @@ export class Matchmaker {
 
   /** The lease of an offer is over because it was answered. */
   answered(offerId: string): void {
-    this.#endLease(offerId, true);
+    if (!this.#endLease(offerId, true)) this.#tellOthers({ kind: 'answered', offerId });
   }
 
   /** The lease of an offer is over because its publisher withdrew it: nobody's fault. */
   gone(offerId: string): void {
-    this.#endLease(offerId, undefined);
+    if (!this.#endLease(offerId, undefined)) this.#tellOthers({ kind: 'gone', offerId });
+  }
+
+  /** What another server tells. */
+  heard(hint: Hint): void {
+    if (hint.kind === 'offers') void this.kick();
+    else this.#endLease(hint.offerId, hint.kind === 'answered' ? true : undefined);
   }
 
   close(): void {
@@ -132,19 +156,21 @@ export class Matchmaker {
     this.fairness.leased(joiner);
     const timer = setTimeout(() => {
       this.#endLease(offerId, false);
-      void this.kick();
+      this.offersCame();
     }, LEASE + 1);
     this.#leases.set(offerId, { joiner, timer });
   }
 
-  #endLease(offerId: string, answered: boolean | undefined): void {
+  /** @returns whether it was given here */
+  #endLease(offerId: string, answered: boolean | undefined): boolean {
     const lease = this.#leases.get(offerId);
-    if (!lease) return;
+    if (!lease) return false;
     clearTimeout(lease.timer);
     this.#leases.delete(offerId);
     this.fairness.ended(lease.joiner, answered, Date.now());
     // an answer tells a joiner who is held back that it may ask again
     if (answered) void this.kick();
+    return true;
   }
 
   async #nothing(query: Query, joiner: Joiner): Promise<RpcError> {

@@ -70,11 +70,15 @@ export class RedisConnection {
   async #check(log: Logger): Promise<void> {
     const info = String(await this.command('INFO', 'server'));
     const version = /^(?:valkey|redis)_version:(\S+)/m.exec(info)?.[1] ?? 'unknown';
-    if (!(Number.parseInt(version) >= MIN_VERSION)) throw new Error(`its version is ${version}, ${MIN_VERSION} or newer is needed`);
+    if (!(Number.parseInt(version) >= MIN_VERSION))
+      throw new Error(`its version is ${version}, ${MIN_VERSION} or newer is needed`);
     // services of a provider may refuse to tell
     const persistence = String(await this.command('INFO', 'persistence').catch(() => ''));
     if (persistence.includes('aof_enabled:0'))
-      log.warn({ host: new URL(this.#url).host }, 'Redis keeps no append-only file: names are lost when it restarts; set "appendonly yes"');
+      log.warn(
+        { host: new URL(this.#url).host },
+        'Redis keeps no append-only file: names are lost when it restarts; set "appendonly yes"',
+      );
   }
 
   /** Runs a command, again if the connection broke. */

@@ -74,13 +74,14 @@ end
 return { call('HGETALL', service), offers, trimmed }
 `);
 
-/** The best free offer, leased, or nothing. ARGV: now, until, oldFormFresh, fqn, username, instance. The order is that of store.ts. */
+/** The best free offer, leased, or nothing. ARGV: now, until, oldFormFresh, fqn, username, instance, a mark by which a repeated call is known. The order is that of store.ts. */
 export const LEASE = lua(`
 local now, ends, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local fqn, username, instance = ARGV[4], ARGV[5], ARGV[6]
 local best, bestRank, held, heldUntil = nil, 8, nil, nil
 for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
-  local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'instance', 'createdAt', 'for', 'leaseUser', 'username')
+  local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'instance', 'createdAt', 'for', 'leaseUser', 'username', 'leaseMark')
+  if o[8] == ARGV[7] then return call('HGETALL', base .. 'offer:' .. id) end
   if not o[1] or tonumber(o[1]) <= now then
     drop(fqn, id)
   elseif tonumber(o[2]) <= now then
@@ -99,7 +100,7 @@ if not best then
 end
 local offer = base .. 'offer:' .. best
 local expiresAt = math.max(tonumber(call('HGET', offer, 'expiresAt')), ends + 2000)
-call('HSET', offer, 'leaseUser', username, 'leaseUntil', int(ends), 'expiresAt', int(expiresAt), 'givenAnswerer', '0')
+call('HSET', offer, 'leaseUser', username, 'leaseUntil', int(ends), 'expiresAt', int(expiresAt), 'givenAnswerer', '0', 'leaseMark', ARGV[7])
 for _, key in ipairs({ offer, base .. 'candidates:' .. best, base .. 'free:' .. fqn }) do
   if call('EXISTS', key) == 1 then keep(key, expiresAt - now) end
 end
@@ -252,11 +253,12 @@ if newest > given and call('EXISTS', offer) == 1 then call('HSET', offer, ARGV[3
 return found
 `);
 
-/** Whether this is the first time. ARGV: id. */
+/** Who takes it first leaves its mark; tells whose it is. ARGV: id, mark. */
 export const TAKE_ANSWER = lua(`
 local offer = base .. 'offer:' .. ARGV[1]
-if call('EXISTS', offer) == 0 then return 0 end
-return call('HSETNX', offer, 'answerGiven', '1')
+if call('EXISTS', offer) == 0 then return false end
+call('HSETNX', offer, 'answerGiven', ARGV[2])
+return call('HGET', offer, 'answerGiven')
 `);
 
 /** KEYS[1] is the name's key. ARGV: now, ends, username, key, v2. Returns `ok` or `name-taken`. */

@@ -8,17 +8,7 @@ import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondev
 import type { RedisConnection, Reply } from './redis-connection.js';
 import { toHash, toOffer, toService, toUser } from './redis-rows.js';
 import * as scripts from './redis-scripts.js';
-import type {
-  AnswerInput,
-  OfferKey,
-  OfferRow,
-  PublishInput,
-  ServiceKey,
-  ServiceRow,
-  Side,
-  Store,
-  UserRow,
-} from './store.js';
+import type { AnswerInput, OfferKey, OfferRow, PublishInput, ServiceKey, ServiceRow, Side, Store, UserRow } from './store.js';
 
 const DAY = 86_400_000;
 const CLAIM_TTL = 365 * DAY;
@@ -156,7 +146,7 @@ export class RedisStore implements Store {
     until: number,
     now: number,
   ): Promise<OfferRow | undefined> {
-    const args = [now, until, now - OLD_FORM_FRESH, serviceFqn, by.username, by.instance ?? ''];
+    const args = [now, until, now - OLD_FORM_FRESH, serviceFqn, by.username, by.instance ?? '', randomUUID()];
     return toOffer(toHash(await this.#redis.run(scripts.LEASE, [this.#slot(serviceFqn)], args)));
   }
 
@@ -259,7 +249,12 @@ export class RedisStore implements Store {
     ])) as [string[], string[]];
     const ids = await Promise.all(
       fqns.map(async (serviceFqn) => {
-        const found = (await this.#redis.command('ZRANGE', `${this.#slot(serviceFqn)}answered:${serviceFqn}`, '0', '-1')) as string[];
+        const found = (await this.#redis.command(
+          'ZRANGE',
+          `${this.#slot(serviceFqn)}answered:${serviceFqn}`,
+          '0',
+          '-1',
+        )) as string[];
         return found.map((offerId) => ({ offerId, serviceFqn }));
       }),
     );
@@ -276,8 +271,9 @@ export class RedisStore implements Store {
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
     if (!offer.answer) return false;
-    const first = await this.#redis.run(scripts.TAKE_ANSWER, [this.#slot(offer.serviceFqn)], [offer.offerId]);
-    return first === 1 || offer.answer.answeredAt > since;
+    const mark = randomUUID();
+    const taker = await this.#redis.run(scripts.TAKE_ANSWER, [this.#slot(offer.serviceFqn)], [offer.offerId, mark]);
+    return taker === mark || offer.answer.answeredAt > since;
   }
 
   async haveMet(one: string, other: string, now: number): Promise<boolean> {
@@ -285,8 +281,11 @@ export class RedisStore implements Store {
   }
 
   async useOnce(token: string, until: number, now: number): Promise<boolean> {
-    const hash = createHash('sha256').update(token).digest('base64url');
-    return (await this.#redis.command('SET', this.#key('used', hash), '1', 'PX', String(until - now + 1), 'NX')) === 'OK';
+    const key = this.#key('used', createHash('sha256').update(token).digest('base64url'));
+    // whose mark it is tells a call that was tried again from a replay
+    const mark = randomUUID();
+    const before = await this.#redis.command('SET', key, mark, 'PX', String(until - now + 1), 'NX', 'GET');
+    return before === null || before === mark;
   }
 
   /** Keys end by themselves; what is left is the count. */

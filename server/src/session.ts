@@ -7,7 +7,7 @@ import type { ClientFrame, OpenSessionResult, PushEvents, ServerFrame } from 'ro
 import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
-import { SILENCE, type Hub, type NumberedEvent, type Session } from './hub.js';
+import { SILENCE, type Ending, type Hub, type NumberedEvent, type Position, type Session } from './hub.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
@@ -33,7 +33,6 @@ export interface SessionContext {
   log: Logger;
   limits: Limits;
   caps: string[];
-  epoch: string;
 }
 
 export class PushSession implements Session {
@@ -46,6 +45,9 @@ export class PushSession implements Session {
   /** Answers whose joiner waits to hear that the publisher has them. */
   #untaken: { seq: number; answer: PushEvents['answer'] }[] = [];
   #caller: Caller | undefined;
+  /** Events that come before the reply to openSession is out. */
+  #early: NumberedEvent[] | undefined = [];
+  #isClosedHere = false;
   /** Frames behind openSession wait here for its verdict. */
   #opening: Promise<void> = Promise.resolve();
   #calls = 0;
@@ -64,6 +66,7 @@ export class PushSession implements Session {
   }
 
   deliver(event: NumberedEvent): void {
+    if (this.#early) return void this.#early.push(event);
     if (event.event === 'answer') this.#untaken.push({ seq: event.seq, answer: event.data });
     this.#send(event);
   }
@@ -74,6 +77,7 @@ export class PushSession implements Session {
 
   /** Ends the socket as a server that goes away does. */
   close(): void {
+    this.#isClosedHere = true;
     this.#socket.close(1001, 'the server is shutting down');
   }
 
@@ -103,36 +107,37 @@ export class PushSession implements Session {
   }
 
   async #open(frame: Record<string, unknown>): Promise<void> {
-    const { auth, hub, limits, caps, epoch } = this.#context;
+    const { auth, hub, limits, caps } = this.#context;
     const id = typeof frame['id'] === 'number' ? frame['id'] : 0;
     try {
       const call = checkEnvelope(frame);
       if (call.method !== 'openSession')
         throw new RpcError('unauthorized', `The first frame must be openSession, got ${call.method}`);
-      const { instance, resume } = (call.params ?? {}) as { instance?: unknown; resume?: { epoch?: unknown; seq?: unknown } };
+      const { instance, resume } = (call.params ?? {}) as { instance?: unknown; resume?: Partial<Position> };
       if (typeof instance !== 'string' || !/^[\w-]{8,64}$/.test(instance)) {
         throw new RpcError('bad-request', 'openSession: instance: expected 8 to 64 characters of base64url');
       }
       const caller = await auth.authenticate(call, this.#from.address, this.#from.host, Date.now());
       if (this.#socket.readyState !== this.#socket.OPEN) return;
-      this.#caller = caller;
       this.username = caller.username;
       this.instance = instance;
+      const { epoch, seq } = await hub.opened(this, resume, Date.now());
+      this.#caller = caller;
       clearTimeout(this.#timer);
-      const { born, seq } = hub.opened(this, Date.now());
-      const life = `${epoch}.${born}`;
+      if (this.#socket.readyState !== this.#socket.OPEN) return void (await hub.closed(this, 'broken'));
       this.#timer = setInterval(() => this.#watch(), 1000);
       const { maxBodyBytes, maxOffers, maxCandidates } = limits;
       const result: OpenSessionResult = {
-        epoch: life,
+        epoch,
         seq,
         serverTime: Date.now(),
         caps,
         limits: { maxFrameBytes: maxBodyBytes, maxOffers, maxCandidates },
       };
       this.#send({ id, result });
-      // one that resumes from another life of this server has missed what nobody can tell
-      if (resume !== undefined) hub.resume(this, resume?.epoch === life ? Number(resume.seq) : Infinity);
+      const early = this.#early ?? [];
+      this.#early = undefined;
+      for (const event of early) this.deliver(event);
     } catch (error) {
       this.#sendError(id, error);
       if (!(error instanceof RpcError && error.code === 'clock-skew'))
@@ -146,7 +151,7 @@ export class PushSession implements Session {
       return this.#sendError(id, new RpcError('rate-limited', `At most ${MAX_CALLS} calls at once on one socket`));
     this.#calls++;
     try {
-      hub.seen(this.username, this.instance, this.#lastFrame);
+      await hub.seen(this.username, this.instance, this.#lastFrame);
       // the session says which instance calls, so nobody can speak for another one
       const own =
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
@@ -163,7 +168,9 @@ export class PushSession implements Session {
   #acknowledged(seq: number): void {
     const { hub } = this.#context;
     for (const { answer } of this.#untaken.filter((entry) => entry.seq <= seq)) {
-      hub.push(answer.answererId, answer.answererInstance, 'taken', { offerId: answer.offerId });
+      hub
+        .push(answer.answererId, answer.answererInstance, 'taken', { offerId: answer.offerId })
+        .catch((err: unknown) => this.#context.log.warn({ err }, 'a joiner could not be told that its answer was taken'));
     }
     this.#untaken = this.#untaken.filter((entry) => entry.seq > seq);
   }
@@ -198,8 +205,11 @@ export class PushSession implements Session {
   #closed(code: number): void {
     clearTimeout(this.#timer);
     this.#gone.abort();
+    if (!this.#caller) return;
     // 1001 is what a browser sends when its page is left, RFC 6455 section 7.4.1
-    if (this.#caller) this.#context.hub.closed(this, code === 1001);
+    const ending: Ending = this.#isClosedHere ? 'closed-here' : code === 1001 ? 'left' : 'broken';
+    const { hub, log } = this.#context;
+    hub.closed(this, ending).catch((err: unknown) => log.warn({ err }, 'the end of a session could not be kept'));
   }
 }
 

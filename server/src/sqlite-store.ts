@@ -6,17 +6,7 @@ import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 import { openDatabase, type Database, type Row, type SqlValue, type Statement } from './sqlite-driver.js';
 import { toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
-import type {
-  AnswerInput,
-  OfferKey,
-  OfferRow,
-  PublishInput,
-  ServiceKey,
-  ServiceRow,
-  Side,
-  Store,
-  UserRow,
-} from './store.js';
+import type { AnswerInput, OfferKey, OfferRow, PublishInput, ServiceKey, ServiceRow, Side, Store, UserRow } from './store.js';
 
 const DAY = 86_400_000;
 const CLAIM_TTL = 365 * DAY;

@@ -14,6 +14,8 @@ test('defaults', () => {
     port: 3000,
     host: 'localhost',
     storagePath: 'rondevu.db',
+    redisUrl: undefined,
+    redisPrefix: 'rondevu:',
     publicUrls: [],
     corsOrigins: ['*'],
     logLevel: 'info',
@@ -30,6 +32,8 @@ const ENV = {
   PORT: '8080',
   HOST: '0.0.0.0',
   STORAGE_PATH: '/data/r.db',
+  REDIS_URL: 'rediss://user:word@redis.example:6380',
+  REDIS_PREFIX: 'staging:',
   PUBLIC_URL: 'https://A.example:443/api/, http://localhost:3000',
   CORS_ORIGINS: 'https://a.example,https://b.example:8443',
   LEGACY_AUTH: 'off',
@@ -42,6 +46,8 @@ const FROM_ENV = {
   port: 8080,
   host: '0.0.0.0',
   storagePath: '/data/r.db',
+  redisUrl: 'rediss://user:word@redis.example:6380',
+  redisPrefix: 'staging:',
   publicUrls: ['https://a.example/api', 'http://localhost:3000'],
   corsOrigins: ['https://a.example', 'https://b.example:8443'],
   logLevel: 'debug',
@@ -77,6 +83,8 @@ test('flags, which go before variables and may be repeated', () => {
     port: 0,
     host: '::1',
     storagePath: ':memory:',
+    redisUrl: FROM_ENV.redisUrl,
+    redisPrefix: 'staging:',
     publicUrls: ['https://c.example', 'https://d.example'],
     corsOrigins: ['https://e.example', '*'],
     logLevel: 'warn',
@@ -90,6 +98,11 @@ test('flags, which go before variables and may be repeated', () => {
 });
 
 test('--help', () => assert.equal(readConfig(['--help'], {}), 'help'));
+
+test('a bad REDIS_URL is named without being shown: it may hold a password', () => {
+  for (const value of ['redis.example', 'http://u:geheim@redis.example', 'redis://u:geheim@:x'])
+    assert.throws(() => read([], { REDIS_URL: value }), { message: /^REDIS_URL must be redis:\/\/(?!.*geheim)/ }, value);
+});
 
 for (const [variable, flag, values] of [
   ['PORT', '--port', ['', 'http', '-1', '65536', '1.5', 'NaN']],

@@ -384,9 +384,14 @@ export class PushClient extends PushSocket {
   }
 }
 
-/** A server of its own for one test, on a free port, closed when the test ends. */
+/** A server of its own for one test, on a free port, closed when the test ends; on Redis where RONDEVU_TEST_REDIS names one. */
 export async function startServer(t: TestContext, options: Partial<ServerConfig> = {}): Promise<RunningServer> {
-  const server = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:', ...options });
+  const redisUrl = process.env['RONDEVU_TEST_REDIS'];
+  const storage =
+    redisUrl && options.storagePath === undefined
+      ? { redisUrl, redisPrefix: `${randomBytes(6).toString('hex')}:` }
+      : { storagePath: ':memory:' };
+  const server = await createServer({ port: 0, host: '127.0.0.1', ...storage, ...options });
   t.after(() => server.close());
   return server;
 }

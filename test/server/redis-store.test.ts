@@ -4,118 +4,123 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, test, type TestContext } from 'node:test';
+import { after, before, describe, test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
 import { RedisConnection } from '../../server/src/redis-connection.js';
 import { RedisStore } from '../../server/src/redis-store.js';
 import type { PublishInput } from '../../server/src/store.js';
-import { RedisProcess } from '../support/redis.js';
+import { RedisProcess, redisMissing } from '../support/redis.js';
 import { storeConformance } from './store-conformance.js';
 
-const redis = new RedisProcess();
-before(() => redis.start());
-after(() => redis.close());
+describe('on Redis', { skip: redisMissing() ?? false }, () => {
+  const redis = new RedisProcess();
+  before(() => redis.start());
+  after(() => redis.close());
 
-const log = createLog('silent');
-const connect = (prefix = `${randomUUID()}:`): Promise<RedisConnection> => RedisConnection.open(redis.url, prefix, log);
+  const log = createLog('silent');
+  const connect = (prefix = `${randomUUID()}:`): Promise<RedisConnection> => RedisConnection.open(redis.url, prefix, log);
 
-storeConformance('Redis', async () => new RedisStore(await connect()), 'end-by-themselves');
+  storeConformance('Redis', async () => new RedisStore(await connect()), 'end-by-themselves');
 
-async function openStore(t: TestContext, prefix?: string): Promise<{ store: RedisStore; connection: RedisConnection }> {
-  const connection = await connect(prefix);
-  const store = new RedisStore(connection);
-  t.after(() => store.close());
-  return { store, connection };
-}
-
-const ofAlice = (sdps: string[]): PublishInput => ({
-  ...{ username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' },
-  ...{ offers: sdps.map((sdp) => ({ sdp })), ttl: 60_000, instance: 'instance-1' },
-});
-const bob = { username: 'bob', instance: 'bob-instance' };
-
-/** A life of everything that a store keeps. */
-async function liveThrough(store: RedisStore): Promise<void> {
-  const now = Date.now();
-  await store.claim('alice', 'key-a', true, now);
-  const { service } = await store.publish(ofAlice(['one', 'two', 'three']), 100, now);
-  const offer = (await store.lease(service, bob, now + 8000, now))!;
-  await store.addCandidates(offer, { username: 'bob', role: 'answerer', parkedUntil: now + 10_000 }, [{ candidate: 'c' }], now);
-  await store.answer(offer, { ...bob, publicKey: 'key-b', sdp: 'answer' }, now);
-  await store.addCandidates(offer, { username: 'alice', role: 'offerer' }, [{ candidate: 'd' }], now + 5);
-  await store.takeAnswer(offer, 0);
-  await store.useOnce('token', now + 1000, now);
-}
-
-test('every key ends by itself', async (t) => {
-  const { store, connection } = await openStore(t);
-  await liveThrough(store);
-  const keys = (await connection.command('KEYS', `${connection.prefix}*`)) as string[];
-  assert.ok(keys.length >= 14, keys.join());
-  const endless: string[] = [];
-  for (const key of keys) if (Number(await connection.command('PTTL', key)) < 0) endless.push(key.slice(connection.prefix.length));
-  // the count is swept
-  assert.deepEqual(endless, ['free:{}']);
-});
-
-test('an offer that is answered or withdrawn is not counted as free', async (t) => {
-  const { store } = await openStore(t);
-  await liveThrough(store);
-  assert.equal(await store.countFreeOffers(Date.now()), 2);
-  await store.withdrawInstance('alice', 'instance-1', Date.now());
-  assert.equal(await store.countFreeOffers(Date.now()), 0);
-});
-
-test('an instance that came back keeps what it published after it was given up', async (t) => {
-  const { store } = await openStore(t);
-  const now = Date.now();
-  const { service } = await store.publish(ofAlice(['before', 'again']), 100, now);
-  await store.publish(ofAlice(['again', 'after']), 100, now + 2);
-  assert.equal(await store.withdrawInstance('alice', 'instance-1', now + 1), 1);
-  assert.deepEqual((await store.listUnanswered(service, 10, now + 2)).map(({ sdp }) => sdp).sort(), ['after', 'again']);
-});
-
-test('what two stores lease at the same time is never the same', async (t) => {
-  const prefix = `${randomUUID()}:`;
-  const stores = [(await openStore(t, prefix)).store, (await openStore(t, prefix)).store];
-  const now = Date.now();
-  const sdps = Array.from({ length: 50 }, (_, index) => `offer ${index}`);
-  const { service } = await stores[0]!.publish(ofAlice(sdps), 100, now);
-  const leases = await Promise.all(
-    Array.from({ length: 80 }, (_, index) => stores[index % 2]!.lease(service, { ...bob, instance: `bob-${index}` }, now + 8000, now)),
-  );
-  const ids = leases.filter((offer) => offer !== undefined).map(({ offerId }) => offerId);
-  assert.equal(ids.length, 50);
-  assert.equal(new Set(ids).size, 50);
-});
-
-test('calls wait for a Redis that is killed and started again, and it knows what it acknowledged', async (t) => {
-  const { store } = await openStore(t);
-  const now = Date.now();
-  const claimed: string[] = [];
-  let isOver = false;
-  const writing = (async () => {
-    for (let i = 0; !isOver; i++) {
-      assert.equal(await store.claim(`user-${i}`, `key-${i}`, true, now), 'ok');
-      claimed.push(`user-${i}`);
-    }
-  })();
-  for (const length of [20, 40, 60]) {
-    while (claimed.length < length) await new Promise(setImmediate);
-    await redis.kill();
-    await redis.start();
+  async function openStore(t: TestContext, prefix?: string): Promise<{ store: RedisStore; connection: RedisConnection }> {
+    const connection = await connect(prefix);
+    const store = new RedisStore(connection);
+    t.after(() => store.close());
+    return { store, connection };
   }
-  const before = claimed.length;
-  while (claimed.length < before + 10) await new Promise(setImmediate);
-  isOver = true;
-  await writing;
-  for (const username of claimed) assert.ok(await store.getUser(username, now), username);
-});
 
-test('a Redis that cannot be used is named, without its password', async () => {
-  await assert.rejects(RedisConnection.open('redis://user:geheim@127.0.0.1:1', 'x:', log), (error: Error) => {
-    assert.match(error.message, /Redis at 127\.0\.0\.1:1 \(REDIS_URL\) cannot be used/);
-    assert.doesNotMatch(error.message, /geheim/);
-    return true;
+  const ofAlice = (sdps: string[]): PublishInput => ({
+    ...{ username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' },
+    ...{ offers: sdps.map((sdp) => ({ sdp })), ttl: 60_000, instance: 'instance-1' },
+  });
+  const bob = { username: 'bob', instance: 'bob-instance' };
+
+  /** A life of everything that a store keeps. */
+  async function liveThrough(store: RedisStore): Promise<void> {
+    const now = Date.now();
+    await store.claim('alice', 'key-a', true, now);
+    const { service } = await store.publish(ofAlice(['one', 'two', 'three']), 100, now);
+    const offer = (await store.lease(service, bob, now + 8000, now))!;
+    await store.addCandidates(offer, { username: 'bob', role: 'answerer', parkedUntil: now + 10_000 }, [{ candidate: 'c' }], now);
+    await store.answer(offer, { ...bob, publicKey: 'key-b', sdp: 'answer' }, now);
+    await store.addCandidates(offer, { username: 'alice', role: 'offerer' }, [{ candidate: 'd' }], now + 5);
+    await store.takeAnswer(offer, 0);
+    await store.useOnce('token', now + 1000, now);
+  }
+
+  test('every key ends by itself', async (t) => {
+    const { store, connection } = await openStore(t);
+    await liveThrough(store);
+    const keys = (await connection.command('KEYS', `${connection.prefix}*`)) as string[];
+    assert.ok(keys.length >= 14, keys.join());
+    const endless: string[] = [];
+    for (const key of keys)
+      if (Number(await connection.command('PTTL', key)) < 0) endless.push(key.slice(connection.prefix.length));
+    // the count is swept
+    assert.deepEqual(endless, ['free:{}']);
+  });
+
+  test('an offer that is answered or withdrawn is not counted as free', async (t) => {
+    const { store } = await openStore(t);
+    await liveThrough(store);
+    assert.equal(await store.countFreeOffers(Date.now()), 2);
+    await store.withdrawInstance('alice', 'instance-1', Date.now());
+    assert.equal(await store.countFreeOffers(Date.now()), 0);
+  });
+
+  test('an instance that came back keeps what it published after it was given up', async (t) => {
+    const { store } = await openStore(t);
+    const now = Date.now();
+    const { service } = await store.publish(ofAlice(['before', 'again']), 100, now);
+    await store.publish(ofAlice(['again', 'after']), 100, now + 2);
+    assert.equal(await store.withdrawInstance('alice', 'instance-1', now + 1), 1);
+    assert.deepEqual((await store.listUnanswered(service, 10, now + 2)).map(({ sdp }) => sdp).sort(), ['after', 'again']);
+  });
+
+  test('what two stores lease at the same time is never the same', async (t) => {
+    const prefix = `${randomUUID()}:`;
+    const stores = [(await openStore(t, prefix)).store, (await openStore(t, prefix)).store];
+    const now = Date.now();
+    const sdps = Array.from({ length: 50 }, (_, index) => `offer ${index}`);
+    const { service } = await stores[0]!.publish(ofAlice(sdps), 100, now);
+    const leases = await Promise.all(
+      Array.from({ length: 80 }, (_, index) =>
+        stores[index % 2]!.lease(service, { ...bob, instance: `bob-${index}` }, now + 8000, now),
+      ),
+    );
+    const ids = leases.filter((offer) => offer !== undefined).map(({ offerId }) => offerId);
+    assert.equal(ids.length, 50);
+    assert.equal(new Set(ids).size, 50);
+  });
+
+  test('calls wait for a Redis that is killed and started again, and it knows what it acknowledged', async (t) => {
+    const { store } = await openStore(t);
+    const now = Date.now();
+    const claimed: string[] = [];
+    let isOver = false;
+    const writing = (async () => {
+      for (let i = 0; !isOver; i++) {
+        assert.equal(await store.claim(`user-${i}`, `key-${i}`, true, now), 'ok');
+        claimed.push(`user-${i}`);
+      }
+    })();
+    for (const length of [20, 40, 60]) {
+      while (claimed.length < length) await new Promise(setImmediate);
+      await redis.kill();
+      await redis.start();
+    }
+    const before = claimed.length;
+    while (claimed.length < before + 10) await new Promise(setImmediate);
+    isOver = true;
+    await writing;
+    for (const username of claimed) assert.ok(await store.getUser(username, now), username);
+  });
+
+  test('a Redis that cannot be used is named, without its password', async () => {
+    await assert.rejects(RedisConnection.open('redis://user:geheim@127.0.0.1:1', 'x:', log), (error: Error) => {
+      assert.match(error.message, /Redis at 127\.0\.0\.1:1 \(REDIS_URL\) cannot be used/);
+      assert.doesNotMatch(error.message, /geheim/);
+      return true;
+    });
   });
 });

@@ -3,12 +3,18 @@
  * started again with what it knew.
  */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+
+/** Why there is none here; undefined where there is. In CI there must be one. */
+export function redisMissing(): string | undefined {
+  if (process.env['CI'] || spawnSync('redis-server', ['--version']).status === 0) return undefined;
+  return 'redis-server is not installed: apt-get install redis-server';
+}
 
 export class RedisProcess {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-redis-'));

@@ -1,0 +1,305 @@
+/**
+ * Hub of several servers on one Redis. Each instance has a mailbox there, so a client may come back to any server; the server
+ * that has the socket is told by a hint and reads on from where it is. A hint that is lost is made good by a look every few
+ * seconds, and what Redis itself lost by a new life, which sends `resync`. docs in hub.ts.
+ */
+import { randomUUID } from 'node:crypto';
+import type { PushEvents } from 'rondevu-elements/protocol';
+import {
+  CLOSED_GRACE,
+  KEPT_EVENTS,
+  SILENCE,
+  type Ending,
+  type Hub,
+  type NumberedEvent,
+  type Position,
+  type Session,
+} from './hub.js';
+import type { Logger } from './log.js';
+import type { RedisConnection } from './redis-connection.js';
+import * as scripts from './redis-hub-scripts.js';
+import type { Store } from './store.js';
+
+/** How often a server looks after the mailboxes of its sockets, in ms. */
+const LOOK_EVERY = 5000;
+/** A sign of life that is younger than this needs no other, in ms. */
+const SEEN_EVERY = 500;
+/** How many instances are given up in one go. */
+const GIVE_UP_AT_ONCE = 100;
+/** How long a service's publishers are remembered without a new publication, in ms: longer than any offer lives. */
+const PUBLISHERS_MEMORY = 86_400_000;
+
+interface Local {
+  session: Session;
+  socket: string;
+  epoch: string;
+  /** The number up to which the session was given everything. */
+  given: number;
+  lookedAt: number;
+  /** One reading at a time; each waits for the one before. */
+  reading: Promise<void>;
+  isWanted: boolean;
+}
+
+export class RedisHub implements Hub {
+  readonly #redis: RedisConnection;
+  readonly #store: Store;
+  readonly #log: Logger;
+  /** Called after the free offers of an instance were withdrawn. */
+  readonly #onGone: () => void;
+  readonly #node = randomUUID();
+  readonly #locals = new Map<string, Local>();
+  readonly #lastSeen = new Map<string, number>();
+  readonly #timer: NodeJS.Timeout;
+  #isTicking = false;
+  #ended = false;
+
+  constructor(redis: RedisConnection, store: Store, log: Logger, onGone: () => void) {
+    this.#redis = redis;
+    this.#store = store;
+    this.#log = log;
+    this.#onGone = onGone;
+    this.#timer = setInterval(() => void this.#tick(), 1000);
+  }
+
+  get sessions(): number {
+    return this.#locals.size;
+  }
+
+  async start(): Promise<void> {
+    const lookAtAll = (): void => {
+      for (const local of this.#locals.values()) local.lookedAt = 0;
+    };
+    await this.#redis.listen([`node:${this.#node}`], (_channel, message) => this.#hinted(message), lookAtAll);
+  }
+
+  async seen(username: string, instance: string | undefined, now: number): Promise<void> {
+    if (instance === undefined) return;
+    const name = key(username, instance);
+    if (this.#locals.has(name) || this.#lastSeen.get(name)! > now - SEEN_EVERY) return;
+    this.#lastSeen.set(name, now);
+    await Promise.all([
+      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE),
+      this.#due(name, now + SILENCE),
+    ]);
+  }
+
+  async opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position> {
+    const { username, instance } = session;
+    const name = key(username, instance);
+    this.#locals.get(name)?.session.replaced();
+    const socket = randomUUID();
+    const deadline = now + SILENCE;
+    const [reply] = await Promise.all([
+      this.#run(scripts.OPEN, username, now, instance, randomUUID(), deadline, this.#node, socket),
+      this.#due(name, deadline),
+    ]);
+    const [epoch, number, node] = reply as [string, string, string, string];
+    if (node && node !== this.#node) await this.#redis.tell(`node:${node}`, `replaced ${name}`);
+    const seq = Number(number);
+    const local: Local = {
+      ...{ session, socket, epoch, given: seq, lookedAt: now, reading: Promise.resolve(), isWanted: false },
+    };
+    // a socket that was opened later may have come here first
+    this.#locals.get(name)?.session.replaced();
+    this.#locals.set(name, local);
+    if (resume) {
+      const since = resume.epoch === epoch ? Number(resume.seq) : Infinity;
+      if (since <= seq) local.given = since;
+      else await this.push(username, instance, 'resync', {});
+    }
+    await this.#read(name, local);
+    return { epoch, seq };
+  }
+
+  async closed(session: Session, ending: Ending): Promise<void> {
+    const name = key(session.username, session.instance);
+    const local = this.#locals.get(name);
+    if (local?.session !== session) return;
+    this.#locals.delete(name);
+    if (this.#ended) return;
+    const now = Date.now();
+    const deadline = now + { left: 0, broken: CLOSED_GRACE, 'closed-here': SILENCE }[ending];
+    await this.#run(scripts.CLOSE, session.username, now, session.instance, local.socket, deadline);
+    await this.#due(name, deadline);
+  }
+
+  async published(_username: string, instance: string | undefined, serviceId: string): Promise<void> {
+    if (instance === undefined) return;
+    const publishers = this.#publishers(serviceId);
+    await Promise.all([
+      this.#redis.command('SADD', publishers, instance),
+      this.#redis.command('PEXPIRE', publishers, String(PUBLISHERS_MEMORY)),
+    ]);
+  }
+
+  async unpublished(_username: string, serviceId: string): Promise<void> {
+    await this.#redis.command('DEL', this.#publishers(serviceId));
+  }
+
+  async push<E extends keyof PushEvents>(
+    username: string,
+    instance: string | undefined,
+    event: E,
+    data: PushEvents[E],
+  ): Promise<void> {
+    if (instance !== undefined) await this.#push(username, instance, event, data);
+  }
+
+  async pushToPublishers<E extends keyof PushEvents>(
+    username: string,
+    serviceId: string,
+    event: E,
+    data: PushEvents[E],
+  ): Promise<void> {
+    const publishers = this.#publishers(serviceId);
+    const instances = (await this.#redis.command('SMEMBERS', publishers)) as string[];
+    await Promise.all(
+      instances.map(async (instance) => {
+        if (!(await this.#push(username, instance, event, data))) await this.#redis.command('SREM', publishers, instance);
+      }),
+    );
+  }
+
+  async pushToUser<E extends keyof PushEvents>(username: string, event: E, data: PushEvents[E]): Promise<number> {
+    const base = this.#base(username);
+    const instances = (await this.#redis.command('SMEMBERS', `${base}all`)) as string[];
+    const told = await Promise.all(
+      instances.map(async (instance) => {
+        const socket = await this.#redis.command('HGET', `${base}at:${instance}`, 'socket');
+        return Boolean(socket) && (await this.#push(username, instance, event, data));
+      }),
+    );
+    return told.filter(Boolean).length;
+  }
+
+  close(): void {
+    this.#ended = true;
+    clearInterval(this.#timer);
+  }
+
+  async #push<E extends keyof PushEvents>(username: string, instance: string, event: E, data: PushEvents[E]): Promise<boolean> {
+    const text = JSON.stringify({ event, data });
+    const args = [Date.now(), instance, text, KEPT_EVENTS, `${this.#redis.prefix}node:`, username];
+    return (await this.#run(scripts.PUSH, username, ...args)) === 1;
+  }
+
+  #hinted(message: string): void {
+    const cut = message.indexOf(' ');
+    const name = message.slice(cut + 1);
+    const local = this.#locals.get(name);
+    if (!local) return;
+    if (message.slice(0, cut) === 'replaced') local.lookedAt = 0;
+    else void this.#read(name, local);
+  }
+
+  /** Gives the session what came since the last time; hints that come meanwhile are answered by one more reading. */
+  #read(name: string, local: Local): Promise<void> {
+    if (local.isWanted) return local.reading;
+    local.isWanted = true;
+    return (local.reading = local.reading.then(async () => {
+      local.isWanted = false;
+      if (this.#locals.get(name) !== local) return;
+      const { username, instance } = local.session;
+      try {
+        const mail = `${this.#base(username)}mail:${instance}`;
+        const found = (await this.#redis.command('XRANGE', mail, `(${local.given}-0`, '+')) as [string, string[]][];
+        for (const [id, fields] of found) {
+          const seq = Number.parseInt(id);
+          if (this.#locals.get(name) !== local || seq <= local.given) continue;
+          if (seq > local.given + 1) local.session.deliver({ event: 'resync', data: {}, seq: seq - 1 });
+          local.given = seq;
+          local.session.deliver({ ...(JSON.parse(fields[1]!) as { event: 'resync'; data: object }), seq } as NumberedEvent);
+        }
+      } catch (err) {
+        // the next look reads it
+        this.#log.warn({ err }, 'a mailbox could not be read');
+      }
+    }));
+  }
+
+  async #tick(): Promise<void> {
+    if (this.#isTicking) return;
+    this.#isTicking = true;
+    try {
+      const now = Date.now();
+      for (const [name, at] of this.#lastSeen) if (at <= now - SEEN_EVERY) this.#lastSeen.delete(name);
+      await Promise.all([...this.#locals].map(([name, local]) => this.#look(name, local, now)));
+      await this.#giveUp(now);
+    } catch (err) {
+      this.#log.warn({ err }, 'looking after the mailboxes failed');
+    } finally {
+      this.#isTicking = false;
+    }
+  }
+
+  /** Says that the instance is alive, and makes good a hint that was lost. */
+  async #look(name: string, local: Local, now: number): Promise<void> {
+    if (local.lookedAt > now - LOOK_EVERY) return;
+    local.lookedAt = now;
+    const { username, instance } = local.session;
+    const [reply] = await Promise.all([
+      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE),
+      this.#due(name, now + SILENCE),
+    ]);
+    if (this.#locals.get(name) !== local) return;
+    const [epoch, seq, socket] = reply as [string, string, string];
+    if (epoch !== local.epoch) await this.#startAnew(local, now);
+    else if (socket !== local.socket) local.session.replaced();
+    else if (Number(seq) > local.given) await this.#read(name, local);
+  }
+
+  /** Redis has lost the mailbox: the client is to ask for everything. */
+  async #startAnew(local: Local, now: number): Promise<void> {
+    const { username, instance } = local.session;
+    const reply = await this.#run(scripts.OPEN, username, now, instance, randomUUID(), now + SILENCE, this.#node, local.socket);
+    const [epoch, seq] = reply as [string, string];
+    local.epoch = epoch;
+    local.given = Number(seq);
+    await this.#push(username, instance, 'resync', {});
+  }
+
+  /** Withdraws the offers of instances that fell silent, whichever server they were at; one of the servers gets each. */
+  async #giveUp(now: number): Promise<void> {
+    const due = this.#redis.prefix + ALIVE;
+    const names = (await this.#redis.command(
+      ...['ZRANGE', due, '-inf', String(now), 'BYSCORE', 'LIMIT', '0', String(GIVE_UP_AT_ONCE)],
+    )) as string[];
+    for (const name of names) {
+      const [username = '', instance = ''] = name.split('/');
+      const verdict = await this.#run(scripts.GIVE_UP, username, now, instance);
+      if (verdict !== 1) {
+        await this.#redis.command('ZADD', due, 'GT', String(verdict), name);
+        continue;
+      }
+      await this.#store.withdrawInstance(username, instance, now);
+      await this.#redis.command('ZREM', due, name);
+      this.#onGone();
+    }
+  }
+
+  /** Notes when somebody is to look whether the instance is still there. */
+  #due(name: string, deadline: number): Promise<unknown> {
+    return this.#redis.command('ZADD', this.#redis.prefix + ALIVE, String(deadline), name);
+  }
+
+  #run(
+    script: (typeof scripts)[keyof typeof scripts],
+    username: string,
+    ...args: (string | number)[]
+  ): ReturnType<RedisConnection['run']> {
+    return this.#redis.run(script, [this.#base(username)], args);
+  }
+
+  #base(username: string): string {
+    return `${this.#redis.prefix}hub:{${username}}:`;
+  }
+
+  #publishers(serviceId: string): string {
+    return `${this.#redis.prefix}publishers:{${serviceId}}`;
+  }
+}
+
+/** Instances by when they are given up. */
+const ALIVE = 'alive:{}';
+const key = (username: string, instance: string): string => `${username}/${instance}`;

@@ -1,0 +1,73 @@
+/**
+ * Where a server keeps what it knows, and how it speaks with others that know the same: one file and its own memory, or a
+ * Redis that several share.
+ */
+import type { ServerConfig } from './config.js';
+import type { Hub } from './hub.js';
+import type { Logger } from './log.js';
+import type { Hint } from './matchmaker.js';
+import { MemoryHub } from './memory-hub.js';
+import type { Metrics } from './metrics.js';
+import { SqliteStore } from './sqlite-store.js';
+import type { Store } from './store.js';
+
+/** How often a server looks for offers of which it may not have been told, in ms. */
+const LOOK_EVERY = 1000;
+
+export interface Storage {
+  /** For the log, without a secret. */
+  name: string;
+  store: Store;
+  hub: Hub;
+  tellOthers(hint: Hint): void;
+  /** @param onDoubt called when hints may have been lost */
+  listen(onHint: (hint: Hint) => void, onDoubt: () => void): Promise<void>;
+  /** Ends what runs by itself; the store is closed apart. */
+  stop(): void;
+}
+
+/**
+ * @param onGone called after the free offers of a client that went were withdrawn
+ * @throws Error when the file or the Redis cannot be used
+ */
+export async function openStorage(
+  config: Pick<ServerConfig, 'storagePath' | 'redisUrl' | 'redisPrefix'>,
+  metrics: Metrics,
+  log: Logger,
+  onGone: () => void,
+): Promise<Storage> {
+  if (config.redisUrl !== undefined) return openRedis(config.redisUrl, config.redisPrefix, metrics, log, onGone);
+  const store = metrics.timed(new SqliteStore(config.storagePath));
+  const hub = new MemoryHub(store, log, onGone);
+  return {
+    ...{ name: config.storagePath, store, hub },
+    tellOthers: () => undefined,
+    listen: async () => undefined,
+    stop: () => hub.close(),
+  };
+}
+
+async function openRedis(url: string, prefix: string, metrics: Metrics, log: Logger, onGone: () => void): Promise<Storage> {
+  // who runs on a file does not load them
+  const [{ RedisConnection }, { RedisStore }, { RedisHub }] = await Promise.all([
+    import('./redis-connection.js'),
+    import('./redis-store.js'),
+    import('./redis-hub.js'),
+  ]);
+  const redis = await RedisConnection.open(url, prefix, log);
+  const store = metrics.timed(new RedisStore(redis));
+  const hub = new RedisHub(redis, store, log, onGone);
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    ...{ name: `Redis at ${new URL(url).host}`, store, hub },
+    tellOthers: (hint) => void redis.tell('hints', JSON.stringify(hint)),
+    async listen(onHint, onDoubt) {
+      await redis.listen(['hints'], (_channel, message) => onHint(JSON.parse(message) as Hint), onDoubt);
+      timer = setInterval(onDoubt, LOOK_EVERY);
+    },
+    stop() {
+      clearInterval(timer);
+      hub.close();
+    },
+  };
+}
