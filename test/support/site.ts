@@ -26,6 +26,12 @@ export class ServerProcess {
   #port = 0;
   #process: ChildProcess | undefined;
   readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-'));
+  readonly #env: Record<string, string>;
+
+  /** @param env settings of the server beside those of this process */
+  constructor(env: Record<string, string> = {}) {
+    this.#env = env;
+  }
 
   /** The file that it writes. */
   get database(): string {
@@ -34,7 +40,8 @@ export class ServerProcess {
 
   async start(): Promise<void> {
     const args = ['server/dist/main.js', '--port', String(this.#port), '--storage', this.database, '--static', '.'];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const env = { ...process.env, ...this.#env };
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], env });
     this.#process = child;
     this.url = await new Promise((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`the server ended with ${code} before it listened`)));
