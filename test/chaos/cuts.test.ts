@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test';
 import { ServerProcess, until } from '../support/site.js';
 import { CUTS, type Field } from './cuts.js';
 import { Places, type End, type Place } from './ends.js';
-import { Random } from './random.js';
+import { Random } from '../support/random.js';
 import { UdpProxy } from './udp-proxy.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';

@@ -1,7 +1,7 @@
 /** The kinds of cuts that leave both ends alive, each as what it does and how it ends. */
 import type { ServerProcess } from '../support/site.js';
 import type { End } from './ends.js';
-import type { Random } from './random.js';
+import type { Random } from '../support/random.js';
 import type { Side, UdpProxy } from './udp-proxy.js';
 
 export interface Field {

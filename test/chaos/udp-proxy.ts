@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { Random } from './random.js';
+import { Random } from '../support/random.js';
 
 export type Side = 'offerer' | 'answerer';
 const OTHER = { offerer: 'answerer', answerer: 'offerer' } as const;
