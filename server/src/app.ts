@@ -3,11 +3,13 @@
  * every failed item as HTTP 200, as v0.20 clients need it.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { BlockList } from 'node:net';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { cors } from 'hono/cors';
 import { CAPS_HEADER, MAX_BATCH, type RpcResponse } from 'rondevu-elements/protocol';
+import { clientAddress } from './client-address.js';
 import type { ServerConfig } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Logger } from './log.js';
@@ -18,6 +20,7 @@ export const DESCRIPTION = 'WebRTC signaling with RPC interface and Ed25519 auth
 
 export interface AppContext {
   config: ServerConfig;
+  proxies: BlockList;
   dispatcher: Dispatcher;
   caps: string[];
   version: string;
@@ -28,7 +31,7 @@ export interface AppContext {
   isDraining(): boolean;
 }
 
-export function createApp({ config, dispatcher, caps, version, metrics, log, ping, isDraining }: AppContext): Hono {
+export function createApp({ config, proxies, dispatcher, caps, version, metrics, log, ping, isDraining }: AppContext): Hono {
   const app = new Hono();
   const info = { name: 'Rondevu', description: DESCRIPTION, version, caps };
 
@@ -77,9 +80,16 @@ export function createApp({ config, dispatcher, caps, version, metrics, log, pin
     } catch {
       return refuse(c, 400, 'bad-request', 'Invalid JSON in the request body');
     }
-    const from = { address: addressOf(c), host: c.req.header('host') ?? '' };
+    const address = clientAddress(addressOf(c), c.req.header('x-forwarded-for'), proxies);
+    const from = { address, host: c.req.header('host') ?? '' };
     const signal = c.req.raw.signal;
-    if (!Array.isArray(body)) return c.json(await respond(dispatcher, dispatcher.signed(body, from, MAX_HTTP_WAIT, signal)));
+    if (!Array.isArray(body)) {
+      const response = await respond(dispatcher, dispatcher.signed(body, from, MAX_HTTP_WAIT, signal));
+      if (response.success || response.code !== 'rate-limited') return c.json(response);
+      // RFC 6585 section 4
+      if (response.retryAfter) c.header('Retry-After', String(Math.ceil(response.retryAfter / 1000)));
+      return c.json(response, 429);
+    }
     if (body.length === 0 || body.length > MAX_BATCH)
       return refuse(c, 400, 'bad-request', `A batch must hold 1 to ${MAX_BATCH} calls, got ${body.length}`);
     const responses: RpcResponse[] = [];

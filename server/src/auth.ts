@@ -16,7 +16,8 @@ import {
   type RpcMethod,
   type SignedMessage,
 } from 'rondevu-elements/protocol';
-import type { ServerConfig } from './config.js';
+import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
+import { Limiter, costOf } from './limiter.js';
 import { RpcError } from './rpc-error.js';
 import type { Metrics } from './metrics.js';
 import type { Store } from './store.js';
@@ -25,7 +26,7 @@ import type { Store } from './store.js';
 export interface Caller {
   username: string;
   publicKey: string;
-  /** The client's network address, for fairness. */
+  /** The client's network address, for fairness; IPv6 as its /64. */
   address: string;
 }
 
@@ -42,14 +43,21 @@ export interface SignedCall {
 const STICKY = 7 * 86_400_000 + 3_600_000;
 const KEY_CACHE = 10_000;
 
+export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
+  Partial<Pick<ServerConfig, 'limits' | 'reservedNames'>>;
+
 export class Authenticator {
   readonly #keys = new Map<string, KeyObject>();
   readonly #store: Store;
-  readonly #config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>;
+  readonly #config: AuthConfig;
+  readonly #reserved: ReadonlySet<string>;
+  readonly #limiter: Limiter;
   readonly #metrics: Metrics | undefined;
 
-  constructor(store: Store, config: Pick<ServerConfig, 'publicUrls' | 'legacyAuth'>, metrics?: Metrics) {
+  constructor(store: Store, config: AuthConfig, metrics?: Metrics) {
     this.#metrics = metrics;
+    this.#reserved = new Set(config.reservedNames);
+    this.#limiter = new Limiter(config.limits ?? DEFAULT_LIMITS);
     this.#store = store;
     this.#config = config;
   }
@@ -57,9 +65,11 @@ export class Authenticator {
   /**
    * Claims or renews the name as its last step.
    * @param host the request's own Host, the audience when no public address is configured
-   * @throws RpcError `bad-request`, `clock-skew`, `replayed`, `bad-signature`, `name-taken`, `unauthorized`, `forbidden`
+   * @throws RpcError `bad-request`, `clock-skew`, `replayed`, `bad-signature`, `name-taken`, `unauthorized`, `forbidden`, `rate-limited`
    */
   async authenticate(call: SignedCall, address: string, host: string, now: number): Promise<Caller> {
+    const cost = costOf(call.method, call.params);
+    await this.#limiter.ofAddress(address, cost);
     const message = this.#parse(call);
     const v2 = message.nonce !== undefined;
     this.#checkClock(message, v2, now);
@@ -80,10 +90,28 @@ export class Authenticator {
     const isRight = (): boolean => verify(null, Buffer.from(call.message), key, signature);
     if (!(this.#metrics ? this.#metrics.verifying(isRight) : isRight())) throw new RpcError('bad-signature', 'Invalid signature');
 
+    await this.#limiter.ofKey(publicKey, cost);
     if (v2) await this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
     else await this.#checkLegacy(call, message, user?.lastV2At ?? 0, now);
+    if (!user && !isAnonymousName(message.username)) {
+      if (this.#reserved.has(message.username))
+        throw new RpcError('forbidden', `Username "${message.username}" is reserved here`);
+      await this.#limiter.ofClaim(address);
+    }
     await this.#claim(message.username, publicKey, v2, now);
     return { username: message.username, publicKey, address };
+  }
+
+  /**
+   * For a call of an open session, whose signature was checked when it was opened: asserts the claim again, which a store may
+   * have lost meanwhile.
+   * @throws RpcError `rate-limited`, `name-taken`, `forbidden`
+   */
+  async reassert({ username, publicKey, address }: Caller, method: string, params: unknown, now: number): Promise<void> {
+    const cost = costOf(method, params);
+    await this.#limiter.ofAddress(address, cost);
+    await this.#limiter.ofKey(publicKey, cost);
+    if (!isAnonymousName(username)) await this.#claim(username, publicKey, true, now);
   }
 
   #parse(call: SignedCall): SignedMessage {

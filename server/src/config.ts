@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { audience } from 'rondevu-elements/protocol';
+import { proxyList } from './client-address.js';
 import { LOG_LEVELS, type LogLevel } from './log.js';
 import { DEFAULT_TURN, type TurnConfig } from './turn.js';
 
@@ -22,6 +23,10 @@ export interface ServerConfig {
   publicUrls: string[];
   /** Origins that pages may call from; `*` for all. Default all. */
   corsOrigins: string[];
+  /** Addresses and ranges (10.0.0.0/8) of proxies whose X-Forwarded-For is believed. Default none. */
+  trustedProxies: string[];
+  /** Usernames that nobody can claim. Default: those that look like the operator's. */
+  reservedNames: string[];
   /** What becomes of the old signature form. Default `sticky`: refused for keys that used v2 in the last 7 days. */
   legacyAuth: 'allow' | 'sticky' | 'off';
   /** A folder whose files are served, `demo/` and `dist/` of the elements; undefined for none. */
@@ -57,6 +62,17 @@ export interface Limits {
   maxWaiting: number;
   /** Open sockets, in all. */
   maxSockets: number;
+  /** Live services of one user. */
+  maxServicesPerUser: number;
+  /** Free offers of one user. */
+  maxOffersPerUser: number;
+  /** Free offers in all; when they are there, each user may have an equal share. */
+  maxTotalOffers: number;
+  /** What one address, and one key, may spend in 10 s; a call costs 1 to 3 points, with many offers or a listing more. */
+  pointsPerAddress: number;
+  pointsPerKey: number;
+  /** New usernames from one address in an hour. */
+  claimsPerAddress: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -68,7 +84,19 @@ export const DEFAULT_LIMITS: Limits = {
   maxMetadataBytes: 4096,
   maxWaiting: 10_000,
   maxSockets: 20_000,
+  maxServicesPerUser: 100,
+  maxOffersPerUser: 2000,
+  maxTotalOffers: 500_000,
+  // a class of 60 behind one address that all comes at once, each with a dozen calls, is far below this
+  pointsPerAddress: 6000,
+  pointsPerKey: 2000,
+  claimsPerAddress: 2000,
 };
+
+export const DEFAULT_RESERVED = [
+  ...['admin', 'administrator', 'root', 'system', 'rondevu', 'server', 'operator', 'moderator'],
+  ...['support', 'help', 'security', 'abuse', 'webmaster', 'postmaster', 'everyone', 'anonymous'],
+];
 
 export const HELP = `rondevu-server: the signaling server of Rondevu Elements
 
@@ -79,6 +107,8 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
                      REDIS_PREFIX   what all its keys begin with, default "rondevu:"
   --public-url URL   PUBLIC_URL     address that clients use; several: comma or repeat
   --cors-origin O    CORS_ORIGINS   origins whose pages may call; several: comma or repeat; default *
+                     TRUSTED_PROXIES  addresses or ranges whose X-Forwarded-For is believed; several: comma
+                     RESERVED_NAMES usernames that nobody can claim; several: comma; default: admin, root and such
   --legacy-auth M    LEGACY_AUTH    allow, sticky (default) or off: the signatures of v0.20 clients
   --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve
   --drain SECONDS    DRAIN_SECONDS  goes on answering so long after SIGTERM, default 0
@@ -89,6 +119,7 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
                      TURN_TTL       life of a TURN credential in seconds, 60 to 86400, default 3600
                      TURN_FOR       all (default) or claimed: anonymous users get no TURN
                      METRICS_TOKEN  bearer token for /metrics; without it only this machine may ask
+                     LIMIT_…        each limit by its name, such as LIMIT_MAX_SOCKETS=20000; docs/operations.md lists them
   --help`;
 
 /**
@@ -134,8 +165,33 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     metricsToken: readToken(env['METRICS_TOKEN']),
     legacyAuth: readLegacyAuth(values['legacy-auth'] ?? env['LEGACY_AUTH'] ?? 'sticky'),
     staticRoot: values.static ?? env['STATIC_ROOT'],
-    limits: DEFAULT_LIMITS,
+    trustedProxies: readProxies(list(undefined, env['TRUSTED_PROXIES'])),
+    reservedNames: env['RESERVED_NAMES'] === undefined ? DEFAULT_RESERVED : list(undefined, env['RESERVED_NAMES']),
+    limits: readLimits(env),
   };
+}
+
+/** `maxBodyBytes` is LIMIT_MAX_BODY_BYTES. */
+const limitVariable = (name: string): string => `LIMIT_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+
+function readLimits(env: Record<string, string | undefined>): Limits {
+  const limits = { ...DEFAULT_LIMITS };
+  const known = new Map(Object.keys(limits).map((name) => [limitVariable(name), name as keyof Limits]));
+  for (const [variable, text = ''] of Object.entries(env)) {
+    if (!variable.startsWith('LIMIT_')) continue;
+    const name = known.get(variable);
+    if (!name) throw new Error(`${variable} is no limit; there are ${[...known.keys()].join(', ')}`);
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < 1)
+      throw new Error(`${variable} must be a whole number above 0, got "${text}"`);
+    limits[name] = value;
+  }
+  return limits;
+}
+
+function readProxies(ranges: string[]): string[] {
+  proxyList(ranges);
+  return ranges;
 }
 
 /** The text of an error shows no password. */

@@ -2,7 +2,7 @@
  * One call from either road to its handler: envelope, method, signature or session, params, handler, and the one place
  * where an error becomes what the client sees. Internal errors keep their text to themselves.
  */
-import type { RpcMethod } from 'rondevu-elements/protocol';
+import { ALWAYS_SIGNED, type RpcMethod } from 'rondevu-elements/protocol';
 import type { Authenticator, Caller } from './auth.js';
 import type { Handlers } from './handlers.js';
 import type { Logger } from './log.js';
@@ -43,7 +43,12 @@ export class Dispatcher {
   /** A call of an open session. @throws RpcError */
   async ofSession(method: string, params: unknown, caller: Caller, maxWait: number, signal: AbortSignal): Promise<unknown> {
     const known = this.#method(method);
-    return this.#counted(known, () => this.#run(known, params, caller, maxWait, signal));
+    return this.#counted(known, async () => {
+      if (ALWAYS_SIGNED.has(known))
+        throw new RpcError('unauthorized', `${known} needs a signature of its own: send it over HTTP`);
+      await this.#auth.reassert(caller, known, params, Date.now());
+      return this.#run(known, params, caller, maxWait, signal);
+    });
   }
 
   /** What a client is told of an error: an RpcError as it is, anything else as "Internal server error", with the whole of it in the log. */

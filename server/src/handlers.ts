@@ -17,6 +17,7 @@ import type { Caller } from './auth.js';
 import type { Limits } from './config.js';
 import type { Hub } from './hub.js';
 import type { Match, Matchmaker } from './matchmaker.js';
+import type { Quotas } from './quotas.js';
 import { RpcError } from './rpc-error.js';
 import type { Params } from './schemas.js';
 import type { OfferRow, ServiceRow, Side, Store } from './store.js';
@@ -33,12 +34,44 @@ export interface Services {
   matchmaker: Matchmaker;
   limits: Limits;
   turn: Turn;
+  quotas: Quotas;
+  authorize?: Authorize | undefined;
 }
+
+/** What a caller is about to do, for `createServer({ authorize })`. */
+export interface AuthorizeContext {
+  /** `join` is a look-up that hands out an offer, `get` one that does not. */
+  action: 'publish' | 'get' | 'join' | 'answer' | 'signal';
+  username: string;
+  /** 32 bytes, standard base64. */
+  publicKey: string;
+  /** IPv6 as its /64. */
+  address: string;
+  /** As asked for: without a username in a discovery; undefined for a look-up by id and for `signal`. */
+  serviceFqn?: string;
+  /** With `getServiceById`. */
+  serviceId?: string;
+  /** With `signal`: to whom. */
+  to?: string;
+}
+
+/** True lets a call pass, false refuses it, a text refuses it and is told to the client. What it throws refuses the call as `unavailable`. */
+export type Authorize = (context: AuthorizeContext) => boolean | string | Promise<boolean | string>;
 
 type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, signal: AbortSignal) => Promise<RpcResult<M>>;
 export type Handlers = { [M in RpcMethod]: Handler<M> };
 
-export function createHandlers({ store, hub, matchmaker, limits, turn }: Services): Handlers {
+export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, authorize }: Services): Handlers {
+  async function permit(
+    action: AuthorizeContext['action'],
+    { username, publicKey, address }: Caller,
+    of: Pick<AuthorizeContext, 'serviceFqn' | 'serviceId' | 'to'>,
+  ): Promise<void> {
+    if (!authorize) return;
+    const verdict = await authorize({ action, username, publicKey, address, ...of });
+    if (verdict !== true) throw new RpcError('forbidden', verdict || `This server does not let ${username} ${action} here`);
+  }
+
   async function offerOf(offerId: string, serviceFqn: string): Promise<OfferRow> {
     const offer = await store.getOffer({ offerId, serviceFqn }, Date.now());
     if (!offer) throw goneOffer(offerId);
@@ -79,7 +112,9 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
       const { serviceFqn, offers, ttl, instance, hidden, metadata } = params;
       const target = parseServiceName(serviceFqn);
       requireOwner(target.username, caller, serviceFqn);
+      await permit('publish', caller, { serviceFqn });
       const now = Date.now();
+      await quotas.check(caller.username, serviceFqn, offers.length, now);
       const published = await store.publish(
         {
           ...target,
@@ -110,6 +145,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
 
     async getService({ serviceFqn, limit, offset, wait, instance }, caller, signal) {
       const target = parseServiceName(serviceFqn);
+      await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(caller.username, instance, Date.now());
       if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, signal));
       // pages must not overlap, so nothing is left to chance here
@@ -123,6 +159,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, signal) {
+      await permit('join', caller, { serviceId });
       await hub.seen(caller.username, instance, Date.now());
       return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, signal));
     },
@@ -135,12 +172,19 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
       return { success: true };
     },
 
+    async releaseUsername(_params, caller) {
+      for (const serviceId of await store.release(caller.username, caller.publicKey))
+        await hub.unpublished(caller.username, serviceId);
+      return { success: true };
+    },
+
     async withdrawOffers({ serviceFqn, offerIds }, caller) {
       requireOwner(parseServiceName(serviceFqn).username, caller, serviceFqn);
       return { count: await store.withdraw(caller.username, serviceFqn, offerIds) };
     },
 
     async answerOffer({ serviceFqn, offerId, sdp, instance }, caller) {
+      await permit('answer', caller, { serviceFqn });
       const now = Date.now();
       await hub.seen(caller.username, instance, now);
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
@@ -232,6 +276,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn }: Service
     },
 
     async signal({ to, sid, sdp, candidates }, caller) {
+      await permit('signal', caller, { to });
       if (!(await store.haveMet(caller.username, to, Date.now())))
         throw new RpcError('forbidden', `No offer between ${caller.username} and ${to} was answered in the last 24 hours`);
       const told = await hub.pushToUser(to, 'signal', {

@@ -1,19 +1,21 @@
 /**
  * createServer: puts store, hub, matchmaker, handlers, HTTP and sockets together, starts and stops them.
  */
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, BlockList } from 'node:net';
 import { createRequire } from 'node:module';
 import { createAdaptorServer, type ServerType } from '@hono/node-server';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL } from 'rondevu-elements/protocol';
 import { createApp } from './app.js';
 import { Authenticator } from './auth.js';
-import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
+import { clientAddress, proxyList } from './client-address.js';
+import { DEFAULT_LIMITS, DEFAULT_RESERVED, type ServerConfig } from './config.js';
 import { Dispatcher } from './dispatcher.js';
-import { createHandlers } from './handlers.js';
+import { createHandlers, type Authorize } from './handlers.js';
 import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { Matchmaker } from './matchmaker.js';
+import { Quotas } from './quotas.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
 import { openStorage } from './storage.js';
@@ -21,7 +23,8 @@ import type { ServiceRow } from './store.js';
 import { DEFAULT_TURN, Turn } from './turn.js';
 
 export { DEFAULT_TURN, type TurnConfig } from './turn.js';
-export { DEFAULT_LIMITS, readConfig, type Limits, type ServerConfig } from './config.js';
+export type { Authorize, AuthorizeContext } from './handlers.js';
+export { DEFAULT_LIMITS, DEFAULT_RESERVED, readConfig, type Limits, type ServerConfig } from './config.js';
 
 /** What this server can do beyond v0.5.4: the header of every reply and `caps` of `GET /`. `ice` comes with ICE servers to hand out. */
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
@@ -38,6 +41,12 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+/** Settings, all optional, and what only a program can give. */
+export interface ServerOptions extends Partial<ServerConfig> {
+  /** Asked before a service is published or looked up, an offer handed out or answered, and a signal sent. Default: all may. */
+  authorize?: Authorize | undefined;
+}
+
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 const SWEEP_EVERY = 10_000;
 
@@ -45,7 +54,7 @@ const SWEEP_EVERY = 10_000;
  * Starts a server.
  * @throws Error when the address is taken, or the database or Redis cannot be opened
  */
-export async function createServer(options: Partial<ServerConfig> = {}): Promise<RunningServer> {
+export async function createServer({ authorize, ...options }: ServerOptions = {}): Promise<RunningServer> {
   const config: ServerConfig = {
     port: 3000,
     host: 'localhost',
@@ -53,6 +62,8 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     redisPrefix: 'rondevu:',
     publicUrls: [],
     corsOrigins: ['*'],
+    trustedProxies: [],
+    reservedNames: DEFAULT_RESERVED,
     legacyAuth: 'sticky',
     logLevel: 'warn',
     drainTime: 0,
@@ -73,12 +84,22 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
   const auth = new Authenticator(store, config, metrics);
   const turn = new Turn(config.turn);
   const caps = turn.isOn ? [...CAPS, 'ice'] : CAPS;
-  const handlers = createHandlers({ store, hub, matchmaker, limits: config.limits, turn });
+  const handlers = createHandlers({
+    store,
+    hub,
+    matchmaker,
+    limits: config.limits,
+    turn,
+    quotas: new Quotas(store, config.limits),
+    authorize,
+  });
   const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth, metrics, log);
   metrics.watch({ sockets: () => hub.sessions, waiting: () => matchmaker.waiting }, store);
   let closing: Promise<void> | undefined;
+  const proxies = proxyList(config.trustedProxies);
   const app = createApp({
     config,
+    proxies,
     dispatcher,
     caps,
     version,
@@ -88,10 +109,14 @@ export async function createServer(options: Partial<ServerConfig> = {}): Promise
     isDraining: () => closing !== undefined,
   });
 
-  const server = createAdaptorServer({ fetch: app.fetch });
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    // who sends slowly holds a connection, not the server; answers may take as long as a joiner waits
+    serverOptions: { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 },
+  });
   const sessions = new Set<PushSession>();
   const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, caps };
-  const sockets = acceptSockets(server, config, log, (socket, from) => {
+  const sockets = acceptSockets(server, config, proxies, log, (socket, from) => {
     const session = new PushSession(socket, from, context);
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
@@ -174,6 +199,7 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
 function acceptSockets(
   server: ServerType,
   config: ServerConfig,
+  proxies: BlockList,
   log: Logger,
   onSocket: (socket: WebSocket, from: { address: string; host: string }) => void,
 ): WebSocketServer {
@@ -201,7 +227,7 @@ function acceptSockets(
       log.warn({ sockets: sockets.clients.size }, 'a socket was refused: maxSockets is reached');
       return refuse('503 Service Unavailable');
     }
-    const address = request.socket.remoteAddress ?? '';
+    const address = clientAddress(request.socket.remoteAddress ?? '', String(request.headers['x-forwarded-for'] ?? ''), proxies);
     sockets.handleUpgrade(request, socket, head, (opened) => onSocket(opened, { address, host }));
   });
   return sockets;

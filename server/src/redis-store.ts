@@ -86,9 +86,13 @@ export class RedisStore implements Store {
         ...['SET', this.#key('id', service.serviceId), serviceFqn, 'PX', String(service.expiresAt - now + SERVICE_MEMORY)],
       ),
       this.#count(
+        username,
         rows.filter(isFree).map(({ offerId, expiresAt }) => [offerId, expiresAt]),
         trimmed,
       ),
+      this.#redis.command('ZADD', this.#key('services', username), 'GT', String(service.expiresAt), serviceFqn),
+      this.#keep(this.#key('services', username), service.expiresAt - now + SERVICE_MEMORY),
+      this.#redis.command('ZADD', this.#key('publishers'), 'GT', String(service.expiresAt), username),
     ]);
     return { service, offers: rows };
   }
@@ -112,14 +116,18 @@ export class RedisStore implements Store {
     const gone = (await this.#redis.run(scripts.DELETE_SERVICE, [slot], [serviceFqn, username])) as [string, string[]] | null;
     if (!gone) return undefined;
     const [serviceId, free] = gone;
-    await Promise.all([this.#redis.command('DEL', this.#key('id', serviceId)), this.#count([], free)]);
+    await Promise.all([
+      this.#redis.command('DEL', this.#key('id', serviceId)),
+      this.#count(username, [], free),
+      this.#redis.command('ZREM', this.#key('services', username), serviceFqn),
+    ]);
     return serviceId;
   }
 
   async withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number> {
     const args = [serviceFqn, username, ...offerIds];
     const gone = (await this.#redis.run(scripts.WITHDRAW, [this.#slot(serviceFqn)], args)) as string[];
-    await this.#count([], gone);
+    await this.#count(username, [], gone);
     return gone.length;
   }
 
@@ -128,12 +136,38 @@ export class RedisStore implements Store {
     const gone = await Promise.all(
       fqns.map((fqn) => this.#redis.run(scripts.WITHDRAW_INSTANCE, [this.#slot(fqn)], [fqn, instance, now]) as Promise<string[]>),
     );
-    await this.#count([], gone.flat());
+    await this.#count(username, [], gone.flat());
     return gone.flat().length;
   }
 
   async countFreeOffers(now: number): Promise<number> {
     return Number(await this.#redis.command('ZCOUNT', this.#key('free'), `(${now}`, '+inf'));
+  }
+
+  async countPublishers(now: number): Promise<number> {
+    return Number(await this.#redis.command('ZCOUNT', this.#key('publishers'), `(${now}`, '+inf'));
+  }
+
+  async countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }> {
+    const services = this.#key('services', username);
+    const [offers, all, own] = await Promise.all([
+      this.#redis.command('ZCOUNT', this.#key('own', username), `(${now}`, '+inf'),
+      this.#redis.command('ZCOUNT', services, `(${now}`, '+inf'),
+      this.#redis.command('ZSCORE', services, serviceFqn),
+    ]);
+    return { offers: Number(offers), otherServices: Number(all) - (Number(own) > now ? 1 : 0) };
+  }
+
+  async release(username: string, publicKey: string): Promise<string[]> {
+    const user = toUser(toHash(await this.#redis.command('HGETALL', this.#key('user', username))));
+    if (user?.publicKey !== publicKey) return [];
+    const fqns = (await this.#redis.command('ZRANGE', this.#key('services', username), '0', '-1')) as string[];
+    const ids = await Promise.all(fqns.map((fqn) => this.deleteService(username, fqn)));
+    await Promise.all([
+      this.#redis.command('DEL', this.#key('user', username)),
+      this.#redis.command('DEL', this.#key('key', publicKey)),
+    ]);
+    return ids.filter((id) => id !== undefined);
   }
 
   async listInstances(): Promise<{ username: string; instance: string }[]> {
@@ -179,7 +213,7 @@ export class RedisStore implements Store {
     if (verdict === 'answered' || verdict === 'repeated') {
       await Promise.all([
         this.#redis.command('SET', this.#met(username, owner), String(now + MET_FOR), 'PX', String(MET_FOR)),
-        this.#count([], [offerId]),
+        this.#count(owner, [], [offerId]),
       ]);
     }
     return verdict;
@@ -290,7 +324,11 @@ export class RedisStore implements Store {
 
   /** Keys end by themselves; what is left is the count. */
   async sweep(now: number): Promise<void> {
-    await this.#redis.command('ZREMRANGEBYSCORE', this.#key('free'), '-inf', String(now));
+    await Promise.all(
+      [this.#key('free'), this.#key('publishers')].map((key) =>
+        this.#redis.command('ZREMRANGEBYSCORE', key, '-inf', String(now)),
+      ),
+    );
   }
 
   async ping(): Promise<void> {
@@ -329,13 +367,18 @@ export class RedisStore implements Store {
     ]);
   }
 
-  /** Keeps the number of free offers of all services. */
-  async #count(came: (readonly [string, number])[], went: string[]): Promise<void> {
-    const key = this.#key('free');
-    await Promise.all([
-      came.length ? this.#redis.command('ZADD', key, ...came.flatMap(([id, ends]) => [String(ends), id])) : undefined,
-      went.length ? this.#redis.command('ZREM', key, ...went) : undefined,
-    ]);
+  /** Keeps the number of free offers, of all and of one user. */
+  async #count(username: string, came: (readonly [string, number])[], went: string[]): Promise<void> {
+    const own = this.#key('own', username);
+    const scores = came.flatMap(([id, ends]) => [String(ends), id]);
+    await Promise.all(
+      [this.#key('free'), own].flatMap((key) => [
+        came.length ? this.#redis.command('ZADD', key, ...scores) : undefined,
+        went.length ? this.#redis.command('ZREM', key, ...went) : undefined,
+      ]),
+    );
+    // offers live for a day at most
+    if (came.length) await this.#redis.command('PEXPIRE', own, String(DAY + ANSWERED_MEMORY));
   }
 
   async #candidates({ offerId, serviceFqn }: OfferKey, now: number): Promise<(CandidateInfo & { isParked: boolean })[]> {

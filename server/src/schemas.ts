@@ -75,6 +75,7 @@ export function createSchemas(limits: Limits) {
     }),
     getServiceById: v.object({ serviceId: v.pipe(v.string(), v.uuid()), wait, instance }),
     deleteService: v.object({ serviceFqn }),
+    releaseUsername: v.object({}),
     withdrawOffers: v.object({ serviceFqn, offerIds: v.pipe(v.array(offerId), v.maxLength(1000)) }),
     answerOffer: v.object({ serviceFqn, offerId, sdp, instance }),
     getOfferAnswer: v.object({ serviceFqn, offerId }),

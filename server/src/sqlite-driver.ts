@@ -47,3 +47,49 @@ export function openDatabase(path: string): Database {
     });
   }
 }
+
+/** Statements that are prepared once, and transactions. */
+export class Sql {
+  readonly #db: Database;
+  readonly #statements = new Map<string, Statement>();
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  get(sql: string, ...args: SqlValue[]): Row | undefined {
+    return this.#statement(sql).get(...args) ?? undefined;
+  }
+
+  all(sql: string, ...args: SqlValue[]): Row[] {
+    return this.#statement(sql).all(...args);
+  }
+
+  /** @returns how many rows changed */
+  run(sql: string, ...args: SqlValue[]): number {
+    return Number(this.#statement(sql).run(...args).changes);
+  }
+
+  transaction<T>(work: () => T): T {
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      this.#db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      this.#db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#db.close();
+  }
+
+  #statement(sql: string): Statement {
+    let statement = this.#statements.get(sql);
+    if (!statement) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+}

@@ -3,7 +3,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
-import { openDatabase, type Database, type Row, type SqlValue, type Statement } from './sqlite-driver.js';
+import { Sql, openDatabase, type Row } from './sqlite-driver.js';
 import { toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
 import type { AnswerInput, OfferKey, OfferRow, PublishInput, ServiceKey, ServiceRow, Side, Store, UserRow } from './store.js';
@@ -25,18 +25,18 @@ const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
 export class SqliteStore implements Store {
-  readonly #db: Database;
-  readonly #statements = new Map<string, Statement>();
+  readonly #sql: Sql;
   readonly #used = new Map<string, number>();
 
   /** @param path a file, or `:memory:` for a store that ends with the process */
   constructor(path: string) {
-    this.#db = openDatabase(path);
-    migrate(this.#db, path);
+    const database = openDatabase(path);
+    migrate(database, path);
+    this.#sql = new Sql(database);
   }
 
   async getUser(username: string, now: number): Promise<UserRow | undefined> {
-    const row = this.#get('SELECT * FROM users WHERE username = ? AND expires_at > ?', username, now);
+    const row = this.#sql.get('SELECT * FROM users WHERE username = ? AND expires_at > ?', username, now);
     return row && toUser(row);
   }
 
@@ -51,16 +51,16 @@ export class SqliteStore implements Store {
     const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
     // renewing costs a write: once an hour is often enough for a claim of a year
     if (user && user.expiresAt > now + CLAIM_TTL - 3_600_000 && lastV2At - user.lastV2At < 3_600_000) return 'ok';
-    return this.#transaction(() => {
-      const other = this.#get(
+    return this.#sql.transaction(() => {
+      const other = this.#sql.get(
         'SELECT username FROM users WHERE public_key = ? AND username <> ? AND expires_at > ?',
         publicKey,
         username,
         now,
       );
       if (other) return { keyHolds: String(other['username']) };
-      this.#run('DELETE FROM users WHERE (username = ? OR public_key = ?) AND expires_at <= ?', username, publicKey, now);
-      this.#run(
+      this.#sql.run('DELETE FROM users WHERE (username = ? OR public_key = ?) AND expires_at <= ?', username, publicKey, now);
+      this.#sql.run(
         `INSERT INTO users (username, public_key, claimed_at, expires_at, last_v2_at) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (username) DO UPDATE SET expires_at = excluded.expires_at, last_v2_at = excluded.last_v2_at`,
         ...[username, publicKey, now, now + CLAIM_TTL, lastV2At],
@@ -70,10 +70,10 @@ export class SqliteStore implements Store {
   }
 
   async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
-    return this.#transaction(() => {
+    return this.#sql.transaction(() => {
       const expiresAt = now + input.ttl;
       const metadata = input.metadata === undefined ? null : JSON.stringify(input.metadata);
-      this.#run(
+      this.#sql.run(
         `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (fqn) DO UPDATE SET public_key = excluded.public_key, hidden = excluded.hidden, metadata = excluded.metadata,
            expires_at = MAX(services.expires_at, excluded.expires_at)`,
@@ -90,21 +90,21 @@ export class SqliteStore implements Store {
           expiresAt,
         ],
       );
-      const service = toService(this.#get('SELECT * FROM services WHERE fqn = ?', input.serviceFqn)!);
+      const service = toService(this.#sql.get('SELECT * FROM services WHERE fqn = ?', input.serviceFqn)!);
       const offers = input.offers.map(({ sdp, for: only = null }) => {
         // the id follows from the content, so an SDP that is live, or comes back after a restart, keeps its id
         const offerId = createHash('sha256')
           .update(`${input.serviceFqn}\n${input.instance ?? ''}\n${sdp}`)
           .digest('hex');
-        this.#run('DELETE FROM offers WHERE id = ? AND expires_at <= ?', offerId, now);
-        this.#run(
+        this.#sql.run('DELETE FROM offers WHERE id = ? AND expires_at <= ?', offerId, now);
+        this.#sql.run(
           `INSERT INTO offers (id, service_id, instance, sdp, created_at, expires_at, for_user) VALUES (?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET expires_at = MAX(offers.expires_at, excluded.expires_at)`,
           ...[offerId, service.serviceId, input.instance ?? null, sdp, now, expiresAt, only],
         );
-        return toOffer(this.#get(`${OFFER} WHERE o.id = ?`, offerId)!);
+        return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, offerId)!);
       });
-      this.#run(
+      this.#sql.run(
         `DELETE FROM offers WHERE id IN (SELECT o.id FROM offers o WHERE o.service_id = ? AND ${FREE}
          ORDER BY o.created_at DESC, o.rowid DESC LIMIT -1 OFFSET ?)`,
         ...[service.serviceId, now, now, maxFree],
@@ -116,8 +116,8 @@ export class SqliteStore implements Store {
   async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
     const rows =
       username === undefined
-        ? this.#all('SELECT * FROM services WHERE name = ? AND hidden = 0 AND expires_at > ?', name, now)
-        : this.#all(
+        ? this.#sql.all('SELECT * FROM services WHERE name = ? AND hidden = 0 AND expires_at > ?', name, now)
+        : this.#sql.all(
             'SELECT * FROM services WHERE username = ? AND name = ? AND hidden = 0 AND expires_at > ?',
             username,
             name,
@@ -127,22 +127,22 @@ export class SqliteStore implements Store {
   }
 
   async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {
-    const row = this.#get('SELECT * FROM services WHERE id = ? AND expires_at > ?', serviceId, now);
+    const row = this.#sql.get('SELECT * FROM services WHERE id = ? AND expires_at > ?', serviceId, now);
     return row && toService(row);
   }
 
   async deleteService(username: string, serviceFqn: string): Promise<string | undefined> {
-    const row = this.#get('SELECT id FROM services WHERE fqn = ? AND username = ?', serviceFqn, username);
-    if (row) this.#run('DELETE FROM services WHERE id = ?', row['id']!);
+    const row = this.#sql.get('SELECT id FROM services WHERE fqn = ? AND username = ?', serviceFqn, username);
+    if (row) this.#sql.run('DELETE FROM services WHERE id = ?', row['id']!);
     return row && String(row['id']);
   }
 
   async withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number> {
-    return this.#transaction(() =>
+    return this.#sql.transaction(() =>
       offerIds.reduce(
         (count, offerId) =>
           count +
-          this.#run(
+          this.#sql.run(
             `DELETE FROM offers WHERE id = ? AND answer_sdp IS NULL
              AND service_id = (SELECT id FROM services WHERE fqn = ? AND username = ?)`,
             ...[offerId, serviceFqn, username],
@@ -153,23 +153,56 @@ export class SqliteStore implements Store {
   }
 
   async withdrawInstance(username: string, instance: string): Promise<number> {
-    return this.#run(
+    return this.#sql.run(
       `DELETE FROM offers WHERE instance = ? AND answer_sdp IS NULL AND service_id IN (SELECT id FROM services WHERE username = ?)`,
       ...[instance, username],
     );
   }
 
   async countFreeOffers(now: number): Promise<number> {
-    const row = this.#get('SELECT COUNT(*) AS free FROM offers WHERE answer_sdp IS NULL AND expires_at > ?', now);
+    const row = this.#sql.get('SELECT COUNT(*) AS free FROM offers WHERE answer_sdp IS NULL AND expires_at > ?', now);
     return Number(row?.['free'] ?? 0);
   }
 
-  async listInstances(now: number): Promise<{ username: string; instance: string }[]> {
-    return this.#all(
-      `SELECT DISTINCT s.username, o.instance FROM offers o JOIN services s ON s.id = o.service_id
-       WHERE o.instance IS NOT NULL AND o.answer_sdp IS NULL AND o.expires_at > ?`,
+  async countPublishers(now: number): Promise<number> {
+    const row = this.#sql.get(
+      `SELECT COUNT(DISTINCT s.username) AS users FROM offers o JOIN services s ON s.id = o.service_id
+       WHERE o.answer_sdp IS NULL AND o.expires_at > ?`,
       now,
-    ).map((row) => ({ username: String(row['username']), instance: String(row['instance']) }));
+    );
+    return Number(row?.['users'] ?? 0);
+  }
+
+  async countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }> {
+    const offers = this.#sql.get(
+      `SELECT COUNT(*) AS count FROM services s JOIN offers o ON o.service_id = s.id
+       WHERE s.username = ? AND o.answer_sdp IS NULL AND o.expires_at > ?`,
+      ...[username, now],
+    );
+    const services = this.#sql.get(
+      'SELECT COUNT(*) AS count FROM services WHERE username = ? AND fqn <> ? AND expires_at > ?',
+      ...[username, serviceFqn, now],
+    );
+    return { offers: Number(offers?.['count']), otherServices: Number(services?.['count']) };
+  }
+
+  async release(username: string, publicKey: string): Promise<string[]> {
+    return this.#sql.transaction(() => {
+      if (!this.#sql.run('DELETE FROM users WHERE username = ? AND public_key = ?', username, publicKey)) return [];
+      const ids = this.#sql.all('SELECT id FROM services WHERE username = ?', username).map((row) => String(row['id']));
+      this.#sql.run('DELETE FROM services WHERE username = ?', username);
+      return ids;
+    });
+  }
+
+  async listInstances(now: number): Promise<{ username: string; instance: string }[]> {
+    return this.#sql
+      .all(
+        `SELECT DISTINCT s.username, o.instance FROM offers o JOIN services s ON s.id = o.service_id
+       WHERE o.instance IS NOT NULL AND o.answer_sdp IS NULL AND o.expires_at > ?`,
+        now,
+      )
+      .map((row) => ({ username: String(row['username']), instance: String(row['instance']) }));
   }
 
   async lease(
@@ -178,43 +211,45 @@ export class SqliteStore implements Store {
     until: number,
     now: number,
   ): Promise<OfferRow | undefined> {
-    return this.#transaction(() => {
+    return this.#sql.transaction(() => {
       // one's own offers are for other instances of the same user only
       const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?)
         AND (o.for_user IS NULL OR o.for_user = ?) ${HANDING_ORDER} LIMIT 1`;
       const { username, instance = null } = by;
-      const free = this.#get(query, serviceId, now, now, username, instance, username, now - OLD_FORM_FRESH);
+      const free = this.#sql.get(query, serviceId, now, now, username, instance, username, now - OLD_FORM_FRESH);
       const row = free ?? this.#ownLease(serviceId, by, now);
       if (!row) return undefined;
       // what is held already is not held longer for being asked for again
       const end = free ? until : Number(row['lease_until']);
-      this.#run(
+      this.#sql.run(
         'UPDATE offers SET lease_user = ?, lease_until = ?, expires_at = MAX(expires_at, ?), given_answerer = 0 WHERE id = ?',
         ...[by.username, end, end + 2000, row['id']!],
       );
-      return toOffer(this.#get(`${OFFER} WHERE o.id = ?`, row['id']!)!);
+      return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, row['id']!)!);
     });
   }
 
   /** v0.20 clients look a service up and then look it up again to connect: rather than none, they get the offer they hold. */
   #ownLease(serviceId: string, by: { username: string; instance?: string | undefined }, now: number): Row | undefined {
     if (by.instance !== undefined) return undefined;
-    return this.#get(
+    return this.#sql.get(
       `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_user = ? AND s.username <> ? ORDER BY o.lease_until LIMIT 1`,
       ...[serviceId, now, by.username, by.username],
     );
   }
 
   async listUnanswered({ serviceId }: ServiceKey, limit: number, now: number): Promise<OfferRow[]> {
-    return this.#all(
-      `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL
+    return this.#sql
+      .all(
+        `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL
        ORDER BY o.lease_until > ?, (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC LIMIT ?`,
-      ...[serviceId, now, now, now - OLD_FORM_FRESH, limit],
-    ).map(toOffer);
+        ...[serviceId, now, now, now - OLD_FORM_FRESH, limit],
+      )
+      .map(toOffer);
   }
 
   async getOffer({ offerId, serviceFqn }: OfferKey, now: number): Promise<OfferRow | undefined> {
-    const row = this.#get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
+    const row = this.#sql.get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
     return row && toOffer(row);
   }
 
@@ -223,13 +258,13 @@ export class SqliteStore implements Store {
     input: AnswerInput,
     now: number,
   ): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
-    return this.#transaction(() => {
-      const row = this.#get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
+    return this.#sql.transaction(() => {
+      const row = this.#sql.get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
       if (!row) return 'gone';
       if (row['answer_sdp'] !== null) {
         return row['answer_sdp'] === input.sdp && row['answer_user'] === input.username ? 'repeated' : 'already-answered';
       }
-      this.#run(
+      this.#sql.run(
         `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?, expires_at = MAX(expires_at, ?),
            given_answerer = CASE WHEN lease_user = ? THEN given_answerer ELSE 0 END WHERE id = ?`,
         ...[
@@ -243,13 +278,13 @@ export class SqliteStore implements Store {
           offerId,
         ],
       );
-      this.#run(
+      this.#sql.run(
         'UPDATE candidates SET parked_until = NULL WHERE offer_id = ? AND username = ? AND parked_until > ?',
         offerId,
         input.username,
         now,
       );
-      this.#run(
+      this.#sql.run(
         `INSERT INTO met (a, b, until) VALUES (MIN(?, ?), MAX(?, ?), ?) ON CONFLICT (a, b) DO UPDATE SET until = excluded.until`,
         ...[input.username, row['owner']!, input.username, row['owner']!, now + MET_FOR],
       );
@@ -263,31 +298,31 @@ export class SqliteStore implements Store {
     candidates: WireCandidate[],
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many'> {
-    return this.#transaction(() => {
+    return this.#sql.transaction(() => {
       // what was parked and is over may come again
-      this.#run('DELETE FROM candidates WHERE offer_id = ? AND parked_until <= ?', offer.offerId, now);
+      this.#sql.run('DELETE FROM candidates WHERE offer_id = ? AND parked_until <= ?', offer.offerId, now);
       const known = new Set(
-        this.#all('SELECT candidate FROM candidates WHERE offer_id = ? AND username = ?', offer.offerId, from.username).map(
-          (r) => r['candidate'],
-        ),
+        this.#sql
+          .all('SELECT candidate FROM candidates WHERE offer_id = ? AND username = ?', offer.offerId, from.username)
+          .map((r) => r['candidate']),
       );
       const texts = [...new Set(candidates.map((c) => JSON.stringify(c)))];
       const fresh = texts.filter((text) => !known.has(text));
       if (from.max !== undefined && known.size + fresh.length > from.max) return 'too-many';
       const last = Number(
-        this.#get('SELECT MAX(created_at) AS last FROM candidates WHERE offer_id = ?', offer.offerId)?.['last'] ?? 0,
+        this.#sql.get('SELECT MAX(created_at) AS last FROM candidates WHERE offer_id = ?', offer.offerId)?.['last'] ?? 0,
       );
       const first = Math.max(last + 1, now - fresh.length + 1);
       const ahead = first + fresh.length - 1 - now;
       if (fresh.length && ahead > 0) return { wait: ahead };
       for (const text of texts.filter((each) => known.has(each))) {
-        this.#run(
+        this.#sql.run(
           'UPDATE candidates SET parked_until = ? WHERE offer_id = ? AND username = ? AND candidate = ? AND parked_until IS NOT NULL',
           ...[from.parkedUntil ?? null, offer.offerId, from.username, text],
         );
       }
       return fresh.map((text, index) => {
-        this.#run(
+        this.#sql.run(
           'INSERT INTO candidates (offer_id, created_at, username, role, candidate, parked_until) VALUES (?, ?, ?, ?, ?, ?)',
           ...[offer.offerId, first + index, from.username, from.role, text, from.parkedUntil ?? null],
         );
@@ -303,7 +338,7 @@ export class SqliteStore implements Store {
 
   async countCandidates({ offerId }: OfferKey, username: string, now: number): Promise<number> {
     return Number(
-      this.#get(
+      this.#sql.get(
         'SELECT COUNT(*) AS count FROM candidates WHERE offer_id = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?)',
         ...[offerId, username, now],
       )!['count'],
@@ -312,7 +347,7 @@ export class SqliteStore implements Store {
 
   async countParkingUsers({ offerId }: OfferKey, besides: string, now: number): Promise<number> {
     return Number(
-      this.#get(
+      this.#sql.get(
         'SELECT COUNT(DISTINCT username) AS count FROM candidates WHERE offer_id = ? AND username <> ? AND parked_until > ?',
         ...[offerId, besides, now],
       )!['count'],
@@ -320,13 +355,13 @@ export class SqliteStore implements Store {
   }
 
   async takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]> {
-    return this.#transaction(() => {
+    return this.#sql.transaction(() => {
       const column = side === 'offerer' ? 'given_offerer' : 'given_answerer';
-      const given = Number(this.#get(`SELECT ${column} AS given FROM offers WHERE id = ?`, offer.offerId)?.['given'] ?? 0);
+      const given = Number(this.#sql.get(`SELECT ${column} AS given FROM offers WHERE id = ?`, offer.offerId)?.['given'] ?? 0);
       const after = Math.min(since, given);
       const found = this.#candidates(offer, side === 'offerer' ? 'answerer' : 'offerer', now).filter((c) => c.createdAt > after);
       const newest = found.at(-1)?.createdAt ?? 0;
-      if (newest > given) this.#run(`UPDATE offers SET ${column} = ? WHERE id = ?`, newest, offer.offerId);
+      if (newest > given) this.#sql.run(`UPDATE offers SET ${column} = ? WHERE id = ?`, newest, offer.offerId);
       return found;
     });
   }
@@ -339,23 +374,25 @@ export class SqliteStore implements Store {
   #candidates(offer: OfferRow, role: Side, now: number): CandidateInfo[] {
     const username = role === 'offerer' ? offer.username : offer.answer?.username;
     if (username === undefined) return [];
-    return this.#all(
-      'SELECT * FROM candidates WHERE offer_id = ? AND role = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?) ORDER BY created_at',
-      ...[offer.offerId, role, username, now],
-    ).map((row) => ({
-      candidate: JSON.parse(String(row['candidate'])) as WireCandidate,
-      role,
-      username,
-      createdAt: Number(row['created_at']),
-    }));
+    return this.#sql
+      .all(
+        'SELECT * FROM candidates WHERE offer_id = ? AND role = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?) ORDER BY created_at',
+        ...[offer.offerId, role, username, now],
+      )
+      .map((row) => ({
+        candidate: JSON.parse(String(row['candidate'])) as WireCandidate,
+        role,
+        username,
+        createdAt: Number(row['created_at']),
+      }));
   }
 
   async pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]> {
-    const own = this.#all(
+    const own = this.#sql.all(
       `${OFFER} WHERE s.username = ? AND o.instance IS ? AND o.answer_sdp IS NOT NULL AND o.expires_at > ?`,
       ...[username, instance ?? null, now],
     );
-    const answered = this.#all(
+    const answered = this.#sql.all(
       `${OFFER} WHERE o.answer_user = ? AND o.answer_instance IS ? AND o.expires_at > ?`,
       username,
       instance ?? null,
@@ -366,13 +403,13 @@ export class SqliteStore implements Store {
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
     if (!offer.answer) return false;
-    const first = this.#run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId) > 0;
+    const first = this.#sql.run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId) > 0;
     return first || offer.answer.answeredAt > since;
   }
 
   async haveMet(one: string, other: string, now: number): Promise<boolean> {
     const query = 'SELECT 1 FROM met WHERE a = MIN(?, ?) AND b = MAX(?, ?) AND until > ?';
-    return this.#get(query, one, other, one, other, now) !== undefined;
+    return this.#sql.get(query, one, other, one, other, now) !== undefined;
   }
 
   async useOnce(token: string, until: number, now: number): Promise<boolean> {
@@ -384,52 +421,21 @@ export class SqliteStore implements Store {
 
   async sweep(now: number): Promise<void> {
     for (const [token, until] of this.#used) if (until < now) this.#used.delete(token);
-    this.#transaction(() => {
-      this.#run('DELETE FROM offers WHERE expires_at <= ?', now);
-      this.#run('DELETE FROM candidates WHERE parked_until <= ?', now);
-      this.#run('DELETE FROM met WHERE until <= ?', now);
-      this.#run('DELETE FROM services WHERE expires_at <= ?', now - SERVICE_MEMORY);
-      this.#run('DELETE FROM services WHERE username IN (SELECT username FROM users WHERE expires_at <= ?)', now);
-      this.#run('DELETE FROM users WHERE expires_at <= ?', now);
+    this.#sql.transaction(() => {
+      this.#sql.run('DELETE FROM offers WHERE expires_at <= ?', now);
+      this.#sql.run('DELETE FROM candidates WHERE parked_until <= ?', now);
+      this.#sql.run('DELETE FROM met WHERE until <= ?', now);
+      this.#sql.run('DELETE FROM services WHERE expires_at <= ?', now - SERVICE_MEMORY);
+      this.#sql.run('DELETE FROM services WHERE username IN (SELECT username FROM users WHERE expires_at <= ?)', now);
+      this.#sql.run('DELETE FROM users WHERE expires_at <= ?', now);
     });
   }
 
   async ping(): Promise<void> {
-    this.#get('SELECT 1 AS one');
+    this.#sql.get('SELECT 1 AS one');
   }
 
   async close(): Promise<void> {
-    this.#statements.clear();
-    this.#db.close();
-  }
-
-  #statement(sql: string): Statement {
-    let statement = this.#statements.get(sql);
-    if (!statement) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
-    return statement;
-  }
-
-  #get(sql: string, ...args: SqlValue[]): Row | undefined {
-    return this.#statement(sql).get(...args) ?? undefined;
-  }
-
-  #all(sql: string, ...args: SqlValue[]): Row[] {
-    return this.#statement(sql).all(...args);
-  }
-
-  #run(sql: string, ...args: SqlValue[]): number {
-    return Number(this.#statement(sql).run(...args).changes);
-  }
-
-  #transaction<T>(work: () => T): T {
-    this.#db.exec('BEGIN IMMEDIATE');
-    try {
-      const result = work();
-      this.#db.exec('COMMIT');
-      return result;
-    } catch (error) {
-      this.#db.exec('ROLLBACK');
-      throw error;
-    }
+    this.#sql.close();
   }
 }

@@ -85,8 +85,14 @@ export interface Store {
   withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number>;
   /** Withdraws what an instance published up to `now` and has free. */
   withdrawInstance(username: string, instance: string, now: number): Promise<number>;
+  /** Gives a name up that this key holds: the claim, its services and their offers. Returns the ids of the services. */
+  release(username: string, publicKey: string): Promise<string[]>;
   /** Live offers without an answer, of all. */
   countFreeOffers(now: number): Promise<number>;
+  /** Users who have such offers. */
+  countPublishers(now: number): Promise<number>;
+  /** What a user has: such offers, and live services beside the one named. */
+  countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }>;
   /** Every instance that has a free offer, for the first moments after a restart; none where their lives are kept elsewhere. */
   listInstances(now: number): Promise<{ username: string; instance: string }[]>;
 

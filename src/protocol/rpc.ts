@@ -141,6 +141,8 @@ export interface RpcMethods {
   getService: [params: GetServiceParams, result: ServiceEntry | ServicePage];
   getServiceById: [params: { serviceId: string; wait?: number; instance?: string }, result: ServiceEntry];
   deleteService: [params: { serviceFqn: string }, result: { success: true }];
+  /** Gives one's name up, with its services. */
+  releaseUsername: [params: object, result: { success: true }];
   withdrawOffers: [params: { serviceFqn: string; offerIds: string[] }, result: { count: number }];
   answerOffer: [params: AnswerParams, result: { success: true; offerId: string }];
   getOfferAnswer: [params: { serviceFqn: string; offerId: string }, result: Omit<AnswerInfo, 'serviceId'>];
@@ -173,6 +175,9 @@ export const LEGACY_CONTEXT: { readonly [M in RpcMethod]?: (params: RpcParams<M>
   addIceCandidates: (p) => p.offerId,
   getIceCandidates: (p) => `${p.offerId}:${p.since ?? 0}`,
 };
+
+/** What needs a signature of its own, and so goes over HTTP even while a session is open. */
+export const ALWAYS_SIGNED: ReadonlySet<string> = new Set<RpcMethod>(['deleteService', 'releaseUsername']);
 
 /** One call over HTTP. */
 export interface RpcRequest {

@@ -72,6 +72,11 @@ export class RondevuAPI extends RpcClient {
     return this.call('deleteService', { serviceFqn });
   }
 
+  /** Gives this name up, with its services; the next call claims it anew. */
+  releaseUsername() {
+    return this.call('releaseUsername', {});
+  }
+
   withdrawOffers(serviceFqn: string, offerIds: string[], options?: CallOptions) {
     return this.call('withdrawOffers', { serviceFqn, offerIds }, options);
   }

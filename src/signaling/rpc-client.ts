@@ -4,7 +4,14 @@
  */
 import { NetworkError, RondevuError } from '../errors.js';
 import type { CryptoAdapter, Keypair, Signer } from '../identity/index.js';
-import type { RpcMethod, RpcParams, RpcRequest, RpcResponse, RpcResult } from '../protocol/rpc.js';
+import {
+  ALWAYS_SIGNED,
+  type RpcMethod,
+  type RpcParams,
+  type RpcRequest,
+  type RpcResponse,
+  type RpcResult,
+} from '../protocol/rpc.js';
 import { HttpTransport } from './http-transport.js';
 import type { PushSocket } from './push-socket.js';
 import { RequestSigner } from './request-signer.js';
@@ -58,7 +65,8 @@ export class RpcClient {
    */
   async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options: CallOptions = {}): Promise<RpcResult<M>> {
     const { wait = 0 } = params as { wait?: number };
-    if (this.socket?.isOpen) return (await this.socket.request(method, params, wait, options.signal)) as RpcResult<M>;
+    if (this.socket?.isOpen && !ALWAYS_SIGNED.has(method))
+      return (await this.socket.request(method, params, wait, options.signal)) as RpcResult<M>;
     let response = await this.#post(method, params, wait, options);
     if (!response.success && response.serverTime !== undefined) {
       this.signer.setServerTime(response.serverTime);

@@ -4,7 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DEFAULT_LIMITS, DEFAULT_TURN, createServer, readConfig, type ServerConfig } from '../../server/src/index.js';
+import {
+  DEFAULT_LIMITS,
+  DEFAULT_RESERVED,
+  DEFAULT_TURN,
+  createServer,
+  readConfig,
+  type ServerConfig,
+} from '../../server/src/index.js';
 import { Client, PushClient, newInstance, refused, someone, spawnServer, startServer, temporaryFile } from './helpers.js';
 
 const read = (argv: string[] = [], env: Record<string, string> = {}): ServerConfig => readConfig(argv, env) as ServerConfig;
@@ -16,6 +23,8 @@ test('defaults', () => {
     storagePath: 'rondevu.db',
     redisUrl: undefined,
     redisPrefix: 'rondevu:',
+    trustedProxies: [],
+    reservedNames: DEFAULT_RESERVED,
     publicUrls: [],
     corsOrigins: ['*'],
     logLevel: 'info',
@@ -34,6 +43,9 @@ const ENV = {
   STORAGE_PATH: '/data/r.db',
   REDIS_URL: 'rediss://user:word@redis.example:6380',
   REDIS_PREFIX: 'staging:',
+  TRUSTED_PROXIES: '10.0.0.0/8, ::1',
+  RESERVED_NAMES: 'boss,chief',
+  LIMIT_MAX_SOCKETS: '7',
   PUBLIC_URL: 'https://A.example:443/api/, http://localhost:3000',
   CORS_ORIGINS: 'https://a.example,https://b.example:8443',
   LEGACY_AUTH: 'off',
@@ -48,6 +60,8 @@ const FROM_ENV = {
   storagePath: '/data/r.db',
   redisUrl: 'rediss://user:word@redis.example:6380',
   redisPrefix: 'staging:',
+  trustedProxies: ['10.0.0.0/8', '::1'],
+  reservedNames: ['boss', 'chief'],
   publicUrls: ['https://a.example/api', 'http://localhost:3000'],
   corsOrigins: ['https://a.example', 'https://b.example:8443'],
   logLevel: 'debug',
@@ -56,7 +70,7 @@ const FROM_ENV = {
   legacyAuth: 'off',
   staticRoot: '/srv',
   turn: DEFAULT_TURN,
-  limits: DEFAULT_LIMITS,
+  limits: { ...DEFAULT_LIMITS, maxSockets: 7 },
 };
 test('variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
 
@@ -85,6 +99,8 @@ test('flags, which go before variables and may be repeated', () => {
     storagePath: ':memory:',
     redisUrl: FROM_ENV.redisUrl,
     redisPrefix: 'staging:',
+    trustedProxies: FROM_ENV.trustedProxies,
+    reservedNames: FROM_ENV.reservedNames,
     publicUrls: ['https://c.example', 'https://d.example'],
     corsOrigins: ['https://e.example', '*'],
     logLevel: 'warn',
@@ -93,7 +109,7 @@ test('flags, which go before variables and may be repeated', () => {
     legacyAuth: 'allow',
     staticRoot: 'out',
     turn: DEFAULT_TURN,
-    limits: DEFAULT_LIMITS,
+    limits: FROM_ENV.limits,
   });
 });
 
@@ -102,6 +118,20 @@ test('--help', () => assert.equal(readConfig(['--help'], {}), 'help'));
 test('a bad REDIS_URL is named without being shown: it may hold a password', () => {
   for (const value of ['redis.example', 'http://u:geheim@redis.example', 'redis://u:geheim@:x'])
     assert.throws(() => read([], { REDIS_URL: value }), { message: /^REDIS_URL must be redis:\/\/(?!.*geheim)/ }, value);
+});
+
+test('a bad limit, an unknown one and a bad proxy are named', () => {
+  for (const value of ['', '0', '-1', '1.5', 'many'])
+    assert.throws(() => read([], { LIMIT_MAX_OFFERS: value }), {
+      message: `LIMIT_MAX_OFFERS must be a whole number above 0, got "${value}"`,
+    });
+  assert.throws(() => read([], { LIMIT_OFFERS: '5' }), {
+    message: /^LIMIT_OFFERS is no limit; there are LIMIT_MAX_BODY_BYTES, /,
+  });
+  for (const value of ['example.org', '10.0.0.0/33', '10.0.0.0/', '::1/129', '1.2.3.4/8/8'])
+    assert.throws(() => read([], { TRUSTED_PROXIES: value }), {
+      message: `TRUSTED_PROXIES must be addresses or ranges such as 10.0.0.0/8, got "${value}"`,
+    });
 });
 
 for (const [variable, flag, values] of [

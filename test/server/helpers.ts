@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import WebSocket from 'ws';
-import { createServer, type RunningServer, type ServerConfig } from '../../server/src/index.js';
+import { createServer, type RunningServer, type ServerOptions } from '../../server/src/index.js';
 import {
   LEGACY_CONTEXT,
   PUSH_SUBPROTOCOL,
@@ -385,7 +385,7 @@ export class PushClient extends PushSocket {
 }
 
 /** A server of its own for one test, on a free port, closed when the test ends; on Redis where RONDEVU_TEST_REDIS names one. */
-export async function startServer(t: TestContext, options: Partial<ServerConfig> = {}): Promise<RunningServer> {
+export async function startServer(t: TestContext, options: ServerOptions = {}): Promise<RunningServer> {
   const redisUrl = process.env['RONDEVU_TEST_REDIS'];
   const storage =
     redisUrl && options.storagePath === undefined

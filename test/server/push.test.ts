@@ -192,7 +192,9 @@ test('every call works over the socket, unsigned, and its errors have code and m
   assert.deepEqual(await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: [] }), { count: 0 });
   await refused(joiner.call('publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] }), 'forbidden');
   await refused(joiner.call('poll', { since: 'x' as unknown as number }), 'bad-request');
-  await host.call('deleteService', { serviceFqn: fqn });
+  // what deletes needs a signature of its own
+  await refused(host.call('deleteService', { serviceFqn: fqn }), 'unauthorized');
+  await host.http.call('deleteService', { serviceFqn: fqn });
 });
 
 test('a session speaks for its own instance, whatever a call says', async (t) => {

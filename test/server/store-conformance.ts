@@ -171,6 +171,35 @@ export function storeConformance(
       assert.equal(await store.getOffer(offer, T), undefined);
       assert.equal(await store.deleteService('alice', 'chat:1.0.0@alice'), undefined);
     });
+    check('counts what a user has, and who has something', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
+      await publishOne(store, 'game', T, { name: 'game', serviceFqn: 'game:1.0.0@alice', ttl: 1000 });
+      const count = (fqn: string, now = T) => store.countOf('alice', fqn, now);
+      assert.deepEqual(await count('chat:1.0.0@alice'), { offers: 3, otherServices: 1 });
+      assert.deepEqual(await count('new:1.0.0@alice'), { offers: 3, otherServices: 2 });
+      assert.deepEqual(await count('new:1.0.0@alice', T + 1000), { offers: 2, otherServices: 1 });
+      assert.deepEqual(await store.countOf('bob', 'chat:1.0.0@bob', T), { offers: 0, otherServices: 0 });
+      await store.answer(answered, bobAnswers, T);
+      await store.withdraw('alice', 'chat:1.0.0@alice', [free.offerId]);
+      assert.deepEqual(await count('new:1.0.0@alice'), { offers: 1, otherServices: 2 });
+      assert.equal(await store.countPublishers(T), 1);
+      await publishOne(store, 'b', T, { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' });
+      assert.equal(await store.countPublishers(T), 2);
+      assert.equal(await store.countPublishers(T + 400_000), 0);
+    });
+    check('a name that its key gives up is free, with the key and its services', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      const offer = await publishOne(store);
+      assert.deepEqual(await store.release('alice', 'key-b'), []);
+      assert.ok(await store.getUser('alice', T));
+      assert.deepEqual(await store.release('alice', 'key-a'), [offer.serviceId]);
+      assert.equal(await store.getUser('alice', T), undefined);
+      assert.equal(await store.getOffer(offer, T), undefined);
+      assert.equal(await store.getService(offer.serviceId, T), undefined);
+      assert.equal(await store.claim('alice', 'key-b', false, T), 'ok');
+      assert.equal(await store.claim('carl', 'key-a', false, T), 'ok');
+    });
     check('withdrawing takes free offers of that service and user only, and counts them', async (store) => {
       const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
       await store.answer(answered, bobAnswers, T);
