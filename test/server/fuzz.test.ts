@@ -1,0 +1,267 @@
+/**
+ * Malformed calls and frames by a grammar, over HTTP, raw connections and sockets, properly signed for the most part so that they
+ * get far. Nothing crashes, nothing is an internal error, valid traffic beside goes on, and the memory comes back. FUZZ_RUNS says
+ * how many (200 000 is the whole), FUZZ_SEED replays.
+ */
+import assert from 'node:assert/strict';
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { after, before, test } from 'node:test';
+import fc from 'fast-check';
+import { anything, garbage, method, params, spoiling } from './fuzz-grammar.js';
+import {
+  Client,
+  Identity,
+  PushClient,
+  PushSocket,
+  newInstance,
+  openSessionFrame,
+  post,
+  signOld,
+  signV2,
+  someone,
+  until,
+} from './helpers.js';
+
+const RUNS = Number(process.env['FUZZ_RUNS'] ?? 10_000);
+const SEED = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000);
+/** How many values are drawn at once; of each a few lanes run side by side. */
+const CHUNK = 500;
+const LANES = 4;
+
+let child: ChildProcess;
+let url = '';
+before(async () => {
+  child = fork('test/server/fuzzed-server.ts', { execArgv: ['--expose-gc', '--import', 'tsx'] });
+  [{ url }] = (await once(child, 'message')) as [{ url: string }];
+});
+after(() => child.kill());
+
+/** Bytes of the server's heap after a collection. */
+async function heap(): Promise<number> {
+  child.send('collect');
+  const [{ heap: bytes }] = (await once(child, 'message')) as [{ heap: number }];
+  return bytes;
+}
+
+const identities = [new Identity('fuzz'), new Identity('fuzzer-two'), new Identity('admin')];
+const call = fc.record({
+  ...{ method, params, spoiling },
+  form: fc.constantFrom('v2', 'v2', 'v2', 'old'),
+  identity: fc.constantFrom(...identities),
+  skew: fc.constantFrom(0, 0, 0, 0, -70_000, 400_000),
+});
+type Drawn<A> = A extends fc.Arbitrary<infer T> ? T : never;
+type Call = Drawn<typeof call>;
+
+/** A call, signed as well as it goes, and then spoilt. */
+function build({ method: name, params: given, spoiling: spoilt, form, identity, skew }: Call): unknown {
+  let request: Record<string, unknown>;
+  try {
+    const timestamp = Date.now() + skew;
+    const signed =
+      form === 'v2' ? signV2(identity, name, given, url, { timestamp }) : signOld(identity, name, given, { timestamp });
+    request = { ...signed };
+  } catch {
+    // what cannot be signed is sent all the same
+    request = { method: name, message: `${name}:fuzz:0`, signature: 'AA==', params: given };
+  }
+  if (spoilt) request[spoilt.field] = spoilt.value;
+  return request;
+}
+
+/** An item of a reply that no client should ever see. */
+function checkItem(item: unknown, sent: unknown): void {
+  const { success, code } = item as { success?: unknown; code?: unknown };
+  assert.equal(typeof success, 'boolean', `a strange reply to ${JSON.stringify(sent)?.slice(0, 2000)}`);
+  assert.notEqual(code, 'unavailable', `an internal error at ${JSON.stringify(sent)?.slice(0, 2000)}`);
+}
+
+async function overHttp(body: unknown): Promise<void> {
+  const { status, body: reply } = await post(url, body);
+  assert.ok(status < 500, `HTTP ${status} for ${JSON.stringify(body).slice(0, 2000)}`);
+  for (const item of [reply].flat()) checkItem(item, body);
+}
+
+/** A connection of its own for what is no HTTP, or hardly. */
+async function raw(bytes: string): Promise<void> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  let said = '';
+  socket.on('data', (data) => (said += String(data)));
+  socket.on('error', () => undefined);
+  socket.end(bytes);
+  await once(socket, 'close');
+  assert.doesNotMatch(said, /^HTTP\/1\.1 5/, `a 5xx for ${JSON.stringify(bytes).slice(0, 500)}`);
+}
+const requestLine = fc.record({
+  verb: fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'G\u0000T', ''),
+  path: fc.constantFrom(
+    '/',
+    '/rpc',
+    '/ws',
+    '/health',
+    '/demo/../package.json',
+    '/%00',
+    '//',
+    '/rpc?x=1',
+    `/${'x'.repeat(20_000)}`,
+    'rpc',
+  ),
+  headers: fc.array(
+    fc.constantFrom(
+      ...[
+        'Host: localhost',
+        'Content-Length: -1',
+        'Content-Length: 5',
+        'Transfer-Encoding: chunked',
+        'Upgrade: websocket',
+        'Connection: Upgrade',
+      ],
+      ...[
+        'Sec-WebSocket-Key: x',
+        'Sec-WebSocket-Protocol: rondevu.v1',
+        'Sec-WebSocket-Version: 13',
+        'X-Forwarded-For: ' + '1.1.1.1,'.repeat(900),
+      ],
+      ...['Origin: null', `X: ${'y'.repeat(9000)}`, 'Host: a\u0000b', 'Expect: 100-continue'],
+    ),
+    { maxLength: 8 },
+  ),
+  body: fc.oneof(fc.constantFrom('', 'zz\r\n', '5\r\nhello\r\n0\r\n\r\n'), fc.string({ unit: 'binary', maxLength: 60 })),
+});
+
+/** Frames on one socket, in a session or before one; the replies are looked at as they come. */
+class Lane {
+  #socket: PushSocket | undefined;
+  #looked = 0;
+
+  async send(frame: string, inSession: boolean): Promise<void> {
+    if (!this.#socket || this.#socket.socket.readyState !== this.#socket.socket.OPEN) {
+      this.#socket = await new PushSocket(url).up();
+      this.#looked = 0;
+      if (inSession) await this.#socket.request(openSessionFrame(url, someone('lane'), newInstance()));
+    }
+    this.#socket.send(frame);
+    if (this.#socket.socket.bufferedAmount > 100_000) await new Promise(setImmediate);
+    this.look();
+  }
+
+  look(): void {
+    const frames = this.#socket?.frames ?? [];
+    for (; this.#looked < frames.length; this.#looked++) {
+      const { error } = frames[this.#looked] as { error?: { code: string } };
+      assert.notEqual(error?.code, 'unavailable', `an internal error: ${JSON.stringify(frames[this.#looked])}`);
+    }
+  }
+
+  /** What was sent has been answered: a last call has its reply. */
+  async settle(): Promise<void> {
+    if (this.#socket?.socket.readyState === this.#socket?.socket.OPEN)
+      await Promise.race([this.#socket?.request({ method: 'poll', params: {} }).catch(() => undefined), this.#socket?.closed]);
+    this.look();
+  }
+}
+
+const frame = fc.oneof(
+  { weight: 1, arbitrary: garbage },
+  {
+    weight: 5,
+    arbitrary: fc
+      .record({ id: fc.oneof(fc.nat(), anything), method, params, more: fc.constantFrom({}, { ack: 3 }, { pong: 1 }) })
+      .map(({ more, ...rest }) => JSON.stringify({ ...rest, ...more })),
+  },
+);
+const anyRun = fc.oneof(
+  { weight: 8, arbitrary: fc.array(call, { minLength: 1, maxLength: 20 }).map((calls) => ({ kind: 'batch' as const, calls })) },
+  { weight: 4, arbitrary: call.map((one) => ({ kind: 'batch' as const, calls: [one] })) },
+  { weight: 2, arbitrary: garbage.map((body) => ({ kind: 'body' as const, body })) },
+  { weight: 1, arbitrary: requestLine.map((request) => ({ kind: 'raw' as const, request })) },
+  {
+    weight: 8,
+    arbitrary: fc.array(frame, { minLength: 1, maxLength: 20 }).map((frames) => ({ kind: 'session' as const, frames })),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.array(frame, { minLength: 1, maxLength: 3 }).map((frames) => ({ kind: 'socket' as const, frames })),
+  },
+);
+
+/** @returns how many calls and frames that were */
+async function runOne(run: Drawn<typeof anyRun>, session: Lane, bare: Lane): Promise<number> {
+  switch (run.kind) {
+    case 'batch': {
+      const calls = run.calls.map(build);
+      await overHttp(calls.length === 1 ? calls[0] : calls);
+      return calls.length;
+    }
+    case 'body':
+      await overHttp(run.body);
+      return 1;
+    case 'raw': {
+      const { verb, path, headers, body } = run.request;
+      await raw(`${verb} ${path} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n${body}`);
+      return 1;
+    }
+    default:
+      for (const text of run.frames) await (run.kind === 'session' ? session : bare).send(text, run.kind === 'session');
+      return run.frames.length;
+  }
+}
+
+/** Handshakes as they should be, one after the other, until told to stop. @returns how many */
+async function validTraffic(isOver: () => boolean): Promise<number> {
+  const host = await PushClient.open(url, someone('valid'));
+  const fqn = `valid:1.0.0@${host.username}`;
+  let count = 0;
+  while (!isOver()) {
+    await host.publish(fqn, [`offer ${count}`]);
+    const joiner = new Client(url, someone('valid'));
+    const offer = await joiner.take(fqn, { wait: 5000 });
+    await joiner.answer(offer, `answer ${count}`);
+    const { data, seq } = await host.event('answer', count);
+    assert.equal(data.sdp, `answer ${count}`);
+    host.send({ ack: seq });
+    count++;
+  }
+  await host.close();
+  return count;
+}
+
+test(`${RUNS} malformed calls and frames, seed ${SEED}`, { timeout: 1_800_000 }, async (t) => {
+  let [done, isOver] = [0, false];
+  const ended = once(child, 'exit').then(([code, signal]) => assert.ok(isOver, `the server ended: ${code} ${signal}`));
+  await validTraffic(() => done++ > 50);
+  const before = await heap();
+
+  done = 0;
+  const valid = validTraffic(() => isOver);
+  const lanes = Array.from({ length: LANES }, () => [new Lane(), new Lane()] as const);
+  for (let chunk = 0; done < RUNS; chunk++) {
+    const runs = fc.sample(anyRun, { numRuns: CHUNK, seed: SEED + chunk });
+    const work = lanes.map(async ([session, bare]) => {
+      for (let run = runs.pop(); run; run = runs.pop()) done += await runOne(run, session, bare);
+      await session.settle();
+      await bare.settle();
+    });
+    await Promise.race([Promise.all(work), ended, valid]);
+    if (RUNS > 50_000) console.log(`  ${done} of ${RUNS}`);
+  }
+  isOver = true;
+  const handshakes = await valid;
+  assert.ok(handshakes > 0);
+
+  // nonces are kept for two minutes, addresses and keys for one
+  let bytes = await heap();
+  const allowed = before * 1.2 + 2_000_000;
+  await until(
+    async () => {
+      bytes = await heap();
+      if (bytes > allowed) await new Promise((resolve) => setTimeout(resolve, 2000));
+      return bytes <= allowed;
+    },
+    'the memory to come back',
+    200_000,
+  );
+  t.diagnostic(`${done} calls and frames, ${handshakes} valid handshakes beside; heap ${before} before, ${bytes} after`);
+});

@@ -1,0 +1,14 @@
+/** A server as a child process that tells its parent how much memory it holds after a collection. Run with --expose-gc. */
+import { createServer, DEFAULT_LIMITS } from '../../server/src/index.js';
+
+// the flood must reach what is behind the limits; those have tests of their own
+const limits = { ...DEFAULT_LIMITS, pointsPerAddress: 1e12, pointsPerKey: 1e12, claimsPerAddress: 1e12 };
+const server = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:', logLevel: 'error', limits });
+
+process.on('message', () => {
+  globalThis.gc!();
+  globalThis.gc!();
+  process.send!({ heap: process.memoryUsage().heapUsed });
+});
+process.on('disconnect', () => process.exit());
+process.send!({ url: server.url });
