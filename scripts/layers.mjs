@@ -33,7 +33,8 @@ const MAY = {
 const PUBLIC = { components: ['src/index.ts', 'src/identity/index.ts', 'src/offers/index.ts'], server: [] };
 const PACKAGES = {
   components: /^lit(\/|$)/,
-  server: /^(rondevu-elements\/(protocol|identity)|node:|hono|@hono\/|ws$|valibot$|libsql$|pino$|prom-client$|rate-limiter-flexible$|@redis\/client$)/,
+  server:
+    /^(rondevu-elements\/(protocol|identity)|node:|hono|@hono\/|ws$|valibot$|libsql$|pino$|prom-client$|rate-limiter-flexible$|@redis\/client$)/,
   identity: /^@noble\//,
 };
 

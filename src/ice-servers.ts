@@ -4,6 +4,10 @@
  */
 import { mustBe } from './errors.js';
 
+/** Whether what the signaling server hands out is of use. */
+export const takesServed = (choice: IceServersOption, turnServers: RTCIceServer[] = []): boolean =>
+  choice === 'server' || (choice === 'relay-only' && !turnServers.length);
+
 /** `server`: what the signaling server hands out, else `google-stun`, else nothing on loopback. */
 export type IcePreset = 'server' | 'google-stun' | 'ipv4-turn' | 'hostname-turns' | 'relay-only';
 export type IceServersOption = IcePreset | RTCIceServer[];
@@ -21,19 +25,27 @@ const TURN_FILTERS: Partial<Record<IcePreset, RegExp>> = {
 /**
  * The RTCConfiguration of a choice.
  * @param apiUrl address of the signaling server, to tell loopback
+ * @param served what the signaling server hands out; `relay-only` takes its TURN servers where none are configured
  * @throws ValidationError for an unknown name, or a TURN preset without TURN servers
  */
-export function rtcConfiguration(choice: IceServersOption, turnServers: RTCIceServer[], apiUrl: string): RTCConfiguration {
+export function rtcConfiguration(
+  choice: IceServersOption,
+  turnServers: RTCIceServer[],
+  apiUrl: string,
+  served: RTCIceServer[] = [],
+): RTCConfiguration {
   if (Array.isArray(choice)) return { iceServers: choice };
   if (choice === 'google-stun') return { iceServers: GOOGLE_STUN };
+  if (choice === 'server' && served.length) return { iceServers: served };
   if (choice === 'server') return { iceServers: LOOPBACK.test(new URL(apiUrl).hostname) ? [] : GOOGLE_STUN };
   const filter = Object.hasOwn(TURN_FILTERS, choice) ? TURN_FILTERS[choice] : undefined;
   if (!filter)
     throw mustBe('iceServers', 'server, google-stun, ipv4-turn, hostname-turns, relay-only or a list of RTCIceServer', choice);
-  const iceServers = turnServers
+  const isServed = takesServed(choice, turnServers);
+  const iceServers = (isServed ? served : turnServers)
     .map((server) => ({ ...server, urls: [server.urls].flat().filter((url) => filter.test(url)) }))
     .filter(({ urls }) => urls.length > 0);
-  if (!iceServers.length)
+  if (!iceServers.length && !isServed)
     throw mustBe(
       `turnServers for iceServers "${choice}"`,
       `a list with addresses like ${filter.source}`,

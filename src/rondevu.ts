@@ -4,10 +4,11 @@
 import { AnswererConnection } from './connection/answerer-connection.js';
 import { count } from './connection/census.js';
 import { connectionConfig } from './connection/connection-config.js';
+import type { IceSource } from './connection/ice-source.js';
 import { Link } from './connection/link.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
 import { RondevuError, ValidationError, mustBe } from './errors.js';
-import { rtcConfiguration, type IceServersOption } from './ice-servers.js';
+import { rtcConfiguration, takesServed, type IceServersOption } from './ice-servers.js';
 import {
   anonymousNameOf,
   exportKeypair,
@@ -74,6 +75,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   readonly #proof: HandshakeProof;
   readonly #pools = new Map<string, OfferPool>();
   readonly #joined = new Set<AnswererConnection>();
+  #ice: IceSource | undefined;
   #stopWatching: () => void = () => undefined;
   #closing: Promise<void> | undefined;
 
@@ -163,9 +165,12 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     this.#mustLive();
     const { checkPublishOptions, makePool } = await publishing();
     checkPublishOptions(options);
+    const { iceServers } = options;
+    const makeLink = this.#linkFactory(iceServers, await talking());
+    // offers are made once and wait: they need their relays from the start
+    if (this.#takesServed(iceServers)) await this.#ice!.ready();
     this.#mustLive();
     const limits = { maxPeerConnections: this.#options.maxPeerConnections, config: this.#config(options.connectionConfig) };
-    const makeLink = this.#linkFactory(this.#rtc(options.iceServers));
     const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeLink);
     const { fqn: serviceFqn } = pool;
     if (this.#pools.has(serviceFqn))
@@ -210,12 +215,11 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const { target, pin } = this.#target(options);
     const talk = await talking();
     this.#mustLive();
-    const rtc = options.rtcConfig ?? this.#rtc(options.iceServers);
     const connection = new AnswererConnection(
       target,
       this.#config(options.connectionConfig),
       this.#signaling,
-      this.#linkFactory({ iceCandidatePoolSize: 1, ...rtc }),
+      this.#linkFactory(options.iceServers, talk, { iceCandidatePoolSize: 1, ...options.rtcConfig }, options.rtcConfig),
       this.#proof,
       talk,
       { pin, failover: options.failover ?? false },
@@ -300,6 +304,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return (this.#closing ??= (async () => {
       this.#stopWatching();
       await Promise.all([this.stopFilling(), ...[...this.#joined].map((connection) => connection.close())]);
+      this.#ice?.stop();
       this.#signaling.close();
     })());
   }
@@ -322,13 +327,36 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return connectionConfig({ debug: this.#options.debug ?? false, ...options });
   }
 
-  #rtc(choice: IceServersOption | undefined): RTCConfiguration {
-    return rtcConfiguration(choice ?? this.#options.iceServers!, this.#options.turnServers ?? [], this.#options.apiUrl);
+  #takesServed(choice: IceServersOption | undefined): boolean {
+    return takesServed(choice ?? this.#options.iceServers!, this.#options.turnServers);
   }
 
-  #linkFactory(configuration: RTCConfiguration): (durable?: boolean) => Link {
-    const PeerConnection = this.#options.rtcPeerConnection ?? globalThis.RTCPeerConnection;
+  /**
+   * @param more what is added to the choice
+   * @param exact takes the place of the choice
+   */
+  #linkFactory(
+    choice: IceServersOption | undefined,
+    { IceSource }: Awaited<ReturnType<typeof talking>>,
+    more: RTCConfiguration = {},
+    exact?: RTCConfiguration,
+  ): (durable?: boolean) => Link {
+    const { rtcPeerConnection, iceServers, turnServers = [], apiUrl } = this.#options;
+    const PeerConnection = rtcPeerConnection ?? globalThis.RTCPeerConnection;
     if (!PeerConnection) throw new RondevuError('unsupported', 'there is no WebRTC here: pass rtcPeerConnection');
-    return (durable) => new Link(count(new PeerConnection(configuration)), durable);
+    if (!this.#ice) {
+      this.#ice = new IceSource(this.#signaling);
+      this.#signaling.on('ice', (served) => this.#ice!.learn(served));
+      this.#ice.onFirst = () => {
+        for (const pool of this.#pools.values()) pool.renewOffers();
+      };
+    }
+    const ice = this.#ice;
+    const configuration = () => ({
+      ...(exact ?? rtcConfiguration(choice ?? iceServers!, turnServers, apiUrl, ice.served)),
+      ...more,
+    });
+    configuration(); // says at once what is wrong with it
+    return (durable) => ice.track(new Link(count(new PeerConnection(configuration())), durable), configuration);
   }
 }

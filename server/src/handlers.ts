@@ -95,10 +95,16 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
     return offer && entry(service, offer);
   }
 
-  async function leased({ service, offer }: Match): Promise<ServiceEntry> {
+  async function leased({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
     const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
     // v0.20 reconnects by `offers`, which it expects from every look-up
-    return { ...entry(service, offer), offers: [offerInfo(offer)], ...(candidates.length && { candidates }) };
+    const ice = turn.along(caller, !isAnonymousName(caller.username), Date.now());
+    return {
+      ...entry(service, offer),
+      offers: [offerInfo(offer)],
+      ...(candidates.length && { candidates }),
+      ...(ice && { ice }),
+    };
   }
 
   return {
@@ -147,7 +153,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       const target = parseServiceName(serviceFqn);
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(caller.username, instance, Date.now());
-      if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, signal));
+      if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, signal), caller);
       // pages must not overlap, so nothing is left to chance here
       const found = (await matchmaker.services({ target })).sort(
         (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
@@ -161,7 +167,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
     async getServiceById({ serviceId, wait, instance }, caller, signal) {
       await permit('join', caller, { serviceId });
       await hub.seen(caller.username, instance, Date.now());
-      return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, signal));
+      return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, signal), caller);
     },
 
     async deleteService({ serviceFqn }, caller) {

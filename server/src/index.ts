@@ -115,7 +115,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     serverOptions: { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 },
   });
   const sessions = new Set<PushSession>();
-  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, caps };
+  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps };
   const sockets = acceptSockets(server, config, proxies, log, (socket, from) => {
     const session = new PushSession(socket, from, context);
     sessions.add(session);

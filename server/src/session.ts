@@ -3,7 +3,13 @@
  * heartbeat and cuts off who reads too slowly. docs/protocol.md, "Push".
  */
 import type { RawData, WebSocket } from 'ws';
-import type { ClientFrame, OpenSessionResult, PushEvents, ServerFrame } from 'rondevu-elements/protocol';
+import {
+  isAnonymousName,
+  type ClientFrame,
+  type OpenSessionResult,
+  type PushEvents,
+  type ServerFrame,
+} from 'rondevu-elements/protocol';
 import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
@@ -12,6 +18,7 @@ import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_SOCKET_WAIT, checkEnvelope } from './schemas.js';
+import type { Turn } from './turn.js';
 
 /** How long a socket may be open without a session, in ms. */
 const OPEN_WITHIN = 5000;
@@ -32,6 +39,7 @@ export interface SessionContext {
   metrics: Metrics;
   log: Logger;
   limits: Limits;
+  turn: Turn;
   caps: string[];
 }
 
@@ -127,12 +135,14 @@ export class PushSession implements Session {
       if (this.#socket.readyState !== this.#socket.OPEN) return void (await hub.closed(this, 'broken'));
       this.#timer = setInterval(() => this.#watch(), 1000);
       const { maxBodyBytes, maxOffers, maxCandidates } = limits;
+      const ice = this.#context.turn.along(caller, !isAnonymousName(caller.username), Date.now());
       const result: OpenSessionResult = {
         epoch,
         seq,
         serverTime: Date.now(),
         caps,
         limits: { maxFrameBytes: maxBodyBytes, maxOffers, maxCandidates },
+        ...(ice && { ice }),
       };
       this.#send({ id, result });
       const early = this.#early ?? [];

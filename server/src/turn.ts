@@ -42,6 +42,8 @@ export class Turn {
   readonly #config: TurnConfig;
   /** Times at which credentials were made, by key and by address. */
   readonly #made = new Map<string, number[]>();
+  /** The last that a key got. */
+  readonly #kept = new Map<string, IceServersResult>();
   #lastPrune = 0;
 
   constructor(config: TurnConfig) {
@@ -54,11 +56,28 @@ export class Turn {
   }
 
   /**
+   * The same for who did not ask, with another reply: undefined where there is nothing or the budget is used up. What was made
+   * for the same key lately is given again.
+   */
+  along(caller: Caller, isClaimed: boolean, now: number): IceServersResult | undefined {
+    if (!this.isOn) return undefined;
+    const kept = this.#kept.get(caller.publicKey);
+    if (kept && kept.expiresAt - now > (this.#config.ttl * 1000) / 2)
+      return { ...kept, ttl: Math.floor((kept.expiresAt - now) / 1000) };
+    try {
+      return this.iceServers(caller, isClaimed, now);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
    * What a caller may use until `expiresAt`.
    * @param isClaimed the caller has a name of its own
    * @throws RpcError `rate-limited` with `retryAfter`
    */
   iceServers({ publicKey, address }: Caller, isClaimed: boolean, now: number): IceServersResult {
+    this.#prune(now);
     const { stunUrls, urls, secrets, ttl, for: whom } = this.#config;
     const expiresAt = (Math.floor(now / 1000) + ttl) * 1000;
     const iceServers: IceServersResult['iceServers'] = stunUrls.length ? [{ urls: stunUrls }] : [];
@@ -69,11 +88,12 @@ export class Turn {
       const username = `${expiresAt / 1000}:${id}`;
       iceServers.push({ urls, username, credential: createHmac('sha1', secrets[0]!).update(username).digest('base64') });
     }
-    return { iceServers, ttl, expiresAt };
+    const result = { iceServers, ttl, expiresAt };
+    this.#kept.set(publicKey, result);
+    return result;
   }
 
   #count(publicKey: string, address: string, now: number): void {
-    this.#prune(now);
     const bounds: [name: string, most: number][] = [
       [`key ${publicKey}`, this.#config.perKey],
       [`address ${address}`, this.#config.perAddress],
@@ -92,6 +112,7 @@ export class Turn {
   #prune(now: number): void {
     if (now - this.#lastPrune < HOUR / 60) return;
     this.#lastPrune = now;
+    for (const [name, { expiresAt }] of this.#kept) if (expiresAt <= now) this.#kept.delete(name);
     for (const [name, times] of this.#made) if (times.at(-1)! <= now - HOUR) this.#made.delete(name);
   }
 }

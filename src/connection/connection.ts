@@ -118,10 +118,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.link?.pc;
   }
 
-  /**
-   * The raw in-band data channel of the current link: what is sent on it is neither buffered nor replayed, and between two of
-   * ours only its own listeners see it.
-   */
+  /** The raw in-band channel of the current link: neither buffered nor replayed, and between two of ours for its own listeners. */
   getDataChannel(): RTCDataChannel | undefined {
     return this.link?.raw ?? this.link?.channel;
   }
@@ -193,9 +190,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return message.handle;
   }
 
-  /**
-   * Sends what is queued, tells the peer, ends. Idempotent; the state is `closed` at once, the promise resolves when all is torn down.
-   */
+  /** Sends what is queued, tells the peer, ends. Idempotent; `closed` at once, the promise resolves when all is torn down. */
   close({ reason = 'closed here', discard = false }: CloseOptions = {}): Promise<void> {
     return (this.#closing ??= this.#end(reason, discard));
   }
@@ -285,7 +280,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         else this.receiveSignal(text);
       },
       onLost: (reason) => this.#linkLost(link, reason),
-      onSuspect: current(() => this.#renegotiate((negotiation) => negotiation.begin())),
+      onSuspect: current(() => this.restartIce()),
       onDead: current(() => {
         // it may yet come back: kept until another link carries messages
         if (this.#state !== 'connected') return;
@@ -297,6 +292,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       onLocalCandidate: (candidate) => isCurrent() && this.emit('ice:candidate:local', candidate),
       onRaw: (event, value) => isCurrent() && this.emit(event, value as never),
     };
+  }
+
+  /** Negotiates the path anew, as after a change of network (RFC 8829 section 4.1.18). Nothing happens without a link. */
+  restartIce(): void {
+    this.#renegotiate((negotiation) => negotiation.begin());
   }
 
   /** What the peer says of the current link, over the control channel or the server. */

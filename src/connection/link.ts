@@ -229,6 +229,11 @@ export class Link implements DeliveryPort {
     this.#heartbeat?.checkNow();
   }
 
+  /** The servers are others: the holder negotiates the path anew if it carries messages. */
+  renewPath(): void {
+    if (this.isOpen) this.#handlers?.onSuspect();
+  }
+
   /** ICE found a path, at first or again: there is time until a sign of life comes over it. */
   pathFound(): void {
     this.#heartbeat?.wait(AFTER_ICE);

@@ -38,10 +38,10 @@ export function gathered(link: Link, max: number, orQuiet: boolean): Promise<voi
 
 /**
  * Whether gathering has brought nothing at all though it had its time. In Chromium 156 it then never will: closing one peer
- * connection of a page can stall others that are gathering. Another one will do.
+ * connection of a page can stall others that are gathering. Another one will do. Relays may take their time, and follow.
  */
 export const isStalled = ({ localCandidates, pc }: Link): boolean =>
-  !localCandidates.length && pc.iceGatheringState === 'gathering';
+  !localCandidates.length && pc.iceGatheringState === 'gathering' && pc.getConfiguration().iceTransportPolicy !== 'relay';
 
 /**
  * Sends local candidates that come after the description, gathered for `delay` ms; once the link is open they are of no use.

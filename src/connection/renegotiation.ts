@@ -23,8 +23,9 @@ export interface Negotiators {
 /** How a description is told from the other words on the control channel. */
 const SDP = 'sdp ';
 const ASK = 'restart?';
-/** How long is gathered, in ms; host candidates are there in a few. */
+/** How long is gathered, in ms: host candidates are there in a few, and without any candidate it is worth to wait for a relay. */
 const GATHERING = 500;
+const FIRST_CANDIDATE = 5000;
 /** How often and how many times is looked whether ICE has found a new pair; in ms. */
 const LOOK_EVERY = 200;
 const LOOKS = 25;
@@ -131,8 +132,18 @@ function allCandidates(pc: RTCPeerConnection): Promise<void> {
       pc.removeEventListener('icecandidate', onCandidate);
       resolve();
     };
-    const onCandidate = ({ candidate }: RTCPeerConnectionIceEvent) => candidate || done();
-    const timer = setTimeout(done, GATHERING);
+    let found = false;
+    let isLate = false;
+    const onCandidate = ({ candidate }: RTCPeerConnectionIceEvent) => {
+      found ||= Boolean(candidate);
+      if (!candidate || isLate) done();
+    };
+    const onTime = () => {
+      isLate = true;
+      if (found) done();
+      else timer = setTimeout(done, FIRST_CANDIDATE);
+    };
+    let timer = setTimeout(onTime, GATHERING);
     pc.addEventListener('icecandidate', onCandidate);
   });
 }

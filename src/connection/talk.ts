@@ -5,5 +5,6 @@
 export { Backlog } from '../delivery/backlog.js';
 export { Conversation } from './conversation.js';
 export { sendTail } from './ending.js';
+export { IceSource } from './ice-source.js';
 export { Renegotiation } from './renegotiation.js';
 export { digestStats } from './stats.js';

@@ -126,6 +126,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#refill();
   }
 
+  /** Makes all free offers anew: others ways to us are open now. */
+  renewOffers(): void {
+    if (this.#started) void this.#renew([...this.#free]).catch(told);
+  }
+
   /** The page is being hidden, perhaps for good: offers are withdrawn and links let go; peers take it as a blip. */
   suspend(): void {
     if (!this.#started) return;

@@ -66,6 +66,8 @@ export interface ServiceEntry {
   metadata?: unknown;
   /** Candidates that the offerer added after publishing. */
   candidates?: WireCandidate[];
+  /** For who joins, as `getIceServers` has them: only with a leased offer, and only where there are any. */
+  ice?: IceServersResult;
 }
 
 export interface ServicePage {
@@ -220,6 +222,8 @@ export interface OpenSessionResult {
   serverTime: number;
   caps: string[];
   limits: { maxFrameBytes: number; maxOffers: number; maxCandidates: number };
+  /** As `getIceServers` has them, where there are any. */
+  ice?: IceServersResult;
 }
 
 /** What the server pushes. */

@@ -8,6 +8,7 @@ import { NetworkError, RondevuError } from '../errors.js';
 import type {
   AnswerInfo,
   CandidateInfo,
+  IceServersResult,
   OfferInfo,
   PublishParams,
   PushEvents,
@@ -33,6 +34,8 @@ export interface SignalingEvents {
   state: [state: SignalingState, error?: RondevuError];
   /** The server may have forgotten us: publish again. */
   reset: [];
+  /** ICE servers came with another reply. */
+  ice: [served: IceServersResult];
 }
 
 /** Polling delays in ms: while a handshake is under way, and the longest when nothing happens. */
@@ -76,7 +79,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (!WebSocketClass) return;
     this.#socket = new PushSocket(api.baseUrl, WebSocketClass, api.signer, this.instance);
     api.socket = this.#socket;
-    this.#socket.on('open', ({ caps }, resumes) => {
+    this.#socket.on('open', ({ caps, ice }, resumes) => {
+      if (ice) this.emit('ice', ice);
       this.caps = new Set(caps);
       this.#setState('push');
       // what was published over HTTP before it was up, or was missed while it was down
@@ -125,7 +129,9 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         const left = Math.max(0, end - Date.now());
         const inLine = asked > 0 && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
         const params = { serviceFqn, instance: this.instance, ...(inLine > 0 && { wait: Math.round(inLine) }) };
-        return (await this.call('getService', params, { urgent: true, signal })) as ServiceEntry;
+        const entry = (await this.call('getService', params, { urgent: true, signal })) as ServiceEntry;
+        if (entry.ice) this.emit('ice', entry.ice);
+        return entry;
       } catch (error) {
         signal.throwIfAborted();
         const code = error instanceof RondevuError ? error.code : undefined;
@@ -145,6 +151,12 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   async #socketSettled(signal: AbortSignal): Promise<void> {
     const end = Date.now() + SOCKET_WITHIN;
     while (this.state === 'connecting' && Date.now() < end) await sleep(20, signal);
+  }
+
+  /** Undefined where the server has none or cannot be asked. Never rejects. */
+  async fetchIceServers(): Promise<IceServersResult | undefined> {
+    if (this.caps && !this.can('ice')) return undefined;
+    return this.call('getIceServers', {}, { urgent: true }).catch(() => undefined);
   }
 
   answerOffer({ serviceFqn, offerId }: ServiceEntry, sdp: string) {

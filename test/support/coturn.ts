@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 
@@ -24,14 +24,22 @@ async function freePort(): Promise<number> {
 }
 
 /** Resolves when a STUN server (RFC 8489) answers at a port of this machine. */
-async function answers(port: number): Promise<void> {
+async function answers(address: string, port: number): Promise<void> {
   const socket = createSocket('udp4');
   const request = Buffer.from(`000100002112a442${randomBytes(12).toString('hex')}`, 'hex');
-  const ask = setInterval(() => socket.send(request, port, '127.0.0.1'), 50);
+  const ask = setInterval(() => socket.send(request, port, address), 50);
   socket.on('error', () => undefined); // nobody listens yet
   await once(socket, 'message');
   clearInterval(ask);
   socket.close();
+}
+
+/** An address of this machine that browsers relay from: they have no use for one of loopback. */
+export function machineAddress(): string {
+  const found = Object.values(networkInterfaces())
+    .flat()
+    .find((address) => address?.family === 'IPv4' && !address.internal);
+  return found?.address ?? '127.0.0.1';
 }
 
 export interface Coturn {
@@ -40,11 +48,14 @@ export interface Coturn {
   allocates(credentials: { username: string; credential: string }): boolean;
 }
 
-/** Starts one that takes credentials made with any of the secrets; ends with the test. */
-export async function startCoturn(t: TestContext, secrets: string[]): Promise<Coturn> {
+/**
+ * Starts one that takes credentials made with any of the secrets; ends with the test.
+ * @param address where it listens and from where it relays
+ */
+export async function startCoturn(t: TestContext, secrets: string[], address = '127.0.0.1'): Promise<Coturn> {
   const folder = mkdtempSync(join(tmpdir(), 'coturn-'));
   const port = await freePort();
-  const args = ['-n', '--listening-ip=127.0.0.1', `--listening-port=${port}`, '--relay-ip=127.0.0.1', '--use-auth-secret'];
+  const args = ['-n', `--listening-ip=${address}`, `--listening-port=${port}`, `--relay-ip=${address}`, '--use-auth-secret'];
   args.push(...secrets.map((secret) => `--static-auth-secret=${secret}`), '--realm=test', '--allow-loopback-peers', '--no-cli');
   args.push('--no-tls', '--no-dtls', `--pidfile=${join(folder, 'pid')}`, `--userdb=${join(folder, 'db')}`, '--log-file=stdout');
   const child = spawn('turnserver', args, { stdio: 'ignore' });
@@ -53,9 +64,9 @@ export async function startCoturn(t: TestContext, secrets: string[]): Promise<Co
     rmSync(folder, { recursive: true, force: true });
   });
   const allocates: Coturn['allocates'] = ({ username, credential }) => {
-    const client = ['-u', username, '-w', credential, '-p', String(port), '-y', '-c', '-n', '1', '-m', '1', '127.0.0.1'];
+    const client = ['-u', username, '-w', credential, '-p', String(port), '-y', '-c', '-n', '1', '-m', '1', address];
     return spawnSync('turnutils_uclient', client, { stdio: 'ignore', timeout: 30_000 }).status === 0;
   };
-  await answers(port);
+  await answers(address, port);
   return { port, allocates };
 }

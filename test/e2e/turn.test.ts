@@ -1,0 +1,145 @@
+/**
+ * `relay-only` through a real coturn, with credentials of the server's `getIceServers` that end while the two talk: the engine
+ * renews them, so an ICE restart after each end finds new relays; where the server gives no new ones it does not.
+ * RONDEVU_TURN_TTL=60 is the whole, in seconds.
+ */
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import type { Page } from 'puppeteer-core';
+import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
+import type { RondevuConnection } from '../../dist/src/index.js';
+import { DEFAULT_TURN, createServer } from '../../server/dist/index.js';
+import { launch, type BrowserName } from '../support/browsers.ts';
+import { coturnMissing, machineAddress, startCoturn } from '../support/coturn.ts';
+import { blankPage, openPage, serveFiles, until } from '../support/site.ts';
+
+interface TestWindow {
+  element: RondevuConnect | RondevuService;
+  connection: RondevuConnection;
+  got: string[];
+}
+declare const window: Window & TestWindow;
+
+const TTL = Number(process.env['RONDEVU_TURN_TTL'] ?? 8);
+const SECRET = 'the secret of the coturn of this test';
+
+/** @param renewals how many credentials a key gets in an hour */
+async function startPair(t: TestContext, names: [BrowserName, BrowserName], renewals: number): Promise<[Page, Page]> {
+  const address = machineAddress();
+  const coturn = await startCoturn(t, [SECRET], address);
+  const turn = {
+    ...DEFAULT_TURN,
+    urls: [`turn:${address}:${coturn.port}?transport=udp`],
+    secrets: [SECRET],
+    ttl: TTL,
+    perKey: renewals,
+  };
+  const server = await createServer({ port: 0, host: 'localhost', storagePath: ':memory:', staticRoot: '.', turn });
+  const site = await serveFiles(() => ({ '/': { body: blankPage(server.url) } }));
+  const pages = await Promise.all(
+    names.map(async (name) => {
+      const browser = await launch(name);
+      t.after(() => browser.close());
+      return openPage(browser, site.url);
+    }),
+  );
+  t.after(async () => {
+    await site.close();
+    await server.close();
+  });
+  const open = (page: Page, tag: string, attributes: Record<string, string>): Promise<void> =>
+    page.evaluate(
+      (name, all) => {
+        const element = document.createElement(name) as RondevuConnect;
+        for (const [key, value] of Object.entries(all)) element.setAttribute(key, value);
+        window.got = [];
+        for (const type of ['rondevu-connection', 'rondevu-open']) {
+          element.addEventListener(type, (event) => {
+            window.connection = (event as CustomEvent<{ connection: RondevuConnection }>).detail.connection;
+            window.connection.on('message', (data) => window.got.push(String(data)));
+          });
+        }
+        document.body.append(element);
+        window.element = element;
+      },
+      tag,
+      attributes,
+    );
+  const common = { 'api-url': server.url, 'ice-servers': 'relay-only', identity: 'none' };
+  const [host, joiner] = pages as [Page, Page];
+  await open(host, 'rondevu-service', { ...common, service: 'relayed:1.0.0', username: 'relayed' });
+  await host.evaluate(async () => void (await window.element.ready));
+  await open(joiner, 'rondevu-connect', { ...common, to: 'relayed:1.0.0@relayed' });
+  await until('both to be connected', async () =>
+    (await Promise.all([host, joiner].map((page) => page.evaluate(() => window.connection?.isConnected())))).every(Boolean),
+  );
+  return [host, joiner];
+}
+
+/** Ports of this page's relays whose pairs ICE has found good. */
+const relays = (page: Page): Promise<number[]> =>
+  page.evaluate(async () => {
+    const all = [...(await window.connection.getPeerConnection()!.getStats()).values()] as Record<string, unknown>[];
+    const good = all.filter(({ type, state }) => type === 'candidate-pair' && state === 'succeeded');
+    return all
+      .filter(
+        ({ id, type, candidateType }) =>
+          type === 'local-candidate' && candidateType === 'relay' && good.some((pair) => pair['localCandidateId'] === id),
+      )
+      .map(({ port }) => Number(port));
+  });
+
+let said = 0;
+async function chat(pages: [Page, Page]): Promise<void> {
+  for (const [from, to] of [pages, [...pages].reverse()] as [Page, Page][]) {
+    const text = `message ${++said}`;
+    await from.evaluate((data) => void window.connection.send(data), text);
+    await until(`"${text}" to arrive`, () => to.evaluate((data) => window.got.includes(data), text));
+  }
+}
+
+/** Forces an ICE restart; whether both sides found a good path over new relays within 12 s. */
+async function restarts(pages: [Page, Page]): Promise<boolean> {
+  const before = await Promise.all(pages.map(relays));
+  await pages[0].evaluate(() => window.connection.restartIce());
+  const end = Date.now() + 12_000;
+  while (Date.now() < end) {
+    const now = await Promise.all(pages.map(relays));
+    if (now.every((ports, index) => ports.some((port) => !before[index]!.includes(port)))) return true;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return false;
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const PAIRS: [BrowserName, BrowserName][] = [
+  ['chromium', 'firefox'],
+  ['firefox', 'chromium'],
+];
+
+describe('relay-only through coturn', { skip: coturnMissing() ?? false }, () => {
+  for (const names of PAIRS) {
+    it(`${names.join(' and ')}: an ICE restart after each of two ends of ${TTL} s succeeds`, { timeout: 400_000 }, async (t) => {
+      const pages = await startPair(t, names, 60);
+      const begun = Date.now();
+      await chat(pages);
+      const generation = await pages[1].evaluate(() => window.connection.generation);
+      const stats = await pages[1].evaluate(async () => (await window.connection.getStats())!.path);
+      assert.equal(stats, 'relay');
+      for (const expiry of [1, 2]) {
+        // well behind the end: coturn counts in whole seconds
+        await pause(begun + (expiry * TTL + 2) * 1000 - Date.now());
+        assert.ok(await restarts(pages), `the restart after ${expiry} ends found new relays`);
+        await chat(pages);
+      }
+      assert.equal(await pages[1].evaluate(() => window.connection.generation), generation, 'it was the same link all the time');
+    });
+  }
+
+  it(`without renewal an ICE restart after ${TTL} s finds no relay`, { timeout: 400_000 }, async (t) => {
+    const pages = await startPair(t, ['chromium', 'firefox'], 1);
+    await chat(pages);
+    await pause((TTL + 2) * 1000);
+    assert.equal(await restarts(pages), false);
+  });
+});
