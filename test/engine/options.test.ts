@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DEFAULT_CONNECTION_CONFIG, connectionConfig } from '../../src/connection/connection-config.js';
 import { RondevuError, ValidationError, quote } from '../../src/errors.js';
-import { rtcConfiguration, type IceServersOption } from '../../src/ice-servers.js';
+import { rtcConfiguration, takesServed, type IceServersOption } from '../../src/ice-servers.js';
 import { Rondevu, type ConnectOptions, type PublishOptions, type RondevuOptions } from '../../src/index.js';
 import { NodePeerConnection } from '../support/old-host.js';
 
@@ -282,8 +282,26 @@ test('the ICE presets', () => {
   );
 });
 
+test('what the server hands out is for `server`, and for `relay-only` where no TURN servers are configured', () => {
+  const served: RTCIceServer[] = [
+    { urls: ['stun:s.example.org'] },
+    { urls: ['turn:t.example.org'], username: 'u', credential: 'c' },
+  ];
+  const of = (choice: IceServersOption, own: RTCIceServer[] = []) => rtcConfiguration(choice, own, 'https://example.org', served);
+  assert.deepEqual(of('server'), { iceServers: served });
+  assert.deepEqual(of('relay-only'), { iceServers: [served[1]], iceTransportPolicy: 'relay' });
+  const own = { urls: ['turn:own.example.org'] };
+  assert.deepEqual(of('relay-only', [own]), { iceServers: [own], iceTransportPolicy: 'relay' });
+  assert.doesNotMatch(JSON.stringify(of('google-stun')), /example/);
+  assert.deepEqual(rtcConfiguration('relay-only', [], 'https://example.org').iceServers, [], 'they may yet come');
+  assert.deepEqual(
+    [takesServed('server'), takesServed('relay-only'), takesServed('relay-only', [own]), takesServed([])],
+    [true, true, false, false],
+  );
+});
+
 test('a TURN preset without TURN servers says what is missing and never a credential', () => {
-  for (const preset of ['ipv4-turn', 'hostname-turns', 'relay-only'] as const) {
+  for (const preset of ['ipv4-turn', 'hostname-turns'] as const) {
     const bad = [[], [{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
     for (const turnServers of bad) {
       assert.throws(

@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { DEFAULT_TURN, readConfig, type ServerConfig, type TurnConfig } from '../../server/src/index.js';
 import { Turn } from '../../server/src/turn.js';
 import { coturnMissing, startCoturn } from '../support/coturn.js';
-import { anonymous, Client, refused, someone, startServer } from './helpers.js';
+import type { ServicePage } from '../../src/protocol/index.js';
+import { anonymous, Client, PushClient, refused, someone, startServer } from './helpers.js';
 
 const NOW = 1_767_225_600_000;
 const SECRETS = ['the first secret of all', 'the one before the first'];
@@ -106,4 +107,27 @@ test('settings', () => {
     [{ ...good, TURN_FOR: 'nobody' }, /TURN_FOR must be all or claimed, got "nobody"/],
   ];
   for (const [env, text] of bad) assert.throws(() => read(env), { message: text });
+});
+
+test('who is given an offer, or opens a session, is given ICE servers along; the same ones while they are good', async (t) => {
+  const server = await startServer(t, { turn: turnOf({ ttl: 60 }) });
+  const host = await PushClient.open(server.url, someone());
+  assert.equal(host.session.ice?.iceServers.length, 2);
+  const fqn = `x:1.0.0@${host.username}`;
+  await host.publish(fqn, ['one', 'two']);
+  const joiner = new Client(server.url);
+  const [first, second] = [await joiner.take(fqn), await joiner.take(fqn)];
+  assert.deepEqual(first.ice!.iceServers, second.ice!.iceServers);
+  assert.ok(first.ice!.ttl <= 60 && first.ice!.expiresAt > Date.now());
+  const listed = (await joiner.call('getService', { serviceFqn: fqn, limit: 1 })) as ServicePage;
+  assert.equal(listed.services[0]?.ice, undefined);
+});
+
+test('what is given along leaves the budget be, and stays out where it is used up', () => {
+  const turn = new Turn(turnOf({ ttl: 60, perKey: 1 }));
+  const first = turn.along(caller('bob'), true, NOW)!;
+  assert.deepEqual(turn.along(caller('bob'), true, NOW + 29_000)!.iceServers, first.iceServers);
+  assert.equal(turn.along(caller('bob'), true, NOW + 29_000)!.ttl, 31);
+  assert.equal(turn.along(caller('bob'), true, NOW + 31_000), undefined);
+  assert.equal(new Turn(DEFAULT_TURN).along(caller('bob'), true, NOW), undefined);
 });
