@@ -166,9 +166,12 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const { checkPublishOptions, makePool } = await publishing();
     checkPublishOptions(options);
     const { iceServers } = options;
-    const makeLink = this.#linkFactory(iceServers, await talking());
-    // offers are made once and wait: they need their relays from the start
-    if (this.#takesServed(iceServers)) await this.#ice!.ready();
+    const newLink = this.#linkFactory(iceServers, await talking());
+    const makeLink = async (durable: boolean): Promise<Link> => {
+      // offers are made once and wait: they need their relays from the start
+      if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
+      return newLink(durable);
+    };
     this.#mustLive();
     const limits = { maxPeerConnections: this.#options.maxPeerConnections, config: this.#config(options.connectionConfig) };
     const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeLink);
@@ -325,10 +328,6 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   #config(options: PublishOptions['connectionConfig']) {
     return connectionConfig({ debug: this.#options.debug ?? false, ...options });
-  }
-
-  #takesServed(choice: IceServersOption | undefined): boolean {
-    return takesServed(choice ?? this.#options.iceServers!, this.#options.turnServers);
   }
 
   /**

@@ -16,8 +16,9 @@ export interface IcePort {
 
 /** Credentials are renewed after this share of their life. */
 const RENEW_AT = 0.8;
-/** When a renewal that failed is tried again, in ms. */
+/** When a renewal that failed is tried again, and how long a server that gave nothing is left alone, in ms. */
 const RETRY_AFTER = 5000;
+const ASK_AFTER = 30_000;
 
 export class IceSource {
   /** The last that came; undefined before any did. */
@@ -27,6 +28,7 @@ export class IceSource {
   readonly #port: IcePort;
   readonly #links = new Map<Link, { configuration: () => RTCConfiguration; applied: string }>();
   #renewAt = 0;
+  #askAfter = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #asking: Promise<void> | undefined;
 
@@ -36,13 +38,14 @@ export class IceSource {
 
   /** Resolves when servers are there that are good for a while, or it is known that there are none. Never rejects. */
   ready(): Promise<void> {
-    if (this.served && Date.now() < this.#renewAt) return Promise.resolve();
+    if (Date.now() < Math.max(this.#renewAt, this.#askAfter)) return Promise.resolve();
     return (this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)));
   }
 
   async #ask(): Promise<void> {
     const served = await this.#port.fetchIceServers();
     if (served) this.learn(served);
+    else if (!this.served) this.#askAfter = Date.now() + ASK_AFTER;
   }
 
   /** What came with another reply; nothing happens while what is there is good. */

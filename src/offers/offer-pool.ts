@@ -32,7 +32,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   readonly fqn: string;
   readonly #port: PublisherPort;
   readonly #options: OfferPoolOptions;
-  readonly #makeLink: (durable: boolean) => Link;
+  readonly #makeLink: (durable: boolean) => Promise<Link>;
   readonly #free = new Set<Offer>();
   readonly #reception: Reception;
   readonly #proof: HandshakeProof;
@@ -50,7 +50,12 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #started = false;
 
-  constructor(options: OfferPoolOptions, port: PublisherPort, proof: HandshakeProof, makeLink: (durable: boolean) => Link) {
+  constructor(
+    options: OfferPoolOptions,
+    port: PublisherPort,
+    proof: HandshakeProof,
+    makeLink: (durable: boolean) => Promise<Link>,
+  ) {
     super();
     this.fqn = options.serviceFqn;
     this.#options = options;

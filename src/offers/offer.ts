@@ -49,11 +49,11 @@ export class Offer {
   }
 
   /** @throws ValidationError when the factory returns something else than an offer; whatever the factory throws */
-  static async create(makeLink: () => Link, { factory, durable, only, seal }: OfferMaking): Promise<Offer> {
-    let link = await gather(makeLink(), factory);
+  static async create(makeLink: () => Promise<Link>, { factory, durable, only, seal }: OfferMaking): Promise<Offer> {
+    let link = await gather(await makeLink(), factory);
     if (isStalled(link)) {
       link.close();
-      link = await gather(makeLink(), factory);
+      link = await gather(await makeLink(), factory);
     }
     const sent = link.localCandidates.length;
     const isDurable = durable && link.durable !== undefined;

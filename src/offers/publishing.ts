@@ -33,7 +33,7 @@ export function makePool(
   { maxPeerConnections = 256, config }: PoolLimits,
   port: PublisherPort,
   proof: HandshakeProof,
-  makeLink: (durable?: boolean) => Link,
+  makeLink: (durable: boolean) => Promise<Link>,
 ): OfferPool {
   const parsed = parseServiceName(options.service, 'publishService: service');
   if (parsed.username !== undefined && parsed.username !== username)

@@ -155,7 +155,9 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   /** Undefined where the server has none or cannot be asked. Never rejects. */
   async fetchIceServers(): Promise<IceServersResult | undefined> {
-    if (this.caps && !this.can('ice')) return undefined;
+    // a call that every server knows, to learn which one it is
+    if (!this.caps) await this.#poll(0);
+    if (!this.can('ice')) return undefined;
     return this.call('getIceServers', {}, { urgent: true }).catch(() => undefined);
   }
 
