@@ -1,0 +1,67 @@
+/** Servers as processes on one core, while the generator runs on the other. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+const SERVER_CORE = '0';
+const GENERATOR_CORE = '1';
+const hasCores = spawnSync('taskset', ['--version']).status === 0;
+
+/** Keeps this process off the servers' core. */
+export function pinGenerator(): void {
+  if (hasCores) spawnSync('taskset', ['-acp', GENERATOR_CORE, String(process.pid)]);
+  else console.log('without taskset servers and generator share all cores');
+}
+
+export interface Child {
+  url: string;
+  /** Resident memory, in bytes. */
+  memory(): number;
+  stop(): Promise<void>;
+}
+
+/**
+ * @param found how its output tells the port
+ */
+export async function start(args: string[], found: RegExp, env: Record<string, string> = {}): Promise<Child> {
+  const command = hasCores ? ['taskset', '-c', SERVER_CORE, process.execPath] : [process.execPath];
+  const child: ChildProcess = spawn(command[0]!, [...command.slice(1), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...env },
+  });
+  const port = await new Promise<string>((resolve, reject) => {
+    let said = '';
+    child.once('exit', () => reject(new Error(`${args.join(' ')} ended: ${said}`)));
+    child.stdout!.on('data', (data: Buffer) => {
+      said += String(data);
+      const match = found.exec(said)?.[1];
+      if (match) resolve(match);
+    });
+  });
+  return {
+    url: `http://127.0.0.1:${port}`,
+    memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) * 1024,
+    async stop() {
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+/** The limits are for people; a generator is one address. */
+const UNLIMITED = {
+  LIMIT_POINTS_PER_ADDRESS: '1000000000',
+  LIMIT_POINTS_PER_KEY: '1000000000',
+  LIMIT_CLAIMS_PER_ADDRESS: '1000000000',
+};
+
+/** Ours. @param storage a file, or `:memory:` */
+export const startOurs = (storage: string, env: Record<string, string> = {}): Promise<Child> =>
+  start(
+    ['server/dist/main.js', '--port', '0', '--host', '127.0.0.1', '--storage', storage, '--log-level', 'error'],
+    /on http:\/\/[^:]+:(\d+)/,
+    { ...UNLIMITED, ...env },
+  );
+
+export const startBare = (kind: 'echo' | 'relay' | 'idle' | 'verify' | 'peerjs'): Promise<Child> =>
+  start(['--import', 'tsx', 'bench/load/bare.ts', kind], /port (\d+)/);
