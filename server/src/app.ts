@@ -112,7 +112,11 @@ export function createApp({ config, proxies, dispatcher, caps, version, metrics,
   app.notFound((c) =>
     refuse(c, 404, 'not-found', `Nothing here: ${c.req.method} ${c.req.path.slice(0, 100)}. The calls are at POST /rpc`),
   );
-  app.onError((error, c) => refuse(c, 500, 'unavailable', dispatcher.publicError(error).message));
+  app.onError((error, c) => {
+    // who hung up hears nothing, and nobody needs to hear of it
+    if (c.req.raw.signal.aborted) return refuse(c, 400, 'bad-request', 'the request was cut off');
+    return refuse(c, 500, 'unavailable', dispatcher.publicError(error).message);
+  });
   return app;
 }
 
