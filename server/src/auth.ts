@@ -42,12 +42,16 @@ export interface SignedCall {
 // the store keeps the time of the last v2 message to the hour
 const STICKY = 7 * 86_400_000 + 3_600_000;
 const KEY_CACHE = 10_000;
+/** How long a claim that was asserted for a call of a session is good for the next ones, in ms. */
+const ASSERTED_FOR = 1000;
 
 export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
   Partial<Pick<ServerConfig, 'limits' | 'reservedNames'>>;
 
 export class Authenticator {
   readonly #keys = new Map<string, KeyObject>();
+  /** When the claim of a key was last asserted for a session. */
+  readonly #asserted = new Map<string, number>();
   readonly #store: Store;
   readonly #config: AuthConfig;
   readonly #reserved: ReadonlySet<string>;
@@ -111,7 +115,10 @@ export class Authenticator {
     const cost = costOf(method, params);
     await this.#limiter.ofAddress(address, cost);
     await this.#limiter.ofKey(publicKey, cost);
-    if (!isAnonymousName(username)) await this.#claim(username, publicKey, true, now);
+    if (isAnonymousName(username) || this.#asserted.get(publicKey)! > now - ASSERTED_FOR) return;
+    await this.#claim(username, publicKey, true, now);
+    if (this.#asserted.size >= KEY_CACHE) this.#asserted.clear();
+    this.#asserted.set(publicKey, now);
   }
 
   #parse(call: SignedCall): SignedMessage {

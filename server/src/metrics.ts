@@ -21,6 +21,9 @@ export class Metrics {
   readonly #verify: Histogram;
   readonly #store: Histogram<'operation'>;
   readonly #slowReaders: Counter;
+  // what belongs to a label is looked up once: finding it costs more than the observation
+  readonly #latencies = new Map<string, Histogram.Internal<'method'>>();
+  readonly #counters = new Map<string, Counter.Internal>();
 
   constructor() {
     const registers = [this.#registry];
@@ -59,10 +62,15 @@ export class Metrics {
 
   /** Begins to count a call; call what is returned with its outcome. */
   request(method: string): (outcome: string) => void {
-    const end = this.#latency.startTimer({ method });
+    const start = performance.now();
     return (outcome) => {
-      end();
-      this.#requests.inc({ method, outcome });
+      let latency = this.#latencies.get(method);
+      if (!latency) this.#latencies.set(method, (latency = this.#latency.labels({ method })));
+      latency.observe((performance.now() - start) / 1000);
+      const name = `${method} ${outcome}`;
+      let counter = this.#counters.get(name);
+      if (!counter) this.#counters.set(name, (counter = this.#requests.labels({ method, outcome })));
+      counter.inc();
     };
   }
 
@@ -82,20 +90,28 @@ export class Metrics {
 
   /** The same store, each of its operations timed. */
   timed<S extends Store>(store: S): S {
+    const wrapped = new Map<unknown, unknown>();
     return new Proxy(store, {
       get: (target, name) => {
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== 'function' || typeof name !== 'string') return value;
-        return async (...args: unknown[]): Promise<unknown> => {
-          const end = this.#store.startTimer({ operation: name });
-          try {
-            return await Reflect.apply(value, target, args);
-          } finally {
-            end();
-          }
-        };
+        let method = wrapped.get(value);
+        if (!method) wrapped.set(value, (method = this.#timedMethod(target, name, value as (...args: unknown[]) => unknown)));
+        return method;
       },
     });
+  }
+
+  #timedMethod(target: Store, operation: string, method: (...args: unknown[]) => unknown) {
+    const histogram = this.#store.labels({ operation });
+    return async (...args: unknown[]): Promise<unknown> => {
+      const start = performance.now();
+      try {
+        return await method.apply(target, args);
+      } finally {
+        histogram.observe((performance.now() - start) / 1000);
+      }
+    };
   }
 
   /** Says how the gauges are read. */

@@ -48,10 +48,19 @@ export function openDatabase(path: string): Database {
   }
 }
 
-/** Statements that are prepared once, and transactions. */
+interface Batch {
+  written: Promise<void>;
+  settle: { resolve(): void; reject(error: unknown): void };
+}
+
+/**
+ * Statements that are prepared once; and transactions that are written together: a commit costs as much as several of them, so
+ * all of one turn of the event loop share one, and each is done when that is written.
+ */
 export class Sql {
   readonly #db: Database;
   readonly #statements = new Map<string, Statement>();
+  #batch: Batch | undefined;
 
   constructor(db: Database) {
     this.#db = db;
@@ -65,26 +74,57 @@ export class Sql {
     return this.#statement(sql).all(...args);
   }
 
-  /** @returns how many rows changed */
+  /** Only within a transaction. @returns how many rows changed */
   run(sql: string, ...args: SqlValue[]): number {
     return Number(this.#statement(sql).run(...args).changes);
   }
 
-  transaction<T>(work: () => T): T {
-    this.#db.exec('BEGIN IMMEDIATE');
+  /**
+   * @param work runs at once, as a whole or not at all
+   * @returns what it returned, once it is written
+   */
+  async transaction<T>(work: () => T): Promise<T> {
+    const batch = (this.#batch ??= this.#begin());
+    this.#statement('SAVEPOINT one').run();
+    let result: T;
     try {
-      const result = work();
-      this.#db.exec('COMMIT');
-      return result;
+      result = work();
     } catch (error) {
-      this.#db.exec('ROLLBACK');
+      this.#statement('ROLLBACK TO one').run();
       throw error;
+    } finally {
+      this.#statement('RELEASE one').run();
     }
+    await batch.written;
+    return result;
   }
 
   close(): void {
+    this.#commit();
     this.#statements.clear();
     this.#db.close();
+  }
+
+  #begin(): Batch {
+    this.#db.exec('BEGIN IMMEDIATE');
+    let settle!: Batch['settle'];
+    const written = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
+    written.catch(() => undefined); // each of those in it hears it
+    setImmediate(() => this.#commit());
+    return { written, settle };
+  }
+
+  #commit(): void {
+    const batch = this.#batch;
+    this.#batch = undefined;
+    if (!batch) return;
+    try {
+      this.#db.exec('COMMIT');
+      batch.settle.resolve();
+    } catch (error) {
+      batch.settle.reject(error);
+      this.#db.exec('ROLLBACK');
+    }
   }
 
   #statement(sql: string): Statement {

@@ -2,6 +2,9 @@
 import type { Row } from './sqlite-driver.js';
 import type { OfferRow, ServiceRow, UserRow } from './store.js';
 
+/** What `toOffer` takes. */
+export const OFFER = `SELECT o.*, s.fqn, s.username AS owner FROM offers o JOIN services s ON s.id = o.service_id`;
+
 export function toUser(row: Row): UserRow {
   return {
     username: String(row['username']),

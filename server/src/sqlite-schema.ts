@@ -32,6 +32,11 @@ const MIGRATIONS = [
   `ALTER TABLE offers ADD COLUMN for_user TEXT;
    CREATE TABLE met (a TEXT NOT NULL, b TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID;
    CREATE INDEX met_until ON met (until);`,
+  // every index costs a publication a page: what is counted there is in one, and none is kept for what is found through the service
+  `CREATE INDEX offers_free ON offers (service_id, expires_at) WHERE answer_sdp IS NULL;
+   DROP INDEX offers_instance;
+   DROP INDEX offers_answerer;
+   CREATE INDEX offers_answerer ON offers (answer_user, answer_instance) WHERE answer_user IS NOT NULL;`,
 ];
 
 /**
@@ -40,7 +45,9 @@ const MIGRATIONS = [
  */
 export function migrate(db: Database, path: string): void {
   // a write-ahead log outlives the process (not a power cut, which may take the last moments along)
-  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;');
+  db.exec(
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32000;',
+  );
   const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
   if (version > MIGRATIONS.length) {
     throw new Error(

@@ -1,10 +1,10 @@
 /**
  * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
  */
-import { createHash, randomUUID } from 'node:crypto';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 import { Sql, openDatabase, type Row } from './sqlite-driver.js';
-import { toOffer, toService, toUser } from './sqlite-rows.js';
+import { publish } from './sqlite-publish.js';
+import { OFFER, toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
 import type { AnswerInput, OfferKey, OfferRow, PublishInput, ServiceKey, ServiceRow, Side, Store, UserRow } from './store.js';
 
@@ -18,7 +18,6 @@ const ANSWERED_MEMORY = 60_000;
 /** How long two users may signal to each other after an answer. */
 const MET_FOR = DAY;
 
-const OFFER = `SELECT o.*, s.fqn, s.username AS owner FROM offers o JOIN services s ON s.id = o.service_id`;
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 // one that was handed out before and not answered may have been spoilt by whoever had it
 // and what is meant for one user alone comes first
@@ -70,47 +69,7 @@ export class SqliteStore implements Store {
   }
 
   async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
-    return this.#sql.transaction(() => {
-      const expiresAt = now + input.ttl;
-      const metadata = input.metadata === undefined ? null : JSON.stringify(input.metadata);
-      this.#sql.run(
-        `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (fqn) DO UPDATE SET public_key = excluded.public_key, hidden = excluded.hidden, metadata = excluded.metadata,
-           expires_at = MAX(services.expires_at, excluded.expires_at)`,
-        ...[
-          randomUUID(),
-          input.username,
-          input.publicKey,
-          input.name,
-          input.version,
-          input.serviceFqn,
-          input.hidden ? 1 : 0,
-          metadata,
-          now,
-          expiresAt,
-        ],
-      );
-      const service = toService(this.#sql.get('SELECT * FROM services WHERE fqn = ?', input.serviceFqn)!);
-      const offers = input.offers.map(({ sdp, for: only = null }) => {
-        // the id follows from the content, so an SDP that is live, or comes back after a restart, keeps its id
-        const offerId = createHash('sha256')
-          .update(`${input.serviceFqn}\n${input.instance ?? ''}\n${sdp}`)
-          .digest('hex');
-        this.#sql.run('DELETE FROM offers WHERE id = ? AND expires_at <= ?', offerId, now);
-        this.#sql.run(
-          `INSERT INTO offers (id, service_id, instance, sdp, created_at, expires_at, for_user) VALUES (?, ?, ?, ?, ?, ?, ?)
-           ON CONFLICT (id) DO UPDATE SET expires_at = MAX(offers.expires_at, excluded.expires_at)`,
-          ...[offerId, service.serviceId, input.instance ?? null, sdp, now, expiresAt, only],
-        );
-        return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, offerId)!);
-      });
-      this.#sql.run(
-        `DELETE FROM offers WHERE id IN (SELECT o.id FROM offers o WHERE o.service_id = ? AND ${FREE}
-         ORDER BY o.created_at DESC, o.rowid DESC LIMIT -1 OFFSET ?)`,
-        ...[service.serviceId, now, now, maxFree],
-      );
-      return { service, offers };
-    });
+    return this.#sql.transaction(() => publish(this.#sql, input, maxFree, now));
   }
 
   async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
@@ -132,8 +91,9 @@ export class SqliteStore implements Store {
   }
 
   async deleteService(username: string, serviceFqn: string): Promise<string | undefined> {
-    const row = this.#sql.get('SELECT id FROM services WHERE fqn = ? AND username = ?', serviceFqn, username);
-    if (row) this.#sql.run('DELETE FROM services WHERE id = ?', row['id']!);
+    const row = await this.#sql.transaction(() =>
+      this.#sql.get('DELETE FROM services WHERE fqn = ? AND username = ? RETURNING id', serviceFqn, username),
+    );
     return row && String(row['id']);
   }
 
@@ -153,9 +113,11 @@ export class SqliteStore implements Store {
   }
 
   async withdrawInstance(username: string, instance: string): Promise<number> {
-    return this.#sql.run(
-      `DELETE FROM offers WHERE instance = ? AND answer_sdp IS NULL AND service_id IN (SELECT id FROM services WHERE username = ?)`,
-      ...[instance, username],
+    return this.#sql.transaction(() =>
+      this.#sql.run(
+        `DELETE FROM offers WHERE instance = ? AND answer_sdp IS NULL AND service_id IN (SELECT id FROM services WHERE username = ?)`,
+        ...[instance, username],
+      ),
     );
   }
 
@@ -174,16 +136,13 @@ export class SqliteStore implements Store {
   }
 
   async countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }> {
-    const offers = this.#sql.get(
-      `SELECT COUNT(*) AS count FROM services s JOIN offers o ON o.service_id = s.id
-       WHERE s.username = ? AND o.answer_sdp IS NULL AND o.expires_at > ?`,
-      ...[username, now],
+    const row = this.#sql.get(
+      `SELECT (SELECT COUNT(*) FROM services s JOIN offers o ON o.service_id = s.id
+         WHERE s.username = ? AND o.answer_sdp IS NULL AND o.expires_at > ?) AS offers,
+       (SELECT COUNT(*) FROM services WHERE username = ? AND fqn <> ? AND expires_at > ?) AS services`,
+      ...[username, now, username, serviceFqn, now],
     );
-    const services = this.#sql.get(
-      'SELECT COUNT(*) AS count FROM services WHERE username = ? AND fqn <> ? AND expires_at > ?',
-      ...[username, serviceFqn, now],
-    );
-    return { offers: Number(offers?.['count']), otherServices: Number(services?.['count']) };
+    return { offers: Number(row!['offers']), otherServices: Number(row!['services']) };
   }
 
   async release(username: string, publicKey: string): Promise<string[]> {
@@ -355,15 +314,15 @@ export class SqliteStore implements Store {
   }
 
   async takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]> {
-    return this.#sql.transaction(() => {
-      const column = side === 'offerer' ? 'given_offerer' : 'given_answerer';
-      const given = Number(this.#sql.get(`SELECT ${column} AS given FROM offers WHERE id = ?`, offer.offerId)?.['given'] ?? 0);
-      const after = Math.min(since, given);
-      const found = this.#candidates(offer, side === 'offerer' ? 'answerer' : 'offerer', now).filter((c) => c.createdAt > after);
-      const newest = found.at(-1)?.createdAt ?? 0;
-      if (newest > given) this.#sql.run(`UPDATE offers SET ${column} = ? WHERE id = ?`, newest, offer.offerId);
-      return found;
-    });
+    const column = side === 'offerer' ? 'given_offerer' : 'given_answerer';
+    const given = Number(this.#sql.get(`SELECT ${column} AS given FROM offers WHERE id = ?`, offer.offerId)?.['given'] ?? 0);
+    const after = Math.min(since, given);
+    const found = this.#candidates(offer, side === 'offerer' ? 'answerer' : 'offerer', now).filter((c) => c.createdAt > after);
+    const newest = found.at(-1)?.createdAt ?? 0;
+    // nothing else runs between the reading and this
+    if (newest > given)
+      await this.#sql.transaction(() => this.#sql.run(`UPDATE offers SET ${column} = ? WHERE id = ?`, newest, offer.offerId));
+    return found;
   }
 
   async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
@@ -388,23 +347,21 @@ export class SqliteStore implements Store {
   }
 
   async pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]> {
-    const own = this.#sql.all(
-      `${OFFER} WHERE s.username = ? AND o.instance IS ? AND o.answer_sdp IS NOT NULL AND o.expires_at > ?`,
-      ...[username, instance ?? null, now],
-    );
-    const answered = this.#sql.all(
-      `${OFFER} WHERE o.answer_user = ? AND o.answer_instance IS ? AND o.expires_at > ?`,
-      username,
-      instance ?? null,
-      now,
-    );
-    return [...own, ...answered].map(toOffer);
+    return this.#sql
+      .all(
+        `${OFFER} WHERE s.username = ? AND o.instance IS ? AND o.answer_sdp IS NOT NULL AND o.expires_at > ?
+         UNION ALL ${OFFER} WHERE o.answer_user = ? AND o.answer_instance IS ? AND o.expires_at > ?`,
+        ...[username, instance ?? null, now, username, instance ?? null, now],
+      )
+      .map(toOffer);
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
     if (!offer.answer) return false;
-    const first = this.#sql.run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId) > 0;
-    return first || offer.answer.answeredAt > since;
+    const changed = await this.#sql.transaction(() =>
+      this.#sql.run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId),
+    );
+    return changed > 0 || offer.answer.answeredAt > since;
   }
 
   async haveMet(one: string, other: string, now: number): Promise<boolean> {
@@ -421,7 +378,7 @@ export class SqliteStore implements Store {
 
   async sweep(now: number): Promise<void> {
     for (const [token, until] of this.#used) if (until < now) this.#used.delete(token);
-    this.#sql.transaction(() => {
+    await this.#sql.transaction(() => {
       this.#sql.run('DELETE FROM offers WHERE expires_at <= ?', now);
       this.#sql.run('DELETE FROM candidates WHERE parked_until <= ?', now);
       this.#sql.run('DELETE FROM met WHERE until <= ?', now);
