@@ -21,8 +21,8 @@ import { RedisProcess, redisMissing } from '../test/support/redis.ts';
 import { BareSocket, atRate, percentile, postBody, throughput } from './load/generator.ts';
 import { pinGenerator, startBare, startOurs, type Child } from './load/processes.ts';
 
-const LANES = 20;
-const WINDOW = 4;
+const LANES = 100;
+const WINDOW = 1;
 const TIME = 3000;
 const ROUNDS = 3;
 /** As long as a description with our line. */

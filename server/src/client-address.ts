@@ -4,8 +4,9 @@
  */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 
-/** @throws Error naming what is neither an address nor a range, such as 10.0.0.0/8 */
-export function proxyList(ranges: string[]): BlockList {
+/** Undefined for an empty list. @throws Error naming what is neither an address nor a range, such as 10.0.0.0/8 */
+export function proxyList(ranges: string[]): BlockList | undefined {
+  if (!ranges.length) return undefined;
   const list = new BlockList();
   for (const range of ranges) {
     const [address = '', bits, rest] = range.split('/');
@@ -24,10 +25,10 @@ export function proxyList(ranges: string[]): BlockList {
  * @param remote the other end of the connection
  * @param forwardedFor the header X-Forwarded-For, to which each proxy adds at the end
  */
-export function clientAddress(remote: string, forwardedFor: string | undefined, proxies: BlockList): string {
+export function clientAddress(remote: string, forwardedFor: string | undefined, proxies: BlockList | undefined): string {
   let address = plain(remote);
-  for (const hop of (forwardedFor ?? '').split(',').reverse()) {
-    if (!isTrusted(address, proxies)) break;
+  for (const hop of proxies ? (forwardedFor ?? '').split(',').reverse() : []) {
+    if (!isTrusted(address, proxies!)) break;
     const before = plain(hop.trim());
     // what is no address was not written by a proxy that can be relied on
     if (!isIP(before)) break;

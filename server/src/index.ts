@@ -3,7 +3,8 @@
  */
 import type { AddressInfo, BlockList } from 'node:net';
 import { createRequire } from 'node:module';
-import { createAdaptorServer, type ServerType } from '@hono/node-server';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL } from 'rondevu-elements/protocol';
 import { createApp } from './app.js';
@@ -16,6 +17,7 @@ import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { Matchmaker } from './matchmaker.js';
 import { Quotas } from './quotas.js';
+import { createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
 import { openStorage } from './storage.js';
@@ -99,8 +101,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const proxies = proxyList(config.trustedProxies);
   const app = createApp({
     config,
-    proxies,
-    dispatcher,
+    errors: dispatcher,
     caps,
     version,
     metrics,
@@ -109,11 +110,17 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     isDraining: () => closing !== undefined,
   });
 
-  const server = createAdaptorServer({
-    fetch: app.fetch,
-    // who sends slowly holds a connection, not the server; answers may take as long as a joiner waits
-    serverOptions: { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 },
+  const rest = getRequestListener(app.fetch);
+  const rpc = createRpcEndpoint({
+    ...{ dispatcher, proxies, caps, corsOrigins: config.corsOrigins, maxBodyBytes: config.limits.maxBodyBytes },
+    isDraining: () => closing !== undefined,
   });
+  const server = createHttpServer(
+    // who sends slowly holds a connection, not the server; answers may take as long as a joiner waits
+    { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 },
+    (request, response) =>
+      request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : void rest(request, response),
+  );
   const sessions = new Set<PushSession>();
   const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps };
   const sockets = acceptSockets(server, config, proxies, log, (socket, from) => {
@@ -143,10 +150,10 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     await new Promise(setImmediate);
     for (const session of sessions) session.close();
     // keep-alive connections without a call under way would keep the server open for ever
-    if ('closeIdleConnections' in server) server.closeIdleConnections();
+    server.closeIdleConnections();
     const slow = setTimeout(() => {
       for (const socket of sockets.clients) socket.terminate();
-      if ('closeAllConnections' in server) server.closeAllConnections();
+      server.closeAllConnections();
     }, 3000);
     await stopped;
     clearTimeout(slow);
@@ -197,9 +204,9 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
 }
 
 function acceptSockets(
-  server: ServerType,
+  server: Server,
   config: ServerConfig,
-  proxies: BlockList,
+  proxies: BlockList | undefined,
   log: Logger,
   onSocket: (socket: WebSocket, from: { address: string; host: string }) => void,
 ): WebSocketServer {

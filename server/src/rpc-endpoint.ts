@@ -1,0 +1,137 @@
+/**
+ * `POST /rpc` on Node's own HTTP: the one address that is hot, and for which the objects of a web framework cost more than the
+ * call. Reads and bounds the body, runs a batch in order, and gives every failed item as HTTP 200, as v0.20 clients need it.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { BlockList } from 'node:net';
+import { CAPS_HEADER, MAX_BATCH, type RpcResponse } from 'rondevu-elements/protocol';
+import { clientAddress } from './client-address.js';
+import type { Dispatcher } from './dispatcher.js';
+import { MAX_HTTP_WAIT } from './schemas.js';
+
+export interface RpcContext {
+  dispatcher: Dispatcher;
+  proxies: BlockList | undefined;
+  caps: string[];
+  corsOrigins: string[];
+  maxBodyBytes: number;
+  /** Whether it stops: connections are not kept then. */
+  isDraining(): boolean;
+}
+
+interface Answer {
+  status: number;
+  body: RpcResponse | RpcResponse[];
+}
+
+export type RpcEndpoint = (request: IncomingMessage, response: ServerResponse) => void;
+
+export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
+  return (request, response) => {
+    const gone = new AbortController();
+    response.once('close', () => response.writableFinished || gone.abort());
+    void respond(context, request, gone.signal).then((answer) => {
+      // who hung up hears nothing
+      if (answer && !response.destroyed) send(context, request, response, answer);
+    });
+  };
+}
+
+/** Undefined when the client went before all of its request was there. */
+async function respond(context: RpcContext, request: IncomingMessage, gone: AbortSignal): Promise<Answer | undefined> {
+  const { dispatcher, maxBodyBytes } = context;
+  try {
+    const text = await readBody(request, maxBodyBytes);
+    if (text === undefined) return undefined;
+    if (text === 'too-large') return refuse(413, 'too-large', `Request too large: at most ${maxBodyBytes} bytes`);
+    let body: unknown;
+    try {
+      body = JSON.parse(text.json);
+    } catch {
+      return refuse(400, 'bad-request', 'Invalid JSON in the request body');
+    }
+    return await answer(context, request, body, gone);
+  } catch (error) {
+    return refuse(500, 'unavailable', dispatcher.publicError(error).message);
+  }
+}
+
+async function answer(
+  { dispatcher, proxies }: RpcContext,
+  request: IncomingMessage,
+  body: unknown,
+  gone: AbortSignal,
+): Promise<Answer> {
+  const { host = '', 'x-forwarded-for': forwarded } = request.headers;
+  const from = { address: clientAddress(request.socket.remoteAddress ?? '', forwarded?.toString(), proxies), host };
+  if (!Array.isArray(body)) {
+    const response = await outcome(dispatcher, dispatcher.signed(body, from, MAX_HTTP_WAIT, gone));
+    return { status: !response.success && response.code === 'rate-limited' ? 429 : 200, body: response };
+  }
+  if (body.length === 0 || body.length > MAX_BATCH)
+    return refuse(400, 'bad-request', `A batch must hold 1 to ${MAX_BATCH} calls, got ${body.length}`);
+  const responses: RpcResponse[] = [];
+  for (const call of body) {
+    responses.push(await outcome(dispatcher, dispatcher.signed(call, from, 0, gone)));
+    // verifying 100 signatures takes a while; others' calls go in between
+    await new Promise(setImmediate);
+  }
+  return { status: 200, body: responses };
+}
+
+async function outcome(dispatcher: Dispatcher, call: Promise<unknown>): Promise<RpcResponse> {
+  try {
+    return { success: true, result: await call };
+  } catch (error) {
+    const { message, code, details } = dispatcher.publicError(error);
+    return { success: false, error: message, code, ...details };
+  }
+}
+
+const refuse = (status: number, code: 'bad-request' | 'too-large' | 'unavailable', error: string): Answer => ({
+  status,
+  body: { success: false, error, code },
+});
+
+/** Undefined for what was cut off. */
+async function readBody(request: IncomingMessage, most: number): Promise<{ json: string } | 'too-large' | undefined> {
+  if (Number(request.headers['content-length'] ?? 0) > most) return 'too-large';
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      if (length > most) return 'too-large';
+      chunks.push(chunk);
+    }
+  } catch {
+    return undefined;
+  }
+  return { json: (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString() };
+}
+
+function send(
+  { caps, corsOrigins, isDraining }: RpcContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, body }: Answer,
+): void {
+  const { origin } = request.headers;
+  response.setHeader('Content-Type', 'application/json');
+  response.setHeader(CAPS_HEADER, caps.join(', '));
+  response.setHeader('X-Content-Type-Options', 'nosniff');
+  response.setHeader('Access-Control-Expose-Headers', CAPS_HEADER);
+  if (corsOrigins.includes('*')) response.setHeader('Access-Control-Allow-Origin', '*');
+  else {
+    response.setHeader('Vary', 'Origin');
+    if (origin !== undefined && corsOrigins.includes(origin)) response.setHeader('Access-Control-Allow-Origin', origin);
+  }
+  // RFC 6585 section 4
+  if (status === 429 && !Array.isArray(body) && !body.success && body.retryAfter)
+    response.setHeader('Retry-After', Math.ceil(body.retryAfter / 1000));
+  // what was not read to its end cannot be followed by another request
+  if (isDraining() || !request.complete) response.setHeader('Connection', 'close');
+  const text = JSON.stringify(body);
+  response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
+  response.end(text);
+}
