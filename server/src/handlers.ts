@@ -103,7 +103,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       ...entry(service, offer),
       offers: [offerInfo(offer)],
       ...(candidates.length && { candidates }),
-      ...(ice && { ice }),
+      ...(ice && { iceServers: ice.iceServers, iceTtl: ice.ttl }),
     };
   }
 

@@ -142,7 +142,7 @@ export class PushSession implements Session {
         serverTime: Date.now(),
         caps,
         limits: { maxFrameBytes: maxBodyBytes, maxOffers, maxCandidates },
-        ...(ice && { ice }),
+        ...(ice && { iceServers: ice.iceServers, iceTtl: ice.ttl }),
       };
       this.#send({ id, result });
       const early = this.#early ?? [];

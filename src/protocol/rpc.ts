@@ -66,8 +66,9 @@ export interface ServiceEntry {
   metadata?: unknown;
   /** Candidates that the offerer added after publishing. */
   candidates?: WireCandidate[];
-  /** For who joins, as `getIceServers` has them: only with a leased offer, and only where there are any. */
-  ice?: IceServersResult;
+  /** For who joins, as `getIceServers` has them, and their life in s: only with a leased offer, and only where there are any. */
+  iceServers?: IceServersResult['iceServers'];
+  iceTtl?: number;
 }
 
 export interface ServicePage {
@@ -222,8 +223,9 @@ export interface OpenSessionResult {
   serverTime: number;
   caps: string[];
   limits: { maxFrameBytes: number; maxOffers: number; maxCandidates: number };
-  /** As `getIceServers` has them, where there are any. */
-  ice?: IceServersResult;
+  /** As `getIceServers` has them, and their life in s, where there are any. */
+  iceServers?: IceServersResult['iceServers'];
+  iceTtl?: number;
 }
 
 /** What the server pushes. */

@@ -35,7 +35,7 @@ export interface SignalingEvents {
   /** The server may have forgotten us: publish again. */
   reset: [];
   /** ICE servers came with another reply. */
-  ice: [served: IceServersResult];
+  ice: [served: Pick<IceServersResult, 'iceServers' | 'ttl'>];
 }
 
 /** Polling delays in ms: while a handshake is under way, and the longest when nothing happens. */
@@ -79,8 +79,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (!WebSocketClass) return;
     this.#socket = new PushSocket(api.baseUrl, WebSocketClass, api.signer, this.instance);
     api.socket = this.#socket;
-    this.#socket.on('open', ({ caps, ice }, resumes) => {
-      if (ice) this.emit('ice', ice);
+    this.#socket.on('open', ({ caps, iceServers, iceTtl }, resumes) => {
+      this.#tellIce(iceServers, iceTtl);
       this.caps = new Set(caps);
       this.#setState('push');
       // what was published over HTTP before it was up, or was missed while it was down
@@ -130,7 +130,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         const inLine = asked > 0 && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
         const params = { serviceFqn, instance: this.instance, ...(inLine > 0 && { wait: Math.round(inLine) }) };
         const entry = (await this.call('getService', params, { urgent: true, signal })) as ServiceEntry;
-        if (entry.ice) this.emit('ice', entry.ice);
+        this.#tellIce(entry.iceServers, entry.iceTtl);
         return entry;
       } catch (error) {
         signal.throwIfAborted();
@@ -151,6 +151,10 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   async #socketSettled(signal: AbortSignal): Promise<void> {
     const end = Date.now() + SOCKET_WITHIN;
     while (this.state === 'connecting' && Date.now() < end) await sleep(20, signal);
+  }
+
+  #tellIce(iceServers: IceServersResult['iceServers'] | undefined, ttl = 0): void {
+    if (iceServers) this.emit('ice', { iceServers, ttl });
   }
 
   /** Undefined where the server has none or cannot be asked. Never rejects. */
