@@ -20,7 +20,7 @@ import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
 import { Limiter, costOf } from './limiter.js';
 import { RpcError } from './rpc-error.js';
 import type { Metrics } from './metrics.js';
-import type { Store } from './store.js';
+import type { Store, UserRow } from './store.js';
 
 /** Who signed, and from where. */
 export interface Caller {
@@ -42,6 +42,7 @@ export interface SignedCall {
 // the store keeps the time of the last v2 message to the hour
 const STICKY = 7 * 86_400_000 + 3_600_000;
 const KEY_CACHE = 10_000;
+const HOST_CACHE = 100;
 /** How long a claim that was asserted for a call of a session is good for the next ones, in ms. */
 const ASSERTED_FOR = 1000;
 
@@ -50,6 +51,7 @@ export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
 
 export class Authenticator {
   readonly #keys = new Map<string, KeyObject>();
+  readonly #audiences = new Map<string, string[]>();
   /** When the claim of a key was last asserted for a session. */
   readonly #asserted = new Map<string, number>();
   readonly #store: Store;
@@ -102,7 +104,7 @@ export class Authenticator {
         throw new RpcError('forbidden', `Username "${message.username}" is reserved here`);
       await this.#limiter.ofClaim(address);
     }
-    await this.#claim(message.username, publicKey, v2, now);
+    await this.#claim(message.username, publicKey, v2, now, user);
     return { username: message.username, publicKey, address };
   }
 
@@ -147,10 +149,7 @@ export class Authenticator {
   }
 
   #checkDigest(call: SignedCall, message: SignedMessage, host: string): void {
-    const allowed = this.#config.publicUrls.length
-      ? this.#config.publicUrls
-      : // scheme and path cannot be seen from behind a proxy, so the same host is all that can be asked for
-        [`http://${host}`, `https://${host}`].filter((url) => URL.canParse(url)).map(audience);
+    const allowed = this.#config.publicUrls.length ? this.#config.publicUrls : this.#audiencesOf(host);
     for (const aud of allowed) {
       let digest: string;
       try {
@@ -163,6 +162,16 @@ export class Authenticator {
       if (digest === message.digest) return;
     }
     throw new RpcError('bad-signature', `Invalid signature: it is not for these params at ${allowed.join(' or ')}`);
+  }
+
+  /** Scheme and path cannot be seen from behind a proxy, so the same host is all that can be asked for. */
+  #audiencesOf(host: string): string[] {
+    let found = this.#audiences.get(host);
+    if (found) return found;
+    found = [`http://${host}`, `https://${host}`].filter((url) => URL.canParse(url)).map(audience);
+    if (this.#audiences.size >= HOST_CACHE) this.#audiences.clear();
+    this.#audiences.set(host, found);
+    return found;
   }
 
   /** The old form binds method and context; its params it cannot. */
@@ -193,13 +202,13 @@ export class Authenticator {
       throw new RpcError('replayed', 'This message was used already: sign every call anew');
   }
 
-  async #claim(username: string, publicKey: string, v2: boolean, now: number): Promise<void> {
+  async #claim(username: string, publicKey: string, v2: boolean, now: number, known?: UserRow): Promise<void> {
     if (isAnonymousName(username)) {
       // the name is the hash of its key, so there is nothing to keep
       if ((await anonymousNameOf(publicKey)) === username) return;
       throw new RpcError('forbidden', `Username "${username}" belongs to another key`);
     }
-    const verdict = await this.#store.claim(username, publicKey, v2, now);
+    const verdict = await this.#store.claim(username, publicKey, v2, now, known);
     if (verdict === 'ok') return;
     if (verdict === 'name-taken') throw new RpcError('name-taken', `Username "${username}" is already claimed by another key`);
     throw new RpcError(

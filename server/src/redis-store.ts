@@ -38,8 +38,9 @@ export class RedisStore implements Store {
     publicKey: string,
     v2: boolean,
     now: number,
+    known?: UserRow,
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }> {
-    const user = await this.getUser(username, now);
+    const user = known ?? (await this.getUser(username, now));
     if (user && user.publicKey !== publicKey) return 'name-taken';
     // renewing costs a write: once an hour is often enough for a claim of a year
     if (user && user.expiresAt > now + CLAIM_TTL - 3_600_000 && (!v2 || now - user.lastV2At < 3_600_000)) return 'ok';

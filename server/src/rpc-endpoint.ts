@@ -94,20 +94,21 @@ const refuse = (status: number, code: 'bad-request' | 'too-large' | 'unavailable
 });
 
 /** Undefined for what was cut off. */
-async function readBody(request: IncomingMessage, most: number): Promise<{ json: string } | 'too-large' | undefined> {
-  if (Number(request.headers['content-length'] ?? 0) > most) return 'too-large';
-  const chunks: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
+function readBody(request: IncomingMessage, most: number): Promise<{ json: string } | 'too-large' | undefined> {
+  if (Number(request.headers['content-length'] ?? 0) > most) return Promise.resolve('too-large');
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    request.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      if (length > most) return 'too-large';
-      chunks.push(chunk);
-    }
-  } catch {
-    return undefined;
-  }
-  return { json: (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString() };
+      if (length <= most) return void chunks.push(chunk);
+      request.pause();
+      resolve('too-large');
+    });
+    request.on('end', () => resolve({ json: (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString() }));
+    request.on('error', () => resolve(undefined));
+    request.on('close', () => resolve(undefined));
+  });
 }
 
 function send(

@@ -34,6 +34,7 @@ const MIGRATIONS = [
    CREATE INDEX met_until ON met (until);`,
   // every index costs a publication a page: what is counted there is in one, and none is kept for what is found through the service
   `CREATE INDEX offers_free ON offers (service_id, expires_at) WHERE answer_sdp IS NULL;
+   CREATE INDEX offers_answered ON offers (service_id) WHERE answer_sdp IS NOT NULL;
    DROP INDEX offers_instance;
    DROP INDEX offers_answerer;
    CREATE INDEX offers_answerer ON offers (answer_user, answer_instance) WHERE answer_user IS NOT NULL;`,

@@ -26,6 +26,7 @@ const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.in
 export class SqliteStore implements Store {
   readonly #sql: Sql;
   readonly #used = new Map<string, number>();
+  #isClosed = false;
 
   /** @param path a file, or `:memory:` for a store that ends with the process */
   constructor(path: string) {
@@ -44,8 +45,9 @@ export class SqliteStore implements Store {
     publicKey: string,
     v2: boolean,
     now: number,
+    known?: UserRow,
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }> {
-    const user = await this.getUser(username, now);
+    const user = known ?? (await this.getUser(username, now));
     if (user && user.publicKey !== publicKey) return 'name-taken';
     const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
     // renewing costs a write: once an hour is often enough for a claim of a year
@@ -377,9 +379,15 @@ export class SqliteStore implements Store {
   }
 
   async sweep(now: number): Promise<void> {
+    // in pieces, so that nobody waits for thousands of them
+    const piece = (): number =>
+      this.#sql.run('DELETE FROM offers WHERE id IN (SELECT id FROM offers WHERE expires_at <= ? LIMIT 200)', now);
+    while ((await this.#sql.transaction(piece)) > 0) {
+      await new Promise(setImmediate);
+      if (this.#isClosed) return;
+    }
     for (const [token, until] of this.#used) if (until < now) this.#used.delete(token);
     await this.#sql.transaction(() => {
-      this.#sql.run('DELETE FROM offers WHERE expires_at <= ?', now);
       this.#sql.run('DELETE FROM candidates WHERE parked_until <= ?', now);
       this.#sql.run('DELETE FROM met WHERE until <= ?', now);
       this.#sql.run('DELETE FROM services WHERE expires_at <= ?', now - SERVICE_MEMORY);
@@ -393,6 +401,7 @@ export class SqliteStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#sql.close();
   }
 }

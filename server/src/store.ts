@@ -71,8 +71,17 @@ export type Side = 'offerer' | 'answerer';
 
 export interface Store {
   getUser(username: string, now: number): Promise<UserRow | undefined>;
-  /** Claims a free name or renews one's own. Tells who stands in the way otherwise. */
-  claim(username: string, publicKey: string, v2: boolean, now: number): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
+  /**
+   * Claims a free name or renews one's own. Tells who stands in the way otherwise.
+   * @param known what `getUser` has just said, so that it is not read again
+   */
+  claim(
+    username: string,
+    publicKey: string,
+    v2: boolean,
+    now: number,
+    known?: UserRow,
+  ): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
 
   /** Appends offers; an SDP that is live already keeps its offer and its id. Past `maxFree` free ones the oldest go. */
   publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
