@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { HELP } from '../../server/src/config.js';
 import {
   DEFAULT_LIMITS,
   DEFAULT_RESERVED,
@@ -111,6 +113,20 @@ test('flags, which go before variables and may be repeated', () => {
     turn: DEFAULT_TURN,
     limits: FROM_ENV.limits,
   });
+});
+
+test('every limit and variable is in the documents, with its default', () => {
+  const read = (name: string): string =>
+    readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8').replaceAll('\u00a0', ' ');
+  const [operations, readme] = [read('docs/operations.md'), read('server/README.md')];
+  for (const [name, value] of Object.entries(DEFAULT_LIMITS)) {
+    const variable = name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+    const digits = value >= 10_000 ? value.toLocaleString('en').replaceAll(',', ' ') : String(value);
+    assert.match(operations, new RegExp(`\\| \`${variable}\` +\\| ${digits}\\b`), variable);
+  }
+  const variables = [...HELP.matchAll(/\b[A-Z]+_[A-Z_]+\b|\b(?:PORT|HOST)\b/g)].map(([name]) => name);
+  assert.ok(variables.length > 15);
+  for (const name of variables.filter((each) => !each.startsWith('LIMIT_'))) assert.ok(readme.includes(`\`${name}\``), name);
 });
 
 test('--help', () => assert.equal(readConfig(['--help'], {}), 'help'));
