@@ -196,7 +196,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
       if (!offer) {
         // who answers what was withdrawn meanwhile has done its part
-        matchmaker.gone(offerId);
+        matchmaker.gone(offerId, serviceFqn, caller.publicKey);
         throw goneOffer(offerId);
       }
       if (offer.username === caller.username && offer.instance === instance)

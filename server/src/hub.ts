@@ -11,6 +11,8 @@ export const CLOSED_GRACE = 2000;
 export const SILENCE = 15_000;
 /** Events of an instance that are kept for a client whose socket broke. */
 export const KEPT_EVENTS = 256;
+/** How old an answer may be of which its joiner is told again that it was taken, when the publisher's socket is another, in ms. */
+export const RETELL = 10_000;
 
 /** One open push socket. */
 export interface Session {

@@ -33,10 +33,14 @@ export interface Match {
 }
 
 /** What servers beside this one are told, and tell: offers came free, or the lease of an offer is over. */
-export type Hint = { kind: 'offers' } | { kind: 'answered' | 'gone'; offerId: string };
+export type Hint =
+  | { kind: 'offers' }
+  | { kind: 'answered'; offerId: string }
+  | { kind: 'gone'; offerId: string; serviceFqn: string; publicKey: string };
 
 interface Lease {
   joiner: Joiner;
+  serviceFqn: string;
   timer: NodeJS.Timeout;
 }
 
@@ -103,15 +107,23 @@ export class Matchmaker {
     if (!this.#endLease(offerId, true)) this.#tellOthers({ kind: 'answered', offerId });
   }
 
-  /** The lease of an offer is over because its publisher withdrew it: nobody's fault. */
-  gone(offerId: string): void {
-    if (!this.#endLease(offerId, undefined)) this.#tellOthers({ kind: 'gone', offerId });
+  /** The holder of a lease found that the publisher withdrew the offer: nobody's fault. */
+  gone(offerId: string, serviceFqn: string, publicKey: string): void {
+    const hint = { kind: 'gone', offerId, serviceFqn, publicKey } as const;
+    if (!this.#leases.has(offerId)) this.#tellOthers(hint);
+    else this.heard(hint);
   }
 
   /** What another server tells. */
   heard(hint: Hint): void {
     if (hint.kind === 'offers') void this.kick();
-    else this.#endLease(hint.offerId, hint.kind === 'answered' ? true : undefined);
+    else if (hint.kind === 'answered') this.#endLease(hint.offerId, true);
+    else {
+      // whoever says so of another's lease, or of another service, would make it count for nothing
+      const lease = this.#leases.get(hint.offerId);
+      if (lease?.serviceFqn === hint.serviceFqn && lease.joiner.publicKey === hint.publicKey)
+        this.#endLease(hint.offerId, undefined);
+    }
   }
 
   close(): void {
@@ -141,7 +153,7 @@ export class Matchmaker {
         const now = Date.now();
         const offer = await this.#store.lease(service, joiner, now + LEASE, now);
         if (!offer) continue;
-        if (offer.leaseUntil === now + LEASE) this.#startLease(offer.offerId, joiner);
+        if (offer.leaseUntil === now + LEASE) this.#startLease(offer, joiner);
         return { service, offer };
       }
       return undefined;
@@ -150,7 +162,7 @@ export class Matchmaker {
     }
   }
 
-  #startLease(offerId: string, joiner: Joiner): void {
+  #startLease({ offerId, serviceFqn }: OfferRow, joiner: Joiner): void {
     // the store's clock may be a moment ahead of the timer of the lease before
     this.#endLease(offerId, false);
     this.fairness.leased(joiner);
@@ -158,7 +170,7 @@ export class Matchmaker {
       this.#endLease(offerId, false);
       this.offersCame();
     }, LEASE + 1);
-    this.#leases.set(offerId, { joiner, timer });
+    this.#leases.set(offerId, { joiner, serviceFqn, timer });
   }
 
   /** @returns whether it was given here */
@@ -232,7 +244,6 @@ export class Matchmaker {
       if (!match) exhausted.add(queryKey(next.query, next.joiner));
       // who went while the store was asked leaves its lease to run out, as any joiner that goes does
       else if (this.#waiters.has(next)) next.resolve(match);
-      else this.#endLease(match.offer.offerId, false);
     }
     await this.#tellDemand();
   }

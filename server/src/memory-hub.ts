@@ -4,6 +4,7 @@ import type { PushEvents } from 'rondevu-elements/protocol';
 import {
   CLOSED_GRACE,
   KEPT_EVENTS,
+  RETELL,
   SILENCE,
   type Ending,
   type Hub,
@@ -78,8 +79,14 @@ export class MemoryHub implements Hub {
 
   #resume(instance: Instance, session: Session, since: number): void {
     const missed = instance.events.filter(({ seq }) => seq > since);
-    if (since <= instance.seq && missed.length === instance.seq - since) for (const event of missed) session.deliver(event);
-    else this.#push(instance, 'resync', {});
+    if (since <= instance.seq && missed.length === instance.seq - since) {
+      // its acknowledgements may have been lost with the socket before
+      for (const { event, data, seq } of instance.events) {
+        if (event === 'answer' && seq <= since && data.answeredAt > Date.now() - RETELL)
+          void this.push(data.answererId, data.answererInstance, 'taken', { offerId: data.offerId });
+      }
+      for (const event of missed) session.deliver(event);
+    } else this.#push(instance, 'resync', {});
   }
 
   async closed(session: Session, ending: Ending): Promise<void> {

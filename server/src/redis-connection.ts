@@ -40,7 +40,8 @@ export class RedisConnection {
       // RESP2, so that replies of scripts and commands look the same everywhere
       RESP: 2 as const,
       socket: { connectTimeout: GIVE_UP_AFTER, reconnectStrategy: (tries: number) => Math.min(1000, RETRY_AFTER * 2 ** tries) },
-      commandsQueueMaxLength: 100_000,
+      // what was given up must not run later; it is tried again here, not by the client
+      disableOfflineQueue: true,
     };
     this.#client = createClient(options) as unknown as RedisClientType;
     this.#listener = createClient(options) as unknown as RedisClientType;

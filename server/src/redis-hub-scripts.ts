@@ -27,19 +27,21 @@ end
 
 const lua = (source: string) => script(COMMON + source);
 
-/** A socket takes over. ARGV: now, instance, a new life's name, deadline, node, socket. Returns life, number, and the node and socket before. */
+/** A socket takes over. ARGV: now, instance, a new life's name, deadline, node, socket, the least number to go on from. Returns life, number, and the node and socket before. */
 export const OPEN = lua(`
 live(ARGV[3])
+if tonumber(call('HGET', at, 'seq')) < tonumber(ARGV[7]) then call('HSET', at, 'seq', ARGV[7]) end
 local was = call('HMGET', at, 'epoch', 'seq', 'node', 'socket')
 call('HSET', at, 'node', ARGV[5], 'socket', ARGV[6])
 stay(tonumber(ARGV[4]))
 return was
 `);
 
-/** A sign of life. ARGV: now, instance, a new life's name, deadline. Returns life, number, socket. */
+/** A sign of life, of the socket that counts or over HTTP. ARGV: now, instance, a new life's name, deadline, socket or empty. Returns life, number, socket. */
 export const SEEN = lua(`
 live(ARGV[3])
-stay(tonumber(ARGV[4]))
+local socket = call('HGET', at, 'socket')
+if ARGV[5] == '' or socket == '' or socket == ARGV[5] then stay(tonumber(ARGV[4])) end
 return call('HMGET', at, 'epoch', 'seq', 'socket')
 `);
 
@@ -60,12 +62,17 @@ call('SREM', base .. 'all', instance)
 return 1
 `);
 
-/** Keeps an event, and hints to the node that has the socket. ARGV: now, instance, event as JSON, how many are kept, channel prefix, username. Returns whether the instance is known. */
+/** Keeps an event, and hints to the node that has the socket. ARGV: now, instance, event as JSON, how many are kept, channel prefix, username, how many bytes are kept. Returns whether the instance is known. */
 export const PUSH = lua(`
 if call('EXISTS', at) == 0 then return 0 end
 local seq = call('HINCRBY', at, 'seq', 1)
+if call('HINCRBY', at, 'bytes', #ARGV[3]) > tonumber(ARGV[7]) then
+  -- who has not read so much is told to ask for everything: there is a gap now
+  call('DEL', mail)
+  call('HSET', at, 'bytes', #ARGV[3])
+end
 call('XADD', mail, 'MAXLEN', ARGV[4], seq .. '-0', 'event', ARGV[3])
-if seq == 1 then call('PEXPIRE', mail, call('PTTL', at)) end
+if call('PTTL', mail) < 0 then call('PEXPIRE', mail, call('PTTL', at)) end
 local node = call('HGET', at, 'node')
 if node ~= '' then call('PUBLISH', ARGV[5] .. node, 'mail ' .. ARGV[6] .. '/' .. instance) end
 return 1

@@ -8,6 +8,7 @@ import type { PushEvents } from 'rondevu-elements/protocol';
 import {
   CLOSED_GRACE,
   KEPT_EVENTS,
+  RETELL,
   SILENCE,
   type Ending,
   type Hub,
@@ -24,6 +25,8 @@ import type { Store } from './store.js';
 const LOOK_EVERY = 5000;
 /** A sign of life that is younger than this needs no other, in ms. */
 const SEEN_EVERY = 500;
+/** Bytes of events that are kept for one instance. */
+const KEPT_BYTES = 1_048_576;
 /** How many instances are given up in one go. */
 const GIVE_UP_AT_ONCE = 100;
 /** How long a service's publishers are remembered without a new publication, in ms: longer than any offer lives. */
@@ -52,6 +55,8 @@ export class RedisHub implements Hub {
   readonly #lastSeen = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   #isTicking = false;
+  /** Since when Redis has been in reach. Whose time was over before gets another: when Redis or all servers were away, everybody looks silent. */
+  #inReachSince = 0;
   #ended = false;
 
   constructor(redis: RedisConnection, store: Store, log: Logger, onGone: () => void) {
@@ -68,8 +73,10 @@ export class RedisHub implements Hub {
 
   async start(): Promise<void> {
     const lookAtAll = (): void => {
+      this.#inReachSince = Date.now();
       for (const local of this.#locals.values()) local.lookedAt = 0;
     };
+    this.#inReachSince = Date.now();
     await this.#redis.listen([`node:${this.#node}`], (_channel, message) => this.#hinted(message), lookAtAll);
   }
 
@@ -79,7 +86,7 @@ export class RedisHub implements Hub {
     if (this.#locals.has(name) || this.#lastSeen.get(name)! > now - SEEN_EVERY) return;
     this.#lastSeen.set(name, now);
     await Promise.all([
-      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE),
+      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE, ''),
       this.#due(name, now + SILENCE),
     ]);
   }
@@ -91,7 +98,7 @@ export class RedisHub implements Hub {
     const socket = randomUUID();
     const deadline = now + SILENCE;
     const [reply] = await Promise.all([
-      this.#run(scripts.OPEN, username, now, instance, randomUUID(), deadline, this.#node, socket),
+      this.#run(scripts.OPEN, username, now, instance, randomUUID(), deadline, this.#node, socket, 0),
       this.#due(name, deadline),
     ]);
     const [epoch, number, node] = reply as [string, string, string, string];
@@ -105,8 +112,10 @@ export class RedisHub implements Hub {
     this.#locals.set(name, local);
     if (resume) {
       const since = resume.epoch === epoch ? Number(resume.seq) : Infinity;
-      if (since <= seq) local.given = since;
-      else await this.push(username, instance, 'resync', {});
+      if (since <= seq) {
+        local.given = since;
+        await this.#retellTaken(username, instance, since, now);
+      } else await this.push(username, instance, 'resync', {});
     }
     await this.#read(name, local);
     return { epoch, seq };
@@ -180,7 +189,7 @@ export class RedisHub implements Hub {
 
   async #push<E extends keyof PushEvents>(username: string, instance: string, event: E, data: PushEvents[E]): Promise<boolean> {
     const text = JSON.stringify({ event, data });
-    const args = [Date.now(), instance, text, KEPT_EVENTS, `${this.#redis.prefix}node:`, username];
+    const args = [Date.now(), instance, text, KEPT_EVENTS, `${this.#redis.prefix}node:`, username, KEPT_BYTES];
     return (await this.#run(scripts.PUSH, username, ...args)) === 1;
   }
 
@@ -239,21 +248,25 @@ export class RedisHub implements Hub {
     local.lookedAt = now;
     const { username, instance } = local.session;
     const [reply] = await Promise.all([
-      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE),
+      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE, local.socket),
       this.#due(name, now + SILENCE),
     ]);
     if (this.#locals.get(name) !== local) return;
     const [epoch, seq, socket] = reply as [string, string, string];
-    if (epoch !== local.epoch) await this.#startAnew(local, now);
-    else if (socket !== local.socket) local.session.replaced();
-    else if (Number(seq) > local.given) await this.#read(name, local);
+    // fewer than were given: a failover has lost the last ones
+    if (epoch !== local.epoch || Number(seq) < local.given) await this.#startAnew(local, now);
+    else if (socket !== local.socket) {
+      this.#locals.delete(name);
+      local.session.replaced();
+    } else if (Number(seq) > local.given) await this.#read(name, local);
   }
 
   /** Redis has lost the mailbox: the client is to ask for everything. */
   async #startAnew(local: Local, now: number): Promise<void> {
     const { username, instance } = local.session;
-    const reply = await this.#run(scripts.OPEN, username, now, instance, randomUUID(), now + SILENCE, this.#node, local.socket);
-    const [epoch, seq] = reply as [string, string];
+    // numbers go on from where the client is: it takes smaller ones for repeats
+    const args = [now, instance, randomUUID(), now + SILENCE, this.#node, local.socket, local.given];
+    const [epoch, seq] = (await this.#run(scripts.OPEN, username, ...args)) as [string, string];
     local.epoch = epoch;
     local.given = Number(seq);
     await this.#push(username, instance, 'resync', {});
@@ -261,9 +274,10 @@ export class RedisHub implements Hub {
 
   /** Withdraws the offers of instances that fell silent, whichever server they were at; one of the servers gets each. */
   async #giveUp(now: number): Promise<void> {
+    const from = now < this.#inReachSince + SILENCE ? String(this.#inReachSince) : '-inf';
     const due = this.#redis.prefix + ALIVE;
     const names = (await this.#redis.command(
-      ...['ZRANGE', due, '-inf', String(now), 'BYSCORE', 'LIMIT', '0', String(GIVE_UP_AT_ONCE)],
+      ...['ZRANGE', due, from, String(now), 'BYSCORE', 'LIMIT', '0', String(GIVE_UP_AT_ONCE)],
     )) as string[];
     for (const name of names) {
       const [username = '', instance = ''] = name.split('/');
@@ -275,6 +289,18 @@ export class RedisHub implements Hub {
       await this.#store.withdrawInstance(username, instance, now);
       await this.#redis.command('ZREM', due, name);
       this.#onGone();
+    }
+    if (names.length === GIVE_UP_AT_ONCE && !this.#ended) await this.#giveUp(now);
+  }
+
+  /** The acknowledgements of a publisher may have been lost with its socket before: what it has is told to the joiners again. */
+  async #retellTaken(username: string, instance: string, since: number, now: number): Promise<void> {
+    const mail = `${this.#base(username)}mail:${instance}`;
+    const found = (await this.#redis.command('XRANGE', mail, '-', `${since}-0`)) as [string, string[]][];
+    for (const [, fields] of found) {
+      const { event, data } = JSON.parse(fields[1]!) as { event: string; data: PushEvents['answer'] };
+      if (event === 'answer' && data.answeredAt > now - RETELL)
+        await this.push(data.answererId, data.answererInstance, 'taken', { offerId: data.offerId });
     }
   }
 

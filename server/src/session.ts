@@ -149,6 +149,8 @@ export class PushSession implements Session {
       this.#early = undefined;
       for (const event of early) this.deliver(event);
     } catch (error) {
+      // it may have been taken up before something else failed
+      if (this.instance) hub.closed(this, 'broken').catch(() => undefined);
       this.#sendError(id, error);
       if (!(error instanceof RpcError && error.code === 'clock-skew'))
         this.#socket.close(CLOSE.noSession, 'openSession was refused');

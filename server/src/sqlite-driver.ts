@@ -90,11 +90,10 @@ export class Sql {
     try {
       result = work();
     } catch (error) {
-      this.#statement('ROLLBACK TO one').run();
+      this.#undo('ROLLBACK TO one; RELEASE one');
       throw error;
-    } finally {
-      this.#statement('RELEASE one').run();
     }
+    this.#statement('RELEASE one').run();
     await batch.written;
     return result;
   }
@@ -123,7 +122,16 @@ export class Sql {
       batch.settle.resolve();
     } catch (error) {
       batch.settle.reject(error);
-      this.#db.exec('ROLLBACK');
+      this.#undo('ROLLBACK');
+    }
+  }
+
+  /** When the disk is full SQLite has undone everything by itself. */
+  #undo(sql: string): void {
+    try {
+      this.#db.exec(sql);
+    } catch {
+      // nothing was left to undo
     }
   }
 

@@ -155,8 +155,10 @@ export class PushSocket extends Emitter<PushSocketEvents> {
         this.#signer.setServerTime(error.serverTime);
         return this.#openSession(socket, false);
       }
-      this.#wanted = false;
-      this.#drop(error instanceof RondevuError ? error : undefined);
+      // a server in trouble, or one that has too many at once, is asked again
+      const passes = error instanceof RondevuError && /^(unavailable|rate-limited)$/.test(error.code);
+      this.#wanted = passes;
+      this.#drop(passes || !(error instanceof RondevuError) ? undefined : error);
     }
   }
 

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
+import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { NetworkError, RondevuError } from '../../src/errors.js';
 import type { AnswerInfo, CandidateInfo, ServiceEntry } from '../../src/protocol/rpc.js';
 import { RondevuAPI, SignalingClient, type SignalingState } from '../../src/signaling/index.js';
@@ -172,6 +173,14 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.equal(errors[0]?.code, 'name-taken');
     await new Promise((resolve) => setTimeout(resolve, 1200)); // the first retry would come within 650 ms
     assert.equal(sockets, 1);
+  });
+
+  test('a session that a server has no room for is tried again', async (t) => {
+    const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: 3 } });
+    const { signaling } = await client(t, server.url);
+    await signaling.call('poll', {}); // a session costs 3, so it has to wait for the next 10 s
+    assert.notEqual(signaling.state, 'push');
+    await until(() => signaling.state === 'push', 'push', 30_000);
   });
 
   test('a wrong clock does not keep the socket from opening', async (t) => {

@@ -219,6 +219,21 @@ test('who answered and heard offer-gone has left nothing unanswered', async (t) 
   await joiner.take(fqn); // who is served last would hold one at a time
 });
 
+test('who answers under the name of another service leaves its leases unanswered all the same', async (t) => {
+  const clock = mockClock(t);
+  const { server, identity, fqn, joiner } = await start(t);
+  const host = await PushClient.open(server.url, identity);
+  for (let i = 0; i < 4; i++) {
+    await host.publish(fqn, [`offer ${i}`]);
+    const offer = await joiner.take(fqn);
+    await refused(joiner.answer({ ...offer, serviceFqn: fqn.replace('1.0.0', '1.0.1') }), 'offer-gone');
+    await clock.tick(9000);
+  }
+  await host.publish(fqn, ['a', 'b']);
+  await joiner.take(fqn);
+  await refused(joiner.take(fqn), 'rate-limited');
+});
+
 test('instances found in the file after a restart have one period of silence to come back', async (t) => {
   const clock = mockClock(t);
   const storagePath = temporaryFile(t);

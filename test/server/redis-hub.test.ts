@@ -1,0 +1,95 @@
+/**
+ * What only the hub of several servers has to bear: Redis loses a mailbox, events grow too large, a publisher's socket comes
+ * back at another server, and servers that were away give nobody up at once.
+ */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, describe, test, type TestContext } from 'node:test';
+import { createLog } from '../../server/src/log.js';
+import { RedisConnection } from '../../server/src/redis-connection.js';
+import { RedisProcess, redisMissing } from '../support/redis.js';
+import { Client, PushClient, newInstance, someone, startServer, until } from './helpers.js';
+
+describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
+  const redis = new RedisProcess();
+  before(() => redis.start());
+  after(() => redis.close());
+
+  async function start(t: TestContext) {
+    const redisPrefix = `${randomUUID()}:`;
+    const servers = [
+      await startServer(t, { redisUrl: redis.url, redisPrefix }),
+      await startServer(t, { redisUrl: redis.url, redisPrefix }),
+    ];
+    const connection = await RedisConnection.open(redis.url, redisPrefix, createLog('silent'));
+    t.after(() => connection.close());
+    return { urls: servers.map(({ url }) => url) as [string, string], connection, redisPrefix };
+  }
+
+  test('a mailbox that Redis lost begins anew with resync, numbered on from what the client has', async (t) => {
+    const { urls, connection, redisPrefix } = await start(t);
+    const host = await PushClient.open(urls[0], someone('host'));
+    const fqn = `x:1.0.0@${host.username}`;
+    await host.publish(fqn, ['one', 'two', 'three']);
+    for (let i = 0; i < 2; i++) {
+      const joiner = new Client(urls[1]);
+      await joiner.answer(await joiner.take(fqn));
+    }
+    const seen = (await host.event('answer', 1)).seq;
+    const base = `${redisPrefix}hub:{${host.username}}:`;
+    await connection.command('DEL', `${base}at:${host.instance}`, `${base}mail:${host.instance}`);
+    const { seq } = await host.event('resync');
+    assert.ok(seq > seen, `resync ${seq} comes after ${seen}`);
+    const joiner = new Client(urls[1]);
+    await joiner.answer(await joiner.take(fqn));
+    assert.ok((await host.event('answer', 2)).seq > seq);
+  });
+
+  test('a mailbox holds a bounded number of bytes: who missed more is told to ask for everything', async (t) => {
+    const { urls } = await start(t);
+    const [one, two] = [await PushClient.open(urls[0], someone('one')), await PushClient.open(urls[1], someone('two'))];
+    await one.publish(`x:1.0.0@${one.username}`, ['offer']);
+    await two.answer(await two.take(`x:1.0.0@${one.username}`));
+    const { seq } = await one.event('answer');
+    const { epoch } = one.session;
+    one.socket.pause(); // it reads nothing, and its socket stands
+    const texts = Array.from({ length: 40 }, (_, index) => `${index} ${'x'.repeat(60_000)}`);
+    for (const sdp of texts) await two.call('signal', { to: one.username, sid: 'abcdefgh', sdp });
+    one.socket.terminate();
+    const back = await PushClient.open(urls[1], one.http.identity, one.instance, { epoch, seq });
+    await back.event('resync');
+    const numbers = (): number[] => back.eventsOf('signal').map(({ data }) => Number.parseInt(data.sdp!));
+    await until(() => numbers().at(-1) === 39, 'the last signal');
+    assert.ok(numbers().length < 20, `${numbers().length} came`);
+  });
+
+  test('the joiner hears `taken` though the acknowledgement was lost with the publisher’s socket', async (t) => {
+    const { urls } = await start(t);
+    const host = await PushClient.open(urls[0], someone('host'));
+    const joiner = await PushClient.open(urls[0], someone('joiner'));
+    const fqn = `x:1.0.0@${host.username}`;
+    await host.publish(fqn, ['offer']);
+    await joiner.answer(await joiner.take(fqn));
+    const { seq } = await host.event('answer'); // and does not acknowledge
+    host.socket.terminate();
+    await PushClient.open(urls[1], host.http.identity, host.instance, { epoch: host.session.epoch, seq });
+    await joiner.event('taken');
+  });
+
+  test('a server that starts gives nobody up whom it has not had time to hear', async (t) => {
+    const { connection, redisPrefix, urls } = await start(t);
+    const host = new Client(urls[0], someone('host'), 'v2', newInstance());
+    const fqn = `x:1.0.0@${host.username}`;
+    const { offers } = await host.publish(fqn, ['offer']);
+    // as it is after all servers were away for a while
+    const past = String(Date.now() - 1000);
+    await connection.command('HSET', `${redisPrefix}hub:{${host.username}}:at:${host.instance}`, 'deadline', past);
+    await connection.command('ZADD', `${redisPrefix}alive:{}`, past, `${host.username}/${host.instance}`);
+    await startServer(t, { redisUrl: redis.url, redisPrefix });
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1000);
+    t.after(() => clearInterval(timer));
+    await until(() => ticks >= 3, 'three looks');
+    assert.equal((await new Client(urls[1]).take(fqn)).offerId, offers[0]!.offerId);
+  });
+});
