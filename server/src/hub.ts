@@ -35,6 +35,12 @@ export interface Position {
 /** Why a session ended: its page said that it goes, its socket broke, or the server closed it. */
 export type Ending = 'left' | 'broken' | 'closed-here';
 
+/** How long an instance may stay away after its session ended so, in ms. */
+export const GRACE: Record<Ending, number> = { left: 0, broken: CLOSED_GRACE, 'closed-here': SILENCE };
+
+/** What an instance is known by. */
+export const instanceKey = (username: string, instance: string): string => `${username}/${instance}`;
+
 export interface Hub {
   /** Open sockets here. */
   readonly sessions: number;

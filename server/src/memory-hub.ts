@@ -2,10 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
 import {
-  CLOSED_GRACE,
+  GRACE,
   KEPT_EVENTS,
   RETELL,
   SILENCE,
+  instanceKey,
   type Ending,
   type Hub,
   type NumberedEvent,
@@ -90,13 +91,13 @@ export class MemoryHub implements Hub {
   }
 
   async closed(session: Session, ending: Ending): Promise<void> {
-    const instance = this.#instances.get(key(session.username, session.instance));
+    const instance = this.#instances.get(instanceKey(session.username, session.instance));
     // a newer socket of the same instance has taken over
     if (instance?.session !== session) return;
     delete instance.session;
     // sockets may close after the hub: their offers stay for the next start
     if (this.#ended) return;
-    const grace = { left: 0, broken: CLOSED_GRACE, 'closed-here': SILENCE }[ending];
+    const grace = GRACE[ending];
     instance.closing = setTimeout(() => void this.#gone(session.username, session.instance), grace);
   }
 
@@ -114,7 +115,7 @@ export class MemoryHub implements Hub {
     event: E,
     data: PushEvents[E],
   ): Promise<void> {
-    const entry = instance === undefined ? undefined : this.#instances.get(key(username, instance));
+    const entry = instance === undefined ? undefined : this.#instances.get(instanceKey(username, instance));
     if (entry) this.#push(entry, event, data);
   }
 
@@ -150,7 +151,7 @@ export class MemoryHub implements Hub {
   }
 
   #instance(username: string, instance: string): Instance {
-    const name = key(username, instance);
+    const name = instanceKey(username, instance);
     let entry = this.#instances.get(name);
     if (!entry) {
       entry = { username, lastSeen: 0, services: new Set(), epoch: randomUUID(), seq: 0, events: [] };
@@ -168,7 +169,7 @@ export class MemoryHub implements Hub {
   }
 
   async #gone(username: string, instance: string): Promise<void> {
-    this.#instances.delete(key(username, instance));
+    this.#instances.delete(instanceKey(username, instance));
     try {
       await this.#store.withdrawInstance(username, instance, Date.now());
     } catch (err) {
@@ -177,5 +178,3 @@ export class MemoryHub implements Hub {
     this.#onGone();
   }
 }
-
-const key = (username: string, instance: string): string => `${username}/${instance}`;

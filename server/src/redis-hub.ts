@@ -6,10 +6,11 @@
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
 import {
-  CLOSED_GRACE,
+  GRACE,
   KEPT_EVENTS,
   RETELL,
   SILENCE,
+  instanceKey,
   type Ending,
   type Hub,
   type NumberedEvent,
@@ -82,7 +83,7 @@ export class RedisHub implements Hub {
 
   async seen(username: string, instance: string | undefined, now: number): Promise<void> {
     if (instance === undefined) return;
-    const name = key(username, instance);
+    const name = instanceKey(username, instance);
     if (this.#locals.has(name) || this.#lastSeen.get(name)! > now - SEEN_EVERY) return;
     this.#lastSeen.set(name, now);
     await Promise.all([
@@ -93,7 +94,7 @@ export class RedisHub implements Hub {
 
   async opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position> {
     const { username, instance } = session;
-    const name = key(username, instance);
+    const name = instanceKey(username, instance);
     this.#locals.get(name)?.session.replaced();
     const socket = randomUUID();
     const deadline = now + SILENCE;
@@ -122,13 +123,13 @@ export class RedisHub implements Hub {
   }
 
   async closed(session: Session, ending: Ending): Promise<void> {
-    const name = key(session.username, session.instance);
+    const name = instanceKey(session.username, session.instance);
     const local = this.#locals.get(name);
     if (local?.session !== session) return;
     this.#locals.delete(name);
     if (this.#ended) return;
     const now = Date.now();
-    const deadline = now + { left: 0, broken: CLOSED_GRACE, 'closed-here': SILENCE }[ending];
+    const deadline = now + GRACE[ending];
     await this.#run(scripts.CLOSE, session.username, now, session.instance, local.socket, deadline);
     await this.#due(name, deadline);
   }
@@ -328,4 +329,3 @@ export class RedisHub implements Hub {
 
 /** Instances by when they are given up. */
 const ALIVE = 'alive:{}';
-const key = (username: string, instance: string): string => `${username}/${instance}`;

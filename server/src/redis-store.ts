@@ -8,17 +8,27 @@ import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondev
 import type { RedisConnection, Reply } from './redis-connection.js';
 import { toHash, toOffer, toService, toUser } from './redis-rows.js';
 import * as scripts from './redis-scripts.js';
-import type { AnswerInput, OfferKey, OfferRow, PublishInput, ServiceKey, ServiceRow, Side, Store, UserRow } from './store.js';
+import {
+  ANSWERED_MEMORY,
+  CLAIM_TTL,
+  MET_FOR,
+  OLD_FORM_FRESH,
+  RENEW_EVERY,
+  SERVICE_MEMORY,
+  offerIdOf,
+  type AnswerInput,
+  type OfferKey,
+  type OfferRow,
+  type PublishInput,
+  type ServiceKey,
+  type ServiceRow,
+  type Side,
+  type Store,
+  type UserRow,
+} from './store.js';
 
-const DAY = 86_400_000;
-const CLAIM_TTL = 365 * DAY;
-/** Old-form offers older than this are handed out last. */
-const OLD_FORM_FRESH = 30_000;
-/** How long an ended service keeps its id, and an answered offer its candidates. */
-const SERVICE_MEMORY = 30 * DAY;
-const ANSWERED_MEMORY = 60_000;
-/** How long two users may signal to each other after an answer. */
-const MET_FOR = DAY;
+/** Longer than any offer lives, in ms. */
+const OWN_MEMORY = 86_400_000 + ANSWERED_MEMORY;
 
 export class RedisStore implements Store {
   readonly #redis: RedisConnection;
@@ -42,8 +52,7 @@ export class RedisStore implements Store {
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }> {
     const user = known ?? (await this.getUser(username, now));
     if (user && user.publicKey !== publicKey) return 'name-taken';
-    // renewing costs a write: once an hour is often enough for a claim of a year
-    if (user && user.expiresAt > now + CLAIM_TTL - 3_600_000 && (!v2 || now - user.lastV2At < 3_600_000)) return 'ok';
+    if (user && user.expiresAt > now + CLAIM_TTL - RENEW_EVERY && (!v2 || now - user.lastV2At < RENEW_EVERY)) return 'ok';
     const ends = now + CLAIM_TTL;
     const holder = this.#key('key', publicKey);
     const [holds, isNew] = (await this.#redis.run(scripts.CLAIM_KEY, [holder], [now, ends, username])) as [string, number];
@@ -61,8 +70,7 @@ export class RedisStore implements Store {
   async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
     const { username, serviceFqn, instance = '', ttl } = input;
     const offers = input.offers.map(({ sdp, for: only = '' }) => ({
-      // the id follows from the content, so an SDP that is live, or comes back after a restart, keeps its id
-      id: createHash('sha256').update(`${serviceFqn}\n${instance}\n${sdp}`).digest('hex'),
+      id: offerIdOf(input, sdp),
       sdp,
       only,
     }));
@@ -378,8 +386,7 @@ export class RedisStore implements Store {
         went.length ? this.#redis.command('ZREM', key, ...went) : undefined,
       ]),
     );
-    // offers live for a day at most
-    if (came.length) await this.#redis.command('PEXPIRE', own, String(DAY + ANSWERED_MEMORY));
+    if (came.length) await this.#redis.command('PEXPIRE', own, String(OWN_MEMORY));
   }
 
   async #candidates({ offerId, serviceFqn }: OfferKey, now: number): Promise<(CandidateInfo & { isParked: boolean })[]> {

@@ -1,8 +1,8 @@
 /** Publishing, the call that writes most: statements return no more than is not known here. docs in store.ts. */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Row, Sql } from './sqlite-driver.js';
 import { OFFER, toOffer } from './sqlite-rows.js';
-import type { OfferRow, PublishInput, ServiceRow } from './store.js';
+import { offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
 /** Within a transaction. */
 export function publish(
@@ -37,10 +37,7 @@ export function publish(
     ...{ createdAt: Number(row!['created_at']), expiresAt: Number(row!['expires_at']) },
   };
   const offers = input.offers.map(({ sdp, for: only = null }) => {
-    // the id follows from the content, so an SDP that is live, or comes back after a restart, keeps its id
-    const offerId = createHash('sha256')
-      .update(`${input.serviceFqn}\n${input.instance ?? ''}\n${sdp}`)
-      .digest('hex');
+    const offerId = offerIdOf(input, sdp);
     const insert = (): Row | undefined =>
       sql.get(
         `INSERT INTO offers (id, service_id, instance, sdp, created_at, expires_at, for_user) VALUES (?, ?, ?, ?, ?, ?, ?)

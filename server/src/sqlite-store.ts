@@ -6,17 +6,23 @@ import { Sql, openDatabase, type Row } from './sqlite-driver.js';
 import { publish } from './sqlite-publish.js';
 import { OFFER, toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
-import type { AnswerInput, OfferKey, OfferRow, PublishInput, ServiceKey, ServiceRow, Side, Store, UserRow } from './store.js';
-
-const DAY = 86_400_000;
-const CLAIM_TTL = 365 * DAY;
-/** Old-form offers older than this are handed out last. */
-const OLD_FORM_FRESH = 30_000;
-/** How long an ended service keeps its id, and an answered offer its candidates. */
-const SERVICE_MEMORY = 30 * DAY;
-const ANSWERED_MEMORY = 60_000;
-/** How long two users may signal to each other after an answer. */
-const MET_FOR = DAY;
+import {
+  ANSWERED_MEMORY,
+  CLAIM_TTL,
+  MET_FOR,
+  OLD_FORM_FRESH,
+  RENEW_EVERY,
+  SERVICE_MEMORY,
+  type AnswerInput,
+  type OfferKey,
+  type OfferRow,
+  type PublishInput,
+  type ServiceKey,
+  type ServiceRow,
+  type Side,
+  type Store,
+  type UserRow,
+} from './store.js';
 
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 // one that was handed out before and not answered may have been spoilt by whoever had it
@@ -50,8 +56,7 @@ export class SqliteStore implements Store {
     const user = known ?? (await this.getUser(username, now));
     if (user && user.publicKey !== publicKey) return 'name-taken';
     const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
-    // renewing costs a write: once an hour is often enough for a claim of a year
-    if (user && user.expiresAt > now + CLAIM_TTL - 3_600_000 && lastV2At - user.lastV2At < 3_600_000) return 'ok';
+    if (user && user.expiresAt > now + CLAIM_TTL - RENEW_EVERY && lastV2At - user.lastV2At < RENEW_EVERY) return 'ok';
     return this.#sql.transaction(() => {
       const other = this.#sql.get(
         'SELECT username FROM users WHERE public_key = ? AND username <> ? AND expires_at > ?',

@@ -2,6 +2,7 @@
  * What the server remembers, as one interface: names, services, offers with their leases and answers, candidates.
  * It knows time only as an argument, and nothing of sockets, signatures or waiting lines. Every method is atomic.
  */
+import { createHash } from 'node:crypto';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 
 export interface UserRow {
@@ -151,4 +152,22 @@ export interface Store {
   /** Throws when the store does not work. */
   ping(): Promise<void>;
   close(): Promise<void>;
+}
+
+const DAY = 86_400_000;
+/** How long a claim lasts after its last use. These are the same in every store; all in ms. */
+export const CLAIM_TTL = 365 * DAY;
+/** Renewing a claim costs a write: this often is enough for one of a year. */
+export const RENEW_EVERY = 3_600_000;
+/** Old-form offers older than this are handed out last. */
+export const OLD_FORM_FRESH = 30_000;
+/** How long an ended service keeps its id, and an answered offer its candidates. */
+export const SERVICE_MEMORY = 30 * DAY;
+export const ANSWERED_MEMORY = 60_000;
+/** How long two users may signal to each other after an answer. */
+export const MET_FOR = DAY;
+
+/** Follows from the content, so an SDP that is live, or comes back after a restart, keeps its id. */
+export function offerIdOf({ serviceFqn, instance = '' }: Pick<PublishInput, 'serviceFqn' | 'instance'>, sdp: string): string {
+  return createHash('sha256').update(`${serviceFqn}\n${instance}\n${sdp}`).digest('hex');
 }
