@@ -6,8 +6,10 @@ import type { Limits } from './config.js';
 import { RpcError } from './rpc-error.js';
 import type { Store } from './store.js';
 
-/** How long a count of everything is good for, in ms: it reads all there is. */
+/** How long a count is good for, in ms. */
 const FRESH = 1000;
+/** The same for all offers while less than half of what may be is there: to count them reads every one. */
+const FRESH_FAR = 10_000;
 /** How many offers a user may publish on one count, and how many users are kept. */
 const FAR = 50;
 const MOST_KNOWN = 10_000;
@@ -23,15 +25,20 @@ interface Own {
   until: number;
 }
 
-type Totals = Promise<{ offers: number; publishers: number }>;
+interface Count {
+  value: Promise<number>;
+  at: number;
+}
 
 export class Quotas {
   readonly #store: Store;
   readonly #limits: Limits;
   /** Those far from their quota, which need not be counted at every call. */
   readonly #own = new Map<string, Own>();
-  #totals: Totals | undefined;
-  #countedAt = 0;
+  #free: Count | undefined;
+  /** Free offers as they were counted last, and what was published here since. */
+  #freeAtMost = 0;
+  #publishers: Count | undefined;
 
   constructor(store: Store, limits: Limits) {
     this.#store = store;
@@ -44,15 +51,16 @@ export class Quotas {
    */
   async check(username: string, serviceFqn: string, count: number, now: number): Promise<void> {
     const { maxServicesPerUser, maxOffersPerUser, maxTotalOffers } = this.#limits;
-    const [own, all] = await Promise.all([this.#ownOf(username, serviceFqn, count, now), this.#all(now)]);
+    const [own, free] = await Promise.all([this.#ownOf(username, serviceFqn, count, now), this.#countFree(count, now)]);
     if (own.otherServices >= maxServicesPerUser)
       throw new RpcError('too-large', `At most ${maxServicesPerUser} services a user`, { retryAfter: RETRY_AFTER });
     if (own.offers + count > maxOffersPerUser)
       throw new RpcError('too-large', `At most ${maxOffersPerUser} free offers a user, ${own.offers} are there`, {
         retryAfter: RETRY_AFTER,
       });
-    if (all.offers + count <= maxTotalOffers) return;
-    const share = Math.floor(maxTotalOffers / (all.publishers + (own.offers ? 0 : 1)));
+    if (free + count <= maxTotalOffers) return;
+    const publishers = await this.#countPublishers(now);
+    const share = Math.floor(maxTotalOffers / (publishers + (own.offers ? 0 : 1)));
     if (own.offers + count > share)
       throw new RpcError('unavailable', `The server is full; an equal share is ${share} free offers, ${own.offers} are there`, {
         retryAfter: RETRY_AFTER,
@@ -80,13 +88,28 @@ export class Quotas {
     return counted;
   }
 
-  #all(now: number): Totals {
-    if (this.#totals && now - this.#countedAt < FRESH) return this.#totals;
-    this.#countedAt = now;
-    const totals = Promise.all([this.#store.countFreeOffers(now), this.#store.countPublishers(now)]).then(
-      ([offers, publishers]) => ({ offers, publishers }),
-    );
-    totals.catch(() => (this.#totals = undefined));
-    return (this.#totals = totals);
+  /** @param count how many are to be published now */
+  async #countFree(count: number, now: number): Promise<number> {
+    const isFar = this.#freeAtMost * 2 < this.#limits.maxTotalOffers;
+    if (!this.#free || now - this.#free.at >= (isFar ? FRESH_FAR : FRESH)) {
+      this.#freeAtMost = 0;
+      const value = this.#store.countFreeOffers(now).then((free) => {
+        this.#freeAtMost += free;
+        return free;
+      });
+      value.catch(() => (this.#free = undefined));
+      this.#free = { value, at: now };
+    }
+    this.#freeAtMost += count;
+    return this.#free.value;
+  }
+
+  #countPublishers(now: number): Promise<number> {
+    if (!this.#publishers || now - this.#publishers.at >= FRESH) {
+      const value = this.#store.countPublishers(now);
+      value.catch(() => (this.#publishers = undefined));
+      this.#publishers = { value, at: now };
+    }
+    return this.#publishers.value;
   }
 }

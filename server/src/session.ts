@@ -59,6 +59,8 @@ export class PushSession implements Session {
   /** Frames behind openSession wait here for its verdict. */
   #opening: Promise<void> = Promise.resolve();
   #calls = 0;
+  /** Frames of this turn. */
+  #outgoing: string[] = [];
   #lastFrame = Date.now();
   #pinged = 0;
   #timer: NodeJS.Timeout;
@@ -67,7 +69,7 @@ export class PushSession implements Session {
     this.#socket = socket;
     this.#from = from;
     this.#context = context;
-    this.#timer = setTimeout(() => socket.close(CLOSE.noSession, 'no openSession within 5 s'), OPEN_WITHIN);
+    this.#timer = setTimeout(() => this.#close(CLOSE.noSession, 'no openSession within 5 s'), OPEN_WITHIN);
     socket.on('message', (data, binary) => void this.#receive(data, binary));
     socket.on('close', (code) => this.#closed(code));
     socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
@@ -80,20 +82,20 @@ export class PushSession implements Session {
   }
 
   replaced(): void {
-    this.#socket.close(CLOSE.replaced, 'a newer socket of this instance was opened');
+    this.#close(CLOSE.replaced, 'a newer socket of this instance was opened');
   }
 
   /** Ends the socket as a server that goes away does. */
   close(): void {
     this.#isClosedHere = true;
-    this.#socket.close(1001, 'the server is shutting down');
+    this.#close(1001, 'the server is shutting down');
   }
 
   async #receive(data: RawData, binary: boolean): Promise<void> {
     this.#lastFrame = Date.now();
     const frame = binary ? undefined : parseFrame(String(data));
     if (!frame) {
-      this.#socket.close(1003, 'frames are JSON objects as text');
+      this.#close(1003, 'frames are JSON objects as text');
     } else if (this.#caller) {
       await this.#handle(frame);
     } else {
@@ -152,8 +154,7 @@ export class PushSession implements Session {
       // it may have been taken up before something else failed
       if (this.instance) hub.closed(this, 'broken').catch(() => undefined);
       this.#sendError(id, error);
-      if (!(error instanceof RpcError && error.code === 'clock-skew'))
-        this.#socket.close(CLOSE.noSession, 'openSession was refused');
+      if (!(error instanceof RpcError && error.code === 'clock-skew')) this.#close(CLOSE.noSession, 'openSession was refused');
     }
   }
 
@@ -190,7 +191,7 @@ export class PushSession implements Session {
   #watch(): void {
     const silence = Date.now() - this.#lastFrame;
     if (silence >= SILENCE + PONG_WITHIN) {
-      this.#socket.close(CLOSE.silent, 'no sign of life');
+      this.#close(CLOSE.silent, 'no sign of life');
       this.#socket.terminate();
     } else if (silence >= SILENCE && this.#pinged < this.#lastFrame) {
       this.#pinged = Date.now();
@@ -203,6 +204,10 @@ export class PushSession implements Session {
     this.#send({ id, error: { code, message, ...details } });
   }
 
+  /**
+   * What is sent in one turn of the event loop is written at its end, in one go with that of other sessions: to wake its reader
+   * is what costs most of a reply, and many a reader reads more than one socket.
+   */
   #send(frame: ServerFrame): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     if (this.#socket.bufferedAmount > MAX_BUFFERED) {
@@ -211,7 +216,16 @@ export class PushSession implements Session {
       log.warn({ username: this.username, address: this.#from.address }, 'a reader was too slow and is cut off');
       return this.#socket.terminate();
     }
-    this.#socket.send(JSON.stringify(frame));
+    if (this.#outgoing.push(JSON.stringify(frame)) === 1) setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    for (const text of this.#outgoing.splice(0)) this.#socket.send(text);
+  }
+
+  #close(code: number, reason: string): void {
+    this.#flush();
+    this.#socket.close(code, reason);
   }
 
   #closed(code: number): void {

@@ -48,9 +48,11 @@ export function openDatabase(path: string): Database {
   }
 }
 
-interface Batch {
-  written: Promise<void>;
-  settle: { resolve(): void; reject(error: unknown): void };
+interface Entry {
+  work: () => unknown;
+  result: unknown;
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
 }
 
 /**
@@ -60,7 +62,10 @@ interface Batch {
 export class Sql {
   readonly #db: Database;
   readonly #statements = new Map<string, Statement>();
-  #batch: Batch | undefined;
+  /** What was done in the transaction that is open. */
+  #batch: Entry[] | undefined;
+  /** Whether the work under way has written. */
+  #hasWritten = false;
 
   constructor(db: Database) {
     this.#db = db;
@@ -74,28 +79,35 @@ export class Sql {
     return this.#statement(sql).all(...args);
   }
 
-  /** Only within a transaction. @returns how many rows changed */
+  /** The only way to write, and only within a transaction. @returns how many rows changed */
   run(sql: string, ...args: SqlValue[]): number {
+    this.#hasWritten = true;
     return Number(this.#statement(sql).run(...args).changes);
   }
 
   /**
-   * @param work runs at once, as a whole or not at all
+   * @param work is done at once, as a whole or not at all; and once more when something else in the same commit went wrong, so it
+   * must do nothing but read and write here
    * @returns what it returned, once it is written
    */
-  async transaction<T>(work: () => T): Promise<T> {
-    const batch = (this.#batch ??= this.#begin());
-    this.#statement('SAVEPOINT one').run();
-    let result: T;
-    try {
-      result = work();
-    } catch (error) {
-      this.#undo('ROLLBACK TO one; RELEASE one');
-      throw error;
-    }
-    this.#statement('RELEASE one').run();
-    await batch.written;
-    return result;
+  transaction<T>(work: () => T): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const entry: Entry = { work, result: undefined, resolve: resolve as Entry['resolve'], reject };
+      try {
+        this.#batch ??= this.#begin();
+      } catch (error) {
+        return reject(error as Error);
+      }
+      this.#hasWritten = false;
+      try {
+        entry.result = work();
+      } catch (error) {
+        reject(error as Error);
+        if (this.#hasWritten) this.#redo();
+        return;
+      }
+      this.#batch.push(entry);
+    });
   }
 
   close(): void {
@@ -104,13 +116,10 @@ export class Sql {
     this.#db.close();
   }
 
-  #begin(): Batch {
+  #begin(): Entry[] {
     this.#db.exec('BEGIN IMMEDIATE');
-    let settle!: Batch['settle'];
-    const written = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
-    written.catch(() => undefined); // each of those in it hears it
     setImmediate(() => this.#commit());
-    return { written, settle };
+    return [];
   }
 
   #commit(): void {
@@ -119,17 +128,36 @@ export class Sql {
     if (!batch) return;
     try {
       this.#db.exec('COMMIT');
-      batch.settle.resolve();
     } catch (error) {
-      batch.settle.reject(error);
-      this.#undo('ROLLBACK');
+      this.#rollback();
+      for (const { reject } of batch) reject(error);
+      return;
+    }
+    for (const { resolve, result } of batch) resolve(result);
+  }
+
+  /** One failed half-way and takes all that was not written along: the others are done again, each alone. */
+  #redo(): void {
+    const batch = this.#batch!;
+    this.#batch = undefined;
+    this.#rollback();
+    for (const { work, resolve, reject } of batch) {
+      try {
+        this.#db.exec('BEGIN IMMEDIATE');
+        const result = work();
+        this.#db.exec('COMMIT');
+        resolve(result);
+      } catch (error) {
+        this.#rollback();
+        reject(error);
+      }
     }
   }
 
   /** When the disk is full SQLite has undone everything by itself. */
-  #undo(sql: string): void {
+  #rollback(): void {
     try {
-      this.#db.exec(sql);
+      this.#db.exec('ROLLBACK');
     } catch {
       // nothing was left to undo
     }

@@ -1,74 +1,111 @@
-/** Publishing, the call that writes most: statements return no more than is not known here. docs in store.ts. */
+/** Publishing, the call that writes most: what is known is not written again. docs in store.ts. */
 import { randomUUID } from 'node:crypto';
-import type { Row, Sql } from './sqlite-driver.js';
-import { OFFER, toOffer } from './sqlite-rows.js';
+import type { Sql } from './sqlite-driver.js';
+import { OFFER, toOffer, toService } from './sqlite-rows.js';
 import { offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
-/** Within a transaction. */
-export function publish(
-  sql: Sql,
-  input: PublishInput,
-  maxFree: number,
-  now: number,
-): { service: ServiceRow; offers: OfferRow[] } {
-  const expiresAt = now + input.ttl;
-  const metadata = input.metadata === undefined ? null : JSON.stringify(input.metadata);
-  const row = sql.get(
-    `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-     ON CONFLICT (fqn) DO UPDATE SET public_key = excluded.public_key, hidden = excluded.hidden, metadata = excluded.metadata,
-       expires_at = MAX(services.expires_at, excluded.expires_at) RETURNING id, created_at, expires_at`,
-    ...[
-      randomUUID(),
-      input.username,
-      input.publicKey,
-      input.name,
-      input.version,
-      input.serviceFqn,
-      input.hidden ? 1 : 0,
-      metadata,
-      now,
-      expiresAt,
-    ],
-  );
-  const service: ServiceRow = {
-    ...{ serviceId: String(row!['id']), username: input.username, publicKey: input.publicKey },
-    ...{ name: input.name, version: input.version, serviceFqn: input.serviceFqn },
-    ...{ hidden: input.hidden ?? false, metadata: input.metadata },
-    ...{ createdAt: Number(row!['created_at']), expiresAt: Number(row!['expires_at']) },
-  };
-  const offers = input.offers.map(({ sdp, for: only = null }) => {
-    const offerId = offerIdOf(input, sdp);
-    const insert = (): Row | undefined =>
-      sql.get(
-        `INSERT INTO offers (id, service_id, instance, sdp, created_at, expires_at, for_user) VALUES (?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET expires_at = MAX(offers.expires_at, excluded.expires_at) WHERE offers.expires_at > ? RETURNING created_at, expires_at, lease_until, answered_at`,
-        ...[offerId, service.serviceId, input.instance ?? null, sdp, now, expiresAt, only, now],
-      );
-    let offer = insert();
-    if (!offer) {
-      // the same was there and is over
-      sql.run('DELETE FROM offers WHERE id = ?', offerId);
-      offer = insert()!;
-    }
-    // one that is answered already is rare, and read as a whole
-    if (offer['answered_at'] !== null) return toOffer(sql.get(`${OFFER} WHERE o.id = ?`, offerId)!);
-    return {
-      ...{ offerId, serviceId: service.serviceId, serviceFqn: service.serviceFqn, username: service.username, sdp },
-      ...(input.instance !== undefined && { instance: input.instance }),
-      ...{ createdAt: Number(offer['created_at']), expiresAt: Number(offer['expires_at']) },
-      leaseUntil: Number(offer['lease_until']),
-    };
-  });
-  const free = sql.get(
-    'SELECT COUNT(*) AS count FROM offers WHERE service_id = ? AND answer_sdp IS NULL AND expires_at > ?',
-    ...[service.serviceId, now],
-  );
-  if (Number(free!['count']) > maxFree) {
-    sql.run(
-      `DELETE FROM offers WHERE id IN (SELECT o.id FROM offers o WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?
-       ORDER BY o.created_at DESC, o.rowid DESC LIMIT -1 OFFSET ?)`,
-      ...[service.serviceId, now, now, maxFree],
-    );
+/** How many services are remembered. */
+const MOST_KNOWN = 10_000;
+
+/** A service as it was written last. What is here is a guess until the database has agreed. */
+interface Known {
+  service: ServiceRow;
+  metadata: string | null;
+  /** At least as many free offers as it has: the exact count is taken only when this passes the limit. */
+  atMost: number;
+}
+
+export class Publishing {
+  readonly #sql: Sql;
+  readonly #known = new Map<string, Known>();
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
   }
-  return { service, offers };
+
+  /** Within a transaction. */
+  publish(input: PublishInput, maxFree: number, now: number): { service: ServiceRow; offers: OfferRow[] } {
+    const known = this.#service(input, now);
+    const offers = input.offers.map((offer) => this.#offer(input, known.service, offer, now));
+    known.atMost += offers.length;
+    if (known.atMost > maxFree) known.atMost = this.#trim(known.service.serviceId, maxFree, now);
+    return { service: known.service, offers };
+  }
+
+  #service(input: PublishInput, now: number): Known {
+    const { serviceFqn, publicKey, ttl } = input;
+    const hidden = input.hidden ?? false;
+    const metadata = input.metadata === undefined ? null : JSON.stringify(input.metadata);
+    const known = this.#known.get(serviceFqn);
+    if (known && known.service.publicKey === publicKey && known.service.hidden === hidden && known.metadata === metadata) {
+      const isThere = this.#sql.run(
+        'UPDATE services SET expires_at = MAX(expires_at, ?) WHERE id = ? AND public_key = ? AND hidden = ? AND metadata IS ?',
+        ...[now + ttl, known.service.serviceId, publicKey, hidden ? 1 : 0, metadata],
+      );
+      if (isThere) {
+        known.service = { ...known.service, expiresAt: Math.max(known.service.expiresAt, now + ttl) };
+        return known;
+      }
+    }
+    const { username, name, version } = input;
+    this.#sql.run(
+      `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (fqn) DO UPDATE SET public_key = excluded.public_key, hidden = excluded.hidden, metadata = excluded.metadata,
+         expires_at = MAX(services.expires_at, excluded.expires_at)`,
+      ...[randomUUID(), username, publicKey, name, version, serviceFqn, hidden ? 1 : 0, metadata, now, now + ttl],
+    );
+    const service = toService(this.#sql.get('SELECT * FROM services WHERE fqn = ?', serviceFqn)!);
+    const read = { service, metadata, atMost: Infinity };
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.set(serviceFqn, read);
+    return read;
+  }
+
+  #offer(
+    input: PublishInput,
+    { serviceId, serviceFqn, username }: ServiceRow,
+    { sdp, for: only }: PublishInput['offers'][number],
+    now: number,
+  ): OfferRow {
+    const offerId = offerIdOf(input, sdp);
+    const expiresAt = now + input.ttl;
+    const isNew = (): boolean =>
+      this.#sql.run(
+        'INSERT OR IGNORE INTO offers (id, service_id, instance, sdp, created_at, expires_at, for_user) VALUES (?, ?, ?, ?, ?, ?, ?)',
+        ...[offerId, serviceId, input.instance ?? null, sdp, now, expiresAt, only ?? null],
+      ) > 0;
+    if (!isNew()) {
+      if (
+        this.#sql.run(
+          'UPDATE offers SET expires_at = MAX(expires_at, ?) WHERE id = ? AND expires_at > ?',
+          expiresAt,
+          offerId,
+          now,
+        )
+      )
+        return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, offerId)!);
+      // the same was there and is over
+      this.#sql.run('DELETE FROM offers WHERE id = ?', offerId);
+      isNew();
+    }
+    const { instance } = input;
+    const from = instance === undefined ? {} : { instance };
+    return { offerId, serviceId, serviceFqn, username, sdp, ...from, createdAt: now, expiresAt, leaseUntil: 0 };
+  }
+
+  /** The oldest of the free offers that nobody holds go when there are too many of these. @returns how many free ones may be left */
+  #trim(serviceId: string, maxFree: number, now: number): number {
+    const row = this.#sql.get(
+      `SELECT COUNT(*) AS free, TOTAL(lease_until <= ?) AS unleased FROM offers WHERE service_id = ? AND answer_sdp IS NULL AND expires_at > ?`,
+      ...[now, serviceId, now],
+    );
+    const surplus = Number(row!['unleased']) - maxFree;
+    if (surplus <= 0) return Number(row!['free']);
+    this.#sql.run(
+      `DELETE FROM offers WHERE rowid IN (SELECT rowid FROM offers WHERE service_id = ? AND answer_sdp IS NULL AND expires_at > ? AND lease_until <= ?
+       ORDER BY created_at, rowid LIMIT ?)`,
+      ...[serviceId, now, now, surplus],
+    );
+    return Number(row!['free']) - surplus;
+  }
 }

@@ -3,7 +3,7 @@
  */
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 import { Sql, openDatabase, type Row } from './sqlite-driver.js';
-import { publish } from './sqlite-publish.js';
+import { Publishing } from './sqlite-publish.js';
 import { OFFER, toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
 import {
@@ -31,6 +31,7 @@ const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.in
 
 export class SqliteStore implements Store {
   readonly #sql: Sql;
+  readonly #publishing: Publishing;
   readonly #used = new Map<string, number>();
   #isClosed = false;
 
@@ -39,6 +40,7 @@ export class SqliteStore implements Store {
     const database = openDatabase(path);
     migrate(database, path);
     this.#sql = new Sql(database);
+    this.#publishing = new Publishing(this.#sql);
   }
 
   async getUser(username: string, now: number): Promise<UserRow | undefined> {
@@ -76,7 +78,7 @@ export class SqliteStore implements Store {
   }
 
   async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
-    return this.#sql.transaction(() => publish(this.#sql, input, maxFree, now));
+    return this.#sql.transaction(() => this.#publishing.publish(input, maxFree, now));
   }
 
   async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
@@ -98,10 +100,12 @@ export class SqliteStore implements Store {
   }
 
   async deleteService(username: string, serviceFqn: string): Promise<string | undefined> {
-    const row = await this.#sql.transaction(() =>
-      this.#sql.get('DELETE FROM services WHERE fqn = ? AND username = ? RETURNING id', serviceFqn, username),
-    );
-    return row && String(row['id']);
+    return this.#sql.transaction(() => {
+      const row = this.#sql.get('SELECT id FROM services WHERE fqn = ? AND username = ?', serviceFqn, username);
+      if (!row) return undefined;
+      this.#sql.run('DELETE FROM services WHERE id = ?', row['id']!);
+      return String(row['id']);
+    });
   }
 
   async withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number> {
@@ -129,14 +133,18 @@ export class SqliteStore implements Store {
   }
 
   async countFreeOffers(now: number): Promise<number> {
-    const row = this.#sql.get('SELECT COUNT(*) AS free FROM offers WHERE answer_sdp IS NULL AND expires_at > ?', now);
+    // all that this reads is in the index, and the rows are large
+    const row = this.#sql.get(
+      'SELECT COUNT(*) AS free FROM offers INDEXED BY offers_free WHERE answer_sdp IS NULL AND expires_at > ?',
+      now,
+    );
     return Number(row?.['free'] ?? 0);
   }
 
   async countPublishers(now: number): Promise<number> {
     const row = this.#sql.get(
-      `SELECT COUNT(DISTINCT s.username) AS users FROM offers o JOIN services s ON s.id = o.service_id
-       WHERE o.answer_sdp IS NULL AND o.expires_at > ?`,
+      `SELECT COUNT(DISTINCT s.username) AS users FROM services s
+       WHERE EXISTS (SELECT 1 FROM offers o WHERE o.service_id = s.id AND o.answer_sdp IS NULL AND o.expires_at > ?)`,
       now,
     );
     return Number(row?.['users'] ?? 0);
@@ -386,7 +394,7 @@ export class SqliteStore implements Store {
   async sweep(now: number): Promise<void> {
     // in pieces, so that nobody waits for thousands of them
     const piece = (): number =>
-      this.#sql.run('DELETE FROM offers WHERE id IN (SELECT id FROM offers WHERE expires_at <= ? LIMIT 200)', now);
+      this.#sql.run('DELETE FROM offers WHERE rowid IN (SELECT rowid FROM offers WHERE expires_at <= ? LIMIT 200)', now);
     while ((await this.#sql.transaction(piece)) > 0) {
       await new Promise(setImmediate);
       if (this.#isClosed) return;
