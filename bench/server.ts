@@ -100,7 +100,7 @@ async function signed(): Promise<void> {
           if (!text.includes('"success":true')) throw new Error(text);
         }
       };
-      await Promise.all(Array.from({ length: 32 }, lane));
+      await Promise.all(Array.from({ length: LANES }, lane));
       return (COUNT * 1000) / (performance.now() - start);
     };
     const [our, other] = [await measure(ours), await measure(bare)];

@@ -10,6 +10,9 @@ import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
 import { checkEnvelope, checkParams, type Schemas } from './schemas.js';
 
+/** Asked for by a call that waits: aborted when the client goes. */
+export type Gone = () => AbortSignal;
+
 export class Dispatcher {
   readonly #schemas: Schemas;
   readonly #handlers: Handlers;
@@ -26,28 +29,23 @@ export class Dispatcher {
   }
 
   /** A signed call. @throws RpcError */
-  async signed(
-    request: unknown,
-    from: { address: string; host: string },
-    maxWait: number,
-    signal: AbortSignal,
-  ): Promise<unknown> {
+  async signed(request: unknown, from: { address: string; host: string }, maxWait: number, gone: Gone): Promise<unknown> {
     const call = checkEnvelope(request);
     const method = this.#method(call.method);
     return this.#counted(method, async () => {
       const caller = await this.#auth.authenticate(call, from.address, from.host, Date.now());
-      return this.#run(method, call.params, caller, maxWait, signal);
+      return this.#run(method, call.params, caller, maxWait, gone);
     });
   }
 
   /** A call of an open session. @throws RpcError */
-  async ofSession(method: string, params: unknown, caller: Caller, maxWait: number, signal: AbortSignal): Promise<unknown> {
+  async ofSession(method: string, params: unknown, caller: Caller, maxWait: number, gone: Gone): Promise<unknown> {
     const known = this.#method(method);
     return this.#counted(known, async () => {
       if (ALWAYS_SIGNED.has(known))
         throw new RpcError('unauthorized', `${known} needs a signature of its own: send it over HTTP`);
       await this.#auth.reassert(caller, known, params, Date.now());
-      return this.#run(known, params, caller, maxWait, signal);
+      return this.#run(known, params, caller, maxWait, gone);
     });
   }
 
@@ -76,14 +74,8 @@ export class Dispatcher {
     throw new RpcError('bad-request', `Unknown method: ${name.slice(0, 64)}`);
   }
 
-  async #run<M extends RpcMethod>(
-    method: M,
-    params: unknown,
-    caller: Caller,
-    maxWait: number,
-    signal: AbortSignal,
-  ): Promise<unknown> {
+  async #run<M extends RpcMethod>(method: M, params: unknown, caller: Caller, maxWait: number, gone: Gone): Promise<unknown> {
     const checked = checkParams(this.#schemas, method, params, maxWait);
-    return this.#handlers[method](checked as never, caller, signal);
+    return this.#handlers[method](checked as never, caller, gone);
   }
 }

@@ -14,6 +14,7 @@ import {
   type ServiceEntry,
 } from 'rondevu-elements/protocol';
 import type { Caller } from './auth.js';
+import type { Gone } from './dispatcher.js';
 import type { Limits } from './config.js';
 import type { Hub } from './hub.js';
 import type { Match, Matchmaker } from './matchmaker.js';
@@ -58,7 +59,7 @@ export interface AuthorizeContext {
 /** True lets a call pass, false refuses it, a text refuses it and is told to the client. What it throws refuses the call as `unavailable`. */
 export type Authorize = (context: AuthorizeContext) => boolean | string | Promise<boolean | string>;
 
-type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, signal: AbortSignal) => Promise<RpcResult<M>>;
+type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, gone: Gone) => Promise<RpcResult<M>>;
 export type Handlers = { [M in RpcMethod]: Handler<M> };
 
 export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, authorize }: Services): Handlers {
@@ -149,11 +150,11 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       };
     },
 
-    async getService({ serviceFqn, limit, offset, wait, instance }, caller, signal) {
+    async getService({ serviceFqn, limit, offset, wait, instance }, caller, gone) {
       const target = parseServiceName(serviceFqn);
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(caller.username, instance, Date.now());
-      if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, signal), caller);
+      if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, gone), caller);
       // pages must not overlap, so nothing is left to chance here
       const found = (await matchmaker.services({ target })).sort(
         (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
@@ -164,10 +165,10 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       return { services, count: services.length, limit, offset };
     },
 
-    async getServiceById({ serviceId, wait, instance }, caller, signal) {
+    async getServiceById({ serviceId, wait, instance }, caller, gone) {
       await permit('join', caller, { serviceId });
       await hub.seen(caller.username, instance, Date.now());
-      return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, signal), caller);
+      return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, gone), caller);
     },
 
     async deleteService({ serviceFqn }, caller) {

@@ -3,6 +3,7 @@
  * until an offer comes, the wait is over, or the joiner goes. Knows nothing of sockets or signatures. Where there are several
  * servers, each has a line of its own and the leases it gave; they tell each other what may serve who waits.
  */
+import type { Gone } from './dispatcher.js';
 import { compareVersions, isCompatible, type ServiceName } from 'rondevu-elements/protocol';
 import { Fairness, type Asker } from './fairness.js';
 import type { Logger } from './log.js';
@@ -80,12 +81,12 @@ export class Matchmaker {
    * @param wait how long to stand in line, in ms; 0 for not at all
    * @throws RpcError `not-found` when no such service is live, `no-offer` when it has none free, `rate-limited` for who leaves leases unanswered
    */
-  async find(query: Query, joiner: Joiner, wait: number, signal: AbortSignal): Promise<Match> {
+  async find(query: Query, joiner: Joiner, wait: number, gone: Gone): Promise<Match> {
     const now = Date.now();
     const match = this.fairness.mayLease(joiner, now) ? await this.#tryLease(query, joiner) : undefined;
     if (match) return match;
     if (wait <= 0) throw await this.#nothing(query, joiner);
-    return this.#standInLine(query, joiner, wait, signal);
+    return this.#standInLine(query, joiner, wait, gone());
   }
 
   /** Offers came, or came free, here. */

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
 import { CAPS_HEADER, MAX_BATCH, type RpcResponse } from 'rondevu-elements/protocol';
 import { clientAddress } from './client-address.js';
-import type { Dispatcher } from './dispatcher.js';
+import type { Dispatcher, Gone } from './dispatcher.js';
 import { MAX_HTTP_WAIT } from './schemas.js';
 
 export interface RpcContext {
@@ -28,17 +28,25 @@ export type RpcEndpoint = (request: IncomingMessage, response: ServerResponse) =
 
 export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
   return (request, response) => {
-    const gone = new AbortController();
-    response.once('close', () => response.writableFinished || gone.abort());
-    void respond(context, request, gone.signal).then((answer) => {
-      // who hung up hears nothing
-      if (answer && !response.destroyed) send(context, request, response, answer);
+    // few calls wait, and only these must know
+    const gone = (): AbortSignal => {
+      const controller = new AbortController();
+      if (response.destroyed) controller.abort();
+      response.once('close', () => response.writableFinished || controller.abort());
+      return controller.signal;
+    };
+    void respond(context, request, gone).then((answer) => {
+      // written together with what else is answered in this turn, as a session does
+      setImmediate(() => {
+        // who hung up hears nothing
+        if (answer && !response.destroyed) send(context, request, response, answer);
+      });
     });
   };
 }
 
 /** Undefined when the client went before all of its request was there. */
-async function respond(context: RpcContext, request: IncomingMessage, gone: AbortSignal): Promise<Answer | undefined> {
+async function respond(context: RpcContext, request: IncomingMessage, gone: Gone): Promise<Answer | undefined> {
   const { dispatcher, maxBodyBytes } = context;
   try {
     const text = await readBody(request, maxBodyBytes);
@@ -56,12 +64,7 @@ async function respond(context: RpcContext, request: IncomingMessage, gone: Abor
   }
 }
 
-async function answer(
-  { dispatcher, proxies }: RpcContext,
-  request: IncomingMessage,
-  body: unknown,
-  gone: AbortSignal,
-): Promise<Answer> {
+async function answer({ dispatcher, proxies }: RpcContext, request: IncomingMessage, body: unknown, gone: Gone): Promise<Answer> {
   const { host = '', 'x-forwarded-for': forwarded } = request.headers;
   const from = { address: clientAddress(request.socket.remoteAddress ?? '', forwarded?.toString(), proxies), host };
   if (!Array.isArray(body)) {

@@ -170,7 +170,10 @@ export class PushSession implements Session {
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
           ? { ...params, instance: this.instance }
           : params;
-      this.#send({ id, result: await dispatcher.ofSession(method, own, this.#caller!, MAX_SOCKET_WAIT, this.#gone.signal) });
+      this.#send({
+        id,
+        result: await dispatcher.ofSession(method, own, this.#caller!, MAX_SOCKET_WAIT, () => this.#gone.signal),
+      });
     } catch (error) {
       this.#sendError(id, error);
     } finally {
