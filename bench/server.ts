@@ -21,13 +21,13 @@ import { RedisProcess, redisMissing } from '../test/support/redis.ts';
 import { BareSocket, atRate, percentile, postBody, throughput } from './load/generator.ts';
 import { pinGenerator, startBare, startOurs, type Child } from './load/processes.ts';
 
-const LANES = 100;
+const LANES = 200;
 const WINDOW = 1;
 const TIME = 3000;
 const ROUNDS = 3;
 /** As long as a description with our line. */
 const SDP = 'v=0\r\n'.padEnd(1500, 'a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n');
-const SOCKETS = Number(process.env['BENCH_SOCKETS'] ?? 9500);
+const SOCKETS = Number(process.env['BENCH_SOCKETS'] ?? 10_000);
 
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-bench-'));
 let files = 0;
@@ -219,14 +219,16 @@ async function oldWire(): Promise<void> {
 }
 
 async function idle(): Promise<void> {
-  const cost = async (server: Child, open: (index: number) => Promise<void>): Promise<number> => {
-    for (let index = 0; index < 100; index++) await open(index); // what is made once is not a socket's
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    const before = server.memory();
-    for (let index = 100; index < SOCKETS; index += 50)
-      await Promise.all(Array.from({ length: 50 }, (_, more) => open(index + more)));
-    await new Promise((resolve) => setTimeout(resolve, 5000));
-    return (server.memory() - before) / (SOCKETS - 100);
+  const cost = async (server: Child, open: () => Promise<void>): Promise<number> => {
+    const openMany = async (count: number): Promise<void> => {
+      for (let index = 0; index < count; index += 50) await Promise.all(Array.from({ length: 50 }, open));
+    };
+    // the first ones go where the start of the process left room
+    await openMany(SOCKETS / 5);
+    const before = await server.memory();
+    await openMany(SOCKETS);
+    await new Promise((resolve) => setTimeout(resolve, 12_000)); // what is kept of a call for a while is not a socket's either
+    return ((await server.memory()) - before) / SOCKETS;
   };
   const bare = await startBare('idle');
   const opened: { socket: { terminate(): void } }[] = [];

@@ -1,6 +1,6 @@
 /** Servers as processes on one core, while the generator runs on the other. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { once } from 'node:events';
 
 const SERVER_CORE = '0';
 const GENERATOR_CORE = '1';
@@ -14,16 +14,23 @@ export function pinGenerator(): void {
 
 export interface Child {
   url: string;
-  /** Resident memory, in bytes. */
-  memory(): number;
+  /** Resident memory without garbage and without free pages of the heap, in bytes. */
+  memory(): Promise<number>;
   stop(): Promise<void>;
 }
+
+/** Collects what is garbage when it is asked to, and says what is in use: the heap's free pages, which it keeps, are not. */
+const COUNTS = `data:text/javascript,process.on('SIGUSR2', () => {
+  gc(), gc();
+  const { rss, heapTotal, heapUsed } = process.memoryUsage();
+  console.log('in use: ' + (rss - heapTotal + heapUsed));
+})`;
 
 /**
  * @param found how its output tells the port
  */
 export async function start(args: string[], found: RegExp, env: Record<string, string> = {}): Promise<Child> {
-  const command = hasCores ? ['taskset', '-c', SERVER_CORE, process.execPath] : [process.execPath];
+  const command = [...(hasCores ? ['taskset', '-c', SERVER_CORE] : []), process.execPath, '--expose-gc', '--import', COUNTS];
   const child: ChildProcess = spawn(command[0]!, [...command.slice(1), ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, ...env },
@@ -39,7 +46,11 @@ export async function start(args: string[], found: RegExp, env: Record<string, s
   });
   return {
     url: `http://127.0.0.1:${port}`,
-    memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) * 1024,
+    async memory() {
+      child.kill('SIGUSR2');
+      const [text] = (await once(child.stdout!, 'data')) as [Buffer];
+      return Number(/in use: (\d+)/.exec(String(text))![1]);
+    },
     async stop() {
       const ended = new Promise((resolve) => child.once('exit', resolve));
       child.kill('SIGKILL');

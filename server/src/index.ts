@@ -128,6 +128,10 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
   });
+  // one for all: a timer for each would be a good part of what an idle socket costs
+  const heartbeat = setInterval(() => {
+    for (const session of sessions) session.watch();
+  }, 1000);
   await hub.start(Date.now());
   await storage.listen(
     (hint) => matchmaker.heard(hint),
@@ -157,6 +161,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     }, 3000);
     await stopped;
     clearTimeout(slow);
+    clearInterval(heartbeat);
     storage.stop();
     await store.close();
     log.info('stopped');
@@ -170,6 +175,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     });
   }).catch(async (error: NodeJS.ErrnoException) => {
     clearInterval(sweeper);
+    clearInterval(heartbeat);
     storage.stop();
     await store.close();
     throw error.code === 'EADDRINUSE'

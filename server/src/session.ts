@@ -49,7 +49,8 @@ export class PushSession implements Session {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #from: { address: string; host: string };
-  readonly #gone = new AbortController();
+  /** Made for the first call that waits: most sessions have none, and there are many. */
+  #gone: AbortController | undefined;
   /** Answers whose joiner waits to hear that the publisher has them. */
   #untaken: { seq: number; answer: PushEvents['answer'] }[] = [];
   #caller: Caller | undefined;
@@ -61,15 +62,14 @@ export class PushSession implements Session {
   #calls = 0;
   /** Frames of this turn. */
   #outgoing: string[] = [];
+  /** Until there is a session, when the socket was opened. */
   #lastFrame = Date.now();
   #pinged = 0;
-  #timer: NodeJS.Timeout;
 
   constructor(socket: WebSocket, from: { address: string; host: string }, context: SessionContext) {
     this.#socket = socket;
     this.#from = from;
     this.#context = context;
-    this.#timer = setTimeout(() => this.#close(CLOSE.noSession, 'no openSession within 5 s'), OPEN_WITHIN);
     socket.on('message', (data, binary) => void this.#receive(data, binary));
     socket.on('close', (code) => this.#closed(code));
     socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
@@ -91,8 +91,22 @@ export class PushSession implements Session {
     this.#close(1001, 'the server is shutting down');
   }
 
+  /** To be called every second. */
+  watch(): void {
+    const silence = Date.now() - this.#lastFrame;
+    if (!this.#caller) {
+      if (silence >= OPEN_WITHIN) this.#close(CLOSE.noSession, 'no openSession within 5 s');
+    } else if (silence >= SILENCE + PONG_WITHIN) {
+      this.#close(CLOSE.silent, 'no sign of life');
+      this.#socket.terminate();
+    } else if (silence >= SILENCE && this.#pinged < this.#lastFrame) {
+      this.#pinged = Date.now();
+      this.#send({ ping: true });
+    }
+  }
+
   async #receive(data: RawData, binary: boolean): Promise<void> {
-    this.#lastFrame = Date.now();
+    if (this.#caller) this.#lastFrame = Date.now();
     const frame = binary ? undefined : parseFrame(String(data));
     if (!frame) {
       this.#close(1003, 'frames are JSON objects as text');
@@ -133,9 +147,8 @@ export class PushSession implements Session {
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
       this.#caller = caller;
-      clearTimeout(this.#timer);
+      this.#lastFrame = Date.now();
       if (this.#socket.readyState !== this.#socket.OPEN) return void (await hub.closed(this, 'broken'));
-      this.#timer = setInterval(() => this.#watch(), 1000);
       const { maxBodyBytes, maxOffers, maxCandidates } = limits;
       const ice = this.#context.turn.along(caller, !isAnonymousName(caller.username), Date.now());
       const result: OpenSessionResult = {
@@ -172,13 +185,19 @@ export class PushSession implements Session {
           : params;
       this.#send({
         id,
-        result: await dispatcher.ofSession(method, own, this.#caller!, MAX_SOCKET_WAIT, () => this.#gone.signal),
+        result: await dispatcher.ofSession(method, own, this.#caller!, MAX_SOCKET_WAIT, () => this.#whenGone()),
       });
     } catch (error) {
       this.#sendError(id, error);
     } finally {
       this.#calls--;
     }
+  }
+
+  #whenGone(): AbortSignal {
+    this.#gone ??= new AbortController();
+    if (this.#socket.readyState === this.#socket.CLOSED) this.#gone.abort();
+    return this.#gone.signal;
   }
 
   #acknowledged(seq: number): void {
@@ -189,17 +208,6 @@ export class PushSession implements Session {
         .catch((err: unknown) => this.#context.log.warn({ err }, 'a joiner could not be told that its answer was taken'));
     }
     this.#untaken = this.#untaken.filter((entry) => entry.seq > seq);
-  }
-
-  #watch(): void {
-    const silence = Date.now() - this.#lastFrame;
-    if (silence >= SILENCE + PONG_WITHIN) {
-      this.#close(CLOSE.silent, 'no sign of life');
-      this.#socket.terminate();
-    } else if (silence >= SILENCE && this.#pinged < this.#lastFrame) {
-      this.#pinged = Date.now();
-      this.#send({ ping: true });
-    }
   }
 
   #sendError(id: number, error: unknown): void {
@@ -223,7 +231,10 @@ export class PushSession implements Session {
   }
 
   #flush(): void {
-    for (const text of this.#outgoing.splice(0)) this.#socket.send(text);
+    const frames = this.#outgoing;
+    // an emptied array would keep its room, at every idle socket
+    this.#outgoing = [];
+    for (const text of frames) this.#socket.send(text);
   }
 
   #close(code: number, reason: string): void {
@@ -232,8 +243,7 @@ export class PushSession implements Session {
   }
 
   #closed(code: number): void {
-    clearTimeout(this.#timer);
-    this.#gone.abort();
+    this.#gone?.abort();
     if (!this.#caller) return;
     // 1001 is what a browser sends when its page is left, RFC 6455 section 7.4.1
     const ending: Ending = this.#isClosedHere ? 'closed-here' : code === 1001 ? 'left' : 'broken';
