@@ -35,11 +35,18 @@ const file = (): string => join(folder, `${++files}.db`);
 const say = (name: string, text: string): void => console.log(`${name}: ${text}`);
 const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
+/** A client with a session that keeps nothing: what the generator has to clean up would be measured too. */
+async function openClient(url: string, name: string): Promise<PushClient> {
+  const client = await PushClient.open(url, someone(name));
+  client.keeps = false;
+  return client;
+}
+
 /** Hosts with a session, each with a service of its own. */
 async function openHosts(url: string, count: number): Promise<{ host: PushClient; fqn: string }[]> {
   return Promise.all(
     Array.from({ length: count }, async () => {
-      const host = await PushClient.open(url, someone('bench'));
+      const host = await openClient(url, 'bench');
       return { host, fqn: `bench:1.0.0@${host.username}` };
     }),
   );
@@ -123,9 +130,11 @@ async function handshake(host: PushClient, fqn: string, joiner: PushClient, id: 
   const mark = `answer ${id} ${joiner.username}`;
   const arrived = new Promise<number>((resolve) => {
     const listen = (data: Buffer): void => {
-      if (!String(data).includes(mark)) return;
-      host.socket.off('message', listen);
+      const text = String(data);
+      if (!text.includes(mark)) return;
       resolve(performance.now());
+      host.socket.off('message', listen);
+      host.send({ ack: (JSON.parse(text) as { seq: number }).seq });
     };
     host.socket.on('message', listen);
   });
@@ -140,7 +149,7 @@ async function handshakes(): Promise<void> {
   for (let turn = 0; turn < ROUNDS; turn++) {
     const ours = await startOurs(file());
     const hosts = await openHosts(ours.url, LANES);
-    const joiners = await Promise.all(Array.from({ length: LANES }, () => PushClient.open(ours.url, someone('joiner'))));
+    const joiners = await Promise.all(Array.from({ length: LANES }, () => openClient(ours.url, 'joiner')));
     let id = 0;
     const most = await throughput(LANES, 2, TIME, (lane) => handshake(hosts[lane]!.host, hosts[lane]!.fqn, joiners[lane]!, id++));
     const delays: number[] = [];
@@ -312,7 +321,7 @@ async function nodes(): Promise<void> {
   const sqlite = await startOurs(file());
   const pair = async (hostAt: Child, joinerAt: Child) => {
     const [{ host, fqn }] = (await openHosts(hostAt.url, 1)) as [{ host: PushClient; fqn: string }];
-    return { host, fqn, joiner: await PushClient.open(joinerAt.url, someone('joiner')), delays: [] as number[] };
+    return { host, fqn, joiner: await openClient(joinerAt.url, 'joiner'), delays: [] as number[] };
   };
   const pairs = [await pair(one, one), await pair(one, two), await pair(sqlite, sqlite)];
   for (let id = 0; id < 300; id++) {

@@ -13,7 +13,7 @@ import {
 import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
-import { SILENCE, type Ending, type Hub, type NumberedEvent, type Position, type Session } from './hub.js';
+import { KEPT_EVENTS, SILENCE, type Ending, type Hub, type NumberedEvent, type Position, type Session } from './hub.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
@@ -77,7 +77,10 @@ export class PushSession implements Session {
 
   deliver(event: NumberedEvent): void {
     if (this.#early) return void this.#early.push(event);
-    if (event.event === 'answer') this.#untaken.push({ seq: event.seq, answer: event.data });
+    if (event.event === 'answer') {
+      this.#untaken.push({ seq: event.seq, answer: event.data });
+      if (this.#untaken.length > KEPT_EVENTS) this.#untaken.shift();
+    }
     this.#send(event);
   }
 

@@ -3,6 +3,7 @@
  * There is no fallback to memory: a server that forgets its claims at a restart must have been told to.
  */
 import { createRequire } from 'node:module';
+import { Checkpoints } from './sqlite-checkpoints.js';
 
 export type SqlValue = string | number | null;
 export type Row = Record<string, SqlValue>;
@@ -23,23 +24,24 @@ export interface Database {
  * @param path a file, or `:memory:`
  * @throws Error that says what to do, when no SQLite is there or the file cannot be opened
  */
-export function openDatabase(path: string): Database {
+export function openSql(path: string): { database: Database; checkpoints: Checkpoints | undefined } {
   const require = createRequire(import.meta.url);
-  let open: (path: string) => Database;
+  let module = 'node:sqlite';
+  let Constructor: new (path: string) => Database;
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major > 22 || (major === 22 && minor >= 13)) {
-    const { DatabaseSync } = require('node:sqlite') as { DatabaseSync: new (path: string) => Database };
-    open = (file) => new DatabaseSync(file);
+    Constructor = (require(module) as { DatabaseSync: typeof Constructor }).DatabaseSync;
   } else {
     try {
-      const Libsql = require('libsql') as new (path: string) => Database;
-      open = (file) => new Libsql(file);
+      module = require.resolve('libsql');
+      Constructor = require(module) as typeof Constructor;
     } catch (cause) {
       throw new Error('no SQLite here: run `npm install libsql`, or use Node 22.13 or newer, which brings its own', { cause });
     }
   }
   try {
-    return open(path);
+    const database = new Constructor(path);
+    return { database, checkpoints: path === ':memory:' ? undefined : new Checkpoints(module, path) };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`cannot open the database ${path}: ${reason}. Does the folder exist, and may this user write to it?`, {
@@ -61,14 +63,17 @@ interface Entry {
  */
 export class Sql {
   readonly #db: Database;
+  readonly #checkpoints: Checkpoints | undefined;
   readonly #statements = new Map<string, Statement>();
   /** What was done in the transaction that is open. */
   #batch: Entry[] | undefined;
-  /** Whether the work under way has written. */
-  #hasWritten = false;
+  /** How often the work under way has written, and all of the batch. */
+  #writes = 0;
+  #batchWrites = 0;
 
-  constructor(db: Database) {
+  constructor(db: Database, checkpoints: Checkpoints | undefined) {
     this.#db = db;
+    this.#checkpoints = checkpoints;
   }
 
   get(sql: string, ...args: SqlValue[]): Row | undefined {
@@ -81,7 +86,7 @@ export class Sql {
 
   /** The only way to write, and only within a transaction. @returns how many rows changed */
   run(sql: string, ...args: SqlValue[]): number {
-    this.#hasWritten = true;
+    this.#writes++;
     return Number(this.#statement(sql).run(...args).changes);
   }
 
@@ -98,20 +103,22 @@ export class Sql {
       } catch (error) {
         return reject(error as Error);
       }
-      this.#hasWritten = false;
+      this.#writes = 0;
       try {
         entry.result = work();
       } catch (error) {
         reject(error as Error);
-        if (this.#hasWritten) this.#redo();
+        if (this.#writes) this.#redo();
         return;
       }
+      this.#batchWrites += this.#writes;
       this.#batch.push(entry);
     });
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#commit();
+    await this.#checkpoints?.close();
     this.#statements.clear();
     this.#db.close();
   }
@@ -134,6 +141,8 @@ export class Sql {
       return;
     }
     for (const { resolve, result } of batch) resolve(result);
+    this.#checkpoints?.wrote(this.#batchWrites);
+    this.#batchWrites = 0;
   }
 
   /** One failed half-way and takes all that was not written along: the others are done again, each alone. */

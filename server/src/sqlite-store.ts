@@ -2,7 +2,7 @@
  * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
  */
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
-import { Sql, openDatabase, type Row } from './sqlite-driver.js';
+import { Sql, openSql, type Row } from './sqlite-driver.js';
 import { Publishing } from './sqlite-publish.js';
 import { OFFER, toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
@@ -37,9 +37,9 @@ export class SqliteStore implements Store {
 
   /** @param path a file, or `:memory:` for a store that ends with the process */
   constructor(path: string) {
-    const database = openDatabase(path);
+    const { database, checkpoints } = openSql(path);
     migrate(database, path);
-    this.#sql = new Sql(database);
+    this.#sql = new Sql(database, checkpoints);
     this.#publishing = new Publishing(this.#sql);
   }
 
@@ -415,6 +415,6 @@ export class SqliteStore implements Store {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#sql.close();
+    await this.#sql.close();
   }
 }

@@ -128,7 +128,7 @@ function scene(t: TestContext, maxWaiting = 100) {
       await matchmaker.kick();
     },
     find: (who: string, wait = 0, signal = new AbortController().signal): Promise<Match> =>
-      matchmaker.find({ target }, joiner(who), wait, signal),
+      matchmaker.find({ target }, joiner(who), wait, () => signal),
   };
 }
 

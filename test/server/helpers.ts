@@ -255,6 +255,8 @@ export class PushSocket {
   readonly closed: Promise<number>;
   /** Whether pings are answered. */
   pongs = true;
+  /** Whether frames and events are kept to be looked at. */
+  keeps = true;
   #id = 0;
   readonly #pending = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
 
@@ -315,9 +317,9 @@ export class PushSocket {
   }
 
   #receive(frame: Record<string, unknown>): void {
-    this.frames.push(frame);
+    if (this.keeps) this.frames.push(frame);
     if ('ping' in frame && this.pongs) this.send({ pong: true });
-    if ('event' in frame) this.events.push(frame as AnyEvent);
+    if ('event' in frame && this.keeps) this.events.push(frame as AnyEvent);
     const pending = this.#pending.get(frame['id'] as number);
     if (!pending) return;
     this.#pending.delete(frame['id'] as number);
