@@ -3,6 +3,7 @@
  * HTTP and a server that only verifies, answer to push and a relay at the same rate, idle sockets, a batch of 100 beside
  * `/health`, and two nodes on one Redis. `npm run bench -- server [name of a measure …]`
  */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +19,7 @@ import {
 } from '../test/server/helpers.ts';
 import { median } from '../test/support/median.ts';
 import { RedisProcess, redisMissing } from '../test/support/redis.ts';
+import { SDP, handshake, openClient, openHosts } from './load/clients.ts';
 import { BareSocket, atRate, percentile, postBody, throughput } from './load/generator.ts';
 import { pinGenerator, startBare, startOurs, type Child } from './load/processes.ts';
 
@@ -25,8 +27,6 @@ const LANES = 200;
 const WINDOW = 1;
 const TIME = 3000;
 const ROUNDS = 3;
-/** As long as a description with our line. */
-const SDP = 'v=0\r\n'.padEnd(1500, 'a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n');
 const SOCKETS = Number(process.env['BENCH_SOCKETS'] ?? 10_000);
 
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-bench-'));
@@ -34,23 +34,6 @@ let files = 0;
 const file = (): string => join(folder, `${++files}.db`);
 const say = (name: string, text: string): void => console.log(`${name}: ${text}`);
 const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
-
-/** A client with a session that keeps nothing: what the generator has to clean up would be measured too. */
-async function openClient(url: string, name: string): Promise<PushClient> {
-  const client = await PushClient.open(url, someone(name));
-  client.keeps = false;
-  return client;
-}
-
-/** Hosts with a session, each with a service of its own. */
-async function openHosts(url: string, count: number): Promise<{ host: PushClient; fqn: string }[]> {
-  return Promise.all(
-    Array.from({ length: count }, async () => {
-      const host = await openClient(url, 'bench');
-      return { host, fqn: `bench:1.0.0@${host.username}` };
-    }),
-  );
-}
 
 async function calls(): Promise<void> {
   const kinds: [string, number, (lane: { host: PushClient; fqn: string }, index: number) => Promise<unknown>][] = [
@@ -121,26 +104,6 @@ async function signed(): Promise<void> {
     'signed HTTP',
     `${round(median(ourRates))} /s, ${median(ratios).toFixed(2)} x a server that only verifies (${round(median(bareRates))} /s; wanted 0.6)`,
   );
-}
-
-/** One handshake over sessions; returns the time from answer to push, in ms. */
-async function handshake(host: PushClient, fqn: string, joiner: PushClient, id: number): Promise<number> {
-  await host.publish(fqn, [`${SDP}${id}`]);
-  const offer = await joiner.take(fqn, { wait: 5000 });
-  const mark = `answer ${id} ${joiner.username}`;
-  const arrived = new Promise<number>((resolve) => {
-    const listen = (data: Buffer): void => {
-      const text = String(data);
-      if (!text.includes(mark)) return;
-      resolve(performance.now());
-      host.socket.off('message', listen);
-      host.send({ ack: (JSON.parse(text) as { seq: number }).seq });
-    };
-    host.socket.on('message', listen);
-  });
-  const start = performance.now();
-  const [at] = await Promise.all([arrived, joiner.answer(offer, `${SDP}${mark}`)]);
-  return at - start;
 }
 
 async function handshakes(): Promise<void> {
@@ -339,10 +302,17 @@ async function nodes(): Promise<void> {
 
 const measures: Record<string, () => Promise<void>> = { calls, signed, handshakes, oldWire, batch, distinct, nodes, idle };
 const wanted = process.argv.slice(2);
-pinGenerator();
-try {
-  for (const [name, measure] of Object.entries(measures)) if (!wanted.length || wanted.includes(name)) await measure();
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+const unknown = wanted.filter((name) => !(name in measures));
+if (unknown.length) {
+  console.error(`no such measure: ${unknown.join(', ')}; there are ${Object.keys(measures).join(', ')}`);
+  process.exitCode = 2;
+} else if (wanted.length === 1) {
+  pinGenerator();
+  await measures[wanted[0]!]!();
+} else {
+  // each in a process of its own, so that none has to clean up after the one before
+  for (const name of wanted.length ? wanted : Object.keys(measures))
+    spawnSync(process.execPath, ['--import', 'tsx', import.meta.filename, name], { stdio: 'inherit' });
 }
-process.exit();
+rmSync(folder, { recursive: true, force: true });
+process.exit(process.exitCode);

@@ -1,6 +1,7 @@
 /** Servers as processes on one core, while the generator runs on the other. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 
 const SERVER_CORE = '0';
 const GENERATOR_CORE = '1';
@@ -16,6 +17,8 @@ export interface Child {
   url: string;
   /** Resident memory without garbage and without free pages of the heap, in bytes. */
   memory(): Promise<number>;
+  /** Time on a core so far, in s. */
+  cpu(): number;
   stop(): Promise<void>;
 }
 
@@ -50,6 +53,11 @@ export async function start(args: string[], found: RegExp, env: Record<string, s
       child.kill('SIGUSR2');
       const [text] = (await once(child.stdout!, 'data')) as [Buffer];
       return Number(/in use: (\d+)/.exec(String(text))![1]);
+    },
+    cpu() {
+      // after the name in brackets: fields 14 and 15 of proc(5), in hundredths of a second
+      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+      return (Number(fields[11]) + Number(fields[12])) / 100;
     },
     async stop() {
       const ended = new Promise((resolve) => child.once('exit', resolve));

@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads';
 
 /** Statements that wrote between two copies: some megabytes of the log. */
-const EVERY = 500;
+const EVERY = 2000;
 
 // as text, because a worker has no loader for what tests and tools run from source
 const CODE = `

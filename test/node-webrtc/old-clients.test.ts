@@ -150,7 +150,7 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
     const username = `joiner-${joined}`;
     const joiner = { username, publicKey: `key of ${username}`, address: '192.0.2.1' };
     const match = await matchmaker
-      .find({ target: { name: 'chat', version: '1.0.0', username: 'alice' } }, joiner, 0, new AbortController().signal)
+      .find({ target: { name: 'chat', version: '1.0.0', username: 'alice' } }, joiner, 0, () => new AbortController().signal)
       .catch(() => undefined);
     if (!match) {
       refused++;

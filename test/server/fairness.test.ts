@@ -194,7 +194,7 @@ test('a lease that another address of the same user takes up is closed for the o
   const target = { name: 'chat', version: '1.0.0', username: 'host' };
   const signal = new AbortController().signal;
   for (const who of ['old@wifi', 'old@mobile']) {
-    await matchmaker.find({ target }, { ...joiner(who), instance: undefined }, 0, signal);
+    await matchmaker.find({ target }, { ...joiner(who), instance: undefined }, 0, () => signal);
   }
   await clock.tick(LEASE + 1000);
   for (const place of ['wifi', 'mobile']) {
