@@ -15,20 +15,28 @@ import { pinGenerator, startOurs, type Child } from './load/processes.ts';
 
 const LANES = 200;
 const TIME = 5000;
-/** Offers of an idle service, the pool of the `<rondevu-host>` element. */
+/** Offers of an idle service, the pool of the `<rondevu-service>` element. */
 const POOL = 5;
-const IDLE = 2000;
+const IDLE = 8000;
 const WATCHED = 30_000;
 
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-bench-'));
 const path = join(folder, 'capacity.db');
 
-async function infoOf(redis: RedisProcess): Promise<number> {
+/** What Redis says of itself, as numbers. */
+async function infoOf(redis: RedisProcess): Promise<{ bytes: number; cpu: number }> {
   const socket = connect(redis.port, '127.0.0.1');
-  socket.write('INFO memory\r\n');
-  for await (const text of socket) {
+  socket.write('INFO\r\n');
+  let text = '';
+  for await (const data of socket) {
+    text += String(data);
+    const [bytes, system, user] = ['used_memory', 'used_cpu_sys', 'used_cpu_user'].map((name) => {
+      const found = new RegExp(`^${name}:([\\d.]+)\\r`, 'm').exec(text);
+      return found ? Number(found[1]) : NaN;
+    });
+    if (Number.isNaN(bytes! + system! + user!)) continue;
     socket.destroy();
-    return Number(/used_memory:(\d+)/.exec(String(text))![1]);
+    return { bytes: bytes!, cpu: system! + user! };
   }
   throw new Error('Redis told nothing');
 }
@@ -47,13 +55,40 @@ const pool = (): string[] => Array.from({ length: POOL }, () => `${SDP}${++count
 const idsOf = async (host: PushClient, fqn: string): Promise<string[]> =>
   (await host.publish(fqn, pool())).offers.map(({ offerId }) => offerId);
 
-async function measure(name: string, server: Child, stored: () => number | Promise<number>): Promise<void> {
+async function measure(
+  name: string,
+  server: Child,
+  stored: () => number | Promise<number>,
+  redisCpu?: () => Promise<number>,
+): Promise<void> {
+  const idle: PushClient[] = [];
+  const openMore = async (most: number): Promise<void> => {
+    while (idle.length < most) {
+      for (const { host, fqn } of await openHosts(server.url, 50)) {
+        await idsOf(host, fqn);
+        idle.push(host);
+      }
+    }
+  };
+  // the first ones go where the start of the process left room
+  await openMore(IDLE / 4);
+  const [memory, bytes] = [await server.memory(), await stored()];
+  await openMore(IDLE * 1.25);
+  // what is kept of a call for a while is not an idle service's
+  await new Promise((resolve) => setTimeout(resolve, 12_000));
+  const [perService, perMemory] = [((await stored()) - bytes) / IDLE, ((await server.memory()) - memory) / IDLE];
+  const before = server.cpu();
+  await new Promise((resolve) => setTimeout(resolve, WATCHED));
+  const share = (server.cpu() - before) / (WATCHED / 1000) / idle.length;
+  for (const { socket } of idle) socket.terminate();
   const hosts = await openHosts(server.url, LANES);
   const joiners = await Promise.all(Array.from({ length: LANES }, () => openClient(server.url, 'joiner')));
   let id = 0;
+  const redisBefore = await redisCpu?.();
   const handshakes = await throughput(LANES, 1, TIME, (lane) =>
     handshake(hosts[lane]!.host, hosts[lane]!.fqn, joiners[lane]!, id++),
   );
+  if (redisCpu) console.log(`Redis: ${((((await redisCpu()) - redisBefore!) * 1e6) / id).toFixed(0)} µs of its core a handshake`);
   const pools = await Promise.all(hosts.map(({ host, fqn }) => idsOf(host, fqn)));
   const renewals = await throughput(LANES, 1, TIME, async (lane) => {
     const { host, fqn } = hosts[lane]!;
@@ -62,21 +97,6 @@ async function measure(name: string, server: Child, stored: () => number | Promi
     await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: old });
   });
   for (const { socket } of [...hosts.map(({ host }) => host), ...joiners]) socket.terminate();
-
-  const [memory, bytes] = [await server.memory(), await stored()];
-  const idle: PushClient[] = [];
-  while (idle.length < IDLE) {
-    for (const { host, fqn } of await openHosts(server.url, 50)) {
-      await idsOf(host, fqn);
-      idle.push(host);
-    }
-  }
-  await new Promise((resolve) => setTimeout(resolve, 12_000));
-  const [perService, perMemory] = [((await stored()) - bytes) / IDLE, ((await server.memory()) - memory) / IDLE];
-  const before = server.cpu();
-  await new Promise((resolve) => setTimeout(resolve, WATCHED));
-  const share = (server.cpu() - before) / (WATCHED / 1000) / IDLE;
-  for (const { socket } of idle) socket.terminate();
   console.log(
     `${name}: ${handshakes.toFixed(0)} handshakes/s; ${renewals.toFixed(0)} renewals/s of ${POOL} offers; an idle service: ` +
       `${(perService / 1024).toFixed(1)} KiB stored, ${(perMemory / 1024).toFixed(1)} KiB in the server, ${(share * 1e6).toFixed(1)} µs of a core a second`,
@@ -93,7 +113,12 @@ else {
   const redis = new RedisProcess();
   await redis.start();
   const shared = await startOurs(':memory:', { REDIS_URL: redis.url });
-  await measure('Redis', shared, () => infoOf(redis));
+  await measure(
+    'Redis',
+    shared,
+    async () => (await infoOf(redis)).bytes,
+    async () => (await infoOf(redis)).cpu,
+  );
   await shared.stop();
   await redis.close();
 }
