@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openSql } from '../server/dist/sqlite-driver.js';
+import { openDatabase } from '../server/dist/sqlite-driver.js';
 import type { PushClient } from '../test/server/helpers.ts';
 import { RedisProcess, redisMissing } from '../test/support/redis.ts';
 import { SDP, handshake, openClient, openHosts } from './load/clients.ts';
@@ -42,7 +42,7 @@ async function infoOf(redis: RedisProcess): Promise<{ bytes: number; cpu: number
 }
 
 function bytesOfFile(): number {
-  const { database } = openSql(path);
+  const { database } = openDatabase(path);
   const [pages, free, size] = ['page_count', 'freelist_count', 'page_size'].map((name) =>
     Number(database.prepare(`PRAGMA ${name}`).get()![name]),
   );

@@ -261,11 +261,12 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
         ...(!side && { parkedUntil: now + PARKED_FOR }),
       };
       let added = await store.addCandidates(offer, from, candidates, now);
-      while (added !== 'too-many' && 'wait' in added) {
+      while (typeof added === 'object' && 'wait' in added) {
         const { wait } = added;
         await new Promise((resolve) => setTimeout(resolve, wait));
         added = await store.addCandidates(offer, from, candidates, Date.now());
       }
+      if (added === 'gone') throw goneOffer(offerId);
       if (added === 'too-many') {
         throw new RpcError(
           'too-large',

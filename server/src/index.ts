@@ -128,15 +128,15 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
   });
-  // one for all: a timer for each would be a good part of what an idle socket costs
-  const heartbeat = setInterval(() => {
-    for (const session of sessions) session.watch();
-  }, 1000);
   await hub.start(Date.now());
   await storage.listen(
     (hint) => matchmaker.heard(hint),
     () => void matchmaker.kick(),
   );
+  // one for all: a timer for each would be a good part of what an idle socket costs
+  const heartbeat = setInterval(() => {
+    for (const session of sessions) session.watch();
+  }, 1000);
   const sweeper = setInterval(() => {
     matchmaker.fairness.sweep(Date.now());
     store.sweep(Date.now()).catch((err: unknown) => log.error({ err }, 'the sweep failed'));

@@ -201,6 +201,7 @@ return { s[2], free }
 export const ADD_CANDIDATES = lua(`
 local now, id, username, role, parked = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = base .. 'candidates:' .. id
+if call('EXISTS', base .. 'offer:' .. id) == 0 then return { 'gone' } end
 local all, last, count, known = call('HGETALL', key), 0, 0, {}
 for i = 1, #all, 2 do
   local at, _, ends = string.match(all[i + 1], '^(%d+) (%a+) (%d*)$')

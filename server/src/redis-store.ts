@@ -233,7 +233,7 @@ export class RedisStore implements Store {
     from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
     candidates: WireCandidate[],
     now: number,
-  ): Promise<CandidateInfo[] | { wait: number } | 'too-many'> {
+  ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
     const texts = [...new Set(candidates.map((c) => JSON.stringify(c)))];
     const { username, role } = from;
     const [word, first, fresh] = (await this.#redis.run(
@@ -241,7 +241,7 @@ export class RedisStore implements Store {
       [this.#slot(offer.serviceFqn)],
       [now, offer.offerId, username, role, from.parkedUntil ?? '', from.max ?? '', ...texts],
     )) as [string, string, string[]];
-    if (word === 'too-many') return 'too-many';
+    if (word === 'too-many' || word === 'gone') return word;
     if (word === 'wait') return { wait: Number(first) };
     return fresh.map((text, index) => ({
       candidate: JSON.parse(text) as WireCandidate,

@@ -18,16 +18,39 @@ parentPort.on('message', () => {
   parentPort.postMessage('done');
 });`;
 
+/**
+ * Whether a second connection may copy the log while the first one writes. Before 3.51.3 a commit that begins the log anew at the
+ * wrong moment loses pages for good. https://sqlite.org/wal.html, "The WAL-Reset Bug"
+ */
+export function isSafe(version: string): boolean {
+  const [major = 0, minor = 0, patch = 0] = version.split('.').map(Number);
+  const since: Record<number, number> = { 44: 6, 50: 7, 51: 3 };
+  return major > 3 || minor > 51 || patch >= (since[minor] ?? Infinity);
+}
+
 export class Checkpoints {
-  readonly #workerData: { module: string; path: string };
-  #worker: Worker | undefined;
+  readonly #worker: Worker;
+  readonly #onFailed: () => void;
   #writes = 0;
-  /** While one is under way; for good when it failed: then SQLite does it by itself, later and within a commit. */
+  /** While one is under way; for good when it failed. */
   #isBusy = false;
 
-  /** @param module of SQLite, a name or a file */
-  constructor(module: string, path: string) {
-    this.#workerData = { module, path };
+  /**
+   * @param module of SQLite, a name or a file
+   * @param onFailed when nothing will be copied any more
+   * @throws Error where no thread can be started
+   */
+  constructor(module: string, path: string, onFailed: () => void) {
+    this.#onFailed = onFailed;
+    this.#worker = new Worker(CODE, {
+      eval: true,
+      workerData: { module, path },
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+    });
+    this.#worker.on('message', () => (this.#isBusy = false));
+    this.#worker.on('error', () => this.#fail());
+    // listening holds the process again, so this comes after it
+    this.#worker.unref();
   }
 
   /** To be called after every commit. @param count how many statements of it wrote */
@@ -36,20 +59,16 @@ export class Checkpoints {
     if (this.#writes < EVERY || this.#isBusy) return;
     this.#writes = 0;
     this.#isBusy = true;
-    this.#worker ??= this.#start();
     this.#worker.postMessage('copy');
   }
 
   async close(): Promise<void> {
     this.#isBusy = true;
-    await this.#worker?.terminate();
+    await this.#worker.terminate();
   }
 
-  #start(): Worker {
-    const worker = new Worker(CODE, { eval: true, workerData: this.#workerData, execArgv: [], stderr: true });
-    worker.unref();
-    worker.on('message', () => (this.#isBusy = false));
-    worker.on('error', () => undefined);
-    return worker;
+  #fail(): void {
+    this.#isBusy = true;
+    this.#onFailed();
   }
 }

@@ -3,7 +3,7 @@
  * There is no fallback to memory: a server that forgets its claims at a restart must have been told to.
  */
 import { createRequire } from 'node:module';
-import { Checkpoints } from './sqlite-checkpoints.js';
+import type { Checkpoints } from './sqlite-checkpoints.js';
 
 export type SqlValue = string | number | null;
 export type Row = Record<string, SqlValue>;
@@ -24,7 +24,7 @@ export interface Database {
  * @param path a file, or `:memory:`
  * @throws Error that says what to do, when no SQLite is there or the file cannot be opened
  */
-export function openSql(path: string): { database: Database; checkpoints: Checkpoints | undefined } {
+export function openDatabase(path: string): { database: Database; module: string } {
   const require = createRequire(import.meta.url);
   let module = 'node:sqlite';
   let Constructor: new (path: string) => Database;
@@ -40,8 +40,7 @@ export function openSql(path: string): { database: Database; checkpoints: Checkp
     }
   }
   try {
-    const database = new Constructor(path);
-    return { database, checkpoints: path === ':memory:' ? undefined : new Checkpoints(module, path) };
+    return { database: new Constructor(path), module };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`cannot open the database ${path}: ${reason}. Does the folder exist, and may this user write to it?`, {
@@ -70,6 +69,8 @@ export class Sql {
   /** How often the work under way has written, and all of the batch. */
   #writes = 0;
   #batchWrites = 0;
+  /** What was read or written in the transaction that is open never was. */
+  onRollback: (() => void) | undefined;
 
   constructor(db: Database, checkpoints: Checkpoints | undefined) {
     this.#db = db;
@@ -108,8 +109,8 @@ export class Sql {
         entry.result = work();
       } catch (error) {
         reject(error as Error);
-        if (this.#writes) this.#redo();
-        return;
+        // SQLite may have undone all of the transaction, even when this one only read
+        return this.#redo();
       }
       this.#batchWrites += this.#writes;
       this.#batch.push(entry);
@@ -165,6 +166,8 @@ export class Sql {
 
   /** When the disk is full SQLite has undone everything by itself. */
   #rollback(): void {
+    this.#batchWrites = 0;
+    this.onRollback?.();
     try {
       this.#db.exec('ROLLBACK');
     } catch {

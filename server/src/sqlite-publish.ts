@@ -9,7 +9,8 @@ const MOST_KNOWN = 10_000;
 
 /** A service as it was written last. What is here is a guess until the database has agreed. */
 interface Known {
-  service: ServiceRow;
+  service: Omit<ServiceRow, 'metadata'>;
+  /** As it is stored: parsed it may be twenty times as large. */
   metadata: string | null;
   /** At least as many free offers as it has: the exact count is taken only when this passes the limit. */
   atMost: number;
@@ -21,6 +22,7 @@ export class Publishing {
 
   constructor(sql: Sql) {
     this.#sql = sql;
+    sql.onRollback = () => this.#known.clear();
   }
 
   /** Within a transaction. */
@@ -29,7 +31,7 @@ export class Publishing {
     const offers = input.offers.map((offer) => this.#offer(input, known.service, offer, now));
     known.atMost += offers.length;
     if (known.atMost > maxFree) known.atMost = this.#trim(known.service.serviceId, maxFree, now);
-    return { service: known.service, offers };
+    return { service: { ...known.service, metadata: input.metadata }, offers };
   }
 
   #service(input: PublishInput, now: number): Known {
@@ -54,7 +56,7 @@ export class Publishing {
          expires_at = MAX(services.expires_at, excluded.expires_at)`,
       ...[randomUUID(), username, publicKey, name, version, serviceFqn, hidden ? 1 : 0, metadata, now, now + ttl],
     );
-    const service = toService(this.#sql.get('SELECT * FROM services WHERE fqn = ?', serviceFqn)!);
+    const { metadata: _, ...service } = toService(this.#sql.get('SELECT * FROM services WHERE fqn = ?', serviceFqn)!);
     const read = { service, metadata, atMost: Infinity };
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.set(serviceFqn, read);
@@ -63,7 +65,7 @@ export class Publishing {
 
   #offer(
     input: PublishInput,
-    { serviceId, serviceFqn, username }: ServiceRow,
+    { serviceId, serviceFqn, username }: Known['service'],
     { sdp, for: only }: PublishInput['offers'][number],
     now: number,
   ): OfferRow {

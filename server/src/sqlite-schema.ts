@@ -56,10 +56,9 @@ const MIGRATIONS = [
  * @throws Error when the file was written by a newer server, or is no database
  */
 export function migrate(db: Database, path: string): void {
-  // a write-ahead log outlives the process (not a power cut, which may take the last moments along);
-  // what copies it does so from another thread, and only when that is left behind SQLite does it within a commit
+  // a write-ahead log outlives the process (not a power cut, which may take the last moments along)
   db.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF; PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 16000; PRAGMA cache_size = -32000;',
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -32000;',
   );
   const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
   if (version > MIGRATIONS.length) {

@@ -2,7 +2,8 @@
  * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
  */
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
-import { Sql, openSql, type Row } from './sqlite-driver.js';
+import { Checkpoints, isSafe } from './sqlite-checkpoints.js';
+import { Sql, openDatabase, type Database, type Row } from './sqlite-driver.js';
 import { Publishing } from './sqlite-publish.js';
 import { OFFER, toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
@@ -24,6 +25,9 @@ import {
   type UserRow,
 } from './store.js';
 
+/** Two who meet again and again are not written down every time: their 24 hours are right to a minute. In ms. */
+const MET_TO = 60_000;
+
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 // one that was handed out before and not answered may have been spoilt by whoever had it
 // and what is meant for one user alone comes first
@@ -37,9 +41,9 @@ export class SqliteStore implements Store {
 
   /** @param path a file, or `:memory:` for a store that ends with the process */
   constructor(path: string) {
-    const { database, checkpoints } = openSql(path);
+    const { database, module } = openDatabase(path);
     migrate(database, path);
-    this.#sql = new Sql(database, checkpoints);
+    this.#sql = new Sql(database, checkpointsOf(database, module, path));
     this.#publishing = new Publishing(this.#sql);
   }
 
@@ -259,8 +263,8 @@ export class SqliteStore implements Store {
         now,
       );
       this.#sql.run(
-        `INSERT INTO met (a, b, until) VALUES (MIN(?, ?), MAX(?, ?), ?) ON CONFLICT (a, b) DO UPDATE SET until = excluded.until`,
-        ...[input.username, row['owner']!, input.username, row['owner']!, now + MET_FOR],
+        `INSERT INTO met (a, b, until) VALUES (MIN(?, ?), MAX(?, ?), ?) ON CONFLICT (a, b) DO UPDATE SET until = excluded.until WHERE excluded.until > until + ?`,
+        ...[input.username, row['owner']!, input.username, row['owner']!, now + MET_FOR, MET_TO],
       );
       return 'answered';
     });
@@ -271,8 +275,10 @@ export class SqliteStore implements Store {
     from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
     candidates: WireCandidate[],
     now: number,
-  ): Promise<CandidateInfo[] | { wait: number } | 'too-many'> {
+  ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
     return this.#sql.transaction(() => {
+      // it may have gone since it was read, and nothing would clean up behind it
+      if (!this.#sql.get('SELECT 1 FROM offers WHERE id = ?', offer.offerId)) return 'gone';
       // what was parked and is over may come again
       this.#sql.run('DELETE FROM candidates WHERE offer_id = ? AND parked_until <= ?', offer.offerId, now);
       const known = new Set(
@@ -416,5 +422,21 @@ export class SqliteStore implements Store {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#sql.close();
+  }
+}
+
+/** Who copies the write-ahead log: a thread where it may and can, else SQLite itself within a commit, in small pieces. */
+function checkpointsOf(database: Database, module: string, path: string): Checkpoints | undefined {
+  const byItself = (): void => database.exec('PRAGMA wal_autocheckpoint = 4000');
+  byItself();
+  const { version } = database.prepare('SELECT sqlite_version() AS version').get()!;
+  if (path === ':memory:' || !isSafe(String(version))) return undefined;
+  try {
+    const checkpoints = new Checkpoints(module, path, byItself);
+    // when the thread is left behind
+    database.exec('PRAGMA wal_autocheckpoint = 16000');
+    return checkpoints;
+  } catch {
+    return undefined; // threads may be forbidden here
   }
 }

@@ -127,7 +127,7 @@ export interface Store {
     from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
     candidates: WireCandidate[],
     now: number,
-  ): Promise<CandidateInfo[] | { wait: number } | 'too-many'>;
+  ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'>;
   /** How many candidates a user has on an offer, parked ones included. */
   countCandidates(offer: OfferKey, username: string, now: number): Promise<number>;
   /** How many other users have candidates parked on an offer. */

@@ -175,7 +175,14 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** @param replacing how many of the free offers are about to go */
   async #fill(replacing = 0): Promise<void> {
     const missing = this.#started ? this.#target() - (this.#free.size - replacing) - this.#creating : 0;
-    if (missing <= 0) return this.#schedule();
+    // what could not be published before is tried again with what is new, or when its time comes
+    if (missing <= 0 && (this.#retryAt || !this.#unpublished().length)) return this.#schedule();
+    if (missing > 0) await this.#make(missing, replacing);
+    await this.#publish(this.#unpublished());
+    this.#schedule();
+  }
+
+  async #make(missing: number, replacing: number): Promise<void> {
     this.#demand = 0;
     this.#creating += missing;
     const created = await Promise.allSettled(Array.from({ length: missing }, () => this.#create()));
@@ -189,8 +196,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     else if (!replacing) void this.#withdraw([...this.#free].slice(this.#room()));
     if (failure instanceof ValidationError) throw failure;
     if (failure) this.#retryAt = Date.now() + this.#backoff.next();
-    await this.#publish(offers);
-    this.#schedule();
+  }
+
+  #unpublished(): Offer[] {
+    return [...this.#free].filter(({ id }) => !id);
   }
 
   /** @param only the one user whom the offer is for */
@@ -217,7 +226,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   async #publish(offers: Offer[]): Promise<void> {
     try {
-      await this.#send(offers, (offer) => this.#free.has(offer));
+      await this.#send(offers, (offer) => this.#free.has(offer) && !offer.id);
       if (!this.#retryAt) this.#backoff.reset();
     } catch (cause) {
       const error = cause as RondevuError;
@@ -275,22 +284,20 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       () => {
         this.#retryAt = 0;
         const old = [...this.#free].filter(({ renewAt }) => renewAt && renewAt <= Date.now());
-        const unpublished = [...this.#free].filter(({ id }) => !id);
-        if (old.length) void this.#renew(old).catch(told);
-        else
-          void this.#publish(unpublished)
-            .then(() => this.#fill())
-            .catch(told);
+        void (old.length ? this.#renew(old) : this.#fill()).catch(told);
       },
       Math.min(Math.max(due - now, 0), 2 ** 31 - 1),
     );
   }
 
-  /** New offers first, then the old ones go, so that the service is never without any. */
+  /** New offers first, then the old ones go, so that the service is never without any: they stay when there are no new ones. */
   async #renew(old: Offer[]): Promise<void> {
     for (const offer of old) offer.renewAt = Infinity;
     await this.#fill(old.length);
-    await this.#withdraw(old.filter((offer) => this.#free.has(offer)));
+    if (this.#retryAt) {
+      for (const offer of this.#unpublished()) this.#discard(offer);
+      for (const offer of old) offer.renewAt = this.#retryAt;
+    } else await this.#withdraw(old.filter((offer) => this.#free.has(offer)));
     this.#schedule();
   }
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { openSql } from '../../server/dist/sqlite-driver.js';
+import { openDatabase } from '../../server/dist/sqlite-driver.js';
 import { ServerProcess, until } from '../support/site.js';
 import { Places, type End, type Place } from './ends.js';
 import { UdpProxy } from './udp-proxy.js';
@@ -111,7 +111,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
         assert.equal(await host.run(({ connection }) => connection!.sessionId), sid);
         assert.equal(await joiner.run(({ connection }) => connection!.sessionId), sid);
         const free = (): { instance: string; count: number }[] => {
-          const { database: db } = openSql(server.database);
+          const { database: db } = openDatabase(server.database);
           const rows = db
             .prepare(
               `SELECT o.instance, COUNT(*) AS count FROM offers o JOIN services s ON s.id = o.service_id

@@ -248,6 +248,39 @@ describe('services', { concurrency: 3 }, () => {
     await until(() => pool.offers.length === 1, 'the offer', 15_000);
   });
 
+  test('offers that cannot be renewed stay where they are until they can', async (t) => {
+    let isAway = false;
+    const server = await startServer(t, {
+      authorize({ action }) {
+        if (isAway && action === 'publish') throw new Error('the store is away');
+        return true;
+      },
+    });
+    const host = await client(t, server, 'alice');
+    const failures: RondevuError[] = [];
+    host.on('offer:failed', (_id, error) => failures.push(error));
+    const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ttl: 5000 });
+    await pool.start();
+    const before = pool.offers.map(({ offerId }) => offerId);
+    isAway = true;
+    await until(() => failures.length > 0, 'the renewal to fail', 15_000);
+    assert.deepEqual([failures[0]!.code, failures[0]!.willRetry], ['unavailable', true]);
+    assert.deepEqual(
+      pool.offers.map(({ offerId }) => offerId),
+      before,
+    );
+    const bob = await client(t, server, 'bob');
+    await (
+      await bob.connectToService({ service: FQN })
+    ).opened;
+    isAway = false;
+    await until(
+      () => pool.offers.length === 2 && pool.offers.every(({ offerId }) => !before.includes(offerId)),
+      'new ones',
+      15_000,
+    );
+  });
+
   test('a name that is taken: start rejects, told without willRetry', async (t) => {
     const { server } = await hosted(t);
     const impostor = await client(t, server, 'alice');

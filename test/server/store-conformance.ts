@@ -294,6 +294,12 @@ export function storeConformance(
       assert.equal(await store.countCandidates(offer, 'alice', T + 1), 3, 'who has to wait has added nothing');
       assert.equal((await added(store, offer, asOfferer, T + 3, 'e', 'f')).at(-1)?.createdAt, T + 3);
     });
+    check('an offer that went meanwhile takes none', async (store) => {
+      const offer = await publishOne(store);
+      await store.withdraw('alice', offer.serviceFqn, [offer.offerId]);
+      const candidate = { candidate: 'candidate:1', sdpMid: '0', sdpMLineIndex: 0 };
+      assert.equal(await store.addCandidates(offer, { username: 'alice', role: 'offerer' }, [candidate], T), 'gone');
+    });
     check('repeats are left out', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, asOfferer, T, 'a', 'a', 'b');
