@@ -1,7 +1,9 @@
 /**
- * Copies the write-ahead log into the database from a thread of its own: to wait for the disk takes tens of milliseconds, which
- * would hold up every call. https://sqlite.org/wal.html, "Checkpointing"
+ * Keeps the copying of the write-ahead log into the database, and the waiting for the disk that belongs to it, from holding up
+ * calls: from a thread of its own where that is safe, else by having the log on the disk before SQLite waits for it.
+ * https://sqlite.org/wal.html, "Checkpointing"
  */
+import { close, fdatasync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 
 /** Statements that wrote between two copies: some megabytes of the log. */
@@ -28,7 +30,14 @@ export function isSafe(version: string): boolean {
   return major > 3 || minor > 51 || patch >= (since[minor] ?? Infinity);
 }
 
-export class Checkpoints {
+/** What is told of every commit. */
+export interface Checkpoints {
+  /** @param count how many statements of it wrote */
+  wrote(count: number): void;
+  close(): Promise<void>;
+}
+
+export class CheckpointThread implements Checkpoints {
   readonly #worker: Worker;
   readonly #onFailed: () => void;
   #writes = 0;
@@ -53,7 +62,6 @@ export class Checkpoints {
     this.#worker.unref();
   }
 
-  /** To be called after every commit. @param count how many statements of it wrote */
   wrote(count: number): void {
     this.#writes += count;
     if (this.#writes < EVERY || this.#isBusy) return;
@@ -70,5 +78,39 @@ export class Checkpoints {
   #fail(): void {
     this.#isBusy = true;
     this.#onFailed();
+  }
+}
+
+/** Statements that wrote between two flushes. */
+const FLUSH_EVERY = 100;
+
+/** Has the log written to the disk all along, on Node's own threads, so that little is left to wait for at a checkpoint. */
+export class LogFlusher implements Checkpoints {
+  readonly #log: number;
+  #writes = 0;
+  #isBusy = false;
+  #isClosed = false;
+
+  /** @throws Error when there is no log */
+  constructor(path: string) {
+    this.#log = openSync(`${path}-wal`, 'r+');
+  }
+
+  wrote(count: number): void {
+    this.#writes += count;
+    if (this.#writes < FLUSH_EVERY || this.#isBusy || this.#isClosed) return;
+    this.#writes = 0;
+    this.#isBusy = true;
+    // whether it worked is for SQLite to find out, which does the same again
+    fdatasync(this.#log, () => {
+      this.#isBusy = false;
+      if (this.#isClosed) close(this.#log);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (!this.#isBusy) close(this.#log);
   }
 }

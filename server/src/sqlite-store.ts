@@ -2,7 +2,7 @@
  * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
  */
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
-import { Checkpoints, isSafe } from './sqlite-checkpoints.js';
+import { CheckpointThread, LogFlusher, isSafe, type Checkpoints } from './sqlite-checkpoints.js';
 import { Sql, openDatabase, type Database, type Row } from './sqlite-driver.js';
 import { Publishing } from './sqlite-publish.js';
 import { OFFER, toOffer, toService, toUser } from './sqlite-rows.js';
@@ -425,17 +425,18 @@ export class SqliteStore implements Store {
   }
 }
 
-/** Who copies the write-ahead log: a thread where it may and can, else SQLite itself within a commit, in small pieces. */
+/** A thread copies the write-ahead log where it may and can, else SQLite itself does within a commit, in small pieces. */
 function checkpointsOf(database: Database, module: string, path: string): Checkpoints | undefined {
   const byItself = (): void => database.exec('PRAGMA wal_autocheckpoint = 4000');
   byItself();
+  if (path === ':memory:') return undefined;
   const { version } = database.prepare('SELECT sqlite_version() AS version').get()!;
-  if (path === ':memory:' || !isSafe(String(version))) return undefined;
   try {
-    const checkpoints = new Checkpoints(module, path, byItself);
+    if (!isSafe(String(version))) return new LogFlusher(path);
+    const thread = new CheckpointThread(module, path, byItself);
     // when the thread is left behind
     database.exec('PRAGMA wal_autocheckpoint = 16000');
-    return checkpoints;
+    return thread;
   } catch {
     return undefined; // threads may be forbidden here
   }
