@@ -2,16 +2,20 @@
 import { randomUUID } from 'node:crypto';
 import type { Sql } from './sqlite-driver.js';
 import { OFFER, toOffer, toService } from './sqlite-rows.js';
-import { offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
+import { SERVICE_MEMORY, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
 /** How many services are remembered. */
 const MOST_KNOWN = 10_000;
+
+/** A service may be remembered for longer than it must by so much, in ms: then most publications need not set it anew. */
+const KEPT_TO = 3_600_000;
 
 /** A service as it was written last. What is here is a guess until the database has agreed. */
 interface Known {
   service: Omit<ServiceRow, 'metadata'>;
   /** As it is stored: parsed it may be twenty times as large. */
   metadata: string | null;
+  keptUntil: number;
   /** At least as many free offers as it has: the exact count is taken only when this passes the limit. */
   atMost: number;
 }
@@ -45,6 +49,7 @@ export class Publishing {
         ...[now + ttl, known.service.serviceId, publicKey, hidden ? 1 : 0, metadata],
       );
       if (isThere) {
+        if (known.keptUntil < now + ttl + SERVICE_MEMORY) known.keptUntil = this.#keep(known.service.serviceId, now + ttl);
         known.service = { ...known.service, expiresAt: Math.max(known.service.expiresAt, now + ttl) };
         return known;
       }
@@ -57,10 +62,17 @@ export class Publishing {
       ...[randomUUID(), username, publicKey, name, version, serviceFqn, hidden ? 1 : 0, metadata, now, now + ttl],
     );
     const { metadata: _, ...service } = toService(this.#sql.get('SELECT * FROM services WHERE fqn = ?', serviceFqn)!);
-    const read = { service, metadata, atMost: Infinity };
+    const keptUntil = this.#keep(service.serviceId, service.expiresAt);
+    const read = { service, metadata, keptUntil, atMost: Infinity };
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.set(serviceFqn, read);
     return read;
+  }
+
+  #keep(serviceId: string, expiresAt: number): number {
+    const until = expiresAt + SERVICE_MEMORY + KEPT_TO;
+    this.#sql.run('UPDATE services SET kept_until = ? WHERE id = ?', until, serviceId);
+    return until;
   }
 
   #offer(

@@ -1,5 +1,6 @@
 /** The tables, one migration a version; `PRAGMA user_version` says how far a file has come. */
 import type { Database } from './sqlite-driver.js';
+import { SERVICE_MEMORY } from './store.js';
 
 const MIGRATIONS = [
   `CREATE TABLE users (
@@ -49,6 +50,11 @@ const MIGRATIONS = [
      DELETE FROM offers WHERE service_id = OLD.id AND answer_sdp IS NOT NULL;
    END;
    CREATE TRIGGER offers_candidates AFTER DELETE ON offers BEGIN DELETE FROM candidates WHERE offer_id = OLD.id; END;`,
+  // a publication moved a service in its index, two pages more; how long one is remembered changes by the hour
+  `DROP INDEX services_expiry;
+   ALTER TABLE services ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
+   UPDATE services SET kept_until = expires_at + ${SERVICE_MEMORY};
+   CREATE INDEX services_kept ON services (kept_until);`,
 ];
 
 /**

@@ -13,7 +13,6 @@ import {
   MET_FOR,
   OLD_FORM_FRESH,
   RENEW_EVERY,
-  SERVICE_MEMORY,
   type AnswerInput,
   type OfferKey,
   type OfferRow,
@@ -200,11 +199,17 @@ export class SqliteStore implements Store {
       // what is held already is not held longer for being asked for again
       const end = free ? until : Number(row['lease_until']);
       this.#sql.run(
-        'UPDATE offers SET lease_user = ?, lease_until = ?, expires_at = MAX(expires_at, ?), given_answerer = 0 WHERE id = ?',
-        ...[by.username, end, end + 2000, row['id']!],
+        'UPDATE offers SET lease_user = ?, lease_until = ?, given_answerer = 0 WHERE id = ?',
+        ...[by.username, end, row['id']!],
       );
+      this.#keep(row, end + 2000);
       return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, row['id']!)!);
     });
+  }
+
+  /** Set to what it was, the time would still be written to its index. */
+  #keep(offer: Row, until: number): void {
+    if (Number(offer['expires_at']) < until) this.#sql.run('UPDATE offers SET expires_at = ? WHERE id = ?', until, offer['id']!);
   }
 
   /** v0.20 clients look a service up and then look it up again to connect: rather than none, they get the offer they hold. */
@@ -243,19 +248,11 @@ export class SqliteStore implements Store {
         return row['answer_sdp'] === input.sdp && row['answer_user'] === input.username ? 'repeated' : 'already-answered';
       }
       this.#sql.run(
-        `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?, expires_at = MAX(expires_at, ?),
+        `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?,
            given_answerer = CASE WHEN lease_user = ? THEN given_answerer ELSE 0 END WHERE id = ?`,
-        ...[
-          input.sdp,
-          input.username,
-          input.publicKey,
-          input.instance ?? null,
-          now,
-          now + ANSWERED_MEMORY,
-          input.username,
-          offerId,
-        ],
+        ...[input.sdp, input.username, input.publicKey, input.instance ?? null, now, input.username, offerId],
       );
+      this.#keep(row, now + ANSWERED_MEMORY);
       this.#sql.run(
         'UPDATE candidates SET parked_until = NULL WHERE offer_id = ? AND username = ? AND parked_until > ?',
         offerId,
@@ -409,7 +406,7 @@ export class SqliteStore implements Store {
     await this.#sql.transaction(() => {
       this.#sql.run('DELETE FROM candidates WHERE parked_until <= ?', now);
       this.#sql.run('DELETE FROM met WHERE until <= ?', now);
-      this.#sql.run('DELETE FROM services WHERE expires_at <= ?', now - SERVICE_MEMORY);
+      this.#sql.run('DELETE FROM services WHERE kept_until <= ?', now);
       this.#sql.run('DELETE FROM services WHERE username IN (SELECT username FROM users WHERE expires_at <= ?)', now);
       this.#sql.run('DELETE FROM users WHERE expires_at <= ?', now);
     });
