@@ -4,5 +4,6 @@ import { run } from './run.mjs';
 
 for (const folder of ['dist', 'server/dist']) rmSync(folder, { recursive: true, force: true });
 run('tsc', ['-p', 'tsconfig.json']);
+run('tsc', ['-p', 'tsconfig.node.json']);
 run('tsc', ['-p', 'server/tsconfig.json']);
 run('rollup', ['-c', '--silent']);

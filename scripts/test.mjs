@@ -43,6 +43,8 @@ const SUITES = {
   elements: () => tryRun('web-test-runner', ['--config', 'web-test-runner.config.mjs']),
   // real WebRTC in Node; its native threads would keep the process alive
   'node-webrtc': nodeSuite('node-webrtc', testFiles('test/node-webrtc'), { exit: true }),
+  // programs in Node with every WebRTC implementation, and browsers at the other end
+  'node-hosts': nodeSuite('node-hosts', testFiles('test/node-hosts'), { exit: true }),
   e2e: nodeSuite('e2e', testFiles('test/e2e')),
   // a short selection; `npm run test:chaos -- --full` is the whole
   chaos: nodeSuite('chaos', testFiles('test/chaos'), { exit: true }),

@@ -8,7 +8,9 @@ const FIN_WITHIN = 2000;
 /** Resolves when the tail is out, or cannot get out. The connection that held the link has let go of it. */
 export async function sendTail(link: Link, session: Conversation): Promise<void> {
   const nothing = () => undefined;
-  const gone = () => session.detach();
+  let tellLost: () => void;
+  // the other side's word may not have made it past its own end, and no other link is made now
+  const lost = new Promise<void>((resolve) => (tellLost = resolve));
   const handlers: LinkHandlers = {
     onOpen: nothing,
     onPath: nothing,
@@ -18,9 +20,12 @@ export async function sendTail(link: Link, session: Conversation): Promise<void>
     onRaw: nothing,
     onMessage: (data) => session.receive(data, link),
     onControl: (text) => void session.control(text, link),
-    onLost: gone,
-    onDead: gone,
+    onLost: () => {
+      session.detach();
+      tellLost();
+    },
+    onDead: () => session.detach(),
   };
   link.attach(handlers);
-  await session.finish(FIN_WITHIN);
+  await Promise.race([session.finish(FIN_WITHIN), lost]);
 }

@@ -241,12 +241,15 @@ export class Link implements DeliveryPort {
 
   /** Lets the tail out, then ends. Closing the peer connection first would drop it. */
   async finish(): Promise<void> {
-    const { channel } = this;
+    const { channel, pc } = this;
     this.#handlers = undefined;
     if (channel && this.isOpen) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, FINISH);
-        channel.onclose = () => (clearTimeout(timer), resolve());
+        const done = () => (clearTimeout(timer), resolve());
+        channel.onclose = done;
+        // node-datachannel tells the end of the other side's peer connection and not that of its channels
+        pc.onconnectionstatechange = () => pc.connectionState === 'closed' && done();
         channel.close();
       });
     }

@@ -4,4 +4,5 @@ export { hasNativeEd25519, isStrictPublicKey, pinOf, sha256, verify } from './ed
 export * from './handshake-proof.js';
 export * from './key-store.js';
 export * from './pins.js';
+export * from './portable-identity.js';
 export * from './signer.js';

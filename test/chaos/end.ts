@@ -33,7 +33,7 @@ export interface EndState {
 export async function createEnd(
   Engine: typeof Rondevu,
   more: Partial<RondevuOptions>,
-  { apiUrl, username, service, to, config = {}, keep = false }: EndOptions,
+  { apiUrl, username, service, to, config = {}, keep = false, plain = false }: EndOptions,
 ): Promise<EndState> {
   // extractable, for a test; the elements keep theirs as IndexedDB can
   const kept = keep ? localStorage.getItem(username) : null;
@@ -96,6 +96,7 @@ export async function createEnd(
         if (name === 'reset') end.lost += (detail as unknown[]).length;
       });
     }
+    if (plain) return;
     connection.on('message', (data) => {
       const bytes = new Uint8Array(data as ArrayBuffer);
       const view = new DataView(bytes.buffer);

@@ -3,19 +3,21 @@
  * an end of Node with its functions sent over.
  */
 import type { Browser, Page } from 'puppeteer-core';
-import wrtc from '@roamhq/wrtc';
 import { WebSocket as NodeSocket } from 'ws';
-import { Rondevu, type ConnectionConfig } from '../../dist/src/index.js';
+import { Rondevu, findWebRtc, type ConnectionConfig, type WebRtcPackage } from '../../dist/src/node/index.js';
 import { launch, type BrowserName } from '../support/browsers.js';
 import { blankPage, openPage, serveFiles, until } from '../support/site.js';
 import { createEnd, type EndState } from './end.js';
 import { rigged } from './rigged-peer-connection.js';
 
-export type Place = BrowserName | 'node';
+/** The implementations in Node, by names without a dash. */
+export const NODE_PLACES = { node: '@roamhq/wrtc', datachannel: 'node-datachannel', werift: 'werift' } as const;
+export type Place = BrowserName | keyof typeof NODE_PLACES;
 
 export interface EndOptions {
   apiUrl: string;
-  rigUrl: string;
+  /** Of the proxy that all goes over. Default: none. */
+  rigUrl?: string;
   username: string;
   /** The service to publish; else `to` is joined. */
   service?: string;
@@ -23,6 +25,8 @@ export interface EndOptions {
   config?: Partial<ConnectionConfig>;
   /** The key is kept under the username, so that a page opened again is the same peer. */
   keep?: boolean;
+  /** Messages are the test's own, and no numbered stream. */
+  plain?: boolean;
 }
 
 /** What a test does with an end. */
@@ -41,7 +45,9 @@ export class Places {
   #site: { url: string; close(): Promise<void> } | undefined;
 
   async open(place: Place, options: EndOptions): Promise<End> {
-    return place === 'node' ? openInNode(options) : this.#openInBrowser(place, options);
+    return place in NODE_PLACES
+      ? openInNode(place as keyof typeof NODE_PLACES, options)
+      : this.#openInBrowser(place as BrowserName, options);
   }
 
   async close(): Promise<void> {
@@ -58,7 +64,9 @@ export class Places {
     await page.evaluate(
       async (riggedText, createText, given) => {
         const make = (text: string) => (0, eval)(`(${text})`) as (...args: never[]) => unknown;
-        const PeerConnection = make(riggedText)(RTCPeerConnection as never, given.rigUrl as never);
+        const PeerConnection = given.rigUrl
+          ? make(riggedText)(RTCPeerConnection as never, given.rigUrl as never)
+          : RTCPeerConnection;
         const module = (await import(`${given.apiUrl}/rondevu-elements.js`)) as { Rondevu: typeof Rondevu };
         const create = make(createText) as unknown as typeof createEnd;
         window.end = await create(module.Rondevu, { rtcPeerConnection: PeerConnection as typeof RTCPeerConnection }, given);
@@ -81,17 +89,18 @@ export class Places {
   }
 }
 
-async function openInNode(options: EndOptions): Promise<End> {
+async function openInNode(place: keyof typeof NODE_PLACES, options: EndOptions): Promise<End> {
+  const { RTCPeerConnection } = await findWebRtc(NODE_PLACES[place] satisfies WebRtcPackage);
   const end = await createEnd(
     Rondevu,
     {
-      rtcPeerConnection: rigged(wrtc.RTCPeerConnection as typeof RTCPeerConnection, options.rigUrl),
+      rtcPeerConnection: options.rigUrl ? rigged(RTCPeerConnection, options.rigUrl) : RTCPeerConnection,
       webSocket: NodeSocket as unknown as typeof WebSocket,
     },
     options,
   );
   return {
-    place: 'node',
+    place,
     page: undefined,
     run: async (act, ...args) => act(end, ...args),
     close: () => end.rondevu.close(),

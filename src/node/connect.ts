@@ -1,0 +1,44 @@
+/**
+ * `connect`: a client with all that a program in Node needs, and nothing put into globals.
+ */
+import { WebSocket } from 'ws';
+import { ValidationError, mustBe } from '../errors.js';
+import { Rondevu } from '../rondevu.js';
+import type { RondevuOptions } from '../options.js';
+import { identityFromFile } from './key-file.js';
+import { findWebRtc, type WebRtcPackage } from './webrtc.js';
+
+export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
+  /**
+   * The package to take WebRTC from. Default: the first that is installed of node-datachannel, `@roamhq/wrtc`, werift. One that is passed as
+   * `rtcPeerConnection` is taken as it is.
+   */
+  webrtc?: WebRtcPackage;
+  /**
+   * Path of the file that the identity is kept in, made with mode 600 when it is missing. Default: none, and a fresh identity each
+   * time; then a username is `name-taken` the next time.
+   */
+  keyFile?: string;
+}
+
+/**
+ * `Rondevu.connect` for Node: with a WebRTC implementation that is installed, a WebSocket, and the identity from a file. No network
+ * call is made here.
+ * @throws RondevuError `unsupported` with the command that installs WebRTC where there is none; ValidationError for a bad option, quoting
+ *   it, or a key file that others may read; RondevuError `unavailable` for one that cannot be read or written
+ */
+export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Promise<Rondevu> {
+  if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile)) throw mustBe('connect: keyFile', 'a path', keyFile);
+  if (keyFile !== undefined && (options.keypair || options.identity))
+    throw new ValidationError('connect: keyFile excludes keypair and identity');
+  if (webrtc !== undefined && options.rtcPeerConnection)
+    throw new ValidationError('connect: webrtc names a package, and rtcPeerConnection is one already: pass one of the two');
+  const found = options.rtcPeerConnection ? undefined : await findWebRtc(webrtc);
+  return Rondevu.connect({
+    ...options,
+    ...(found && { rtcPeerConnection: found.RTCPeerConnection, rtcIceCandidate: found.RTCIceCandidate }),
+    ...(keyFile !== undefined && { identity: await identityFromFile(keyFile) }),
+    webSocket: options.webSocket ?? globalThis.WebSocket ?? (WebSocket as unknown as typeof globalThis.WebSocket),
+    lifecycle: false,
+  });
+}

@@ -1,0 +1,6 @@
+/** `rondevu-elements/node`: the engine with what a program in Node needs. */
+export * from '../index.js';
+export { connect, type NodeOptions } from './connect.js';
+export { findWebRtc, WEBRTC_PACKAGES, type WebRtc, type WebRtcPackage } from './webrtc.js';
+export { identityFromFile } from './key-file.js';
+export { closeOnSignal, type ShutdownOptions } from './shutdown.js';

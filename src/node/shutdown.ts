@@ -1,0 +1,40 @@
+/** The end of a program in Node: offers withdrawn, peers told, then the process ends. */
+
+export interface ShutdownOptions {
+  /** Default: SIGINT and SIGTERM. */
+  signals?: NodeJS.Signals[];
+  /** Called before anything is closed, with the signal that came. */
+  onSignal?: (signal: NodeJS.Signals) => void | Promise<void>;
+  /** Called last, with 0, or 1 when something failed. Default: process.exit. */
+  exit?: (code: number) => void;
+}
+
+/**
+ * Closes a client (or several) when a signal comes, and ends the process with exit code 0. A second signal ends it at once, with 128 and
+ * the signal's number, as a shell expects.
+ * @returns how to take this back
+ */
+export function closeOnSignal(
+  clients: { close(): Promise<void> } | { close(): Promise<void> }[],
+  { signals = ['SIGINT', 'SIGTERM'], onSignal, exit = (code) => process.exit(code) }: ShutdownOptions = {},
+): () => void {
+  let isClosing = false;
+  const listen = async (signal: NodeJS.Signals, number: number): Promise<void> => {
+    if (isClosing) return exit(128 + number);
+    isClosing = true;
+    try {
+      await onSignal?.(signal);
+      await Promise.all([clients].flat().map((client) => client.close()));
+      exit(0);
+    } catch (error) {
+      console.error(error);
+      exit(1);
+    }
+  };
+  // Node calls with name and number
+  const handler = (signal: NodeJS.Signals, number: number): void => void listen(signal, number);
+  for (const signal of signals) process.on(signal, handler);
+  return () => {
+    for (const signal of signals) process.off(signal, handler);
+  };
+}

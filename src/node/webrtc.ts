@@ -1,0 +1,102 @@
+/**
+ * Finds a WebRTC implementation that is installed. Nothing is put into globals: what is found is handed to one client.
+ */
+import { RondevuError, mustBe } from '../errors.js';
+
+/** The packages that are known to work, the one that is taken first in front. */
+export const WEBRTC_PACKAGES = ['node-datachannel', '@roamhq/wrtc', 'werift'] as const;
+export type WebRtcPackage = (typeof WEBRTC_PACKAGES)[number];
+
+/** What a client is given of an implementation. */
+export interface WebRtc {
+  /** The package that it comes from. */
+  readonly name: WebRtcPackage;
+  readonly RTCPeerConnection: typeof RTCPeerConnection;
+  readonly RTCIceCandidate: typeof RTCIceCandidate;
+  /** Lets go of threads that would keep the process alive. Of all clients of this package, so call it last. */
+  cleanup(): void;
+}
+
+type Classes = Pick<WebRtc, 'RTCPeerConnection' | 'RTCIceCandidate'> & { cleanup?: () => void };
+
+const LOADERS: Record<WebRtcPackage, () => Promise<Classes>> = {
+  'node-datachannel': async () => {
+    const [{ RTCPeerConnection, RTCIceCandidate }, { cleanup }] = await Promise.all([
+      load<Classes>('node-datachannel/polyfill'),
+      load<{ cleanup(): void }>('node-datachannel'),
+    ]);
+    return { RTCPeerConnection: timingInSeconds(RTCPeerConnection), RTCIceCandidate, cleanup };
+  },
+  '@roamhq/wrtc': async () => {
+    const { default: wrtc } = await load<{ default: Classes }>('@roamhq/wrtc');
+    return { RTCPeerConnection: describingItself(wrtc.RTCPeerConnection), RTCIceCandidate: wrtc.RTCIceCandidate };
+  },
+  werift: async () => {
+    const { RTCPeerConnection, RTCIceCandidate } = await load<Classes>('werift');
+    return { RTCPeerConnection: withoutPool(RTCPeerConnection), RTCIceCandidate };
+  },
+};
+
+// a name that the compiler does not see: the packages are optional
+const load = <T>(name: string): Promise<T> => import(name) as Promise<T>;
+
+/**
+ * The implementation of that name, or the first of WEBRTC_PACKAGES that is installed.
+ * @throws RondevuError `unsupported` with the command that installs one, or with the reason why one that is installed does not load;
+ *   ValidationError for a name that is none
+ */
+export async function findWebRtc(wanted?: WebRtcPackage): Promise<WebRtc> {
+  if (wanted !== undefined && !WEBRTC_PACKAGES.includes(wanted)) throw mustBe('webrtc', WEBRTC_PACKAGES.join(', '), wanted);
+  const broken: string[] = [];
+  for (const name of wanted ? [wanted] : WEBRTC_PACKAGES) {
+    try {
+      const { RTCPeerConnection, RTCIceCandidate, cleanup = () => undefined } = await LOADERS[name]();
+      return { name, RTCPeerConnection, RTCIceCandidate, cleanup };
+    } catch (error) {
+      if (!isMissing(error, name)) broken.push(`${name} is installed and does not load: ${(error as Error).message}`);
+    }
+  }
+  const install = `npm install ${wanted ?? WEBRTC_PACKAGES[0]}`;
+  const others = wanted ? '' : ` (${WEBRTC_PACKAGES.slice(1).join(' and ')} will do as well)`;
+  const missing = `there is no WebRTC in Node, and ${wanted ? `${wanted} is not` : 'no package with it is'} installed`;
+  const reason = broken.length ? broken.join('; ') : missing;
+  throw new RondevuError('unsupported', `${reason}. Run: ${install}${others}`);
+}
+
+const isMissing = (error: unknown, name: string): boolean =>
+  (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' && (error as Error).message.includes(`'${name}'`);
+
+/** With `setLocalDescription()` without an argument, as W3C webrtc section 4.4.1.2 has it and wrtc has not. */
+function describingItself(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
+  return class extends Base {
+    override async setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void> {
+      const isAnswer = /^have-(remote-offer|local-pranswer)$/.test(this.signalingState);
+      const missing = description?.type ? description : await (isAnswer ? this.createAnswer() : this.createOffer());
+      await super.setLocalDescription(missing as RTCSessionDescriptionInit);
+    }
+  };
+}
+
+/** With round-trip times in seconds, as W3C webrtc-stats section 8.21 has them; node-datachannel says ms. */
+function timingInSeconds(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
+  return class extends Base {
+    override async getStats(selector?: MediaStreamTrack | null): Promise<RTCStatsReport> {
+      const report = await super.getStats(selector);
+      return new Map(
+        [...(report as Map<string, { currentRoundTripTime?: number }>)].map(([id, stats]) => {
+          const { currentRoundTripTime: ms } = stats;
+          return [id, ms === undefined ? stats : { ...stats, currentRoundTripTime: ms / 1000 }];
+        }),
+      ) as RTCStatsReport;
+    }
+  };
+}
+
+/** Without gathering ahead of time: werift refuses the option, which is but a hint (W3C webrtc section 4.2.1). */
+function withoutPool(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
+  return class extends Base {
+    constructor({ iceCandidatePoolSize: _, ...configuration }: RTCConfiguration = {}) {
+      super(configuration);
+    }
+  };
+}

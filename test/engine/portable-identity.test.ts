@@ -1,0 +1,63 @@
+/** Identities as text under a passphrase. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createIdentity, exportIdentity, importIdentity, RondevuError } from '../../src/index.js';
+
+const PASSPHRASE = 'correct horse ünïcode';
+
+test('an identity comes back as it went, and the text tells nothing of it', async () => {
+  const identity = await createIdentity();
+  const text = await exportIdentity(identity, PASSPHRASE);
+  assert.ok(!text.includes(identity.exportKeypair!().privateKey));
+  // the same words, typed on a keyboard that composes other code points
+  const back = await importIdentity(text, PASSPHRASE.normalize('NFD'));
+  assert.deepEqual(back.exportKeypair!(), identity.exportKeypair!());
+  const bytes = Uint8Array.of(1, 2, 3);
+  assert.deepEqual(await back.sign(bytes), await identity.sign(bytes));
+  assert.notEqual(await exportIdentity(identity, PASSPHRASE), text, 'salt and nonce are fresh');
+});
+
+test('a wrong passphrase, and a text that was changed anywhere, are refused', async () => {
+  const identity = await createIdentity();
+  const text = await exportIdentity(identity, PASSPHRASE);
+  const wrong = /the passphrase is wrong, or the text was changed/;
+  await assert.rejects(importIdentity(text, `${PASSPHRASE} `), wrong);
+  const other = (await createIdentity()).publicKey;
+  const value = JSON.parse(text) as Record<string, unknown>;
+  const flipped = Buffer.from(String(value['sealed']), 'base64');
+  flipped[0]! ^= 1;
+  const changes: Record<string, unknown>[] = [
+    { publicKey: other },
+    { iterations: 600_001 },
+    { sealed: flipped.toString('base64') },
+    { salt: Buffer.alloc(16).toString('base64') },
+    { more: 1 },
+  ];
+  for (const change of changes)
+    await assert.rejects(
+      importIdentity(JSON.stringify({ ...value, ...change }), PASSPHRASE),
+      wrong,
+      JSON.stringify(Object.keys(change)),
+    );
+});
+
+test('what is no such text, asks for too much or too little, or a passphrase that is none: said before anything is computed', async () => {
+  const text = await exportIdentity(await createIdentity(), PASSPHRASE);
+  const value = JSON.parse(text) as Record<string, unknown>;
+  const wrong: [string, RegExp][] = [
+    ['', /not a text of exportIdentity/],
+    ['null', /not a text of exportIdentity/],
+    ['{"publicKey":"x","privateKey":"y"}', /not a text of exportIdentity/],
+    [JSON.stringify({ ...value, version: 2 }), /a newer release may know these, got \[2,/],
+    [JSON.stringify({ ...value, iterations: 1 }), /iterations must be 100000 to 10000000, got 1/],
+    [JSON.stringify({ ...value, iterations: 1e12 }), /iterations must be/],
+    [JSON.stringify({ ...value, iv: 'AAAA' }), /iv must be 12 bytes/],
+    [JSON.stringify({ ...value, sealed: undefined }), /sealed must be 48 bytes/],
+  ];
+  for (const [bad, message] of wrong) await assert.rejects(importIdentity(bad, PASSPHRASE), message);
+  await assert.rejects(exportIdentity(await createIdentity(), 'short'), /at least 8 characters/);
+  await assert.rejects(
+    exportIdentity(await createIdentity({ exportable: false }), PASSPHRASE),
+    (error: RondevuError) => error.code === 'key-not-exportable',
+  );
+});

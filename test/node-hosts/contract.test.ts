@@ -1,0 +1,166 @@
+/**
+ * One contract for every WebRTC implementation, each with itself and with Chromium on the other side. Beyond it, what one of them can do
+ * stands in abilities.json, which docs/hosting-in-node.md shows: what is said there must hold, in both directions.
+ * RONDEVU_HOSTS=full runs werift and Firefox too.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { NODE_PLACES, Places, type End, type Place } from '../chaos/ends.js';
+import { ServerProcess, until } from '../support/site.js';
+
+const ABILITIES = JSON.parse(readFileSync(new URL('abilities.json', import.meta.url), 'utf8')) as Record<
+  string,
+  Record<string, boolean>
+>;
+const PLACES: Place[] =
+  process.env['RONDEVU_HOSTS'] === 'full'
+    ? ['datachannel', 'node', 'werift', 'chromium', 'firefox']
+    : ['datachannel', 'node', 'chromium'];
+const nameOf = (place: Place): string => (place in NODE_PLACES ? NODE_PLACES[place as 'node'] : place);
+
+const server = new ServerProcess();
+const places = new Places();
+before(() => server.start());
+after(async () => {
+  await places.close();
+  await server.close();
+});
+
+let pairs = 0;
+/** A host and a joiner; the host echoes what comes. */
+async function open(hostAt: Place, joinerAt: Place): Promise<{ host: End; joiner: End; close(): Promise<void> }> {
+  const name = `contract${++pairs}`;
+  const host = await places.open(hostAt, { apiUrl: server.url, username: name, service: 'contract:1.0.0', plain: true });
+  await host.run(({ rondevu }) => {
+    rondevu.on('connection:opened', (_id, connection) => {
+      connection.on('message', (data) => {
+        if (data !== 'quiet') connection.send(data);
+      });
+    });
+  });
+  const joiner = await places.open(joinerAt, {
+    apiUrl: server.url,
+    username: `${name}j`,
+    to: `contract:1.0.0@${name}`,
+    plain: true,
+  });
+  await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+  return {
+    host,
+    joiner,
+    close: async () => {
+      await joiner.close();
+      await host.close();
+    },
+  };
+}
+
+/** Sends to the host and compares what comes back. Runs where the joiner is. */
+async function echoes(end: Parameters<Parameters<End['run']>[0]>[0], sizes: number[]): Promise<string[]> {
+  const connection = end.connection!;
+  const wrong: string[] = [];
+  for (const size of sizes) {
+    const bytes = Uint8Array.from({ length: size }, (_, index) => (index * 7 + size) % 251);
+    for (const data of [bytes, `${size} ü€😀`.repeat(Math.ceil(size / 16))]) {
+      const back = await new Promise<string | ArrayBuffer>((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error(`nothing came back of ${size} bytes`)), 20_000);
+        connection.once('message', (reply) => (clearTimeout(timer), resolve(reply)));
+        connection.send(data);
+      });
+      const same =
+        typeof data === 'string'
+          ? back === data
+          : typeof back !== 'string' && back.byteLength === size && new Uint8Array(back).every((byte, i) => byte === data[i]);
+      if (!same) wrong.push(`${typeof data} of ${size}`);
+    }
+  }
+  return wrong;
+}
+
+for (const place of PLACES) {
+  for (const other of new Set<Place>([place, 'chromium'])) {
+    for (const [hostAt, joinerAt] of place === other
+      ? [[place, place] as const]
+      : [[place, other] as const, [other, place] as const]) {
+      describe(`${nameOf(hostAt)} is joined by ${nameOf(joinerAt)}`, () => {
+        let pair: Awaited<ReturnType<typeof open>>;
+        before(async () => {
+          pair = await open(hostAt, joinerAt);
+        });
+        after(() => pair.close());
+
+        it('text and bytes of every size come back as they went', async () => {
+          assert.deepEqual(await pair.joiner.run(echoes, [0, 1, 15_000, 16_384, 65_536, 300_000, 1_048_576]), []);
+        });
+
+        it('a link that is closed behind our back is followed by another, and nothing is lost', async () => {
+          for (const end of [pair.joiner, pair.host, pair.joiner]) {
+            const outcomes = await end.run(async ({ connection }) => {
+              const sent = Array.from({ length: 20 }, () => connection!.send('quiet'));
+              connection!.getPeerConnection()!.close();
+              sent.push(...Array.from({ length: 20 }, () => connection!.send('quiet')));
+              return [...new Set(await Promise.all(sent.map(({ delivered }) => delivered)))];
+            });
+            assert.deepEqual(outcomes, ['delivered']);
+          }
+          assert.deepEqual(await pair.joiner.run(echoes, [100]), []);
+        });
+      });
+    }
+  }
+
+  describe(`what ${nameOf(place)} can do`, () => {
+    const abilities = ABILITIES[nameOf(place)]!;
+    const shown: Record<string, boolean> = {};
+    let pair: Awaited<ReturnType<typeof open>>;
+    before(async () => {
+      pair = await open(place, 'chromium');
+    });
+    after(() => pair.close());
+
+    it('stats', async () => {
+      await pair.joiner.run(echoes, [100_000]);
+      const stats = await pair.host.run(async ({ connection }) => {
+        const { roundTripTime, bytesSent, bytesReceived, path, protocol } = (await connection!.getStats())!;
+        return { roundTripTime, bytesSent, bytesReceived, path, protocol };
+      });
+      shown['round-trip time'] = typeof stats.roundTripTime === 'number';
+      // of this machine to itself: what is larger is another unit
+      if (shown['round-trip time']) assert.ok(stats.roundTripTime! < 1000, `${stats.roundTripTime} ms`);
+      shown['bytes sent and received'] = stats.bytesSent > 100_000 && stats.bytesReceived > 100_000;
+      shown['kind of path'] = stats.path !== undefined;
+      shown['protocol of the path'] = stats.protocol === 'udp';
+    });
+
+    it('an ICE restart', async () => {
+      shown['ICE restart'] = await pair.host.run(async ({ connection }) => {
+        const ufrag = (): string | undefined =>
+          /a=ice-ufrag:(\S+)/.exec(connection!.getPeerConnection()?.remoteDescription?.sdp ?? '')?.[1];
+        const [before, generation] = [ufrag(), connection!.generation];
+        connection!.restartIce();
+        for (let waited = 0; waited < 5000 && ufrag() === before; waited += 20)
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        return ufrag() !== before && connection!.generation === generation;
+      });
+      assert.deepEqual(await pair.joiner.run(echoes, [1000]), [], 'what is sent after it');
+    });
+
+    it('the tail arrives before the end', async () => {
+      await pair.joiner.run((end) => {
+        (end as { tail?: number }).tail = 0;
+        end.connection!.on('message', () => (end as { tail?: number }).tail!++);
+      });
+      await pair.host.run(async ({ connection }) => {
+        for (let i = 0; i < 200; i++) connection!.send(`tail ${i} ${'x'.repeat(2000)}`);
+        await connection!.close();
+      });
+      await until('the end at the other side', () => pair.joiner.run(({ connection }) => connection!.getState() === 'closed'));
+      shown['the tail arrives before the end'] = (await pair.joiner.run((end) => (end as { tail?: number }).tail)) === 200;
+    });
+
+    it('is what abilities.json says', () => {
+      assert.deepEqual(shown, abilities);
+    });
+  });
+}

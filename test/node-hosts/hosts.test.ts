@@ -1,0 +1,75 @@
+/**
+ * Programs in Node and pages, either as host: 1000 numbered messages each way while the link is closed ten times behind the engine's back.
+ * RONDEVU_HOSTS=full is both browsers and all three implementations; else a short piece with two.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Places, type Place } from '../chaos/ends.js';
+import { ServerProcess, until } from '../support/site.js';
+
+const FULL = process.env['RONDEVU_HOSTS'] === 'full';
+const MESSAGES = FULL ? 1000 : 200;
+const CLOSES = FULL ? 10 : 4;
+const BROWSERS: Place[] = FULL ? ['chromium', 'firefox'] : ['chromium'];
+const NODES: Place[] = FULL ? ['datachannel', 'node', 'werift'] : ['datachannel', 'node'];
+
+const server = new ServerProcess();
+const places = new Places();
+before(() => server.start());
+after(async () => {
+  await places.close();
+  await server.close();
+});
+
+for (const browser of BROWSERS) {
+  for (const node of NODES) {
+    for (const [hostAt, joinerAt] of [
+      [node, browser],
+      [browser, node],
+    ] as const) {
+      describe(`${hostAt} hosts for ${joinerAt}`, () => {
+        it(`${MESSAGES} messages each way, ${CLOSES} closes: exactly once, in order`, { timeout: 300_000 }, async () => {
+          const name = `host-${hostAt}-${joinerAt}`;
+          const host = await places.open(hostAt, { apiUrl: server.url, username: name, service: 'hosts:1.0.0' });
+          const to = `hosts:1.0.0@${name}`;
+          const joiner = await places.open(joinerAt, { apiUrl: server.url, username: `j-${name}`, to });
+          await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+          const ends = [host, joiner];
+          for (const [index, end] of ends.entries())
+            void end.run((state, count, seed) => void state.stream(count, seed, 20_000), MESSAGES, index);
+          for (let round = 0; round < CLOSES; round++) {
+            const allowed = Math.ceil((MESSAGES * (round + 1)) / CLOSES);
+            for (const end of ends) await end.run((state, count) => void (state.allowed = count), allowed);
+            const side = ends[round % 2]!;
+            const generation = await side.run(({ connection }) => {
+              const before = connection!.generation;
+              connection!.getPeerConnection()?.close();
+              return before;
+            });
+            await until(`the link after close ${round}`, async () =>
+              side.run(({ connection }, old) => connection!.generation > old && connection!.isConnected(), generation),
+            );
+          }
+          const read = () =>
+            Promise.all(
+              ends.map((end) =>
+                end.run(({ next, wrong, outcomes, lost, connections }) => ({
+                  next,
+                  wrong,
+                  outcomes,
+                  lost,
+                  connections: connections.length,
+                })),
+              ),
+            );
+          await until('all to be delivered', async () =>
+            (await read()).every(({ outcomes }) => outcomes['delivered'] === MESSAGES),
+          );
+          const whole = { next: MESSAGES, wrong: [], outcomes: { delivered: MESSAGES }, lost: 0, connections: 1 };
+          assert.deepEqual(await read(), [whole, whole]);
+          for (const end of ends) await end.close();
+        });
+      });
+    }
+  }
+}

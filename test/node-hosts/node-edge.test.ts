@@ -1,0 +1,187 @@
+/** What `rondevu-elements/node` adds to the engine: finding WebRTC, keys in a file, the end by a signal. */
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { promisify } from 'node:util';
+import {
+  WEBRTC_PACKAGES,
+  connect,
+  findWebRtc,
+  identityFromFile,
+  RondevuError,
+  type NodeOptions,
+} from '../../dist/src/node/index.js';
+import { startServer, until } from '../server/helpers.js';
+
+const run = promisify(execFile);
+
+function folder(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'rondevu-node-'));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** A project that has the package installed, with what it depends on and of the rest only what is named. */
+function project(t: TestContext, ...packages: string[]): string {
+  const path = folder(t);
+  const installed = join(path, 'node_modules', 'rondevu-elements');
+  mkdirSync(installed, { recursive: true });
+  cpSync('dist', join(installed, 'dist'), { recursive: true });
+  cpSync('package.json', join(installed, 'package.json'));
+  for (const name of ['ws', '@noble/ed25519', '@noble/hashes', ...packages]) {
+    mkdirSync(resolve(path, 'node_modules', name, '..'), { recursive: true });
+    symlinkSync(resolve('node_modules', name), join(path, 'node_modules', name));
+  }
+  return path;
+}
+
+const script = (cwd: string, text: string) => run(process.execPath, ['--input-type=module', '-e', text], { cwd });
+
+test('every package is found by its name, none of them touches a global', async () => {
+  // werift's own dependencies add helpers of their compiler
+  const known = () =>
+    Object.getOwnPropertyNames(globalThis).filter((name) => /^(RTC|Media|WebSocket|navigator|window)/.test(name));
+  const before = known();
+  for (const name of WEBRTC_PACKAGES) {
+    const found = await findWebRtc(name);
+    assert.equal(found.name, name);
+    const pc = new found.RTCPeerConnection({ iceServers: [], iceCandidatePoolSize: 1 });
+    pc.createDataChannel('x');
+    await pc.setLocalDescription();
+    assert.match(pc.localDescription!.sdp, /a=fingerprint/, name);
+    pc.close();
+  }
+  assert.deepEqual(known(), before);
+  await assert.rejects(findWebRtc('wrtc' as never), /webrtc must be node-datachannel, @roamhq\/wrtc, werift, got "wrtc"/);
+});
+
+test('where none is installed the error has the command; where one is, that one is taken', async (t) => {
+  const text = `import { connect } from 'rondevu-elements/node';
+    const told = await connect({ apiUrl: 'http://localhost:1' }).then((r) => r.close().then(() => 'connected'), ({ code, message }) => code + ': ' + message);
+    console.log(told); process.exit();`;
+  const none = await script(project(t), text);
+  assert.equal(
+    none.stdout.trim(),
+    'unsupported: there is no WebRTC in Node, and no package with it is installed. Run: npm install node-datachannel (@roamhq/wrtc and werift will do as well)',
+  );
+  assert.equal((await script(project(t, '@roamhq/wrtc'), text)).stdout.trim(), 'connected');
+  const named = await script(
+    project(t, '@roamhq/wrtc'),
+    `import { findWebRtc } from 'rondevu-elements/node'; findWebRtc('werift').catch(({ message }) => console.log(message));`,
+  );
+  assert.equal(named.stdout.trim(), 'there is no WebRTC in Node, and werift is not installed. Run: npm install werift');
+});
+
+test('one that is installed and broken says why', async (t) => {
+  const path = project(t);
+  const broken = join(path, 'node_modules', 'werift');
+  mkdirSync(broken);
+  writeFileSync(join(broken, 'package.json'), '{"name":"werift","main":"index.js"}');
+  writeFileSync(join(broken, 'index.js'), 'throw new Error("wrong architecture")');
+  const { stdout } = await script(
+    path,
+    `import { findWebRtc } from 'rondevu-elements/node'; findWebRtc().catch(({ message }) => console.log(message));`,
+  );
+  assert.match(stdout, /^werift is installed and does not load: wrong architecture\. Run: npm install node-datachannel/);
+});
+
+test('options that exclude each other, and those that are none', async () => {
+  const apiUrl = 'http://localhost:1';
+  const { RTCPeerConnection } = await findWebRtc('@roamhq/wrtc');
+  const wrong: [Record<string, unknown>, RegExp][] = [
+    [{ keyFile: 'x', keypair: { publicKey: '', privateKey: '' } }, /keyFile excludes keypair and identity/],
+    [{ keyFile: 7 }, /keyFile must be a path, got 7/],
+    [{ webrtc: 'werift', rtcPeerConnection: RTCPeerConnection }, /pass one of the two/],
+    [{ lifecycel: true }, /the options of Rondevu\.connect must be .*, got "lifecycel"/],
+  ];
+  for (const [options, message] of wrong) await assert.rejects(connect({ apiUrl, ...options } as NodeOptions), message);
+});
+
+test('a key file is made once, for its user alone, and holds the same identity the next time', async (t) => {
+  const path = join(folder(t), 'deep', 'alice.key');
+  const first = await identityFromFile(path);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal((await identityFromFile(path)).publicKey, first.publicKey);
+  assert.deepEqual(readdirSync(join(path, '..')), ['alice.key']);
+  const rondevu = await connect({ apiUrl: 'http://localhost:1', keyFile: path, username: 'alice' });
+  assert.equal(rondevu.getPublicKey(), first.publicKey);
+  await rondevu.close();
+});
+
+test('two programs that come first at once have the same identity', async (t) => {
+  const path = join(folder(t), 'shared.key');
+  const text = `import { identityFromFile } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
+    console.log((await identityFromFile(${JSON.stringify(path)})).publicKey);`;
+  const keys = await Promise.all(Array.from({ length: 6 }, () => script(process.cwd(), text)));
+  assert.equal(new Set(keys.map(({ stdout }) => stdout)).size, 1);
+});
+
+test('a key file that others may read, that is no file, or holds something else: said without its content', async (t) => {
+  const path = join(folder(t), 'bob.key');
+  await identityFromFile(path);
+  const secret = (JSON.parse(readFileSync(path, 'utf8')) as { privateKey: string }).privateKey;
+  chmodSync(path, 0o640);
+  await assert.rejects(identityFromFile(path), {
+    code: 'bad-request',
+    message: `others may read the key file ${path}, or change it. Run: chmod 600 ${path}`,
+  });
+  chmodSync(path, 0o600);
+  for (const content of ['', secret, `{"publicKey":"${secret}","privateKey":"${secret}"}`, `{"privateKey":"${secret}`, 'null']) {
+    writeFileSync(path, content);
+    await assert.rejects(identityFromFile(path), (error: RondevuError) => {
+      assert.match(error.message, /^the key file .* holds no identity: /);
+      assert.ok(!`${error.message} ${String(error.cause)}`.includes(secret.slice(0, 10)));
+      return error.code === 'bad-request';
+    });
+  }
+  await assert.rejects(identityFromFile(join(path, 'below')), { code: 'unavailable' });
+});
+
+test('a signal ends a program in order: offers withdrawn, exit code 0; a second one at once', async (t) => {
+  const server = await startServer(t);
+  const program = `import { connect, closeOnSignal } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
+    const rondevu = await connect({ apiUrl: ${JSON.stringify(server.url)} });
+    await (await rondevu.publishService({ service: 'x:1.0.0', maxOffers: 3 })).start();
+    closeOnSignal(rondevu, { onSignal: (name) => (console.log(name), process.env.SLOW && new Promise(() => undefined)) });
+    console.log('ready');`;
+  const start = async (env: Record<string, string>) => {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    t.after(() => child.kill('SIGKILL'));
+    let output = '';
+    child.stdout.on('data', (text) => (output += String(text)));
+    await until(() => output.includes('ready'), 'the program to be ready');
+    return { child, ended: once(child, 'exit'), output: () => output };
+  };
+  const looking = await connect({ apiUrl: server.url });
+  t.after(() => looking.close());
+  const free = async () => (await looking.discoverServices('x:1.0.0')).count;
+  const first = await start({});
+  assert.equal(await free(), 1);
+  first.child.kill('SIGINT');
+  assert.deepEqual(await first.ended, [0, null]);
+  assert.match(first.output(), /SIGINT/);
+  assert.equal(await free(), 0);
+  const slow = await start({ SLOW: '1' });
+  slow.child.kill('SIGTERM');
+  await until(() => slow.output().includes('SIGTERM'), 'the first signal to be taken');
+  slow.child.kill('SIGINT');
+  assert.deepEqual(await slow.ended, [130, null]);
+});
