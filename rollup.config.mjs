@@ -8,6 +8,8 @@ export const plugins = () => [
 ];
 
 export default {
+  // what is loaded later takes from the entry what it needs; else the entry would be split in two
+  preserveEntrySignatures: 'allow-extension',
   input: { 'rondevu-elements': 'dist/components/index.js' },
   output: {
     dir: 'dist',

@@ -27,7 +27,7 @@ const MAY = {
   offers: ['base', 'protocol', 'identity', 'connection', 'signaling-port', 'options'],
   facade: ['base', 'protocol', 'identity', 'signaling', 'delivery', 'connection', 'offers', 'options'],
   node: ['facade', 'options', 'base', 'protocol', 'identity'],
-  cli: ['node', 'base'],
+  cli: ['node', 'base', 'identity'],
   components: [],
   server: [],
 };
@@ -40,7 +40,7 @@ const PACKAGES = {
     /^(rondevu-elements\/(protocol|identity)|node:|hono|@hono\/|ws$|valibot$|libsql$|pino$|prom-client$|rate-limiter-flexible$|@redis\/client$)/,
   identity: /^@noble\//,
   node: /^(node:|ws$)/,
-  cli: /^(node:|rondevu-server$)/,
+  cli: /^(node:|ws$)/,
 };
 
 const files = ['src', 'components', 'server/src'].flatMap((folder) =>
@@ -59,7 +59,7 @@ const graph = new Map();
 for (const file of files) {
   const text = readFileSync(file, 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
   const layer = layerOf(file);
-  const imports = [...text.matchAll(/(?:import|export)\s(?:type\s)?[^;]*?from\s+'([^']+)'|import\s*\(?'([^']+)'/g)];
+  const imports = [...text.matchAll(/(?:import|export)\s(?:type\s)?[^;]*?from\s+'([^']+)'|(?<!['|])import\s*\(?'([^']+)'/g)];
   graph.set(file, []);
   for (const match of imports) {
     const target = match[1] ?? match[2];

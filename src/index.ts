@@ -1,6 +1,9 @@
 /** The public engine. */
-export { Rondevu, type FindOptions, type RondevuEvents } from './rondevu.js';
+export { Rondevu, type RondevuEvents } from './rondevu.js';
+// also so that the bundle has it in its one file
+export { targetOf, type FindOptions } from './lookup.js';
 export type { ConnectOptions, OfferFactoryResult, PublishOptions, RondevuOptions } from './options.js';
+export { diagnose, type Check, type CheckName, type CheckStatus, type DiagnoseOptions, type Diagnosis } from './diagnose.js';
 export { watchPage, type Hint } from './page.js';
 export type { IcePreset, IceServersOption } from './ice-servers.js';
 export { ConnectionError, NetworkError, RondevuError, ValidationError, type ErrorCode } from './errors.js';
@@ -18,6 +21,15 @@ export { MessageBuffer, type BufferedMessage, type MessageData } from './deliver
 export type { OfferPool } from './offers/offer-pool.js';
 export type { OfferPoolEvents } from './offers/offer-pool-options.js';
 
+export type { DurableConnectionConfig } from './durable/config.js';
+export type { DurableService, DurableServiceConfig, DurableServiceEvents, PublishedAs } from './durable/durable-service.js';
+export type {
+  ConnectionInfo,
+  DurableChannel,
+  DurableConnection,
+  DurableConnectionEvents,
+  DurableState,
+} from './durable/durable-connection.js';
 export { RondevuAPI, RpcBatcher, ServerError, type BatchingOptions, type SignalingState } from './signaling/index.js';
 export { ExponentialBackoff } from './base/backoff.js';
 export { AsyncLock } from './base/async-lock.js';

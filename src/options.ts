@@ -60,6 +60,8 @@ export interface PublishOptions {
   offerFactory?: (pc: RTCPeerConnection) => Promise<OfferFactoryResult>;
   /** Life of an offer in ms; it is renewed before. Default 300 000. */
   ttl?: number;
+  /** After which share of its life it is renewed, 0 to 1. Default 0.8. */
+  renewAt?: number;
   connectionConfig?: Partial<ConnectionConfig>;
   /** Most connections at once. Default: no limit. */
   maxConnections?: number;
@@ -79,6 +81,8 @@ export interface ConnectOptions {
   /** `name:version`, with or without `username` beside it. */
   service?: string;
   username?: string;
+  /** Instead of a name: the id of the service, as its `serviceId` says. The only way to one that is hidden. */
+  serviceId?: string;
   /** Replaces the instance's RTCConfiguration. */
   rtcConfig?: RTCConfiguration;
   connectionConfig?: Partial<ConnectionConfig>;
@@ -107,7 +111,7 @@ const RONDEVU: OptionKinds = {
   any: 'batching iceServers',
 };
 const CONNECT: OptionKinds = {
-  string: 'serviceFqn service username',
+  string: 'serviceFqn service username serviceId',
   number: 'wait',
   boolean: 'failover',
   object: 'rtcConfig connectionConfig signal',

@@ -1,13 +1,14 @@
 /**
  * Rondevu: the façade. Wires identity, signaling, offers and connections together and owns their lifetimes.
  */
+import { chunk } from './chunk.js';
 import { AnswererConnection } from './connection/answerer-connection.js';
 import { count } from './connection/census.js';
 import { connectionConfig } from './connection/connection-config.js';
 import type { IceSource } from './connection/ice-source.js';
 import { Link } from './connection/link.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
-import { RondevuError, ValidationError, mustBe } from './errors.js';
+import { RondevuError, ValidationError } from './errors.js';
 import { rtcConfiguration, takesServed, type IceServersOption } from './ice-servers.js';
 import {
   anonymousNameOf,
@@ -20,6 +21,7 @@ import {
   type Keypair,
   type Signer,
 } from './identity/index.js';
+import type { FindOptions } from './lookup.js';
 import { OlderNames } from './older-names.js';
 import type { OfferPool } from './offers/offer-pool.js';
 import {
@@ -31,23 +33,14 @@ import {
 } from './options.js';
 import { watchPage, type Hint } from './page.js';
 import { audience } from './protocol/message.js';
-import { checkUsername, formatServiceName, parseServiceName } from './protocol/service-name.js';
+import { checkUsername } from './protocol/service-name.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
 
 /** The publishing side is a chunk of its own: pages that only join do not load it. */
 const publishing = () => chunk('publishing', import('./offers/publishing.js'));
 /** What is needed once a link is up: loaded while the server is asked for one. */
-const talking = () => chunk('talk', import('./connection/talk.js'));
-
-/** @throws RondevuError `unsupported` when the file is not where the bundle is */
-async function chunk<T>(name: string, loading: Promise<T>): Promise<T> {
-  try {
-    return await loading;
-  } catch (cause) {
-    throw new RondevuError('unsupported', `the file ${name} could not be loaded: put it beside the bundle`, { cause });
-  }
-}
+const talking = () => chunk('talk', import('./talk.js'));
 
 export interface RondevuEvents {
   'connection:opened': [offerId: string, connection: OffererConnection];
@@ -55,14 +48,6 @@ export interface RondevuEvents {
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
   'signaling:state': [state: SignalingState, error?: RondevuError];
-}
-
-/** How to look services up. */
-export interface FindOptions {
-  /** Default: `direct` with a username in the name, else `random`. */
-  mode?: 'direct' | 'random' | 'paginated';
-  limit?: number;
-  offset?: number;
 }
 
 export class Rondevu extends OlderNames<RondevuEvents> {
@@ -213,22 +198,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    * @throws ValidationError for bad options; RondevuError `not-found` or `no-offer` when nobody is there within `wait`
    */
   async connectToService(options: ConnectOptions): Promise<AnswererConnection> {
-    checkConnectOptions(options);
-    this.#mustLive();
-    const { target, pin } = this.#target(options);
-    const talk = await talking();
-    this.#mustLive();
-    const connection = new AnswererConnection(
-      target,
-      this.#config(options.connectionConfig),
-      this.#signaling,
-      this.#linkFactory(options.iceServers, talk, { iceCandidatePoolSize: 1, ...options.rtcConfig }, options.rtcConfig),
-      this.#proof,
-      talk,
-      { pin, failover: options.failover ?? false },
-    );
-    this.#joined.add(connection);
-    connection.on('closed', () => this.#joined.delete(connection));
+    const connection = await this.prepareConnection(options);
     const onAbort = () => void connection.close({ reason: 'aborted' });
     options.signal?.addEventListener('abort', onAbort);
     const { wait = 0 } = options;
@@ -245,25 +215,35 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     }
   }
 
+  /**
+   * The connection of `connectToService` before it begins: its `start(wait)` does.
+   * @throws ValidationError for bad options
+   */
+  async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
+    checkConnectOptions(options);
+    this.#mustLive();
+    const talk = await talking();
+    const { target, pin } = talk.targetOf(options);
+    this.#mustLive();
+    const connection = new AnswererConnection(
+      target,
+      this.#config(options.connectionConfig),
+      this.#signaling,
+      this.#linkFactory(options.iceServers, talk, { iceCandidatePoolSize: 1, ...options.rtcConfig }, options.rtcConfig),
+      this.#proof,
+      talk,
+      { pin, failover: options.failover ?? false },
+    );
+    this.#joined.add(connection);
+    connection.on('closed', () => this.#joined.delete(connection));
+    return connection;
+  }
+
   /** Looks services up. @throws RondevuError `not-found` or `no-offer` for a single one */
   findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
   findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
-  override async findService(
-    serviceFqn: string,
-    { mode, limit = 10, offset = 0 }: FindOptions = {},
-  ): Promise<ServiceEntry | ServicePage> {
-    const { username } = parseServiceName(serviceFqn, 'findService: service name');
-    if (mode !== undefined && !/^(direct|random|paginated)$/.test(mode))
-      throw mustBe('findService: mode', 'direct, random or paginated', mode);
-    if ((mode === 'direct') === (username === undefined) && (mode === 'direct' || mode === 'random')) {
-      throw mustBe(
-        'findService: service name',
-        `${mode === 'direct' ? 'with' : 'without'} @username in mode ${mode}`,
-        serviceFqn,
-      );
-    }
-    if (mode === 'paginated') return this.api.call('getService', { serviceFqn, limit, offset }) as Promise<ServicePage>;
-    return this.#signaling.call('getService', { serviceFqn, instance: this.#signaling.instance }, { urgent: true });
+  override async findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage> {
+    return (await talking()).findService(this.#signaling, serviceFqn, options);
   }
 
   /** Free offers of all services. */
@@ -314,16 +294,6 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   #mustLive(): void {
     if (this.#closing) throw new RondevuError('closed', 'this Rondevu was closed');
-  }
-
-  #target({ serviceFqn, service, username }: ConnectOptions): { target: string; pin: string | undefined } {
-    if (serviceFqn !== undefined && (service !== undefined || username !== undefined)) {
-      throw new ValidationError('connectToService takes serviceFqn, or service and username, not both');
-    }
-    const name = serviceFqn ?? service;
-    const parsed = parseServiceName(name, `connectToService: ${serviceFqn === undefined ? 'service' : 'serviceFqn'}`);
-    if (username !== undefined) parsed.username = checkUsername(username, 'connectToService: username');
-    return { target: formatServiceName(parsed), pin: parsed.pin };
   }
 
   #config(options: PublishOptions['connectionConfig']) {

@@ -52,6 +52,8 @@ export class AnswererConnection extends RondevuConnection {
   readonly #makeLink: (warm: boolean) => Link;
   readonly #backoff: ExponentialBackoff;
   readonly #pin: string | undefined;
+  /** What it is looked for by: a hidden one has but its id. */
+  readonly #id: string | undefined;
   /** The name to discover another provider by, when the one that we had is gone. */
   readonly #anyone: string | undefined;
   #offerId = '';
@@ -70,12 +72,13 @@ export class AnswererConnection extends RondevuConnection {
   #rejectFound!: (error: unknown) => void;
 
   /**
+   * @param target name of the service, or its id
    * @param makeLink `warm` gathers before there is an offer to answer
    * @param pin of the peer's key, from the address
    * @param failover whether another provider may take over; of use only without a username in the name
    */
   constructor(
-    serviceFqn: string,
+    target: string,
     config: ConnectionConfig,
     port: SignalingPort,
     makeLink: (warm: boolean) => Link,
@@ -83,8 +86,9 @@ export class AnswererConnection extends RondevuConnection {
     talk: Talk,
     { pin, failover = false }: { pin?: string | undefined; failover?: boolean } = {},
   ) {
-    super(serviceFqn, config, port, proof, talk);
-    if (failover && parseServiceName(serviceFqn).username === undefined) this.#anyone = serviceFqn;
+    super(target, config, port, proof, talk);
+    if (!target.includes(':')) this.#id = target;
+    else if (failover && parseServiceName(target).username === undefined) this.#anyone = target;
     this.#pin = pin;
     this.#port = port;
     this.#makeLink = makeLink;
@@ -281,7 +285,8 @@ export class AnswererConnection extends RondevuConnection {
     };
     const entry = await this.#findAnyone(wait, onWaiting, signal);
     // whoever comes by discovery is welcome the first time, and instead of one that is gone
-    const { username = entry.username } = parseServiceName(this.#anyone ?? this.serviceFqn);
+    const wanted = this.#anyone ?? this.serviceFqn;
+    const { username = entry.username } = wanted === this.#id ? entry : parseServiceName(wanted);
     const named = parseServiceName(entry.serviceFqn);
     if (entry.username !== username || named.username !== username)
       throw new RondevuError('identity-mismatch', `${this.serviceFqn} was asked for, the server gave ${entry.serviceFqn}`);
@@ -290,7 +295,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /** The peer that we had, if it is there; else, with `failover`, any other; else the first that comes. */
   async #findAnyone(wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry> {
-    if (!this.#anyone || !this.isReturning) return this.#port.findOffer(this.serviceFqn, wait, onWaiting, signal);
+    if (!this.#anyone || !this.isReturning) return this.#port.findOffer(this.#id ?? this.serviceFqn, wait, onWaiting, signal);
     try {
       return await this.#port.findOffer(this.serviceFqn, 0, onWaiting, signal);
     } catch (error) {

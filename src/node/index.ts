@@ -2,5 +2,6 @@
 export * from '../index.js';
 export { connect, type NodeOptions } from './connect.js';
 export { findWebRtc, WEBRTC_PACKAGES, type WebRtc, type WebRtcPackage } from './webrtc.js';
-export { identityFromFile } from './key-file.js';
+export { identityFromFile, readIdentity, writeIdentity } from './key-file.js';
+export { answersUdp } from './stun-probe.js';
 export { closeOnSignal, type ShutdownOptions } from './shutdown.js';

@@ -10,6 +10,8 @@ export interface OfferPoolEvents {
   'connection:closed': [connection: OffererConnection, reason: string];
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
+  /** The server has the service, or has it for longer. @param expiresAt ms */
+  published: [serviceId: string, expiresAt: number];
   /** The number of free offers or of connections may have changed. */
   changed: [];
 }
@@ -18,6 +20,8 @@ export interface OfferPoolOptions extends Pick<PublishOptions, 'offerFactory' | 
   serviceFqn: string;
   maxOffers: number;
   ttl: number;
+  /** After which share of its life an offer is renewed. */
+  renewAt: number;
   maxConnections: number;
   maxPeerConnections: number;
   connectionConfig: ConnectionConfig;

@@ -19,8 +19,6 @@ import type { OfferPoolEvents, OfferPoolOptions } from './offer-pool-options.js'
 const PARK_AFTER = 30_000;
 /** How long refilling gives way to the joiner at hand, in ms. */
 const REFILL_AFTER = 100;
-/** An offer is renewed after this share of its life. */
-const RENEW_AT = 0.8;
 /** On demand, at most this many times maxOffers are free at once. */
 const DEMAND_FACTOR = 4;
 
@@ -30,6 +28,8 @@ const told = (): void => undefined;
 export class OfferPool extends Emitter<OfferPoolEvents> {
   /** `name:version@username`. */
   readonly fqn: string;
+  /** What the server calls it: the same for this user and name, also after a restart. Undefined before it was published. */
+  serviceId: string | undefined;
   readonly #port: PublisherPort;
   readonly #options: OfferPoolOptions;
   readonly #makeLink: (durable: boolean) => Promise<Link>;
@@ -257,7 +257,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         ...(hidden && { hidden }),
         ...(metadata !== undefined && { metadata }),
       });
-      batch.forEach((offer, index) => this.#published(offer, published[index]!.offerId));
+      batch.forEach((offer, index) => this.#published(offer, published.offers[index]!.offerId));
+      this.serviceId = published.serviceId;
+      this.emit('published', published.serviceId, published.expiresAt);
       // nobody may be handed what went meanwhile
       const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
       if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(told);
@@ -267,7 +269,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   #published(offer: Offer, offerId: string): void {
     const first = !offer.id;
     offer.id = offerId;
-    offer.renewAt = Date.now() + this.#options.ttl * RENEW_AT;
+    offer.renewAt = Date.now() + this.#options.ttl * this.#options.renewAt;
     if (!first || offer.link.isClosed) return;
     offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
     this.emit('offer:created', offerId, this.fqn);

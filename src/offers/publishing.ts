@@ -10,7 +10,7 @@ import { OfferPool } from './offer-pool.js';
 
 const PUBLISH: OptionKinds = {
   string: 'service',
-  number: 'maxOffers ttl maxConnections',
+  number: 'maxOffers ttl maxConnections renewAt',
   boolean: 'hidden',
   object: 'connectionConfig',
   function: 'offerFactory accept',
@@ -38,12 +38,14 @@ export function makePool(
   const parsed = parseServiceName(options.service, 'publishService: service');
   if (parsed.username !== undefined && parsed.username !== username)
     throw mustBe('publishService: the username in service', `${username} or left out`, parsed.username);
+  if (options.renewAt! > 1) throw mustBe('publishService: renewAt', 'a share from 0 to 1', options.renewAt);
   const { name, version } = parsed;
   return new OfferPool(
     {
       serviceFqn: formatServiceName({ name, version, username }),
       maxOffers: options.maxOffers ?? 5,
       ttl: options.ttl ?? 300_000,
+      renewAt: options.renewAt ?? 0.8,
       maxConnections: options.maxConnections ?? Infinity,
       maxPeerConnections,
       connectionConfig: config,

@@ -9,8 +9,8 @@ import type {
   AnswerInfo,
   CandidateInfo,
   IceServersResult,
-  OfferInfo,
   PublishParams,
+  PublishResult,
   PushEvents,
   RpcMethod,
   RpcParams,
@@ -117,10 +117,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   /**
    * A service with an offer, leased to this call. Waits in line where the server can, and imitates it where not.
+   * @param target its name, or its id
    * @param wait ms; Infinity for as long as it takes
    * @throws RondevuError `not-found` or `no-offer` when the wait is over; the signal's reason when it is aborted
    */
-  async findOffer(serviceFqn: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry> {
+  async findOffer(target: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry> {
     const end = Date.now() + wait;
     for (let asked = 0; ; asked++) {
       // browsers allow few HTTP requests at once, and one that waits holds up the others
@@ -128,8 +129,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       try {
         const left = Math.max(0, end - Date.now());
         const inLine = asked > 0 && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
-        const params = { serviceFqn, instance: this.instance, ...(inLine > 0 && { wait: Math.round(inLine) }) };
-        const entry = (await this.call('getService', params, { urgent: true, signal })) as ServiceEntry;
+        const params = { instance: this.instance, ...(inLine > 0 && { wait: Math.round(inLine) }) };
+        const options = { urgent: true, signal };
+        const entry = (await (target.includes(':')
+          ? this.call('getService', { serviceFqn: target, ...params }, options)
+          : this.call('getServiceById', { serviceId: target, ...params }, options))) as ServiceEntry;
         this.#tellIce(entry.iceServers, entry.iceTtl);
         return entry;
       } catch (error) {
@@ -177,8 +181,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (this.can('signal')) await this.call('signal', params).catch(() => undefined);
   }
 
-  async publish(params: PublishParams): Promise<OfferInfo[]> {
-    return (await this.call('publishService', { ...params, instance: this.instance }, { urgent: true })).offers;
+  publish(params: PublishParams): Promise<PublishResult> {
+    return this.call('publishService', { ...params, instance: this.instance }, { urgent: true });
   }
 
   /** Towards an old server, which knows no withdrawing, only the end of the service can be told. */

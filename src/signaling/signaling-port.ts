@@ -4,8 +4,8 @@
 import type {
   AnswerInfo,
   CandidateInfo,
-  OfferInfo,
   PublishParams,
+  PublishResult,
   PushEvents,
   ServiceEntry,
   SignalParams,
@@ -15,9 +15,10 @@ import type {
 export interface SignalingPort {
   /**
    * An offer of the service, leased to us.
+   * @param target its name, or its id
    * @param wait how long to stand in line, in ms
    */
-  findOffer(serviceFqn: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry>;
+  findOffer(target: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry>;
   /** @throws RondevuError `already-answered`, `offer-gone` */
   answerOffer(entry: ServiceEntry, sdp: string): Promise<unknown>;
   addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]): Promise<unknown>;
@@ -42,7 +43,7 @@ export interface PublisherPort extends SignalingPort {
     onDemand(demand: PushEvents['demand']): void;
     onReset(): void;
   }): () => void;
-  publish(params: PublishParams): Promise<OfferInfo[]>;
+  publish(params: PublishParams): Promise<PublishResult>;
   /** @param last no offer of ours is left */
   withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<unknown>;
   /** Whether an offer can be for one user alone. */

@@ -1,0 +1,125 @@
+/** What the commands of `rondevu` share: their options, their exit codes, how errors are told. */
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { ParseArgsConfig } from 'node:util';
+import { RondevuError, connect, type IcePreset, type NodeOptions, type Rondevu, type WebRtcPackage } from '../node/index.js';
+
+/** What the process ends with; `rondevu --help` lists them. */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  nobody: 4,
+  refused: 5,
+  missing: 6,
+  lost: 7,
+} as const;
+
+export const EXIT_CODES = `Exit codes
+  0  done            3  the server cannot be reached    6  a package is missing
+  1  failed          4  nobody is there                 7  the connection was lost
+  2  wrong usage     5  refused: name, key, rights      130, 143  ended by a signal`;
+
+type ArgOptions = NonNullable<ParseArgsConfig['options']>;
+export type Values = Record<string, string | boolean | undefined>;
+
+export interface Command {
+  /** For the list of commands. */
+  summary: string;
+  help: string;
+  options: ArgOptions;
+  /** Names of the arguments; one in brackets may be missing. */
+  args: string[];
+  /** @returns the exit code */
+  run(args: string[], values: Values): Promise<number>;
+}
+
+/** The command cannot be carried out as it was given. */
+export class UsageError extends Error {}
+
+export function defaultKeyFile(): string {
+  const { XDG_CONFIG_HOME, RONDEVU_KEY_FILE } = process.env;
+  return RONDEVU_KEY_FILE || join(XDG_CONFIG_HOME || join(homedir(), '.config'), 'rondevu', 'identity.json');
+}
+
+export const CLIENT_OPTIONS: ArgOptions = {
+  server: { type: 'string', short: 's' },
+  username: { type: 'string', short: 'u' },
+  'key-file': { type: 'string', short: 'k' },
+  webrtc: { type: 'string' },
+  ice: { type: 'string' },
+  json: { type: 'boolean' },
+  debug: { type: 'boolean' },
+};
+
+export const CLIENT_HELP = `  -s, --server URL     signaling server (RONDEVU_SERVER; default http://localhost:3000)
+  -u, --username NAME  who you are (default: a name made from the key)
+  -k, --key-file FILE  your key, made when missing (RONDEVU_KEY_FILE; default ~/.config/rondevu/identity.json)
+      --webrtc NAME    node-datachannel, @roamhq/wrtc or werift (default: what is installed)
+      --ice PRESET     server, google-stun, relay-only (default: server)
+      --json           one JSON object a line, for programs
+      --debug          tell on stderr what happens`;
+
+export const serverOf = ({ server }: Values): string =>
+  String(server ?? process.env['RONDEVU_SERVER'] ?? 'http://localhost:3000');
+
+/** A client as the options want it. @param keep whether the identity is that of the file also where none is named */
+export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
+  const { username, webrtc, ice, debug } = values;
+  const named = values['key-file'] ?? (process.env['RONDEVU_KEY_FILE'] || undefined);
+  const keyFile = named ?? (keep || username !== undefined ? defaultKeyFile() : undefined);
+  return connect({
+    apiUrl: serverOf(values),
+    ...(username !== undefined && { username: String(username) }),
+    ...(webrtc !== undefined && { webrtc: webrtc as WebRtcPackage }),
+    ...(ice !== undefined && { iceServers: ice as IcePreset }),
+    ...(keyFile !== undefined && { keyFile: String(keyFile) }),
+    debug: debug === true,
+  } satisfies NodeOptions);
+}
+
+/** Prints for people, or for programs with `--json`. */
+export function printer({ json }: Values): (event: Record<string, unknown>, text: string) => void {
+  return (event, text) => console.log(json ? JSON.stringify(event) : text);
+}
+
+/** Takes control characters out of what others wrote: a terminal would obey them. @param breaks whether line breaks and tabs stay */
+export const printable = (text: string, breaks = false): string =>
+  // eslint-disable-next-line no-control-regex -- it is these that it is about
+  text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (character) =>
+    breaks && /[\n\t]/.test(character) ? character : '',
+  );
+
+const CODES: Record<string, number> = {
+  'bad-request': EXIT.usage,
+  unavailable: EXIT.unreachable,
+  unsupported: EXIT.missing,
+  ...of(EXIT.nobody, 'not-found no-offer peer-gone'),
+  ...of(
+    EXIT.refused,
+    'name-taken unauthorized forbidden bad-signature identity-mismatch identity-changed unverified service-full rate-limited',
+  ),
+  ...of(EXIT.lost, 'timeout closed not-connected'),
+};
+
+function of(exitCode: number, codes: string): Record<string, number> {
+  return Object.fromEntries(codes.split(' ').map((code) => [code, exitCode]));
+}
+
+/** The exit code of an error. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError || String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS')) return EXIT.usage;
+  return error instanceof RondevuError ? (CODES[error.code] ?? EXIT.failed) : EXIT.failed;
+}
+
+/** Tells an error on stderr. @returns its exit code */
+export function tellError(error: unknown, { json, debug }: Values): number {
+  const exitCode = exitCodeOf(error);
+  const { message, code = 'failed' } = error as Error & { code?: string };
+  if (json) console.error(JSON.stringify({ event: 'error', code, message, exitCode }));
+  else console.error(`rondevu: ${message}`);
+  if (!json && (exitCode === EXIT.unreachable || exitCode === EXIT.lost)) console.error('Find out more with: rondevu doctor');
+  if (debug) console.error(error);
+  return exitCode;
+}

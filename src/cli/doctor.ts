@@ -1,0 +1,81 @@
+/** `rondevu doctor`: why nobody connects, as far as this end can tell. */
+import { readFileSync } from 'node:fs';
+import { WebSocket } from 'ws';
+import {
+  answersUdp,
+  diagnose,
+  findWebRtc,
+  identityFromFile,
+  type Check,
+  type IcePreset,
+  type WebRtcPackage,
+} from '../node/index.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, serverOf, type Command, type Values } from './command.js';
+
+const MARKS = { ok: '✓', warning: '!', failed: '✗', skipped: '-' } as const;
+
+function tell({ name, status, code, cause, remedy }: Check): void {
+  const title = status === 'ok' || status === 'skipped' ? '' : `${code}: `;
+  console.log(`${MARKS[status]} ${name.padEnd(7)} ${title}${cause}`);
+  if (remedy) console.log(`          → ${remedy}`);
+}
+
+/** The TURN server of the options. */
+function turnOf(values: Values): RTCIceServer[] {
+  const { turn } = values;
+  const file = values['turn-password-file'];
+  if (turn === undefined) return [];
+  if (values['turn-user'] === undefined || file === undefined)
+    throw new UsageError('--turn needs --turn-user and --turn-password-file');
+  return [{ urls: String(turn), username: String(values['turn-user']), credential: readFileSync(String(file), 'utf8').trim() }];
+}
+
+export const doctor: Command = {
+  summary: 'find out why nobody connects',
+  help: `rondevu doctor
+
+Looks at what a connection needs, one after the other, and says what is wrong, why, and what to do about it: the server, the
+clocks, push, WebRTC on this machine, STUN, TURN, UDP. The same as diagnose() in a page. Ends with 1 when something failed, and
+with 0 when there are only warnings (!).
+
+  rondevu doctor --server https://signal.example.org
+  rondevu doctor --turn turn:turn.example.org:3478 --turn-user alice --turn-password-file secret.txt
+
+      --timeout S      how long each check may take, in seconds (default 5)
+      --turn URL       look at this TURN server instead of those of the signaling server
+      --turn-user NAME, --turn-password-file FILE
+                       its user, and a file with the password
+${CLIENT_HELP}`,
+  options: {
+    ...CLIENT_OPTIONS,
+    timeout: { type: 'string' },
+    turn: { type: 'string' },
+    'turn-user': { type: 'string' },
+    'turn-password-file': { type: 'string' },
+  },
+  args: [],
+  async run(_args, values) {
+    const seconds = Number(values['timeout'] ?? 5);
+    if (!(seconds > 0)) throw new UsageError(`--timeout must be a number of seconds above 0, got "${String(values['timeout'])}"`);
+    const wanted = values['webrtc'] as WebRtcPackage | undefined;
+    // that there is none is a finding, unless one was named
+    const webrtc = await findWebRtc(wanted).catch((error: unknown) => {
+      if (wanted !== undefined) throw error;
+      return undefined;
+    });
+    const turnServers = turnOf(values);
+    const keyFile = values['key-file'];
+    const { status, checks } = await diagnose({
+      apiUrl: serverOf(values),
+      iceServers: turnServers.length ? turnServers : ((values['ice'] ?? 'server') as IcePreset),
+      timeout: seconds * 1000,
+      ...(keyFile !== undefined && { identity: await identityFromFile(String(keyFile)) }),
+      ...(webrtc && { rtcPeerConnection: webrtc.RTCPeerConnection }),
+      webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+      answersUdp,
+      ...(!values['json'] && { onCheck: tell }),
+    });
+    if (values['json']) console.log(JSON.stringify({ status, webrtc: webrtc?.name ?? null, checks }));
+    return status === 'failed' ? EXIT.failed : EXIT.ok;
+  },
+};

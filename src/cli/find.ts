@@ -1,0 +1,37 @@
+/** `rondevu find`: who offers a service. */
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, printable, printer, type Command } from './command.js';
+
+function wholeNumber(text: unknown, name: string, standard: number): number {
+  const value = Number(text ?? standard);
+  if (!Number.isInteger(value) || value < 0)
+    throw new UsageError(`--${name} must be a whole number of 0 or more, got "${String(text)}"`);
+  return value;
+}
+
+export const find: Command = {
+  summary: 'list who offers a service',
+  help: `rondevu find SERVICE
+
+Lists who offers a service and is there to be joined, the highest version first. SERVICE is name:version, which finds every
+compatible one, or name:version@username. Nothing is taken: the offers stay for those who join.
+
+  rondevu find chat:1.0.0
+  rondevu find chat:1.0.0@alice --json
+
+      --limit N        at most so many (default 10)
+      --offset N       after so many (default 0)
+${CLIENT_HELP}`,
+  options: { ...CLIENT_OPTIONS, limit: { type: 'string' }, offset: { type: 'string' } },
+  args: ['SERVICE'],
+  async run([service = ''], values) {
+    const [limit, offset] = [wholeNumber(values['limit'], 'limit', 10), wholeNumber(values['offset'], 'offset', 0)];
+    const print = printer(values);
+    const rondevu = await clientOf(values, false);
+    const { services } = await rondevu.findService(service, { mode: 'paginated', limit, offset });
+    for (const { serviceFqn, username, publicKey, createdAt, expiresAt } of services)
+      print({ event: 'service', serviceFqn, username, publicKey, createdAt, expiresAt }, printable(serviceFqn));
+    await rondevu.close();
+    if (!services.length && !values['json']) console.error(`rondevu: nobody offers ${service}`);
+    return services.length ? EXIT.ok : EXIT.nobody;
+  },
+};

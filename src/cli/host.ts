@@ -1,0 +1,157 @@
+/** `rondevu host`: publishes a service, and answers whoever joins with a chat, an echo, or a program. */
+import { spawn } from 'node:child_process';
+import { PassThrough } from 'node:stream';
+import { createInterface } from 'node:readline';
+import { closeOnSignal, type OffererConnection, type PublishOptions } from '../node/index.js';
+import { chatLine, chatWord, peerName, type ChatWord } from './chat.js';
+import {
+  CLIENT_HELP,
+  CLIENT_OPTIONS,
+  EXIT,
+  UsageError,
+  clientOf,
+  printable,
+  printer,
+  serverOf,
+  type Command,
+  type Values,
+} from './command.js';
+import { PIPE_CONFIG, Pipe, wordOf } from './pipe.js';
+
+/** What becomes of a connection. @returns when it is over */
+type Answer = (connection: OffererConnection) => void;
+type Print = ReturnType<typeof printer>;
+
+const connections = new Set<OffererConnection>();
+
+/** To everyone but one; who is closing in this moment needs it no more. */
+function sendAll(word: ChatWord, except?: OffererConnection): void {
+  for (const connection of connections) {
+    if (connection !== except && connection.getState() !== 'closed') connection.send(JSON.stringify(word));
+  }
+}
+
+/** A group chat, as a page with <rondevu-chat> in a <rondevu-service> hosts one. */
+function chat(own: { username: string; publicKey: string }, print: Print): Answer {
+  const lines = createInterface({ input: process.stdin });
+  lines.on('line', (text) => text.trim() && sendAll({ type: 'message', from: own.username, text }));
+  return (connection) => {
+    connection.on('message', (data) => {
+      const word = chatWord(data);
+      if (word?.type === 'identify')
+        connection.send(JSON.stringify({ type: 'identify_ack', from: own.username, publicKey: own.publicKey }));
+      if (word?.type !== 'message' || typeof word.text !== 'string') return;
+      const from = peerName(connection);
+      print({ event: 'message', from, text: word.text }, chatLine(from, word.text));
+      sendAll({ type: 'message', from, text: word.text }, connection);
+    });
+  };
+}
+
+/** What comes goes back, text as text and bytes as bytes; another `rondevu connect --raw` is answered as one of its kind. */
+const echo: Answer = (connection) => {
+  const onMessage = (data: string | ArrayBuffer): void => {
+    if (!wordOf(data)) return void connection.send(data);
+    connection.off('message', onMessage);
+    const through = new PassThrough();
+    new Pipe(connection, through, { early: [data], endsOutput: true }).run(through).catch(() => undefined); // `closed` is told
+  };
+  connection.on('message', onMessage);
+};
+
+/** One program for each who joins, its input and output are the connection. */
+const execute =
+  (command: string, print: Print): Answer =>
+  (connection) => {
+    const { peer } = connection;
+    const child = spawn(command, {
+      shell: true,
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: {
+        ...process.env,
+        RONDEVU_PEER: peer?.username ?? '',
+        RONDEVU_PEER_KEY: peer?.publicKey ?? '',
+        RONDEVU_PEER_VERIFIED: String(peer?.verified ?? false),
+      },
+    });
+    child.stdin.on('error', () => undefined); // it may read nothing
+    const pipe = new Pipe(connection, child.stdin, { endsOutput: true });
+    pipe
+      .run(child.stdout)
+      .catch((error: Error) => print({ event: 'error', message: error.message }, `${peerName(connection)}: ${error.message}`));
+    child.on('exit', (code, signal) =>
+      print({ event: 'exit', code, signal }, `${peerName(connection)}: the program ended with ${code ?? signal}`),
+    );
+    connection.on('closed', () => void setTimeout(() => child.kill(), 1000).unref());
+  };
+
+function answerOf(values: Values, own: { username: string; publicKey: string }, print: Print): Answer {
+  const { echo: isEcho, exec, chat: isChat } = values;
+  if ([isEcho, exec, isChat].filter((value) => value !== undefined).length > 1)
+    throw new UsageError('--echo, --exec and --chat exclude each other');
+  if (isEcho) return echo;
+  return typeof exec === 'string' ? execute(exec, print) : chat(own, print);
+}
+
+export const host: Command = {
+  summary: 'offer a service: a chat, an echo, a program',
+  help: `rondevu host SERVICE [--chat | --echo | --exec CMD]
+
+Publishes SERVICE (name:version) under your name, until Ctrl-C: then its offers are withdrawn and everyone is told.
+
+  rondevu host chat:1.0.0 --username alice                talk to whoever joins: with "rondevu connect", or from a page
+  rondevu host echo:1.0.0 --echo                          send back what comes
+  rondevu host sum:1.0.0 --exec sha256sum                 a program for each who joins
+  rondevu host drop:1.0.0 --exec 'cat > "$RONDEVU_PEER"'  take files: cat FILE | rondevu connect drop:1.0.0@… --raw
+
+      --chat           a group chat; what you write goes to all (default)
+      --echo           send back what comes
+      --exec CMD       run CMD in a shell for each who joins. It has RONDEVU_PEER, RONDEVU_PEER_KEY, RONDEVU_PEER_VERIFIED.
+                       Whoever knows the name may join: CMD must be made for strangers
+      --max N          at most so many connections at once
+      --hidden         found by its id only, which is told at the start
+${CLIENT_HELP}`,
+  options: {
+    ...CLIENT_OPTIONS,
+    chat: { type: 'boolean' },
+    echo: { type: 'boolean' },
+    exec: { type: 'string' },
+    max: { type: 'string' },
+    hidden: { type: 'boolean' },
+  },
+  args: ['SERVICE'],
+  async run([service = ''], values) {
+    const print = printer(values);
+    const max = values['max'] === undefined ? undefined : Number(values['max']);
+    if (max !== undefined && !(Number.isInteger(max) && max > 0))
+      throw new UsageError(`--max must be a whole number above 0, got "${String(values['max'])}"`);
+    const rondevu = await clientOf(values, true);
+    const own = { username: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
+    const answer = answerOf(values, own, print);
+    const isPiped = values['exec'] !== undefined || values['echo'] === true;
+    const pool = await rondevu.publishService({
+      service,
+      hidden: values['hidden'] === true,
+      ...(max !== undefined && { maxConnections: max }),
+      ...(isPiped && { connectionConfig: PIPE_CONFIG }),
+    } satisfies PublishOptions);
+    pool.on('connection:opened', (_id, connection) => {
+      connections.add(connection);
+      const { peer } = connection;
+      print({ event: 'joined', peer }, `* ${peerName(connection)} joined${peer?.verified ? '' : ' (unverified)'}`);
+      connection.on('closed', (reason) => {
+        connections.delete(connection);
+        print({ event: 'left', peer, reason }, `* ${peerName(connection)} left: ${printable(reason)}`);
+      });
+      answer(connection);
+    });
+    await pool.start();
+    const id = values['hidden'] ? pool.serviceId : undefined;
+    const where = id ?? pool.fqn;
+    print(
+      { event: 'live', serviceFqn: pool.fqn, serviceId: pool.serviceId, server: serverOf(values), ...own },
+      `${pool.fqn} is live on ${serverOf(values)}. To join: rondevu connect ${where}`,
+    );
+    return new Promise((resolve) => closeOnSignal(rondevu, { exit: (code) => resolve(code === 0 ? EXIT.ok : code) }));
+  },
+};

@@ -1,0 +1,118 @@
+/** `rondevu connect`: joins a service, for a chat or with bytes from stdin and to stdout. */
+import { createInterface } from 'node:readline';
+import type { AnswererConnection, ConnectOptions, Rondevu } from '../node/index.js';
+import { chatLine, chatWord, peerName } from './chat.js';
+import {
+  CLIENT_HELP,
+  CLIENT_OPTIONS,
+  EXIT,
+  UsageError,
+  clientOf,
+  printable,
+  printer,
+  type Command,
+  type Values,
+} from './command.js';
+import { PIPE_CONFIG, Pipe } from './pipe.js';
+import { inputLength, showProgress } from './progress.js';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+async function raw(rondevu: Rondevu, connection: AnswererConnection, { progress }: Values): Promise<number> {
+  const early: (string | ArrayBuffer)[] = [];
+  const keep = (data: string | ArrayBuffer): void => void early.push(data);
+  connection.on('message', keep);
+  await connection.opened;
+  connection.off('message', keep);
+  const pipe = new Pipe(connection, process.stdout, { early });
+  const isShown = progress === true || (progress === undefined && process.stderr.isTTY);
+  const stop = isShown
+    ? showProgress(() => ({ sent: pipe.sent, received: pipe.received, state: connection.getState() }), inputLength())
+    : () => undefined;
+  try {
+    await pipe.run(process.stdin);
+  } finally {
+    stop();
+  }
+  await rondevu.close();
+  return EXIT.ok;
+}
+
+async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Values): Promise<number> {
+  const print = printer(values);
+  const note = (event: string, text: string, more: object = {}): void => print({ event, ...more }, `* ${text}`);
+  const own = { from: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
+  const isOver = new Promise<string>((resolve) => connection.on('closed', resolve));
+  connection.on('message', (data) => {
+    const word = chatWord(data);
+    if (word?.type === 'identify') connection.send(JSON.stringify({ type: 'identify_ack', ...own }));
+    if (word?.type !== 'message' || typeof word.text !== 'string') return;
+    const from = printable(typeof word.from === 'string' && word.from ? word.from : peerName(connection)).slice(0, 64);
+    const via = from === peerName(connection) ? '' : ` (via ${peerName(connection)})`;
+    print({ event: 'message', from, via: peerName(connection), text: word.text }, chatLine(`${from}${via}`, word.text));
+  });
+  connection.on('disconnected', (reason) => note('disconnected', `disconnected: ${printable(reason)}; what you write is kept`));
+  connection.on('reconnect:success', () => note('connected', 'connected again'));
+  await connection.opened;
+  const { peer } = connection;
+  note('connected', `connected to ${peerName(connection)}${peer?.verified ? '' : ' (unverified)'}`, { peer });
+  connection.send(JSON.stringify({ type: 'identify', ...own }));
+  const lines = createInterface({ input: process.stdin, ...(process.stdin.isTTY && { output: process.stdout, prompt: '> ' }) });
+  let last: Promise<unknown> = Promise.resolve();
+  lines.on('line', (text) => {
+    if (text.trim() && connection.getState() !== 'closed')
+      last = connection.send(JSON.stringify({ type: 'message', text, from: own.from })).delivered;
+  });
+  const inputEnded = new Promise<undefined>((resolve) => lines.on('close', () => void last.then(() => resolve(undefined))));
+  const reason = await Promise.race([isOver, inputEnded]);
+  if (reason !== undefined) note('left', `${peerName(connection)} left: ${printable(reason)}`);
+  await rondevu.close();
+  return EXIT.ok;
+}
+
+export const join: Command = {
+  summary: 'join a service: a chat, or files through a pipe',
+  help: `rondevu connect FQN [--raw]
+
+Joins name:version@username (or name:version, whoever offers it; or the id of a hidden service), and stays connected through
+whatever the network does. Talks as <rondevu-chat> does: a line is a message, Ctrl-D or Ctrl-C ends.
+
+  rondevu connect chat:1.0.0@alice
+  rondevu connect drop:1.0.0@alice --raw < film.mkv       send a file; a progress bar is on stderr
+  rondevu connect chat:1.0.0@alice#Vn3Q…                  only if her key is this one
+
+      --raw            bytes: stdin goes there, what comes goes to stdout; ends when both sides have ended
+      --progress       show the progress bar also where stderr is no terminal
+      --wait S         how long to wait for somebody to be there, in seconds (default 10)
+${CLIENT_HELP}`,
+  options: {
+    ...CLIENT_OPTIONS,
+    raw: { type: 'boolean' },
+    progress: { type: 'boolean' },
+    wait: { type: 'string' },
+  },
+  args: ['FQN'],
+  async run([name = ''], values) {
+    const wait = Number(values['wait'] ?? 10);
+    if (!(wait >= 0)) throw new UsageError(`--wait must be a number of seconds, got "${String(values['wait'])}"`);
+    const rondevu = await clientOf(values, false);
+    // the first signal ends in order, and a transfer that is cut off is no success
+    let isCut = false;
+    for (const [signal, code] of [
+      ['SIGINT', 130],
+      ['SIGTERM', 143],
+    ] as const) {
+      process.on(signal, () => {
+        if (isCut) process.exit(code);
+        isCut = true;
+        void rondevu.close().then(() => process.exit(values['raw'] ? code : EXIT.ok));
+      });
+    }
+    const connection = await rondevu.connectToService({
+      ...(UUID.test(name) ? { serviceId: name } : { serviceFqn: name }),
+      wait: wait * 1000,
+      connectionConfig: values['raw'] ? PIPE_CONFIG : { maxReconnectAttempts: 0 },
+    } satisfies ConnectOptions);
+    return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, values);
+  },
+};

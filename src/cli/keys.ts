@@ -1,0 +1,92 @@
+/** `rondevu keys`: the identity in the key file: make, show, export and import under a passphrase. */
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
+import { base64ToBytes } from '../base/bytes.js';
+import { anonymousNameOf, createIdentity, exportIdentity, importIdentity, pinOf, type Signer } from '../identity/index.js';
+import { readIdentity, writeIdentity, RondevuError } from '../node/index.js';
+import { EXIT, UsageError, defaultKeyFile, printer, type Command, type Values } from './command.js';
+
+/** Asks without showing what is typed. From RONDEVU_PASSPHRASE where that is set. */
+async function passphrase(twice: boolean): Promise<string> {
+  const given = process.env['RONDEVU_PASSPHRASE'];
+  if (given !== undefined) return given;
+  if (!process.stdin.isTTY) throw new UsageError('a passphrase is needed: set RONDEVU_PASSPHRASE, or run this in a terminal');
+  const ask = async (question: string): Promise<string> => {
+    process.stderr.write(question);
+    const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+    const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
+    const answer = await new Promise<string>((resolve) => lines.question('', resolve));
+    lines.close();
+    process.stderr.write('\n');
+    return answer;
+  };
+  const first = await ask('Passphrase (at least 8 characters): ');
+  if (twice && (await ask('The same once more: ')) !== first) throw new UsageError('the two passphrases are not the same');
+  return first;
+}
+
+async function kept(path: string): Promise<Signer> {
+  const identity = await readIdentity(path);
+  if (!identity) throw new RondevuError('not-found', `there is no key file ${path}. Make one: rondevu keys make`);
+  return identity;
+}
+
+async function keep(path: string, identity: Signer): Promise<void> {
+  if (!(await writeIdentity(path, identity)))
+    throw new UsageError(`there is a key file ${path} already, and it stays: move it away, or name another with --key-file`);
+}
+
+async function tell(identity: Signer, path: string, values: Values): Promise<number> {
+  const { publicKey } = identity;
+  const [name, pin] = [await anonymousNameOf(publicKey), await pinOf(base64ToBytes(publicKey))];
+  printer(values)(
+    { event: 'identity', keyFile: path, publicKey, anonymousName: name, pin },
+    `key file        ${path}\npublic key      ${publicKey}\nanonymous name  ${name}\npin             ${pin}  (for addresses: chat:1.0.0@you#${pin})`,
+  );
+  return EXIT.ok;
+}
+
+export const keys: Command = {
+  summary: 'make, show, export and import your key',
+  help: `rondevu keys make | show | export | import [FILE]
+
+Your key is your identity: who has it can speak as you. It stays in a file that only you can read; no command prints it.
+
+  rondevu keys make                     make a key file
+  rondevu keys show                     its public key, anonymous name, and pin
+  rondevu keys export > me.txt          the key under a passphrase, to be carried to another machine
+  rondevu keys import me.txt            the other way round; without FILE from stdin
+
+The passphrase is asked for, or taken from RONDEVU_PASSPHRASE.
+
+  -k, --key-file FILE  (RONDEVU_KEY_FILE; default ~/.config/rondevu/identity.json)
+      --json           one JSON object a line, for programs`,
+  options: { 'key-file': { type: 'string', short: 'k' }, json: { type: 'boolean' } },
+  args: ['make|show|export|import', '[FILE]'],
+  async run([action, file], values) {
+    const path = String(values['key-file'] ?? defaultKeyFile());
+    if (file !== undefined && action !== 'import') throw new UsageError(`keys ${action} takes no file, got "${file}"`);
+    switch (action) {
+      case 'make': {
+        const identity = await createIdentity();
+        await keep(path, identity);
+        return tell(identity, path, values);
+      }
+      case 'show':
+        return tell(await kept(path), path, values);
+      case 'export':
+        console.log(await exportIdentity(await kept(path), await passphrase(true)));
+        return EXIT.ok;
+      case 'import': {
+        if (file === undefined && process.stdin.isTTY) throw new UsageError('keys import needs a FILE, or the text on stdin');
+        const text = readFileSync(file ?? 0, 'utf8').trim();
+        const identity = await importIdentity(text, await passphrase(false));
+        await keep(path, identity);
+        return tell(identity, path, values);
+      }
+      default:
+        throw new UsageError(`keys must be make, show, export or import, got ${JSON.stringify(action)}`);
+    }
+  },
+};

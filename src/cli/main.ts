@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+/** The command `rondevu`: reads the arguments, runs one command, ends with its exit code. */
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { EXIT, EXIT_CODES, UsageError, tellError, type Command, type Values } from './command.js';
+
+const COMMANDS: Record<string, () => Promise<Command>> = {
+  serve: async () => (await import('./serve.js')).serve,
+  host: async () => (await import('./host.js')).host,
+  connect: async () => (await import('./join.js')).join,
+  find: async () => (await import('./find.js')).find,
+  keys: async () => (await import('./keys.js')).keys,
+  doctor: async () => (await import('./doctor.js')).doctor,
+};
+
+async function overview(): Promise<string> {
+  const rows = await Promise.all(
+    Object.entries(COMMANDS).map(async ([name, load]) => `  ${name.padEnd(9)}${(await load()).summary}`),
+  );
+  return `rondevu: peer-to-peer connections that last, from the command line
+
+${rows.join('\n')}
+
+A first conversation, in three terminals
+  rondevu serve
+  rondevu host chat:1.0.0 --username alice
+  rondevu connect chat:1.0.0@alice
+
+rondevu COMMAND --help tells more of each. RONDEVU_SERVER names the signaling server for all of them.
+
+${EXIT_CODES}`;
+}
+
+async function main([name, ...rest]: string[]): Promise<number> {
+  if (name === undefined || /^(-h|--help|help)$/.test(name)) {
+    console.log(await overview());
+    return name === undefined ? EXIT.usage : EXIT.ok;
+  }
+  if (/^(-v|--version)$/.test(name)) {
+    const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+      version: string;
+    };
+    console.log(version);
+    return EXIT.ok;
+  }
+  let values: Values = { json: rest.includes('--json'), debug: rest.includes('--debug') };
+  try {
+    const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (!load) throw new UsageError(`there is no command ${JSON.stringify(name)}; there are ${Object.keys(COMMANDS).join(', ')}`);
+    const command = await load();
+    // its own options are the server's
+    if (name === 'serve') return await command.run(rest, values);
+    const help = { help: { type: 'boolean', short: 'h' } } as const;
+    const parsed = parseArgs({ args: rest, options: { ...command.options, ...help }, allowPositionals: true });
+    values = parsed.values as Values;
+    if (values['help']) {
+      console.log(command.help);
+      return EXIT.ok;
+    }
+    const { positionals } = parsed;
+    const least = command.args.filter((arg) => !arg.startsWith('[')).length;
+    if (positionals.length < least || positionals.length > command.args.length)
+      throw new UsageError(`expected: rondevu ${[name, ...command.args].join(' ')}; rondevu ${name} --help tells more`);
+    return await command.run(positionals, values);
+  } catch (error) {
+    return tellError(error, values);
+  }
+}
+
+// threads of a WebRTC implementation would keep the process alive
+process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,163 @@
+/**
+ * Bytes between two streams and a connection. Two of these tell each other how much was written and where the input ended, so that a slow
+ * output holds the other side's input back, and one direction may end before the other. To any other peer it is bytes, as they come.
+ */
+import type { Readable, Writable } from 'node:stream';
+import { ConnectionError, type RondevuConnection } from '../node/index.js';
+
+/** What the two say to each other, as text; everything else that is text is taken as bytes. */
+type Word = { type: 'pipe' } | { type: 'pipe:written'; bytes: number } | { type: 'pipe:end' };
+
+/** Bytes under way that nobody has said to have arrived. */
+const MOST_QUEUED = 4 << 20;
+/** Bytes that the other side has not written. */
+const MOST_UNWRITTEN = 8 << 20;
+/** How often is told what was written, in bytes. */
+const TELL_EVERY = 1 << 20;
+/** How long the other side may take to say that it is one of these, once it has all, in ms. */
+const GREETING_WITHIN = 1000;
+const LOOK_EVERY = 10;
+
+export function wordOf(data: string | ArrayBuffer): Word | undefined {
+  if (typeof data !== 'string' || data.length > 100 || !data.startsWith('{"type":"pipe')) return undefined;
+  try {
+    const word = JSON.parse(data) as Word;
+    return /^pipe(:written|:end)?$/.test(word.type) ? word : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What keeps messages until there is a link: a pipe waits for the link, and loses nothing that it sent. */
+export const PIPE_CONFIG = { maxBufferSize: 1_000_000, maxBufferAge: 0, maxReconnectAttempts: 0 };
+
+export interface PipeOptions {
+  /** Messages that came before the pipe was made. */
+  early?: (string | ArrayBuffer)[];
+  /** Whether the output ends where the other side's input did. Default false. */
+  endsOutput?: boolean;
+}
+
+export class Pipe {
+  /** Bytes so far. */
+  sent = 0;
+  received = 0;
+  readonly #connection: RondevuConnection;
+  readonly #output: Writable;
+  readonly #endsOutput: boolean;
+  #input: Readable | undefined;
+  /** The other side is one of these. */
+  #isPipe = false;
+  #theyWrote = 0;
+  #written = 0;
+  #told = 0;
+  #theyEnded = false;
+  #isClosed = false;
+  #failure: Error | undefined;
+  #wakes: (() => void)[] = [];
+
+  constructor(connection: RondevuConnection, output: Writable, { early = [], endsOutput = false }: PipeOptions = {}) {
+    this.#connection = connection;
+    this.#output = output;
+    this.#endsOutput = endsOutput;
+    connection.on('message', (data) => this.#take(data));
+    connection.on('connected', () => this.#changed());
+    connection.on('closed', () => {
+      this.#isClosed = true;
+      this.#changed();
+    });
+    connection.on('failed', (error) => {
+      if (!error.willRetry) this.#fail(error);
+    });
+    output.on('error', (error) => this.#fail(error));
+    this.#say({ type: 'pipe' });
+    for (const data of early) this.#take(data);
+  }
+
+  /**
+   * Sends the input to its end, and writes what comes until the other side has ended too; then the connection is closed.
+   * @throws RondevuError when the connection was given up; what the streams throw
+   */
+  async run(input: Readable): Promise<void> {
+    this.#input = input;
+    let delivered: Promise<unknown> = Promise.resolve();
+    try {
+      for await (const chunk of input) {
+        while (!this.#isOver && !this.#mayGo) await this.#change();
+        if (this.#isOver) break;
+        delivered = this.#connection.send(chunk as Buffer).delivered;
+        this.sent += (chunk as Buffer).length;
+      }
+    } catch (error) {
+      // it was destroyed, because there is nobody to send to
+      if (!this.#isOver) throw error;
+    }
+    await delivered;
+    const end = Date.now() + GREETING_WITHIN;
+    while (!this.#isOver && !this.#isPipe && Date.now() < end) await this.#change();
+    if (this.#isPipe) this.#say({ type: 'pipe:end' });
+    while (!this.#isOver && this.#isPipe && !this.#theyEnded) await this.#change();
+    while (!this.#failure && this.#written < this.received) await this.#change();
+    if (this.#failure) throw this.#failure;
+    await this.#connection.close();
+  }
+
+  get #isOver(): boolean {
+    return this.#isClosed || this.#failure !== undefined;
+  }
+
+  /** Whether the next chunk may go. */
+  get #mayGo(): boolean {
+    if (!this.#connection.isConnected() || this.#connection.bufferedAmount > MOST_QUEUED) return false;
+    return !this.#isPipe || this.sent - this.#theyWrote < MOST_UNWRITTEN;
+  }
+
+  #take(data: string | ArrayBuffer): void {
+    const word = wordOf(data);
+    if (word) {
+      this.#isPipe = true;
+      if (word.type === 'pipe:written') this.#theyWrote = word.bytes;
+      else if (word.type === 'pipe:end') this.#theyEnded = true;
+      return this.#changed();
+    }
+    const bytes = typeof data === 'string' ? Buffer.from(data) : Buffer.from(data);
+    this.received += bytes.length;
+    this.#output.write(bytes, (error) => {
+      if (error) return this.#fail(error);
+      this.#written += bytes.length;
+      if (this.#written - this.#told < TELL_EVERY && this.#written < this.received) return;
+      this.#told = this.#written;
+      if (this.#isPipe) this.#say({ type: 'pipe:written', bytes: this.#written });
+      this.#changed();
+    });
+  }
+
+  #say(word: Word): void {
+    if (this.#isOver) return;
+    try {
+      this.#connection.send(JSON.stringify(word));
+    } catch (error) {
+      // closed in this moment, and told by `closed`
+      if (!(error instanceof ConnectionError)) throw error;
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.#changed();
+  }
+
+  #changed(): void {
+    if (this.#isOver) this.#input?.destroy();
+    if ((this.#isOver || this.#theyEnded) && this.#endsOutput) this.#output.end();
+    for (const wake of this.#wakes.splice(0)) wake();
+  }
+
+  /** What is under way gets less without a word, so that is looked at now and then. */
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, LOOK_EVERY);
+      this.#wakes.push(() => (clearTimeout(timer), resolve()));
+    });
+  }
+}

@@ -1,0 +1,32 @@
+/** `rondevu serve`: the signaling server, if it is installed. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { RondevuError } from '../node/index.js';
+import type { Command } from './command.js';
+
+/** @throws RondevuError `unsupported` with the command that installs it */
+function serverCommand(): string {
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve('rondevu-server')), 'main.js');
+  } catch (cause) {
+    const text = 'the server is a package of its own, and not installed. Run: npm install rondevu-server';
+    throw new RondevuError('unsupported', text, { cause });
+  }
+}
+
+export const serve: Command = {
+  summary: 'run the signaling server (package rondevu-server)',
+  help: '',
+  options: {},
+  args: [],
+  async run(args) {
+    const child = spawn(process.execPath, [serverCommand(), ...args], { stdio: 'inherit' });
+    // a terminal tells both, a service manager this process alone
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void child.kill(signal));
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+    return code ?? 128 + constants.signals[signal!];
+  },
+};

@@ -1,0 +1,90 @@
+/** All checks, in the order in which the next ones need the ones before; each has an end in time, so the whole has one too. */
+import { RondevuError, ValidationError, mustBe } from '../errors.js';
+import { rtcConfiguration } from '../ice-servers.js';
+import { generateSigner } from '../identity/index.js';
+import { checkOptions } from '../options.js';
+import { audience } from '../protocol/message.js';
+import type { SignalingClient } from '../signaling/index.js';
+import { skipped, type Check, type CheckName, type Diagnosis, type DiagnoseOptions, type Verdict } from './diagnosis.js';
+import { checkStun, checkTurn, checkUdp, checkWebRtc } from './path-checks.js';
+import { checkClock, checkPush, checkServer } from './server-checks.js';
+
+const KINDS = {
+  string: 'apiUrl',
+  number: 'timeout',
+  object: 'turnServers identity',
+  function: 'rtcPeerConnection webSocket onCheck answersUdp',
+  any: 'iceServers',
+};
+/** What a check may take beyond its own time: to make and close what it needs. */
+const GRACE = 2000;
+
+export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
+  checkOptions('diagnose', options, KINDS);
+  const { apiUrl, timeout: ms = 5000, onCheck, answersUdp, iceServers = 'server', turnServers = [] } = options;
+  if (!(ms > 0)) throw mustBe('diagnose: timeout', 'a number of ms above 0', ms);
+  const base = audience(apiUrl); // says what is wrong with it
+  rtcConfiguration(iceServers, turnServers, apiUrl);
+  const Connection = options.rtcPeerConnection ?? globalThis.RTCPeerConnection;
+  const checks: Check[] = [];
+  const check = async (name: CheckName, act: () => Verdict | Promise<Verdict>): Promise<Verdict> => {
+    const start = performance.now();
+    const verdict = await within(ms * 2 + GRACE, act);
+    const done = { name, ...verdict, ms: Math.round(performance.now() - start) };
+    checks.push(done);
+    onCheck?.(done);
+    return verdict;
+  };
+  const noServer = (): Verdict => skipped('server-unreachable', 'the server is needed for this');
+  let client: SignalingClient | undefined;
+  try {
+    const identity = options.identity ?? (await generateSigner());
+    let facts: Awaited<ReturnType<typeof checkServer>>['facts'];
+    await check('server', async () => {
+      const { verdict, facts: found } = await checkServer(base, ms);
+      facts = found;
+      return verdict;
+    });
+    await check('clock', () => (facts ? checkClock(facts) : noServer()));
+    await check('push', async () => {
+      if (!facts) return noServer();
+      const { verdict, client: made } = await checkPush(base, facts, identity, options.webSocket ?? globalThis.WebSocket, ms);
+      client = made;
+      return verdict;
+    });
+    const served = client && (await within(ms, async () => (await client!.fetchIceServers())?.iceServers));
+    const { iceServers: servers = [] } = rtcConfiguration(iceServers, turnServers, apiUrl, Array.isArray(served) ? served : []);
+    const webrtc = await check('webrtc', () => checkWebRtc(Connection, ms));
+    const noWebRtc = skipped('webrtc-missing', 'WebRTC is needed for this');
+    const stun = await check('stun', () => (Connection ? checkStun(Connection, servers, ms, answersUdp) : noWebRtc));
+    const turn = await check('turn', () => (Connection ? checkTurn(Connection, servers, ms, answersUdp) : noWebRtc));
+    await check('udp', () => checkUdp(webrtc, stun, turn));
+  } finally {
+    client?.close();
+  }
+  const status = (['failed', 'warning'] as const).find((bad) => checks.some((each) => each.status === bad)) ?? 'ok';
+  return { status, checks };
+}
+
+/** What a check says, or that it did not end, or threw. */
+async function within<T>(ms: number, act: () => T | Promise<T>): Promise<T | Verdict> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<Verdict>((resolve) => {
+    const verdict: Verdict = {
+      status: 'failed',
+      code: 'timeout',
+      cause: `nothing was found out within ${ms} ms`,
+      remedy: 'Try again.',
+    };
+    timer = setTimeout(() => resolve(verdict), ms);
+  });
+  try {
+    return await Promise.race([act(), late]);
+  } catch (error) {
+    if (error instanceof ValidationError) throw error;
+    const { message, code = 'check-failed' } = error as Partial<RondevuError>;
+    return { status: 'failed', code, cause: String(message), remedy: 'Look at what is told; if it is not clear, report it.' };
+  } finally {
+    clearTimeout(timer);
+  }
+}

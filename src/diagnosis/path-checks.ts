@@ -1,0 +1,183 @@
+/** Whether peers can reach each other: on this machine, over STUN, over TURN. RFC 8445, RFC 8489, RFC 8656. */
+import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
+
+type PeerConnection = typeof RTCPeerConnection;
+type AnswersUdp = (host: string, port: number, ms: number) => Promise<boolean>;
+
+/** A TURN server refuses with one of these: credentials, or a quota (RFC 8656 section 15). */
+const REFUSALS = [400, 401, 403, 437, 438, 441, 486, 508];
+/** W3C webrtc section 5.1.1: the server could not be reached. */
+const UNREACHED = 701;
+
+const urlsOf = (servers: RTCIceServer[], scheme: RegExp): string[] =>
+  servers.flatMap(({ urls }) => [urls].flat()).filter((url) => scheme.test(url));
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Two peer connections of this program, with each other. */
+export async function checkWebRtc(Connection: PeerConnection | undefined, ms: number): Promise<Verdict> {
+  if (!Connection)
+    return failed(
+      'webrtc-missing',
+      'there is no WebRTC here',
+      'In Node: npm install node-datachannel. In a browser: it is switched off.',
+    );
+  const [one, other] = [new Connection({ iceServers: [] }), new Connection({ iceServers: [] })];
+  try {
+    one.onicecandidate = ({ candidate }) => void (candidate && other.addIceCandidate(candidate).catch(() => undefined));
+    other.onicecandidate = ({ candidate }) => void (candidate && one.addIceCandidate(candidate).catch(() => undefined));
+    const channel = one.createDataChannel('diagnosis', { negotiated: true, id: 1 });
+    const far = other.createDataChannel('diagnosis', { negotiated: true, id: 1 });
+    const came = new Promise<true>((resolve) => {
+      far.onmessage = () => resolve(true);
+      channel.onopen = () => channel.send('are you there?');
+    });
+    await one.setLocalDescription(await one.createOffer());
+    await other.setRemoteDescription(one.localDescription!);
+    await other.setLocalDescription(await other.createAnswer());
+    await one.setRemoteDescription(other.localDescription!);
+    if (await Promise.race([came, pause(ms)])) return ok('two peer connections of this program reach each other');
+  } catch (error) {
+    return failed(
+      'webrtc-broken',
+      `WebRTC does not work here: ${(error as Error).message}`,
+      'Look at what is told above; a policy or an extension may forbid it.',
+    );
+  } finally {
+    one.close();
+    other.close();
+  }
+  const cause = `two peer connections of this program do not reach each other within ${ms} ms`;
+  return failed('webrtc-blocked', cause, 'A firewall on this machine drops UDP even to itself: let it through for this program.');
+}
+
+interface Gathering {
+  candidates: RTCIceCandidate[];
+  /** Codes of the errors that the platform told; Node's implementations tell none. */
+  errors: number[];
+}
+
+/** Gathers until there is a candidate that will do, or nothing more comes. */
+async function gather(Connection: PeerConnection, configuration: RTCConfiguration, kind: string, ms: number): Promise<Gathering> {
+  const pc = new Connection(configuration);
+  const found: Gathering = { candidates: [], errors: [] };
+  try {
+    const done = new Promise<void>((resolve) => {
+      pc.onicecandidate = ({ candidate }) => {
+        if (candidate?.candidate) found.candidates.push(candidate);
+        if (!candidate || candidate.candidate.includes(` typ ${kind}`)) resolve();
+      };
+      pc.onicecandidateerror = ({ errorCode }) => void found.errors.push(errorCode);
+      pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && resolve();
+    });
+    pc.createDataChannel('diagnosis');
+    await pc.setLocalDescription(await pc.createOffer());
+    await Promise.race([done, pause(ms)]);
+  } finally {
+    pc.onicecandidate = pc.onicecandidateerror = pc.onicegatheringstatechange = null;
+    pc.close();
+  }
+  return found;
+}
+
+const has = ({ candidates }: Gathering, kind: string): boolean =>
+  candidates.some(({ candidate }) => candidate.includes(` typ ${kind}`));
+
+/** Host and port of `stun:host:port`, `turn:[v6]:port?transport=udp`. RFC 7064, RFC 7065. */
+function hostAndPort(url: string): { host: string; port: number } {
+  const [, secure, host = '', port] = /^(?:stun|turn)(s?):(\[[^\]]+\]|[^:?]+)(?::(\d+))?/.exec(url) ?? [];
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port ?? (secure ? 5349 : 3478)) };
+}
+
+export async function checkStun(
+  Connection: PeerConnection,
+  servers: RTCIceServer[],
+  ms: number,
+  answersUdp?: AnswersUdp,
+): Promise<Verdict> {
+  const urls = urlsOf(servers, /^stun:/);
+  if (!urls.length) return skipped('stun-none', 'no STUN server is configured: peers find each other in one network only');
+  const names = urls.join(', ');
+  const remedy = 'Open UDP to it, or name another in iceServers; without it peers behind different routers need TURN.';
+  if (answersUdp) {
+    const answers = await Promise.all(urls.map(hostAndPort).map(({ host, port }) => answersUdp(host, port, ms)));
+    if (answers.some(Boolean)) return ok(`${urls.filter((_, index) => answers[index]).join(', ')} answers`);
+    return failed('stun-unreachable', `${names} does not answer over UDP within ${ms} ms`, remedy);
+  }
+  const found = await gather(Connection, { iceServers: [{ urls }] }, 'srflx', ms);
+  if (has(found, 'srflx')) return ok(`${names} tells our public address`);
+  if (found.errors.includes(UNREACHED)) return failed('stun-unreachable', `${names} does not answer`, remedy);
+  // one without a router in between has no other address than its own
+  return warning(
+    'stun-silent',
+    `${names} tells no address beyond our own`,
+    `All is well on a machine with a public address. Else: ${remedy}`,
+  );
+}
+
+export async function checkTurn(
+  Connection: PeerConnection,
+  servers: RTCIceServer[],
+  ms: number,
+  answersUdp?: AnswersUdp,
+): Promise<Verdict> {
+  const urls = urlsOf(servers, /^turns?:/);
+  if (!urls.length)
+    return skipped(
+      'turn-none',
+      'no TURN server is configured',
+      'About one pair in ten needs one: see TURN in docs/operations.md.',
+    );
+  const turn = servers
+    .map((server) => ({ ...server, urls: urlsOf([server], /^turns?:/) }))
+    .filter((server) => server.urls.length);
+  let found: Gathering;
+  try {
+    found = await gather(Connection, { iceServers: turn, iceTransportPolicy: 'relay' }, 'relay', ms);
+  } catch (error) {
+    return failed(
+      'turn-invalid',
+      `the platform refuses the TURN servers: ${(error as Error).message}`,
+      'Look at urls, username and credential.',
+    );
+  }
+  const names = urls.join(', ');
+  if (has(found, 'relay')) return ok(`a relay was allocated at ${names}`);
+  const refused = (): Verdict =>
+    failed(
+      'turn-refused',
+      `${names} answers and gives no relay`,
+      'Its credentials are wrong or have expired, or a quota is used up: compare the secret of the server (TURN_SECRET) with that of the TURN server (static-auth-secret), and look at its log.',
+    );
+  if (found.errors.some((code) => REFUSALS.includes(code))) return refused();
+  if (answersUdp) {
+    const udp = urls.filter((url) => !/^turns:|transport=tcp/.test(url)).map(hostAndPort);
+    const answers = await Promise.all(udp.map(({ host, port }) => answersUdp(host, port, ms)));
+    if (answers.some(Boolean)) return refused();
+  }
+  const remedy =
+    'Is it running, and are its ports open (3478 UDP and TCP, 5349 TLS)? Where UDP is blocked: turns:…:443?transport=tcp.';
+  return failed('turn-unreachable', `${names} does not answer within ${ms} ms`, remedy);
+}
+
+/** What the others say of UDP, together. */
+export function checkUdp(webrtc: Verdict, stun: Verdict, turn: Verdict): Verdict {
+  const unreached = [stun, turn].filter(({ code }) => /unreachable$/.test(code));
+  const reached = [stun, turn].some(({ status, code }) => status === 'ok' || code === 'turn-refused');
+  if (webrtc.code === 'webrtc-missing' || webrtc.code === 'webrtc-broken')
+    return skipped('udp-unknown', 'without WebRTC nothing can be said of it');
+  if (webrtc.status === 'failed')
+    return failed(
+      'udp-blocked',
+      'UDP is blocked on this machine',
+      'Let UDP through in its firewall; until then only TURN over TCP or TLS can help (turns:…:443?transport=tcp).',
+    );
+  if (unreached.length && !reached)
+    return failed(
+      'udp-blocked',
+      'UDP does not get out of this network: neither STUN nor TURN answers',
+      'Open UDP to the outside, or offer TURN over TLS at port 443 (turns:…:443?transport=tcp).',
+    );
+  if (reached) return ok('UDP gets out of this network, and answers come back');
+  return ok('UDP works on this machine; without a STUN or TURN server nothing can be said of the way out');
+}

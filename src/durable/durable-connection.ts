@@ -1,0 +1,141 @@
+/** DurableConnection of v0.9.0: a joined connection under its older names. All that lasts is the engine's. */
+import { Emitter } from '../base/emitter.js';
+import type { AnswererConnection } from '../connection/answerer-connection.js';
+import type { ChannelConfig, RondevuChannel } from '../connection/channel.js';
+import type { ConnectionState } from '../connection/connection-state.js';
+import { ConnectionError, type RondevuError } from '../errors.js';
+
+/** A channel of the durable API is one of the engine's: queued while the link is down, and the same through every new link. */
+export type DurableChannel = RondevuChannel;
+export type DurableState = 'connecting' | 'connected' | 'reconnecting' | 'disconnected' | 'failed' | 'closed';
+
+export interface DurableConnectionEvents {
+  state: [state: DurableState, previous: DurableState];
+  connected: [];
+  /** `nextRetryIn` in ms. */
+  reconnecting: [attempt: number, maxAttempts: number, nextRetryIn: number];
+  disconnected: [];
+  /** `permanent`: nothing more is tried. */
+  failed: [error: RondevuError, permanent: boolean];
+  closed: [];
+  /** The other side made a channel; ours, beyond v0.9.0. */
+  channel: [channel: DurableChannel];
+}
+
+/** What is known of the two ends. */
+export interface ConnectionInfo {
+  connectionId: string;
+  serviceFqn: string;
+  username: string | undefined;
+  publicKey: string | undefined;
+  verified: boolean;
+  state: DurableState;
+}
+
+const STATES: Partial<Record<ConnectionState, DurableState>> = {
+  connected: 'connected',
+  disconnected: 'disconnected',
+  reconnecting: 'reconnecting',
+  failed: 'failed',
+  closed: 'closed',
+};
+
+export class DurableConnection extends Emitter<DurableConnectionEvents> {
+  readonly #connection: AnswererConnection;
+  readonly #limits: Partial<ChannelConfig>;
+  readonly #lookFor: number;
+  #state: DurableState = 'connecting';
+  #wasConnected = false;
+
+  /**
+   * @param limits of its channels, where they name no others
+   * @param lookFor how long `connect()` looks for somebody, in ms
+   */
+  constructor(connection: AnswererConnection, limits: Partial<ChannelConfig>, lookFor: number) {
+    super();
+    this.#connection = connection;
+    this.#limits = limits;
+    this.#lookFor = lookFor;
+    connection
+      .on('state:changed', ({ newState }) => this.#follow(newState))
+      .on('connected', () => {
+        this.#wasConnected = true;
+        this.emit('connected');
+      })
+      .on('reconnect:scheduled', ({ attempt, delay, maxAttempts }) => this.emit('reconnecting', attempt, maxAttempts, delay))
+      .on('disconnected', () => this.emit('disconnected'))
+      .on('failed', (error) => this.emit('failed', error, !error.willRetry))
+      .on('closed', () => this.emit('closed'))
+      .on('channel', (channel) => this.emit('channel', channel));
+  }
+
+  /** The same at both ends, as long as neither was loaded anew. */
+  get connectionId(): string {
+    return this.#connection.sessionId;
+  }
+
+  get connectionInfo(): ConnectionInfo {
+    const { peer, serviceFqn } = this.#connection;
+    return {
+      connectionId: this.connectionId,
+      serviceFqn,
+      username: peer?.username,
+      publicKey: peer?.publicKey,
+      verified: peer?.verified ?? false,
+      state: this.#state,
+    };
+  }
+
+  /**
+   * Resolves when connected. After `failed` it tries again.
+   * @throws RondevuError when nobody was found in time, or the connection was closed
+   */
+  async connect(): Promise<void> {
+    if (this.#state === 'closed') throw new ConnectionError('closed', 'connect: this connection was closed');
+    if (this.isConnected()) return;
+    const settled = new Promise<void>((resolve, reject) => {
+      const end = (act: () => void) => () => {
+        this.off('connected', onConnected).off('failed', onFailed).off('closed', onClosed);
+        act();
+      };
+      const onConnected = end(resolve);
+      const onClosed = end(() => reject(new ConnectionError('closed', 'the connection was closed before it was up')));
+      const onFailed = (error: RondevuError, permanent: boolean) => permanent && end(() => reject(error))();
+      this.on('connected', onConnected).on('failed', onFailed).on('closed', onClosed);
+    });
+    if (this.#state === 'failed') this.#connection.connect();
+    else this.#connection.start(this.#lookFor);
+    await settled;
+  }
+
+  /** Made by either side; one label is one channel. It may be made, and sent on, before `connect()`. @throws ValidationError; RondevuError `closed` */
+  createChannel(label: string, config: Partial<ChannelConfig> = {}): DurableChannel {
+    return this.#connection.createChannel(label, { ...this.#limits, ...config });
+  }
+
+  getChannel(label: string): DurableChannel | undefined {
+    return this.#connection.getChannel(label);
+  }
+
+  getState(): DurableState {
+    return this.#state;
+  }
+
+  isConnected(): boolean {
+    return this.#state === 'connected';
+  }
+
+  /** Sends what is queued, tells the other side, ends. Idempotent. */
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  #follow(state: ConnectionState): void {
+    // each new link goes through the same steps as the first one
+    const next = STATES[state] ?? (this.#wasConnected ? 'reconnecting' : 'connecting');
+    const previous = this.#state;
+    if (next === previous) return;
+    this.#state = next;
+    this.emit('state', next, previous);
+  }
+}

@@ -1,0 +1,120 @@
+/** DurableService of v0.9.0: a published service under its older names. */
+import { Emitter } from '../base/emitter.js';
+import type { OffererConnection } from '../connection/offerer-connection.js';
+import { RondevuError } from '../errors.js';
+import type { OfferPool } from '../offers/offer-pool.js';
+import type { DurableConnectionConfig } from './config.js';
+import type { DurableChannel } from './durable-connection.js';
+
+/** Times in ms. */
+export interface DurableServiceConfig extends DurableConnectionConfig {
+  /** That of the instance. */
+  username: string;
+  /** Base64, that of the instance. Default: the instance's, whatever it is. */
+  privateKey?: string;
+  /** `name@version` or `name:version`. */
+  serviceFqn: string;
+  /** Whether it is found by its name; else by its id only. Default false. */
+  isPublic?: boolean;
+  /** At most 4 KiB of JSON, given to who looks the service up. */
+  metadata?: unknown;
+  /** Default 300 000. */
+  ttl?: number;
+  /** It is refreshed when this share of the ttl is left, 0 to 1. Default 0.2. */
+  ttlRefreshMargin?: number;
+  /** Offers kept free. Default 1. */
+  poolSize?: number;
+  /** Of no effect where the server pushes; else the engine's own pace. Default 2000. */
+  pollingInterval?: number;
+  /** Called for each channel that somebody opens. What it throws is told with `error`. */
+  handler(channel: DurableChannel, connectionId: string): void | Promise<void>;
+}
+
+export interface PublishedAs {
+  serviceId: string;
+  /** The same as serviceId: what `connectByUuid` takes. */
+  uuid: string;
+  /** ms */
+  expiresAt: number;
+}
+
+export interface DurableServiceEvents {
+  published: [serviceId: string, uuid: string];
+  connection: [id: string];
+  disconnection: [id: string];
+  'ttl-refreshed': [expiresAt: number];
+  error: [error: Error, context: string];
+  closed: [];
+}
+
+export class DurableService extends Emitter<DurableServiceEvents> {
+  readonly #pool: OfferPool;
+  readonly #handler: DurableServiceConfig['handler'];
+  readonly #connections = new Map<OffererConnection, string>();
+  #info: PublishedAs | undefined;
+
+  constructor(pool: OfferPool, handler: DurableServiceConfig['handler']) {
+    super();
+    this.#pool = pool;
+    this.#handler = handler;
+    pool
+      .on('published', (serviceId, expiresAt) => {
+        const before = this.#info;
+        this.#info = { serviceId, uuid: serviceId, expiresAt };
+        if (!before) this.emit('published', serviceId, serviceId);
+        else if (expiresAt > before.expiresAt) this.emit('ttl-refreshed', expiresAt);
+      })
+      .on('offer:failed', (_id, error) => this.emit('error', error, 'offer'))
+      .on('connection:opened', (_id, connection) => this.#opened(connection));
+  }
+
+  /**
+   * Publishes, and accepts from now on.
+   * @throws RondevuError when the server refuses it, or cannot be reached
+   */
+  async start(): Promise<PublishedAs> {
+    await this.#pool.start();
+    // a server that cannot be reached is tried again, and this one waits for it
+    return this.#info ?? new Promise((resolve) => this.once('published', () => resolve(this.#info!)));
+  }
+
+  /** Withdraws it, and closes its connections. */
+  async stop(): Promise<void> {
+    if (!this.#pool.isStarted) return;
+    await this.#pool.stop();
+    this.#info = undefined;
+    this.emit('closed');
+  }
+
+  /** Ids of the connections, whether their link is up or not. */
+  getActiveConnections(): string[] {
+    return [...this.#connections.values()];
+  }
+
+  /** Undefined while it is not published. */
+  getServiceInfo(): (PublishedAs & { serviceFqn: string }) | undefined {
+    return this.#info && { ...this.#info, serviceFqn: this.#pool.fqn };
+  }
+
+  #opened(connection: OffererConnection): void {
+    const id = connection.sessionId;
+    this.#connections.set(connection, id);
+    connection.on('channel', (channel) => void this.#handle(channel, id));
+    connection.on('closed', () => {
+      this.#connections.delete(connection);
+      this.emit('disconnection', id);
+    });
+    connection.on('failed', (error) => this.emit('error', error, `connection ${id}`));
+    this.emit('connection', id);
+  }
+
+  async #handle(channel: DurableChannel, id: string): Promise<void> {
+    try {
+      await this.#handler(channel, id);
+    } catch (cause) {
+      const error = cause instanceof Error ? cause : new RondevuError('bad-request', String(cause));
+      if (!this.emit('error', error, `handler of ${channel.label}`))
+        console.error('rondevu: the handler of a service threw', error);
+    }
+  }
+}
