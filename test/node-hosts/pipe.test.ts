@@ -1,0 +1,120 @@
+/**
+ * Files through `rondevu connect --raw`, over a cable that is pulled twice: what comes out has the same SHA-256, and neither process keeps
+ * the file in memory. RONDEVU_HOSTS=full is 200 MB; PIPE_WEBRTC names another implementation.
+ */
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { until } from '../support/site.js';
+import { Namespaces, namespacesMissing } from '../support/namespaces.js';
+
+const FULL = process.env['RONDEVU_HOSTS'] === 'full';
+const SIZE = FULL ? 200_000_000 : 40_000_000;
+const CUTS = 2;
+const CLI = 'dist/src/cli/main.js';
+const MEMORY = 64_000_000;
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** What a process wrote, and how to read its memory. */
+class Running {
+  output = '';
+  errors = '';
+  readonly child: ChildProcess;
+  readonly ended: Promise<[number | null, string | null]>;
+  idle = 0;
+  peak = 0;
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    this.ended = once(child, 'exit') as Promise<[number | null, string | null]>;
+    child.stdout!.on('data', (data) => (this.output += String(data)));
+    child.stderr!.on('data', (data) => (this.errors += String(data)));
+  }
+
+  #status(name: string): number {
+    // `ip netns exec` becomes the command, so the pid is Node's
+    return Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${this.child.pid}/status`, 'utf8'))![1]) * 1024;
+  }
+
+  /** What it has before there is anything to do; its peak counts from here. */
+  measureIdle(): void {
+    writeFileSync(`/proc/${this.child.pid}/clear_refs`, '5');
+    this.idle = this.#status('VmRSS');
+  }
+
+  measurePeak(): void {
+    try {
+      this.peak = Math.max(this.peak, this.#status('VmHWM'));
+    } catch {
+      // it has ended
+    }
+  }
+}
+
+test(
+  `${SIZE / 1e6} MB through a pipe, the cable pulled ${CUTS} times`,
+  { skip: namespacesMissing(), timeout: 300_000 },
+  async (t) => {
+    const net = new Namespaces();
+    const folder = mkdtempSync(join(tmpdir(), 'rondevu-pipe-'));
+    const children: Running[] = [];
+    t.after(() => {
+      for (const { child } of children) child.kill('SIGKILL');
+      net.close();
+      rmSync(folder, { recursive: true, force: true });
+    });
+    const run = (where: 'one' | 'other', command: string[], env?: Record<string, string>): Running => {
+      const started = new Running(net.run(where, command, env));
+      children.push(started);
+      return started;
+    };
+    const url = `http://${net.addresses.one}:3000`;
+    const env = { RONDEVU_SERVER: url, XDG_CONFIG_HOME: folder };
+    const webrtc = ['--webrtc', process.env['PIPE_WEBRTC'] ?? 'node-datachannel'];
+    const server = run('one', ['node', 'server/dist/main.js', '--port', '3000', '--host', '0.0.0.0', '--storage', ':memory:']);
+    await until('the server to listen', () => server.output.includes('Rondevu server on'));
+    const host = run('one', ['node', CLI, 'host', 'sum:1.0.0', '-u', 'sum', '--exec', 'sha256sum', ...webrtc], env);
+    await until('the host to be live', () => host.output.includes('is live'));
+    const joiner = run('other', ['node', CLI, 'connect', 'sum:1.0.0@sum', '--raw', '--progress', ...webrtc], env);
+    await until('the joiner to have joined', () => host.output.includes('joined'));
+    await pause(1000);
+    for (const each of [host, joiner]) each.measureIdle();
+    const sampling = setInterval(() => [host, joiner].forEach((each) => each.measurePeak()), 50);
+
+    const hash = createHash('sha256');
+    const input = joiner.child.stdin!;
+    let sent = 0;
+    let cuts = 0;
+    while (sent < SIZE) {
+      const bytes = randomBytes(Math.min(65_536, SIZE - sent));
+      hash.update(bytes);
+      sent += bytes.length;
+      if (!input.write(bytes)) await once(input, 'drain');
+      if (cuts < CUTS && sent > (SIZE * (cuts + 1)) / (CUTS + 1)) {
+        cuts++;
+        net.pull();
+        // the pipe takes no more until the cable is in again
+        void pause(8000).then(() => net.plug());
+      }
+    }
+    input.end();
+    assert.deepEqual(await joiner.ended, [0, null], `${joiner.errors}\n${host.output}\n${host.errors}`);
+    clearInterval(sampling);
+    assert.equal(joiner.output, `${hash.digest('hex')}  -\n`);
+    assert.equal(cuts, CUTS);
+    for (const [name, each] of Object.entries({ host, joiner })) {
+      const above = each.peak - each.idle;
+      t.diagnostic(`${name}: idle ${(each.idle / 1e6).toFixed(1)} MB, ${(above / 1e6).toFixed(1)} MB above it at the most`);
+      assert.ok(above <= MEMORY, `${name} was ${above} bytes above idle`);
+    }
+    assert.match(joiner.errors, /100? %|MiB sent/);
+    host.child.kill('SIGINT');
+    assert.deepEqual(await host.ended, [0, null]);
+  },
+);
