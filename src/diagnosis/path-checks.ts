@@ -9,6 +9,9 @@ const REFUSALS = [400, 401, 403, 437, 438, 441, 486, 508];
 /** W3C webrtc section 5.1.1: the server could not be reached. */
 const UNREACHED = 701;
 
+/** In ms. */
+const LATE = 200;
+
 const urlsOf = (servers: RTCIceServer[], scheme: RegExp): string[] =>
   servers.flatMap(({ urls }) => [urls].flat()).filter((url) => scheme.test(url));
 
@@ -68,7 +71,8 @@ async function gather(Connection: PeerConnection, configuration: RTCConfiguratio
         if (!candidate || candidate.candidate.includes(` typ ${kind}`)) resolve();
       };
       pc.onicecandidateerror = ({ errorCode }) => void found.errors.push(errorCode);
-      pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && resolve();
+      // in Node the last candidate may be told after the end
+      pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && setTimeout(resolve, LATE);
     });
     pc.createDataChannel('diagnosis');
     await pc.setLocalDescription(await pc.createOffer());

@@ -82,10 +82,15 @@ const HEAD_START = 100;
 
 /**
  * node-datachannel, with round-trip times in seconds, as W3C webrtc-stats section 8.21 has them; it says ms. And later with its checks:
- * those that reach Firefox 153 before the answer does leave it `checking` for ever, about one time in four.
+ * those that reach Firefox 153 before the answer does leave it `checking` for ever, about one time in four. And with TURN credentials in
+ * which a colon may be: it makes a URL of them (coturn's REST usernames are `<end>:<id>`).
  */
 function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
+    constructor({ iceServers = [], ...configuration }: RTCConfiguration = {}) {
+      super({ ...configuration, iceServers: iceServers.map(escaped) });
+    }
+
     override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, HEAD_START));
       if (this.signalingState !== 'closed') await super.addIceCandidate(candidate);
@@ -102,6 +107,12 @@ function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
     }
   };
 }
+
+const escaped = ({ urls, username, credential }: RTCIceServer): RTCIceServer => ({
+  urls,
+  ...(username !== undefined && { username: encodeURIComponent(username) }),
+  ...(credential !== undefined && { credential: encodeURIComponent(credential) }),
+});
 
 /** Without gathering ahead of time: werift refuses the option, which is but a hint (W3C webrtc section 4.2.1). */
 function withoutPool(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {

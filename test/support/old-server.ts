@@ -1,5 +1,5 @@
 /**
- * A stand-in for a signaling server of v0.5.4, as part 1 of protocol.md describes it: POST /rpc and nothing else. Publishing
+ * A stand-in for a signaling server of v0.5.4, as part 1 of protocol.md describes it: POST /rpc, / and /health. Publishing
  * replaces, everybody gets the same oldest offer, only the exact version is found, poll gives answerers nothing, and candidate
  * times run into the future. Signatures are really checked, as it does: part 2 of the message is the name, the last the time.
  */
@@ -80,6 +80,8 @@ export class OldServer {
       response.writeHead(status, { 'content-type': 'application/json', 'access-control-allow-origin': '*' });
       response.end(JSON.stringify(body));
     };
+    if (request.url === '/') return send(200, { name: 'Rondevu', version: '0.5.4', description: 'a stand-in' });
+    if (request.url === '/health') return send(200, { status: 'ok', timestamp: Date.now(), version: '0.5.4' });
     if (request.url !== '/rpc') {
       this.otherPaths.push(request.url ?? '');
       return send(404, { error: 'Not Found' });

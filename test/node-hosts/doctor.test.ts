@@ -1,0 +1,222 @@
+/** `rondevu doctor` and `diagnose()`: the right verdict for what is really wrong, and an end in time. */
+import assert from 'node:assert/strict';
+import { execFile, spawnSync } from 'node:child_process';
+import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test, type TestContext } from 'node:test';
+import type { Browser } from 'puppeteer-core';
+import { DEFAULT_TURN } from '../../server/src/index.js';
+import type { Check, Diagnosis, diagnose as Diagnose } from '../../dist/src/node/index.js';
+import { startServer } from '../server/helpers.js';
+import { launch, type BrowserName } from '../support/browsers.js';
+import { coturnMissing, machineAddress, startCoturn } from '../support/coturn.js';
+import { Namespaces, namespacesMissing } from '../support/namespaces.js';
+import { OldServer } from '../support/old-server.js';
+import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+
+const CLI = 'dist/src/cli/main.js';
+const nftMissing = (): string | false =>
+  namespacesMissing() ||
+  (spawnSync('nft', ['--version']).error && 'nftables is not installed: apt-get install nftables') ||
+  false;
+
+interface Verdict {
+  exitCode: number;
+  status: Diagnosis['status'];
+  /** Code of each check by its name. */
+  codes: Record<string, string>;
+  checks: Check[];
+  ms: number;
+}
+
+/** `rondevu doctor --json`. @param inside a command that it is run by */
+async function doctor(args: string[], env: Record<string, string> = {}, inside: string[] = []): Promise<Verdict> {
+  const start = performance.now();
+  const [command = '', ...rest] = [...inside, process.execPath, CLI, 'doctor', '--json', '--timeout', '2', ...args];
+  const { code, stdout, stderr } = await new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
+    const child = execFile(command, rest, { env: { ...process.env, ...env } }, (_error, out, err) =>
+      resolve({ code: child.exitCode ?? -1, stdout: out, stderr: err }),
+    );
+  });
+  assert.ok(stdout, stderr);
+  const { status, checks } = JSON.parse(stdout) as Diagnosis;
+  return {
+    exitCode: code,
+    status,
+    codes: Object.fromEntries(checks.map(({ name, code }) => [name, code])),
+    checks,
+    ms: performance.now() - start,
+  };
+}
+
+const explained = ({ checks }: Pick<Diagnosis, 'checks'>): void => {
+  for (const { name, status, cause, remedy } of checks) {
+    assert.ok(cause, `${name} has a cause`);
+    if (status === 'failed' || status === 'warning') assert.ok(remedy.length > 20, `${name} has a remedy`);
+  }
+};
+
+/** A server with TURN at a coturn of its own; it signs with `secret`, coturn takes `taken`. */
+async function withTurn(t: TestContext, secret: string, taken: string) {
+  const coturn = await startCoturn(t, [taken]);
+  const turn = {
+    ...DEFAULT_TURN,
+    stunUrls: [`stun:127.0.0.1:${coturn.port}`],
+    urls: [`turn:127.0.0.1:${coturn.port}`],
+    secrets: [secret],
+  };
+  return startServer(t, { turn });
+}
+
+const SECRET = 'a secret of sixteen';
+const OK = { server: 'ok', clock: 'ok', push: 'ok', webrtc: 'ok', stun: 'ok', turn: 'ok', udp: 'ok' };
+
+for (const webrtc of ['node-datachannel', '@roamhq/wrtc']) {
+  test(`all is well, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
+    const { url } = await withTurn(t, SECRET, SECRET);
+    const verdict = await doctor(['--server', url, '--webrtc', webrtc]);
+    assert.deepEqual([verdict.codes, verdict.status, verdict.exitCode], [OK, 'ok', 0]);
+  });
+
+  test(`TURN with bad credentials, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
+    const { url } = await withTurn(t, 'another secret than', SECRET);
+    const verdict = await doctor(['--server', url, '--webrtc', webrtc]);
+    assert.deepEqual([verdict.codes, verdict.status, verdict.exitCode], [{ ...OK, turn: 'turn-refused' }, 'failed', 1]);
+    explained(verdict);
+    assert.ok(!JSON.stringify(verdict).includes(SECRET));
+  });
+}
+
+test('no server', async () => {
+  const verdict = await doctor(['--server', 'http://127.0.0.1:9']);
+  const none = 'server-unreachable';
+  assert.deepEqual([verdict.codes['server'], verdict.codes['clock'], verdict.codes['push']], [none, none, none]);
+  assert.deepEqual([verdict.codes['webrtc'], verdict.status, verdict.exitCode], ['ok', 'failed', 1]);
+  explained(verdict);
+});
+
+test('something that takes connections and never answers', async (t) => {
+  const silent = createServer(() => undefined);
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  t.after(() => silent.close());
+  const verdict = await doctor(['--server', `http://127.0.0.1:${(silent.address() as AddressInfo).port}`]);
+  assert.deepEqual([verdict.codes['server'], verdict.exitCode], ['server-unreachable', 1]);
+  assert.match(verdict.checks[0]!.cause, /no answer within 2000 ms/);
+});
+
+test('something that is no Rondevu server', async (t) => {
+  const other = await serveFiles(() => ({ '/': { body: '<h1>hello</h1>' } }));
+  t.after(() => other.close());
+  assert.equal((await doctor(['--server', other.url])).codes['server'], 'not-a-rondevu-server');
+});
+
+test('a server without push', async (t) => {
+  const { url } = await OldServer.start(t);
+  const verdict = await doctor(['--server', url]);
+  assert.deepEqual([verdict.codes['push'], verdict.status, verdict.exitCode], ['push-missing', 'warning', 0]);
+  explained(verdict);
+});
+
+test('a clock that is wrong: a warning with ours, which tells the time; the end of it with an old server', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'rondevu-clock-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  // two hours ahead, as the process sees it
+  writeFileSync(join(folder, 'clock.mjs'), 'const now = Date.now; Date.now = () => now() + 7_200_000;');
+  const env = { NODE_OPTIONS: `--import=${join(folder, 'clock.mjs')}` };
+  const { url } = await startServer(t);
+  const verdict = await doctor(['--server', url], env);
+  assert.deepEqual([verdict.codes['clock'], verdict.codes['push'], verdict.status], ['clock-wrong', 'ok', 'warning']);
+  assert.match(verdict.checks[1]!.cause, /7200 s ahead of the server's/);
+  explained(verdict);
+  const old = await OldServer.start(t);
+  assert.deepEqual((await doctor(['--server', old.url], env)).status, 'failed');
+});
+
+test('UDP is blocked', { skip: nftMissing() }, async (t) => {
+  const net = new Namespaces();
+  t.after(() => net.close());
+  const server = net.run('one', ['node', 'server/dist/main.js', '--port', '3000', '--host', '0.0.0.0', '--storage', ':memory:'], {
+    STUN_URLS: `stun:${net.addresses.one}:3478`,
+  });
+  t.after(() => server.kill('SIGKILL'));
+  let output = '';
+  server.stdout!.on('data', (data) => (output += String(data)));
+  await until('the server to listen', () => output.includes('Rondevu server on'));
+  const url = ['--server', `http://${net.addresses.one}:3000`];
+  const inside = ['ip', 'netns', 'exec', net.other];
+  net.do('other', 'nft', 'add', 'table', 'inet', 'wall');
+  net.do('other', 'nft', 'add', 'chain', 'inet', 'wall', 'out', '{ type filter hook output priority 0; }');
+  // to the outside alone
+  net.do('other', 'nft', 'add', 'rule', 'inet', 'wall', 'out', 'oifname', 'cable', 'meta', 'l4proto', 'udp', 'drop');
+  const outside = await doctor(url, {}, inside);
+  assert.deepEqual(
+    ['server', 'push', 'webrtc', 'stun', 'udp'].map((name) => outside.codes[name]),
+    ['ok', 'ok', 'ok', 'stun-unreachable', 'udp-blocked'],
+  );
+  assert.match(outside.checks.at(-1)!.cause, /does not get out of this network/);
+  explained(outside);
+  // and to itself
+  net.do('other', 'nft', 'add', 'rule', 'inet', 'wall', 'out', 'meta', 'l4proto', 'udp', 'drop');
+  const all = await doctor(url, {}, inside);
+  assert.deepEqual(
+    ['server', 'push', 'webrtc', 'udp'].map((name) => all.codes[name]),
+    ['ok', 'ok', 'webrtc-blocked', 'udp-blocked'],
+  );
+  assert.match(all.checks.at(-1)!.cause, /blocked on this machine/);
+  assert.equal(all.exitCode, 1);
+});
+
+test('for people: a line for each check, and what to do', () => {
+  const { stdout } = spawnSync(process.execPath, [CLI, 'doctor', '--timeout', '2', '--server', 'http://127.0.0.1:9'], {
+    encoding: 'utf8',
+  });
+  assert.match(
+    stdout,
+    /^✗ server {2}server-unreachable: http:\/\/127\.0\.0\.1:9 cannot be reached: .*\n {10}→ Is the server running/,
+  );
+  assert.match(stdout, /\n✓ webrtc /);
+});
+
+const browsers: Browser[] = [];
+after(() => Promise.all(browsers.map((browser) => browser.close())));
+
+for (const name of ['chromium', 'firefox'] as BrowserName[]) {
+  test(`the same in a page, ${name}`, { skip: coturnMissing() }, async (t) => {
+    const server = new ServerProcess();
+    await server.start();
+    t.after(() => server.close());
+    const site = await serveFiles(() => ({ '/': { body: blankPage(server.url) } }));
+    t.after(() => site.close());
+    const browser = await launch(name);
+    browsers.push(browser);
+    const page = await openPage(browser, site.url);
+    const inPage = (apiUrl: string, turnServers: RTCIceServer[] = []): Promise<Diagnosis> =>
+      page.evaluate(
+        async (bundle, url, turn) => {
+          const { diagnose } = (await import(bundle)) as { diagnose: typeof Diagnose };
+          const { status, checks } = await diagnose({ apiUrl: url, timeout: 4000, ...(turn.length && { iceServers: turn }) });
+          return { status, checks };
+        },
+        `${server.url}/rondevu-elements.js`,
+        apiUrl,
+        turnServers,
+      );
+    const well = await inPage(server.url);
+    assert.deepEqual(
+      well.checks.map(({ code }) => code),
+      ['ok', 'ok', 'ok', 'ok', 'stun-none', 'turn-none', 'ok'],
+    );
+    const gone = await inPage('http://127.0.0.1:9');
+    assert.deepEqual([gone.status, gone.checks[0]!.code, gone.checks[3]!.code], ['failed', 'server-unreachable', 'ok']);
+    explained(gone);
+    // browsers relay from an address of the machine only
+    const address = machineAddress();
+    const coturn = await startCoturn(t, [SECRET], address);
+    const bad = await inPage(server.url, [{ urls: `turn:${address}:${coturn.port}`, username: '1:x', credential: 'wrong' }]);
+    assert.equal(bad.checks[5]!.code, 'turn-refused');
+    await page.close();
+  });
+}
