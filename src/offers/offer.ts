@@ -100,6 +100,17 @@ async function useFactory(link: Link, factory: NonNullable<PublishOptions['offer
   }
   // beside the channels for messages the user's own is none of our business
   if (made.durable) link.addDurable();
-  else if (made.dc) link.useRaw(made.dc);
+  else if (made.dc) {
+    keepHandlers(made.dc);
+    link.useRaw(made.dc);
+  }
   if (!pc.localDescription) await pc.setLocalDescription(made.offer);
+}
+
+/** The link listens by the same properties as the user may have: his are called too. */
+function keepHandlers(channel: RTCDataChannel): void {
+  for (const name of ['open', 'message', 'bufferedamountlow', 'error', 'closing', 'close'] as const) {
+    const handler = channel[`on${name}`] as ((event: Event) => void) | null;
+    if (handler) channel.addEventListener(name, (event) => handler.call(channel, event));
+  }
 }

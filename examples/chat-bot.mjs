@@ -1,0 +1,44 @@
+// A chat bot on raw data channels: its own offerFactory, its own handlers, the words of <rondevu-chat>.
+//   node examples/chat-bot.mjs
+import { closeOnSignal, connect } from 'rondevu-elements/node';
+
+const rondevu = await connect({
+  apiUrl: process.env.RONDEVU_SERVER ?? 'http://localhost:3000',
+  username: process.env.BOT_NAME ?? 'bot',
+  keyFile: process.env.BOT_KEY ?? './chat-bot.key', // the name stays ours over restarts
+});
+const from = rondevu.getUsername();
+const publicKey = rondevu.getPublicKey();
+
+const service = await rondevu.publishService({
+  service: 'chat:2.0.0',
+  maxOffers: 5,
+  // called for each offer; the channel waits with it until somebody joins
+  offerFactory: async (pc) => {
+    const dc = pc.createDataChannel('chat');
+    dc.onopen = () => console.log('somebody joined');
+    dc.onmessage = ({ data }) => {
+      const word = parse(data);
+      if (word?.type === 'identify') {
+        console.log(`it is ${word.from}`);
+        dc.send(JSON.stringify({ type: 'identify_ack', from, publicKey }));
+      } else if (word?.type === 'message') {
+        dc.send(JSON.stringify({ type: 'message', from, text: `You said: ${word.text}` }));
+      }
+    };
+    dc.onclose = () => console.log('somebody left');
+    return { dc, offer: await pc.createOffer() };
+  },
+});
+rondevu.on('offer:failed', (offerId, error) => console.error('an offer failed:', error.message));
+await service.start();
+console.log(`${service.fqn} is live`);
+closeOnSignal(rondevu, { onSignal: (signal) => console.log(`${signal}: leaving`) });
+
+function parse(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return undefined; // not ours
+  }
+}

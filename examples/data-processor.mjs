@@ -1,0 +1,57 @@
+// A data processor: whoever joins sends numbers as Float64 bytes, and gets the running mean of each chunk back. Neither side
+// fills its memory: results wait for the network, and the sender waits for results.
+//   node examples/data-processor.mjs            offers mean:1.0.0
+//   node examples/data-processor.mjs join FQN   sends 20 million numbers there
+import { closeOnSignal, connect } from 'rondevu-elements/node';
+
+const apiUrl = process.env.RONDEVU_SERVER ?? 'http://localhost:3000';
+const [mode, fqn] = process.argv.slice(2);
+const MOST_QUEUED = 1 << 20; // bytes
+
+if (mode === 'join') await join(fqn);
+else await host();
+
+async function host() {
+  const rondevu = await connect({ apiUrl, username: process.env.BOT_NAME, keyFile: process.env.BOT_KEY ?? './mean.key' });
+  rondevu.on('connection:opened', (offerId, connection) => {
+    let [count, sum] = [0, 0];
+    connection.on('message', (data) => {
+      for (const value of new Float64Array(data)) {
+        sum += value;
+        count++;
+      }
+      connection.send(JSON.stringify({ count, mean: sum / count }));
+    });
+    connection.on('closed', (reason) => console.log(`${connection.peer.username}: ${count} numbers, ${reason}`));
+  });
+  const service = await rondevu.publishService({ service: 'mean:1.0.0' });
+  await service.start();
+  console.log(`${service.fqn} is live`);
+  closeOnSignal(rondevu);
+}
+
+async function join(serviceFqn) {
+  const rondevu = await connect({ apiUrl });
+  // a transfer waits for the network however long it takes, and no message of it may expire
+  const connectionConfig = { maxReconnectAttempts: 0, maxBufferAge: 0, maxBufferSize: 100_000 };
+  const connection = await rondevu.connectToService({ serviceFqn, wait: 10_000, connectionConfig });
+  await connection.opened;
+  let last = { count: 0 };
+  let gotResult = () => undefined;
+  connection.on('message', (data) => {
+    last = JSON.parse(data);
+    gotResult();
+  });
+  const CHUNK = 8192;
+  const total = Number(process.env.NUMBERS ?? 20_000_000);
+  for (let sent = 0; sent < total; sent += CHUNK) {
+    const numbers = Float64Array.from({ length: Math.min(CHUNK, total - sent) }, (_, index) => sent + index);
+    if (connection.bufferedAmount > MOST_QUEUED) await connection.drained(); // until the network has taken it
+    while (sent - last.count > 100 * CHUNK) await new Promise((resolve) => (gotResult = resolve)); // until it was worked on
+    connection.send(numbers);
+  }
+  while (last.count < total) await new Promise((resolve) => (gotResult = resolve));
+  console.log(`${last.count} numbers, mean ${last.mean}`);
+  await rondevu.close();
+  process.exit(0); // the threads of WebRTC would keep the process
+}

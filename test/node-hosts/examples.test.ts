@@ -1,0 +1,126 @@
+/** The programs in examples/, run as they stand: with a page at the other end, and under SIGINT. */
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test, type TestContext } from 'node:test';
+import type { Browser, Page } from 'puppeteer-core';
+import { connect } from '../../dist/src/node/index.js';
+import { launch } from '../support/browsers.js';
+import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+
+const server = new ServerProcess();
+const folder = mkdtempSync(join(tmpdir(), 'rondevu-examples-'));
+let browser: Browser;
+before(async () => {
+  await server.start();
+  browser = await launch('chromium');
+});
+after(async () => {
+  await browser.close();
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Program {
+  child: ChildProcess;
+  output(): string;
+  ended: Promise<[code: number | null, signal: string | null]>;
+}
+
+function run(t: TestContext, args: string[], name: string, more: Record<string, string> = {}): Program {
+  const env = { ...process.env, RONDEVU_SERVER: server.url, BOT_NAME: name, BOT_KEY: join(folder, `${name}.key`), ...more };
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  t.after(() => child.kill('SIGKILL'));
+  let output = '';
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data) => (output += String(data)));
+  return { child, output: () => output, ended: once(child, 'exit') as Program['ended'] };
+}
+
+/** Offers of a service that are free on the server. */
+async function countFree(t: TestContext, service: string): Promise<number> {
+  const rondevu = await connect({ apiUrl: server.url });
+  t.after(() => rondevu.close());
+  return (await rondevu.discoverServices(service)).count;
+}
+
+const chatPage = (to: string) =>
+  blankPage(
+    server.url,
+    `<rondevu-connect api-url="${server.url}" to="${to}"><rondevu-chat></rondevu-chat></rondevu-connect>
+     <script>
+       window.said = [];
+       addEventListener('rondevu-chat-message', ({ detail }) => said.push([detail.from, detail.text, detail.own]));
+     </script>`,
+  );
+
+const stateOf = (page: Page): Promise<string> => page.evaluate(() => document.querySelector('rondevu-connect')!.state);
+
+for (const [file, left] of [
+  // on a raw channel nobody says goodbye: the page sees that the link is gone, and looks for the bot
+  ['chat-bot.mjs', /^(disconnected|reconnecting|closed)$/],
+  ['chat-bot-short.mjs', /^closed$/],
+] as const) {
+  test(`${file}: talks to a page, and leaves in order`, async (t) => {
+    const name = file.replace('.mjs', '');
+    const bot = run(t, [`examples/${file}`], name);
+    await until('the bot to be there', async () => (await countFree(t, `chat:2.0.0@${name}`)) === 1);
+    const site = await serveFiles(() => ({ '/': { body: chatPage(`chat:2.0.0@${name}`) } }));
+    t.after(() => site.close());
+    const page = await openPage(browser, site.url);
+    await until('the page to be connected', async () => (await stateOf(page)) === 'connected');
+    await page.evaluate(() => document.querySelector('rondevu-chat')!.send('hello'));
+    const said = () => page.evaluate(() => (window as unknown as { said: unknown[][] }).said);
+    await until('the answer of the bot', async () => (await said()).length >= 2);
+    assert.deepEqual(await said(), [
+      ['', 'hello', true],
+      [name, 'You said: hello', false],
+    ]);
+    // seen from the page: when its state tells that the bot has gone
+    const gone = page.evaluate(
+      () =>
+        new Promise<number>((resolve) => {
+          document
+            .querySelector('rondevu-connect')!
+            .addEventListener('rondevu-state', () => resolve(performance.timeOrigin + performance.now()), { once: true });
+        }),
+    );
+    const asked = performance.timeOrigin + performance.now();
+    bot.child.kill('SIGINT');
+    const at = await gone;
+    assert.deepEqual(await bot.ended, [0, null], bot.output());
+    t.diagnostic(`the page shows that it left after ${(at - asked).toFixed(0)} ms`);
+    assert.match(await stateOf(page), left);
+    assert.equal(await countFree(t, `chat:2.0.0@${name}`), 0, 'no offer is left');
+    await page.close();
+  });
+}
+
+test('data-processor.mjs: a stream of numbers, with back-pressure on both sides', async (t) => {
+  const host = run(t, ['examples/data-processor.mjs'], 'mean');
+  await until('the processor to be live', () => host.output().includes('mean:1.0.0@mean is live'));
+  const sender = run(t, ['examples/data-processor.mjs', 'join', 'mean:1.0.0@mean'], 'x', { NUMBERS: '1000000' });
+  assert.deepEqual(await sender.ended, [0, null], sender.output());
+  assert.match(sender.output(), /1000000 numbers, mean 499999\.5/);
+  await until('the host to see the end', () => /1000000 numbers, closed by the peer/.test(host.output()));
+  host.child.kill('SIGINT');
+  assert.deepEqual(await host.ended, [0, null]);
+});
+
+test('graceful-shutdown.mjs: a last word reaches everyone, no offer is left, exit code 0', async (t) => {
+  const clock = run(t, ['examples/graceful-shutdown.mjs'], 'clock');
+  await until('the clock to be live', () => clock.output().includes('is live'));
+  const rondevu = await connect({ apiUrl: server.url });
+  t.after(() => rondevu.close());
+  const connection = await rondevu.connectToService({ service: 'clock:1.0.0', wait: 5000 });
+  const got: unknown[] = [];
+  connection.on('message', (data) => got.push(data));
+  await until('a tick', () => got.length > 0);
+  clock.child.kill('SIGTERM');
+  assert.deepEqual(await clock.ended, [0, null], clock.output());
+  await until('the end', () => connection.getState() === 'closed');
+  assert.equal(got.at(-1), 'goodbye');
+  assert.equal(await countFree(t, 'clock:1.0.0'), 0);
+});
