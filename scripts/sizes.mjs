@@ -19,7 +19,12 @@ const virtual = (code) => ({
 });
 
 for (const { name, input = 'page', code, limit } of LIMITS) {
-  const bundle = await rollup({ input, preserveEntrySignatures: 'allow-extension', plugins: [virtual(code), ...plugins()], onLog: () => undefined });
+  const bundle = await rollup({
+    input,
+    preserveEntrySignatures: 'allow-extension',
+    plugins: [virtual(code), ...plugins()],
+    onLog: () => undefined,
+  });
   const { output } = await bundle.generate({ format: 'es' });
   const chunks = new Map(output.filter(({ type }) => type === 'chunk').map((chunk) => [chunk.fileName, chunk]));
   // what the entry imports is loaded with it; what is left is loaded when it is needed

@@ -86,7 +86,6 @@ export function printer({ json }: Values): (event: Record<string, unknown>, text
 
 /** Takes control characters out of what others wrote: a terminal would obey them. @param breaks whether line breaks and tabs stay */
 export const printable = (text: string, breaks = false): string =>
-  // eslint-disable-next-line no-control-regex -- it is these that it is about
   text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (character) =>
     breaks && /[\n\t]/.test(character) ? character : '',
   );

@@ -33,8 +33,8 @@ async function raw(rondevu: Rondevu, connection: AnswererConnection, { progress 
     await pipe.run(process.stdin);
   } finally {
     stop();
+    await rondevu.close();
   }
-  await rondevu.close();
   return EXIT.ok;
 }
 

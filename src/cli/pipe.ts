@@ -17,6 +17,8 @@ const TELL_EVERY = 1 << 20;
 /** How long the other side may take to say that it is one of these, once it has all, in ms. */
 const GREETING_WITHIN = 1000;
 const LOOK_EVERY = 10;
+/** As connections give it. */
+const CLOSED_BY_PEER = 'closed by the peer';
 
 export function wordOf(data: string | ArrayBuffer): Word | undefined {
   if (typeof data !== 'string' || data.length > 100 || !data.startsWith('{"type":"pipe')) return undefined;
@@ -52,7 +54,8 @@ export class Pipe {
   #written = 0;
   #told = 0;
   #theyEnded = false;
-  #isClosed = false;
+  /** Why the connection is over. */
+  #closed: string | undefined;
   #failure: Error | undefined;
   #wakes: (() => void)[] = [];
 
@@ -62,25 +65,25 @@ export class Pipe {
     this.#endsOutput = endsOutput;
     connection.on('message', (data) => this.#take(data));
     connection.on('connected', () => this.#changed());
-    connection.on('closed', () => {
-      this.#isClosed = true;
+    connection.on('closed', (reason) => {
+      this.#closed = reason;
       this.#changed();
     });
     connection.on('failed', (error) => {
       if (!error.willRetry) this.#fail(error);
     });
-    output.on('error', (error) => this.#fail(error));
+    output.on('error', (error) => this.#outputFailed(error));
     this.#say({ type: 'pipe' });
     for (const data of early) this.#take(data);
   }
 
   /**
    * Sends the input to its end, and writes what comes until the other side has ended too; then the connection is closed.
-   * @throws RondevuError when the connection was given up; what the streams throw
+   * @throws ConnectionError when the connection ended before that; what the streams throw
    */
   async run(input: Readable): Promise<void> {
     this.#input = input;
-    let delivered: Promise<unknown> = Promise.resolve();
+    let delivered: Promise<unknown> = Promise.resolve('delivered');
     try {
       for await (const chunk of input) {
         while (!this.#isOver && !this.#mayGo) await this.#change();
@@ -92,18 +95,26 @@ export class Pipe {
       // it was destroyed, because there is nobody to send to
       if (!this.#isOver) throw error;
     }
-    await delivered;
+    const outcome = await delivered;
     const end = Date.now() + GREETING_WITHIN;
     while (!this.#isOver && !this.#isPipe && Date.now() < end) await this.#change();
     if (this.#isPipe) this.#say({ type: 'pipe:end' });
     while (!this.#isOver && this.#isPipe && !this.#theyEnded) await this.#change();
     while (!this.#failure && this.#written < this.received) await this.#change();
     if (this.#failure) throw this.#failure;
+    if (this.#closed !== undefined) this.#checkEnd(this.#closed, outcome);
     await this.#connection.close();
   }
 
+  /** Whether the other side closed the connection when all was done. A peer that is none of these may close when it likes. */
+  #checkEnd(reason: string, outcome: unknown): void {
+    const isDone = this.#isPipe ? this.#theyEnded : outcome === 'delivered' || outcome === 'unknown';
+    if (isDone && reason === CLOSED_BY_PEER) return;
+    throw new ConnectionError('closed', `the connection ended before everything was through: ${reason}`);
+  }
+
   get #isOver(): boolean {
-    return this.#isClosed || this.#failure !== undefined;
+    return this.#closed !== undefined || this.#failure !== undefined;
   }
 
   /** Whether the next chunk may go. */
@@ -123,7 +134,7 @@ export class Pipe {
     const bytes = typeof data === 'string' ? Buffer.from(data) : Buffer.from(data);
     this.received += bytes.length;
     this.#output.write(bytes, (error) => {
-      if (error) return this.#fail(error);
+      if (error) this.#outputFailed(error);
       this.#written += bytes.length;
       if (this.#written - this.#told < TELL_EVERY && this.#written < this.received) return;
       this.#told = this.#written;
@@ -140,6 +151,11 @@ export class Pipe {
       // closed in this moment, and told by `closed`
       if (!(error instanceof ConnectionError)) throw error;
     }
+  }
+
+  /** A program need not read all that it is given; what is left then goes nowhere. */
+  #outputFailed(error: Error): void {
+    if (!this.#endsOutput) this.#fail(error);
   }
 
   #fail(error: Error): void {

@@ -1,0 +1,281 @@
+/** The command `rondevu`, run as people and programs run it. */
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test, type TestContext } from 'node:test';
+import { connect, type Rondevu } from '../../dist/src/node/index.js';
+import { startServer, until } from '../server/helpers.js';
+
+const CLI = 'dist/src/cli/main.js';
+
+interface Program {
+  child: ChildProcess;
+  out(): string;
+  err(): string;
+  ended: Promise<[code: number | null, signal: string | null]>;
+}
+
+/** A place for keys, and the command with it. */
+async function setUp(t: TestContext) {
+  const server = await startServer(t);
+  const folder = mkdtempSync(join(tmpdir(), 'rondevu-cli-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const start = (args: string[], more: Record<string, string> = {}): Program => {
+    const env = { ...process.env, RONDEVU_SERVER: server.url, XDG_CONFIG_HOME: folder, ...more };
+    const child = spawn(process.execPath, [CLI, ...args], { env });
+    t.after(() => child.kill('SIGKILL'));
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (data) => (out += String(data)));
+    child.stderr.on('data', (data) => (err += String(data)));
+    child.stdin.on('error', () => undefined); // it may read nothing
+    return { child, out: () => out, err: () => err, ended: once(child, 'close') as Program['ended'] };
+  };
+  const run = async (args: string[], input = '', more: Record<string, string> = {}) => {
+    const program = start(args, more);
+    program.child.stdin!.end(input);
+    const [code] = await program.ended;
+    return { code, out: program.out(), err: program.err() };
+  };
+  const client = async (username: string): Promise<Rondevu> => {
+    const rondevu = await connect({ apiUrl: server.url, username });
+    t.after(() => rondevu.close());
+    return rondevu;
+  };
+  return { server, folder, start, run, client };
+}
+
+const lines = (text: string): Record<string, unknown>[] =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+describe('rondevu', { concurrency: 2 }, () => {
+  test('help teaches: of all commands and of each', async (t) => {
+    const { run } = await setUp(t);
+    const all = await run(['--help']);
+    assert.equal(all.code, 0);
+    for (const command of ['serve', 'host', 'connect', 'find', 'keys', 'doctor'])
+      assert.match(all.out, new RegExp(`\\n {2}${command} `));
+    assert.match(all.out, /Exit codes/);
+    for (const command of ['host', 'connect', 'find', 'keys', 'doctor']) {
+      const { code, out } = await run([command, '--help']);
+      assert.equal(code, 0);
+      assert.match(out, new RegExp(`^rondevu ${command}`));
+      assert.match(out, /--json/);
+      for (const line of out.split('\n')) assert.ok(line.length <= 130, line);
+    }
+    assert.equal((await run([])).code, 2);
+    assert.match((await run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
+  });
+
+  test('what goes wrong is said on stderr, with the exit code that help names', async (t) => {
+    const { run, client, folder } = await setUp(t);
+    const alice = await client('alice');
+    await (await alice.publishService({ service: 'x:1.0.0' })).start();
+    writeFileSync(join(folder, 'open.key'), '{}', { mode: 0o644 });
+    const cases: [string[], number, RegExp][] = [
+      [['frob'], 2, /there is no command "frob"; there are serve, host/],
+      [['connect'], 2, /expected: rondevu connect FQN/],
+      [['connect', 'a', 'b'], 2, /expected: rondevu connect FQN/],
+      [['connect', 'x:1.0.0@alice', '--rwa'], 2, /Unknown option '--rwa'/],
+      [['connect', 'nonsense'], 2, /nonsense/],
+      [['connect', 'x:1.0.0@alice', '--wait', 'long'], 2, /--wait must be a number of seconds, got "long"/],
+      [['connect', 'x:1.0.0@nobody', '--wait', '0'], 4, /not found/i],
+      [['connect', 'x:1.0.0@alice', '--server', 'http://127.0.0.1:9', '--wait', '0'], 3, /cannot be reached[^]*rondevu doctor/],
+      [['host', 'y:1.0.0', '--username', 'alice'], 5, /alice/],
+      [['host', 'y:1.0.0', '--echo', '--exec', 'cat'], 2, /exclude each other/],
+      [['host', 'y:1.0.0', '--max', '0'], 2, /--max must be a whole number above 0/],
+      [['host', 'y:1.0.0', '--key-file', join(folder, 'open.key')], 2, /chmod 600/],
+      [['find', 'x:9.0.0'], 4, /nobody offers x:9\.0\.0/],
+      [['find', 'x:1.0.0', '--limit', '-1'], 2, /limit/],
+      [['find', 'x:1.0.0', '--webrtc', 'wrtc'], 2, /webrtc must be node-datachannel/],
+      [['keys', 'frob'], 2, /keys must be make, show, export or import, got "frob"/],
+      [['doctor', '--timeout', 'x'], 2, /--timeout/],
+    ];
+    for (const [args, code, message] of cases) {
+      const result = await run(args);
+      assert.equal(result.code, code, `${args.join(' ')}: ${result.err}`);
+      assert.match(result.err, message);
+      assert.equal(result.out, '');
+    }
+    const json = await run(['find', 'x:1.0.0', '--json', '--server', 'http://127.0.0.1:9']);
+    assert.deepEqual([json.code, lines(json.err)[0]!['code'], lines(json.err)[0]!['exitCode']], [3, 'unavailable', 3]);
+  });
+
+  test('keys: made once, shown, carried under a passphrase; the private one is never printed', async (t) => {
+    const { run, folder } = await setUp(t);
+    const path = join(folder, 'rondevu', 'identity.json');
+    assert.match((await run(['keys', 'show'])).err, /there is no key file .*Make one: rondevu keys make/);
+    const made = await run(['keys', 'make']);
+    assert.equal(made.code, 0, made.err);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    const { privateKey, publicKey } = JSON.parse(readFileSync(path, 'utf8')) as { privateKey: string; publicKey: string };
+    assert.match((await run(['keys', 'make'])).err, /already, and it stays/);
+    const shown = lines((await run(['keys', 'show', '--json'])).out)[0]!;
+    assert.equal(shown['publicKey'], publicKey);
+    assert.match(String(shown['anonymousName']), /^anon-[a-z2-7]{26}$/);
+    assert.match(String(shown['pin']), /^[\w-]{22}$/);
+    assert.match((await run(['keys', 'export'])).err, /RONDEVU_PASSPHRASE/);
+    const secret = { RONDEVU_PASSPHRASE: 'correct horse' };
+    const exported = await run(['keys', 'export'], '', secret);
+    const file = join(folder, 'me.txt');
+    writeFileSync(file, exported.out);
+    const other = ['--key-file', join(folder, 'other.json')];
+    const wrong = await run(['keys', 'import', file, ...other], '', { RONDEVU_PASSPHRASE: 'wrong horse' });
+    assert.deepEqual([wrong.code, existsSync(join(folder, 'other.json'))], [2, false]);
+    assert.match(wrong.err, /the passphrase is wrong/);
+    const imported = await run(['keys', 'import', ...other], exported.out, secret);
+    assert.equal(imported.code, 0, imported.err);
+    assert.equal((JSON.parse(readFileSync(join(folder, 'other.json'), 'utf8')) as { privateKey: string }).privateKey, privateKey);
+    for (const { out, err } of [made, exported, wrong, imported]) assert.ok(!`${out}${err}`.includes(privateKey));
+  });
+
+  test('find: by name and by user, for people and for programs; nothing is taken', async (t) => {
+    const { run, client } = await setUp(t);
+    for (const name of ['alice', 'bob'])
+      await (await (await client(name)).publishService({ service: 'x:1.2.0', maxOffers: 1 })).start();
+    assert.deepEqual((await run(['find', 'x:1.0.0'])).out.trim().split('\n').sort(), ['x:1.2.0@alice', 'x:1.2.0@bob']);
+    const found = lines((await run(['find', 'x:1.0.0@bob', '--json'])).out);
+    assert.deepEqual(
+      found.map(({ serviceFqn, username }) => [serviceFqn, username]),
+      [['x:1.2.0@bob', 'bob']],
+    );
+    assert.equal((await run(['find', 'x:1.0.0', '--limit', '1'])).out.trim().split('\n').length, 1);
+    const joiner = await client('carol');
+    assert.ok(await joiner.findService('x:1.2.0@bob'), 'the only offer is still there');
+  });
+
+  test('host and connect: a chat of three, with what would rule a terminal taken out', async (t) => {
+    const { start } = await setUp(t);
+    const host = start(['host', 'chat:1.0.0', '-u', 'alice']);
+    await until(() => host.out().includes('is live'), 'the host');
+    const bob = start(['connect', 'chat:1.0.0@alice', '-u', 'bob', '-k', join(tmpdir(), `rondevu-cli-bob-${process.pid}.key`)]);
+    t.after(() => rmSync(join(tmpdir(), `rondevu-cli-bob-${process.pid}.key`), { force: true }));
+    const carol = start(['connect', 'chat:1.0.0@alice', '--json']);
+    await until(() => bob.out().includes('connected to alice') && carol.out().includes('"connected"'), 'both to be there');
+    bob.child.stdin!.write('hello \u001b[31mred\u0007\n');
+    host.child.stdin!.write('welcome\n');
+    await until(() => host.out().includes('bob: hello [31mred\n'), 'the host to read it');
+    await until(() => bob.out().includes('alice: welcome\n'), 'bob to read it');
+    const heard = () => lines(carol.out()).filter(({ event }) => event === 'message');
+    await until(() => heard().length === 2, 'carol to hear both');
+    assert.deepEqual(
+      heard()
+        .map(({ from, via }) => [from, via])
+        .sort(),
+      [
+        ['alice', 'alice'],
+        ['bob', 'alice'],
+      ],
+    );
+    bob.child.stdin!.end();
+    assert.deepEqual(await bob.ended, [0, null]);
+    await until(() => host.out().includes('* bob left'), 'the host to see him leave');
+    host.child.kill('SIGINT');
+    assert.deepEqual(await host.ended, [0, null]);
+    assert.deepEqual(await carol.ended, [0, null], 'who is left alone ends too');
+    assert.match(carol.out(), /"left"/);
+    assert.ok(!/[\u0007\u001b]/.test(host.out() + bob.out()));
+  });
+
+  test('--raw to --echo and to --exec: the same bytes, whatever they are, and an end on both sides', async (t) => {
+    const { start } = await setUp(t);
+    const echo = start(['host', 'echo:1.0.0', '-u', 'echo', '--echo']);
+    const sum = start([
+      'host',
+      'sum:1.0.0',
+      '-u',
+      'sum',
+      '-k',
+      join(tmpdir(), `rondevu-cli-sum-${process.pid}.key`),
+      '--exec',
+      'sha256sum; echo "$RONDEVU_PEER"',
+    ]);
+    t.after(() => rmSync(join(tmpdir(), `rondevu-cli-sum-${process.pid}.key`), { force: true }));
+    await until(() => echo.out().includes('is live') && sum.out().includes('is live'), 'both hosts');
+    for (const size of [0, 1, 70_000, 3_000_000]) {
+      const bytes = randomBytes(size);
+      const through = async (fqn: string): Promise<Buffer> => {
+        const program = start(['connect', fqn, '--raw']);
+        const got: Buffer[] = [];
+        program.child.stdout!.on('data', (data: Buffer) => got.push(data));
+        program.child.stdin!.end(bytes);
+        assert.deepEqual(await program.ended, [0, null], program.err());
+        return Buffer.concat(got);
+      };
+      assert.ok((await through('echo:1.0.0@echo')).equals(bytes), `${size} bytes`);
+      const told = String(await through('sum:1.0.0@sum'));
+      assert.match(told, new RegExp(`^${createHash('sha256').update(bytes).digest('hex')} {2}-\nanon-`));
+    }
+  });
+
+  test('--raw to a program that knows nothing of pipes: bytes as they are, and the end', async (t) => {
+    const { start, client } = await setUp(t);
+    const host = await client('plain');
+    const got: (string | ArrayBuffer)[] = [];
+    host.on('connection:opened', (_id, connection) => {
+      connection.on('message', (data) => got.push(data));
+      connection.send('a line\n');
+    });
+    await (await host.publishService({ service: 'x:1.0.0' })).start();
+    const program = start(['connect', 'x:1.0.0@plain', '--raw', '--progress']);
+    program.child.stdin!.end('some bytes');
+    assert.deepEqual(await program.ended, [0, null], program.err());
+    assert.equal(program.out(), 'a line\n');
+    assert.deepEqual(
+      got.map((data) => (typeof data === 'string' ? data : String(Buffer.from(data)))),
+      ['{"type":"pipe"}', 'some bytes'],
+    );
+    assert.match(program.err(), /10 B sent, 7 B received/);
+  });
+
+  test('a hidden service is joined by its id', async (t) => {
+    const { start, run } = await setUp(t);
+    const host = start(['host', 'x:1.0.0', '--hidden', '--echo', '--json']);
+    await until(() => host.out().includes('"live"'), 'the host');
+    const { serviceId, serviceFqn } = lines(host.out())[0]!;
+    assert.equal((await run(['connect', String(serviceFqn), '--wait', '0'])).code, 4);
+    assert.equal((await run(['connect', String(serviceId), '--raw'], 'hidden')).out, 'hidden');
+  });
+
+  test('serve: the server, with its own options and its end', async (t) => {
+    const { start } = await setUp(t);
+    const serving = start(['serve', '--port', '0', '--storage', ':memory:']);
+    await until(() => serving.out().includes('Rondevu server on'), 'the server');
+    serving.child.kill('SIGTERM');
+    assert.deepEqual(await serving.ended, [0, null]);
+    const help = start(['serve', '--help']);
+    assert.deepEqual(await help.ended, [0, null]);
+    assert.match(help.out(), /--storage/);
+  });
+
+  test('a transfer that is cut off is no success, on either side; a program that stops reading cuts nothing off', async (t) => {
+    const { start } = await setUp(t);
+    const host = start(['host', 'x:1.0.0', '-u', 'host', '--echo']);
+    await until(() => host.out().includes('is live'), 'the host');
+    const begin = async (): Promise<Program> => {
+      const program = start(['connect', 'x:1.0.0@host', '--raw']);
+      program.child.stdin!.write('some');
+      await until(() => program.out() === 'some', 'what comes back');
+      return program;
+    };
+    const here = await begin();
+    here.child.kill('SIGINT');
+    assert.deepEqual(await here.ended, [130, null]);
+    const there = await begin();
+    host.child.kill('SIGINT');
+    assert.deepEqual(await there.ended, [7, null]);
+    assert.match(there.err(), /ended before everything was through: closed by the peer/);
+    const head = start(['host', 'head:1.0.0', '-u', 'host', '--exec', 'head -c 10']);
+    await until(() => head.out().includes('is live'), 'the next host');
+    const reader = start(['connect', 'head:1.0.0@host', '--raw']);
+    reader.child.stdin!.end(Buffer.alloc(20_000_000, 'x'));
+    assert.deepEqual(await reader.ended, [0, null], reader.err());
+    assert.equal(reader.out(), 'xxxxxxxxxx');
+  });
+});
