@@ -21,7 +21,7 @@ const publish = async (): Promise<void> => {
   const sdps = [...free.values(), ...fresh];
   for (;;) {
     try {
-      const offers = await client.publish({ serviceFqn, offers: sdps.map((sdp) => ({ sdp })), ttl: 300_000 });
+      const { offers } = await client.publish({ serviceFqn, offers: sdps.map((sdp) => ({ sdp })), ttl: 300_000 });
       // an answer may have come before this reply
       for (const { offerId, sdp } of offers) if (!seen.has(offerId)) free.set(offerId, sdp);
       return;
