@@ -21,6 +21,7 @@ const CHECKS = {
   'docs/elements.md': fresh('docs/elements.md', () => tryRun('node', ['scripts/docs.mjs'])),
   'docs/architecture.md': fresh('docs/architecture.md', () => tryRun('node', ['scripts/docs.mjs'])),
   'docs/delivery.md': fresh('docs/delivery.md', () => tryRun('node', ['scripts/docs.mjs'])),
+  'docs/hosting-in-node.md': fresh('docs/hosting-in-node.md', () => tryRun('node', ['scripts/docs.mjs'])),
   sizes: () => tryRun('node', ['scripts/sizes.mjs']),
 };
 

@@ -91,3 +91,13 @@ const rows = Object.entries(TABLE).map(([state, row]) => [
 ]);
 for (const file of ['docs/architecture.md', 'docs/delivery.md'])
   replacePart(file, 'state-table', table(['state', ...events.map(code)], rows));
+
+const abilities = Object.entries(JSON.parse(readFileSync('test/node-hosts/abilities.json', 'utf8')));
+replacePart(
+  'docs/hosting-in-node.md',
+  'abilities',
+  table(
+    ['', ...abilities.map(([name]) => name)],
+    Object.keys(abilities[0][1]).map((what) => [what, ...abilities.map(([, can]) => (can[what] ? 'yes' : 'no'))]),
+  ),
+);

@@ -1,0 +1,211 @@
+/**
+ * Runs every snippet of the documents for people who write programs: what stands in front of each says how. `run` in Node or a shell,
+ * `page` in Chromium; a `host` stays until the end of its section, and then ends in order.
+ */
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import type { Server as HttpServer } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+import { after, before, describe, test, type TestContext } from 'node:test';
+import { PeerServer } from 'peer';
+import type { Browser } from 'puppeteer-core';
+import { startServer, until } from '../server/helpers.js';
+import { launch } from '../support/browsers.js';
+import { serveFiles } from '../support/site.js';
+
+interface Snippet {
+  section: string;
+  line: number;
+  language: string;
+  code: string;
+  where: 'run' | 'page';
+  isHost: boolean;
+  prints: RegExp | undefined;
+  input: string;
+}
+
+const DIRECTIVE = /^<!-- (run|page)( host)?(?:, prints "([^"]*)")?(?:, input "([^"]*)")?(?:, prints "([^"]*)")? -->$/;
+
+/** @throws Error for a block of code that does not say how it is run */
+function snippetsOf(file: string): Snippet[] {
+  const lines = readFileSync(file, 'utf8').split('\n');
+  const snippets: Snippet[] = [];
+  let section = '';
+  for (let index = 0; index < lines.length; index++) {
+    section = /^## (.*)/.exec(lines[index]!)?.[1] ?? section;
+    const language = /^```(\w+)$/.exec(lines[index]!)?.[1];
+    if (!language) continue;
+    const end = lines.indexOf('```', index);
+    const code = lines.slice(index + 1, end).join('\n');
+    const [, where, host, before, input = '', behind] = DIRECTIVE.exec(lines[index - 2] ?? '') ?? [];
+    const prints = before ?? behind;
+    if (where) {
+      snippets.push({
+        section,
+        line: index + 1,
+        language,
+        code,
+        where: where as 'run',
+        isHost: host !== undefined,
+        prints: prints === undefined ? undefined : new RegExp(prints),
+        input,
+      });
+    } else if (!code.startsWith('npm install')) throw new Error(`${file}:${index + 1}: nothing says how this block is run`);
+    index = end;
+  }
+  return snippets;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, 'localhost');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+/** A folder with the package and the command in it, as after an installation. */
+function project(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'rondevu-docs-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  mkdirSync(join(folder, 'node_modules'));
+  symlinkSync(resolve('.'), join(folder, 'node_modules', 'rondevu-elements'));
+  const command = join(folder, 'rondevu');
+  writeFileSync(command, `#!/bin/sh\nexec ${process.execPath} ${resolve('dist/src/cli/main.js')} "$@"\n`);
+  chmodSync(command, 0o755);
+  return folder;
+}
+
+async function runInNode(t: TestContext, file: string): Promise<void> {
+  const folder = project(t);
+  const port = await freePort();
+  const url = `http://localhost:${port}`;
+  // the document for the command line starts a server of its own
+  const servesItself = readFileSync(file, 'utf8').includes('\nrondevu serve\n');
+  if (!servesItself) await startServer(t, { port, host: 'localhost' });
+  const env = {
+    ...process.env,
+    PATH: `${folder}${delimiter}${process.env['PATH']}`,
+    XDG_CONFIG_HOME: join(folder, 'config'),
+    RONDEVU_SERVER: url,
+    PORT: String(port),
+    STORAGE_PATH: join(folder, 'server.db'),
+  };
+  const hosts: { child: ChildProcess; line: number }[] = [];
+  t.after(() => hosts.forEach(({ child }) => child.kill('SIGKILL')));
+  for (const { line, language, code, isHost, prints, input } of snippetsOf(file)) {
+    const at = `${file}:${line}`;
+    const text = code.replaceAll('http://localhost:3000', url);
+    const script = join(folder, `line-${line}.mjs`);
+    if (language === 'js') writeFileSync(script, text);
+    // so that a signal reaches the command itself; what is more than one command stays with the shell
+    const isOne = !/&&|^\w+=/.test(text);
+    const [command, args] = language === 'js' ? [process.execPath, [script]] : ['sh', ['-c', isOne ? `exec ${text}` : text]];
+    const child = spawn(command, args, { cwd: folder, env });
+    if (isHost) hosts.push({ child, line });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (output += String(data)));
+    const ended = once(child, 'close') as Promise<[number | null, string | null]>;
+    let isOver = false;
+    void ended.then(() => (isOver = true));
+    // a line, or bytes as they are
+    if (!isHost) child.stdin.end(input && !text.includes('--raw') ? `${input}\n` : input);
+    if (prints) {
+      await until(() => prints.test(output) || isOver, `${at} to print ${prints}`);
+      assert.match(output, prints, at);
+    }
+    if (isHost) continue;
+    // one that has said what it is for may be left to itself
+    if (prints && language === 'js') child.kill('SIGKILL');
+    else assert.deepEqual(await ended, [0, null], `${at}: ${output}`);
+    await ended;
+  }
+  for (const { child, line } of hosts.reverse()) {
+    const ended = once(child, 'exit');
+    assert.equal(child.exitCode, null, `${file}:${line} is still there`);
+    child.kill('SIGINT');
+    assert.deepEqual(await ended, [0, null], `${file}:${line} ends in order`);
+  }
+}
+
+const OTHERS = {
+  '/peerjs.js': 'node_modules/peerjs/dist/peerjs.min.js',
+  '/simple-peer.js': 'node_modules/simple-peer/simplepeer.min.js',
+};
+
+let browser: Browser | undefined;
+before(async () => {
+  browser = await launch('chromium');
+});
+after(() => browser?.close());
+
+async function runInPages(t: TestContext, file: string, section: string): Promise<void> {
+  const { url } = await startServer(t);
+  const peerPort = await freePort();
+  const listening = new Promise<HttpServer>((done) =>
+    PeerServer({ port: peerPort, path: '/' }, (server) => done(server as HttpServer)),
+  );
+  const peerServer = await listening;
+  t.after(() => {
+    peerServer.closeAllConnections();
+    peerServer.close();
+  });
+  const snippets = snippetsOf(file).filter((snippet) => snippet.section === section);
+  const imports = {
+    'rondevu-elements/core': '/rondevu-elements.js',
+    '@xtr-dev/rondevu-client': '/rondevu-elements.js',
+    peerjs: '/peerjs.mjs',
+    'simple-peer': '/simple-peer.mjs',
+  };
+  const script = (body: string) => ({ body, headers: { 'content-type': 'text/javascript' } });
+  const pages = Object.fromEntries(
+    snippets.map(({ line, code }) => [
+      `/${line}`,
+      {
+        body: `<!doctype html><meta charset="utf-8"><title>snippet</title><script type="importmap">${JSON.stringify({ imports })}</script>
+          <script type="module">${code.replaceAll('http://localhost:3000', url).replaceAll('9000', String(peerPort))}</script>`,
+      },
+    ]),
+  );
+  const files = {
+    ...pages,
+    '/rondevu-elements.js': script(readFileSync('dist/rondevu-elements.js', 'utf8')),
+    ...Object.fromEntries(
+      ['noble', 'durable', 'checks'].map((name) => [
+        `/rondevu-${name}.js`,
+        script(readFileSync(`dist/rondevu-${name}.js`, 'utf8')),
+      ]),
+    ),
+    ...Object.fromEntries(Object.entries(OTHERS).map(([path, source]) => [path, script(readFileSync(source, 'utf8'))])),
+    '/peerjs.mjs': script(`import '/peerjs.js'; export const { Peer } = globalThis.peerjs;`),
+    '/simple-peer.mjs': script(`import '/simple-peer.js'; export default globalThis.SimplePeer;`),
+  };
+  const site = await serveFiles(() => files);
+  t.after(() => site.close());
+  for (const { line, isHost, prints } of snippets) {
+    const page = await browser!.newPage();
+    t.after(() => page.close());
+    let output = '';
+    page.on('console', (message) => (output += `${message.text()}\n`));
+    page.on('pageerror', (error) => (output += `${String(error)}\n`));
+    await page.goto(`${site.url}/${line}`);
+    await until(() => prints!.test(output), `${file}:${line} to print ${prints}; it printed ${output}`, 20_000).catch(
+      (error: Error) => {
+        throw new Error(`${error.message}; it printed: ${output}`);
+      },
+    );
+    if (!isHost) await page.goto('about:blank');
+  }
+}
+
+for (const file of ['docs/hosting-in-node.md', 'docs/command-line.md'])
+  test(`every snippet of ${file} runs`, { timeout: 240_000 }, (t) => runInNode(t, file));
+
+describe('every snippet of docs/migrating.md runs', () => {
+  for (const section of new Set(snippetsOf('docs/migrating.md').map((snippet) => snippet.section)))
+    test(section, { timeout: 120_000 }, (t) => runInPages(t, 'docs/migrating.md', section));
+});
