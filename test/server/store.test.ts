@@ -27,6 +27,25 @@ test('a file keeps claims, services and offers', async (t) => {
   await second.close();
 });
 
+test('a service keeps its id for 30 days after it expired, and is forgotten an hour after that', async () => {
+  const store = new SqliteStore(':memory:');
+  const [MINUTE, DAY] = [60_000, 86_400_000];
+  const base = { username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' };
+  const publish = async (now: number): Promise<string> =>
+    (await store.publish({ ...base, offers: [{ sdp: `at ${now}` }], ttl: MINUTE }, 10, now)).service.serviceId;
+  await store.claim('alice', 'key-a', true, 0);
+  const id = await publish(0);
+  // each publication prolongs it, also those that find it known
+  for (let now = 0; now < 3 * 3_600_000; now += 20 * MINUTE) assert.equal(await publish(now), id);
+  const last = 3 * 3_600_000 - 20 * MINUTE + MINUTE;
+  await store.sweep(last + 30 * DAY - 1);
+  assert.equal(await publish(last + 30 * DAY - 1), id);
+  const end = last + 30 * DAY - 1 + MINUTE;
+  await store.sweep(end + 30 * DAY + 3_600_001);
+  assert.notEqual(await publish(end + 30 * DAY + 3_600_001), id);
+  await store.close();
+});
+
 test('a file of a newer server is refused, with a text that says what to do', async (t) => {
   const path = temporaryFile(t);
   await new SqliteStore(path).close();
