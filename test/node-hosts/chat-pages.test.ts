@@ -3,8 +3,6 @@
  * each browser. RONDEVU_HOSTS=full is all of them.
  */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +10,7 @@ import { after, before, describe, test, type TestContext } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import { NODE_PLACES } from '../chaos/ends.js';
 import { launch, type BrowserName } from '../support/browsers.js';
+import { start, type Program } from '../support/program.js';
 import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
 
 const FULL = process.env['RONDEVU_HOSTS'] === 'full';
@@ -27,17 +26,13 @@ after(async () => {
 });
 
 let count = 0;
-function terminal(t: TestContext, webrtc: string, args: string[]) {
-  const child: ChildProcess = spawn(
+const terminal = (t: TestContext, webrtc: string, args: string[]): Program =>
+  start(
+    t,
     process.execPath,
     ['dist/src/cli/main.js', ...args, '--webrtc', webrtc, '--key-file', join(folder, `${++count}.key`)],
-    { env: { ...process.env, RONDEVU_SERVER: server.url } },
+    { env: { RONDEVU_SERVER: server.url } },
   );
-  t.after(() => child.kill('SIGKILL'));
-  let output = '';
-  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data) => (output += String(data)));
-  return { child, output: () => output, ended: once(child, 'exit') };
-}
 
 const heard = (page: Page): Promise<string[]> => page.evaluate(() => (window as unknown as { heard: string[] }).heard);
 const say = (page: Page, text: string): Promise<boolean> =>

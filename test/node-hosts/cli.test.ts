@@ -1,39 +1,23 @@
 /** The command `rondevu`, run as people and programs run it. */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { connect, type Rondevu } from '../../dist/src/node/index.js';
 import { startServer, until } from '../server/helpers.js';
+import { start as startProgram, type Program } from '../support/program.js';
 
 const CLI = 'dist/src/cli/main.js';
-
-interface Program {
-  child: ChildProcess;
-  out(): string;
-  err(): string;
-  ended: Promise<[code: number | null, signal: string | null]>;
-}
 
 /** A place for keys, and the command with it. */
 async function setUp(t: TestContext) {
   const server = await startServer(t);
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-cli-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const start = (args: string[], more: Record<string, string> = {}): Program => {
-    const env = { ...process.env, RONDEVU_SERVER: server.url, XDG_CONFIG_HOME: folder, ...more };
-    const child = spawn(process.execPath, [CLI, ...args], { env });
-    t.after(() => child.kill('SIGKILL'));
-    let [out, err] = ['', ''];
-    child.stdout.on('data', (data) => (out += String(data)));
-    child.stderr.on('data', (data) => (err += String(data)));
-    child.stdin.on('error', () => undefined); // it may read nothing
-    return { child, out: () => out, err: () => err, ended: once(child, 'close') as Program['ended'] };
-  };
+  const start = (args: string[], more: Record<string, string> = {}): Program =>
+    startProgram(t, process.execPath, [CLI, ...args], { env: { RONDEVU_SERVER: server.url, XDG_CONFIG_HOME: folder, ...more } });
   const run = async (args: string[], input = '', more: Record<string, string> = {}) => {
     const program = start(args, more);
     program.child.stdin!.end(input);

@@ -3,7 +3,6 @@
  * `page` in Chromium; a `host` stays until the end of its section, and then ends in order.
  */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
@@ -15,6 +14,7 @@ import { PeerServer } from 'peer';
 import type { Browser } from 'puppeteer-core';
 import { startServer, until } from '../server/helpers.js';
 import { launch } from '../support/browsers.js';
+import { start, type Program } from '../support/program.js';
 import { serveFiles } from '../support/site.js';
 
 interface Snippet {
@@ -88,15 +88,13 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
   const servesItself = readFileSync(file, 'utf8').includes('\nrondevu serve\n');
   if (!servesItself) await startServer(t, { port, host: 'localhost' });
   const env = {
-    ...process.env,
     PATH: `${folder}${delimiter}${process.env['PATH']}`,
     XDG_CONFIG_HOME: join(folder, 'config'),
     RONDEVU_SERVER: url,
     PORT: String(port),
     STORAGE_PATH: join(folder, 'server.db'),
   };
-  const hosts: { child: ChildProcess; line: number }[] = [];
-  t.after(() => hosts.forEach(({ child }) => child.kill('SIGKILL')));
+  const hosts: { program: Program; line: number }[] = [];
   for (const { line, language, code, isHost, prints, input } of snippetsOf(file)) {
     const at = `${file}:${line}`;
     const text = code.replaceAll('http://localhost:3000', url);
@@ -105,27 +103,27 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     // so that a signal reaches the command itself; what is more than one command stays with the shell
     const isOne = !/&&|^\w+=/.test(text);
     const [command, args] = language === 'js' ? [process.execPath, [script]] : ['sh', ['-c', isOne ? `exec ${text}` : text]];
-    const child = spawn(command, args, { cwd: folder, env });
-    if (isHost) hosts.push({ child, line });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (output += String(data)));
-    const ended = once(child, 'close') as Promise<[number | null, string | null]>;
+    const program = start(t, command, args, { cwd: folder, env });
+    const { child, output, ended } = program;
+    if (isHost) hosts.push({ program, line });
     let isOver = false;
     void ended.then(() => (isOver = true));
     // a line, or bytes as they are
-    if (!isHost) child.stdin.end(input && !text.includes('--raw') ? `${input}\n` : input);
+    if (!isHost) child.stdin!.end(input && !text.includes('--raw') ? `${input}\n` : input);
     if (prints) {
-      await until(() => prints.test(output) || isOver, `${at} to print ${prints}`);
-      assert.match(output, prints, at);
+      await until(() => prints.test(output()) || isOver, `${at} to print ${prints}`);
+      assert.match(output(), prints, at);
     }
     if (isHost) continue;
     // one that has said what it is for may be left to itself
     if (prints && language === 'js') child.kill('SIGKILL');
-    else assert.deepEqual(await ended, [0, null], `${at}: ${output}`);
+    else assert.deepEqual(await ended, [0, null], `${at}: ${output()}`);
     await ended;
   }
-  for (const { child, line } of hosts.reverse()) {
-    const ended = once(child, 'exit');
+  for (const {
+    program: { child, ended },
+    line,
+  } of hosts.reverse()) {
     assert.equal(child.exitCode, null, `${file}:${line} is still there`);
     child.kill('SIGINT');
     assert.deepEqual(await ended, [0, null], `${file}:${line} ends in order`);

@@ -1,7 +1,5 @@
 /** The programs in examples/, run as they stand: with a page at the other end, and under SIGINT. */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +7,7 @@ import { after, before, test, type TestContext } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import { connect } from '../../dist/src/node/index.js';
 import { launch } from '../support/browsers.js';
+import { start, type Program } from '../support/program.js';
 import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
 
 const server = new ServerProcess();
@@ -24,20 +23,10 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-interface Program {
-  child: ChildProcess;
-  output(): string;
-  ended: Promise<[code: number | null, signal: string | null]>;
-}
-
-function run(t: TestContext, args: string[], name: string, more: Record<string, string> = {}): Program {
-  const env = { ...process.env, RONDEVU_SERVER: server.url, BOT_NAME: name, BOT_KEY: join(folder, `${name}.key`), ...more };
-  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  t.after(() => child.kill('SIGKILL'));
-  let output = '';
-  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data) => (output += String(data)));
-  return { child, output: () => output, ended: once(child, 'exit') as Program['ended'] };
-}
+const run = (t: TestContext, args: string[], name: string, more: Record<string, string> = {}): Program =>
+  start(t, process.execPath, args, {
+    env: { RONDEVU_SERVER: server.url, BOT_NAME: name, BOT_KEY: join(folder, `${name}.key`), ...more },
+  });
 
 /** Offers of a service that are free on the server. */
 async function countFree(t: TestContext, service: string): Promise<number> {

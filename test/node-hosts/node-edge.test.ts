@@ -1,7 +1,6 @@
 /** What `rondevu-elements/node` adds to the engine: finding WebRTC, keys in a file, the end by a signal. */
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
@@ -27,6 +26,7 @@ import {
   type NodeOptions,
 } from '../../dist/src/node/index.js';
 import { startServer, until } from '../server/helpers.js';
+import { start } from '../support/program.js';
 
 const run = promisify(execFile);
 
@@ -159,27 +159,21 @@ test('a signal ends a program in order: offers withdrawn, exit code 0; a second 
     await (await rondevu.publishService({ service: 'x:1.0.0', maxOffers: 3 })).start();
     closeOnSignal(rondevu, { onSignal: (name) => (console.log(name), process.env.SLOW && new Promise(() => undefined)) });
     console.log('ready');`;
-  const start = async (env: Record<string, string>) => {
-    const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    t.after(() => child.kill('SIGKILL'));
-    let output = '';
-    child.stdout.on('data', (text) => (output += String(text)));
-    await until(() => output.includes('ready'), 'the program to be ready');
-    return { child, ended: once(child, 'exit'), output: () => output };
+  const begin = async (env: Record<string, string>) => {
+    const started = start(t, process.execPath, ['--input-type=module', '-e', program], { env });
+    await until(() => started.output().includes('ready'), 'the program to be ready');
+    return started;
   };
   const looking = await connect({ apiUrl: server.url });
   t.after(() => looking.close());
   const free = async () => (await looking.discoverServices('x:1.0.0')).count;
-  const first = await start({});
+  const first = await begin({});
   assert.equal(await free(), 1);
   first.child.kill('SIGINT');
   assert.deepEqual(await first.ended, [0, null]);
   assert.match(first.output(), /SIGINT/);
   assert.equal(await free(), 0);
-  const slow = await start({ SLOW: '1' });
+  const slow = await begin({ SLOW: '1' });
   slow.child.kill('SIGTERM');
   await until(() => slow.output().includes('SIGTERM'), 'the first signal to be taken');
   slow.child.kill('SIGINT');

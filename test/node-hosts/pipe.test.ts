@@ -3,13 +3,13 @@
  * the file in memory. RONDEVU_HOSTS=full is 200 MB; PIPE_WEBRTC names another implementation.
  */
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { watch, type Program } from '../support/program.js';
 import { until } from '../support/site.js';
 import { Namespaces, namespacesMissing } from '../support/namespaces.js';
 
@@ -21,30 +21,26 @@ const MEMORY = 64_000_000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** What a process wrote, and how to read its memory. */
-class Running {
-  output = '';
-  errors = '';
-  readonly child: ChildProcess;
-  readonly ended: Promise<[number | null, string | null]>;
+/** The memory of a process. */
+class Memory {
   idle = 0;
   peak = 0;
+  readonly #program: Program;
 
-  constructor(child: ChildProcess) {
-    this.child = child;
-    this.ended = once(child, 'exit') as Promise<[number | null, string | null]>;
-    child.stdout!.on('data', (data) => (this.output += String(data)));
-    child.stderr!.on('data', (data) => (this.errors += String(data)));
+  constructor(program: Program) {
+    this.#program = program;
   }
 
   #status(name: string): number {
     // `ip netns exec` becomes the command, so the pid is Node's
-    return Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${this.child.pid}/status`, 'utf8'))![1]) * 1024;
+    return (
+      Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${this.#program.child.pid}/status`, 'utf8'))![1]) * 1024
+    );
   }
 
   /** What it has before there is anything to do; its peak counts from here. */
   measureIdle(): void {
-    writeFileSync(`/proc/${this.child.pid}/clear_refs`, '5');
+    writeFileSync(`/proc/${this.#program.child.pid}/clear_refs`, '5');
     this.idle = this.#status('VmRSS');
   }
 
@@ -63,14 +59,14 @@ test(
   async (t) => {
     const net = new Namespaces();
     const folder = mkdtempSync(join(tmpdir(), 'rondevu-pipe-'));
-    const children: Running[] = [];
+    const children: Program[] = [];
     t.after(() => {
       for (const { child } of children) child.kill('SIGKILL');
       net.close();
       rmSync(folder, { recursive: true, force: true });
     });
-    const run = (where: 'one' | 'other', command: string[], env?: Record<string, string>): Running => {
-      const started = new Running(net.run(where, command, env));
+    const run = (where: 'one' | 'other', command: string[], env?: Record<string, string>): Program => {
+      const started = watch(net.run(where, command, env));
       children.push(started);
       return started;
     };
@@ -78,14 +74,15 @@ test(
     const env = { RONDEVU_SERVER: url, XDG_CONFIG_HOME: folder };
     const webrtc = ['--webrtc', process.env['PIPE_WEBRTC'] ?? 'node-datachannel'];
     const server = run('one', ['node', 'server/dist/main.js', '--port', '3000', '--host', '0.0.0.0', '--storage', ':memory:']);
-    await until('the server to listen', () => server.output.includes('Rondevu server on'));
+    await until('the server to listen', () => server.out().includes('Rondevu server on'));
     const host = run('one', ['node', CLI, 'host', 'sum:1.0.0', '-u', 'sum', '--exec', 'sha256sum', ...webrtc], env);
-    await until('the host to be live', () => host.output.includes('is live'));
+    await until('the host to be live', () => host.out().includes('is live'));
     const joiner = run('other', ['node', CLI, 'connect', 'sum:1.0.0@sum', '--raw', '--progress', ...webrtc], env);
-    await until('the joiner to have joined', () => host.output.includes('joined'));
+    await until('the joiner to have joined', () => host.out().includes('joined'));
     await pause(1000);
-    for (const each of [host, joiner]) each.measureIdle();
-    const sampling = setInterval(() => [host, joiner].forEach((each) => each.measurePeak()), 50);
+    const memory = { host: new Memory(host), joiner: new Memory(joiner) };
+    for (const each of Object.values(memory)) each.measureIdle();
+    const sampling = setInterval(() => Object.values(memory).forEach((each) => each.measurePeak()), 50);
 
     const hash = createHash('sha256');
     const input = joiner.child.stdin!;
@@ -104,16 +101,16 @@ test(
       }
     }
     input.end();
-    assert.deepEqual(await joiner.ended, [0, null], `${joiner.errors}\n${host.output}\n${host.errors}`);
+    assert.deepEqual(await joiner.ended, [0, null], `${joiner.err()}\n${host.output()}`);
     clearInterval(sampling);
-    assert.equal(joiner.output, `${hash.digest('hex')}  -\n`);
+    assert.equal(joiner.out(), `${hash.digest('hex')}  -\n`);
     assert.equal(cuts, CUTS);
-    for (const [name, each] of Object.entries({ host, joiner })) {
+    for (const [name, each] of Object.entries(memory)) {
       const above = each.peak - each.idle;
       t.diagnostic(`${name}: idle ${(each.idle / 1e6).toFixed(1)} MB, ${(above / 1e6).toFixed(1)} MB above it at the most`);
       assert.ok(above <= MEMORY, `${name} was ${above} bytes above idle`);
     }
-    assert.match(joiner.errors, /100? %|MiB sent/);
+    assert.match(joiner.err(), /100? %|MiB sent/);
     host.child.kill('SIGINT');
     assert.deepEqual(await host.ended, [0, null]);
   },

@@ -1,0 +1,40 @@
+/** A program as a process of its own: what it wrote, and how it ended. Killed when the test ends. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import type { TestContext } from 'node:test';
+
+export interface Program {
+  child: ChildProcess;
+  out(): string;
+  err(): string;
+  /** Both, as they came. */
+  output(): string;
+  ended: Promise<[code: number | null, signal: string | null]>;
+}
+
+/** @param env beside that of this process */
+export function start(
+  t: TestContext,
+  command: string,
+  args: string[],
+  { env = {}, cwd }: { env?: Record<string, string>; cwd?: string } = {},
+): Program {
+  const child = spawn(command, args, { env: { ...process.env, ...env }, ...(cwd !== undefined && { cwd }) });
+  t.after(() => child.kill('SIGKILL'));
+  return watch(child);
+}
+
+export function watch(child: ChildProcess): Program {
+  let [out, err, output] = ['', '', ''];
+  child.stdout!.on('data', (data) => {
+    out += String(data);
+    output += String(data);
+  });
+  child.stderr!.on('data', (data) => {
+    err += String(data);
+    output += String(data);
+  });
+  child.stdin?.on('error', () => undefined); // it may read nothing
+  const ended = once(child, 'close') as Program['ended'];
+  return { child, out: () => out, err: () => err, output: () => output, ended };
+}
