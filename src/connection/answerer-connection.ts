@@ -68,6 +68,7 @@ export class AnswererConnection extends RondevuConnection {
   #suspended = false;
   #wait = 0;
   #stopWatching: (() => void) | undefined;
+  #isFound = false;
   #resolveFound!: () => void;
   #rejectFound!: (error: unknown) => void;
 
@@ -165,10 +166,18 @@ export class AnswererConnection extends RondevuConnection {
   protected override linkOpened(): void {
     // the link may be up before the server's reply to the answer is in
     this.apply('check', 'the offer was answered');
-    this.#resolveFound();
+    this.#tellFound();
     if (this.#settle) this.#settle.opened();
     // a link that was thought lost to others came up after all
     else this.abandonAttempt();
+  }
+
+  /** Returns whether it was not told before. */
+  #tellFound(): boolean {
+    const isFirst = !this.#isFound;
+    this.#isFound = true;
+    this.#resolveFound();
+    return isFirst;
   }
 
   protected override cleanUp(): void {
@@ -336,7 +345,7 @@ export class AnswererConnection extends RondevuConnection {
       signal.throwIfAborted();
       await this.#answer(link, entry, candidates, line);
       signal.throwIfAborted();
-      this.#resolveFound();
+      this.#tellFound();
       await this.#untilOpen(link, entry, opened);
       // it may have opened and gone while the reply to our answer was under way: nobody else would try again
       if (link !== this.link && !this.isConnected())
@@ -351,6 +360,8 @@ export class AnswererConnection extends RondevuConnection {
   /** Makes the answer to an offer without its candidates: see #answer. */
   async #prepare(link: Link, sdp: string, line: SdpLine | undefined): Promise<void> {
     const { pc } = link;
+    // who waits for the connection is to have its listeners on it before it tells of this
+    link.onOpening = () => this.#tellFound();
     this.useLink(link);
     this.apply('gather', `answering ${this.#offerId}`);
     try {

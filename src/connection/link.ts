@@ -53,6 +53,8 @@ export class Link implements DeliveryPort {
   raw: RTCDataChannel | undefined;
   /** Live links of this page or process: platforms refuse new peer connections past a few hundred. */
   static live = 0;
+  /** Asked when it is about to be open; true puts that off until all who wait for a promise have had their turn. */
+  onOpening: (() => boolean) | undefined;
   /** Told of each local candidate, whoever holds the link. */
   onCandidate: ((candidate: RTCIceCandidate) => void) | undefined;
   /** Of DeliveryPort. */
@@ -281,6 +283,7 @@ export class Link implements DeliveryPort {
 
   #opened(channel: RTCDataChannel): void {
     if (this.#closed || this.#isOpen) return;
+    if (this.onOpening?.()) return void setTimeout(() => this.#opened(channel));
     // Chromium 156 leaves about one in a hundred channels of the answering side "connecting" for ever after their `open`
     if (channel.readyState !== 'open') return this.#lost('the data channel did not open');
     this.#isOpen = true;

@@ -21,6 +21,22 @@ const codeOf = (act: () => unknown): string | undefined => {
 };
 
 describe('links', { concurrency: 3 }, () => {
+  test('a link that is up before the reply to the answer is told to who waited for the connection', async (t) => {
+    const { server } = await pair(t);
+    const bob = await client(t, server, 'bob');
+    const call = bob.api.call.bind(bob.api);
+    bob.api.call = async (method, params, options) => {
+      const result = await call(method, params, options);
+      if (method === 'answerOffer') await new Promise((resolve) => setTimeout(resolve, 1000));
+      return result;
+    };
+    const connection = await bob.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 5000 });
+    let connected = 0;
+    connection.on('connected', () => connected++);
+    await connection.opened;
+    assert.equal(connected, 1);
+  });
+
   test('text and bytes go both ways, in order', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
