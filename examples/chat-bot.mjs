@@ -32,8 +32,8 @@ const service = await rondevu.publishService({
 });
 rondevu.on('offer:failed', (offerId, error) => console.error('an offer failed:', error.message));
 await service.start();
-console.log(`${service.fqn} is live`);
 closeOnSignal(rondevu, { onSignal: (signal) => console.log(`${signal}: leaving`) });
+console.log(`${service.fqn} is live`);
 
 function parse(data) {
   try {

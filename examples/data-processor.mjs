@@ -26,8 +26,8 @@ async function host() {
   });
   const service = await rondevu.publishService({ service: 'mean:1.0.0' });
   await service.start();
-  console.log(`${service.fqn} is live`);
   closeOnSignal(rondevu);
+  console.log(`${service.fqn} is live`);
 }
 
 async function join(serviceFqn) {

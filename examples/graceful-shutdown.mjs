@@ -4,7 +4,6 @@ import { closeOnSignal, connect } from 'rondevu-elements/node';
 const rondevu = await connect({ apiUrl: process.env.RONDEVU_SERVER ?? 'http://localhost:3000' });
 const service = await rondevu.publishService({ service: 'clock:1.0.0' });
 await service.start();
-console.log(`${service.fqn} is live`);
 const ticking = setInterval(() => {
   for (const connection of service.connections) connection.send(new Date().toISOString());
 }, 1000);
@@ -19,3 +18,4 @@ closeOnSignal(rondevu, {
     await Promise.race([Promise.all(goodbyes), new Promise((resolve) => setTimeout(resolve, 2000))]);
   },
 }); // then rondevu.close() and exit code 0
+console.log(`${service.fqn} is live`);

@@ -10,12 +10,13 @@ try {
     process.exit(0);
   }
   const server = await createServer(config);
+  // before anybody is told that it is there
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => void server.close().then(() => process.exit(0)));
   console.log(`Rondevu server on ${server.url} (storage: ${config.storagePath})`);
   if (config.staticRoot) console.log(`Open ${server.url}/demo/ in two tabs, and chat.`);
   if (!config.publicUrls.length)
     console.log('PUBLIC_URL is not set: signatures are bound to whatever Host a request names. Fine here, set it in production.');
-  for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    process.once(signal, () => void server.close().then(() => process.exit(0)));
 } catch (error) {
   console.error(`rondevu-server: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);

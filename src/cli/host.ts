@@ -146,12 +146,14 @@ ${CLIENT_HELP}`,
       answer(connection);
     });
     await pool.start();
-    const id = values['hidden'] ? pool.serviceId : undefined;
-    const where = id ?? pool.fqn;
+    const ended = new Promise<number>((resolve) =>
+      closeOnSignal(rondevu, { exit: (code) => resolve(code === 0 ? EXIT.ok : code) }),
+    );
+    const where = values['hidden'] ? pool.serviceId : pool.fqn;
     print(
       { event: 'live', serviceFqn: pool.fqn, serviceId: pool.serviceId, server: serverOf(values), ...own },
       `${pool.fqn} is live on ${serverOf(values)}. To join: rondevu connect ${where}`,
     );
-    return new Promise((resolve) => closeOnSignal(rondevu, { exit: (code) => resolve(code === 0 ? EXIT.ok : code) }));
+    return ended;
   },
 };

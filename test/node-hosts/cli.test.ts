@@ -142,6 +142,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     t.after(() => rmSync(join(tmpdir(), `rondevu-cli-bob-${process.pid}.key`), { force: true }));
     const carol = start(['connect', 'chat:1.0.0@alice', '--json']);
     await until(() => bob.out().includes('connected to alice') && carol.out().includes('"connected"'), 'both to be there');
+    await until(() => host.out().match(/ joined/g)?.length === 2, 'the host to have both');
     bob.child.stdin!.write('hello \u001b[31mred\u0007\n');
     host.child.stdin!.write('welcome\n');
     await until(() => host.out().includes('bob: hello [31mred\n'), 'the host to read it');
