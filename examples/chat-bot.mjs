@@ -16,7 +16,11 @@ const service = await rondevu.publishService({
   // called for each offer; the channel waits with it until somebody joins
   offerFactory: async (pc) => {
     const dc = pc.createDataChannel('chat');
-    dc.onopen = () => console.log('somebody joined');
+    // an offer that nobody took is closed too, so this is told of who was there
+    dc.onopen = () => {
+      console.log('somebody joined');
+      dc.addEventListener('close', () => console.log('somebody left'));
+    };
     dc.onmessage = ({ data }) => {
       const word = parse(data);
       if (word?.type === 'identify') {
@@ -26,7 +30,6 @@ const service = await rondevu.publishService({
         dc.send(JSON.stringify({ type: 'message', from, text: `You said: ${word.text}` }));
       }
     };
-    dc.onclose = () => console.log('somebody left');
     return { dc, offer: await pc.createOffer() };
   },
 });

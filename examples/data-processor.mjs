@@ -16,6 +16,7 @@ async function host() {
   rondevu.on('connection:opened', (offerId, connection) => {
     let [count, sum] = [0, 0];
     connection.on('message', (data) => {
+      if (!(data instanceof ArrayBuffer) || data.byteLength % 8) return void connection.close({ reason: 'not numbers' });
       for (const value of new Float64Array(data)) {
         sum += value;
         count++;
@@ -36,14 +37,19 @@ async function join(serviceFqn) {
   const connectionConfig = { maxReconnectAttempts: 0, maxBufferAge: 0, maxBufferSize: 100_000 };
   const connection = await rondevu.connectToService({ serviceFqn, wait: 10_000, connectionConfig });
   await connection.opened;
+  const total = Number(process.env.NUMBERS ?? 20_000_000);
   let last = { count: 0 };
   let gotResult = () => undefined;
   connection.on('message', (data) => {
     last = JSON.parse(data);
     gotResult();
   });
+  connection.on('closed', (reason) => {
+    if (last.count === total) return;
+    console.error(`the processor is gone: ${reason}`);
+    process.exit(1);
+  });
   const CHUNK = 8192;
-  const total = Number(process.env.NUMBERS ?? 20_000_000);
   for (let sent = 0; sent < total; sent += CHUNK) {
     const numbers = Float64Array.from({ length: Math.min(CHUNK, total - sent) }, (_, index) => sent + index);
     if (connection.bufferedAmount > MOST_QUEUED) await connection.drained(); // until the network has taken it

@@ -25,5 +25,5 @@ export function chatWord(data: string | ArrayBuffer): ChatWord | undefined {
 /** Who is at the other end, as it is safe to print; the key in the link has proven it, not the message. */
 export const peerName = (connection: RondevuConnection): string => printable(connection.peer?.username ?? 'somebody');
 
-/** A line for people of what somebody wrote. */
-export const chatLine = (from: string, text: string): string => `${from}: ${printable(text, true)}`;
+/** What somebody wrote, for people; further lines are set in, so that none looks like another's. */
+export const chatLine = (from: string, text: string): string => `${from}: ${printable(text, true).replaceAll('\n', '\n    ')}`;

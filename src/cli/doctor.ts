@@ -56,7 +56,8 @@ ${CLIENT_HELP}`,
   args: [],
   async run(_args, values) {
     const seconds = Number(values['timeout'] ?? 5);
-    if (!(seconds > 0)) throw new UsageError(`--timeout must be a number of seconds above 0, got "${String(values['timeout'])}"`);
+    if (!(seconds > 0 && seconds <= 600))
+      throw new UsageError(`--timeout must be a number of seconds from 0 to 600, got "${String(values['timeout'])}"`);
     const wanted = values['webrtc'] as WebRtcPackage | undefined;
     // that there is none is a finding, unless one was named
     const webrtc = await findWebRtc(wanted).catch((error: unknown) => {
@@ -68,7 +69,7 @@ ${CLIENT_HELP}`,
     const { status, checks } = await diagnose({
       apiUrl: serverOf(values),
       iceServers: turnServers.length ? turnServers : ((values['ice'] ?? 'server') as IcePreset),
-      timeout: seconds * 1000,
+      timeout: Math.ceil(seconds * 1000),
       ...(keyFile !== undefined && { identity: await identityFromFile(String(keyFile)) }),
       ...(webrtc && { rtcPeerConnection: webrtc.RTCPeerConnection }),
       webSocket: WebSocket as unknown as typeof globalThis.WebSocket,

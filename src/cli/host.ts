@@ -1,5 +1,5 @@
 /** `rondevu host`: publishes a service, and answers whoever joins with a chat, an echo, or a program. */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { PassThrough } from 'node:stream';
 import { createInterface } from 'node:readline';
 import { closeOnSignal, type OffererConnection, type PublishOptions } from '../node/index.js';
@@ -13,10 +13,16 @@ import {
   printable,
   printer,
   serverOf,
+  tellError,
   type Command,
   type Values,
 } from './command.js';
 import { PIPE_CONFIG, Pipe, wordOf } from './pipe.js';
+
+/** A username, as the server takes them: nothing that a shell or a path would understand otherwise. */
+const SAFE_NAME = /^[a-z0-9][a-z0-9.-]*$/;
+/** How long a program may go on when nobody is there any more, in ms. */
+const END_WITHIN = 1000;
 
 /** What becomes of a connection. @returns when it is over */
 type Answer = (connection: OffererConnection) => void;
@@ -27,7 +33,24 @@ const connections = new Set<OffererConnection>();
 /** To everyone but one; who is closing in this moment needs it no more. */
 function sendAll(word: ChatWord, except?: OffererConnection): void {
   for (const connection of connections) {
-    if (connection !== except && connection.getState() !== 'closed') connection.send(JSON.stringify(word));
+    if (connection === except || connection.getState() === 'closed') continue;
+    try {
+      connection.send(JSON.stringify(word));
+    } catch (error) {
+      // one that takes nothing any more must not keep it from the others
+      void connection.close({ discard: true, reason: (error as Error).message });
+    }
+  }
+}
+
+/** Programs that run; each leads a group of its own, so that what it started ends with it. */
+const children = new Set<ChildProcess>();
+
+function end(child: ChildProcess): void {
+  try {
+    process.kill(-child.pid!, 'SIGTERM');
+  } catch {
+    // it has ended
   }
 }
 
@@ -66,15 +89,23 @@ const execute =
     const { peer } = connection;
     const child = spawn(command, {
       shell: true,
+      detached: true,
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
         ...process.env,
-        RONDEVU_PEER: peer?.username ?? '',
+        // it may become the name of a file
+        RONDEVU_PEER: SAFE_NAME.test(peer?.username ?? '') ? peer!.username : '',
         RONDEVU_PEER_KEY: peer?.publicKey ?? '',
         RONDEVU_PEER_VERIFIED: String(peer?.verified ?? false),
       },
     });
-    child.stdin.on('error', () => undefined); // it may read nothing
+    child.on('error', (error) => {
+      print({ event: 'error', message: error.message }, `the program cannot be started: ${error.message}`);
+      void connection.close({ discard: true, reason: 'the program cannot be started' });
+    });
+    // without a process there are no streams, whatever the types say
+    if (child.pid === undefined) return;
+    children.add(child);
     const pipe = new Pipe(connection, child.stdin, { endsOutput: true });
     pipe
       .run(child.stdout)
@@ -82,7 +113,8 @@ const execute =
     child.on('exit', (code, signal) =>
       print({ event: 'exit', code, signal }, `${peerName(connection)}: the program ended with ${code ?? signal}`),
     );
-    connection.on('closed', () => void setTimeout(() => child.kill(), 1000).unref());
+    child.on('exit', () => children.delete(child));
+    connection.on('closed', () => void setTimeout(() => children.has(child) && end(child), END_WITHIN));
   };
 
 function answerOf(values: Values, own: { username: string; publicKey: string }, print: Print): Answer {
@@ -102,7 +134,8 @@ Publishes SERVICE (name:version) under your name, until Ctrl-C: then its offers 
   rondevu host chat:1.0.0 --username alice                talk to whoever joins: with "rondevu connect", or from a page
   rondevu host echo:1.0.0 --echo                          send back what comes
   rondevu host sum:1.0.0 --exec sha256sum                 a program for each who joins
-  rondevu host drop:1.0.0 --exec 'cat > "$RONDEVU_PEER"'  take files: cat FILE | rondevu connect drop:1.0.0@… --raw
+  rondevu host drop:1.0.0 --exec 'cat > "from-$RONDEVU_PEER"'
+                                                          take files: rondevu connect drop:1.0.0@… --raw < FILE
 
       --chat           a group chat; what you write goes to all (default)
       --echo           send back what comes
@@ -145,15 +178,24 @@ ${CLIENT_HELP}`,
       });
       answer(connection);
     });
+    const ended = new Promise<number>((resolve) => {
+      closeOnSignal(rondevu, { exit: (code) => resolve(code === 0 ? EXIT.ok : code) });
+      pool.on('offer:failed', (_id, error) => {
+        // what will not be tried again is the end
+        if (!pool.isStarted) void rondevu.close().then(() => resolve(tellError(error, values)));
+        else console.error(`rondevu: ${error.message}; trying again`);
+      });
+    });
+    pool.once('published', (serviceId) => {
+      const where = values['hidden'] ? serviceId : pool.fqn;
+      print(
+        { event: 'live', serviceFqn: pool.fqn, serviceId, server: serverOf(values), ...own },
+        `${pool.fqn} is live on ${serverOf(values)}. To join: rondevu connect ${where}`,
+      );
+    });
     await pool.start();
-    const ended = new Promise<number>((resolve) =>
-      closeOnSignal(rondevu, { exit: (code) => resolve(code === 0 ? EXIT.ok : code) }),
-    );
-    const where = values['hidden'] ? pool.serviceId : pool.fqn;
-    print(
-      { event: 'live', serviceFqn: pool.fqn, serviceId: pool.serviceId, server: serverOf(values), ...own },
-      `${pool.fqn} is live on ${serverOf(values)}. To join: rondevu connect ${where}`,
-    );
-    return ended;
+    const code = await ended;
+    for (const child of children) end(child);
+    return code;
   },
 };

@@ -1,6 +1,6 @@
 /** `rondevu connect`: joins a service, for a chat or with bytes from stdin and to stdout. */
 import { createInterface } from 'node:readline';
-import type { AnswererConnection, ConnectOptions, Rondevu } from '../node/index.js';
+import { ConnectionError, type AnswererConnection, type ConnectOptions, type Rondevu, type RondevuError } from '../node/index.js';
 import { chatLine, chatWord, peerName } from './chat.js';
 import {
   CLIENT_HELP,
@@ -18,11 +18,37 @@ import { inputLength, showProgress } from './progress.js';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-async function raw(rondevu: Rondevu, connection: AnswererConnection, { progress }: Values): Promise<number> {
+/** A signal has come: the end is near, and ours. */
+let isCut = false;
+
+/** How long a first link may take once somebody was found, in ms. */
+const OPENS_WITHIN = 60_000;
+
+/** Waits for the first link, and tells what goes wrong meanwhile. @throws RondevuError */
+async function untilOpen(connection: AnswererConnection, { json }: Values): Promise<void> {
+  const tell = (error: RondevuError): void => {
+    if (error.willRetry && !json) console.error(`rondevu: ${error.message}; trying again`);
+  };
+  connection.on('failed', tell);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const text = `${connection.serviceFqn} is there, and no link to it came up within ${OPENS_WITHIN / 1000} s`;
+    timer = setTimeout(() => reject(new ConnectionError('timeout', text)), OPENS_WITHIN);
+  });
+  try {
+    await Promise.race([connection.opened, late]);
+  } finally {
+    clearTimeout(timer);
+    connection.off('failed', tell);
+  }
+}
+
+async function raw(rondevu: Rondevu, connection: AnswererConnection, values: Values): Promise<number> {
+  const { progress } = values;
   const early: (string | ArrayBuffer)[] = [];
   const keep = (data: string | ArrayBuffer): void => void early.push(data);
   connection.on('message', keep);
-  await connection.opened;
+  await untilOpen(connection, values);
   connection.off('message', keep);
   const pipe = new Pipe(connection, process.stdout, { early });
   const isShown = progress === true || (progress === undefined && process.stderr.isTTY);
@@ -42,7 +68,10 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Va
   const print = printer(values);
   const note = (event: string, text: string, more: object = {}): void => print({ event, ...more }, `* ${text}`);
   const own = { from: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
-  const isOver = new Promise<string>((resolve) => connection.on('closed', resolve));
+  const isOver = new Promise<string>((resolve) => {
+    connection.on('closed', resolve);
+    connection.on('failed', (error) => !error.willRetry && resolve(error.message));
+  });
   connection.on('message', (data) => {
     const word = chatWord(data);
     if (word?.type === 'identify') connection.send(JSON.stringify({ type: 'identify_ack', ...own }));
@@ -53,21 +82,29 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Va
   });
   connection.on('disconnected', (reason) => note('disconnected', `disconnected: ${printable(reason)}; what you write is kept`));
   connection.on('reconnect:success', () => note('connected', 'connected again'));
-  await connection.opened;
+  await untilOpen(connection, values);
   const { peer } = connection;
   note('connected', `connected to ${peerName(connection)}${peer?.verified ? '' : ' (unverified)'}`, { peer });
   connection.send(JSON.stringify({ type: 'identify', ...own }));
   const lines = createInterface({ input: process.stdin, ...(process.stdin.isTTY && { output: process.stdout, prompt: '> ' }) });
-  let last: Promise<unknown> = Promise.resolve();
+  // in raw mode a terminal hands Ctrl-C over as a character
+  lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  let last: Promise<string> = Promise.resolve('delivered');
   lines.on('line', (text) => {
-    if (text.trim() && connection.getState() !== 'closed')
+    if (!text.trim() || connection.getState() === 'closed') return;
+    try {
       last = connection.send(JSON.stringify({ type: 'message', text, from: own.from })).delivered;
+    } catch (error) {
+      console.error(`rondevu: that was not sent: ${(error as Error).message}`);
+    }
   });
   const inputEnded = new Promise<undefined>((resolve) => lines.on('close', () => void last.then(() => resolve(undefined))));
   const reason = await Promise.race([isOver, inputEnded]);
-  if (reason !== undefined) note('left', `${peerName(connection)} left: ${printable(reason)}`);
+  // what ends it here is no news of the other side
+  if (reason !== undefined && !isCut) note('left', `${peerName(connection)} left: ${printable(reason)}`);
   await rondevu.close();
-  return EXIT.ok;
+  const isLost = reason !== undefined && reason !== 'closed by the peer' && !isCut;
+  return isLost || /^(expired|dropped)$/.test(await last) ? EXIT.lost : EXIT.ok;
 }
 
 export const join: Command = {
@@ -97,7 +134,6 @@ ${CLIENT_HELP}`,
     if (!(wait >= 0)) throw new UsageError(`--wait must be a number of seconds, got "${String(values['wait'])}"`);
     const rondevu = await clientOf(values, false);
     // the first signal ends in order, and a transfer that is cut off is no success
-    let isCut = false;
     for (const [signal, code] of [
       ['SIGINT', 130],
       ['SIGTERM', 143],

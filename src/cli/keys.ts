@@ -16,7 +16,11 @@ async function passphrase(twice: boolean): Promise<string> {
     process.stderr.write(question);
     const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
     const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
-    const answer = await new Promise<string>((resolve) => lines.question('', resolve));
+    lines.on('SIGINT', () => process.exit(130));
+    const answer = await new Promise<string>((resolve, reject) => {
+      lines.on('close', () => reject(new UsageError('no passphrase was given')));
+      lines.question('', resolve);
+    });
     lines.close();
     process.stderr.write('\n');
     return answer;

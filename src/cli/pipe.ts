@@ -12,6 +12,8 @@ type Word = { type: 'pipe' } | { type: 'pipe:written'; bytes: number } | { type:
 const MOST_QUEUED = 4 << 20;
 /** Bytes that the other side has not written. */
 const MOST_UNWRITTEN = 8 << 20;
+/** And past this many from one that does not wait the connection is closed. */
+const MOST_KEPT = 4 * MOST_UNWRITTEN;
 /** How often is told what was written, in bytes. */
 const TELL_EVERY = 1 << 20;
 /** How long the other side may take to say that it is one of these, once it has all, in ms. */
@@ -72,6 +74,10 @@ export class Pipe {
     connection.on('failed', (error) => {
       if (!error.willRetry) this.#fail(error);
     });
+    connection.on('reset', () =>
+      this.#fail(new ConnectionError('closed', 'the other side began anew: what was under way is not whole')),
+    );
+    if (connection.getState() === 'closed') this.#closed = 'it was closed before';
     output.on('error', (error) => this.#outputFailed(error));
     this.#say({ type: 'pipe' });
     for (const data of early) this.#take(data);
@@ -82,6 +88,16 @@ export class Pipe {
    * @throws ConnectionError when the connection ended before that; what the streams throw
    */
   async run(input: Readable): Promise<void> {
+    try {
+      await this.#run(input);
+    } catch (error) {
+      // so that the other side knows too, and another attempt begins at the beginning
+      await this.#connection.close({ discard: true });
+      throw error;
+    }
+  }
+
+  async #run(input: Readable): Promise<void> {
     this.#input = input;
     let delivered: Promise<unknown> = Promise.resolve('delivered');
     try {
@@ -95,7 +111,12 @@ export class Pipe {
       // it was destroyed, because there is nobody to send to
       if (!this.#isOver) throw error;
     }
-    const outcome = await delivered;
+    let outcome: unknown;
+    void delivered.then((settled) => {
+      outcome = settled;
+      this.#changed();
+    });
+    while (!this.#isOver && outcome === undefined) await this.#change();
     const end = Date.now() + GREETING_WITHIN;
     while (!this.#isOver && !this.#isPipe && Date.now() < end) await this.#change();
     if (this.#isPipe) this.#say({ type: 'pipe:end' });
@@ -133,6 +154,8 @@ export class Pipe {
     }
     const bytes = typeof data === 'string' ? Buffer.from(data) : Buffer.from(data);
     this.received += bytes.length;
+    if (this.received - this.#written > MOST_KEPT)
+      return this.#fail(new ConnectionError('queue-full', 'the other side sends more than can be written, and does not wait'));
     this.#output.write(bytes, (error) => {
       if (error) this.#outputFailed(error);
       this.#written += bytes.length;

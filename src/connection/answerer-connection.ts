@@ -66,6 +66,7 @@ export class AnswererConnection extends RondevuConnection {
   /** Cuts a pause between attempts short. */
   #wake: (() => void) | undefined;
   #suspended = false;
+  #isBegun = false;
   #wait = 0;
   #stopWatching: (() => void) | undefined;
   #isFound = false;
@@ -111,6 +112,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /** Starts looking for an offer. @param wait how long to stand in line, in ms */
   start(wait: number): void {
+    this.#isBegun = true;
     this.#wait = wait;
     if (!this.#isLooking()) void this.#run(wait, false);
   }
@@ -133,6 +135,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /** Something changed outside: look at the link, do not wait for a timer. */
   hint(): void {
+    if (!this.#isBegun) return;
     if (this.#suspended || this.getState() !== 'connected') this.connect();
     else this.checkNow();
   }
@@ -150,7 +153,8 @@ export class AnswererConnection extends RondevuConnection {
     if (this.#isLooking()) this.linkFailed(reason);
     else this.attempt = 1;
     this.apply('retry', reason);
-    if (this.getState() === 'reconnecting' && !this.#isLooking()) void this.#run(this.config.sessionTtl, true);
+    if (this.getState() === 'reconnecting' && !this.#isLooking())
+      void this.#run(this.isReturning ? this.config.sessionTtl : this.#wait, true);
   }
 
   protected override linkFailed(reason: string): void {

@@ -12,6 +12,8 @@ import type { Link } from './link.js';
 export interface ChannelsOwner {
   /** Of each channel. */
   readonly limits: SessionLimits;
+  /** Of each channel, where who makes it says nothing else. */
+  readonly defaults: Pick<ChannelConfig, 'maxQueueSize' | 'maxMessageAge'>;
   isOfferer(): boolean;
   sessionId(): string;
   /** The peer made a channel. */
@@ -124,9 +126,10 @@ export class Channels {
   }
 
   #make(label: string, config: Partial<ChannelConfig>): RondevuChannel {
-    const { limits, onHole } = this.#owner;
+    const { limits, onHole, defaults } = this.#owner;
+    const { maxQueueSize, maxMessageAge } = defaults;
     const host = { ...limits, hole: onHole, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
-    const channel = new RondevuChannel(label, config, this.#owner.sessionId(), host);
+    const channel = new RondevuChannel(label, { maxQueueSize, maxMessageAge, ...config }, this.#owner.sessionId(), host);
     this.#channels.set(label, channel);
     channel.on('close', () => {
       if (this.#channels.get(label) === channel) this.#channels.delete(label);

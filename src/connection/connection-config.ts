@@ -42,6 +42,10 @@ export interface ConnectionConfig {
   suspectAfter: number;
   /** Silence after which the link is given up and another one is made. Default 5000. */
   deadAfter: number;
+  /** Messages that may wait on a further channel, where who makes it says nothing else. Default 1000. */
+  maxQueueSize: number;
+  /** How long one may wait there; 0 or Infinity for ever. Default 60 000. */
+  maxMessageAge: number;
   /** Whether to log to the console. Default false. */
   debug: boolean;
 }
@@ -68,6 +72,8 @@ export const DEFAULT_CONNECTION_CONFIG: Readonly<ConnectionConfig> = {
   heartbeatInterval: 1000,
   suspectAfter: 2500,
   deadAfter: 5000,
+  maxQueueSize: 1000,
+  maxMessageAge: 60_000,
   debug: false,
 };
 

@@ -9,7 +9,7 @@ export interface ConversationHandlers extends SessionHandlers, Pick<ChannelsOwne
 export class Conversation extends Session {
   readonly channels: Channels;
 
-  constructor(sid: string, limits: SessionLimits, handlers: ConversationHandlers) {
+  constructor(sid: string, limits: SessionLimits & ChannelsOwner['defaults'], handlers: ConversationHandlers) {
     super(sid, limits, {
       ...handlers,
       onReady: (verdict, lost) => {
@@ -20,7 +20,7 @@ export class Conversation extends Session {
       },
     });
     const { onChannel, onHole, onError, isOfferer } = handlers;
-    this.channels = new Channels({ limits, onChannel, onHole, onError, isOfferer, sessionId: () => this.sid });
+    this.channels = new Channels({ limits, defaults: limits, onChannel, onHole, onError, isOfferer, sessionId: () => this.sid });
   }
 
   override detach(): void {

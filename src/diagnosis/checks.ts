@@ -21,8 +21,9 @@ const GRACE = 2000;
 
 export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
   checkOptions('diagnose', options, KINDS);
-  const { apiUrl, timeout: ms = 5000, onCheck, answersUdp, iceServers = 'server', turnServers = [] } = options;
-  if (!(ms > 0)) throw mustBe('diagnose: timeout', 'a number of ms above 0', ms);
+  const { apiUrl, timeout = 5000, onCheck, answersUdp, iceServers = 'server', turnServers = [] } = options;
+  if (!(timeout > 0 && timeout <= 600_000)) throw mustBe('diagnose: timeout', 'a number of ms above 0, at most 600 000', timeout);
+  const ms = Math.ceil(timeout);
   const base = audience(apiUrl); // says what is wrong with it
   rtcConfiguration(iceServers, turnServers, apiUrl);
   const Connection = options.rtcPeerConnection ?? globalThis.RTCPeerConnection;

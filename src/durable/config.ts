@@ -53,8 +53,8 @@ export function withDefaults(config: DurableConnectionConfig): typeof DEFAULTS {
 
 /** As connections take them. */
 export function engineConfig(config: typeof DEFAULTS): Partial<ConnectionConfig> {
-  const { maxQueueSize, maxMessageAge, ...same } = config;
-  return { ...same, maxBufferSize: maxQueueSize, maxBufferAge: maxMessageAge === Infinity ? 0 : maxMessageAge };
+  const { maxQueueSize, maxMessageAge } = config;
+  return { ...config, maxBufferSize: maxQueueSize, maxBufferAge: maxMessageAge === Infinity ? 0 : maxMessageAge };
 }
 
 /**

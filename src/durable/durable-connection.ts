@@ -42,19 +42,16 @@ const STATES: Partial<Record<ConnectionState, DurableState>> = {
 
 export class DurableConnection extends Emitter<DurableConnectionEvents> {
   readonly #connection: AnswererConnection;
-  readonly #limits: Partial<ChannelConfig>;
   readonly #lookFor: number;
   #state: DurableState = 'connecting';
   #wasConnected = false;
 
   /**
-   * @param limits of its channels, where they name no others
    * @param lookFor how long `connect()` looks for somebody, in ms
    */
-  constructor(connection: AnswererConnection, limits: Partial<ChannelConfig>, lookFor: number) {
+  constructor(connection: AnswererConnection, lookFor: number) {
     super();
     this.#connection = connection;
-    this.#limits = limits;
     this.#lookFor = lookFor;
     connection
       .on('state:changed', ({ newState }) => this.#follow(newState))
@@ -100,7 +97,9 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
       };
       const onConnected = end(resolve);
       const onClosed = end(() => reject(new ConnectionError('closed', 'the connection was closed before it was up')));
-      const onFailed = (error: RondevuError, permanent: boolean) => permanent && end(() => reject(error))();
+      // that nobody was there says more than that it was given up
+      const told = (error: RondevuError) => this.#connection.found.then(() => reject(error), reject);
+      const onFailed = (error: RondevuError, permanent: boolean) => permanent && end(() => void told(error))();
       this.on('connected', onConnected).on('failed', onFailed).on('closed', onClosed);
     });
     if (this.#state === 'failed') this.#connection.connect();
@@ -109,8 +108,8 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
   }
 
   /** Made by either side; one label is one channel. It may be made, and sent on, before `connect()`. @throws ValidationError; RondevuError `closed` */
-  createChannel(label: string, config: Partial<ChannelConfig> = {}): DurableChannel {
-    return this.#connection.createChannel(label, { ...this.#limits, ...config });
+  createChannel(label: string, config?: Partial<ChannelConfig>): DurableChannel {
+    return this.#connection.createChannel(label, config);
   }
 
   getChannel(label: string): DurableChannel | undefined {

@@ -52,6 +52,10 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   readonly #handler: DurableServiceConfig['handler'];
   readonly #connections = new Map<OffererConnection, string>();
   #info: PublishedAs | undefined;
+  #isStarted = false;
+  #lastError: RondevuError | undefined;
+  /** For a `start()` that waits. */
+  #wakeStart: (() => void) | undefined;
 
   constructor(pool: OfferPool, handler: DurableServiceConfig['handler']) {
     super();
@@ -61,28 +65,40 @@ export class DurableService extends Emitter<DurableServiceEvents> {
       .on('published', (serviceId, expiresAt) => {
         const before = this.#info;
         this.#info = { serviceId, uuid: serviceId, expiresAt };
+        this.#wakeStart?.();
         if (!before) this.emit('published', serviceId, serviceId);
         else if (expiresAt > before.expiresAt) this.emit('ttl-refreshed', expiresAt);
       })
-      .on('offer:failed', (_id, error) => this.emit('error', error, 'offer'))
+      .on('offer:failed', (_id, error) => {
+        this.#lastError = error;
+        this.emit('error', error, 'offer');
+        this.#wakeStart?.();
+      })
       .on('connection:opened', (_id, connection) => this.#opened(connection));
   }
 
   /**
    * Publishes, and accepts from now on.
-   * @throws RondevuError when the server refuses it, or cannot be reached
+   * @throws RondevuError when the server refuses it, or `stop()` came before; a server that cannot be reached is waited for
    */
   async start(): Promise<PublishedAs> {
+    this.#isStarted = true;
     await this.#pool.start();
     // a server that cannot be reached is tried again, and this one waits for it
-    return this.#info ?? new Promise((resolve) => this.once('published', () => resolve(this.#info!)));
+    while (!this.#info) {
+      await new Promise<void>((resolve) => (this.#wakeStart = resolve));
+      if (!this.#pool.isStarted) throw this.#lastError ?? new RondevuError('closed', 'start: the service was stopped');
+    }
+    return this.#info;
   }
 
   /** Withdraws it, and closes its connections. */
   async stop(): Promise<void> {
-    if (!this.#pool.isStarted) return;
+    if (!this.#isStarted) return;
+    this.#isStarted = false;
     await this.#pool.stop();
     this.#info = undefined;
+    this.#wakeStart?.();
     this.emit('closed');
   }
 
@@ -94,6 +110,11 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   /** Undefined while it is not published. */
   getServiceInfo(): (PublishedAs & { serviceFqn: string }) | undefined {
     return this.#info && { ...this.#info, serviceFqn: this.#pool.fqn };
+  }
+
+  /** Whether `start()` was called and `stop()` was not. */
+  get isStarted(): boolean {
+    return this.#isStarted;
   }
 
   #opened(connection: OffererConnection): void {

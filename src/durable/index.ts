@@ -23,12 +23,16 @@ const SERVICE_KINDS = {
   any: 'metadata',
 };
 
+/** What was exposed by which instance, by name. */
+const services = new WeakMap<Rondevu, Map<string, DurableService>>();
+
 /** @throws ValidationError naming the option, never with a key in it */
 export async function exposeService(rondevu: Rondevu, config: DurableServiceConfig): Promise<DurableService> {
   checkOptions('exposeService', config, SERVICE_KINDS);
   const { username, privateKey, serviceFqn, handler, metadata, ttl, rtcConfig, ttlRefreshMargin = 0.2 } = config;
   if (typeof handler !== 'function') throw mustBe('exposeService: handler', 'a function', handler);
-  if (ttlRefreshMargin > 1) throw mustBe('exposeService: ttlRefreshMargin', 'a share from 0 to 1', ttlRefreshMargin);
+  if (!(ttlRefreshMargin > 0 && ttlRefreshMargin < 1))
+    throw mustBe('exposeService: ttlRefreshMargin', 'a share between 0 and 1', ttlRefreshMargin);
   if (username !== rondevu.getUsername())
     throw mustBe('exposeService: username', `that of the instance, ${rondevu.getUsername()}`, username);
   if (privateKey !== undefined && privateKey !== rondevu.getKeypair().privateKey)
@@ -36,6 +40,10 @@ export async function exposeService(rondevu: Rondevu, config: DurableServiceConf
   if (rtcConfig?.iceTransportPolicy === 'relay')
     throw new ValidationError("exposeService: for relays only pass iceServers: 'relay-only' to Rondevu.connect");
   const service = durableTarget('exposeService: serviceFqn', serviceFqn, username);
+  const known = services.get(rondevu) ?? new Map<string, DurableService>();
+  services.set(rondevu, known);
+  // one that was stopped may be exposed anew
+  if (known.get(service)?.isStarted === false) await rondevu.unpublishService(service);
   const pool = await rondevu.publishService({
     service,
     maxOffers: config.poolSize ?? 1,
@@ -46,7 +54,9 @@ export async function exposeService(rondevu: Rondevu, config: DurableServiceConf
     ...(ttl !== undefined && { ttl }),
     ...(rtcConfig?.iceServers && { iceServers: rtcConfig.iceServers }),
   });
-  return new DurableService(pool, handler);
+  const exposed = new DurableService(pool, handler);
+  known.set(service, exposed);
+  return exposed;
 }
 
 /** @throws ValidationError */
@@ -79,6 +89,5 @@ async function join(
     connectionConfig: engineConfig(all),
     ...(rtcConfig && { rtcConfig }),
   });
-  const { maxQueueSize, maxMessageAge } = all;
-  return new DurableConnection(connection, { maxQueueSize, maxMessageAge }, all.connectionTimeout);
+  return new DurableConnection(connection, all.connectionTimeout);
 }

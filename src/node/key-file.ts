@@ -1,7 +1,7 @@
 /**
  * An identity in a file that only its user can read. Its content is never part of a message.
  */
-import { link, lstat, mkdir, open, readFile, unlink } from 'node:fs/promises';
+import { link, mkdir, open, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { RondevuError, ValidationError } from '../errors.js';
@@ -23,17 +23,22 @@ export async function identityFromFile(path: string): Promise<Signer> {
 /** @returns undefined when there is no such file. @throws as identityFromFile */
 export async function readIdentity(path: string): Promise<Signer | undefined> {
   let text: string;
+  let file: FileHandle | undefined;
   try {
-    const { mode, uid } = await lstat(path);
+    file = await open(path, 'r');
+    // of what was opened, wherever a link may point meanwhile
+    const { mode, uid } = await file.stat();
     // Windows has no such bits
     if (process.platform !== 'win32' && mode & 0o077)
       throw new ValidationError(`others may read the key file ${path}, or change it. Run: chmod 600 ${path}`);
     if (process.getuid && uid !== process.getuid())
       throw new ValidationError(`the key file ${path} belongs to another user (uid ${uid}, and this is ${process.getuid()})`);
-    text = await readFile(path, 'utf8');
+    text = await file.readFile('utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error instanceof ValidationError ? error : unusable('read', path, error);
+  } finally {
+    await file?.close();
   }
   let keypair: Keypair;
   try {

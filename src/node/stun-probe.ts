@@ -10,6 +10,7 @@ const AGAIN_AFTER = 500;
 
 /** @returns false when nothing came within `ms`, or there is no such host. Never rejects */
 export async function answersUdp(host: string, port: number, ms: number): Promise<boolean> {
+  if (!(port > 0 && port < 65_536)) return false;
   const request = Buffer.alloc(20);
   request.writeUInt16BE(BINDING_REQUEST, 0);
   request.writeUInt32BE(MAGIC_COOKIE, 4);

@@ -88,7 +88,13 @@ const HEAD_START = 100;
 function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
     constructor({ iceServers = [], ...configuration }: RTCConfiguration = {}) {
-      super({ ...configuration, iceServers: iceServers.map(escaped) });
+      try {
+        super({ ...configuration, iceServers: iceServers.map(escaped) });
+      } catch (error) {
+        // its own words hold the credentials
+        const urls = iceServers.flatMap((server) => server.urls);
+        throw urls.length ? new SyntaxError(`an ICE server of these is none: ${urls.join(', ')}`) : error;
+      }
     }
 
     override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {

@@ -38,7 +38,8 @@ export function makePool(
   const parsed = parseServiceName(options.service, 'publishService: service');
   if (parsed.username !== undefined && parsed.username !== username)
     throw mustBe('publishService: the username in service', `${username} or left out`, parsed.username);
-  if (options.renewAt! > 1) throw mustBe('publishService: renewAt', 'a share from 0 to 1', options.renewAt);
+  if (options.renewAt === 0 || options.renewAt! > 1)
+    throw mustBe('publishService: renewAt', 'a share above 0, at most 1', options.renewAt);
   const { name, version } = parsed;
   return new OfferPool(
     {

@@ -1,7 +1,7 @@
 /** The command `rondevu`, run as people and programs run it. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
@@ -217,6 +217,56 @@ describe('rondevu', { concurrency: 2 }, () => {
       ['{"type":"pipe"}', 'some bytes'],
     );
     assert.match(program.err(), /10 B sent, 7 B received/);
+  });
+
+  test('a transfer that is begun anew begins at the beginning: what was there of the first is not mixed in', async (t) => {
+    const { start, folder } = await setUp(t);
+    const host = start(['host', 'drop:1.0.0', '-u', 'drop', '--exec', `cat > ${folder}/got-$$.bin`]);
+    await until(() => host.out().includes('is live'), 'the host');
+    const bytes = randomBytes(2_000_000);
+    const key = ['--key-file', join(folder, 'joiner.key')];
+    const first = start(['connect', 'drop:1.0.0@drop', '--raw', ...key]);
+    first.child.stdin!.write(bytes.subarray(0, 1_000_000));
+    const files = () => readdirSync(folder).filter((name) => name.startsWith('got-'));
+    const sizes = () => files().map((name) => statSync(join(folder, name)).size);
+    await until(() => sizes().includes(1_000_000), 'the first half');
+    first.child.kill('SIGKILL');
+    // the first attempt may meet what is left of the one before, and says so
+    let code: number | null = 7;
+    for (let attempt = 0; attempt < 3 && code !== 0; attempt++) {
+      const again = start(['connect', 'drop:1.0.0@drop', '--raw', '--wait', '20', ...key]);
+      again.child.stdin!.end(bytes);
+      [code] = await again.ended;
+      assert.ok(code === 0 || code === 7, again.err());
+    }
+    assert.equal(code, 0);
+    await until(() => sizes().includes(2_000_000), 'the whole');
+    assert.ok(sizes().every((size) => size <= 2_000_000));
+    assert.ok(files().some((name) => readFileSync(join(folder, name)).equals(bytes)));
+  });
+
+  test('a host tells that it is live when it is, and what it started ends with it', async (t) => {
+    const { start, folder } = await setUp(t);
+    const lost = start(['host', 'x:1.0.0', '-u', 'xhost', '--server', 'http://127.0.0.1:9']);
+    await until(() => /trying again/.test(lost.err()), 'the word that it is not');
+    assert.equal(lost.out(), '');
+    lost.child.kill('SIGINT');
+    assert.deepEqual(await lost.ended, [0, null]);
+    const mark = `${folder}/pid`;
+    const host = start(['host', 'x:1.0.0', '-u', 'xhost', '--exec', `echo $$ > ${mark}; sleep 300 | cat`]);
+    await until(() => host.out().includes('is live'), 'the host');
+    start(['connect', 'x:1.0.0@xhost', '--raw']);
+    await until(() => existsSync(mark) && readFileSync(mark, 'utf8').endsWith('\n'), 'the program');
+    host.child.kill('SIGTERM');
+    assert.deepEqual(await host.ended, [0, null]);
+    const group = Number(readFileSync(mark, 'utf8'));
+    await until(() => {
+      try {
+        return !process.kill(-group, 0);
+      } catch {
+        return true; // nobody is left in it
+      }
+    }, 'the end of the program');
   });
 
   test('a hidden service is joined by its id', async (t) => {

@@ -169,6 +169,20 @@ test('UDP is blocked', { skip: nftMissing() }, async (t) => {
   assert.equal(all.exitCode, 1);
 });
 
+test('an address that is none: said without the credentials', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'rondevu-turn-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, 'password'), 'very-secret');
+  const { url } = await startServer(t);
+  for (const turn of ['turn:', 'turn:127.0.0.1:70000']) {
+    const args = ['--server', url, '--turn', turn, '--turn-user', 'user:name', '--turn-password-file', join(folder, 'password')];
+    const verdict = await doctor(args);
+    assert.equal(verdict.codes['udp'] === undefined, false);
+    assert.deepEqual([verdict.checks[5]!.status, verdict.exitCode], ['failed', 1]);
+    assert.ok(!/very-secret/.test(JSON.stringify(verdict)), JSON.stringify(verdict.checks[5]));
+  }
+});
+
 test('for people: a line for each check, and what to do', () => {
   const { stdout } = spawnSync(process.execPath, [CLI, 'doctor', '--timeout', '2', '--server', 'http://127.0.0.1:9'], {
     encoding: 'utf8',

@@ -68,19 +68,17 @@ for (const [file, left] of [
       [name, 'You said: hello', false],
     ]);
     // seen from the page: when its state tells that the bot has gone
-    const gone = page.evaluate(
-      () =>
-        new Promise<number>((resolve) => {
-          document
-            .querySelector('rondevu-connect')!
-            .addEventListener('rondevu-state', () => resolve(performance.timeOrigin + performance.now()), { once: true });
-        }),
-    );
+    await page.evaluate(() => {
+      const listen = (): void =>
+        void ((window as unknown as { goneAt: number }).goneAt = performance.timeOrigin + performance.now());
+      document.querySelector('rondevu-connect')!.addEventListener('rondevu-state', listen, { once: true });
+    });
     const asked = performance.timeOrigin + performance.now();
     bot.child.kill('SIGINT');
-    const at = await gone;
+    const goneAt = () => page.evaluate(() => (window as unknown as { goneAt?: number }).goneAt);
+    await until('the page to show that it left', goneAt);
     assert.deepEqual(await bot.ended, [0, null], bot.output());
-    t.diagnostic(`the page shows that it left after ${(at - asked).toFixed(0)} ms`);
+    t.diagnostic(`the page shows that it left after ${((await goneAt())! - asked).toFixed(0)} ms`);
     assert.match(await stateOf(page), left);
     assert.equal(await countFree(t, `chat:2.0.0@${name}`), 0, 'no offer is left');
     await page.close();

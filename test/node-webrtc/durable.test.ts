@@ -163,6 +163,45 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(connection.createChannel('other', { maxQueueSize: 7 }).config.maxQueueSize, 7);
   });
 
+  test('the limits are those of every channel, whoever made it', async (t) => {
+    const { bob, service, handled } = await setUp(t, { maxQueueSize: 7, maxMessageAge: 1234 });
+    await service.start();
+    const connection = await bob.connect('alice', 'chat@1.0.0', { maxQueueSize: 5 });
+    await connection.connect();
+    const channel = connection.createChannel('x');
+    await until(() => handled.length === 1, 'the channel at the service');
+    const { maxQueueSize, maxMessageAge } = handled[0]!.channel.config;
+    assert.deepEqual([maxQueueSize, maxMessageAge, channel.config.maxQueueSize], [7, 1234, 5]);
+  });
+
+  test('nobody is there: said as that, looked for anew at the next connect(), and never before the first', async (t) => {
+    const { bob, service } = await setUp(t);
+    const connection = await bob.connect('alice', 'chat@1.0.0', { connectionTimeout: 300 });
+    bob.hint('online');
+    assert.equal(connection.getState(), 'connecting');
+    await assert.rejects(connection.connect(), { code: 'not-found' });
+    const again = connection.connect();
+    await service.start();
+    // it may have given up before the service was there
+    await again.catch(() => connection.connect());
+    assert.ok(connection.isConnected());
+  });
+
+  test('a service that was stopped is exposed anew; one that waits for the server can be stopped', async (t) => {
+    const { alice, service } = await setUp(t);
+    const config = { username: 'alice', serviceFqn: 'chat@1.0.0', isPublic: true, handler: () => undefined };
+    const { uuid } = await service.start();
+    await assert.rejects(alice.exposeService(config), { code: 'already-published' });
+    await service.stop();
+    assert.equal((await (await alice.exposeService(config)).start()).uuid, uuid);
+    const away = await client(t, { url: 'http://127.0.0.1:9' }, 'alice');
+    const waiting = await away.exposeService(config);
+    const starting = assert.rejects(waiting.start());
+    await new Promise((resolve) => waiting.once('error', resolve));
+    await waiting.stop();
+    await starting;
+  });
+
   test('a handler that throws is told, and harms nobody', async (t) => {
     const { bob, service } = await setUp(t, {
       handler: ({ label }) => {
@@ -190,7 +229,7 @@ describe('the durable API', { concurrency: 3 }, () => {
       [{ privateKey: key }, /privateKey must be that of the instance/],
       [{ serviceFqn: 'other' }, /serviceFqn/],
       [{ serviceFqn: 'other:1.0.0@bob' }, /is not a service of alice/],
-      [{ ttlRefreshMargin: 2 }, /ttlRefreshMargin must be a share from 0 to 1, got 2/],
+      [{ ttlRefreshMargin: 2 }, /ttlRefreshMargin must be a share between 0 and 1, got 2/],
       [{ handler: 1 }, /handler/],
       [{ poolsize: 1 }, /poolSize.*got "poolsize"/],
     ];
