@@ -74,9 +74,11 @@ export class Pipe {
     connection.on('failed', (error) => {
       if (!error.willRetry) this.#fail(error);
     });
-    connection.on('reset', () =>
-      this.#fail(new ConnectionError('closed', 'the other side began anew: what was under way is not whole')),
-    );
+    connection.on('reset', () => {
+      // so that it knows that an end now is no good one
+      this.#say({ type: 'pipe' });
+      this.#fail(new ConnectionError('closed', 'the other side began anew: what was under way is not whole'));
+    });
     if (connection.getState() === 'closed') this.#closed = 'it was closed before';
     output.on('error', (error) => this.#outputFailed(error));
     this.#say({ type: 'pipe' });

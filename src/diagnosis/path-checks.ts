@@ -27,8 +27,16 @@ export async function checkWebRtc(Connection: PeerConnection | undefined, ms: nu
     );
   const [one, other] = [new Connection({ iceServers: [] }), new Connection({ iceServers: [] })];
   try {
-    one.onicecandidate = ({ candidate }) => void (candidate && other.addIceCandidate(candidate).catch(() => undefined));
-    other.onicecandidate = ({ candidate }) => void (candidate && one.addIceCandidate(candidate).catch(() => undefined));
+    // a candidate that comes before the description is refused
+    const described: (() => void)[] = [];
+    const pass = (to: RTCPeerConnection) => (event: RTCPeerConnectionIceEvent) => {
+      const { candidate } = event;
+      const add = () => void (candidate && to.addIceCandidate(candidate).catch(() => undefined));
+      if (to.remoteDescription) add();
+      else described.push(add);
+    };
+    one.onicecandidate = pass(other);
+    other.onicecandidate = pass(one);
     const channel = one.createDataChannel('diagnosis', { negotiated: true, id: 1 });
     const far = other.createDataChannel('diagnosis', { negotiated: true, id: 1 });
     const came = new Promise<true>((resolve) => {
@@ -39,6 +47,7 @@ export async function checkWebRtc(Connection: PeerConnection | undefined, ms: nu
     await other.setRemoteDescription(one.localDescription!);
     await other.setLocalDescription(await other.createAnswer());
     await one.setRemoteDescription(other.localDescription!);
+    for (const add of described) add();
     if (await Promise.race([came, pause(ms)])) return ok('two peer connections of this program reach each other');
   } catch (error) {
     return failed(

@@ -79,11 +79,16 @@ function describingItself(Base: typeof RTCPeerConnection): typeof RTCPeerConnect
 
 /** How long the other side has to take our answer before it is sent packets, in ms. */
 const HEAD_START = 100;
+/** How often and how many times a candidate is given to a platform that is not ready for it, in ms. */
+const AGAIN_AFTER = 20;
+const TRIES = 50;
+const CANDIDATES = /^a=candidate:.*\r?\n/gm;
 
 /**
  * node-datachannel, with round-trip times in seconds, as W3C webrtc-stats section 8.21 has them; it says ms. And later with its checks:
  * those that reach Firefox 153 before the answer does leave it `checking` for ever, about one time in four. And with TURN credentials in
- * which a colon may be: it makes a URL of them (coturn's REST usernames are `<end>:<id>`).
+ * which a colon may be: it makes a URL of them (coturn's REST usernames are `<end>:<id>`). And candidates of a description one by one:
+ * on a busy machine its ICE may not be there when the description is, and then it refuses the whole.
  */
 function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
@@ -97,9 +102,17 @@ function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
       }
     }
 
-    override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
-      await new Promise((resolve) => setTimeout(resolve, HEAD_START));
-      if (this.signalingState !== 'closed') await super.addIceCandidate(candidate);
+    override async setRemoteDescription({ type, sdp = '' }: RTCSessionDescriptionInit): Promise<void> {
+      await super.setRemoteDescription({ type, sdp: sdp.replace(CANDIDATES, '') });
+      const sdpMid = /^a=mid:(\S+)/m.exec(sdp)?.[1] ?? '0';
+      const candidates = (sdp.match(CANDIDATES) ?? []).map((line) => ({ candidate: line.trim().slice(2), sdpMid }));
+      const add = (candidate: RTCIceCandidateInit) => super.addIceCandidate(candidate);
+      for (const each of candidates)
+        void addLater(this, () => add(each), type === 'offer' ? HEAD_START : 0).catch(() => undefined);
+    }
+
+    override addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
+      return addLater(this, () => super.addIceCandidate(candidate), HEAD_START);
     }
 
     override async getStats(selector?: MediaStreamTrack | null): Promise<RTCStatsReport> {
@@ -112,6 +125,21 @@ function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
       ) as RTCStatsReport;
     }
   };
+}
+
+const isClosed = (pc: RTCPeerConnection): boolean => pc.signalingState === 'closed';
+
+/** Refused is also what comes before the thread of a peer connection is ready for it. */
+async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: number): Promise<void> {
+  for (let tries = 1; tries <= TRIES; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, tries === 1 ? delay : AGAIN_AFTER));
+    if (isClosed(pc)) return;
+    try {
+      return await add();
+    } catch (error) {
+      if (tries === TRIES || !/without ICE transport/.test((error as Error).message)) throw error;
+    }
+  }
 }
 
 const escaped = ({ urls, username, credential }: RTCIceServer): RTCIceServer => ({
