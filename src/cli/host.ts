@@ -24,7 +24,7 @@ const SAFE_NAME = /^[a-z0-9][a-z0-9.-]*$/;
 /** How long a program may go on when nobody is there any more, in ms. */
 const END_WITHIN = 1000;
 
-/** What becomes of a connection. @returns when it is over */
+/** What becomes of a connection. */
 type Answer = (connection: OffererConnection) => void;
 type Print = ReturnType<typeof printer>;
 

@@ -22,12 +22,13 @@ const codeOf = (act: () => unknown): string | undefined => {
 
 describe('links', { concurrency: 3 }, () => {
   test('a link that is up before the reply to the answer is told to who waited for the connection', async (t) => {
-    const { server } = await pair(t);
+    const { server, opened } = await pair(t);
     const bob = await client(t, server, 'bob');
     const call = bob.api.call.bind(bob.api);
     bob.api.call = async (method, params, options) => {
       const result = await call(method, params, options);
-      if (method === 'answerOffer') await new Promise((resolve) => setTimeout(resolve, 1000));
+      // a reply that is slower than the link
+      if (method === 'answerOffer') await until(() => opened.length > 0, 'the link');
       return result;
     };
     const connection = await bob.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 5000 });
