@@ -2,6 +2,7 @@
  * A conversation over a service or a connection: reads and writes the chat's JSON, relays in a group, says who wrote from the
  * link and never from the message. Knows no document; rondevu-chat.ts shows it.
  */
+import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } from '../src/protocol/chat.js';
 import { IdentityChangedError, type Peer, type RondevuConnection, type SendHandle } from '../src/index.js';
 import type { RondevuConnect } from './rondevu-connect.js';
 import type { RondevuService } from './rondevu-service.js';
@@ -32,28 +33,13 @@ export interface ConversationHooks {
   onOther(data: string | ArrayBuffer, peer: Peer | undefined): void;
 }
 
-/** Largest message taken, in characters of JSON. */
-const MAX_MESSAGE = 16_384;
-/** Messages a second that one peer may send; twice as many in a burst. */
-const RATE = 20;
-const MAX_NAME = 64;
 const PIN_LENGTH = 22;
-
-/** Takes control and bidirectional characters out of a name: they could make it look like another. */
-export const cleanName = (name: string): string =>
-  name.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, '').slice(0, MAX_NAME);
-
-interface ChatMessage {
-  type: 'identify' | 'identify_ack' | 'message';
-  from?: string;
-  text?: string;
-}
 
 export class Conversation {
   readonly source: ChatSource;
   readonly #hooks: ConversationHooks;
   readonly #listeners: [string, (event: Event) => void][] = [];
-  readonly #rates = new Map<string, { tokens: number; at: number }>();
+  readonly #rates = new ChatRates(console.warn);
   readonly #waiting = new Set<ChatEntry>();
   /** The peer shows another key than before. */
   changedKey: IdentityChangedError | undefined;
@@ -154,25 +140,18 @@ export class Conversation {
   }
 
   #receive(data: string | ArrayBuffer, peer: Peer, connection: RondevuConnection | undefined): void {
-    const message = typeof data === 'string' && data.length <= MAX_MESSAGE ? parse(data) : undefined;
+    const message = parseChatMessage(data);
     if (!message) return this.#hooks.onOther(data, peer);
-    if (!this.#mayTalk(peer.username)) return;
-    const author = cleanName(peer.username);
+    if (!this.#rates.mayTalk(peer.username)) return;
     if (message.type === 'identify') {
       connection?.send(this.#encode({ type: 'identify_ack', from: this.ownName }));
     } else if (message.type === 'message' && typeof message.text === 'string') {
-      const claimed = cleanName(typeof message.from === 'string' ? message.from : '');
-      // only the host of a group passes others' words on, and then we have but its word for whose they are
-      const relayed = !isGroup(this.source) && claimed !== '' && claimed !== author;
-      this.#hooks.onEntry({
-        key: this.#nextKey++,
-        kind: 'other',
-        author: relayed ? claimed : author,
-        via: relayed ? author : undefined,
-        text: message.text,
-        time: Date.now(),
-      });
-      if (isGroup(this.source)) this.#relay(message.text, author, connection);
+      const { text } = message;
+      // only the host of a group passes others' words on
+      const inGroup = isGroup(this.source);
+      const written = inGroup ? { author: cleanName(peer.username) } : authorOf(message, peer.username);
+      this.#hooks.onEntry({ key: this.#nextKey++, kind: 'other', ...written, text, time: Date.now() });
+      if (inGroup) this.#relay(text, written.author, connection);
     }
   }
 
@@ -186,17 +165,6 @@ export class Conversation {
         console.warn(`rondevu: a chat message was not passed on to ${connection.peer?.username}`, error);
       }
     }
-  }
-
-  /** A token bucket a peer. */
-  #mayTalk(username: string): boolean {
-    const now = Date.now();
-    const { tokens, at } = this.#rates.get(username) ?? { tokens: 2 * RATE, at: now };
-    const left = Math.min(2 * RATE, tokens + ((now - at) / 1000) * RATE) - 1;
-    this.#rates.set(username, { tokens: Math.max(left, 0), at: now });
-    if (left < 0)
-      console.warn(`rondevu: ${cleanName(username)} sends more than ${RATE} chat messages a second; some are dropped`);
-    return left >= 0;
   }
 
   #identify(): void {
@@ -229,12 +197,3 @@ export class Conversation {
 
 /** Whether many can be at the other end. */
 export const isGroup = (source: ChatSource): source is RondevuService => 'broadcast' in source;
-
-function parse(data: string): ChatMessage | undefined {
-  try {
-    const message = JSON.parse(data) as ChatMessage;
-    return /^(identify|identify_ack|message)$/.test(message?.type) ? message : undefined;
-  } catch {
-    return undefined;
-  }
-}

@@ -3,7 +3,8 @@
  */
 import { LitElement, html, nothing, type PropertyValues } from 'lit';
 import { property, query, state } from 'lit/decorators.js';
-import { Conversation, cleanName, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
+import { cleanName } from '../src/protocol/chat.js';
+import { Conversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
 import { chatStyles } from './chat-styles.js';
 import { fill, stringsFor, type Strings } from './strings.js';
 

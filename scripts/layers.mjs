@@ -27,13 +27,16 @@ const MAY = {
   offers: ['base', 'protocol', 'identity', 'connection', 'signaling-port', 'options'],
   facade: ['base', 'protocol', 'identity', 'signaling', 'delivery', 'connection', 'offers', 'options'],
   node: ['facade', 'options', 'base', 'protocol', 'identity'],
-  cli: ['node', 'base', 'identity'],
+  cli: ['node', 'base', 'protocol', 'identity'],
   components: [],
   server: [],
 };
 
 /** The engine's public entries are all that elements and server may see. */
-const PUBLIC = { components: ['src/index.ts', 'src/identity/index.ts', 'src/offers/index.ts'], server: [] };
+const PUBLIC = {
+  components: ['src/index.ts', 'src/identity/index.ts', 'src/offers/index.ts', 'src/protocol/chat.ts'],
+  server: [],
+};
 const PACKAGES = {
   components: /^lit(\/|$)/,
   server:

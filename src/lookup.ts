@@ -2,7 +2,7 @@
 import { ValidationError, mustBe } from './errors.js';
 import type { ConnectOptions } from './options.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
-import { checkUsername, formatServiceName, parseServiceName } from './protocol/service-name.js';
+import { checkUsername, formatServiceName, isServiceId, parseServiceName } from './protocol/service-name.js';
 import type { SignalingClient } from './signaling/index.js';
 
 /** How to look services up. */
@@ -12,8 +12,6 @@ export interface FindOptions {
   limit?: number;
   offset?: number;
 }
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** @throws ValidationError; RondevuError `not-found` or `no-offer` for a single one */
 export async function findService(
@@ -43,7 +41,7 @@ export function targetOf({ serviceFqn, service, username, serviceId, failover }:
   if (serviceId !== undefined) {
     if (serviceFqn !== undefined || service !== undefined || username !== undefined || failover)
       throw new ValidationError('connectToService takes serviceId alone, without a name or failover');
-    if (!UUID.test(serviceId)) throw mustBe('connectToService: serviceId', 'an id as a service has it, a UUID', serviceId);
+    if (!isServiceId(serviceId)) throw mustBe('connectToService: serviceId', 'an id as a service has it, a UUID', serviceId);
     return { target: serviceId, pin: undefined };
   }
   if (serviceFqn !== undefined && (service !== undefined || username !== undefined))

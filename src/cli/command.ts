@@ -84,12 +84,6 @@ export function printer({ json }: Values): (event: Record<string, unknown>, text
   return (event, text) => console.log(json ? JSON.stringify(event) : text);
 }
 
-/** Takes control characters out of what others wrote: a terminal would obey them. @param breaks whether line breaks and tabs stay */
-export const printable = (text: string, breaks = false): string =>
-  text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (character) =>
-    breaks && /[\n\t]/.test(character) ? character : '',
-  );
-
 const CODES: Record<string, number> = {
   'bad-request': EXIT.usage,
   unavailable: EXIT.unreachable,

@@ -1,5 +1,6 @@
 /** `rondevu find`: who offers a service. */
-import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, printable, printer, type Command } from './command.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, printer, type Command } from './command.js';
+import { printable } from '../protocol/chat.js';
 
 function wholeNumber(text: unknown, name: string, standard: number): number {
   const value = Number(text ?? standard);

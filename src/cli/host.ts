@@ -3,24 +3,22 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { PassThrough } from 'node:stream';
 import { createInterface } from 'node:readline';
 import { closeOnSignal, type OffererConnection, type PublishOptions } from '../node/index.js';
-import { chatLine, chatWord, peerName, type ChatWord } from './chat.js';
+import { ChatRates, parseChatMessage, printable, type ChatMessage } from '../protocol/chat.js';
+import { isUsername } from '../protocol/service-name.js';
+import { chatLine, peerName } from './chat.js';
 import {
   CLIENT_HELP,
   CLIENT_OPTIONS,
   EXIT,
   UsageError,
   clientOf,
-  printable,
   printer,
   serverOf,
-  tellError,
   type Command,
   type Values,
 } from './command.js';
-import { PIPE_CONFIG, Pipe, wordOf } from './pipe.js';
+import { PIPE_CONFIG, Pipe, saveMemory, wordOf } from './pipe.js';
 
-/** A username, as the server takes them: nothing that a shell or a path would understand otherwise. */
-const SAFE_NAME = /^[a-z0-9][a-z0-9.-]*$/;
 /** How long a program may go on when nobody is there any more, in ms. */
 const END_WITHIN = 1000;
 
@@ -31,11 +29,11 @@ type Print = ReturnType<typeof printer>;
 const connections = new Set<OffererConnection>();
 
 /** To everyone but one; who is closing in this moment needs it no more. */
-function sendAll(word: ChatWord, except?: OffererConnection): void {
+function sendAll(message: ChatMessage, except?: OffererConnection): void {
   for (const connection of connections) {
     if (connection === except || connection.getState() === 'closed') continue;
     try {
-      connection.send(JSON.stringify(word));
+      connection.send(JSON.stringify(message));
     } catch (error) {
       // one that takes nothing any more must not keep it from the others
       void connection.close({ discard: true, reason: (error as Error).message });
@@ -58,15 +56,18 @@ function end(child: ChildProcess): void {
 function chat(own: { username: string; publicKey: string }, print: Print): Answer {
   const lines = createInterface({ input: process.stdin });
   lines.on('line', (text) => text.trim() && sendAll({ type: 'message', from: own.username, text }));
+  const rates = new ChatRates(console.error);
   return (connection) => {
     connection.on('message', (data) => {
-      const word = chatWord(data);
-      if (word?.type === 'identify')
-        connection.send(JSON.stringify({ type: 'identify_ack', from: own.username, publicKey: own.publicKey }));
-      if (word?.type !== 'message' || typeof word.text !== 'string') return;
+      const message = parseChatMessage(data);
       const from = peerName(connection);
-      print({ event: 'message', from, text: word.text }, chatLine(from, word.text));
-      sendAll({ type: 'message', from, text: word.text }, connection);
+      if (!message || !rates.mayTalk(from)) return;
+      if (message.type === 'identify')
+        connection.send(JSON.stringify({ type: 'identify_ack', from: own.username, publicKey: own.publicKey }));
+      if (message.type !== 'message' || typeof message.text !== 'string') return;
+      const { text } = message;
+      print({ event: 'message', from, text }, chatLine(from, text));
+      sendAll({ type: 'message', from, text }, connection);
     });
   };
 }
@@ -93,8 +94,8 @@ const execute =
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
         ...process.env,
-        // it may become the name of a file
-        RONDEVU_PEER: SAFE_NAME.test(peer?.username ?? '') ? peer!.username : '',
+        // it may become the name of a file, and a username has nothing that a shell or a path would understand otherwise
+        RONDEVU_PEER: isUsername(peer?.username) ? peer.username : '',
         RONDEVU_PEER_KEY: peer?.publicKey ?? '',
         RONDEVU_PEER_VERIFIED: String(peer?.verified ?? false),
       },
@@ -158,10 +159,11 @@ ${CLIENT_HELP}`,
     const max = values['max'] === undefined ? undefined : Number(values['max']);
     if (max !== undefined && !(Number.isInteger(max) && max > 0))
       throw new UsageError(`--max must be a whole number above 0, got "${String(values['max'])}"`);
+    const isPiped = values['exec'] !== undefined || values['echo'] === true;
+    if (isPiped) saveMemory();
     const rondevu = await clientOf(values, true);
     const own = { username: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
     const answer = answerOf(values, own, print);
-    const isPiped = values['exec'] !== undefined || values['echo'] === true;
     const pool = await rondevu.publishService({
       service,
       hidden: values['hidden'] === true,
@@ -178,14 +180,6 @@ ${CLIENT_HELP}`,
       });
       answer(connection);
     });
-    const ended = new Promise<number>((resolve) => {
-      closeOnSignal(rondevu, { exit: (code) => resolve(code === 0 ? EXIT.ok : code) });
-      pool.on('offer:failed', (_id, error) => {
-        // what will not be tried again is the end
-        if (!pool.isStarted) void rondevu.close().then(() => resolve(tellError(error, values)));
-        else console.error(`rondevu: ${error.message}; trying again`);
-      });
-    });
     pool.once('published', (serviceId) => {
       const where = values['hidden'] ? serviceId : pool.fqn;
       print(
@@ -193,9 +187,21 @@ ${CLIENT_HELP}`,
         `${pool.fqn} is live on ${serverOf(values)}. To join: rondevu connect ${where}`,
       );
     });
-    await pool.start();
-    const code = await ended;
-    for (const child of children) end(child);
-    return code;
+    let isClosing = false;
+    const ended = new Promise<number>((resolve, reject) => {
+      closeOnSignal(rondevu, { onSignal: () => void (isClosing = true), exit: (code) => resolve(code === 0 ? EXIT.ok : code) });
+      pool.on('offer:failed', (_id, error) => {
+        // what will not be tried again is the end
+        if (!pool.isStarted && !isClosing) reject(error);
+        else if (!isClosing) console.error(`rondevu: ${error.message}; trying again`);
+      });
+      pool.start().catch((error: Error) => isClosing || reject(error));
+    });
+    try {
+      return await ended;
+    } finally {
+      for (const child of children) end(child);
+      await rondevu.close();
+    }
   },
 };

@@ -1,22 +1,12 @@
 /** `rondevu connect`: joins a service, for a chat or with bytes from stdin and to stdout. */
 import { createInterface } from 'node:readline';
 import { ConnectionError, type AnswererConnection, type ConnectOptions, type Rondevu, type RondevuError } from '../node/index.js';
-import { chatLine, chatWord, peerName } from './chat.js';
-import {
-  CLIENT_HELP,
-  CLIENT_OPTIONS,
-  EXIT,
-  UsageError,
-  clientOf,
-  printable,
-  printer,
-  type Command,
-  type Values,
-} from './command.js';
-import { PIPE_CONFIG, Pipe } from './pipe.js';
+import { authorOf, parseChatMessage, printable } from '../protocol/chat.js';
+import { isServiceId } from '../protocol/service-name.js';
+import { chatLine, peerName } from './chat.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, printer, type Command, type Values } from './command.js';
+import { PIPE_CONFIG, Pipe, saveMemory } from './pipe.js';
 import { inputLength, showProgress } from './progress.js';
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** A signal has come: the end is near, and ours. */
 let isCut = false;
@@ -73,12 +63,15 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Va
     connection.on('failed', (error) => !error.willRetry && resolve(error.message));
   });
   connection.on('message', (data) => {
-    const word = chatWord(data);
-    if (word?.type === 'identify') connection.send(JSON.stringify({ type: 'identify_ack', ...own }));
-    if (word?.type !== 'message' || typeof word.text !== 'string') return;
-    const from = printable(typeof word.from === 'string' && word.from ? word.from : peerName(connection)).slice(0, 64);
-    const via = from === peerName(connection) ? '' : ` (via ${peerName(connection)})`;
-    print({ event: 'message', from, via: peerName(connection), text: word.text }, chatLine(`${from}${via}`, word.text));
+    const message = parseChatMessage(data);
+    if (message?.type === 'identify') connection.send(JSON.stringify({ type: 'identify_ack', ...own }));
+    if (message?.type !== 'message' || typeof message.text !== 'string') return;
+    const { author, via } = authorOf(message, peerName(connection));
+    const { text } = message;
+    print(
+      { event: 'message', from: author, via: peerName(connection), text },
+      chatLine(via ? `${author} (via ${via})` : author, text),
+    );
   });
   connection.on('disconnected', (reason) => note('disconnected', `disconnected: ${printable(reason)}; what you write is kept`));
   connection.on('reconnect:success', () => note('connected', 'connected again'));
@@ -132,6 +125,7 @@ ${CLIENT_HELP}`,
   async run([name = ''], values) {
     const wait = Number(values['wait'] ?? 10);
     if (!(wait >= 0)) throw new UsageError(`--wait must be a number of seconds, got "${String(values['wait'])}"`);
+    if (values['raw']) saveMemory();
     const rondevu = await clientOf(values, false);
     // the first signal ends in order, and a transfer that is cut off is no success
     for (const [signal, code] of [
@@ -145,7 +139,7 @@ ${CLIENT_HELP}`,
       });
     }
     const connection = await rondevu.connectToService({
-      ...(UUID.test(name) ? { serviceId: name } : { serviceFqn: name }),
+      ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),
       wait: wait * 1000,
       connectionConfig: values['raw'] ? PIPE_CONFIG : { maxReconnectAttempts: 0 },
     } satisfies ConnectOptions);

@@ -13,19 +13,14 @@ export interface WebRtc {
   readonly name: WebRtcPackage;
   readonly RTCPeerConnection: typeof RTCPeerConnection;
   readonly RTCIceCandidate: typeof RTCIceCandidate;
-  /** Lets go of threads that would keep the process alive. Of all clients of this package, so call it last. */
-  cleanup(): void;
 }
 
-type Classes = Pick<WebRtc, 'RTCPeerConnection' | 'RTCIceCandidate'> & { cleanup?: () => void };
+type Classes = Pick<WebRtc, 'RTCPeerConnection' | 'RTCIceCandidate'>;
 
 const LOADERS: Record<WebRtcPackage, () => Promise<Classes>> = {
   'node-datachannel': async () => {
-    const [{ RTCPeerConnection, RTCIceCandidate }, { cleanup }] = await Promise.all([
-      load<Classes>('node-datachannel/polyfill'),
-      load<{ cleanup(): void }>('node-datachannel'),
-    ]);
-    return { RTCPeerConnection: putRight(RTCPeerConnection), RTCIceCandidate, cleanup };
+    const { RTCPeerConnection, RTCIceCandidate } = await load<Classes>('node-datachannel/polyfill');
+    return { RTCPeerConnection: putRight(RTCPeerConnection), RTCIceCandidate };
   },
   '@roamhq/wrtc': async () => {
     const { default: wrtc } = await load<{ default: Classes }>('@roamhq/wrtc');
@@ -50,8 +45,7 @@ export async function findWebRtc(wanted?: WebRtcPackage): Promise<WebRtc> {
   const broken: string[] = [];
   for (const name of wanted ? [wanted] : WEBRTC_PACKAGES) {
     try {
-      const { RTCPeerConnection, RTCIceCandidate, cleanup = () => undefined } = await LOADERS[name]();
-      return { name, RTCPeerConnection, RTCIceCandidate, cleanup };
+      return { name, ...(await LOADERS[name]()) };
     } catch (error) {
       if (!isMissing(error, name)) broken.push(`${name} is installed and does not load: ${(error as Error).message}`);
     }

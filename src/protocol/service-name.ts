@@ -20,6 +20,9 @@ const PIN = /^[A-Za-z0-9_-]{22}$/;
 
 export const isUsername = (text: unknown): text is string => typeof text === 'string' && USERNAME.test(text);
 
+/** Whether it has the form of a service's id: a UUID, RFC 9562, in lower case as servers write it. */
+export const isServiceId = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
+
 /** @throws ValidationError */
 export function checkUsername(username: unknown, where = 'username'): string {
   if (isUsername(username)) return username;

@@ -168,6 +168,26 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(!/[\u0007\u001b]/.test(host.out() + bob.out()));
   });
 
+  test('whoever floods a chat is not passed on to the others', async (t) => {
+    const { start, client } = await setUp(t);
+    const host = start(['host', 'chat:1.0.0', '-u', 'alice', '--json']);
+    await until(() => host.out().includes('"live"'), 'the host');
+    const listener = start(['connect', 'chat:1.0.0@alice', '--json']);
+    const rondevu = await client('mallory');
+    const flood = await rondevu.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
+    await flood.opened;
+    await until(() => listener.out().includes('"connected"'), 'the listener');
+    const began = Date.now();
+    const sent = Array.from({ length: 500 }, (_, n) => flood.send(JSON.stringify({ type: 'message', text: `no ${n}` })));
+    await Promise.all(sent.map(({ delivered }) => delivered));
+    const most = 40 + Math.ceil(((Date.now() - began) / 1000) * 20);
+    host.child.stdin!.write('enough\n');
+    await until(() => listener.out().includes('enough'), 'the word of the host');
+    const heard = lines(listener.out()).filter(({ text }) => /^no /.test(String(text))).length;
+    assert.ok(heard >= 40 && heard <= most, `${heard} of 500, at most ${most}`);
+    assert.match(host.err(), /mallory sends more than 20 chat messages a second/);
+  });
+
   test('--raw to --echo and to --exec: the same bytes, whatever they are, and an end on both sides', async (t) => {
     const { start } = await setUp(t);
     const echo = start(['host', 'echo:1.0.0', '-u', 'echo', '--echo']);
