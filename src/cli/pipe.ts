@@ -38,7 +38,7 @@ export const PIPE_CONFIG = { maxBufferSize: 1_000_000, maxBufferAge: 0, maxRecon
 
 /**
  * Has used buffers collected before many have gathered: of a long transfer V8 would else keep tens of MB, which matter more here than its
- * speed (V8 reads this flag as it runs; with werift 64 MB above idle become 27).
+ * speed (V8 reads this flag as it runs; with werift 64 MB above idle become 29).
  */
 export const saveMemory = (): void => setFlagsFromString('--optimize-for-size');
 
