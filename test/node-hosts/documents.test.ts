@@ -54,6 +54,7 @@ function snippetsOf(file: string): Snippet[] {
         prints: prints === undefined ? undefined : new RegExp(prints),
         input,
       });
+      // package.test.ts installs
     } else if (!code.startsWith('npm install')) throw new Error(`${file}:${index + 1}: nothing says how this block is run`);
     index = end;
   }

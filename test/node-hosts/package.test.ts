@@ -1,0 +1,94 @@
+/** The packages as they would be published: installed by the commands of the documents into an empty folder, and used from there. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { until } from '../server/helpers.js';
+import { start } from '../support/program.js';
+import { startRegistry } from '../support/registry.js';
+
+/** The command by which a document has its readers install. */
+function installCommand(file: string): string[] {
+  const line = /^npm install .*/m.exec(readFileSync(file, 'utf8'))?.[0];
+  assert.ok(line, `${file} says how to install`);
+  return line.split(' ').slice(1);
+}
+
+/** Uses every entry that is for programs, with types; `tsc` reads what the package says of itself. */
+const USES = `
+import { Rondevu, type RondevuConnection } from 'rondevu-elements/core';
+import { closeOnSignal, connect, type NodeOptions } from 'rondevu-elements/node';
+import { parseServiceName } from 'rondevu-elements/protocol';
+import { NodeCryptoAdapter } from 'rondevu-elements/identity';
+import { OfferPool } from 'rondevu-elements/offers';
+import { RondevuService } from 'rondevu-elements';
+
+const options: NodeOptions = { apiUrl: 'http://127.0.0.1:9' };
+const rondevu: Rondevu = await connect(options);
+closeOnSignal(rondevu);
+export const send = (connection: RondevuConnection): Promise<string> => connection.send('x').delivered;
+console.log(rondevu.getUsername(), parseServiceName('chat:1.0.0').name, typeof NodeCryptoAdapter, typeof OfferPool, typeof RondevuService);
+await rondevu.close();
+process.exit();
+`;
+
+/** What only a page can load, with types all the same. */
+const PAGE = `
+import { RondevuChat, RondevuConnect, RondevuService } from 'rondevu-elements';
+import 'rondevu-elements/define/rondevu-chat';
+const chat = document.querySelector('rondevu-chat');
+chat?.addEventListener('rondevu-message', ({ type }) => console.log(type));
+console.log(RondevuChat, RondevuConnect, RondevuService);
+`;
+
+test('installed as the documents say, the packages work: programs, types, the command line, the server', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'rondevu-package-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const registry = await startRegistry(t, ['.', 'server']);
+  const prefix = join(folder, 'prefix');
+  const cwd = join(folder, 'program');
+  mkdirSync(cwd);
+  const env = {
+    npm_config_registry: registry,
+    npm_config_prefix: prefix,
+    npm_config_prefer_offline: 'true',
+    XDG_CONFIG_HOME: folder,
+    PATH: [join(prefix, 'bin'), process.env['PATH']].join(delimiter),
+  };
+  const run = async (command: string, ...args: string[]): Promise<string> => {
+    const program = start(t, command, args, { cwd, env });
+    program.child.stdin!.end();
+    assert.deepEqual(await program.ended, [0, null], program.output());
+    return program.out();
+  };
+
+  await t.test('in a program', async () => {
+    writeFileSync(join(cwd, 'package.json'), '{"name":"program","private":true,"type":"module"}');
+    await run('npm', ...installCommand('docs/hosting-in-node.md'));
+    writeFileSync(join(cwd, 'uses.ts'), USES);
+    writeFileSync(join(cwd, 'page.ts'), PAGE);
+    symlinkSync(resolve('node_modules/@types/node'), join(cwd, 'node_modules/@types/node'));
+    const compiler = resolve('node_modules/typescript/bin/tsc');
+    const flags = '--strict --module nodenext --target es2022 --lib es2022,dom,dom.iterable --types node'.split(' ');
+    await run('node', compiler, ...flags, 'uses.ts', 'page.ts');
+    assert.match(await run('node', 'uses.js'), /^anon-\w+ chat function function function\n$/);
+  });
+
+  await t.test('on the command line', async () => {
+    await run('npm', ...installCommand('docs/command-line.md'));
+    const server = start(t, 'rondevu', ['serve', '--port', '0', '--storage', ':memory:'], { cwd, env });
+    await until(() => /Rondevu server on (\S+)/.test(server.out()), 'the server');
+    const RONDEVU_SERVER = /Rondevu server on (\S+)/.exec(server.out())![1]!;
+    const host = start(t, 'rondevu', ['host', 'echo:1.0.0', '-u', 'echo', '--echo'], { cwd, env: { ...env, RONDEVU_SERVER } });
+    await until(() => host.out().includes('is live'), 'the host');
+    const joiner = start(t, 'rondevu', ['connect', 'echo:1.0.0@echo', '--raw'], { cwd, env: { ...env, RONDEVU_SERVER } });
+    joiner.child.stdin!.end('there and back');
+    assert.deepEqual(await joiner.ended, [0, null], joiner.output());
+    assert.equal(joiner.out(), 'there and back');
+    for (const { child, ended } of [host, server]) {
+      child.kill('SIGINT');
+      assert.deepEqual(await ended, [0, null]);
+    }
+  });
+});

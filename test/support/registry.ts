@@ -1,0 +1,49 @@
+/** A package registry that has the packages of this checkout beside those of the real one: what is installed is what would be published. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { TestContext } from 'node:test';
+
+interface Packed {
+  name: string;
+  version: string;
+  filename: string;
+  integrity: string;
+  shasum: string;
+}
+
+/**
+ * @param folders of the packages, built
+ * @returns its address, for npm_config_registry
+ */
+export async function startRegistry(t: TestContext, folders: string[]): Promise<string> {
+  const store = mkdtempSync(join(tmpdir(), 'rondevu-registry-'));
+  t.after(() => rmSync(store, { recursive: true, force: true }));
+  const real = String(execFileSync('npm', ['config', 'get', 'registry'])).trim();
+  const packages = new Map<string, (url: string) => object>();
+  for (const cwd of folders) {
+    const args = ['pack', '--json', '--ignore-scripts', '--workspaces=false', '--pack-destination', store];
+    const told = JSON.parse(String(execFileSync('npm', args, { cwd, stdio: 'pipe' }))) as Packed[] | Record<string, Packed>;
+    const { name, version, filename, integrity, shasum } = Object.values(told)[0]!;
+    const manifest = JSON.parse(readFileSync(join(cwd, 'package.json'), 'utf8')) as object;
+    packages.set(name, (url) => ({
+      name,
+      'dist-tags': { latest: version },
+      versions: { [version]: { ...manifest, dist: { tarball: `${url}/${filename}`, integrity, shasum } } },
+    }));
+  }
+  const server = createServer(({ url: path = '/', headers }, response) => {
+    const document = packages.get(path.slice(1));
+    if (document) return void response.end(JSON.stringify(document(`http://${headers.host}`)));
+    if (path.endsWith('.tgz')) return void response.end(readFileSync(join(store, basename(path))));
+    response.writeHead(302, { location: new URL(path.slice(1), real).href }).end();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}
