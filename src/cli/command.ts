@@ -80,7 +80,9 @@ export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
 }
 
 /** Prints for people, or for programs with `--json`. */
-export function printer({ json }: Values): (event: Record<string, unknown>, text: string) => void {
+export type Print = (event: Record<string, unknown>, text: string) => void;
+
+export function printer({ json }: Values): Print {
   return (event, text) => console.log(json ? JSON.stringify(event) : text);
 }
 

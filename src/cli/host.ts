@@ -1,20 +1,19 @@
 /** `rondevu host`: publishes a service, and answers whoever joins with a chat, an echo, or a program. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { PassThrough } from 'node:stream';
-import { createInterface } from 'node:readline';
 import { closeOnSignal, type OffererConnection, type PublishOptions } from '../node/index.js';
 import { ChatRates, parseChatMessage, printable, type ChatMessage } from '../protocol/chat.js';
 import { isUsername } from '../protocol/service-name.js';
-import { chatLine, peerName } from './chat.js';
+import { Screen, chatLine, peerName } from './chat.js';
 import {
   CLIENT_HELP,
   CLIENT_OPTIONS,
   EXIT,
   UsageError,
   clientOf,
-  printer,
   serverOf,
   type Command,
+  type Print,
   type Values,
 } from './command.js';
 import { PIPE_CONFIG, Pipe, saveMemory, wordOf } from './pipe.js';
@@ -24,7 +23,6 @@ const END_WITHIN = 1000;
 
 /** What becomes of a connection. */
 type Answer = (connection: OffererConnection) => void;
-type Print = ReturnType<typeof printer>;
 
 const connections = new Set<OffererConnection>();
 
@@ -53,10 +51,8 @@ function end(child: ChildProcess): void {
 }
 
 /** A group chat, as a page with <rondevu-chat> in a <rondevu-service> hosts one. */
-function chat(own: { username: string; publicKey: string }, print: Print): Answer {
-  const lines = createInterface({ input: process.stdin });
-  lines.on('line', (text) => text.trim() && sendAll({ type: 'message', from: own.username, text }));
-  const rates = new ChatRates(console.error);
+function chat(own: { username: string; publicKey: string }, { print, tell }: Screen): Answer {
+  const rates = new ChatRates(tell);
   return (connection) => {
     connection.on('message', (data) => {
       const message = parseChatMessage(data);
@@ -118,12 +114,12 @@ const execute =
     connection.on('closed', () => void setTimeout(() => children.has(child) && end(child), END_WITHIN));
   };
 
-function answerOf(values: Values, own: { username: string; publicKey: string }, print: Print): Answer {
+function answerOf(values: Values, own: { username: string; publicKey: string }, screen: Screen): Answer {
   const { echo: isEcho, exec, chat: isChat } = values;
   if ([isEcho, exec, isChat].filter((value) => value !== undefined).length > 1)
     throw new UsageError('--echo, --exec and --chat exclude each other');
   if (isEcho) return echo;
-  return typeof exec === 'string' ? execute(exec, print) : chat(own, print);
+  return typeof exec === 'string' ? execute(exec, screen.print) : chat(own, screen);
 }
 
 export const host: Command = {
@@ -155,7 +151,8 @@ ${CLIENT_HELP}`,
   },
   args: ['SERVICE'],
   async run([service = ''], values) {
-    const print = printer(values);
+    const screen = new Screen(values);
+    const { print, tell } = screen;
     const max = values['max'] === undefined ? undefined : Number(values['max']);
     if (max !== undefined && !(Number.isInteger(max) && max > 0))
       throw new UsageError(`--max must be a whole number above 0, got "${String(values['max'])}"`);
@@ -163,7 +160,7 @@ ${CLIENT_HELP}`,
     if (isPiped) saveMemory();
     const rondevu = await clientOf(values, true);
     const own = { username: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
-    const answer = answerOf(values, own, print);
+    const answer = answerOf(values, own, screen);
     const pool = await rondevu.publishService({
       service,
       hidden: values['hidden'] === true,
@@ -186,6 +183,7 @@ ${CLIENT_HELP}`,
         { event: 'live', serviceFqn: pool.fqn, serviceId, server: serverOf(values), ...own },
         `${pool.fqn} is live on ${serverOf(values)}. To join: rondevu connect ${where}`,
       );
+      if (!isPiped) void screen.read((text) => sendAll({ type: 'message', from: own.username, text }));
     });
     let isClosing = false;
     const ended = new Promise<number>((resolve, reject) => {
@@ -193,13 +191,14 @@ ${CLIENT_HELP}`,
       pool.on('offer:failed', (_id, error) => {
         // what will not be tried again is the end
         if (!pool.isStarted && !isClosing) reject(error);
-        else if (!isClosing) console.error(`rondevu: ${error.message}; trying again`);
+        else if (!isClosing) tell(`rondevu: ${error.message}; trying again`);
       });
       pool.start().catch((error: Error) => isClosing || reject(error));
     });
     try {
       return await ended;
     } finally {
+      screen.close();
       for (const child of children) end(child);
       await rondevu.close();
     }

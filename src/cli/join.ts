@@ -1,18 +1,22 @@
 /** `rondevu connect`: joins a service, for a chat or with bytes from stdin and to stdout. */
-import { createInterface } from 'node:readline';
+import { constants } from 'node:os';
 import { ConnectionError, type AnswererConnection, type ConnectOptions, type Rondevu, type RondevuError } from '../node/index.js';
 import { authorOf, parseChatMessage, printable } from '../protocol/chat.js';
 import { isServiceId } from '../protocol/service-name.js';
-import { chatLine, peerName } from './chat.js';
-import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, printer, type Command, type Values } from './command.js';
+import { Screen, chatLine, peerName } from './chat.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, type Command, type Values } from './command.js';
 import { PIPE_CONFIG, Pipe, saveMemory } from './pipe.js';
 import { inputLength, showProgress } from './progress.js';
 
 /** A signal has come: the end is near, and ours. */
 let isCut = false;
+/** There was a link. */
+let isOpen = false;
 
 /** How long a first link may take once somebody was found, in ms. */
 const OPENS_WITHIN = 60_000;
+/** After how long in silence is said what it waits for, in ms. */
+const QUIET = 2000;
 
 /** Waits for the first link, and tells what goes wrong meanwhile. @throws RondevuError */
 async function untilOpen(connection: AnswererConnection, { json }: Values): Promise<void> {
@@ -27,6 +31,7 @@ async function untilOpen(connection: AnswererConnection, { json }: Values): Prom
   });
   try {
     await Promise.race([connection.opened, late]);
+    isOpen = true;
   } finally {
     clearTimeout(timer);
     connection.off('failed', tell);
@@ -55,7 +60,8 @@ async function raw(rondevu: Rondevu, connection: AnswererConnection, values: Val
 }
 
 async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Values): Promise<number> {
-  const print = printer(values);
+  const screen = new Screen(values);
+  const { print } = screen;
   const note = (event: string, text: string, more: object = {}): void => print({ event, ...more }, `* ${text}`);
   const own = { from: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
   const isOver = new Promise<string>((resolve) => {
@@ -79,20 +85,17 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Va
   const { peer } = connection;
   note('connected', `connected to ${peerName(connection)}${peer?.verified ? '' : ' (unverified)'}`, { peer });
   connection.send(JSON.stringify({ type: 'identify', ...own }));
-  const lines = createInterface({ input: process.stdin, ...(process.stdin.isTTY && { output: process.stdout, prompt: '> ' }) });
-  // in raw mode a terminal hands Ctrl-C over as a character
-  lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   let last: Promise<string> = Promise.resolve('delivered');
-  lines.on('line', (text) => {
-    if (!text.trim() || connection.getState() === 'closed') return;
+  const inputEnded = screen.read((text) => {
+    if (connection.getState() === 'closed') return;
     try {
       last = connection.send(JSON.stringify({ type: 'message', text, from: own.from })).delivered;
     } catch (error) {
-      console.error(`rondevu: that was not sent: ${(error as Error).message}`);
+      screen.tell(`rondevu: that was not sent: ${(error as Error).message}`);
     }
   });
-  const inputEnded = new Promise<undefined>((resolve) => lines.on('close', () => void last.then(() => resolve(undefined))));
-  const reason = await Promise.race([isOver, inputEnded]);
+  const reason = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);
+  screen.close();
   // what ends it here is no news of the other side
   if (reason !== undefined && !isCut) note('left', `${peerName(connection)} left: ${printable(reason)}`);
   await rondevu.close();
@@ -127,22 +130,31 @@ ${CLIENT_HELP}`,
     if (!(wait >= 0)) throw new UsageError(`--wait must be a number of seconds, got "${String(values['wait'])}"`);
     if (values['raw']) saveMemory();
     const rondevu = await clientOf(values, false);
-    // the first signal ends in order, and a transfer that is cut off is no success
-    for (const [signal, code] of [
-      ['SIGINT', 130],
-      ['SIGTERM', 143],
-    ] as const) {
-      process.on(signal, () => {
-        if (isCut) process.exit(code);
-        isCut = true;
-        void rondevu.close().then(() => process.exit(values['raw'] ? code : EXIT.ok));
-      });
-    }
-    const connection = await rondevu.connectToService({
-      ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),
-      wait: wait * 1000,
-      connectionConfig: values['raw'] ? PIPE_CONFIG : { maxReconnectAttempts: 0 },
-    } satisfies ConnectOptions);
-    return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, values);
+    // the first signal ends in order; a transfer that is cut off is no success, nor is a conversation that had not begun
+    const cut = new Promise<number>((resolve) => {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+        const code = 128 + constants.signals[signal];
+        process.on(signal, () => {
+          if (isCut) process.exit(code);
+          isCut = true;
+          void rondevu.close().then(() => resolve(values['raw'] || !isOpen ? code : EXIT.ok));
+        });
+      }
+    });
+    const talk = async (): Promise<number> => {
+      const patience = setTimeout(() => {
+        if (!values['json']) console.error(`rondevu: waiting up to ${wait} s for ${name}`);
+      }, QUIET);
+      const connection = await rondevu
+        .connectToService({
+          ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),
+          wait: wait * 1000,
+          connectionConfig: values['raw'] ? PIPE_CONFIG : { maxReconnectAttempts: 0 },
+        } satisfies ConnectOptions)
+        .finally(() => clearTimeout(patience));
+      return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, values);
+    };
+    // what the end by a signal interrupts fails, and that is no news
+    return Promise.race([talk(), cut]).catch((error: Error) => (isCut ? cut : Promise.reject(error)));
   },
 };

@@ -1,4 +1,5 @@
 /** The end of a program in Node: offers withdrawn, peers told, then the process ends. */
+import { constants } from 'node:os';
 
 export interface ShutdownOptions {
   /** Default: SIGINT and SIGTERM. */
@@ -19,8 +20,8 @@ export function closeOnSignal(
   { signals = ['SIGINT', 'SIGTERM'], onSignal, exit = (code) => process.exit(code) }: ShutdownOptions = {},
 ): () => void {
   let isClosing = false;
-  const listen = async (signal: NodeJS.Signals, number: number): Promise<void> => {
-    if (isClosing) return exit(128 + number);
+  const listen = async (signal: NodeJS.Signals): Promise<void> => {
+    if (isClosing) return exit(128 + constants.signals[signal]);
     isClosing = true;
     try {
       await onSignal?.(signal);
@@ -31,8 +32,7 @@ export function closeOnSignal(
       exit(1);
     }
   };
-  // Node calls with name and number
-  const handler = (signal: NodeJS.Signals, number: number): void => void listen(signal, number);
+  const handler = (signal: NodeJS.Signals): void => void listen(signal);
   for (const signal of signals) process.on(signal, handler);
   return () => {
     for (const signal of signals) process.off(signal, handler);

@@ -168,6 +168,49 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(!/[\u0007\u001b]/.test(host.out() + bob.out()));
   });
 
+  test('in a terminal what comes stands above the line that is being typed', async (t) => {
+    const { folder, server } = await setUp(t);
+    const inTerminal = (...args: string[]): Program => {
+      const command = `stty cols 40; exec '${process.execPath}' ${[CLI, ...args].join(' ')}`;
+      const env = { RONDEVU_SERVER: server.url, XDG_CONFIG_HOME: join(folder, args[0]!), TERM: 'xterm' };
+      return startProgram(t, 'script', ['-qec', command, '/dev/null'], { env });
+    };
+    const host = inTerminal('host', 'chat:1.0.0', '-u', 'alice');
+    await until(() => host.out().includes('> '), 'the host and its prompt');
+    const joiner = inTerminal('connect', 'chat:1.0.0@alice', '-u', 'bobby');
+    await until(() => joiner.out().includes('> '), 'the joiner and its prompt');
+    joiner.child.stdin!.write('half a li');
+    await until(() => joiner.out().endsWith('half a li'), 'what is typed');
+    host.child.stdin!.write('in between\r');
+    await until(() => joiner.out().includes('in between'), 'what comes');
+    // the row is cleared, and what was typed is put below
+    await until(
+      () => joiner.out().includes('\u001b[1G\u001b[0Jalice: in between\r\n\u001b[1G\u001b[0J> half a li'),
+      'the line, whole',
+    );
+    joiner.child.stdin!.write('ne\r');
+    await until(() => host.out().includes('bobby: half a line\r\n'), 'the whole line at the host');
+    // of one that takes two rows both are cleared
+    joiner.child.stdin!.write('x'.repeat(50));
+    await until(() => (joiner.out().match(/x/g)?.length ?? 0) >= 50, 'a long line');
+    host.child.stdin!.write('again\r');
+    await until(() => joiner.out().includes('\u001b[1A\u001b[1G\u001b[0Jalice: again\r\n'), 'what comes above it');
+    joiner.child.stdin!.write('\u0003');
+    assert.deepEqual(await joiner.ended, [0, null], 'Ctrl-C');
+    await until(() => host.out().includes('bobby left'), 'the host to see it');
+    host.child.stdin!.write('\u0003');
+    assert.deepEqual(await host.ended, [0, null], 'Ctrl-C of the host');
+  });
+
+  test('a wait is told, and cut off it is no success', async (t) => {
+    const { start } = await setUp(t);
+    const waiting = start(['connect', 'x:1.0.0@nobody', '--wait', '60']);
+    await until(() => waiting.err().includes('waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
+    waiting.child.kill('SIGINT');
+    assert.deepEqual(await waiting.ended, [130, null]);
+    assert.equal(waiting.out(), '');
+  });
+
   test('whoever floods a chat is not passed on to the others', async (t) => {
     const { start, client } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice', '--json']);
