@@ -39,7 +39,7 @@ export class Conversation {
   readonly source: ChatSource;
   readonly #hooks: ConversationHooks;
   readonly #listeners: [string, (event: Event) => void][] = [];
-  readonly #rates = new ChatRates(console.warn);
+  readonly #rates = new ChatRates((text) => console.warn(`rondevu: ${text}`));
   readonly #waiting = new Set<ChatEntry>();
   /** The peer shows another key than before. */
   changedKey: IdentityChangedError | undefined;

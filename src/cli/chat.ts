@@ -2,7 +2,7 @@
 import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from 'node:readline';
 import type { RondevuConnection } from '../node/index.js';
 import { cleanName, printable } from '../protocol/chat.js';
-import { printer, type Print, type Values } from './command.js';
+import { printer, warn, type Print, type Values } from './command.js';
 
 /** Who is at the other end; the key in the link has proven it, not the message. */
 export const peerName = (connection: RondevuConnection): string => cleanName(connection.peer?.username ?? 'somebody');
@@ -12,19 +12,23 @@ export const chatLine = (from: string, text: string): string => `${from}: ${prin
 
 /** What is printed and what is typed. In a terminal a prompt stays below what comes, and a line that is half typed stays whole. */
 export class Screen {
+  readonly #values: Values;
   readonly #print: Print;
   readonly #hasPrompt: boolean;
   #lines: Interface | undefined;
 
   constructor(values: Values) {
+    this.#values = values;
     this.#print = printer(values);
-    this.#hasPrompt = process.stdin.isTTY && process.stdout.isTTY && values['json'] !== true;
+    // a dumb terminal cannot take back what it shows
+    const isTerminal = process.stdin.isTTY && process.stdout.isTTY && process.env['TERM'] !== 'dumb';
+    this.#hasPrompt = isTerminal && values['json'] !== true;
   }
 
   readonly print: Print = (event, text) => this.#above(() => this.#print(event, text));
 
-  /** A line on stderr. */
-  readonly tell = (text: string): void => this.#above(() => console.error(text));
+  /** Tells on stderr what is no end. */
+  readonly warn = (text: string): void => this.#above(() => warn(text, this.#values));
 
   /** Hands over each line that is typed. @returns settled when the input has ended */
   read(onLine: (text: string) => void): Promise<void> {
@@ -38,6 +42,8 @@ export class Screen {
       this.#lines = lines;
       // in raw mode a terminal hands Ctrl-C over as a character
       lines.on('SIGINT', () => process.emit('SIGINT', 'SIGINT'));
+      // after Ctrl-Z and fg it waits to be told so
+      lines.on('SIGCONT', () => lines.resume());
       lines.prompt();
     }
     return new Promise((resolve) => lines.on('close', () => (this.close(), resolve())));
@@ -63,5 +69,7 @@ export class Screen {
     moveCursor(process.stdout, 0, -lines.getCursorPos().rows);
     cursorTo(process.stdout, 0);
     clearScreenDown(process.stdout);
+    // where readline takes its line to begin, that many rows above the cursor; it would clear what is printed now
+    (lines as Interface & { prevRows?: number }).prevRows = 0;
   }
 }

@@ -19,7 +19,7 @@ export const EXIT = {
 export const EXIT_CODES = `Exit codes
   0  done            3  the server cannot be reached    6  a package is missing
   1  failed          4  nobody is there                 7  the connection was lost
-  2  wrong usage     5  refused: name, key, rights      130, 143  ended by a signal`;
+  2  wrong usage     5  refused: name, key, rights      130, 143  ended by a signal before it was done`;
 
 type ArgOptions = NonNullable<ParseArgsConfig['options']>;
 export type Values = Record<string, string | boolean | undefined>;
@@ -106,6 +106,11 @@ function of(exitCode: number, codes: string): Record<string, number> {
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError || String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS')) return EXIT.usage;
   return error instanceof RondevuError ? (CODES[error.code] ?? EXIT.failed) : EXIT.failed;
+}
+
+/** Tells on stderr what is no end. */
+export function warn(message: string, { json }: Values): void {
+  console.error(json ? JSON.stringify({ event: 'warning', message }) : `rondevu: ${message}`);
 }
 
 /** Tells an error on stderr. @returns its exit code */

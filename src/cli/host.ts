@@ -51,8 +51,8 @@ function end(child: ChildProcess): void {
 }
 
 /** A group chat, as a page with <rondevu-chat> in a <rondevu-service> hosts one. */
-function chat(own: { username: string; publicKey: string }, { print, tell }: Screen): Answer {
-  const rates = new ChatRates(tell);
+function chat(own: { username: string; publicKey: string }, { print, warn }: Screen): Answer {
+  const rates = new ChatRates(warn);
   return (connection) => {
     connection.on('message', (data) => {
       const message = parseChatMessage(data);
@@ -152,7 +152,7 @@ ${CLIENT_HELP}`,
   args: ['SERVICE'],
   async run([service = ''], values) {
     const screen = new Screen(values);
-    const { print, tell } = screen;
+    const { print } = screen;
     const max = values['max'] === undefined ? undefined : Number(values['max']);
     if (max !== undefined && !(Number.isInteger(max) && max > 0))
       throw new UsageError(`--max must be a whole number above 0, got "${String(values['max'])}"`);
@@ -191,16 +191,18 @@ ${CLIENT_HELP}`,
       pool.on('offer:failed', (_id, error) => {
         // what will not be tried again is the end
         if (!pool.isStarted && !isClosing) reject(error);
-        else if (!isClosing) tell(`rondevu: ${error.message}; trying again`);
+        else if (!isClosing) screen.warn(`${error.message}; trying again`);
       });
       pool.start().catch((error: Error) => isClosing || reject(error));
     });
     try {
       return await ended;
+    } catch (error) {
+      await rondevu.close();
+      throw error;
     } finally {
       screen.close();
       for (const child of children) end(child);
-      await rondevu.close();
     }
   },
 };

@@ -4,7 +4,7 @@ import { ConnectionError, type AnswererConnection, type ConnectOptions, type Ron
 import { authorOf, parseChatMessage, printable } from '../protocol/chat.js';
 import { isServiceId } from '../protocol/service-name.js';
 import { Screen, chatLine, peerName } from './chat.js';
-import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, type Command, type Values } from './command.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, warn, type Command, type Values } from './command.js';
 import { PIPE_CONFIG, Pipe, saveMemory } from './pipe.js';
 import { inputLength, showProgress } from './progress.js';
 
@@ -19,9 +19,9 @@ const OPENS_WITHIN = 60_000;
 const QUIET = 2000;
 
 /** Waits for the first link, and tells what goes wrong meanwhile. @throws RondevuError */
-async function untilOpen(connection: AnswererConnection, { json }: Values): Promise<void> {
+async function untilOpen(connection: AnswererConnection, values: Values): Promise<void> {
   const tell = (error: RondevuError): void => {
-    if (error.willRetry && !json) console.error(`rondevu: ${error.message}; trying again`);
+    if (error.willRetry) warn(`${error.message}; trying again`, values);
   };
   connection.on('failed', tell);
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -91,7 +91,7 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Va
     try {
       last = connection.send(JSON.stringify({ type: 'message', text, from: own.from })).delivered;
     } catch (error) {
-      screen.tell(`rondevu: that was not sent: ${(error as Error).message}`);
+      screen.warn(`that was not sent: ${(error as Error).message}`);
     }
   });
   const reason = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);
@@ -142,9 +142,7 @@ ${CLIENT_HELP}`,
       }
     });
     const talk = async (): Promise<number> => {
-      const patience = setTimeout(() => {
-        if (!values['json']) console.error(`rondevu: waiting up to ${wait} s for ${name}`);
-      }, QUIET);
+      const patience = setTimeout(() => warn(`waiting up to ${wait} s for ${name}`, values), QUIET);
       const connection = await rondevu
         .connectToService({
           ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),

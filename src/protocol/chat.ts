@@ -8,6 +8,8 @@ const MAX_MESSAGE = 16_384;
 const MAX_NAME = 64;
 /** Messages a second that one peer may send; twice as many in a burst. */
 const RATE = 20;
+/** How many peers are remembered before those that have been silent are forgotten. */
+const MOST_BUCKETS = 1000;
 
 export interface ChatMessage {
   type: 'identify' | 'identify_ack' | 'message';
@@ -62,6 +64,9 @@ export class ChatRates {
   /** Whether one more message is taken. */
   mayTalk(username: string): boolean {
     const now = Date.now();
+    // after two seconds one is full, as one is that is not there
+    if (this.#buckets.size >= MOST_BUCKETS)
+      for (const [name, { at }] of this.#buckets) if (now - at > 2000) this.#buckets.delete(name);
     const bucket = this.#buckets.get(username) ?? { tokens: 2 * RATE, at: now, toldAt: 0 };
     this.#buckets.set(username, bucket);
     bucket.tokens = Math.min(2 * RATE, bucket.tokens + ((now - bucket.at) / 1000) * RATE);
@@ -72,7 +77,7 @@ export class ChatRates {
     }
     if (now - bucket.toldAt >= 1000) {
       bucket.toldAt = now;
-      this.#tell(`rondevu: ${cleanName(username)} sends more than ${RATE} chat messages a second; some are dropped`);
+      this.#tell(`${cleanName(username)} sends more than ${RATE} chat messages a second; some are dropped`);
     }
     return false;
   }

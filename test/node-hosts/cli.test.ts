@@ -171,14 +171,14 @@ describe('rondevu', { concurrency: 2 }, () => {
   test('in a terminal what comes stands above the line that is being typed', async (t) => {
     const { folder, server } = await setUp(t);
     const inTerminal = (...args: string[]): Program => {
-      const command = `stty cols 40; exec '${process.execPath}' ${[CLI, ...args].join(' ')}`;
+      const command = `stty cols 40; echo $$; exec '${process.execPath}' ${[CLI, ...args].join(' ')}`;
       const env = { RONDEVU_SERVER: server.url, XDG_CONFIG_HOME: join(folder, args[0]!), TERM: 'xterm' };
       return startProgram(t, 'script', ['-qec', command, '/dev/null'], { env });
     };
     const host = inTerminal('host', 'chat:1.0.0', '-u', 'alice');
     await until(() => host.out().includes('> '), 'the host and its prompt');
     const joiner = inTerminal('connect', 'chat:1.0.0@alice', '-u', 'bobby');
-    await until(() => joiner.out().includes('> '), 'the joiner and its prompt');
+    await until(() => joiner.out().includes('> ') && host.out().includes('bobby joined'), 'the joiner and its prompt');
     joiner.child.stdin!.write('half a li');
     await until(() => joiner.out().endsWith('half a li'), 'what is typed');
     host.child.stdin!.write('in between\r');
@@ -190,11 +190,22 @@ describe('rondevu', { concurrency: 2 }, () => {
     );
     joiner.child.stdin!.write('ne\r');
     await until(() => host.out().includes('bobby: half a line\r\n'), 'the whole line at the host');
-    // of one that takes two rows both are cleared
-    joiner.child.stdin!.write('x'.repeat(50));
-    await until(() => (joiner.out().match(/x/g)?.length ?? 0) >= 50, 'a long line');
-    host.child.stdin!.write('again\r');
-    await until(() => joiner.out().includes('\u001b[1A\u001b[1G\u001b[0Jalice: again\r\n'), 'what comes above it');
+    // of one that takes two rows both are cleared, and nothing above them
+    for (let typed = 1; typed <= 50; typed++) {
+      joiner.child.stdin!.write('x');
+      await until(() => (joiner.out().match(/x/g)?.length ?? 0) >= typed, 'each character');
+    }
+    for (const text of ['again', 'and again']) {
+      host.child.stdin!.write(`${text}\r`);
+      const line = `\u001b[1A\u001b[1G\u001b[0Jalice: ${text}\r\n\u001b[1G\u001b[0J> ${'x'.repeat(50)}`;
+      await until(() => joiner.out().includes(line), 'what comes above it');
+    }
+    // Ctrl-Z, and the way back
+    const [shown, pid] = [joiner.out().length, parseInt(joiner.out())];
+    joiner.child.stdin!.write('\u001a');
+    await until(() => process.kill(pid, 'SIGCONT') && joiner.out().length > shown, 'the prompt once more');
+    joiner.child.stdin!.write(' back\r');
+    await until(() => host.out().includes('x back\r\n'), 'what is typed after that');
     joiner.child.stdin!.write('\u0003');
     assert.deepEqual(await joiner.ended, [0, null], 'Ctrl-C');
     await until(() => host.out().includes('bobby left'), 'the host to see it');
@@ -220,6 +231,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const flood = await rondevu.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
     await flood.opened;
     await until(() => listener.out().includes('"connected"'), 'the listener');
+    await until(() => host.out().match(/"joined"/g)?.length === 2, 'the host to have both');
     const began = Date.now();
     const sent = Array.from({ length: 500 }, (_, n) => flood.send(JSON.stringify({ type: 'message', text: `no ${n}` })));
     await Promise.all(sent.map(({ delivered }) => delivered));
@@ -330,6 +342,21 @@ describe('rondevu', { concurrency: 2 }, () => {
         return true; // nobody is left in it
       }
     }, 'the end of the program');
+  });
+
+  test('a second signal ends a host at once, also where the server does not answer any more', async (t) => {
+    const { start } = await setUp(t);
+    const server = startProgram(t, process.execPath, ['server/dist/main.js', '--port', '0', '--storage', ':memory:']);
+    await until(() => /Rondevu server on (\S+)/.test(server.out()), 'the server');
+    const host = start(['host', 'x:1.0.0', '-u', 'xhost', '-s', /Rondevu server on (\S+)/.exec(server.out())![1]!]);
+    await until(() => host.out().includes('is live'), 'the host');
+    server.child.kill('SIGSTOP');
+    host.child.kill('SIGINT');
+    host.child.kill('SIGTERM');
+    let code: number | null | undefined;
+    void host.ended.then(([ended]) => (code = ended));
+    await until(() => code !== undefined, 'its end');
+    assert.ok(code === 130 || code === 143, String(code));
   });
 
   test('a hidden service is joined by its id', async (t) => {

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 
 interface Packed {
@@ -25,11 +25,13 @@ export async function startRegistry(t: TestContext, folders: string[]): Promise<
   t.after(() => rmSync(store, { recursive: true, force: true }));
   const real = String(execFileSync('npm', ['config', 'get', 'registry'])).trim();
   const packages = new Map<string, (url: string) => object>();
+  const tarballs = new Set<string>();
   for (const cwd of folders) {
     const args = ['pack', '--json', '--ignore-scripts', '--workspaces=false', '--pack-destination', store];
     const told = JSON.parse(String(execFileSync('npm', args, { cwd, stdio: 'pipe' }))) as Packed[] | Record<string, Packed>;
     const { name, version, filename, integrity, shasum } = Object.values(told)[0]!;
     const manifest = JSON.parse(readFileSync(join(cwd, 'package.json'), 'utf8')) as object;
+    tarballs.add(filename);
     packages.set(name, (url) => ({
       name,
       'dist-tags': { latest: version },
@@ -37,9 +39,11 @@ export async function startRegistry(t: TestContext, folders: string[]): Promise<
     }));
   }
   const server = createServer(({ url: path = '/', headers }, response) => {
+    // another run may have had this port, and its cache lasts
+    response.setHeader('cache-control', 'no-store');
     const document = packages.get(path.slice(1));
     if (document) return void response.end(JSON.stringify(document(`http://${headers.host}`)));
-    if (path.endsWith('.tgz')) return void response.end(readFileSync(join(store, basename(path))));
+    if (tarballs.has(path.slice(1))) return void response.end(readFileSync(join(store, path.slice(1))));
     response.writeHead(302, { location: new URL(path.slice(1), real).href }).end();
   });
   server.listen(0, '127.0.0.1');
