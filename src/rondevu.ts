@@ -225,11 +225,17 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const talk = await talking();
     const { target, pin } = talk.targetOf(options);
     this.#mustLive();
+    const makeLink = this.#linkFactory(
+      options.iceServers,
+      talk,
+      { iceCandidatePoolSize: 1, ...options.rtcConfig },
+      options.rtcConfig,
+    );
     const connection = new AnswererConnection(
       target,
       this.#config(options.connectionConfig),
       this.#signaling,
-      this.#linkFactory(options.iceServers, talk, { iceCandidatePoolSize: 1, ...options.rtcConfig }, options.rtcConfig),
+      () => makeLink(true),
       this.#proof,
       talk,
       { pin, failover: options.failover ?? false },
@@ -309,7 +315,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     { IceSource }: Awaited<ReturnType<typeof talking>>,
     more: RTCConfiguration = {},
     exact?: RTCConfiguration,
-  ): (durable?: boolean) => Link {
+  ): (durable: boolean) => Link {
     const { rtcPeerConnection, iceServers, turnServers = [], apiUrl } = this.#options;
     const PeerConnection = rtcPeerConnection ?? globalThis.RTCPeerConnection;
     if (!PeerConnection) throw new RondevuError('unsupported', 'there is no WebRTC here: pass rtcPeerConnection');

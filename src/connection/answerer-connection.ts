@@ -49,7 +49,7 @@ export class AnswererConnection extends RondevuConnection {
   readonly found: Promise<void>;
   protected override readonly isOfferer = false;
   readonly #port: SignalingPort;
-  readonly #makeLink: (warm: boolean) => Link;
+  readonly #makeLink: () => Link;
   readonly #backoff: ExponentialBackoff;
   readonly #pin: string | undefined;
   /** What it is looked for by: a hidden one has but its id. */
@@ -75,7 +75,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /**
    * @param target name of the service, or its id
-   * @param makeLink `warm` gathers before there is an offer to answer
+   * @param makeLink makes one with the channel for messages of two of ours
    * @param pin of the peer's key, from the address
    * @param failover whether another provider may take over; of use only without a username in the name
    */
@@ -83,7 +83,7 @@ export class AnswererConnection extends RondevuConnection {
     target: string,
     config: ConnectionConfig,
     port: SignalingPort,
-    makeLink: (warm: boolean) => Link,
+    makeLink: () => Link,
     proof: HandshakeProof,
     talk: Talk,
     { pin, failover = false }: { pin?: string | undefined; failover?: boolean } = {},
@@ -207,7 +207,7 @@ export class AnswererConnection extends RondevuConnection {
             signal.throwIfAborted();
             const finding = this.#find(wait, signal);
             // made while the server looks, so that its candidates are there when the offer is
-            this.#spare ??= this.#makeLink(true);
+            this.#spare ??= this.#makeLink();
             const entry = await finding;
             try {
               await this.#connectTo(entry, signal);
@@ -340,12 +340,12 @@ export class AnswererConnection extends RondevuConnection {
       this.peer = peer;
       if (isOther) this.renewSession(randomId(16), true);
       const { sdp, candidates } = splitCandidates(entry.sdp);
-      let link = this.#spare ?? this.#makeLink(false);
+      let link = this.#spare ?? this.#makeLink();
       this.#spare = undefined;
       clearTimeout(this.#spareTimer);
       await this.#prepare(link, sdp, line);
       signal.throwIfAborted();
-      if (isStalled(link)) await this.#prepare((link = this.#makeLink(false)), sdp, line);
+      if (isStalled(link)) await this.#prepare((link = this.#makeLink()), sdp, line);
       signal.throwIfAborted();
       await this.#answer(link, entry, candidates, line);
       signal.throwIfAborted();
@@ -383,7 +383,7 @@ export class AnswererConnection extends RondevuConnection {
    */
   async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[], offer: SdpLine | undefined): Promise<void> {
     const { pc } = link;
-    const caps = this.#speaksFrames(offer) ? ['durable'] : [];
+    const caps = link.framed ? ['durable'] : [];
     const line = { role: 'answer' as const, fqn: entry.serviceFqn, caps, sid: this.sessionId };
     const sent = link.localCandidates.length;
     this.apply('signal', 'the answer is ready');

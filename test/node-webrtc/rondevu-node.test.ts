@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
-import { until } from '../server/helpers.js';
+import { startServer, until } from '../server/helpers.js';
 import { NodePeerConnection, SlowPeerConnection } from '../support/old-host.js';
 import { client, listen, pair, record, sendRaw } from './pair.js';
 
@@ -36,6 +36,44 @@ describe('links', { concurrency: 3 }, () => {
     connection.on('connected', () => connected++);
     await connection.opened;
     assert.equal(connected, 1);
+  });
+
+  test('where gathering brings nothing another peer connection takes its place, and it keeps the promises', async (t) => {
+    const { join } = await pair(t);
+    let made = 0;
+    /** The first one gathers for ever, as some of Chromium 156 do; its properties cannot be redefined. */
+    const stall = (pc: RTCPeerConnection): RTCPeerConnection =>
+      new Proxy(pc, {
+        get(target, name) {
+          if (name === 'iceGatheringState') return 'gathering';
+          const value: unknown = Reflect.get(target, name);
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+        },
+        set: (target, name, value) => name === 'onicecandidate' || Reflect.set(target, name, value),
+      });
+    class Stalling extends NodePeerConnection {
+      constructor(configuration?: RTCConfiguration) {
+        super(configuration);
+        if (made++ === 0) return stall(this) as this;
+      }
+    }
+    const { connection, other } = await join('bob', { rtcPeerConnection: Stalling });
+    assert.ok(made > 1, 'another one was made');
+    const atHost = listen(other);
+    assert.equal(await connection.send('over it').delivered, 'delivered');
+    assert.deepEqual(atHost, ['over it']);
+  });
+
+  test('who stood in line for long has the same promises', async (t) => {
+    const server = await startServer(t);
+    const [bob, host] = [await client(t, server, 'bob'), await client(t, server, 'alice')];
+    const joining = bob.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 60_000 });
+    // what was made ahead is let go of after 5 s
+    await new Promise((resolve) => setTimeout(resolve, 6000));
+    await (await host.publishService({ service: 'chat:1.0.0' })).start();
+    const connection = await joining;
+    await connection.opened;
+    assert.equal(await connection.send('at last').delivered, 'delivered');
   });
 
   test('text and bytes go both ways, in order', async (t) => {
