@@ -141,18 +141,20 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(host.isConnected(other.getOfferId()), true);
     assert.deepEqual(host.getActiveConnections(), [other]);
     assert.deepEqual(pool.connections, [other]);
-    const atHost = listen(other);
-    const raw: unknown[] = [];
-    await until(() => connection.getDataChannel()?.readyState === 'open', 'the raw channel');
-    other.getDataChannel()!.onmessage = ({ data }) => void raw.push(data);
-    await sendRaw(connection.getDataChannel()!, () => raw.length > 0);
-    assert.equal(raw[0], 'raw');
-    assert.deepEqual(atHost, []);
     assert.equal(connection.getPeerConnection()!.connectionState, 'connected');
     const stats = (await connection.getStats())!;
     assert.ok(stats.report.size > 0);
     assert.deepEqual([stats.rotations, stats.path], [0, 'host']);
     assert.ok(stats.bytesSent > 0 && stats.bytesReceived > 0 && stats.roundTripTime! >= 0, JSON.stringify(stats));
+    const atHost = listen(other);
+    const raw: unknown[] = [];
+    await sendRaw(connection, () => {
+      const channel = other.getDataChannel();
+      if (channel) channel.onmessage = ({ data }) => void raw.push(data);
+      return raw.length > 0;
+    });
+    assert.equal(raw[0], 'raw');
+    assert.deepEqual(atHost, []);
   });
 
   test('close reaches the peer as the end, after what was sent', async (t) => {
