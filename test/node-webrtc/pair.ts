@@ -85,7 +85,7 @@ export async function sendRaw(connection: RondevuConnection, came: () => boolean
       clearInterval(again);
     }
     const { generation } = connection;
-    connection.getPeerConnection()!.close();
+    connection.getPeerConnection()?.close();
     await until(() => connection.generation > generation && connection.isConnected(), 'the next link', 20_000);
   }
 }
