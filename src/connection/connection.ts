@@ -118,9 +118,9 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.link?.pc;
   }
 
-  /** The raw in-band channel of the current link: neither buffered nor replayed, and between two of ours for its own listeners. */
+  /** The raw in-band channel of the link, once it is there: not buffered, not replayed, between two of ours for its own listeners. */
   getDataChannel(): RTCDataChannel | undefined {
-    return this.link?.raw ?? this.link?.channel;
+    return this.link?.raw;
   }
 
   /** Bytes that were accepted and are not known to have arrived; towards an old peer, that have not left. */

@@ -76,6 +76,26 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(await connection.send('at last').delivered, 'delivered');
   });
 
+  test('the channel for messages is never handed out as the raw one, also where that has not come', async (t) => {
+    const { join } = await pair(t);
+    /** Never tells of a channel that the other side made. */
+    class Deaf extends NodePeerConnection {
+      constructor(configuration?: RTCConfiguration) {
+        super(configuration);
+        return new Proxy(this, {
+          get(target, name) {
+            const value: unknown = Reflect.get(target, name);
+            return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+          },
+          set: (target, name, value) => name === 'ondatachannel' || Reflect.set(target, name, value),
+        });
+      }
+    }
+    const { connection } = await join('bob', { rtcPeerConnection: Deaf });
+    assert.equal(connection.getDataChannel(), undefined);
+    assert.equal(await connection.send('a message').delivered, 'delivered');
+  });
+
   test('text and bytes go both ways, in order', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
@@ -141,20 +161,18 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(host.isConnected(other.getOfferId()), true);
     assert.deepEqual(host.getActiveConnections(), [other]);
     assert.deepEqual(pool.connections, [other]);
+    const atHost = listen(other);
+    const raw: unknown[] = [];
+    await until(() => connection.getDataChannel()?.readyState === 'open', 'the raw channel');
+    other.getDataChannel()!.onmessage = ({ data }) => void raw.push(data);
+    await sendRaw(connection.getDataChannel()!, () => raw.length > 0);
+    assert.equal(raw[0], 'raw');
+    assert.deepEqual(atHost, []);
     assert.equal(connection.getPeerConnection()!.connectionState, 'connected');
     const stats = (await connection.getStats())!;
     assert.ok(stats.report.size > 0);
     assert.deepEqual([stats.rotations, stats.path], [0, 'host']);
     assert.ok(stats.bytesSent > 0 && stats.bytesReceived > 0 && stats.roundTripTime! >= 0, JSON.stringify(stats));
-    const atHost = listen(other);
-    const raw: unknown[] = [];
-    await sendRaw(connection, () => {
-      const channel = other.getDataChannel();
-      if (channel) channel.onmessage = ({ data }) => void raw.push(data);
-      return raw.length > 0;
-    });
-    assert.equal(raw[0], 'raw');
-    assert.deepEqual(atHost, []);
   });
 
   test('close reaches the peer as the end, after what was sent', async (t) => {

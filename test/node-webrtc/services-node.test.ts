@@ -83,7 +83,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(await connection.send('durable').delivered, 'delivered');
     await until(() => connection.getDataChannel()?.readyState === 'open', 'the channel of the factory');
     assert.equal(connection.getDataChannel()!.label, 'own');
-    await sendRaw(connection, () => raw.length > 0);
+    await sendRaw(connection.getDataChannel()!, () => raw.length > 0);
     // and over the next link too
     connection.getPeerConnection()!.close();
     assert.equal(await connection.send('again').delivered, 'delivered');
