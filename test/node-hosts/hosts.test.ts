@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import type { EndState } from '../chaos/end.js';
 import { Places, type Place } from '../chaos/ends.js';
 import { ServerProcess, until } from '../support/site.js';
 
@@ -12,6 +13,22 @@ const MESSAGES = FULL ? 1000 : 200;
 const CLOSES = FULL ? 10 : 4;
 const BROWSERS: Place[] = FULL ? ['chromium', 'firefox'] : ['chromium'];
 const NODES: Place[] = FULL ? ['datachannel', 'node', 'werift'] : ['datachannel', 'node'];
+
+/** Where an end stands, for who looks for what went wrong. Runs there, so it may use nothing from outside. */
+const stateOf = ({ connection, sent, next, outcomes, events, streaming }: EndState): string => {
+  const pc = connection?.getPeerConnection();
+  return JSON.stringify({
+    sent,
+    streaming,
+    next,
+    outcomes,
+    state: connection?.getState(),
+    generation: connection?.generation,
+    bufferedAmount: connection?.bufferedAmount,
+    pc: pc && [pc.connectionState, pc.iceConnectionState, pc.signalingState],
+    events: events.slice(-12).map(([name, at, detail]) => [name, Math.round(performance.now() - at), detail]),
+  });
+};
 
 const server = new ServerProcess();
 const places = new Places();
@@ -28,7 +45,7 @@ for (const browser of BROWSERS) {
       [browser, node],
     ] as const) {
       describe(`${hostAt} hosts for ${joinerAt}`, () => {
-        it(`${MESSAGES} messages each way, ${CLOSES} closes: exactly once, in order`, { timeout: 300_000 }, async () => {
+        it(`${MESSAGES} messages each way, ${CLOSES} closes: exactly once, in order`, { timeout: 300_000 }, async (t) => {
           const name = `host-${hostAt}-${joinerAt}`;
           const host = await places.open(hostAt, { apiUrl: server.url, username: name, service: 'hosts:1.0.0' });
           const to = `hosts:1.0.0@${name}`;
@@ -62,9 +79,14 @@ for (const browser of BROWSERS) {
                 })),
               ),
             );
-          await until('all to be delivered', async () =>
-            (await read()).every(({ outcomes }) => outcomes['delivered'] === MESSAGES),
-          );
+          try {
+            await until('all to be delivered', async () =>
+              (await read()).every(({ outcomes }) => outcomes['delivered'] === MESSAGES),
+            );
+          } catch (error) {
+            for (const end of ends) t.diagnostic(`${end.place}: ${await end.run(stateOf)}`);
+            throw error;
+          }
           const whole = { next: MESSAGES, wrong: [], outcomes: { delivered: MESSAGES }, lost: 0, connections: 1 };
           assert.deepEqual(await read(), [whole, whole]);
           for (const end of ends) await end.close();
