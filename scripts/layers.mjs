@@ -32,7 +32,7 @@ const MAY = {
   server: [],
 };
 
-/** The engine's public entries are all that elements and server may see. */
+/** The engine's public entries are all that elements and server may see, and the chat's words, which the command line has too. */
 const PUBLIC = {
   components: ['src/index.ts', 'src/identity/index.ts', 'src/offers/index.ts', 'src/protocol/chat.ts'],
   server: [],

@@ -20,6 +20,16 @@ const codeOf = (act: () => unknown): string | undefined => {
   return undefined;
 };
 
+/** A peer connection that is deaf to one handler, and says other things of itself; its own properties cannot be redefined. */
+const altered = (pc: RTCPeerConnection, deafTo: string, says: Partial<RTCPeerConnection> = {}): RTCPeerConnection =>
+  new Proxy(pc, {
+    get(target, name) {
+      const value: unknown = Reflect.get(name in says ? says : target, name);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+    set: (target, name, value) => name === deafTo || Reflect.set(target, name, value),
+  });
+
 describe('links', { concurrency: 3 }, () => {
   test('a link that is up before the reply to the answer is told to who waited for the connection', async (t) => {
     const { server, opened } = await pair(t);
@@ -41,20 +51,11 @@ describe('links', { concurrency: 3 }, () => {
   test('where gathering brings nothing another peer connection takes its place, and it keeps the promises', async (t) => {
     const { join } = await pair(t);
     let made = 0;
-    /** The first one gathers for ever, as some of Chromium 156 do; its properties cannot be redefined. */
-    const stall = (pc: RTCPeerConnection): RTCPeerConnection =>
-      new Proxy(pc, {
-        get(target, name) {
-          if (name === 'iceGatheringState') return 'gathering';
-          const value: unknown = Reflect.get(target, name);
-          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-        },
-        set: (target, name, value) => name === 'onicecandidate' || Reflect.set(target, name, value),
-      });
+    /** The first one gathers for ever, as some of Chromium 156 do. */
     class Stalling extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         super(configuration);
-        if (made++ === 0) return stall(this) as this;
+        if (made++ === 0) return altered(this, 'onicecandidate', { iceGatheringState: 'gathering' }) as this;
       }
     }
     const { connection, other } = await join('bob', { rtcPeerConnection: Stalling });
@@ -66,10 +67,17 @@ describe('links', { concurrency: 3 }, () => {
 
   test('who stood in line for long has the same promises', async (t) => {
     const server = await startServer(t);
-    const [bob, host] = [await client(t, server, 'bob'), await client(t, server, 'alice')];
+    let isLetGo = false;
+    class Told extends NodePeerConnection {
+      override close(): void {
+        isLetGo = true;
+        super.close();
+      }
+    }
+    const host = await client(t, server, 'alice');
+    const bob = await client(t, server, 'bob', { rtcPeerConnection: Told });
     const joining = bob.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 60_000 });
-    // what was made ahead is let go of after 5 s
-    await new Promise((resolve) => setTimeout(resolve, 6000));
+    await until(() => isLetGo, 'what was made ahead to be let go of', 20_000);
     await (await host.publishService({ service: 'chat:1.0.0' })).start();
     const connection = await joining;
     await connection.opened;
@@ -82,13 +90,7 @@ describe('links', { concurrency: 3 }, () => {
     class Deaf extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         super(configuration);
-        return new Proxy(this, {
-          get(target, name) {
-            const value: unknown = Reflect.get(target, name);
-            return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-          },
-          set: (target, name, value) => name === 'ondatachannel' || Reflect.set(target, name, value),
-        });
+        return altered(this, 'ondatachannel') as this;
       }
     }
     const { connection } = await join('bob', { rtcPeerConnection: Deaf });
