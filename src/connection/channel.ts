@@ -88,6 +88,10 @@ export class ChannelPort implements DeliveryPort {
     return this.#channel.readyState === 'open' && this.#link.isOpen;
   }
 
+  get isAlive(): boolean {
+    return this.#link.isAlive;
+  }
+
   get bufferedAmount(): number {
     return this.#channel.bufferedAmount;
   }

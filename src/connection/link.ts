@@ -136,6 +136,10 @@ export class Link implements DeliveryPort {
     return this.#heartbeat?.health ?? 'dead';
   }
 
+  get isAlive(): boolean {
+    return this.health === 'alive';
+  }
+
   get isClosed(): boolean {
     return this.#closed;
   }

@@ -9,6 +9,8 @@ export interface DeliveryPort {
   /** Over the control channel; lost when that is not open. */
   control(text: string): void;
   readonly isOpen: boolean;
+  /** Whether the other side shows life on the link. */
+  readonly isAlive: boolean;
   readonly bufferedAmount: number;
   /** Largest message that goes in one piece without frames, in bytes. */
   readonly maxMessageSize: number;

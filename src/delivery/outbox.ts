@@ -41,6 +41,11 @@ export class Outbox {
     return this.#position === this.#sent.length && !this.#queue.length;
   }
 
+  /** Whether the link was given something that is not acknowledged. */
+  get isAwaited(): boolean {
+    return this.#position > 0 || this.#offset > 0;
+  }
+
   /** The number that the next new message will get. */
   get next(): number {
     return this.#base + this.#sent.length;

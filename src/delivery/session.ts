@@ -10,6 +10,7 @@ import { Inbox, MissingMessageError } from './inbox.js';
 import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
 import { exactLength, Message, toData, type BufferedMessage } from './message-buffer.js';
 import { FRAME_SIZE, Outbox } from './outbox.js';
+import { StallWatch } from './stall-watch.js';
 
 export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
@@ -67,6 +68,10 @@ export class Session {
   #unackedMessages = 0;
   #unackedBytes = 0;
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #watch = new StallWatch(
+    () => (this.#port && this.#outbox.isAwaited ? { isAlive: this.#port.isAlive, left: this.#port.bufferedAmount } : undefined),
+    (reason) => this.#handlers.onHole(reason),
+  );
   readonly #waiters = new Set<() => void>();
   #ended = false;
   #nextId = 1;
@@ -142,6 +147,7 @@ export class Session {
     this.#sending = this.#greeted = false;
     clearTimeout(this.#ackTimer);
     clearTimeout(this.#lookAgain);
+    this.#watch.stop();
     this.#ackTimer = this.#lookAgain = undefined;
     this.#unackedMessages = this.#unackedBytes = 0;
     this.#tellDrained();
@@ -156,6 +162,7 @@ export class Session {
     this.#greeted = this.#known !== null;
     this.#handlers.onReady('resumed', []);
     this.#acknowledge();
+    this.#watch.handed();
     this.#pump();
   }
 
@@ -306,7 +313,9 @@ export class Session {
     // on a first link it may overtake the other side's HELLO, which goes over another channel
     if (!this.#greeted && !this.#sending) return;
     try {
-      for (const message of this.#outbox.acknowledge(next)) this.#handlers.onDone(message, 'delivered');
+      const arrived = this.#outbox.acknowledge(next);
+      if (arrived.length) this.#watch.acknowledged();
+      for (const message of arrived) this.#handlers.onDone(message, 'delivered');
     } catch (error) {
       this.#handlers.onError(error as RondevuError);
     }
@@ -366,7 +375,9 @@ export class Session {
   #pumpFrame(port: DeliveryPort): boolean {
     const frame = this.#outbox.takeFrame(port.maxMessageSize);
     // a link that does not take it is about to be told lost; the next one begins where the other side says
-    return frame !== undefined && this.#trySend(port, frame);
+    if (!frame) return false;
+    this.#watch.handed();
+    return this.#trySend(port, frame);
   }
 
   #pumpRaw(port: DeliveryPort): boolean {

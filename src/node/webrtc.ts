@@ -28,7 +28,7 @@ const LOADERS: Record<WebRtcPackage, () => Promise<Classes>> = {
   },
   werift: async () => {
     const { RTCPeerConnection, RTCIceCandidate } = await load<Classes>('werift');
-    return { RTCPeerConnection: withoutPool(RTCPeerConnection), RTCIceCandidate };
+    return { RTCPeerConnection: givingAllOut(RTCPeerConnection), RTCIceCandidate };
   },
 };
 
@@ -142,11 +142,54 @@ const escaped = ({ urls, username, credential }: RTCIceServer): RTCIceServer => 
   ...(credential !== undefined && { credential: encodeURIComponent(credential) }),
 });
 
-/** Without gathering ahead of time: werift refuses the option, which is but a hint (W3C webrtc section 4.2.1). */
-function withoutPool(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
+/** What of werift's SCTP, 0.22 to 0.25 at least, has to be put right. */
+interface WeriftStream {
+  popMessages?(): Iterable<unknown>;
+}
+interface WeriftSctp {
+  inboundStreams: Record<number, WeriftStream>;
+  getInboundStream?(id: number): WeriftStream;
+}
+
+/**
+ * werift, without gathering ahead of time: it refuses the option, which is but a hint (W3C webrtc section 4.2.1). And giving out all that
+ * came: where a packet was lost and a stream has several whole messages when it is there, it gives out the first, and the others when
+ * something else comes on that stream, which may be never (shinyoshiaki/werift-webrtc#706).
+ */
+function givingAllOut(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
     constructor({ iceCandidatePoolSize: _, ...configuration }: RTCConfiguration = {}) {
       super(configuration);
     }
+
+    override createDataChannel(label: string, options?: RTCDataChannelInit): RTCDataChannel {
+      const channel = super.createDataChannel(label, options);
+      const { sctp } = (this.sctp ?? {}) as { sctp?: WeriftSctp };
+      // once for each SCTP; before it is connected, so no stream is there yet
+      if (sctp?.getInboundStream && !Object.hasOwn(sctp, 'getInboundStream')) putStreamsRight(sctp);
+      return channel;
+    }
+  };
+}
+
+function putStreamsRight(sctp: WeriftSctp): void {
+  const get = sctp.getInboundStream!;
+  sctp.getInboundStream = function (id) {
+    const isNew = !this.inboundStreams[id];
+    const stream = get.call(this, id);
+    const pop = stream.popMessages;
+    if (isNew && pop) {
+      stream.popMessages = function* () {
+        let isAny: boolean;
+        do {
+          isAny = false;
+          for (const message of pop.call(stream)) {
+            isAny = true;
+            yield message;
+          }
+        } while (isAny);
+      };
+    }
+    return stream;
   };
 }

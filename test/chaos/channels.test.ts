@@ -15,7 +15,7 @@ const ROTATIONS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 20 : 4));
 const PAIRS: [Place, Place][] = [
   ['chromium', 'firefox'],
   ['firefox', 'chromium'],
-  ['chromium', 'node'],
+  ['chromium', 'datachannel'],
 ];
 
 const server = new ServerProcess();

@@ -15,7 +15,9 @@ const FULL = process.env['RONDEVU_CHAOS'] === 'full';
 const SEED = Number(process.env['CHAOS_SEED'] ?? (FULL ? Date.now() % 1_000_000 : 1));
 const COUNT = Number(process.env['CHAOS_CUTS'] ?? (FULL ? 100 : 10));
 const MESSAGES = Number(process.env['CHAOS_MESSAGES'] ?? (FULL ? 10_000 : 600));
-const PAIRS = (process.env['CHAOS_PAIRS'] ?? 'chromium-chromium,firefox-firefox,chromium-firefox,firefox-chromium,chromium-node')
+const PAIRS = (
+  process.env['CHAOS_PAIRS'] ?? 'chromium-chromium,firefox-firefox,chromium-firefox,firefox-chromium,chromium-datachannel'
+)
   .split(',')
   .map((pair) => pair.split('-') as [Place, Place]);
 /** Full runs use messages of up to 1 MiB. */

@@ -33,6 +33,12 @@ const MUTATIONS: [what: string, file: string, from: string, to: string][] = [
     '    this.#restart();\n    return arrived;',
     '    this.#restart();\n    this.#position = Math.min(1, this.#sent.length);\n    return arrived;',
   ],
+  [
+    'the end of a link is not watched',
+    'session.ts',
+    '    this.#watch.handed();\n    return this.#trySend',
+    '    return this.#trySend',
+  ],
   ['events of an old generation are let through', 'session.ts', 'port !== this.#port || this.#ended', 'this.#ended'],
 ];
 
@@ -49,7 +55,13 @@ for (const [what, file, from, to] of MUTATIONS) {
     const env = { ...process.env, NODE_TEST_CONTEXT: undefined, RONDEVU_RUNS: '500' };
     const { status, stdout } = spawnSync(
       process.execPath,
-      ['--import', 'tsx', '--test', '--test-reporter=spec', join(copy, 'test/delivery/session.test.ts')],
+      [
+        '--import',
+        'tsx',
+        '--test',
+        '--test-reporter=spec',
+        ...['session', 'losses'].map((name) => join(copy, `test/delivery/${name}.test.ts`)),
+      ],
       { env: env as NodeJS.ProcessEnv, encoding: 'utf8' },
     );
     assert.equal(status, from ? 1 : 0, stdout.slice(-2000));

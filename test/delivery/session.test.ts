@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
 import { RondevuError } from '../../src/errors.js';
-import { Session } from '../../src/delivery/session.js';
 import { End, Wire, type Side } from './wire.js';
 
 const tick = (): void => mock.timers.tick(100);
@@ -249,43 +248,6 @@ describe('a session', () => {
       for (const frame of data) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.match(wire.ends.b.errors.join(), expected, what);
       assert.deepEqual(wire.ends.b.got, [], what);
-    }
-  });
-
-  it('a link that loses a message is left, and the next one brings it; four in a row are the other side’s fault', () => {
-    const wire = new Wire();
-    const left: string[] = [];
-    const broken: string[] = [];
-    const end = new End('sid');
-    end.session = new Session(
-      'sid',
-      { maxMessageSize: 1 << 20, maxQueuedBytes: Infinity },
-      {
-        onMessage: (data) => void end.got.push(data),
-        onReady: () => undefined,
-        onDone: () => undefined,
-        onFin: () => undefined,
-        onHole: (reason) => void left.push(reason),
-        onError: ({ message }) => void broken.push(message),
-      },
-    );
-    wire.ends.b = end;
-    wire.connect();
-    wire.settle(tick);
-    const lose = (): void => {
-      wire.ends.a.send('one');
-      wire.ends.a.port!.data.shift();
-      wire.ends.a.send('two');
-      wire.pass('a', Infinity);
-    };
-    lose();
-    assert.deepEqual([left, end.got], [['message 1 was expected, 2 came'], []]);
-    wire.connect();
-    wire.settle(tick);
-    same(end.got, ['one', 'two']);
-    for (let i = 0; i < 4; i++) {
-      lose();
-      assert.deepEqual([left.length, broken.length], i < 3 ? [2 + i, 0] : [4, 1]);
     }
   });
 

@@ -12,6 +12,7 @@ const OTHER = { a: 'b', b: 'a' } as const;
 export class Port implements DeliveryPort {
   readonly framed: boolean;
   isOpen = true;
+  isAlive = true;
   readonly maxMessageSize = 262_144;
   bufferedAmount = 0;
   onLow: (() => void) | undefined;

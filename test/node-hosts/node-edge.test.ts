@@ -179,3 +179,38 @@ test('a signal ends a program in order: offers withdrawn, exit code 0; a second 
   slow.child.kill('SIGINT');
   assert.deepEqual(await slow.ended, [130, null]);
 });
+
+test('werift gives out all that came, also what waited for a packet that was lost and comes again', async () => {
+  const { RTCPeerConnection } = await findWebRtc('werift');
+  const [a, b] = [new RTCPeerConnection(), new RTCPeerConnection()];
+  a.onicecandidate = ({ candidate }) => void (candidate && b.addIceCandidate(candidate));
+  b.onicecandidate = ({ candidate }) => void (candidate && a.addIceCandidate(candidate));
+  const open = (pc: RTCPeerConnection) => [1, 2].map((id) => pc.createDataChannel(`${id}`, { negotiated: true, id }));
+  const [[first, second], received] = [open(a) as [RTCDataChannel, RTCDataChannel], open(b)];
+  const came: string[][] = [[], []];
+  for (const [index, channel] of received.entries()) channel.onmessage = ({ data }) => came[index]!.push(data as string);
+  try {
+    await a.setLocalDescription(await a.createOffer());
+    await b.setRemoteDescription(a.localDescription!);
+    await b.setLocalDescription(await b.createAnswer());
+    await a.setRemoteDescription(b.localDescription!);
+    await until(() => first.readyState === 'open' && received[0]!.readyState === 'open');
+    // the way from DTLS into SCTP: the first packet with a message on it comes when all others are there
+    const dtls = (b.sctp as unknown as { dtlsTransport: { dataReceiver(packet: Buffer): void } }).dtlsTransport;
+    const { dataReceiver } = dtls;
+    const late: Buffer[] = [];
+    dtls.dataReceiver = (packet) => void (packet.includes('one') ? late.push(packet) : dataReceiver(packet));
+    for (const word of ['one', 'two', 'three']) {
+      first.send(word);
+      second.send(`after ${word.length}`);
+    }
+    await until(() => late.length > 0 && came[1]!.length === 3);
+    dtls.dataReceiver = dataReceiver;
+    dataReceiver(late[0]!);
+    await until(() => came[0]!.length === 3, 'the last message');
+    assert.deepEqual(came[0], ['one', 'two', 'three']);
+  } finally {
+    a.close();
+    b.close();
+  }
+});
