@@ -83,7 +83,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       onChannel: (channel) => this.emit('channel', channel),
       isOfferer: () => this.isOfferer,
       onFin: () => void this.#closedByPeer(),
-      onHole: (reason) => this.link && this.#linkLost(this.link, reason),
+      onHole: (reason) => (this.link ? this.#linkLost(this.link, reason) : this.session.detach()), // the latter while it ends
       onError: (error) => {
         this.emit('failed', error);
         void this.close({ reason: error.message, discard: true });

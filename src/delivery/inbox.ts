@@ -23,11 +23,9 @@ export class Inbox {
 
   /**
    * @param deliver called with each message that is due; `next` moves on when it has returned. It says whether to go on.
-   * @returns bytes of messages that were given out
    * @throws ConnectionError `too-large`; ValidationError for a frame that is none of ours, or a hole in the numbers
    */
-  accept(frame: Uint8Array, deliver: (data: string | ArrayBuffer) => boolean): number {
-    let given = 0;
+  accept(frame: Uint8Array, deliver: (data: string | ArrayBuffer) => boolean): void {
     for (const { number, text, total, first, last, payload } of readFrame(frame)) {
       if (number < this.next) continue; // it came on an earlier link, and its acknowledgement was lost
       if (number > this.next) throw new MissingMessageError(`message ${this.next} was expected, ${number} came`);
@@ -48,10 +46,8 @@ export class Inbox {
       this.#partial = undefined;
       const goOn = deliver(text ? decoder.decode(whole) : bufferOf(whole));
       this.next++;
-      given += whole.length;
       if (!goOn) break;
     }
-    return given;
   }
 
   /** A new link: what was begun comes again from its start. */

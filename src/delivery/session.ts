@@ -30,6 +30,8 @@ export interface SessionHandlers {
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
+/** How often who ends says that it takes nothing more, in ms: its link is no dead end. */
+const REFUSED_AGAIN = 5000;
 /** Links that lose messages, one after the other, before it is called the other side's fault. */
 const MAX_HOLES = 3;
 /** How long the platform may take to tell that its buffer is low before it is asked, in ms. */
@@ -162,14 +164,15 @@ export class Session {
     this.#greeted = this.#known !== null;
     this.#handlers.onReady('resumed', []);
     this.#acknowledge();
-    this.#watch.handed();
+    this.#watch.start();
     this.#pump();
   }
 
   /** What came on the data channel of a port; late news of a port that was replaced is none. */
   receive(data: string | ArrayBuffer, port: DeliveryPort): void {
     // who ends takes nothing more, and says so by not acknowledging it
-    if (!this.#port || port !== this.#port || this.#ended || (this.#finishing && typeof data !== 'string')) return;
+    if (!this.#port || port !== this.#port || this.#ended) return;
+    if (this.#finishing && typeof data !== 'string') return this.#acknowledgeIn(REFUSED_AGAIN);
     if (!this.#port.framed) return this.#handlers.onMessage(data);
     try {
       if (typeof data !== 'string') return this.#records(new Uint8Array(data));
@@ -278,6 +281,7 @@ export class Session {
     // the numbers go on where the other side counts ours; one that has heard none of ours, while we keep all, gets all
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
+    if (arrived?.length) this.#watch.arrived();
     for (const message of arrived ?? []) this.#handlers.onDone(message, 'delivered');
     this.#sending = true;
     if (arrived) this.#handlers.onReady('resumed', []);
@@ -289,7 +293,7 @@ export class Session {
     if (!this.#greeted) throw new RondevuError('bad-request', 'a message came before HELLO');
     const port = this.#port;
     const before = this.#inbox.next;
-    const bytes = this.#inbox.accept(frame, (data) => {
+    this.#inbox.accept(frame, (data) => {
       this.#handlers.onMessage(data);
       // a listener may have closed, or taken the link away
       return !this.#ended && this.#port === port;
@@ -297,9 +301,16 @@ export class Session {
     this.#holes = 0;
     if (this.#port !== port) return;
     this.#unackedMessages += this.#inbox.next - before;
-    this.#unackedBytes += bytes;
+    this.#unackedBytes += frame.length;
     if (this.#unackedMessages >= ACK_MESSAGES || this.#unackedBytes >= ACK_BYTES) this.#acknowledge();
-    else if (this.#unackedMessages) this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ACK_DELAY);
+    else this.#acknowledgeIn(ACK_DELAY);
+  }
+
+  #acknowledgeIn(ms: number): void {
+    this.#ackTimer ??= setTimeout(() => {
+      this.#acknowledge();
+      if (this.#finishing) this.#acknowledgeIn(REFUSED_AGAIN);
+    }, ms);
   }
 
   #acknowledge(): void {
@@ -314,7 +325,8 @@ export class Session {
     if (!this.#greeted && !this.#sending) return;
     try {
       const arrived = this.#outbox.acknowledge(next);
-      if (arrived.length) this.#watch.acknowledged();
+      this.#watch.heard();
+      if (arrived.length) this.#watch.arrived();
       for (const message of arrived) this.#handlers.onDone(message, 'delivered');
     } catch (error) {
       this.#handlers.onError(error as RondevuError);
@@ -376,7 +388,7 @@ export class Session {
     const frame = this.#outbox.takeFrame(port.maxMessageSize);
     // a link that does not take it is about to be told lost; the next one begins where the other side says
     if (!frame) return false;
-    this.#watch.handed();
+    this.#watch.start();
     return this.#trySend(port, frame);
   }
 

@@ -3,8 +3,11 @@
  * its end has none, and would be waited for for ever. docs/delivery.md.
  */
 
-/** How often it is looked, in ms; twice as seldom after each link in a row that is given up. */
-const LOOK_EVERY = 15_000;
+/** How often it is looked, in ms: a link is left after one to two of these. Twice as seldom after each in a row, up to the last. */
+const LOOK_EVERY = 30_000;
+const LOOK_AT_LEAST_EVERY = 240_000;
+/** A look that is this late was not late: the page was frozen, or the machine slept, and what came meanwhile waits behind it. In ms. */
+const ASLEEP = 1500;
 
 /** What is waited for on a link. */
 export interface Waiting {
@@ -19,10 +22,11 @@ export class StallWatch {
   readonly #onStall: (reason: string) => void;
   #every = LOOK_EVERY;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Something was handed to the link or acknowledged since the last look. */
-  #moved = false;
+  #due = 0;
+  /** The other side acknowledged since the last look, be it what it had acknowledged before. */
+  #heard = false;
   /** As it was at the last look. */
-  #left = 0;
+  #last: Waiting | undefined;
 
   /** @param waiting undefined when all that the link was given is acknowledged */
   constructor(waiting: () => Waiting | undefined, onStall: (reason: string) => void) {
@@ -30,36 +34,43 @@ export class StallWatch {
     this.#onStall = onStall;
   }
 
-  /** Something was handed to the link, or may be under way on it. */
-  handed(): void {
-    this.#moved = true;
-    this.#timer ??= setTimeout(() => this.#look(), this.#every);
+  /** There is something to wait for, or may be. */
+  start(): void {
+    if (!this.#timer) this.#arm();
+  }
+
+  /** An acknowledgement came; one that is not new says that the other side is at it. */
+  heard(): void {
+    this.#heard = true;
   }
 
   /** Something arrived. */
-  acknowledged(): void {
-    this.#moved = true;
+  arrived(): void {
+    this.#heard = true;
     this.#every = LOOK_EVERY;
   }
 
   stop(): void {
     clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#timer = this.#last = undefined;
+  }
+
+  #arm(): void {
+    this.#due = performance.now() + this.#every;
+    this.#timer = setTimeout(() => this.#look(), this.#every);
   }
 
   #look(): void {
     this.#timer = undefined;
-    const waiting = this.#waiting();
-    if (!waiting) return;
-    const moved = this.#moved || waiting.left !== this.#left || !waiting.isAlive;
-    this.#left = waiting.left;
-    this.#moved = false;
-    if (moved) {
-      this.#timer = setTimeout(() => this.#look(), this.#every);
-      return;
-    }
+    const last = this.#last;
+    const now = this.#waiting();
+    const excused = this.#heard || performance.now() > this.#due + ASLEEP;
+    this.#last = now;
+    this.#heard = false;
+    if (!now) return;
+    if (excused || !now.isAlive || now.left !== last?.left) return this.#arm();
     const reason = `nothing was acknowledged for ${this.#every / 1000} s`;
-    this.#every *= 2;
+    this.#every = Math.min(this.#every * 2, LOOK_AT_LEAST_EVERY);
     this.#onStall(reason);
   }
 }

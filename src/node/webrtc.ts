@@ -142,7 +142,7 @@ const escaped = ({ urls, username, credential }: RTCIceServer): RTCIceServer => 
   ...(credential !== undefined && { credential: encodeURIComponent(credential) }),
 });
 
-/** What of werift's SCTP, 0.22 to 0.25 at least, has to be put right. */
+/** What of werift's SCTP (0.25) has to be put right. */
 interface WeriftStream {
   popMessages?(): Iterable<unknown>;
 }
@@ -153,8 +153,8 @@ interface WeriftSctp {
 
 /**
  * werift, without gathering ahead of time: it refuses the option, which is but a hint (W3C webrtc section 4.2.1). And giving out all that
- * came: where a packet was lost and a stream has several whole messages when it is there, it gives out the first, and the others when
- * something else comes on that stream, which may be never (shinyoshiaki/werift-webrtc#706).
+ * came: of several messages of a stream that are whole at once, as they are when a lost packet comes again, it gives out the first, and
+ * the others when something else comes on that stream, which may be never (shinyoshiaki/werift-webrtc#706).
  */
 function givingAllOut(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {

@@ -6,7 +6,7 @@ import { End, Wire } from './wire.js';
 
 const tick = (): void => mock.timers.tick(100);
 /** How often it is looked whether acknowledgements come, in ms. */
-const LOOK = 15_000;
+const LOOK = 30_000;
 beforeEach(() => {
   mock.timers.reset();
   mock.timers.enable({ apis: ['setTimeout'] });
@@ -65,7 +65,7 @@ describe('a link that loses messages', () => {
       mock.timers.tick(LOOK);
       assert.deepEqual(a.errors, [], `${lost}: it may be on its way`);
       mock.timers.tick(LOOK);
-      assert.deepEqual(a.errors.splice(0), ['nothing was acknowledged for 15 s'], lost);
+      assert.deepEqual(a.errors.splice(0), ['nothing was acknowledged for 30 s'], lost);
       wire.connect();
       wire.settle(tick);
       assert.deepEqual(b.got, ['last']);
@@ -74,34 +74,103 @@ describe('a link that loses messages', () => {
     }
   });
 
-  it('a link is not left while bytes leave it or the other side is silent; one after the other it has more time', () => {
+  const looks = (end: End, count: number): number => {
+    for (let i = 0; i < count; i++) mock.timers.tick(LOOK);
+    return end.errors.splice(0).length;
+  };
+  /** Connected, and what `a` sends next is lost. */
+  const losing = (): Wire => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
+    return wire;
+  };
+  const lose = ({ port }: End): void => {
+    port!.data.splice(0);
+    port!.bufferedAmount = 0;
+  };
+
+  it('a link is not left while bytes leave it or the other side is silent; one after the other it has more time', () => {
+    const wire = losing();
     const { a } = wire.ends;
     a.send(new ArrayBuffer(1_000_000));
-    const looks = (count: number): number => {
-      for (let i = 0; i < count; i++) mock.timers.tick(LOOK);
-      return a.errors.splice(0).length;
-    };
     for (let i = 0; i < 5; i++) {
       a.port!.bufferedAmount--;
-      assert.equal(looks(1), 0, 'it moves');
+      assert.equal(looks(a, 1), 0, 'it moves');
     }
     a.port!.isAlive = false;
-    assert.equal(looks(5), 0, 'the heartbeat sees to that');
+    assert.equal(looks(a, 5), 0, 'the heartbeat sees to that');
     a.port!.isAlive = true;
-    assert.equal(looks(2), 1, 'nothing moves');
+    assert.equal(looks(a, 1), 1, 'nothing moves');
     wire.connect();
     wire.pass('b', 1);
-    assert.equal(looks(3), 0, 'twice as long');
-    assert.equal(looks(1), 1);
+    assert.equal(looks(a, 3), 0, 'twice as long');
+    assert.equal(looks(a, 1), 1);
     wire.connect();
     wire.settle(tick);
-    assert.deepEqual([wire.ends.b.got.length, looks(8)], [1, 0]);
+    assert.deepEqual([wire.ends.b.got.length, looks(a, 8)], [1, 0]);
     a.send('x');
-    a.port!.data.pop();
-    a.port!.bufferedAmount = 0;
-    assert.equal(looks(2), 1, 'what arrived in between puts it back');
+    lose(a);
+    assert.equal(looks(a, 2), 1, 'what arrived in between puts it back');
+  });
+
+  it('who goes on sending finds it as well', () => {
+    const { a } = losing().ends;
+    for (let i = 0; i < 6; i++) {
+      a.send('tick');
+      lose(a);
+      mock.timers.tick(LOOK / 3);
+    }
+    assert.deepEqual(a.errors, ['nothing was acknowledged for 30 s']);
+  });
+
+  it('a link that was silent and is back is watched as well', () => {
+    const { a } = losing().ends;
+    a.send('x');
+    lose(a);
+    const port = a.port!;
+    a.session.detach();
+    a.session.reattach(port);
+    assert.equal(looks(a, 2), 1);
+  });
+
+  it('a long message on a slow link: the other side says that it is at it', () => {
+    const wire = losing();
+    const { a, b } = wire.ends;
+    a.send(new ArrayBuffer(1_000_000));
+    for (let frames = 0; frames < 16; frames++) {
+      // the channel has given all away, and it is under way for long
+      const { bufferedAmount } = a.port!;
+      a.port!.bufferedAmount = 0;
+      assert.equal(looks(a, 1), 0);
+      a.port!.bufferedAmount = bufferedAmount;
+      wire.pass('a', 1);
+      tick();
+      wire.pass('b', 0, 1);
+    }
+    assert.equal(b.got.length, 1);
+  });
+
+  it('who ends takes nothing more, and its link is not left while its tail is going out', async () => {
+    const wire = losing();
+    const { a, b } = wire.ends;
+    for (let i = 0; i < 10; i++) b.send(new ArrayBuffer(100_000));
+    const ending = b.session.finish(2000);
+    a.send('too late');
+    wire.pass('a', 1);
+    for (let i = 0; i < 20; i++) {
+      for (let j = 0; j < 6; j++) {
+        mock.timers.tick(LOOK / 6);
+        wire.pass('b', 0, 9);
+      }
+      assert.deepEqual(a.errors, [], 'it is refused, and the link lives');
+      if (i % 2) wire.pass('b', 1, 0);
+    }
+    wire.settle(tick);
+    await new Promise(setImmediate);
+    wire.settle(tick);
+    await ending;
+    assert.deepEqual([a.got.length, a.finished, a.session.end().length], [10, true, 0]);
+    assert.deepEqual([...a.outcomes.values()], ['unknown']);
   });
 });

@@ -33,12 +33,10 @@ const MUTATIONS: [what: string, file: string, from: string, to: string][] = [
     '    this.#restart();\n    return arrived;',
     '    this.#restart();\n    this.#position = Math.min(1, this.#sent.length);\n    return arrived;',
   ],
-  [
-    'the end of a link is not watched',
-    'session.ts',
-    '    this.#watch.handed();\n    return this.#trySend',
-    '    return this.#trySend',
-  ],
+  ['the end of a link is not watched', 'session.ts', 'this.#watch.start();\n    return this.#trySend', 'return this.#trySend'],
+  ['a link that is back is not watched', 'session.ts', 'this.#watch.start();\n    this.#pump();', 'this.#pump();'],
+  ['only what is new is heard', 'session.ts', '      this.#watch.heard();\n', ''],
+  ['who refuses says it once', 'session.ts', 'if (this.#finishing) this.#acknowledgeIn(REFUSED_AGAIN);', ''],
   ['events of an old generation are let through', 'session.ts', 'port !== this.#port || this.#ended', 'this.#ended'],
 ];
 
