@@ -266,7 +266,9 @@ export class AnswererConnection extends RondevuConnection {
   #giveUp(error: Error): void {
     this.#dropSpare();
     this.#rejectFound(error);
-    this.reason = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code) ? error : undefined;
+    // one that had its peer says that it is gone; else what stood in the way is told
+    const isCause = error instanceof RondevuError && (!this.isReturning || /^(unverified|identity-)/.test(error.code));
+    this.reason = isCause ? error : undefined;
     const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.isReturning;
     if (gone) void this.close({ reason: 'peer-gone' });
     else this.apply('give-up', error.message);

@@ -97,9 +97,7 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
       };
       const onConnected = end(resolve);
       const onClosed = end(() => reject(new ConnectionError('closed', 'the connection was closed before it was up')));
-      // that nobody was there says more than that it was given up
-      const told = (error: RondevuError) => this.#connection.found.then(() => reject(error), reject);
-      const onFailed = (error: RondevuError, permanent: boolean) => permanent && end(() => void told(error))();
+      const onFailed = (error: RondevuError, permanent: boolean) => permanent && end(() => reject(error))();
       this.on('connected', onConnected).on('failed', onFailed).on('closed', onClosed);
     });
     if (this.#state === 'failed') this.#connection.connect();

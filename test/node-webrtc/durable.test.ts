@@ -176,14 +176,17 @@ describe('the durable API', { concurrency: 3 }, () => {
 
   test('nobody is there: said as that, looked for anew at the next connect(), and never before the first', async (t) => {
     const { bob, service } = await setUp(t);
-    const connection = await bob.connect('alice', 'chat@1.0.0', { connectionTimeout: 300 });
+    // also the time for a link
+    const connection = await bob.connect('alice', 'chat@1.0.0', { connectionTimeout: 3000 });
     bob.hint('online');
     assert.equal(connection.getState(), 'connecting');
+    const codes: string[] = [];
+    connection.on('failed', ({ code }) => codes.push(code));
     await assert.rejects(connection.connect(), { code: 'not-found' });
+    assert.deepEqual(codes, ['not-found']);
     const again = connection.connect();
     await service.start();
-    // it may have given up before the service was there
-    await again.catch(() => connection.connect());
+    await again;
     assert.ok(connection.isConnected());
   });
 
