@@ -318,7 +318,7 @@ export class Link implements DeliveryPort {
 
   /** Firefox closes the channels when it fails, and Chromium may still find a way; while the peer shows life it is wrong. */
   #failed(reason: string): void {
-    if (this.health !== 'alive') this.#lost(reason);
+    if (!this.isAlive) this.#lost(reason);
   }
 
   /** ICE lost sight of an old peer, which cannot be asked. That may pass. */
