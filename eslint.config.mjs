@@ -6,7 +6,6 @@ export default tseslint.config(
   ...tseslint.configs.recommended,
   {
     rules: {
-      'max-lines': ['error', { max: 450 }],
       'no-console': 'off',
       '@typescript-eslint/no-unused-vars': [
         'error',
