@@ -19,7 +19,7 @@ const MAY = {
   base: [],
   protocol: ['base'],
   identity: ['base', 'protocol'],
-  'signaling-port': ['protocol'],
+  'signaling-port': ['base', 'protocol'],
   signaling: ['base', 'protocol', 'identity', 'signaling-port'],
   delivery: ['base', 'protocol'],
   connection: ['base', 'protocol', 'identity', 'delivery', 'signaling-port'],

@@ -47,6 +47,10 @@ export interface RondevuEvents {
   'connection:rotated': [oldOfferId: string, newOfferId: string, connection: OffererConnection];
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
+  /**
+   * How the signaling server is reached changed. `offline` always comes with `error`: `unavailable` when the server cannot be
+   * reached (its message says why), another code when it refused the session. Emitted again when the error changes.
+   */
   'signaling:state': [state: SignalingState, error?: RondevuError];
 }
 
@@ -140,6 +144,11 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   get signalingState(): SignalingState {
     return this.#signaling.state;
+  }
+
+  /** Why `signalingState` is `offline`; undefined in every other state. */
+  get signalingError(): RondevuError | undefined {
+    return this.#signaling.error;
   }
 
   /**

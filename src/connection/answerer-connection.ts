@@ -293,10 +293,13 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   async #find(wait: number, signal: AbortSignal): Promise<ServiceEntry> {
-    const onWaiting = () => {
+    const onWaiting = (reason: RondevuError) => {
       clearTimeout(this.#spareTimer);
       this.#spareTimer = setTimeout(() => this.#dropSpare(), SPARE_FOR);
-      this.emit('waiting');
+      if (/^(not-found|no-offer)$/.test(reason.code)) return void this.emit('waiting');
+      // a server that cannot be asked is not the same as nobody there
+      reason.willRetry = true;
+      this.emit('failed', reason);
     };
     const entry = await this.#findAnyone(wait, onWaiting, signal);
     // whoever comes by discovery is welcome the first time, and instead of one that is gone
@@ -309,7 +312,7 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   /** The peer that we had, if it is there; else, with `failover`, any other; else the first that comes. */
-  async #findAnyone(wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry> {
+  async #findAnyone(wait: number, onWaiting: (reason: RondevuError) => void, signal: AbortSignal): Promise<ServiceEntry> {
     if (!this.#anyone || !this.isReturning) return this.#port.findOffer(this.#id ?? this.serviceFqn, wait, onWaiting, signal);
     try {
       return await this.#port.findOffer(this.serviceFqn, 0, onWaiting, signal);

@@ -10,7 +10,10 @@ export interface ConnectionEvents {
   /** The link is up, the first time or again. */
   connected: [];
   disconnected: [reason: string];
-  /** A link was given up; `error.willRetry` tells whether another is tried. */
+  /**
+   * A link was given up, or the search for the peer failed; with `error.willRetry` the connection goes on trying. `unavailable`:
+   * the signaling server cannot be reached, so it is not known whether the peer is there.
+   */
   failed: [error: RondevuError];
   closed: [reason: string];
   reconnecting: [attempt: number];
@@ -23,7 +26,7 @@ export interface ConnectionEvents {
   reset: [lost: BufferedMessage[]];
   'reconnect:failed': [error: RondevuError];
   'reconnect:exhausted': [attempts: number];
-  /** Nobody is there yet; we stand in line. */
+  /** The server answered, and nobody offers the service yet: the connection is queued. */
   waiting: [];
   message: [data: string | ArrayBuffer];
   /** The peer made a further channel; messages of it come right after. */

@@ -22,7 +22,12 @@ export class HttpTransport {
    * @throws NetworkError when the server cannot be reached or does not speak the protocol
    */
   async post(requests: RpcRequest[], { wait = 0, signal, keepalive = false }: PostOptions = {}): Promise<RpcResponse[]> {
-    const timeout = AbortSignal.timeout(CALL_TIMEOUT + wait);
+    signal?.throwIfAborted();
+    // AbortSignal.any is younger than the browsers that are supported
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(new Error(`no reply within ${CALL_TIMEOUT + wait} ms`)), CALL_TIMEOUT + wait);
+    const onAbort = () => controller.abort(signal!.reason);
+    signal?.addEventListener('abort', onAbort);
     let response: Response;
     let text: string;
     try {
@@ -30,24 +35,28 @@ export class HttpTransport {
         method: 'POST',
         // a string goes as text/plain, which needs no CORS preflight
         body: JSON.stringify(requests.length === 1 ? requests[0] : requests),
-        signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+        signal: controller.signal,
         keepalive,
       });
       text = await response.text();
     } catch (cause) {
       signal?.throwIfAborted();
-      throw new NetworkError(`the signaling server ${this.#url} cannot be reached: ${String(cause)}`, { cause });
+      throw new NetworkError(`the signaling server ${this.#url} cannot be reached: ${reasonOf(cause)}`, { cause });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
     }
     const replies = parseReplies(text);
-    if (replies) {
-      // a gateway's error page says nothing of what the server can do
-      this.#onCaps(response.headers.get(CAPS_HEADER)?.split(/\s*,\s*/) ?? []);
-      // a refused request (too large, too many) is one failure for all its calls
-      return response.ok || replies.length === requests.length ? replies : requests.map(() => replies[0]!);
-    }
-    throw new NetworkError(
-      `${this.#url} answered HTTP ${response.status} with something that is not a Rondevu reply: is apiUrl right?`,
-    );
+    // 404 and 405 are about the address, also where a server of ours says so
+    if (!replies || response.status === 404 || response.status === 405)
+      throw new NetworkError(
+        `POST ${this.#url} answered HTTP ${response.status}${replies ? '' : ' with something that is not a Rondevu reply'}: ` +
+          'apiUrl must be the address of a Rondevu server, with its path if it has one',
+      );
+    // a gateway's error page says nothing of what the server can do
+    this.#onCaps(response.headers.get(CAPS_HEADER)?.split(/\s*,\s*/) ?? []);
+    // a refused request (too large, too many) is one failure for all its calls
+    return response.ok || replies.length === requests.length ? replies : requests.map(() => replies[0]!);
   }
 }
 
@@ -56,6 +65,16 @@ export interface PostOptions {
   wait?: number | undefined;
   signal?: AbortSignal | undefined;
   keepalive?: boolean;
+}
+
+/** What `fetch` failed with. Browsers give no reason, so the ones that a user can mend are listed; in Node it is in the cause. */
+function reasonOf(error: unknown): string {
+  const { name, message, cause } = error as Error & { cause?: Error & { code?: string } };
+  if (name !== 'TypeError') return message;
+  const why = cause?.message || cause?.code;
+  return why
+    ? `${message} (${why})`
+    : `${message}. Is the server running, the address right, and allowed by the page's Content-Security-Policy (connect-src)?`;
 }
 
 /** The replies in a body; undefined when it is not one of this protocol. */

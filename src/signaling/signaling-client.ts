@@ -23,7 +23,11 @@ import { PushSocket } from './push-socket.js';
 import type { CallOptions, RpcClient } from './rpc-client.js';
 import type { PublisherPort, WatchHandlers } from './signaling-port.js';
 
-/** `idle` before the first call, `offline` when the server cannot be reached. */
+/**
+ * How the signaling server is reached: `idle` before the first call and after `close()`, `connecting` while the push socket opens,
+ * `push` over the socket, `polling` over HTTP. `offline`: the server cannot be reached (error code `unavailable`) or refused the
+ * session (any other code); the state stays until the server answers.
+ */
 export type SignalingState = 'idle' | 'connecting' | 'push' | 'polling' | 'offline';
 
 export interface SignalingEvents {
@@ -31,6 +35,7 @@ export interface SignalingEvents {
   demand: [demand: PushEvents['demand']];
   /** From a peer of a session. */
   signal: [signal: PushEvents['signal']];
+  /** `error` always comes with `offline`; emitted again when it changes. */
   state: [state: SignalingState, error?: RondevuError];
   /** The server may have forgotten us: publish again. */
   reset: [];
@@ -59,6 +64,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   /** What this client is called among those of the same user. */
   readonly instance = randomId(12);
   state: SignalingState = 'idle';
+  /** Why the state is `offline`; undefined in every other state. */
+  error: RondevuError | undefined;
   /** What the server can do; undefined before the first reply, empty for v0.5.4. */
   caps: ReadonlySet<string> | undefined;
   readonly #socket: PushSocket | undefined;
@@ -68,6 +75,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #pollDelay = POLL_BUSY;
   #opened = false;
+  /** The server refused the session; only a call that succeeds ends `offline` then. */
+  #isRefused = false;
   /** The last poll got no reply. */
   #missed = false;
   #closed = false;
@@ -88,8 +97,12 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       this.#opened = true;
     });
     this.#socket.on('close', (refused) => {
-      this.#setState(refused ? 'offline' : 'connecting', refused);
-      if (!refused) this.#schedulePoll(POLL_BUSY);
+      this.#isRefused = refused !== undefined;
+      if (refused) return this.#setState('offline', refused);
+      // a socket that does not come back says nothing about the server: a poll does
+      if (this.state === 'connecting' && this.caps) return void this.#pollOn();
+      if (this.state === 'push') this.#setState('connecting');
+      this.#schedulePoll(POLL_BUSY);
     });
     this.#socket.on('event', (name, data, handled) => this.#onPush(name, data, handled));
   }
@@ -108,7 +121,9 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       this.#socket?.start();
     }
     try {
-      return await result;
+      const reply = await result;
+      if (this.state === 'offline') this.#setState('polling');
+      return reply;
     } catch (error) {
       if (error instanceof NetworkError && !this.#socket?.isOpen) this.#setState('offline', error);
       throw error;
@@ -119,16 +134,25 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
    * A service with an offer, leased to this call. Waits in line where the server can, and imitates it where not.
    * @param target its name, or its id
    * @param wait ms; Infinity for as long as it takes
+   * @param onWaiting called when the search goes on after a failure, and again when the code of the failure changes: `not-found` or
+   * `no-offer` when nobody is there, `unavailable` when the server cannot be reached, `rate-limited` when it has no time for us
    * @throws RondevuError `not-found` or `no-offer` when the wait is over; the signal's reason when it is aborted
    */
-  async findOffer(target: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry> {
-    const end = Date.now() + wait;
+  async findOffer(
+    target: string,
+    wait: number,
+    onWaiting: (reason: RondevuError) => void,
+    signal: AbortSignal,
+  ): Promise<ServiceEntry> {
+    const end = performance.now() + wait;
+    let told: string | undefined;
     for (let asked = 0; ; asked++) {
       // browsers allow few HTTP requests at once, and one that waits holds up the others
       if (asked > 0 && this.can('push') && this.state === 'connecting') await this.#socketSettled(signal);
       try {
-        const left = Math.max(0, end - Date.now());
-        const inLine = asked > 0 && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
+        const left = Math.max(0, end - performance.now());
+        // queued only after the server has said that nobody is there: a queued call is answered late
+        const inLine = told === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
         const params = { instance: this.instance, ...(inLine > 0 && { wait: Math.round(inLine) }) };
         const options = { urgent: true, signal };
         const entry = (await (target.includes(':')
@@ -138,14 +162,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         return entry;
       } catch (error) {
         signal.throwIfAborted();
-        const code = error instanceof RondevuError ? error.code : undefined;
-        if (!/^(not-found|no-offer|unavailable|rate-limited)$/.test(code ?? '') || Date.now() >= end) throw error;
-        if (asked === 0) onWaiting();
+        if (!(error instanceof RondevuError) || performance.now() >= end) throw error;
+        const isAbsent = /^(not-found|no-offer)$/.test(error.code);
+        if (!isAbsent && !/^(unavailable|rate-limited)$/.test(error.code)) throw error;
+        const kind = isAbsent ? 'absent' : error.code;
+        if (kind !== told) onWaiting(error);
+        told = kind;
         // in line the server did the waiting; elsewhere 1 s, 2 s … 5 s
-        const pause =
-          this.can('wait') && (code === 'not-found' || code === 'no-offer')
-            ? 0
-            : Math.min(1000 * (asked + 1), 5000, end - Date.now());
+        const pause = this.can('wait') && isAbsent ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
         await sleep(pause, signal);
       }
     }
@@ -153,8 +177,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   /** Resolves when the push socket is open, or is not going to be soon. */
   async #socketSettled(signal: AbortSignal): Promise<void> {
-    const end = Date.now() + SOCKET_WITHIN;
-    while (this.state === 'connecting' && Date.now() < end) await sleep(20, signal);
+    const end = performance.now() + SOCKET_WITHIN;
+    while (this.state === 'connecting' && performance.now() < end) await sleep(20, signal);
   }
 
   #tellIce(iceServers: IceServersResult['iceServers'] | undefined, ttl = 0): void {
@@ -243,7 +267,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   #learn(caps: string[]): void {
     this.caps = new Set(caps);
-    if (this.state === 'offline') this.#setState(this.#socket && this.can('push') ? 'connecting' : 'polling');
+    if (this.state === 'offline' && !this.#isRefused) this.#setState(this.#socket && this.can('push') ? 'connecting' : 'polling');
     // an old server has no socket to come up
     if (!this.can('push')) {
       this.#socket?.stop();
@@ -325,8 +349,9 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   }
 
   #setState(state: SignalingState, error?: RondevuError): void {
-    if (state === this.state) return;
+    if (state === this.state && error?.message === this.error?.message) return;
     this.state = state;
+    this.error = error;
     this.emit('state', state, error);
   }
 }

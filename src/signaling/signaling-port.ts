@@ -1,6 +1,7 @@
 /**
  * What connections and pools need of signaling, as an interface: they never see how the server is reached.
  */
+import type { RondevuError } from '../errors.js';
 import type {
   AnswerInfo,
   CandidateInfo,
@@ -17,8 +18,9 @@ export interface SignalingPort {
    * An offer of the service, leased to us.
    * @param target its name, or its id
    * @param wait how long to stand in line, in ms
+   * @param onWaiting called when the search goes on after a failure, and again when the kind of the failure changes
    */
-  findOffer(target: string, wait: number, onWaiting: () => void, signal: AbortSignal): Promise<ServiceEntry>;
+  findOffer(target: string, wait: number, onWaiting: (reason: RondevuError) => void, signal: AbortSignal): Promise<ServiceEntry>;
   /** @throws RondevuError `already-answered`, `offer-gone` */
   answerOffer(entry: ServiceEntry, sdp: string): Promise<unknown>;
   addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]): Promise<unknown>;

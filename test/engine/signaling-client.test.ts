@@ -3,6 +3,8 @@
  * standing in line, and how an old server is recognised.
  */
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { DEFAULT_LIMITS } from '../../server/src/index.js';
@@ -250,6 +252,63 @@ describe('signaling', { concurrency: 4 }, () => {
       await server.close();
     }
   });
+
+  test('stays offline, with the reason, until the server answers; nobody there is another failure', async (t) => {
+    const first = await startServer(t);
+    await first.close();
+    for (const make of [client, polling]) {
+      const { signaling, states } = await make(t, first.url);
+      const reasons: string[] = [];
+      const found = signaling.findOffer('nobody:1.0.0', 30_000, ({ code }) => reasons.push(code), never);
+      const ended = assert.rejects(found, (error) => error instanceof RondevuError && error.code === 'closed');
+      await until(() => reasons.length > 0, 'the reason');
+      assert.deepEqual([reasons, signaling.state, signaling.error?.code], [['unavailable'], 'offline', 'unavailable']);
+      assert.match(signaling.error!.message, new RegExp(`${first.url}/rpc cannot be reached: .*ECONNREFUSED`));
+      const before = states.length;
+      await assert.rejects(signaling.call('poll', {}), NetworkError);
+      assert.equal(states.length, before, 'the same reason is not told twice');
+      const server = await startServer(t, { port: first.port });
+      await until(() => reasons.length > 1, 'the server’s word', 15_000);
+      assert.deepEqual([reasons[1], signaling.state === 'offline', signaling.error], ['not-found', false, undefined]);
+      signaling.close();
+      await server.close();
+      await ended;
+    }
+  });
+
+  test('a server that goes away for good ends in offline, also for a client that waits for nothing', async (t) => {
+    const server = await startServer(t);
+    const { signaling, states } = await client(t, server.url);
+    await signaling.call('poll', {});
+    await until(() => signaling.state === 'push', 'push');
+    await server.close();
+    await until(() => signaling.state === 'offline', 'offline', 15_000);
+    await startServer(t, { port: server.port });
+    signaling.hint();
+    await until(() => signaling.state === 'push', 'push', 15_000);
+    assert.deepEqual([states.filter((state) => state === 'offline').length, signaling.error], [1, undefined]);
+  });
+
+  for (const [what, status, body] of [
+    ['a page that says 404', 404, '<h1>Not found</h1>'],
+    ['a 404 in the form of a reply', 404, JSON.stringify({ success: false, error: 'Nothing here', code: 'not-found' })],
+    ['a page instead of the server', 200, '<!doctype html>'],
+    ['a gateway in trouble', 502, 'Bad Gateway'],
+  ] as const) {
+    test(`${what} is no absent service: unavailable, naming address and status`, async (t) => {
+      const other = createServer((_request, response) => void response.writeHead(status).end(body));
+      await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+      t.after(() => other.close());
+      const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+      for (const make of [client, polling]) {
+        const { signaling } = await make(t, url);
+        const failed = signaling.findOffer('nobody:1.0.0', 0, () => undefined, never);
+        await assert.rejects(failed, (error) => error instanceof NetworkError && error.code === 'unavailable');
+        assert.equal(signaling.state, 'offline');
+        assert.match(signaling.error!.message, new RegExp(`${url}/rpc .*HTTP ${status}.*apiUrl`));
+      }
+    });
+  }
 
   test('an old server is known by its first reply: no socket, no new calls, and both sides get their candidates', async (t) => {
     const server = await OldServer.start(t);

@@ -384,4 +384,23 @@ describe('recovery', { concurrency: 3 }, () => {
     await until(() => opened.length === 2, 'a connection of its own');
     assert.ok(other.isConnected() && opened[1]!.isConnected(), 'a second tab does not take the first one’s place');
   });
+
+  test('a search emits failed with unavailable while the server is away, waiting when nobody is there', async (t) => {
+    const gone = await startServer(t);
+    await gone.close();
+    const rondevu = await client(t, gone, 'bob');
+    const connection = await rondevu.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: Infinity });
+    const log: string[] = [];
+    connection.on('waiting', () => log.push('waiting'));
+    connection.on('failed', ({ code, willRetry }) => log.push(`${code} ${willRetry}`));
+    await until(() => log.length > 0, 'the failure');
+    assert.deepEqual(
+      [log, rondevu.signalingState, rondevu.signalingError?.code],
+      [['unavailable true'], 'offline', 'unavailable'],
+    );
+    await startServer(t, { port: gone.port });
+    await until(() => log.length > 1, 'the server’s word', 20_000);
+    assert.deepEqual([log, rondevu.signalingError], [['unavailable true', 'waiting'], undefined]);
+    await rondevu.close();
+  });
 });
