@@ -1,5 +1,6 @@
 // The elements in both browsers, against what tsc emitted and a real signaling server.
-import { writeFileSync, mkdirSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
+import { relative } from 'node:path';
 import { esbuildPlugin } from '@web/dev-server-esbuild';
 import { chromeLauncher } from '@web/test-runner-chrome';
 import { defaultReporter } from '@web/test-runner';
@@ -18,22 +19,29 @@ const launcher = (name) => {
   return browser;
 };
 
-/** Counts for scripts/test.mjs. */
-const countReporter = () => ({
-  onTestRunFinished({ sessions }) {
-    const counts = { passed: 0, failed: 0, skipped: 0 };
-    const add = (suite) => {
-      for (const { passed, skipped } of suite?.tests ?? []) counts[skipped ? 'skipped' : passed ? 'passed' : 'failed']++;
-      for (const inner of suite?.suites ?? []) add(inner);
-    };
-    for (const { testResults, errors } of sessions) {
-      add(testResults);
-      if (!testResults && errors.length) counts.failed++;
-    }
-    mkdirSync('.test-results', { recursive: true });
-    writeFileSync('.test-results/elements.json', JSON.stringify(counts));
-  },
-});
+/** Counts and progress for scripts/test.mjs, as scripts/progress-reporter.mjs writes them for node's runner. */
+const countReporter = () => {
+  const { done, total } = JSON.parse(process.env.RONDEVU_PROGRESS ?? '{"done":0,"total":0}');
+  let finished = 0;
+  return {
+    reportTestFileResults({ logger, testFile }) {
+      finished++;
+      if (total) logger.log(`[${done + finished}/${total}] ${relative('.', testFile)}`);
+    },
+    onTestRunFinished({ sessions }) {
+      const counts = { passed: 0, failed: 0, skipped: 0 };
+      const add = (suite) => {
+        for (const { passed, skipped } of suite?.tests ?? []) counts[skipped ? 'skipped' : passed ? 'passed' : 'failed']++;
+        for (const inner of suite?.suites ?? []) add(inner);
+      };
+      for (const { testResults, errors } of sessions) {
+        add(testResults);
+        if (!testResults && errors.length) counts.failed++;
+      }
+      if (process.env.RONDEVU_COUNTS) writeFileSync(process.env.RONDEVU_COUNTS, JSON.stringify(counts));
+    },
+  };
+};
 
 export default {
   files: 'test/elements/**/*.test.ts',

@@ -1,87 +1,151 @@
-// `npm test`: builds, runs every suite, and adds them up in the last line. Names of suites as arguments run only those;
-// `--no-build` takes what is built.
+// `npm test` builds and runs what fits in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and LONG below are the
+// whole list of what runs where.
+//
+//   SUITE …             only these suites: `npm test -- server e2e`
+//   --long, --all       the long part; both parts
+//   --no-build          take what is built
+//   --also-node=FOLDER  run the suites that `everyNode` marks once more with the node in FOLDER first on PATH; may be repeated
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 import { run, tryRun } from './run.mjs';
 
-const RESULTS = '.test-results';
-const args = process.argv.slice(2);
-const only = args.filter((arg) => !arg.startsWith('--'));
+/**
+ * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a time, 1
+ * where real browsers are used; `exit` ends processes that native WebRTC threads would keep alive; `everyNode` is what also runs on each
+ * further Node version (--also-node): all files, or those that it names. What a browser does is the same on every Node.
+ */
+const SUITES = [
+  { name: 'engine', folder: 'test/engine', concurrency: 2, everyNode: true },
+  { name: 'delivery', folder: 'test/delivery', concurrency: 2, everyNode: true },
+  { name: 'server', folder: 'test/server', concurrency: 2, everyNode: true },
+  // the server suite once more with Redis: the storage must make no difference
+  { name: 'server-redis', folder: 'test/server', concurrency: 2, redis: true },
+  { name: 'elements', folder: 'test/elements', browsers: true },
+  { name: 'node-webrtc', folder: 'test/node-webrtc', exit: true, everyNode: true },
+  {
+    name: 'node-hosts',
+    folder: 'test/node-hosts',
+    exit: true,
+    everyNode: ['cli', 'doctor', 'node-edge', 'package', 'pipe'].map((name) => `test/node-hosts/${name}.test.ts`),
+  },
+  { name: 'e2e', folder: 'test/e2e' },
+  { name: 'chaos', folder: 'test/chaos', exit: true },
+];
 
-const testFiles = (folder) =>
-  readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
-    .map(({ name }) => join(folder, name));
+/** Suites and files that only `npm run test:long` runs. A new file belongs here when it takes more than about 20 seconds. */
+const LONG = [
+  'server-redis',
+  'chaos',
+  'test/e2e/crowd.test.ts',
+  'test/e2e/lasting.test.ts',
+  'test/e2e/turn.test.ts',
+  'test/node-hosts/chat-pages.test.ts',
+  'test/node-hosts/contract.test.ts',
+  'test/node-hosts/documents.test.ts',
+  'test/node-hosts/examples.test.ts',
+  'test/node-hosts/hosts.test.ts',
+  'test/node-hosts/package.test.ts',
+  'test/node-hosts/pipe.test.ts',
+];
 
-/** Node's own runner, TypeScript through tsx. Pages of real browsers are heavy: those files run one after the other. */
-function nodeSuite(name, files, { concurrency = 1, exit = false, inside = [] } = {}) {
-  const reporters = [
-    '--test-reporter=spec',
-    '--test-reporter-destination=stdout',
-    '--test-reporter=./scripts/count-reporter.mjs',
-    '--test-reporter-destination=stderr',
-  ];
-  const tests = ['--test', `--test-concurrency=${concurrency}`, '--test-timeout=600000', ...(exit ? ['--test-force-exit'] : [])];
-  const command = [...inside, 'node', '--import', 'tsx', ...tests, ...reporters, ...files];
-  return () => tryRun(command[0], command.slice(1), { env: { RONDEVU_COUNTS: join(RESULTS, `${name}.json`) } });
-}
-
-/** Files of the server's tests that start a Redis of their own, or know one kind of storage only. */
+/** Files of the server suite that start a Redis of their own, or that know one kind of storage only. */
 const ONE_STORAGE = /server\/(redis|nodes|store|config|crash)[\w-]*\.test\.ts$/;
 
-const SUITES = {
-  engine: nodeSuite('engine', testFiles('test/engine'), { concurrency: 2 }),
-  delivery: nodeSuite('delivery', testFiles('test/delivery'), { concurrency: 2 }),
-  server: nodeSuite('server', testFiles('test/server'), { concurrency: 2 }),
-  // the same once more with the servers on a Redis: what is behind them must make no difference
-  'server-redis': nodeSuite(
-    'server-redis',
-    testFiles('test/server').filter((file) => !ONE_STORAGE.test(file)),
-    { concurrency: 2, inside: ['node', '--import', 'tsx', 'scripts/with-redis.mjs'] },
-  ),
-  elements: () => tryRun('web-test-runner', ['--config', 'web-test-runner.config.mjs']),
-  // real WebRTC in Node; its native threads would keep the process alive
-  'node-webrtc': nodeSuite('node-webrtc', testFiles('test/node-webrtc'), { exit: true }),
-  // programs in Node with every WebRTC implementation, and browsers at the other end
-  'node-hosts': nodeSuite('node-hosts', testFiles('test/node-hosts'), { exit: true }),
-  e2e: nodeSuite('e2e', testFiles('test/e2e')),
-  // a short selection; `npm run test:chaos -- --full` is the whole
-  chaos: nodeSuite('chaos', testFiles('test/chaos'), { exit: true }),
-};
-
-const unknown = only.filter((name) => !SUITES[name]);
+const { values: flags, positionals: only } = parseArgs({
+  allowPositionals: true,
+  options: {
+    long: { type: 'boolean' },
+    all: { type: 'boolean' },
+    'no-build': { type: 'boolean' },
+    'also-node': { type: 'string', multiple: true, default: [] },
+  },
+});
+const unknown = only.filter((name) => !SUITES.some((suite) => suite.name === name));
 if (unknown.length) {
-  console.error(`npm test: no suite ${unknown.join(', ')}; there are: ${Object.keys(SUITES).join(', ')}`);
+  console.error(`npm test: no suite ${unknown.join(', ')}; there are: ${SUITES.map(({ name }) => name).join(', ')}`);
   process.exit(1);
 }
-
-rmSync(RESULTS, { recursive: true, force: true });
-mkdirSync(RESULTS);
-if (!process.env.CI && spawnSync('redis-server', ['--version']).error) {
-  console.warn('redis-server is not installed: what needs it is left out (apt-get install redis-server)');
-  delete SUITES['server-redis'];
+for (const name of [...LONG, ...SUITES.flatMap(({ everyNode }) => (Array.isArray(everyNode) ? everyNode : []))]) {
+  if (!SUITES.some((suite) => suite.name === name) && !existsSync(name))
+    throw new Error(`scripts/test.mjs names ${name}, which is not there`);
 }
-if (!args.includes('--no-build')) run('node', ['scripts/build.mjs']);
+const hasRedis = !spawnSync('redis-server', ['--version']).error;
+if (!process.env.CI && !hasRedis)
+  console.warn('redis-server is not installed: tests that need it are left out (apt-get install redis-server)');
 
-const total = { passed: 0, failed: 0, skipped: 0 };
-let broken = false;
-for (const [name, suite] of Object.entries(SUITES)) {
-  if (only.length && !only.includes(name)) continue;
-  console.log(`\n=== ${name}`);
-  const status = suite();
+/** The files of a suite in the part that was asked for. @param node the folder of another Node version */
+function filesOf({ name, folder, redis, everyNode }, node) {
+  const isLong = (file) => LONG.includes(name) || LONG.includes(file);
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
+    .map((entry) => `${folder}/${entry.name}`)
+    .filter((file) => !redis || !ONE_STORAGE.test(file))
+    .filter((file) => !node || everyNode === true || everyNode.includes(file))
+    .filter((file) => flags.all || isLong(file) === (flags.long ?? false));
+}
+
+/** What is run: each suite on this Node, then the marked ones on the others. */
+const plan = [undefined, ...flags['also-node']].flatMap((node) =>
+  SUITES.filter((suite) => !only.length || only.includes(suite.name))
+    .filter((suite) => (node ? suite.everyNode : !suite.redis || process.env.CI || hasRedis))
+    .map((suite) => ({ ...suite, node, files: filesOf(suite, node) }))
+    .filter(({ files }) => files.length),
+);
+
+/** Runs the files of one suite. @returns the exit code */
+function runSuite({ browsers, redis, exit, concurrency = 1, node, files }, progress, counts) {
+  const PATH = [...(node ? [resolve(node)] : []), resolve('node_modules/.bin'), process.env.PATH].join(delimiter);
+  const env = { PATH, RONDEVU_COUNTS: counts, RONDEVU_PROGRESS: JSON.stringify(progress) };
+  if (browsers) return tryRun('web-test-runner', ['--config', 'web-test-runner.config.mjs', '--files', ...files], { env });
+  const tests = ['--test', `--test-concurrency=${concurrency}`, '--test-timeout=600000', ...(exit ? ['--test-force-exit'] : [])];
+  const reporter = ['--test-reporter=./scripts/progress-reporter.mjs', '--test-reporter-destination=stdout'];
+  const command = ['node', '--import', 'tsx', ...tests, ...reporter, ...files];
+  // the servers under test are on SQLite unless the suite is the one for Redis
+  return redis
+    ? tryRun('node', ['--import', 'tsx', 'scripts/with-redis.mjs', ...command], { env })
+    : tryRun('node', command.slice(1), { env });
+}
+
+// a folder of its own, so that two runs at a time do not disturb each other
+const folder = mkdtempSync(join(tmpdir(), 'rondevu-test-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+if (!flags['no-build']) run('node', ['scripts/build.mjs']);
+
+const started = performance.now();
+const duration = (ms) => `${Math.floor(ms / 60_000)}:${String(Math.floor(ms / 1000) % 60).padStart(2, '0')} min`;
+const progress = { done: 0, total: plan.reduce((sum, { files }) => sum + files.length, 0) };
+const sum = { passed: 0, failed: 0, skipped: 0 };
+const seconds = [];
+const red = [];
+for (const [index, suite] of plan.entries()) {
+  const node = suite.node ? ` on ${spawnSync(join(suite.node, 'node'), ['--version'], { encoding: 'utf8' }).stdout.trim()}` : '';
+  const name = `${suite.name}${node}`;
+  console.log(`\n=== ${name}: suite ${index + 1} of ${plan.length}, ${duration(performance.now() - started)} so far`);
+  const results = join(folder, `${index + 1}-${suite.name}.json`);
+  const status = runSuite(suite, progress, results);
+  progress.done += suite.files.length;
   let counts;
   try {
-    counts = JSON.parse(readFileSync(join(RESULTS, `${name}.json`), 'utf8'));
+    counts = JSON.parse(readFileSync(results, 'utf8'));
   } catch {
-    counts = { passed: 0, failed: 1, skipped: 0 }; // it ended before it could count
+    counts = { passed: 0, failed: 1, skipped: 0, seconds: {} }; // it ended before it could count
   }
   // a suite that fails without a failed test (a crash, a file that does not load) must not look green
-  if (status !== 0 && counts.failed === 0) counts.failed = 1;
-  console.log(`${name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
-  for (const key of Object.keys(total)) total[key] += counts[key];
-  broken ||= status !== 0 || counts.passed === 0;
+  if ((status !== 0 || counts.passed === 0) && counts.failed === 0) counts.failed = 1;
+  if (counts.failed) red.push(name);
+  seconds.push(...Object.entries(counts.seconds ?? {}).map(([file, time]) => [`${file}${node}`, time]));
+  console.log(`=== ${name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+  for (const key of Object.keys(sum)) sum[key] += counts[key];
 }
 
-console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ''}`);
-process.exit(broken || total.failed ? 1 : 0);
+const slowest = seconds.sort(([, a], [, b]) => b - a).slice(0, 5);
+console.log(
+  `\n${duration(performance.now() - started)}; slowest: ${slowest.map(([file, time]) => `${file} ${time.toFixed(0)} s`).join(', ')}`,
+);
+if (red.length) console.log(`failed: ${red.join(', ')}`);
+if (sum.skipped) console.log(`${sum.skipped} skipped`);
+console.log(`${sum.passed} passed, ${sum.failed} failed`);
+process.exit(sum.failed ? 1 : 0);

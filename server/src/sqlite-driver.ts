@@ -30,7 +30,7 @@ export function openDatabase(path: string): { database: Database; module: string
   let Constructor: new (path: string) => Database;
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major > 22 || (major === 22 && minor >= 13)) {
-    Constructor = (require(module) as { DatabaseSync: typeof Constructor }).DatabaseSync;
+    Constructor = withoutExperimentalWarning(() => require(module) as { DatabaseSync: typeof Constructor }).DatabaseSync;
   } else {
     try {
       module = require.resolve('libsql');
@@ -46,6 +46,21 @@ export function openDatabase(path: string): { database: Database; module: string
     throw new Error(`cannot open the database ${path}: ${reason}. Does the folder exist, and may this user write to it?`, {
       cause,
     });
+  }
+}
+
+/** Node 22 prints a warning when `node:sqlite` is loaded, as text among the JSON lines of the log. All other warnings are kept. */
+function withoutExperimentalWarning<T>(load: () => T): T {
+  const emitWarning = process.emitWarning;
+  process.emitWarning = ((warning: string | Error, ...rest: unknown[]) => {
+    const [type] = rest;
+    if (type === 'ExperimentalWarning' && String(warning).startsWith('SQLite')) return;
+    (emitWarning as (...args: unknown[]) => void).call(process, warning, ...rest);
+  }) as typeof process.emitWarning;
+  try {
+    return load();
+  } finally {
+    process.emitWarning = emitWarning;
   }
 }
 

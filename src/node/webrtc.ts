@@ -142,7 +142,7 @@ const escaped = ({ urls, username, credential }: RTCIceServer): RTCIceServer => 
   ...(credential !== undefined && { credential: encodeURIComponent(credential) }),
 });
 
-/** What of werift's SCTP (0.25) has to be put right. */
+/** What of werift's SCTP (0.24 and 0.25) has to be put right. */
 interface WeriftStream {
   popMessages?(): Iterable<unknown>;
 }

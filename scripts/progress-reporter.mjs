@@ -1,0 +1,47 @@
+// A reporter for node's test runner: a line when a file begins and one when it ends, with how far the whole run is, and each failed
+// test in full. After each test it writes the counts and the seconds of each file to RONDEVU_COUNTS, so that they are there however the
+// run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of files in the whole run.
+import { writeFileSync } from 'node:fs';
+import { relative } from 'node:path';
+import { inspect } from 'node:util';
+
+const { done, total } = JSON.parse(process.env.RONDEVU_PROGRESS);
+const SUMMARY = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/;
+
+function failureOf(file, { name, line, details }) {
+  const error = details.error?.cause ?? details.error;
+  const text = typeof error === 'string' ? error : inspect(error, { colors: process.stdout.isTTY });
+  return `\n✖ ${name}\n  ${file}${line ? `:${line}` : ''}\n  ${text.replaceAll('\n', '\n  ')}\n\n`;
+}
+
+/** Whether a suite failed by itself, such as in a hook; tests that failed in it are counted already. */
+const failedByItself = ({ details }) => details.error?.failureType !== 'subtestsFailed';
+
+export default async function* progressReporter(source) {
+  const counts = { passed: 0, failed: 0, skipped: 0, seconds: {} };
+  const starts = new Map();
+  const place = (number) => `[${String(number).padStart(String(total).length)}/${total}]`;
+  for await (const { type, data } of source) {
+    if (type === 'test:stdout' || type === 'test:stderr') yield data.message;
+    if (type === 'test:diagnostic' && data.file && !SUMMARY.test(data.message)) yield `    ${data.message}\n`;
+    if (!data?.file) continue;
+    const file = relative('.', data.file);
+    // events of the tests in a file may come after that of the file, so a file's line has no counts
+    if (data.nesting === 0 && data.name !== undefined && relative('.', data.name) === file) {
+      if (type === 'test:dequeue') {
+        starts.set(file, performance.now());
+        yield `${place(done + starts.size)} ${file} …\n`;
+      } else if (type === 'test:complete') {
+        counts.seconds[file] = (performance.now() - starts.get(file)) / 1000;
+        yield `${place(done + Object.keys(counts.seconds).length)} ${file} ended after ${counts.seconds[file].toFixed(1)} s\n`;
+      }
+    }
+    const isSuite = data.details?.type === 'suite';
+    if (type === 'test:pass' && !isSuite) counts[data.skip !== undefined || data.todo !== undefined ? 'skipped' : 'passed']++;
+    else if (type === 'test:fail' && (!isSuite || failedByItself(data))) {
+      counts.failed++;
+      yield failureOf(file, data);
+    } else if (type !== 'test:complete') continue;
+    writeFileSync(process.env.RONDEVU_COUNTS, JSON.stringify(counts));
+  }
+}
