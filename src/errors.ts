@@ -68,6 +68,10 @@ export class ConnectionError extends RondevuError {
   }
 }
 
+/** An error of the engine as it is; any other as the cause of one that says what failed. @internal */
+export const asRondevuError = (error: unknown, what: string): RondevuError =>
+  error instanceof RondevuError ? error : new RondevuError('bad-request', `${what}: ${String(error)}`, { cause: error });
+
 /** The commonest ValidationError: what is wrong, what it must be, and what was got. */
 export const mustBe = (what: string, expected: string, got: unknown): ValidationError =>
   new ValidationError(`${what} must be ${expected}, got ${quote(got)}`);

@@ -3,6 +3,7 @@
  * queued while there is none, and between two of ours exactly once and in order, as `send` of the connection itself.
  */
 import { Emitter } from '../base/emitter.js';
+import { Arrivals } from '../delivery/arrivals.js';
 import { Backlog } from '../delivery/backlog.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
 import type { BufferedMessage, Message, SendHandle } from '../delivery/message-buffer.js';
@@ -64,22 +65,22 @@ export class ChannelPort implements DeliveryPort {
     this.#channel = link.pc.createDataChannel(label, { negotiated: true, id, ordered, ...lossy });
     this.#channel.binaryType = 'arraybuffer';
     this.#channel.bufferedAmountLowThreshold = LOW_WATER;
-    this.#channel.onbufferedamountlow = () => this.onLow?.();
+    this.#channel.onbufferedamountlow = link.guard(() => this.onLow?.());
   }
 
   /** @param onOpen called once it can send, now or later and before anything is told that came */
   listen(onOpen: () => void, onMessage: (data: string | ArrayBuffer) => void): void {
-    const early: (string | ArrayBuffer)[] = [];
-    this.#channel.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
+    const early = new Arrivals();
+    this.#channel.onmessage = this.#link.guard(({ data }: { data: string | ArrayBuffer }) => {
       this.#link.life();
-      // Firefox may deliver a message before it tells that the channel is open
+      // Firefox may deliver a message before it reports that the channel is open
       if (this.#channel.readyState === 'open') onMessage(data);
-      else early.push(data);
-    };
-    const opened = (): void => {
+      else if (!early.add(data)) throw new ConnectionError('too-large', 'too much arrived before the channel was open');
+    });
+    const opened = this.#link.guard(() => {
       onOpen();
-      for (const data of early.splice(0)) onMessage(data);
-    };
+      for (const data of early.takeAll()) onMessage(data);
+    });
     if (this.#channel.readyState === 'open') opened();
     else this.#channel.onopen = opened;
   }
@@ -112,7 +113,7 @@ export class ChannelPort implements DeliveryPort {
   close(onClosed?: () => void): void {
     this.onLow = undefined;
     this.#channel.onmessage = this.#channel.onbufferedamountlow = this.#channel.onopen = null;
-    this.#channel.onclose = onClosed ?? null;
+    this.#channel.onclose = onClosed ? this.#link.guard(onClosed) : null;
     this.#channel.close();
   }
 }
@@ -166,7 +167,8 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
       onHole: (reason) => host.hole(reason),
       onError: (error) => {
         this.emit('error', error);
-        void this.close();
+        host.closed(this);
+        this.end();
       },
     });
   }

@@ -84,10 +84,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       isOfferer: () => this.isOfferer,
       onFin: () => void this.#closedByPeer(),
       onHole: (reason) => (this.link ? this.#linkLost(this.link, reason) : this.session.detach()), // the latter while it ends
-      onError: (error) => {
-        this.emit('failed', error);
-        void this.close({ reason: error.message, discard: true });
-      },
+      onError: (error) => this.#broken(error),
     });
     this.opened = new Promise<RondevuConnection>(
       (resolve, reject) => (this.#settleOpened = { resolve, reject }),
@@ -280,6 +277,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         else this.receiveSignal(text);
       },
       onLost: (reason) => this.#linkLost(link, reason),
+      onError: (error) => (isCurrent() || link === this.#lingering ? this.#broken(error) : link.close()),
       onSuspect: current(() => this.restartIce()),
       onDead: current(() => {
         // it may yet come back: kept until another link carries messages
@@ -322,6 +320,13 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.session.reattach(link);
     }
     return link === this.link;
+  }
+
+  /** The peer broke the rules: that ends the connection, and is reported once. */
+  #broken(error: RondevuError): void {
+    if (this.#closing) return;
+    this.emit('failed', error);
+    void this.close({ reason: error.message, discard: true });
   }
 
   #linkLost(link: Link, reason: string): void {

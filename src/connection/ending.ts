@@ -24,6 +24,10 @@ export async function sendTail(link: Link, session: Conversation): Promise<void>
       session.detach();
       tellLost();
     },
+    onError: () => {
+      session.detach();
+      tellLost();
+    },
     onDead: () => session.detach(),
   };
   link.attach(handlers);

@@ -2,7 +2,9 @@
  * Link: one RTCPeerConnection with its message channel and control channel, and nothing that outlives them. A connection
  * has many links in its life, one after the other. After `close` a link is silent, whatever its peer connection still does.
  */
+import { Arrivals } from '../delivery/arrivals.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
+import { asRondevuError, ConnectionError, type RondevuError } from '../errors.js';
 import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 
@@ -16,6 +18,8 @@ export interface LinkHandlers {
   onControl(text: string): void;
   /** The link is gone for good. */
   onLost(reason: string): void;
+  /** What came from the other side could not be handled: nothing more is taken from it. */
+  onError(error: RondevuError): void;
   /** Nothing came from the other side for a while. */
   onSuspect(): void;
   /** Nothing came for too long; the link may yet come back. */
@@ -71,7 +75,7 @@ export class Link implements DeliveryPort {
   #closed = false;
   #doubted = false;
   /** What came before anybody listened. */
-  #early: (string | ArrayBuffer)[] = [];
+  readonly #early = new Arrivals();
   #localCandidates: RTCIceCandidate[] = [];
   /** Candidates that came before the remote description. */
   #remoteCandidates: RTCIceCandidateInit[] | undefined = [];
@@ -84,16 +88,16 @@ export class Link implements DeliveryPort {
     this.pc = pc;
     if (durable) this.addDurable();
     this.#control = new ControlChannel(pc);
-    this.#control.onText = (text) => this.#handlers?.onControl(text);
-    this.#control.onLife = () => this.#heartbeat?.life();
-    pc.onicecandidate = ({ candidate }) => {
+    this.#control.onText = this.guard((text) => this.#handlers?.onControl(text));
+    this.#control.onLife = this.guard(() => this.#heartbeat?.life());
+    pc.onicecandidate = this.guard(({ candidate }) => {
       if (!candidate) return;
       this.#localCandidates.push(candidate);
       this.onCandidate?.(candidate);
       this.#handlers?.onLocalCandidate(candidate);
-    };
-    pc.onicegatheringstatechange = () => this.#handlers?.onRaw('ice:gathering:state', pc.iceGatheringState);
-    pc.oniceconnectionstatechange = () => {
+    });
+    pc.onicegatheringstatechange = this.guard(() => this.#handlers?.onRaw('ice:gathering:state', pc.iceGatheringState));
+    pc.oniceconnectionstatechange = this.guard(() => {
       const state = pc.iceConnectionState;
       this.#handlers?.onRaw('ice:connection:state', state);
       if (state === 'connected' || state === 'completed') {
@@ -102,16 +106,30 @@ export class Link implements DeliveryPort {
       }
       if (state === 'disconnected') void this.#doubt();
       if (state === 'failed') this.#failed('the path between the two failed');
-    };
-    pc.onconnectionstatechange = () => {
+    });
+    pc.onconnectionstatechange = this.guard(() => {
       this.#handlers?.onRaw('connection:state', pc.connectionState);
       this.#check();
-    };
-    pc.ondatachannel = ({ channel }) => {
+    });
+    pc.ondatachannel = this.guard(({ channel }) => {
       this.raw = channel;
       if (!this.framed) this.useChannel(channel);
+    });
+    this.#watch = setInterval(
+      this.guard(() => this.#check()),
+      WATCH_EVERY,
+    );
+  }
+
+  /** A handler of platform events as it may be given to the platform: if it throws, that ends this link, and never the process. */
+  guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void {
+    return (...args) => {
+      try {
+        handle(...args);
+      } catch (error) {
+        this.#broken(error);
+      }
     };
-    this.#watch = setInterval(() => this.#check(), WATCH_EVERY);
   }
 
   /** Makes the negotiated channel for messages. */
@@ -168,16 +186,16 @@ export class Link implements DeliveryPort {
     this.channel = channel;
     channel.binaryType = 'arraybuffer';
     channel.bufferedAmountLowThreshold = LOW_WATER;
-    channel.onbufferedamountlow = () => this.onLow?.();
-    channel.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
+    channel.onbufferedamountlow = this.guard(() => this.onLow?.());
+    channel.onmessage = this.guard(({ data }: { data: string | ArrayBuffer }) => {
       this.#heartbeat?.life();
-      // Firefox may deliver a message before it tells that the channel is open, and nobody listens before that
+      // Firefox may deliver a message before it reports that the channel is open, and nobody listens before that
       if (this.#handlers && this.#isOpen) this.#handlers.onMessage(data);
-      else this.#early.push(data);
-    };
-    channel.onclose = () => this.#lost('the data channel was closed');
-    channel.onerror = (event) => this.#handlers?.onRaw('datachannel:error', (event as RTCErrorEvent).error ?? event);
-    channel.onopen = () => this.#opened(channel);
+      else if (!this.#early.add(data)) throw new ConnectionError('too-large', 'too much arrived before the channel was open');
+    });
+    channel.onclose = this.guard(() => this.#lost('the data channel was closed'));
+    channel.onerror = this.guard((event) => this.#handlers?.onRaw('datachannel:error', (event as RTCErrorEvent).error ?? event));
+    channel.onopen = this.guard(() => this.#opened(channel));
     if (channel.readyState === 'open') this.#opened(channel);
   }
 
@@ -287,16 +305,16 @@ export class Link implements DeliveryPort {
 
   #opened(channel: RTCDataChannel): void {
     if (this.#closed || this.#isOpen) return;
-    if (this.onOpening?.()) return void setTimeout(() => this.#opened(channel));
+    if (this.onOpening?.()) return void setTimeout(this.guard(() => this.#opened(channel)));
     // Chromium 156 leaves about one in a hundred channels of the answering side "connecting" for ever after their `open`
     if (channel.readyState !== 'open') return this.#lost('the data channel did not open');
     this.#isOpen = true;
     if (this.framed && this.times) {
       this.#heartbeat = new Heartbeat(this.times, {
         ping: () => this.#control.ping(),
-        onSuspect: () => this.#handlers?.onSuspect(),
-        onDead: () => this.#handlers?.onDead(),
-        onAlive: () => this.#handlers?.onAlive(),
+        onSuspect: this.guard(() => this.#handlers?.onSuspect()),
+        onDead: this.guard(() => this.#handlers?.onDead()),
+        onAlive: this.guard(() => this.#handlers?.onAlive()),
       });
     }
     this.#tellOpen();
@@ -306,7 +324,7 @@ export class Link implements DeliveryPort {
     if (!this.#handlers) return;
     this.#handlers.onOpen();
     // onOpen may have given the link away or closed it
-    for (const data of this.#handlers ? this.#early.splice(0) : []) this.#handlers?.onMessage(data);
+    for (const data of this.#handlers ? this.#early.takeAll() : []) this.#handlers?.onMessage(data);
   }
 
   #check(): void {
@@ -333,6 +351,17 @@ export class Link implements DeliveryPort {
 
   #lost(reason: string): void {
     if (!this.#closed) this.#handlers?.onLost(reason);
+  }
+
+  #broken(cause: unknown): void {
+    try {
+      const error = asRondevuError(cause, 'what came from the peer could not be handled');
+      if (this.#handlers) this.#handlers.onError(error);
+      else this.close();
+    } catch (error) {
+      console.error('rondevu: a link was closed', error);
+      this.close();
+    }
   }
 }
 

@@ -3,19 +3,31 @@
  * dropped. Pure. docs/delivery.md.
  */
 import { ConnectionError, ValidationError } from '../errors.js';
-import { readFrame } from '../protocol/frames.js';
+import { readFrame, type MessagePart } from '../protocol/frames.js';
 
 /** The link has lost something, which an ordered channel does not: Firefox may, in the last moments of a page. */
 export class MissingMessageError extends ValidationError {}
 
-const decoder = new TextDecoder();
+// a leading U+FEFF is part of the message
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+/** Least memory taken for a message in parts, in bytes. */
+const LEAST_ROOM = 65_536;
+
+/** A message whose parts are arriving. */
+interface Assembly {
+  readonly text: boolean;
+  /** Bytes of the whole message, as announced. */
+  readonly total: number;
+  /** What arrived, with room for more. */
+  bytes: Uint8Array<ArrayBuffer>;
+  filled: number;
+}
 
 export class Inbox {
   /** The number that is expected next; all before it were given out. */
   next = 1;
   readonly #maxMessageSize: number;
-  /** The message that is being put together. */
-  #partial: { bytes: Uint8Array<ArrayBuffer>; filled: number } | undefined;
+  #partial: Assembly | undefined;
 
   constructor(maxMessageSize: number) {
     this.#maxMessageSize = maxMessageSize;
@@ -26,28 +38,43 @@ export class Inbox {
    * @throws ConnectionError `too-large`; ValidationError for a frame that is none of ours, or a hole in the numbers
    */
   accept(frame: Uint8Array, deliver: (data: string | ArrayBuffer) => boolean): void {
-    for (const { number, text, total, first, last, payload } of readFrame(frame)) {
+    for (const part of readFrame(frame)) {
+      const { number, text, total } = part;
       if (number < this.next) continue; // it came on an earlier link, and its acknowledgement was lost
       if (number > this.next) throw new MissingMessageError(`message ${this.next} was expected, ${number} came`);
       if (total > this.#maxMessageSize) {
         throw new ConnectionError('too-large', `a message of ${total} bytes came, maxMessageSize is ${this.#maxMessageSize}`);
       }
-      let whole: Uint8Array = payload;
-      if (first) this.#partial = last ? undefined : { bytes: new Uint8Array(total), filled: 0 };
-      if (!(first && last)) {
-        const { bytes, filled } = this.#partial ?? { bytes: new Uint8Array(0), filled: 0 };
-        if (filled + payload.length > bytes.length || (last && filled + payload.length < bytes.length))
-          throw new ValidationError(`the parts of message ${number} do not fit together`);
-        bytes.set(payload, filled);
-        this.#partial!.filled += payload.length;
-        whole = bytes;
-      }
-      if (!last) continue;
-      this.#partial = undefined;
+      const whole = this.#join(part);
+      if (!whole) continue;
       const goOn = deliver(text ? decoder.decode(whole) : bufferOf(whole));
       this.next++;
       if (!goOn) break;
     }
+  }
+
+  /** The message that a part completes; undefined while parts are missing. @throws ValidationError for a part that does not fit */
+  #join({ number, text, total, first, last, payload }: MessagePart): Uint8Array | undefined {
+    const begun = this.#partial;
+    if (first === (begun !== undefined)) {
+      throw new ValidationError(`message ${number}: a ${first ? 'first part came within it' : 'part came before its first'}`);
+    }
+    if (first && last) return payload;
+    const partial = (this.#partial = begun ?? { text, total, bytes: new Uint8Array(0), filled: 0 });
+    const filled = partial.filled + payload.length;
+    if (text !== partial.text || filled > partial.total || last !== (filled === partial.total))
+      throw new ValidationError(`the parts of message ${number} do not fit together`);
+    if (filled > partial.bytes.length) {
+      // memory grows with what arrived: the total is but the peer's word
+      const bytes = new Uint8Array(Math.min(partial.total, Math.max(filled, partial.bytes.length * 2, LEAST_ROOM)));
+      bytes.set(partial.bytes);
+      partial.bytes = bytes;
+    }
+    partial.bytes.set(payload, partial.filled);
+    partial.filled = filled;
+    if (!last) return undefined;
+    this.#partial = undefined;
+    return partial.bytes;
   }
 
   /** A new link: what was begun comes again from its start. */

@@ -4,7 +4,7 @@
  * Knows neither WebRTC nor the server, only a `DeliveryPort`. docs/delivery.md.
  */
 import { randomId } from '../base/bytes.js';
-import { ConnectionError, RondevuError } from '../errors.js';
+import { asRondevuError, ConnectionError, RondevuError } from '../errors.js';
 import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/frames.js';
 import { Inbox, MissingMessageError } from './inbox.js';
 import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
@@ -80,6 +80,8 @@ export class Session {
   /** In a row. */
   #holes = 0;
   #finishing = false;
+  /** The other side broke the rules. */
+  #isBroken = false;
   #onFinAck: (() => void) | undefined;
 
   constructor(sid: string, limits: SessionLimits, handlers: SessionHandlers) {
@@ -171,7 +173,7 @@ export class Session {
   /** What came on the data channel of a port; late news of a port that was replaced is none. */
   receive(data: string | ArrayBuffer, port: DeliveryPort): void {
     // who ends takes nothing more, and says so by not acknowledging it
-    if (!this.#port || port !== this.#port || this.#ended) return;
+    if (!this.#port || port !== this.#port || this.#ended || this.#isBroken) return;
     if (this.#finishing && typeof data !== 'string') return this.#acknowledgeIn(REFUSED_AGAIN);
     if (!this.#port.framed) return this.#handlers.onMessage(data);
     try {
@@ -180,11 +182,17 @@ export class Session {
       if ('hello' in frame) this.#hello(frame.hello);
       else this.#fin();
     } catch (error) {
-      if (!(error instanceof RondevuError)) throw error;
       // again and again it is not the link
       if (error instanceof MissingMessageError && ++this.#holes <= MAX_HOLES) this.#handlers.onHole(error.message);
-      else this.#handlers.onError(error);
+      else this.#break(error);
     }
+  }
+
+  /** The other side broke the rules: what else comes from it is not looked at. */
+  #break(error: unknown): void {
+    if (this.#isBroken) return;
+    this.#isBroken = true;
+    this.#handlers.onError(asRondevuError(error, 'what the peer sent could not be handled'));
   }
 
   /** What came on the control channel of a port; false when it is not for delivery. */
@@ -329,7 +337,7 @@ export class Session {
       if (arrived.length) this.#watch.arrived();
       for (const message of arrived) this.#handlers.onDone(message, 'delivered');
     } catch (error) {
-      this.#handlers.onError(error as RondevuError);
+      this.#break(error);
     }
     this.#tellDrained();
   }

@@ -25,6 +25,7 @@ export interface MessagePart {
   total: number;
   first: boolean;
   last: boolean;
+  /** Empty only in an empty message. */
   payload: Uint8Array;
 }
 
@@ -35,6 +36,12 @@ const LAST = 4;
 export const MAX_RECORD_HEAD = 25;
 /** Longest label of a further channel, in characters. */
 export const MAX_LABEL = 256;
+/** Longest HELLO or FIN that is parsed, in characters; ours have at most 250. */
+const MAX_TEXT_FRAME = 1024;
+/** Longest `open {…}` or `shut {…}` that is parsed, in characters: a label in JSON has up to six for each of its own. */
+const MAX_CHANNEL_WORD = 2048;
+/** RTCDataChannelInit.maxRetransmits is an unsigned short. */
+const MAX_RETRANSMITS = 65_535;
 
 export const helloFrame = (hello: Hello): string => JSON.stringify({ hello });
 /** FIN: nothing comes after; `next` is the number that the message after the last one would have. */
@@ -42,12 +49,7 @@ export const finFrame = (next: number): string => JSON.stringify({ fin: next });
 
 /** @throws ValidationError for anything else than HELLO or FIN */
 export function parseTextFrame(text: string): { hello: Hello } | { fin: number } {
-  let frame: { hello?: Partial<Record<keyof Hello, unknown>>; fin?: unknown } = {};
-  try {
-    frame = (JSON.parse(text) as typeof frame | null) ?? frame;
-  } catch {
-    // said below
-  }
+  const frame = parseObject<{ hello: Partial<Record<keyof Hello, unknown>> | null; fin: unknown }>(text, MAX_TEXT_FRAME);
   if (isNumber(frame.fin)) return { fin: frame.fin };
   const { sid, inst, known, next } = frame.hello ?? {};
   const isId = (value: unknown): value is string => typeof value === 'string' && /^[\w-]{1,64}$/.test(value);
@@ -56,6 +58,15 @@ export function parseTextFrame(text: string): { hello: Hello } | { fin: number }
 }
 
 const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 1;
+
+/** The properties of a JSON text; none if it is too long, or no JSON object. */
+function parseObject<T>(json: string, maxLength: number): Partial<T> {
+  try {
+    return (json.length <= maxLength && (JSON.parse(json) as Partial<T> | null)) || {};
+  } catch {
+    return {};
+  }
+}
 
 /** Writes records into one frame of at most `size` bytes. */
 export class FrameWriter {
@@ -110,46 +121,53 @@ export interface ChannelWord {
 
 /** @throws ValidationError */
 export function parseChannelWord(json: string): ChannelWord {
-  let word: Partial<Record<keyof ChannelWord, unknown>> = {};
-  try {
-    word = (JSON.parse(json) as typeof word | null) ?? word;
-  } catch {
-    // told below
-  }
+  const word = parseObject<Record<keyof ChannelWord, unknown>>(json, MAX_CHANNEL_WORD);
   const { label, id = NaN, ordered = true, maxRetransmits } = word;
   const isRight =
     typeof label === 'string' &&
     label.length <= MAX_LABEL &&
-    typeof id === 'number' &&
+    (Number.isNaN(id) || Number.isInteger(id)) &&
     typeof ordered === 'boolean' &&
-    (maxRetransmits === undefined || (Number.isInteger(maxRetransmits) && Number(maxRetransmits) >= 0));
+    (maxRetransmits === undefined || (Number.isInteger(maxRetransmits) && inRange(Number(maxRetransmits), 0, MAX_RETRANSMITS)));
   if (!isRight) throw new ValidationError(`a channel must have label, id, ordered and maxRetransmits, got ${quote(json)}`);
-  return { label, id, ordered, maxRetransmits: maxRetransmits as number | undefined };
+  return { label, id: id as number, ordered, maxRetransmits: maxRetransmits as number | undefined };
 }
 
-/** The records of a frame, one after the other. @throws ValidationError when it is none of ours */
+const inRange = (value: number, least: number, most: number): boolean => value >= least && value <= most;
+
+/**
+ * The records of a frame, one after the other. Each number has one encoding, and each part carries something on, so that a frame
+ * costs no more than its bytes.
+ * @throws ValidationError for anything that FrameWriter does not write
+ */
 export function* readFrame(frame: Uint8Array): Generator<MessagePart> {
   let at = 0;
-  const number = (): number => {
+  const refuse = (what: string): never => {
+    throw new ValidationError(`a frame of ${frame.length} bytes is malformed at byte ${at}: ${what}`);
+  };
+  const number = (least: number): number => {
     let value = 0;
-    for (let factor = 1; factor <= 2 ** 49; factor *= 128) {
-      const byte = frame[at++];
-      if (byte === undefined) break;
+    for (let factor = 1; at < frame.length; factor *= 128) {
+      const byte = frame[at++]!;
       value += (byte & 127) * factor;
-      if (byte < 128) return value;
+      if (value > Number.MAX_SAFE_INTEGER) refuse('a number must be below 2^53');
+      if (byte >= 128) continue;
+      if (byte === 0 && factor > 1) refuse('a number must not end with a byte of zero');
+      return value >= least ? value : refuse(`expected a number of ${least} or more, got ${value}`);
     }
-    throw new ValidationError(`a frame of ${frame.length} bytes ends within a number`);
+    return refuse('it ends within a number');
   };
   while (at < frame.length) {
     const head = frame[at++]!;
-    if (head > (TEXT | FIRST | LAST)) throw new ValidationError(`a record must begin with 0 to 7, got ${head}`);
+    if (head > (TEXT | FIRST | LAST)) refuse(`a record must begin with 0 to 7, got ${head}`);
     const [first, last] = [(head & FIRST) > 0, (head & LAST) > 0];
-    const messageNumber = number();
-    const total = first && !last ? number() : 0;
-    const length = number();
-    if (at + length > frame.length) throw new ValidationError(`a record of ${length} bytes is longer than its frame`);
+    const messageNumber = number(1);
+    const isWhole = first && last;
+    const announced = first && !last ? number(1) : 0;
+    const length = number(isWhole ? 0 : 1);
+    if (at + length > frame.length) refuse(`a record of ${length} bytes is longer than its frame`);
     const payload = frame.subarray(at, at + length);
     at += length;
-    yield { number: messageNumber, text: (head & TEXT) > 0, total: total || length, first, last, payload };
+    yield { number: messageNumber, text: (head & TEXT) > 0, total: announced || length, first, last, payload };
   }
 }

@@ -239,7 +239,30 @@ describe('a session', () => {
       ['a length beyond its frame', /longer than its frame/, hello, Uint8Array.of(7, 1, 9, 65).buffer],
       ['no end of a number', /ends within a number/, hello, Uint8Array.of(7, 255, 255).buffer],
       ['a head that nobody writes', /begin with 0 to 7/, hello, Uint8Array.of(9, 1, 1, 65).buffer],
-      ['a part without its beginning', /do not fit/, hello, Uint8Array.of(4, 1, 1, 65).buffer],
+      ['a number with a needless byte', /end with a byte of zero/, hello, Uint8Array.of(7, 129, 0, 1, 65).buffer],
+      ['a number past 2^53', /below 2\^53/, hello, Uint8Array.of(7, 255, 255, 255, 255, 255, 255, 255, 127, 0).buffer],
+      ['a number without end', /below 2\^53/, hello, new Uint8Array(66_560).fill(255).fill(7, 0, 1).buffer],
+      ['message 0', /of 1 or more, got 0/, hello, Uint8Array.of(7, 0, 0).buffer],
+      ['an empty first part', /of 1 or more, got 0/, hello, Uint8Array.of(2, 1, 5, 0).buffer],
+      ['an empty middle part', /of 1 or more, got 0/, hello, Uint8Array.of(2, 1, 5, 1, 65, 0, 1, 0).buffer],
+      ['a message in parts of length 0', /of 1 or more, got 0/, hello, Uint8Array.of(2, 1, 0, 0).buffer],
+      ['a last part without its first', /before its first/, hello, Uint8Array.of(4, 1, 1, 65).buffer],
+      ['a middle part without its first', /before its first/, hello, Uint8Array.of(0, 1, 1, 65).buffer],
+      ['an empty part without its first', /of 1 or more, got 0/, hello, Uint8Array.of(0, 1, 0).buffer],
+      ['a first part within a message', /first part came within/, hello, Uint8Array.of(2, 1, 5, 1, 65, 2, 1, 5, 1, 65).buffer],
+      ['a message within itself', /first part came within/, hello, Uint8Array.of(2, 1, 5, 1, 65, 7, 1, 1, 65).buffer],
+      ['bytes that go on as text', /do not fit/, hello, Uint8Array.of(2, 1, 2, 1, 65, 5, 1, 1, 65).buffer],
+      ['more than was announced', /do not fit/, hello, Uint8Array.of(2, 1, 2, 1, 65, 4, 1, 2, 65, 66).buffer],
+      ['less than was announced', /do not fit/, hello, Uint8Array.of(2, 1, 9, 1, 65, 4, 1, 1, 65).buffer],
+      ['whole before its last part', /do not fit/, hello, Uint8Array.of(2, 1, 2, 2, 65, 66).buffer],
+      ['HELLO as a list', /HELLO or FIN/, JSON.stringify({ hello: ['sid', 'other', null, 1] })],
+      ['HELLO as null', /HELLO or FIN/, '{"hello":null}'],
+      ['null', /HELLO or FIN/, 'null'],
+      ['HELLO by its prototype', /HELLO or FIN/, `{"__proto__":${hello}}`],
+      ['FIN as text', /HELLO or FIN/, hello, '{"fin":"1"}'],
+      ['FIN past 2^53', /HELLO or FIN/, hello, '{"fin":9007199254740992}'],
+      ['deep JSON', /HELLO or FIN/, '['.repeat(200_000)],
+      ['HELLO among much else', /HELLO or FIN/, hello.replace('{', `{"more":"${'x'.repeat(2000)}",`)],
       ['too long', /maxMessageSize is 1000/, hello, Uint8Array.of(2, 1, 233, 7, 1, 65).buffer],
     ];
     for (const [what, expected, ...data] of frames) {
@@ -248,7 +271,29 @@ describe('a session', () => {
       for (const frame of data) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.match(wire.ends.b.errors.join(), expected, what);
       assert.deepEqual(wire.ends.b.got, [], what);
+      if (what === 'a hole') continue; // the link's fault, at first
+      for (const frame of [hello, Uint8Array.of(7, 1, 0).buffer, 'again?']) wire.ends.b.session.receive(frame, wire.ends.b.port!);
+      assert.deepEqual(
+        [wire.ends.b.errors.length, wire.ends.b.got],
+        [1, []],
+        `${what}: reported once, and nothing more is taken`,
+      );
     }
+  });
+
+  it('memory grows with what arrived, not with what was announced', () => {
+    const ends = Array.from({ length: 64 }, () => new End('sid'));
+    const before = process.memoryUsage().arrayBuffers;
+    for (const end of ends) {
+      const wire = new Wire(new End('sid'), end);
+      wire.connect();
+      end.session.receive(hello, end.port!);
+      // the first byte of 64 MiB
+      end.session.receive(Uint8Array.of(2, 1, 128, 128, 128, 32, 1, 65).buffer, end.port!);
+      assert.deepEqual(end.errors, []);
+    }
+    const grown = process.memoryUsage().arrayBuffers - before;
+    assert.ok(grown < 64 * 200_000, `64 messages of which one byte arrived take ${grown} bytes`);
   });
 
   it('an acknowledgement of what was never sent is an error', () => {

@@ -1,0 +1,32 @@
+/** Messages that arrived before anybody could take them, in order and bounded: a peer must not fill the memory. */
+
+/** Most that is kept, in bytes as `sizeOf` counts them. */
+export const MAX_ARRIVALS = 1_048_576;
+/** What a message costs beside its content, in bytes: many empty messages are not free. */
+const OVERHEAD = 64;
+
+const sizeOf = (data: string | ArrayBuffer): number => (typeof data === 'string' ? data.length * 2 : data.byteLength) + OVERHEAD;
+
+export class Arrivals {
+  #messages: (string | ArrayBuffer)[] = [];
+  #bytes = 0;
+
+  get count(): number {
+    return this.#messages.length;
+  }
+
+  /** Keeps a message; returns false, and does not keep it, if there is no room. */
+  add(data: string | ArrayBuffer): boolean {
+    const bytes = this.#bytes + sizeOf(data);
+    if (bytes > MAX_ARRIVALS) return false;
+    this.#bytes = bytes;
+    this.#messages.push(data);
+    return true;
+  }
+
+  /** Takes everything out, oldest first. */
+  takeAll(): (string | ArrayBuffer)[] {
+    this.#bytes = 0;
+    return this.#messages.splice(0);
+  }
+}
