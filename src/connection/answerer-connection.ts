@@ -23,6 +23,8 @@ const ANSWER_GATHERING = 300;
 const TRICKLE = 150;
 /** Without the publisher's word that it has the answer, another offer is asked for after this, in ms. */
 const TAKEN_WITHIN = 4000;
+/** How often an answer is repeated on a server that may lose it, in ms. */
+const ANSWER_AGAIN = 2000;
 /** A link that has gathered nothing by then is given up, in ms. */
 const GATHERS_WITHIN = 3000;
 /** While others of the page may be gathering a spare link is kept, in ms: see isStalled. */
@@ -352,10 +354,10 @@ export class AnswererConnection extends RondevuConnection {
       signal.throwIfAborted();
       if (isStalled(link)) await this.#prepare((link = this.#makeLink()), sdp, line);
       signal.throwIfAborted();
-      await this.#answer(link, entry, candidates, line);
+      const answer = await this.#answer(link, entry, candidates, line);
       signal.throwIfAborted();
       this.#tellFound();
-      await this.#untilOpen(link, entry, opened);
+      await this.#untilOpen(link, entry, answer, opened);
       // it may have opened and gone while the reply to our answer was under way: nobody else would try again
       if (link !== this.link && !this.isConnected())
         throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
@@ -385,9 +387,11 @@ export class AnswererConnection extends RondevuConnection {
   /**
    * Sends the answer. An offer that was touched by a joiner who then does not get it is spoilt: Chromium remembers the first DTLS
    * hello that comes, whoever sent it. So the publisher's candidates are used only when the answer has been taken.
+   * @returns the answer as it was sent
    */
-  async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[], offer: SdpLine | undefined): Promise<void> {
+  async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[], offer: SdpLine | undefined): Promise<string> {
     const { pc } = link;
+    let answer: string;
     const caps = link.framed ? ['durable'] : [];
     const line = { role: 'answer' as const, fqn: entry.serviceFqn, caps, sid: this.sessionId };
     const sent = link.localCandidates.length;
@@ -395,8 +399,8 @@ export class AnswererConnection extends RondevuConnection {
     try {
       const { sdp } = pc.localDescription!;
       // an old publisher can do nothing with our line
-      const sealed = offer ? await this.proof.seal(sdp, { ...line, offerSig: offer.sig }) : { sdp };
-      await this.#port.answerOffer(entry, sealed.sdp);
+      answer = offer ? (await this.proof.seal(sdp, { ...line, offerSig: offer.sig })).sdp : sdp;
+      await this.#port.answerOffer(entry, answer);
     } catch (error) {
       if (error instanceof RondevuError && /^(already-answered|offer-gone|not-found|unavailable)$/.test(error.code))
         throw new LostRace();
@@ -405,13 +409,31 @@ export class AnswererConnection extends RondevuConnection {
     for (const candidate of [...candidates, ...(entry.candidates ?? [])]) void link.addRemoteCandidate(candidate);
     this.apply('check', 'the offer was answered');
     trickle(link, sent, TRICKLE, (candidates) => this.#port.addCandidates(entry.serviceFqn, entry.offerId, candidates));
+    return answer;
+  }
+
+  /**
+   * Answers again until the link is up: on a server that replaces offers (v0.5.4) an answer is lost without notice when the host
+   * publishes at the same moment. An offer that is gone has been taken or renewed; the link comes up soon, or never.
+   * @returns how to stop
+   */
+  #answerAgain(entry: ServiceEntry, answer: string): () => void {
+    let gone: ReturnType<typeof setTimeout> | undefined;
+    const again = setInterval(() => {
+      this.#port.answerOffer(entry, answer).catch((error: RondevuError) => {
+        if (error.code !== 'not-found') return;
+        clearInterval(again);
+        gone ??= setTimeout(() => this.#settle?.failed(new LostRace(true)), TAKEN_WITHIN);
+      });
+    }, ANSWER_AGAIN);
+    return () => (clearInterval(again), clearTimeout(gone));
   }
 
   #speaksFrames(line: SdpLine | undefined): boolean {
     return this.config.bufferEnabled && (line?.caps.includes('durable') ?? false);
   }
 
-  async #untilOpen(link: Link, entry: ServiceEntry, opened: Promise<void>): Promise<void> {
+  async #untilOpen(link: Link, entry: ServiceEntry, answer: string, opened: Promise<void>): Promise<void> {
     const fail = (reason: string) => {
       if (link === this.link) this.linkFailed(reason);
     };
@@ -423,6 +445,7 @@ export class AnswererConnection extends RondevuConnection {
     const stalled = setTimeout(() => {
       if (isStalled(link)) fail('no candidate was gathered');
     }, GATHERS_WITHIN);
+    const answering = this.#port.keepsOffers() ? undefined : this.#answerAgain(entry, answer);
     this.#stopWatching?.();
     this.emit('ice:polling:started');
     const stop = this.#port.watch(entry.offerId, entry.serviceFqn, true, {
@@ -438,6 +461,7 @@ export class AnswererConnection extends RondevuConnection {
       clearTimeout(timeout);
       clearTimeout(taken);
       clearTimeout(stalled);
+      answering?.();
       stop();
       this.#stopWatching = undefined;
       this.emit('ice:polling:stopped');

@@ -45,6 +45,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   #unsubscribe: (() => void) | undefined;
   #creating = 0;
   #demand = 0;
+  /** A server that replaces (v0.5.4) lists an offer that is gone. */
+  #isListingStale = false;
   /** When what failed is tried again, in ms; 0 for nothing failed. */
   #retryAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -176,7 +178,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   async #fill(replacing = 0): Promise<void> {
     const missing = this.#started ? this.#target() - (this.#free.size - replacing) - this.#creating : 0;
     // what could not be published before is tried again with what is new, or when its time comes
-    if (missing <= 0 && (this.#retryAt || !this.#unpublished().length)) return this.#schedule();
+    const isPublished = !this.#unpublished().length && !this.#isListingStale;
+    if (missing <= 0 && (this.#retryAt || isPublished)) return this.#schedule();
     if (missing > 0) await this.#make(missing, replacing);
     await this.#publish(this.#unpublished());
     this.#schedule();
@@ -245,33 +248,67 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** Gives offers to the server, those that are still wanted when it is their turn. */
   async #send(offers: Offer[], isWanted: (offer: Offer) => boolean): Promise<void> {
     await this.#publishing.run(async () => {
-      // an old server keeps only what the last call brought, and drops answers with their offers
-      if (!this.#port.keepsOffers()) await this.#port.fetchAnswers();
-      const batch = this.#port.keepsOffers() ? offers.filter(isWanted) : [...this.#free];
-      if (!batch.length || !this.#started) return;
-      const { ttl, hidden, metadata } = this.#options;
-      const published = await this.#port.publish({
-        serviceFqn: this.fqn,
-        offers: batch.map(({ sdp, only }) => ({ sdp, ...(only !== undefined && { for: only }) })),
-        ttl,
-        ...(hidden && { hidden }),
-        ...(metadata !== undefined && { metadata }),
-      });
-      batch.forEach((offer, index) => this.#published(offer, published.offers[index]!.offerId));
-      this.serviceId = published.serviceId;
-      this.emit('published', published.serviceId, published.expiresAt);
+      let batch: Offer[];
+      if (!this.#port.keepsOffers()) batch = await this.#replace();
+      else {
+        batch = offers.filter(isWanted);
+        if (!batch.length || !this.#started) return;
+        await this.#publishAll(batch);
+      }
       // nobody may be handed what went meanwhile
       const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
       if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(told);
     });
   }
 
+  /**
+   * Publishes to a server that keeps only the offers of the last call (v0.5.4), and drops answers with their offers. Leaves out
+   * offers that are being renewed: that server hands out the oldest first.
+   * @returns the offers of the first call if it shows that this server keeps offers
+   */
+  async #replace(): Promise<Offer[]> {
+    await this.#port.fetchAnswers();
+    do {
+      const batch = [...this.#free].filter(({ renewAt }) => renewAt !== Infinity);
+      if (!this.#started) return [];
+      if (!batch.length) {
+        if (this.#isListingStale) await this.#port.withdraw(this.fqn, [], true).catch(told);
+        this.#isListingStale = false;
+        return [];
+      }
+      // once more in the same request: an answer that comes between the two is lost
+      const answers = this.#port.fetchAnswers();
+      await this.#publishAll(batch);
+      await answers;
+      if (this.#port.keepsOffers()) return batch;
+      for (const offer of this.#free) offer.isListed = batch.includes(offer);
+      this.#isListingStale = !batch.every((offer) => this.#free.has(offer));
+    } while (this.#isListingStale);
+    return [];
+  }
+
+  async #publishAll(batch: Offer[]): Promise<void> {
+    const { ttl, hidden, metadata } = this.#options;
+    const published = await this.#port.publish({
+      serviceFqn: this.fqn,
+      offers: batch.map(({ sdp, only }) => ({ sdp, ...(only !== undefined && { for: only }) })),
+      ttl,
+      ...(hidden && { hidden }),
+      ...(metadata !== undefined && { metadata }),
+    });
+    batch.forEach((offer, index) => this.#published(offer, published.offers[index]!.offerId));
+    this.serviceId = published.serviceId;
+    this.emit('published', published.serviceId, published.expiresAt);
+  }
+
   #published(offer: Offer, offerId: string): void {
     const first = !offer.id;
     offer.id = offerId;
     offer.renewAt = Date.now() + this.#options.ttl * this.#options.renewAt;
-    if (!first || offer.link.isClosed) return;
-    offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
+    if (offer.link.isClosed) return;
+    // a server that replaces drops the candidates with the offer
+    if (first || !this.#port.keepsOffers()) offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
+    if (!first) return;
     this.emit('offer:created', offerId, this.fqn);
     this.emit('changed');
   }
@@ -311,10 +348,13 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   async #withdraw(offers: Offer[]): Promise<void> {
     const ids = offers.map(({ id }) => id).filter(Boolean);
+    this.#isListingStale ||= offers.some(({ isListed }) => isListed);
     for (const offer of offers) this.#discard(offer);
     if (!ids.length) return;
+    const isLast = this.#free.size === 0;
+    if (!isLast && !this.#port.keepsOffers()) return this.#isListingStale ? this.#publish([]) : undefined;
     // what cannot be withdrawn now dies with the instance, or by its TTL
-    await this.#port.withdraw(this.fqn, ids, this.#free.size === 0).catch(() => undefined);
+    await this.#port.withdraw(this.fqn, ids, isLast).then(() => (this.#isListingStale = false), told);
   }
 
   #discard(offer: Offer): void {

@@ -33,8 +33,10 @@ export class Offer {
   readonly only: string | undefined;
   /** Given by the server; empty before. */
   id = '';
-  /** When it must be renewed, in ms; 0 while it is not published. */
+  /** When it must be renewed, in ms; 0 while it is not published, Infinity while it is being renewed. */
   renewAt = 0;
+  /** Whether a server that replaces (v0.5.4) hands it out. */
+  isListed = false;
   /** A connection that lost its peer and waits here. */
   waiting: OffererConnection | undefined;
   readonly #candidatesSent: number;

@@ -30,6 +30,8 @@ export interface SignalingPort {
   watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers): () => void;
   /** Whether `taken` will be told. */
   readonly tellsTaken: boolean;
+  /** Whether publishing adds to the offers that are there; otherwise it replaces them (v0.5.4, and until the server is known). */
+  keepsOffers(): boolean;
 }
 
 export interface WatchHandlers {
@@ -52,6 +54,4 @@ export interface PublisherPort extends SignalingPort {
   keepsDirected(): boolean;
   /** Asks for answers now. Never rejects. */
   fetchAnswers(): Promise<unknown>;
-  /** Whether publishing adds to what is there (ours) or replaces it (v0.5.4, and until the server is known). */
-  keepsOffers(): boolean;
 }

@@ -209,7 +209,7 @@ describe('further channels', { concurrency: 3 }, () => {
     const errors: string[] = [];
     const channel = connection.createChannel('x');
     channel.on('error', ({ code }) => errors.push(code));
-    await until(async () => (await host.poll(), channel.readyState === 'closed'), 'the end');
+    await until(() => channel.readyState === 'closed', 'the end', 20_000);
     assert.deepEqual(errors, ['unsupported']);
   });
 });

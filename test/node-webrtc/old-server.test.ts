@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
-import { RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
+import { RondevuError, type OffererConnection, type PublishOptions, type RondevuConnection } from '../../src/index.js';
 import { until } from '../server/helpers.js';
 import { OldServer } from '../support/old-server.js';
 import { client } from './pair.js';
@@ -12,10 +12,10 @@ import { client } from './pair.js';
 const FQN = 'chat:1.0.0@alice';
 const NEW_METHODS = /^(withdrawOffers|getServiceById|getIceServers|signal|openSession)$/;
 
-async function hosted(t: TestContext, maxOffers = 3) {
+async function hosted(t: TestContext, maxOffers = 3, more: Partial<PublishOptions> = {}) {
   const server = await OldServer.start(t);
   const host = await client(t, server, 'alice');
-  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers });
+  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers, ...more });
   const opened: OffererConnection[] = [];
   host.on('connection:opened', (_id, connection) => opened.push(connection));
   await host.startFilling();
@@ -91,6 +91,79 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     );
     await Promise.all(connections.map(({ opened: up }) => up));
     await until(() => opened.length === 2, 'both at the host');
+  });
+
+  test('joiners get in after a renewal: every offer that the server hands out is alive', async (t) => {
+    // renewed after 1.2 s of its 60 s
+    const { server, pool, opened } = await hosted(t, 3, { ttl: 60_000, renewAt: 0.02 });
+    for (const name of ['bob', 'carol', 'dave', 'erin']) {
+      const before = pool.offers.map(({ offerId }) => offerId);
+      await until(() => pool.offers.length === 3 && !pool.offers.some(({ offerId }) => before.includes(offerId)), 'the renewal');
+      const listed = server.listed(FQN);
+      assert.ok(listed.length > 0);
+      const live = new Set(pool.offers.map(({ offerId }) => offerId));
+      assert.deepEqual(
+        listed.filter((offerId) => !live.has(offerId)),
+        [],
+        'the server lists offers that are gone',
+      );
+      const connection = await (await client(t, server, name)).connectToService({ serviceFqn: FQN });
+      await connection.opened;
+      await until(() => opened.some(({ peer }) => peer?.username === name), name);
+    }
+    assertOldCallsOnly(server);
+  });
+
+  test('an offer that the pool gives up is not handed out any more', async (t) => {
+    const { server, pool } = await hosted(t, 4);
+    pool.update({ maxOffers: 1 });
+    await until(() => server.free(FQN) === 1, 'one offer to be left');
+    assert.deepEqual(
+      server.listed(FQN),
+      pool.offers.map(({ offerId }) => offerId),
+    );
+    const connection = await (await client(t, server, 'bob')).connectToService({ serviceFqn: FQN });
+    await connection.opened;
+  });
+
+  test('an answer that a publication of the host has deleted is sent again', async (t) => {
+    const { server, pool, opened } = await hosted(t);
+    let publication: () => void = () => undefined;
+    const published = new Promise<void>((resolve) => (publication = resolve));
+    let isHeld = true;
+    server.onCall = async ({ method }, carryOut) => {
+      if (isHeld && method === 'answerOffer') await published;
+      if (isHeld && method === 'publishService') {
+        isHeld = false;
+        publication();
+        // the host has polled, and its publication replaces the offer that is answered now
+        await until(() => server.answered(FQN) === 1, 'the answer');
+      }
+      return carryOut();
+    };
+    const bob = await client(t, server, 'bob');
+    const joining = bob.connectToService({ serviceFqn: FQN });
+    await until(() => server.calls.some(({ method }) => method === 'answerOffer'), 'the answer to be under way');
+    pool.update({ maxOffers: 4 });
+    const connection = await joining;
+    await until(() => connection.isConnected() && opened.length === 1, 'the link', 20_000);
+    assert.equal(server.calls.filter(({ method }) => method === 'getService').length, 1, 'the first offer did');
+    assertOldCallsOnly(server);
+  });
+
+  test('an offer that is gone without a link is given up for another one', async (t) => {
+    const { server, opened } = await hosted(t);
+    const bob = await client(t, server, 'bob');
+    let isDropped = false;
+    server.onCall = ({ method, params }, carryOut) => {
+      const result = carryOut();
+      if (method === 'answerOffer' && !isDropped) server.drop(String(params['offerId']));
+      isDropped ||= method === 'answerOffer';
+      return result;
+    };
+    const connection = await bob.connectToService({ serviceFqn: FQN });
+    await until(() => connection.isConnected() && opened.length === 1, 'the link', 20_000);
+    assert.equal(server.calls.filter(({ method }) => method === 'getService').length, 2);
   });
 
   test('waiting for a service is imitated by asking again', async (t) => {

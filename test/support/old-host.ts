@@ -1,10 +1,11 @@
 /**
- * WebRTC for tests in Node, and two clients of v0.20 played by hand with it: an old host and an old joiner, as protocol.md
- * part 1 describes them. They sign in the old form, know no instance, and have one in-band channel and nothing else.
+ * WebRTC for tests in Node, and a host and a joiner that behave as the client 0.20.0 does: they sign in the old form, know no
+ * instance, have one in-band channel, send descriptions without candidates and each candidate in a call of its own, and ask for
+ * candidates on their own schedule, with the wrong start.
  */
 import wrtc from '@roamhq/wrtc';
 import type { CandidateInfo, ServiceEntry, WireCandidate } from '../../src/protocol/index.js';
-import { Client, until, type Identity } from '../server/helpers.js';
+import { Client, type Identity } from '../server/helpers.js';
 
 /** libwebrtc, as browsers have it. */
 export const NodePeerConnection = wrtc.RTCPeerConnection as typeof RTCPeerConnection;
@@ -49,15 +50,79 @@ export class OldChannel {
   }
 }
 
-const gatheredAll = (pc: RTCPeerConnection) => until(() => pc.iceGatheringState === 'complete', 'gathering');
+/** How often the host asks for answers, in ms. */
+const POLL = 1000;
+/** How often both ask for candidates once ICE is checking, in ms. */
+const POLL_CANDIDATES = 500;
 
-/** A host of v0.20: publishes one offer a call, polls for answers, gives candidates by addIceCandidates. */
+/** What the connections of both sides do with candidates. */
+class OldSignaling {
+  /** Candidates of the other side that it was given, and those it dropped for want of a role. */
+  readonly taken: CandidateInfo[] = [];
+  dropped = 0;
+  readonly #client: Client;
+  readonly #offer: { serviceFqn: string; offerId: string };
+  readonly #pc: RTCPeerConnection;
+  /** The one role that it takes candidates of; the host takes all. */
+  readonly #role: 'offerer' | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #since = 0;
+
+  /** From here on candidates are sent; a host has lost those that came before its offer was published. */
+  constructor(
+    client: Client,
+    offer: { serviceFqn: string; offerId: string },
+    pc: RTCPeerConnection,
+    role: 'offerer' | undefined,
+  ) {
+    this.#client = client;
+    this.#offer = { serviceFqn: offer.serviceFqn, offerId: offer.offerId };
+    this.#pc = pc;
+    this.#role = role;
+    pc.onicecandidate = ({ candidate }) => {
+      if (!candidate) return;
+      const candidates = [candidate.toJSON() as WireCandidate];
+      this.#client.call('addIceCandidates', { ...this.#offer, candidates }).catch(() => undefined);
+    };
+    pc.oniceconnectionstatechange = () => {
+      if (pc.iceConnectionState === 'checking') this.#startPolling();
+      else if (/^(connected|completed|failed|closed)$/.test(pc.iceConnectionState)) this.stop();
+    };
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #startPolling(): void {
+    if (this.#timer) return;
+    this.#since = Date.now(); // and misses what is older
+    this.#timer = setInterval(() => void this.#poll().catch(() => undefined), POLL_CANDIDATES);
+  }
+
+  async #poll(): Promise<void> {
+    const { candidates } = await this.#client.call('getIceCandidates', { ...this.#offer, since: this.#since });
+    for (const info of candidates) {
+      if (this.#role !== undefined && info.role !== this.#role) {
+        this.dropped++;
+        continue;
+      }
+      this.taken.push(info);
+      this.#since = Math.max(this.#since, info.createdAt);
+      await addCandidate(this.#pc, info.candidate);
+    }
+  }
+}
+
+/** A host of v0.20: publishes one offer a call and asks for answers every second. */
 export class OldHost {
   readonly client: Client;
   readonly serviceFqn: string;
   /** Links that were answered, by the answerer's name; the latest of each. */
   readonly links = new Map<string, OldChannel>();
-  readonly #offers = new Map<string, OldChannel>();
+  readonly #offers = new Map<string, { link: OldChannel; signaling: OldSignaling }>();
+  #timer: ReturnType<typeof setInterval> | undefined;
   #since = 0;
 
   constructor(url: string, identity: Identity, service: string) {
@@ -67,50 +132,43 @@ export class OldHost {
 
   async offer(): Promise<string> {
     const link = new OldChannel(new SlowPeerConnection({ iceServers: [] }));
-    link.use(link.pc.createDataChannel('rondevu'));
-    const candidates: WireCandidate[] = [];
-    link.pc.onicecandidate = ({ candidate }) => void (candidate && candidates.push(candidate.toJSON() as WireCandidate));
-    await link.pc.setLocalDescription(await link.pc.createOffer());
-    await gatheredAll(link.pc);
-    const sdp = link.pc.localDescription!.sdp.replace(/^a=candidate:.*\r?\n/gm, '');
-    const { offers } = await this.client.publish(this.serviceFqn, [sdp], { ttl: 300_000 });
+    link.use(link.pc.createDataChannel('default'));
+    const { sdp } = await link.pc.createOffer();
+    await link.pc.setLocalDescription({ type: 'offer', sdp: sdp! });
+    const { offers } = await this.client.publish(this.serviceFqn, [sdp!], { ttl: 300_000 });
     const { offerId } = offers[0]!;
-    this.#offers.set(offerId, link);
-    if (candidates.length) await this.client.call('addIceCandidates', { serviceFqn: this.serviceFqn, offerId, candidates });
+    const at = { serviceFqn: this.serviceFqn, offerId };
+    this.#offers.set(offerId, { link, signaling: new OldSignaling(this.client, at, link.pc, undefined) });
+    this.#timer ??= setInterval(() => void this.#poll().catch(() => undefined), POLL);
     return offerId;
   }
 
-  /** One round of its polling, every second in the real one. */
-  async poll(): Promise<void> {
-    const { answers, iceCandidates } = await this.client.call('poll', { since: this.#since });
+  /** Takes answers only: the candidates of the reply are ignored. */
+  async #poll(): Promise<void> {
+    const { answers } = await this.client.call('poll', { since: this.#since });
     for (const { offerId, answererId, sdp, answeredAt } of answers) {
+      const offer = this.#offers.get(offerId);
+      if (offer?.link.pc.signalingState !== 'have-local-offer') continue;
+      await offer.link.pc.setRemoteDescription({ type: 'answer', sdp });
       this.#since = Math.max(this.#since, answeredAt);
-      const link = this.#offers.get(offerId);
-      if (!link || link.pc.signalingState !== 'have-local-offer') continue;
-      await link.pc.setRemoteDescription({ type: 'answer', sdp });
-      this.links.set(answererId, link);
-    }
-    for (const [offerId, candidates] of Object.entries(iceCandidates)) {
-      const link = this.#offers.get(offerId);
-      if (!link?.pc.remoteDescription) continue;
-      for (const { candidate, role } of candidates) if (role === 'answerer') await addCandidate(link.pc, candidate);
+      this.links.set(answererId, offer.link);
     }
   }
 
   close(): void {
-    for (const link of this.#offers.values()) link.close();
+    clearInterval(this.#timer);
+    for (const { link, signaling } of this.#offers.values()) {
+      signaling.stop();
+      link.close();
+    }
   }
 }
 
-/** A joiner of v0.20: its candidates may be there before its answer; it asks for those of the offerer from now on. */
+/** A joiner of v0.20: its candidates may be there before its answer; it takes only those that say that they are the offerer's. */
 export class OldJoiner {
   readonly client: Client;
   readonly link = new OldChannel(new SlowPeerConnection({ iceServers: [] }));
-  /** Candidates of the other side that it was given, and those it dropped for want of a role. */
-  readonly taken: CandidateInfo[] = [];
-  dropped = 0;
-  #entry: ServiceEntry | undefined;
-  #since = 0;
+  #signaling: OldSignaling | undefined;
 
   constructor(url: string, identity: Identity) {
     this.client = new Client(url, identity, 'old');
@@ -118,38 +176,23 @@ export class OldJoiner {
     this.link.pc.ondatachannel = ({ channel }) => this.link.use(channel);
   }
 
+  get signaling(): OldSignaling | undefined {
+    return this.#signaling;
+  }
+
   async join(serviceFqn: string): Promise<ServiceEntry> {
     const { pc } = this.link;
-    const entry = (this.#entry = await this.client.take(serviceFqn));
-    const offer = { serviceFqn: entry.serviceFqn, offerId: entry.offerId };
-    const candidates: WireCandidate[] = [];
-    pc.onicecandidate = ({ candidate }) => void (candidate && candidates.push(candidate.toJSON() as WireCandidate));
+    const entry = await this.client.take(serviceFqn);
+    this.#signaling = new OldSignaling(this.client, entry, pc, 'offerer');
     await pc.setRemoteDescription({ type: 'offer', sdp: entry.sdp });
-    await pc.setLocalDescription(await pc.createAnswer());
-    await gatheredAll(pc);
-    // what was gathered goes before the answer
-    if (candidates.length) await this.client.call('addIceCandidates', { ...offer, candidates });
-    this.#since = Date.now();
-    const sdp = pc.localDescription!.sdp.replace(/^a=candidate:.*\r?\n/gm, '');
-    await this.client.answer(offer, sdp);
+    const { sdp } = await pc.createAnswer();
+    await pc.setLocalDescription({ type: 'answer', sdp: sdp! });
+    await this.client.answer({ serviceFqn: entry.serviceFqn, offerId: entry.offerId }, sdp!);
     return entry;
   }
 
-  /** One round of asking for candidates, every 500 ms in the real one. */
-  async askForCandidates(): Promise<void> {
-    const { serviceFqn, offerId } = this.#entry!;
-    const { candidates } = await this.client.call('getIceCandidates', { serviceFqn, offerId, since: this.#since });
-    for (const info of candidates) {
-      this.#since = Math.max(this.#since, info.createdAt);
-      if (info.role !== 'offerer') this.dropped++;
-      else {
-        this.taken.push(info);
-        await addCandidate(this.link.pc, info.candidate);
-      }
-    }
-  }
-
   close(): void {
+    this.#signaling?.stop();
     this.link.close();
   }
 }

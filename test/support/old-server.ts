@@ -1,21 +1,37 @@
 /**
- * A stand-in for a signaling server of v0.5.4, as part 1 of protocol.md describes it: POST /rpc, / and /health. Publishing
- * replaces, everybody gets the same oldest offer, only the exact version is found, poll gives answerers nothing, and candidate
- * times run into the future. Signatures are really checked, as it does: part 2 of the message is the name, the last the time.
+ * Stand-in for a signaling server v0.5.4: POST /rpc, / and /health, with the storage rules of the original, which
+ * part 1 of protocol.md describes. Publishing deletes the offers of the service that were there before, answered ones and the
+ * candidates of both sides included; the id of an offer is the hash of its description; everybody is handed the oldest free
+ * offer; `deleteService` leaves the offers; `poll` serves owners only; times of candidates run into the future. Signatures
+ * are checked as there: part 2 of the message is the name, the last one the time.
  */
-import { createPublicKey, randomBytes, randomUUID, verify } from 'node:crypto';
+import { createHash, createPublicKey, randomUUID, verify } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { WireCandidate } from '../../src/protocol/index.js';
 
+/** Limits of a `ttl`, in ms. */
+const MIN_TTL = 60_000;
+const MAX_TTL = 86_400_000;
+
+interface OldCandidate {
+  id: number;
+  offerId: string;
+  username: string;
+  role: 'offerer' | 'answerer';
+  candidate: WireCandidate;
+  createdAt: number;
+}
 interface OldOffer {
   offerId: string;
+  username: string;
+  serviceId: string;
   sdp: string;
   createdAt: number;
   expiresAt: number;
   answer?: { answererId: string; sdp: string; answeredAt: number };
-  candidates: { username: string; role: 'offerer' | 'answerer'; candidate: WireCandidate; createdAt: number }[];
+  candidates: OldCandidate[];
 }
 interface OldService {
   serviceId: string;
@@ -23,7 +39,6 @@ interface OldService {
   serviceFqn: string;
   createdAt: number;
   expiresAt: number;
-  offers: OldOffer[];
 }
 interface Params {
   username: string;
@@ -49,7 +64,13 @@ export class OldServer {
   readonly otherPaths: string[] = [];
   url = '';
   readonly #keys = new Map<string, string>();
+  /** By FQN. */
   readonly #services = new Map<string, OldService>();
+  /** By id, in the order of their creation. */
+  readonly #offers = new Map<string, OldOffer>();
+  #candidates = 0;
+  /** Carries each call out in place of the server, for tests that put something before or after it. */
+  onCall: ((call: RecordedCall, carryOut: () => unknown) => unknown) | undefined;
   readonly #http = createServer((request, response) => void this.#receive(request, response));
 
   static async start(t: TestContext): Promise<OldServer> {
@@ -68,9 +89,25 @@ export class OldServer {
     return server;
   }
 
-  /** Unanswered offers of a service. */
+  /** Number of unanswered offers of a service. */
   free(serviceFqn: string): number {
-    return this.#services.get(serviceFqn)?.offers.filter(({ answer }) => !answer).length ?? 0;
+    return this.listed(serviceFqn).length;
+  }
+
+  /** Ids of its unanswered offers, in the order in which they are handed out. */
+  listed(serviceFqn: string): string[] {
+    const offers = this.#offersOf(this.#services.get(serviceFqn));
+    return offers.filter(({ answer }) => !answer).map(({ offerId }) => offerId);
+  }
+
+  /** Number of its offers that have an answer. */
+  answered(serviceFqn: string): number {
+    return this.#offersOf(this.#services.get(serviceFqn)).filter(({ answer }) => answer).length;
+  }
+
+  /** Deletes an offer, as a host of v0.20 does when it publishes its next one. */
+  drop(offerId: string): void {
+    this.#offers.delete(offerId);
   }
 
   async #receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -87,15 +124,23 @@ export class OldServer {
       return send(404, { error: 'Not Found' });
     }
     const body = JSON.parse(text) as unknown;
-    send(200, Array.isArray(body) ? body.map((item) => this.#respond(item)) : this.#respond(body));
+    if (!Array.isArray(body)) return send(200, await this.#respond(body));
+    if (!body.length) return send(400, { error: 'Empty request array' });
+    const replies: unknown[] = [];
+    for (const item of body) replies.push(await this.#respond(item));
+    send(200, replies);
   }
 
-  #respond(item: unknown): unknown {
+  async #respond(item: unknown): Promise<unknown> {
     const { method, message, signature, publicKey, params = {} } = item as Record<string, string> & { params?: object };
-    this.calls.push({ method: method!, params: { ...params } });
-    try {
+    const call = { method: method!, params: { ...params } };
+    this.calls.push(call);
+    const carryOut = () => {
       const username = this.#authenticate(method!, message!, signature!, publicKey);
-      return { success: true, result: this.#call(method!, params as Params, username) };
+      return this.#call(method!, params as Params, username);
+    };
+    try {
+      return { success: true, result: await (this.onCall ? this.onCall(call, carryOut) : carryOut()) };
     } catch (error) {
       return { success: false, error: (error as Error).message };
     }
@@ -127,35 +172,37 @@ export class OldServer {
       case 'getService':
         return this.#getService(params);
       case 'deleteService':
+        if (!this.#services.has(params.serviceFqn)) throw new Error('Service not found');
         if (this.#services.get(params.serviceFqn)?.username !== username)
           throw new Error('Service not found or not owned by this username');
+        // its offers stay, and can be answered until they expire
         return { success: this.#services.delete(params.serviceFqn) };
       case 'answerOffer': {
-        const { offer } = this.#offer(params.offerId);
+        const offer = this.#offer(params.offerId);
         if (offer.answer) throw new Error('Offer already answered');
         offer.answer = { answererId: username, sdp: params.sdp, answeredAt: Date.now() };
         return { success: true, offerId: params.offerId };
       }
       case 'getOfferAnswer': {
-        const { offer, service } = this.#offer(params.offerId);
-        if (service.username !== username) throw new Error('Not authorized to access this offer');
+        const offer = this.#offer(params.offerId);
+        if (offer.username !== username) throw new Error('Not authorized to access this offer');
         if (!offer.answer) throw new Error('Offer not yet answered');
         return { offerId: offer.offerId, ...offer.answer };
       }
       case 'poll':
         return this.#poll(params.since ?? 0, username);
       case 'addIceCandidates': {
-        const { offer, service } = this.#offer(params.offerId);
-        const role = service.username === username ? ('offerer' as const) : ('answerer' as const);
+        const offer = this.#offer(params.offerId);
+        const { offerId } = offer;
+        const role = offer.username === username ? ('offerer' as const) : ('answerer' as const);
         const base = Date.now();
-        params.candidates.forEach((candidate, index) =>
-          offer.candidates.push({ username, role, candidate, createdAt: base + index }),
-        );
-        return { count: params.candidates.length, offerId: params.offerId };
+        for (const [index, candidate] of params.candidates.entries())
+          offer.candidates.push({ id: ++this.#candidates, offerId, username, role, candidate, createdAt: base + index });
+        return { count: params.candidates.length, offerId };
       }
       case 'getIceCandidates': {
-        const { offer, service } = this.#offer(params.offerId);
-        const role = service.username === username ? 'answerer' : 'offerer';
+        const offer = this.#offer(params.offerId);
+        const role = offer.username === username ? 'answerer' : 'offerer';
         const found = offer.candidates.filter((one) => one.role === role && one.createdAt > (params.since ?? 0));
         return { candidates: found.map(({ candidate, createdAt }) => ({ candidate, createdAt })), offerId: params.offerId };
       }
@@ -164,71 +211,67 @@ export class OldServer {
     }
   }
 
-  #publish({ serviceFqn, offers, ttl = 300_000 }: Params, username: string): unknown {
-    if (!serviceFqn.endsWith(`@${username}`)) throw new Error('Service username must match authenticated username');
+  #publish({ serviceFqn, offers, ttl }: Params, username: string): unknown {
+    if (!serviceFqn.endsWith(`@${username}`)) throw new Error('Service FQN username must match authenticated username');
+    if (!offers.length) throw new Error('Must provide at least one offer');
+    if (offers.length > 100) throw new Error('Too many offers (max 100)');
     const now = Date.now();
-    const serviceId = this.#services.get(serviceFqn)?.serviceId ?? randomUUID();
-    // all earlier offers go, answered ones too
-    const kept = offers.map(({ sdp }) => ({
-      offerId: randomBytes(32).toString('hex'),
-      sdp,
-      createdAt: now,
-      expiresAt: now + ttl,
-      candidates: [],
-    }));
-    const service = { serviceId, username, serviceFqn, createdAt: now, expiresAt: now + ttl, offers: kept };
+    const expiresAt = now + (ttl === undefined ? MIN_TTL : Math.min(Math.max(ttl, MIN_TTL), MAX_TTL));
+    for (const { offerId } of this.#offersOf(this.#services.get(serviceFqn))) this.#offers.delete(offerId);
+    const service = { serviceId: randomUUID(), username, serviceFqn, createdAt: now, expiresAt };
     this.#services.set(serviceFqn, service);
-    const told = kept.map(({ offerId, sdp, createdAt, expiresAt }) => ({ offerId, sdp, createdAt, expiresAt }));
-    return { ...service, offers: told };
+    const created = offers.map(({ sdp }) => {
+      const offerId = createHash('sha256').update(JSON.stringify({ sdp })).digest('hex');
+      if (this.#offers.has(offerId)) throw new Error('UNIQUE constraint failed: offers.id');
+      const { serviceId } = service;
+      this.#offers.set(offerId, { offerId, username, serviceId, sdp, createdAt: now, expiresAt, candidates: [] });
+      return { offerId, sdp, createdAt: now, expiresAt };
+    });
+    return { ...service, offers: created };
   }
 
   #getService({ serviceFqn, limit, offset = 0 }: Params): unknown {
-    const found = [...this.#services.values()].filter(
-      (service) => service.serviceFqn === serviceFqn || service.serviceFqn.split('@')[0] === serviceFqn,
-    );
-    const first = ({ offers, ...service }: OldService) => {
-      const offer = offers.find(({ answer }) => !answer);
-      const { serviceId, username } = service;
-      return (
-        offer && {
-          ...{ serviceId, username, serviceFqn: service.serviceFqn },
-          ...{ offerId: offer.offerId, sdp: offer.sdp, createdAt: offer.createdAt, expiresAt: offer.expiresAt },
-        }
-      );
+    const first = (service: OldService) => {
+      const offer = this.#offersOf(service).find(({ answer }) => !answer);
+      return offer && { ...service, offerId: offer.offerId, sdp: offer.sdp };
     };
+    const live = [...this.#services.values()].filter(({ expiresAt }) => expiresAt > Date.now());
+    const named = live.filter((service) => service.serviceFqn.split('@')[0] === serviceFqn.split('@')[0]);
     if (limit !== undefined) {
-      const services = found
-        .map(first)
-        .filter((entry) => entry !== undefined)
-        .slice(offset, offset + limit);
+      const all = named.map(first).filter((entry) => entry !== undefined);
+      const services = all.slice(offset, offset + limit);
       return { services, count: services.length, limit, offset };
     }
-    if (!found.length) throw new Error(serviceFqn.includes('@') ? 'Service not found' : 'No services found');
-    const entry = found.map(first).find((one) => one !== undefined);
-    if (!entry) throw new Error(`No available offers for service: ${serviceFqn}`);
+    const isDirect = serviceFqn.includes('@');
+    const service = isDirect ? named.find((one) => one.serviceFqn === serviceFqn) : named.find(first);
+    if (!service) throw new Error(isDirect ? 'Service not found' : 'No services found');
+    const entry = first(service);
+    if (!entry) throw new Error('Service has no available offers');
     return entry;
   }
 
   #poll(since: number, username: string): unknown {
     const answers = [];
     const iceCandidates: Record<string, unknown[]> = {};
-    for (const service of this.#services.values()) {
-      if (service.username !== username) continue;
-      for (const { offerId, answer, candidates } of service.offers) {
-        if (answer && answer.answeredAt > since) answers.push({ offerId, serviceId: service.serviceId, ...answer });
-        // both sides' own ones are mixed in, as it does
-        const fresh = candidates.filter(({ createdAt }) => createdAt > since);
-        if (fresh.length) iceCandidates[offerId] = fresh;
-      }
+    for (const { offerId, serviceId, expiresAt, answer, candidates, username: owner } of this.#offers.values()) {
+      if (owner !== username || expiresAt <= Date.now()) continue;
+      if (answer && answer.answeredAt > since) answers.push({ offerId, serviceId, ...answer });
+      const fresh = candidates.filter(({ role, createdAt }) => role === 'answerer' && createdAt > since);
+      if (fresh.length) iceCandidates[offerId] = fresh;
     }
     return { answers, iceCandidates };
   }
 
-  #offer(offerId: string): { offer: OldOffer; service: OldService } {
-    for (const service of this.#services.values()) {
-      const offer = service.offers.find((one) => one.offerId === offerId);
-      if (offer && offer.expiresAt > Date.now()) return { offer, service };
-    }
-    throw new Error('Offer not found or expired');
+  #offersOf(service: OldService | undefined): OldOffer[] {
+    return [...this.#offers.values()].filter(
+      ({ serviceId, expiresAt }) => serviceId === service?.serviceId && expiresAt > Date.now(),
+    );
+  }
+
+  /** @throws Error when there is none */
+  #offer(offerId: string): OldOffer {
+    const offer = this.#offers.get(offerId);
+    if (!offer || offer.expiresAt <= Date.now()) throw new Error('Offer not found');
+    return offer;
   }
 }
