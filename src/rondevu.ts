@@ -65,6 +65,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   readonly #pools = new Map<string, OfferPool>();
   readonly #joined = new Set<AnswererConnection>();
   #ice: IceSource | undefined;
+  #hasWarnedOfIce = false;
   #stopWatching: () => void = () => undefined;
   #closing: Promise<void> | undefined;
 
@@ -336,11 +337,24 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       };
     }
     const ice = this.#ice;
-    const configuration = () => ({
-      ...(exact ?? rtcConfiguration(choice ?? iceServers!, turnServers, apiUrl, ice.served)),
+    const configuration = (served = ice.served) => ({
+      ...(exact ?? rtcConfiguration(choice ?? iceServers!, turnServers, apiUrl, served)),
       ...more,
     });
     configuration(); // says at once what is wrong with it
-    return (durable) => ice.track(new Link(count(new PeerConnection(configuration())), durable), configuration);
+    const makePeerConnection = (): RTCPeerConnection => {
+      try {
+        return new PeerConnection(configuration());
+      } catch (error) {
+        if (!ice.served?.length) throw error;
+        // the signaling server must not keep everybody out with an ICE server that the platform refuses
+        const pc = new PeerConnection(configuration([]));
+        if (!this.#hasWarnedOfIce)
+          console.warn('rondevu: the ICE servers of the signaling server are invalid and not used', error);
+        this.#hasWarnedOfIce = true;
+        return pc;
+      }
+    };
+    return (durable) => ice.track(new Link(count(makePeerConnection()), durable), configuration);
   }
 }

@@ -16,6 +16,8 @@ export interface IcePort {
 
 /** Credentials are renewed after this share of their life. */
 const RENEW_AT = 0.8;
+/** Credentials are taken to last at least this long, so that a server cannot make us ask without pause; in s. */
+const MIN_TTL = 30;
 /** When a renewal that failed is tried again, and how long a server that gave nothing is left alone, in ms. */
 const RETRY_AFTER = 5000;
 const ASK_AFTER = 30_000;
@@ -38,23 +40,24 @@ export class IceSource {
 
   /** Resolves when servers are there that are good for a while, or it is known that there are none. Never rejects. */
   ready(): Promise<void> {
-    if (Date.now() < Math.max(this.#renewAt, this.#askAfter)) return Promise.resolve();
+    if (performance.now() < Math.max(this.#renewAt, this.#askAfter)) return Promise.resolve();
     return (this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)));
   }
 
   async #ask(): Promise<void> {
     const served = await this.#port.fetchIceServers();
     if (served) this.learn(served);
-    else if (!this.served) this.#askAfter = Date.now() + ASK_AFTER;
+    else if (!this.served) this.#askAfter = performance.now() + ASK_AFTER;
   }
 
   /** What came with another reply; nothing happens while what is there is good. */
   learn({ iceServers, ttl }: Served): void {
-    if (this.served?.length && Date.now() < this.#renewAt) return;
+    const life = Math.max(ttl, MIN_TTL) * 1000 * RENEW_AT;
+    if (this.served?.length && performance.now() < this.#renewAt) return;
     const isFirst = !this.served?.length && iceServers.length > 0;
     this.served = iceServers;
-    this.#renewAt = Date.now() + ttl * 1000 * RENEW_AT;
-    this.#schedule(ttl * 1000 * RENEW_AT);
+    this.#renewAt = performance.now() + life;
+    this.#schedule(life);
     for (const link of this.#links.keys()) this.#apply(link);
     if (isFirst) this.onFirst?.();
   }

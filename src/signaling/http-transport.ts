@@ -3,9 +3,12 @@
  */
 import { NetworkError } from '../errors.js';
 import { CAPS_HEADER, type RpcRequest, type RpcResponse } from '../protocol/rpc.js';
+import { parseReplies } from './server-messages.js';
 
 /** How long a call may take beyond what it asked to wait, in ms. */
 export const CALL_TIMEOUT = 15_000;
+/** Longest reply that is read, in bytes. */
+const MAX_REPLY = 16 * 1024 * 1024;
 
 export class HttpTransport {
   readonly #url: string;
@@ -38,7 +41,7 @@ export class HttpTransport {
         signal: controller.signal,
         keepalive,
       });
-      text = await response.text();
+      text = await textOf(response);
     } catch (cause) {
       signal?.throwIfAborted();
       throw new NetworkError(`the signaling server ${this.#url} cannot be reached: ${reasonOf(cause)}`, { cause });
@@ -77,12 +80,19 @@ function reasonOf(error: unknown): string {
     : `${message}. Is the server running, the address right, and allowed by the page's Content-Security-Policy (connect-src)?`;
 }
 
-/** The replies in a body; undefined when it is not one of this protocol. */
-function parseReplies(text: string): RpcResponse[] | undefined {
-  try {
-    const replies = [JSON.parse(text)].flat() as RpcResponse[];
-    return replies.every((reply) => typeof reply?.success === 'boolean') ? replies : undefined;
-  } catch {
-    return undefined;
+/** The body as text. @throws Error when it is longer than MAX_REPLY */
+async function textOf({ body }: Response): Promise<string> {
+  const reader = body?.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  for (let length = 0; ;) {
+    const { value } = (await reader?.read()) ?? {};
+    if (!value) return text + decoder.decode();
+    length += value.length;
+    if (length > MAX_REPLY) {
+      await reader!.cancel();
+      throw new Error(`its reply is longer than ${MAX_REPLY} bytes`);
+    }
+    text += decoder.decode(value, { stream: true });
   }
 }

@@ -5,9 +5,10 @@
 import { ExponentialBackoff } from '../base/backoff.js';
 import { Emitter } from '../base/emitter.js';
 import { NetworkError, RondevuError } from '../errors.js';
-import { PUSH_SUBPROTOCOL, type OpenSessionResult, type PushEvents, type ServerFrame } from '../protocol/rpc.js';
+import { PUSH_SUBPROTOCOL, type OpenSessionResult, type PushEvents } from '../protocol/rpc.js';
 import { CALL_TIMEOUT } from './http-transport.js';
 import type { RequestSigner } from './request-signer.js';
+import { checkResult, parseFrame } from './server-messages.js';
 import { ServerError } from './server-error.js';
 
 /** Past this silence the socket is taken for dead: the server sends a ping every 15 s. In ms. */
@@ -24,6 +25,7 @@ export interface PushSocketEvents {
 
 interface Pending {
   method: string;
+  params: unknown;
   resolve(result: unknown): void;
   reject(error: unknown): void;
   done(): void;
@@ -44,6 +46,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wanted = false;
   #suspended = false;
+  #hasWarned = false;
 
   constructor(baseUrl: string, WebSocketClass: typeof WebSocket, signer: RequestSigner, instance: string) {
     super();
@@ -80,7 +83,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   retryNow(): void {
     this.#suspended = false;
     if (!this.#wanted) return;
-    if (this.#socket && Date.now() - this.#lastFrame > SILENCE) this.#drop();
+    if (this.#socket && performance.now() - this.#lastFrame > SILENCE) this.#drop();
     if (this.#socket) return;
     this.#backoff.reset();
     this.#connect();
@@ -90,9 +93,13 @@ export class PushSocket extends Emitter<PushSocketEvents> {
    * A call over the open session.
    * @throws ServerError as the server says, NetworkError when the socket closes before the reply
    */
-  request(method: string, params: unknown, wait = 0, signal?: AbortSignal): Promise<unknown> {
+  async request(method: string, params: unknown, wait = 0, signal?: AbortSignal): Promise<unknown> {
+    if (!this.isOpen) throw new NetworkError('the push socket is not open');
+    return this.#ask(method, { method, params }, params, wait, signal);
+  }
+
+  #ask(method: string, frame: object, params: unknown, wait = 0, signal?: AbortSignal): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (!this.isOpen) return reject(new NetworkError('the push socket is not open'));
       signal?.throwIfAborted();
       const id = this.#nextId++;
       const timer = setTimeout(
@@ -107,8 +114,8 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       };
       const fail = (error: unknown) => (done(), reject(error));
       signal?.addEventListener('abort', onAbort);
-      this.#pending.set(id, { method, resolve, reject, done });
-      this.#send({ id, method, params });
+      this.#pending.set(id, { method, params, resolve, reject, done });
+      this.#send({ id, ...frame });
     });
   }
 
@@ -121,9 +128,9 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       return this.#later(); // a Content Security Policy may forbid it; polling goes on
     }
     this.#socket = socket;
-    this.#lastFrame = Date.now();
+    this.#lastFrame = performance.now();
     socket.onopen = () => void this.#openSession(socket, true);
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(String(data));
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
     socket.onclose = () => socket === this.#socket && this.#closed();
     socket.onerror = () => undefined; // `close` follows
     this.#timer = setTimeout(() => this.#watch(), SILENCE);
@@ -134,23 +141,17 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       const resume = this.#session;
       const frame = await this.#signer.sign('openSession', { instance: this.#instance, ...(resume && { resume }) });
       if (socket !== this.#socket) return;
-      const id = this.#nextId++;
-      const session = await new Promise<OpenSessionResult>((resolve, reject) => {
-        this.#pending.set(id, {
-          method: 'openSession',
-          resolve: resolve as (result: unknown) => void,
-          reject,
-          done: () => this.#pending.delete(id),
-        });
-        this.#send({ id, ...frame });
-      });
+      const session = (await this.#ask('openSession', frame, frame.params)) as OpenSessionResult;
+      if (socket !== this.#socket) return;
       this.#backoff.reset();
       this.isOpen = true;
       this.#session = { epoch: session.epoch, seq: session.epoch === resume?.epoch ? resume.seq : session.seq };
       // events follow for a client that resumes where the server can, `resync` where it cannot
       this.emit('open', session, resume !== undefined && session.caps.includes('resume'));
     } catch (error) {
-      if (socket !== this.#socket || error instanceof NetworkError) return;
+      if (socket !== this.#socket) return;
+      // no reply, or a malformed one
+      if (error instanceof NetworkError) return this.#drop();
       if (error instanceof ServerError && error.serverTime !== undefined && mayRetry) {
         this.#signer.setServerTime(error.serverTime);
         return this.#openSession(socket, false);
@@ -162,15 +163,16 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     }
   }
 
-  #receive(text: string): void {
-    this.#lastFrame = Date.now();
-    let frame: ServerFrame;
-    try {
-      frame = JSON.parse(text) as ServerFrame;
-    } catch {
-      return; // not ours; the next one may be
+  /** Must not throw: it is called by the socket. */
+  #receive(data: unknown): void {
+    this.#lastFrame = performance.now();
+    const frame = parseFrame(data);
+    if (!frame) {
+      if (!this.#hasWarned)
+        console.warn(`rondevu: ${this.#url} sent a frame that is malformed or unknown; all such frames are ignored`);
+      this.#hasWarned = true;
+      return;
     }
-    if ('ping' in frame) return this.#send({ pong: true });
     if ('event' in frame) {
       const { seq } = frame;
       if (this.#session) {
@@ -181,18 +183,24 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       const handled = { done: true };
       this.emit('event', frame.event, frame.data, handled);
       // only what somebody has taken is acknowledged; the joiner hears `taken` after this
-      if (frame.event === 'answer' && handled.done) this.#send({ ack: frame.seq });
+      if (frame.event === 'answer' && handled.done) this.#send({ ack: seq });
       return;
     }
+    if ('ping' in frame) return this.#send({ pong: true });
     const pending = this.#pending.get(frame.id);
     if (!pending) return;
-    pending.done();
-    if ('error' in frame) pending.reject(new ServerError(pending.method, { ...frame.error, error: frame.error.message }));
-    else pending.resolve(frame.result);
+    const { method, params, resolve, reject, done } = pending;
+    done();
+    if ('error' in frame) return reject(new ServerError(method, { ...frame.error, error: frame.error?.message }));
+    try {
+      resolve(checkResult(method, params, frame.result));
+    } catch (error) {
+      reject(error);
+    }
   }
 
   #watch(): void {
-    const silence = Date.now() - this.#lastFrame;
+    const silence = performance.now() - this.#lastFrame;
     if (silence >= SILENCE) this.#drop();
     else this.#timer = setTimeout(() => this.#watch(), SILENCE - silence + 100);
   }

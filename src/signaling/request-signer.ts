@@ -26,8 +26,13 @@ export class RequestSigner {
     const signer = await this.#signer;
     const digest = bytesToBase64Url(await sha256(digestInput(this.aud, method, params)));
     const nonce = randomId(16);
-    const message = v2Message(method, this.username, nonce, digest, Date.now() + this.#clockOffset);
+    const message = v2Message(method, this.username, nonce, digest, this.serverNow());
     return { method, message, signature: await signText(signer, message), publicKey: signer.publicKey, params };
+  }
+
+  /** The server's clock, as far as it is known, in ms. */
+  serverNow(): number {
+    return Date.now() + this.#clockOffset;
   }
 
   /** Takes the server's clock over. @param serverTime ms */

@@ -16,6 +16,7 @@ import { HttpTransport } from './http-transport.js';
 import type { PushSocket } from './push-socket.js';
 import { RequestSigner } from './request-signer.js';
 import type { BatchingOptions, RpcBatcher } from './rpc-batcher.js';
+import { checkResult } from './server-messages.js';
 import { ServerError } from './server-error.js';
 
 export interface CallOptions {
@@ -68,12 +69,13 @@ export class RpcClient {
     if (this.socket?.isOpen && !ALWAYS_SIGNED.has(method))
       return (await this.socket.request(method, params, wait, options.signal)) as RpcResult<M>;
     let response = await this.#post(method, params, wait, options);
-    if (!response.success && response.serverTime !== undefined) {
-      this.signer.setServerTime(response.serverTime);
+    const { serverTime } = response.success ? {} : new ServerError(method, response);
+    if (serverTime !== undefined) {
+      this.signer.setServerTime(serverTime);
       response = await this.#post(method, params, wait, options);
     }
     if (!response.success) throw new ServerError(method, response);
-    return response.result as RpcResult<M>;
+    return checkResult(method, params, response.result) as RpcResult<M>;
   }
 
   /** Rejects calls that wait for company. */

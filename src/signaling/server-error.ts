@@ -15,10 +15,14 @@ const OLD_TEXTS: [RegExp, ErrorCode][] = [
   [/too (many|large)/i, 'too-large'],
 ];
 
+/** Longest text that is kept, in characters. */
+const MAX_TEXT = 500;
+
+/** As the server sent it: of any type. */
 export interface ServerFailure {
-  error: string;
-  code?: ErrorCode | undefined;
-  serverTime?: number | undefined;
+  error?: unknown;
+  code?: unknown;
+  serverTime?: unknown;
 }
 
 /** A call that the server refused. */
@@ -27,7 +31,13 @@ export class ServerError extends RondevuError {
   readonly serverTime: number | undefined;
 
   constructor(method: string, { error, code, serverTime }: ServerFailure) {
-    super(code ?? OLD_TEXTS.find(([text]) => text.test(error))?.[1] ?? 'bad-request', `${method}: ${error}`);
-    this.serverTime = serverTime;
+    const text = typeof error === 'string' ? error.slice(0, MAX_TEXT) : 'the server gave no reason';
+    // a newer server may have other codes
+    const isCode = typeof code === 'string' && /^[a-z][a-z-]{0,39}$/.test(code);
+    super(
+      isCode ? (code as ErrorCode) : (OLD_TEXTS.find(([known]) => known.test(text))?.[1] ?? 'bad-request'),
+      `${method}: ${text}`,
+    );
+    this.serverTime = Number.isSafeInteger(serverTime) ? (serverTime as number) : undefined;
   }
 }

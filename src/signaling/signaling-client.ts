@@ -49,6 +49,8 @@ const POLL_IDLE = 5000;
 /** How long in line at the most in one call, in ms; by socket, by HTTP. */
 const WAIT_PUSH = 60_000;
 const WAIT_HTTP = 20_000;
+/** How far the server's clock may be ahead of what we take it for, in ms: what a server of v0.5.4 bears. */
+const CLOCK_TO = 300_000;
 /** How long a joiner waits for the push socket before it stands in line over HTTP, in ms. */
 const SOCKET_WITHIN = 3000;
 
@@ -322,7 +324,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     try {
       const { answers, iceCandidates } = await this.call('poll', { since, instance: this.instance });
       for (const answer of answers) {
-        this.#since = Math.max(this.#since, answer.answeredAt);
+        this.#since = this.#later(this.#since, answer.answeredAt);
         this.emit('answer', answer);
       }
       for (const [offerId, candidates] of Object.entries(iceCandidates)) this.#tellCandidates(offerId, candidates);
@@ -341,11 +343,16 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       if (!handshake.answering) continue;
       const { serviceFqn, offerId, since } = handshake;
       const { candidates } = await this.call('getIceCandidates', { serviceFqn, offerId, since });
-      handshake.since = Math.max(since, ...candidates.map(({ createdAt }) => createdAt));
+      for (const { createdAt } of candidates) handshake.since = this.#later(handshake.since, createdAt);
       if (candidates.length) handshake.onCandidates(candidates);
       found ||= candidates.length > 0;
     }
     return found;
+  }
+
+  /** A server whose clock was ahead for a moment must not hide what comes after. */
+  #later(since: number, time: number): number {
+    return Math.max(since, Math.min(time, this.api.signer.serverNow() + CLOCK_TO));
   }
 
   #setState(state: SignalingState, error?: RondevuError): void {

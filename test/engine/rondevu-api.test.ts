@@ -288,7 +288,7 @@ test('calls go as text/plain without headers, so that browsers ask for no leave 
   const types: (string | undefined)[] = [];
   const server = createHttpServer((request, response) => {
     types.push(request.headers['content-type']);
-    json(response, { success: true, result: {} });
+    json(response, { success: true, result: { answers: [], iceCandidates: {} } });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => (server.closeAllConnections(), server.close()));

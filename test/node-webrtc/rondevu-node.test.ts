@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { WebSocket } from 'ws';
 import { RondevuError, type OffererConnection, type RondevuConnection } from '../../src/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { NodePeerConnection, SlowPeerConnection } from '../support/old-host.js';
@@ -383,6 +384,57 @@ describe('recovery', { concurrency: 3 }, () => {
     await connection.opened;
     await until(() => opened.length === 2, 'a connection of its own');
     assert.ok(other.isConnected() && opened[1]!.isConnected(), 'a second tab does not take the first one’s place');
+  });
+
+  test('two connected peers do not notice frames from the server that are not frames', async (t) => {
+    const sockets: WebSocket[] = [];
+    /** Lets the test say something in the server's name. */
+    class Tapped extends WebSocket {
+      constructor(...args: ConstructorParameters<typeof WebSocket>) {
+        super(...args);
+        sockets.push(this);
+      }
+    }
+    const { join, host } = await pair(t, {}, { webSocket: Tapped as unknown as typeof globalThis.WebSocket });
+    const { connection, other, rondevu } = await join('bob');
+    await until(() => host.signalingState === 'push' && rondevu.signalingState === 'push', 'push');
+    for (const frame of [
+      'null',
+      '5',
+      '"x"',
+      'true',
+      '[null]',
+      '{"id":1,"error":null}',
+      '{"event":"answer","data":null,"seq":1000000000}',
+    ])
+      for (const socket of sockets) socket.emit('message', Buffer.from(frame), false);
+    const heard = listen(other);
+    assert.equal(await connection.send('still here').delivered, 'delivered');
+    assert.deepEqual(heard, ['still here']);
+    const { connection: later } = await join('carol');
+    assert.ok(later.isConnected(), 'and others still get in');
+  });
+
+  test('ICE servers of the signaling server that the platform refuses are left out, with one warning', async (t) => {
+    const warn = t.mock.method(console, 'warn', () => undefined);
+    /** As W3C webrtc section 4.4.1 has it; wrtc takes anything. */
+    class Strict extends NodePeerConnection {
+      constructor(configuration?: RTCConfiguration) {
+        if (JSON.stringify(configuration).includes('nonsense')) throw new SyntaxError('an ICE server is invalid');
+        super(configuration);
+      }
+    }
+    const { server } = await pair(t);
+    const bob = await client(t, server, 'bob', { rtcPeerConnection: Strict });
+    const call = bob.api.call.bind(bob.api);
+    bob.api.call = async (method, params, options) => {
+      const result = await call(method, params, options);
+      if (method === 'getService') Object.assign(result, { iceServers: [{ urls: ['nonsense'] }], iceTtl: 0 });
+      return result;
+    };
+    for (let n = 0; n < 3; n++) await (await bob.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 5000 })).opened;
+    const warnings = warn.mock.calls.filter(({ arguments: [text] }) => String(text).includes('ICE servers'));
+    assert.equal(warnings.length, 1);
   });
 
   test('a search emits failed with unavailable while the server is away, waiting when nobody is there', async (t) => {

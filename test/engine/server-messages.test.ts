@@ -1,0 +1,311 @@
+/**
+ * What the server sends is validated before use, in every place where something comes from it: arbitrary JSON and valid messages with one
+ * value exchanged, as results of every call, as frames and as events. Nothing throws out of a callback, and honest messages in between
+ * still arrive.
+ */
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, test, type TestContext } from 'node:test';
+import fc from 'fast-check';
+import { WebSocket, WebSocketServer } from 'ws';
+import { NetworkError, RondevuError } from '../../src/errors.js';
+import { RondevuAPI, SignalingClient } from '../../src/signaling/index.js';
+import { checkResult, parseFrame, parseReplies } from '../../src/signaling/server-messages.js';
+import type { RpcMethod } from '../../src/protocol/rpc.js';
+import { startServer, until } from '../server/helpers.js';
+
+type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+
+const KEY = 'EJ08wQ4Zi9TDSG0BRnI3PODAcjAkGvh6NQSRZnsHIl4=';
+const ICE = [{ urls: ['turn:turn.example.org'], username: 'u', credential: 'secret-credential' }];
+const CANDIDATE = { candidate: 'candidate:1', sdpMid: '0', sdpMLineIndex: 0, usernameFragment: 'x' };
+const ENTRY = {
+  ...{ serviceId: 'id', username: 'alice', serviceFqn: 'chat:1.0.0@alice', offerId: 'o', sdp: 'v=0', publicKey: KEY },
+  ...{ createdAt: 1, expiresAt: 2, candidates: [CANDIDATE], iceServers: ICE, iceTtl: 60 },
+};
+const ANSWER = { offerId: 'o', answererId: 'bob', sdp: 'v=0', answeredAt: 1, answererKey: KEY, answererInstance: 'instance' };
+const FOREIGN = { candidate: CANDIDATE, role: 'answerer', username: 'bob', createdAt: 1 };
+
+/** A valid result of every call, and the params that it answers. */
+const RESULTS: [method: string, params: object, result: Json][] = [
+  ['getUser', {}, { available: false, publicKey: KEY }],
+  ['publishService', { offers: [{}] }, { serviceId: 'id', expiresAt: 1, offers: [{ offerId: 'o' }] }],
+  ['getService', {}, ENTRY],
+  ['getService', { limit: 10 }, { services: [{ serviceId: 'id', username: 'alice', serviceFqn: 'chat:1.0.0@alice' }], count: 1 }],
+  ['getServiceById', {}, ENTRY],
+  ['getOfferAnswer', {}, { offerId: 'o', answererId: 'bob', sdp: 'v=0', answeredAt: 1 }],
+  ['poll', {}, { answers: [ANSWER], iceCandidates: { o: [FOREIGN] } }],
+  ['getIceServers', {}, { iceServers: ICE, ttl: 60 }],
+  ['getIceCandidates', {}, { candidates: [{ candidate: CANDIDATE, createdAt: 1 }] }],
+  ['openSession', {}, { epoch: 'e', seq: 0, caps: ['push'], iceServers: ICE, iceTtl: 60 }],
+];
+const EVENTS: { [name: string]: Json } = {
+  answer: ANSWER,
+  candidates: { offerId: 'o', candidates: [FOREIGN] },
+  demand: { serviceFqn: 'chat:1.0.0@alice', waiting: 1 },
+  taken: { offerId: 'o' },
+  signal: { from: 'bob', sid: 'session', sdp: 'v=0' },
+  resync: {},
+};
+/** Not checked: nobody uses them. */
+const UNUSED = /\.(createdAt|expiresAt|role|serviceId)$/;
+const WRONG: Json[] = [null, 5, true, [], {}, [null], 'x'.repeat(300_000), -1e308];
+
+/** Every path of a message, with a function that makes a copy in which another value stands there. */
+function* places(value: Json, path = ''): Generator<[path: string, old: Json, put: (other: Json) => Json]> {
+  yield [path, value, (other) => other];
+  if (typeof value !== 'object' || value === null) return;
+  for (const [name, inner] of Object.entries(value)) {
+    const below = Array.isArray(value) ? `[${name}]` : `.${name}`;
+    for (const [rest, old, put] of places(inner as Json, `${path}${below}`)) {
+      yield [
+        rest,
+        old,
+        (other) => {
+          const copy = structuredClone(value) as { [name: string]: Json };
+          copy[name] = put(other);
+          return copy;
+        },
+      ];
+    }
+  }
+}
+const kindOf = (value: Json): string => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
+
+test('a result with a value of another type in any field is refused, named by its path, and never quoted', () => {
+  let refused = 0;
+  for (const [method, params, valid] of RESULTS) {
+    assert.deepEqual(checkResult(method, params, structuredClone(valid)), valid, `${method} as it should be`);
+    for (const [path, old, put] of places(valid)) {
+      for (const other of WRONG) {
+        const mayBeNull = other === null && /\.(sdpMid|sdpMLineIndex|usernameFragment)$/.test(path);
+        const isLong = typeof other === 'string';
+        if ((kindOf(other) === kindOf(old) && !isLong) || mayBeNull || (UNUSED.test(path) && method !== 'publishService'))
+          continue;
+        // what other users sent is removed from its list; the list itself is the server's
+        const foreign = /^(.*\.(?:answers|candidates)|\.iceCandidates\.o)\[0\]/.exec(path)?.[1];
+        const what = `${method}: ${path} as ${JSON.stringify(other)?.slice(0, 20)}`;
+        if (foreign !== undefined) {
+          const result = checkResult(method, params, put(other));
+          const at = (value: unknown) =>
+            foreign
+              .slice(1)
+              .split('.')
+              .reduce((inner, name) => (inner as { [name: string]: unknown })[name], value);
+          assert.deepEqual(at(result), [], what);
+          continue;
+        }
+        refused++;
+        assert.throws(
+          () => checkResult(method, params, put(other)),
+          (error) => {
+            assert.ok(error instanceof NetworkError && error.code === 'unavailable', what);
+            assert.match(error.message, new RegExp(`^${method}: the server sent a malformed reply: result`), what);
+            assert.ok(!error.message.includes('secret-credential') && error.message.length < 200, what);
+            return true;
+          },
+        );
+      }
+    }
+  }
+  assert.ok(refused > 300, `only ${refused} were tried`);
+});
+
+test('fields that a newer server adds pass, in results, events and errors', () => {
+  for (const [method, params, valid] of RESULTS) checkResult(method, params, { ...(valid as object), later: [1] });
+  for (const [event, data] of Object.entries(EVENTS))
+    assert.ok(parseFrame(JSON.stringify({ event, seq: 1, later: 1, data: { ...(data as object), later: 1 } })), event);
+});
+
+test('arbitrary JSON as a reply, a frame or a result is refused or taken, and throws nothing but NetworkError', () => {
+  const json = fc.jsonValue({ maxDepth: 4 });
+  fc.assert(
+    fc.property(json, fc.constantFrom(...RESULTS), (value, [method, params]) => {
+      parseFrame(JSON.stringify(value));
+      parseReplies(JSON.stringify(value));
+      try {
+        checkResult(method, params, value);
+      } catch (error) {
+        assert.ok(error instanceof NetworkError, String(error));
+      }
+    }),
+    { numRuns: 3000 },
+  );
+  for (const text of ['', ' ', 'null', '5', '"x"', 'true', '[]', '[null]', '{}', 'garbage', '\u0000', '{"success":"true"}']) {
+    assert.equal(parseFrame(text), undefined, `frame ${text}`);
+    assert.equal(parseReplies(text), undefined, `reply ${text}`);
+  }
+  for (const data of [undefined, null, new ArrayBuffer(8), Buffer.from('{"ping":true}'), 5])
+    assert.equal(parseFrame(data), undefined, 'what is not text');
+});
+
+/** A server over HTTP and WebSocket that says what the test wants. */
+async function lyingServer(t: TestContext) {
+  const liar = { url: '', sockets: new Set<WebSocket>(), reply: (_method: string): unknown => ({ success: false, error: 'no' }) };
+  const http = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += String(chunk)));
+    request.on('end', () => {
+      const { method } = [JSON.parse(body)].flat()[0] as { method: string };
+      response.setHeader('rondevu-caps', 'v2, push, instances, wait, ice, signal, withdraw');
+      response.end(JSON.stringify(liar.reply(method)));
+    });
+  });
+  new WebSocketServer({ server: http, path: '/ws' }).on('connection', (socket) => {
+    socket.on('error', () => undefined);
+    socket.on('message', (data) => {
+      const { id, method } = JSON.parse(String(data)) as { id?: number; method?: string };
+      if (id === undefined || method === undefined) return;
+      if (method === 'openSession') liar.sockets.add(socket);
+      const reply = liar.reply(method) as { success: boolean; result: unknown; error: unknown };
+      socket.send(JSON.stringify(reply?.success ? { id, result: reply.result } : { id, error: reply?.error }));
+    });
+  });
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    for (const socket of liar.sockets) socket.terminate();
+    http.closeAllConnections();
+    http.close();
+  });
+  liar.url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  return liar;
+}
+
+async function clientOf(t: TestContext, url: string, WebSocketClass?: unknown, username = 'someone') {
+  const api = new RondevuAPI(url, username, await RondevuAPI.generateKeypair(), undefined, false);
+  const signaling = new SignalingClient(api, WebSocketClass as typeof globalThis.WebSocket | undefined);
+  t.after(() => signaling.close());
+  return signaling;
+}
+
+/** An answer that is honest, to show that the client still listens. */
+const isHeard = async (signaling: SignalingClient, say: () => void): Promise<void> => {
+  const heard = new Promise<void>((resolve) => signaling.once('answer', () => resolve()));
+  say();
+  await heard;
+};
+
+describe('a server that lies', { concurrency: 2 }, () => {
+  test('whatever stands in a frame, the client ignores it and hears the honest ones', async (t) => {
+    const warn = t.mock.method(console, 'warn', () => undefined);
+    const liar = await lyingServer(t);
+    const results = new Map(RESULTS.map(([method, , result]) => [method, result]));
+    liar.reply = (method) => ({ success: true, result: results.get(method) ?? {} });
+    const signaling = await clientOf(t, liar.url, WebSocket);
+    signaling.watch('o', 'chat:1.0.0@alice', true, {
+      onCandidates: (some) => some.map(({ candidate }) => candidate.candidate.length),
+    });
+    signaling.on('signal', ({ from, sid, sdp }) => [from, sid, sdp].map((text) => text?.length));
+    await signaling.call('getUser', { username: 'alice' });
+    await until(() => signaling.state === 'push', 'push');
+    const say = (frame: unknown) => {
+      for (const socket of liar.sockets) socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
+    };
+    const mutants = Object.entries(EVENTS).flatMap(([event, data]) =>
+      [...places({ event, data, seq: 0 })].flatMap(([, , put]) => WRONG.slice(0, -2).map((other) => put(other))),
+    );
+    assert.ok(mutants.length > 200);
+    for (const frame of ['null', '5', '"x"', 'true', '[null]', 'garbage', '{"id":1,"error":null}', ...mutants]) say(frame);
+    for (const frame of fc.sample(fc.jsonValue({ maxDepth: 3 }), 500)) say(frame);
+    for (const socket of liar.sockets) socket.send(Buffer.from('{"ping":true}'), { binary: true });
+    await isHeard(signaling, () => say({ event: 'answer', data: ANSWER, seq: 1_000_000 }));
+    assert.equal(signaling.state, 'push');
+    assert.equal(warn.mock.callCount(), 1, 'one warning for all of them');
+  });
+
+  for (const road of ['HTTP', 'the socket']) {
+    test(`whatever stands in a reply over ${road}, a call rejects with a code or resolves with what was checked`, async (t) => {
+      const liar = await lyingServer(t);
+      const session = RESULTS.find(([method]) => method === 'openSession')![2];
+      let next: Json = null;
+      liar.reply = (method) => (method === 'openSession' ? { success: true, result: session } : next);
+      const signaling = await clientOf(t, liar.url, road === 'HTTP' ? undefined : WebSocket);
+      await signaling.call('getUser', { username: 'x' }).catch(() => undefined);
+      if (road !== 'HTTP') await until(() => signaling.state === 'push', 'push');
+      const methods = RESULTS.map(([method]) => method).filter((method) => method !== 'openSession');
+      await fc.assert(
+        fc.asyncProperty(
+          fc.constantFrom(...methods),
+          fc.oneof(
+            fc.jsonValue({ maxDepth: 3 }),
+            fc.jsonValue({ maxDepth: 3 }).map((result) => ({ success: true, result })),
+            fc.jsonValue({ maxDepth: 3 }).map((error) => ({ success: false, error, code: error, serverTime: error })),
+          ),
+          async (method, reply) => {
+            next = reply as Json;
+            await signaling.call(method as RpcMethod, { offers: [{ sdp: 'x' }] } as never).then(
+              (result) => checkResult(method, { offers: [{}] }, result),
+              (error: unknown) => assert.ok(error instanceof RondevuError, String(error)),
+            );
+          },
+        ),
+        { numRuns: 300 },
+      );
+      await signaling.fetchIceServers();
+      await signaling.fetchAnswers();
+    });
+  }
+
+  test('a session with a malformed reply is not taken for open, and asked for again', async (t) => {
+    const liar = await lyingServer(t);
+    let asked = 0;
+    liar.reply = (method) => {
+      if (method !== 'openSession') return { success: true, result: { available: true } };
+      return { success: true, result: ++asked === 1 ? { epoch: 5, caps: null } : RESULTS.at(-1)![2] };
+    };
+    const signaling = await clientOf(t, liar.url, WebSocket);
+    await signaling.call('getUser', { username: 'alice' });
+    await until(() => signaling.state === 'push', 'push', 10_000);
+    assert.equal(asked, 2);
+  });
+
+  test('a reply without end is given up', async (t) => {
+    const http = createServer((_request, response) => {
+      const chunk = Buffer.alloc(1024 * 1024, 32);
+      const more = () => {
+        while (!response.destroyed && response.write(chunk));
+      };
+      response.on('drain', more);
+      more();
+    });
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    t.after(() => (http.closeAllConnections(), http.close()));
+    const signaling = await clientOf(t, `http://127.0.0.1:${(http.address() as AddressInfo).port}`);
+    await assert.rejects(
+      signaling.call('poll', {}),
+      (error) => error instanceof NetworkError && /longer than/.test(error.message),
+    );
+  });
+
+  test('answers dated years ahead do not hide the later ones from a client that polls', async (t) => {
+    const liar = await lyingServer(t);
+    const since: number[] = [];
+    const ahead = Date.now() + 2 * 365 * 86_400_000;
+    liar.reply = () => ({ success: true, result: { answers: [{ ...ANSWER, answeredAt: ahead }], iceCandidates: {} } });
+    const signaling = await clientOf(t, liar.url);
+    const call = signaling.api.call.bind(signaling.api);
+    signaling.api.call = (method, params, options) => {
+      since.push((params as { since: number }).since);
+      return call(method, params, options);
+    };
+    await signaling.call('poll', { since: 0 });
+    await signaling.fetchAnswers();
+    await signaling.fetchAnswers();
+    assert.ok(since.at(-1)! < Date.now() + 10 * 60_000, `asked since ${since.at(-1)}`);
+  });
+});
+
+test('a real server’s messages are all taken', async (t) => {
+  const warn = t.mock.method(console, 'warn', () => undefined);
+  const { url } = await startServer(t);
+  const signaling = await clientOf(t, url, WebSocket);
+  const fqn = 'chat:1.0.0@someone';
+  await signaling.publish({ serviceFqn: fqn, offers: [{ sdp: 'v=0' }], metadata: { any: ['thing'] } });
+  await until(() => signaling.state === 'push', 'push');
+  const joiner = await clientOf(t, url, WebSocket, 'another');
+  const entry = await joiner.findOffer(fqn, 0, () => undefined, new AbortController().signal);
+  assert.equal(entry.sdp, 'v=0');
+  await signaling.call('getService', { serviceFqn: 'chat:1.0.0', limit: 10, offset: 0 });
+  assert.equal(warn.mock.callCount(), 0);
+});
