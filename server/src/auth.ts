@@ -1,6 +1,7 @@
 /**
- * Who is calling: takes a signed request apart, checks form, clock, digest, replay, key and claim, in that order, and only
- * then lets the name be claimed. Knows nothing of what the call will do.
+ * Who is calling: takes a signed request apart, checks form, clock, key, signature, digest, replay and claim, in that order, and
+ * only then lets the name be claimed. The digest is over params of any size, so it comes after the signature, which is over the
+ * short message. Knows nothing of what the call will do.
  */
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { anonymousNameOf, isStrictPublicKey } from 'rondevu-elements/identity';
@@ -17,7 +18,7 @@ import {
   type SignedMessage,
 } from 'rondevu-elements/protocol';
 import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
-import { Limiter, costOf } from './limiter.js';
+import { Limiter, costOf, costOfBytes } from './limiter.js';
 import { RpcError } from './rpc-error.js';
 import type { Metrics } from './metrics.js';
 import type { Store, UserRow } from './store.js';
@@ -79,8 +80,7 @@ export class Authenticator {
     const message = this.#parse(call);
     const v2 = message.nonce !== undefined;
     this.#checkClock(message, v2, now);
-    if (v2) this.#checkDigest(call, message, host);
-    else this.#checkContext(call, message);
+    if (!v2) this.#checkContext(call, message);
 
     const user = await this.#store.getUser(message.username, now);
     if (user && call.publicKey !== undefined && call.publicKey !== user.publicKey) {
@@ -95,8 +95,8 @@ export class Authenticator {
     const signature = decodeSignature(call.signature);
     const isRight = (): boolean => verify(null, Buffer.from(call.message), key, signature);
     if (!(this.#metrics ? this.#metrics.verifying(isRight) : isRight())) throw new RpcError('bad-signature', 'Invalid signature');
-
     await this.#limiter.ofKey(publicKey, cost);
+    if (v2) this.#checkDigest(call, message, host);
     if (v2) await this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
     else await this.#checkLegacy(call, message, user?.lastV2At ?? 0, now);
     if (!user && !isAnonymousName(message.username)) {
@@ -109,12 +109,34 @@ export class Authenticator {
   }
 
   /**
+   * Pays for bytes before they are parsed.
+   * @param least in points, for what is refused before it is known to be a call
+   * @throws RpcError `rate-limited`
+   */
+  async pay(address: string, bytes: number, least = 0): Promise<void> {
+    const cost = Math.max(least, costOfBytes(bytes));
+    if (cost > 0) await this.#limiter.ofAddress(address, cost);
+  }
+
+  /** Charges a caller for the bytes of a reply that is ready to be sent. */
+  async chargeReply({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, bytes: number): Promise<void> {
+    await this.#limiter.charge(address, publicKey, costOfBytes(bytes));
+  }
+
+  /**
    * For a call of an open session, whose signature was checked when it was opened: asserts the claim again, which a store may
    * have lost meanwhile.
+   * @param bytes of the frame
    * @throws RpcError `rate-limited`, `name-taken`, `forbidden`
    */
-  async reassert({ username, publicKey, address }: Caller, method: string, params: unknown, now: number): Promise<void> {
-    const cost = costOf(method, params);
+  async reassert(
+    { username, publicKey, address }: Caller,
+    method: string,
+    params: unknown,
+    bytes: number,
+    now: number,
+  ): Promise<void> {
+    const cost = costOf(method, params) + costOfBytes(bytes);
     await this.#limiter.ofAddress(address, cost);
     await this.#limiter.ofKey(publicKey, cost);
     if (isAnonymousName(username) || this.#asserted.get(publicKey)! > now - ASSERTED_FOR) return;

@@ -48,6 +48,8 @@ export interface ServerConfig {
 export interface Limits {
   /** Bytes of one HTTP body or one frame. */
   maxBodyBytes: number;
+  /** Bytes after which a page or a poll ends; the client asks for the rest. */
+  maxReplyBytes: number;
   /** Characters of one SDP. */
   maxSdpLength: number;
   /** Offers in one call. */
@@ -77,6 +79,7 @@ export interface Limits {
 
 export const DEFAULT_LIMITS: Limits = {
   maxBodyBytes: 1_048_576,
+  maxReplyBytes: 1_048_576,
   maxSdpLength: 65_536,
   maxOffers: 100,
   maxFreeOffers: 100,

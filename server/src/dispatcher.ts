@@ -1,50 +1,70 @@
 /**
- * One call from either road to its handler: envelope, method, signature or session, params, handler, and the one place
- * where an error becomes what the client sees. Internal errors keep their text to themselves.
+ * Runs one call, from HTTP or from a push session: envelope, method, signature or session, params, handler, reply. The one place
+ * that bounds replies and that turns an error into what the client sees; the text of an internal error stays in the log.
  */
 import { ALWAYS_SIGNED, type RpcMethod } from 'rondevu-elements/protocol';
-import type { Authenticator, Caller } from './auth.js';
+import type { Authenticator, Caller, SignedCall } from './auth.js';
+import type { Limits } from './config.js';
 import type { Handlers } from './handlers.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
-import { checkEnvelope, checkParams, type Schemas } from './schemas.js';
+import { checkEnvelope, checkParams, checkSize, type Schemas } from './schemas.js';
 
 /** Asked for by a call that waits: aborted when the client goes. */
 export type Gone = () => AbortSignal;
+
+/**
+ * The largest reply, in bytes. Pages and polls end before it; what a call echoes, such as published descriptions, is bounded by the
+ * request.
+ */
+export const maxReply = ({ maxReplyBytes, maxBodyBytes }: Limits): number => 2 * Math.max(maxReplyBytes, maxBodyBytes);
 
 export class Dispatcher {
   readonly #schemas: Schemas;
   readonly #handlers: Handlers;
   readonly #auth: Authenticator;
+  readonly #limits: Limits;
   readonly #metrics: Metrics;
   readonly #log: Logger;
 
-  constructor(schemas: Schemas, handlers: Handlers, auth: Authenticator, metrics: Metrics, log: Logger) {
+  constructor(schemas: Schemas, handlers: Handlers, auth: Authenticator, limits: Limits, metrics: Metrics, log: Logger) {
     this.#schemas = schemas;
     this.#handlers = handlers;
     this.#auth = auth;
+    this.#limits = limits;
     this.#metrics = metrics;
     this.#log = log;
   }
 
-  /** A signed call. @throws RpcError */
-  async signed(request: unknown, from: { address: string; host: string }, maxWait: number, gone: Gone): Promise<unknown> {
-    const call = checkEnvelope(request);
-    const method = this.#method(call.method);
+  /**
+   * Runs a signed call, whose bytes are paid for.
+   * @returns the result as JSON
+   * @throws RpcError
+   */
+  async signed(request: unknown, from: { address: string; host: string }, maxWait: number, gone: Gone): Promise<string> {
+    const { call, method } = await this.#read(request, from.address);
     return this.#counted(method, async () => {
+      checkSize(call.params, this.#limits);
       const caller = await this.#auth.authenticate(call, from.address, from.host, Date.now());
       return this.#run(method, call.params, caller, maxWait, gone);
     });
   }
 
-  /** A call of an open session. @throws RpcError */
-  async ofSession(method: string, params: unknown, caller: Caller, maxWait: number, gone: Gone): Promise<unknown> {
+  /**
+   * Runs a call of an open session.
+   * @param bytes of the frame
+   * @returns the result as JSON
+   * @throws RpcError
+   */
+  async ofSession(method: string, params: unknown, bytes: number, caller: Caller, maxWait: number, gone: Gone): Promise<string> {
+    // pays first: unknown methods are not free
+    await this.#auth.reassert(caller, method, params, bytes, Date.now());
     const known = this.#method(method);
     return this.#counted(known, async () => {
       if (ALWAYS_SIGNED.has(known))
         throw new RpcError('unauthorized', `${known} needs a signature of its own: send it over HTTP`);
-      await this.#auth.reassert(caller, known, params, Date.now());
+      checkSize(params, this.#limits);
       return this.#run(known, params, caller, maxWait, gone);
     });
   }
@@ -56,7 +76,18 @@ export class Dispatcher {
     return new RpcError('unavailable', 'Internal server error');
   }
 
-  async #counted(method: RpcMethod, run: () => Promise<unknown>): Promise<unknown> {
+  /** What is no call costs a point: it would be free otherwise. */
+  async #read(request: unknown, address: string): Promise<{ call: SignedCall; method: RpcMethod }> {
+    try {
+      const call = checkEnvelope(request);
+      return { call, method: this.#method(call.method) };
+    } catch (error) {
+      await this.#auth.pay(address, 0, 1);
+      throw error;
+    }
+  }
+
+  async #counted(method: RpcMethod, run: () => Promise<string>): Promise<string> {
     const done = this.#metrics.request(method);
     try {
       const result = await run();
@@ -74,8 +105,13 @@ export class Dispatcher {
     throw new RpcError('bad-request', `Unknown method: ${name.slice(0, 64)}`);
   }
 
-  async #run<M extends RpcMethod>(method: M, params: unknown, caller: Caller, maxWait: number, gone: Gone): Promise<unknown> {
+  async #run<M extends RpcMethod>(method: M, params: unknown, caller: Caller, maxWait: number, gone: Gone): Promise<string> {
     const checked = checkParams(this.#schemas, method, params, maxWait);
-    return this.#handlers[method](checked as never, caller, gone);
+    const text = JSON.stringify(await this.#handlers[method](checked as never, caller, gone));
+    const bytes = Buffer.byteLength(text);
+    const most = maxReply(this.#limits);
+    if (bytes > most) throw new RpcError('too-large', `${method}: the reply has ${bytes} bytes, at most ${most} are sent`);
+    await this.#auth.chargeReply(caller, bytes);
+    return text;
   }
 }

@@ -6,12 +6,15 @@ import {
   compareVersions,
   formatServiceName,
   isAnonymousName,
+  isCompatible,
   parseServiceName,
   type AnswerInfo,
   type OfferInfo,
   type RpcMethod,
   type RpcResult,
   type ServiceEntry,
+  type ServiceName,
+  type ServicePage,
 } from 'rondevu-elements/protocol';
 import type { Caller } from './auth.js';
 import type { Gone } from './dispatcher.js';
@@ -28,6 +31,8 @@ import type { Turn } from './turn.js';
 const PARKED = 16;
 const PARKED_FOR = 10_000;
 const MAX_PARKING_USERS = 8;
+/** Services of a page that are read before others' calls go in between. */
+const ROWS_A_TURN = 20;
 
 export interface Services {
   store: Store;
@@ -91,9 +96,31 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
     await hub.push(offer.username, offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
   }
 
-  async function page({ service }: { service: ServiceRow }): Promise<ServiceEntry | undefined> {
-    const [offer] = await store.listUnanswered(service, 1, Date.now());
-    return offer && entry(service, offer);
+  /** A page ends where its bytes do; at least one service is on it, so that who asks for the next one gets on. */
+  async function page(target: ServiceName, limit: number, offset: number, gone: Gone): Promise<ServicePage> {
+    const now = Date.now();
+    // pages must not overlap, so nothing is left to chance here
+    const found = (await store.listServices(target.name, target.username, now))
+      .filter(({ version }) => isCompatible(version, target.version))
+      .sort((a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1));
+    const services: ServiceEntry[] = [];
+    let bytes = 0;
+    let next = offset;
+    for (; next < found.length && services.length < limit && bytes < limits.maxReplyBytes; next++) {
+      if (services.length % ROWS_A_TURN === ROWS_A_TURN - 1) {
+        await new Promise(setImmediate);
+        if (gone().aborted) throw new RpcError('closed', 'The client went away');
+      }
+      const service = await store.getService(found[next]!.serviceId, now);
+      const [offer] = service ? await store.listUnanswered(service, 1, now) : [];
+      if (!service || !offer) continue;
+      const listed = entry(service, offer);
+      const size = Buffer.byteLength(JSON.stringify(listed));
+      if (services.length && bytes + size > limits.maxReplyBytes) break;
+      services.push(listed);
+      bytes += size;
+    }
+    return { services, count: services.length, limit, offset, ...(next < found.length && { next }) };
   }
 
   async function leased({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
@@ -155,14 +182,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(caller.username, instance, Date.now());
       if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, gone), caller);
-      // pages must not overlap, so nothing is left to chance here
-      const found = (await matchmaker.services({ target })).sort(
-        (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
-      );
-      const services = (await Promise.all(found.map((service) => page({ service }))))
-        .filter((service) => service !== undefined)
-        .slice(offset, offset + limit);
-      return { services, count: services.length, limit, offset };
+      return page(target, limit, offset, gone);
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, gone) {
@@ -231,15 +251,22 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       const now = Date.now();
       await hub.seen(caller.username, instance, now);
       const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
-      for (const offer of await store.pollOffers(caller.username, instance, now)) {
+      let bytes = 0;
+      for (const offer of await store.pollOffers(caller.username, instance, since, now)) {
+        // what is not given now is given to the next poll
+        if (bytes >= limits.maxReplyBytes) break;
         const own = offer.username === caller.username && offer.instance === instance;
         if (own && (await store.takeAnswer(offer, since))) {
-          result.answers.push(answerInfo(offer));
+          const answer = answerInfo(offer);
+          bytes += Buffer.byteLength(JSON.stringify(answer));
+          result.answers.push(answer);
           // the reply is as good as an acknowledgement: who polls has nothing better to give
           await hub.push(offer.answer!.username, offer.answer!.instance, 'taken', { offerId: offer.offerId });
         }
         const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
-        if (candidates.length) result.iceCandidates[offer.offerId] = candidates;
+        if (!candidates.length) continue;
+        bytes += Buffer.byteLength(JSON.stringify(candidates));
+        result.iceCandidates[offer.offerId] = candidates;
       }
       return result;
     },

@@ -95,7 +95,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     quotas: new Quotas(store, config.limits),
     authorize,
   });
-  const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth, metrics, log);
+  const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth, config.limits, metrics, log);
   metrics.watch({ sockets: () => hub.sessions, waiting: () => matchmaker.waiting }, store);
   let closing: Promise<void> | undefined;
   const proxies = proxyList(config.trustedProxies);
@@ -112,7 +112,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
 
   const rest = getRequestListener(app.fetch);
   const rpc = createRpcEndpoint({
-    ...{ dispatcher, proxies, caps, corsOrigins: config.corsOrigins, maxBodyBytes: config.limits.maxBodyBytes },
+    ...{ dispatcher, auth, proxies, caps, corsOrigins: config.corsOrigins, limits: config.limits },
     isDraining: () => closing !== undefined,
   });
   const server = createHttpServer(

@@ -1,6 +1,6 @@
 /**
- * How much one address and one key may ask for in a while, by what calls cost the server: a signature to check, rows to write,
- * rows to read. Counts in this process alone; each of several servers has its own count.
+ * What one address and one key may spend in a time, in points: by signatures to check, rows to read and write, and bytes to parse
+ * and to send. Counts in this process alone; each of several servers has its own count.
  */
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { RpcMethod } from 'rondevu-elements/protocol';
@@ -8,7 +8,7 @@ import type { Limits } from './config.js';
 import { RpcError } from './rpc-error.js';
 
 /** The time in which points are counted, in s. */
-const WINDOW = 10;
+export const WINDOW = 10;
 const CLAIM_WINDOW = 3600;
 
 /** Points of a call; one is about a signature that is checked. What is not listed costs one. */
@@ -22,17 +22,31 @@ const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
   releaseUsername: 5,
 };
 /** What a page of services costs beside the call. */
-const LISTING_COST = 5;
-/** Offers that cost one point more. */
-const OFFERS_A_POINT = 10;
+export const LISTING_COST = 5;
+/** Offers, ids of offers or candidates that cost one point more. */
+export const ITEMS_A_POINT = 10;
+/** Bytes of a request, and of a reply, that cost one point more. */
+export const BYTES_A_POINT = 8192;
+
+/** The list in params that makes a call larger. */
+const LISTS: Partial<Record<string, string>> = {
+  publishService: 'offers',
+  withdrawOffers: 'offerIds',
+  addIceCandidates: 'candidates',
+  signal: 'candidates',
+};
 
 /** What a call costs, in points. Looks at params before they were checked, so they may be anything. */
 export function costOf(method: string, params: unknown): number {
-  const { offers, limit } = Object(params) as { offers?: unknown; limit?: unknown };
-  const offerCount = method === 'publishService' && Array.isArray(offers) ? offers.length : 0;
+  const given = Object(params) as Record<string, unknown>;
+  const list = Object.hasOwn(LISTS, method) ? given[LISTS[method]!] : undefined;
+  const items = Array.isArray(list) ? Math.floor(list.length / ITEMS_A_POINT) : 0;
   const base = Object.hasOwn(COSTS, method) ? COSTS[method as RpcMethod]! : 1;
-  return base + Math.floor(offerCount / OFFERS_A_POINT) + (method === 'getService' && limit !== undefined ? LISTING_COST : 0);
+  return base + items + (method === 'getService' && given['limit'] !== undefined ? LISTING_COST : 0);
 }
+
+/** What bytes cost beside the call, in points. */
+export const costOfBytes = (bytes: number): number => Math.floor(bytes / BYTES_A_POINT);
 
 export class Limiter {
   readonly #address: RateLimiterMemory;
@@ -53,6 +67,13 @@ export class Limiter {
   /** @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofKey(publicKey: string, cost: number): Promise<void> {
     await spend(this.#key, publicKey, cost, `calls of this key: at most ${this.#key.points} points in ${WINDOW} s`);
+  }
+
+  /** Charges for what is done already, such as a reply whose size was not known before: the next calls are refused for it. */
+  async charge(address: string, publicKey: string | undefined, cost: number): Promise<void> {
+    if (cost <= 0) return;
+    await this.#address.penalty(address, cost);
+    if (publicKey) await this.#key.penalty(publicKey, cost);
   }
 
   /** A name that was free is about to be claimed. @throws RpcError `rate-limited` with `retryAfter` in ms */

@@ -127,6 +127,60 @@ end
 return result
 `);
 
+/** Services that have an unanswered offer for all. ARGV: now, the index to look in, limit. Returns fqn, id, version and time of each. */
+export const LIST_SERVICES = lua(`
+local now, limit, result = tonumber(ARGV[1]), tonumber(ARGV[3]), {}
+for _, fqn in ipairs(call('ZRANGE', base .. ARGV[2], '(' .. ARGV[1], '+inf', 'BYSCORE', 'LIMIT', 0, limit)) do
+  local s = call('HMGET', base .. 'service:' .. fqn, 'serviceId', 'version', 'createdAt', 'hidden', 'expiresAt')
+  if s[1] and s[4] ~= '1' and tonumber(s[5]) > now then
+    for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
+      local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'for')
+      if o[1] and tonumber(o[1]) > now and o[2] == '' then
+        result[#result + 1] = { fqn, s[1], s[2], s[3] }
+        break
+      end
+    end
+  end
+end
+return result
+`);
+
+/**
+ * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, and for the answering side
+ * the ids. Returns id, whether something was not given yet, and time of each; and the ids that are over.
+ */
+export const NEWS = lua(`
+local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local isOwner = side == 'offerer'
+local ids, found, gone = {}, {}, {}
+if isOwner then ids = call('ZRANGE', base .. 'answered:' .. fqn, 0, -1) else
+  for i = 7, #ARGV do ids[#ids + 1] = ARGV[i] end
+end
+for _, id in ipairs(ids) do
+  local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'serviceFqn', 'username', 'instance', 'answerUser', 'answerInstance',
+    'answeredAt', 'answerGiven', 'givenOfferer', 'givenAnswerer')
+  local isLive = o[1] and tonumber(o[1]) > now and o[2] == fqn and o[5]
+  if not isLive then
+    if not isOwner then gone[#gone + 1] = id end
+  elseif (isOwner and o[3] == username and o[4] == instance) or (not isOwner and o[5] == username and o[6] == instance) then
+    local other, role = isOwner and o[5] or o[3], isOwner and 'answerer' or 'offerer'
+    local given, newest = tonumber((isOwner and o[9] or o[10]) or 0), 0
+    local candidates = call('HGETALL', base .. 'candidates:' .. id)
+    for i = 1, #candidates, 2 do
+      local at, of, ends = string.match(candidates[i + 1], '^(%d+) (%a+) (%d*)$')
+      if of == role and string.sub(candidates[i], 1, #other + 1) == other .. '\\n' and (ends == '' or tonumber(ends) > now) then
+        newest = math.max(newest, tonumber(at))
+      end
+    end
+    local isNew = (isOwner and not o[8]) or newest > given
+    if isNew or (isOwner and tonumber(o[7]) > since) or newest > math.min(since, given) then
+      found[#found + 1] = { id, isNew and '1' or '0', isOwner and o[7] or '0' }
+    end
+  end
+end
+return { found, gone }
+`);
+
 /** ARGV: now, memory, fqn, id, username, key, instance, sdp. */
 export const ANSWER = lua(`
 local now, memory, fqn, id, username, sdp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[8]

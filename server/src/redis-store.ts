@@ -15,8 +15,11 @@ import {
   OLD_FORM_FRESH,
   RENEW_EVERY,
   SERVICE_MEMORY,
+  MAX_LISTED,
+  MAX_POLLED,
   offerIdOf,
   type AnswerInput,
+  type ListedService,
   type OfferKey,
   type OfferRow,
   type PublishInput,
@@ -112,6 +115,17 @@ export class RedisStore implements Store {
     const fqns = (await this.#redis.command('ZRANGE', index, `(${now}`, '+inf', 'BYSCORE')) as string[];
     const services = await Promise.all(fqns.map((fqn) => this.#service(fqn)));
     return services.filter((service) => service !== undefined && !service.hidden && service.expiresAt > now) as ServiceRow[];
+  }
+
+  async listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]> {
+    const index = username === undefined ? 'live' : `of:${username}`;
+    const found = (await this.#redis.run(scripts.LIST_SERVICES, [this.#slotOf(name)], [now, index, MAX_LISTED])) as string[][];
+    return found.map(([serviceFqn, serviceId, version, createdAt]) => ({
+      serviceId: serviceId!,
+      serviceFqn: serviceFqn!,
+      version: version!,
+      createdAt: Number(createdAt),
+    }));
   }
 
   async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {
@@ -283,33 +297,45 @@ export class RedisStore implements Store {
       .sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  async pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]> {
+  async pollOffers(username: string, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
     const of = `${username}/${instance ?? ''}`;
     const by = this.#key('by', of);
     const [fqns, answered] = (await Promise.all([
       this.#redis.command('ZRANGE', this.#key('at', of), '0', '-1'),
       this.#redis.command('ZRANGE', by, '0', '-1'),
     ])) as [string[], string[]];
-    const ids = await Promise.all(
-      fqns.map(async (serviceFqn) => {
-        const found = (await this.#redis.command(
-          'ZRANGE',
-          `${this.#slot(serviceFqn)}answered:${serviceFqn}`,
-          '0',
-          '-1',
-        )) as string[];
-        return found.map((offerId) => ({ offerId, serviceFqn }));
-      }),
-    );
-    const theirs = answered.map((entry) => ({ offerId: entry.slice(0, 64), serviceFqn: entry.slice(65) }));
-    const read = (keys: OfferKey[]): Promise<(OfferRow | undefined)[]> => Promise.all(keys.map((key) => this.getOffer(key, now)));
-    const [own, answers] = await Promise.all([read(ids.flat()), read(theirs)]);
-    const gone = answered.filter((_, index) => !answers[index]);
+    const theirs = new Map<string, string[]>();
+    for (const entry of answered) {
+      const [offerId, serviceFqn] = [entry.slice(0, 64), entry.slice(65)];
+      theirs.set(serviceFqn, [...(theirs.get(serviceFqn) ?? []), offerId]);
+    }
+    const news = await Promise.all([
+      ...fqns.map((fqn) => this.#news(fqn, ['offerer', username, instance ?? ''], since, now)),
+      ...[...theirs].map(([fqn, ids]) => this.#news(fqn, ['answerer', username, instance ?? '', ...ids], since, now)),
+    ]);
+    const gone = news.flatMap(({ gone: ids, serviceFqn }) => ids.map((offerId) => `${offerId} ${serviceFqn}`));
     if (gone.length) await this.#redis.command('ZREM', by, ...gone);
-    return [
-      ...own.filter((offer) => offer?.answer && offer.username === username && offer.instance === instance),
-      ...answers.filter((offer) => offer?.answer?.username === username && offer.answer.instance === instance),
-    ] as OfferRow[];
+    const found = news
+      .flatMap(({ offers }) => offers)
+      .sort((a, b) => Number(b.isNew) - Number(a.isNew) || a.answeredAt - b.answeredAt)
+      .slice(0, MAX_POLLED);
+    const rows = await Promise.all(found.map((key) => this.getOffer(key, now)));
+    return rows.filter((row) => row?.answer !== undefined) as OfferRow[];
+  }
+
+  /** Offers of one service on which a poll reports; and those that are over. */
+  async #news(
+    serviceFqn: string,
+    about: string[],
+    since: number,
+    now: number,
+  ): Promise<{ serviceFqn: string; offers: (OfferKey & { isNew: boolean; answeredAt: number })[]; gone: string[] }> {
+    const args = [now, since, serviceFqn, ...about];
+    const [found, gone] = (await this.#redis.run(scripts.NEWS, [this.#slot(serviceFqn)], args)) as [string[][], string[]];
+    const offers = found.map(([offerId, isNew, answeredAt]) => ({
+      ...{ offerId: offerId!, serviceFqn, isNew: isNew === '1', answeredAt: Number(answeredAt) },
+    }));
+    return { serviceFqn, offers, gone };
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {

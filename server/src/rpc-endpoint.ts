@@ -4,100 +4,162 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
-import { CAPS_HEADER, MAX_BATCH, type RpcResponse } from 'rondevu-elements/protocol';
+import { CAPS_HEADER, MAX_BATCH } from 'rondevu-elements/protocol';
+import type { Authenticator } from './auth.js';
 import { clientAddress } from './client-address.js';
+import type { Limits } from './config.js';
 import type { Dispatcher, Gone } from './dispatcher.js';
+import { RpcError } from './rpc-error.js';
 import { MAX_HTTP_WAIT } from './schemas.js';
+
+/** How much more than a single reply all replies of a batch may have; calls beyond are not run. */
+export const BATCH_REPLIES = 8;
+/** How long a client may take to read a reply, in ms. */
+export const READ_WITHIN = 60_000;
+/** A batch up to this size is answered item by item even when its address may not call: v0.20 clients take no other status than 200. In bytes. */
+const SMALL_BATCH = 65_536;
 
 export interface RpcContext {
   dispatcher: Dispatcher;
+  auth: Pick<Authenticator, 'pay'>;
   proxies: BlockList | undefined;
   caps: string[];
   corsOrigins: string[];
-  maxBodyBytes: number;
+  limits: Pick<Limits, 'maxBodyBytes' | 'maxReplyBytes'>;
   /** Whether it stops: connections are not kept then. */
   isDraining(): boolean;
 }
 
-interface Answer {
+interface Reply {
   status: number;
-  body: RpcResponse | RpcResponse[];
+  /** JSON. */
+  text: string;
+  /** In ms. */
+  retryAfter?: number | undefined;
 }
 
 export type RpcEndpoint = (request: IncomingMessage, response: ServerResponse) => void;
 
 export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
   return (request, response) => {
-    // few calls wait, and only these must know
+    let controller: AbortController | undefined;
+    // few calls wait, and only these need a signal
     const gone = (): AbortSignal => {
-      const controller = new AbortController();
-      if (response.destroyed) controller.abort();
-      response.once('close', () => response.writableFinished || controller.abort());
-      return controller.signal;
+      if (controller) return controller.signal;
+      const made = (controller = new AbortController());
+      if (response.destroyed) made.abort();
+      response.once('close', () => response.writableFinished || made.abort());
+      return made.signal;
     };
-    void respond(context, request, gone).then((answer) => {
+    void respond(context, request, response, gone).then((reply) => {
       // written together with what else is answered in this turn, as a session does
       setImmediate(() => {
-        // who hung up hears nothing
-        if (answer && !response.destroyed) send(context, request, response, answer);
+        if (!reply || response.destroyed) return;
+        try {
+          send(context, request, response, reply);
+        } catch (error) {
+          context.dispatcher.publicError(error);
+          response.destroy();
+        }
       });
     });
   };
 }
 
-/** Undefined when the client went before all of its request was there. */
-async function respond(context: RpcContext, request: IncomingMessage, gone: Gone): Promise<Answer | undefined> {
-  const { dispatcher, maxBodyBytes } = context;
+/** Undefined when the client went before all of its request was there, or before all of it was done. */
+async function respond(
+  context: RpcContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  gone: Gone,
+): Promise<Reply | undefined> {
+  const { dispatcher, auth, proxies, limits } = context;
   try {
-    const text = await readBody(request, maxBodyBytes);
-    if (text === undefined) return undefined;
-    if (text === 'too-large') return refuse(413, 'too-large', `Request too large: at most ${maxBodyBytes} bytes`);
+    const { host = '', 'x-forwarded-for': forwarded } = request.headers;
+    const from = { address: clientAddress(request.socket.remoteAddress ?? '', forwarded?.toString(), proxies), host };
+    const read = await readBody(request, limits.maxBodyBytes);
+    if (read === undefined) return undefined;
+    if (read === 'too-large') {
+      await auth.pay(from.address, limits.maxBodyBytes, 1);
+      return refuse(413, new RpcError('too-large', `Request too large: at most ${limits.maxBodyBytes} bytes`));
+    }
+    try {
+      await auth.pay(from.address, read.bytes);
+    } catch (error) {
+      if (read.bytes > SMALL_BATCH || !/^\s*\[/.test(read.json)) throw error;
+    }
     let body: unknown;
     try {
-      body = JSON.parse(text.json);
+      body = JSON.parse(read.json);
     } catch {
-      return refuse(400, 'bad-request', 'Invalid JSON in the request body');
+      await auth.pay(from.address, 0, 1);
+      return refuse(400, new RpcError('bad-request', 'Invalid JSON in the request body'));
     }
-    return await answer(context, request, body, gone);
+    return Array.isArray(body) ? await batch(context, body, from, response, gone) : await single(dispatcher, body, from, gone);
   } catch (error) {
-    return refuse(500, 'unavailable', dispatcher.publicError(error).message);
+    const told = dispatcher.publicError(error);
+    return refuse(told.code === 'rate-limited' ? 429 : 500, told);
   }
 }
 
-async function answer({ dispatcher, proxies }: RpcContext, request: IncomingMessage, body: unknown, gone: Gone): Promise<Answer> {
-  const { host = '', 'x-forwarded-for': forwarded } = request.headers;
-  const from = { address: clientAddress(request.socket.remoteAddress ?? '', forwarded?.toString(), proxies), host };
-  if (!Array.isArray(body)) {
-    const response = await outcome(dispatcher, dispatcher.signed(body, from, MAX_HTTP_WAIT, gone));
-    return { status: !response.success && response.code === 'rate-limited' ? 429 : 200, body: response };
+async function single(
+  dispatcher: Dispatcher,
+  call: unknown,
+  from: { address: string; host: string },
+  gone: Gone,
+): Promise<Reply> {
+  try {
+    return { status: 200, text: succeeded(await dispatcher.signed(call, from, MAX_HTTP_WAIT, gone)) };
+  } catch (error) {
+    const told = dispatcher.publicError(error);
+    return refuse(told.code === 'rate-limited' ? 429 : 200, told);
   }
-  if (body.length === 0 || body.length > MAX_BATCH)
-    return refuse(400, 'bad-request', `A batch must hold 1 to ${MAX_BATCH} calls, got ${body.length}`);
-  const responses: RpcResponse[] = [];
-  for (const call of body) {
-    responses.push(await outcome(dispatcher, dispatcher.signed(call, from, 0, gone)));
+}
+
+/** Runs the calls one after the other, until their replies are large enough or the client is gone. */
+async function batch(
+  { dispatcher, limits }: RpcContext,
+  calls: unknown[],
+  from: { address: string; host: string },
+  response: ServerResponse,
+  gone: Gone,
+): Promise<Reply | undefined> {
+  if (calls.length === 0 || calls.length > MAX_BATCH)
+    return refuse(400, new RpcError('bad-request', `A batch must hold 1 to ${MAX_BATCH} calls, got ${calls.length}`));
+  const most = BATCH_REPLIES * limits.maxReplyBytes;
+  const replies: string[] = [];
+  let length = 0;
+  for (const call of calls) {
+    if (response.destroyed) return undefined;
+    const reply =
+      length < most
+        ? await dispatcher.signed(call, from, 0, gone).then(succeeded, (error: unknown) => failed(dispatcher.publicError(error)))
+        : failed(
+            new RpcError(
+              'too-large',
+              `This call was not run: the replies before it have ${most} bytes; send it in another batch`,
+            ),
+          );
+    replies.push(reply);
+    length += reply.length;
     // verifying 100 signatures takes a while; others' calls go in between
     await new Promise(setImmediate);
   }
-  return { status: 200, body: responses };
+  return { status: 200, text: `[${replies.join(',')}]` };
 }
 
-async function outcome(dispatcher: Dispatcher, call: Promise<unknown>): Promise<RpcResponse> {
-  try {
-    return { success: true, result: await call };
-  } catch (error) {
-    const { message, code, details } = dispatcher.publicError(error);
-    return { success: false, error: message, code, ...details };
-  }
-}
+const succeeded = (result: string): string => `{"success":true,"result":${result}}`;
+const failed = ({ message, code, details }: RpcError): string =>
+  JSON.stringify({ success: false, error: message, code, ...details });
 
-const refuse = (status: number, code: 'bad-request' | 'too-large' | 'unavailable', error: string): Answer => ({
+const refuse = (status: number, error: RpcError): Reply => ({
   status,
-  body: { success: false, error, code },
+  text: failed(error),
+  retryAfter: error.details.retryAfter,
 });
 
 /** Undefined for what was cut off. */
-function readBody(request: IncomingMessage, most: number): Promise<{ json: string } | 'too-large' | undefined> {
+function readBody(request: IncomingMessage, most: number): Promise<{ json: string; bytes: number } | 'too-large' | undefined> {
   if (Number(request.headers['content-length'] ?? 0) > most) return Promise.resolve('too-large');
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
@@ -108,7 +170,9 @@ function readBody(request: IncomingMessage, most: number): Promise<{ json: strin
       request.pause();
       resolve('too-large');
     });
-    request.on('end', () => resolve({ json: (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString() }));
+    request.on('end', () =>
+      resolve({ json: (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString(), bytes: length }),
+    );
     request.on('error', () => resolve(undefined));
     request.on('close', () => resolve(undefined));
   });
@@ -118,7 +182,7 @@ function send(
   { caps, corsOrigins, isDraining }: RpcContext,
   request: IncomingMessage,
   response: ServerResponse,
-  { status, body }: Answer,
+  { status, text, retryAfter }: Reply,
 ): void {
   const { origin } = request.headers;
   response.setHeader('Content-Type', 'application/json');
@@ -131,11 +195,13 @@ function send(
     if (origin !== undefined && corsOrigins.includes(origin)) response.setHeader('Access-Control-Allow-Origin', origin);
   }
   // RFC 6585 section 4
-  if (status === 429 && !Array.isArray(body) && !body.success && body.retryAfter)
-    response.setHeader('Retry-After', Math.ceil(body.retryAfter / 1000));
+  if (status === 429 && retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
   // what was not read to its end cannot be followed by another request
   if (isDraining() || !request.complete) response.setHeader('Connection', 'close');
-  const text = JSON.stringify(body);
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
   response.end(text);
+  // a client that does not read would hold its reply for ever
+  if (response.writableLength === 0) return;
+  const slow = setTimeout(() => response.destroy(), READ_WITHIN);
+  response.once('close', () => clearTimeout(slow));
 }

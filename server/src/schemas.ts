@@ -129,6 +129,27 @@ export function checkParams<M extends RpcMethod>(schemas: Schemas, method: M, pa
   return output;
 }
 
+/** How many values, at any depth, the params of a call may hold: more than any call of the largest allowed size has. */
+const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): number =>
+  4096 + 4 * maxOffers + 8 * maxCandidates + maxMetadataBytes;
+
+/**
+ * Bounds how many values params hold, before anything is done with each of them.
+ * @throws RpcError `too-large`
+ */
+export function checkSize(params: unknown, limits: Limits): void {
+  const most = maxValues(limits);
+  const open = [params];
+  for (let count = 0; open.length;) {
+    const value = open.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    const inner: unknown[] = Array.isArray(value) ? value : Object.values(value);
+    count += inner.length;
+    if (count > most) throw new RpcError('too-large', `params hold more than ${most} values`);
+    for (const each of inner) open.push(each);
+  }
+}
+
 const envelope = v.object({
   method: v.pipe(v.string(), v.maxLength(64)),
   message: v.pipe(v.string(), v.maxLength(1024)),

@@ -2,7 +2,7 @@
  * One push socket: its first frame opens a session, later ones are calls, acknowledgements and signs of life. Watches the
  * heartbeat and cuts off who reads too slowly. docs/protocol.md, "Push".
  */
-import type { RawData, WebSocket } from 'ws';
+import type { WebSocket } from 'ws';
 import {
   isAnonymousName,
   type ClientFrame,
@@ -26,11 +26,14 @@ const OPEN_WITHIN = 5000;
 const PONG_WITHIN = 3000;
 /** Unsent bytes past which a reader is too slow. */
 const MAX_BUFFERED = 1_048_576;
-/** Calls of one session under way at once. */
-const MAX_CALLS = 512;
+/** Calls of one session under way at once, and frames that may come before it is open. */
+export const MAX_CALLS = 512;
+/** Acknowledgements and pongs that cost a point, and how large they are at most to be as cheap, in bytes. */
+const FRAMES_A_POINT = 16;
+const MAX_SMALL_FRAME = 1024;
 
 /** Why the server closes a socket; 4000–4999 are free for applications, RFC 6455 section 7.4.2. */
-const CLOSE = { noSession: 4401, silent: 4408, replaced: 4409 } as const;
+const CLOSE = { noSession: 4401, silent: 4408, replaced: 4409, tooMuch: 4429 } as const;
 
 export interface SessionContext {
   hub: Hub;
@@ -59,6 +62,9 @@ export class PushSession implements Session {
   #isClosedHere = false;
   /** Frames behind openSession wait here for its verdict. */
   #opening: Promise<void> = Promise.resolve();
+  #framesBefore = 0;
+  /** Acknowledgements and pongs that are not paid for yet. */
+  #unpaid = 0;
   #calls = 0;
   /** Frames of this turn. */
   #outgoing: string[] = [];
@@ -70,7 +76,13 @@ export class PushSession implements Session {
     this.#socket = socket;
     this.#from = from;
     this.#context = context;
-    socket.on('message', (data, binary) => void this.#receive(data, binary));
+    socket.on('message', (data, binary) => {
+      // whatever goes wrong with a frame ends its socket, not the process
+      this.#receive(data as Buffer, binary).catch((err: unknown) => {
+        context.log.error({ err }, 'a frame could not be handled');
+        socket.terminate();
+      });
+    });
     socket.on('close', (code) => this.#closed(code));
     socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
   }
@@ -108,24 +120,38 @@ export class PushSession implements Session {
     }
   }
 
-  async #receive(data: RawData, binary: boolean): Promise<void> {
+  async #receive(data: Buffer, binary: boolean): Promise<void> {
     if (this.#caller) this.#lastFrame = Date.now();
+    // what is left in the buffer of a socket that was closed is not looked at
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
     const frame = binary ? undefined : parseFrame(String(data));
     if (!frame) {
       this.#close(1003, 'frames are JSON objects as text');
     } else if (this.#caller) {
-      await this.#handle(frame);
+      await this.#handle(frame, data.length);
+    } else if (++this.#framesBefore > MAX_CALLS) {
+      this.#close(CLOSE.tooMuch, `more than ${MAX_CALLS} frames before the session is open`);
     } else {
-      this.#opening = this.#opening.then(() => (this.#caller ? void this.#handle(frame) : this.#open(frame)));
+      // in turn until the session is open; calls behind it run side by side
+      let isCall = false;
+      this.#opening = this.#opening.then(() => {
+        isCall = this.#caller !== undefined;
+        return isCall ? undefined : this.#open(frame, data.length);
+      });
+      await this.#opening;
+      if (isCall) await this.#handle(frame, data.length);
     }
   }
 
-  async #handle(frame: Record<string, unknown>): Promise<void> {
+  async #handle(frame: Record<string, unknown>, bytes: number): Promise<void> {
     if (typeof frame['ack'] === 'number') {
+      await this.#payForSmall(bytes);
       this.#acknowledged(frame['ack']);
     } else if (typeof frame['id'] === 'number' && typeof frame['method'] === 'string') {
-      await this.#call(frame as ClientFrame & { id: number; method: string; params?: unknown });
-    } else if (!('pong' in frame)) {
+      await this.#call(frame as ClientFrame & { id: number; method: string; params?: unknown }, bytes);
+    } else if ('pong' in frame) {
+      await this.#payForSmall(bytes);
+    } else if (await this.#pay(bytes, 1)) {
       this.#send({
         id: typeof frame['id'] === 'number' ? frame['id'] : 0,
         error: { code: 'bad-request', message: 'a frame must be {id, method, params}, {ack} or {pong}' },
@@ -133,10 +159,27 @@ export class PushSession implements Session {
     }
   }
 
-  async #open(frame: Record<string, unknown>): Promise<void> {
+  async #payForSmall(bytes: number): Promise<void> {
+    this.#unpaid = (this.#unpaid + 1) % FRAMES_A_POINT;
+    if (this.#unpaid === 0 || bytes > MAX_SMALL_FRAME) await this.#pay(bytes, 1);
+  }
+
+  /** Pays for a frame that is no call. @returns whether the address could; the socket is closed otherwise */
+  async #pay(bytes: number, least: number): Promise<boolean> {
+    try {
+      await this.#context.auth.pay(this.#from.address, bytes, least);
+      return true;
+    } catch {
+      this.#close(CLOSE.tooMuch, 'too many frames');
+      return false;
+    }
+  }
+
+  async #open(frame: Record<string, unknown>, bytes: number): Promise<void> {
     const { auth, hub, limits, caps } = this.#context;
     const id = typeof frame['id'] === 'number' ? frame['id'] : 0;
     try {
+      await auth.pay(this.#from.address, bytes);
       const call = checkEnvelope(frame);
       if (call.method !== 'openSession')
         throw new RpcError('unauthorized', `The first frame must be openSession, got ${call.method}`);
@@ -174,7 +217,7 @@ export class PushSession implements Session {
     }
   }
 
-  async #call({ id, method, params }: { id: number; method: string; params?: unknown }): Promise<void> {
+  async #call({ id, method, params }: { id: number; method: string; params?: unknown }, bytes: number): Promise<void> {
     const { dispatcher, hub } = this.#context;
     if (this.#calls >= MAX_CALLS)
       return this.#sendError(id, new RpcError('rate-limited', `At most ${MAX_CALLS} calls at once on one socket`));
@@ -186,12 +229,13 @@ export class PushSession implements Session {
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
           ? { ...params, instance: this.instance }
           : params;
-      this.#send({
-        id,
-        result: await dispatcher.ofSession(method, own, this.#caller!, MAX_SOCKET_WAIT, () => this.#whenGone()),
-      });
+      const result = await dispatcher.ofSession(method, own, bytes, this.#caller!, MAX_SOCKET_WAIT, () => this.#whenGone());
+      this.#sendText(`{"id":${JSON.stringify(id)},"result":${result}}`);
     } catch (error) {
       this.#sendError(id, error);
+      // who may not call sends no large frames either: they cost time before they are known to be calls
+      if (bytes > MAX_SMALL_FRAME * 8 && error instanceof RpcError && error.code === 'rate-limited')
+        this.#close(CLOSE.tooMuch, 'too many bytes');
     } finally {
       this.#calls--;
     }
@@ -223,6 +267,10 @@ export class PushSession implements Session {
    * is what costs most of a reply, and many a reader reads more than one socket.
    */
   #send(frame: ServerFrame): void {
+    this.#sendText(JSON.stringify(frame));
+  }
+
+  #sendText(text: string): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     if (this.#socket.bufferedAmount > MAX_BUFFERED) {
       const { metrics, log } = this.#context;
@@ -230,7 +278,7 @@ export class PushSession implements Session {
       log.warn({ username: this.username, address: this.#from.address }, 'a reader was too slow and is cut off');
       return this.#socket.terminate();
     }
-    if (this.#outgoing.push(JSON.stringify(frame)) === 1) setImmediate(() => this.#flush());
+    if (this.#outgoing.push(text) === 1) setImmediate(() => this.#flush());
   }
 
   #flush(): void {

@@ -55,6 +55,15 @@ const MIGRATIONS = [
    ALTER TABLE services ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
    UPDATE services SET kept_until = expires_at + ${SERVICE_MEMORY};
    CREATE INDEX services_kept ON services (kept_until);`,
+  // listings and polls choose by these columns, which lie behind the descriptions in a row
+  `DROP INDEX offers_free;
+   CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp, for_user) WHERE answer_sdp IS NULL;
+   DROP INDEX offers_answered;
+   CREATE INDEX offers_answered ON offers (service_id, instance, answered_at, answer_given, given_offerer, answer_user, expires_at)
+     WHERE answered_at IS NOT NULL;
+   DROP INDEX offers_answerer;
+   CREATE INDEX offers_answerer ON offers (answer_user, answer_instance, given_answerer, service_id, expires_at)
+     WHERE answer_user IS NOT NULL;`,
 ];
 
 /**

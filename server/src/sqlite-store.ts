@@ -13,7 +13,10 @@ import {
   MET_FOR,
   OLD_FORM_FRESH,
   RENEW_EVERY,
+  MAX_LISTED,
+  MAX_POLLED,
   type AnswerInput,
+  type ListedService,
   type OfferKey,
   type OfferRow,
   type PublishInput,
@@ -95,6 +98,24 @@ export class SqliteStore implements Store {
             now,
           );
     return rows.map(toService);
+  }
+
+  async listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]> {
+    const of = username === undefined ? '' : 's.username = ? AND';
+    return this.#sql
+      .all(
+        `SELECT s.id, s.fqn, s.version, s.created_at FROM services s WHERE ${of} s.name = ? AND s.hidden = 0 AND s.expires_at > ?
+         AND EXISTS (SELECT 1 FROM offers o WHERE o.service_id = s.id AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL)
+         ORDER BY s.rowid LIMIT ${MAX_LISTED}`,
+        ...(username === undefined ? [] : [username]),
+        ...[name, now, now],
+      )
+      .map((row) => ({
+        serviceId: String(row['id']),
+        serviceFqn: String(row['fqn']),
+        version: String(row['version']),
+        createdAt: Number(row['created_at']),
+      }));
   }
 
   async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {
@@ -364,12 +385,28 @@ export class SqliteStore implements Store {
       }));
   }
 
-  async pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]> {
+  async pollOffers(username: string, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
+    const newest = (role: string, from: string): string =>
+      `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND c.username = ${from}
+        AND (c.parked_until IS NULL OR c.parked_until > :now))`;
+    // chosen by what the indexes hold: the descriptions are read of those alone that are reported
     return this.#sql
       .all(
-        `${OFFER} WHERE s.username = ? AND o.instance IS ? AND o.answer_sdp IS NOT NULL AND o.expires_at > ?
-         UNION ALL ${OFFER} WHERE o.answer_user = ? AND o.answer_instance IS ? AND o.expires_at > ?`,
-        ...[username, instance ?? null, now, username, instance ?? null, now],
+        `WITH answered AS (
+           SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
+             ${newest('answerer', 'o.answer_user')} AS newest
+           FROM services s JOIN offers o ON o.service_id = s.id
+           WHERE s.username = ?1 AND o.instance IS ?2 AND o.answered_at IS NOT NULL AND o.expires_at > ?4
+           UNION ALL
+           SELECT o.rowid, 0, 1, o.given_answerer, ${newest('offerer', 's.username')}
+           FROM offers o JOIN services s ON s.id = o.service_id
+           WHERE o.answer_user = ?1 AND o.answer_instance IS ?2 AND o.expires_at > ?4
+         )
+         ${OFFER} JOIN (
+           SELECT id, at, (is_given = 0 OR IFNULL(newest > given, 0)) AS is_new FROM answered
+           WHERE is_given = 0 OR at > ?3 OR newest > MIN(?3, given) ORDER BY is_new DESC, at LIMIT ${MAX_POLLED}
+         ) news ON news.id = o.rowid ORDER BY news.is_new DESC, news.at`.replaceAll(':now', '?4'),
+        ...[username, instance ?? null, since, now],
       )
       .map(toOffer);
   }

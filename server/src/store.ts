@@ -64,6 +64,9 @@ export interface AnswerInput {
   sdp: string;
 }
 
+/** What a page of services is chosen by. */
+export type ListedService = Pick<ServiceRow, 'serviceId' | 'serviceFqn' | 'version' | 'createdAt'>;
+
 /** What a service, and an offer of it, is found by. */
 export type ServiceKey = Pick<ServiceRow, 'serviceId' | 'serviceFqn'>;
 export type OfferKey = Pick<OfferRow, 'offerId' | 'serviceFqn'>;
@@ -88,6 +91,8 @@ export interface Store {
   publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
   /** Live services of a name that are not hidden, of one user if one is named. Unordered. */
   findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]>;
+  /** The same of those that have an offer which `listUnanswered` would give, without what makes a row large; MAX_LISTED at most. */
+  listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
   /** The id of what was deleted, with its offers, answered ones too. */
   deleteService(username: string, serviceFqn: string): Promise<string | undefined>;
@@ -136,8 +141,11 @@ export interface Store {
   takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]>;
   /** All candidates of a role that an offer has, given or not. */
   listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]>;
-  /** Offers that a poll of this user reports on: own ones that are answered, and those it answered. No instance means old-form offers. */
-  pollOffers(username: string, instance: string | undefined, now: number): Promise<OfferRow[]>;
+  /**
+   * Answered offers, own ones and those this user answered, on which a poll since then has something to report; MAX_POLLED at
+   * most, those with something that was not given yet first. No instance means old-form offers.
+   */
+  pollOffers(username: string, instance: string | undefined, since: number, now: number): Promise<OfferRow[]>;
   /** Whether the answer must be given to an asker whose `since` is this; marks it as given. */
   takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
 
@@ -153,6 +161,11 @@ export interface Store {
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Services of one name that a discovery looks at, oldest first where there are more. */
+export const MAX_LISTED = 1000;
+/** Offers on which one poll reports. */
+export const MAX_POLLED = 50;
 
 const DAY = 86_400_000;
 /** How long a claim lasts after its last use. These are the same in every store; all in ms. */

@@ -76,6 +76,8 @@ export interface ServicePage {
   count: number;
   limit: number;
   offset: number;
+  /** The `offset` of the next page, if there is one; only from our server. A page may hold fewer than `limit`: it ends after 1 MiB. */
+  next?: number;
 }
 
 export interface AnswerParams {

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import type { OfferRow, PublishInput, Store } from '../../server/src/store.js';
+import { MAX_POLLED, type OfferRow, type PublishInput, type Store } from '../../server/src/store.js';
 import type { CandidateInfo, WireCandidate } from '../../src/protocol/index.js';
 
 const DAY = 86_400_000;
@@ -365,11 +365,44 @@ export function storeConformance(
       await publishOne(store, 'unanswered');
       for (const offer of [ours, old]) await store.answer(offer, { ...bobAnswers, instance: 'bob-instance' }, T);
       const sdps = async (username: string, instance?: string) =>
-        (await store.pollOffers(username, instance, T + 1)).map(({ sdp }) => sdp).sort();
+        (await store.pollOffers(username, instance, 0, T + 1)).map(({ sdp }) => sdp).sort();
       assert.deepEqual(await sdps('alice', 'instance-1'), ['ours']);
       assert.deepEqual(await sdps('alice'), ['old']);
+      assert.deepEqual(await sdps('bob', 'bob-instance'), [], 'nothing to report yet');
+      for (const offer of [ours, old]) await added(store, offer, { username: 'alice', role: 'offerer' }, T, 'late');
       assert.deepEqual(await sdps('bob', 'bob-instance'), ['old', 'ours']);
       assert.deepEqual(await sdps('bob'), []);
+    });
+    check('a poll reports what is new before what was given, and only so much', async (store) => {
+      const offers: OfferRow[] = [];
+      for (let i = 0; i < MAX_POLLED + 10; i++) {
+        offers.push(await publishOne(store, `offer ${i}`));
+        await store.answer(offers[i]!, bobAnswers, T + i);
+      }
+      const polled = async (since: number) => (await store.pollOffers('alice', undefined, since, T + 100)).map(({ sdp }) => sdp);
+      for (const offer of offers.slice(0, 55)) await store.takeAnswer((await store.getOffer(offer, T + 100))!, 0);
+      assert.equal((await polled(0)).length, MAX_POLLED);
+      const fresh = ['offer 55', 'offer 56', 'offer 57', 'offer 58', 'offer 59'];
+      assert.deepEqual((await polled(0)).slice(0, 5), fresh);
+      assert.deepEqual(await polled(T + 100), fresh);
+      await added(store, offers[3]!, asAnswerer, T + 100, 'late');
+      assert.ok((await polled(T + 200)).includes('offer 3'));
+      const taken = (await store.getOffer(offers[3]!, T + 100))!;
+      await store.takeCandidates(taken, 'offerer', T + 200, T + 200);
+      assert.ok(!(await polled(T + 200)).includes('offer 3'));
+    });
+    check('services are listed when they have an unanswered offer for all', async (store) => {
+      const offer = await publishOne(store, 'one');
+      const listed = async (user?: string, now = T) =>
+        (await store.listServices('chat', user, now)).map(({ serviceFqn }) => serviceFqn);
+      for (const user of [undefined, 'alice']) assert.deepEqual(await listed(user), ['chat:1.0.0@alice']);
+      assert.deepEqual(await listed('bob'), []);
+      assert.deepEqual(await listed(undefined, T + 300_000), []);
+      assert.equal((await store.listServices('chat', undefined, T))[0]!.serviceId, offer.serviceId);
+      await store.answer(offer, bobAnswers, T);
+      assert.deepEqual(await listed(), []);
+      await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: 'bob' }] }), MAX_FREE, T);
+      assert.deepEqual(await listed(), []);
     });
     check('an answer is given once, and again to who asks from before it', async (store) => {
       const published = await publishOne(store);

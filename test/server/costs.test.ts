@@ -1,0 +1,185 @@
+/** What a call costs its caller, in which order a call is looked at, and how large replies become. */
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
+import { BYTES_A_POINT, costOf } from '../../server/src/limiter.js';
+import type { ServicePage } from '../../src/protocol/index.js';
+import { Client, PushClient, mockClock, post, refused, someone, startServer } from './helpers.js';
+
+const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
+const KIB = 1024;
+const large = (text: string, size = 60 * KIB): string => text.padEnd(size, 'x');
+
+/** A user with `count` services of large offers. */
+async function publisher(url: string, count: number): Promise<Client> {
+  const host = new Client(url);
+  for (let i = 0; i < count; i++) await host.publish(`big:1.0.${i}@${host.username}`, [large(`${i} `)]);
+  return host;
+}
+const pageOf = (client: Client, serviceFqn: string, offset: number): Promise<ServicePage> =>
+  client.call('getService', { serviceFqn, limit: 100, offset }) as Promise<ServicePage>;
+
+test('a page ends after its bytes, and says where the next one begins', async (t) => {
+  const { url } = await limited(t, { maxReplyBytes: 200 * KIB });
+  const host = await publisher(url, 8);
+  const seen: string[] = [];
+  const sizes: number[] = [];
+  for (let offset: number | undefined = 0; offset !== undefined;) {
+    const page: ServicePage = await pageOf(host, `big:1.0.0@${host.username}`, offset);
+    assert.ok(JSON.stringify(page).length < 201 * KIB);
+    assert.equal(page.count, page.services.length);
+    sizes.push(page.count);
+    seen.push(...page.services.map(({ serviceFqn }) => serviceFqn));
+    offset = page.next;
+  }
+  assert.deepEqual(sizes, [3, 3, 2]);
+  assert.equal(new Set(seen).size, 8);
+});
+
+test('a page holds one service even when that alone is larger', async (t) => {
+  const { url } = await limited(t, { maxReplyBytes: 1000 });
+  const host = await publisher(url, 2);
+  const page = await pageOf(host, `big:1.0.0@${host.username}`, 1);
+  assert.deepEqual([page.count, page.next], [1, undefined]);
+});
+
+test('a batch whose replies grow too large runs no more calls, and each of these is told so with HTTP 200', async (t) => {
+  const { url } = await limited(t, { maxReplyBytes: 100 * KIB });
+  const host = await publisher(url, 2);
+  const lists = Array.from({ length: 30 }, () =>
+    host.signed('getService', { serviceFqn: `big:1.0.0@${host.username}`, limit: 100 }),
+  );
+  const last = host.signed('publishService', { serviceFqn: `late:1.0.0@${host.username}`, offers: [{ sdp: 'late' }] });
+  const { status, body } = await post(url, [...lists, last]);
+  const items = body as { success: boolean; code?: string }[];
+  assert.equal(status, 200);
+  assert.equal(items.length, 31);
+  assert.ok(JSON.stringify(body).length < 1000 * KIB);
+  assert.ok(items.filter(({ success }) => success).length >= 8);
+  assert.deepEqual([items[30]!.success, items[30]!.code], [false, 'too-large']);
+  await refused(host.take(`late:1.0.0@${host.username}`), 'not-found');
+});
+
+test('a poll ends after its bytes, and the next ones give the rest', async (t) => {
+  const { url } = await limited(t, { maxReplyBytes: 150 * KIB });
+  const [host, joiner] = [new Client(url), new Client(url)];
+  const fqn = `chat:1.0.0@${host.username}`;
+  const { offers } = await host.publish(
+    fqn,
+    Array.from({ length: 8 }, (_, index) => `offer ${index}`),
+  );
+  for (const { offerId } of offers) await joiner.answer({ serviceFqn: fqn, offerId }, large(`answer to ${offerId}`));
+  const answers = new Set<string>();
+  for (let polls = 0; polls < 3; polls++) {
+    const given = (await host.call('poll', {})).answers;
+    // what was given before follows where there is room
+    assert.ok(JSON.stringify(given).length < 211 * KIB);
+    for (const { offerId } of given) answers.add(offerId);
+  }
+  assert.equal(answers.size, 8);
+});
+
+test('the signature over the message is checked before the digest over the params', async (t) => {
+  const { url } = await limited(t, {});
+  const client = new Client(url);
+  const call = { ...client.signed('poll', {}, { signature: `${'A'.repeat(86)}==` }), params: { other: 'params' } };
+  const { body } = await post(url, call);
+  assert.equal((body as { error: string }).error, 'Invalid signature');
+  const signed = { ...client.signed('poll', {}), params: { other: 'params' } };
+  assert.match(((await post(url, signed)).body as { error: string }).error, /it is not for these params/);
+});
+
+test('params with too many values are refused, signed or not, over HTTP and socket', async (t) => {
+  const { url } = await limited(t, {});
+  const host = await PushClient.open(url);
+  const params = { values: Array(20_000).fill(0) };
+  await refused(host.http.call('poll', params as never), 'too-large');
+  await refused(host.call('poll', params as never), 'too-large');
+  const { body } = await post(url, { method: 'poll', message: `poll:nobody:${Date.now()}`, signature: '', params });
+  assert.equal((body as { code: string }).code, 'too-large');
+});
+
+test('costs grow with the items of a call', () => {
+  const ids = Array(1000).fill('x');
+  assert.equal(costOf('withdrawOffers', { offerIds: ids }), 101);
+  assert.equal(costOf('addIceCandidates', { candidates: Array(100).fill({}) }), 11);
+  assert.equal(costOf('signal', { candidates: Array(100).fill({}) }), 11);
+  assert.equal(costOf('poll', { offerIds: ids, offers: ids, candidates: ids }), 1);
+  for (const list of [{ length: 1e9 }, 'x'.repeat(1000), null, 5]) assert.equal(costOf('withdrawOffers', { offerIds: list }), 1);
+});
+
+/** How many points an address has left, by asking until it is refused. */
+async function left(url: string): Promise<number> {
+  const client = new Client(url);
+  for (let count = 0; ; count++) {
+    const { status } = await post(url, client.signed('poll', {}));
+    if (status === 429) return count;
+  }
+}
+
+const POINTS = 60;
+const spending: [string, (url: string) => Promise<unknown>, spent: number][] = [
+  ['a body of 200 KiB, before it is parsed', (url) => post(url, `{"x":"${'y'.repeat(200 * KIB)}`), 25 + 1],
+  ['a body that is no JSON', (url) => post(url, '{'), 1],
+  ['a call that is none', (url) => post(url, { method: 5 }), 1],
+  ['an unknown method', (url) => post(url, { method: 'no', message: 'no', signature: '' }), 1],
+  ['each item of a batch of what is no call', (url) => post(url, Array(20).fill(null)), 20],
+];
+for (const [what, spend, spent] of spending) {
+  test(`${what} costs ${spent}`, async (t) => {
+    mockClock(t);
+    const { url } = await limited(t, { pointsPerAddress: POINTS });
+    await spend(url);
+    assert.equal(await left(url), POINTS - spent);
+  });
+}
+
+test('the bytes of a reply are paid for by the calls after it', async (t) => {
+  mockClock(t);
+  const { url } = await limited(t, { pointsPerAddress: POINTS });
+  const host = new Client(url);
+  await host.publish(`big:1.0.0@${host.username}`, [large('x', 10 * BYTES_A_POINT - 1000).slice(0, 60_000)]); // 3, and 7 for its bytes, 7 for those of the reply
+  const before = POINTS - 3 - 7 - 7;
+  await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7, and 7
+  assert.equal(await left(url), before - 14);
+});
+
+test('frames that are no calls are paid for, and a socket that sends too many is closed', async (t) => {
+  mockClock(t);
+  const { url } = await limited(t, { pointsPerAddress: POINTS });
+  const host = await PushClient.open(url); // 3
+  for (let i = 0; i < POINTS; i++) host.send({});
+  assert.equal(await host.closed, 4429);
+  assert.ok(host.frames.filter(({ error }) => error).length <= POINTS);
+});
+
+test('acknowledgements and pongs are paid for by the dozen', async (t) => {
+  mockClock(t);
+  const { url } = await limited(t, { pointsPerAddress: POINTS });
+  const host = await PushClient.open(url);
+  for (let i = 0; i < 160; i++) host.send(i % 2 ? { ack: 0 } : { pong: true });
+  await host.call('poll', {});
+  assert.equal(await left(url), POINTS - 3 - 10 - 1);
+});
+
+test('a socket that sends large frames without the points for them is closed', async (t) => {
+  mockClock(t);
+  const { url } = await limited(t, { pointsPerAddress: POINTS });
+  const host = await PushClient.open(url, someone());
+  host.send(JSON.stringify({ id: 1, method: 'poll', params: { x: 'y'.repeat(700 * KIB) } }));
+  assert.equal(await host.closed, 4429);
+});
+
+test('a client that hangs up in the middle of a batch has no more of it run', async (t) => {
+  const { url } = await limited(t, {});
+  const client = new Client(url);
+  const calls = Array.from({ length: 100 }, (_, index) =>
+    client.signed('publishService', { serviceFqn: `s${index}:1.0.0@${client.username}`, offers: [{ sdp: `offer ${index}` }] }),
+  );
+  const hungUp = new AbortController();
+  const asked = post(url, calls, hungUp.signal).catch(() => undefined);
+  while ((await new Client(url).take(`s0:1.0.0@${client.username}`).catch(() => undefined)) === undefined);
+  hungUp.abort();
+  await asked;
+  await refused(new Client(url).take(`s99:1.0.0@${client.username}`), 'not-found');
+});
