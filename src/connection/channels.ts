@@ -2,7 +2,7 @@
  * Channels: the further channels of one connection, by label. Made by either side, announced over the control channel on each
  * link by who made them, so that both halves stand before anything is sent. docs/protocol.md, "Further channels".
  */
-import { ConnectionError, mustBe, RondevuError } from '../errors.js';
+import { asRondevuError, ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import { MAX_LABEL, parseChannelWord } from '../protocol/frames.js';
 import type { SessionLimits } from '../delivery/session.js';
 import { ChannelPort, RondevuChannel, type ChannelConfig } from './channel.js';
@@ -27,8 +27,11 @@ export interface ChannelsOwner {
 /** Stream ids of one link: even ones for who offers, odd ones for who answers. Chromium takes them up to 1023. */
 const FIRST_ID = 102;
 const LAST_ID = 1022;
-/** Most of what is kept that came before the link carries messages. */
+/** Most channels of the peer's making: as many as one link has ids for. */
+const MAX_OF_PEER = (LAST_ID - FIRST_ID) / 2 + 1;
+/** Most texts, and characters of them, that are kept until the link carries messages. */
 const EARLY = 1000;
+const EARLY_LENGTH = 1_048_576;
 
 export class Channels {
   readonly #owner: ChannelsOwner;
@@ -40,6 +43,7 @@ export class Channels {
   #link: Link | undefined;
   /** What came on a link before it was ours to use. */
   #early: { link: Link; text: string }[] = [];
+  #earlyLength = 0;
   #fresh = 0;
   #free: number[] = [];
 
@@ -79,6 +83,7 @@ export class Channels {
     for (const channel of this.#ours) this.#announce(channel);
     const early = this.#early;
     this.#early = [];
+    this.#earlyLength = 0;
     for (const { link: from, text } of early) if (from === link) this.control(text, link);
   }
 
@@ -92,7 +97,10 @@ export class Channels {
     const [, word, rest = ''] = /^(open|opened|shut|ch) (.*)$/s.exec(text) ?? [];
     if (!word) return false;
     if (link !== this.#link) {
-      if (this.#early.length < EARLY) this.#early.push({ link, text });
+      this.#earlyLength += text.length;
+      if (this.#early.length >= EARLY || this.#earlyLength > EARLY_LENGTH)
+        this.#owner.onError(new ConnectionError('too-large', 'too much was said of channels before the link carried messages'));
+      else this.#early.push({ link, text });
       return true;
     }
     try {
@@ -104,8 +112,7 @@ export class Channels {
         this.#byId(Number(id))?.control(words.join(' '));
       }
     } catch (error) {
-      if (!(error instanceof RondevuError)) throw error;
-      this.#owner.onError(error);
+      this.#owner.onError(asRondevuError(error, `the peer's word of a channel could not be handled`));
     }
     return true;
   }
@@ -162,9 +169,20 @@ export class Channels {
       throw mustBe('the id of a channel', `one of ${FIRST_ID} to ${LAST_ID} of the other side's`, id);
     let channel = this.#channels.get(label);
     // both made it at once: the offerer's stays
-    if (channel?.port && this.#owner.isOfferer() && this.#isOurs(channel.port.id)) return;
+    const isOurs = channel?.port !== undefined && this.#isOurs(channel.port.id);
+    if (isOurs && this.#owner.isOfferer()) return;
+    if (channel?.port && !isOurs && channel.readyState === 'closing') {
+      // the peer closed it too, and that is on its way
+      channel.end();
+      channel = undefined;
+    }
+    if (channel?.port && !isOurs) throw mustBe('the label of a channel', 'announced once a link', label);
+    if (this.#byId(id)) throw mustBe('the id of a channel', 'one that no other channel has', id);
     const config = { ordered, ...(maxRetransmits !== undefined && { maxRetransmits }) };
-    if (!channel) this.#owner.onChannel((channel = this.#make(label, config)));
+    if (!channel) {
+      this.#makeRoom();
+      this.#owner.onChannel((channel = this.#make(label, config)));
+    }
     // a listener may have closed it
     if (channel.readyState === 'closed') return link.control(`shut ${JSON.stringify({ label })}`);
     channel.reconfigure(config);
@@ -173,6 +191,15 @@ export class Channels {
       link.control(`opened ${id}`);
       half.carry();
     });
+  }
+
+  /** One more of the peer's: those that it did not announce again on this link go first. @throws ConnectionError `too-large` */
+  #makeRoom(): void {
+    const theirs = [...this.#channels.values()].filter((channel) => !this.#ours.has(channel));
+    if (theirs.length < MAX_OF_PEER) return;
+    const idle = theirs.find(({ port }) => !port);
+    if (!idle) throw new ConnectionError('too-large', `the peer opened more than ${MAX_OF_PEER} channels`);
+    idle.end();
   }
 
   #bind(channel: RondevuChannel, link: Link, id: number, onOpen: () => void): void {
@@ -204,7 +231,8 @@ export class Channels {
   }
 
   #byId(id: number): RondevuChannel | undefined {
-    return [...this.#channels.values()].find(({ port }) => port?.id === id);
+    for (const channel of this.#channels.values()) if (channel.port?.id === id) return channel;
+    return undefined;
   }
 
   #isOurs(id: number): boolean {

@@ -7,6 +7,14 @@
 const CONTROL_ID = 100;
 const PING = 'ping';
 const PONG = 'pong';
+/** Longest text that is taken, in characters; a description with its candidates has a tenth of it. */
+export const MAX_TEXT = 65_536;
+/** Most texts that are kept until the channel opens. */
+const MAX_EARLY = 1000;
+/** While this many bytes wait for the network no `pong` is added: the other side does not read what it asks for. */
+const UNREAD = 16_384;
+/** A peer that leaves this many bytes unread ends the link. */
+const MAX_UNREAD = 1_048_576;
 
 export class ControlChannel {
   readonly #channel: RTCDataChannel;
@@ -17,15 +25,19 @@ export class ControlChannel {
   onText: ((text: string) => void) | undefined;
   /** Anything came. */
   onLife: (() => void) | undefined;
+  /** The other side breaks the rules, or does not read. */
+  onBroken: ((reason: string) => void) | undefined;
 
   constructor(pc: RTCPeerConnection) {
     this.#channel = pc.createDataChannel('rondevu-control', { negotiated: true, id: CONTROL_ID });
     this.#channel.onmessage = ({ data }) => {
       this.onLife?.();
       // answered here and not from a timer: timers of background pages are held back
-      if (data === PING) this.send(PONG);
-      else if (data === PONG) for (const resolve of this.#waiting.splice(0)) resolve();
-      else if (typeof data === 'string') this.onText?.(data);
+      if (data === PING) {
+        if (this.#channel.bufferedAmount < UNREAD) this.send(PONG);
+      } else if (data === PONG) for (const resolve of this.#waiting.splice(0)) resolve();
+      else if (typeof data === 'string' && data.length <= MAX_TEXT) this.onText?.(data);
+      else this.onBroken?.(`a control message must be a text of at most ${MAX_TEXT} characters`);
     };
     // it opens a moment before or after the channel for messages
     this.#channel.onopen = () => {
@@ -47,8 +59,9 @@ export class ControlChannel {
   }
 
   send(text: string): void {
-    if (this.#channel.readyState === 'connecting') this.#early.push(text);
+    if (this.#channel.readyState === 'connecting' && this.#early.length < MAX_EARLY) this.#early.push(text);
     if (this.#channel.readyState !== 'open') return;
+    if (this.#channel.bufferedAmount > MAX_UNREAD) return this.onBroken?.('the peer does not read its control channel');
     try {
       this.#channel.send(text);
     } catch {

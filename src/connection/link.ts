@@ -89,6 +89,7 @@ export class Link implements DeliveryPort {
     if (durable) this.addDurable();
     this.#control = new ControlChannel(pc);
     this.#control.onText = this.guard((text) => this.#handlers?.onControl(text));
+    this.#control.onBroken = (reason) => this.#broken(new ConnectionError('bad-request', reason));
     this.#control.onLife = this.guard(() => this.#heartbeat?.life());
     pc.onicecandidate = this.guard(({ candidate }) => {
       if (!candidate) return;

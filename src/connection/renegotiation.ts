@@ -3,8 +3,10 @@
  * offerer makes the offer, always: the other order fails against Firefox. Descriptions go over the control channel and over
  * the server, and the first to arrive counts. docs/delivery.md, "The ladder".
  */
+import { RateLimit } from '../base/rate-limit.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
 import { sdpFacts } from '../protocol/sdp-line.js';
+import { MAX_TEXT } from './control-channel.js';
 import type { Link } from './link.js';
 
 /** Who talks to whom about which link. */
@@ -26,6 +28,12 @@ const ASK = 'restart?';
 /** How long is gathered, in ms: host candidates are there in a few, and without any candidate it is worth to wait for a relay. */
 const GATHERING = 500;
 const FIRST_CANDIDATE = 5000;
+/** How many descriptions are remembered, so that the second copy of one is not taken for another. */
+const REMEMBERED = 8;
+/** How often the peer may ask for a restart: its request comes over two paths, and each one costs a message to the server. */
+const ASKED = { burst: 1, perSecond: 0.5 };
+/** How many descriptions of the peer are looked at: each one costs a signature check. */
+const DESCRIPTIONS = { burst: 10, perSecond: 1 };
 /** How often and how many times is looked whether ICE has found a new pair; in ms. */
 const LOOK_EVERY = 200;
 const LOOKS = 25;
@@ -34,8 +42,12 @@ export class Renegotiation {
   readonly #between: Negotiators;
   /** The signature of our offer that has no answer yet. */
   #offerSig: string | undefined;
-  /** Descriptions that came: each comes over two roads. */
+  /** The last descriptions that came: each comes over two paths. */
   readonly #seen = new Set<string>();
+  /** The one to take next; a newer one replaces it. */
+  #pending: string | undefined;
+  readonly #asked = new RateLimit(ASKED.burst, ASKED.perSecond);
+  readonly #descriptions = new RateLimit(DESCRIPTIONS.burst, DESCRIPTIONS.perSecond);
   #running: Promise<void> = Promise.resolve();
 
   constructor(between: Negotiators) {
@@ -50,10 +62,21 @@ export class Renegotiation {
 
   /** What the other side says; nothing happens for what does not concern us. */
   receive(text: string): Promise<void> {
-    if (text === ASK) return this.begin();
-    if (this.#seen.has(text) || !text.startsWith(SDP)) return Promise.resolve();
+    const nothing = Promise.resolve();
+    if (text === ASK) return this.#between.isOfferer && this.#asked.take() ? this.begin() : nothing;
+    const isNew = text.startsWith(SDP) && text.length <= MAX_TEXT && !this.#seen.has(text);
+    if (!isNew || !this.#descriptions.take()) return nothing;
     this.#seen.add(text);
-    return this.#inTurn(() => this.#take(text.slice(SDP.length)));
+    if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.values().next().value!);
+    const isWaiting = this.#pending !== undefined;
+    this.#pending = text.slice(SDP.length);
+    return isWaiting ? nothing : this.#inTurn(() => this.#takePending());
+  }
+
+  #takePending(): Promise<void> {
+    const sdp = this.#pending!;
+    this.#pending = undefined;
+    return this.#take(sdp);
   }
 
   /** One after the other; one that fails changes nothing, the next step of the ladder follows. */

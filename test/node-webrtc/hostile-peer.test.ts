@@ -1,9 +1,16 @@
 /** A peer that speaks below the engine, with real WebRTC in Node: whatever it sends ends its own connection, and nothing else. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Link } from '../../src/connection/link.js';
 import type { RondevuConnection } from '../../src/index.js';
+import { until } from '../server/helpers.js';
 import { pair } from './pair.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+const heap = (): number => (collectGarbage(), process.memoryUsage().heapUsed);
 
 /** What the engine keeps to itself. */
 interface Inner {
@@ -19,7 +26,7 @@ function ending(connection: RondevuConnection): { codes: string[]; closed: Promi
   return { codes, closed: new Promise((resolve) => connection.once('closed', () => resolve())) };
 }
 
-describe('a hostile peer', { concurrency: 3 }, () => {
+describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
   test('a malformed frame ends its connection with one error; others go on, and it may come back', async (t) => {
     const { join } = await pair(t);
     const honest = await join('carol');
@@ -55,5 +62,86 @@ describe('a hostile peer', { concurrency: 3 }, () => {
       await closed;
       assert.deepEqual(codes, ['bad-request'], part);
     }
+  });
+});
+
+describe('what a peer says on the control channel', { concurrency: 3, timeout: 60_000 }, () => {
+  const open = (label: string, id: number): string => `open ${JSON.stringify({ label, id })}`;
+
+  test('opens no more channels than there are ids, and each once', async (t) => {
+    const { join } = await pair(t);
+    const wrong: Record<string, string[]> = {
+      'two labels on one id': [open('a', 103), open('b', 103)],
+      'one label on two ids': [open('a', 103), open('a', 105)],
+      'one label twice': [open('a', 103), open('a', 103)],
+      'an id of the other side': [open('a', 102)],
+      'half an id': [open('a', 103.5)],
+      'an id past the last': [open('a', 1025)],
+      'no id': ['open {"label":"a"}'],
+      'a label that is too long': [open('x'.repeat(257), 103)],
+      'no JSON': ['open a'],
+      'deep JSON': [`open ${'['.repeat(60_000)}`],
+      'more retransmissions than there can be': ['open {"label":"a","id":103,"maxRetransmits":65536}'],
+      'a text that is too long': [`sdp ${'x'.repeat(65_536)}`],
+    };
+    for (const [index, [what, texts]] of Object.entries(wrong).entries()) {
+      const { connection, other } = await join(`mallory-${index}`);
+      const { codes, closed } = ending(other);
+      let channels = 0;
+      other.on('channel', () => channels++);
+      for (const text of texts) inner(connection).link.control(text);
+      await closed;
+      assert.deepEqual(codes, ['bad-request'], what);
+      assert.equal(channels, texts.length - 1, what);
+    }
+  });
+
+  test('channels that the peer does not announce again on the next link make room for new ones', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    const { codes } = ending(other);
+    const announce = async (from: number, count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) inner(connection).link.control(open(`label ${from + i}`, 103 + 2 * i));
+      await until(() => other.getChannel(`label ${from + count - 1}`) !== undefined, 'the last channel');
+    };
+    await announce(0, 400);
+    const { generation } = other;
+    connection.getPeerConnection()!.close();
+    await until(() => other.generation > generation && other.isConnected() && connection.isConnected(), 'the next link');
+    await connection.send('the link carries messages').delivered;
+    await announce(1000, 400);
+    const kept = (from: number): number =>
+      Array.from({ length: 400 }, (_, i) => other.getChannel(`label ${from + i}`)).filter((channel) => channel !== undefined)
+        .length;
+    assert.deepEqual([kept(0), kept(1000), codes], [61, 400, []]);
+  });
+
+  test('reaches the server no more often than its time allows', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    let signals = 0;
+    for (const side of [connection, other]) {
+      const { port } = side as unknown as { port: { signal(...args: unknown[]): Promise<unknown> } };
+      const { signal } = port;
+      port.signal = (...args) => (signals++, signal.apply(port, args));
+    }
+    // each side may play the other's part
+    for (let i = 0; i < 2000; i++) for (const side of [connection, other]) inner(side).link.control('restart?');
+    assert.equal(await connection.send('after all of them').delivered, 'delivered');
+    await other.send('and back').delivered;
+    assert.ok(signals <= 2 * 2, `${signals} messages to the server for 4000 on the control channel`);
+  });
+
+  test('is not remembered without end', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    other.on('message', () => undefined);
+    const before = heap();
+    for (let i = 0; i < 1000; i++) {
+      inner(connection).link.control(`sdp ${i} ${'x'.repeat(60_000)}`);
+      if (i % 10 === 9) await connection.send('in between').delivered;
+    }
+    const grown = heap() - before;
+    assert.ok(grown < 10_000_000, `1000 texts of 60 kB take ${grown} bytes`);
   });
 });
