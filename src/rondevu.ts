@@ -328,7 +328,12 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   ): (durable: boolean) => Link {
     const { rtcPeerConnection, iceServers, turnServers = [], apiUrl } = this.#options;
     const PeerConnection = rtcPeerConnection ?? globalThis.RTCPeerConnection;
-    if (!PeerConnection) throw new RondevuError('unsupported', 'there is no WebRTC here: pass rtcPeerConnection');
+    if (!PeerConnection) {
+      const text = globalThis.document
+        ? 'this browser has no WebRTC: it is switched off, or an extension or a policy blocks it'
+        : 'there is no WebRTC here: pass rtcPeerConnection';
+      throw new RondevuError('unsupported', text);
+    }
     if (!this.#ice) {
       this.#ice = new IceSource(this.#signaling);
       this.#signaling.on('ice', (served) => this.#ice!.learn(served));

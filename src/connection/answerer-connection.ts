@@ -227,6 +227,8 @@ export class AnswererConnection extends RondevuConnection {
         }
       }
     } catch (error) {
+      // a listener of the failure may begin anew
+      if (this.#loop === loop) this.#loop = undefined;
       if (!signal.aborted) this.#giveUp(error as Error);
     } finally {
       if (this.#loop === loop) this.#loop = undefined;

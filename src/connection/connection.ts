@@ -187,6 +187,14 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return message.handle;
   }
 
+  /**
+   * Queues messages that were composed before the connection existed. Call it before the connection begins.
+   * @internal
+   */
+  adopt(messages: Message[]): void {
+    for (const message of messages) this.#backlog.add(message, () => undefined);
+  }
+
   /** Sends what is queued, tells the peer, ends. Idempotent; `closed` at once, the promise resolves when all is torn down. */
   close({ reason = 'closed here', discard = false }: CloseOptions = {}): Promise<void> {
     return (this.#closing ??= this.#end(reason, discard));

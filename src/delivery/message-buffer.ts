@@ -2,7 +2,7 @@
  * MessageBuffer: what was sent while no link was up, bounded in number and age. Pure but for the clock.
  */
 
-import { ValidationError, quote } from '../errors.js';
+import { ConnectionError, ValidationError, quote } from '../errors.js';
 
 /** What `send` takes, after views were reduced to their bytes. */
 export type MessageData = string | Blob | ArrayBuffer;
@@ -116,6 +116,30 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   takeAll(): M[] {
     return this.#messages.splice(0);
   }
+}
+
+/**
+ * A message of what `send` was given, if there is room for it.
+ * @param limits in bytes
+ * @param kept bytes that wait already
+ * @throws ConnectionError `too-large`, `queue-full`; ValidationError for anything but text or bytes
+ */
+export function composeMessage(
+  id: string,
+  data: unknown,
+  { maxMessageSize, maxQueuedBytes }: { maxMessageSize: number; maxQueuedBytes: number },
+  kept = 0,
+): Message {
+  const message = new Message(id, toData(data));
+  const bytes = exactLength(message, maxMessageSize);
+  if (bytes > maxMessageSize) {
+    throw new ConnectionError('too-large', `send: a message may have ${maxMessageSize} bytes here, this one has ${bytes}`);
+  }
+  if (kept + bytes > maxQueuedBytes) {
+    const text = `send: ${kept} bytes wait already, maxQueuedBytes is ${maxQueuedBytes}; wait for drained()`;
+    throw new ConnectionError('queue-full', text);
+  }
+  return message;
 }
 
 /** Bytes that the caller may change afterwards are copied. @throws ValidationError */

@@ -8,7 +8,7 @@ import { asRondevuError, ConnectionError, RondevuError } from '../errors.js';
 import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/frames.js';
 import { Inbox, MissingMessageError } from './inbox.js';
 import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
-import { exactLength, Message, toData, type BufferedMessage } from './message-buffer.js';
+import { composeMessage, exactLength, type BufferedMessage, type Message } from './message-buffer.js';
 import { FRAME_SIZE, Outbox } from './outbox.js';
 import { StallWatch } from './stall-watch.js';
 
@@ -211,15 +211,8 @@ export class Session {
   compose(data: unknown): Message {
     const { maxMessageSize, maxQueuedBytes } = this.#limits;
     const limit = this.#port?.isOpen && !this.#port.framed ? Math.min(maxMessageSize, this.#port.maxMessageSize) : maxMessageSize;
-    const message = new Message(`${this.#nextId}`, toData(data));
-    const bytes = exactLength(message, limit);
-    if (bytes > limit) {
-      throw new ConnectionError('too-large', `send: a message may have ${limit} bytes here, this one has ${bytes}`);
-    }
-    if (this.keptBytes + bytes > maxQueuedBytes) {
-      const text = `send: ${this.keptBytes} bytes wait already, maxQueuedBytes is ${maxQueuedBytes}; wait for drained()`;
-      throw new ConnectionError('queue-full', text);
-    }
+    const limits = { maxMessageSize: limit, maxQueuedBytes };
+    const message = composeMessage(`${this.#nextId}`, data, limits, this.keptBytes);
     this.#nextId++;
     return message;
   }
