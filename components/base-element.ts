@@ -1,18 +1,29 @@
 /**
- * RondevuElement: what the tags share. Finds the server's address, borrows a client, keeps author input and engine state
- * apart, tells events in the documented form, and survives being moved in the document.
+ * RondevuElement: base of <rondevu-service> and <rondevu-connect>. Finds the server's address, borrows a client, keeps author
+ * input and engine state apart, dispatches events in the documented form, and survives being moved in the document.
  */
-import { LitElement, type PropertyValues } from 'lit';
+import { LitElement, type PropertyDeclaration } from 'lit';
 import { property } from 'lit/decorators.js';
-import { RondevuError, type IceServersOption } from '../src/index.js';
+import { RondevuError, type IceServersOption, type Rondevu } from '../src/index.js';
 import { borrowClient, type Lease } from './client-registry.js';
+import { addDeparting, endDeparting, removeDeparting } from './departing.js';
+import { report } from './report.js';
 
 /** How long an element may be out of the document before what it holds is closed, in ms. */
 const REMOVAL_GRACE = 1000;
 /** Counts change their attribute at most this often, in ms. */
 const COUNT_EVERY = 16;
+/** Properties that decide which peer or service the element is about. */
+const IDENTITY: readonly unknown[] = ['to', 'service', 'apiUrl', 'username', 'identity'];
 
 type StateValue = string | number | boolean | undefined;
+
+/** The time from `begin` to the end; asynchronous work checks that its run is the current one. */
+interface Run {
+  /** Two elements with the same key cannot run beside each other. */
+  key: string;
+  lease?: Lease;
+}
 
 export abstract class RondevuElement extends LitElement {
   /** Address of the signaling server. Default: that of the nearest ancestor, `<meta name="rondevu-api-url">`, the page's origin. */
@@ -30,14 +41,29 @@ export abstract class RondevuElement extends LitElement {
   /** Holds nothing while set. */
   @property({ type: Boolean }) disabled = false;
 
+  /** Attributes that the element writes. */
+  static readonly stateAttributes: readonly string[] = [];
+
   readonly #states = new Map<string, StateValue>();
   readonly #counts = new Map<string, number>();
   readonly #internals: ElementInternals | undefined;
   #countTimer: ReturnType<typeof setTimeout> | undefined;
   #removal: ReturnType<typeof setTimeout> | undefined;
-  #lease: Lease | undefined;
-  #running = false;
+  #run: Run | undefined;
+  /** The page wants the element to run: `begin` was called and `end` was not. True after a failure. */
+  #isWanted = false;
+  /** The run ended because an identity property changed; the next one begins with the next update. */
+  #isRestarting = false;
   #wasUpdated = false;
+  #error: RondevuError | undefined;
+  /** A failure was shown, and nothing was tried since. */
+  #hasFailed = false;
+  /** Message of the error that was printed last. */
+  #complaint: string | undefined;
+  /** Events that wait until those of the current transition have been dispatched. */
+  readonly #events: CustomEvent[] = [];
+  #isDispatching = false;
+  #batches = 0;
 
   constructor() {
     super();
@@ -45,80 +71,176 @@ export abstract class RondevuElement extends LitElement {
     this.#internals = typeof this.attachInternals === 'function' ? this.attachInternals() : undefined;
   }
 
-  /** Attributes that, changed while running, make everything anew. */
-  protected abstract readonly identityProperties: readonly string[];
-  /** Begins with what the attributes say. */
-  protected abstract run(): Promise<void>;
-  /** Ends what `run` began. */
-  protected abstract halt(reason: string): Promise<void>;
-  /** Tells of an error: `error-code`, the state, `rondevu-error`. */
-  protected abstract failed(error: RondevuError): void;
+  /** The last error; undefined once the element works again. */
+  get error(): RondevuError | undefined {
+    return this.#error;
+  }
+
+  /** Code of the last error; empty once the element works again. */
+  get errorCode(): string {
+    return this.stateOf('error-code', '');
+  }
+
+  /**
+   * Begins with the current attributes.
+   * @param isCurrent whether the run has neither ended nor been replaced; check it after every `await`
+   */
+  protected abstract run(isCurrent: () => boolean): Promise<void>;
+  /**
+   * Releases what the run holds and dispatches nothing. Whatever a new run could collide with is released synchronously.
+   * @param error why, if the run failed
+   */
+  protected abstract release(reason: string, error?: RondevuError): Promise<unknown>;
+  /** Shows that the run ended, and dispatches its events. Called after `release`. */
+  protected abstract ended(reason: string): void;
 
   override connectedCallback(): void {
     super.connectedCallback();
     clearTimeout(this.#removal);
-    if (this.hasUpdated && !this.#running) this.#autostart();
+    removeDeparting(this);
+    // a copied or saved element brings the state attributes of its original along
+    for (const name of (this.constructor as typeof RondevuElement).stateAttributes) this.reflect(name, this.#states.get(name));
+    if (!this.hasUpdated) return;
+    if (this.#isRestarting) void this.begin();
+    else if (!this.#isWanted) this.#autostart();
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
-    this.#removal = setTimeout(() => void this.end('the element was removed'), REMOVAL_GRACE);
+    const leave = () => this.end('the element was removed');
+    this.#removal = setTimeout(() => void leave(), REMOVAL_GRACE);
+    if (this.#run) {
+      addDeparting(this, this.#run.key, () => {
+        void leave();
+        return this.vacated;
+      });
+    }
   }
 
   /** Defined so that `moveBefore` costs nothing. */
   connectedMoveCallback(): void {}
 
-  protected override updated(changed: PropertyValues): void {
+  /**
+   * Acts on a changed property at once, not with the next update: a method that is called right after the assignment must not act
+   * on the former peer.
+   */
+  override requestUpdate(name?: PropertyKey, oldValue?: unknown, ...rest: [PropertyDeclaration?, boolean?, unknown?]): void {
+    super.requestUpdate(name, oldValue, ...rest);
+    if (name === undefined || oldValue === this[name as keyof this]) return;
+    if (IDENTITY.includes(name)) {
+      if (!this.#isWanted) return;
+      this.#isRestarting = true;
+      void this.#stop('an attribute changed');
+    } else if (name === 'disabled' && this.disabled) void this.end('disabled');
+  }
+
+  protected override updated(changed: Map<PropertyKey, unknown>): void {
     if (!this.#wasUpdated) {
       this.#wasUpdated = true;
-      return this.#autostart();
-    }
-    if (changed.has('disabled') && changed.get('disabled') !== undefined) {
-      if (this.disabled) void this.end('disabled');
-      else this.#autostart();
-    } else if (this.#running && this.identityProperties.some((name) => changed.has(name))) {
-      void this.end('an attribute changed').then(() => this.begin());
-    }
+      this.#autostart();
+    } else if (this.#isRestarting) void this.begin();
+    else if (changed.get('disabled') && !this.disabled) this.#autostart();
   }
 
-  /** Whether `begin` was called and `end` was not. */
+  /** Whether a run is under way or is about to begin. */
   protected get running(): boolean {
-    return this.#running;
+    return this.#run !== undefined || this.#isRestarting;
   }
+
+  /** Resolves when nothing of an earlier run stands in the way of a new one. */
+  protected vacated: Promise<unknown> = Promise.resolve();
 
   protected async begin(): Promise<void> {
-    if (this.#running || !this.isConnected) return;
-    this.#running = true;
-    this.reflect('error-code', undefined);
+    if (this.#run || !this.isConnected || this.disabled) return;
+    const run: Run = (this.#run = { key: this.#key() });
+    const isCurrent = () => this.#run === run;
+    this.#isWanted = true;
+    this.#isRestarting = false;
+    this.#clearError();
     try {
-      await this.run();
+      const departed = endDeparting(run.key);
+      if (departed) await departed;
+      if (isCurrent()) await this.run(isCurrent);
     } catch (error) {
-      if (!this.#running) return; // ended meanwhile
-      this.failed(toError(error));
+      if (isCurrent()) this.fail(toError(error));
     }
   }
 
   protected async end(reason: string): Promise<void> {
-    if (!this.#running) return;
-    this.#running = false;
-    const lease = this.#lease;
-    this.#lease = undefined;
+    this.#isWanted = this.#isRestarting = false;
+    await this.#stop(reason);
+  }
+
+  async #stop(reason: string): Promise<void> {
+    const run = this.#run;
+    if (!run) return;
+    const released = this.#release(run, reason);
+    this.batch(() => this.ended(reason));
+    await released;
+  }
+
+  async #release(run: Run, reason: string, error?: RondevuError): Promise<void> {
+    this.#run = undefined;
+    removeDeparting(this);
     try {
-      await this.halt(reason);
+      await this.release(reason, error);
     } finally {
-      lease?.release();
+      run.lease?.release();
     }
   }
 
-  /** The client of these attributes. @throws RondevuError for attributes that are wrong */
-  protected async borrow() {
+  /** Ends the run with an error after which nothing more is tried: `error-code`, the state `failed`, `rondevu-error`, the console. */
+  protected fail(error: RondevuError): void {
+    if (this.#run) void this.#release(this.#run, error.message, error);
+    this.showFailure(error);
+  }
+
+  /** Shows an error after which nothing more is tried; what the run holds stays. */
+  protected showFailure(error: RondevuError): void {
+    // the server refuses a name once on each transport
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    this.batch(() => {
+      this.changeState('failed', error.message);
+      this.showError(error);
+    });
+    this.complain(error);
+  }
+
+  /** Prints an error to the console, once until the element works again. */
+  protected complain(error: RondevuError): void {
+    if (this.#complaint === error.message) return;
+    this.#complaint = error.message;
+    report(this, this.#apiUrlText(), error);
+  }
+
+  /** Shows an error: `error-code` and `rondevu-error`. */
+  protected showError(error: RondevuError): void {
+    this.#error = error;
+    this.reflect('error-code', error.code);
+    this.tell('rondevu-error', { error });
+  }
+
+  /** The element works again. */
+  protected recovered(): void {
+    this.#complaint = undefined;
+    this.#clearError();
+  }
+
+  #clearError(): void {
+    this.#error = undefined;
+    this.reflect('error-code', undefined);
+  }
+
+  /** Borrows the client of these attributes for the current run. @throws RondevuError for attributes that are wrong */
+  protected async borrow(): Promise<Rondevu> {
     const lease = borrowClient({
       apiUrl: this.#resolvedApiUrl(),
       username: this.username || undefined,
       identity: this.identity || undefined,
       debug: this.debug,
     });
-    this.#lease = lease;
+    this.#run!.lease = lease;
     return lease.client;
   }
 
@@ -155,13 +277,36 @@ export abstract class RondevuElement extends LitElement {
     }
   }
 
-  /** Tells an event. Lifecycle events bubble and cross shadow roots, data events do neither. */
+  /**
+   * Dispatches an event, after those that are being dispatched. Lifecycle events bubble and cross shadow roots, data events do
+   * neither.
+   */
   protected tell(name: string, detail: object, bubbles = true): void {
-    this.dispatchEvent(new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles }));
+    this.#events.push(new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles }));
+    this.#dispatch();
   }
 
-  /** Writes the state, shows it as a custom state, tells `rondevu-state`. Returns whether it changed. */
+  /** Dispatches the events of one transition together: those of what a listener begins come after them. */
+  protected batch(act: () => void): void {
+    this.#batches++;
+    try {
+      act();
+    } finally {
+      this.#batches--;
+      this.#dispatch();
+    }
+  }
+
+  #dispatch(): void {
+    if (this.#isDispatching || this.#batches) return;
+    this.#isDispatching = true;
+    for (let event = this.#events.shift(); event; event = this.#events.shift()) this.dispatchEvent(event);
+    this.#isDispatching = false;
+  }
+
+  /** Writes the state, also as a custom state, and dispatches `rondevu-state`. Returns whether it changed. */
   protected changeState(to: string, reason: string): boolean {
+    if (to !== 'failed') this.#hasFailed = false;
     const from = this.stateOf('state', 'idle');
     if (from === to && this.hasAttribute('state')) return false;
     this.reflect('state', to);
@@ -181,9 +326,18 @@ export abstract class RondevuElement extends LitElement {
     else if (!this.hasAttribute('state')) this.reflect('state', 'idle');
   }
 
-  #resolvedApiUrl(): string {
+  #key(): string {
+    const { to, service } = this as { to?: string; service?: string };
+    return JSON.stringify([this.localName, this.#apiUrlText(), this.username, this.identity, to, service]);
+  }
+
+  #apiUrlText(): string {
     const meta = this.ownerDocument.querySelector('meta[name="rondevu-api-url"]')?.getAttribute('content');
-    const text = this.apiUrl || this.#inheritedApiUrl() || meta || this.ownerDocument.location.origin;
+    return this.apiUrl || this.#inheritedApiUrl() || meta || this.ownerDocument.location.origin;
+  }
+
+  #resolvedApiUrl(): string {
+    const text = this.#apiUrlText();
     try {
       return new URL(text, this.ownerDocument.baseURI).href;
     } catch {

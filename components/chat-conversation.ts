@@ -6,11 +6,12 @@ import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } fr
 import { IdentityChangedError, type Peer, type RondevuConnection, type SendHandle } from '../src/index.js';
 import type { RondevuConnect } from './rondevu-connect.js';
 import type { RondevuService } from './rondevu-service.js';
+import { sendToAll } from './send-to-all.js';
 
 export type ChatSource = RondevuService | RondevuConnect;
 
-/** How an own message fares. */
-export type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed';
+/** What became of an own message. `nobody`: it was not sent because nobody is there; `partly`: some peers could not take it. */
+export type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed' | 'nobody' | 'partly';
 
 export interface ChatEntry {
   readonly key: number;
@@ -23,6 +24,8 @@ export interface ChatEntry {
   /** ms */
   readonly time: number;
   status?: DeliveryStatus;
+  /** Who could not take it. */
+  missed?: string[];
 }
 
 export interface ConversationHooks {
@@ -41,14 +44,18 @@ export class Conversation {
   readonly #listeners: [string, (event: Event) => void][] = [];
   readonly #rates = new ChatRates((text) => console.warn(`rondevu: ${text}`));
   readonly #waiting = new Set<ChatEntry>();
-  /** The peer shows another key than before. */
-  changedKey: IdentityChangedError | undefined;
+  /** The error about a changed key that the user has answered. */
+  #trusted: IdentityChangedError | undefined;
   #nextKey = 1;
 
   constructor(source: ChatSource, hooks: ConversationHooks) {
     this.source = source;
     this.#hooks = hooks;
-    this.#listen('rondevu-state', () => hooks.onChange());
+    this.#listen('rondevu-state', ({ to }) => {
+      if (to === 'failed') for (const entry of this.#waiting) entry.status = 'failed';
+      hooks.onChange();
+    });
+    this.#listen('rondevu-error', () => hooks.onChange());
     this.#listen('rondevu-message', ({ data, peer, connection }) =>
       this.#receive(data as string | ArrayBuffer, peer as Peer, connection as RondevuConnection | undefined),
     );
@@ -56,25 +63,32 @@ export class Conversation {
       this.#listen('rondevu-connection', ({ peer }) => this.#note('joined', peer as Peer));
       this.#listen('rondevu-left', ({ peer }) => this.#note('left', peer as Peer));
       this.#listen('rondevu-disconnected', () => hooks.onChange());
-      this.#listen('rondevu-reconnected', () => hooks.onChange());
-    } else {
-      this.#listen('rondevu-open', () => this.#flushed());
       this.#listen('rondevu-reconnected', () => this.#flushed());
+    } else {
+      const up = () => (this.#flushed(), this.#identify());
+      this.#listen('rondevu-open', up);
+      this.#listen('rondevu-reconnected', up);
       this.#listen('rondevu-buffered', () => hooks.onChange());
       this.#listen('rondevu-close', () => hooks.onChange());
-      this.#listen('rondevu-error', ({ error }) => {
-        // a pin in the address is never overridden: then it is the address that must change
-        if (error instanceof IdentityChangedError && error.old.length > PIN_LENGTH) this.changedKey = error;
-        hooks.onChange();
-      });
       if (source.connection?.isConnected()) this.#identify();
     }
   }
 
   /** People here, ourselves included. */
   get members(): number {
-    if (isGroup(this.source)) return this.source.peerCount + (this.source.state === 'live' ? 1 : 0);
-    return this.source.state === 'connected' ? 2 : 0;
+    const { source } = this;
+    if (!isGroup(source)) return source.state === 'connected' ? 2 : 0;
+    // connections go on while only the signaling server is away
+    return source.peerCount + (source.state === 'live' || source.peerCount ? 1 : 0);
+  }
+
+  /** The error of a peer that shows another key than before, if the user can trust the new one. */
+  get changedKey(): IdentityChangedError | undefined {
+    const { error } = this.source;
+    // an attempt to reconnect fails with an error of its own, and this one as its cause
+    const changed = [error, error?.cause].find((each) => each instanceof IdentityChangedError);
+    // a pin in the address is never overridden: then it is the address that must change
+    return changed && changed !== this.#trusted && changed.old.length > PIN_LENGTH ? changed : undefined;
   }
 
   /** Who passes messages on, in a group that another hosts. */
@@ -85,12 +99,7 @@ export class Conversation {
   send(text: string): ChatEntry {
     const message = this.#encode({ type: 'message', text, from: this.ownName });
     const entry: ChatEntry = { key: this.#nextKey++, kind: 'own', author: '', text, time: Date.now(), status: 'sent' };
-    try {
-      this.#track(entry, this.#dispatch(message));
-    } catch (error) {
-      console.warn('rondevu: a chat message was not sent', error);
-      entry.status = 'failed';
-    }
+    this.#dispatch(entry, message);
     this.#hooks.onEntry(entry);
     return entry;
   }
@@ -105,23 +114,50 @@ export class Conversation {
     const { changedKey, source } = this;
     if (!changedKey || isGroup(source)) return;
     await source.rondevu?.trust(changedKey.username, changedKey.new);
-    this.changedKey = undefined;
+    this.#trusted = changedKey;
     await source.connect();
     this.#hooks.onChange();
   }
 
-  /** Hands a message to whom it is for; in a group to everyone. */
-  #dispatch(message: string): SendHandle[] {
-    return isGroup(this.source) ? this.source.connections.map((each) => each.send(message)) : [this.source.send(message)];
+  /** Sends a message to the peer, in a group to everyone, and follows what becomes of it. */
+  #dispatch(entry: ChatEntry, message: string): void {
+    const { source } = this;
+    if (!isGroup(source)) {
+      try {
+        const handle = source.send(message);
+        if (source.state === 'failed') entry.status = 'failed';
+        else if (source.state !== 'connected') this.#wait(entry);
+        this.#track(entry, [handle]);
+      } catch (error) {
+        this.#refused(entry, error);
+      }
+      return;
+    }
+    const { connections, peerCount } = source;
+    const { sent, failures } = sendToAll(connections, message);
+    for (const { error } of failures) this.#refused(entry, error);
+    if (!connections.length) entry.status = /^(live|reconnecting)$/.test(source.state) ? 'nobody' : 'failed';
+    else if (sent.length && failures.length) {
+      entry.status = 'partly';
+      entry.missed = failures.map(({ connection }) => cleanName(connection.peer?.username ?? ''));
+    } else if (sent.length) {
+      if (!peerCount) this.#wait(entry);
+      this.#track(entry, sent);
+    }
   }
 
-  /** An own message shows how it fares. */
+  #refused(entry: ChatEntry, error: unknown): void {
+    console.warn('rondevu: a chat message was not sent', error);
+    entry.status = 'failed';
+  }
+
+  /** The message waits for the link. */
+  #wait(entry: ChatEntry): void {
+    entry.status = 'waiting';
+    this.#waiting.add(entry);
+  }
+
   #track(entry: ChatEntry, handles: SendHandle[]): void {
-    if (!isGroup(this.source) && this.source.state !== 'connected') {
-      entry.status = 'waiting';
-      this.#waiting.add(entry);
-    }
-    if (!handles.length) return;
     void Promise.all(handles.map(({ delivered }) => delivered)).then((outcomes) => {
       this.#waiting.delete(entry);
       const failed = outcomes.some((outcome) => outcome === 'expired' || outcome === 'dropped');
@@ -132,11 +168,11 @@ export class Conversation {
     });
   }
 
-  /** The link is there, and what waited for it has gone. */
+  /** The link is up, and what waited for it has been sent. */
   #flushed(): void {
     for (const entry of this.#waiting) entry.status = 'sent';
     this.#waiting.clear();
-    this.#identify();
+    this.#hooks.onChange();
   }
 
   #receive(data: string | ArrayBuffer, peer: Peer, connection: RondevuConnection | undefined): void {
@@ -144,7 +180,7 @@ export class Conversation {
     if (!message) return this.#hooks.onOther(data, peer);
     if (!this.#rates.mayTalk(peer.username)) return;
     if (message.type === 'identify') {
-      connection?.send(this.#encode({ type: 'identify_ack', from: this.ownName }));
+      this.#try(() => connection?.send(this.#encode({ type: 'identify_ack', from: this.ownName })));
     } else if (message.type === 'message' && typeof message.text === 'string') {
       const { text } = message;
       // only the host of a group passes others' words on
@@ -157,23 +193,23 @@ export class Conversation {
 
   #relay(text: string, from: string, origin: RondevuConnection | undefined): void {
     const message = this.#encode({ type: 'message', text, from });
-    for (const connection of (this.source as RondevuService).connections) {
-      if (connection === origin) continue;
-      try {
-        connection.send(message);
-      } catch (error) {
-        console.warn(`rondevu: a chat message was not passed on to ${connection.peer?.username}`, error);
-      }
-    }
+    const others = (this.source as RondevuService).connections.filter((each) => each !== origin);
+    for (const { connection, error } of sendToAll(others, message).failures)
+      console.warn(`rondevu: a chat message was not passed on to ${connection.peer?.username}`, error);
   }
 
   #identify(): void {
-    try {
-      (this.source as RondevuConnect).send(this.#encode({ type: 'identify', from: this.ownName }));
-    } catch {
-      // closed again already; the next link identifies anew
-    }
+    this.#try(() => (this.source as RondevuConnect).send(this.#encode({ type: 'identify', from: this.ownName })));
     this.#hooks.onChange();
+  }
+
+  /** Sends what the next link sends anew if this one is gone already. */
+  #try(send: () => unknown): void {
+    try {
+      send();
+    } catch {
+      // closed, or its queue is full
+    }
   }
 
   #encode(message: ChatMessage): string {

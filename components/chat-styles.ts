@@ -1,24 +1,43 @@
-/** How the chat looks: light and dark by the page's color-scheme, forced colors, reduced motion; no size is fixed. */
+/**
+ * Styles of the chat: light and dark by the page's color-scheme, forced colors, reduced motion; no size is fixed. A browser without
+ * `light-dark()` shows the light colors.
+ */
 import { css } from 'lit';
 
 export const chatStyles = css`
   :host {
-    --_color: var(--rondevu-chat-color, light-dark(#1a1c23, #e8e9ee));
-    --_background: var(--rondevu-chat-background, light-dark(#ffffff, #1b1d24));
-    --_accent: var(--rondevu-chat-accent, light-dark(#3b4fd8, #a5b0ff));
-    --_on-accent: light-dark(#ffffff, #14161c);
+    --_color: var(--rondevu-chat-color, #1a1c23);
+    --_background: var(--rondevu-chat-background, #ffffff);
+    --_accent: var(--rondevu-chat-accent, #3b4fd8);
+    --_on-accent: #ffffff;
     --_soft: color-mix(in srgb, var(--_color) 8%, var(--_background));
     --_line: color-mix(in srgb, var(--_color) 18%, var(--_background));
     --_muted: color-mix(in srgb, var(--_color) 72%, var(--_background));
     --_radius: var(--rondevu-chat-radius, 12px);
     --_gap: var(--rondevu-chat-gap, 8px);
     display: block;
+    min-height: 0;
     color: var(--_color);
     font: var(--rondevu-chat-font, 16px/1.45 system-ui, sans-serif);
     text-align: start;
   }
   :host([hidden]) {
     display: none;
+  }
+  @supports (color: light-dark(red, red)) {
+    :host {
+      --_color: var(--rondevu-chat-color, light-dark(#1a1c23, #e8e9ee));
+      --_background: var(--rondevu-chat-background, light-dark(#ffffff, #1b1d24));
+      --_accent: var(--rondevu-chat-accent, light-dark(#3b4fd8, #a5b0ff));
+      --_on-accent: light-dark(#ffffff, #14161c);
+    }
+  }
+  /* black or white, whichever has the greater contrast with the accent: y is the relative luminance of WCAG 2 */
+  @supports (color: color(from red xyz-d65 x y z)) {
+    :host {
+      --_white: clamp(0, (0.179 - y) * 99999, 1);
+      --_on-accent: color(from var(--_accent) xyz-d65 calc(0.9505 * var(--_white)) var(--_white) calc(1.089 * var(--_white)));
+    }
   }
   * {
     box-sizing: border-box;
@@ -31,8 +50,10 @@ export const chatStyles = css`
     background: var(--_background);
     border: 1px solid var(--_line);
     border-radius: var(--_radius);
+    /* fills a host that the page gave a height, and grows up to the limit in any other */
+    height: 100%;
+    min-height: 100%;
     max-height: var(--rondevu-chat-max-height, min(32rem, 90vh));
-    min-height: 16rem;
   }
   [part='log'] {
     flex: 1 1 auto;
@@ -43,8 +64,11 @@ export const chatStyles = css`
   [part='log']:focus-visible,
   button:focus-visible,
   textarea:focus-visible {
-    outline: 2px solid var(--_accent);
+    outline: 2px solid var(--_color);
     outline-offset: -2px;
+  }
+  button:focus-visible {
+    outline-offset: 2px;
   }
   [part='list'] {
     display: flex;
@@ -53,6 +77,8 @@ export const chatStyles = css`
     list-style: none;
     margin: 0;
     padding: 0;
+    /* room for a few messages before there are any; a host with less height scrolls */
+    min-height: 8rem;
   }
   [part~='message'] {
     display: flex;
@@ -100,8 +126,11 @@ export const chatStyles = css`
   .empty {
     display: grid;
     place-items: center;
-    min-height: 6rem;
+    min-height: 8rem;
     font-size: 0.95em;
+  }
+  .empty + [part='list'] {
+    min-height: 0;
   }
   [part='status'] {
     border-top: 1px solid var(--_line);

@@ -1,14 +1,15 @@
 /**
  * Registers a tag once. A second definition by the same version is silent, by another one warns once; nothing throws.
  */
-import { isServer } from 'lit';
-
 export const VERSION = '0.1.0';
 
 const VERSIONS = Symbol.for('rondevu.versions/1');
 
 export function define(tag: string, element: CustomElementConstructor): void {
-  if (isServer || typeof customElements === 'undefined') return;
+  // Lit's `isServer` tells which build was imported, not where it runs: a test runner with jsdom imports the one for Node. Lit
+  // itself leaves a `customElements` in Node, but no HTMLElement
+  if (typeof customElements === 'undefined' || typeof HTMLElement === 'undefined') return;
+  if (!(element.prototype instanceof HTMLElement)) return;
   const page = globalThis as { [VERSIONS]?: Map<string, string> };
   const versions = (page[VERSIONS] ??= new Map<string, string>());
   if (!customElements.get(tag)) {

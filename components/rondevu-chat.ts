@@ -1,7 +1,7 @@
 /**
  * <rondevu-chat>: a conversation over the service or connection that it stands in.
  */
-import { LitElement, html, nothing, type PropertyValues } from 'lit';
+import { LitElement, html, nothing } from 'lit';
 import { property, query, state } from 'lit/decorators.js';
 import { cleanName } from '../src/protocol/chat.js';
 import { Conversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
@@ -13,6 +13,15 @@ export type { ChatSource } from './chat-conversation.js';
 /** Pixels from the end that still count as being there. */
 const END_SLACK = 24;
 const SOURCES = 'rondevu-service, rondevu-connect';
+/** How long a page may take to give a chat its source before the console says that it has none, in ms. */
+const SOURCE_WITHIN = 1000;
+/** Properties that go to the source that the chat makes. */
+const SOURCE_PROPERTIES = ['apiUrl', 'username', 'identity', 'to', 'service'] as const;
+const UNVERIFIED = /^(unverified|identity-)/;
+const NO_SOURCE =
+  '<rondevu-chat> has no source: put it inside a <rondevu-service> or <rondevu-connect>, or set for="id", to="chat:1.0.0@alice" or service="chat:1.0.0"';
+/** States of a source in which nothing can be said. */
+const MUTE = /^(idle|closed|stopped|failed|unreachable)$/;
 
 /**
  * A conversation. Over a `<rondevu-service>` a group chat that this page hosts, over a `<rondevu-connect>` one with the other
@@ -28,6 +37,7 @@ const SOURCES = 'rondevu-service, rondevu-connect';
  * @attr {string} state - State of the source, read-only.
  * @attr {number} unread - Messages below what is in view, read-only.
  * @attr {number} members - People here, ourselves included, read-only.
+ * @attr {string} error-code - Code of the source's last error, read-only.
  *
  * @csspart base - The whole.
  * @csspart header - Round the header slot.
@@ -76,6 +86,12 @@ export class RondevuChat extends LitElement {
   @property() to?: string;
   /** Publishes this service by itself when there is no other source. */
   @property() service?: string;
+  /** Address of the signaling server, for a source that the chat makes. */
+  @property({ attribute: 'api-url' }) apiUrl?: string;
+  /** Own name, for a source that the chat makes. */
+  @property() username?: string;
+  /** Name of a kept key, for a source that the chat makes; `none` for a fresh one each time. */
+  @property() identity?: string;
   /** The service or connection to use. */
   @property({ attribute: false }) source?: ChatSource;
   /** Words for this element alone. */
@@ -86,6 +102,11 @@ export class RondevuChat extends LitElement {
   @query('[part=log]') private log!: HTMLElement | null;
   @query('textarea') private input!: HTMLTextAreaElement | null;
   #conversation: Conversation | undefined;
+  /** The source that the chat made. */
+  #own: ChatSource | undefined;
+  /** The value of `for` that was found to lead nowhere. */
+  #deadFor: string | undefined;
+  #sourceTimer: ReturnType<typeof setTimeout> | undefined;
   #unread = 0;
   #atEnd = true;
 
@@ -106,12 +127,13 @@ export class RondevuChat extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    // a source further up may be defined after us
-    void this.#findSource();
+    this.#reflect('unread', this.#unread ? String(this.#unread) : undefined); // a copied element brings that of its original along
+    this.#bind();
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
+    clearTimeout(this.#sourceTimer);
     this.#conversation?.end();
     this.#conversation = undefined;
   }
@@ -122,6 +144,7 @@ export class RondevuChat extends LitElement {
   /** Sends a message as if it had been written here. Returns whether there was something to send and somewhere to send it. */
   send(text: string): boolean {
     const trimmed = text.trim();
+    this.#bind(); // `to`, `for` or `source` may have changed since the last update
     if (!trimmed || !this.#conversation || this.disabled) return false;
     this.#atEnd = true;
     this.#conversation.send(trimmed.slice(0, this.maxlength));
@@ -145,26 +168,33 @@ export class RondevuChat extends LitElement {
     if (this.log) this.log.scrollTop = this.log.scrollHeight;
   }
 
-  protected override willUpdate(changed: PropertyValues): void {
-    if (this.hasUpdated && (changed.has('for') || changed.has('source') || changed.has('to') || changed.has('service')))
-      void this.#findSource();
+  protected override willUpdate(): void {
+    this.#bind(); // also when the source ended: another element may have taken its id
   }
 
   protected override updated(): void {
     if (this.#atEnd) this.scrollToEnd();
     this.#reflect('state', this.state);
     this.#reflect('members', this.members ? String(this.members) : undefined);
+    this.#reflect('error-code', this.#conversation?.source.errorCode || undefined);
   }
 
-  async #findSource(): Promise<void> {
-    const source = this.#nearestSource() ?? (await this.#makeSource());
-    if (!this.isConnected || source === this.#conversation?.source) return;
+  /** Finds the source, makes or updates the chat's own, and listens to it. */
+  #bind(): void {
+    if (!this.isConnected) return;
+    const source = this.#nearestSource() ?? this.#ownSource();
+    if (source !== this.#own) this.#dropOwn();
+    if (source && source === this.#conversation?.source) return;
     this.#conversation?.end();
     this.#conversation = undefined;
-    if (source) {
-      // an element that is not defined yet has none of what is asked of it
-      await customElements.whenDefined(source.localName);
-      if (!this.isConnected || this.#conversation) return;
+    this.version++;
+    if (!source) {
+      this.#sourceTimer ??= setTimeout(() => console.error(NO_SOURCE, this), SOURCE_WITHIN);
+      return;
+    }
+    clearTimeout(this.#sourceTimer);
+    if (!('errorCode' in source)) this.#bindWhenDefined(source);
+    else {
       this.#conversation = new Conversation(source, {
         onEntry: (entry) => this.#add(entry),
         onChange: () => this.version++,
@@ -172,32 +202,43 @@ export class RondevuChat extends LitElement {
           this.dispatchEvent(new CustomEvent('rondevu-message', { detail: Object.freeze({ data, peer }) })),
       });
     }
-    this.version++;
+  }
+
+  /** An element that is not defined yet has none of the methods of a source. */
+  #bindWhenDefined(source: HTMLElement): void {
+    void customElements.whenDefined(source.localName).then(() => {
+      customElements.upgrade(source);
+      if ('errorCode' in source) this.#bind();
+    });
   }
 
   #nearestSource(): ChatSource | undefined {
     if (this.for) {
       const found = (this.getRootNode() as Document | ShadowRoot).getElementById(this.for);
-      if (!found?.matches(SOURCES))
+      if (found?.matches(SOURCES)) return found as ChatSource;
+      if (this.#deadFor !== this.for)
         console.warn(`rondevu: <rondevu-chat for="${this.for}"> finds no <rondevu-service> or <rondevu-connect> with this id`);
-      else return found as ChatSource;
+      this.#deadFor = this.for;
     }
     return (this.closest(SOURCES) as ChatSource | null) ?? this.source;
   }
 
-  async #makeSource(): Promise<ChatSource | undefined> {
+  #ownSource(): ChatSource | undefined {
     const tag = this.to ? 'rondevu-connect' : this.service ? 'rondevu-service' : undefined;
+    if (this.#own?.localName !== tag) this.#dropOwn();
     if (!tag) return undefined;
-    await this.updateComplete;
-    const own = this.renderRoot.querySelector(tag);
-    if (own) return own as ChatSource;
-    const made = this.ownerDocument.createElement(tag);
-    for (const name of ['to', 'service', 'api-url', 'username', 'identity']) {
-      const value = this.getAttribute(name);
-      if (value !== null) made.setAttribute(name, value);
-    }
-    this.renderRoot.append(made);
-    return made as ChatSource;
+    const own = (this.#own ??= this.ownerDocument.createElement(tag));
+    const properties = own as { [name in (typeof SOURCE_PROPERTIES)[number]]?: string | undefined };
+    for (const name of SOURCE_PROPERTIES) properties[name] = this[name];
+    if (!own.parentNode) this.renderRoot.append(own);
+    return own;
+  }
+
+  #dropOwn(): void {
+    const own = this.#own;
+    this.#own = undefined;
+    if (own && 'errorCode' in own) void (isGroup(own) ? own.stop() : own.close());
+    own?.remove();
   }
 
   #add(entry: ChatEntry): void {
@@ -245,7 +286,7 @@ export class RondevuChat extends LitElement {
     return html`<div part="base">
       <div part="header"><slot name="header"></slot></div>
       <div part="log" role="log" aria-label=${words.messages} tabindex="0" @scroll=${this.#onScroll}>
-        ${this.entries.length ? nothing : html`<div class="empty"><slot name="empty">${words.empty}</slot></div>`}
+        ${this.entries.length ? nothing : html`<div class="empty"><slot name="empty">${this.#isOpen ? words.empty : nothing}</slot></div>`}
         <ol part="list">
           ${this.entries.map((entry) => this.#entry(entry, words))}
         </ol>
@@ -260,6 +301,12 @@ export class RondevuChat extends LitElement {
     </div>`;
   }
 
+  /** Whether something can be said, now or when somebody comes. */
+  get #isOpen(): boolean {
+    const { source, changedKey } = this.#conversation ?? {};
+    return source !== undefined && !changedKey && !MUTE.test(source.state) && source.errorCode !== 'unavailable';
+  }
+
   #composer(words: Strings) {
     return html`<slot name="composer">
       <form part="composer" @submit=${this.#submit}>
@@ -268,6 +315,7 @@ export class RondevuChat extends LitElement {
           part="input"
           id="input"
           rows="1"
+          dir="auto"
           enterkeyhint="send"
           maxlength=${this.maxlength}
           placeholder=${this.placeholder || words.placeholder}
@@ -281,7 +329,7 @@ export class RondevuChat extends LitElement {
 
   #entry(entry: ChatEntry, words: Strings) {
     if (entry.kind === 'joined' || entry.kind === 'left')
-      return html`<li class="note">${fill(words[entry.kind], { name: entry.author })}</li>`;
+      return html`<li class="note" dir="auto">${fill(words[entry.kind], { name: entry.author })}</li>`;
     const own = entry.kind === 'own';
     const author = own
       ? this.name || words.you
@@ -290,27 +338,32 @@ export class RondevuChat extends LitElement {
         : entry.author;
     const time = new Date(entry.time);
     return html`<li part=${own ? 'message own' : 'message'}>
-      <span class="meta"><span part="author">${author}</span></span>
-      <span part="bubble">${entry.text}</span>
+      <span class="meta"><span part="author" dir="auto">${author}</span></span>
+      <span part="bubble" dir="auto">${entry.text}</span>
       <span class="meta">
         <time part="time" datetime=${time.toISOString()}
           >${time.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}</time
         >
-        ${entry.status ? html`<span>${words[entry.status]}</span>` : nothing}
+        ${entry.status ? html`<span>${fill(words[entry.status], { names: entry.missed?.join(', ') ?? '' })}</span>` : nothing}
       </span>
     </li>`;
   }
 
   #status(words: Strings): string {
-    const source = this.#conversation?.source;
-    if (!source) return words.idle;
-    if (isGroup(source)) return this.#groupStatus(words, source.state, source.errorCode);
-    const { buffered, peer, errorCode } = source;
-    switch (source.state) {
+    const { source, changedKey } = this.#conversation ?? {};
+    if (!source) return words.noSource;
+    const { state, errorCode } = source;
+    if (changedKey) return fill(words.keyChanged, { name: cleanName(changedKey.username) });
+    if (state === 'failed') return this.#failure(words, errorCode);
+    if (isGroup(source)) return this.#groupStatus(words, state, errorCode);
+    const { buffered, peer } = source;
+    switch (state) {
       case 'connected':
         return peer ? fill(words.connectedTo, { name: peer.username }) : words.connected;
       case 'disconnected':
       case 'reconnecting':
+        if (UNVERIFIED.test(errorCode)) return words.unverified;
+        if (errorCode === 'unavailable') return words.reconnectingServerAway;
         return buffered === 0
           ? words.reconnecting
           : buffered === 1
@@ -318,8 +371,8 @@ export class RondevuChat extends LitElement {
             : fill(words.reconnectingBuffered, { count: buffered });
       case 'waiting':
         return words.waitingForPeer;
-      case 'failed':
-        return this.#failure(words, errorCode);
+      case 'unreachable':
+        return words.serverAway;
       case 'closed':
         return words.closed;
       case 'idle':
@@ -330,18 +383,32 @@ export class RondevuChat extends LitElement {
   }
 
   #failure(words: Strings, code: string): string {
-    const { changedKey } = this.#conversation!;
-    if (changedKey) return fill(words.keyChanged, { name: cleanName(changedKey.username) });
-    if (/^(unverified|identity-)/.test(code)) return words.unverified;
-    return code === 'name-taken' ? words.nameTaken : words.failedState;
+    if (UNVERIFIED.test(code)) return words.unverified;
+    switch (code) {
+      case 'name-taken':
+        return fill(words.nameTaken, { name: this.#conversation?.source.username ?? '' });
+      case 'bad-request':
+      case 'already-published':
+        return words.misconfigured;
+      case 'timeout':
+        return words.nobodyCame;
+      case 'unsupported':
+        return globalThis.RTCPeerConnection ? words.failedState : words.noWebRtc;
+      case 'unavailable':
+        return words.serverAway;
+      default:
+        return words.failedState;
+    }
   }
 
   #groupStatus(words: Strings, state: string, errorCode: string): string {
-    if (state === 'failed') return errorCode === 'name-taken' ? words.nameTaken : words.failedState;
-    if (state === 'publishing') return words.connecting;
-    if (state === 'reconnecting') return words.reconnecting;
-    if (state === 'live') return this.members > 1 ? fill(words.members, { count: this.members }) : words.live;
-    return state === 'stopped' ? words.closed : words.idle;
+    const { members } = this;
+    const isAway = errorCode === 'unavailable' || state === 'reconnecting';
+    if (state === 'stopped') return words.closed;
+    if (members > 1) return fill(isAway ? words.membersServerAway : words.members, { count: members });
+    if (state === 'idle') return words.idle;
+    if (isAway) return words.serverAway;
+    return state === 'live' ? words.live : words.connecting;
   }
 }
 

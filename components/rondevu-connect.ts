@@ -9,19 +9,19 @@ import {
   type BufferedMessage,
   type ConnectionConfig,
   type ConnectionState,
-  type Outcome,
+  type MessageData,
   type Peer,
   type Rondevu,
   type SendHandle,
 } from '../src/index.js';
+import { EarlyMessages } from '../src/early-messages.js';
 import { RondevuElement } from './base-element.js';
+import { Deferred } from './deferred.js';
 
-export type ConnectState = ConnectionState | 'idle' | 'waiting';
+/** `waiting`: nobody is there yet; `unreachable`: the signaling server cannot be reached, before the first link. */
+export type ConnectState = ConnectionState | 'idle' | 'waiting' | 'unreachable';
 
 type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
-
-/** Most messages kept before there is a connection to keep them. */
-const MAX_EARLY = 100;
 
 /**
  * Joins a service, and stays joined: one connection object through blips and restarts. Shows nothing itself.
@@ -29,7 +29,7 @@ const MAX_EARLY = 100;
  * @tag rondevu-connect
  * @slot - Elements that use this connection, and anything else.
  *
- * @attr {string} state - Engine state, read-only: `idle waiting initializing gathering signaling checking connecting connected disconnected reconnecting failed closed`.
+ * @attr {string} state - Engine state, read-only: `idle waiting unreachable initializing gathering signaling checking connecting connected disconnected reconnecting failed closed`.
  * @attr {string} peer - Username of the other side, read-only.
  * @attr {number} attempt - Number of the attempt under way, read-only.
  * @attr {number} max-attempts - After how many attempts it gives up, 0 for never; read-only.
@@ -72,19 +72,23 @@ export class RondevuConnect extends RondevuElement {
   /** Options of the connection. */
   @property({ attribute: false }) connectionConfig?: Partial<ConnectionConfig>;
 
-  protected override readonly identityProperties = ['to', 'apiUrl', 'username', 'identity'];
+  static override readonly stateAttributes = [
+    'state',
+    'peer',
+    'attempt',
+    'max-attempts',
+    'buffered',
+    'rotations',
+    'verified',
+    'error-code',
+  ];
   #rondevu: Rondevu | undefined;
   #connection: AnswererConnection | undefined;
-  /** Sent before there was a connection, with the word for what became of it. */
-  #early: { data: Sendable; resolve(outcome: Outcome | Promise<Outcome>): void }[] = [];
-  #ready = Promise.withResolvers<AnswererConnection>();
+  /** What was sent before there is a connection. */
+  #early: EarlyMessages | undefined;
+  #ready = new Deferred<AnswererConnection>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #rotations = 0;
-
-  constructor() {
-    super();
-    this.#ready.promise.catch(() => undefined); // `rondevu-error` tells it too
-  }
 
   /** Engine state. */
   get state(): ConnectState {
@@ -121,11 +125,6 @@ export class RondevuConnect extends RondevuElement {
     return this.#connection?.peer?.verified ?? false;
   }
 
-  /** Code of the last error. */
-  get errorCode(): string {
-    return this.stateOf('error-code', '');
-  }
-
   /** The connection, the same one for as long as the element runs. */
   get connection(): AnswererConnection | undefined {
     return this.#connection;
@@ -141,24 +140,28 @@ export class RondevuConnect extends RondevuElement {
     return this.#ready.promise;
   }
 
-  /** Begins to join, if it has not; tries at once when it waits for its next attempt. */
+  /** Begins to join, if it has not; tries at once when it waits for its next attempt; tries again after a failure. */
   connect(): Promise<void> {
     if (this.#connection) this.#connection.connect();
     return this.begin();
   }
 
   /**
-   * Sends; before and between links the message is kept.
+   * Sends; before and between links the message is kept. When the element has failed before there was a connection, the outcome of
+   * the message is `dropped`.
    * @throws RondevuError `not-connected` when the element is not started, otherwise as RondevuConnection.send
    */
   send(data: Sendable): SendHandle {
     if (this.#connection) return this.#connection.send(data);
-    if (!this.running) throw new RondevuError('not-connected', `<rondevu-connect> is ${this.state}: call connect() first`);
-    if (this.#early.length >= MAX_EARLY)
-      throw new RondevuError('queue-full', `<rondevu-connect>: ${MAX_EARLY} messages wait already`);
-    const { promise: delivered, resolve } = Promise.withResolvers<Outcome>();
-    this.#early.push({ data, resolve });
-    return { id: `early-${this.#early.length}`, delivered };
+    if (!this.running && this.state !== 'failed')
+      throw new RondevuError('not-connected', `<rondevu-connect> is ${this.state}: call connect() first`);
+    this.#early ??= new EarlyMessages(this.#config(), {
+      onBuffered: (data) => this.#buffered(data),
+      onDiscarded: () => this.#countBuffered(-1),
+    });
+    const handle = this.#early.send(data);
+    if (!this.running) this.#dropEarly();
+    return handle;
   }
 
   /** Ends the connection. */
@@ -166,56 +169,63 @@ export class RondevuConnect extends RondevuElement {
     await this.end(reason);
   }
 
-  protected override async run(): Promise<void> {
+  protected override async run(isCurrent: () => boolean): Promise<void> {
     this.changeState('initializing', 'started');
     const rondevu = await this.borrow();
-    if (!this.running) return;
+    if (!isCurrent()) return;
     this.#rondevu = rondevu;
-    const connection = await rondevu.connectToService({
+    const connection = await rondevu.prepareConnection({
       serviceFqn: this.to ?? '',
-      wait: Infinity,
-      // a tag stays joined until somebody ends it
-      connectionConfig: { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig },
+      connectionConfig: this.#config(),
       ...this.iceChoice(),
     });
-    if (!this.running) return void connection.close({ reason: 'the element was stopped' });
+    if (!isCurrent()) return void connection.close({ reason: 'the element was stopped' });
     this.#connection = connection;
     this.reflect('max-attempts', connection.config.maxReconnectAttempts);
     this.#listen(connection);
-    this.#startTimeout(connection);
-    for (const { data, resolve } of this.#early.splice(0)) resolve(connection.send(data).delivered);
+    this.#startTimeout();
+    connection.adopt(this.#early?.takeAll() ?? []);
+    this.#early = undefined;
+    connection.start(Infinity);
   }
 
-  protected override async halt(reason: string): Promise<void> {
-    clearTimeout(this.#timer);
+  protected override async release(reason: string, error = new RondevuError('closed', reason)): Promise<void> {
     const connection = this.#connection;
-    for (const { resolve } of this.#early.splice(0)) resolve('dropped');
+    clearTimeout(this.#timer);
+    this.#rondevu = this.#connection = undefined;
+    this.#dropEarly();
+    this.#ready.reject(error);
+    this.#ready = new Deferred();
+    this.#rotations = 0;
+    for (const name of ['peer', 'attempt', 'max-attempts', 'buffered', 'rotations', 'verified']) this.reflect(name, undefined);
     await connection?.close({ reason });
-    if (!connection) this.#closed(reason);
-    this.#rondevu = undefined;
   }
 
-  protected override failed(error: RondevuError): void {
-    this.reflect('error-code', error.code);
-    this.changeState('failed', error.message);
-    this.#ready.reject(error);
-    this.tell('rondevu-error', { error });
+  protected override ended(reason: string): void {
+    this.changeState('closed', reason);
+    this.tell('rondevu-close', { reason });
   }
 
   protected override render() {
     return html`<slot></slot>`;
   }
 
+  /** A tag stays joined until somebody ends it. */
+  #config(): Partial<ConnectionConfig> {
+    return { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig };
+  }
+
   #listen(connection: AnswererConnection): void {
     let opened = false;
     let generation = 0;
+    const isCurrent = () => connection === this.#connection;
     const back = (verdict: 'resumed' | 'reset', lost: readonly BufferedMessage[]) =>
       this.tell('rondevu-reconnected', { peer: connection.peer, connection, verdict, lost });
     connection.on('resumed', () => back('resumed', []));
     connection.on('reset', (lost) => back('reset', lost));
     connection.on('message:delivered', (id) => this.tell('rondevu-delivered', { id }, false));
     connection.on('state:changed', ({ newState, reason }) => {
-      if (newState === 'closed') return; // told below, with its reason
+      if (newState === 'closed' || !isCurrent()) return; // `closed` comes below, with its reason
       if (newState === 'connected') {
         this.reflect('peer', connection.peer?.username);
         this.reflect('verified', connection.peer?.verified);
@@ -223,11 +233,14 @@ export class RondevuConnect extends RondevuElement {
       this.changeState(newState, reason);
     });
     connection.on('waiting', () => {
-      if (connection.generation === 0 && this.changeState('waiting', 'nobody is there yet')) this.tell('rondevu-waiting', {});
+      if (!isCurrent() || connection.generation > 0) return;
+      this.batch(() => {
+        if (this.changeState('waiting', 'nobody is there yet')) this.tell('rondevu-waiting', {});
+      });
     });
     connection.on('connected', () => {
       this.reflect('attempt', undefined);
-      this.reflect('error-code', undefined);
+      this.recovered();
       if (opened) {
         // a link that shows life again before another one is up is the same one
         if (connection.generation === generation) return;
@@ -246,10 +259,7 @@ export class RondevuConnect extends RondevuElement {
       this.tell('rondevu-reconnecting', { ...plan });
     });
     connection.on('message', (data) => this.tell('rondevu-message', { data, peer: connection.peer }, false));
-    connection.on('message:buffered', (data) => {
-      this.#countBuffered(1);
-      this.tell('rondevu-buffered', { data }, false);
-    });
+    connection.on('message:buffered', (data) => this.#buffered(data));
     connection.on('message:replayed', (message) => {
       this.#countBuffered(-1);
       this.tell('rondevu-replayed', { message }, false);
@@ -257,37 +267,36 @@ export class RondevuConnect extends RondevuElement {
     connection.on('message:buffer:overflow', () => this.#countBuffered(-1));
     connection.on('message:buffer:expired', () => this.#countBuffered(-1));
     connection.on('failed', (error) => {
-      this.reflect('error-code', error.code);
-      this.tell('rondevu-error', { error });
-      if (!error.willRetry) this.#ready.reject(error);
+      if (!isCurrent()) return;
+      if (error.willRetry) return this.showError(error);
+      this.#ready.reject(error);
+      this.showFailure(error);
     });
     connection.on('closed', (reason) => {
-      this.#closed(reason);
-      void this.end(reason); // gives the client back when the peer was the one to close
+      if (isCurrent()) void this.end(reason); // the peer or the engine closed it
     });
   }
 
-  #startTimeout(connection: AnswererConnection): void {
-    if (!this.timeout) return;
-    const { timeout } = this;
+  #startTimeout(): void {
+    const { timeout, to } = this;
+    if (!timeout) return;
     this.#timer = setTimeout(() => {
-      if (connection.isConnected()) return;
-      const error = new RondevuError('timeout', `nobody was there at ${this.to} within ${timeout} ms`);
-      this.failed(error);
-      void connection.close({ reason: error.message });
+      const error = new RondevuError('timeout', `nobody was there at ${to} within ${timeout} ms`);
+      this.batch(() => {
+        this.fail(error);
+        this.tell('rondevu-close', { reason: error.message });
+      });
     }, timeout);
   }
 
-  #closed(reason: string): void {
-    this.#connection = undefined;
-    this.#ready.reject(new RondevuError('closed', reason));
-    this.#ready = Promise.withResolvers();
-    this.#ready.promise.catch(() => undefined);
-    this.#rotations = 0;
-    this.reflect('buffered', undefined);
-    this.reflect('attempt', undefined);
-    if (this.state !== 'failed') this.changeState('closed', reason);
-    this.tell('rondevu-close', { reason });
+  #dropEarly(): void {
+    this.#early?.drop();
+    this.#early = undefined;
+  }
+
+  #buffered(data: MessageData): void {
+    this.#countBuffered(1);
+    this.tell('rondevu-buffered', { data }, false);
   }
 
   #countBuffered(change: number): void {

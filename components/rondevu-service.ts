@@ -3,17 +3,19 @@
  */
 import { css, html } from 'lit';
 import { property } from 'lit/decorators.js';
-import type {
-  BufferedMessage,
-  ConnectionConfig,
-  OffererConnection,
-  OfferPool,
-  Peer,
-  PublishOptions,
-  Rondevu,
+import {
   RondevuError,
+  type BufferedMessage,
+  type ConnectionConfig,
+  type OffererConnection,
+  type OfferPool,
+  type Peer,
+  type PublishOptions,
+  type Rondevu,
 } from '../src/index.js';
 import { RondevuElement } from './base-element.js';
+import { Deferred } from './deferred.js';
+import { sendToAll } from './send-to-all.js';
 
 /** `reconnecting`: the signaling server is away; connections go on. */
 export type ServiceState = 'idle' | 'publishing' | 'live' | 'reconnecting' | 'stopped' | 'failed';
@@ -44,7 +46,7 @@ export type ServiceState = 'idle' | 'publishing' | 'live' | 'reconnecting' | 'st
  * @fires rondevu-disconnected - A peer's link is lost and may return: `{peer, connection, reason}`. Bubbles.
  * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection, verdict, lost}`; after `resumed` nothing is lost, after `reset` the peer began anew and `lost` lists what was under way. Bubbles.
  * @fires rondevu-left - A peer is gone for good: `{peer, reason}`. Bubbles.
- * @fires rondevu-error - Something failed: `{error}`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`; a broadcast that one peer cannot take: `{error, peer, connection}`. Bubbles.
  */
 export class RondevuService extends RondevuElement {
   static override styles = css`
@@ -71,11 +73,11 @@ export class RondevuService extends RondevuElement {
   /** Asked before a joiner is let in. */
   @property({ attribute: false }) accept?: PublishOptions['accept'];
 
-  protected override readonly identityProperties = ['service', 'apiUrl', 'username', 'identity'];
+  static override readonly stateAttributes = ['state', 'offer-count', 'peer-count', 'rotations', 'rotating', 'error-code'];
   #rondevu: Rondevu | undefined;
   #pool: OfferPool | undefined;
   #rotations = 0;
-  #ready = Promise.withResolvers<this>();
+  #ready = new Deferred<this>();
 
   /** Engine state. */
   get state(): ServiceState {
@@ -102,11 +104,6 @@ export class RondevuService extends RondevuElement {
     return this.connections.some((connection) => connection.isRotating());
   }
 
-  /** Code of the last error. */
-  get errorCode(): string {
-    return this.stateOf('error-code', '');
-  }
-
   /** The client behind this element, while it runs. */
   get rondevu(): Rondevu | undefined {
     return this.#rondevu;
@@ -117,13 +114,14 @@ export class RondevuService extends RondevuElement {
     return this.#pool?.connections ?? [];
   }
 
-  /** Resolves when the service is live. */
+  /** Resolves when the service is live; rejects when it fails or is stopped before. */
   get ready(): Promise<this> {
     return this.#ready.promise;
   }
 
-  /** Begins to publish, if it has not. */
+  /** Begins to publish, if it has not; tries again after a failure. */
   start(): Promise<void> {
+    if (this.state === 'failed') void this.end('started again');
     return this.begin();
   }
 
@@ -132,11 +130,16 @@ export class RondevuService extends RondevuElement {
     return this.end('stopped');
   }
 
-  /** Sends to everyone; whoever is down gets it when back. Returns how many it was sent to. */
+  /**
+   * Sends to everyone; whoever is down gets it when back. A peer that cannot take it is left out: `rondevu-error` tells why.
+   * @returns to how many peers it was sent
+   * @throws RondevuError as RondevuConnection.send, when none of several peers can take it
+   */
   broadcast(data: string | Blob | ArrayBuffer | ArrayBufferView): number {
-    const { connections } = this;
-    for (const connection of connections) connection.send(data);
-    return connections.length;
+    const { sent, failures } = sendToAll(this.connections, data);
+    if (failures.length && !sent.length) throw failures[0]!.error;
+    for (const { connection, error } of failures) this.tell('rondevu-error', { error, peer: connection.peer, connection });
+    return sent.length;
   }
 
   /** Closes every connection; the service goes on accepting. */
@@ -144,13 +147,14 @@ export class RondevuService extends RondevuElement {
     await Promise.all(this.connections.map((connection) => connection.close()));
   }
 
-  protected override async run(): Promise<void> {
+  protected override async run(isCurrent: () => boolean): Promise<void> {
     this.changeState('publishing', 'started');
     const rondevu = await this.borrow();
-    if (!this.running) return;
+    await this.vacated;
+    if (!isCurrent()) return;
     this.#rondevu = rondevu;
     rondevu.on('signaling:state', this.#onSignaling);
-    const pool = await rondevu.publishService({
+    const publishing = rondevu.publishService({
       service: this.service ?? '',
       maxOffers: this.maxOffers,
       ttl: this.ttl,
@@ -160,7 +164,12 @@ export class RondevuService extends RondevuElement {
       accept: (peer) => this.accept?.(peer) ?? true,
       ...this.iceChoice(),
     });
-    if (!this.running) return void rondevu.unpublishService(pool.fqn);
+    this.vacated = publishing.then(
+      (pool) => isCurrent() || void rondevu.unpublishService(pool.fqn),
+      () => undefined,
+    );
+    const pool = await publishing;
+    if (!isCurrent()) return;
     this.#pool = pool;
     pool.on('connection:opened', (offerId, connection) => this.#opened(offerId, connection));
     pool.on('connection:rotated', (oldOfferId, newOfferId, connection) => {
@@ -168,30 +177,31 @@ export class RondevuService extends RondevuElement {
       this.#showRotating();
       this.tell('rondevu-rotated', { oldOfferId, newOfferId, connection, peer: connection.peer });
     });
-    pool.on('changed', () => this.#showCounts());
-    pool.on('offer:created', () => this.#live());
+    pool.on('changed', () => isCurrent() && this.#showCounts());
+    pool.on('offer:created', () => isCurrent() && this.#live());
     pool.on('offer:failed', (_offerId, error) => {
-      if (error.willRetry) this.#report(error);
+      if (error.willRetry && isCurrent()) this.showError(error);
     });
     await pool.start();
   }
 
-  protected override async halt(reason: string): Promise<void> {
+  protected override async release(reason: string, error = new RondevuError('closed', reason)): Promise<void> {
     const [rondevu, pool] = [this.#rondevu, this.#pool];
     this.#rondevu = this.#pool = undefined;
     rondevu?.off('signaling:state', this.#onSignaling);
-    this.#ready = Promise.withResolvers();
-    this.changeState('stopped', reason);
-    if (pool) await rondevu?.unpublishService(pool.fqn);
-    this.reflect('rotating', false);
+    this.#ready.reject(error);
+    this.#ready = new Deferred();
+    this.#rotations = 0;
     this.reflectCount('offer-count', 0);
     this.reflectCount('peer-count', 0);
+    this.reflect('rotations', undefined);
+    this.reflect('rotating', undefined);
+    this.toggleState('rotating', false);
+    if (pool) await rondevu?.unpublishService(pool.fqn);
   }
 
-  protected override failed(error: RondevuError): void {
-    this.reflect('error-code', error.code);
-    this.changeState('failed', error.message);
-    this.tell('rondevu-error', { error });
+  protected override ended(reason: string): void {
+    this.changeState('stopped', reason);
   }
 
   protected override updated(changed: Map<string, unknown>): void {
@@ -207,11 +217,14 @@ export class RondevuService extends RondevuElement {
 
   #live(): void {
     const first = this.state === 'publishing';
-    this.changeState('live', 'offers are published');
-    this.#showCounts();
-    if (!first) return;
-    this.#ready.resolve(this);
-    this.tell('rondevu-published', { serviceFqn: this.#pool?.fqn, offers: this.offerCount });
+    this.recovered();
+    this.batch(() => {
+      this.changeState('live', 'offers are published');
+      this.#showCounts();
+      if (!first) return;
+      this.#ready.resolve(this);
+      this.tell('rondevu-published', { serviceFqn: this.#pool?.fqn, offers: this.offerCount });
+    });
   }
 
   readonly #onSignaling = (state: string, error?: RondevuError): void => {
@@ -221,13 +234,8 @@ export class RondevuService extends RondevuElement {
       this.changeState('reconnecting', error?.message ?? 'the signaling server is away');
     }
     // the server refused the session itself, for example because the name is taken
-    if (state === 'offline' && error && !/unavailable|timeout/.test(error.code)) this.failed(error);
+    if (state === 'offline' && error && !/unavailable|timeout/.test(error.code)) this.showFailure(error);
   };
-
-  #report(error: RondevuError): void {
-    this.reflect('error-code', error.code);
-    this.tell('rondevu-error', { error });
-  }
 
   #opened(offerId: string, connection: OffererConnection): void {
     const peer = connection.peer as Peer;

@@ -1,5 +1,5 @@
 /**
- * Every word the elements show. English is built in; a page replaces words for a language with `setStrings`, for one element
+ * All texts that the elements show. English is built in; a page replaces texts for a language with `setStrings`, for one element
  * with its `strings` property.
  */
 
@@ -16,6 +16,9 @@ export const ENGLISH = {
   delivered: 'delivered',
   waiting: 'waiting',
   failed: 'not sent',
+  nobody: 'not sent, nobody is here',
+  partly: 'not sent to {names}',
+  noSource: 'Not connected to anything',
   idle: 'Not started',
   waitingForPeer: 'Waiting for someone to be there',
   connecting: 'Connecting',
@@ -23,16 +26,22 @@ export const ENGLISH = {
   connectedTo: 'Connected to {name}',
   live: 'Open, nobody here yet',
   members: '{count} here',
+  membersServerAway: '{count} here. The server cannot be reached, so nobody else can join',
+  serverAway: 'The server cannot be reached. Trying again',
   reconnecting: 'Reconnecting',
   reconnectingBuffered: 'Reconnecting, {count} messages waiting',
   reconnectingOne: 'Reconnecting, 1 message waiting',
+  reconnectingServerAway: 'Reconnecting. The server cannot be reached',
   disconnected: 'Disconnected',
   closed: 'Closed',
   failedState: 'Connection failed',
+  misconfigured: 'This chat is not set up correctly. The console says why',
+  nobodyCame: 'Nobody was there',
+  noWebRtc: 'This browser cannot connect: WebRTC is switched off or blocked',
   keyChanged: '{name} shows another key than before. Somebody else may have taken the name.',
   trustKey: 'Trust the new key',
   unverified: 'The other side could not be verified',
-  nameTaken: 'This name is taken by another key',
+  nameTaken: 'The name {name} is taken: it belongs to another key',
   joined: '{name} joined',
   left: '{name} left',
 };

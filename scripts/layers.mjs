@@ -32,9 +32,12 @@ const MAY = {
   server: [],
 };
 
-/** The engine's public entries are all that elements and server may see, and the chat's words, which the command line has too. */
+/**
+ * The engine's public entries are all that elements and server may see; and the chat's words, which the command line has too, and
+ * the queue for what is sent before an element has its connection.
+ */
 const PUBLIC = {
-  components: ['src/index.ts', 'src/identity/index.ts', 'src/offers/index.ts', 'src/protocol/chat.ts'],
+  components: ['src/index.ts', 'src/identity/index.ts', 'src/offers/index.ts', 'src/protocol/chat.ts', 'src/early-messages.ts'],
   server: [],
 };
 const PACKAGES = {

@@ -329,9 +329,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const { rtcPeerConnection, iceServers, turnServers = [], apiUrl } = this.#options;
     const PeerConnection = rtcPeerConnection ?? globalThis.RTCPeerConnection;
     if (!PeerConnection) {
-      const text = globalThis.document
-        ? 'this browser has no WebRTC: it is switched off, or an extension or a policy blocks it'
-        : 'there is no WebRTC here: pass rtcPeerConnection';
+      const text =
+        'there is no WebRTC: it is switched off or blocked in this browser (outside of a browser, pass rtcPeerConnection)';
       throw new RondevuError('unsupported', text);
     }
     if (!this.#ice) {

@@ -27,6 +27,16 @@ export function record(target: EventTarget, names: string[]): string[] {
   return seen;
 }
 
+/** The messages that an element gets, as text; bytes as numbers. */
+export function messagesOf(target: EventTarget): string[] {
+  const got: string[] = [];
+  target.addEventListener('rondevu-message', (event) => {
+    const { data } = (event as CustomEvent<{ data: string | ArrayBuffer }>).detail;
+    got.push(typeof data === 'string' ? data : [...new Uint8Array(data)].join());
+  });
+  return got;
+}
+
 /** Resolves when the condition holds; the test's own timeout ends it otherwise. */
 export async function until(condition: () => unknown): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));

@@ -1,0 +1,27 @@
+/** What the author of a page can do about an error, for the console. Loaded when there is an error to print. */
+import type { RondevuError } from '../src/index.js';
+
+/** @returns whole sentences, or an empty text when the error's message says it all */
+export function remedyFor(element: HTMLElement, apiUrl: string, error: RondevuError): string {
+  const { username: name } = element as { username?: string };
+  switch (error.code) {
+    case 'unavailable':
+      return `Check that the signaling server runs at ${apiUrl}, that api-url is its address, and that connect-src of the page's Content Security Policy allows it; the element tries again by itself.`;
+    case 'name-taken':
+      return `A username belongs to the first key that uses it, and this page has another key${name ? ` than the owner of "${name}"` : ''}: it is another browser or profile, another origin, its storage was cleared, or identity="none" is set. Choose another username; or open the page where the key is kept, or carry the key over (docs/security.md); or, while developing, start the server with a fresh store.`;
+    case 'already-published':
+      return 'Another element of this page publishes the same service. Remove one of them, or give one another service or username.';
+    case 'bad-request':
+      return 'Correct the attribute; the element then starts by itself.';
+    case 'identity-changed':
+    case 'unverified':
+    case 'identity-mismatch':
+      return 'Ask the other side over another channel which key is theirs before you trust a new one.';
+    case 'clock-skew':
+      return "Set this device's clock.";
+    case 'timeout':
+      return 'Call connect() to try again, or leave the timeout attribute out to wait for as long as it takes.';
+    default:
+      return '';
+  }
+}

@@ -1,0 +1,23 @@
+import type { OffererConnection, RondevuError, SendHandle } from '../src/index.js';
+
+export interface SendFailure {
+  connection: OffererConnection;
+  error: RondevuError;
+}
+
+/** Sends to each connection; one that cannot take it keeps no other from getting it. */
+export function sendToAll(
+  connections: readonly OffererConnection[],
+  data: string | Blob | ArrayBuffer | ArrayBufferView,
+): { sent: SendHandle[]; failures: SendFailure[] } {
+  const sent: SendHandle[] = [];
+  const failures: SendFailure[] = [];
+  for (const connection of connections) {
+    try {
+      sent.push(connection.send(data));
+    } catch (error) {
+      failures.push({ connection, error: error as RondevuError });
+    }
+  }
+  return { sent, failures };
+}

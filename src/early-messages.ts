@@ -1,0 +1,51 @@
+/**
+ * What `<rondevu-connect>` is given to send before its connection exists (the engine and the key are being loaded): composed,
+ * checked, copied and bounded by the code that the connection uses, and handed over to it with ids and handles.
+ */
+import { connectionConfig, type ConnectionConfig } from './connection/connection-config.js';
+import { Backlog } from './delivery/backlog.js';
+import { composeMessage, type Message, type MessageData, type SendHandle } from './delivery/message-buffer.js';
+import { RondevuError } from './errors.js';
+
+export interface EarlyHandlers {
+  onBuffered(data: MessageData): void;
+  /** A kept message expired, or went because there were too many. */
+  onDiscarded(): void;
+}
+
+export class EarlyMessages {
+  readonly #config: ConnectionConfig;
+  readonly #handlers: EarlyHandlers;
+  readonly #backlog: Backlog;
+  #count = 0;
+
+  /** @throws ValidationError for wrong options */
+  constructor(options: Partial<ConnectionConfig>, handlers: EarlyHandlers) {
+    const config = (this.#config = connectionConfig(options));
+    this.#handlers = handlers;
+    const { onDiscarded } = handlers;
+    this.#backlog = new Backlog(
+      { maxSize: config.maxBufferSize, maxAge: config.maxBufferAge },
+      { onExpired: onDiscarded, onOverflow: onDiscarded },
+    );
+  }
+
+  /** @throws as RondevuConnection.send of a connection whose link is not up yet */
+  send(data: unknown): SendHandle {
+    if (!this.#config.bufferEnabled)
+      throw new RondevuError('not-connected', 'send: there is no connection yet and bufferEnabled is false');
+    const message = composeMessage(`early-${++this.#count}`, data, this.#config);
+    this.#backlog.add(message, () => this.#handlers.onBuffered(message.data));
+    return message.handle;
+  }
+
+  /** Takes the messages out, oldest first. */
+  takeAll(): Message[] {
+    return this.#backlog.takeAll();
+  }
+
+  /** The messages will not be sent. */
+  drop(): void {
+    for (const message of this.takeAll()) message.settle('dropped');
+  }
+}

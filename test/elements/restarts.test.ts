@@ -1,0 +1,203 @@
+/** Ends and new beginnings: page swaps, rejoining in a handler, starting again after a failure, copies of elements. */
+import { expect } from '@open-wc/testing';
+import {
+  apiUrl,
+  connect,
+  freshName,
+  make,
+  messagesOf,
+  next,
+  record,
+  service,
+  until,
+  type RondevuConnect,
+  type RondevuService,
+} from './helpers.js';
+
+/** What a page swapper does: the old element goes, the same one comes from HTML. */
+function swap<T extends Element>(element: T): T {
+  const holder = document.createElement('template');
+  holder.innerHTML = element.outerHTML;
+  const replacement = document.importNode(holder.content, true).firstElementChild as T;
+  element.replaceWith(replacement);
+  return replacement;
+}
+
+describe('an element that replaces the same one', () => {
+  it('publishes although the old service is in its grace period, and can be joined', async () => {
+    const name = freshName();
+    const old = await service(name);
+    await old.ready;
+    const events = record(old, ['rondevu-state']);
+    const replacement = swap(old);
+    await replacement.ready;
+    expect(replacement.state).to.equal('live');
+    expect([old.state, events]).to.deep.equal(['stopped', ['rondevu-state:stopped']]);
+    await (
+      await connect(`chat:1.0.0@${name}`)
+    ).ready;
+  });
+
+  it('publishes although the old service was just being published', async () => {
+    const name = freshName();
+    const old = await service(name);
+    await old.updateComplete;
+    const replacement = swap(old);
+    await replacement.ready;
+    await (
+      await connect(`chat:1.0.0@${name}`)
+    ).ready;
+    expect(replacement.errorCode).to.equal('');
+  });
+
+  it('joins, and the old one takes no more messages for a page that is gone', async () => {
+    const host = await service(freshName());
+    await host.ready;
+    const old = await connect(`chat:1.0.0@${host.username}`);
+    await old.ready;
+    const late = messagesOf(old);
+    const replacement = swap(old);
+    const got = messagesOf(replacement);
+    await replacement.ready;
+    await until(() => host.peerCount === 1);
+    host.broadcast('after the swap');
+    await until(() => got.length);
+    expect([old.state, late]).to.deep.equal(['closed', []]);
+  });
+
+  it('starts, stops and starts in one turn', async () => {
+    const host = await service(freshName());
+    await host.ready;
+    void host.stop();
+    void host.start();
+    void host.stop();
+    void host.start();
+    await host.ready;
+    expect([host.state, host.errorCode]).to.deep.equal(['live', '']);
+    await (
+      await connect(`chat:1.0.0@${host.username}`)
+    ).ready;
+  });
+});
+
+describe('an element that ended', () => {
+  for (const handled of ['rondevu-close', 'rondevu-state']) {
+    it(`joins again when connect() is called in the handler of ${handled}, and tells the end once`, async () => {
+      const host = await service(freshName());
+      await host.ready;
+      const joiner = await connect(`chat:1.0.0@${host.username}`);
+      await joiner.ready;
+      const events = record(joiner, ['rondevu-state', 'rondevu-close', 'rondevu-open']);
+      let left = 1;
+      joiner.addEventListener(handled, ({ detail }: CustomEventInit<{ to?: string }>) => {
+        if ((handled === 'rondevu-close' || detail?.to === 'closed') && left-- > 0) void joiner.connect();
+      });
+      await until(() => host.peerCount === 1);
+      await host.disconnectAll();
+      await next(joiner, 'rondevu-open');
+      expect(events.slice(0, 3)).to.deep.equal(['rondevu-state:closed', 'rondevu-close', 'rondevu-state:initializing']);
+      expect(events.filter((event) => event === 'rondevu-close')).to.have.length(1);
+      expect((await joiner.ready).isConnected()).to.equal(true);
+    });
+  }
+
+  it('tells its end once when close() is called in a handler', async () => {
+    const host = await service(freshName());
+    await host.ready;
+    const joiner = await connect(`chat:1.0.0@${host.username}`);
+    const events = record(joiner, ['rondevu-state', 'rondevu-open', 'rondevu-close']);
+    joiner.addEventListener('rondevu-open', () => void joiner.close());
+    await next(joiner, 'rondevu-close');
+    expect(events.slice(-4)).to.deep.equal(['rondevu-state:connected', 'rondevu-open', 'rondevu-state:closed', 'rondevu-close']);
+    await until(() => host.peerCount === 0);
+  });
+
+  it('tries again when connect() is called in the handler of the error after `timeout`', async () => {
+    const name = freshName();
+    const joiner = await connect(`chat:1.0.0@${name}`, { timeout: '300' });
+    const events = record(joiner, ['rondevu-state', 'rondevu-error', 'rondevu-close']);
+    joiner.addEventListener('rondevu-error', () => void joiner.connect(), { once: true });
+    await next(joiner, 'rondevu-close');
+    expect(events.slice(-4)).to.deep.equal([
+      'rondevu-state:failed',
+      'rondevu-error',
+      'rondevu-close',
+      'rondevu-state:initializing',
+    ]);
+    joiner.timeout = undefined;
+    const host = await service(name);
+    await Promise.all([host.ready, joiner.ready]);
+  });
+
+  it('starts again after a failure, without another element in its way', async () => {
+    const name = freshName();
+    const first = await service(name);
+    await first.ready;
+    const second = await service(name, { 'max-offers': '2' });
+    const { error } = await next<{ error: { code: string } }>(second, 'rondevu-error');
+    expect([error.code, second.state]).to.deep.equal(['already-published', 'failed']);
+    await second.start();
+    expect(second.errorCode).to.equal('already-published');
+    await first.stop();
+    await second.start();
+    await second.ready;
+    expect([second.state, second.errorCode]).to.deep.equal(['live', '']);
+  });
+
+  it('is rejected by `ready` with the error, and tells a refused name once', async () => {
+    const name = freshName();
+    await (
+      await service(name)
+    ).ready;
+    const second = (await make('rondevu-service', {
+      'api-url': apiUrl,
+      service: 'chat:1.0.0',
+      username: name,
+      identity: 'none',
+    })) as RondevuService;
+    const events = record(second, ['rondevu-error']);
+    const code = await second.ready.then(
+      () => 'live',
+      (error: { code: string }) => error.code,
+    );
+    expect(code).to.equal('name-taken');
+    // the call and the socket are refused one after the other
+    await until(() => second.rondevu?.signalingState !== 'connecting');
+    expect(events).to.deep.equal(['rondevu-error']);
+  });
+});
+
+describe('a copy of a running element', () => {
+  it('shows nothing of what its original was', async () => {
+    const host = await service(freshName());
+    await host.ready;
+    const joiner = await connect(`chat:1.0.0@${host.username}`);
+    await joiner.ready;
+    const chat = document.createElement('rondevu-chat');
+    joiner.append(chat);
+    await until(() => joiner.hasAttribute('verified') && host.getAttribute('peer-count') === '1' && chat.hasAttribute('members'));
+    const holder = (await make('div', {})) as HTMLElement;
+    for (const element of [host, joiner]) {
+      const copy = element.cloneNode(true) as RondevuService | RondevuConnect;
+      copy.noAutostart = true;
+      copy.setAttribute('rotations', '3');
+      copy.setAttribute('error-code', 'timeout');
+      holder.append(copy);
+      await copy.updateComplete;
+      await copy.querySelector('rondevu-chat')?.updateComplete;
+      const { outerHTML } = copy;
+      expect(outerHTML).to.match(/ state="idle"/);
+      expect(outerHTML).to.not.match(/state="(connected|live)"|peer|offer-count|verified|rotations|error-code|members/);
+    }
+  });
+
+  it('shows no peer once it is closed', async () => {
+    const host = await service(freshName());
+    await host.ready;
+    const joiner = await connect(`chat:1.0.0@${host.username}`);
+    await joiner.ready;
+    await joiner.close();
+    expect(joiner.getAttributeNames().sort()).to.deep.equal(['api-url', 'identity', 'state', 'to']);
+    expect([joiner.verified, joiner.peer, joiner.attempt]).to.deep.equal([false, undefined, 0]);
+  });
+});
