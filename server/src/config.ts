@@ -60,8 +60,12 @@ export interface Limits {
   maxCandidates: number;
   /** Bytes of metadata as JSON. */
   maxMetadataBytes: number;
-  /** Joiners in line, in all. */
+  /** Waiting joiners, in all; when all places are taken, an address with many gives one up to an address with few. */
   maxWaiting: number;
+  /** Waiting joiners of one key. */
+  maxWaitingPerKey: number;
+  /** Waiting joiners at one address. */
+  maxWaitingPerAddress: number;
   /** Open sockets, in all. */
   maxSockets: number;
   /** Live services of one user. */
@@ -86,6 +90,8 @@ export const DEFAULT_LIMITS: Limits = {
   maxCandidates: 100,
   maxMetadataBytes: 4096,
   maxWaiting: 10_000,
+  maxWaitingPerKey: 128,
+  maxWaitingPerAddress: 1000,
   maxSockets: 20_000,
   maxServicesPerUser: 100,
   maxOffersPerUser: 2000,

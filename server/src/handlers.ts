@@ -166,7 +166,11 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       );
       const { service } = published;
       await Promise.all([hub.published(caller.username, instance, service.serviceId), hub.seen(caller.username, instance, now)]);
-      matchmaker.offersCame();
+      matchmaker.published(service.serviceId, caller.address);
+      matchmaker.offersCame(
+        service,
+        offers.flatMap(({ for: user }) => user ?? []),
+      );
       return {
         serviceId: service.serviceId,
         username: caller.username,
@@ -225,7 +229,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       const verdict = await store.answer(offer, { username: caller.username, publicKey: caller.publicKey, instance, sdp }, now);
       if (verdict === 'gone') throw goneOffer(offerId);
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
-      matchmaker.answered(offerId);
+      matchmaker.answered(offerId, caller.publicKey);
       const answered = (await store.getOffer(offer, now))!;
       // one that is repeated is told of again: the server that took it may have ended before it told
       const [parked, late] = await Promise.all([

@@ -4,6 +4,7 @@
  * memory-hub.ts is that of one server, redis-hub.ts that of several.
  */
 import type { PushEvents } from 'rondevu-elements/protocol';
+import type { ServiceKey } from './store.js';
 
 /** How long after its socket closed an instance's offers live, in ms. */
 export const CLOSED_GRACE = 2000;
@@ -40,6 +41,11 @@ export const GRACE: Record<Ending, number> = { left: 0, broken: CLOSED_GRACE, 'c
 
 /** What an instance is known by. */
 export const instanceKey = (username: string, instance: string): string => `${username}/${instance}`;
+
+/** Each service once. */
+export const distinct = (services: ServiceKey[]): ServiceKey[] => [
+  ...new Map(services.map((service) => [service.serviceId, service])).values(),
+];
 
 export interface Hub {
   /** Open sockets here. */

@@ -75,14 +75,14 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   };
   const log = createLog(config.logLevel);
   const metrics = new Metrics();
-  const storage = await openStorage(config, metrics, log, () => matchmaker.offersCame());
+  const storage = await openStorage(config, metrics, log, (service) => matchmaker.offersCame(service));
   const { store, hub } = storage;
   const onDemand = (service: ServiceRow, waiting: number): void => {
     hub
       .pushToPublishers(service.username, service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting })
       .catch((err: unknown) => log.warn({ err }, 'publishers could not be told who waits'));
   };
-  const matchmaker = new Matchmaker(store, log, config.limits.maxWaiting, onDemand, storage.tellOthers);
+  const matchmaker = new Matchmaker(store, log, config.limits, onDemand, storage.tellOthers);
   const auth = new Authenticator(store, config, metrics);
   const turn = new Turn(config.turn);
   const caps = turn.isOn ? [...CAPS, 'ice'] : CAPS;
@@ -131,7 +131,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   await hub.start(Date.now());
   await storage.listen(
     (hint) => matchmaker.heard(hint),
-    () => void matchmaker.kick(),
+    () => matchmaker.look(),
   );
   // one for all: a timer for each would be a good part of what an idle socket costs
   const heartbeat = setInterval(() => {

@@ -6,6 +6,7 @@ import {
   KEPT_EVENTS,
   RETELL,
   SILENCE,
+  distinct,
   instanceKey,
   type Ending,
   type Hub,
@@ -14,7 +15,7 @@ import {
   type Session,
 } from './hub.js';
 import type { Logger } from './log.js';
-import type { Store } from './store.js';
+import type { ServiceKey, Store } from './store.js';
 
 interface Instance {
   username: string;
@@ -34,12 +35,12 @@ export class MemoryHub implements Hub {
   readonly #instances = new Map<string, Instance>();
   readonly #store: Store;
   readonly #log: Logger;
-  /** Called after the free offers of an instance were withdrawn. */
-  readonly #onGone: () => void;
+  /** Called for each service of which free offers were withdrawn because their instance went. */
+  readonly #onGone: (service: ServiceKey) => void;
   readonly #sweeper: NodeJS.Timeout;
   #ended = false;
 
-  constructor(store: Store, log: Logger, onGone: () => void) {
+  constructor(store: Store, log: Logger, onGone: (service: ServiceKey) => void) {
     this.#store = store;
     this.#log = log;
     this.#onGone = onGone;
@@ -171,10 +172,9 @@ export class MemoryHub implements Hub {
   async #gone(username: string, instance: string): Promise<void> {
     this.#instances.delete(instanceKey(username, instance));
     try {
-      await this.#store.withdrawInstance(username, instance, Date.now());
+      for (const service of distinct(await this.#store.withdrawInstance(username, instance, Date.now()))) this.#onGone(service);
     } catch (err) {
       this.#log.error({ err }, 'the offers of a client that went could not be withdrawn');
     }
-    this.#onGone();
   }
 }

@@ -10,6 +10,7 @@ import {
   KEPT_EVENTS,
   RETELL,
   SILENCE,
+  distinct,
   instanceKey,
   type Ending,
   type Hub,
@@ -20,7 +21,7 @@ import {
 import type { Logger } from './log.js';
 import type { RedisConnection } from './redis-connection.js';
 import * as scripts from './redis-hub-scripts.js';
-import type { Store } from './store.js';
+import type { ServiceKey, Store } from './store.js';
 
 /** How often a server looks after the mailboxes of its sockets, in ms. */
 const LOOK_EVERY = 5000;
@@ -49,8 +50,8 @@ export class RedisHub implements Hub {
   readonly #redis: RedisConnection;
   readonly #store: Store;
   readonly #log: Logger;
-  /** Called after the free offers of an instance were withdrawn. */
-  readonly #onGone: () => void;
+  /** Called for each service of which free offers were withdrawn because their instance went. */
+  readonly #onGone: (service: ServiceKey) => void;
   readonly #node = randomUUID();
   readonly #locals = new Map<string, Local>();
   readonly #lastSeen = new Map<string, number>();
@@ -60,7 +61,7 @@ export class RedisHub implements Hub {
   #inReachSince = 0;
   #ended = false;
 
-  constructor(redis: RedisConnection, store: Store, log: Logger, onGone: () => void) {
+  constructor(redis: RedisConnection, store: Store, log: Logger, onGone: (service: ServiceKey) => void) {
     this.#redis = redis;
     this.#store = store;
     this.#log = log;
@@ -287,9 +288,9 @@ export class RedisHub implements Hub {
         await this.#redis.command('ZADD', due, 'GT', String(verdict), name);
         continue;
       }
-      await this.#store.withdrawInstance(username, instance, now);
+      const services = distinct(await this.#store.withdrawInstance(username, instance, now));
       await this.#redis.command('ZREM', due, name);
-      this.#onGone();
+      for (const service of services) this.#onGone(service);
     }
     if (names.length === GIVE_UP_AT_ONCE && !this.#ended) await this.#giveUp(now);
   }

@@ -223,7 +223,7 @@ end
 return gone
 `);
 
-/** ARGV: fqn, instance, the latest time of publication. Returns those that went. */
+/** ARGV: fqn, instance, the latest time of publication. Returns the id of the service and of the offers that went. */
 export const WITHDRAW_INSTANCE = lua(`
 local fqn, gone = ARGV[1], {}
 for _, id in ipairs(call('ZRANGE', base .. 'free:' .. fqn, 0, -1)) do
@@ -233,7 +233,7 @@ for _, id in ipairs(call('ZRANGE', base .. 'free:' .. fqn, 0, -1)) do
     gone[#gone + 1] = id
   end
 end
-return gone
+return { call('HGET', base .. 'service:' .. fqn, 'serviceId'), gone }
 `);
 
 /** ARGV: fqn, username. Returns the id of the service and of its free offers. */

@@ -154,13 +154,21 @@ export class RedisStore implements Store {
     return gone.length;
   }
 
-  async withdrawInstance(username: string, instance: string, now: number): Promise<number> {
+  async withdrawInstance(username: string, instance: string, now: number): Promise<ServiceKey[]> {
     const fqns = (await this.#redis.command('ZRANGE', this.#key('at', `${username}/${instance}`), '0', '-1')) as string[];
     const gone = await Promise.all(
-      fqns.map((fqn) => this.#redis.run(scripts.WITHDRAW_INSTANCE, [this.#slot(fqn)], [fqn, instance, now]) as Promise<string[]>),
+      fqns.map(async (fqn) => {
+        const reply = await this.#redis.run(scripts.WITHDRAW_INSTANCE, [this.#slot(fqn)], [fqn, instance, now]);
+        const [serviceId, ids] = reply as [string | null, string[]];
+        return ids.map((id) => ({ id, service: { serviceId: serviceId ?? '', serviceFqn: fqn } }));
+      }),
     );
-    await this.#count(username, [], gone.flat());
-    return gone.flat().length;
+    await this.#count(
+      username,
+      [],
+      gone.flat().map(({ id }) => id),
+    );
+    return gone.flat().map(({ service }) => service);
   }
 
   async countFreeOffers(now: number): Promise<number> {

@@ -147,13 +147,16 @@ export class SqliteStore implements Store {
     );
   }
 
-  async withdrawInstance(username: string, instance: string): Promise<number> {
-    return this.#sql.transaction(() =>
-      this.#sql.run(
-        `DELETE FROM offers WHERE instance = ? AND answer_sdp IS NULL AND service_id IN (SELECT id FROM services WHERE username = ?)`,
+  async withdrawInstance(username: string, instance: string): Promise<ServiceKey[]> {
+    return this.#sql.transaction(() => {
+      const free = 'o.instance = ? AND o.answer_sdp IS NULL AND s.username = ?';
+      const rows = this.#sql.all(
+        `SELECT o.rowid AS offer, s.id, s.fqn FROM services s JOIN offers o ON o.service_id = s.id WHERE ${free}`,
         ...[instance, username],
-      ),
-    );
+      );
+      for (const row of rows) this.#sql.run('DELETE FROM offers WHERE rowid = ?', row['offer']!);
+      return rows.map((row) => ({ serviceId: String(row['id']), serviceFqn: String(row['fqn']) }));
+    });
   }
 
   async countFreeOffers(now: number): Promise<number> {

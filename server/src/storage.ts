@@ -9,7 +9,7 @@ import type { Hint } from './matchmaker.js';
 import { MemoryHub } from './memory-hub.js';
 import type { Metrics } from './metrics.js';
 import { SqliteStore } from './sqlite-store.js';
-import type { Store } from './store.js';
+import type { ServiceKey, Store } from './store.js';
 
 /** How often a server looks for offers of which it may not have been told, in ms. */
 const LOOK_EVERY = 1000;
@@ -27,14 +27,14 @@ export interface Storage {
 }
 
 /**
- * @param onGone called after the free offers of a client that went were withdrawn
+ * @param onGone called for each service of which offers were withdrawn because their client went
  * @throws Error when the file or the Redis cannot be used
  */
 export async function openStorage(
   config: Pick<ServerConfig, 'storagePath' | 'redisUrl' | 'redisPrefix'>,
   metrics: Metrics,
   log: Logger,
-  onGone: () => void,
+  onGone: (service: ServiceKey) => void,
 ): Promise<Storage> {
   if (config.redisUrl !== undefined) return openRedis(config.redisUrl, config.redisPrefix, metrics, log, onGone);
   const store = metrics.timed(new SqliteStore(config.storagePath));
@@ -47,7 +47,13 @@ export async function openStorage(
   };
 }
 
-async function openRedis(url: string, prefix: string, metrics: Metrics, log: Logger, onGone: () => void): Promise<Storage> {
+async function openRedis(
+  url: string,
+  prefix: string,
+  metrics: Metrics,
+  log: Logger,
+  onGone: (service: ServiceKey) => void,
+): Promise<Storage> {
   // who runs on a file does not load them
   const [{ RedisConnection }, { RedisStore }, { RedisHub }] = await Promise.all([
     import('./redis-connection.js'),

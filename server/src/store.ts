@@ -98,8 +98,8 @@ export interface Store {
   deleteService(username: string, serviceFqn: string): Promise<string | undefined>;
   /** Withdraws free offers of a service; answered ones stay. Returns how many went. */
   withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number>;
-  /** Withdraws what an instance published up to `now` and has free. */
-  withdrawInstance(username: string, instance: string, now: number): Promise<number>;
+  /** Withdraws what an instance published up to `now` and has free. Returns the service of each offer that went. */
+  withdrawInstance(username: string, instance: string, now: number): Promise<ServiceKey[]>;
   /** Gives a name up that this key holds: the claim, its services and their offers. Returns the ids of the services. */
   release(username: string, publicKey: string): Promise<string[]>;
   /** Live offers without an answer, of all. */

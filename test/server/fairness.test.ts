@@ -6,18 +6,21 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
 import { Fairness, type Asker } from '../../server/src/fairness.js';
+import type { WaitingLimits } from '../../server/src/waiting-room.js';
 import { LEASE, Matchmaker, type Joiner, type Match } from '../../server/src/matchmaker.js';
 import type { RpcError } from '../../server/src/rpc-error.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { mockClock, until } from './helpers.js';
 
 const T = 1_700_000_000_000;
+/** Somebody who publishes the offers that the askers take. */
+const host = { publicKey: 'key of host', address: 'address of host' };
 const asker = (publicKey: string, address = `address of ${publicKey}`): Asker => ({ publicKey, address });
 /** Three leases that ran out. */
 function waste(fairness: Fairness, who: Asker, now: number, times = 3): void {
   for (let i = 0; i < times; i++) {
     fairness.leased(who);
-    fairness.ended(who, false, now);
+    fairness.ended(who, 'unanswered', host, now);
   }
 }
 
@@ -49,7 +52,7 @@ test('answered leases are no reproach', () => {
   const busy = asker('busy');
   for (let i = 0; i < 50; i++) {
     fairness.leased(busy);
-    fairness.ended(busy, true, T);
+    fairness.ended(busy, 'answered', host, T);
   }
   assert.equal(fairness.isLast(busy, T), false);
 });
@@ -61,7 +64,7 @@ test('who is last holds one lease at a time', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
   fairness.leased(greedy);
   assert.equal(fairness.mayLease(greedy, T), false);
-  fairness.ended(greedy, true, T);
+  fairness.ended(greedy, 'answered', host, T);
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
@@ -74,7 +77,7 @@ test('nobody holds more than ten leases at once', () => {
   }
   assert.equal(fairness.mayLease(greedy, T), false);
   assert.equal(fairness.mayLease(asker('another', greedy.address), T), true);
-  fairness.ended(greedy, true, T);
+  fairness.ended(greedy, 'answered', host, T);
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
@@ -84,7 +87,7 @@ test('an address that makes up keys is last as well; one good class with one bad
   assert.equal(fairness.isLast(asker('made up 4', 'farm'), T), true);
   for (let i = 0; i < 4; i++) {
     fairness.leased(asker(`pupil ${i}`, 'school'));
-    fairness.ended(asker(`pupil ${i}`, 'school'), true, T);
+    fairness.ended(asker(`pupil ${i}`, 'school'), 'answered', host, T);
   }
   waste(fairness, asker('bad pupil', 'school'), T);
   assert.equal(fairness.isLast(asker('pupil 1', 'school'), T), false);
@@ -102,10 +105,11 @@ test('sweeping forgets who has not been seen for a minute, and no one else', () 
 });
 
 /** A matchmaker on a store in memory with one service; `name@address` makes a joiner. */
-function scene(t: TestContext, maxWaiting = 100) {
+function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   const store = new SqliteStore(':memory:');
   const demand: number[] = [];
-  const matchmaker = new Matchmaker(store, createLog('silent'), maxWaiting, (_service, waiting) => demand.push(waiting));
+  const all = { maxWaiting: 100, maxWaitingPerKey: 100, maxWaitingPerAddress: 100, ...limits };
+  const matchmaker = new Matchmaker(store, createLog('silent'), all, (_service, waiting) => demand.push(waiting));
   t.after(async () => {
     matchmaker.close();
     await store.close();
@@ -121,11 +125,13 @@ function scene(t: TestContext, maxWaiting = 100) {
     matchmaker,
     demand,
     joiner,
-    publish: async (offers: number): Promise<void> => {
-      const sdps = Array.from({ length: offers }, () => ({ sdp: `offer ${++count}` }));
-      const service = { ...target, serviceFqn: 'chat:1.0.0@host', publicKey: 'k', ttl: 300_000 };
-      await store.publish({ ...service, offers: sdps }, 100, Date.now());
-      await matchmaker.kick();
+    publish: async (offers: number, by: Partial<Asker> & { for?: string } = {}): Promise<void> => {
+      const sdps = Array.from({ length: offers }, () => ({ sdp: `offer ${++count}`, for: by.for }));
+      const input = { ...target, serviceFqn: 'chat:1.0.0@host', publicKey: by.publicKey ?? 'k', ttl: 300_000 };
+      const { service } = await store.publish({ ...input, offers: sdps }, 100, Date.now());
+      matchmaker.published(service.serviceId, by.address ?? 'address of host');
+      matchmaker.offersCame(service, by.for === undefined ? [] : [by.for]);
+      await matchmaker.idle();
     },
     find: (who: string, wait = 0, signal = new AbortController().signal): Promise<Match> =>
       matchmaker.find({ target }, joiner(who), wait, () => signal),
@@ -216,7 +222,7 @@ test('demand tells how many wait, again with each that comes', async (t) => {
 });
 
 test('the line has an end: past it joiners are told to come later', async (t) => {
-  const { find, matchmaker } = scene(t, 1);
+  const { find, matchmaker } = scene(t, { maxWaiting: 1 });
   const abort = new AbortController();
   const waiting = find('first@A', 60_000, abort.signal);
   await assert.rejects(find('second@B', 60_000), (error: RpcError) => error.code === 'unavailable');

@@ -73,7 +73,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     const now = Date.now();
     const { service } = await store.publish(ofAlice(['before', 'again']), 100, now);
     await store.publish(ofAlice(['again', 'after']), 100, now + 2);
-    assert.equal(await store.withdrawInstance('alice', 'instance-1', now + 1), 1);
+    assert.equal((await store.withdrawInstance('alice', 'instance-1', now + 1)).length, 1);
     assert.deepEqual((await store.listUnanswered(service, 10, now + 2)).map(({ sdp }) => sdp).sort(), ['after', 'again']);
   });
 

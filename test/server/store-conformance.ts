@@ -218,7 +218,9 @@ export function storeConformance(
       const ofBob = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob', instance: 'instance-1' };
       const bobs = await publishOne(store, 'bobs', T, ofBob);
       if (isSwept) assert.equal((await store.listInstances(T)).length, 3);
-      assert.equal(await store.withdrawInstance('alice', 'instance-1', T), 1);
+      assert.deepEqual(await store.withdrawInstance('alice', 'instance-1', T), [
+        { serviceId: two.serviceId, serviceFqn: 'chat:1.0.0@alice' },
+      ]);
       for (const offer of [answered, two, old, bobs]) assert.ok(await store.getOffer(offer, T));
       if (!isSwept) return;
       assert.deepEqual((await store.listInstances(T)).map(({ username, instance }) => `${username} ${instance}`).sort(), [

@@ -1,0 +1,201 @@
+/**
+ * The joiners who wait, indexed by what they wait for, so that an offer of one service concerns only those who can use it; and
+ * how many may wait, in all, for one key and for one address. Knows no store and serves nobody: that is the matchmaker's.
+ */
+import { isCompatible, parseServiceName, type ServiceName } from 'rondevu-elements/protocol';
+import { FairQueue } from './fair-queue.js';
+import type { Asker, Fairness } from './fairness.js';
+import { RpcError } from './rpc-error.js';
+import type { Match, Joiner, Query } from './matchmaker.js';
+import type { ServiceKey } from './store.js';
+
+/** When a joiner that may not wait is to ask again, in ms. */
+const RETRY_AFTER = 5000;
+
+export interface Waiter {
+  readonly query: Query;
+  readonly joiner: Joiner;
+  resolve(match: Match): void;
+  reject(error: unknown): void;
+}
+
+/** All who ask the same. */
+export interface Line {
+  readonly query: Query;
+  readonly waiters: FairQueue<Waiter>;
+}
+
+interface Held {
+  line: Line;
+  asker: Asker;
+}
+
+export interface WaitingLimits {
+  /** Waiting joiners, in all. */
+  maxWaiting: number;
+  /** Waiting joiners of one key. */
+  maxWaitingPerKey: number;
+  /** Waiting joiners at one address. */
+  maxWaitingPerAddress: number;
+}
+
+export class WaitingRoom {
+  readonly #fairness: Fairness;
+  readonly #limits: WaitingLimits;
+  readonly #waiters = new Map<Waiter, Line>();
+  /** By `name@username`, `name@` for a discovery, or the id of a service; then by version. */
+  readonly #lines = new Map<string, Map<string, Line>>();
+  readonly #byAddress = new Map<string, Set<Waiter>>();
+  readonly #byKey = new Map<string, Set<Waiter>>();
+  readonly #byUser = new Map<string, Set<Waiter>>();
+  /** Askers that may not be given a lease before another one of their key or address is over, by either. */
+  readonly #held = new Map<string, Set<Held>>();
+
+  constructor(fairness: Fairness, limits: WaitingLimits) {
+    this.#fairness = fairness;
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#waiters.size;
+  }
+
+  /** All lines, for a look at each. */
+  *lines(): Generator<Line> {
+    for (const versions of this.#lines.values()) yield* versions.values();
+  }
+
+  has(waiter: Waiter): boolean {
+    return this.#waiters.has(waiter);
+  }
+
+  all(): Iterable<Waiter> {
+    return this.#waiters.keys();
+  }
+
+  /** @throws RpcError `rate-limited` for too many of one key or address, `unavailable` when all places are taken */
+  add(waiter: Waiter, now: number): void {
+    const { publicKey, address, username } = waiter.joiner;
+    const { maxWaiting, maxWaitingPerKey, maxWaitingPerAddress } = this.#limits;
+    const details = { retryAfter: RETRY_AFTER };
+    if ((this.#byKey.get(publicKey)?.size ?? 0) >= maxWaitingPerKey)
+      throw new RpcError('rate-limited', `At most ${maxWaitingPerKey} joiners of one key may wait: ask again later`, details);
+    const here = this.#byAddress.get(address)?.size ?? 0;
+    if (here >= maxWaitingPerAddress)
+      throw new RpcError(
+        'rate-limited',
+        `At most ${maxWaitingPerAddress} joiners at one address may wait: ask again later`,
+        details,
+      );
+    const full = new RpcError('unavailable', `More than ${maxWaiting} are waiting: ask again later`, details);
+    if (this.#waiters.size >= maxWaiting) {
+      // an address with many places gives one up to an address with few
+      const displaced = this.#ofLargestAddress(here + 1);
+      if (!displaced) throw full;
+      displaced.reject(full);
+    }
+    const line = this.#lineOf(waiter.query);
+    this.#waiters.set(waiter, line);
+    line.waiters.add(waiter, waiter.joiner, now);
+    for (const [index, name] of this.#indexes(publicKey, address, username)) {
+      const those = index.get(name);
+      if (those) those.add(waiter);
+      else index.set(name, new Set([waiter]));
+    }
+  }
+
+  delete(waiter: Waiter): void {
+    const line = this.#waiters.get(waiter);
+    if (!line) return;
+    this.#waiters.delete(waiter);
+    const { publicKey, address, username } = waiter.joiner;
+    for (const [index, name] of this.#indexes(publicKey, address, username)) {
+      const those = index.get(name);
+      if (those?.delete(waiter) && !those.size) index.delete(name);
+    }
+    line.waiters.delete(waiter, waiter.joiner);
+    if (line.waiters.size) return;
+    const [target, version] = placeOf(waiter.query);
+    const versions = this.#lines.get(target);
+    versions?.delete(version);
+    if (!versions?.size) this.#lines.delete(target);
+  }
+
+  /** The lines whose joiners can use an offer of this service. @param isHidden it is found by its id only */
+  linesFor({ serviceId, serviceFqn }: ServiceKey, isHidden: boolean): Line[] {
+    const { name, version, username = '' } = parseServiceName(serviceFqn);
+    const named = isHidden ? [] : [`${name}@${username}`, `${name}@`];
+    const found = named.flatMap((target) => [...(this.#lines.get(target)?.entries() ?? [])]);
+    const compatible = found.filter(([wanted]) => isCompatible(version, wanted)).map(([, line]) => line);
+    return [...compatible, ...(this.#lines.get(serviceId)?.values() ?? [])];
+  }
+
+  /** Whether anybody may wait for a service, before it is read. */
+  mayConcern({ serviceId, serviceFqn }: ServiceKey): boolean {
+    const { name, username = '' } = parseServiceName(serviceFqn);
+    return [`${name}@${username}`, `${name}@`, serviceId].some((target) => this.#lines.has(target));
+  }
+
+  /** A waiting joiner of a user in one of the lines that may be given a lease. */
+  ofUser(username: string, lines: Line[], now: number): Waiter | undefined {
+    for (const waiter of this.#byUser.get(username) ?? [])
+      if (lines.includes(this.#waiters.get(waiter)!) && this.#fairness.mayLease(waiter.joiner, now)) return waiter;
+    return undefined;
+  }
+
+  /** Passes an asker over until `release` names its key or its address. */
+  hold(line: Line, asker: Asker): void {
+    line.waiters.hold(asker);
+    const held = { line, asker };
+    for (const name of [asker.publicKey, asker.address]) {
+      const those = this.#held.get(name);
+      if (those) those.add(held);
+      else this.#held.set(name, new Set([held]));
+    }
+  }
+
+  /** A lease of this asker is over. @returns the lines in which joiners had been held back for it */
+  release({ publicKey, address }: Asker, now: number): Set<Line> {
+    const lines = new Set<Line>();
+    for (const held of [...(this.#held.get(publicKey) ?? []), ...(this.#held.get(address) ?? [])]) {
+      for (const name of [held.asker.publicKey, held.asker.address]) {
+        const those = this.#held.get(name);
+        if (those?.delete(held) && !those.size) this.#held.delete(name);
+      }
+      held.line.waiters.release(held.asker, now);
+      lines.add(held.line);
+    }
+    return lines;
+  }
+
+  #indexes(publicKey: string, address: string, username: string): [Map<string, Set<Waiter>>, string][] {
+    return [
+      [this.#byKey, publicKey],
+      [this.#byAddress, address],
+      [this.#byUser, username],
+    ];
+  }
+
+  #lineOf(query: Query): Line {
+    const [target, version] = placeOf(query);
+    let versions = this.#lines.get(target);
+    if (!versions) this.#lines.set(target, (versions = new Map()));
+    let line = versions.get(version);
+    if (!line) versions.set(version, (line = { query, waiters: new FairQueue(this.#fairness) }));
+    return line;
+  }
+
+  /** Undefined where no address has more than `most` places. */
+  #ofLargestAddress(most: number): Waiter | undefined {
+    let largest: Set<Waiter> | undefined;
+    for (const those of this.#byAddress.values()) if (those.size > (largest?.size ?? most)) largest = those;
+    return largest && [...largest].at(-1);
+  }
+}
+
+/** The two steps by which a query finds its line. */
+function placeOf(query: Query): [target: string, version: string] {
+  if ('serviceId' in query) return [query.serviceId, ''];
+  const { name, version, username = '' }: ServiceName = query.target;
+  return [`${name}@${username}`, version];
+}
