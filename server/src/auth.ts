@@ -19,9 +19,10 @@ import {
 } from 'rondevu-elements/protocol';
 import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
 import { Limiter, costOf, costOfBytes } from './limiter.js';
-import { RpcError } from './rpc-error.js';
+import { principalOf, type NameHolder } from './principal.js';
+import { NameLostError, RpcError } from './rpc-error.js';
 import type { Metrics } from './metrics.js';
-import type { Store, UserRow } from './store.js';
+import { nameTaken, type Store, type UserRow } from './store.js';
 
 /** Who signed, and from where. */
 export interface Caller {
@@ -53,15 +54,23 @@ export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
 export class Authenticator {
   readonly #keys = new Map<string, KeyObject>();
   readonly #audiences = new Map<string, string[]>();
-  /** When the claim of a key was last asserted for a session. */
+  /** When the claim of a session's name by its key was last asserted, by principal. */
   readonly #asserted = new Map<string, number>();
   readonly #store: Store;
   readonly #config: AuthConfig;
   readonly #reserved: ReadonlySet<string>;
   readonly #limiter: Limiter;
   readonly #metrics: Metrics | undefined;
+  /** Called when a username that nobody held was claimed, before the call goes on. */
+  readonly #onClaim: (username: string, publicKey: string) => Promise<void>;
 
-  constructor(store: Store, config: AuthConfig, metrics?: Metrics) {
+  constructor(
+    store: Store,
+    config: AuthConfig,
+    metrics?: Metrics,
+    onClaim: (username: string, publicKey: string) => Promise<void> = async () => undefined,
+  ) {
+    this.#onClaim = onClaim;
     this.#metrics = metrics;
     this.#reserved = new Set(config.reservedNames);
     this.#limiter = new Limiter(config.limits ?? DEFAULT_LIMITS);
@@ -105,6 +114,7 @@ export class Authenticator {
       await this.#limiter.ofClaim(address);
     }
     await this.#claim(message.username, publicKey, v2, now, user);
+    if (!user && !isAnonymousName(message.username)) await this.#onClaim(message.username, publicKey);
     return { username: message.username, publicKey, address };
   }
 
@@ -124,25 +134,33 @@ export class Authenticator {
   }
 
   /**
-   * For a call of an open session, whose signature was checked when it was opened: asserts the claim again, which a store may
-   * have lost meanwhile.
+   * For a call of an open session, whose signature was checked when it was opened: asks whether its key still holds the name,
+   * and renews the claim. Only a signed call claims a name.
    * @param bytes of the frame
-   * @throws RpcError `rate-limited`, `name-taken`, `forbidden`
+   * @throws RpcError `rate-limited`; NameLostError when the name was given up, has expired, or is another key's
    */
-  async reassert(
-    { username, publicKey, address }: Caller,
-    method: string,
-    params: unknown,
-    bytes: number,
-    now: number,
-  ): Promise<void> {
-    const cost = costOf(method, params) + costOfBytes(bytes);
-    await this.#limiter.ofAddress(address, cost);
-    await this.#limiter.ofKey(publicKey, cost);
-    if (isAnonymousName(username) || this.#asserted.get(publicKey)! > now - ASSERTED_FOR) return;
-    await this.#claim(username, publicKey, true, now);
+  async reassert(caller: Caller, method: string, params: unknown, bytes: number, now: number): Promise<void> {
+    await this.charge(caller, costOf(method, params) + costOfBytes(bytes));
+    const { username, publicKey } = caller;
+    const principal = principalOf(caller);
+    if (isAnonymousName(username) || this.#asserted.get(principal)! > now - ASSERTED_FOR) return;
+    const user = await this.#store.getUser(username, now);
+    if (!user) throw new NameLostError('unauthorized', `Username "${username}" is not claimed any more: open a new session`);
+    if (user.publicKey !== publicKey) throw nameTaken(username);
+    await this.#claim(username, publicKey, true, now, user);
     if (this.#asserted.size >= KEY_CACHE) this.#asserted.clear();
-    this.#asserted.set(publicKey, now);
+    this.#asserted.set(principal, now);
+  }
+
+  /** A name was given up or claimed: what was asserted for it before does not count any more. */
+  forget(caller: NameHolder): void {
+    this.#asserted.delete(principalOf(caller));
+  }
+
+  /** Takes points for what a call turns out to cost beside its price. @throws RpcError `rate-limited` */
+  async charge({ publicKey, address }: Caller, points: number): Promise<void> {
+    await this.#limiter.ofAddress(address, points);
+    await this.#limiter.ofKey(publicKey, points);
   }
 
   #parse(call: SignedCall): SignedMessage {

@@ -68,11 +68,17 @@ export interface Limits {
   maxWaitingPerAddress: number;
   /** Open sockets, in all. */
   maxSockets: number;
+  /** Open sockets from one address. */
+  maxSocketsPerAddress: number;
+  /** Open sockets of one key. */
+  maxSocketsPerKey: number;
+  /** Instances of one user that are connected or were heard of in the last 15 s. */
+  maxInstancesPerUser: number;
   /** Live services of one user. */
   maxServicesPerUser: number;
-  /** Free offers of one user. */
+  /** Offers of one user, free and answered. */
   maxOffersPerUser: number;
-  /** Free offers in all; when they are there, each user may have an equal share. */
+  /** Offers in all, free and answered; when they are there, each user may have an equal share. */
   maxTotalOffers: number;
   /** What one address, and one key, may spend in 10 s; a call costs 1 to 3 points, with many offers or a listing more. */
   pointsPerAddress: number;
@@ -93,6 +99,9 @@ export const DEFAULT_LIMITS: Limits = {
   maxWaitingPerKey: 128,
   maxWaitingPerAddress: 1000,
   maxSockets: 20_000,
+  maxSocketsPerAddress: 2000,
+  maxSocketsPerKey: 100,
+  maxInstancesPerUser: 128,
   maxServicesPerUser: 100,
   maxOffersPerUser: 2000,
   maxTotalOffers: 500_000,

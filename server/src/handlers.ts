@@ -21,6 +21,7 @@ import type { Gone } from './dispatcher.js';
 import type { Limits } from './config.js';
 import type { Hub } from './hub.js';
 import type { Match, Matchmaker } from './matchmaker.js';
+import { principalOf, type Principal } from './principal.js';
 import type { Quotas } from './quotas.js';
 import { RpcError } from './rpc-error.js';
 import type { Params } from './schemas.js';
@@ -33,6 +34,13 @@ const PARKED_FOR = 10_000;
 const MAX_PARKING_USERS = 8;
 /** Services of a page that are read before others' calls go in between. */
 const ROWS_A_TURN = 20;
+/** What it costs to have candidates parked, in points beside the call. */
+const PARKING_COST = 20;
+/** Bytes that one point sends to further sockets of a user, and what a candidate counts for. */
+const BYTES_A_POINT = 8192;
+const CANDIDATE_SIZE = 200;
+/** A principal that no user is. */
+const NOBODY: Principal = '-';
 
 export interface Services {
   store: Store;
@@ -41,6 +49,10 @@ export interface Services {
   limits: Limits;
   turn: Turn;
   quotas: Quotas;
+  /** Takes points for what a call turns out to cost beside its price. */
+  charge(caller: Caller, points: number): Promise<void>;
+  /** A name was given up by its key. */
+  onRelease(caller: Caller): Promise<void>;
   authorize?: Authorize | undefined;
 }
 
@@ -67,7 +79,9 @@ export type Authorize = (context: AuthorizeContext) => boolean | string | Promis
 type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, gone: Gone) => Promise<RpcResult<M>>;
 export type Handlers = { [M in RpcMethod]: Handler<M> };
 
-export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, authorize }: Services): Handlers {
+export function createHandlers(services: Services): Handlers {
+  const { store, hub, matchmaker, limits, turn, quotas, authorize } = services;
+
   async function permit(
     action: AuthorizeContext['action'],
     { username, publicKey, address }: Caller,
@@ -85,15 +99,33 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
   }
 
   /** Which side of an offer a user is on; `undefined` for strangers. Who holds its lease counts as the answering side until there is an answer. */
-  function sideOf(offer: OfferRow, username: string, instance: string | undefined): Side | undefined {
-    const answerer = offer.answer ? offer.answer.username : offer.leaseUntil > Date.now() ? offer.leaseUser : undefined;
+  function sideOf(offer: OfferRow, caller: Caller, instance: string | undefined): Side | undefined {
+    const holder = offer.leaseUntil > Date.now() ? offer.leaseHolder : undefined;
+    const answerer = offer.answer ? principalOf(offer.answer) : holder;
+    const own = principalOf(caller);
     // the two sides may be two instances of one user
-    if (username === offer.username && (username !== answerer || instance === offer.instance)) return 'offerer';
-    return username === answerer ? 'answerer' : undefined;
+    if (own === principalOf(offer) && (own !== answerer || instance === offer.instance)) return 'offerer';
+    return own === answerer ? 'answerer' : undefined;
+  }
+
+  /** Whoever holds a name now. */
+  async function holderOf(username: string): Promise<Principal | undefined> {
+    if (isAnonymousName(username)) return username;
+    const user = await store.getUser(username, Date.now());
+    return user && principalOf(user);
+  }
+
+  /** An offer for a name that nobody holds is handed to nobody: who claims the name later is not whom it was meant for. */
+  async function directed(
+    offers: { sdp: string; for?: string | undefined }[],
+  ): Promise<{ sdp: string; for?: Principal | undefined }[]> {
+    const names = [...new Set(offers.flatMap(({ for: name }) => name ?? []))];
+    const holders = new Map(await Promise.all(names.map(async (name) => [name, await holderOf(name)] as const)));
+    return offers.map(({ sdp, for: name }) => (name === undefined ? { sdp } : { sdp, for: holders.get(name) ?? NOBODY }));
   }
 
   async function pushAnswer(offer: OfferRow): Promise<void> {
-    await hub.push(offer.username, offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
+    await hub.push(principalOf(offer), offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
   }
 
   /** A page ends where its bytes do; at least one service is on it, so that who asks for the next one gets on. */
@@ -155,7 +187,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
           username: caller.username,
           publicKey: caller.publicKey,
           serviceFqn,
-          offers,
+          offers: await directed(offers),
           ttl,
           instance,
           hidden,
@@ -165,7 +197,8 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
         now,
       );
       const { service } = published;
-      await Promise.all([hub.published(caller.username, instance, service.serviceId), hub.seen(caller.username, instance, now)]);
+      const own = principalOf(caller);
+      await Promise.all([hub.published(own, instance, service.serviceId), hub.seen(own, instance, now)]);
       matchmaker.published(service.serviceId, caller.address);
       matchmaker.offersCame(
         service,
@@ -184,47 +217,48 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
     async getService({ serviceFqn, limit, offset, wait, instance }, caller, gone) {
       const target = parseServiceName(serviceFqn);
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
-      await hub.seen(caller.username, instance, Date.now());
+      await hub.seen(principalOf(caller), instance, Date.now());
       if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, gone), caller);
       return page(target, limit, offset, gone);
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, gone) {
       await permit('join', caller, { serviceId });
-      await hub.seen(caller.username, instance, Date.now());
+      await hub.seen(principalOf(caller), instance, Date.now());
       return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, gone), caller);
     },
 
     async deleteService({ serviceFqn }, caller) {
       requireOwner(parseServiceName(serviceFqn).username, caller, serviceFqn);
-      const serviceId = await store.deleteService(caller.username, serviceFqn);
+      const serviceId = await store.deleteService(caller, serviceFqn);
       if (serviceId === undefined) throw new RpcError('not-found', 'Service not found');
-      await hub.unpublished(caller.username, serviceId);
+      await hub.unpublished(principalOf(caller), serviceId);
       return { success: true };
     },
 
     async releaseUsername(_params, caller) {
       for (const serviceId of await store.release(caller.username, caller.publicKey))
-        await hub.unpublished(caller.username, serviceId);
+        await hub.unpublished(principalOf(caller), serviceId);
+      await services.onRelease(caller);
       return { success: true };
     },
 
     async withdrawOffers({ serviceFqn, offerIds }, caller) {
       requireOwner(parseServiceName(serviceFqn).username, caller, serviceFqn);
-      return { count: await store.withdraw(caller.username, serviceFqn, offerIds) };
+      return { count: await store.withdraw(caller, serviceFqn, offerIds) };
     },
 
     async answerOffer({ serviceFqn, offerId, sdp, instance }, caller) {
       await permit('answer', caller, { serviceFqn });
       const now = Date.now();
-      await hub.seen(caller.username, instance, now);
+      await hub.seen(principalOf(caller), instance, now);
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
       if (!offer) {
         // who answers what was withdrawn meanwhile has done its part
         matchmaker.gone(offerId, serviceFqn, caller.publicKey);
         throw goneOffer(offerId);
       }
-      if (offer.username === caller.username && offer.instance === instance)
+      if (principalOf(offer) === principalOf(caller) && offer.instance === instance)
         throw new RpcError('own-offer', 'Cannot answer your own offer');
       const verdict = await store.answer(offer, { username: caller.username, publicKey: caller.publicKey, instance, sdp }, now);
       if (verdict === 'gone') throw goneOffer(offerId);
@@ -238,14 +272,14 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
         store.listCandidates(answered, 'offerer', now),
       ]);
       await pushAnswer(answered);
-      if (parked.length) await hub.push(answered.username, answered.instance, 'candidates', { offerId, candidates: parked });
-      if (late.length) await hub.push(caller.username, instance, 'candidates', { offerId, candidates: late });
+      if (parked.length) await hub.push(principalOf(answered), answered.instance, 'candidates', { offerId, candidates: parked });
+      if (late.length) await hub.push(principalOf(caller), instance, 'candidates', { offerId, candidates: late });
       return { success: true, offerId };
     },
 
     async getOfferAnswer({ serviceFqn, offerId }, caller) {
       const offer = await offerOf(offerId, serviceFqn);
-      if (caller.username !== offer.username) throw new RpcError('forbidden', 'Not authorized to access this offer');
+      if (principalOf(caller) !== principalOf(offer)) throw new RpcError('forbidden', 'Not authorized to access this offer');
       if (!offer.answer) throw new RpcError('not-found', 'Offer not yet answered');
       const { serviceId: _, ...info } = answerInfo(offer);
       return info;
@@ -253,19 +287,19 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
 
     async poll({ since = 0, instance }, caller) {
       const now = Date.now();
-      await hub.seen(caller.username, instance, now);
+      await hub.seen(principalOf(caller), instance, now);
       const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
       let bytes = 0;
-      for (const offer of await store.pollOffers(caller.username, instance, since, now)) {
+      for (const offer of await store.pollOffers(caller, instance, since, now)) {
         // what is not given now is given to the next poll
         if (bytes >= limits.maxReplyBytes) break;
-        const own = offer.username === caller.username && offer.instance === instance;
+        const own = principalOf(offer) === principalOf(caller) && offer.instance === instance;
         if (own && (await store.takeAnswer(offer, since))) {
           const answer = answerInfo(offer);
           bytes += Buffer.byteLength(JSON.stringify(answer));
           result.answers.push(answer);
           // the reply is as good as an acknowledgement: who polls has nothing better to give
-          await hub.push(offer.answer!.username, offer.answer!.instance, 'taken', { offerId: offer.offerId });
+          await hub.push(principalOf(offer.answer!), offer.answer!.instance, 'taken', { offerId: offer.offerId });
         }
         const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
         if (!candidates.length) continue;
@@ -277,16 +311,19 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
 
     async addIceCandidates({ serviceFqn, offerId, candidates, instance }, caller) {
       const offer = await offerOf(offerId, serviceFqn);
-      const side = sideOf(offer, caller.username, instance);
+      const side = sideOf(offer, caller, instance);
       if (!side && offer.answer) throw new RpcError('forbidden', 'Not authorized to access this offer');
       const now = Date.now();
-      if (!side && (await store.countParkingUsers(offer, caller.username, now)) >= MAX_PARKING_USERS) {
+      // what a stranger sends is kept for nothing, most of the time
+      if (!side) await services.charge(caller, PARKING_COST);
+      if (!side && (await store.countParkingUsers(offer, principalOf(caller), now)) >= MAX_PARKING_USERS) {
         throw new RpcError('rate-limited', 'Too many users sent candidates for this offer before any answered it', {
           retryAfter: PARKED_FOR,
         });
       }
       const from = {
         username: caller.username,
+        publicKey: caller.publicKey,
         role: side ?? ('answerer' as const),
         max: side ? limits.maxCandidates : PARKED,
         ...(!side && { parkedUntil: now + PARKED_FOR }),
@@ -307,18 +344,23 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
       // it may have been answered while the clock made room
       const { answer } = (await store.getOffer(offer, Date.now())) ?? offer;
       if (answer && added.length) {
-        const [username, to] = side === 'offerer' ? [answer.username, answer.instance] : [offer.username, offer.instance];
-        if (side === 'offerer' || answer.username === caller.username)
-          await hub.push(username, to, 'candidates', { offerId, candidates: added });
+        const to = side === 'offerer' ? answer : offer;
+        if (side === 'offerer' || principalOf(answer) === principalOf(caller))
+          await hub.push(principalOf(to), to.instance, 'candidates', { offerId, candidates: added });
       }
       return { count: candidates.length, offerId };
     },
 
     async signal({ to, sid, sdp, candidates }, caller) {
       await permit('signal', caller, { to });
-      if (!(await store.haveMet(caller.username, to, Date.now())))
+      const target = await holderOf(to);
+      if (target === undefined || !(await store.haveMet(principalOf(caller), target, Date.now())))
         throw new RpcError('forbidden', `No offer between ${caller.username} and ${to} was answered in the last 24 hours`);
-      const told = await hub.pushToUser(to, 'signal', {
+      // each further socket costs what the first one did
+      const sockets = await hub.countSessions(target);
+      const size = (sdp?.length ?? 0) + (candidates?.length ?? 0) * CANDIDATE_SIZE;
+      if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / BYTES_A_POINT));
+      const told = await hub.pushToUser(target, 'signal', {
         from: caller.username,
         sid,
         ...(sdp !== undefined && { sdp }),
@@ -330,7 +372,7 @@ export function createHandlers({ store, hub, matchmaker, limits, turn, quotas, a
 
     async getIceCandidates({ serviceFqn, offerId, since = 0, instance }, caller) {
       const offer = await offerOf(offerId, serviceFqn);
-      const side = sideOf(offer, caller.username, instance);
+      const side = sideOf(offer, caller, instance);
       if (!side) throw new RpcError('forbidden', 'Not authorized to access this offer');
       return { candidates: await store.takeCandidates(offer, side, since, Date.now()), offerId };
     },

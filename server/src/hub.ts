@@ -4,6 +4,8 @@
  * memory-hub.ts is that of one server, redis-hub.ts that of several.
  */
 import type { PushEvents } from 'rondevu-elements/protocol';
+import { principalOf, type Principal } from './principal.js';
+import { RpcError } from './rpc-error.js';
 import type { ServiceKey } from './store.js';
 
 /** How long after its socket closed an instance's offers live, in ms. */
@@ -12,20 +14,59 @@ export const CLOSED_GRACE = 2000;
 export const SILENCE = 15_000;
 /** Events of an instance that are kept for a client whose socket broke. */
 export const KEPT_EVENTS = 256;
+/** Bytes of events, as JSON, that are kept for one user; an event for several instances of the user counts once. */
+export const KEPT_BYTES = 1_048_576;
+/** Bytes of events that one server on a file keeps for all users. */
+export const KEPT_BYTES_IN_ALL = 67_108_864;
+/** How long an event is kept, in ms: longer than an instance may stay away. */
+export const KEPT_FOR = 60_000;
+/** Instances of one user at once, unless `maxInstancesPerUser` says otherwise. */
+export const DEFAULT_MAX_INSTANCES = 128;
+/** Services of one instance whose demand it hears of. */
+export const MAX_PUBLISHED = 1000;
 /** How old an answer may be of which its joiner is told again that it was taken, when the publisher's socket is another, in ms. */
 export const RETELL = 10_000;
 
 /** One open push socket. */
 export interface Session {
-  readonly username: string;
+  readonly principal: Principal;
   readonly instance: string;
   deliver(event: NumberedEvent): void;
   /** A newer socket of the same instance has taken over. */
   replaced(): void;
+  /** Its username was given up, or belongs to another key by now. */
+  nameLost(): void;
 }
 
+/** Whom to tell that an answer was taken. */
+export interface AnswerOrigin {
+  offerId: string;
+  answerer: Principal;
+  instance: string | undefined;
+  answeredAt: number;
+}
+
+export const answerOrigin = (answer: PushEvents['answer']): AnswerOrigin => ({
+  offerId: answer.offerId,
+  answerer: principalOf({ username: answer.answererId, publicKey: answer.answererKey ?? '' }),
+  instance: answer.answererInstance,
+  answeredAt: answer.answeredAt,
+});
+
 /** An event with its number among those of its instance. */
-export type NumberedEvent = { [E in keyof PushEvents]: { event: E; data: PushEvents[E]; seq: number } }[keyof PushEvents];
+export interface NumberedEvent {
+  event: keyof PushEvents;
+  /** The data as JSON: it is written once for all who get it. */
+  text: string;
+  seq: number;
+  /** With `answer`. */
+  answer: AnswerOrigin | undefined;
+}
+
+export const tooManyInstances = (max: number): RpcError =>
+  new RpcError('rate-limited', `At most ${max} instances of one user at once: close some, or wait until they are forgotten`, {
+    retryAfter: SILENCE,
+  });
 
 /** Where a client says it is: the life of the instance that it knows, and the last number that it saw there. */
 export interface Position {
@@ -40,7 +81,13 @@ export type Ending = 'left' | 'broken' | 'closed-here';
 export const GRACE: Record<Ending, number> = { left: 0, broken: CLOSED_GRACE, 'closed-here': SILENCE };
 
 /** What an instance is known by. */
-export const instanceKey = (username: string, instance: string): string => `${username}/${instance}`;
+export const instanceKey = (principal: Principal, instance: string): string => `${principal}/${instance}`;
+
+/** The inverse of instanceKey. */
+export function instanceOf(name: string): { principal: Principal; instance: string } {
+  const cut = name.lastIndexOf('/');
+  return { principal: name.slice(0, cut), instance: name.slice(cut + 1) };
+}
 
 /** Each service once. */
 export const distinct = (services: ServiceKey[]): ServiceKey[] => [
@@ -52,7 +99,7 @@ export interface Hub {
   readonly sessions: number;
   start(now: number): Promise<void>;
   /** A sign of life, by whatever road. */
-  seen(username: string, instance: string | undefined, now: number): Promise<void>;
+  seen(principal: Principal, instance: string | undefined, now: number): Promise<void>;
   /**
    * Takes over from an older session of the instance, and delivers what came after `resume`, or `resync` where that cannot be
    * told, before anything newer.
@@ -61,13 +108,27 @@ export interface Hub {
   opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position>;
   closed(session: Session, ending: Ending): Promise<void>;
   /** An instance published a service, so it is told of `demand`. */
-  published(username: string, instance: string | undefined, serviceId: string): Promise<void>;
-  unpublished(username: string, serviceId: string): Promise<void>;
+  published(principal: Principal, instance: string | undefined, serviceId: string): Promise<void>;
+  unpublished(principal: Principal, serviceId: string): Promise<void>;
   /** Sends to one instance that is known; keeps what cannot be sent now. */
-  push<E extends keyof PushEvents>(username: string, instance: string | undefined, event: E, data: PushEvents[E]): Promise<void>;
+  push<E extends keyof PushEvents>(
+    principal: Principal,
+    instance: string | undefined,
+    event: E,
+    data: PushEvents[E],
+  ): Promise<void>;
   /** Sends to every instance that published a service. */
-  pushToPublishers<E extends keyof PushEvents>(username: string, serviceId: string, event: E, data: PushEvents[E]): Promise<void>;
+  pushToPublishers<E extends keyof PushEvents>(
+    principal: Principal,
+    serviceId: string,
+    event: E,
+    data: PushEvents[E],
+  ): Promise<void>;
+  /** Open sockets of a user, on all servers. */
+  countSessions(principal: Principal): Promise<number>;
   /** Sends to every open socket of a user; returns how many. */
-  pushToUser<E extends keyof PushEvents>(username: string, event: E, data: PushEvents[E]): Promise<number>;
+  pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number>;
+  /** Ends the sessions of a username, on all servers, beside those of the key that holds it now; undefined for none. */
+  nameChanged(username: string, holder: string | undefined): Promise<void>;
   close(): void;
 }

@@ -16,12 +16,14 @@ import { createHandlers, type Authorize } from './handlers.js';
 import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { Matchmaker } from './matchmaker.js';
+import { principalOf } from './principal.js';
 import { Quotas } from './quotas.js';
 import { createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
 import { openStorage } from './storage.js';
 import type { ServiceRow } from './store.js';
+import { Tally } from './tally.js';
 import { DEFAULT_TURN, Turn } from './turn.js';
 
 export { DEFAULT_TURN, type TurnConfig } from './turn.js';
@@ -79,11 +81,11 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const { store, hub } = storage;
   const onDemand = (service: ServiceRow, waiting: number): void => {
     hub
-      .pushToPublishers(service.username, service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting })
+      .pushToPublishers(principalOf(service), service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting })
       .catch((err: unknown) => log.warn({ err }, 'publishers could not be told who waits'));
   };
   const matchmaker = new Matchmaker(store, log, config.limits, onDemand, storage.tellOthers);
-  const auth = new Authenticator(store, config, metrics);
+  const auth = new Authenticator(store, config, metrics, (username, publicKey) => hub.nameChanged(username, publicKey));
   const turn = new Turn(config.turn);
   const caps = turn.isOn ? [...CAPS, 'ice'] : CAPS;
   const handlers = createHandlers({
@@ -93,6 +95,11 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     limits: config.limits,
     turn,
     quotas: new Quotas(store, config.limits),
+    charge: (caller, points) => auth.charge(caller, points),
+    async onRelease(caller) {
+      auth.forget(caller);
+      await hub.nameChanged(caller.username, undefined);
+    },
     authorize,
   });
   const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth, config.limits, metrics, log);
@@ -122,7 +129,8 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
       request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : void rest(request, response),
   );
   const sessions = new Set<PushSession>();
-  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps };
+  const socketsOfKey = new Tally(config.limits.maxSocketsPerKey);
+  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps, socketsOfKey };
   const sockets = acceptSockets(server, config, proxies, log, (socket, from) => {
     const session = new PushSession(socket, from, context);
     sessions.add(session);
@@ -222,6 +230,7 @@ function acceptSockets(
     perMessageDeflate: false,
     handleProtocols: () => PUSH_SUBPROTOCOL,
   });
+  const ofAddress = new Tally(config.limits.maxSocketsPerAddress);
   server.on('upgrade', (request, socket, head) => {
     // node has taken its own listener away; a client that hangs up now must not end the process
     socket.on('error', () => socket.destroy());
@@ -241,6 +250,10 @@ function acceptSockets(
       return refuse('503 Service Unavailable');
     }
     const address = clientAddress(request.socket.remoteAddress ?? '', String(request.headers['x-forwarded-for'] ?? ''), proxies);
+    const givePlaceBack = ofAddress.take(address);
+    // RFC 6585 section 4
+    if (!givePlaceBack) return refuse('429 Too Many Requests');
+    socket.once('close', givePlaceBack);
     sockets.handleUpgrade(request, socket, head, (opened) => onSocket(opened, { address, host }));
   });
   return sockets;

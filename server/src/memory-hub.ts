@@ -2,23 +2,39 @@
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
 import {
+  DEFAULT_MAX_INSTANCES,
   GRACE,
+  KEPT_BYTES,
+  KEPT_BYTES_IN_ALL,
   KEPT_EVENTS,
+  KEPT_FOR,
+  MAX_PUBLISHED,
   RETELL,
   SILENCE,
+  answerOrigin,
   distinct,
-  instanceKey,
+  tooManyInstances,
+  type AnswerOrigin,
   type Ending,
   type Hub,
-  type NumberedEvent,
   type Position,
   type Session,
 } from './hub.js';
 import type { Logger } from './log.js';
+import { keyOf, usernameOf, type Principal } from './principal.js';
 import type { ServiceKey, Store } from './store.js';
 
+/** An event that is kept once for all instances of a user. */
+interface Kept {
+  user: User;
+  event: keyof PushEvents;
+  /** The data as JSON; undefined once it was dropped. */
+  text: string | undefined;
+  at: number;
+  answer: AnswerOrigin | undefined;
+}
+
 interface Instance {
-  username: string;
   session?: Session;
   lastSeen: number;
   closing?: NodeJS.Timeout;
@@ -27,38 +43,61 @@ interface Instance {
   /** Numbers start anew with each life of an instance. */
   epoch: string;
   seq: number;
-  /** The last events, oldest first. */
-  events: NumberedEvent[];
+  /** The last events, oldest first; the number of the last one is `seq`. */
+  events: Kept[];
+}
+
+interface User {
+  principal: Principal;
+  instances: Map<string, Instance>;
+  /** The events of all instances, oldest first. */
+  kept: Kept[];
+  bytes: number;
 }
 
 export class MemoryHub implements Hub {
-  readonly #instances = new Map<string, Instance>();
+  readonly #users = new Map<Principal, User>();
+  /** A name may have sessions of two keys for the moment in which it passes from one to the other. */
+  readonly #byName = new Map<string, Set<User>>();
+  /** The events of all users, oldest first. */
+  #kept: Kept[] = [];
+  /** How many of them were not dropped. */
+  #live = 0;
+  #bytes = 0;
+  #sessions = 0;
   readonly #store: Store;
   readonly #log: Logger;
   /** Called for each service of which free offers were withdrawn because their instance went. */
   readonly #onGone: (service: ServiceKey) => void;
+  readonly #maxInstances: number;
   readonly #sweeper: NodeJS.Timeout;
   #ended = false;
 
-  constructor(store: Store, log: Logger, onGone: (service: ServiceKey) => void) {
+  constructor(store: Store, log: Logger, onGone: (service: ServiceKey) => void, maxInstances = DEFAULT_MAX_INSTANCES) {
     this.#store = store;
     this.#log = log;
     this.#onGone = onGone;
+    this.#maxInstances = maxInstances;
     this.#sweeper = setInterval(() => this.#sweep(), 1000);
   }
 
   /** Takes up the instances that a restarted server finds in its store: each has one SILENCE to come back. */
   async start(now: number): Promise<void> {
-    for (const { username, instance } of await this.#store.listInstances(now)) await this.seen(username, instance, now);
+    for (const { owner, instance } of await this.#store.listInstances(now)) this.#instance(owner, instance, true).lastSeen = now;
   }
 
   get sessions(): number {
-    return [...this.#instances.values()].filter(({ session }) => session).length;
+    return this.#sessions;
   }
 
-  async seen(username: string, instance: string | undefined, now: number): Promise<void> {
+  /** Bytes of the events that are kept. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  async seen(principal: Principal, instance: string | undefined, now: number): Promise<void> {
     if (instance === undefined) return;
-    const entry = this.#instance(username, instance);
+    const entry = this.#instance(principal, instance);
     entry.lastSeen = now;
     // its socket is gone, but it goes on over HTTP
     if (entry.closing && !entry.session) {
@@ -68,111 +107,196 @@ export class MemoryHub implements Hub {
   }
 
   async opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position> {
-    const instance = this.#instance(session.username, session.instance);
+    const instance = this.#instance(session.principal, session.instance);
     clearTimeout(instance.closing);
     delete instance.closing;
-    instance.session?.replaced();
+    if (instance.session) instance.session.replaced();
+    else this.#sessions++;
     instance.session = session;
     instance.lastSeen = now;
     const { epoch, seq } = instance;
-    if (resume) this.#resume(instance, session, resume.epoch === epoch ? Number(resume.seq) : Infinity);
+    if (resume) this.#resume(session, instance, resume.epoch === epoch ? Number(resume.seq) : Infinity);
     return { epoch, seq };
   }
 
-  #resume(instance: Instance, session: Session, since: number): void {
-    const missed = instance.events.filter(({ seq }) => seq > since);
-    if (since <= instance.seq && missed.length === instance.seq - since) {
-      // its acknowledgements may have been lost with the socket before
-      for (const { event, data, seq } of instance.events) {
-        if (event === 'answer' && seq <= since && data.answeredAt > Date.now() - RETELL)
-          void this.push(data.answererId, data.answererInstance, 'taken', { offerId: data.offerId });
-      }
-      for (const event of missed) session.deliver(event);
-    } else this.#push(instance, 'resync', {});
+  #resume(session: Session, instance: Instance, since: number): void {
+    const first = instance.seq - instance.events.length + 1;
+    const events = instance.events.map((kept, index) => ({ kept, seq: first + index }));
+    const missed = events.filter(({ seq }) => seq > since);
+    const isComplete = since <= instance.seq && missed.length === instance.seq - since;
+    if (!isComplete || missed.some(({ kept }) => kept.text === undefined))
+      return this.#push(session.principal, [instance], 'resync', {});
+    // its acknowledgements may have been lost with the socket before
+    for (const { kept, seq } of events)
+      if (kept.answer && seq <= since && kept.answer.answeredAt > Date.now() - RETELL)
+        void this.push(kept.answer.answerer, kept.answer.instance, 'taken', { offerId: kept.answer.offerId });
+    for (const { kept, seq } of missed) session.deliver({ event: kept.event, text: kept.text!, seq, answer: kept.answer });
   }
 
   async closed(session: Session, ending: Ending): Promise<void> {
-    const instance = this.#instances.get(instanceKey(session.username, session.instance));
+    const instance = this.#users.get(session.principal)?.instances.get(session.instance);
     // a newer socket of the same instance has taken over
     if (instance?.session !== session) return;
     delete instance.session;
+    this.#sessions--;
     // sockets may close after the hub: their offers stay for the next start
     if (this.#ended) return;
-    const grace = GRACE[ending];
-    instance.closing = setTimeout(() => void this.#gone(session.username, session.instance), grace);
+    instance.closing = setTimeout(() => void this.#gone(session.principal, session.instance), GRACE[ending]);
   }
 
-  async published(username: string, instance: string | undefined, serviceId: string): Promise<void> {
-    if (instance !== undefined) this.#instance(username, instance).services.add(serviceId);
+  async published(principal: Principal, instance: string | undefined, serviceId: string): Promise<void> {
+    if (instance === undefined) return;
+    const { services } = this.#instance(principal, instance);
+    services.delete(serviceId);
+    services.add(serviceId);
+    if (services.size > MAX_PUBLISHED) services.delete(services.values().next().value!);
   }
 
-  async unpublished(username: string, serviceId: string): Promise<void> {
-    for (const instance of this.#instances.values()) if (instance.username === username) instance.services.delete(serviceId);
+  async unpublished(principal: Principal, serviceId: string): Promise<void> {
+    for (const { services } of this.#instancesOf(principal)) services.delete(serviceId);
   }
 
   async push<E extends keyof PushEvents>(
-    username: string,
+    principal: Principal,
     instance: string | undefined,
     event: E,
     data: PushEvents[E],
   ): Promise<void> {
-    const entry = instance === undefined ? undefined : this.#instances.get(instanceKey(username, instance));
-    if (entry) this.#push(entry, event, data);
+    const entry = instance === undefined ? undefined : this.#users.get(principal)?.instances.get(instance);
+    if (entry) this.#push(principal, [entry], event, data);
   }
 
   async pushToPublishers<E extends keyof PushEvents>(
-    username: string,
+    principal: Principal,
     serviceId: string,
     event: E,
     data: PushEvents[E],
   ): Promise<void> {
-    for (const instance of this.#instances.values()) {
-      if (instance.username === username && instance.services.has(serviceId)) this.#push(instance, event, data);
-    }
+    const publishers = this.#instancesOf(principal).filter(({ services }) => services.has(serviceId));
+    this.#push(principal, publishers, event, data);
   }
 
-  async pushToUser<E extends keyof PushEvents>(username: string, event: E, data: PushEvents[E]): Promise<number> {
-    const instances = [...this.#instances.values()].filter((instance) => instance.username === username && instance.session);
-    for (const instance of instances) this.#push(instance, event, data);
+  async countSessions(principal: Principal): Promise<number> {
+    return this.#instancesOf(principal).filter(({ session }) => session).length;
+  }
+
+  async pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number> {
+    const instances = this.#instancesOf(principal).filter(({ session }) => session);
+    this.#push(principal, instances, event, data);
     return instances.length;
+  }
+
+  async nameChanged(username: string, holder: string | undefined): Promise<void> {
+    for (const { principal, instances } of [...(this.#byName.get(username) ?? [])]) {
+      if (holder !== undefined && keyOf(principal) === holder) continue;
+      for (const [name, { session }] of [...instances]) {
+        this.#remove(principal, name);
+        session?.nameLost();
+      }
+    }
   }
 
   close(): void {
     this.#ended = true;
     clearInterval(this.#sweeper);
-    for (const { closing } of this.#instances.values()) clearTimeout(closing);
+    for (const { instances } of this.#users.values()) for (const { closing } of instances.values()) clearTimeout(closing);
   }
 
   /** What cannot be sent now is kept for the moment when the client is back. */
-  #push<E extends keyof PushEvents>(instance: Instance, event: E, data: PushEvents[E]): void {
-    const numbered = { event, data, seq: ++instance.seq } as NumberedEvent;
-    instance.events.push(numbered);
-    if (instance.events.length > KEPT_EVENTS) instance.events.shift();
-    instance.session?.deliver(numbered);
+  #push<E extends keyof PushEvents>(principal: Principal, instances: Instance[], event: E, data: PushEvents[E]): void {
+    const user = this.#users.get(principal);
+    if (!user || !instances.length) return;
+    const answer = event === 'answer' ? answerOrigin(data as PushEvents['answer']) : undefined;
+    const text = JSON.stringify(data);
+    const kept: Kept = { user, event, text, at: Date.now(), answer };
+    user.kept.push(kept);
+    this.#kept.push(kept);
+    user.bytes += text.length;
+    this.#bytes += text.length;
+    this.#live++;
+    // what was dropped before its time leaves its place in the list
+    if (this.#kept.length > 2 * this.#live + 1024) this.#kept = this.#kept.filter((each) => each.text !== undefined);
+    for (const instance of instances) {
+      instance.events.push(kept);
+      if (instance.events.length > KEPT_EVENTS) instance.events.shift();
+      const seq = ++instance.seq;
+      instance.session?.deliver({ event, text, seq, answer });
+    }
+    while (user.bytes > KEPT_BYTES || user.kept.length > KEPT_EVENTS * user.instances.size) this.#drop(user.kept.shift()!);
+    if (this.#bytes > KEPT_BYTES_IN_ALL) this.#trim(() => this.#bytes > KEPT_BYTES_IN_ALL);
   }
 
-  #instance(username: string, instance: string): Instance {
-    const name = instanceKey(username, instance);
-    let entry = this.#instances.get(name);
-    if (!entry) {
-      entry = { username, lastSeen: 0, services: new Set(), epoch: randomUUID(), seq: 0, events: [] };
-      this.#instances.set(name, entry);
+  #drop(kept: Kept): void {
+    if (kept.text === undefined) return;
+    kept.user.bytes -= kept.text.length;
+    this.#bytes -= kept.text.length;
+    kept.text = undefined;
+    this.#live--;
+  }
+
+  /** Drops the oldest events of all users as long as that is wanted. */
+  #trim(isWanted: (oldest: Kept) => boolean): void {
+    let count = 0;
+    for (const kept of this.#kept) {
+      if (kept.text !== undefined && !isWanted(kept)) break;
+      this.#drop(kept);
+      if (kept.user.kept[0] === kept) kept.user.kept.shift();
+      count++;
     }
-    return entry;
+    if (count) this.#kept = this.#kept.slice(count);
+  }
+
+  #instancesOf(principal: Principal): Instance[] {
+    return [...(this.#users.get(principal)?.instances.values() ?? [])];
+  }
+
+  /** @throws RpcError `rate-limited` when the user has too many */
+  #instance(principal: Principal, name: string, isKnown = false): Instance {
+    let user = this.#users.get(principal);
+    const found = user?.instances.get(name);
+    if (found) return found;
+    if (user && !isKnown && user.instances.size >= this.#maxInstances) throw tooManyInstances(this.#maxInstances);
+    if (!user) {
+      user = { principal, instances: new Map(), kept: [], bytes: 0 };
+      this.#users.set(principal, user);
+      const username = usernameOf(principal);
+      const those = this.#byName.get(username);
+      if (those) those.add(user);
+      else this.#byName.set(username, new Set([user]));
+    }
+    const instance = { lastSeen: Date.now(), services: new Set<string>(), epoch: randomUUID(), seq: 0, events: [] };
+    user.instances.set(name, instance);
+    return instance;
+  }
+
+  #remove(principal: Principal, name: string): void {
+    const user = this.#users.get(principal);
+    const instance = user?.instances.get(name);
+    if (!user || !instance) return;
+    clearTimeout(instance.closing);
+    if (instance.session) this.#sessions--;
+    user.instances.delete(name);
+    if (user.instances.size) return;
+    for (const kept of user.kept) this.#drop(kept);
+    this.#users.delete(principal);
+    const username = usernameOf(principal);
+    const those = this.#byName.get(username);
+    if (those?.delete(user) && !those.size) this.#byName.delete(username);
   }
 
   /** Instances without a socket fall silent here; those with one are watched by their session's heartbeat. */
   #sweep(): void {
     const now = Date.now();
-    for (const [name, { session, closing, lastSeen, username }] of this.#instances) {
-      if (!session && !closing && now - lastSeen > SILENCE) void this.#gone(username, name.slice(username.length + 1));
-    }
+    this.#trim(({ at }) => at <= now - KEPT_FOR);
+    for (const { principal, instances } of [...this.#users.values()])
+      for (const [name, { session, closing, lastSeen }] of instances)
+        if (!session && !closing && now - lastSeen > SILENCE) void this.#gone(principal, name);
   }
 
-  async #gone(username: string, instance: string): Promise<void> {
-    this.#instances.delete(instanceKey(username, instance));
+  async #gone(principal: Principal, name: string): Promise<void> {
+    this.#remove(principal, name);
     try {
-      for (const service of distinct(await this.#store.withdrawInstance(username, instance, Date.now()))) this.#onGone(service);
+      for (const service of distinct(await this.#store.withdrawInstance(principal, name, Date.now()))) this.#onGone(service);
     } catch (err) {
       this.#log.error({ err }, 'the offers of a client that went could not be withdrawn');
     }

@@ -55,7 +55,7 @@ export class Quotas {
     if (own.otherServices >= maxServicesPerUser)
       throw new RpcError('too-large', `At most ${maxServicesPerUser} services a user`, { retryAfter: RETRY_AFTER });
     if (own.offers + count > maxOffersPerUser)
-      throw new RpcError('too-large', `At most ${maxOffersPerUser} free offers a user, ${own.offers} are there`, {
+      throw new RpcError('too-large', `At most ${maxOffersPerUser} free and answered offers a user, ${own.offers} are there`, {
         retryAfter: RETRY_AFTER,
       });
     if (free + count <= maxTotalOffers) return;
@@ -93,9 +93,10 @@ export class Quotas {
     const isFar = this.#freeAtMost * 2 < this.#limits.maxTotalOffers;
     if (!this.#free || now - this.#free.at >= (isFar ? FRESH_FAR : FRESH)) {
       this.#freeAtMost = 0;
-      const value = this.#store.countFreeOffers(now).then((free) => {
-        this.#freeAtMost += free;
-        return free;
+      const counts = [this.#store.countFreeOffers(now), this.#store.countAnswered(now)];
+      const value = Promise.all(counts).then(([free = 0, answered = 0]) => {
+        this.#freeAtMost += free + answered;
+        return free + answered;
       });
       value.catch(() => (this.#free = undefined));
       this.#free = { value, at: now };

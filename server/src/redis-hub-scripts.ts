@@ -1,35 +1,44 @@
 /**
- * The instances of a user in Redis, in one slot: KEYS[1] is `<prefix>hub:{<username>}:`. Under it `all` (set of instances),
- * `at:<instance>` (hash: life, number, node and socket, and when it is given up) and `mail:<instance>` (stream of its last events,
- * whose ids are their numbers). docs in redis-hub.ts.
+ * The instances of a user in Redis, in one slot: KEYS[1] is `<prefix>hub:{<principal>}:`. Under it `all` (set of instances),
+ * `at:<instance>` (hash: life, number, node and socket, and when it is given up), `mail:<instance>` (stream of its last events,
+ * whose ids are their numbers), `event:<id>` (an event that is for several instances) and `sum` (bytes since the mail was
+ * emptied last). docs in redis-hub.ts.
  */
 import { script } from './redis-connection.js';
 
 const COMMON = `
 local base = KEYS[1]
 local call = redis.call
-local now, instance = tonumber(ARGV[1]), ARGV[2]
+local now, instance = tonumber(ARGV[1] or 0), ARGV[2] or ''
 local at, mail = base .. 'at:' .. instance, base .. 'mail:' .. instance
 local function int(n) return string.format('%.0f', n) end
 local function stay(deadline)
   local ends = math.max(deadline, tonumber(call('HGET', at, 'deadline') or 0))
   call('HSET', at, 'deadline', int(ends))
-  for _, key in ipairs({ at, mail, base .. 'all' }) do call('PEXPIRE', key, int(ends - now + 60000)) end
+  for _, key in ipairs({ at, base .. 'all' }) do call('PEXPIRE', key, int(ends - now + 60000)) end
 end
-local function live(epoch)
+-- false when the user has too many instances
+local function live(epoch, max)
   if call('EXISTS', at) == 0 then
+    if call('SCARD', base .. 'all') >= max then
+      for _, other in ipairs(call('SMEMBERS', base .. 'all')) do
+        if call('EXISTS', base .. 'at:' .. other) == 0 then call('SREM', base .. 'all', other) end
+      end
+      if call('SCARD', base .. 'all') >= max then return false end
+    end
     call('DEL', mail)
     call('HSET', at, 'epoch', epoch, 'seq', '0', 'node', '', 'socket', '')
     call('SADD', base .. 'all', instance)
   end
+  return true
 end
 `;
 
 const lua = (source: string) => script(COMMON + source);
 
-/** A socket takes over. ARGV: now, instance, a new life's name, deadline, node, socket, the least number to go on from. Returns life, number, and the node and socket before. */
+/** A socket takes over. ARGV: now, instance, a new life's name, deadline, node, socket, the least number to go on from, how many instances there may be. Returns life, number, and the node and socket before; false for too many. */
 export const OPEN = lua(`
-live(ARGV[3])
+if not live(ARGV[3], tonumber(ARGV[8])) then return false end
 if tonumber(call('HGET', at, 'seq')) < tonumber(ARGV[7]) then call('HSET', at, 'seq', ARGV[7]) end
 local was = call('HMGET', at, 'epoch', 'seq', 'node', 'socket')
 call('HSET', at, 'node', ARGV[5], 'socket', ARGV[6])
@@ -37,9 +46,9 @@ stay(tonumber(ARGV[4]))
 return was
 `);
 
-/** A sign of life, of the socket that counts or over HTTP. ARGV: now, instance, a new life's name, deadline, socket or empty. Returns life, number, socket. */
+/** A sign of life, of the socket that counts or over HTTP. ARGV: now, instance, a new life's name, deadline, socket or empty, how many instances there may be. Returns life, number, socket; false for too many. */
 export const SEEN = lua(`
-live(ARGV[3])
+if not live(ARGV[3], tonumber(ARGV[6])) then return false end
 local socket = call('HGET', at, 'socket')
 if ARGV[5] == '' or socket == '' or socket == ARGV[5] then stay(tonumber(ARGV[4])) end
 return call('HMGET', at, 'epoch', 'seq', 'socket')
@@ -62,18 +71,50 @@ call('SREM', base .. 'all', instance)
 return 1
 `);
 
-/** Keeps an event, and hints to the node that has the socket. ARGV: now, instance, event as JSON, how many are kept, channel prefix, username, how many bytes are kept. Returns whether the instance is known. */
+/**
+ * Keeps an event, and hints to the nodes that have the sockets. ARGV: now, instance or empty for all with a socket, event as
+ * JSON, how many are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms, an id. Returns
+ * how many instances get it.
+ */
 export const PUSH = lua(`
-if call('EXISTS', at) == 0 then return 0 end
-local seq = call('HINCRBY', at, 'seq', 1)
-if call('HINCRBY', at, 'bytes', #ARGV[3]) > tonumber(ARGV[7]) then
-  -- who has not read so much is told to ask for everything: there is a gap now
-  call('DEL', mail)
-  call('HSET', at, 'bytes', #ARGV[3])
+local text, all, targets = ARGV[3], call('SMEMBERS', base .. 'all'), {}
+if instance ~= '' then
+  if call('EXISTS', at) == 1 then targets[1] = instance end
+else
+  for _, each in ipairs(all) do
+    local socket = call('HGET', base .. 'at:' .. each, 'socket')
+    if socket and socket ~= '' then targets[#targets + 1] = each end
+  end
 end
-call('XADD', mail, 'MAXLEN', ARGV[4], seq .. '-0', 'event', ARGV[3])
-if call('PTTL', mail) < 0 then call('PEXPIRE', mail, call('PTTL', at)) end
-local node = call('HGET', at, 'node')
-if node ~= '' then call('PUBLISH', ARGV[5] .. node, 'mail ' .. ARGV[6] .. '/' .. instance) end
-return 1
+if #targets == 0 then return 0 end
+local sum = base .. 'sum'
+if call('HINCRBY', sum, 'bytes', #text) > tonumber(ARGV[7]) then
+  -- who has not read so much is told to ask for everything: there is a gap now
+  for _, each in ipairs(all) do call('DEL', base .. 'mail:' .. each) end
+  call('HSET', sum, 'bytes', #text)
+end
+call('PEXPIRE', sum, ARGV[8])
+local field, value = 'event', text
+if #targets > 1 then
+  field, value = 'ref', ARGV[9]
+  call('SET', base .. 'event:' .. value, text, 'PX', ARGV[8])
+end
+for _, each in ipairs(targets) do
+  local seq = call('HINCRBY', base .. 'at:' .. each, 'seq', 1)
+  call('XADD', base .. 'mail:' .. each, 'MAXLEN', ARGV[4], seq .. '-0', field, value)
+  call('PEXPIRE', base .. 'mail:' .. each, ARGV[8])
+  local node = call('HGET', base .. 'at:' .. each, 'node')
+  if node ~= '' then call('PUBLISH', ARGV[5] .. node, 'mail ' .. ARGV[6] .. '/' .. each) end
+end
+return #targets
+`);
+
+/** How many instances have a socket. */
+export const COUNT_SOCKETS = lua(`
+local count = 0
+for _, each in ipairs(call('SMEMBERS', base .. 'all')) do
+  local socket = call('HGET', base .. 'at:' .. each, 'socket')
+  if socket and socket ~= '' then count = count + 1 end
+end
+return count
 `);

@@ -6,20 +6,26 @@
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
 import {
+  DEFAULT_MAX_INSTANCES,
   GRACE,
+  KEPT_BYTES,
   KEPT_EVENTS,
+  KEPT_FOR,
   RETELL,
   SILENCE,
+  answerOrigin,
   distinct,
   instanceKey,
+  instanceOf,
+  tooManyInstances,
   type Ending,
   type Hub,
-  type NumberedEvent,
   type Position,
   type Session,
 } from './hub.js';
 import type { Logger } from './log.js';
 import type { RedisConnection } from './redis-connection.js';
+import { keyOf, usernameOf, type Principal } from './principal.js';
 import * as scripts from './redis-hub-scripts.js';
 import type { ServiceKey, Store } from './store.js';
 
@@ -27,8 +33,6 @@ import type { ServiceKey, Store } from './store.js';
 const LOOK_EVERY = 5000;
 /** A sign of life that is younger than this needs no other, in ms. */
 const SEEN_EVERY = 500;
-/** Bytes of events that are kept for one instance. */
-const KEPT_BYTES = 1_048_576;
 /** How many instances are given up in one go. */
 const GIVE_UP_AT_ONCE = 100;
 /** How long a service's publishers are remembered without a new publication, in ms: longer than any offer lives. */
@@ -52,8 +56,11 @@ export class RedisHub implements Hub {
   readonly #log: Logger;
   /** Called for each service of which free offers were withdrawn because their instance went. */
   readonly #onGone: (service: ServiceKey) => void;
+  readonly #maxInstances: number;
   readonly #node = randomUUID();
   readonly #locals = new Map<string, Local>();
+  /** Their names by username. */
+  readonly #byName = new Map<string, Set<string>>();
   readonly #lastSeen = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   #isTicking = false;
@@ -61,7 +68,14 @@ export class RedisHub implements Hub {
   #inReachSince = 0;
   #ended = false;
 
-  constructor(redis: RedisConnection, store: Store, log: Logger, onGone: (service: ServiceKey) => void) {
+  constructor(
+    redis: RedisConnection,
+    store: Store,
+    log: Logger,
+    onGone: (service: ServiceKey) => void,
+    maxInstances = DEFAULT_MAX_INSTANCES,
+  ) {
+    this.#maxInstances = maxInstances;
     this.#redis = redis;
     this.#store = store;
     this.#log = log;
@@ -79,30 +93,33 @@ export class RedisHub implements Hub {
       for (const local of this.#locals.values()) local.lookedAt = 0;
     };
     this.#inReachSince = Date.now();
-    await this.#redis.listen([`node:${this.#node}`], (_channel, message) => this.#hinted(message), lookAtAll);
+    await this.#redis.listen(
+      [`node:${this.#node}`, NAMES],
+      (channel, message) => (channel === NAMES ? this.#nameChanged(message) : this.#hinted(message)),
+      lookAtAll,
+    );
   }
 
-  async seen(username: string, instance: string | undefined, now: number): Promise<void> {
+  async seen(principal: Principal, instance: string | undefined, now: number): Promise<void> {
     if (instance === undefined) return;
-    const name = instanceKey(username, instance);
+    const name = instanceKey(principal, instance);
     if (this.#locals.has(name) || this.#lastSeen.get(name)! > now - SEEN_EVERY) return;
+    const isThere = await this.#run(scripts.SEEN, principal, now, instance, randomUUID(), now + SILENCE, '', this.#maxInstances);
+    if (!isThere) throw tooManyInstances(this.#maxInstances);
     this.#lastSeen.set(name, now);
-    await Promise.all([
-      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE, ''),
-      this.#due(name, now + SILENCE),
-    ]);
+    await this.#due(name, now + SILENCE);
   }
 
   async opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position> {
-    const { username, instance } = session;
-    const name = instanceKey(username, instance);
+    const { principal, instance } = session;
+    const name = instanceKey(principal, instance);
     this.#locals.get(name)?.session.replaced();
     const socket = randomUUID();
     const deadline = now + SILENCE;
-    const [reply] = await Promise.all([
-      this.#run(scripts.OPEN, username, now, instance, randomUUID(), deadline, this.#node, socket, 0),
-      this.#due(name, deadline),
-    ]);
+    const args = [now, instance, randomUUID(), deadline, this.#node, socket, 0, this.#maxInstances];
+    const reply = await this.#run(scripts.OPEN, principal, ...args);
+    if (!reply) throw tooManyInstances(this.#maxInstances);
+    await this.#due(name, deadline);
     const [epoch, number, node] = reply as [string, string, string, string];
     if (node && node !== this.#node) await this.#redis.tell(`node:${node}`, `replaced ${name}`);
     const seq = Number(number);
@@ -112,30 +129,33 @@ export class RedisHub implements Hub {
     // a socket that was opened later may have come here first
     this.#locals.get(name)?.session.replaced();
     this.#locals.set(name, local);
+    this.#index(name, true);
     if (resume) {
       const since = resume.epoch === epoch ? Number(resume.seq) : Infinity;
       if (since <= seq) {
         local.given = since;
-        await this.#retellTaken(username, instance, since, now);
-      } else await this.push(username, instance, 'resync', {});
+        await this.#retellTaken(principal, instance, since, now);
+      } else await this.push(principal, instance, 'resync', {});
     }
     await this.#read(name, local);
+    // what it missed is not kept any more
+    if (local.given < seq) await this.push(principal, instance, 'resync', {});
     return { epoch, seq };
   }
 
   async closed(session: Session, ending: Ending): Promise<void> {
-    const name = instanceKey(session.username, session.instance);
+    const name = instanceKey(session.principal, session.instance);
     const local = this.#locals.get(name);
     if (local?.session !== session) return;
-    this.#locals.delete(name);
+    this.#forget(name);
     if (this.#ended) return;
     const now = Date.now();
     const deadline = now + GRACE[ending];
-    await this.#run(scripts.CLOSE, session.username, now, session.instance, local.socket, deadline);
+    await this.#run(scripts.CLOSE, session.principal, now, session.instance, local.socket, deadline);
     await this.#due(name, deadline);
   }
 
-  async published(_username: string, instance: string | undefined, serviceId: string): Promise<void> {
+  async published(_principal: Principal, instance: string | undefined, serviceId: string): Promise<void> {
     if (instance === undefined) return;
     const publishers = this.#publishers(serviceId);
     await Promise.all([
@@ -144,21 +164,21 @@ export class RedisHub implements Hub {
     ]);
   }
 
-  async unpublished(_username: string, serviceId: string): Promise<void> {
+  async unpublished(_principal: Principal, serviceId: string): Promise<void> {
     await this.#redis.command('DEL', this.#publishers(serviceId));
   }
 
   async push<E extends keyof PushEvents>(
-    username: string,
+    principal: Principal,
     instance: string | undefined,
     event: E,
     data: PushEvents[E],
   ): Promise<void> {
-    if (instance !== undefined) await this.#push(username, instance, event, data);
+    if (instance !== undefined) await this.#push(principal, instance, event, data);
   }
 
   async pushToPublishers<E extends keyof PushEvents>(
-    username: string,
+    principal: Principal,
     serviceId: string,
     event: E,
     data: PushEvents[E],
@@ -167,21 +187,49 @@ export class RedisHub implements Hub {
     const instances = (await this.#redis.command('SMEMBERS', publishers)) as string[];
     await Promise.all(
       instances.map(async (instance) => {
-        if (!(await this.#push(username, instance, event, data))) await this.#redis.command('SREM', publishers, instance);
+        if (!(await this.#push(principal, instance, event, data))) await this.#redis.command('SREM', publishers, instance);
       }),
     );
   }
 
-  async pushToUser<E extends keyof PushEvents>(username: string, event: E, data: PushEvents[E]): Promise<number> {
-    const base = this.#base(username);
-    const instances = (await this.#redis.command('SMEMBERS', `${base}all`)) as string[];
-    const told = await Promise.all(
-      instances.map(async (instance) => {
-        const socket = await this.#redis.command('HGET', `${base}at:${instance}`, 'socket');
-        return Boolean(socket) && (await this.#push(username, instance, event, data));
-      }),
-    );
-    return told.filter(Boolean).length;
+  async countSessions(principal: Principal): Promise<number> {
+    return Number(await this.#run(scripts.COUNT_SOCKETS, principal));
+  }
+
+  async pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number> {
+    return this.#push(principal, '', event, data);
+  }
+
+  async nameChanged(username: string, holder: string | undefined): Promise<void> {
+    const message = `${username} ${holder ?? ''}`;
+    this.#nameChanged(message);
+    await this.#redis.tell(NAMES, message);
+  }
+
+  /** A hint that is lost leaves a session that hears nothing and writes nothing: both go by the key. */
+  #nameChanged(message: string): void {
+    const [username = '', holder] = message.split(' ');
+    for (const name of [...(this.#byName.get(username) ?? [])]) {
+      const { principal } = instanceOf(name);
+      if (holder && keyOf(principal) === holder) continue;
+      const local = this.#locals.get(name);
+      this.#forget(name);
+      local?.session.nameLost();
+    }
+  }
+
+  #forget(name: string): void {
+    this.#locals.delete(name);
+    this.#index(name, false);
+  }
+
+  #index(name: string, isThere: boolean): void {
+    const username = usernameOf(instanceOf(name).principal);
+    const those = this.#byName.get(username) ?? new Set();
+    if (isThere) those.add(name);
+    else those.delete(name);
+    if (those.size) this.#byName.set(username, those);
+    else this.#byName.delete(username);
   }
 
   close(): void {
@@ -189,10 +237,16 @@ export class RedisHub implements Hub {
     clearInterval(this.#timer);
   }
 
-  async #push<E extends keyof PushEvents>(username: string, instance: string, event: E, data: PushEvents[E]): Promise<boolean> {
+  /** @param instance empty for all that have a socket. @returns how many get it */
+  async #push<E extends keyof PushEvents>(
+    principal: Principal,
+    instance: string,
+    event: E,
+    data: PushEvents[E],
+  ): Promise<number> {
     const text = JSON.stringify({ event, data });
-    const args = [Date.now(), instance, text, KEPT_EVENTS, `${this.#redis.prefix}node:`, username, KEPT_BYTES];
-    return (await this.#run(scripts.PUSH, username, ...args)) === 1;
+    const bounds = [KEPT_EVENTS, `${this.#redis.prefix}node:`, principal, KEPT_BYTES, KEPT_FOR, randomUUID()];
+    return Number(await this.#run(scripts.PUSH, principal, Date.now(), instance, text, ...bounds));
   }
 
   #hinted(message: string): void {
@@ -211,22 +265,35 @@ export class RedisHub implements Hub {
     return (local.reading = local.reading.then(async () => {
       local.isWanted = false;
       if (this.#locals.get(name) !== local) return;
-      const { username, instance } = local.session;
+      const { principal, instance } = local.session;
       try {
-        const mail = `${this.#base(username)}mail:${instance}`;
+        const mail = `${this.#base(principal)}mail:${instance}`;
         const found = (await this.#redis.command('XRANGE', mail, `(${local.given}-0`, '+')) as [string, string[]][];
         for (const [id, fields] of found) {
           const seq = Number.parseInt(id);
           if (this.#locals.get(name) !== local || seq <= local.given) continue;
-          if (seq > local.given + 1) local.session.deliver({ event: 'resync', data: {}, seq: seq - 1 });
+          if (seq > local.given + 1) this.#deliver(local, seq - 1, RESYNC);
+          const text = fields[0] === 'ref' ? await this.#event(principal, fields[1]!) : fields[1]!;
+          if (this.#locals.get(name) !== local) return;
           local.given = seq;
-          local.session.deliver({ ...(JSON.parse(fields[1]!) as { event: 'resync'; data: object }), seq } as NumberedEvent);
+          this.#deliver(local, seq, text);
         }
       } catch (err) {
         // the next look reads it
         this.#log.warn({ err }, 'a mailbox could not be read');
       }
     }));
+  }
+
+  /** An event that is for several instances; `resync` once it is not kept any more. */
+  async #event(principal: Principal, id: string): Promise<string> {
+    return ((await this.#redis.command('GET', `${this.#base(principal)}event:${id}`)) as string | null) ?? RESYNC;
+  }
+
+  #deliver({ session }: Local, seq: number, text: string): void {
+    const { event, data } = JSON.parse(text) as { event: keyof PushEvents; data: object };
+    const answer = event === 'answer' ? answerOrigin(data as PushEvents['answer']) : undefined;
+    session.deliver({ event, text: JSON.stringify(data), seq, answer });
   }
 
   async #tick(): Promise<void> {
@@ -248,9 +315,9 @@ export class RedisHub implements Hub {
   async #look(name: string, local: Local, now: number): Promise<void> {
     if (local.lookedAt > now - LOOK_EVERY) return;
     local.lookedAt = now;
-    const { username, instance } = local.session;
+    const { principal, instance } = local.session;
     const [reply] = await Promise.all([
-      this.#run(scripts.SEEN, username, now, instance, randomUUID(), now + SILENCE, local.socket),
+      this.#run(scripts.SEEN, principal, now, instance, randomUUID(), now + SILENCE, local.socket, Number.MAX_SAFE_INTEGER),
       this.#due(name, now + SILENCE),
     ]);
     if (this.#locals.get(name) !== local) return;
@@ -258,20 +325,20 @@ export class RedisHub implements Hub {
     // fewer than were given: a failover has lost the last ones
     if (epoch !== local.epoch || Number(seq) < local.given) await this.#startAnew(local, now);
     else if (socket !== local.socket) {
-      this.#locals.delete(name);
+      this.#forget(name);
       local.session.replaced();
     } else if (Number(seq) > local.given) await this.#read(name, local);
   }
 
   /** Redis has lost the mailbox: the client is to ask for everything. */
   async #startAnew(local: Local, now: number): Promise<void> {
-    const { username, instance } = local.session;
+    const { principal, instance } = local.session;
     // numbers go on from where the client is: it takes smaller ones for repeats
-    const args = [now, instance, randomUUID(), now + SILENCE, this.#node, local.socket, local.given];
-    const [epoch, seq] = (await this.#run(scripts.OPEN, username, ...args)) as [string, string];
+    const args = [now, instance, randomUUID(), now + SILENCE, this.#node, local.socket, local.given, Number.MAX_SAFE_INTEGER];
+    const [epoch, seq] = (await this.#run(scripts.OPEN, principal, ...args)) as [string, string];
     local.epoch = epoch;
     local.given = Number(seq);
-    await this.#push(username, instance, 'resync', {});
+    await this.#push(principal, instance, 'resync', {});
   }
 
   /** Withdraws the offers of instances that fell silent, whichever server they were at; one of the servers gets each. */
@@ -282,13 +349,13 @@ export class RedisHub implements Hub {
       ...['ZRANGE', due, from, String(now), 'BYSCORE', 'LIMIT', '0', String(GIVE_UP_AT_ONCE)],
     )) as string[];
     for (const name of names) {
-      const [username = '', instance = ''] = name.split('/');
-      const verdict = await this.#run(scripts.GIVE_UP, username, now, instance);
+      const { principal, instance } = instanceOf(name);
+      const verdict = await this.#run(scripts.GIVE_UP, principal, now, instance);
       if (verdict !== 1) {
         await this.#redis.command('ZADD', due, 'GT', String(verdict), name);
         continue;
       }
-      const services = distinct(await this.#store.withdrawInstance(username, instance, now));
+      const services = distinct(await this.#store.withdrawInstance(principal, instance, now));
       await this.#redis.command('ZREM', due, name);
       for (const service of services) this.#onGone(service);
     }
@@ -296,13 +363,16 @@ export class RedisHub implements Hub {
   }
 
   /** The acknowledgements of a publisher may have been lost with its socket before: what it has is told to the joiners again. */
-  async #retellTaken(username: string, instance: string, since: number, now: number): Promise<void> {
-    const mail = `${this.#base(username)}mail:${instance}`;
+  async #retellTaken(principal: Principal, instance: string, since: number, now: number): Promise<void> {
+    const mail = `${this.#base(principal)}mail:${instance}`;
     const found = (await this.#redis.command('XRANGE', mail, '-', `${since}-0`)) as [string, string[]][];
     for (const [, fields] of found) {
+      // what is for several instances is no answer
+      if (fields[0] === 'ref') continue;
       const { event, data } = JSON.parse(fields[1]!) as { event: string; data: PushEvents['answer'] };
-      if (event === 'answer' && data.answeredAt > now - RETELL)
-        await this.push(data.answererId, data.answererInstance, 'taken', { offerId: data.offerId });
+      if (event !== 'answer' || data.answeredAt <= now - RETELL) continue;
+      const origin = answerOrigin(data);
+      await this.push(origin.answerer, origin.instance, 'taken', { offerId: origin.offerId });
     }
   }
 
@@ -313,14 +383,14 @@ export class RedisHub implements Hub {
 
   #run(
     script: (typeof scripts)[keyof typeof scripts],
-    username: string,
+    principal: Principal,
     ...args: (string | number)[]
   ): ReturnType<RedisConnection['run']> {
-    return this.#redis.run(script, [this.#base(username)], args);
+    return this.#redis.run(script, [this.#base(principal)], args);
   }
 
-  #base(username: string): string {
-    return `${this.#redis.prefix}hub:{${username}}:`;
+  #base(principal: Principal): string {
+    return `${this.#redis.prefix}hub:{${principal}}:`;
   }
 
   #publishers(serviceId: string): string {
@@ -328,5 +398,8 @@ export class RedisHub implements Hub {
   }
 }
 
+/** Told of each username that was given up or passed to another key. */
+const NAMES = 'names';
+const RESYNC = JSON.stringify({ event: 'resync', data: {} });
 /** Instances by when they are given up. */
 const ALIVE = 'alive:{}';

@@ -45,11 +45,12 @@ export function toOffer(hash: Hash): OfferRow | undefined {
     serviceId: hash['serviceId']!,
     serviceFqn: hash['serviceFqn']!,
     username: hash['username']!,
+    publicKey: hash['publicKey'] ?? '',
     ...(hash['instance'] && { instance: hash['instance'] }),
     sdp: hash['sdp']!,
     createdAt: Number(hash['createdAt']),
     expiresAt: Number(hash['expiresAt']),
-    ...(hash['leaseUser'] && { leaseUser: hash['leaseUser'] }),
+    ...(hash['leaseUser'] && { leaseHolder: hash['leaseUser'] }),
     leaseUntil: Number(hash['leaseUntil']),
     ...(hash['answerUser'] && {
       answer: {

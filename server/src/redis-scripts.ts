@@ -1,6 +1,6 @@
 /**
- * What Redis does in one step, in Lua. All keys of a script begin with KEYS[1], which holds the service name as hash tag, so
- * that they lie in one slot of a cluster. Times come as arguments; keys end by themselves, a second after what is in them.
+ * What Redis does in one step, in Lua. All keys of a script begin with KEYS[1], which holds the service name as hash tag; what
+ * writes in somebody's name also has the claim of that name as KEYS[2], and writes nothing once another key holds it. Times come as arguments; keys end by themselves, a second after what is in them.
  *
  * Under `<prefix>{name}:` are `service:<fqn>` (hash), `live` and `of:<user>` (fqn by its end), `free:<fqn>` (offers by the time
  * they came), `answered:<fqn>` (offers by their end), `offer:<id>` (hash), `candidates:<id>` (user and text to time, role, end).
@@ -14,6 +14,11 @@ local function int(n) return string.format('%.0f', n) end
 local function keep(key, ms)
   if call('PTTL', key) < ms + 1000 then call('PEXPIRE', key, int(ms + 1000)) end
 end
+-- whether another key than this holds the name whose claim is KEYS[2]
+local function taken(key, now)
+  local claim = call('HMGET', KEYS[2], 'publicKey', 'expiresAt')
+  return claim[1] and claim[1] ~= key and tonumber(claim[2]) > now
+end
 local function drop(fqn, id)
   call('DEL', base .. 'offer:' .. id, base .. 'candidates:' .. id)
   call('ZREM', base .. 'free:' .. fqn, id)
@@ -23,11 +28,24 @@ end
 
 const lua = (source: string) => script(COMMON + source);
 
-/** Service and offers; what was trimmed is told. ARGV: now, ttl, maxFree, memory, fqn, username, key, name, version, hidden, metadata, new id, instance, then id, sdp and `for` of each offer. */
+/** Service and offers; what was trimmed is told, or false when the name is taken. ARGV: now, ttl, maxFree, memory, fqn, username, key, name, version, hidden, metadata, new id, instance, then id, sdp and `for` of each offer. */
 export const PUBLISH = lua(`
 local now, ttl, maxFree, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local fqn, username, hidden, instance = ARGV[5], ARGV[6], ARGV[10], ARGV[13]
 local service, free = base .. 'service:' .. fqn, base .. 'free:' .. fqn
+if taken(ARGV[7], now) then return false end
+local offers, trimmed = {}, {}
+local holder = call('HGET', service, 'publicKey')
+if holder and holder ~= ARGV[7] then
+  -- the id and the offers are of the key that held the name before
+  for _, set in ipairs({ free, base .. 'answered:' .. fqn }) do
+    for _, id in ipairs(call('ZRANGE', set, 0, -1)) do
+      drop(fqn, id)
+      trimmed[#trimmed + 1] = id
+    end
+  end
+  call('DEL', service)
+end
 local ends = now + ttl
 local serviceEnds = math.max(ends, tonumber(call('HGET', service, 'expiresAt') or 0))
 if call('EXISTS', service) == 0 then
@@ -40,16 +58,16 @@ for _, index in ipairs({ base .. 'live', base .. 'of:' .. username }) do
   if hidden == '1' then call('ZREM', index, fqn) else call('ZADD', index, int(serviceEnds), fqn) end
   if call('EXISTS', index) == 1 then keep(index, serviceEnds - now) end
 end
-local offers, trimmed = {}, {}
 for i = 14, #ARGV, 3 do
   local id = ARGV[i]
   local offer = base .. 'offer:' .. id
   local old = call('HGET', offer, 'expiresAt')
   if old and tonumber(old) > now then
-    call('HSET', offer, 'expiresAt', int(math.max(tonumber(old), ends)), 'publishedAt', int(now))
+    -- an answered one has its own short life
+    if call('HEXISTS', offer, 'answerSdp') == 0 then call('HSET', offer, 'expiresAt', int(math.max(tonumber(old), ends)), 'publishedAt', int(now)) end
   else
     drop(fqn, id)
-    call('HSET', offer, 'offerId', id, 'serviceId', call('HGET', service, 'serviceId'), 'serviceFqn', fqn, 'username', username,
+    call('HSET', offer, 'offerId', id, 'serviceId', call('HGET', service, 'serviceId'), 'serviceFqn', fqn, 'username', username, 'publicKey', ARGV[7],
       'instance', instance, 'sdp', ARGV[i + 1], 'for', ARGV[i + 2], 'createdAt', int(now), 'publishedAt', int(now),
       'expiresAt', int(ends), 'leaseUntil', '0')
     call('ZADD', free, int(now), id)
@@ -74,10 +92,11 @@ end
 return { call('HGETALL', service), offers, trimmed }
 `);
 
-/** The best free offer, leased, or nothing. ARGV: now, until, oldFormFresh, fqn, username, instance, a mark by which a repeated call is known. The order is that of store.ts. */
+/** The best free offer, leased, or nothing. ARGV: now, until, oldFormFresh, fqn, username, instance, a mark by which a repeated call is known, principal. The order is that of store.ts. */
 export const LEASE = lua(`
 local now, ends, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local fqn, username, instance = ARGV[4], ARGV[5], ARGV[6]
+local holder = ARGV[8]
 local best, bestRank, held, heldUntil = nil, 8, nil, nil
 for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
   local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'instance', 'createdAt', 'for', 'leaseUser', 'username', 'leaseMark')
@@ -86,11 +105,11 @@ for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
     drop(fqn, id)
   elseif tonumber(o[2]) <= now then
     local isOwn = o[7] == username and o[3] == instance
-    if not isOwn and (o[5] == '' or o[5] == username) then
+    if not isOwn and (o[5] == '' or o[5] == holder) then
       local rank = (o[5] == '' and 4 or 0) + (o[2] ~= '0' and 2 or 0) + ((o[3] == '' and tonumber(o[4]) < fresh) and 1 or 0)
       if rank < bestRank then best, bestRank = id, rank end
     end
-  elseif instance == '' and o[6] == username and o[7] ~= username and (not heldUntil or tonumber(o[2]) < heldUntil) then
+  elseif instance == '' and o[6] == holder and o[7] ~= username and (not heldUntil or tonumber(o[2]) < heldUntil) then
     held, heldUntil = id, tonumber(o[2])
   end
 end
@@ -100,7 +119,7 @@ if not best then
 end
 local offer = base .. 'offer:' .. best
 local expiresAt = math.max(tonumber(call('HGET', offer, 'expiresAt')), ends + 2000)
-call('HSET', offer, 'leaseUser', username, 'leaseUntil', int(ends), 'expiresAt', int(expiresAt), 'givenAnswerer', '0', 'leaseMark', ARGV[7])
+call('HSET', offer, 'leaseUser', holder, 'leaseUntil', int(ends), 'expiresAt', int(expiresAt), 'givenAnswerer', '0', 'leaseMark', ARGV[7])
 for _, key in ipairs({ offer, base .. 'candidates:' .. best, base .. 'free:' .. fqn }) do
   if call('EXISTS', key) == 1 then keep(key, expiresAt - now) end
 end
@@ -146,29 +165,34 @@ return result
 `);
 
 /**
- * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, and for the answering side
- * the ids. Returns id, whether something was not given yet, and time of each; and the ids that are over.
+ * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, key, and for the answering
+ * side the ids. Returns id, whether something was not given yet, and time of each; and the ids that are over.
  */
 export const NEWS = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local key = ARGV[7]
 local isOwner = side == 'offerer'
 local ids, found, gone = {}, {}, {}
 if isOwner then ids = call('ZRANGE', base .. 'answered:' .. fqn, 0, -1) else
-  for i = 7, #ARGV do ids[#ids + 1] = ARGV[i] end
+  for i = 8, #ARGV do ids[#ids + 1] = ARGV[i] end
 end
 for _, id in ipairs(ids) do
   local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'serviceFqn', 'username', 'instance', 'answerUser', 'answerInstance',
-    'answeredAt', 'answerGiven', 'givenOfferer', 'givenAnswerer')
+    'answeredAt', 'answerGiven', 'givenOfferer', 'givenAnswerer', 'publicKey', 'answerKey')
   local isLive = o[1] and tonumber(o[1]) > now and o[2] == fqn and o[5]
   if not isLive then
     if not isOwner then gone[#gone + 1] = id end
-  elseif (isOwner and o[3] == username and o[4] == instance) or (not isOwner and o[5] == username and o[6] == instance) then
+  elseif (isOwner and o[3] == username and o[11] == key and o[4] == instance)
+    or (not isOwner and o[5] == username and o[12] == key and o[6] == instance) then
     local other, role = isOwner and o[5] or o[3], isOwner and 'answerer' or 'offerer'
+    local principal = other .. ' ' .. ((isOwner and o[12] or o[11]) or '')
     local given, newest = tonumber((isOwner and o[9] or o[10]) or 0), 0
     local candidates = call('HGETALL', base .. 'candidates:' .. id)
     for i = 1, #candidates, 2 do
       local at, of, ends = string.match(candidates[i + 1], '^(%d+) (%a+) (%d*)$')
-      if of == role and string.sub(candidates[i], 1, #other + 1) == other .. '\\n' and (ends == '' or tonumber(ends) > now) then
+      local author = string.match(candidates[i], '^[^\\n]*')
+      -- an anonymous name stands alone
+      if of == role and (author == principal or author == other) and (ends == '' or tonumber(ends) > now) then
         newest = math.max(newest, tonumber(at))
       end
     end
@@ -181,39 +205,41 @@ end
 return { found, gone }
 `);
 
-/** ARGV: now, memory, fqn, id, username, key, instance, sdp. */
+/** ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and name and key of the offerer. */
 export const ANSWER = lua(`
 local now, memory, fqn, id, username, sdp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local offer, candidates = base .. 'offer:' .. id, base .. 'candidates:' .. id
-local o = call('HMGET', offer, 'expiresAt', 'serviceFqn', 'answerSdp', 'answerUser', 'leaseUser', 'username')
-if not o[1] or tonumber(o[1]) <= now or o[2] ~= fqn then return { 'gone', '' } end
+local o = call('HMGET', offer, 'expiresAt', 'serviceFqn', 'answerSdp', 'answerUser', 'leaseUser', 'username', 'publicKey', 'answerKey')
+if not o[1] or tonumber(o[1]) <= now or o[2] ~= fqn then return { 'gone', '', '' } end
+if taken(ARGV[6], now) then return { 'name-taken', '', '' } end
 if o[3] then
-  return { (o[3] == sdp and o[4] == username) and 'repeated' or 'already-answered', o[6] }
+  return { (o[3] == sdp and o[4] == username and o[8] == ARGV[6]) and 'repeated' or 'already-answered', o[6], o[7] or '' }
 end
-local expiresAt = math.max(tonumber(o[1]), now + memory)
+local expiresAt = now + memory
 call('HSET', offer, 'answerSdp', sdp, 'answerUser', username, 'answerKey', ARGV[6], 'answerInstance', ARGV[7], 'answeredAt', int(now), 'expiresAt', int(expiresAt))
-if o[5] ~= username then call('HSET', offer, 'givenAnswerer', '0') end
+if o[5] ~= ARGV[9] then call('HSET', offer, 'givenAnswerer', '0') end
 call('ZREM', base .. 'free:' .. fqn, id)
 call('ZREMRANGEBYSCORE', base .. 'answered:' .. fqn, '-inf', int(now))
 call('ZADD', base .. 'answered:' .. fqn, int(expiresAt), id)
 local known = call('HGETALL', candidates)
 for i = 1, #known, 2 do
   local at, role, parked = string.match(known[i + 1], '^(%d+) (%a+) (%d*)$')
-  if parked ~= '' and tonumber(parked) > now and string.sub(known[i], 1, #username + 1) == username .. '\\n' then
+  if parked ~= '' and tonumber(parked) > now and string.sub(known[i], 1, #ARGV[9] + 1) == ARGV[9] .. '\\n' then
     call('HSET', candidates, known[i], at .. ' ' .. role .. ' ')
   end
 end
 for _, key in ipairs({ offer, candidates, base .. 'answered:' .. fqn }) do
   if call('EXISTS', key) == 1 then keep(key, expiresAt - now) end
 end
-return { 'answered', o[6] }
+return { 'answered', o[6], o[7] or '' }
 `);
 
-/** ARGV: fqn, username, ids. Returns those that went. */
+/** ARGV: fqn, username, key, ids. Returns those that went. */
 export const WITHDRAW = lua(`
 local fqn, gone = ARGV[1], {}
-if call('HGET', base .. 'service:' .. fqn, 'username') ~= ARGV[2] then return gone end
-for i = 3, #ARGV do
+local s = call('HMGET', base .. 'service:' .. fqn, 'username', 'publicKey')
+if s[1] ~= ARGV[2] or s[2] ~= ARGV[3] then return gone end
+for i = 4, #ARGV do
   local o = call('HMGET', base .. 'offer:' .. ARGV[i], 'serviceFqn', 'answerSdp')
   if o[1] == fqn and not o[2] then
     drop(fqn, ARGV[i])
@@ -223,9 +249,11 @@ end
 return gone
 `);
 
-/** ARGV: fqn, instance, the latest time of publication. Returns the id of the service and of the offers that went. */
+/** ARGV: fqn, instance, the latest time of publication, username, key or empty for any. Returns the id of the service and of the offers that went. */
 export const WITHDRAW_INSTANCE = lua(`
 local fqn, gone = ARGV[1], {}
+local s = call('HMGET', base .. 'service:' .. fqn, 'serviceId', 'username', 'publicKey')
+if s[2] ~= ARGV[4] or (ARGV[5] ~= '' and s[3] ~= ARGV[5]) then return { s[1], gone } end
 for _, id in ipairs(call('ZRANGE', base .. 'free:' .. fqn, 0, -1)) do
   local o = call('HMGET', base .. 'offer:' .. id, 'instance', 'publishedAt')
   if not o[1] or (o[1] == ARGV[2] and tonumber(o[2]) <= tonumber(ARGV[3])) then
@@ -233,14 +261,14 @@ for _, id in ipairs(call('ZRANGE', base .. 'free:' .. fqn, 0, -1)) do
     gone[#gone + 1] = id
   end
 end
-return { call('HGET', base .. 'service:' .. fqn, 'serviceId'), gone }
+return { s[1], gone }
 `);
 
-/** ARGV: fqn, username. Returns the id of the service and of its free offers. */
+/** ARGV: fqn, username, key, `of` to delete the service of this key or `besides` that of another. Returns the id of the service and of its free offers. */
 export const DELETE_SERVICE = lua(`
 local fqn, username = ARGV[1], ARGV[2]
-local s = call('HMGET', base .. 'service:' .. fqn, 'username', 'serviceId')
-if s[1] ~= username then return false end
+local s = call('HMGET', base .. 'service:' .. fqn, 'username', 'serviceId', 'publicKey')
+if s[1] ~= username or (s[3] == ARGV[3]) ~= (ARGV[4] == 'of') then return false end
 local free = call('ZRANGE', base .. 'free:' .. fqn, 0, -1)
 for _, set in ipairs({ free, call('ZRANGE', base .. 'answered:' .. fqn, 0, -1) }) do
   for _, id in ipairs(set) do drop(fqn, id) end
@@ -251,11 +279,12 @@ call('ZREM', base .. 'of:' .. username, fqn)
 return { s[2], free }
 `);
 
-/** ARGV: now, id, username, role, parkedUntil or empty, max or empty, then texts. Returns a word, or the first date and the new texts. */
+/** ARGV: now, id, principal, role, parkedUntil or empty, max or empty, key, then texts. Returns a word, or the first date and the new texts. */
 export const ADD_CANDIDATES = lua(`
 local now, id, username, role, parked = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = base .. 'candidates:' .. id
 if call('EXISTS', base .. 'offer:' .. id) == 0 then return { 'gone' } end
+if taken(ARGV[7], now) then return { 'name-taken' } end
 local all, last, count, known = call('HGETALL', key), 0, 0, {}
 for i = 1, #all, 2 do
   local at, _, ends = string.match(all[i + 1], '^(%d+) (%a+) (%d*)$')
@@ -269,7 +298,7 @@ for i = 1, #all, 2 do
   end
 end
 local fresh, repeated = {}, {}
-for i = 7, #ARGV do
+for i = 8, #ARGV do
   local list = known[username .. '\\n' .. ARGV[i]] and repeated or fresh
   list[#list + 1] = ARGV[i]
 end
@@ -289,7 +318,7 @@ if call('EXISTS', key) == 1 then keep(key, math.max(10000, call('PTTL', base .. 
 return { 'added', int(first), fresh }
 `);
 
-/** ARGV: now, id, side, since, role, username. Returns pairs of text and time of what `side` has not been given, or may not have got. */
+/** ARGV: now, id, side, since, role, principal. Returns pairs of text and time of what `side` has not been given, or may not have got. */
 export const TAKE_CANDIDATES = lua(`
 local now, id, since, role, username = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local offer = base .. 'offer:' .. id
@@ -336,4 +365,17 @@ local isNew = k[1] == ARGV[3] and tonumber(k[2]) > tonumber(ARGV[1]) and 0 or 1
 call('HSET', base, 'username', ARGV[3], 'expiresAt', ARGV[2])
 call('PEXPIRE', base, int(tonumber(ARGV[2]) - tonumber(ARGV[1])))
 return { ARGV[3], isNew }
+`);
+
+/** Gives a name up. KEYS[1] is the name's key. ARGV: key. Returns whether it was held by this key. */
+export const RELEASE_NAME = lua(`
+if call('HGET', base, 'publicKey') ~= ARGV[1] then return 0 end
+call('DEL', base)
+return 1
+`);
+
+/** Lets a key hold another name. KEYS[1] is the key's key. ARGV: username. */
+export const RELEASE_KEY = lua(`
+if call('HGET', base, 'username') == ARGV[1] then call('DEL', base) end
+return 1
 `);

@@ -1,10 +1,11 @@
 /**
- * Store on Redis 7 or Valkey, for several servers at once. All keys of one service name share a cluster slot, and what changes
- * them is a script (redis-scripts.ts); names, ids and the indexes of instances lie elsewhere, and are written so that whatever
+ * Store on Redis 7 or Valkey, for several servers at once. What changes the keys of one service name is a script
+ * (redis-scripts.ts), which also looks at the claim of the name in which it writes; names, ids and the indexes of instances lie elsewhere, and are written so that whatever
  * is cut off in the middle leaves an entry that leads nowhere, never one that is missing. docs in store.ts.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondevu-elements/protocol';
+import { keyOf, principalOf, usernameOf, type NameHolder, type Principal } from './principal.js';
 import type { RedisConnection, Reply } from './redis-connection.js';
 import { toHash, toOffer, toService, toUser } from './redis-rows.js';
 import * as scripts from './redis-scripts.js';
@@ -17,6 +18,7 @@ import {
   SERVICE_MEMORY,
   MAX_LISTED,
   MAX_POLLED,
+  nameTaken,
   offerIdOf,
   type AnswerInput,
   type ListedService,
@@ -66,7 +68,8 @@ export class RedisStore implements Store {
       [now, ends, username, publicKey, v2 ? 1 : 0],
     );
     // somebody else was faster: the key is free for another name
-    if (verdict !== 'ok' && isNew) await this.#redis.command('DEL', holder);
+    if (verdict !== 'ok' && isNew) await this.#redis.run(scripts.RELEASE_KEY, [holder], [username]);
+    if (verdict === 'ok' && !user) await this.#deleteServices(username, publicKey, 'besides');
     return verdict as 'ok' | 'name-taken';
   }
 
@@ -77,19 +80,21 @@ export class RedisStore implements Store {
       sdp,
       only,
     }));
-    const index = this.#key('at', `${username}/${instance}`);
+    const index = this.#key('at', `${principalOf(input)}/${instance}`);
     const known = this.#redis.command('ZADD', index, 'GT', String(now + ttl), serviceFqn);
     const kept = this.#keep(index, ttl + ANSWERED_MEMORY);
     const published = this.#redis.run(
       scripts.PUBLISH,
-      [this.#slot(serviceFqn)],
+      [this.#slot(serviceFqn), this.#key('user', username)],
       [
         ...[now, ttl, maxFree, SERVICE_MEMORY, serviceFqn, username, input.publicKey, input.name, input.version],
         ...[input.hidden ? 1 : 0, input.metadata === undefined ? '' : JSON.stringify(input.metadata), randomUUID(), instance],
         ...offers.flatMap(({ id, sdp, only }) => [id, sdp, only]),
       ],
-    ) as Promise<[Reply, Reply[], string[]]>;
-    const [, , [serviceHash, offerHashes, trimmed]] = await Promise.all([known, kept, published]);
+    ) as Promise<[Reply, Reply[], string[]] | null>;
+    const [, , reply] = await Promise.all([known, kept, published]);
+    if (!reply) throw nameTaken(username);
+    const [serviceHash, offerHashes, trimmed] = reply;
     const service = toService(toHash(serviceHash))!;
     const rows = offerHashes.map((hash) => toOffer(toHash(hash))!);
     const isFree = ({ offerId, answer }: OfferRow): boolean => !answer && !trimmed.includes(offerId);
@@ -134,9 +139,18 @@ export class RedisStore implements Store {
     return service?.serviceId === serviceId && service.expiresAt > now ? service : undefined;
   }
 
-  async deleteService(username: string, serviceFqn: string): Promise<string | undefined> {
-    const slot = this.#slot(serviceFqn);
-    const gone = (await this.#redis.run(scripts.DELETE_SERVICE, [slot], [serviceFqn, username])) as [string, string[]] | null;
+  async deleteService({ username, publicKey }: NameHolder, serviceFqn: string): Promise<string | undefined> {
+    return this.#deleteService(username, publicKey, serviceFqn, 'of');
+  }
+
+  async #deleteService(
+    username: string,
+    publicKey: string,
+    serviceFqn: string,
+    whose: 'of' | 'besides',
+  ): Promise<string | undefined> {
+    const args = [serviceFqn, username, publicKey, whose];
+    const gone = (await this.#redis.run(scripts.DELETE_SERVICE, [this.#slot(serviceFqn)], args)) as [string, string[]] | null;
     if (!gone) return undefined;
     const [serviceId, free] = gone;
     await Promise.all([
@@ -147,18 +161,27 @@ export class RedisStore implements Store {
     return serviceId;
   }
 
-  async withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number> {
-    const args = [serviceFqn, username, ...offerIds];
+  /** All services of a name that this key published, or that another key did. */
+  async #deleteServices(username: string, publicKey: string, whose: 'of' | 'besides'): Promise<string[]> {
+    const fqns = (await this.#redis.command('ZRANGE', this.#key('services', username), '0', '-1')) as string[];
+    const ids = await Promise.all(fqns.map((fqn) => this.#deleteService(username, publicKey, fqn, whose)));
+    return ids.filter((id) => id !== undefined);
+  }
+
+  async withdraw({ username, publicKey }: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number> {
+    const args = [serviceFqn, username, publicKey, ...offerIds];
     const gone = (await this.#redis.run(scripts.WITHDRAW, [this.#slot(serviceFqn)], args)) as string[];
     await this.#count(username, [], gone);
     return gone.length;
   }
 
-  async withdrawInstance(username: string, instance: string, now: number): Promise<ServiceKey[]> {
-    const fqns = (await this.#redis.command('ZRANGE', this.#key('at', `${username}/${instance}`), '0', '-1')) as string[];
+  async withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]> {
+    const username = usernameOf(owner);
+    const fqns = (await this.#redis.command('ZRANGE', this.#key('at', `${owner}/${instance}`), '0', '-1')) as string[];
     const gone = await Promise.all(
       fqns.map(async (fqn) => {
-        const reply = await this.#redis.run(scripts.WITHDRAW_INSTANCE, [this.#slot(fqn)], [fqn, instance, now]);
+        const args = [fqn, instance, now, username, keyOf(owner) ?? ''];
+        const reply = await this.#redis.run(scripts.WITHDRAW_INSTANCE, [this.#slot(fqn)], args);
         const [serviceId, ids] = reply as [string | null, string[]];
         return ids.map((id) => ({ id, service: { serviceId: serviceId ?? '', serviceFqn: fqn } }));
       }),
@@ -173,6 +196,10 @@ export class RedisStore implements Store {
 
   async countFreeOffers(now: number): Promise<number> {
     return Number(await this.#redis.command('ZCOUNT', this.#key('free'), `(${now}`, '+inf'));
+  }
+
+  async countAnswered(now: number): Promise<number> {
+    return Number(await this.#redis.command('ZCOUNT', this.#key('answered'), `(${now}`, '+inf'));
   }
 
   async countPublishers(now: number): Promise<number> {
@@ -192,26 +219,24 @@ export class RedisStore implements Store {
   async release(username: string, publicKey: string): Promise<string[]> {
     const user = toUser(toHash(await this.#redis.command('HGETALL', this.#key('user', username))));
     if (user?.publicKey !== publicKey) return [];
-    const fqns = (await this.#redis.command('ZRANGE', this.#key('services', username), '0', '-1')) as string[];
-    const ids = await Promise.all(fqns.map((fqn) => this.deleteService(username, fqn)));
-    await Promise.all([
-      this.#redis.command('DEL', this.#key('user', username)),
-      this.#redis.command('DEL', this.#key('key', publicKey)),
-    ]);
-    return ids.filter((id) => id !== undefined);
+    const ids = await this.#deleteServices(username, publicKey, 'of');
+    await this.#redis.run(scripts.RELEASE_NAME, [this.#key('user', username)], [publicKey]);
+    await this.#redis.run(scripts.RELEASE_KEY, [this.#key('key', publicKey)], [username]);
+    return ids;
   }
 
-  async listInstances(): Promise<{ username: string; instance: string }[]> {
+  async listInstances(): Promise<{ owner: Principal; instance: string }[]> {
     return [];
   }
 
   async lease(
     { serviceFqn }: ServiceKey,
-    by: { username: string; instance?: string | undefined },
+    by: NameHolder & { instance?: string | undefined },
     until: number,
     now: number,
   ): Promise<OfferRow | undefined> {
-    const args = [now, until, now - OLD_FORM_FRESH, serviceFqn, by.username, by.instance ?? '', randomUUID()];
+    const at = [now, until, now - OLD_FORM_FRESH, serviceFqn];
+    const args = [...at, by.username, by.instance ?? '', randomUUID(), principalOf(by)];
     return toOffer(toHash(await this.#redis.run(scripts.LEASE, [this.#slot(serviceFqn)], args)));
   }
 
@@ -232,19 +257,31 @@ export class RedisStore implements Store {
     now: number,
   ): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
     const { username, publicKey, instance = '', sdp } = input;
-    const index = this.#key('by', `${username}/${instance}`);
-    const args = [now, ANSWERED_MEMORY, serviceFqn, offerId, username, publicKey, instance, sdp];
-    const [, , [verdict, owner]] = await Promise.all([
+    const answerer = principalOf(input);
+    const index = this.#key('by', `${answerer}/${instance}`);
+    const args = [now, ANSWERED_MEMORY, serviceFqn, offerId, username, publicKey, instance, sdp, answerer];
+    const [, , [verdict, owner, ownerKey]] = await Promise.all([
       // before the answer, so that a poll finds it whatever happens in between
       this.#redis.command('ZADD', index, String(now + ANSWERED_MEMORY), `${offerId} ${serviceFqn}`),
       this.#keep(index, 60 * ANSWERED_MEMORY),
-      this.#redis.run(scripts.ANSWER, [this.#slot(serviceFqn)], args) as Promise<['answered', string]>,
+      this.#redis.run(scripts.ANSWER, [this.#slot(serviceFqn), this.#key('user', username)], args) as Promise<
+        ['answered' | 'repeated' | 'already-answered' | 'gone' | 'name-taken', string, string]
+      >,
     ]);
+    if (verdict === 'name-taken') throw nameTaken(username);
     // an answer that is repeated may have been cut off at this point
     if (verdict === 'answered' || verdict === 'repeated') {
       await Promise.all([
-        this.#redis.command('SET', this.#met(username, owner), String(now + MET_FOR), 'PX', String(MET_FOR)),
-        this.#count(owner, [], [offerId]),
+        this.#redis.command(
+          'SET',
+          this.#met(answerer, principalOf({ username: owner, publicKey: ownerKey })),
+          String(now + MET_FOR),
+          'PX',
+          String(MET_FOR),
+        ),
+        this.#redis.command('ZREM', this.#key('free'), offerId),
+        this.#redis.command('ZADD', this.#key('own', owner), String(now + ANSWERED_MEMORY), offerId),
+        this.#redis.command('ZADD', this.#key('answered'), String(now + ANSWERED_MEMORY), offerId),
       ]);
     }
     return verdict;
@@ -252,7 +289,7 @@ export class RedisStore implements Store {
 
   async addCandidates(
     offer: OfferRow,
-    from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
+    from: NameHolder & { role: Side; parkedUntil?: number | undefined; max?: number | undefined },
     candidates: WireCandidate[],
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
@@ -260,9 +297,10 @@ export class RedisStore implements Store {
     const { username, role } = from;
     const [word, first, fresh] = (await this.#redis.run(
       scripts.ADD_CANDIDATES,
-      [this.#slot(offer.serviceFqn)],
-      [now, offer.offerId, username, role, from.parkedUntil ?? '', from.max ?? '', ...texts],
+      [this.#slot(offer.serviceFqn), this.#key('user', username)],
+      [now, offer.offerId, principalOf(from), role, from.parkedUntil ?? '', from.max ?? '', from.publicKey, ...texts],
     )) as [string, string, string[]];
+    if (word === 'name-taken') throw nameTaken(username);
     if (word === 'too-many' || word === 'gone') return word;
     if (word === 'wait') return { wait: Number(first) };
     return fresh.map((text, index) => ({
@@ -273,23 +311,24 @@ export class RedisStore implements Store {
     }));
   }
 
-  async countCandidates(offer: OfferKey, username: string, now: number): Promise<number> {
-    return (await this.#candidates(offer, now)).filter((candidate) => candidate.username === username).length;
+  async countCandidates(offer: OfferKey, of: Principal, now: number): Promise<number> {
+    return (await this.#candidates(offer, now)).filter(({ author }) => author === of).length;
   }
 
-  async countParkingUsers(offer: OfferKey, besides: string, now: number): Promise<number> {
-    const parked = (await this.#candidates(offer, now)).filter((each) => each.isParked && each.username !== besides);
-    return new Set(parked.map(({ username }) => username)).size;
+  async countParkingUsers(offer: OfferKey, besides: Principal, now: number): Promise<number> {
+    const parked = (await this.#candidates(offer, now)).filter((each) => each.isParked && each.author !== besides);
+    return new Set(parked.map(({ author }) => author)).size;
   }
 
   async takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]> {
     const role = side === 'offerer' ? 'answerer' : 'offerer';
-    const username = role === 'offerer' ? offer.username : offer.answer?.username;
-    if (username === undefined) return [];
+    const from = role === 'offerer' ? offer : offer.answer;
+    if (!from) return [];
+    const { username } = from;
     const found = (await this.#redis.run(
       scripts.TAKE_CANDIDATES,
       [this.#slot(offer.serviceFqn)],
-      [now, offer.offerId, side === 'offerer' ? 'givenOfferer' : 'givenAnswerer', since, role, username],
+      [now, offer.offerId, side === 'offerer' ? 'givenOfferer' : 'givenAnswerer', since, role, principalOf(from)],
     )) as [string, string][];
     return found
       .map(([text, at]) => ({ candidate: JSON.parse(text) as WireCandidate, role, username, createdAt: Number(at) }) as const)
@@ -298,15 +337,18 @@ export class RedisStore implements Store {
 
   /** Of the answering side only what the one who answered sent: strangers' candidates are never shown. */
   async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
-    const username = role === 'offerer' ? offer.username : offer.answer?.username;
+    const from = role === 'offerer' ? offer : offer.answer;
+    if (!from) return [];
+    const wanted = principalOf(from);
     return (await this.#candidates(offer, now))
-      .filter((each) => each.role === role && each.username === username)
-      .map(({ isParked: _, ...candidate }) => candidate)
+      .filter((each) => each.role === role && each.author === wanted)
+      .map(({ candidate, createdAt }) => ({ candidate, role, username: from.username, createdAt }))
       .sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  async pollOffers(username: string, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
-    const of = `${username}/${instance ?? ''}`;
+  async pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
+    const { username, publicKey } = user;
+    const of = `${principalOf(user)}/${instance ?? ''}`;
     const by = this.#key('by', of);
     const [fqns, answered] = (await Promise.all([
       this.#redis.command('ZRANGE', this.#key('at', of), '0', '-1'),
@@ -318,8 +360,8 @@ export class RedisStore implements Store {
       theirs.set(serviceFqn, [...(theirs.get(serviceFqn) ?? []), offerId]);
     }
     const news = await Promise.all([
-      ...fqns.map((fqn) => this.#news(fqn, ['offerer', username, instance ?? ''], since, now)),
-      ...[...theirs].map(([fqn, ids]) => this.#news(fqn, ['answerer', username, instance ?? '', ...ids], since, now)),
+      ...fqns.map((fqn) => this.#news(fqn, ['offerer', username, instance ?? '', publicKey], since, now)),
+      ...[...theirs].map(([fqn, ids]) => this.#news(fqn, ['answerer', username, instance ?? '', publicKey, ...ids], since, now)),
     ]);
     const gone = news.flatMap(({ gone: ids, serviceFqn }) => ids.map((offerId) => `${offerId} ${serviceFqn}`));
     if (gone.length) await this.#redis.command('ZREM', by, ...gone);
@@ -353,7 +395,7 @@ export class RedisStore implements Store {
     return taker === mark || offer.answer.answeredAt > since;
   }
 
-  async haveMet(one: string, other: string, now: number): Promise<boolean> {
+  async haveMet(one: Principal, other: Principal, now: number): Promise<boolean> {
     return Number(await this.#redis.command('GET', this.#met(one, other))) > now;
   }
 
@@ -368,7 +410,7 @@ export class RedisStore implements Store {
   /** Keys end by themselves; what is left is the count. */
   async sweep(now: number): Promise<void> {
     await Promise.all(
-      [this.#key('free'), this.#key('publishers')].map((key) =>
+      [this.#key('free'), this.#key('answered'), this.#key('publishers')].map((key) =>
         this.#redis.command('ZREMRANGEBYSCORE', key, '-inf', String(now)),
       ),
     );
@@ -394,7 +436,7 @@ export class RedisStore implements Store {
     return `${this.#redis.prefix}{${name}}:`;
   }
 
-  #met(one: string, other: string): string {
+  #met(one: Principal, other: Principal): string {
     return this.#key('met', [one, other].sort().join(' '));
   }
 
@@ -423,14 +465,17 @@ export class RedisStore implements Store {
     if (came.length) await this.#redis.command('PEXPIRE', own, String(OWN_MEMORY));
   }
 
-  async #candidates({ offerId, serviceFqn }: OfferKey, now: number): Promise<(CandidateInfo & { isParked: boolean })[]> {
+  async #candidates(
+    { offerId, serviceFqn }: OfferKey,
+    now: number,
+  ): Promise<(Omit<CandidateInfo, 'username'> & { author: Principal; isParked: boolean })[]> {
     const hash = toHash(await this.#redis.command('HGETALL', `${this.#slot(serviceFqn)}candidates:${offerId}`));
     return Object.entries(hash).flatMap(([field, value]) => {
       const [at, role, parkedUntil] = value.split(' ') as [string, Side, string];
       if (parkedUntil !== '' && Number(parkedUntil) <= now) return [];
       const cut = field.indexOf('\n');
       const candidate = JSON.parse(field.slice(cut + 1)) as WireCandidate;
-      return [{ candidate, role, username: field.slice(0, cut), createdAt: Number(at), isParked: parkedUntil !== '' }];
+      return [{ candidate, role, author: field.slice(0, cut), createdAt: Number(at), isParked: parkedUntil !== '' }];
     });
   }
 }

@@ -12,3 +12,6 @@ export class RpcError extends Error {
     this.details = details;
   }
 }
+
+/** The username of a session was given up, or belongs to another key by now: the session is over. */
+export class NameLostError extends RpcError {}

@@ -3,21 +3,26 @@
  * heartbeat and cuts off who reads too slowly. docs/protocol.md, "Push".
  */
 import type { WebSocket } from 'ws';
-import {
-  isAnonymousName,
-  type ClientFrame,
-  type OpenSessionResult,
-  type PushEvents,
-  type ServerFrame,
-} from 'rondevu-elements/protocol';
+import { isAnonymousName, type ClientFrame, type OpenSessionResult, type ServerFrame } from 'rondevu-elements/protocol';
 import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
-import { KEPT_EVENTS, SILENCE, type Ending, type Hub, type NumberedEvent, type Position, type Session } from './hub.js';
+import {
+  KEPT_EVENTS,
+  SILENCE,
+  type AnswerOrigin,
+  type Ending,
+  type Hub,
+  type NumberedEvent,
+  type Position,
+  type Session,
+} from './hub.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
-import { RpcError } from './rpc-error.js';
+import { principalOf, usernameOf } from './principal.js';
+import { NameLostError, RpcError } from './rpc-error.js';
 import { MAX_SOCKET_WAIT, checkEnvelope } from './schemas.js';
+import type { Tally } from './tally.js';
 import type { Turn } from './turn.js';
 
 /** How long a socket may be open without a session, in ms. */
@@ -33,7 +38,7 @@ const FRAMES_A_POINT = 16;
 const MAX_SMALL_FRAME = 1024;
 
 /** Why the server closes a socket; 4000–4999 are free for applications, RFC 6455 section 7.4.2. */
-const CLOSE = { noSession: 4401, silent: 4408, replaced: 4409, tooMuch: 4429 } as const;
+const CLOSE = { noSession: 4401, nameLost: 4403, silent: 4408, replaced: 4409, tooMuch: 4429 } as const;
 
 export interface SessionContext {
   hub: Hub;
@@ -44,10 +49,12 @@ export interface SessionContext {
   limits: Limits;
   turn: Turn;
   caps: string[];
+  /** Open sockets by key. */
+  socketsOfKey: Tally;
 }
 
 export class PushSession implements Session {
-  username = '';
+  principal = '';
   instance = '';
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
@@ -55,11 +62,14 @@ export class PushSession implements Session {
   /** Made for the first call that waits: most sessions have none, and there are many. */
   #gone: AbortController | undefined;
   /** Answers whose joiner waits to hear that the publisher has them. */
-  #untaken: { seq: number; answer: PushEvents['answer'] }[] = [];
+  #untaken: { seq: number; answer: AnswerOrigin }[] = [];
   #caller: Caller | undefined;
   /** Events that come before the reply to openSession is out. */
   #early: NumberedEvent[] | undefined = [];
   #isClosedHere = false;
+  /** Frames that come after the server closed the socket are not looked at. */
+  #isOver = false;
+  #givePlaceBack: (() => void) | undefined;
   /** Frames behind openSession wait here for its verdict. */
   #opening: Promise<void> = Promise.resolve();
   #framesBefore = 0;
@@ -89,11 +99,16 @@ export class PushSession implements Session {
 
   deliver(event: NumberedEvent): void {
     if (this.#early) return void this.#early.push(event);
-    if (event.event === 'answer') {
-      this.#untaken.push({ seq: event.seq, answer: event.data });
+    const { seq, answer } = event;
+    if (answer) {
+      this.#untaken.push({ seq, answer });
       if (this.#untaken.length > KEPT_EVENTS) this.#untaken.shift();
     }
-    this.#send(event);
+    this.#sendText(`{"event":"${event.event}","data":${event.text},"seq":${seq}}`);
+  }
+
+  nameLost(): void {
+    this.#close(CLOSE.nameLost, 'the username was given up or belongs to another key');
   }
 
   replaced(): void {
@@ -123,7 +138,7 @@ export class PushSession implements Session {
   async #receive(data: Buffer, binary: boolean): Promise<void> {
     if (this.#caller) this.#lastFrame = Date.now();
     // what is left in the buffer of a socket that was closed is not looked at
-    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN) return;
     const frame = binary ? undefined : parseFrame(String(data));
     if (!frame) {
       this.#close(1003, 'frames are JSON objects as text');
@@ -136,7 +151,7 @@ export class PushSession implements Session {
       let isCall = false;
       this.#opening = this.#opening.then(() => {
         isCall = this.#caller !== undefined;
-        return isCall ? undefined : this.#open(frame, data.length);
+        return isCall || this.#isOver ? undefined : this.#open(frame, data.length);
       });
       await this.#opening;
       if (isCall) await this.#handle(frame, data.length);
@@ -176,7 +191,7 @@ export class PushSession implements Session {
   }
 
   async #open(frame: Record<string, unknown>, bytes: number): Promise<void> {
-    const { auth, hub, limits, caps } = this.#context;
+    const { auth, hub, limits, caps, socketsOfKey } = this.#context;
     const id = typeof frame['id'] === 'number' ? frame['id'] : 0;
     try {
       await auth.pay(this.#from.address, bytes);
@@ -189,9 +204,13 @@ export class PushSession implements Session {
       }
       const caller = await auth.authenticate(call, this.#from.address, this.#from.host, Date.now());
       if (this.#socket.readyState !== this.#socket.OPEN) return;
-      this.username = caller.username;
+      this.#givePlaceBack = socketsOfKey.take(caller.publicKey);
+      if (!this.#givePlaceBack)
+        throw new RpcError('rate-limited', `At most ${limits.maxSocketsPerKey} sockets of one key`, { retryAfter: SILENCE });
+      this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
+      if (this.#isOver) return; // the name was lost meanwhile
       this.#caller = caller;
       this.#lastFrame = Date.now();
       if (this.#socket.readyState !== this.#socket.OPEN) return void (await hub.closed(this, 'broken'));
@@ -211,6 +230,7 @@ export class PushSession implements Session {
       for (const event of early) this.deliver(event);
     } catch (error) {
       // it may have been taken up before something else failed
+      this.#givePlaceBack?.();
       if (this.instance) hub.closed(this, 'broken').catch(() => undefined);
       this.#sendError(id, error);
       if (!(error instanceof RpcError && error.code === 'clock-skew')) this.#close(CLOSE.noSession, 'openSession was refused');
@@ -223,7 +243,7 @@ export class PushSession implements Session {
       return this.#sendError(id, new RpcError('rate-limited', `At most ${MAX_CALLS} calls at once on one socket`));
     this.#calls++;
     try {
-      await hub.seen(this.username, this.instance, this.#lastFrame);
+      await hub.seen(this.principal, this.instance, this.#lastFrame);
       // the session says which instance calls, so nobody can speak for another one
       const own =
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
@@ -236,6 +256,7 @@ export class PushSession implements Session {
       // who may not call sends no large frames either: they cost time before they are known to be calls
       if (bytes > MAX_SMALL_FRAME * 8 && error instanceof RpcError && error.code === 'rate-limited')
         this.#close(CLOSE.tooMuch, 'too many bytes');
+      if (error instanceof NameLostError) this.nameLost();
     } finally {
       this.#calls--;
     }
@@ -251,7 +272,7 @@ export class PushSession implements Session {
     const { hub } = this.#context;
     for (const { answer } of this.#untaken.filter((entry) => entry.seq <= seq)) {
       hub
-        .push(answer.answererId, answer.answererInstance, 'taken', { offerId: answer.offerId })
+        .push(answer.answerer, answer.instance, 'taken', { offerId: answer.offerId })
         .catch((err: unknown) => this.#context.log.warn({ err }, 'a joiner could not be told that its answer was taken'));
     }
     this.#untaken = this.#untaken.filter((entry) => entry.seq > seq);
@@ -275,7 +296,7 @@ export class PushSession implements Session {
     if (this.#socket.bufferedAmount > MAX_BUFFERED) {
       const { metrics, log } = this.#context;
       metrics.slowReader();
-      log.warn({ username: this.username, address: this.#from.address }, 'a reader was too slow and is cut off');
+      log.warn({ username: usernameOf(this.principal), address: this.#from.address }, 'a reader was too slow and is cut off');
       return this.#socket.terminate();
     }
     if (this.#outgoing.push(text) === 1) setImmediate(() => this.#flush());
@@ -289,12 +310,15 @@ export class PushSession implements Session {
   }
 
   #close(code: number, reason: string): void {
+    this.#isOver = true;
     this.#flush();
     this.#socket.close(code, reason);
   }
 
   #closed(code: number): void {
+    this.#isOver = true;
     this.#gone?.abort();
+    this.#givePlaceBack?.();
     if (!this.#caller) return;
     // 1001 is what a browser sends when its page is left, RFC 6455 section 7.4.1
     const ending: Ending = this.#isClosedHere ? 'closed-here' : code === 1001 ? 'left' : 'broken';

@@ -55,9 +55,11 @@ export class Publishing {
       }
     }
     const { username, name, version } = input;
+    // the id and the offers are of the key that held the name before
+    this.#sql.run('DELETE FROM services WHERE fqn = ? AND public_key <> ?', serviceFqn, publicKey);
     this.#sql.run(
       `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (fqn) DO UPDATE SET public_key = excluded.public_key, hidden = excluded.hidden, metadata = excluded.metadata,
+       ON CONFLICT (fqn) DO UPDATE SET hidden = excluded.hidden, metadata = excluded.metadata,
          expires_at = MAX(services.expires_at, excluded.expires_at)`,
       ...[randomUUID(), username, publicKey, name, version, serviceFqn, hidden ? 1 : 0, metadata, now, now + ttl],
     );
@@ -77,7 +79,7 @@ export class Publishing {
 
   #offer(
     input: PublishInput,
-    { serviceId, serviceFqn, username }: Known['service'],
+    { serviceId, serviceFqn, username, publicKey }: Known['service'],
     { sdp, for: only }: PublishInput['offers'][number],
     now: number,
   ): OfferRow {
@@ -91,7 +93,7 @@ export class Publishing {
     if (!isNew()) {
       if (
         this.#sql.run(
-          'UPDATE offers SET expires_at = MAX(expires_at, ?) WHERE id = ? AND expires_at > ?',
+          'UPDATE offers SET expires_at = IIF(answer_sdp IS NULL, MAX(expires_at, ?), expires_at) WHERE id = ? AND expires_at > ?',
           expiresAt,
           offerId,
           now,
@@ -104,7 +106,7 @@ export class Publishing {
     }
     const { instance } = input;
     const from = instance === undefined ? {} : { instance };
-    return { offerId, serviceId, serviceFqn, username, sdp, ...from, createdAt: now, expiresAt, leaseUntil: 0 };
+    return { offerId, serviceId, serviceFqn, username, publicKey, sdp, ...from, createdAt: now, expiresAt, leaseUntil: 0 };
   }
 
   /** The oldest of the free offers that nobody holds go when there are too many of these. @returns how many free ones may be left */

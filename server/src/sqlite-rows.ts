@@ -3,7 +3,7 @@ import type { Row } from './sqlite-driver.js';
 import type { OfferRow, ServiceRow, UserRow } from './store.js';
 
 /** What `toOffer` takes. */
-export const OFFER = `SELECT o.*, s.fqn, s.username AS owner FROM offers o JOIN services s ON s.id = o.service_id`;
+export const OFFER = `SELECT o.*, s.fqn, s.username AS owner, s.public_key AS owner_key FROM offers o JOIN services s ON s.id = o.service_id`;
 
 export function toUser(row: Row): UserRow {
   return {
@@ -36,11 +36,12 @@ export function toOffer(row: Row): OfferRow {
     serviceId: String(row['service_id']),
     serviceFqn: String(row['fqn']),
     username: String(row['owner']),
+    publicKey: String(row['owner_key']),
     ...(row['instance'] !== null && { instance: String(row['instance']) }),
     sdp: String(row['sdp']),
     createdAt: Number(row['created_at']),
     expiresAt: Number(row['expires_at']),
-    ...(row['lease_user'] !== null && { leaseUser: String(row['lease_user']) }),
+    ...(row['lease_user'] !== null && { leaseHolder: String(row['lease_user']) }),
     leaseUntil: Number(row['lease_until']),
     ...(row['answer_sdp'] !== null && {
       answer: {

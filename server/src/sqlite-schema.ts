@@ -64,6 +64,11 @@ const MIGRATIONS = [
    DROP INDEX offers_answerer;
    CREATE INDEX offers_answerer ON offers (answer_user, answer_instance, given_answerer, service_id, expires_at)
      WHERE answer_user IS NOT NULL;`,
+  // what outlives a call is kept by username and key, as a name may pass to another key: principal.ts
+  `UPDATE met SET a = COALESCE((SELECT a || ' ' || public_key FROM users WHERE username = a), a),
+     b = COALESCE((SELECT b || ' ' || public_key FROM users WHERE username = b), b);
+   UPDATE offers SET for_user = (SELECT username || ' ' || public_key FROM users WHERE username = for_user)
+     WHERE for_user IN (SELECT username FROM users);`,
 ];
 
 /**

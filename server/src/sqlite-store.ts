@@ -2,6 +2,7 @@
  * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
  */
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
+import { keyOf, principalOf, usernameOf, type NameHolder, type Principal } from './principal.js';
 import { CheckpointThread, LogFlusher, isSafe, type Checkpoints } from './sqlite-checkpoints.js';
 import { Sql, openDatabase, type Database, type Row } from './sqlite-driver.js';
 import { Publishing } from './sqlite-publish.js';
@@ -15,6 +16,7 @@ import {
   RENEW_EVERY,
   MAX_LISTED,
   MAX_POLLED,
+  nameTaken,
   type AnswerInput,
   type ListedService,
   type OfferKey,
@@ -66,6 +68,8 @@ export class SqliteStore implements Store {
     const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
     if (user && user.expiresAt > now + CLAIM_TTL - RENEW_EVERY && lastV2At - user.lastV2At < RENEW_EVERY) return 'ok';
     return this.#sql.transaction(() => {
+      // it may have been claimed since it was read
+      if (this.#isTaken(username, publicKey, now)) return 'name-taken';
       const other = this.#sql.get(
         'SELECT username FROM users WHERE public_key = ? AND username <> ? AND expires_at > ?',
         publicKey,
@@ -79,12 +83,26 @@ export class SqliteStore implements Store {
          ON CONFLICT (username) DO UPDATE SET expires_at = excluded.expires_at, last_v2_at = excluded.last_v2_at`,
         ...[username, publicKey, now, now + CLAIM_TTL, lastV2At],
       );
+      this.#sql.run('DELETE FROM services WHERE username = ? AND public_key <> ?', username, publicKey);
       return 'ok' as const;
     });
   }
 
   async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
-    return this.#sql.transaction(() => this.#publishing.publish(input, maxFree, now));
+    return this.#sql.transaction(() => {
+      this.#checkHolder(input, now);
+      return this.#publishing.publish(input, maxFree, now);
+    });
+  }
+
+  #isTaken(username: string, publicKey: string, now: number): boolean {
+    const query = 'SELECT 1 FROM users WHERE username = ? AND public_key <> ? AND expires_at > ?';
+    return this.#sql.get(query, username, publicKey, now) !== undefined;
+  }
+
+  /** Within the transaction that writes. @throws RpcError `name-taken` */
+  #checkHolder({ username, publicKey }: NameHolder, now: number): void {
+    if (this.#isTaken(username, publicKey, now)) throw nameTaken(username);
   }
 
   async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
@@ -123,36 +141,37 @@ export class SqliteStore implements Store {
     return row && toService(row);
   }
 
-  async deleteService(username: string, serviceFqn: string): Promise<string | undefined> {
+  async deleteService({ username, publicKey }: NameHolder, serviceFqn: string): Promise<string | undefined> {
     return this.#sql.transaction(() => {
-      const row = this.#sql.get('SELECT id FROM services WHERE fqn = ? AND username = ?', serviceFqn, username);
+      const query = 'SELECT id FROM services WHERE fqn = ? AND username = ? AND public_key = ?';
+      const row = this.#sql.get(query, serviceFqn, username, publicKey);
       if (!row) return undefined;
       this.#sql.run('DELETE FROM services WHERE id = ?', row['id']!);
       return String(row['id']);
     });
   }
 
-  async withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number> {
+  async withdraw({ username, publicKey }: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number> {
     return this.#sql.transaction(() =>
       offerIds.reduce(
         (count, offerId) =>
           count +
           this.#sql.run(
             `DELETE FROM offers WHERE id = ? AND answer_sdp IS NULL
-             AND service_id = (SELECT id FROM services WHERE fqn = ? AND username = ?)`,
-            ...[offerId, serviceFqn, username],
+             AND service_id = (SELECT id FROM services WHERE fqn = ? AND username = ? AND public_key = ?)`,
+            ...[offerId, serviceFqn, username, publicKey],
           ),
         0,
       ),
     );
   }
 
-  async withdrawInstance(username: string, instance: string): Promise<ServiceKey[]> {
+  async withdrawInstance(owner: Principal, instance: string): Promise<ServiceKey[]> {
     return this.#sql.transaction(() => {
-      const free = 'o.instance = ? AND o.answer_sdp IS NULL AND s.username = ?';
+      const free = 'o.instance = ? AND o.answer_sdp IS NULL AND s.username = ? AND s.public_key = COALESCE(?, s.public_key)';
       const rows = this.#sql.all(
         `SELECT o.rowid AS offer, s.id, s.fqn FROM services s JOIN offers o ON o.service_id = s.id WHERE ${free}`,
-        ...[instance, username],
+        ...[instance, usernameOf(owner), keyOf(owner) ?? null],
       );
       for (const row of rows) this.#sql.run('DELETE FROM offers WHERE rowid = ?', row['offer']!);
       return rows.map((row) => ({ serviceId: String(row['id']), serviceFqn: String(row['fqn']) }));
@@ -168,6 +187,12 @@ export class SqliteStore implements Store {
     return Number(row?.['free'] ?? 0);
   }
 
+  async countAnswered(): Promise<number> {
+    // those that are over are swept in a moment
+    const row = this.#sql.get('SELECT COUNT(*) AS answered FROM offers INDEXED BY offers_answered WHERE answered_at IS NOT NULL');
+    return Number(row?.['answered'] ?? 0);
+  }
+
   async countPublishers(now: number): Promise<number> {
     const row = this.#sql.get(
       `SELECT COUNT(DISTINCT s.username) AS users FROM services s
@@ -180,9 +205,11 @@ export class SqliteStore implements Store {
   async countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }> {
     const row = this.#sql.get(
       `SELECT (SELECT COUNT(*) FROM services s JOIN offers o ON o.service_id = s.id
-         WHERE s.username = ? AND o.answer_sdp IS NULL AND o.expires_at > ?) AS offers,
+         WHERE s.username = ? AND o.answer_sdp IS NULL AND o.expires_at > ?)
+       + (SELECT COUNT(*) FROM services s JOIN offers o ON o.service_id = s.id
+         WHERE s.username = ? AND o.answered_at IS NOT NULL AND o.expires_at > ?) AS offers,
        (SELECT COUNT(*) FROM services WHERE username = ? AND fqn <> ? AND expires_at > ?) AS services`,
-      ...[username, now, username, serviceFqn, now],
+      ...[username, now, username, now, username, serviceFqn, now],
     );
     return { offers: Number(row!['offers']), otherServices: Number(row!['services']) };
   }
@@ -196,19 +223,22 @@ export class SqliteStore implements Store {
     });
   }
 
-  async listInstances(now: number): Promise<{ username: string; instance: string }[]> {
+  async listInstances(now: number): Promise<{ owner: Principal; instance: string }[]> {
     return this.#sql
       .all(
-        `SELECT DISTINCT s.username, o.instance FROM offers o JOIN services s ON s.id = o.service_id
+        `SELECT DISTINCT s.username, s.public_key, o.instance FROM offers o JOIN services s ON s.id = o.service_id
        WHERE o.instance IS NOT NULL AND o.answer_sdp IS NULL AND o.expires_at > ?`,
         now,
       )
-      .map((row) => ({ username: String(row['username']), instance: String(row['instance']) }));
+      .map((row) => ({
+        owner: principalOf({ username: String(row['username']), publicKey: String(row['public_key']) }),
+        instance: String(row['instance']),
+      }));
   }
 
   async lease(
     { serviceId }: ServiceKey,
-    by: { username: string; instance?: string | undefined },
+    by: NameHolder & { instance?: string | undefined },
     until: number,
     now: number,
   ): Promise<OfferRow | undefined> {
@@ -217,14 +247,15 @@ export class SqliteStore implements Store {
       const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?)
         AND (o.for_user IS NULL OR o.for_user = ?) ${HANDING_ORDER} LIMIT 1`;
       const { username, instance = null } = by;
-      const free = this.#sql.get(query, serviceId, now, now, username, instance, username, now - OLD_FORM_FRESH);
+      const holder = principalOf(by);
+      const free = this.#sql.get(query, serviceId, now, now, username, instance, holder, now - OLD_FORM_FRESH);
       const row = free ?? this.#ownLease(serviceId, by, now);
       if (!row) return undefined;
       // what is held already is not held longer for being asked for again
       const end = free ? until : Number(row['lease_until']);
       this.#sql.run(
         'UPDATE offers SET lease_user = ?, lease_until = ?, given_answerer = 0 WHERE id = ?',
-        ...[by.username, end, row['id']!],
+        ...[holder, end, row['id']!],
       );
       this.#keep(row, end + 2000);
       return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, row['id']!)!);
@@ -237,11 +268,11 @@ export class SqliteStore implements Store {
   }
 
   /** v0.20 clients look a service up and then look it up again to connect: rather than none, they get the offer they hold. */
-  #ownLease(serviceId: string, by: { username: string; instance?: string | undefined }, now: number): Row | undefined {
+  #ownLease(serviceId: string, by: NameHolder & { instance?: string | undefined }, now: number): Row | undefined {
     if (by.instance !== undefined) return undefined;
     return this.#sql.get(
       `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_user = ? AND s.username <> ? ORDER BY o.lease_until LIMIT 1`,
-      ...[serviceId, now, by.username, by.username],
+      ...[serviceId, now, principalOf(by), by.username],
     );
   }
 
@@ -268,24 +299,27 @@ export class SqliteStore implements Store {
     return this.#sql.transaction(() => {
       const row = this.#sql.get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
       if (!row) return 'gone';
+      this.#checkHolder(input, now);
+      const answerer = principalOf(input);
+      const offerer = principalOf(toOffer(row));
       if (row['answer_sdp'] !== null) {
-        return row['answer_sdp'] === input.sdp && row['answer_user'] === input.username ? 'repeated' : 'already-answered';
+        const isSame = row['answer_user'] === input.username && row['answer_key'] === input.publicKey;
+        return isSame && row['answer_sdp'] === input.sdp ? 'repeated' : 'already-answered';
       }
       this.#sql.run(
-        `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?,
+        `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?, expires_at = ?,
            given_answerer = CASE WHEN lease_user = ? THEN given_answerer ELSE 0 END WHERE id = ?`,
-        ...[input.sdp, input.username, input.publicKey, input.instance ?? null, now, input.username, offerId],
+        ...[input.sdp, input.username, input.publicKey, input.instance ?? null, now, now + ANSWERED_MEMORY, answerer, offerId],
       );
-      this.#keep(row, now + ANSWERED_MEMORY);
       this.#sql.run(
         'UPDATE candidates SET parked_until = NULL WHERE offer_id = ? AND username = ? AND parked_until > ?',
         offerId,
-        input.username,
+        answerer,
         now,
       );
       this.#sql.run(
         `INSERT INTO met (a, b, until) VALUES (MIN(?, ?), MAX(?, ?), ?) ON CONFLICT (a, b) DO UPDATE SET until = excluded.until WHERE excluded.until > until + ?`,
-        ...[input.username, row['owner']!, input.username, row['owner']!, now + MET_FOR, MET_TO],
+        ...[answerer, offerer, answerer, offerer, now + MET_FOR, MET_TO],
       );
       return 'answered';
     });
@@ -293,18 +327,20 @@ export class SqliteStore implements Store {
 
   async addCandidates(
     offer: OfferRow,
-    from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
+    from: NameHolder & { role: Side; parkedUntil?: number | undefined; max?: number | undefined },
     candidates: WireCandidate[],
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
     return this.#sql.transaction(() => {
       // it may have gone since it was read, and nothing would clean up behind it
       if (!this.#sql.get('SELECT 1 FROM offers WHERE id = ?', offer.offerId)) return 'gone';
+      this.#checkHolder(from, now);
+      const author = principalOf(from);
       // what was parked and is over may come again
       this.#sql.run('DELETE FROM candidates WHERE offer_id = ? AND parked_until <= ?', offer.offerId, now);
       const known = new Set(
         this.#sql
-          .all('SELECT candidate FROM candidates WHERE offer_id = ? AND username = ?', offer.offerId, from.username)
+          .all('SELECT candidate FROM candidates WHERE offer_id = ? AND username = ?', offer.offerId, author)
           .map((r) => r['candidate']),
       );
       const texts = [...new Set(candidates.map((c) => JSON.stringify(c)))];
@@ -319,13 +355,13 @@ export class SqliteStore implements Store {
       for (const text of texts.filter((each) => known.has(each))) {
         this.#sql.run(
           'UPDATE candidates SET parked_until = ? WHERE offer_id = ? AND username = ? AND candidate = ? AND parked_until IS NOT NULL',
-          ...[from.parkedUntil ?? null, offer.offerId, from.username, text],
+          ...[from.parkedUntil ?? null, offer.offerId, author, text],
         );
       }
       return fresh.map((text, index) => {
         this.#sql.run(
           'INSERT INTO candidates (offer_id, created_at, username, role, candidate, parked_until) VALUES (?, ?, ?, ?, ?, ?)',
-          ...[offer.offerId, first + index, from.username, from.role, text, from.parkedUntil ?? null],
+          ...[offer.offerId, first + index, author, from.role, text, from.parkedUntil ?? null],
         );
         return {
           candidate: JSON.parse(text) as WireCandidate,
@@ -337,16 +373,16 @@ export class SqliteStore implements Store {
     });
   }
 
-  async countCandidates({ offerId }: OfferKey, username: string, now: number): Promise<number> {
+  async countCandidates({ offerId }: OfferKey, of: Principal, now: number): Promise<number> {
     return Number(
       this.#sql.get(
         'SELECT COUNT(*) AS count FROM candidates WHERE offer_id = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?)',
-        ...[offerId, username, now],
+        ...[offerId, of, now],
       )!['count'],
     );
   }
 
-  async countParkingUsers({ offerId }: OfferKey, besides: string, now: number): Promise<number> {
+  async countParkingUsers({ offerId }: OfferKey, besides: Principal, now: number): Promise<number> {
     return Number(
       this.#sql.get(
         'SELECT COUNT(DISTINCT username) AS count FROM candidates WHERE offer_id = ? AND username <> ? AND parked_until > ?',
@@ -373,12 +409,13 @@ export class SqliteStore implements Store {
 
   /** Of the answering side only what the one who answered sent: strangers' candidates are never shown. */
   #candidates(offer: OfferRow, role: Side, now: number): CandidateInfo[] {
-    const username = role === 'offerer' ? offer.username : offer.answer?.username;
-    if (username === undefined) return [];
+    const author = role === 'offerer' ? offer : offer.answer;
+    if (!author) return [];
+    const { username } = author;
     return this.#sql
       .all(
         'SELECT * FROM candidates WHERE offer_id = ? AND role = ? AND username = ? AND (parked_until IS NULL OR parked_until > ?) ORDER BY created_at',
-        ...[offer.offerId, role, username, now],
+        ...[offer.offerId, role, principalOf(author), now],
       )
       .map((row) => ({
         candidate: JSON.parse(String(row['candidate'])) as WireCandidate,
@@ -388,9 +425,11 @@ export class SqliteStore implements Store {
       }));
   }
 
-  async pollOffers(username: string, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
+  async pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
+    const { username, publicKey } = user;
+    // an anonymous author stands alone, others with their key: more than needed may be found here, none is given that is not theirs
     const newest = (role: string, from: string): string =>
-      `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND c.username = ${from}
+      `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
         AND (c.parked_until IS NULL OR c.parked_until > :now))`;
     // chosen by what the indexes hold: the descriptions are read of those alone that are reported
     return this.#sql
@@ -399,7 +438,7 @@ export class SqliteStore implements Store {
            SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
              ${newest('answerer', 'o.answer_user')} AS newest
            FROM services s JOIN offers o ON o.service_id = s.id
-           WHERE s.username = ?1 AND o.instance IS ?2 AND o.answered_at IS NOT NULL AND o.expires_at > ?4
+           WHERE s.username = ?1 AND s.public_key = ?5 AND o.instance IS ?2 AND o.answered_at IS NOT NULL AND o.expires_at > ?4
            UNION ALL
            SELECT o.rowid, 0, 1, o.given_answerer, ${newest('offerer', 's.username')}
            FROM offers o JOIN services s ON s.id = o.service_id
@@ -409,9 +448,10 @@ export class SqliteStore implements Store {
            SELECT id, at, (is_given = 0 OR IFNULL(newest > given, 0)) AS is_new FROM answered
            WHERE is_given = 0 OR at > ?3 OR newest > MIN(?3, given) ORDER BY is_new DESC, at LIMIT ${MAX_POLLED}
          ) news ON news.id = o.rowid ORDER BY news.is_new DESC, news.at`.replaceAll(':now', '?4'),
-        ...[username, instance ?? null, since, now],
+        ...[username, instance ?? null, since, now, publicKey],
       )
-      .map(toOffer);
+      .map(toOffer)
+      .filter((offer) => [offer, offer.answer].some((side) => side && principalOf(side) === principalOf(user)));
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
@@ -422,7 +462,7 @@ export class SqliteStore implements Store {
     return changed > 0 || offer.answer.answeredAt > since;
   }
 
-  async haveMet(one: string, other: string, now: number): Promise<boolean> {
+  async haveMet(one: Principal, other: Principal, now: number): Promise<boolean> {
     const query = 'SELECT 1 FROM met WHERE a = MIN(?, ?) AND b = MAX(?, ?) AND until > ?';
     return this.#sql.get(query, one, other, one, other, now) !== undefined;
   }

@@ -31,14 +31,14 @@ export interface Storage {
  * @throws Error when the file or the Redis cannot be used
  */
 export async function openStorage(
-  config: Pick<ServerConfig, 'storagePath' | 'redisUrl' | 'redisPrefix'>,
+  config: Pick<ServerConfig, 'storagePath' | 'redisUrl' | 'redisPrefix' | 'limits'>,
   metrics: Metrics,
   log: Logger,
   onGone: (service: ServiceKey) => void,
 ): Promise<Storage> {
-  if (config.redisUrl !== undefined) return openRedis(config.redisUrl, config.redisPrefix, metrics, log, onGone);
+  if (config.redisUrl !== undefined) return openRedis(config.redisUrl, config, metrics, log, onGone);
   const store = metrics.timed(new SqliteStore(config.storagePath));
-  const hub = new MemoryHub(store, log, onGone);
+  const hub = new MemoryHub(store, log, onGone, config.limits.maxInstancesPerUser);
   return {
     ...{ name: config.storagePath, store, hub },
     tellOthers: () => undefined,
@@ -49,7 +49,7 @@ export async function openStorage(
 
 async function openRedis(
   url: string,
-  prefix: string,
+  { redisPrefix, limits }: Pick<ServerConfig, 'redisPrefix' | 'limits'>,
   metrics: Metrics,
   log: Logger,
   onGone: (service: ServiceKey) => void,
@@ -60,9 +60,9 @@ async function openRedis(
     import('./redis-store.js'),
     import('./redis-hub.js'),
   ]);
-  const redis = await RedisConnection.open(url, prefix, log);
+  const redis = await RedisConnection.open(url, redisPrefix, log);
   const store = metrics.timed(new RedisStore(redis));
-  const hub = new RedisHub(redis, store, log, onGone);
+  const hub = new RedisHub(redis, store, log, onGone, limits.maxInstancesPerUser);
   let timer: NodeJS.Timeout | undefined;
   return {
     ...{ name: `Redis at ${new URL(url).host}`, store, hub },

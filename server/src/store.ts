@@ -4,6 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
+import type { NameHolder, Principal } from './principal.js';
+import { NameLostError, type RpcError } from './rpc-error.js';
 
 export interface UserRow {
   username: string;
@@ -31,14 +33,15 @@ export interface OfferRow {
   offerId: string;
   serviceId: string;
   serviceFqn: string;
-  /** The owner's name. */
+  /** The owner's name and key. */
   username: string;
+  publicKey: string;
   /** Undefined for offers in the old form. */
   instance?: string;
   sdp: string;
   createdAt: number;
   expiresAt: number;
-  leaseUser?: string;
+  leaseHolder?: Principal;
   leaseUntil: number;
   answer?: { username: string; publicKey: string; instance?: string; sdp: string; answeredAt: number };
 }
@@ -50,7 +53,7 @@ export interface PublishInput {
   version: string;
   serviceFqn: string;
   /** `for`: the one user who is handed it. */
-  offers: { sdp: string; for?: string | undefined }[];
+  offers: { sdp: string; for?: Principal | undefined }[];
   ttl: number;
   instance?: string | undefined;
   hidden?: boolean | undefined;
@@ -76,7 +79,8 @@ export type Side = 'offerer' | 'answerer';
 export interface Store {
   getUser(username: string, now: number): Promise<UserRow | undefined>;
   /**
-   * Claims a free name or renews one's own. Tells who stands in the way otherwise.
+   * Claims a free name or renews one's own. Tells who stands in the way otherwise. What a former holder of the name published
+   * is deleted.
    * @param known what `getUser` has just said, so that it is not read again
    */
   claim(
@@ -87,7 +91,10 @@ export interface Store {
     known?: UserRow,
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
 
-  /** Appends offers; an SDP that is live already keeps its offer and its id. Past `maxFree` free ones the oldest go. */
+  /**
+   * Appends offers; an SDP that is live already keeps its offer and its id. Past `maxFree` free ones the oldest go.
+   * @throws RpcError `name-taken` when another key holds the username at this moment
+   */
   publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
   /** Live services of a name that are not hidden, of one user if one is named. Unordered. */
   findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]>;
@@ -95,48 +102,52 @@ export interface Store {
   listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
   /** The id of what was deleted, with its offers, answered ones too. */
-  deleteService(username: string, serviceFqn: string): Promise<string | undefined>;
+  deleteService(owner: NameHolder, serviceFqn: string): Promise<string | undefined>;
   /** Withdraws free offers of a service; answered ones stay. Returns how many went. */
-  withdraw(username: string, serviceFqn: string, offerIds: string[]): Promise<number>;
+  withdraw(owner: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number>;
   /** Withdraws what an instance published up to `now` and has free. Returns the service of each offer that went. */
-  withdrawInstance(username: string, instance: string, now: number): Promise<ServiceKey[]>;
+  withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]>;
   /** Gives a name up that this key holds: the claim, its services and their offers. Returns the ids of the services. */
   release(username: string, publicKey: string): Promise<string[]>;
   /** Live offers without an answer, of all. */
   countFreeOffers(now: number): Promise<number>;
-  /** Users who have such offers. */
+  /** Offers that were answered and are still kept, of all. */
+  countAnswered(now: number): Promise<number>;
+  /** Users who have free offers. */
   countPublishers(now: number): Promise<number>;
-  /** What a user has: such offers, and live services beside the one named. */
+  /** What a user has: offers, free and answered, and live services beside the one named. */
   countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }>;
   /** Every instance that has a free offer, for the first moments after a restart; none where their lives are kept elsewhere. */
-  listInstances(now: number): Promise<{ username: string; instance: string }[]>;
+  listInstances(now: number): Promise<{ owner: Principal; instance: string }[]>;
 
   /** The newest free offer of a service, one that is for this user before all others, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already, until the same time as before. */
   lease(
     service: ServiceKey,
-    by: { username: string; instance?: string | undefined },
+    by: NameHolder & { instance?: string | undefined },
     until: number,
     now: number,
   ): Promise<OfferRow | undefined>;
   /** Unanswered offers in the order in which they would be handed out, leased ones last; leases none. */
   listUnanswered(service: ServiceKey, limit: number, now: number): Promise<OfferRow[]>;
   getOffer(offer: OfferKey, now: number): Promise<OfferRow | undefined>;
+  /** @throws RpcError `name-taken` when another key holds the answerer's username at this moment */
   answer(offer: OfferKey, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'>;
 
   /**
    * Keeps candidates, dated strictly after all earlier ones of the offer; repeats are left out. Where they cannot be dated
    * without running ahead of the clock, nothing is kept and the ms to wait are told.
+   * @throws RpcError `name-taken` when another key holds the username at this moment
    */
   addCandidates(
     offer: OfferRow,
-    from: { username: string; role: Side; parkedUntil?: number | undefined; max?: number | undefined },
+    from: NameHolder & { role: Side; parkedUntil?: number | undefined; max?: number | undefined },
     candidates: WireCandidate[],
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'>;
   /** How many candidates a user has on an offer, parked ones included. */
-  countCandidates(offer: OfferKey, username: string, now: number): Promise<number>;
+  countCandidates(offer: OfferKey, of: Principal, now: number): Promise<number>;
   /** How many other users have candidates parked on an offer. */
-  countParkingUsers(offer: OfferKey, besides: string, now: number): Promise<number>;
+  countParkingUsers(offer: OfferKey, besides: Principal, now: number): Promise<number>;
   /** What the other side sent and `side` has not been given yet, or may not have got: dated after the smaller of `since` and the newest given. */
   takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]>;
   /** All candidates of a role that an offer has, given or not. */
@@ -145,12 +156,12 @@ export interface Store {
    * Answered offers, own ones and those this user answered, on which a poll since then has something to report; MAX_POLLED at
    * most, those with something that was not given yet first. No instance means old-form offers.
    */
-  pollOffers(username: string, instance: string | undefined, since: number, now: number): Promise<OfferRow[]>;
+  pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]>;
   /** Whether the answer must be given to an asker whose `since` is this; marks it as given. */
   takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
 
   /** Whether one of two users answered an offer of the other in the last 24 hours. */
-  haveMet(one: string, other: string, now: number): Promise<boolean>;
+  haveMet(one: Principal, other: Principal, now: number): Promise<boolean>;
 
   /** Whether a token is used for the first time; it is remembered until `until`. */
   useOnce(token: string, until: number, now: number): Promise<boolean>;
@@ -174,11 +185,16 @@ export const CLAIM_TTL = 365 * DAY;
 export const RENEW_EVERY = 3_600_000;
 /** Old-form offers older than this are handed out last. */
 export const OLD_FORM_FRESH = 30_000;
-/** How long an ended service keeps its id, and an answered offer its candidates. */
+/** How long an ended service keeps its id. */
 export const SERVICE_MEMORY = 30 * DAY;
+/** How long an answered offer is kept, with its answer and candidates, whatever its own life was. */
 export const ANSWERED_MEMORY = 60_000;
 /** How long two users may signal to each other after an answer. */
 export const MET_FOR = DAY;
+
+/** The refusal of a write in a name that another key holds by now. */
+export const nameTaken = (username: string): RpcError =>
+  new NameLostError('name-taken', `Username "${username}" belongs to another key by now: choose another name`);
 
 /** Follows from the content, so an SDP that is live, or comes back after a restart, keeps its id. */
 export function offerIdOf({ serviceFqn, instance = '' }: Pick<PublishInput, 'serviceFqn' | 'instance'>, sdp: string): string {

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
+import { DEFAULT_LIMITS } from '../../server/src/config.js';
 import { createLog } from '../../server/src/log.js';
 import { Matchmaker } from '../../server/src/matchmaker.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
@@ -117,7 +118,7 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
   t.mock.method(Date, 'now', () => now);
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const store = new SqliteStore(':memory:');
-  const matchmaker = new Matchmaker(store, createLog('silent'), 100, () => undefined);
+  const matchmaker = new Matchmaker(store, createLog('silent'), DEFAULT_LIMITS, () => undefined);
   t.after(async () => {
     matchmaker.close();
     await store.close();
@@ -160,7 +161,7 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
     const age = now - offer.createdAt;
     assert.ok(age <= 30_000 + INTERVAL, `joiner ${joined} at ${now - start} got an offer ${age} ms old: ${offer.sdp}`);
     assert.equal(await store.answer(offer, { ...joiner, sdp: `answer of ${username}` }, now), 'answered');
-    matchmaker.answered(offer.offerId);
+    matchmaker.answered(offer.offerId, joiner.publicKey);
     // the host sees the answer at its next poll, connects, and puts a new offer in the slot's place
     const slot = slots.find(({ sdp }) => sdp === offer.sdp);
     assert.ok(slot, `joiner ${joined} at ${now - start} got a dead offer: ${offer.sdp}`);

@@ -111,7 +111,7 @@ test('services and offers of one user have a limit', async (t) => {
   await publish('two', 1);
   assert.match((await refused(publish('three', 1), 'too-large')).message, /At most 2 services/);
   await publish('two', 2);
-  assert.match((await refused(publish('one', 1), 'too-large')).message, /At most 5 free offers a user, 5 are there/);
+  assert.match((await refused(publish('one', 1), 'too-large')).message, /At most 5 free and answered offers a user, 5 are there/);
 });
 
 test('a full server still takes who has less than an equal share', async (t) => {

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
+import { principalOf } from '../../server/src/principal.js';
 import { RedisConnection } from '../../server/src/redis-connection.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
 import { Client, PushClient, newInstance, someone, startServer, until } from './helpers.js';
@@ -36,7 +37,7 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
       await joiner.answer(await joiner.take(fqn));
     }
     const seen = (await host.event('answer', 1)).seq;
-    const base = `${redisPrefix}hub:{${host.username}}:`;
+    const base = `${redisPrefix}hub:{${principalOf(host.http.identity)}}:`;
     await connection.command('DEL', `${base}at:${host.instance}`, `${base}mail:${host.instance}`);
     const { seq } = await host.event('resync');
     assert.ok(seq > seen, `resync ${seq} comes after ${seen}`);
@@ -83,8 +84,8 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     const { offers } = await host.publish(fqn, ['offer']);
     // as it is after all servers were away for a while
     const past = String(Date.now() - 1000);
-    await connection.command('HSET', `${redisPrefix}hub:{${host.username}}:at:${host.instance}`, 'deadline', past);
-    await connection.command('ZADD', `${redisPrefix}alive:{}`, past, `${host.username}/${host.instance}`);
+    await connection.command('HSET', `${redisPrefix}hub:{${principalOf(host.identity)}}:at:${host.instance}`, 'deadline', past);
+    await connection.command('ZADD', `${redisPrefix}alive:{}`, past, `${principalOf(host.identity)}/${host.instance}`);
     await startServer(t, { redisUrl: redis.url, redisPrefix });
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1000);

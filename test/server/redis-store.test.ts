@@ -33,7 +33,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     ...{ username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' },
     ...{ offers: sdps.map((sdp) => ({ sdp })), ttl: 60_000, instance: 'instance-1' },
   });
-  const bob = { username: 'bob', instance: 'bob-instance' };
+  const bob = { username: 'bob', publicKey: 'key-b', instance: 'bob-instance' };
 
   /** A life of everything that a store keeps. */
   async function liveThrough(store: RedisStore): Promise<void> {
@@ -41,9 +41,9 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     await store.claim('alice', 'key-a', true, now);
     const { service } = await store.publish(ofAlice(['one', 'two', 'three']), 100, now);
     const offer = (await store.lease(service, bob, now + 8000, now))!;
-    await store.addCandidates(offer, { username: 'bob', role: 'answerer', parkedUntil: now + 10_000 }, [{ candidate: 'c' }], now);
+    await store.addCandidates(offer, { ...bob, role: 'answerer', parkedUntil: now + 10_000 }, [{ candidate: 'c' }], now);
     await store.answer(offer, { ...bob, publicKey: 'key-b', sdp: 'answer' }, now);
-    await store.addCandidates(offer, { username: 'alice', role: 'offerer' }, [{ candidate: 'd' }], now + 5);
+    await store.addCandidates(offer, { username: 'alice', publicKey: 'key-a', role: 'offerer' }, [{ candidate: 'd' }], now + 5);
     await store.takeAnswer(offer, 0);
     await store.useOnce('token', now + 1000, now);
   }
@@ -57,14 +57,14 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     for (const key of keys)
       if (Number(await connection.command('PTTL', key)) < 0) endless.push(key.slice(connection.prefix.length));
     // the count is swept
-    assert.deepEqual(endless.sort(), ['free:{}', 'publishers:{}']);
+    assert.deepEqual(endless.sort(), ['answered:{}', 'free:{}', 'publishers:{}']);
   });
 
   test('an offer that is answered or withdrawn is not counted as free', async (t) => {
     const { store } = await openStore(t);
     await liveThrough(store);
     assert.equal(await store.countFreeOffers(Date.now()), 2);
-    await store.withdrawInstance('alice', 'instance-1', Date.now());
+    await store.withdrawInstance('alice key-a', 'instance-1', Date.now());
     assert.equal(await store.countFreeOffers(Date.now()), 0);
   });
 
@@ -73,7 +73,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     const now = Date.now();
     const { service } = await store.publish(ofAlice(['before', 'again']), 100, now);
     await store.publish(ofAlice(['again', 'after']), 100, now + 2);
-    assert.equal((await store.withdrawInstance('alice', 'instance-1', now + 1)).length, 1);
+    assert.equal((await store.withdrawInstance('alice key-a', 'instance-1', now + 1)).length, 1);
     assert.deepEqual((await store.listUnanswered(service, 10, now + 2)).map(({ sdp }) => sdp).sort(), ['after', 'again']);
   });
 

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { MAX_POLLED, type OfferRow, type PublishInput, type Store } from '../../server/src/store.js';
+import { principalOf, usernameOf } from '../../server/src/principal.js';
 import type { CandidateInfo, WireCandidate } from '../../src/protocol/index.js';
 
 const DAY = 86_400_000;
@@ -24,10 +25,13 @@ const publishing = (sdps: string[], more: Partial<PublishInput> = {}): PublishIn
 });
 const lines = (...texts: string[]): WireCandidate[] => texts.map((candidate) => ({ candidate }));
 const textsOf = (found: CandidateInfo[]): string[] => found.map(({ candidate }) => candidate.candidate);
-const bob = { username: 'bob', instance: 'bob-instance' };
+const alice = { username: 'alice', publicKey: 'key-a' };
+const bob = { username: 'bob', publicKey: 'key-b', instance: 'bob-instance' };
+const carl = { username: 'carl', publicKey: 'key-carl' };
+const [ALICE, BOB, CARL] = [alice, bob, carl].map(principalOf) as [string, string, string];
 const bobAnswers = { username: 'bob', publicKey: 'key-b', sdp: 'answer' };
-const asOfferer = { username: 'alice', role: 'offerer' as const };
-const asAnswerer = { username: 'bob', role: 'answerer' as const };
+const asOfferer = { ...alice, role: 'offerer' as const };
+const asAnswerer = { username: 'bob', publicKey: 'key-b', role: 'answerer' as const };
 
 async function publishOne(store: Store, sdp = 'sdp', now = T, more: Partial<PublishInput> = {}): Promise<OfferRow> {
   return (await store.publish(publishing([sdp], more), MAX_FREE, now)).offers[0]!;
@@ -166,10 +170,10 @@ export function storeConformance(
     check('deleting takes the offers along, for the owner only', async (store) => {
       const offer = await publishOne(store);
       await store.answer(offer, bobAnswers, T);
-      assert.equal(await store.deleteService('bob', 'chat:1.0.0@alice'), undefined);
-      assert.equal(await store.deleteService('alice', 'chat:1.0.0@alice'), offer.serviceId);
+      assert.equal(await store.deleteService(bob, 'chat:1.0.0@alice'), undefined);
+      assert.equal(await store.deleteService(alice, 'chat:1.0.0@alice'), offer.serviceId);
       assert.equal(await store.getOffer(offer, T), undefined);
-      assert.equal(await store.deleteService('alice', 'chat:1.0.0@alice'), undefined);
+      assert.equal(await store.deleteService(alice, 'chat:1.0.0@alice'), undefined);
     });
     check('counts what a user has, and who has something', async (store) => {
       await store.claim('alice', 'key-a', false, T);
@@ -181,8 +185,10 @@ export function storeConformance(
       assert.deepEqual(await count('new:1.0.0@alice', T + 1000), { offers: 2, otherServices: 1 });
       assert.deepEqual(await store.countOf('bob', 'chat:1.0.0@bob', T), { offers: 0, otherServices: 0 });
       await store.answer(answered, bobAnswers, T);
-      await store.withdraw('alice', 'chat:1.0.0@alice', [free.offerId]);
-      assert.deepEqual(await count('new:1.0.0@alice'), { offers: 1, otherServices: 2 });
+      await store.withdraw(alice, 'chat:1.0.0@alice', [free.offerId]);
+      assert.deepEqual(await count('new:1.0.0@alice'), { offers: 2, otherServices: 2 }, 'answered ones are counted');
+      assert.deepEqual(await count('new:1.0.0@alice', T + 60_000), { offers: 0, otherServices: 1 });
+      assert.equal(await store.countAnswered(T), 1);
       assert.equal(await store.countPublishers(T), 1);
       await publishOne(store, 'b', T, { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' });
       assert.equal(await store.countPublishers(T), 2);
@@ -204,8 +210,8 @@ export function storeConformance(
       const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
       await store.answer(answered, bobAnswers, T);
       const ids = [free.offerId, answered.offerId, 'nothing'];
-      assert.equal(await store.withdraw('bob', 'chat:1.0.0@alice', ids), 0);
-      assert.equal(await store.withdraw('alice', 'chat:1.0.0@alice', ids), 1);
+      assert.equal(await store.withdraw(bob, 'chat:1.0.0@alice', ids), 0);
+      assert.equal(await store.withdraw(alice, 'chat:1.0.0@alice', ids), 1);
       assert.equal(await store.getOffer(free, T), undefined);
       assert.ok(await store.getOffer(answered, T));
     });
@@ -218,15 +224,92 @@ export function storeConformance(
       const ofBob = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob', instance: 'instance-1' };
       const bobs = await publishOne(store, 'bobs', T, ofBob);
       if (isSwept) assert.equal((await store.listInstances(T)).length, 3);
-      assert.deepEqual(await store.withdrawInstance('alice', 'instance-1', T), [
+      assert.deepEqual(await store.withdrawInstance(ALICE, 'instance-1', T), [
         { serviceId: two.serviceId, serviceFqn: 'chat:1.0.0@alice' },
       ]);
       for (const offer of [answered, two, old, bobs]) assert.ok(await store.getOffer(offer, T));
       if (!isSwept) return;
-      assert.deepEqual((await store.listInstances(T)).map(({ username, instance }) => `${username} ${instance}`).sort(), [
+      assert.deepEqual((await store.listInstances(T)).map(({ owner, instance }) => `${usernameOf(owner)} ${instance}`).sort(), [
         'alice instance-2',
         'bob instance-1',
       ]);
+    });
+  });
+
+  describe(`${name}: a name that passes to another key`, () => {
+    const heir = { username: 'alice', publicKey: 'key-heir' };
+    /** The name was alice's, and is the heir's. */
+    async function passOn(store: Store): Promise<void> {
+      await store.claim('alice', 'key-a', false, T);
+      await store.release('alice', 'key-a');
+      assert.equal(await store.claim('alice', 'key-heir', false, T), 'ok');
+    }
+    const isTaken = { name: 'RpcError', code: 'name-taken' };
+
+    check('its former key writes nothing in it any more', async (store) => {
+      await store.claim('bob', 'key-b', false, T);
+      const offer = await publishOne(store, 'bobs', T, {
+        ...{ username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' },
+      });
+      await passOn(store);
+      await assert.rejects(publishOne(store, 'late'), isTaken);
+      await assert.rejects(store.answer(offer, { ...alice, sdp: 'late' }, T), isTaken);
+      await assert.rejects(store.addCandidates(offer, { ...alice, role: 'answerer' }, lines('late'), T), isTaken);
+      assert.deepEqual(await store.findServices('chat', 'alice', T), []);
+      const mine = await publishOne(store, 'mine', T, heir);
+      assert.equal(await store.withdraw(alice, mine.serviceFqn, [mine.offerId]), 0);
+      assert.equal(await store.deleteService(alice, mine.serviceFqn), undefined);
+      assert.deepEqual(await store.withdrawInstance(ALICE, '', T), []);
+      assert.deepEqual(await store.release('alice', 'key-a'), []);
+      assert.equal((await store.getOffer(mine, T))?.publicKey, 'key-heir');
+      assert.equal((await store.getUser('alice', T))?.publicKey, 'key-heir');
+    });
+    check('its services, offers and ids end with a claim that expired', async (store) => {
+      await store.claim('alice', 'key-a', false, T - 365 * DAY);
+      const offer = await publishOne(store, 'old', T - 1, { ttl: DAY });
+      assert.equal(await store.claim('alice', 'key-heir', false, T), 'ok');
+      assert.deepEqual(await store.findServices('chat', 'alice', T), []);
+      assert.equal(await store.getOffer(offer, T), undefined);
+      const mine = await publishOne(store, 'new', T, heir);
+      assert.notEqual(mine.serviceId, offer.serviceId);
+      assert.deepEqual(
+        (await store.listUnanswered(mine, 10, T)).map(({ sdp }) => sdp),
+        ['new'],
+      );
+    });
+    check('a service of its former key that came late is replaced, with its offers and its id', async (store) => {
+      const late = await publishOne(store, 'late');
+      await store.claim('alice', 'key-heir', false, T);
+      const mine = await publishOne(store, 'new', T, heir);
+      assert.notEqual(mine.serviceId, late.serviceId);
+      assert.equal(await store.getOffer(late, T), undefined);
+    });
+    check('leases, answers, candidates, polls and acquaintances stay with the key', async (store) => {
+      await store.claim('alice', 'key-a', false, T);
+      const service = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' };
+      const [first, second] = [await publishOne(store, 'one', T, service), await publishOne(store, 'two', T, service)];
+      const leased = (await store.lease(first, { ...alice, instance: 'alice-1' }, T + 8000, T))!;
+      assert.equal(leased.leaseHolder, ALICE);
+      await store.addCandidates(second, { ...alice, role: 'answerer', parkedUntil: T + 10_000 }, lines('of alice'), T);
+      await store.answer(first, { ...alice, instance: 'alice-1', sdp: 'answer of alice' }, T);
+      await store.release('alice', 'key-a');
+      await store.claim('alice', 'key-heir', false, T);
+      assert.deepEqual(await store.pollOffers(heir, 'alice-1', 0, T), []);
+      assert.equal(await store.haveMet(BOB, principalOf(heir), T), false);
+      assert.equal(await store.haveMet(BOB, ALICE, T), true);
+      assert.equal(await store.answer(first, { ...heir, sdp: 'answer of alice' }, T), 'already-answered');
+      await store.answer(second, { ...heir, sdp: 'answer of the heir' }, T);
+      assert.deepEqual(await store.listCandidates((await store.getOffer(second, T))!, 'answerer', T), []);
+    });
+    check('an offer for its former holder is handed to nobody else', async (store) => {
+      const service = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' };
+      const offer = await publishOne(store, '', T, { ...service, offers: [{ sdp: 'for alice', for: ALICE }] });
+      assert.equal(await store.lease(offer, { ...heir, instance: 'alice-1' }, T + 8000, T), undefined);
+      assert.equal((await store.lease(offer, { ...alice, instance: 'alice-1' }, T + 8000, T))?.sdp, 'for alice');
+    });
+    check('of two keys that claim it at once one gets it', async (store) => {
+      const verdicts = await Promise.all(['key-1', 'key-2', 'key-3'].map((key) => store.claim('alice', key, true, T, undefined)));
+      assert.deepEqual(verdicts.sort(), ['name-taken', 'name-taken', 'ok']);
     });
   });
 
@@ -241,7 +324,7 @@ export function storeConformance(
     });
     check('what a joiner without an instance holds is given again, and not held longer for it', async (store) => {
       const service = await publishOne(store, 'one');
-      const old = { username: 'olduser' };
+      const old = { username: 'olduser', publicKey: 'key-o' };
       assert.equal((await store.lease(service, old, T + 8000, T))?.leaseUntil, T + 8000);
       assert.equal((await store.lease(service, old, T + 15_000, T + 7000))?.leaseUntil, T + 8000);
       assert.equal((await store.lease(service, bob, T + 16_000, T + 8000))?.sdp, 'one');
@@ -263,8 +346,8 @@ export function storeConformance(
     });
     check('an instance does not get its own offers, another of the same user does', async (store) => {
       const service = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
-      assert.equal(await store.lease(service, { username: 'alice', instance: 'instance-1' }, T + 8000, T), undefined);
-      assert.ok(await store.lease(service, { username: 'alice', instance: 'instance-2' }, T + 8000, T));
+      assert.equal(await store.lease(service, { ...alice, instance: 'instance-1' }, T + 8000, T), undefined);
+      assert.ok(await store.lease(service, { ...alice, instance: 'instance-2' }, T + 8000, T));
     });
     check('expired offers are neither leased nor listed', async (store) => {
       const service = await publishOne(store);
@@ -293,14 +376,14 @@ export function storeConformance(
       assert.deepEqual(dates, [...new Set(dates)].sort());
       assert.ok(Math.max(...dates) <= T + 1);
       assert.deepEqual(await store.addCandidates(offer, asOfferer, lines('e', 'f'), T + 1), { wait: 2 });
-      assert.equal(await store.countCandidates(offer, 'alice', T + 1), 3, 'who has to wait has added nothing');
+      assert.equal(await store.countCandidates(offer, ALICE, T + 1), 3, 'who has to wait has added nothing');
       assert.equal((await added(store, offer, asOfferer, T + 3, 'e', 'f')).at(-1)?.createdAt, T + 3);
     });
     check('an offer that went meanwhile takes none', async (store) => {
       const offer = await publishOne(store);
-      await store.withdraw('alice', offer.serviceFqn, [offer.offerId]);
+      await store.withdraw(alice, offer.serviceFqn, [offer.offerId]);
       const candidate = { candidate: 'candidate:1', sdpMid: '0', sdpMLineIndex: 0 };
-      assert.equal(await store.addCandidates(offer, { username: 'alice', role: 'offerer' }, [candidate], T), 'gone');
+      assert.equal(await store.addCandidates(offer, asOfferer, [candidate], T), 'gone');
     });
     check('repeats are left out', async (store) => {
       const offer = await publishOne(store);
@@ -322,7 +405,7 @@ export function storeConformance(
     check('what one lease holder was given is new to the one who answers', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, asOfferer, T + 1, 'a');
-      const leased = (await store.lease(offer, { username: 'carl', instance: 'carl-1' }, T + 8000, T + 2))!;
+      const leased = (await store.lease(offer, { ...carl, instance: 'carl-1' }, T + 8000, T + 2))!;
       assert.deepEqual(textsOf(await store.takeCandidates(leased, 'answerer', 0, T + 3)), ['a']);
       await store.lease(offer, bob, T + 17_000, T + 9000);
       await store.answer(offer, bobAnswers, T + 9001);
@@ -334,9 +417,9 @@ export function storeConformance(
       const offer = await publishOne(store);
       const parked = { ...asAnswerer, parkedUntil: T + 10_000 };
       await added(store, offer, parked, T, 'in time');
-      await added(store, offer, { username: 'carl', role: 'answerer', parkedUntil: T + 10_000 }, T + 1, 'of a stranger');
-      assert.equal(await store.countCandidates(offer, 'bob', T), 1);
-      assert.equal(await store.countParkingUsers(offer, 'carl', T), 1);
+      await added(store, offer, { ...carl, role: 'answerer', parkedUntil: T + 10_000 }, T + 1, 'of a stranger');
+      assert.equal(await store.countCandidates(offer, BOB, T), 1);
+      assert.equal(await store.countParkingUsers(offer, CARL, T), 1);
       assert.deepEqual(await store.listCandidates(offer, 'answerer', T + 1), []);
       await store.answer(offer, bobAnswers, T + 9999);
       const answered = (await store.getOffer(offer, T + 9999))!;
@@ -345,7 +428,7 @@ export function storeConformance(
     check('parked ones end after their time', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'late');
-      assert.equal(await store.countCandidates(offer, 'bob', T + 10_000), 0);
+      assert.equal(await store.countCandidates(offer, BOB, T + 10_000), 0);
       await store.answer(offer, bobAnswers, T + 10_001);
       const answered = (await store.getOffer(offer, T + 10_001))!;
       assert.deepEqual(await store.takeCandidates(answered, 'offerer', 0, T + 10_002), []);
@@ -366,14 +449,14 @@ export function storeConformance(
       const old = await publishOne(store, 'old');
       await publishOne(store, 'unanswered');
       for (const offer of [ours, old]) await store.answer(offer, { ...bobAnswers, instance: 'bob-instance' }, T);
-      const sdps = async (username: string, instance?: string) =>
-        (await store.pollOffers(username, instance, 0, T + 1)).map(({ sdp }) => sdp).sort();
-      assert.deepEqual(await sdps('alice', 'instance-1'), ['ours']);
-      assert.deepEqual(await sdps('alice'), ['old']);
-      assert.deepEqual(await sdps('bob', 'bob-instance'), [], 'nothing to report yet');
-      for (const offer of [ours, old]) await added(store, offer, { username: 'alice', role: 'offerer' }, T, 'late');
-      assert.deepEqual(await sdps('bob', 'bob-instance'), ['old', 'ours']);
-      assert.deepEqual(await sdps('bob'), []);
+      const sdps = async (user: typeof alice, instance?: string) =>
+        (await store.pollOffers(user, instance, 0, T + 1)).map(({ sdp }) => sdp).sort();
+      assert.deepEqual(await sdps(alice, 'instance-1'), ['ours']);
+      assert.deepEqual(await sdps(alice), ['old']);
+      assert.deepEqual(await sdps(bob, 'bob-instance'), [], 'nothing to report yet');
+      for (const offer of [ours, old]) await added(store, offer, asOfferer, T, 'late');
+      assert.deepEqual(await sdps(bob, 'bob-instance'), ['old', 'ours']);
+      assert.deepEqual(await sdps(bob), []);
     });
     check('a poll reports what is new before what was given, and only so much', async (store) => {
       const offers: OfferRow[] = [];
@@ -381,7 +464,7 @@ export function storeConformance(
         offers.push(await publishOne(store, `offer ${i}`));
         await store.answer(offers[i]!, bobAnswers, T + i);
       }
-      const polled = async (since: number) => (await store.pollOffers('alice', undefined, since, T + 100)).map(({ sdp }) => sdp);
+      const polled = async (since: number) => (await store.pollOffers(alice, undefined, since, T + 100)).map(({ sdp }) => sdp);
       for (const offer of offers.slice(0, 55)) await store.takeAnswer((await store.getOffer(offer, T + 100))!, 0);
       assert.equal((await polled(0)).length, MAX_POLLED);
       const fresh = ['offer 55', 'offer 56', 'offer 57', 'offer 58', 'offer 59'];
@@ -403,7 +486,7 @@ export function storeConformance(
       assert.equal((await store.listServices('chat', undefined, T))[0]!.serviceId, offer.serviceId);
       await store.answer(offer, bobAnswers, T);
       assert.deepEqual(await listed(), []);
-      await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: 'bob' }] }), MAX_FREE, T);
+      await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       assert.deepEqual(await listed(), []);
     });
     check('an answer is given once, and again to who asks from before it', async (store) => {
@@ -414,15 +497,20 @@ export function storeConformance(
       assert.equal(await store.takeAnswer(offer, T + 500), false);
       assert.equal(await store.takeAnswer(offer, T + 9), true);
     });
-    check('an answered offer is remembered for a minute at least', async (store) => {
+    check('an answered offer is remembered for a minute, however short or long its own life was', async (store) => {
       const offer = await publishOne(store, 'sdp', T, { ttl: 1000 });
       await store.answer(offer, bobAnswers, T + 999);
       assert.ok(await store.getOffer(offer, T + 60_000));
+      const long = await publishOne(store, 'long', T, { ttl: DAY });
+      await store.answer(long, bobAnswers, T);
+      await publishOne(store, 'long', T + 1, { ttl: DAY });
+      assert.ok(await store.getOffer(long, T + 59_999));
+      assert.equal(await store.getOffer(long, T + 60_000), undefined);
     });
     check('an offer for one user is hidden from all others, and handed to that user first', async (store) => {
-      const directed = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: 'bob' }] }), MAX_FREE, T);
+      const directed = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       const { service } = directed;
-      const carol = { username: 'carol', instance: 'carol-instance' };
+      const carol = { username: 'carol', publicKey: 'key-c', instance: 'carol-instance' };
       assert.equal(await store.lease(service, carol, T + 8000, T), undefined);
       assert.deepEqual(await store.listUnanswered(service, 10, T), []);
       await publishOne(store, 'for all', T + 1);
@@ -441,16 +529,16 @@ export function storeConformance(
     });
     check('two have met for 24 hours after an answer, whoever gave it', async (store) => {
       const offer = await publishOne(store);
-      assert.equal(await store.haveMet('alice', 'bob', T), false);
+      assert.equal(await store.haveMet(ALICE, BOB, T), false);
       await store.answer(offer, bobAnswers, T);
       for (const [one, other] of [
-        ['alice', 'bob'],
-        ['bob', 'alice'],
+        [ALICE, BOB],
+        [BOB, ALICE],
       ] as const) {
         assert.equal(await store.haveMet(one, other, T + DAY - 1), true);
         assert.equal(await store.haveMet(one, other, T + DAY), false);
       }
-      assert.equal(await store.haveMet('alice', 'carol', T), false);
+      assert.equal(await store.haveMet(ALICE, CARL, T), false);
     });
     check('sweeping deletes what is over and nothing else', async (store) => {
       await store.claim('alice', 'key-a', false, T);

@@ -8,6 +8,7 @@ import { Fairness } from '../../server/src/fairness.js';
 import { Heap } from '../../server/src/fair-queue.js';
 import { createLog } from '../../server/src/log.js';
 import { LEASE, Matchmaker, type Match } from '../../server/src/matchmaker.js';
+import { principalOf } from '../../server/src/principal.js';
 import type { RpcError } from '../../server/src/rpc-error.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import type { Store } from '../../server/src/store.js';
@@ -52,7 +53,8 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
       return done;
     },
     async publish(name: string, username: string, count: number, by: { key?: string; address?: string; for?: string } = {}) {
-      const sdps = Array.from({ length: count }, () => ({ sdp: `offer ${++offers}`, for: by.for }));
+      const only = by.for === undefined ? undefined : principalOf({ username: by.for, publicKey: `key of ${by.for}` });
+      const sdps = Array.from({ length: count }, () => ({ sdp: `offer ${++offers}`, for: only }));
       const input = { name, version: '1.0.0', username, serviceFqn: `${name}:1.0.0@${username}`, ttl: 300_000 };
       const { service } = await real.publish(
         { ...input, publicKey: by.key ?? `key of ${username}`, offers: sdps },

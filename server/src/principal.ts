@@ -1,0 +1,22 @@
+/**
+ * Whom something belongs to. A username may pass to another key, so nothing that outlives one call is kept by username alone:
+ * it is kept by a principal, which is the username with the key that holds it.
+ */
+import { isAnonymousName } from 'rondevu-elements/protocol';
+
+/** `username key`; an anonymous name alone, as it is the hash of its key. */
+export type Principal = string;
+
+export interface NameHolder {
+  username: string;
+  /** 32 bytes, standard base64. */
+  publicKey: string;
+}
+
+export const principalOf = ({ username, publicKey }: NameHolder): Principal =>
+  isAnonymousName(username) ? username : `${username} ${publicKey}`;
+
+export const usernameOf = (principal: Principal): string => principal.split(' ', 1)[0]!;
+
+/** Undefined for an anonymous name. */
+export const keyOf = (principal: Principal): string | undefined => principal.split(' ')[1];

@@ -1,0 +1,150 @@
+/**
+ * What happens to sessions when a username passes to another key, through whole servers: on one server, and with
+ * RONDEVU_TEST_REDIS on several. store-conformance.ts has what the stores do.
+ */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, describe, test, type TestContext } from 'node:test';
+import { createServer, type RunningServer } from '../../server/src/index.js';
+import { RedisProcess, redisMissing } from '../support/redis.js';
+import { Client, Identity, PushClient, newInstance, refused, someone, startServer, until } from './helpers.js';
+
+const sid = 'abcdefgh';
+let names = 0;
+const freshName = (): string => `passes-on-${++names}`;
+
+/** @param start two servers with the same data, or one twice */
+function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer]>): void {
+  test('the sessions of a name end when it is given up', async (t) => {
+    const [one, two] = await start(t);
+    const identity = new Identity(freshName());
+    const [here, there] = [await PushClient.open(one.url, identity), await PushClient.open(two.url, identity)];
+    const other = await PushClient.open(one.url, someone());
+    await new Client(one.url, identity).call('releaseUsername', {});
+    assert.deepEqual([await here.closed, await there.closed], [4403, 4403]);
+    await other.call('poll', {});
+    await until(() => one.sessions + (one === two ? 0 : two.sessions) === 1);
+  });
+
+  test('a session of the former key neither publishes nor hears once the name is another’s', async (t) => {
+    const [one, two] = await start(t);
+    const name = freshName();
+    const [former, heir] = [new Identity(name), new Identity(name)];
+    const fqn = `chat:1.0.0@${name}`;
+    const old = await PushClient.open(two.url, former);
+    await old.call('poll', {});
+    await new Client(one.url, former).call('releaseUsername', {});
+    const late = old.publish(fqn, ['late']).then(
+      () => 'published',
+      () => 'refused',
+    );
+    const holder = await PushClient.open(one.url, heir);
+    await holder.publish(fqn, ['offer']);
+    assert.equal(await late, 'refused');
+    const joiner = new Client(two.url, someone(), 'v2', newInstance());
+    const offer = await joiner.take(fqn);
+    assert.deepEqual([offer.sdp, offer.publicKey], ['offer', heir.publicKey]);
+    await joiner.answer(offer);
+    await holder.event('answer');
+    await joiner.call('signal', { to: name, sid, sdp: 'for the heir' });
+    assert.equal((await holder.event('signal')).data.sdp, 'for the heir');
+    assert.deepEqual(old.events, []);
+  });
+
+  test('whoever may signal to a name may not signal to its next holder, nor its next holder to them', async (t) => {
+    const [one, two] = await start(t);
+    const name = freshName();
+    const [former, heir] = [new Identity(name), new Identity(name)];
+    const host = await PushClient.open(one.url, former);
+    const joiner = await PushClient.open(two.url, someone());
+    await host.publish(`chat:1.0.0@${name}`, ['offer']);
+    await joiner.answer(await joiner.take(`chat:1.0.0@${name}`));
+    await joiner.call('signal', { to: name, sid, sdp: 'hello' });
+    await host.event('signal');
+    await host.http.call('releaseUsername', {});
+    const next = await PushClient.open(one.url, heir, host.instance);
+    await refused(joiner.call('signal', { to: name, sid, sdp: 'secret' }), 'forbidden');
+    await refused(next.call('signal', { to: joiner.username, sid, sdp: 'from a stranger' }), 'forbidden');
+    assert.deepEqual(next.events, []);
+  });
+
+  test('the mailbox of an instance does not pass to the next holder who names the same instance', async (t) => {
+    const [one, two] = await start(t);
+    const name = freshName();
+    const [former, heir] = [new Identity(name), new Identity(name)];
+    const fqn = `chat:1.0.0@${name}`;
+    const host = await PushClient.open(one.url, former);
+    const { epoch } = host.session;
+    await host.publish(fqn, ['offer']);
+    host.socket.terminate();
+    const joiner = new Client(two.url);
+    await joiner.answer(await joiner.take(fqn), 'for the former holder');
+    await new Client(one.url, former).call('releaseUsername', {});
+    const next = await PushClient.open(two.url, heir, host.instance, { epoch, seq: 0 });
+    await next.event('resync');
+    assert.deepEqual(next.eventsOf('answer'), []);
+    const { answers } = await new Client(one.url, heir, 'v2', host.instance).call('poll', { since: 0 });
+    assert.deepEqual(answers, []);
+  });
+
+  test('an offer for a name that is given up goes to nobody else', async (t) => {
+    const [one, two] = await start(t);
+    const name = freshName();
+    const [former, heir] = [new Identity(name), new Identity(name)];
+    await new Client(one.url, former).call('poll', {});
+    const host = await PushClient.open(one.url, someone('host'));
+    const fqn = `chat:1.0.0@${host.username}`;
+    await host.call('publishService', { serviceFqn: fqn, offers: [{ sdp: 'for the former', for: name }] });
+    await new Client(one.url, former).call('releaseUsername', {});
+    await refused(new Client(two.url, heir, 'v2', newInstance()).take(fqn), 'no-offer');
+  });
+
+  test('the offers of the next holder do not end with an instance of the former one', async (t) => {
+    const [one, two] = await start(t);
+    const name = freshName();
+    const [former, heir] = [new Identity(name), new Identity(name)];
+    const instance = newInstance();
+    const fqn = `chat:1.0.0@${name}`;
+    const old = await PushClient.open(one.url, former, instance);
+    await old.publish(fqn, ['old']);
+    await new Client(one.url, former).call('releaseUsername', {});
+    await old.closed;
+    const next = await PushClient.open(two.url, heir, instance);
+    await next.publish(fqn, ['new']);
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1000);
+    t.after(() => clearInterval(timer));
+    await until(() => ticks >= 4, 'the grace of the former session');
+    assert.equal((await new Client(one.url).take(fqn)).sdp, 'new');
+  });
+
+  test('an anonymous session goes on, and so does another name of the same key', async (t) => {
+    const [one, two] = await start(t);
+    const identity = new Identity(freshName());
+    const second = identity.as(freshName());
+    await new Client(one.url, identity).call('releaseUsername', {});
+    const session = await PushClient.open(two.url, second);
+    await session.publish(`chat:1.0.0@${second.username}`, ['offer']);
+    await new Client(one.url, new Identity(identity.username)).call('poll', {});
+    await session.call('poll', {});
+  });
+}
+
+describe('on one server', () => {
+  suite(async (t) => {
+    const server = await startServer(t);
+    return [server, server];
+  });
+});
+
+describe('on two servers with one Redis', { skip: redisMissing() ?? false }, () => {
+  const redis = new RedisProcess();
+  before(() => redis.start());
+  after(() => redis.close());
+  suite(async (t) => {
+    const options = { port: 0, host: '127.0.0.1', redisUrl: redis.url, redisPrefix: `${randomUUID()}:` };
+    const servers: [RunningServer, RunningServer] = [await createServer(options), await createServer(options)];
+    t.after(() => Promise.all(servers.map((server) => server.close())));
+    return servers;
+  });
+});
