@@ -221,6 +221,12 @@ export abstract class RondevuElement extends LitElement {
     this.tell('rondevu-error', { error });
   }
 
+  /** Shows that the signaling server cannot be reached, once an outage. */
+  protected showOutage(error: RondevuError): void {
+    if (this.errorCode !== error.code) this.showError(error);
+    this.complain(error);
+  }
+
   /** The element works again. */
   protected recovered(): void {
     this.#complaint = undefined;

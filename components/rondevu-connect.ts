@@ -43,7 +43,7 @@ type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
  * @cssstate failed - Nothing more is tried.
  *
  * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
- * @fires rondevu-waiting - Nobody is there yet: `{}`. Bubbles.
+ * @fires rondevu-waiting - The server says that nobody is there yet: `{}`. Bubbles.
  * @fires rondevu-open - The link is up for the first time: `{peer, connection}`. Bubbles.
  * @fires rondevu-reconnected - The link is up again: `{peer, connection, verdict, lost}`; after `resumed` nothing is lost, after `reset` the peer began anew and `lost` lists what was under way. Bubbles.
  * @fires rondevu-message - A message came: `{data, peer}`. Does not bubble.
@@ -53,7 +53,7 @@ type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
  * @fires rondevu-replayed - A kept message was sent: `{message}`. Does not bubble.
  * @fires rondevu-delivered - The peer's page has had a message: `{id}`. Does not bubble.
  * @fires rondevu-close - The end: `{reason}`. Bubbles.
- * @fires rondevu-error - Something failed: `{error}`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`; `error.willRetry` tells whether the element tries again by itself. `unavailable`: the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement {
   static override styles = css`
@@ -233,7 +233,9 @@ export class RondevuConnect extends RondevuElement {
       this.changeState(newState, reason);
     });
     connection.on('waiting', () => {
-      if (!isCurrent() || connection.generation > 0) return;
+      if (!isCurrent()) return;
+      if (this.errorCode === 'unavailable') this.recovered(); // the server has answered
+      if (connection.generation > 0) return;
       this.batch(() => {
         if (this.changeState('waiting', 'nobody is there yet')) this.tell('rondevu-waiting', {});
       });
@@ -268,6 +270,7 @@ export class RondevuConnect extends RondevuElement {
     connection.on('message:buffer:expired', () => this.#countBuffered(-1));
     connection.on('failed', (error) => {
       if (!isCurrent()) return;
+      if (error.code === 'unavailable' && error.willRetry) return this.#unreachable(error, connection.generation === 0);
       if (error.willRetry) return this.showError(error);
       this.#ready.reject(error);
       this.showFailure(error);
@@ -281,12 +284,23 @@ export class RondevuConnect extends RondevuElement {
     const { timeout, to } = this;
     if (!timeout) return;
     this.#timer = setTimeout(() => {
-      const error = new RondevuError('timeout', `nobody was there at ${to} within ${timeout} ms`);
+      const { error: last } = this;
+      const error =
+        last?.code === 'unavailable'
+          ? new RondevuError('unavailable', `${last.message} (given up after ${timeout} ms)`, { cause: last })
+          : new RondevuError('timeout', `nobody was there at ${to} within ${timeout} ms`);
       this.batch(() => {
         this.fail(error);
         this.tell('rondevu-close', { reason: error.message });
       });
     }, timeout);
+  }
+
+  #unreachable(error: RondevuError, isFirst: boolean): void {
+    this.batch(() => {
+      if (isFirst) this.changeState('unreachable', error.message);
+      this.showOutage(error);
+    });
   }
 
   #dropEarly(): void {

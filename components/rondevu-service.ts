@@ -12,6 +12,7 @@ import {
   type Peer,
   type PublishOptions,
   type Rondevu,
+  type SignalingState,
 } from '../src/index.js';
 import { RondevuElement } from './base-element.js';
 import { Deferred } from './deferred.js';
@@ -180,7 +181,9 @@ export class RondevuService extends RondevuElement {
     pool.on('changed', () => isCurrent() && this.#showCounts());
     pool.on('offer:created', () => isCurrent() && this.#live());
     pool.on('offer:failed', (_offerId, error) => {
-      if (error.willRetry && isCurrent()) this.showError(error);
+      if (!error.willRetry || !isCurrent()) return;
+      if (error.code === 'unavailable') this.showOutage(error);
+      else this.showError(error);
     });
     await pool.start();
   }
@@ -227,14 +230,20 @@ export class RondevuService extends RondevuElement {
     });
   }
 
-  readonly #onSignaling = (state: string, error?: RondevuError): void => {
+  readonly #onSignaling = (state: SignalingState, error?: RondevuError): void => {
     if (state === 'push' || state === 'polling') {
+      if (this.errorCode === 'unavailable') this.recovered();
       if (this.state === 'reconnecting') this.changeState('live', 'the signaling server is back');
-    } else if (this.state === 'live') {
-      this.changeState('reconnecting', error?.message ?? 'the signaling server is away');
+    } else if (error && error.code !== 'unavailable') {
+      // the server refused the session itself, for example because the name is taken
+      this.#ready.reject(error);
+      this.showFailure(error);
+    } else {
+      this.batch(() => {
+        if (this.state === 'live') this.changeState('reconnecting', error?.message ?? 'the signaling server is away');
+        if (error) this.showOutage(error);
+      });
     }
-    // the server refused the session itself, for example because the name is taken
-    if (state === 'offline' && error && !/unavailable|timeout/.test(error.code)) this.showFailure(error);
   };
 
   #opened(offerId: string, connection: OffererConnection): void {

@@ -2,7 +2,7 @@
 import { expect } from '@open-wc/testing';
 import 'axe-core';
 import type Axe from 'axe-core';
-import { setStrings } from '../../dist/components/index.js';
+import { ENGLISH, setStrings } from '../../dist/components/index.js';
 import { IndexedDbPinStore, pinOf, type IdentityChangedError } from '../../dist/src/identity/index.js';
 import { apiUrl, freshName, make, next, until, type RondevuChat, type RondevuConnect, type RondevuService } from './helpers.js';
 
@@ -332,6 +332,116 @@ describe('rondevu-chat', () => {
     expect(chat.shadowRoot!.querySelector('[part=send]')!.textContent).to.equal('Senden');
     expect(chat.shadowRoot!.querySelector('label')!.textContent).to.equal('Nachricht');
     expect(statusLine(chat)).to.equal('Noch niemand da');
+  });
+
+  it('says who is missing: nobody there, the server away, a wrong address, no source, not started', async () => {
+    const said = async (attributes: Record<string, string>, words: string) => {
+      const chat = (await make('rondevu-chat', attributes)) as RondevuChat;
+      await until(() => statusLine(chat) === words);
+      return { chat, empty: chat.shadowRoot!.querySelector('[name=empty]')?.textContent?.trim() };
+    };
+    const to = `chat:1.0.0@${freshName()}`;
+    const nobody = await said({ to, 'api-url': apiUrl, identity: 'none' }, ENGLISH.waitingForPeer);
+    expect(nobody.empty).to.equal(ENGLISH.empty);
+    expect(nobody.chat.hasAttribute('error-code')).to.equal(false);
+    const sources: Record<string, string>[] = [{ to }, { service: 'chat:1.0.0', username: freshName() }];
+    for (const attributes of sources) {
+      const away = await said({ ...attributes, 'api-url': `${apiUrl}/nothing-here`, identity: 'none' }, ENGLISH.serverAway);
+      expect([away.empty, away.chat.getAttribute('error-code')]).to.deep.equal(['', 'unavailable']);
+      if (attributes['to']) expect(away.chat.state).to.equal('unreachable');
+      away.chat.apiUrl = apiUrl;
+      await until(() => /^(waiting|live)$/.test(away.chat.state) && !away.chat.hasAttribute('error-code'));
+    }
+    const wrong = await said({ to: 'alice', 'api-url': apiUrl, identity: 'none' }, ENGLISH.misconfigured);
+    expect([wrong.empty, wrong.chat.getAttribute('error-code')]).to.deep.equal(['', 'bad-request']);
+    const alone = await said({}, ENGLISH.noSource);
+    expect(alone.empty).to.equal('');
+    const idle = await make('rondevu-connect', { to, 'no-autostart': '' }, '<rondevu-chat></rondevu-chat>');
+    await until(() => statusLine(idle.querySelector('rondevu-chat')!) === ENGLISH.idle);
+  });
+
+  it('says of a message that nobody is there to get it, or that it was not sent', async () => {
+    const { host } = await pair(0);
+    host.send('to nobody');
+    await host.updateComplete;
+    expect(ownStatus(host)).to.equal(ENGLISH.nobody);
+    const joiner = (await make(
+      'rondevu-connect',
+      { 'api-url': apiUrl, to: `chat:1.0.0@${freshName()}`, identity: 'none', timeout: '500' },
+      '<rondevu-chat></rondevu-chat>',
+    )) as RondevuConnect;
+    const chat = joiner.querySelector('rondevu-chat')!;
+    await until(() => joiner.state === 'waiting');
+    chat.send('before the failure');
+    await chat.updateComplete;
+    expect(ownStatus(chat)).to.equal('waiting');
+    await until(() => joiner.state === 'failed');
+    await until(() => ownStatus(chat) === 'not sent');
+    chat.send('after it');
+    await chat.updateComplete;
+    await until(() => ownStatus(chat) === 'not sent');
+  });
+
+  it('prints what is wrong once, with what to do', async () => {
+    const printed: string[] = [];
+    const { error } = console;
+    console.error = (text: string) => void printed.push(text);
+    try {
+      await make('rondevu-connect', { to: 'alice', 'api-url': apiUrl });
+      await until(() => printed.length);
+      expect(printed[0]).to.contain('got "alice"').and.to.contain('Correct the attribute');
+      await make('rondevu-service', { service: 'chat:1.0.0', username: 'No Name', 'api-url': apiUrl });
+      await until(() => printed.length === 2);
+      expect(printed[1]).to.contain('No Name');
+      await make('rondevu-connect', { to: `chat:1.0.0@${freshName()}`, 'api-url': `${apiUrl}/nothing-here` });
+      await until(() => printed.length === 3);
+      expect(printed[2]).to.contain('/nothing-here').and.to.contain('api-url');
+      await make('rondevu-chat', {});
+      await until(() => printed.length === 4);
+      expect(printed[3]).to.contain('has no source');
+    } finally {
+      console.error = error;
+    }
+  });
+
+  it('keeps the composer in view whatever height the page gives it, and its texts readable with any accent', async () => {
+    for (const [height, expected] of [
+      ['100%', 300],
+      ['auto', undefined],
+    ] as const) {
+      const holder = (await make('div', { style: 'height: 300px' })) as HTMLElement;
+      const chat = document.createElement('rondevu-chat');
+      chat.style.height = height;
+      holder.append(chat);
+      const service = document.createElement('rondevu-service');
+      chat.source = service;
+      await chat.updateComplete;
+      const base = chat.shadowRoot!.querySelector('[part=base]')!.getBoundingClientRect();
+      const send = chat.shadowRoot!.querySelector('[part=send]')!.getBoundingClientRect();
+      expect(send.bottom).to.be.at.most(base.bottom);
+      if (expected) expect(base.height).to.equal(expected);
+      else expect(base.height).to.be.greaterThan(150);
+    }
+    const { host } = await pair(0);
+    host.send('one');
+    for (const accent of ['#ffff00', '#777777', '#7f7f00', '#000080', '#ff00ff', '#ff6f61']) {
+      host.style.setProperty('--rondevu-chat-accent', accent);
+      await expectAccessible(host);
+    }
+  });
+
+  it('shows where the keyboard is, and lets each text have its direction', async () => {
+    const { host } = await pair(0);
+    const button = host.shadowRoot!.querySelector<HTMLButtonElement>('[part=send]')!;
+    input(host).focus();
+    button.focus();
+    const { outlineStyle, outlineColor, outlineOffset, backgroundColor } = getComputedStyle(button);
+    expect([outlineStyle, outlineOffset]).to.deep.equal(['solid', '2px']);
+    expect(outlineColor).to.not.equal(backgroundColor);
+    host.send('שלום');
+    await host.updateComplete;
+    expect(getComputedStyle(host.shadowRoot!.querySelector('[part=bubble]')!).direction).to.equal('rtl');
+    expect(input(host).dir).to.equal('auto');
   });
 
   it('gives axe nothing to find, in every state, light and dark', async () => {
