@@ -40,31 +40,45 @@ export class RondevuError extends Error {
   /** Whether the engine goes on trying by itself after this error. Default false. */
   willRetry = false;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  /** What the thrower added, in the form of v0.20. */
+  readonly context?: Record<string, unknown>;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
+  /** As in v0.20; the code is `bad-request`. */
+  constructor(message: string, context?: Record<string, unknown>);
+  constructor(code: string, message?: string | Record<string, unknown>, options?: { cause?: unknown }) {
+    const isNew = typeof message === 'string';
+    super(isNew ? message : code, options);
     this.name = new.target.name;
-    this.code = code;
+    this.code = isNew ? (code as ErrorCode) : 'bad-request';
+    const context = isNew ? options : message;
+    if (context && Object.keys(context).some((key) => !/^(cause|code)$/.test(key)))
+      this.context = context as Record<string, unknown>;
   }
 }
 
 /** An option, a name or an argument is not what was expected; the message quotes what was got. */
 export class ValidationError extends RondevuError {
-  constructor(message: string, options?: { cause?: unknown }) {
+  constructor(message: string, options?: { cause?: unknown; [context: string]: unknown }) {
     super('bad-request', message, options);
   }
 }
 
 /** The signaling server could not be reached, or answered with something that is not its protocol. */
 export class NetworkError extends RondevuError {
-  constructor(message: string, options?: { cause?: unknown; code?: ErrorCode }) {
+  constructor(message: string, options?: { cause?: unknown; code?: ErrorCode; [context: string]: unknown }) {
     super(options?.code ?? 'unavailable', message, options);
   }
 }
 
 /** The peer-to-peer link could not be made, or was given up. */
 export class ConnectionError extends RondevuError {
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(code, message, options);
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
+  /** As in v0.20; the code is `not-connected`. */
+  constructor(message: string, context?: Record<string, unknown>);
+  constructor(code: string, message?: string | Record<string, unknown>, options?: { cause?: unknown }) {
+    if (typeof message === 'string') super(code as ErrorCode, message, options);
+    else super('not-connected', code, message);
   }
 }
 

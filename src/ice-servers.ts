@@ -1,12 +1,7 @@
 /**
- * ICE presets: names for the ways of finding a path. No host or password of anybody stands here but Google's public STUN;
- * TURN servers come from configuration.
+ * ICE presets by name. The source holds no TURN server: they come from the configuration or from the signaling server.
  */
 import { mustBe } from './errors.js';
-
-/** Whether what the signaling server hands out is of use. */
-export const takesServed = (choice: IceServersOption, turnServers: RTCIceServer[] = []): boolean =>
-  choice === 'server' || (choice === 'relay-only' && !turnServers.length);
 
 /** `server`: what the signaling server hands out, else `google-stun`, else nothing on loopback. */
 export type IcePreset = 'server' | 'google-stun' | 'ipv4-turn' | 'hostname-turns' | 'relay-only';
@@ -15,18 +10,25 @@ export type IceServersOption = IcePreset | RTCIceServer[];
 const GOOGLE_STUN: RTCIceServer[] = [{ urls: ['stun:stun.l.google.com:19302', 'stun:stun1.l.google.com:19302'] }];
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
-/** Which of the configured TURN addresses a preset takes. */
-const TURN_FILTERS: Partial<Record<IcePreset, RegExp>> = {
+/** Which TURN addresses a preset takes. */
+const TURN_FILTERS: Partial<Record<string, RegExp>> = {
   'ipv4-turn': /^turn:\d+\.\d+\.\d+\.\d+[:?]?/,
   'hostname-turns': /^turns:/,
   'relay-only': /^turns?:/,
 };
 
+const filterOf = (choice: IceServersOption): RegExp | undefined =>
+  typeof choice === 'string' && Object.hasOwn(TURN_FILTERS, choice) ? TURN_FILTERS[choice] : undefined;
+
+/** Whether the choice uses the servers that the signaling server hands out. */
+export const takesServed = (choice: IceServersOption, turnServers: RTCIceServer[] = []): boolean =>
+  choice === 'server' || (!turnServers.length && filterOf(choice) !== undefined);
+
 /**
  * The RTCConfiguration of a choice.
  * @param apiUrl address of the signaling server, to tell loopback
- * @param served what the signaling server hands out; `relay-only` takes its TURN servers where none are configured
- * @throws ValidationError for an unknown name, or a TURN preset without TURN servers
+ * @param served what the signaling server hands out; TURN presets use its TURN servers where none are configured
+ * @throws ValidationError for an unknown name, or when no configured TURN server fits the preset
  */
 export function rtcConfiguration(
   choice: IceServersOption,
@@ -38,18 +40,25 @@ export function rtcConfiguration(
   if (choice === 'google-stun') return { iceServers: GOOGLE_STUN };
   if (choice === 'server' && served.length) return { iceServers: served };
   if (choice === 'server') return { iceServers: LOOPBACK.test(new URL(apiUrl).hostname) ? [] : GOOGLE_STUN };
-  const filter = Object.hasOwn(TURN_FILTERS, choice) ? TURN_FILTERS[choice] : undefined;
+  const filter = filterOf(choice);
   if (!filter)
     throw mustBe('iceServers', 'server, google-stun, ipv4-turn, hostname-turns, relay-only or a list of RTCIceServer', choice);
-  const isServed = takesServed(choice, turnServers);
-  const iceServers = (isServed ? served : turnServers)
-    .map((server) => ({ ...server, urls: [server.urls].flat().filter((url) => filter.test(url)) }))
-    .filter(({ urls }) => urls.length > 0);
-  if (!iceServers.length && !isServed)
+  const isRelayOnly = choice === 'relay-only';
+  let iceServers = pick(turnServers, filter);
+  if (takesServed(choice, turnServers)) {
+    iceServers = pick(served, filter);
+    // a relay of the other kind is better than none
+    if (!iceServers.length) iceServers = pick(served, TURN_FILTERS['relay-only']!);
+  } else if (!iceServers.length)
     throw mustBe(
       `turnServers for iceServers "${choice}"`,
       `a list with addresses like ${filter.source}`,
       turnServers.map(({ urls }) => urls),
     );
-  return choice === 'relay-only' ? { iceServers, iceTransportPolicy: 'relay' } : { iceServers: [...GOOGLE_STUN, ...iceServers] };
+  return isRelayOnly ? { iceServers, iceTransportPolicy: 'relay' } : { iceServers: [...GOOGLE_STUN, ...iceServers] };
 }
+
+const pick = (servers: RTCIceServer[], filter: RegExp): RTCIceServer[] =>
+  servers
+    .map((server) => ({ ...server, urls: [server.urls].flat().filter((url) => filter.test(url)) }))
+    .filter(({ urls }) => urls.length > 0);

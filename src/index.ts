@@ -9,7 +9,13 @@ export type { IcePreset, IceServersOption } from './ice-servers.js';
 export { ConnectionError, NetworkError, RondevuError, ValidationError, type ErrorCode } from './errors.js';
 
 export { RondevuConnection } from './connection/connection.js';
-export type { ChannelConfig, ChannelEvents, RondevuChannel } from './connection/channel.js';
+export type {
+  ChannelConfig,
+  ChannelConfig as DurableChannelConfig,
+  ChannelEvents,
+  ChannelEvents as DurableChannelEvents,
+  RondevuChannel,
+} from './connection/channel.js';
 export type { ConnectionStats } from './connection/stats.js';
 export type { OffererConnection } from './connection/offerer-connection.js';
 export { AnswererConnection } from './connection/answerer-connection.js';
@@ -22,13 +28,20 @@ export type { OfferPool } from './offers/offer-pool.js';
 export type { OfferPoolEvents } from './offers/offer-pool-options.js';
 
 export type { DurableConnectionConfig } from './durable/config.js';
-export type { DurableService, DurableServiceConfig, DurableServiceEvents, PublishedAs } from './durable/durable-service.js';
+export type {
+  DurableService,
+  DurableServiceConfig,
+  DurableServiceEvents,
+  PublishedAs,
+  PublishedAs as ServiceInfo,
+} from './durable/durable-service.js';
 export type {
   ConnectionInfo,
   DurableChannel,
   DurableConnection,
   DurableConnectionEvents,
   DurableState,
+  DurableState as DurableConnectionState,
 } from './durable/durable-connection.js';
 export { RondevuAPI, RpcBatcher, ServerError, type BatchingOptions, type SignalingState } from './signaling/index.js';
 export { ExponentialBackoff } from './base/backoff.js';
@@ -46,3 +59,8 @@ export {
   type Signer,
 } from './identity/index.js';
 export { formatServiceName, parseServiceName, type ServiceName } from './protocol/service-name.js';
+
+export type * from './legacy/types.js';
+export type { ActiveConnections } from './older-names.js';
+export type { Credentials, FetchFunction, UsernameCheckResult, UsernameClaimResult } from './legacy/accounts.js';
+export type { OnConnection } from './legacy/raw.js';

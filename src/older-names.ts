@@ -1,16 +1,33 @@
-/**
- * What users of v0.20 and v0.9 call by other names, and the low-level calls of the wire: thin, and nothing here has a state.
- */
+/** Names of the Rondevu clients 0.20 and 0.9, and the low-level calls of the wire. Stateless; larger parts are loaded on use. */
 import { Emitter } from './base/emitter.js';
 import { chunk } from './chunk.js';
 import type { DurableConnectionConfig } from './durable/config.js';
+import type { OffererConnection } from './connection/offerer-connection.js';
 import type { DurableConnection } from './durable/durable-connection.js';
 import type { DurableService, DurableServiceConfig } from './durable/durable-service.js';
 import type { ServiceEntry, ServicePage, WireCandidate } from './protocol/rpc.js';
 import type { Rondevu } from './rondevu.js';
-import type { RpcClient } from './signaling/index.js';
+import type { ActiveOffer } from './legacy/types.js';
+import { offerAnswer, type RondevuAPI, type RpcClient } from './signaling/index.js';
 
 const durable = () => chunk('durable', import('./durable/index.js'));
+const api = () => chunk('api', import('./signaling/rondevu-api.js'));
+
+/** Methods of an array that `getActiveConnections()` has beside those of a Map. */
+const ARRAY_METHODS = ['at', 'every', 'filter', 'find', 'flatMap', 'map', 'some'] as const;
+
+/** A Map by offer id, as in v0.20, with indices, `length` and the commonest methods of an array. A snapshot. */
+export type ActiveConnections = Map<string, OffererConnection> &
+  Pick<readonly OffererConnection[], 'length' | number | (typeof ARRAY_METHODS)[number]>;
+
+export function activeConnections(connections: OffererConnection[]): ActiveConnections {
+  const map = new Map(connections.map((connection) => [connection.getOfferId(), connection]));
+  const { length } = connections;
+  const methods = ARRAY_METHODS.map((name) => [name, connections[name].bind(connections)] as const);
+  for (const [name, value] of [...Object.entries(connections), ['length', length] as const, ...methods])
+    Object.defineProperty(map, name, { value });
+  return map as ActiveConnections;
+}
 
 export abstract class OlderNames<Events extends object> extends Emitter<Events> {
   abstract readonly api: RpcClient;
@@ -38,8 +55,42 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
     return this.api.call('answerOffer', { serviceFqn, offerId, sdp });
   }
 
+  /** Resolves with null while the offer is not answered. */
   getOfferAnswer(serviceFqn: string, offerId: string) {
-    return this.api.call('getOfferAnswer', { serviceFqn, offerId });
+    return offerAnswer(this.api, serviceFqn, offerId);
+  }
+
+  abstract getActiveConnections(): ActiveConnections;
+
+  /** v0.20: opened connections in the old form. @deprecated Use `getActiveConnections()`. */
+  getActiveOffers(): ActiveOffer[] {
+    return this.getActiveConnections().flatMap((connection) => {
+      const pc = connection.getPeerConnection();
+      const dc = connection.getDataChannel();
+      if (!pc) return [];
+      const { serviceFqn } = connection;
+      return [
+        {
+          ...{ offerId: connection.getOfferId(), serviceFqn, pc, ...(dc && { dc }) },
+          ...{ answered: connection.isConnected(), createdAt: Date.now() },
+        },
+      ];
+    });
+  }
+
+  /** v0.20: the calls of the wire under this client's name and key. @deprecated Use `api.call()`, or make a `RondevuAPI`. */
+  getAPIPublic(): RondevuAPI {
+    const { baseUrl, username, identity } = this.api;
+    let made: Promise<RondevuAPI> | undefined;
+    const make = async () => new (await api()).RondevuAPI(baseUrl, username, identity);
+    // every method of it is asynchronous, so it is loaded by the first call
+    return new Proxy({ baseUrl, username } as RondevuAPI, {
+      get: (target, name: keyof RondevuAPI | 'then') =>
+        name === 'then' || name in target
+          ? target[name as keyof RondevuAPI]
+          : async (...args: never[]) =>
+              ((await (made ??= make())) as unknown as Record<string, (...args: never[]) => unknown>)[name]!(...args),
+    });
   }
 
   /** @param since ms */

@@ -21,8 +21,10 @@ import {
   type Keypair,
   type Signer,
 } from './identity/index.js';
+import type { OnConnection } from './legacy/raw.js';
+import type { ConnectionContext } from './legacy/types.js';
 import type { FindOptions } from './lookup.js';
-import { OlderNames } from './older-names.js';
+import { activeConnections, OlderNames, type ActiveConnections } from './older-names.js';
 import type { OfferPool } from './offers/offer-pool.js';
 import {
   checkConnectOptions,
@@ -41,6 +43,14 @@ import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } fr
 const publishing = () => chunk('publishing', import('./offers/publishing.js'));
 /** What is needed once a link is up: loaded while the server is asked for one. */
 const talking = () => chunk('talk', import('./talk.js'));
+
+/** Part for users of older clients. */
+const legacy = () => chunk('legacy', import('./legacy/raw.js'));
+
+const ignored = (): void => undefined;
+
+const NO_WEBRTC =
+  'there is no WebRTC: it is switched off or blocked in this browser (outside of a browser, pass rtcPeerConnection)';
 
 export interface RondevuEvents {
   'connection:opened': [offerId: string, connection: OffererConnection];
@@ -71,6 +81,11 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   private constructor(options: RondevuOptions, username: string, signer: Signer) {
     super();
+    if (!signer)
+      throw new RondevuError(
+        'unsupported',
+        'new Rondevu() is of 0.9: use await Rondevu.connect({ apiUrl, username, keypair }), see docs/migrating.md',
+      );
     this.#options = options;
     this.#username = username;
     this.#signer = signer;
@@ -80,7 +95,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     this.#proof = new HandshakeProof(signer, this.#signaling.instance, audience(options.apiUrl), pins);
     this.#signaling.on('state', (state, error) => this.emit('signaling:state', state, error));
     this.#signaling.on('signal', ({ from, sid, sdp }) => {
-      for (const connection of [...this.#joined, ...this.getActiveConnections()]) {
+      for (const connection of [...this.#joined, ...this.#hosted()]) {
         if (connection.sessionId === sid && connection.peer?.username === from && sdp) connection.receiveSignal(sdp);
       }
     });
@@ -161,11 +176,11 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const { checkPublishOptions, makePool } = await publishing();
     checkPublishOptions(options);
     const { iceServers } = options;
-    const newLink = this.#linkFactory(iceServers, await talking());
-    const makeLink = async (durable: boolean): Promise<Link> => {
+    const { make, configuration } = this.#linkFactory(iceServers, await talking(), {}, undefined, options.offerFactory);
+    const makeLink = async (durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => {
       // offers are made once and wait: they need their relays from the start
       if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
-      return newLink(durable);
+      return make(durable, await own?.(configuration()));
     };
     this.#mustLive();
     const limits = { maxPeerConnections: this.#options.maxPeerConnections, config: this.#config(options.connectionConfig) };
@@ -207,7 +222,13 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    * Joins a service. Resolves when an offer was found and answered; the link comes up a moment later (`connection.opened`).
    * @throws ValidationError for bad options; RondevuError `not-found` or `no-offer` when nobody is there within `wait`
    */
-  async connectToService(options: ConnectOptions): Promise<AnswererConnection> {
+  connectToService(options: ConnectOptions & { onConnection?: undefined }): Promise<AnswererConnection>;
+  /** As in v0.18: a raw link, without durability. @deprecated Without `onConnection` the connection lasts. */
+  connectToService(options: ConnectOptions & { onConnection: OnConnection }): Promise<ConnectionContext>;
+  async connectToService(
+    options: ConnectOptions & { onConnection?: OnConnection },
+  ): Promise<AnswererConnection | ConnectionContext> {
+    if (typeof options?.onConnection === 'function') return (await legacy()).connectRaw(this, options, options.onConnection);
     const connection = await this.prepareConnection(options);
     const onAbort = () => void connection.close({ reason: 'aborted' });
     options.signal?.addEventListener('abort', onAbort);
@@ -235,7 +256,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const talk = await talking();
     const { target, pin } = talk.targetOf(options);
     this.#mustLive();
-    const makeLink = this.#linkFactory(
+    const { make } = this.#linkFactory(
       options.iceServers,
       talk,
       { iceCandidatePoolSize: 1, ...options.rtcConfig },
@@ -245,7 +266,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       target,
       this.#config(options.connectionConfig),
       this.#signaling,
-      () => makeLink(true),
+      () => make(true),
       this.#proof,
       talk,
       { pin, failover: options.failover ?? false },
@@ -267,13 +288,17 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return [...this.#pools.values()].reduce((count, { offers }) => count + offers.length, 0);
   }
 
-  /** Connections of all services, whether their link is up or not. */
-  getActiveConnections(): OffererConnection[] {
+  /** Connections of all services, whether their link is up or not: by offer id, and by index. A snapshot. */
+  override getActiveConnections(): ActiveConnections {
+    return activeConnections(this.#hosted());
+  }
+
+  #hosted(): OffererConnection[] {
     return [...this.#pools.values()].flatMap(({ connections }) => connections);
   }
 
   isConnected(offerId: string): boolean {
-    return this.getActiveConnections().some((connection) => connection.getOfferId() === offerId && connection.isConnected());
+    return this.#hosted().some((connection) => connection.getOfferId() === offerId && connection.isConnected());
   }
 
   getServiceStatus(): { active: boolean; offerCount: number } {
@@ -282,7 +307,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   /** Closes every connection, of services and joined ones; services go on accepting. */
   async disconnectAll(): Promise<void> {
-    await Promise.all([...this.getActiveConnections(), ...this.#joined].map((connection) => connection.close()));
+    await Promise.all([...this.#hosted(), ...this.#joined].map((connection) => connection.close()));
   }
 
   /** Tells of something outside: the network is back, the page is shown, hidden for good, or was asleep. */
@@ -319,20 +344,18 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   /**
    * @param more what is added to the choice
    * @param exact takes the place of the choice
+   * @param factory may bring a WebRTC implementation of its own
    */
   #linkFactory(
     choice: IceServersOption | undefined,
     { IceSource }: Awaited<ReturnType<typeof talking>>,
     more: RTCConfiguration = {},
     exact?: RTCConfiguration,
-  ): (durable: boolean) => Link {
+    factory?: PublishOptions['offerFactory'],
+  ) {
     const { rtcPeerConnection, iceServers, turnServers = [], apiUrl } = this.#options;
     const PeerConnection = rtcPeerConnection ?? globalThis.RTCPeerConnection;
-    if (!PeerConnection) {
-      const text =
-        'there is no WebRTC: it is switched off or blocked in this browser (outside of a browser, pass rtcPeerConnection)';
-      throw new RondevuError('unsupported', text);
-    }
+    if (!PeerConnection && !factory) throw new RondevuError('unsupported', NO_WEBRTC);
     if (!this.#ice) {
       this.#ice = new IceSource(this.#signaling);
       this.#signaling.on('ice', (served) => this.#ice!.learn(served));
@@ -341,12 +364,14 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       };
     }
     const ice = this.#ice;
+    const preset = choice ?? iceServers!;
     const configuration = (served = ice.served) => ({
-      ...(exact ?? rtcConfiguration(choice ?? iceServers!, turnServers, apiUrl, served)),
+      ...(exact ?? rtcConfiguration(preset, turnServers, apiUrl, served)),
       ...more,
     });
     configuration(); // says at once what is wrong with it
     const makePeerConnection = (): RTCPeerConnection => {
+      if (!PeerConnection) throw new RondevuError('unsupported', NO_WEBRTC);
       try {
         return new PeerConnection(configuration());
       } catch (error) {
@@ -359,6 +384,11 @@ export class Rondevu extends OlderNames<RondevuEvents> {
         return pc;
       }
     };
-    return (durable) => ice.track(new Link(count(makePeerConnection()), durable), configuration);
+    const make = (durable: boolean, own?: RTCPeerConnection): Link => {
+      if (preset !== 'server' && takesServed(preset, turnServers))
+        void Promise.all([legacy(), ice.ready()]).then(([{ warnWithoutTurn }]) => warnWithoutTurn(preset, ice.served), ignored);
+      return ice.track(new Link(count(own ?? makePeerConnection()), durable), configuration);
+    };
+    return { make, configuration };
   }
 }

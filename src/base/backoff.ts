@@ -35,9 +35,15 @@ export class ExponentialBackoff {
     return this.#attempt;
   }
 
+  /** The next delay in ms, without jitter; `next()` counts on. */
+  peek(): number {
+    return Math.min(this.base * 2 ** this.#attempt, this.max);
+  }
+
   /** The next delay in ms. */
   next(): number {
-    const plain = Math.min(this.base * 2 ** this.#attempt++, this.max);
+    const plain = this.peek();
+    this.#attempt++;
     return Math.round(plain * (1 + this.jitter * (2 * Math.random() - 1)));
   }
 

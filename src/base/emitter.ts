@@ -25,7 +25,34 @@ export class Emitter<Events extends object> {
   }
 
   listenerCount(event: keyof Events): number {
-    return this.#listeners.get(event)?.length ?? 0;
+    return this.listeners(event).length;
+  }
+
+  /** Same as `on`. */
+  addListener<K extends keyof Events>(event: K, listener: (...args: Args<Events, K>) => void): this {
+    return this.on(event, listener);
+  }
+
+  /** Same as `off`. */
+  removeListener<K extends keyof Events>(event: K, listener?: (...args: Args<Events, K>) => void): this {
+    return this.off(event, listener);
+  }
+
+  /** Removes all listeners of an event, or of every event when none is named. */
+  removeAllListeners(event?: keyof Events): this {
+    if (event === undefined) this.#listeners.clear();
+    else this.#listeners.delete(event);
+    return this;
+  }
+
+  /** Listeners of an event, in the order in which they are called. */
+  listeners<K extends keyof Events>(event: K): ((...args: Args<Events, K>) => void)[] {
+    return (this.#listeners.get(event) ?? []).map(({ listener }) => listener);
+  }
+
+  /** Events that have listeners. */
+  eventNames(): (keyof Events)[] {
+    return [...this.#listeners.keys()].filter((event) => this.listenerCount(event));
   }
 
   /** Calls the listeners in the order of their registration; returns whether there was one. */

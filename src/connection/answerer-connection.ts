@@ -163,6 +163,16 @@ export class AnswererConnection extends RondevuConnection {
     this.#settle?.failed(new ConnectionError('timeout', `the link to ${this.serviceFqn} did not come up: ${reason}`));
   }
 
+  /** The host turns us away, or negotiates the path anew. */
+  override receiveSignal(text: string): void {
+    const code = /^refuse (service-full|forbidden)$/.exec(text)?.[1] as 'service-full' | 'forbidden' | undefined;
+    if (!code || !this.#settle || this.link?.isOpen) return super.receiveSignal(text);
+    const error = [code, `${this.serviceFqn} ${code === 'forbidden' ? 'refused the connection' : 'is full'}`] as const;
+    // the word of the server is no proof: it ends no session, and who waits in line goes on waiting
+    if (this.isReturning) this.#settle.failed(new ConnectionError(...error));
+    else this.#settle.failed(code === 'service-full' && this.#wait > 0 ? new LostRace() : new RondevuError(...error));
+  }
+
   protected override abandonAttempt(): void {
     this.#loop?.abort(new RondevuError('closed', 'the link came back'));
     this.#loop = undefined;

@@ -4,6 +4,7 @@ import type { AnswererConnection } from '../connection/answerer-connection.js';
 import type { ChannelConfig, RondevuChannel } from '../connection/channel.js';
 import type { ConnectionState } from '../connection/connection-state.js';
 import { ConnectionError, type RondevuError } from '../errors.js';
+import type { DurableConnectionConfig } from './config.js';
 
 /** A channel of the durable API is one of the engine's: queued while the link is down, and the same through every new link. */
 export type DurableChannel = RondevuChannel;
@@ -26,6 +27,8 @@ export interface DurableConnectionEvents {
 export interface ConnectionInfo {
   connectionId: string;
   serviceFqn: string;
+  /** Of `connectByUuid`. */
+  uuid: string | undefined;
   username: string | undefined;
   publicKey: string | undefined;
   verified: boolean;
@@ -42,17 +45,19 @@ const STATES: Partial<Record<ConnectionState, DurableState>> = {
 
 export class DurableConnection extends Emitter<DurableConnectionEvents> {
   readonly #connection: AnswererConnection;
-  readonly #lookFor: number;
+  readonly #uuid: string | undefined;
   #state: DurableState = 'connecting';
   #wasConnected = false;
 
-  /**
-   * @param lookFor how long `connect()` looks for somebody, in ms
-   */
-  constructor(connection: AnswererConnection, lookFor: number) {
+  /** The configuration with its defaults. `connectionTimeout` is also how long `connect()` looks for somebody. */
+  readonly config: Readonly<DurableConnectionConfig & { connectionTimeout: number }>;
+
+  /** @param uuid what it was asked for by, instead of a name */
+  constructor(connection: AnswererConnection, config: DurableConnectionConfig & { connectionTimeout: number }, uuid?: string) {
     super();
     this.#connection = connection;
-    this.#lookFor = lookFor;
+    this.config = config;
+    this.#uuid = uuid;
     connection
       .on('state:changed', ({ newState }) => this.#follow(newState))
       .on('connected', () => {
@@ -76,6 +81,7 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
     return {
       connectionId: this.connectionId,
       serviceFqn,
+      uuid: this.#uuid,
       username: peer?.username,
       publicKey: peer?.publicKey,
       verified: peer?.verified ?? false,
@@ -101,13 +107,18 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
       this.on('connected', onConnected).on('failed', onFailed).on('closed', onClosed);
     });
     if (this.#state === 'failed') this.#connection.connect();
-    else this.#connection.start(this.#lookFor);
+    else this.#connection.start(this.config.connectionTimeout);
     await settled;
   }
 
-  /** Made by either side; one label is one channel. It may be made, and sent on, before `connect()`. @throws ValidationError; RondevuError `closed` */
-  createChannel(label: string, config?: Partial<ChannelConfig>): DurableChannel {
-    return this.#connection.createChannel(label, config);
+  /**
+   * Made by either side; one label is one channel. It may be made, and sent on, before `connect()`. Of RTCDataChannelInit only
+   * `ordered` and `maxRetransmits` have an effect: the channel negotiates itself on each link.
+   * @throws ValidationError; RondevuError `closed`
+   */
+  createChannel(label: string, config: Partial<ChannelConfig> & RTCDataChannelInit = {}): DurableChannel {
+    const { protocol: _protocol, negotiated: _negotiated, maxPacketLifeTime: _life, id: _id, ...rest } = config;
+    return this.#connection.createChannel(label, rest);
   }
 
   getChannel(label: string): DurableChannel | undefined {

@@ -57,8 +57,12 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   /** For a `start()` that waits. */
   #wakeStart: (() => void) | undefined;
 
-  constructor(pool: OfferPool, handler: DurableServiceConfig['handler']) {
+  /** The configuration with its defaults, without the private key. */
+  readonly config: Readonly<Omit<DurableServiceConfig, 'privateKey'>>;
+
+  constructor(pool: OfferPool, { handler, privateKey: _, ...config }: DurableServiceConfig) {
     super();
+    this.config = { ...config, handler };
     this.#pool = pool;
     this.#handler = handler;
     pool
@@ -107,9 +111,9 @@ export class DurableService extends Emitter<DurableServiceEvents> {
     return [...this.#connections.values()];
   }
 
-  /** Undefined while it is not published. */
-  getServiceInfo(): (PublishedAs & { serviceFqn: string }) | undefined {
-    return this.#info && { ...this.#info, serviceFqn: this.#pool.fqn };
+  /** Null while it is not published. */
+  getServiceInfo(): (PublishedAs & { serviceFqn: string }) | null {
+    return this.#info ? { ...this.#info, serviceFqn: this.#pool.fqn } : null;
   }
 
   /** Whether `start()` was called and `stop()` was not. */

@@ -54,7 +54,8 @@ export async function exposeService(rondevu: Rondevu, config: DurableServiceConf
     ...(ttl !== undefined && { ttl }),
     ...(rtcConfig?.iceServers && { iceServers: rtcConfig.iceServers }),
   });
-  const exposed = new DurableService(pool, handler);
+  const defaults = { isPublic: false, ttl: 300_000, poolSize: 1, pollingInterval: 2000 };
+  const exposed = new DurableService(pool, { ...defaults, ...config, ...withDefaults(config), ttlRefreshMargin });
   known.set(service, exposed);
   return exposed;
 }
@@ -89,5 +90,6 @@ async function join(
     connectionConfig: engineConfig(all),
     ...(rtcConfig && { rtcConfig }),
   });
-  return new DurableConnection(connection, all.connectionTimeout);
+  const uuid = 'serviceId' in target ? target.serviceId : undefined;
+  return new DurableConnection(connection, { ...all, ...(rtcConfig && { rtcConfig }) }, uuid);
 }

@@ -1,5 +1,5 @@
 /** `rondevu-elements/node`: the engine with what a program in Node needs. */
-export * from '../index.js';
+export * from '../core.js';
 export { connect, type NodeOptions } from './connect.js';
 export { findWebRtc, WEBRTC_PACKAGES, type WebRtc, type WebRtcPackage } from './webrtc.js';
 export { identityFromFile, readIdentity, writeIdentity } from './key-file.js';

@@ -11,7 +11,7 @@ import { RondevuError, ValidationError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { AnswerInfo } from '../protocol/rpc.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
-import { Offer } from './offer.js';
+import { Offer, type MakeLink } from './offer.js';
 import { Reception } from './reception.js';
 import type { OfferPoolEvents, OfferPoolOptions } from './offer-pool-options.js';
 
@@ -32,7 +32,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   serviceId: string | undefined;
   readonly #port: PublisherPort;
   readonly #options: OfferPoolOptions;
-  readonly #makeLink: (durable: boolean) => Promise<Link>;
+  readonly #makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<Link>;
   readonly #free = new Set<Offer>();
   readonly #reception: Reception;
   readonly #proof: HandshakeProof;
@@ -56,7 +56,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     options: OfferPoolOptions,
     port: PublisherPort,
     proof: HandshakeProof,
-    makeLink: (durable: boolean) => Promise<Link>,
+    makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<Link>,
   ) {
     super();
     this.fqn = options.serviceFqn;
@@ -129,7 +129,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** Applies at once to what is free, and to new offers. */
   update(changes: Partial<Pick<OfferPoolOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>>): void {
     Object.assign(this.#options, changes);
-    void this.#withdraw([...this.#free].slice(this.#options.maxOffers));
+    void this.#withdraw([...this.#free].slice(this.#target()));
     this.#refill();
   }
 
@@ -164,10 +164,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** How many offers may be free at the most. */
   #room(): number {
     const { maxConnections, maxPeerConnections } = this.#options;
-    // one that waits for its peer needs an offer to be found at, so it does not count
-    const live = [...this.#reception.connections].filter((connection) => !connection.isRotating()).length;
+    // one that waits for its peer holds its place; where offers are for everybody it needs one to be found at
+    const isCounted = (connection: OffererConnection) => this.#port.keepsDirected() || !connection.isRotating();
+    const taken = [...this.#reception.connections].filter(isCounted).length;
     const elsewhere = Link.live - this.#free.size - this.#creating;
-    return Math.max(0, Math.min(maxConnections - live - this.#reception.answering, maxPeerConnections - elsewhere));
+    return Math.max(0, Math.min(maxConnections - taken - this.#reception.answering, maxPeerConnections - elsewhere));
   }
 
   #refill(): void {
@@ -208,7 +209,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** @param only the one user whom the offer is for */
   #create(only?: string): Promise<Offer> {
     const { offerFactory, connectionConfig } = this.#options;
-    return Offer.create(() => this.#makeLink(!offerFactory), {
+    return Offer.create((...own) => this.#makeLink(!offerFactory, ...own), {
       factory: offerFactory,
       durable: connectionConfig.bufferEnabled,
       only,
@@ -387,7 +388,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#refill();
     // an old server would give it to anybody; the peer may answer any other offer just as well
     if (!peer || !this.#port.keepsDirected()) return;
-    const parking = setTimeout(() => this.#park(connection), PARK_AFTER);
+    const parking = setTimeout(() => {
+      this.#park(connection);
+      // a full service has no other offer that it could be found at
+      if (this.#reception.connections.size >= this.#options.maxConnections) void this.#needsOffer(connection);
+    }, this.#parkAfter());
     this.#parking.set(connection, parking);
     // it may be back, and gone again, while the offer is being made
     const isWanted = () => this.#started && this.#parking.get(connection) === parking && connection.isRotating();
@@ -406,6 +411,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (offer.waiting !== connection) return; // it was answered already
     if (!offer.id || !isWanted()) return this.#park(connection);
     this.#reception.rebind(connection, offer);
+  }
+
+  /** An offer must not wait past its life. */
+  #parkAfter(): number {
+    return Math.min(PARK_AFTER, this.#options.ttl * this.#options.renewAt);
   }
 
   /** Its directed offer is nobody's any more. */

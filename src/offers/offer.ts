@@ -4,13 +4,16 @@
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { Link } from '../connection/link.js';
 import { gathered, isStalled, trickle } from '../connection/negotiation.js';
-import { ValidationError } from '../errors.js';
+import { RondevuError, ValidationError } from '../errors.js';
 import type { OfferFactoryResult, PublishOptions } from '../options.js';
 import type { WireCandidate } from '../protocol/rpc.js';
 
 /** Offers are published when gathering is complete, or after this, in ms; later candidates follow. */
 const OFFER_GATHERING = 1000;
 const LATE_CANDIDATES = 50;
+
+/** @param own makes the peer connection, in place of the platform */
+export type MakeLink = (own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => Promise<Link>;
 
 export interface OfferMaking {
   factory: PublishOptions['offerFactory'];
@@ -51,11 +54,11 @@ export class Offer {
   }
 
   /** @throws ValidationError when the factory returns something else than an offer; whatever the factory throws */
-  static async create(makeLink: () => Promise<Link>, { factory, durable, only, seal }: OfferMaking): Promise<Offer> {
-    let link = await gather(await makeLink(), factory);
+  static async create(makeLink: MakeLink, { factory, durable, only, seal }: OfferMaking): Promise<Offer> {
+    let link = await gather(makeLink, factory);
     if (isStalled(link)) {
       link.close();
-      link = await gather(await makeLink(), factory);
+      link = await gather(makeLink, factory);
     }
     const sent = link.localCandidates.length;
     const isDurable = durable && link.durable !== undefined;
@@ -75,44 +78,110 @@ export class Offer {
 }
 
 /** A link with an offer and its candidates. */
-async function gather(link: Link, factory: PublishOptions['offerFactory']): Promise<Link> {
+async function gather(makeLink: MakeLink, factory: PublishOptions['offerFactory']): Promise<Link> {
+  if (factory && ownPeerConnection.has(factory)) return gathering(await linkOfOwn(makeLink, factory));
+  let link: Link;
+  try {
+    link = await makeLink();
+  } catch (error) {
+    // without WebRTC on this platform only a factory that brings its own can make an offer
+    if (!factory || !(error instanceof RondevuError) || error.code !== 'unsupported') throw error;
+    return gathering(await linkOfOwn(makeLink, factory));
+  }
   const { pc } = link;
   try {
-    if (factory) await useFactory(link, factory);
+    if (factory) link = await useFactory(makeLink, link, factory);
     else {
       link.useRaw(pc.createDataChannel('rondevu'));
       await pc.setLocalDescription(await pc.createOffer());
     }
-    await gathered(link, OFFER_GATHERING, false);
-    return link;
   } catch (error) {
     link.close();
     throw error;
   }
+  return gathering(link);
 }
 
-async function useFactory(link: Link, factory: NonNullable<PublishOptions['offerFactory']>): Promise<void> {
+async function gathering(link: Link): Promise<Link> {
+  await gathered(link, OFFER_GATHERING, false);
+  return link;
+}
+
+type OfferFactory = NonNullable<PublishOptions['offerFactory']>;
+type Made = OfferFactoryResult & { pc?: RTCPeerConnection };
+
+/** Factories of v0.18: they take the RTCConfiguration and return a peer connection of their own. */
+const ownPeerConnection = new WeakSet<OfferFactory>();
+let isWarned = false;
+
+async function useFactory(makeLink: MakeLink, link: Link, factory: OfferFactory): Promise<Link> {
   const { pc } = link;
-  const made = (await factory(pc)) as OfferFactoryResult & { pc?: unknown };
-  if (!made?.offer || made.pc !== undefined) {
-    throw new ValidationError(
-      'offerFactory must use the peer connection that it is given and return { offer, dc? }: ' +
-        "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }",
-    );
+  // a factory of v0.18 takes what it is given for an RTCConfiguration, of which Firefox reads `peerIdentity` too
+  const { iceServers, iceTransportPolicy } = pc.getConfiguration();
+  for (const [name, value] of Object.entries({ iceServers, iceTransportPolicy, peerIdentity: undefined }))
+    Object.defineProperty(pc, name, { value, configurable: true });
+  const made = checkMade((await factory(pc)) as Made);
+  if (made.pc && made.pc !== pc) {
+    link.close();
+    return linkOfOwn(makeLink, factory, made);
   }
   // beside the channels for messages the user's own is none of our business
   if (made.durable) link.addDurable();
   else if (made.dc) {
-    keepHandlers(made.dc);
+    keepHandlers(made.dc, CHANNEL_EVENTS);
     link.useRaw(made.dc);
   }
   if (!pc.localDescription) await pc.setLocalDescription(made.offer);
+  return link;
 }
 
-/** The link listens by the same properties as the user may have: his are called too. */
-function keepHandlers(channel: RTCDataChannel): void {
-  for (const name of ['open', 'message', 'bufferedamountlow', 'error', 'closing', 'close'] as const) {
-    const handler = channel[`on${name}`] as ((event: Event) => void) | null;
-    if (handler) channel.addEventListener(name, (event) => handler.call(channel, event));
+/** A raw link over the peer connection that a factory of v0.18 made. */
+async function linkOfOwn(makeLink: MakeLink, factory: OfferFactory, made?: Made): Promise<Link> {
+  let dc: RTCDataChannel | undefined;
+  const link = await makeLink(async (configuration) => {
+    const { pc, offer, dc: channel } = made ?? checkMade((await factory(configuration as RTCPeerConnection)) as Made);
+    if (!pc) throw new ValidationError(WRONG_FACTORY);
+    if (!ownPeerConnection.has(factory) && !isWarned) {
+      isWarned = true;
+      console.warn(
+        'rondevu: an offerFactory that returns a peer connection of its own is deprecated and makes raw connections, which do ' +
+          'not survive their link: use the one that it is given, see docs/migrating.md',
+      );
+    }
+    ownPeerConnection.add(factory);
+    if (!pc.localDescription) await pc.setLocalDescription(offer);
+    keepHandlers(pc, PEER_CONNECTION_EVENTS);
+    dc = channel;
+    return pc;
+  });
+  if (dc) {
+    keepHandlers(dc, CHANNEL_EVENTS);
+    link.useRaw(dc);
+  }
+  return link;
+}
+
+const WRONG_FACTORY =
+  'offerFactory must use the peer connection that it is given and return { offer, dc? }: ' +
+  "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }";
+
+/** @throws ValidationError that shows the form of a factory */
+function checkMade(made: Made | undefined): Made {
+  if (!made?.offer || (made.pc !== undefined && typeof made.pc?.setRemoteDescription !== 'function'))
+    throw new ValidationError(WRONG_FACTORY);
+  return made;
+}
+
+const CHANNEL_EVENTS = ['open', 'message', 'bufferedamountlow', 'error', 'closing', 'close'];
+const PEER_CONNECTION_EVENTS = [
+  ...['connectionstatechange', 'iceconnectionstatechange', 'icegatheringstatechange'],
+  ...['icecandidate', 'datachannel'],
+];
+
+/** Calls the handlers that the user has set as properties, which the link replaces by its own. */
+function keepHandlers(target: EventTarget, names: string[]): void {
+  for (const name of names) {
+    const handler = (target as unknown as Record<string, unknown>)[`on${name}`];
+    if (typeof handler === 'function') target.addEventListener(name, (event) => void handler.call(target, event));
   }
 }

@@ -6,6 +6,7 @@ import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { checkOptions, type OptionKinds, type PublishOptions } from '../options.js';
 import { formatServiceName, parseServiceName } from '../protocol/service-name.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
+import type { MakeLink } from './offer.js';
 import { OfferPool } from './offer-pool.js';
 
 const PUBLISH: OptionKinds = {
@@ -33,7 +34,7 @@ export function makePool(
   { maxPeerConnections = 256, config }: PoolLimits,
   port: PublisherPort,
   proof: HandshakeProof,
-  makeLink: (durable: boolean) => Promise<Link>,
+  makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<Link>,
 ): OfferPool {
   const parsed = parseServiceName(options.service, 'publishService: service');
   if (parsed.username !== undefined && parsed.username !== username)

@@ -16,6 +16,9 @@ import type { OfferPoolOptions } from './offer-pool-options.js';
 /** How long a peer of a connection that looks alive has to answer when it comes again, in ms. */
 const PROBE = 500;
 
+/** Why a joiner is turned away; it is told over the server. */
+type Refusal = 'service-full' | 'forbidden';
+
 /** What a reception tells its pool. */
 export interface ReceptionHooks {
   opened(connection: OffererConnection): void;
@@ -70,16 +73,21 @@ export class Reception {
   async receive(offer: Offer, answer: AnswerInfo): Promise<boolean> {
     this.answering++;
     let found: { peer: Peer; line?: SdpLine } | undefined;
-    let connection: OffererConnection | undefined;
+    let connection: OffererConnection | Refusal | undefined;
     try {
       found = await this.#verify(offer, answer);
-      connection = (await this.#accepts(found.peer)) ? await this.#claim(offer, found.peer, found.line) : undefined;
+      connection = (await this.#refusal(found.peer)) ?? (await this.#claim(offer, found.peer, found.line));
     } catch (error) {
       this.#hooks.failed(answer.offerId, error as RondevuError);
     } finally {
       this.answering--;
     }
     if (!connection || !found) return false;
+    if (typeof connection === 'string') {
+      const { peer, line } = found;
+      if (line?.sid) void this.#port.signal({ to: peer.username, sid: line.sid, sdp: `refuse ${connection}` });
+      return false;
+    }
     this.#watch(connection, answer.offerId);
     try {
       const framed = offer.durable && (found.line?.caps.includes('durable') ?? false);
@@ -104,15 +112,21 @@ export class Reception {
     return this.#proof.open(sdp, { role: 'answer', fqn: this.#options.serviceFqn, username, key, offerSig: sig });
   }
 
-  async #accepts(peer: Peer): Promise<boolean> {
-    const { accept, maxConnections } = this.#options;
-    if (this.#connections.size >= maxConnections && !this.#of(peer).length) return false;
+  /** Why a peer is turned away, if it is. */
+  async #refusal(peer: Peer): Promise<Refusal | undefined> {
+    const { accept } = this.#options;
+    if (this.#isFullFor(peer)) return 'service-full';
     try {
-      return accept ? await accept(peer) : true;
+      return !accept || (await accept(peer)) ? undefined : 'forbidden';
     } catch (error) {
       console.error('rondevu: accept threw, the joiner is turned away', error);
-      return false;
+      return 'forbidden';
     }
+  }
+
+  /** A connection that waits for its peer holds its place. */
+  #isFullFor(peer: Peer): boolean {
+    return this.#connections.size >= this.#options.maxConnections && !this.#of(peer).length;
   }
 
   /** Connections with the same peer: by its proven key, an old client by its name. */
@@ -125,7 +139,7 @@ export class Reception {
   }
 
   /** The connection that an answer belongs to; undefined when it is refused. */
-  async #claim(offer: Offer, peer: Peer, line: SdpLine | undefined): Promise<OffererConnection | undefined> {
+  async #claim(offer: Offer, peer: Peer, line: SdpLine | undefined): Promise<OffererConnection | Refusal | undefined> {
     const same = this.#of(peer);
     const resuming = line && same.find(({ sessionId }) => sessionId === line.sid);
     // its link may look alive here and be gone there; if it is not, two of them would be one too many
@@ -133,6 +147,7 @@ export class Reception {
     const returning = resuming ?? (await this.#down(same));
     // accepting and asking took time
     if (!this.#hooks.isOpen()) return undefined;
+    if (this.#isFullFor(peer)) return 'service-full';
     const stranger = offer.waiting;
     offer.waiting = undefined;
     if (!returning || returning.getState() === 'closed') {
@@ -179,15 +194,18 @@ export class Reception {
     );
     connection.setPeer(peer);
     this.#connections.add(connection);
-    connection.once('connected', () => {
-      this.#opened.add(connection);
-      this.#hooks.opened(connection);
-    });
     connection.on('connected', () => {
       this.#watches.get(connection)?.();
       this.#hooks.waitsNoMore(connection);
     });
-    connection.on('state:changed', () => this.#hooks.changed());
+    connection.on('state:changed', ({ newState }) => {
+      // told before `connected`, so that a listener of it that is added in `connection:opened` is called
+      if (newState === 'connected' && !this.#opened.has(connection)) {
+        this.#opened.add(connection);
+        this.#hooks.opened(connection);
+      }
+      this.#hooks.changed();
+    });
     connection.on('closed', (reason) => this.#hooks.closed(connection, reason));
     connection.on('reconnect:exhausted', (attempts) => {
       const text = `${peer.username} could not be reached in ${attempts} attempts`;

@@ -1,11 +1,11 @@
 /**
- * RondevuAPI: one method per call of the wire, for who works at that level. The engine itself uses RpcClient, so that a page
- * does not load what it has no use for.
+ * RondevuAPI: one method per call of the wire, for callers that work at that level. Methods also take the positional arguments
+ * of the Rondevu client 0.20. The engine itself uses RpcClient, which keeps this class out of pages.
  */
 import { WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
-import type { RpcParams, ServiceEntry, ServicePage } from '../protocol/rpc.js';
+import type { RpcParams, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
 import { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
-import { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
+import { isUsernameClaimed, offerAnswer, RpcClient, type CallOptions } from './rpc-client.js';
 
 export class RondevuAPI extends RpcClient {
   /**
@@ -50,13 +50,29 @@ export class RondevuAPI extends RpcClient {
     return isUsernameClaimed(this, username);
   }
 
-  publishService(params: RpcParams<'publishService'>, options?: CallOptions) {
-    return this.call('publishService', params, options);
+  /** v0.20: whether nobody has the name. */
+  async isUsernameAvailable(username: string): Promise<boolean> {
+    return !(await isUsernameClaimed(this, username));
   }
 
-  /** One service, its offer leased to this call. */
-  getService(params: Omit<RpcParams<'getService'>, 'limit' | 'offset'>, options?: CallOptions) {
-    return this.call('getService', params, options) as Promise<ServiceEntry>;
+  /** `signature` and `message`, which v0.20 wants in `params`, are ignored. */
+  publishService(params: RpcParams<'publishService'> & { signature?: string; message?: string }, options?: CallOptions) {
+    const { signature: _signature, message: _message, ...rest } = params;
+    return this.call('publishService', rest, options);
+  }
+
+  /** One service, its offer leased to this call; a page of services with `limit`. */
+  getService(serviceFqn: string, page: { limit: number; offset?: number }): Promise<ServicePage>;
+  getService(
+    params: string | Omit<RpcParams<'getService'>, 'limit' | 'offset'>,
+    options?: CallOptions & { limit?: undefined; offset?: undefined },
+  ): Promise<ServiceEntry>;
+  getService(
+    params: string | Omit<RpcParams<'getService'>, 'limit' | 'offset'>,
+    { limit, offset, ...options }: CallOptions & { limit?: number | undefined; offset?: number | undefined } = {},
+  ): Promise<ServiceEntry | ServicePage> {
+    const page = { ...(limit !== undefined && { limit }), ...(offset !== undefined && { offset }) };
+    return this.call('getService', { ...(typeof params === 'string' ? { serviceFqn: params } : params), ...page }, options);
   }
 
   /** A page of services; leases nothing. */
@@ -81,23 +97,39 @@ export class RondevuAPI extends RpcClient {
     return this.call('withdrawOffers', { serviceFqn, offerIds }, options);
   }
 
-  answerOffer(params: RpcParams<'answerOffer'>, options?: CallOptions) {
-    return this.call('answerOffer', params, options);
+  answerOffer(serviceFqn: string, offerId: string, sdp: string): Promise<{ success: true; offerId: string }>;
+  answerOffer(params: RpcParams<'answerOffer'>, options?: CallOptions): Promise<{ success: true; offerId: string }>;
+  answerOffer(params: string | RpcParams<'answerOffer'>, options?: string | CallOptions, sdp?: string) {
+    return typeof params === 'string'
+      ? this.call('answerOffer', { serviceFqn: params, offerId: options as string, sdp: sdp! })
+      : this.call('answerOffer', params, options as CallOptions);
   }
 
+  /** Resolves with null while the offer is not answered. */
   getOfferAnswer(serviceFqn: string, offerId: string) {
-    return this.call('getOfferAnswer', { serviceFqn, offerId });
+    return offerAnswer(this, serviceFqn, offerId);
   }
 
-  poll(params: RpcParams<'poll'> = {}, options?: CallOptions) {
-    return this.call('poll', params, options);
+  /** @param params or the time in ms after which answers are wanted */
+  poll(params: number | RpcParams<'poll'> = {}, options?: CallOptions) {
+    return this.call('poll', typeof params === 'number' ? { since: params } : params, options);
   }
 
   addIceCandidates(params: RpcParams<'addIceCandidates'>) {
     return this.call('addIceCandidates', params);
   }
 
+  /** v0.20: `addIceCandidates` */
+  addOfferIceCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]) {
+    return this.addIceCandidates({ serviceFqn, offerId, candidates });
+  }
+
   getIceCandidates(serviceFqn: string, offerId: string, since = 0) {
     return this.call('getIceCandidates', { serviceFqn, offerId, since });
+  }
+
+  /** v0.20: `getIceCandidates` */
+  getOfferIceCandidates(serviceFqn: string, offerId: string, since = 0) {
+    return this.getIceCandidates(serviceFqn, offerId, since);
   }
 }

@@ -46,10 +46,10 @@ export class RpcBatcher {
       this.#queue.push({ request, resolve, reject });
       const now = urgent || this.#first || this.#queue.length >= this.#options.maxBatchSize;
       this.#first = false;
-      if (now) this.#flush();
+      if (now) void this.flush();
       else
         this.#timer ??= setTimeout(
-          () => this.#flush(),
+          () => void this.flush(),
           Math.max(this.#options.maxWaitTime, this.#lastSent + this.#options.throttleInterval - Date.now()),
         );
     });
@@ -61,11 +61,19 @@ export class RpcBatcher {
     for (const { reject } of this.#queue.splice(0)) reject(new RondevuError('closed', 'the client was closed'));
   }
 
-  #flush(): void {
+  /** Sends what is waiting; resolves when the replies are there. Never rejects: each call has its own outcome. */
+  async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#lastSent = Date.now();
-    while (this.#queue.length) void this.#sendSome(this.#queue.splice(0, this.#options.maxBatchSize));
+    const sent: Promise<void>[] = [];
+    while (this.#queue.length) sent.push(this.#sendSome(this.#queue.splice(0, this.#options.maxBatchSize)));
+    await Promise.all(sent);
+  }
+
+  /** Number of calls that are waiting. */
+  getQueueSize(): number {
+    return this.#queue.length;
   }
 
   async #sendSome(waiting: Waiting[]): Promise<void> {

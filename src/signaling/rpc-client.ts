@@ -31,6 +31,8 @@ export class RpcClient {
   readonly baseUrl: string;
   readonly username: string;
   readonly signer: RequestSigner;
+  /** What calls are signed with. */
+  readonly identity: Keypair | Signer;
   /** Carries calls while it is open. */
   socket: PushSocket | undefined;
   /** Told at each HTTP reply what the server can do; empty for v0.5.4. */
@@ -56,6 +58,7 @@ export class RpcClient {
     this.signer = new RequestSigner(baseUrl, username, keypair, cryptoAdapter);
     this.baseUrl = this.signer.aud;
     this.username = username;
+    this.identity = keypair;
     this.#batching = batching;
     this.#http = new HttpTransport(this.baseUrl, (caps) => this.onCaps?.(caps));
   }
@@ -105,6 +108,20 @@ export class RpcClient {
     const [response] = await this.#http.post([request], { wait, signal, ...(keepalive && { keepalive }) });
     if (!response) throw new NetworkError('the server sent an empty reply');
     return response;
+  }
+}
+
+/** The answer to an offer of ours; null while there is none. */
+export async function offerAnswer(
+  client: RpcClient,
+  serviceFqn: string,
+  offerId: string,
+): Promise<RpcResult<'getOfferAnswer'> | null> {
+  try {
+    return await client.call('getOfferAnswer', { serviceFqn, offerId });
+  } catch (error) {
+    if (error instanceof ServerError && error.message.includes('not yet answered')) return null;
+    throw error;
   }
 }
 

@@ -8,6 +8,7 @@ import { DEFAULT_CONNECTION_CONFIG, connectionConfig } from '../../src/connectio
 import { RondevuError, ValidationError, quote } from '../../src/errors.js';
 import { rtcConfiguration, takesServed, type IceServersOption } from '../../src/ice-servers.js';
 import { Rondevu, type ConnectOptions, type PublishOptions, type RondevuOptions } from '../../src/index.js';
+import { warnWithoutTurn } from '../../src/legacy/raw.js';
 import { NodePeerConnection } from '../support/old-host.js';
 
 /** Nobody listens there: whatever needs the server fails. */
@@ -300,9 +301,38 @@ test('what the server hands out is for `server`, and for `relay-only` where no T
   );
 });
 
-test('a TURN preset without TURN servers says what is missing and never a credential', () => {
+test('TURN presets use the TURN servers of the signaling server, else STUN with one warning', (t) => {
+  const warn = t.mock.method(console, 'warn', () => undefined);
+  const ip = { urls: ['turn:192.0.2.7:3478'], username: 'u', credential: 'very-secret' };
+  const name = { urls: ['turns:t.example.org:5349'], username: 'u', credential: 'very-secret' };
+  const urls = (choice: IceServersOption, served?: RTCIceServer[]) =>
+    (rtcConfiguration(choice, [], 'https://example.org', served).iceServers ?? []).flatMap((server) => server.urls);
+  const turn = (choice: IceServersOption, served?: RTCIceServer[]) =>
+    urls(choice, served).filter((url) => url.startsWith('turn'));
+  assert.deepEqual(
+    [takesServed('ipv4-turn'), takesServed('hostname-turns'), takesServed('ipv4-turn', [ip])],
+    [true, true, false],
+  );
+  assert.deepEqual(turn('ipv4-turn', [name, ip]), ip.urls);
+  assert.deepEqual(turn('hostname-turns', [ip, name]), name.urls);
+  assert.deepEqual(turn('ipv4-turn', [name]), name.urls, 'a relay of the other kind is better than none');
   for (const preset of ['ipv4-turn', 'hostname-turns'] as const) {
-    const bad = [[], [{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
+    const before = warn.mock.callCount();
+    assert.deepEqual([turn(preset), turn(preset, [])], [[], []]);
+    assert.match(urls(preset, []).join(), /stun:/);
+    warnWithoutTurn(preset, [name]);
+    assert.equal(warn.mock.callCount(), before);
+    warnWithoutTurn(preset);
+    warnWithoutTurn(preset, [{ urls: 'stun:s.example.org' }]);
+    assert.equal(warn.mock.callCount(), before + 1);
+    const text = String(warn.mock.calls.at(-1)!.arguments[0]);
+    assert.ok(text.includes(preset) && text.includes('turnServers') && !text.includes('very-secret'), text);
+  }
+});
+
+test('a TURN preset with no fitting TURN server says what is missing and never a credential', () => {
+  for (const preset of ['ipv4-turn', 'hostname-turns'] as const) {
+    const bad = [[{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
     for (const turnServers of bad) {
       assert.throws(
         () => rtcConfiguration(preset, turnServers, 'https://example.org'),

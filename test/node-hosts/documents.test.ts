@@ -174,7 +174,7 @@ async function runInPages(t: TestContext, file: string, section: string): Promis
     ...pages,
     '/rondevu-elements.js': script(readFileSync('dist/rondevu-elements.js', 'utf8')),
     ...Object.fromEntries(
-      ['noble', 'durable', 'checks'].map((name) => [
+      ['noble', 'durable', 'checks', 'raw'].map((name) => [
         `/rondevu-${name}.js`,
         script(readFileSync(`dist/rondevu-${name}.js`, 'utf8')),
       ]),

@@ -68,7 +68,7 @@ describe('the durable API', { concurrency: 3 }, () => {
       log.filter((line) => !line.startsWith('ttl-refreshed')),
       [`published ${serviceId} ${serviceId}`, `connection ${id}`, `disconnection ${id}`, 'closed'],
     );
-    assert.equal(service.getServiceInfo(), undefined);
+    assert.equal(service.getServiceInfo(), null);
   });
 
   test('one that is not public is found by its id only, also when the link is made anew', async (t) => {
@@ -91,6 +91,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     channel.send('two');
     await until(() => got.length === 1, 'what was sent while it was down');
     assert.deepEqual([got, channel.readyState, connection.getState()], [['two'], 'open', 'connected']);
+    assert.equal((await bob.connectByUuid(uuid)).connectionInfo.uuid, uuid);
     assert.equal((await (await bob.connectByUuid(uuid)).connect(), handled.length), 1);
   });
 

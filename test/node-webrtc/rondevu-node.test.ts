@@ -162,7 +162,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(connection.serviceFqn, 'chat:1.0.0@alice');
     assert.equal(connection.getOfferId(), other.getOfferId());
     assert.equal(host.isConnected(other.getOfferId()), true);
-    assert.deepEqual(host.getActiveConnections(), [other]);
+    assert.deepEqual([...host.getActiveConnections().values()], [other]);
     assert.deepEqual(pool.connections, [other]);
     const atHost = listen(other);
     const raw: unknown[] = [];
@@ -176,6 +176,26 @@ describe('links', { concurrency: 3 }, () => {
     assert.ok(stats.report.size > 0);
     assert.deepEqual([stats.rotations, stats.path], [0, 'host']);
     assert.ok(stats.bytesSent > 0 && stats.bytesReceived > 0 && stats.roundTripTime! >= 0, JSON.stringify(stats));
+  });
+
+  test('a listener of connected that is added in connection:opened is called', async (t) => {
+    const { host, pool, server } = await pair(t);
+    const calls: string[] = [];
+    host.on('connection:opened', (offerId, connection) => {
+      calls.push(`opened ${connection.getState()}`);
+      connection.on('connected', () => calls.push('connected'));
+      assert.equal(host.getActiveConnections().get(offerId), connection);
+      assert.deepEqual(
+        host.getActiveOffers().map((offer) => [offer.offerId, offer.serviceFqn, offer.answered]),
+        [[offerId, pool.fqn, true]],
+      );
+    });
+    const bob = await client(t, server, 'bob');
+    await (
+      await bob.connectToService({ serviceFqn: pool.fqn })
+    ).opened;
+    await until(() => calls.length === 2, 'both');
+    assert.deepEqual(calls, ['opened connected', 'connected']);
   });
 
   test('close reaches the peer as the end, after what was sent', async (t) => {
@@ -208,7 +228,7 @@ describe('links', { concurrency: 3 }, () => {
     await host.disconnectAll();
     await until(() => connection.getState() === 'closed', 'the joiner to end');
     assert.deepEqual(log, ['closed']);
-    assert.deepEqual(host.getActiveConnections(), []);
+    assert.equal(host.getActiveConnections().size, 0);
     assert.equal(host.getServiceStatus().active, true);
     await (await join('carol')).connection.close();
   });

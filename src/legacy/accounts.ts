@@ -1,0 +1,101 @@
+/** RondevuAuth and RondevuUsername of the client 0.9. A key replaces its credentials, so most of it is a shorter way to a keypair. */
+import { RondevuError } from '../errors.js';
+import { WebCryptoAdapter, type Keypair } from '../identity/index.js';
+import { RondevuAPI } from '../signaling/index.js';
+
+/** 0.9: what its server handed out. Nothing here uses it. */
+export interface Credentials {
+  peerId: string;
+  secret: string;
+}
+/** 0.9. */
+export type FetchFunction = typeof fetch;
+/** 0.9. Times in ms. */
+export interface UsernameCheckResult {
+  username: string;
+  available: boolean;
+  claimedAt?: number;
+  expiresAt?: number;
+  publicKey?: string;
+}
+/** 0.9. Times in ms, keys in base64. */
+export interface UsernameClaimResult extends Keypair {
+  username: string;
+  claimedAt: number;
+  expiresAt: number;
+}
+
+/** 0.9: registered with a server of that time. */
+export class RondevuAuth {
+  /** @throws RondevuError `unsupported`, always: clients of 0.9 need a server of 0.9 */
+  register(): Promise<Credentials> {
+    return Promise.reject(
+      new RondevuError(
+        'unsupported',
+        'register: there is nothing to register, the keypair of Rondevu.connect({ apiUrl, username, keypair }) is the account',
+      ),
+    );
+  }
+}
+
+/** 0.9: names and the keypairs that it kept for them. */
+export class RondevuUsername {
+  readonly #baseUrl: string;
+  readonly #crypto = new WebCryptoAdapter();
+
+  constructor(baseUrl: string) {
+    this.#baseUrl = baseUrl;
+  }
+
+  generateKeypair(): Promise<Keypair> {
+    return this.#crypto.generateKeypair();
+  }
+
+  /** @param privateKey base64 */
+  signMessage(message: string, privateKey: string): Promise<string> {
+    return this.#crypto.signMessage(message, privateKey);
+  }
+
+  /** Whether nobody has the name. */
+  async checkUsername(username: string): Promise<UsernameCheckResult> {
+    return this.#api('anon', await this.generateKeypair()).getUser(username);
+  }
+
+  /**
+   * Claims a name for a keypair, as the first call under it does.
+   * @throws RondevuError `name-taken` or `bad-signature` when it is another's
+   */
+  async claimUsername(username: string, keypair?: Keypair): Promise<UsernameClaimResult> {
+    const { publicKey, privateKey } = keypair ?? (await this.generateKeypair());
+    const api = this.#api(username, { publicKey, privateKey });
+    await api.poll();
+    const user = await api.getUser(username);
+    const { claimedAt = Date.now(), expiresAt = 0 } = user as Partial<UsernameClaimResult>;
+    return { username, publicKey, privateKey, claimedAt, expiresAt };
+  }
+
+  /** Keeps a keypair in localStorage, readable by every script of the origin. */
+  saveKeypairToStorage(username: string, publicKey: string, privateKey: string): void {
+    localStorage.setItem(storageKey(username), JSON.stringify({ publicKey, privateKey }));
+  }
+
+  /** The keypair that was kept for a name; null when there is none. */
+  loadKeypairFromStorage(username: string): Keypair | null {
+    try {
+      const { publicKey, privateKey } = JSON.parse(localStorage.getItem(storageKey(username)) ?? '{}') as Partial<Keypair>;
+      return typeof publicKey === 'string' && typeof privateKey === 'string' ? { publicKey, privateKey } : null;
+    } catch {
+      return null;
+    }
+  }
+
+  deleteKeypairFromStorage(username: string): void {
+    localStorage.removeItem(storageKey(username));
+  }
+
+  #api(username: string, keypair: Keypair): RondevuAPI {
+    return new RondevuAPI(this.#baseUrl, username, keypair, undefined, false);
+  }
+}
+
+const storageKey = (username: string): string => `rondevu:keypair:${username}`;

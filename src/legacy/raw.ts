@@ -1,0 +1,78 @@
+/**
+ * `connectToService({ onConnection })` of the client 0.18: a raw link whose channel the user works on. And the warning of the
+ * presets of 0.20. A chunk of its own.
+ */
+import type { ConnectOptions } from '../options.js';
+import type { Rondevu } from '../rondevu.js';
+import type { ConnectionContext } from './types.js';
+
+const warned = new Set<unknown>();
+
+/** Warns once for each preset when it has no TURN server. @param served what the signaling server hands out */
+export function warnWithoutTurn(preset: unknown, served: RTCIceServer[] = []): void {
+  const hasTurn = served.some(({ urls }) => [urls].flat().some((url) => /^turns?:/.test(url)));
+  if (hasTurn || warned.has(preset)) return;
+  warned.add(preset);
+  const without = preset === 'relay-only' ? 'no connection is possible' : 'using STUN only';
+  console.warn(
+    `rondevu: iceServers "${String(preset)}": no TURN server is configured (turnServers) and the signaling server has none; ${without}`,
+  );
+}
+
+export type OnConnection = (context: ConnectionContext) => void | Promise<void>;
+
+let isWarned = false;
+
+/**
+ * Resolves when the channel is open and `onConnection` is done.
+ * @throws RondevuError when nobody is there or the link does not come up; whatever `onConnection` throws
+ */
+export async function connectRaw(
+  rondevu: Rondevu,
+  options: ConnectOptions,
+  onConnection: OnConnection,
+): Promise<ConnectionContext> {
+  if (!isWarned) {
+    isWarned = true;
+    console.warn(
+      'rondevu: onConnection is deprecated and makes a raw connection, which does not survive its link: use the connection that ' +
+        'connectToService() returns, see docs/migrating.md',
+    );
+  }
+  const { onConnection: _, ...rest } = options as ConnectOptions & { onConnection?: unknown };
+  const raw = { ...options.connectionConfig, bufferEnabled: false, reconnectEnabled: false };
+  const connection = await rondevu.prepareConnection({ ...rest, connectionConfig: raw });
+  const opened = new Promise<ConnectionContext>((resolve, reject) => {
+    connection.once('failed', reject).once('closed', (reason) => reject(new Error(reason)));
+    let early: RTCDataChannel | undefined;
+    connection.once('datachannel:open', () => {
+      const pc = connection.getPeerConnection();
+      const dc = connection.getDataChannel();
+      if (!pc || !dc) return;
+      const { serviceFqn, peer } = connection;
+      const context = { pc, dc, serviceFqn, offerId: connection.getOfferId(), peerUsername: peer?.username ?? '' };
+      // what came before this is told right after it, and the channel has told it already
+      early = dc;
+      queueMicrotask(() => (early = undefined));
+      // called at once: what the channel tells next is for its listeners
+      const called = (async () => onConnection(context))();
+      called.then(() => resolve(context), reject);
+    });
+    connection.on('message', (data) => {
+      const channel = early;
+      if (!channel) return;
+      early = undefined; // the link hears it again, too
+      channel.dispatchEvent(new MessageEvent('message', { data }));
+      early = channel;
+    });
+  });
+  opened.catch(() => undefined); // thrown below
+  connection.start(options.wait ?? 0);
+  try {
+    await connection.found;
+    return await opened;
+  } catch (error) {
+    await connection.close({ reason: 'the raw connection did not come up' });
+    throw error;
+  }
+}
