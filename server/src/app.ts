@@ -2,16 +2,21 @@
  * The HTTP side beside the calls (rpc-endpoint.ts): `/`, `/health`, `/ready`, `/metrics`, preflights and the static files.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono, type Context } from 'hono';
 import { cors } from 'hono/cors';
 import { CAPS_HEADER } from 'rondevu-elements/protocol';
+import { isLoopback } from './client-address.js';
 import type { ServerConfig } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 
 export const DESCRIPTION = 'WebRTC signaling with RPC interface and Ed25519 authentication';
+
+/** In ms. */
+const CHECK_EVERY = 1000;
 
 export interface AppContext {
   config: ServerConfig;
@@ -20,6 +25,7 @@ export interface AppContext {
   version: string;
   metrics: Metrics;
   log: Logger;
+  /** Rejects when the store cannot be written to. */
   ping(): Promise<void>;
   /** Whether it stops: a balancer is to send nobody here any more. */
   isDraining(): boolean;
@@ -45,14 +51,19 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
     return config.staticRoot && c.req.header('accept')?.includes('text/html') ? c.redirect('/demo/') : c.json(info);
   });
 
-  const health = async (): Promise<boolean> => {
-    try {
-      await ping();
-      return true;
-    } catch (err) {
-      log.error({ err }, 'the store does not answer');
-      return false;
-    }
+  // whoever asks, and however often: the store is asked once a second, because the check writes
+  let checked: { at: number; isWell: Promise<boolean> } | undefined;
+  const health = (): Promise<boolean> => {
+    if (checked && performance.now() - checked.at < CHECK_EVERY) return checked.isWell;
+    const isWell = ping().then(
+      () => true,
+      (err: unknown) => {
+        log.error({ err }, 'the store cannot be written to');
+        return false;
+      },
+    );
+    checked = { at: performance.now(), isWell };
+    return isWell;
   };
   const state = (c: Context, isWell: boolean, otherwise: string) =>
     c.json({ status: isWell ? 'ok' : otherwise, timestamp: Date.now(), version }, isWell ? 200 : 503);
@@ -60,8 +71,13 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
   // for balancers: one that is stopping is healthy and gets nobody new
   app.get('/ready', async (c) => (isDraining() ? state(c, false, 'draining') : state(c, await health(), 'unavailable')));
   app.get('/metrics', async (c) => {
-    if (!mayAskForMetrics(c, config.metricsToken))
-      return refuse(c, 403, 'forbidden', 'Metrics are for this machine, or for who shows METRICS_TOKEN as a bearer token');
+    if (!mayAskForMetrics(c, config))
+      return refuse(
+        c,
+        403,
+        'forbidden',
+        'Metrics are for programs of this machine that ask directly; set METRICS_TOKEN and show it as a bearer token to ask from elsewhere, through a proxy, or where PUBLIC_URL or TRUSTED_PROXIES is set',
+      );
     const { type, body } = await metrics.text();
     return c.body(body, 200, { 'Content-Type': type });
   });
@@ -89,12 +105,32 @@ function addressOf(c: Context): string {
   return incoming?.socket?.remoteAddress ?? '';
 }
 
-/** Without a token only a process of this machine may ask, and directly: a proxy beside us speaks for anybody. */
-function mayAskForMetrics(c: Context, token: string | undefined): boolean {
-  if (token === undefined)
+/** Names of this machine that no other can have; a name of a page whose DNS leads here is none of them. */
+const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
+/** What proxies add. */
+const PROXY_HEADERS = /^(forwarded|via|x-forwarded-.*|x-real-ip|cf-.*|true-client-ip)$/;
+
+/**
+ * Without a token only a process of this machine may ask, and directly: neither a page in a browser here (RFC 6454, Fetch Metadata,
+ * DNS rebinding) nor a proxy beside the server, which speaks for anybody.
+ */
+function mayAskForMetrics(c: Context, { metricsToken: token, publicUrls, trustedProxies }: ServerConfig): boolean {
+  if (token === undefined) {
+    const { headers, httpVersion } = (c.env as { incoming: IncomingMessage }).incoming;
+    const isPublic = trustedProxies.length > 0 || publicUrls.some((url) => !LOCAL_HOST.test(new URL(url).host));
+    const isOfPage =
+      headers.origin !== undefined || !['none', undefined].includes(headers['sec-fetch-site'] as string | undefined);
+    const isProxied = Object.keys(headers).some((name) => PROXY_HEADERS.test(name));
     return (
-      /^(::1|(::ffff:)?127\.\d+\.\d+\.\d+)$/.test(addressOf(c)) && !c.req.header('forwarded') && !c.req.header('x-forwarded-for')
+      // nginx asks in HTTP/1.0 unless it is told otherwise
+      !isPublic &&
+      !isOfPage &&
+      !isProxied &&
+      httpVersion !== '1.0' &&
+      isLoopback(addressOf(c)) &&
+      LOCAL_HOST.test(headers.host ?? '')
     );
+  }
   const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(hash(c.req.header('authorization') ?? ''), hash(`Bearer ${token}`));
 }

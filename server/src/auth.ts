@@ -17,6 +17,7 @@ import {
   type RpcMethod,
   type SignedMessage,
 } from 'rondevu-elements/protocol';
+import type { ClaimClock } from './claim-clock.js';
 import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
 import { Limiter, costOf, costOfBytes } from './limiter.js';
 import { principalOf, type NameHolder } from './principal.js';
@@ -56,6 +57,7 @@ export class Authenticator {
   readonly #audiences = new Map<string, string[]>();
   /** When the claim of a session's name by its key was last asserted, by principal. */
   readonly #asserted = new Map<string, number>();
+  readonly #clock: Pick<ClaimClock, 'at'>;
   readonly #store: Store;
   readonly #config: AuthConfig;
   readonly #reserved: ReadonlySet<string>;
@@ -69,8 +71,10 @@ export class Authenticator {
     config: AuthConfig,
     metrics?: Metrics,
     onClaim: (username: string, publicKey: string) => Promise<void> = async () => undefined,
+    clock: Pick<ClaimClock, 'at'> = { at: (now) => now },
   ) {
     this.#onClaim = onClaim;
+    this.#clock = clock;
     this.#metrics = metrics;
     this.#reserved = new Set(config.reservedNames);
     this.#limiter = new Limiter(config.limits ?? DEFAULT_LIMITS);
@@ -91,7 +95,8 @@ export class Authenticator {
     this.#checkClock(message, v2, now);
     if (!v2) this.#checkContext(call, message);
 
-    const user = await this.#store.getUser(message.username, now);
+    const claimTime = this.#clock.at(now);
+    const user = await this.#store.getUser(message.username, claimTime);
     if (user && call.publicKey !== undefined && call.publicKey !== user.publicKey) {
       throw new RpcError('name-taken', `Invalid signature: username "${message.username}" is already claimed by another key`);
     }
@@ -107,13 +112,13 @@ export class Authenticator {
     await this.#limiter.ofKey(publicKey, cost);
     if (v2) this.#checkDigest(call, message, host);
     if (v2) await this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
-    else await this.#checkLegacy(call, message, user?.lastV2At ?? 0, now);
+    else await this.#checkLegacy(call, message, (user?.lastV2At ?? 0) > claimTime - STICKY, now);
     if (!user && !isAnonymousName(message.username)) {
       if (this.#reserved.has(message.username))
         throw new RpcError('forbidden', `Username "${message.username}" is reserved here`);
       await this.#limiter.ofClaim(address);
     }
-    await this.#claim(message.username, publicKey, v2, now, user);
+    await this.#claim(message.username, publicKey, v2, claimTime, user);
     if (!user && !isAnonymousName(message.username)) await this.#onClaim(message.username, publicKey);
     return { username: message.username, publicKey, address };
   }
@@ -144,10 +149,11 @@ export class Authenticator {
     const { username, publicKey } = caller;
     const principal = principalOf(caller);
     if (isAnonymousName(username) || this.#asserted.get(principal)! > now - ASSERTED_FOR) return;
-    const user = await this.#store.getUser(username, now);
+    const claimTime = this.#clock.at(now);
+    const user = await this.#store.getUser(username, claimTime);
     if (!user) throw new NameLostError('unauthorized', `Username "${username}" is not claimed any more: open a new session`);
     if (user.publicKey !== publicKey) throw nameTaken(username);
-    await this.#claim(username, publicKey, true, now, user);
+    await this.#claim(username, publicKey, true, claimTime, user);
     if (this.#asserted.size >= KEY_CACHE) this.#asserted.clear();
     this.#asserted.set(principal, now);
   }
@@ -228,10 +234,9 @@ export class Authenticator {
       throw new RpcError('bad-signature', 'Invalid signature: the message was signed for another call');
   }
 
-  async #checkLegacy(call: SignedCall, message: SignedMessage, lastV2At: number, now: number): Promise<void> {
+  async #checkLegacy(call: SignedCall, message: SignedMessage, usedV2Lately: boolean, now: number): Promise<void> {
     const { legacyAuth } = this.#config;
-    const refused =
-      legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && lastV2At > now - STICKY);
+    const refused = legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && usedV2Lately);
     if (refused) throw new RpcError('bad-signature', 'Invalid signature: this server takes only v2 signatures of this key');
     // honest old clients repeat themselves within one ms; every call but this one is harmless when repeated
     if (call.method === 'deleteService') await this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);

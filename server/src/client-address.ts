@@ -1,6 +1,6 @@
 /**
  * Where a request comes from: the other end of the connection, or, where that is a proxy that the operator named, what it says
- * in X-Forwarded-For. Others' headers are not believed.
+ * in X-Forwarded-For. The header is believed of no one else.
  */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 
@@ -20,39 +20,71 @@ export function proxyList(ranges: string[]): BlockList | undefined {
   return list;
 }
 
+/** More proxies than that do not stand in a row. */
+const MAX_HOPS = 32;
+/** Longer is no address. */
+const MAX_LENGTH = 64;
+
 /**
- * The client's address as it is counted: IPv4 as it is, IPv6 by its /64, which is what one customer has.
+ * The client's address as it is counted: IPv4 as it is, in whatever IPv6 form it came; IPv6 by its /64, which is what one customer
+ * has.
  * @param remote the other end of the connection
  * @param forwardedFor the header X-Forwarded-For, to which each proxy adds at the end
  */
 export function clientAddress(remote: string, forwardedFor: string | undefined, proxies: BlockList | undefined): string {
   let address = plain(remote);
-  for (const hop of proxies ? (forwardedFor ?? '').split(',').reverse() : []) {
+  const hops = proxies && forwardedFor ? forwardedFor.split(',').slice(-MAX_HOPS).reverse() : [];
+  for (const hop of hops) {
     if (!isTrusted(address, proxies!)) break;
     const before = plain(hop.trim());
     // what is no address was not written by a proxy that can be relied on
     if (!isIP(before)) break;
     address = before;
   }
-  return isIPv6(address) ? `${firstHalf(address)}::/64` : address;
+  return isIPv6(address) ? `${groupsOf(address).slice(0, 4).join(':')}::/64` : address;
 }
+
+/** Whether the other end of a connection is this machine. */
+export const isLoopback = (remote: string): boolean => /^(::1|127\.\d+\.\d+\.\d+)$/.test(plain(remote));
 
 function isTrusted(address: string, proxies: BlockList): boolean {
   const family = isIP(address);
   return family !== 0 && proxies.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** Without a port, brackets or zone, and IPv4 as such. */
+/** An address without port, brackets and zone, IPv4 as such. What is no address comes back as no address. */
 function plain(text: string): string {
-  const bare = /^\[(.*)\](?::\d+)?$/.exec(text)?.[1] ?? (/^[\d.]+:\d+$/.test(text) ? text.slice(0, text.indexOf(':')) : text);
-  return bare.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '');
+  if (text.length > MAX_LENGTH) return '';
+  const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1];
+  const bare = (bracketed ?? (/^[\d.]+:\d+$/.test(text) ? text.slice(0, text.indexOf(':')) : text)).split('%', 1)[0]!;
+  return (isIPv6(bare) && embeddedIPv4(groupsOf(bare))) || bare;
 }
 
-function firstHalf(address: string): string {
+/** `hex` groups of 16 bits to dotted form. */
+const dotted = (high: string, low: string): string => {
+  const [a, b] = [Number.parseInt(high, 16), Number.parseInt(low, 16)];
+  return [a >> 8, a & 255, b >> 8, b & 255].join('.');
+};
+
+/**
+ * The IPv4 address that an IPv6 address stands for: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1, RFC 6052
+ * section 2.1), 6to4 (RFC 3056 section 2). One owner has all of a 6to4 prefix, 65 536 times a /64.
+ */
+function embeddedIPv4(groups: string[]): string | undefined {
+  const [first, second] = groups as [string, string];
+  const last = [groups[6]!, groups[7]!] as const;
+  const head = groups.slice(0, 6).join(':');
+  if (['0:0:0:0:0:ffff', '0:0:0:0:ffff:0', '64:ff9b:0:0:0:0'].includes(head)) return dotted(...last);
+  if (first === '2002') return dotted(second, groups[2]!);
+  return undefined;
+}
+
+/** The eight groups of an IPv6 address, in hex without leading zeros. */
+function groupsOf(address: string): string[] {
   // the URL parser writes every address in one way
   const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::');
   const left = head ? head.split(':') : [];
   const right = tail ? tail.split(':') : [];
   const middle = tail === undefined ? [] : Array<string>(8 - left.length - right.length).fill('0');
-  return [...left, ...middle, ...right].slice(0, 4).join(':');
+  return [...left, ...middle, ...right];
 }

@@ -33,7 +33,10 @@ export interface ServerConfig {
   staticRoot?: string | undefined;
   /** The least that is logged, as JSON lines on stderr. Default `info` for the command, `warn` in a program. */
   logLevel: LogLevel;
-  /** Who asks for `/metrics` must show it as a bearer token. Default: none, and only this machine may ask. */
+  /**
+   * Who asks for `/metrics` must show it as a bearer token. Default: none, and only programs of this machine may ask, and nobody
+   * where `publicUrls` or `trustedProxies` are set: a proxy beside the server would speak for anybody.
+   */
   metricsToken?: string | undefined;
   /**
    * How long a server that is told to stop goes on answering, in ms: `/ready` says no at once, and sockets are closed one after
@@ -136,7 +139,8 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
                      TURN_SECRET    coturn's static-auth-secret, 16 characters or more
                      TURN_TTL       life of a TURN credential in seconds, 60 to 86400, default 3600
                      TURN_FOR       all (default) or claimed: anonymous users get no TURN
-                     METRICS_TOKEN  bearer token for /metrics; without it only this machine may ask
+                     METRICS_TOKEN  bearer token for /metrics; without it only programs of this machine may ask, and
+                                    nobody where PUBLIC_URL or TRUSTED_PROXIES is set
                      LIMIT_…        each limit by its name, such as LIMIT_MAX_SOCKETS=20000; docs/operations.md lists them
   --help`;
 

@@ -17,6 +17,7 @@ import {
   type ServicePage,
 } from 'rondevu-elements/protocol';
 import type { Caller } from './auth.js';
+import type { ClaimClock } from './claim-clock.js';
 import type { Gone } from './dispatcher.js';
 import type { Limits } from './config.js';
 import type { Hub } from './hub.js';
@@ -53,6 +54,7 @@ export interface Services {
   charge(caller: Caller, points: number): Promise<void>;
   /** A name was given up by its key. */
   onRelease(caller: Caller): Promise<void>;
+  clock: Pick<ClaimClock, 'at'>;
   authorize?: Authorize | undefined;
 }
 
@@ -80,7 +82,7 @@ type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, gone: Go
 export type Handlers = { [M in RpcMethod]: Handler<M> };
 
 export function createHandlers(services: Services): Handlers {
-  const { store, hub, matchmaker, limits, turn, quotas, authorize } = services;
+  const { store, hub, matchmaker, limits, turn, quotas, clock, authorize } = services;
 
   async function permit(
     action: AuthorizeContext['action'],
@@ -169,7 +171,7 @@ export function createHandlers(services: Services): Handlers {
 
   return {
     async getUser({ username }) {
-      const user = await store.getUser(username, Date.now());
+      const user = await store.getUser(username, clock.at(Date.now()));
       if (!user) return { username, available: true };
       return { username, available: false, claimedAt: user.claimedAt, expiresAt: user.expiresAt, publicKey: user.publicKey };
     },

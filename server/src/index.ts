@@ -9,6 +9,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL } from 'rondevu-elements/protocol';
 import { createApp } from './app.js';
 import { Authenticator } from './auth.js';
+import { ClaimClock } from './claim-clock.js';
 import { clientAddress, proxyList } from './client-address.js';
 import { DEFAULT_LIMITS, DEFAULT_RESERVED, type ServerConfig } from './config.js';
 import { Dispatcher } from './dispatcher.js';
@@ -21,6 +22,7 @@ import { Quotas } from './quotas.js';
 import { createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
+import { asksForWebSocket, ignoreUpgrade } from './plain-requests.js';
 import { openStorage } from './storage.js';
 import type { ServiceRow } from './store.js';
 import { Tally } from './tally.js';
@@ -85,7 +87,14 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
       .catch((err: unknown) => log.warn({ err }, 'publishers could not be told who waits'));
   };
   const matchmaker = new Matchmaker(store, log, config.limits, onDemand, storage.tellOthers);
-  const auth = new Authenticator(store, config, metrics, (username, publicKey) => hub.nameChanged(username, publicKey));
+  const clock = new ClaimClock(await store.lastUse(), Date.now(), (jump) =>
+    log.warn(
+      { hours: Math.round(jump / 3_600_000) },
+      'the clock is not where it was: until it has been so for a day, no claim ends and nothing that is over is deleted',
+    ),
+  );
+  const onClaim = (username: string, publicKey: string): Promise<void> => hub.nameChanged(username, publicKey);
+  const auth = new Authenticator(store, config, metrics, onClaim, clock);
   const turn = new Turn(config.turn);
   const caps = turn.isOn ? [...CAPS, 'ice'] : CAPS;
   const handlers = createHandlers({
@@ -100,6 +109,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
       auth.forget(caller);
       await hub.nameChanged(caller.username, undefined);
     },
+    clock,
     authorize,
   });
   const dispatcher = new Dispatcher(createSchemas(config.limits), handlers, auth, config.limits, metrics, log);
@@ -136,18 +146,24 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
   });
-  await hub.start(Date.now());
-  await storage.listen(
-    (hint) => matchmaker.heard(hint),
-    () => matchmaker.look(),
-  );
+  try {
+    await hub.start(Date.now());
+    await storage.listen(
+      (hint) => matchmaker.heard(hint),
+      () => matchmaker.look(),
+    );
+  } catch (error) {
+    storage.stop();
+    await store.close();
+    throw error;
+  }
   // one for all: a timer for each would be a good part of what an idle socket costs
   const heartbeat = setInterval(() => {
     for (const session of sessions) session.watch();
   }, 1000);
   const sweeper = setInterval(() => {
     matchmaker.fairness.sweep(Date.now());
-    store.sweep(Date.now()).catch((err: unknown) => log.error({ err }, 'the sweep failed'));
+    store.sweep(clock.at(Date.now())).catch((err: unknown) => log.error({ err }, 'the sweep failed'));
   }, SWEEP_EVERY);
 
   const close = async (): Promise<void> => {
@@ -232,6 +248,7 @@ function acceptSockets(
   });
   const ofAddress = new Tally(config.limits.maxSocketsPerAddress);
   server.on('upgrade', (request, socket, head) => {
+    if (!asksForWebSocket(request)) return ignoreUpgrade(server, request, socket, head);
     // node has taken its own listener away; a client that hangs up now must not end the process
     socket.on('error', () => socket.destroy());
     const refuse = (status: string): void => {

@@ -9,6 +9,8 @@ import type { Logger } from './log.js';
 /** How long a command may take, with all its attempts, in ms. */
 const GIVE_UP_AFTER = 5000;
 const RETRY_AFTER = 50;
+/** How long the write that shows whether Redis works may take, in ms. */
+const PROBE_WITHIN = 2000;
 /** What Redis says while it starts or changes its role; the same command succeeds later. */
 const PASSING = /^(LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN|BUSY) /;
 const MIN_VERSION = 7;
@@ -30,42 +32,72 @@ export class RedisConnection {
   readonly #client: RedisClientType;
   readonly #listener: RedisClientType;
   readonly #url: string;
+  readonly #log: Logger;
+  #isOpened = false;
   #isClosed = false;
+  /** Why a connection failed last. */
+  #reason: Error | undefined;
 
   private constructor(url: string, prefix: string, log: Logger) {
     this.#url = url;
+    this.#log = log;
     this.prefix = prefix;
     const options = {
       url,
       // RESP2, so that replies of scripts and commands look the same everywhere
       RESP: 2 as const,
-      socket: { connectTimeout: GIVE_UP_AFTER, reconnectStrategy: (tries: number) => Math.min(1000, RETRY_AFTER * 2 ** tries) },
+      socket: {
+        connectTimeout: GIVE_UP_AFTER,
+        reconnectStrategy: (tries: number, cause: Error) => this.#reconnectAfter(tries, cause),
+      },
       // what was given up must not run later; it is tried again here, not by the client
       disableOfflineQueue: true,
     };
     this.#client = createClient(options) as unknown as RedisClientType;
     this.#listener = createClient(options) as unknown as RedisClientType;
     for (const client of [this.#client, this.#listener]) {
-      client.on('error', (err: Error) => log.warn({ reason: err.message }, 'Redis is not reachable'));
+      client.on('error', (err: Error) => {
+        this.#reason = err;
+        log.warn({ reason: reasonOf(err) }, 'Redis is not reachable');
+      });
     }
   }
 
   /**
    * @param url `redis://` or `rediss://`, with user and password if need be
    * @param prefix what all keys and channels begin with
-   * @throws Error when Redis cannot be reached, refuses the password, or is older than version 7; the text holds no password
+   * @throws Error when Redis cannot be reached, refuses the password, is older than version 7, or cannot be written to; the text
+   *   holds no password
    */
   static async open(url: string, prefix: string, log: Logger): Promise<RedisConnection> {
     const connection = new RedisConnection(url, prefix, log);
     try {
       await withDeadline(Promise.all([connection.#client.connect(), connection.#listener.connect()]));
       await connection.#check(log);
+      connection.#isOpened = true;
       return connection;
     } catch (error) {
       connection.#destroy();
-      const { message } = error as Error;
-      throw new Error(`Redis at ${new URL(url).host} (REDIS_URL) cannot be used: ${message}`, { cause: error });
+      throw connection.#unusable(error);
     }
+  }
+
+  /** What Redis itself refuses at the start, such as the password, is not tried again: it would look like a time-out. */
+  #reconnectAfter(tries: number, cause: Error): number | false {
+    if (!this.#isOpened && cause instanceof ErrorReply && !PASSING.test(cause.message)) return false;
+    return Math.min(1000, RETRY_AFTER * 2 ** tries);
+  }
+
+  #unusable(error: unknown): Error {
+    // a time-out says less than what went wrong at each try
+    const cause = error instanceof DeadlineError && this.#reason ? this.#reason : error;
+    const { host } = new URL(this.#url);
+    return new Error(`Redis at ${host} (REDIS_URL) cannot be used: ${reasonOf(cause as Error)}`, { cause });
+  }
+
+  /** Writes once, without trying again. @throws Error when that fails */
+  async probe(): Promise<void> {
+    await withDeadline(this.#client.sendCommand(['SET', `${this.prefix}probe`, '1', 'PX', '10000']), PROBE_WITHIN);
   }
 
   async #check(log: Logger): Promise<void> {
@@ -73,6 +105,7 @@ export class RedisConnection {
     const version = /^(?:valkey|redis)_version:(\S+)/m.exec(info)?.[1] ?? 'unknown';
     if (!(Number.parseInt(version) >= MIN_VERSION))
       throw new Error(`its version is ${version}, ${MIN_VERSION} or newer is needed`);
+    await this.probe();
     // services of a provider may refuse to tell
     const persistence = String(await this.command('INFO', 'persistence').catch(() => ''));
     if (persistence.includes('aof_enabled:0'))
@@ -104,10 +137,22 @@ export class RedisConnection {
    * @param onReady called whenever the subscription stands anew: hints may have been missed
    */
   async listen(channels: string[], onMessage: (channel: string, message: string) => void, onReady: () => void): Promise<void> {
-    await this.#listener.subscribe(
-      channels.map((channel) => this.prefix + channel),
-      (message, channel) => onMessage(channel.slice(this.prefix.length), message),
-    );
+    try {
+      await withDeadline(
+        this.#listener.subscribe(
+          channels.map((channel) => this.prefix + channel),
+          (message, channel) => {
+            try {
+              onMessage(channel.slice(this.prefix.length), message);
+            } catch (err) {
+              this.#log.warn({ err }, 'a hint of another server could not be read');
+            }
+          },
+        ),
+      );
+    } catch (error) {
+      throw this.#unusable(error);
+    }
     this.#listener.on('ready', onReady);
   }
 
@@ -140,10 +185,16 @@ export class RedisConnection {
   }
 }
 
+class DeadlineError extends Error {}
+
+/** An error of several connection attempts, to ::1 and 127.0.0.1 for instance, has no text of its own. */
+const reasonOf = (error: Error): string =>
+  error.message || (error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.name);
+
 async function withDeadline<T>(promise: Promise<T>, ms = GIVE_UP_AFTER): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${GIVE_UP_AFTER} ms`)), ms);
+    timer = setTimeout(() => reject(new DeadlineError(`no answer within ${ms} ms`)), ms);
   });
   try {
     return await Promise.race([promise, late]);

@@ -416,8 +416,14 @@ export class RedisStore implements Store {
     );
   }
 
+  /** Redis has a clock of its own. */
+  async lastUse(): Promise<number | undefined> {
+    const [seconds] = (await this.#redis.command('TIME')) as string[];
+    return Number(seconds) * 1000;
+  }
+
   async ping(): Promise<void> {
-    await this.#redis.command('PING');
+    await this.#redis.probe();
   }
 
   async close(): Promise<void> {

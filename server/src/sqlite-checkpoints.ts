@@ -15,10 +15,17 @@ const { parentPort, workerData } = require('node:worker_threads');
 const sqlite = require(workerData.module);
 const database = new (sqlite.DatabaseSync ?? sqlite)(workerData.path);
 const copy = database.prepare('PRAGMA wal_checkpoint(PASSIVE)');
-parentPort.on('message', () => {
+parentPort.on('message', (what) => {
+  if (what === 'close') {
+    database.close();
+    return parentPort.close();
+  }
   copy.get();
   parentPort.postMessage('done');
 });`;
+
+/** How long the thread may take to close its connection, in ms. */
+const CLOSE_WITHIN = 2000;
 
 /**
  * Whether a second connection may copy the log while the first one writes. Before 3.51.3 a commit that begins the log anew at the
@@ -72,6 +79,10 @@ export class CheckpointThread implements Checkpoints {
 
   async close(): Promise<void> {
     this.#isBusy = true;
+    // a connection that is not closed would keep SQLite from emptying the log at the end
+    const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
+    this.#worker.postMessage('close');
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_WITHIN))]);
     await this.#worker.terminate();
   }
 

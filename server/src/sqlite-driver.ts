@@ -64,6 +64,16 @@ function withoutExperimentalWarning<T>(load: () => T): T {
   }
 }
 
+/** How long a write waits for a lock that another process holds, in ms, and how often it looks. */
+const LOCK_PATIENCE = 2000;
+const LOCK_LOOK = 20;
+
+/** `SQLITE_BUSY`, as libsql and node:sqlite report it. */
+function isLocked(error: unknown): boolean {
+  const { code, errcode } = error as { code?: unknown; errcode?: unknown };
+  return code === 'SQLITE_BUSY' || (typeof errcode === 'number' && (errcode & 255) === 5);
+}
+
 interface Entry {
   work: () => unknown;
   result: unknown;
@@ -84,6 +94,12 @@ export class Sql {
   /** How often the work under way has written, and all of the batch. */
   #writes = 0;
   #batchWrites = 0;
+  /** Transactions that wait, in order, for a lock of another process; SQLite itself would wait with the event loop. */
+  #locked: Entry[] = [];
+  #lockedSince = 0;
+  #lockTimer: NodeJS.Timeout | undefined;
+  /** Whether the last write failed. */
+  #hasFailed = false;
   /** What was read or written in the transaction that is open never was. */
   onRollback: (() => void) | undefined;
 
@@ -113,30 +129,74 @@ export class Sql {
    */
   transaction<T>(work: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const entry: Entry = { work, result: undefined, resolve: resolve as Entry['resolve'], reject };
-      try {
-        this.#batch ??= this.#begin();
-      } catch (error) {
-        return reject(error as Error);
-      }
-      this.#writes = 0;
-      try {
-        entry.result = work();
-      } catch (error) {
-        reject(error as Error);
-        // SQLite may have undone all of the transaction, even when this one only read
-        return this.#redo();
-      }
-      this.#batchWrites += this.#writes;
-      this.#batch.push(entry);
+      this.#do({ work, result: undefined, resolve: resolve as Entry['resolve'], reject });
     });
   }
 
+  /** Whether the last write failed: then a small one that works shows little. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
+  }
+
+  #do(entry: Entry): void {
+    if (this.#lockTimer) return void this.#locked.push(entry);
+    try {
+      this.#batch ??= this.#begin();
+    } catch (error) {
+      return isLocked(error) ? this.#waitForLock(entry) : this.#fail([entry], error);
+    }
+    this.#writes = 0;
+    try {
+      entry.result = entry.work();
+    } catch (error) {
+      this.#fail([entry], error);
+      // SQLite may have undone all of the transaction, even when this one only read
+      return this.#redo();
+    }
+    this.#batchWrites += this.#writes;
+    this.#batch.push(entry);
+  }
+
+  #waitForLock(entry: Entry): void {
+    this.#locked.push(entry);
+    this.#lockedSince = performance.now();
+    this.#lockTimer = setInterval(() => {
+      try {
+        this.#batch = this.#begin();
+      } catch (error) {
+        if (isLocked(error) && performance.now() - this.#lockedSince < LOCK_PATIENCE) return;
+        const cause = { cause: error };
+        return this.#fail(
+          this.#takeLocked(),
+          isLocked(error) ? new Error('another process holds a lock on the database', cause) : error,
+        );
+      }
+      for (const waiting of this.#takeLocked()) this.#do(waiting);
+    }, LOCK_LOOK);
+  }
+
+  #takeLocked(): Entry[] {
+    clearInterval(this.#lockTimer);
+    this.#lockTimer = undefined;
+    return this.#locked.splice(0);
+  }
+
+  #fail(entries: Entry[], error: unknown): void {
+    this.#hasFailed = true;
+    for (const { reject } of entries) reject(error);
+  }
+
+  /** Leaves all data in the file itself, so that a copy of it alone is complete. */
   async close(): Promise<void> {
+    this.#fail(this.#takeLocked(), new Error('the database is closed'));
     this.#commit();
     await this.#checkpoints?.close();
     this.#statements.clear();
-    this.#db.close();
+    try {
+      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    } finally {
+      this.#db.close();
+    }
   }
 
   #begin(): Entry[] {
@@ -153,9 +213,9 @@ export class Sql {
       this.#db.exec('COMMIT');
     } catch (error) {
       this.#rollback();
-      for (const { reject } of batch) reject(error);
-      return;
+      return this.#fail(batch, error);
     }
+    if (this.#batchWrites) this.#hasFailed = false;
     for (const { resolve, result } of batch) resolve(result);
     this.#checkpoints?.wrote(this.#batchWrites);
     this.#batchWrites = 0;
@@ -174,7 +234,7 @@ export class Sql {
         resolve(result);
       } catch (error) {
         this.#rollback();
-        reject(error);
+        this.#fail([{ work, resolve, reject, result: undefined }], error);
       }
     }
   }

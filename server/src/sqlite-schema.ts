@@ -69,13 +69,29 @@ const MIGRATIONS = [
      b = COALESCE((SELECT b || ' ' || public_key FROM users WHERE username = b), b);
    UPDATE offers SET for_user = (SELECT username || ' ' || public_key FROM users WHERE username = for_user)
      WHERE for_user IN (SELECT username FROM users);`,
+  `CREATE TABLE probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;`,
 ];
 
 /**
  * Brings a database to the newest schema.
- * @throws Error when the file was written by a newer server, or is no database
+ * @throws Error when the file was written by a newer server, is no database, is locked, or cannot be written to
  */
 export function migrate(db: Database, path: string): void {
+  try {
+    toNewest(db, path);
+    // from here on nobody waits for another process with the event loop
+    db.exec('PRAGMA busy_timeout = 0');
+  } catch (cause) {
+    const { message } = cause as Error;
+    if (message.includes(path)) throw cause;
+    throw new Error(
+      `the database ${path} cannot be used: ${message}. Is it a database, may this user write to it, is there room on the disk, and does no other process hold it?`,
+      { cause },
+    );
+  }
+}
+
+function toNewest(db: Database, path: string): void {
   // a write-ahead log outlives the process (not a power cut, which may take the last moments along)
   db.exec(
     'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -32000;',

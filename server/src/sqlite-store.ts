@@ -1,6 +1,7 @@
 /**
  * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
  */
+import { existsSync, statSync, type Stats } from 'node:fs';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 import { keyOf, principalOf, usernameOf, type NameHolder, type Principal } from './principal.js';
 import { CheckpointThread, LogFlusher, isSafe, type Checkpoints } from './sqlite-checkpoints.js';
@@ -32,6 +33,9 @@ import {
 /** Two who meet again and again are not written down every time: their 24 hours are right to a minute. In ms. */
 const MET_TO = 60_000;
 
+/** Bytes of the write that shows whether the store works, after one failed. */
+const LARGE_PROBE = 65_536;
+
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 // one that was handed out before and not answered may have been spoilt by whoever had it
 // and what is meant for one user alone comes first
@@ -41,6 +45,9 @@ export class SqliteStore implements Store {
   readonly #sql: Sql;
   readonly #publishing: Publishing;
   readonly #used = new Map<string, number>();
+  readonly #path: string;
+  /** Undefined in memory. */
+  readonly #file: Stats | undefined;
   #isClosed = false;
 
   /** @param path a file, or `:memory:` for a store that ends with the process */
@@ -49,6 +56,8 @@ export class SqliteStore implements Store {
     migrate(database, path);
     this.#sql = new Sql(database, checkpointsOf(database, module, path));
     this.#publishing = new Publishing(this.#sql);
+    this.#path = path;
+    this.#file = existsSync(path) ? statSync(path) : undefined;
   }
 
   async getUser(username: string, now: number): Promise<UserRow | undefined> {
@@ -492,8 +501,22 @@ export class SqliteStore implements Store {
     });
   }
 
+  async lastUse(): Promise<number | undefined> {
+    const newest = this.#sql.get('SELECT MAX(expires_at) AS newest FROM users')?.['newest'];
+    return typeof newest === 'number' ? newest - CLAIM_TTL : undefined;
+  }
+
+  /** Writes as much as a large call does once something failed: a nearly full disk takes a small write. */
   async ping(): Promise<void> {
-    this.#sql.get('SELECT 1 AS one');
+    this.#checkFile();
+    const size = this.#sql.hasFailed ? LARGE_PROBE : 1;
+    await this.#sql.transaction(() => this.#sql.run('INSERT OR REPLACE INTO probe (id, data) VALUES (1, zeroblob(?))', size));
+  }
+
+  /** Writes to a file that was deleted succeed, and are lost. */
+  #checkFile(): void {
+    if (this.#file && statSync(this.#path).ino !== this.#file.ino)
+      throw new Error(`the database ${this.#path} was replaced while the server runs: restart it`);
   }
 
   async close(): Promise<void> {

@@ -168,7 +168,12 @@ export interface Store {
 
   /** Deletes what is over. */
   sweep(now: number): Promise<void>;
-  /** Throws when the store does not work. */
+  /**
+   * When a claim was used last, as far as the store can know without this process' clock, in ms; undefined where nothing is
+   * claimed. To the hour.
+   */
+  lastUse(): Promise<number | undefined>;
+  /** Rejects when nothing can be written. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }

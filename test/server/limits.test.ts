@@ -184,6 +184,21 @@ test('X-Forwarded-For is believed of configured proxies only', () => {
     ['2001:db8::1', undefined, none, '2001:db8:0:0::/64'],
     ['fe80::1%eth0', undefined, none, 'fe80:0:0:0::/64'],
     ['', undefined, none, ''],
+    // every spelling of an IPv4 address is that address
+    ['::ffff:909:909', undefined, none, '9.9.9.9'],
+    ['0:0:0:0:0:FFFF:0909:0909', undefined, none, '9.9.9.9'],
+    ['::FFFF:9.9.9.9%eth0', undefined, none, '9.9.9.9'],
+    ['::ffff:0:909:909', undefined, none, '9.9.9.9'],
+    ['64:ff9b::9.9.9.9', undefined, none, '9.9.9.9'],
+    ['64:ff9b::909:909', undefined, none, '9.9.9.9'],
+    ['2002:909:909:1234::1', undefined, none, '9.9.9.9'],
+    ['::ffff:a01:203', '[::ffff:c633:6407]:443', some, '198.51.100.7'],
+    ['::1', '0:0:0:0:0:ffff:c633:6407', some, '198.51.100.7'],
+    // and every spelling of an IPv6 address is one of its /64
+    ['2001:DB8:0:0:1::', undefined, none, '2001:db8:0:0::/64'],
+    ['2001:0db8::1:0:0:1', undefined, none, '2001:db8:0:0::/64'],
+    ['10.1.2.3', `${'1.1.1.1,'.repeat(5000)}198.51.100.7`, some, '198.51.100.7'],
+    ['10.1.2.3', `[${'['.repeat(50_000)}`, some, '10.1.2.3'],
   ];
   for (const [remote, header, proxies, expected] of cases)
     assert.equal(clientAddress(remote, header, proxies), expected, `${remote} and ${header}`);

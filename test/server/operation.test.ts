@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { test } from 'node:test';
 import { Client, PushClient, refused, someone, startServer, until } from './helpers.js';
 
@@ -54,6 +55,46 @@ test('metrics are for this machine alone, or for who shows the token', async (t)
   assert.equal((await fetch(`${url}/metrics`, { headers: { Authorization: 'Bearer another token' } })).status, 403);
   await scrape(url, { Authorization: `Bearer ${token}`, 'X-Forwarded-For': '203.0.113.7' });
 });
+
+test('metrics are not for a page in a browser of this machine, nor for what a proxy beside the server passes on', async (t) => {
+  const { port } = await startServer(t);
+  const ask = (headers: Record<string, string>, version = '1.1'): Promise<number> => statusOf(port, '/metrics', headers, version);
+  const host = `localhost:${port}`;
+  assert.equal(await ask({ Host: host }), 200);
+  assert.equal(await ask({ Host: `[::1]:${port}`, 'Sec-Fetch-Site': 'none' }), 200);
+  for (const headers of [
+    { Origin: 'https://page.example' },
+    { Origin: 'null' },
+    { 'Sec-Fetch-Site': 'cross-site' },
+    { 'Sec-Fetch-Site': 'same-origin' },
+    { Forwarded: 'for=203.0.113.7' },
+    { 'X-Forwarded-For': '' },
+    { 'X-Forwarded-Proto': 'https' },
+    { 'X-Real-IP': '203.0.113.7' },
+    { Via: '1.1 proxy' },
+    // DNS that leads here
+    { Host: 'page.example' },
+    { Host: '127.0.0.1.page.example' },
+    { Host: 'localhost.page.example:3000' },
+  ])
+    assert.equal(await ask({ Host: host, ...headers }), 403, JSON.stringify(headers));
+  assert.equal(await ask({ Host: host }, '1.0'), 403);
+  for (const options of [{ publicUrls: ['https://signal.example'] }, { trustedProxies: ['127.0.0.1'] }]) {
+    const { url } = await startServer(t, options);
+    assert.equal((await fetch(`${url}/metrics`)).status, 403, JSON.stringify(options));
+  }
+});
+
+/** The status of a GET with these headers and no others. */
+async function statusOf(port: number, path: string, headers: Record<string, string>, version: string): Promise<number> {
+  const socket = connect(port, '127.0.0.1');
+  const lines = Object.entries({ ...headers, Connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`GET ${path} HTTP/${version}\r\n${lines.join('')}\r\n`);
+  let said = '';
+  socket.on('data', (data) => (said += String(data)));
+  await once(socket, 'close');
+  return Number(/^HTTP\/1\.1 (\d+)/.exec(said)?.[1]);
+}
 
 test('a server that stops says so to balancers, answers what still comes, and sends its sockets away one after the other', async (t) => {
   const server = await startServer(t, { drainTime: 600 });

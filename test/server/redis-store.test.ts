@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test, type TestContext } from 'node:test';
+import { createClient } from '@redis/client';
 import { createLog } from '../../server/src/log.js';
 import { RedisConnection } from '../../server/src/redis-connection.js';
 import { RedisStore } from '../../server/src/redis-store.js';
@@ -122,5 +123,45 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
       assert.doesNotMatch(error.message, /geheim/);
       return true;
     });
+  });
+
+  /** A client with nothing of ours around it. */
+  async function admin(t: TestContext, url = redis.url): Promise<(...args: string[]) => Promise<unknown>> {
+    const client = createClient({ url });
+    await client.connect();
+    t.after(() => client.destroy());
+    return (...args) => client.sendCommand(args);
+  }
+
+  test('a wrong password, a missing right and a closed port are said at once, and no password is', async (t) => {
+    const run = await admin(t);
+    await run('ACL', 'SETUSER', 'narrow', 'on', '>geheim', '+@all', '-set', '~*', '&*');
+    for (const [user, reason] of [
+      ['narrow:falsch', /WRONGPASS/],
+      ['narrow:geheim', /NOPERM.*'set'/],
+    ] as const) {
+      await assert.rejects(RedisConnection.open(redis.url.replace('//', `//${user}@`), 'x:', log), (error: Error) => {
+        assert.match(error.message, /^Redis at 127\.0\.0\.1:\d+ \(REDIS_URL\) cannot be used: /);
+        assert.match(error.message, reason);
+        assert.doesNotMatch(error.message, /geheim|falsch/);
+        return true;
+      });
+    }
+    await assert.rejects(RedisConnection.open('redis://127.0.0.1:1', 'x:', log), /ECONNREFUSED/);
+  });
+
+  test('a Redis that takes no writes any more fails the ping, and cannot be started with', async (t) => {
+    const { store } = await openStore(t);
+    await store.ping();
+    const run = await admin(t);
+    await run('CONFIG', 'SET', 'maxmemory', '1');
+    await assert.rejects(store.ping(), /OOM/);
+    await run('CONFIG', 'SET', 'maxmemory', '0');
+    await store.ping();
+    await run('REPLICAOF', '127.0.0.1', '1');
+    await assert.rejects(store.ping(), /READONLY/);
+    await assert.rejects(connect(), /cannot be used: READONLY/);
+    await run('REPLICAOF', 'NO', 'ONE');
+    await store.ping();
   });
 });

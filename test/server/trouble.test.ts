@@ -1,0 +1,188 @@
+/** What a server does when its disk, its clock or another process gives it trouble, and what its end leaves behind. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, existsSync, renameSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
+import { test } from 'node:test';
+import { ClaimClock } from '../../server/src/claim-clock.js';
+import { openDatabase } from '../../server/src/sqlite-driver.js';
+import {
+  Client,
+  Identity,
+  mockClock,
+  refused,
+  signV2,
+  someone,
+  spawnServer,
+  startServer,
+  temporaryFile,
+  until,
+} from './helpers.js';
+
+const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
+const status = async (url: string, path: string): Promise<number> => (await fetch(url + path)).status;
+
+test('a server that cannot write says 503 at /health and /ready, and 200 when it can again', async (t) => {
+  const path = temporaryFile(t);
+  const server = await spawnServer(t, local(path), { LOG_LEVEL: 'silent' });
+  const host = new Client(server.url);
+  const publish = (sdp: string): Promise<boolean> =>
+    host.publish(`x:1.0.0@${host.username}`, [sdp]).then(
+      () => true,
+      () => false,
+    );
+  assert.ok(await publish('first'));
+  assert.deepEqual([await status(server.url, '/health'), await status(server.url, '/ready')], [200, 200]);
+  // files may not grow: a full disk, for this process
+  const limit = (size: string): unknown => execFileSync('prlimit', ['--pid', String(server.process.pid), `--fsize=${size}:`]);
+  limit(String(Math.max(statSync(path).size, statSync(`${path}-wal`).size)));
+  let count = 0;
+  await until(async () => !(await publish(`${count++} `.padEnd(20_000, 'x'))), 'a write to fail');
+  for (const where of ['/health', '/ready'])
+    await until(async () => (await status(server.url, where)) === 503, `503 at ${where}`);
+  limit('unlimited');
+  for (const where of ['/health', '/ready'])
+    await until(async () => (await status(server.url, where)) === 200, `200 at ${where}`);
+  assert.ok(await publish('last'));
+});
+
+test('a server whose file was replaced says so: what it writes would be lost', async (t) => {
+  const path = temporaryFile(t);
+  const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
+  assert.equal(await status(server.url, '/health'), 200);
+  renameSync(path, `${path}.away`);
+  await until(async () => (await status(server.url, '/health')) === 503, '503');
+  renameSync(`${path}.away`, path);
+  await until(async () => (await status(server.url, '/health')) === 200, '200');
+});
+
+test('a lock of another process holds up writes alone, and these go on when it is gone', async (t) => {
+  const path = temporaryFile(t);
+  const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
+  const host = new Client(server.url);
+  await host.publish(`x:1.0.0@${host.username}`, ['first']);
+  const { database: other } = openDatabase(path);
+  t.after(() => other.close());
+  other.exec('BEGIN IMMEDIATE');
+  let isWritten = false;
+  const writing = host.publish(`x:1.0.0@${host.username}`, ['second']).then(() => (isWritten = true));
+  for (let i = 0; i < 3; i++) assert.equal(await status(server.url, '/'), 200);
+  assert.equal(isWritten, false);
+  other.exec('ROLLBACK');
+  await writing;
+  other.exec('BEGIN IMMEDIATE');
+  await refused(host.publish(`x:1.0.0@${host.username}`, ['third']), 'unavailable');
+  assert.equal(await status(server.url, '/health'), 503);
+  other.exec('ROLLBACK');
+  await host.publish(`x:1.0.0@${host.username}`, ['fourth']);
+});
+
+test('a database that another process holds is named at the start', async (t) => {
+  const path = temporaryFile(t);
+  const { database: other } = openDatabase(path);
+  t.after(() => other.close());
+  other.exec('PRAGMA journal_mode = WAL; CREATE TABLE x (a); PRAGMA locking_mode = EXCLUSIVE; INSERT INTO x VALUES (1)');
+  const server = await spawnServer(t, local(path));
+  assert.deepEqual(await server.ended, [1, null]);
+  assert.match(server.output(), /the database \S+ cannot be used: database is locked.*does no other process hold it\?\n$/);
+});
+
+test('after a clean stop all data is in the file itself', async (t) => {
+  const path = temporaryFile(t);
+  const server = await spawnServer(t, local(path));
+  const host = someone('kept');
+  await new Client(server.url, host).publish(`x:1.0.0@${host.username}`, ['offer']);
+  server.process.kill('SIGTERM');
+  assert.deepEqual(await server.ended, [0, null]);
+  assert.ok(!existsSync(`${path}-wal`) || statSync(`${path}-wal`).size === 0, 'the log is empty');
+  const copy = temporaryFile(t);
+  copyFileSync(path, copy);
+  const again = await startServer(t, { storagePath: copy });
+  assert.equal((await new Client(again.url).take(`x:1.0.0@${host.username}`)).sdp, 'offer');
+});
+
+const [HOUR, DAY, YEAR] = [3_600_000, 86_400_000, 365 * 86_400_000];
+
+test('a clock that is two years ahead for a moment neither gives a name away nor deletes it', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  const server = await startServer(t, { storagePath: temporaryFile(t), logLevel: 'silent' });
+  const host = new Client(server.url);
+  const { serviceId } = await host.publish(`x:1.0.0@${host.username}`, ['offer'], { ttl: DAY });
+  const present = Date.now();
+  t.mock.timers.setTime(present + 2 * YEAR);
+  const thief = new Client(server.url, new Identity(host.username));
+  await refused(thief.call('poll', {}), 'name-taken');
+  const sweeps = async (): Promise<string | undefined> =>
+    /store_seconds_count{operation="sweep"} (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1];
+  await until(async () => (await sweeps()) !== undefined, 'a sweep', 20_000);
+  t.mock.timers.setTime(present);
+  await refused(thief.call('poll', {}), 'name-taken');
+  assert.equal((await new Client(server.url).call('getServiceById', { serviceId })).sdp, 'offer');
+});
+
+test('a jump of the clock is believed after it has lasted for a day', () => {
+  let [uptime, doubts] = [0, 0];
+  const start = Date.UTC(2026, 0, 1);
+  const clock = new ClaimClock(
+    undefined,
+    start,
+    () => doubts++,
+    () => uptime,
+  );
+  for (const jump of [2 * YEAR, -2 * YEAR, 25 * HOUR]) {
+    uptime += HOUR;
+    const before = clock.at(start + uptime);
+    assert.equal(before, start + uptime);
+    assert.equal(clock.at(start + uptime + jump), start + uptime);
+    uptime += DAY - 1;
+    assert.equal(clock.at(start + uptime + jump), start + uptime);
+    assert.equal(clock.at(start + uptime), start + uptime, 'back');
+  }
+  assert.equal(doubts, 3);
+  clock.at(start + uptime + YEAR);
+  uptime += DAY;
+  assert.equal(clock.at(start + uptime + YEAR), start + uptime + YEAR);
+  assert.equal(clock.at(start + uptime + YEAR + 23 * HOUR), start + uptime + YEAR + 23 * HOUR, 'a sleep of less than a day');
+});
+
+test('a clock that is wrong at the start is compared with the last use of a claim', () => {
+  let uptime = 0;
+  const lastUse = Date.UTC(2026, 0, 1);
+  const started = (now: number): ClaimClock =>
+    new ClaimClock(
+      lastUse,
+      now,
+      () => undefined,
+      () => uptime,
+    );
+  assert.equal(started(lastUse + 29 * DAY).at(lastUse + 29 * DAY), lastUse + 29 * DAY);
+  assert.equal(started(lastUse + 2 * YEAR).at(lastUse + 2 * YEAR), lastUse + 30 * DAY);
+  assert.equal(started(0).at(0), lastUse);
+  const late = started(lastUse + 2 * YEAR);
+  late.at(lastUse + 2 * YEAR);
+  uptime += DAY;
+  assert.equal(late.at(lastUse + 2 * YEAR + DAY), lastUse + 2 * YEAR + DAY, 'it was away for two years');
+});
+
+test('a request that asks for h2c is answered as if it had not, with its body, and the connection goes on', async (t) => {
+  const { port, url } = await startServer(t);
+  const socket = connect(port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  let said = '';
+  socket.on('data', (data) => (said += String(data)));
+  const upgrade = `Host: 127.0.0.1:${port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n`;
+  const call = JSON.stringify(signV2(someone(), 'poll', {}, url));
+  socket.write(`POST /rpc HTTP/1.1\r\n${upgrade}Content-Length: ${call.length}\r\n\r\n${call.slice(0, 50)}`);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  socket.write(call.slice(50));
+  await until(() => said.includes('"iceCandidates"'), 'the reply to the call');
+  assert.match(said, /^HTTP\/1\.1 200 /);
+  said = '';
+  socket.write(`GET /health HTTP/1.1\r\n${upgrade}\r\n`);
+  await until(() => said.includes('"status":"ok"'), 'the reply to the second request');
+  said = '';
+  socket.write(`GET /nothing HTTP/1.1\r\n${upgrade.replace('Connection: Upgrade', 'Connection: close, Upgrade')}\r\n`);
+  await once(socket, 'close');
+  assert.match(said, /^HTTP\/1\.1 404 /);
+});
