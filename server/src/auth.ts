@@ -105,10 +105,12 @@ export class Authenticator {
     if (publicKey === undefined && call.method === 'getUser') return { username: message.username, publicKey: '', address };
     if (publicKey === undefined)
       throw new RpcError('unauthorized', `Username "${message.username}" is not claimed: send your publicKey`);
-    const key = await this.#key(publicKey);
+    const known = this.#keys.get(publicKey);
+    const key = known ?? importKey(publicKey);
     const signature = decodeSignature(call.signature);
     const isRight = (): boolean => verify(null, Buffer.from(call.message), key, signature);
     if (!(this.#metrics ? this.#metrics.verifying(isRight) : isRight())) throw new RpcError('bad-signature', 'Invalid signature');
+    if (!known) await this.#admitKey(publicKey, key, address);
     await this.#limiter.ofKey(publicKey, cost);
     if (v2) this.#checkDigest(call, message, host);
     if (v2) await this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
@@ -262,19 +264,39 @@ export class Authenticator {
     );
   }
 
-  /** A key is checked strictly the first time it is seen: canonical text, canonical point, not of small order. */
-  async #key(publicKey: string): Promise<KeyObject> {
-    const cached = this.#keys.get(publicKey);
-    if (cached) return cached;
-    const bytes = Buffer.from(publicKey, 'base64');
-    if (bytes.length !== 32 || bytes.toString('base64') !== publicKey || !(await isStrictPublicKey(Uint8Array.from(bytes)))) {
-      throw new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
-    }
-    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: bytes.toString('base64url') }, format: 'jwk' });
+  /**
+   * Remembers a key that was not seen lately. A key that is not on the curve or of small order may verify what nobody signed; to
+   * find that out takes longer than a signature, so it comes after the signature, and is counted.
+   */
+  async #admitKey(publicKey: string, key: KeyObject, address: string): Promise<void> {
+    await this.#limiter.ofNewKey(address);
+    if (!(await isStrictPublicKey(Uint8Array.from(Buffer.from(publicKey, 'base64'))))) throw badKey();
     if (this.#keys.size >= KEY_CACHE) this.#keys.delete(this.#keys.keys().next().value!);
     this.#keys.set(publicKey, key);
-    return key;
   }
+}
+
+const badKey = (): RpcError => new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
+
+/** The y coordinates of the points of small order, little-endian: 0, 1, p - 1, and two of order 8. */
+const SMALL_ORDER = new Set([
+  '0000000000000000000000000000000000000000000000000000000000000000',
+  '0100000000000000000000000000000000000000000000000000000000000000',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+]);
+/** y coordinates of p and above begin at 0xed or more and go on with 0xff. */
+const NOT_CANONICAL = /^(e[d-f]|f[0-9a-f])(ff){30}7f$/;
+
+/** What can be seen of a key without arithmetic: one spelling, and no small order. @throws RpcError */
+function importKey(publicKey: string): KeyObject {
+  const bytes = Buffer.from(publicKey, 'base64');
+  if (bytes.length !== 32 || bytes.toString('base64') !== publicKey) throw badKey();
+  const y = Buffer.from(bytes);
+  y[31]! &= 127;
+  if (SMALL_ORDER.has(y.toString('hex')) || NOT_CANONICAL.test(y.toString('hex'))) throw badKey();
+  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: bytes.toString('base64url') }, format: 'jwk' });
 }
 
 function decodeSignature(text: string): Buffer {

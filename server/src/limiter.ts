@@ -26,7 +26,9 @@ export const LISTING_COST = 5;
 /** Offers, ids of offers or candidates that cost one point more. */
 export const ITEMS_A_POINT = 10;
 /** Bytes of a request, and of a reply, that cost one point more. */
-export const BYTES_A_POINT = 8192;
+export const BYTES_A_POINT = 4096;
+/** Keys of one address in a while that were not seen lately: each is checked strictly, with arithmetic in JavaScript. */
+export const NEW_KEYS = 1000;
 
 /** The list in params that makes a call larger. */
 const LISTS: Partial<Record<string, string>> = {
@@ -52,6 +54,7 @@ export class Limiter {
   readonly #address: RateLimiterMemory;
   readonly #key: RateLimiterMemory;
   readonly #claims: RateLimiterMemory;
+  readonly #newKeys = new RateLimiterMemory({ points: NEW_KEYS, duration: WINDOW });
 
   constructor({ pointsPerAddress, pointsPerKey, claimsPerAddress }: Limits) {
     this.#address = new RateLimiterMemory({ points: pointsPerAddress, duration: WINDOW });
@@ -74,6 +77,11 @@ export class Limiter {
     if (cost <= 0) return;
     await this.#address.penalty(address, cost);
     if (publicKey) await this.#key.penalty(publicKey, cost);
+  }
+
+  /** A key that was not seen lately is about to be checked. @throws RpcError `rate-limited` with `retryAfter` in ms */
+  async ofNewKey(address: string): Promise<void> {
+    await spend(this.#newKeys, address, 1, `new keys from this address: at most ${NEW_KEYS} in ${WINDOW} s`);
   }
 
   /** A name that was free is about to be claimed. @throws RpcError `rate-limited` with `retryAfter` in ms */
