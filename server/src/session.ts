@@ -37,6 +37,9 @@ export const MAX_CALLS = 512;
 const FRAMES_A_POINT = 16;
 const MAX_SMALL_FRAME = 1024;
 
+/** How long a client that sends too much may take to read why its socket is closed, in ms. */
+const CUT_OFF_AFTER = 1000;
+
 /** Why the server closes a socket; 4000–4999 are free for applications, RFC 6455 section 7.4.2. */
 const CLOSE = { noSession: 4401, nameLost: 4403, silent: 4408, replaced: 4409, tooMuch: 4429 } as const;
 
@@ -145,7 +148,7 @@ export class PushSession implements Session {
     } else if (this.#caller) {
       await this.#handle(frame, data.length);
     } else if (++this.#framesBefore > MAX_CALLS) {
-      this.#close(CLOSE.tooMuch, `more than ${MAX_CALLS} frames before the session is open`);
+      this.#cutOff(`more than ${MAX_CALLS} frames before the session is open`);
     } else {
       // in turn until the session is open; calls behind it run side by side
       let isCall = false;
@@ -185,7 +188,7 @@ export class PushSession implements Session {
       await this.#context.auth.pay(this.#from.address, bytes, least);
       return true;
     } catch {
-      this.#close(CLOSE.tooMuch, 'too many frames');
+      this.#cutOff('too many frames');
       return false;
     }
   }
@@ -255,7 +258,7 @@ export class PushSession implements Session {
       this.#sendError(id, error);
       // who may not call sends no large frames either: they cost time before they are known to be calls
       if (bytes > MAX_SMALL_FRAME * 8 && error instanceof RpcError && error.code === 'rate-limited')
-        this.#close(CLOSE.tooMuch, 'too many bytes');
+        this.#cutOff('too many bytes');
       if (error instanceof NameLostError) this.nameLost();
     } finally {
       this.#calls--;
@@ -313,6 +316,12 @@ export class PushSession implements Session {
     this.#isOver = true;
     this.#flush();
     this.#socket.close(code, reason);
+  }
+
+  /** A client that does not read would keep its socket open until the close handshake times out. */
+  #cutOff(reason: string): void {
+    this.#close(CLOSE.tooMuch, reason);
+    setTimeout(() => this.#socket.terminate(), CUT_OFF_AFTER).unref();
   }
 
   #closed(code: number): void {
