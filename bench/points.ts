@@ -41,13 +41,14 @@ const filled = (text: string, size = maxSdpLength): string => text.padEnd(size, 
 const lines = (count: number, mark: string): object[] =>
   Array.from({ length: count }, (_, index) => ({ candidate: filled(`candidate ${mark} ${index}`, 1000), sdpMid: '0' }));
 
+interface Host {
+  client: Client;
+  fqn: string;
+  ids: string[];
+}
+
 /** A host with one service that has `count` offers. */
-async function host(
-  url: string,
-  count: number,
-  size: number,
-  instance?: string,
-): Promise<{ client: Client; fqn: string; ids: string[] }> {
+async function host(url: string, count: number, size: number, instance?: string): Promise<Host> {
   const client = new Client(url, someone('host'), 'v2', instance);
   const fqn = `bench:1.0.0@${client.username}`;
   const ids: string[] = [];
@@ -59,17 +60,13 @@ async function host(
 }
 
 /** A host of whose offers so many are answered. */
-async function answeredHost(
-  url: string,
-  count: number,
-  size: number,
-): Promise<{ client: Client; joiner: Client; fqn: string; ids: string[] }> {
+async function answeredHost(url: string, count: number, size: number): Promise<Host & { joiner: Client }> {
   const client = new Client(url, someone('host'));
   const joiner = new Client(url, someone('joiner'));
   const ids: string[] = [];
   const fqn = `bench:1.0.0@${client.username}`;
   for (let index = 0; index < count; index++) {
-    const [{ offerId }] = (await client.publish(fqn, [filled(`${index} `, size)])).offers as [{ offerId: string }];
+    const { offerId } = (await client.publish(fqn, [filled(`${index} `, size)])).offers[0]!;
     await joiner.answer({ serviceFqn: fqn, offerId }, filled(`answer ${index} `, size));
     ids.push(offerId);
   }
@@ -186,7 +183,7 @@ const rows: Row[] = [
   {
     ...{ method: 'deleteService', form: 'of 100 offers of 64 KiB', count: 10 },
     async prepare(url) {
-      const hosts = [];
+      const hosts: Host[] = [];
       for (let index = 0; index < 10; index++) hosts.push(await host(url, 100, maxSdpLength));
       return (index) => request(hosts[index]!.client, 'deleteService', { serviceFqn: hosts[index]!.fqn });
     },
@@ -194,7 +191,7 @@ const rows: Row[] = [
   {
     ...{ method: 'releaseUsername', form: 'with 100 offers of 64 KiB', count: 10 },
     async prepare(url) {
-      const hosts = [];
+      const hosts: Host[] = [];
       for (let index = 0; index < 10; index++) hosts.push(await host(url, 100, maxSdpLength));
       return (index) => request(hosts[index]!.client, 'releaseUsername', {});
     },
@@ -210,7 +207,7 @@ const rows: Row[] = [
   {
     ...{ method: 'withdrawOffers', form: '100 offers of 64 KiB', count: 10 },
     async prepare(url) {
-      const hosts = [];
+      const hosts: Host[] = [];
       for (let index = 0; index < 10; index++) hosts.push(await host(url, 100, maxSdpLength));
       return (index) =>
         request(hosts[index]!.client, 'withdrawOffers', { serviceFqn: hosts[index]!.fqn, offerIds: hosts[index]!.ids });

@@ -22,6 +22,7 @@ const CHECKS = {
   'docs/architecture.md': fresh('docs/architecture.md', () => tryRun('node', ['scripts/docs.mjs'])),
   'docs/delivery.md': fresh('docs/delivery.md', () => tryRun('node', ['scripts/docs.mjs'])),
   'docs/hosting-in-node.md': fresh('docs/hosting-in-node.md', () => tryRun('node', ['scripts/docs.mjs'])),
+  'docs/security.md': fresh('docs/security.md', () => tryRun('node', ['scripts/docs.mjs'])),
   sizes: () => tryRun('node', ['scripts/sizes.mjs']),
 };
 

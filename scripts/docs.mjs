@@ -1,6 +1,6 @@
-// Writes what docs can take from the code: the tables of docs/elements.md from the manifest, the state table of
+// Writes what docs can take from the code: the limits of docs/security.md from the constants and the server's settings, the tables of docs/elements.md from the manifest, the state table of
 // docs/architecture.md and docs/delivery.md from the compiled machine. Generated parts stand between `<!-- begin NAME -->` and `<!-- end NAME -->`.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { TABLE } from '../dist/src/connection/connection-state.js';
 
 const cell = (text) =>
@@ -100,4 +100,55 @@ replacePart(
     ['', ...abilities.map(([name]) => name)],
     Object.keys(abilities[0][1]).map((what) => [what, ...abilities.map(([, can]) => (can[what] ? 'yes' : 'no'))]),
   ),
+);
+
+const number = (value) => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, '\u00a0');
+const sentence = (comment) =>
+  comment
+    .replace(/^\s*\* ?/gm, '')
+    .replace(/\s+/g, ' ')
+    .trim();
+const sources = (folder) =>
+  readdirSync(folder, { recursive: true })
+    .map((name) => `${folder}/${name}`)
+    .filter((name) => name.endsWith('.ts') && !name.includes('/dist/'))
+    .sort();
+
+/** Exported numbers of a folder that have a doc comment, with the values that they have when they run. */
+async function constantsOf(folder, built) {
+  const found = [];
+  for (const file of sources(folder)) {
+    const matches = [
+      ...readFileSync(file, 'utf8').matchAll(
+        /\/\*\*((?:(?!\*\/)[^])*)\*\/\nexport const ([A-Z][A-Z_]+)(?:: number)? = [\d(A-Z]/g,
+      ),
+    ];
+    if (!matches.length) continue;
+    const module = await import(`../${file.replace(folder, built).replace(/ts$/, 'js')}`);
+    for (const [, comment, name] of matches)
+      if (typeof module[name] === 'number') found.push([code(name), number(module[name]), sentence(comment), code(file)]);
+  }
+  return found;
+}
+
+const { DEFAULT_LIMITS } = await import('../server/dist/config.js');
+const declared = readFileSync('server/src/config.ts', 'utf8').match(/export interface Limits \{([^]*?)\n\}/)[1];
+const settings = [...declared.matchAll(/(?:\/\*\*((?:(?!\*\/)[^])*)\*\/\s*)?(\w+): number;/g)].map(
+  ([, comment, name], index, all) => [
+    code(`LIMIT_${name.replace(/[A-Z]/g, '_$&').toUpperCase()}`),
+    number(DEFAULT_LIMITS[name]),
+    sentence(comment ?? all[index - 1][1]),
+  ],
+);
+replacePart(
+  'docs/security.md',
+  'limits',
+  [
+    '### Of the server, to be set by the operator',
+    table(['variable', 'default', 'meaning'], settings),
+    '### Of the server, fixed',
+    table(['constant', 'value', 'meaning', 'where'], await constantsOf('server/src', 'server/dist')),
+    '### Of the engine',
+    table(['constant', 'value', 'meaning', 'where'], await constantsOf('src', 'dist/src')),
+  ].join('\n\n'),
 );

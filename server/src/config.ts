@@ -83,7 +83,7 @@ export interface Limits {
   maxOffersPerUser: number;
   /** Offers in all, free and answered; when they are there, each user may have an equal share. */
   maxTotalOffers: number;
-  /** What one address, and one key, may spend in 10 s; a call costs 1 to 3 points, with many offers or a listing more. */
+  /** Points that one address, and one key, may spend in 10 s; a call costs 1 to 5, and more by its items and bytes. */
   pointsPerAddress: number;
   pointsPerKey: number;
   /** New usernames from one address in an hour. */

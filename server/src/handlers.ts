@@ -113,7 +113,7 @@ export function createHandlers(services: Services): Handlers {
   /** Whoever holds a name now. */
   async function holderOf(username: string): Promise<Principal | undefined> {
     if (isAnonymousName(username)) return username;
-    const user = await store.getUser(username, Date.now());
+    const user = await store.getUser(username, clock.at(Date.now()));
     return user && principalOf(user);
   }
 

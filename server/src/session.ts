@@ -26,11 +26,11 @@ import type { Tally } from './tally.js';
 import type { Turn } from './turn.js';
 
 /** How long a socket may be open without a session, in ms. */
-const OPEN_WITHIN = 5000;
+export const OPEN_WITHIN = 5000;
 /** How long a ping may go unanswered, in ms. */
 const PONG_WITHIN = 3000;
 /** Unsent bytes past which a reader is too slow. */
-const MAX_BUFFERED = 1_048_576;
+export const MAX_BUFFERED = 1_048_576;
 /** Calls of one session under way at once, and frames that may come before it is open. */
 export const MAX_CALLS = 512;
 /** Acknowledgements and pongs that cost a point, and how large they are at most to be as cheap, in bytes. */

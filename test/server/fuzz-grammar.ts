@@ -67,6 +67,13 @@ const text = fc.oneof(
   { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 40 }) },
 );
 const scalar = fc.oneof(text, fc.constantFrom(...NUMBERS), fc.boolean(), fc.constant(null));
+/** Params with more in them than any call has. */
+const WIDE = [
+  Array(20_000).fill(0),
+  Array(9_000).fill([]),
+  Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`key ${index}`, index])),
+  { sdp: 'x'.repeat(65_537) },
+];
 /** Any JSON, with names that are worth trying. */
 export const anything: fc.Arbitrary<unknown> = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
@@ -87,7 +94,10 @@ const FIELDS: Record<string, fc.Arbitrary<unknown>> = {
   serviceId: fc.uuid(),
   offers: fc.array(fc.record({ sdp: fc.constantFrom('v=0', 'offer'), for: fc.constantFrom('bob', undefined) }), { maxLength: 3 }),
   offerId: fc.constantFrom('0'.repeat(64), 'f'.repeat(64), 'x'),
-  offerIds: fc.array(fc.constantFrom('0'.repeat(64), 'x'), { maxLength: 3 }),
+  offerIds: fc.oneof(
+    { weight: 5, arbitrary: fc.array(fc.constantFrom('0'.repeat(64), 'x'), { maxLength: 3 }) },
+    { weight: 1, arbitrary: fc.constant(Array(1000).fill('x')) },
+  ),
   candidates: fc.array(fc.record({ candidate: fc.constantFrom('candidate:1', ''), sdpMid: fc.constantFrom('0', null) }), {
     maxLength: 3,
   }),
@@ -132,7 +142,11 @@ export const spoiling = fc.oneof(
     weight: 2,
     arbitrary: fc.record({
       field: fc.constantFrom('method', 'message', 'signature', 'publicKey', 'params'),
-      value: fc.oneof(anything, fc.constant(undefined)),
+      value: fc.oneof(
+        { weight: 8, arbitrary: anything },
+        { weight: 4, arbitrary: fc.constant(undefined) },
+        { weight: 1, arbitrary: fc.constantFrom<unknown>(...WIDE) },
+      ),
     }),
   },
 );

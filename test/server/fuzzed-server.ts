@@ -3,7 +3,11 @@ import { createServer, DEFAULT_LIMITS } from '../../server/src/index.js';
 
 // the flood must reach what is behind the limits; those have tests of their own
 const limits = { ...DEFAULT_LIMITS, pointsPerAddress: 1e12, pointsPerKey: 1e12, claimsPerAddress: 1e12 };
-const server = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:', logLevel: 'error', limits });
+const server = await createServer({
+  ...{ port: 0, host: '127.0.0.1', storagePath: ':memory:', logLevel: 'error', limits },
+  // so that forwarded addresses are read
+  trustedProxies: ['127.0.0.1'],
+});
 
 process.on('message', () => {
   globalThis.gc!();

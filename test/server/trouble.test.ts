@@ -7,18 +7,7 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { ClaimClock } from '../../server/src/claim-clock.js';
 import { openDatabase } from '../../server/src/sqlite-driver.js';
-import {
-  Client,
-  Identity,
-  mockClock,
-  refused,
-  signV2,
-  someone,
-  spawnServer,
-  startServer,
-  temporaryFile,
-  until,
-} from './helpers.js';
+import { Client, Identity, refused, signV2, someone, spawnServer, startServer, temporaryFile, until } from './helpers.js';
 
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
 const status = async (url: string, path: string): Promise<number> => (await fetch(url + path)).status;
