@@ -31,6 +31,8 @@ const SUITES = [
     exit: true,
     everyNode: ['cli', 'doctor', 'node-edge', 'package', 'pipe'].map((name) => `test/node-hosts/${name}.test.ts`),
   },
+  // our SDP parser against those of browsers and Node packages
+  { name: 'sdp', folder: 'test/sdp' },
   { name: 'e2e', folder: 'test/e2e' },
   { name: 'chaos', folder: 'test/chaos', exit: true },
 ];
@@ -39,6 +41,7 @@ const SUITES = [
 const LONG = [
   'server-redis',
   'chaos',
+  'sdp',
   'test/e2e/crowd.test.ts',
   'test/e2e/lasting.test.ts',
   'test/e2e/turn.test.ts',

@@ -160,7 +160,9 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   protected override linkFailed(reason: string): void {
-    this.#settle?.failed(new ConnectionError('timeout', `the link to ${this.serviceFqn} did not come up: ${reason}`));
+    const text = `the link to ${this.serviceFqn} did not come up: ${reason}`;
+    const code = this.failureCode;
+    this.#settle?.failed(code === 'unverified' ? new RondevuError(code, text) : new ConnectionError(code, text));
   }
 
   /** The host turns us away, or negotiates the path anew. */

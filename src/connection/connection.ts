@@ -6,7 +6,7 @@ import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
 import type { Backlog } from '../delivery/backlog.js';
 import type { BufferedMessage, Message } from '../delivery/message-buffer.js';
-import { ConnectionError, RondevuError } from '../errors.js';
+import { ConnectionError, RondevuError, type ErrorCode } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { ChannelConfig, RondevuChannel } from './channel.js';
 import type { ConnectionConfig } from './connection-config.js';
@@ -259,6 +259,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected useLink(link: Link): void {
     this.#dropLink();
     this.link = link;
+    this.failureCode = 'timeout';
     this.#negotiation = undefined;
     this.generation++;
     const { heartbeatInterval: interval, suspectAfter, deadAfter } = this.config;
@@ -284,7 +285,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         if (text === 'bye') this.#linkLost(link, 'the page of the peer was hidden or left');
         else this.receiveSignal(text);
       },
-      onLost: (reason) => this.#linkLost(link, reason),
+      onLost: (reason, code) => this.#linkLost(link, reason, code),
       onError: (error) => (isCurrent() || link === this.#lingering ? this.#broken(error) : link.close()),
       onSuspect: current(() => this.restartIce()),
       onDead: current(() => {
@@ -337,9 +338,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     void this.close({ reason: error.message, discard: true });
   }
 
-  #linkLost(link: Link, reason: string): void {
+  #linkLost(link: Link, reason: string, code: ErrorCode = 'timeout'): void {
     if (link === this.#lingering) return this.#dropLingering();
     if (link !== this.link) return;
+    this.failureCode = code;
     if (this.#state === 'connected') this.emit('datachannel:close');
     if (!this.apply('lost', reason)) this.linkFailed(reason);
   }
@@ -414,6 +416,9 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.emit('failed', error);
     }
   }
+
+  /** The code of the error that says why the current link did not come up. */
+  protected failureCode: ErrorCode = 'timeout';
 
   /** Attempts that got an answer and did not come up, since the last link. */
   protected attempt = 0;

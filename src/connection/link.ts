@@ -4,7 +4,9 @@
  */
 import { Arrivals } from '../delivery/arrivals.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
-import { asRondevuError, ConnectionError, type RondevuError } from '../errors.js';
+import { ConnectionError, asRondevuError, type ErrorCode, type RondevuError } from '../errors.js';
+import { MAX_CANDIDATES, isCandidate, parseSdp } from '../protocol/sdp.js';
+import { remoteFingerprint } from './certificate.js';
 import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 
@@ -16,8 +18,8 @@ export interface LinkHandlers {
   onMessage(data: string | ArrayBuffer): void;
   /** What came on the control channel beyond signs of life. */
   onControl(text: string): void;
-  /** The link is gone for good. */
-  onLost(reason: string): void;
+  /** The link is gone for good: `unverified` when the other side's certificate is not the one that was verified. */
+  onLost(reason: string, code?: ErrorCode): void;
   /** What came from the other side could not be handled: nothing more is taken from it. */
   onError(error: RondevuError): void;
   /** Nothing came from the other side for a while. */
@@ -74,11 +76,17 @@ export class Link implements DeliveryPort {
   #isOpen = false;
   #closed = false;
   #doubted = false;
-  /** What came before anybody listened. */
+  /** Messages and control texts that came before the link was open and had a holder. */
   readonly #early = new Arrivals();
+  readonly #earlyControl = new Arrivals();
+  /** The fingerprints in the remote description; the certificate in use must have one of them. */
+  #fingerprints: readonly string[] = [];
+  #isCertified = false;
   #localCandidates: RTCIceCandidate[] = [];
   /** Candidates that came before the remote description. */
   #remoteCandidates: RTCIceCandidateInit[] | undefined = [];
+  /** Candidates of the other side since the last description. */
+  #candidateCount = 0;
 
   /** The negotiated channel for messages; undefined for offers of a custom factory that did not ask for it: its user works on a channel of his own. */
   durable: RTCDataChannel | undefined;
@@ -88,7 +96,7 @@ export class Link implements DeliveryPort {
     this.pc = pc;
     if (durable) this.addDurable();
     this.#control = new ControlChannel(pc);
-    this.#control.onText = this.guard((text) => this.#handlers?.onControl(text));
+    this.#control.onText = this.guard((text) => this.#receive(text, true));
     this.#control.onBroken = (reason) => this.#broken(new ConnectionError('bad-request', reason));
     this.#control.onLife = this.guard(() => this.#heartbeat?.life());
     pc.onicecandidate = this.guard(({ candidate }) => {
@@ -190,9 +198,7 @@ export class Link implements DeliveryPort {
     channel.onbufferedamountlow = this.guard(() => this.onLow?.());
     channel.onmessage = this.guard(({ data }: { data: string | ArrayBuffer }) => {
       this.#heartbeat?.life();
-      // Firefox may deliver a message before it reports that the channel is open, and nobody listens before that
-      if (this.#handlers && this.#isOpen) this.#handlers.onMessage(data);
-      else if (!this.#early.add(data)) throw new ConnectionError('too-large', 'too much arrived before the channel was open');
+      this.#receive(data, false);
     });
     channel.onclose = this.guard(() => this.#lost('the data channel was closed'));
     channel.onerror = this.guard((event) => this.#handlers?.onRaw('datachannel:error', (event as RTCErrorEvent).error ?? event));
@@ -210,8 +216,10 @@ export class Link implements DeliveryPort {
     this.#control.send(text);
   }
 
-  /** Adds a candidate of the other side, now or when its description is there. */
-  async addRemoteCandidate(candidate: RTCIceCandidateInit): Promise<void> {
+  /** Adds a candidate of the other side, now or when its description is there. Malformed ones and too many are ignored. */
+  async addRemoteCandidate(init: RTCIceCandidateInit): Promise<void> {
+    const candidate = checkedCandidate(init);
+    if (!candidate || ++this.#candidateCount > MAX_CANDIDATES) return;
     if (this.#remoteCandidates) return void this.#remoteCandidates.push(candidate);
     try {
       await this.pc.addIceCandidate(candidate);
@@ -222,9 +230,10 @@ export class Link implements DeliveryPort {
 
   /**
    * @param framed the other side speaks frames
-   * @throws DOMException when the description does not fit
+   * @throws ValidationError for a description that does not satisfy the grammar; DOMException when it does not fit
    */
   async setRemote(description: RTCSessionDescriptionInit, framed = this.framed): Promise<void> {
+    this.#fingerprints = parseSdp(description.sdp ?? '').fp;
     // an in-band channel may lose its first message in Chromium 156; older clients have no other
     if (this.durable && framed && !this.framed) {
       this.framed = true;
@@ -235,6 +244,18 @@ export class Link implements DeliveryPort {
     const early = this.#remoteCandidates ?? [];
     this.#remoteCandidates = undefined;
     for (const candidate of early) await this.addRemoteCandidate(candidate);
+  }
+
+  /**
+   * Takes the other side's description in a renegotiation of the same DTLS association (RFC 8842 section 5.5).
+   * @throws ConnectionError `unverified` for one with other fingerprints; otherwise as `setRemote`
+   */
+  async renegotiate(description: RTCSessionDescriptionInit): Promise<void> {
+    const { fp } = parseSdp(description.sdp ?? '');
+    if (String(fp) !== String(this.#fingerprints))
+      throw new ConnectionError('unverified', `a renegotiation must keep the fingerprints ${this.#fingerprints}, got ${fp}`);
+    this.#candidateCount = 0;
+    await this.pc.setRemoteDescription(description);
   }
 
   /** Whether the peer shows life within `ms`. One without a control channel counts as alive while its states say so. */
@@ -309,6 +330,7 @@ export class Link implements DeliveryPort {
     if (this.onOpening?.()) return void setTimeout(this.guard(() => this.#opened(channel)));
     // Chromium 156 leaves about one in a hundred channels of the answering side "connecting" for ever after their `open`
     if (channel.readyState !== 'open') return this.#lost('the data channel did not open');
+    if (!this.#isCertified) return void this.#certify().then(this.guard((isGood) => void (isGood && this.#opened(channel))));
     this.#isOpen = true;
     if (this.framed && this.times) {
       this.#heartbeat = new Heartbeat(this.times, {
@@ -325,7 +347,35 @@ export class Link implements DeliveryPort {
     if (!this.#handlers) return;
     this.#handlers.onOpen();
     // onOpen may have given the link away or closed it
-    for (const data of this.#handlers ? this.#early.takeAll() : []) this.#handlers?.onMessage(data);
+    if (!this.#handlers) return;
+    for (const text of this.#earlyControl.takeAll()) this.#receive(text, true);
+    for (const data of this.#early.takeAll()) this.#receive(data, false);
+  }
+
+  /**
+   * Passes on what arrived once the link is open, and keeps it before: the certificate was not compared yet, and Firefox may
+   * deliver a message before it reports that the channel is open.
+   */
+  #receive(data: string | ArrayBuffer, isControl: boolean): void {
+    if (!this.#handlers || !this.#isOpen) {
+      if ((isControl ? this.#earlyControl : this.#early).add(data)) return;
+      throw new ConnectionError('too-large', 'too much arrived before the channel was open');
+    }
+    if (isControl) this.#handlers.onControl(data as string);
+    else this.#handlers.onMessage(data);
+  }
+
+  /** Compares the certificate in use with the description as we read it, where the platform tells; RFC 8122 section 5. */
+  async #certify(): Promise<boolean> {
+    try {
+      const used = await remoteFingerprint(this.pc);
+      this.#isCertified = used === undefined || this.#fingerprints.includes(used);
+      if (!this.#isCertified)
+        this.#lost(`the certificate in use (${used}) is not the one in the description (${this.#fingerprints})`, 'unverified');
+    } catch (error) {
+      this.#lost(`the certificate of the peer cannot be read: ${(error as Error).message}`, 'unverified');
+    }
+    return this.#isCertified;
   }
 
   #check(): void {
@@ -350,8 +400,8 @@ export class Link implements DeliveryPort {
     if (this.pc.iceConnectionState === 'disconnected') this.#lost('no sign of life from the peer');
   }
 
-  #lost(reason: string): void {
-    if (!this.#closed) this.#handlers?.onLost(reason);
+  #lost(reason: string, code?: ErrorCode): void {
+    if (!this.#closed) this.#handlers?.onLost(reason, code);
   }
 
   #broken(cause: unknown): void {
@@ -364,6 +414,25 @@ export class Link implements DeliveryPort {
       this.close();
     }
   }
+}
+
+/** The fields of a candidate that the platform is given; undefined for anything malformed, and for the end of candidates. */
+function checkedCandidate({
+  candidate,
+  sdpMid,
+  sdpMLineIndex,
+  usernameFragment,
+}: RTCIceCandidateInit): RTCIceCandidateInit | undefined {
+  const text = String(candidate).replace(/^a=/, '');
+  if (!isCandidate(text)) return undefined;
+  if (typeof sdpMid === 'string' && !/^[\x21-\x7e]{0,64}$/.test(sdpMid)) return undefined;
+  // wrtc takes a null for a name
+  return {
+    candidate: text,
+    ...(typeof sdpMid === 'string' && { sdpMid }),
+    ...(Number.isInteger(sdpMLineIndex) && { sdpMLineIndex: sdpMLineIndex! }),
+    ...(typeof usernameFragment === 'string' && /^[\w+/]{1,256}$/.test(usernameFragment) && { usernameFragment }),
+  };
 }
 
 function silence(channel: RTCDataChannel): void {

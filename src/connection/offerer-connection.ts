@@ -148,7 +148,7 @@ export class OffererConnection extends RondevuConnection {
       this.releaseLink()?.close();
       return this.#hooks.needsOffer(this);
     }
-    const error = new ConnectionError('timeout', `the link to ${this.peer?.username} did not come up: ${reason}`);
+    const error = new ConnectionError(this.failureCode, `the link to ${this.peer?.username} did not come up: ${reason}`);
     const { maxReconnectAttempts } = this.config;
     error.willRetry = !maxReconnectAttempts || this.attempt < maxReconnectAttempts;
     this.emit('reconnect:failed', error);

@@ -5,7 +5,6 @@
  */
 import { RateLimit } from '../base/rate-limit.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
-import { sdpFacts } from '../protocol/sdp-line.js';
 import { MAX_TEXT } from './control-channel.js';
 import type { Link } from './link.js';
 
@@ -97,11 +96,9 @@ export class Renegotiation {
     const role = isOfferer ? 'answer' : 'offer';
     const expected = { role, fqn, username: peer.username, key: peer.publicKey, offerSig: this.#offerSig } as const;
     const { line } = await proof.open(sdp, expected);
-    // the same two ends of the same DTLS association, or it is somebody else
-    const { fp } = sdpFacts(link.pc.remoteDescription?.sdp ?? '');
-    if (line?.sid !== sid || String(line.fp) !== String(fp)) return;
+    if (line?.sid !== sid) return;
     const before = await goodPairs(link.pc);
-    await link.pc.setRemoteDescription({ type: role, sdp });
+    await link.renegotiate({ type: role, sdp });
     if (isOfferer) this.#offerSig = undefined;
     else await this.#describe('answer', await link.pc.createAnswer(), line.sig);
     void this.#watchPath(before);

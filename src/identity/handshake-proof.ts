@@ -5,7 +5,8 @@
 import { base64ToBytes, base64UrlToBytes, bytesToBase64Url, utf8 } from '../base/bytes.js';
 import { RondevuError } from '../errors.js';
 import { isAnonymousName } from '../protocol/anonymous.js';
-import { readSdpLine, sdpFacts, signedBytes, writeSdpLine, type SdpLine } from '../protocol/sdp-line.js';
+import { parseSdp } from '../protocol/sdp.js';
+import { readSdpLine, signedBytes, signedFacts, writeSdpLine, type SdpLine } from '../protocol/sdp-line.js';
 import { pinOf, sha256, verify } from './ed25519.js';
 import { IdentityChangedError, type PinStore } from './pins.js';
 import { anonymousNameOf, type Signer } from './signer.js';
@@ -47,7 +48,11 @@ export class HandshakeProof {
     this.#pins = pins;
   }
 
-  /** A description with our line in it. */
+  /**
+   * Signs a description of ours.
+   * @returns the description with the line in it, and the signature, base64url
+   * @throws ValidationError for a description that other peers would refuse (see `parseSdp`)
+   */
   async seal(
     sdp: string,
     fields: Pick<SdpLine, 'role' | 'fqn' | 'caps'> & { sid?: string; offerSig?: string },
@@ -59,7 +64,7 @@ export class HandshakeProof {
       ...(offerSig !== undefined && { re: await hashOf(offerSig) }),
       key: this.#signer.publicKey,
       inst: this.#instance,
-      ...sdpFacts(sdp),
+      ...signedFacts(parseSdp(sdp)),
       iat: Date.now(),
     };
     const sig = bytesToBase64Url(await this.#signer.sign(signedBytes(line)));

@@ -1,6 +1,7 @@
 /**
  * Finds a WebRTC implementation that is installed. Nothing is put into globals: what is found is handed to one client.
  */
+import { randomId } from '../base/bytes.js';
 import { RondevuError, mustBe } from '../errors.js';
 
 /** The packages that are known to work, the one that is taken first in front. */
@@ -20,7 +21,8 @@ type Classes = Pick<WebRtc, 'RTCPeerConnection' | 'RTCIceCandidate'>;
 const LOADERS: Record<WebRtcPackage, () => Promise<Classes>> = {
   'node-datachannel': async () => {
     const { RTCPeerConnection, RTCIceCandidate } = await load<Classes>('node-datachannel/polyfill');
-    return { RTCPeerConnection: putRight(RTCPeerConnection), RTCIceCandidate };
+    const { PeerConnection } = await load<{ PeerConnection: NativePeerConnectionClass }>('node-datachannel');
+    return { RTCPeerConnection: putRight(RTCPeerConnection, PeerConnection), RTCIceCandidate };
   },
   '@roamhq/wrtc': async () => {
     const { default: wrtc } = await load<{ default: Classes }>('@roamhq/wrtc');
@@ -78,17 +80,28 @@ const AGAIN_AFTER = 20;
 const TRIES = 50;
 const CANDIDATES = /^a=candidate:.*\r?\n/gm;
 
+/** The class of node-datachannel under its polyfill. */
+interface NativePeerConnection {
+  /** Of the certificate in use, once DTLS is up. */
+  remoteFingerprint(): { value: string; algorithm: string };
+}
+type NativePeerConnectionClass = new (name: string, configuration: object) => NativePeerConnection;
+
 /**
- * node-datachannel, with round-trip times in seconds, as W3C webrtc-stats section 8.21 has them; it says ms. And later with its checks:
+ * node-datachannel, with the certificate of the other side in its statistics, which its polyfill leaves out; with round-trip times in seconds, as W3C webrtc-stats section 8.21 has them; it says ms. And later with its checks:
  * those that reach Firefox 153 before the answer does leave it `checking` for ever, about one time in four. And with TURN credentials in
  * which a colon may be: it makes a URL of them (coturn's REST usernames are `<end>:<id>`). And candidates of a description one by one:
  * on a busy machine its ICE may not be there when the description is, and then it refuses the whole.
  */
-function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
+function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionClass): typeof RTCPeerConnection {
+  const natives = new WeakMap<RTCPeerConnection, NativePeerConnection>();
   return class extends Base {
     constructor({ iceServers = [], ...configuration }: RTCConfiguration = {}) {
+      const native = { iceTransportPolicy: 'all', ...configuration, iceServers: iceServers.flatMap(nativeUrls) };
       try {
-        super({ ...configuration, iceServers: iceServers.map(escaped) });
+        const peerConnection = new Native(`peer-${randomId(6)}`, native);
+        super({ ...configuration, iceServers, peerConnection } as RTCConfiguration);
+        natives.set(this, peerConnection);
       } catch (error) {
         // its own words hold the credentials
         const urls = iceServers.flatMap((server) => server.urls);
@@ -110,13 +123,15 @@ function putRight(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
     }
 
     override async getStats(selector?: MediaStreamTrack | null): Promise<RTCStatsReport> {
-      const report = await super.getStats(selector);
-      return new Map(
-        [...(report as Map<string, { currentRoundTripTime?: number }>)].map(([id, stats]) => {
-          const { currentRoundTripTime: ms } = stats;
-          return [id, ms === undefined ? stats : { ...stats, currentRoundTripTime: ms / 1000 }];
-        }),
-      ) as RTCStatsReport;
+      const report = (await super.getStats(selector)) as Map<string, Record<string, unknown>>;
+      const { value: fingerprint, algorithm: fingerprintAlgorithm } = natives.get(this)!.remoteFingerprint();
+      const certificate = { id: 'RTCCertificate', type: 'certificate', fingerprint, fingerprintAlgorithm };
+      const stats = [...report].map(([id, entry]): [string, Record<string, unknown>] => {
+        const { type, currentRoundTripTime: ms } = entry;
+        if (typeof ms === 'number') return [id, { ...entry, currentRoundTripTime: ms / 1000 }];
+        return [id, type === 'transport' && fingerprint ? { ...entry, remoteCertificateId: certificate.id } : entry];
+      });
+      return new Map(fingerprint ? [...stats, [certificate.id, certificate]] : stats) as unknown as RTCStatsReport;
     }
   };
 }
@@ -136,11 +151,14 @@ async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: 
   }
 }
 
-const escaped = ({ urls, username, credential }: RTCIceServer): RTCIceServer => ({
-  urls,
-  ...(username !== undefined && { username: encodeURIComponent(username) }),
-  ...(credential !== undefined && { credential: encodeURIComponent(credential) }),
-});
+/** The URLs of an ICE server as node-datachannel takes them: credentials before the address. */
+function nativeUrls({ urls, username, credential }: RTCIceServer): string[] {
+  return [urls].flat().map((url) => {
+    if (!username || !credential) return url;
+    const [scheme, ...rest] = url.split(':');
+    return `${scheme}:${encodeURIComponent(username)}:${encodeURIComponent(credential)}@${rest.join(':')}`;
+  });
+}
 
 /** What of werift's SCTP (0.24 and 0.25) has to be put right. */
 interface WeriftStream {

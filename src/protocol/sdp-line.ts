@@ -1,35 +1,28 @@
 /**
- * The SDP line: one session-level attribute in every offer and answer of ours, `a=x-rondevu:<base64url of JCS>`, that says who
- * speaks, what he can, and what of the SDP his signature covers. Pure: text in, text out; signing is for src/identity.
- * docs/protocol.md, "The SDP line".
+ * The SDP line: one session-level attribute in every offer and answer of this version, `a=x-rondevu:<base64url of JCS>`. It says
+ * who made the description and what that peer supports, and carries a signature over the parts of the description that decide
+ * with whom DTLS is spoken. Pure: text in, text out; signing is for src/identity. docs/protocol.md, "The SDP line".
  */
 import { base64UrlToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
 import { ValidationError, mustBe } from '../errors.js';
 import { canonicalJson } from './json.js';
-
-/** What of a description decides with whom DTLS is spoken, RFC 8122 and RFC 8839. */
-export interface SdpFacts {
-  /** The distinct `a=setup` values, sorted, with commas between. */
-  setup: string;
-  /** The distinct `a=ice-ufrag` values, sorted. */
-  ufrag: string[];
-  /** The distinct `a=fingerprint` values in lower case, sorted. */
-  fp: string[];
-}
+import { parseSdp, type SdpDescription, type SdpFacts } from './sdp.js';
 
 export interface SdpLine extends SdpFacts {
   v: 1;
   role: 'offer' | 'answer';
   /** `name:version@username` of the service. */
   fqn: string;
-  /** The speaker's public key, base64. */
+  /** The signer's public key, base64. */
   key: string;
-  /** What the speaker can: `durable` for frames on the negotiated channels. */
+  /** What the signer supports: `durable` for frames on the negotiated channels. */
   caps: string[];
   /** In answers: the session, base64url of 16 bytes. */
   sid?: string;
-  /** The speaker's `Rondevu`. */
+  /** The instance of the signer. */
   inst: string;
+  /** The kinds of the media sections, in order; left out when there is one, for data. */
+  media?: string[];
   /** In answers: SHA-256 of the offer's `sig` as it stands, base64url. */
   re?: string;
   /** When it was signed, in ms; informative. */
@@ -39,21 +32,15 @@ export interface SdpLine extends SdpFacts {
 }
 
 const PREFIX = 'a=x-rondevu:';
+const DATA_ONLY = ['application'];
 
-/** What the signature is made over. */
+/** The bytes that the signature covers. */
 export const signedBytes = ({ sig: _, ...rest }: Omit<SdpLine, 'sig'> & { sig?: string }): Bytes =>
   utf8(`rondevu-sdp-v1\n${canonicalJson(rest)}`);
 
-/** Takes from an SDP, as it is, what the line must agree with. */
-export function sdpFacts(sdp: string): SdpFacts {
-  const values = (name: string) => [
-    ...new Set([...sdp.matchAll(new RegExp(`^a=${name}:(.*?)\\s*$`, 'gm'))].map(([, value]) => value!)),
-  ];
-  return {
-    setup: values('setup').sort().join(),
-    ufrag: values('ice-ufrag').sort(),
-    fp: [...new Set(values('fingerprint').map((value) => value.toLowerCase()))].sort(),
-  };
+/** The fields of a line that must agree with its description. */
+export function signedFacts({ setup, ufrag, fp, media }: SdpDescription): Pick<SdpLine, 'setup' | 'ufrag' | 'fp' | 'media'> {
+  return { setup, ufrag, fp, ...(String(media) !== String(DATA_ONLY) && { media }) };
 }
 
 /** Puts the line before the first media section. */
@@ -62,33 +49,36 @@ export function writeSdpLine(sdp: string, line: SdpLine): string {
 }
 
 /**
- * The line of a description; undefined when it has none, as those of old clients.
- * @throws ValidationError for a line that cannot be read, that is not there once, or that says something else than its SDP
+ * Reads the line of a description; undefined when it has none, as descriptions of old clients.
+ * @throws ValidationError for a description that does not satisfy the grammar (see `parseSdp`), for a line that cannot be read or
+ *   is not canonical, and for one that disagrees with its description
  */
 export function readSdpLine(sdp: string): SdpLine | undefined {
-  const [session = ''] = sdp.split(/\r?\nm=/);
-  const found = sdp.match(/^a=x-rondevu:.*$/gm) ?? [];
-  if (!found.length) return undefined;
-  const lines = session.match(/^a=x-rondevu:[\w-]+(?=\r?$)/gm) ?? [];
-  if (found.length > 1 || lines.length !== 1) throw mustBe('the SDP line', 'there once, before the media', found.length);
+  const description = parseSdp(sdp);
+  const { proof } = description;
+  if (proof === undefined) return undefined;
   let line: SdpLine;
+  let canonical: string;
   try {
-    line = JSON.parse(new TextDecoder().decode(base64UrlToBytes(lines[0]!.slice(PREFIX.length)))) as SdpLine;
+    line = JSON.parse(new TextDecoder().decode(base64UrlToBytes(proof))) as SdpLine;
+    canonical = bytesToBase64Url(utf8(canonicalJson(line)));
   } catch (cause) {
     throw new ValidationError('the SDP line must be base64url of JSON', { cause });
   }
+  // one text for one value: a name that stands twice, or a second spelling, would be read differently elsewhere
+  if (canonical !== proof) throw new ValidationError('the SDP line must be canonical JSON (RFC 8785) in base64url');
   const texts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === 'string');
   const isValid =
     line?.v === 1 &&
-    /^(offer|answer)$/.test(line.role) &&
+    (line.role === 'offer' || line.role === 'answer') &&
     [line.fqn, line.key, line.inst, line.sig, line.setup].every((value) => typeof value === 'string') &&
     [line.sid, line.re].every((value) => value === undefined || typeof value === 'string') &&
     [line.caps, line.ufrag, line.fp].every(texts);
   if (!isValid) throw new ValidationError('the SDP line lacks a field, or has one of another type');
-  const facts = sdpFacts(sdp);
-  for (const name of ['setup', 'ufrag', 'fp'] as const) {
-    if (String(facts[name]) !== String(line[name]) || !facts[name].length)
-      throw mustBe(`${name} in the SDP line`, String(facts[name]), String(line[name]));
+  const facts = signedFacts(description);
+  for (const name of ['setup', 'ufrag', 'fp', 'media'] as const) {
+    const [expected, got] = [facts[name], line[name]].map((value) => canonicalJson(value ?? DATA_ONLY));
+    if (expected !== got) throw mustBe(`${name} in the SDP line`, expected!, line[name]);
   }
   return line;
 }

@@ -1,18 +1,130 @@
-/** The little that is done to an SDP by hand. Pure. */
+/**
+ * Reads session descriptions (RFC 8866) by one strict grammar, before any other code uses them. Parsers of the platforms are
+ * lenient, each in its own way: Firefox takes `a=FINGERPRINT:` for a fingerprint, Chromium does not. What every parser would
+ * read in the same way is accepted, everything else is refused, so that what we verify is what the platform uses. Pure.
+ */
+import { ValidationError, mustBe } from '../errors.js';
 import type { WireCandidate } from './rpc.js';
 
+/** Limits of one description, in characters and lines. */
+export const MAX_SDP_LENGTH = 131_072;
+export const MAX_SDP_LINES = 4096;
+/** Candidates that are taken from the other side for one link or ICE restart; each one costs connectivity checks. */
+export const MAX_CANDIDATES = 128;
+/** The parts of a description that decide with whom DTLS is spoken (RFC 8122, RFC 8839, RFC 8842). */
+export interface SdpFacts {
+  /** The `a=setup` value. */
+  setup: string;
+  /** The distinct `a=ice-ufrag` values, sorted. */
+  ufrag: string[];
+  /** The `a=fingerprint` values in lower case, sorted: one for each hash function. */
+  fp: string[];
+}
+
+/** A description that satisfies the grammar. */
+export interface SdpDescription extends SdpFacts {
+  /** The kinds of its media sections, in order: `['application']` for data alone. */
+  media: string[];
+  /** The value of `a=x-rondevu`, if there is one. */
+  proof: string | undefined;
+}
+
+const hex = (bytes: number): string => `(?:[0-9A-Fa-f]{2}:){${bytes - 1}}[0-9A-Fa-f]{2}`;
+const CANDIDATE =
+  /^candidate:[\w+/-]{1,64} \d{1,5} (?:udp|tcp|ssltcp) \d{1,10} [\w.:%-]{1,255} \d{1,5} typ [a-z]{1,16}(?: [\x21-\x7e]+ [\x21-\x7e]+)*$/i;
+const MAX_CANDIDATE_LENGTH = 1024;
+
+/** Attributes that decide who is at the other end or what may come from there, with their values. */
+const STRICT: Record<string, RegExp> = {
+  fingerprint: new RegExp(`^sha-(?:256 ${hex(32)}|384 ${hex(48)}|512 ${hex(64)})$`),
+  setup: /^(?:actpass|active|passive)$/,
+  'ice-ufrag': /^[A-Za-z\d+/]{4,256}$/,
+  'ice-pwd': /^[A-Za-z\d+/]{22,256}$/,
+  candidate: /^/,
+  'sctp-port': /^\d{1,5}$/,
+  // 0 means any size (RFC 8841); frames of less than 1000 bytes would be a waste
+  'max-message-size': /^(?:0|\d{4,10})$/,
+  'x-rondevu': /^[\w-]+$/,
+};
+/** Attributes of one level only. */
+const OF_SESSION = /^x-rondevu$/;
+const OF_MEDIA = /^(?:candidate|sctp-port|max-message-size)$/;
+/** Other ways to agree on keys or identities, which no peer uses, and names of which some parsers compare only the beginning. */
+const REFUSED = new RegExp(`^(?:crypto|identity|key-mgmt|${Object.keys(STRICT).join('|')})`);
+const SECTION =
+  /^(application) \d{1,5} (?:UDP|TCP)\/DTLS\/SCTP webrtc-datachannel$|^(audio|video) \d{1,5} [A-Z]+(?:\/[A-Z]+)* \d[\d ]*$/;
+
 /**
- * Takes the candidates out of a description (RFC 8839 section 5.1), so that they can be added when it is time: a peer that
- * knows candidates begins to connect at once.
+ * Reads a description.
+ * @throws ValidationError that quotes the line, for anything that two parsers might read differently
+ */
+export function parseSdp(sdp: string): SdpDescription {
+  const lines = sdp.length > MAX_SDP_LENGTH ? [] : sdp.split('\r\n', MAX_SDP_LINES + 1);
+  if (lines.pop() !== '')
+    throw mustBe('a description', `at most ${MAX_SDP_LENGTH} characters in ${MAX_SDP_LINES} lines that end with CR LF`, sdp);
+  const media: string[] = [];
+  const values: Record<string, Set<string>> = { fingerprint: new Set(), setup: new Set(), 'ice-ufrag': new Set() };
+  let proof: string | undefined;
+  let candidates = 0;
+  /** The strict attributes of the session, and of this section with those of the session. */
+  let ofSession: Set<string> | undefined;
+  let seen = new Set<string>();
+  for (const [index, line] of lines.entries()) {
+    const must = (isSo: unknown, expected: string) => {
+      if (!isSo) throw mustBe(`line ${index + 1} of a description`, expected, line);
+    };
+    const [, type = '', value = ''] = /^([a-z])=([\x20-\x7e]*)$/.exec(line) ?? [];
+    // v, o and s once and first; the others as RFC 8866 has them at either level
+    const types = index < 3 ? 'vos'[index]! : media.length ? 'micbka' : 'miuepcbtrzka';
+    must(type && types.includes(type) && (type !== 'v' || value === '0'), `one of "${types}", "=", and printable ASCII`);
+    if (type === 'm') {
+      const [, data, other] = SECTION.exec(value) ?? [];
+      must(data ? !media.includes(data) : other, 'a media section of audio or video, or the one for data over DTLS');
+      media.push(data ?? other!);
+      seen = new Set((ofSession ??= seen));
+    }
+    if (type !== 'a') continue;
+    const [, name = '', colon, text = ''] = /^([a-z0-9-]+)(?:(:)(.*))?$/.exec(value) ?? [];
+    const rule = Object.hasOwn(STRICT, name) && STRICT[name];
+    must(name && (rule || !REFUSED.test(name)), 'an attribute with a plain name');
+    if (!rule) continue;
+    must(colon && rule.test(text), `a well-formed ${name}`);
+    must(!(media.length ? OF_SESSION : OF_MEDIA).test(name), `an attribute at this level, and ${name} is none`);
+    if (name === 'candidate') {
+      must(++candidates <= MAX_CANDIDATES && isCandidate(value), `one of at most ${MAX_CANDIDATES} candidates (RFC 8839)`);
+      continue;
+    }
+    // several fingerprints are of one certificate, each by another hash
+    const once = name + /^sha-\d+/.exec(text);
+    must(!seen.has(once), `${name} once, for the session or in a media section`);
+    seen.add(once);
+    if (name === 'x-rondevu') proof = text;
+    values[name]?.add(name === 'fingerprint' ? text.toLowerCase() : text);
+  }
+  const [fp, setup, ufrag] = Object.values(values).map((set) => [...set].sort()) as [string[], string[], string[]];
+  const hashes = new Set(fp.map((value) => value.slice(0, 7)));
+  if (!media.length || !ufrag.length || setup.length !== 1 || !fp.length || hashes.size < fp.length)
+    throw new ValidationError(
+      'a description must have media sections with an ice-ufrag, one setup, and one fingerprint for each hash',
+    );
+  return { media, proof, setup: setup[0]!, ufrag, fp };
+}
+
+/** Whether a candidate attribute is well-formed (RFC 8839 section 5.1): one line, whatever a parser would make of more. */
+export const isCandidate = (text: string): boolean => text.length <= MAX_CANDIDATE_LENGTH && CANDIDATE.test(text);
+
+/**
+ * Takes the candidates out of a description that satisfies the grammar (RFC 8839 section 5.1), so that they can be added later:
+ * a peer that knows candidates begins to connect at once.
  */
 export function splitCandidates(sdp: string): { sdp: string; candidates: WireCandidate[] } {
   const candidates: WireCandidate[] = [];
   let sdpMLineIndex = -1;
   const rest = sdp.split('\r\n').filter((line) => {
     if (line.startsWith('m=')) sdpMLineIndex++;
-    const isCandidate = line.startsWith('a=candidate:');
-    if (isCandidate) candidates.push({ candidate: line.slice(2), sdpMLineIndex });
-    return !isCandidate && line !== 'a=end-of-candidates';
+    const isCandidateLine = line.startsWith('a=candidate:');
+    if (isCandidateLine) candidates.push({ candidate: line.slice(2), sdpMLineIndex });
+    return !isCandidateLine && line !== 'a=end-of-candidates';
   });
   return { sdp: rest.join('\r\n'), candidates };
 }

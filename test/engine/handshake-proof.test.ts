@@ -15,7 +15,7 @@ import {
   type PinStore,
 } from '../../src/identity/index.js';
 import { base64ToBytes } from '../../src/base/bytes.js';
-import { canonicalJson, readSdpLine, sdpFacts, signedBytes, type SdpLine } from '../../src/protocol/index.js';
+import { canonicalJson, parseSdp, readSdpLine, signedBytes, type SdpLine } from '../../src/protocol/index.js';
 import { RondevuError } from '../../src/errors.js';
 
 interface Vector {
@@ -44,8 +44,9 @@ const sdpOf = (setup: string, fingerprint: string, ufrag: string): string =>
     'a=sctp-port:5000',
     '',
   ].join('\r\n');
-const OFFER = sdpOf('actpass', 'AA:BB:CC', 'uOfF');
-const ANSWER = sdpOf('active', 'DD:EE:FF', 'uAnS');
+const fingerprintOf = (byte: string): string => Array.from({ length: 32 }, () => byte).join(':');
+const OFFER = sdpOf('actpass', fingerprintOf('AA'), 'uOfF');
+const ANSWER = sdpOf('active', fingerprintOf('DD'), 'uAnS');
 const FQN = 'chat:1.0.0@alice';
 
 async function person(pins: PinStore = new MemoryPinStore()) {
@@ -88,9 +89,14 @@ test('both sides know whose description they have, and whether they met before',
   assert.deepEqual([there.peer.verified, there.line!.sid], [true, 's']);
 });
 
-test('the facts are sets: order, case and repetition do not matter', () => {
-  const twice = OFFER + OFFER.slice(OFFER.indexOf('m=')).replace('AA:BB:CC', 'aa:bb:cc').replace('uOfF', 'uTwo');
-  assert.deepEqual(sdpFacts(twice), { setup: 'actpass', ufrag: ['uOfF', 'uTwo'], fp: ['sha-256 aa:bb:cc'] });
+test('reads facts as sets: order, case and repetition do not matter', () => {
+  const section = OFFER.slice(OFFER.indexOf('m='))
+    .replace(/m=.*/, 'm=audio 9 UDP/TLS/RTP/SAVPF 111')
+    .replace(/a=sctp.*\r\n/, '');
+  const twice = OFFER + section.replaceAll('AA', 'aa').replace('uOfF', 'uTwo');
+  const { setup, ufrag, fp, media } = parseSdp(twice);
+  assert.deepEqual([setup, ufrag, fp], ['actpass', ['uOfF', 'uTwo'], [`sha-256 ${fingerprintOf('aa')}`]]);
+  assert.deepEqual(media, ['application', 'audio']);
 });
 
 test('a server that swaps, replays, splices or strips is found out before a description is used', async () => {
@@ -105,15 +111,21 @@ test('a server that swaps, replays, splices or strips is found out before a desc
   const cases: [what: string, () => Promise<unknown>, code: string, text: RegExp][] = [
     [
       'swaps a fingerprint',
-      () => bob.proof.open(offer.sdp.replace('AA:BB:CC', 'AA:BB:CD'), toBob),
+      () => bob.proof.open(offer.sdp.replace('AA:AA:', 'AA:AB:'), toBob),
       'unverified',
       /fp in the SDP line/,
     ],
     [
       'adds a fingerprint',
-      () => bob.proof.open(`${offer.sdp}a=fingerprint:sha-256 00:11\r\n`, toBob),
+      () => bob.proof.open(`${offer.sdp}a=fingerprint:sha-384 ${'00:'.repeat(47)}00\r\n`, toBob),
       'unverified',
       /fp in the SDP line/,
+    ],
+    [
+      'adds a media section',
+      () => bob.proof.open(`${offer.sdp}m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n`, toBob),
+      'unverified',
+      /media in the SDP line/,
     ],
     ['swaps the ufrag', () => bob.proof.open(offer.sdp.replace('uOfF', 'uEvl'), toBob), 'unverified', /ufrag/],
     ['swaps setup', () => bob.proof.open(offer.sdp.replace('actpass', 'active'), toBob), 'unverified', /setup/],
@@ -138,13 +150,13 @@ test('a server that swaps, replays, splices or strips is found out before a desc
       'doubles the line',
       () => bob.proof.open(offer.sdp.replace(/(a=x-rondevu:.*\r\n)/, '$1$1'), toBob),
       'unverified',
-      /there once/,
+      /x-rondevu once/,
     ],
     [
       'moves the line',
       () => bob.proof.open(offer.sdp.replace(/(a=x-rondevu:.*\r\n)/, '') + /a=x-rondevu:.*\r\n/.exec(offer.sdp)![0], toBob),
       'unverified',
-      /before the media/,
+      /x-rondevu is none/,
     ],
     [
       'breaks the line',
@@ -205,4 +217,60 @@ test('an anonymous name without a proof is nobody, another name without one is a
   await assert.rejects(alice.proof.open(ANSWER, { ...expected, username }), refused('unverified', /made from its key/));
   const { peer } = await alice.proof.open(ANSWER, { ...expected, username: 'old-client' });
   assert.deepEqual([peer.verified, peer.pinned], [false, false]);
+});
+
+test('refuses what parsers may read in different ways', () => {
+  const changes: [what: string, change: (sdp: string) => string][] = [
+    ['an upper-case name', (sdp) => sdp.replace('a=fingerprint', 'a=FINGERPRINT')],
+    ['a blank before a name', (sdp) => sdp.replace('a=setup', 'a= setup')],
+    ['a longer name', (sdp) => sdp.replace('a=ice-ufrag', 'a=ice-ufragx')],
+    ['a blank after a value', (sdp) => sdp.replace('actpass', 'actpass ')],
+    ['a lone CR', (sdp) => sdp.replace('a=mid:0', 'a=mid:0\ra=fingerprint:x')],
+    ['LF alone', (sdp) => sdp.replaceAll('\r\n', '\n')],
+    ['no end of line', (sdp) => sdp.slice(0, -2)],
+    ['an empty line', (sdp) => sdp.replace('\r\na=mid', '\r\n\r\na=mid')],
+    ['a control character', (sdp) => sdp.replace('a=mid:0', 'a=mid:0\0')],
+    ['a character outside ASCII', (sdp) => sdp.replace('s=-', 's=\u2028')],
+    ['a second description', (sdp) => sdp + sdp],
+    ['another first line', (sdp) => sdp.replace('v=0', 'v=1')],
+    ['lines in another order', (sdp) => sdp.replace('v=0\r\no=- 1 2 IN IP4 127.0.0.1', 'o=- 1 2 IN IP4 127.0.0.1\r\nv=0')],
+    [
+      'a fingerprint of the session and one of a section',
+      (sdp) => sdp.replace('t=0 0', `t=0 0\r\n${/a=fing.*(?=\r)/.exec(sdp)![0]}`),
+    ],
+    ['a second fingerprint of one hash', (sdp) => `${sdp}a=fingerprint:sha-256 ${fingerprintOf('BB')}\r\n`],
+    ['a weak hash', (sdp) => sdp.replace(/sha-256 .*(?=\r)/, `sha-1 ${fingerprintOf('AA').slice(0, 59)}`)],
+    ['a short fingerprint', (sdp) => sdp.replace(/:AA(?=\r)/, '')],
+    ['two setups', (sdp) => `${sdp}a=setup:active\r\n`],
+    ['setup holdconn', (sdp) => sdp.replace('actpass', 'holdconn')],
+    ['a short ice-pwd', (sdp) => sdp.replace('secretsecretsecretsecret', 'secret')],
+    ['a second data section', (sdp) => sdp + sdp.slice(sdp.indexOf('m='))],
+    ['a section of another kind', (sdp) => `${sdp}m=text 9 UDP/TLS/RTP/SAVPF 98\r\n`],
+    ['a tiny max-message-size', (sdp) => `${sdp}a=max-message-size:1\r\n`],
+    ['two sctp-ports', (sdp) => `${sdp}a=sctp-port:5000\r\n`],
+    ['a candidate of the session', (sdp) => sdp.replace('t=0 0', 't=0 0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host')],
+    ['a malformed candidate', (sdp) => `${sdp}a=candidate:1 1 udp 1 192.0.2.1 9 host\r\n`],
+    ['too many candidates', (sdp) => sdp + 'a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n'.repeat(129)],
+    ['an identity assertion', (sdp) => sdp.replace('t=0 0', 't=0 0\r\na=identity:AAAA')],
+    ['keys in the description', (sdp) => `${sdp}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n`],
+    ['too many lines', (sdp) => sdp + 'a=x\r\n'.repeat(4096)],
+    ['too many characters', (sdp) => `${sdp}a=x:${'x'.repeat(131_072)}\r\n`],
+    ['nothing', () => ''],
+  ];
+  assert.ok(parseSdp(OFFER));
+  for (const [what, change] of changes) {
+    assert.notEqual(change(OFFER), OFFER, what);
+    assert.throws(() => parseSdp(change(OFFER)), refused('bad-request', /description/), what);
+  }
+});
+
+test('refuses a line that is not the canonical text of its value', async () => {
+  const { bob, offer, toBob } = await meeting();
+  const [, text] = /a=x-rondevu:(.*)\r/.exec(offer.sdp)!;
+  const json = Buffer.from(text!, 'base64url').toString();
+  const respelled = [json.replace('{', '{"caps":["evil"],'), json.replace('{', '{ '), `${json} `, `\ufeff${json}`];
+  for (const other of respelled) {
+    const sdp = offer.sdp.replace(text!, Buffer.from(other).toString('base64url'));
+    await assert.rejects(bob.proof.open(sdp, toBob), refused('unverified', /canonical|base64url of JSON/), other);
+  }
 });

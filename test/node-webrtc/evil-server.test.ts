@@ -18,6 +18,7 @@ const FQN = 'chat:1.0.0@alice';
 
 interface Reply {
   method: string;
+  params: { sdp?: string };
   result: { sdp?: string; publicKey?: string; answers?: { sdp: string; answererKey?: string }[] };
 }
 type Lie = (reply: Reply) => void | Promise<void>;
@@ -45,10 +46,10 @@ async function evilServer(t: TestContext) {
   const evil = { url, lie: (() => undefined) as Lie };
   async function pass(body: string): Promise<string> {
     const reply = await fetch(`http://127.0.0.1:${server.port}/rpc`, { method: 'POST', body });
-    const calls = [JSON.parse(body)].flat() as { method: string }[];
+    const calls = [JSON.parse(body)].flat() as Pick<Reply, 'method' | 'params'>[];
     const replies = (await reply.json()) as unknown;
     for (const [index, one] of ([replies].flat() as { result?: Reply['result'] }[]).entries()) {
-      if (one.result) await evil.lie({ method: calls[index]!.method, result: one.result });
+      if (one.result) await evil.lie({ ...calls[index]!, result: one.result });
     }
     return JSON.stringify(replies);
   }
@@ -60,19 +61,19 @@ async function evilServer(t: TestContext) {
 }
 
 /** Alice hosts and bob joins, who have met before; no socket, so that every reply passes the liar. */
-async function setUp(t: TestContext) {
+async function setUp(t: TestContext, bobs: typeof RTCPeerConnection = NodePeerConnection) {
   const evil = await evilServer(t);
-  const person = async (username: string) => {
+  const person = async (username: string, rtcPeerConnection = NodePeerConnection) => {
     const rondevu = await Rondevu.connect({
       apiUrl: evil.url,
       username,
-      rtcPeerConnection: NodePeerConnection,
+      rtcPeerConnection,
       lifecycle: false,
     });
     t.after(() => rondevu.close());
     return rondevu;
   };
-  const [alice, bob] = [await person('alice'), await person('bob')];
+  const [alice, bob] = [await person('alice'), await person('bob', bobs)];
   await bob.trust('alice', alice.getPublicKey());
   await alice.trust('bob', bob.getPublicKey());
   const errors: RondevuError[] = [];
@@ -99,6 +100,16 @@ const changeLine = (sdp: string, change: Partial<SdpLine>): string =>
 /** What is done to the offer that bob is given. */
 const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) => string][] = [
   ['swaps a fingerprint', 'unverified', /fp in the SDP line/, (sdp) => sdp.replace(/(a=fingerprint:sha-256 )../, '$100')],
+  ...['a=FINGERPRINT:', 'a= fingerprint:', 'a=:fingerprint:', ' a=fingerprint:', 'b=AS:1\ra=fingerprint:', 'a=fingerprint'].map(
+    (spelling): (typeof OFFER_LIES)[number] => [
+      `adds a fingerprint as ${JSON.stringify(spelling)}`,
+      'unverified',
+      /line \d+ of a description must be/,
+      (sdp) => sdp.replace('a=setup:', `${spelling}sha-256 ${'00:'.repeat(31)}00\r\na=setup:`),
+    ],
+  ),
+  ['ends lines with LF alone', 'unverified', /end with CR LF/, (sdp) => sdp.replaceAll('\r\n', '\n')],
+  ['adds a section', 'unverified', /media in the SDP line/, (sdp) => `${sdp}m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n`],
   ['strips the line', 'unverified', /no proof, and its key is pinned/, (sdp) => sdp.replace(/a=x-rondevu:.*\r\n/, '')],
   ['strips `durable` from it', 'unverified', /signature is wrong/, (sdp) => changeLine(sdp, { caps: [] })],
 ];
@@ -176,4 +187,52 @@ describe('a server that lies', () => {
     assert.deepEqual(bytes, []);
     assert.ok(errors.some(({ code, message }) => code === 'unverified' && /no proof/.test(message)));
   });
+
+  test('makes the platform read its own fingerprint: the certificate in use is not the signed one', async (t) => {
+    const own = await standIn(t);
+    class LenientPeerConnection extends NodePeerConnection {
+      override setRemoteDescription({ type, sdp = '' }: RTCSessionDescriptionInit): Promise<void> {
+        return super.setRemoteDescription({ type, sdp: sdp.replace(/a=fingerprint:.*(?=\r)/, own.fingerprint) });
+      }
+    }
+    const { evil, bytes, join } = await setUp(t, LenientPeerConnection);
+    evil.lie = async ({ method, params, result }) => {
+      if (method === 'getService' && result.sdp) result.sdp = await own.offer(result.sdp);
+      if (method === 'answerOffer') await own.answer(params.sdp!);
+    };
+    await assert.rejects(
+      join(),
+      (error) => (error as RondevuError).code === 'unverified' && /certificate in use/.test((error as Error).message),
+    );
+    assert.equal(own.pc.connectionState, 'connected', 'DTLS was up, so the comparison is what stopped it');
+    assert.deepEqual([bytes, own.received], [[], []]);
+  });
 });
+
+/** The server's own end of a link that bob takes for one with alice: ICE and DTLS are real. */
+async function standIn(t: TestContext) {
+  const pc = new NodePeerConnection({ iceServers: [] });
+  t.after(() => pc.close());
+  pc.createDataChannel('rondevu');
+  const received: unknown[] = [];
+  for (const id of [100, 101])
+    pc.createDataChannel('rondevu', { negotiated: true, id }).onmessage = ({ data }) => received.push(data);
+  const { sdp } = await pc.createOffer();
+  const [fingerprint] = /a=fingerprint:\S+ \S+/.exec(sdp!)!;
+  return {
+    pc,
+    received,
+    fingerprint,
+    /** Alice's offer, signed, with our candidates: neither they nor the ICE password are covered by the signature. */
+    async offer(real: string): Promise<string> {
+      const [ufrag] = /a=ice-ufrag:\S+/.exec(real)!;
+      await pc.setLocalDescription({ type: 'offer', sdp: sdp!.replace(/a=ice-ufrag:\S+/, ufrag) });
+      await until(() => pc.iceGatheringState === 'complete', 'gathering');
+      const own = pc.localDescription!.sdp;
+      const candidates = own.match(/^a=candidate:.*$/gm)!.map((line) => `${line.trim()}\r\n`);
+      const [password] = /a=ice-pwd:\S+/.exec(own)!;
+      return real.replace(/a=candidate:.*\r\n/g, '').replace(/a=ice-pwd:\S+/, password) + candidates.join('');
+    },
+    answer: (sdp: string) => pc.setRemoteDescription({ type: 'answer', sdp }),
+  };
+}

@@ -1,0 +1,47 @@
+/**
+ * Reads the certificate that the other side of a peer connection used in its DTLS handshake, where the platform tells. It is
+ * compared with the fingerprint that was verified: the platform's own parser may have read another one from the description.
+ */
+import { bytesToHex } from '../base/bytes.js';
+import { sha256 } from '../identity/ed25519.js';
+
+/** How often, and how many times, a platform is asked that has the method and no certificate yet; in ms. */
+const ASK_EVERY = 20;
+const ASKS = 100;
+
+type Stats = { type: string; id: string; remoteCertificateId?: string; fingerprint?: string; fingerprintAlgorithm?: string };
+
+/**
+ * @returns the SHA-256 fingerprint as an `a=fingerprint` value in lower case; undefined where the platform has no means to tell
+ * @throws Error when the platform has the means and names no certificate
+ */
+export async function remoteFingerprint(pc: RTCPeerConnection): Promise<string | undefined> {
+  const transport = pc.sctp?.transport;
+  for (let asks = 1; ; asks++) {
+    // W3C webrtc, section 5.5: empty until the handshake is over
+    const certificates = transport?.getRemoteCertificates?.();
+    const [certificate] = certificates ?? [];
+    if (certificate?.byteLength) return withColons(bytesToHex(await sha256(new Uint8Array(certificate))));
+    const reported = await fromStats(pc);
+    if (reported) return reported;
+    // node-datachannel's has the method and gives an empty buffer; where there is no list at all, nothing will come
+    if (!certificates || certificate) return undefined;
+    if (asks === ASKS) throw new Error('the platform names no certificate of the other side');
+    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
+  }
+}
+
+/** W3C webrtc-stats, RTCTransportStats.remoteCertificateId and RTCCertificateStats. */
+async function fromStats(pc: RTCPeerConnection): Promise<string | undefined> {
+  let stats: Stats[];
+  try {
+    stats = [...((await pc.getStats()) as unknown as Map<string, Stats>).values()];
+  } catch {
+    return undefined; // not implemented, or closed meanwhile
+  }
+  const id = stats.find(({ remoteCertificateId }) => remoteCertificateId)?.remoteCertificateId;
+  const { fingerprint, fingerprintAlgorithm } = stats.find((entry) => entry.type === 'certificate' && entry.id === id) ?? {};
+  return fingerprint && fingerprintAlgorithm?.toLowerCase() === 'sha-256' ? `sha-256 ${fingerprint.toLowerCase()}` : undefined;
+}
+
+const withColons = (hex: string): string => `sha-256 ${hex.match(/../g)!.join(':')}`;

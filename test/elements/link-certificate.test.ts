@@ -1,0 +1,69 @@
+/** The certificate in use is compared with the description as we read it, whatever the platform read, in real browsers. */
+import { expect } from '@open-wc/testing';
+import { Link, type LinkHandlers } from '../../dist/src/connection/link.js';
+
+/** A peer connection whose parser reads another fingerprint than the one that stands in the description. */
+class LenientPeerConnection extends RTCPeerConnection {
+  fingerprint = '';
+
+  override setRemoteDescription({ type, sdp = '' }: RTCSessionDescriptionInit): Promise<void> {
+    return super.setRemoteDescription({ type, sdp: sdp.replace(/a=fingerprint:\S+ \S+/, this.fingerprint) });
+  }
+}
+
+const gathered = async (pc: RTCPeerConnection): Promise<string> => {
+  while (pc.iceGatheringState !== 'complete') await new Promise((resolve) => (pc.onicegatheringstatechange = resolve));
+  return pc.localDescription!.sdp;
+};
+
+/** Joins a real peer by a description that names `change(fingerprint)`; resolves to how the link came out. */
+async function join(change: (line: string) => string) {
+  const other = new RTCPeerConnection({ iceServers: [] });
+  const channels = [100, 101].map((id) => other.createDataChannel('rondevu', { negotiated: true, id }));
+  await other.setLocalDescription(await other.createOffer());
+  const offer = await gathered(other);
+  const [line] = /a=fingerprint:\S+ \S+/.exec(offer)!;
+
+  const pc = new LenientPeerConnection({ iceServers: [] });
+  pc.fingerprint = line;
+  const link = new Link(pc);
+  const heard: unknown[] = [];
+  const outcome = new Promise<{ opened: boolean; code?: string | undefined; reason?: string }>((resolve) => {
+    const ignore = () => undefined;
+    const handlers: LinkHandlers = {
+      onOpen: () => resolve({ opened: true }),
+      onMessage: (data) => heard.push(data),
+      onControl: (text) => heard.push(text),
+      onLost: (reason, code) => resolve({ opened: false, reason, code }),
+      onError: ignore,
+      onSuspect: ignore,
+      onDead: ignore,
+      onAlive: ignore,
+      onPath: ignore,
+      onLocalCandidate: ignore,
+      onRaw: ignore,
+    };
+    link.attach(handlers);
+  });
+  for (const channel of channels) channel.onopen = () => channel.send('a word');
+  await link.setRemote({ type: 'offer', sdp: offer.replace(line, change(line)) }, true);
+  await pc.setLocalDescription(await pc.createAnswer());
+  await other.setRemoteDescription({ type: 'answer', sdp: await gathered(pc) });
+  const result = await outcome;
+  link.close();
+  other.close();
+  return { ...result, heard };
+}
+
+describe('the certificate of a link', () => {
+  it('opens the link when it is the one in the description', async () => {
+    expect((await join((line) => line)).opened).to.equal(true);
+  });
+
+  it('ends the link as unverified before anything is delivered when it is another one', async () => {
+    const swapped = (line: string) => line.replace(/(?<=sha-256 )../, (first) => (first === '00' ? '11' : '00'));
+    const { opened, code, reason, heard } = await join(swapped);
+    expect([opened, code, heard]).to.deep.equal([false, 'unverified', []]);
+    expect(reason).to.match(/certificate in use/);
+  });
+});

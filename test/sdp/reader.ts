@@ -1,0 +1,21 @@
+/** Runs one WebRTC package of Node as a process of its own, for test/sdp/platforms.ts: a description may end the process. */
+import { findWebRtc, type WebRtcPackage } from '../../src/node/webrtc.js';
+import { makeOffer, readAll, readAllCandidates } from './reading.js';
+
+export type Request =
+  | { method: 'offer' }
+  | { method: 'read'; descriptions: string[] }
+  | { method: 'readCandidates'; description: string; candidates: string[] };
+
+const { RTCPeerConnection } = await findWebRtc(process.argv[2] as WebRtcPackage);
+const make = () => new RTCPeerConnection({ iceServers: [] });
+
+process.on('message', (request: Request) => void answer(request).then((result) => process.send!({ result })));
+process.send!('ready');
+
+function answer(request: Request): Promise<unknown> {
+  if (request.method === 'offer') return makeOffer(make());
+  // their rollback is missing, does nothing, or crashes
+  if (request.method === 'read') return readAll(make, request.descriptions, 1);
+  return readAllCandidates(make, request.description, request.candidates);
+}
