@@ -50,7 +50,28 @@ const legacy = () => chunk('legacy', import('./legacy/raw.js'));
 const ignored = (): void => undefined;
 
 const NO_WEBRTC =
-  'there is no WebRTC: it is switched off or blocked in this browser (outside of a browser, pass rtcPeerConnection)';
+  'location' in globalThis
+    ? 'this browser has no WebRTC: it is switched off (by a setting, a policy or an extension), or the browser does not support it'
+    : 'there is no WebRTC here: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
+
+/** What the engine needs and the oldest supported browsers have: Baseline 2023. */
+const NEEDED = {
+  'URL.canParse': () => URL.canParse,
+  'Object.hasOwn': () => Object.hasOwn,
+  'Array.prototype.at': () => [].at,
+  'crypto.getRandomValues': () => crypto.getRandomValues,
+  'AbortSignal.timeout': () => AbortSignal.timeout,
+};
+
+/** @throws RondevuError `unsupported` that names what is missing */
+function checkPlatform(): void {
+  const missing = Object.entries(NEEDED).filter(([, find]) => typeof find() !== 'function');
+  if (missing.length)
+    throw new RondevuError(
+      'unsupported',
+      `this browser is too old: it has no ${missing.map(([name]) => name).join(', ')}. Chrome 120, Firefox 121, Safari 17.2 or newer will do`,
+    );
+}
 
 export interface RondevuEvents {
   'connection:opened': [offerId: string, connection: OffererConnection];
@@ -104,9 +125,10 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   /**
    * Makes a client. No network call is made here.
-   * @throws ValidationError for a bad option, quoting it
+   * @throws ValidationError for a bad option, quoting it; RondevuError `unsupported` in a browser that is too old
    */
   static async connect(options: RondevuOptions): Promise<Rondevu> {
+    checkPlatform();
     checkRondevuOptions(options);
     audience(options.apiUrl); // says what is wrong with it
     if (options.username !== undefined) checkUsername(options.username);
@@ -375,7 +397,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       try {
         return new PeerConnection(configuration());
       } catch (error) {
-        if (!ice.served?.length) throw error;
+        if (!ice.served?.length || error instanceof RondevuError) throw error;
         // the signaling server must not keep everybody out with an ICE server that the platform refuses
         const pc = new PeerConnection(configuration([]));
         if (!this.#hasWarnedOfIce)

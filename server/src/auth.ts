@@ -209,7 +209,10 @@ export class Authenticator {
       }
       if (digest === message.digest) return;
     }
-    throw new RpcError('bad-signature', `Invalid signature: it is not for these params at ${allowed.join(' or ')}`);
+    throw new RpcError(
+      'bad-signature',
+      `Invalid signature: it is not for these params at ${allowed.join(' or ')}. If clients use another address, set PUBLIC_URL to it`,
+    );
   }
 
   /** Scheme and path cannot be seen from behind a proxy, so the same host is all that can be asked for. */

@@ -6,11 +6,12 @@ import {
   diagnose,
   findWebRtc,
   identityFromFile,
+  unusedProxy,
   type Check,
   type IcePreset,
   type WebRtcPackage,
 } from '../node/index.js';
-import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, serverOf, type Command, type Values } from './command.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, serverOf, warn, type Command, type Values } from './command.js';
 
 const MARKS = { ok: '✓', warning: '!', failed: '✗', skipped: '-' } as const;
 
@@ -64,6 +65,8 @@ ${CLIENT_HELP}`,
       if (wanted !== undefined) throw error;
       return undefined;
     });
+    const proxy = unusedProxy(serverOf(values));
+    if (proxy) warn(proxy, values);
     const turnServers = turnOf(values);
     const keyFile = values['key-file'];
     const { status, checks } = await diagnose({

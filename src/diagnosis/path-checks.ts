@@ -1,4 +1,5 @@
 /** Whether peers can reach each other: on this machine, over STUN, over TURN. RFC 8445, RFC 8489, RFC 8656. */
+import { RondevuError } from '../errors.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 
 type PeerConnection = typeof RTCPeerConnection;
@@ -9,6 +10,7 @@ const REFUSALS = [400, 401, 403, 437, 438, 441, 486, 508];
 /** W3C webrtc section 5.1.1: the server could not be reached. */
 const UNREACHED = 701;
 
+const NOT_ALL = ', which node-datachannel does not have';
 /** In ms. */
 const LATE = 200;
 
@@ -148,6 +150,8 @@ export async function checkTurn(
   try {
     found = await gather(Connection, { iceServers: turn, iceTransportPolicy: 'relay' }, 'relay', ms);
   } catch (error) {
+    if (error instanceof RondevuError)
+      return failed('turn-unsupported', error.message, 'Take another WebRTC package, or offer TURN over UDP.');
     return failed(
       'turn-invalid',
       `the platform refuses the TURN servers: ${(error as Error).message}`,
@@ -168,8 +172,7 @@ export async function checkTurn(
     const answers = await Promise.all(udp.map(({ host, port }) => answersUdp(host, port, ms)));
     if (answers.some(Boolean)) return refused();
   }
-  const remedy =
-    'Is it running, and are its ports open (3478 UDP and TCP, 5349 TLS)? Where UDP is blocked: turns:…:443?transport=tcp.';
+  const remedy = `Is it running, and are its ports open (3478 UDP and TCP, 5349 TLS)? Where UDP is blocked: turns:…:443?transport=tcp${NOT_ALL}.`;
   return failed('turn-unreachable', `${names} does not answer within ${ms} ms`, remedy);
 }
 
@@ -183,13 +186,13 @@ export function checkUdp(webrtc: Verdict, stun: Verdict, turn: Verdict): Verdict
     return failed(
       'udp-blocked',
       'UDP is blocked on this machine',
-      'Let UDP through in its firewall; until then only TURN over TCP or TLS can help (turns:…:443?transport=tcp).',
+      `Let UDP through in its firewall; until then only TURN over TCP or TLS can help (turns:…:443?transport=tcp)${NOT_ALL}.`,
     );
   if (unreached.length && !reached)
     return failed(
       'udp-blocked',
       'UDP does not get out of this network: neither STUN nor TURN answers',
-      'Open UDP to the outside, or offer TURN over TLS at port 443 (turns:…:443?transport=tcp).',
+      `Open UDP to the outside, or offer TURN over TLS at port 443 (turns:…:443?transport=tcp)${NOT_ALL}.`,
     );
   if (reached) return ok('UDP gets out of this network, and answers come back');
   return ok('UDP works on this machine; without a STUN or TURN server nothing can be said of the way out');

@@ -54,7 +54,8 @@ export async function checkServer(base: string, ms: number): Promise<{ verdict: 
       facts,
     };
   }
-  return { verdict: ok(`${base} answers, version ${version ?? 'unknown'}`), facts };
+  const isVersion = typeof version === 'string' && /^[\w.+-]{1,40}$/.test(version);
+  return { verdict: ok(`${base} answers, version ${isVersion ? version : 'unknown'}`), facts };
 }
 
 export function checkClock({ ahead, caps }: ServerFacts): Verdict {

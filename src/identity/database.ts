@@ -2,30 +2,66 @@
 import { RondevuError } from '../errors.js';
 
 const DATABASE = 'rondevu';
-/** Stores in the order of the versions that brought them. */
 const STORES = ['keys', 'pins'] as const;
+/** Upgrades that may collide with those of other tabs. */
+const TRIES = 5;
 
-/** One request to a store, in a transaction of its own. @throws RondevuError `unsupported`, `unavailable` */
+/** Whether the database was open once: if it was, a failure to open it will pass. */
+let hasOpened = false;
+
+/**
+ * One request to a store, in a transaction of its own.
+ * @throws RondevuError `unsupported` where the page has no storage, as in a sandboxed frame; `unavailable` for a failure that may pass
+ */
 export async function withStore<T>(
   name: (typeof STORES)[number],
   mode: IDBTransactionMode,
   request: (store: IDBObjectStore) => IDBRequest,
 ): Promise<T> {
-  if (typeof indexedDB === 'undefined') throw new RondevuError('unsupported', 'keys cannot be kept here: there is no IndexedDB');
-  const db = await asPromise<IDBDatabase>(() => {
-    const open = indexedDB.open(DATABASE, STORES.length);
-    open.onupgradeneeded = () => {
-      for (const store of STORES) if (!open.result.objectStoreNames.contains(store)) open.result.createObjectStore(store);
-    };
-    return open;
-  });
-  // a page with a newer version may want to change the stores
-  db.onversionchange = () => db.close();
+  let db: IDBDatabase;
+  try {
+    db = await open();
+    hasOpened = true;
+  } catch (cause) {
+    const text = `this page cannot keep anything: ${(cause as Error)?.message ?? 'unknown reason'}`;
+    throw new RondevuError(hasOpened ? 'unavailable' : 'unsupported', text, { cause });
+  }
   try {
     return await asPromise<T>(() => request(db.transaction(name, mode).objectStore(name)));
+  } catch (cause) {
+    const text = `the key store failed: ${(cause as Error)?.message ?? 'unknown reason'}`;
+    throw new RondevuError('unavailable', text, { cause });
   } finally {
     db.close();
   }
+}
+
+/** At whatever version it has: a newer release may have raised it before this one was put back. */
+async function open(): Promise<IDBDatabase> {
+  for (let tries = 1, version: number | undefined; ; tries++) {
+    try {
+      const db = await openAt(version);
+      if (STORES.every((store) => db.objectStoreNames.contains(store))) return db;
+      version = db.version + 1;
+      db.close();
+    } catch (error) {
+      if ((error as Error)?.name !== 'VersionError' || tries >= TRIES) throw error;
+      version = undefined; // another tab was faster
+    }
+  }
+}
+
+async function openAt(version: number | undefined): Promise<IDBDatabase> {
+  const db = await asPromise<IDBDatabase>(() => {
+    const opening = indexedDB.open(DATABASE, version);
+    opening.onupgradeneeded = () => {
+      for (const store of STORES) if (!opening.result.objectStoreNames.contains(store)) opening.result.createObjectStore(store);
+    };
+    return opening;
+  });
+  // another tab may want to change the stores
+  db.onversionchange = () => db.close();
+  return db;
 }
 
 function asPromise<T>(make: () => IDBRequest): Promise<T> {
@@ -34,11 +70,7 @@ function asPromise<T>(make: () => IDBRequest): Promise<T> {
     request.onsuccess = () => resolve(request.result as T);
     request.onerror = (event) => {
       event.preventDefault(); // else a lost race in add() aborts loudly as an uncaught error
-      reject(
-        new RondevuError('unavailable', `the key store failed: ${request.error?.message ?? 'unknown reason'}`, {
-          cause: request.error,
-        }),
-      );
+      reject(request.error ?? new Error('unknown reason'));
     };
   });
 }

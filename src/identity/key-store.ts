@@ -18,7 +18,7 @@ interface Entry {
   privateKey: PrivateKey;
 }
 
-/** @throws RondevuError `unsupported` where there is no IndexedDB, `unavailable` where the browser refuses it */
+/** @throws RondevuError `unsupported` in a page without storage, `unavailable` when the storage is there and fails */
 export class IndexedDbKeyStore implements KeyStore {
   async getOrCreate(name: string): Promise<Signer> {
     // made before the transaction: a transaction ends as soon as something else is awaited in it

@@ -24,14 +24,39 @@ export class MemoryPinStore implements PinStore {
   }
 }
 
-/** Pins that outlive the page. @throws RondevuError `unsupported` where there is no IndexedDB, `unavailable` where the browser refuses it */
+/** Where the pins of a page without storage are kept. */
+const ofThisPage = new MemoryPinStore();
+let hasWarned = false;
+
+/**
+ * Pins that outlive the page. In a page without storage, as a sandboxed frame is, they last as long as the page, with one warning.
+ * @throws RondevuError `unavailable` when the storage is there and fails
+ */
 export class IndexedDbPinStore implements PinStore {
   get(name: string): Promise<string | undefined> {
-    return withStore<string | undefined>('pins', 'readonly', (store) => store.get(name));
+    return orInMemory(
+      () => withStore<string | undefined>('pins', 'readonly', (store) => store.get(name)),
+      () => ofThisPage.get(name),
+    );
   }
 
-  async set(name: string, publicKey: string): Promise<void> {
-    await withStore('pins', 'readwrite', (store) => store.put(publicKey, name));
+  set(name: string, publicKey: string): Promise<void> {
+    return orInMemory(
+      async () => void (await withStore('pins', 'readwrite', (store) => store.put(publicKey, name))),
+      () => ofThisPage.set(name, publicKey),
+    );
+  }
+}
+
+async function orInMemory<T>(stored: () => Promise<T>, inMemory: () => Promise<T>): Promise<T> {
+  try {
+    return await stored();
+  } catch (error) {
+    // a storage that is there and fails must not make anybody forget a pin
+    if (!(error instanceof RondevuError) || error.code !== 'unsupported') throw error;
+    if (!hasWarned) console.warn(`rondevu: the keys of peers are pinned only until this page is closed: ${error.message}`);
+    hasWarned = true;
+    return inMemory();
   }
 }
 

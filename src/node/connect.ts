@@ -6,7 +6,10 @@ import { ValidationError, mustBe } from '../errors.js';
 import { Rondevu } from '../rondevu.js';
 import type { RondevuOptions } from '../options.js';
 import { identityFromFile } from './key-file.js';
+import { unusedProxy } from './proxy.js';
 import { findWebRtc, type WebRtcPackage } from './webrtc.js';
+
+let hasWarnedOfProxy = false;
 
 export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
   /**
@@ -23,7 +26,7 @@ export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
 
 /**
  * `Rondevu.connect` for Node: with a WebRTC implementation that is installed, a WebSocket, and the identity from a file. No network
- * call is made here.
+ * call is made here. Warns once where the environment names an HTTP proxy that Node does not use.
  * @throws RondevuError `unsupported` with the command that installs WebRTC where there is none; ValidationError for a bad option, quoting
  *   it, or a key file that others may read; RondevuError `unavailable` for one that cannot be read or written
  */
@@ -34,6 +37,9 @@ export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Pro
   if (webrtc !== undefined && options.rtcPeerConnection)
     throw new ValidationError('connect: webrtc names a package, and rtcPeerConnection is one already: pass one of the two');
   const found = options.rtcPeerConnection ? undefined : await findWebRtc(webrtc);
+  const proxy = unusedProxy(options.apiUrl);
+  if (proxy && !hasWarnedOfProxy) console.warn(`rondevu: ${proxy}`);
+  hasWarnedOfProxy ||= proxy !== undefined;
   return Rondevu.connect({
     ...options,
     ...(found && { rtcPeerConnection: found.RTCPeerConnection, rtcIceCandidate: found.RTCIceCandidate }),

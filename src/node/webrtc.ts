@@ -97,6 +97,7 @@ function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionCl
   const natives = new WeakMap<RTCPeerConnection, NativePeerConnection>();
   return class extends Base {
     constructor({ iceServers = [], ...configuration }: RTCConfiguration = {}) {
+      checkTurn(iceServers, configuration.iceTransportPolicy);
       const native = { iceTransportPolicy: 'all', ...configuration, iceServers: iceServers.flatMap(nativeUrls) };
       try {
         const peerConnection = new Native(`peer-${randomId(6)}`, native);
@@ -134,6 +135,24 @@ function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionCl
       return new Map(fingerprint ? [...stats, [certificate.id, certificate]] : stats) as unknown as RTCStatsReport;
     }
   };
+}
+
+let hasWarnedOfTurn = false;
+
+/**
+ * libjuice, the ICE of node-datachannel, has TURN over UDP only, and leaves other TURN servers out without a word.
+ * @throws RondevuError `unsupported` when only relays may be used and there can be none
+ */
+function checkTurn(iceServers: RTCIceServer[], policy: RTCIceTransportPolicy | undefined): void {
+  const urls = iceServers.flatMap((server) => server.urls).filter((url) => /^turns?:/.test(url));
+  const unusable = urls.filter((url) => url.startsWith('turns:') || /[?&]transport=tcp/.test(url));
+  if (!unusable.length || unusable.length < urls.length) return;
+  const text =
+    `node-datachannel has TURN over UDP only, so ${unusable.join(', ')} cannot be used: ` +
+    'offer turn: over UDP too, or take @roamhq/wrtc or werift (option webrtc, or --webrtc)';
+  if (policy === 'relay') throw new RondevuError('unsupported', text);
+  if (!hasWarnedOfTurn) console.warn(`rondevu: ${text}`);
+  hasWarnedOfTurn = true;
 }
 
 const isClosed = (pc: RTCPeerConnection): boolean => pc.signalingState === 'closed';

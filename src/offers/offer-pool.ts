@@ -51,6 +51,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   #retryAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #started = false;
+  /** The `start()` that waits until something is published. */
+  #starting: { promise: Promise<void>; resolve(): void; reject(error: Error): void } | undefined;
 
   constructor(
     options: OfferPoolOptions,
@@ -92,11 +94,12 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /**
-   * Begins to accept; resolves when the first offers are published.
-   * @throws RondevuError when the server refuses the service itself; a server that cannot be reached is tried again
+   * Begins to accept; resolves when the first offers are published. While the server cannot be reached it goes on trying, and emits
+   * `offer:failed` with the reason.
+   * @throws RondevuError when the server refuses the service itself; `closed` when `stop()` is called before anything was published
    */
   async start(): Promise<void> {
-    if (this.#started) return;
+    if (this.#started) return this.#starting?.promise;
     this.#started = true;
     this.#unsubscribe ??= this.#port.subscribe({
       onAnswer: (answer) => void this.#onAnswer(answer),
@@ -110,11 +113,21 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     });
     for (const connection of this.#reception.connections) void this.#needsOffer(connection);
     await this.#fill();
+    // what failed is tried again: until then nothing is published
+    if (this.#retryAt && !this.offers.length) await this.#untilPublished();
+  }
+
+  #untilPublished(): Promise<void> {
+    let settle!: { resolve(): void; reject(error: Error): void };
+    const promise = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
+    this.#starting = { promise, ...settle };
+    return promise.finally(() => (this.#starting = undefined));
   }
 
   /** Withdraws the offers; with `close` ends the connections too. */
   async stop({ close = true }: { close?: boolean } = {}): Promise<void> {
     this.#started = false;
+    this.#starting?.reject(new RondevuError('closed', `${this.fqn} was stopped before it could be published`));
     clearTimeout(this.#timer);
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
@@ -199,7 +212,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (!this.#started) void this.#withdraw(offers);
     else if (!replacing) void this.#withdraw([...this.#free].slice(this.#room()));
     if (failure instanceof ValidationError) throw failure;
-    if (failure) this.#retryAt = Date.now() + this.#backoff.next();
+    if (failure) this.#retryAt = performance.now() + this.#backoff.next();
   }
 
   #unpublished(): Offer[] {
@@ -225,7 +238,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     error.willRetry = !(error instanceof ValidationError);
     this.emit('offer:failed', '', error);
     // a factory of the wrong form stays one
-    if (!error.willRetry) this.#started = false;
+    if (!error.willRetry) this.#failed(error);
   }
 
   async #publish(offers: Offer[]): Promise<void> {
@@ -237,13 +250,18 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       error.willRetry = /^(unavailable|rate-limited|timeout|clock-skew)$/.test(error.code);
       this.emit('offer:failed', offers[0]?.id ?? '', error);
       if (!error.willRetry) {
-        this.#started = false;
+        this.#failed(error);
         for (const offer of this.#free) this.#discard(offer);
         throw error;
       }
-      this.#retryAt = Date.now() + this.#backoff.next();
+      this.#retryAt = performance.now() + this.#backoff.next();
       this.#schedule();
     }
+  }
+
+  #failed(error: RondevuError): void {
+    this.#started = false;
+    this.#starting?.reject(error);
   }
 
   /** Gives offers to the server, those that are still wanted when it is their turn. */
@@ -305,11 +323,12 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   #published(offer: Offer, offerId: string): void {
     const first = !offer.id;
     offer.id = offerId;
-    offer.renewAt = Date.now() + this.#options.ttl * this.#options.renewAt;
+    offer.renewAt = performance.now() + this.#options.ttl * this.#options.renewAt;
     if (offer.link.isClosed) return;
     // a server that replaces drops the candidates with the offer
     if (first || !this.#port.keepsOffers()) offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
     if (!first) return;
+    this.#starting?.resolve();
     this.emit('offer:created', offerId, this.fqn);
     this.emit('changed');
   }
@@ -318,12 +337,12 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   #schedule(): void {
     clearTimeout(this.#timer);
     if (!this.#started) return;
-    const now = Date.now();
+    const now = performance.now();
     const due = Math.min(this.#retryAt || Infinity, ...[...this.#free].map(({ renewAt }) => renewAt || Infinity));
     this.#timer = setTimeout(
       () => {
         this.#retryAt = 0;
-        const old = [...this.#free].filter(({ renewAt }) => renewAt && renewAt <= Date.now());
+        const old = [...this.#free].filter(({ renewAt }) => renewAt && renewAt <= performance.now());
         void (old.length ? this.#renew(old) : this.#fill()).catch(told);
       },
       Math.min(Math.max(due - now, 0), 2 ** 31 - 1),

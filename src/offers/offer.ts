@@ -36,7 +36,7 @@ export class Offer {
   readonly only: string | undefined;
   /** Given by the server; empty before. */
   id = '';
-  /** When it must be renewed, in ms; 0 while it is not published, Infinity while it is being renewed. */
+  /** When it must be renewed, in ms of `performance.now()`; 0 while it is not published, Infinity while it is being renewed. */
   renewAt = 0;
   /** Whether a server that replaces (v0.5.4) hands it out. */
   isListed = false;

@@ -50,7 +50,7 @@ export class RpcBatcher {
       else
         this.#timer ??= setTimeout(
           () => void this.flush(),
-          Math.max(this.#options.maxWaitTime, this.#lastSent + this.#options.throttleInterval - Date.now()),
+          Math.max(this.#options.maxWaitTime, this.#lastSent + this.#options.throttleInterval - performance.now()),
         );
     });
   }
@@ -65,7 +65,7 @@ export class RpcBatcher {
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#lastSent = Date.now();
+    this.#lastSent = performance.now();
     const sent: Promise<void>[] = [];
     while (this.#queue.length) sent.push(this.#sendSome(this.#queue.splice(0, this.#options.maxBatchSize)));
     await Promise.all(sent);

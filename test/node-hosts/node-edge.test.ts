@@ -23,6 +23,7 @@ import {
   findWebRtc,
   identityFromFile,
   RondevuError,
+  unusedProxy,
   type NodeOptions,
 } from '../../dist/src/node/index.js';
 import { startServer, until } from '../server/helpers.js';
@@ -213,4 +214,65 @@ test('werift gives out all that came, also what waited for a packet that was los
     a.close();
     b.close();
   }
+});
+
+test('TURN that node-datachannel does not have is named: an error where there is no other way, else a warning', async (t) => {
+  const { RTCPeerConnection } = await findWebRtc('node-datachannel');
+  const tcp = {
+    urls: ['turn:127.0.0.1:3478?transport=tcp', 'turns:127.0.0.1:5349'],
+    username: 'u',
+    credential: 'secret-credential',
+  };
+  const udp = { ...tcp, urls: 'turn:127.0.0.1:3478' };
+  assert.throws(
+    () => new RTCPeerConnection({ iceServers: [tcp], iceTransportPolicy: 'relay' }),
+    (error) => {
+      assert.ok(error instanceof RondevuError && error.code === 'unsupported');
+      assert.match(error.message, /TURN over UDP only.*turn:127\.0\.0\.1:3478\?transport=tcp.*@roamhq\/wrtc/);
+      assert.ok(!error.message.includes('secret-credential'));
+      return true;
+    },
+  );
+  const warn = t.mock.method(console, 'warn', () => undefined);
+  for (const iceServers of [[tcp], [tcp], [tcp, udp]]) new RTCPeerConnection({ iceServers }).close();
+  new RTCPeerConnection({ iceServers: [tcp, udp], iceTransportPolicy: 'relay' }).close();
+  assert.equal(warn.mock.callCount(), 1);
+});
+
+test('a proxy of the environment that is not used is told, with the way out', () => {
+  const proxy = 'http://user:secret@proxy.example:3128';
+  const told = (url: string, env: NodeJS.ProcessEnv): string => unusedProxy(url, env) ?? '';
+  assert.match(told('https://signal.example.org/x', { HTTPS_PROXY: proxy }), /^HTTPS_PROXY .*signal\.example\.org.*NO_PROXY/);
+  assert.match(told('http://signal.example.org', { http_proxy: proxy }), /^http_proxy /);
+  assert.match(told('http://signal.example.org', { ALL_PROXY: proxy }), /^ALL_PROXY /);
+  assert.ok(!told('https://signal.example.org', { HTTPS_PROXY: proxy }).includes('secret'));
+  for (const [url, env] of [
+    ['https://signal.example.org', {}],
+    ['https://signal.example.org', { HTTP_PROXY: proxy }],
+    ['http://localhost:3000', { HTTP_PROXY: proxy }],
+    ['http://127.0.0.1:3000', { HTTP_PROXY: proxy }],
+    ...['*', 'signal.example.org', '.example.org', 'example.org', 'a, example.org:443', 'SIGNAL.example.org'].map(
+      (list) => ['https://signal.example.org:443/', { HTTPS_PROXY: proxy, NO_PROXY: list.replace(':443', '') }] as const,
+    ),
+    ['http://signal.example.org:8080', { HTTP_PROXY: proxy, no_proxy: 'example.org:8080' }],
+  ] as const)
+    assert.equal(unusedProxy(url, env), undefined, `${url} ${JSON.stringify(env)}`);
+  assert.ok(told('http://signal.example.org:8080', { HTTP_PROXY: proxy, no_proxy: 'example.org:80 ample.org' }));
+});
+
+test('connect and the doctor warn of the proxy, once', async (t) => {
+  const cwd = project(t, 'node-datachannel');
+  const text = `import { connect } from 'rondevu-elements/node';
+    for (let n = 0; n < 2; n++) await (await connect({ apiUrl: 'http://signal.example.test' })).close();`;
+  const env = { ...process.env, HTTP_PROXY: 'http://127.0.0.1:9' };
+  const { stderr } = await run(process.execPath, ['--input-type=module', '-e', text], { cwd, env });
+  assert.equal(stderr.split('HTTP_PROXY').length - 1, 1, stderr);
+  const doctor = await run(
+    process.execPath,
+    ['dist/src/cli/main.js', 'doctor', '--server', 'http://signal.example.test', '--timeout', '1'],
+    {
+      env,
+    },
+  ).catch((failure: { stderr: string }) => failure);
+  assert.match(doctor.stderr, /HTTP_PROXY/);
 });

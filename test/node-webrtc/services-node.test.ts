@@ -242,10 +242,58 @@ describe('services', { concurrency: 3 }, () => {
     const failures: RondevuError[] = [];
     host.on('offer:failed', (_id, error) => failures.push(error));
     const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 });
-    await pool.start();
+    let started = 0;
+    const starting = Promise.all([pool.start(), pool.start()]).then(() => started++);
+    await until(() => failures.length > 0, 'the failure');
     assert.deepEqual([failures[0]?.code, failures[0]?.willRetry, pool.offers.length], ['unavailable', true, 0]);
+    await new Promise(setImmediate);
+    assert.equal(started, 0, 'start does not resolve while nothing is published');
     await startServer(t, { port });
-    await until(() => pool.offers.length === 1, 'the offer', 15_000);
+    await starting;
+    assert.equal(pool.offers.length, 1);
+  });
+
+  test('start rejects when the service is stopped, or refused, before anything was published', async (t) => {
+    const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
+    const { url, port } = first;
+    await first.close();
+    const starting = async () => {
+      const host = await client(t, { url }, 'alice');
+      const failed = new Promise<void>((resolve) => host.once('offer:failed', () => resolve()));
+      const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 });
+      const promise = pool.start();
+      await failed;
+      return { pool, promise };
+    };
+    const [stopped, refused] = [await starting(), await starting()];
+    const both = Promise.all([
+      assert.rejects(stopped.promise, hasCode('closed')),
+      assert.rejects(refused.promise, hasCode('name-taken')),
+    ]);
+    await stopped.pool.stop();
+    const server = await startServer(t, { port });
+    await new Client(server.url, someone().as('alice')).call('poll', {});
+    await both;
+    assert.equal(refused.pool.isStarted, false);
+  });
+
+  test('a wall clock that steps back neither stops the renewal of offers nor holds calls back', async (t) => {
+    const now = Date.now.bind(Date);
+    let shift = 0;
+    t.after(() => (Date.now = now));
+    Date.now = () => now() + shift;
+    const server = await startServer(t);
+    const host = await client(t, server, 'alice', { batching: { maxBatchSize: 10, maxWaitTime: 10, throttleInterval: 10 } });
+    let created = 0;
+    host.on('offer:created', () => created++);
+    await (await host.publishService({ service: 'chat:1.0.0', maxOffers: 1, ttl: 3000 })).start();
+    shift = -3_600_000;
+    await until(() => created > 1, 'the renewal', 15_000);
+    await host.api
+      .useBatcher({ maxBatchSize: 10 })
+      .then((batcher) => batcher.add({ method: 'x', message: '', signature: '' }, true));
+    shift = -7_200_000;
+    await host.api.useBatcher({}).then((batcher) => batcher.add({ method: 'x', message: '', signature: '' }));
   });
 
   test('offers that cannot be renewed stay where they are until they can', async (t) => {

@@ -1,0 +1,40 @@
+/** HTTP proxies of the environment. Node's `fetch` and the WebSocket go past them unless Node itself is told to use them. */
+
+/**
+ * What to tell the user of a proxy that the environment names for this address and that is not used; undefined when there is nothing
+ * to tell.
+ * @param env of the process
+ */
+export function unusedProxy(apiUrl: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
+  if (!URL.canParse(apiUrl)) return undefined;
+  const { protocol, hostname, port } = new URL(apiUrl);
+  // Node 22.21 and 24.5 read it; older ones ignore it
+  if (env['NODE_USE_ENV_PROXY'] === '1' && usesEnvironment(process.versions.node)) return undefined;
+  const name = [`${protocol.slice(0, -1)}_proxy`, 'all_proxy'].find((lower) => env[lower] || env[lower.toUpperCase()]);
+  if (!name || isExempt(hostname, port, env['no_proxy'] ?? env['NO_PROXY'] ?? '')) return undefined;
+  const variable = env[name] ? name : name.toUpperCase();
+  return (
+    `${variable} names an HTTP proxy, and it is not used: ${hostname} is asked directly. ` +
+    'With Node 22.21, 24.5 or newer, NODE_USE_ENV_PROXY=1 makes HTTP go through it (the push socket does not; polling takes its place). ' +
+    `If ${hostname} can be reached without the proxy, add it to NO_PROXY`
+  );
+}
+
+function usesEnvironment(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21);
+}
+
+/** As curl reads NO_PROXY: names with all below them, with a port or without, or `*`. This machine needs no proxy. */
+function isExempt(hostname: string, port: string, list: string): boolean {
+  if (hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')) return true;
+  return list
+    .split(/[\s,]/)
+    .map((entry) => entry.toLowerCase())
+    .some((entry) => {
+      const [name = '', only] = entry.startsWith('[') ? [entry] : entry.split(':');
+      const bare = name.startsWith('.') ? name.slice(1) : name;
+      if (only !== undefined && only !== port) return false;
+      return bare === '*' || (bare !== '' && (hostname === bare || hostname.endsWith(`.${bare}`)));
+    });
+}

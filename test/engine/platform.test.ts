@@ -1,0 +1,57 @@
+/**
+ * The floor: the engine runs without what is newer than Baseline 2023, says so where something older is missing, and says in the words of
+ * its reader that there is no WebRTC. In a file of its own, because it takes APIs away.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Rondevu, RondevuError } from '../../src/index.js';
+import { canonicalJson } from '../../src/protocol/json.js';
+import { NodePeerConnection } from '../support/old-host.js';
+import { startServer } from '../server/helpers.js';
+
+/** Newer than Baseline 2023, and used by the engine once. */
+for (const [object, name] of [
+  [AbortSignal, 'any'],
+  [Promise, 'withResolvers'],
+  [String.prototype, 'isWellFormed'],
+] as const)
+  Reflect.deleteProperty(object, name);
+
+const client = (apiUrl: string, username: string) =>
+  Rondevu.connect({ apiUrl, username, rtcPeerConnection: NodePeerConnection, lifecycle: false });
+
+test('two peers meet without anything that is newer than the floor', async (t) => {
+  const { url } = await startServer(t);
+  const [host, joiner] = [await client(url, 'alice'), await client(url, 'bob')];
+  t.after(() => Promise.all([host.close(), joiner.close()]));
+  host.on('connection:opened', (_id, connection) => connection.on('message', (data) => connection.send(data as string)));
+  await (await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 })).start();
+  const connection = await joiner.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
+  const echo = new Promise((resolve) => connection.on('message', resolve));
+  connection.send('hello');
+  assert.equal(await echo, 'hello');
+});
+
+test('lone surrogates are found without isWellFormed', () => {
+  assert.equal(canonicalJson('a\u{1f600}b'), '"a\u{1f600}b"');
+  for (const text of ['\ud83d', 'a\ude00', '\ude00\ud83d'])
+    assert.throws(() => canonicalJson(text), { code: 'bad-request' }, JSON.stringify(text));
+});
+
+test('a browser that is too old is told so, with what it has not', async (t) => {
+  const { canParse } = URL;
+  t.after(() => (URL.canParse = canParse));
+  Reflect.deleteProperty(URL, 'canParse');
+  await assert.rejects(client('http://localhost:9', 'alice'), (error) => {
+    assert.ok(error instanceof RondevuError && error.code === 'unsupported');
+    assert.match(error.message, /browser is too old: it has no URL\.canParse/);
+    return true;
+  });
+});
+
+test('without WebRTC a program is told what to pass', async (t) => {
+  const rondevu = await Rondevu.connect({ apiUrl: 'http://localhost:9', lifecycle: false });
+  t.after(() => rondevu.close());
+  const failed = rondevu.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
+  await assert.rejects(failed, { code: 'unsupported', message: /rondevu-elements\/node, or pass rtcPeerConnection/ });
+});
