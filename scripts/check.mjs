@@ -14,6 +14,7 @@ const fresh = (file, make) => () => {
 const CHECKS = {
   build: () => tryRun('node', ['scripts/build.mjs']),
   lint: () => tryRun('eslint', ['.', '--max-warnings', '0']),
+  patterns: () => tryRun('eslint', ['-c', 'eslint.patterns.config.mjs', '--quiet', 'src', 'components', 'server/src']),
   format: () => tryRun('prettier', ['--check', '--log-level', 'warn', '.']),
   types: () => tryRun('tsc', ['-p', 'tsconfig.test.json', '--noEmit']),
   layers: () => tryRun('node', ['scripts/layers.mjs']),

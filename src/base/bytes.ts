@@ -21,7 +21,7 @@ export const base64ToBytes = (text: string): Bytes => Uint8Array.from(atob(text)
 
 /** Base64url without padding, RFC 4648 section 5. */
 export const bytesToBase64Url = (bytes: Uint8Array): string =>
-  bytesToBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+  bytesToBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 
 /** @throws DOMException (InvalidCharacterError) when the text is not base64url. */
 export const base64UrlToBytes = (text: string): Bytes => base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/'));

@@ -64,5 +64,7 @@ export function parseMessage(message: unknown): SignedMessage {
 export function audience(apiUrl: string): string {
   const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;
   if (!url || !/^https?:$/.test(url.protocol)) throw mustBe('apiUrl', 'an absolute http or https address', apiUrl);
-  return url.origin + url.pathname.replace(/\/+$/, '');
+  let end = url.pathname.length;
+  while (url.pathname[end - 1] === '/') end--;
+  return url.origin + url.pathname.slice(0, end);
 }

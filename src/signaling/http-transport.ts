@@ -57,7 +57,12 @@ export class HttpTransport {
           'apiUrl must be the address of a Rondevu server, with its path if it has one',
       );
     // a gateway's error page says nothing of what the server can do
-    this.#onCaps(response.headers.get(CAPS_HEADER)?.split(/\s*,\s*/) ?? []);
+    this.#onCaps(
+      response.headers
+        .get(CAPS_HEADER)
+        ?.split(',')
+        .map((cap) => cap.trim()) ?? [],
+    );
     // a refused request (too large, too many) is one failure for all its calls
     return response.ok || replies.length === requests.length ? replies : requests.map(() => replies[0]!);
   }
