@@ -2,12 +2,21 @@
  * What one attacker costs the others: the time that 20 joiners need, all at once, alone and beside one who asks for offers 50
  * times a second and answers none; in turns, in one run. Prints the median of the ratios.
  * `npm run bench -- attack [chromium|firefox] [rounds]`
+ *
+ * `npm run bench -- attack hostile [seconds]` measures what a client that makes every call at the limit of its allowance costs
+ * `/health`, honest handshakes and memory: bench/load/hostile.ts.
  */
 import { createServer } from '../server/dist/index.js';
 import { startAttack } from '../test/support/attack.ts';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
 import { median } from '../test/support/median.ts';
 import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
+
+if (process.argv[2] === 'hostile') {
+  const { runHostile } = await import('./load/hostile.ts');
+  await runHostile(Number(process.argv[3] ?? 60));
+  process.exit();
+}
 
 const JOINERS = 20;
 const browserName = (process.argv[2] ?? 'chromium') as BrowserName;
