@@ -22,6 +22,8 @@ export const KEPT_BYTES_IN_ALL = 67_108_864;
 export const KEPT_FOR = 60_000;
 /** Instances of one user at once, unless `maxInstancesPerUser` says otherwise. */
 export const DEFAULT_MAX_INSTANCES = 128;
+/** Sockets of one user that an event for all of them reaches, those of the instances that came last. */
+export const MAX_FAN_OUT = 32;
 /** Services of one instance whose demand it hears of. */
 export const MAX_PUBLISHED = 1000;
 /** How old an answer may be of which its joiner is told again that it was taken, when the publisher's socket is another, in ms. */
@@ -124,9 +126,9 @@ export interface Hub {
     event: E,
     data: PushEvents[E],
   ): Promise<void>;
-  /** Open sockets of a user, on all servers. */
+  /** Open sockets of a user, on all servers, that `pushToUser` reaches: MAX_FAN_OUT at most. */
   countSessions(principal: Principal): Promise<number>;
-  /** Sends to every open socket of a user; returns how many. */
+  /** Sends to the open sockets of a user, MAX_FAN_OUT at most; returns how many. */
   pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number>;
   /** Ends the sessions of a username, on all servers, beside those of the key that holds it now; undefined for none. */
   nameChanged(username: string, holder: string | undefined): Promise<void>;

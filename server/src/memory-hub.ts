@@ -8,6 +8,7 @@ import {
   KEPT_BYTES_IN_ALL,
   KEPT_EVENTS,
   KEPT_FOR,
+  MAX_FAN_OUT,
   MAX_PUBLISHED,
   RETELL,
   SILENCE,
@@ -177,11 +178,11 @@ export class MemoryHub implements Hub {
   }
 
   async countSessions(principal: Principal): Promise<number> {
-    return this.#instancesOf(principal).filter(({ session }) => session).length;
+    return this.#connected(principal).length;
   }
 
   async pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number> {
-    const instances = this.#instancesOf(principal).filter(({ session }) => session);
+    const instances = this.#connected(principal);
     this.#push(principal, instances, event, data);
     return instances.length;
   }
@@ -244,6 +245,12 @@ export class MemoryHub implements Hub {
       count++;
     }
     if (count) this.#kept = this.#kept.slice(count);
+  }
+
+  #connected(principal: Principal): Instance[] {
+    return this.#instancesOf(principal)
+      .filter(({ session }) => session)
+      .slice(-MAX_FAN_OUT);
   }
 
   #instancesOf(principal: Principal): Instance[] {

@@ -73,7 +73,8 @@ return 1
 
 /**
  * Keeps an event, and hints to the nodes that have the sockets. ARGV: now, instance or empty for all with a socket, event as
- * JSON, how many are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms, an id. Returns
+ * JSON, how many are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms, an id, how many instances
+ * an event for all reaches. Returns
  * how many instances get it.
  */
 export const PUSH = lua(`
@@ -83,7 +84,7 @@ if instance ~= '' then
 else
   for _, each in ipairs(all) do
     local socket = call('HGET', base .. 'at:' .. each, 'socket')
-    if socket and socket ~= '' then targets[#targets + 1] = each end
+    if socket and socket ~= '' and #targets < tonumber(ARGV[10]) then targets[#targets + 1] = each end
   end
 end
 if #targets == 0 then return 0 end

@@ -11,6 +11,7 @@ import {
   KEPT_BYTES,
   KEPT_EVENTS,
   KEPT_FOR,
+  MAX_FAN_OUT,
   RETELL,
   SILENCE,
   answerOrigin,
@@ -193,7 +194,7 @@ export class RedisHub implements Hub {
   }
 
   async countSessions(principal: Principal): Promise<number> {
-    return Number(await this.#run(scripts.COUNT_SOCKETS, principal));
+    return Math.min(MAX_FAN_OUT, Number(await this.#run(scripts.COUNT_SOCKETS, principal)));
   }
 
   async pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number> {
@@ -245,7 +246,7 @@ export class RedisHub implements Hub {
     data: PushEvents[E],
   ): Promise<number> {
     const text = JSON.stringify({ event, data });
-    const bounds = [KEPT_EVENTS, `${this.#redis.prefix}node:`, principal, KEPT_BYTES, KEPT_FOR, randomUUID()];
+    const bounds = [KEPT_EVENTS, `${this.#redis.prefix}node:`, principal, KEPT_BYTES, KEPT_FOR, randomUUID(), MAX_FAN_OUT];
     return Number(await this.#run(scripts.PUSH, principal, Date.now(), instance, text, ...bounds));
   }
 

@@ -118,6 +118,27 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer]
     assert.equal((await new Client(one.url).take(fqn)).sdp, 'new');
   });
 
+  test('a signal reaches a bounded number of a user’s sockets, and each further one is paid for', async (t) => {
+    const [one, two] = await start(t);
+    const sinks = [await PushClient.open(one.url, someone())];
+    const sender = await PushClient.open(two.url, someone());
+    const [sink] = sinks as [PushClient];
+    await sink.publish(`chat:1.0.0@${sink.username}`, ['offer']);
+    await sender.answer(await sender.take(`chat:1.0.0@${sink.username}`));
+    while (sinks.length < 40) sinks.push(await PushClient.open(one.url, sink.http.identity));
+    const sdp = 'x'.repeat(60_000);
+    await sender.call('signal', { to: sink.username, sid, sdp });
+    const reached = (): number => sinks.filter((each) => each.eventsOf('signal').length).length;
+    await until(() => reached() === 32);
+    await refused(
+      (async () => {
+        for (let i = 0; i < 12; i++) await sender.call('signal', { to: sink.username, sid, sdp });
+      })(),
+      'rate-limited',
+    );
+    assert.equal(reached(), 32);
+  });
+
   test('an anonymous session goes on, and so does another name of the same key', async (t) => {
     const [one, two] = await start(t);
     const identity = new Identity(freshName());
