@@ -70,8 +70,14 @@ export class Emitter<Events extends object> {
     return entries.length > 0;
   }
 
+  /** Called after a listener was added. */
+  protected listenerAdded(_event: keyof Events): void {
+    // for subclasses that wait for one
+  }
+
   #add(event: keyof Events, listener: Listener, once: boolean): this {
     this.#listeners.set(event, [...(this.#listeners.get(event) ?? []), { listener, once }]);
+    this.listenerAdded(event);
     return this;
   }
 }

@@ -155,6 +155,8 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     );
     this.#session = new Session(sid, host, {
       onMessage: (data) => void this.emit('message', data),
+      isHeard: () => this.listenerCount('message') > 0,
+      onUnsent: (_message, error) => this.emit('error', error),
       onReady: (verdict, lost) => this.#ready(verdict, lost),
       onDone: (message, outcome) => {
         (message as Message).settle(outcome);
@@ -171,6 +173,10 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
         this.end();
       },
     });
+  }
+
+  protected override listenerAdded(event: keyof ChannelEvents): void {
+    if (event === 'message') this.#session.listened();
   }
 
   get readyState(): 'connecting' | 'open' | 'closing' | 'closed' {

@@ -36,6 +36,8 @@ export interface ConnectionEvents {
   'message:buffered': [data: MessageData];
   /** The peer's listeners have had it. */
   'message:delivered': [id: string];
+  /** A message could not be sent, such as a file that cannot be read any more. Its `delivered` resolves to `dropped`. */
+  'message:error': [id: string, error: RondevuError];
   /** A buffered message was handed to a link. */
   'message:replayed': [message: BufferedMessage];
   'message:buffer:overflow': [discarded: BufferedMessage];

@@ -75,6 +75,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     );
     this.session = new talk.Conversation(sid, config, {
       onMessage: (data) => void this.emit('message', data),
+      isHeard: () => this.listenerCount('message') > 0,
+      onUnsent: ({ id }, error) => this.emit('message:error', id, error),
       onReady: (verdict, lost) => this.#ready(verdict, lost),
       onDone: (message, outcome) => {
         (message as Message).settle(outcome);
@@ -90,6 +92,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       (resolve, reject) => (this.#settleOpened = { resolve, reject }),
     ) as Promise<this>;
     this.opened.catch(() => undefined); // nobody has to look at it
+  }
+
+  protected override listenerAdded(event: keyof ConnectionEvents): void {
+    if (event === 'message') this.session.listened();
   }
 
   getState(): ConnectionState {
@@ -428,10 +434,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   #dropLink(): void {
-    if (!this.link) return;
-    this.session.detach();
-    this.link.close();
+    const { link } = this;
+    if (!link) return;
     this.link = undefined;
+    this.session.detach();
+    link.close();
   }
 
   #dropLingering(): void {

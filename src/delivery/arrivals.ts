@@ -24,6 +24,18 @@ export class Arrivals {
     return true;
   }
 
+  /** Takes the oldest out. */
+  take(): string | ArrayBuffer | undefined {
+    const data = this.#messages.shift();
+    if (data !== undefined) this.#bytes -= sizeOf(data);
+    return data;
+  }
+
+  /** Forgets the newest `count`. */
+  forget(count: number): void {
+    for (const data of count ? this.#messages.splice(-count) : []) this.#bytes -= sizeOf(data);
+  }
+
   /** Takes everything out, oldest first. */
   takeAll(): (string | ArrayBuffer)[] {
     this.#bytes = 0;

@@ -87,7 +87,8 @@ export interface MessageBufferOptions {
 
 export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   readonly #options: MessageBufferOptions;
-  #messages: M[] = [];
+  /** With the time of the monotonic clock: the wall clock may be set meanwhile. */
+  #messages: { message: M; at: number }[] = [];
 
   constructor(options: MessageBufferOptions) {
     this.#options = options;
@@ -98,23 +99,23 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   }
 
   /** Keeps a message; returns the oldest one if it had to go for it. */
-  add(message: M): M | undefined {
-    this.#messages.push(message);
-    return this.#messages.length > this.#options.maxSize ? this.#messages.shift() : undefined;
+  add(message: M, now = performance.now()): M | undefined {
+    this.#messages.push({ message, at: now });
+    return this.#messages.length > this.#options.maxSize ? this.#messages.shift()!.message : undefined;
   }
 
   /** Takes out what is too old. */
-  takeExpired(now = Date.now()): M[] {
+  takeExpired(now = performance.now()): M[] {
     const { maxAge } = this.#options;
     if (!maxAge) return [];
-    const expired = this.#messages.filter(({ timestamp }) => now - timestamp > maxAge);
-    this.#messages = this.#messages.filter(({ timestamp }) => now - timestamp <= maxAge);
-    return expired;
+    const expired = this.#messages.filter(({ at }) => now - at > maxAge);
+    this.#messages = this.#messages.filter(({ at }) => now - at <= maxAge);
+    return expired.map(({ message }) => message);
   }
 
   /** Takes everything out, oldest first. */
   takeAll(): M[] {
-    return this.#messages.splice(0);
+    return this.#messages.splice(0).map(({ message }) => message);
   }
 }
 
@@ -142,12 +143,17 @@ export function composeMessage(
   return message;
 }
 
+/** What kind of object it is, also if it was made in another realm (a frame, Electron's preload, jsdom): `instanceof` fails there. */
+const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+
+export const isBlob = (data: MessageData): data is Blob => /^(Blob|File)$/.test(kindOf(data));
+
 /** Bytes that the caller may change afterwards are copied. @throws ValidationError */
 export function toData(data: unknown): MessageData {
   if (typeof data === 'string') return data;
-  if (data instanceof ArrayBuffer) return data.slice(0);
+  if (kindOf(data) === 'ArrayBuffer') return new Uint8Array(data as ArrayBuffer).slice().buffer;
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice().buffer;
-  if (typeof Blob !== 'undefined' && data instanceof Blob) return data;
+  if (isBlob(data as MessageData)) return data as Blob;
   throw new ValidationError(`send takes a string, Blob, ArrayBuffer or view, got ${quote(data)}`);
 }
 
@@ -160,5 +166,5 @@ export function exactLength(message: { data: BufferedMessage['data'] }, limit: n
 /** The size of a message on the wire, in bytes; of text an upper bound that needs no encoding. */
 export function byteLength({ data }: { data: BufferedMessage['data'] }): number {
   if (typeof data === 'string') return data.length * 3;
-  return data instanceof ArrayBuffer ? data.byteLength : data.size;
+  return isBlob(data) ? data.size : data.byteLength;
 }

@@ -5,7 +5,7 @@
 import { utf8 } from '../base/bytes.js';
 import { ValidationError } from '../errors.js';
 import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
-import { byteLength, type BufferedMessage } from './message-buffer.js';
+import { byteLength, isBlob, type BufferedMessage } from './message-buffer.js';
 
 /** A frame in bytes at the most: four messages of 16 KiB. Smaller ones are slower, larger ones not faster. */
 export const FRAME_SIZE = 66_560;
@@ -68,7 +68,7 @@ export class Outbox {
   get blob(): Blob | undefined {
     const entry = this.#position < this.#sent.length ? undefined : this.#queue[0];
     const data = entry?.message.data;
-    return typeof data === 'string' || data instanceof ArrayBuffer ? undefined : data;
+    return data !== undefined && isBlob(data) ? data : undefined;
   }
 
   /** Puts the bytes of the Blob at the head in its place; undefined leaves it out. Returns the message. */

@@ -6,6 +6,7 @@
 import { randomId } from '../base/bytes.js';
 import { asRondevuError, ConnectionError, RondevuError } from '../errors.js';
 import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/frames.js';
+import { Arrivals } from './arrivals.js';
 import { Inbox, MissingMessageError } from './inbox.js';
 import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
 import { composeMessage, exactLength, type BufferedMessage, type Message } from './message-buffer.js';
@@ -14,10 +15,14 @@ import { StallWatch } from './stall-watch.js';
 
 export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
+  /** Whether the application listens for messages. */
+  isHeard(): boolean;
   /** The link carries messages now: `new` the first time, else as delivery.md says. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
   /** The other side's application has it; or, towards a peer without frames, the channel has. */
-  onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown'): void;
+  onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown' | 'dropped'): void;
+  /** A message was given up before it was handed to a link. */
+  onUnsent(message: BufferedMessage, error: RondevuError): void;
   /** The other side ends the session. */
   onFin(): void;
   /** The link lost something: it is of no use, and the next one goes on where this one was. */
@@ -34,6 +39,8 @@ const ACK_DELAY = 100;
 const REFUSED_AGAIN = 5000;
 /** Links that lose messages, one after the other, before it is called the other side's fault. */
 const MAX_HOLES = 3;
+/** How long messages are held for a listener, in ms from the first of them. */
+const HOLD_FOR = 10_000;
 /** How long the platform may take to tell that its buffer is low before it is asked, in ms. */
 const LOOK_AGAIN = 250;
 
@@ -49,6 +56,15 @@ export class Session {
   readonly #handlers: SessionHandlers;
   readonly #outbox = new Outbox();
   readonly #inbox: Inbox;
+  /** Messages that nobody listens for yet. They are not acknowledged. */
+  readonly #held = new Arrivals();
+  /** How many of them, the newest, have a number. */
+  #heldNumbers = 0;
+  /** False once nobody has listened for too long. */
+  #mayHold = true;
+  #holdTimer: ReturnType<typeof setTimeout> | undefined;
+  /** FIN came, and waits for a listener to take what came before it. */
+  #isFinHeld = false;
   #sid: string;
   #inst = randomId(8);
   /** The other side's end of the session, once it said HELLO. */
@@ -119,6 +135,7 @@ export class Session {
     this.#inst = randomId(8);
     this.#known = null;
     this.#attached = 0;
+    this.#forgetHeld();
     this.#inbox.reset();
     return this.#unknown(this.#outbox.reset());
   }
@@ -127,6 +144,8 @@ export class Session {
   attach(port: DeliveryPort): void {
     this.detach();
     this.#port = port;
+    // what nobody has had is asked for again: only what came on this link may be acknowledged on it
+    this.#forgetHeld();
     port.onLow = () => this.#pump();
     this.#attached++;
     this.#isFirst = false;
@@ -155,6 +174,10 @@ export class Session {
     this.#ackTimer = this.#lookAgain = undefined;
     this.#unackedMessages = this.#unackedBytes = 0;
     this.#tellDrained();
+    if (!this.#isFinHeld || this.#ended) return;
+    // the other side did not wait any longer for a listener here
+    this.#isFinHeld = false;
+    this.#handlers.onFin();
   }
 
   /** The link that was let go of shows life: it goes on where it was, so nothing has to be said or sent again. */
@@ -175,7 +198,7 @@ export class Session {
     // who ends takes nothing more, and says so by not acknowledging it
     if (!this.#port || port !== this.#port || this.#ended || this.#isBroken) return;
     if (this.#finishing && typeof data !== 'string') return this.#acknowledgeIn(REFUSED_AGAIN);
-    if (!this.#port.framed) return this.#handlers.onMessage(data);
+    if (!this.#port.framed) return this.#deliver(data, 0);
     try {
       if (typeof data !== 'string') return this.#records(new Uint8Array(data));
       const frame = parseTextFrame(data);
@@ -193,6 +216,12 @@ export class Session {
     if (this.#isBroken) return;
     this.#isBroken = true;
     this.#handlers.onError(asRondevuError(error, 'what the peer sent could not be handled'));
+  }
+
+  /** The application listens for messages from now on. */
+  listened(): void {
+    // not before whoever adds the listener is done
+    if (this.#held.count) queueMicrotask(() => this.#release());
   }
 
   /** What came on the control channel of a port; false when it is not for delivery. */
@@ -262,6 +291,8 @@ export class Session {
   end(): BufferedMessage[] {
     this.#ended = true;
     this.detach();
+    clearTimeout(this.#holdTimer);
+    this.#held.takeAll();
     this.#unknown(this.#outbox.reset());
     this.#tellDrained();
     return this.#outbox.discard();
@@ -293,18 +324,72 @@ export class Session {
   #records(frame: Uint8Array): void {
     if (!this.#greeted) throw new RondevuError('bad-request', 'a message came before HELLO');
     const port = this.#port;
-    const before = this.#inbox.next;
+    const before = this.#had;
     this.#inbox.accept(frame, (data) => {
-      this.#handlers.onMessage(data);
+      this.#deliver(data, 1);
       // a listener may have closed, or taken the link away
       return !this.#ended && this.#port === port;
     });
     this.#holes = 0;
     if (this.#port !== port) return;
-    this.#unackedMessages += this.#inbox.next - before;
+    this.#unackedMessages += this.#had - before;
     this.#unackedBytes += frame.length;
     if (this.#unackedMessages >= ACK_MESSAGES || this.#unackedBytes >= ACK_BYTES) this.#acknowledge();
     else this.#acknowledgeIn(ACK_DELAY);
+  }
+
+  /** The number after the last message that the application has had. */
+  get #had(): number {
+    return this.#inbox.next - this.#heldNumbers;
+  }
+
+  /** Gives a message to the application, or holds it until somebody listens. @param numbers 1 if it has a number */
+  #deliver(data: string | ArrayBuffer, numbers: 0 | 1): void {
+    if (this.#mayHold && (this.#held.count > 0 || !this.#handlers.isHeard())) {
+      if (this.#held.add(data)) {
+        this.#heldNumbers += numbers;
+        this.#holdTimer ??= setTimeout(() => this.#stopHolding(), HOLD_FOR);
+        return;
+      }
+      this.#stopHolding();
+    }
+    if (!this.#ended) this.#handlers.onMessage(data);
+  }
+
+  /** Nobody listened: what was held is delivered to nobody, as everything after it. */
+  #stopHolding(): void {
+    this.#mayHold = false;
+    console.warn(
+      `rondevu: ${this.#held.count} or more messages came and nobody listens for them; they are lost. ` +
+        `Add the listener of 'message' when the connection or channel is announced, at most ${HOLD_FOR / 1000} s later`,
+    );
+    this.#release();
+  }
+
+  /** Gives out what was held, as long as somebody listens. */
+  #release(): void {
+    while (this.#held.count && !this.#ended && !this.#finishing && (!this.#mayHold || this.#handlers.isHeard())) {
+      const data = this.#held.take()!;
+      this.#heldNumbers = Math.min(this.#heldNumbers, this.#held.count);
+      this.#handlers.onMessage(data);
+    }
+    if (this.#held.count || this.#ended) return; // a listener for one message has had one
+    clearTimeout(this.#holdTimer);
+    this.#holdTimer = undefined;
+    if (this.#port?.framed && this.#greeted) this.#acknowledge();
+    if (!this.#isFinHeld) return;
+    this.#isFinHeld = false;
+    this.#fin();
+  }
+
+  #forgetHeld(): void {
+    this.#held.forget(this.#heldNumbers);
+    this.#inbox.next -= this.#heldNumbers;
+    this.#heldNumbers = 0;
+    if (!this.#held.count) {
+      clearTimeout(this.#holdTimer);
+      this.#holdTimer = undefined;
+    }
   }
 
   #acknowledgeIn(ms: number): void {
@@ -318,7 +403,7 @@ export class Session {
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
     this.#unackedMessages = this.#unackedBytes = 0;
-    this.#port?.control(`ack ${this.#inbox.next}`);
+    this.#port?.control(`ack ${this.#had}`);
   }
 
   #acknowledged(next: number): void {
@@ -336,6 +421,8 @@ export class Session {
   }
 
   #fin(): void {
+    this.#isFinHeld = this.#held.count > 0 && !this.#finishing;
+    if (this.#isFinHeld) return;
     // what it has had is in the acknowledgement: who ends at the same time takes nothing more
     this.#acknowledge();
     this.#port?.control('finack');
@@ -428,17 +515,20 @@ export class Session {
   async #read(blob: Blob): Promise<void> {
     this.#reading = true;
     let data: ArrayBuffer | undefined;
+    let error: RondevuError | undefined;
     try {
       data = await blob.arrayBuffer();
     } catch (cause) {
-      console.error(
-        new RondevuError('bad-request', `a Blob of ${blob.size} bytes could not be read and was not sent`, { cause }),
-      );
+      const text = `a Blob of ${blob.size} bytes could not be read and was not sent; a File cannot be read any more after it changed`;
+      console.error((error = new RondevuError('bad-request', text, { cause })));
     }
     this.#reading = false;
     if (this.#outbox.blob === blob) {
       const message = this.#outbox.replaceBlob(data);
-      if (!data) this.#handlers.onDone(message, 'unknown');
+      if (error) {
+        this.#handlers.onDone(message, 'dropped');
+        this.#handlers.onUnsent(message, error);
+      }
     }
     this.#pump();
   }

@@ -23,6 +23,8 @@ describe('a link that loses messages', () => {
       { maxMessageSize: 1 << 20, maxQueuedBytes: Infinity },
       {
         onMessage: (data) => void end.got.push(data),
+        isHeard: () => true,
+        onUnsent: () => undefined,
         onReady: () => undefined,
         onDone: () => undefined,
         onFin: () => undefined,

@@ -211,7 +211,8 @@ describe('a session', () => {
     }
     error.mock.restore();
     same(wire.ends.b.got, ['before', bytes(20_000), 'after']);
-    assert.deepEqual(wire.ends.a.outcomes.get('3'), 'unknown');
+    assert.deepEqual(wire.ends.a.outcomes.get('3'), 'dropped');
+    assert.match(wire.ends.a.unsent.join(), /^a Blob of 4 bytes could not be read and was not sent/);
     assert.equal(error.mock.calls.filter(({ arguments: [what] }) => what instanceof RondevuError).length, 1);
   });
 
@@ -296,12 +297,165 @@ describe('a session', () => {
     assert.ok(grown < 64 * 200_000, `64 messages of which one byte arrived take ${grown} bytes`);
   });
 
+  it('a text keeps its byte order mark', () => {
+    const wire = new Wire();
+    wire.connect();
+    const texts = ['\ufeffone', '\ufeff', `\ufeff${'x'.repeat(100_000)}`];
+    for (const text of texts) wire.ends.a.send(text);
+    wire.settle(tick);
+    same(wire.ends.b.got, texts);
+  });
+
   it('an acknowledgement of what was never sent is an error', () => {
     const wire = new Wire();
     wire.connect();
     wire.pass('b', 1);
     wire.ends.a.session.control('ack 2', wire.ends.a.port!);
     assert.match(wire.ends.a.errors.join(), /acknowledges up to 1, and 0 were sent/);
+  });
+});
+
+/** Lets microtasks run. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('messages that nobody listens for yet', () => {
+  const unheard = (framed = true): { wire: Wire; a: End; b: End } => {
+    const wire = new Wire();
+    wire.ends.b.listens = false;
+    wire.connect(framed);
+    wire.settle(tick);
+    return { wire, ...wire.ends };
+  };
+  const listen = async (end: End): Promise<void> => {
+    end.listens = true;
+    end.session.listened();
+    await turn();
+  };
+
+  it('are held and not acknowledged until somebody does', async () => {
+    const { wire, a, b } = unheard();
+    for (let i = 0; i < 100; i++) a.send(`${i}`);
+    wire.settle(tick);
+    assert.deepEqual([b.got, a.outcomes.size], [[], 0]);
+    b.listens = true;
+    b.session.listened();
+    a.send('another');
+    assert.deepEqual(b.got, [], 'not within the call that adds the listener');
+    wire.settle(tick);
+    await turn();
+    wire.settle(tick);
+    assert.deepEqual(b.got, [...Array.from({ length: 100 }, (_, i) => `${i}`), 'another']);
+    assert.deepEqual([new Set(a.outcomes.values()), a.outcomes.size, a.errors], [new Set(['delivered']), 101, []]);
+  });
+
+  it('go one by one to a listener that takes but one', async () => {
+    const { wire, a, b } = unheard();
+    for (let i = 0; i < 5; i++) a.send(`${i}`);
+    wire.settle(tick);
+    const { push } = b.got;
+    b.got.push = (...data) => ((b.listens = false), push.apply(b.got, data));
+    for (let taken = 1; taken <= 3; taken++) {
+      await listen(b);
+      assert.equal(b.got.length, taken);
+    }
+    b.got.push = push;
+    await listen(b);
+    wire.settle(tick);
+    assert.deepEqual([[...b.got], a.outcomes.size], [['0', '1', '2', '3', '4'], 5]);
+  });
+
+  it('are lost with one warning after 10 s, or past 1 MiB', async () => {
+    for (const fill of [() => 'x', () => bytes(600_000)]) {
+      const { wire, a, b } = unheard();
+      const warn = mock.method(console, 'warn', () => undefined);
+      a.send(fill());
+      a.send(fill());
+      wire.settle(() => mock.timers.tick(1));
+      if (fill() === 'x') {
+        mock.timers.tick(9900);
+        wire.settle(() => mock.timers.tick(1));
+        assert.equal(a.outcomes.size, 0);
+        mock.timers.tick(100);
+      }
+      a.send('later');
+      wire.settle(tick);
+      warn.mock.restore();
+      assert.deepEqual([a.outcomes.size, warn.mock.callCount()], [3, 1]);
+      assert.equal(b.got.length, 3, 'delivered to nobody');
+    }
+  });
+
+  it('many empty ones count too', () => {
+    const { wire, a } = unheard();
+    const warn = mock.method(console, 'warn', () => undefined);
+    for (let i = 0; i < 20_000; i++) a.send('');
+    wire.settle(() => mock.timers.tick(1));
+    warn.mock.restore();
+    assert.equal(warn.mock.callCount(), 1);
+  });
+
+  it('are asked for again on the next link, and come once', async () => {
+    const { wire, a, b } = unheard();
+    for (let i = 0; i < 10; i++) a.send(`${i}`);
+    wire.settle(tick);
+    wire.connect();
+    wire.settle(tick);
+    for (let i = 10; i < 20; i++) a.send(`${i}`);
+    wire.settle(tick);
+    await listen(b);
+    wire.settle(tick);
+    assert.deepEqual(
+      b.got,
+      Array.from({ length: 20 }, (_, i) => `${i}`),
+    );
+    assert.deepEqual([a.outcomes.size, a.errors, b.errors], [20, [], []]);
+  });
+
+  it('are taken while no link is up, and acknowledged on the next', async () => {
+    const { wire, a, b } = unheard();
+    a.send('one');
+    wire.settle(tick);
+    wire.cut();
+    await listen(b);
+    wire.connect();
+    wire.settle(tick);
+    assert.deepEqual([b.got, [...a.outcomes.values()]], [['one'], ['delivered']]);
+  });
+
+  it('come before the end that the other side announced', async () => {
+    const { wire, a, b } = unheard();
+    a.send('one');
+    const ending = a.session.finish(2000);
+    wire.settle(() => undefined);
+    await turn();
+    wire.settle(() => undefined);
+    assert.equal(b.finished, false);
+    await listen(b);
+    wire.settle(() => undefined);
+    await ending;
+    assert.deepEqual([b.got, b.finished, a.outcomes.get('1')], [['one'], true, 'delivered']);
+  });
+
+  it('go with the link whose end the other side announced', () => {
+    const { wire, a, b } = unheard();
+    a.send('one');
+    void a.session.finish(2000);
+    wire.settle(() => undefined);
+    b.session.receive('{"fin":2}', b.port!);
+    wire.cut(['b']);
+    assert.equal(b.finished, true);
+  });
+
+  it('are held without frames, too', async () => {
+    const { wire, a, b } = unheard(false);
+    a.send('one');
+    wire.settle(tick);
+    wire.connect(false);
+    a.send('two');
+    wire.settle(tick);
+    assert.deepEqual(b.got, []);
+    await listen(b);
+    assert.deepEqual(b.got, ['one', 'two']);
   });
 });
 

@@ -45,6 +45,9 @@ export class End {
   readonly verdicts: string[] = [];
   lost: BufferedMessage[] = [];
   errors: string[] = [];
+  unsent: string[] = [];
+  /** Whether the application listens. */
+  listens = true;
   finished = false;
   #count = 0;
 
@@ -54,6 +57,8 @@ export class End {
       { maxMessageSize, maxQueuedBytes: Infinity },
       {
         onMessage: (data) => void this.got.push(data),
+        isHeard: () => this.listens,
+        onUnsent: (_message, { message }) => void this.unsent.push(message),
         onReady: (verdict, lost) => {
           this.verdicts.push(verdict);
           this.lost.push(...lost);

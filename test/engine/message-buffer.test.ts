@@ -3,10 +3,11 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
-import { MessageBuffer, type BufferedMessage } from '../../src/delivery/message-buffer.js';
+import { byteLength, Message, MessageBuffer, toData, type BufferedMessage } from '../../src/delivery/message-buffer.js';
 
-const message = (id: number, timestamp = 0): BufferedMessage => ({ id: `${id}`, data: `data ${id}`, timestamp, attempts: 0 });
+const message = (id: number): BufferedMessage => ({ id: `${id}`, data: `data ${id}`, timestamp: 0, attempts: 0 });
 const ids = (messages: BufferedMessage[]) => messages.map(({ id }) => Number(id));
 
 test('gives everything back, oldest first, and is empty then', () => {
@@ -35,8 +36,8 @@ test('with size 0 nothing is kept, and what was sent is told', () => {
 
 test('what is older than its age is taken out, what has just that age is kept', () => {
   const buffer = new MessageBuffer({ maxSize: 10, maxAge: 100 });
-  buffer.add(message(1, 1000));
-  buffer.add(message(2, 1050));
+  buffer.add(message(1), 1000);
+  buffer.add(message(2), 1050);
   assert.deepEqual(ids(buffer.takeExpired(1100)), []);
   assert.deepEqual(ids(buffer.takeExpired(1101)), [1]);
   assert.deepEqual(ids(buffer.takeExpired(1101)), [], 'told once');
@@ -46,16 +47,43 @@ test('what is older than its age is taken out, what has just that age is kept', 
 test('age 0 and Infinity mean for ever', () => {
   for (const maxAge of [0, Infinity]) {
     const buffer = new MessageBuffer({ maxSize: 10, maxAge });
-    buffer.add(message(1, 0));
+    buffer.add(message(1), 0);
     assert.deepEqual(buffer.takeExpired(Number.MAX_SAFE_INTEGER), []);
     assert.equal(buffer.size, 1);
   }
 });
 
-test('a clock that jumps back expires nothing', () => {
-  const buffer = new MessageBuffer({ maxSize: 10, maxAge: 100 });
-  buffer.add(message(1, 10_000));
-  assert.deepEqual(buffer.takeExpired(0), []);
+test('a wall clock that is set back or forward expires nothing', (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 10_000_000 });
+  for (const to of [0, 20_000_000]) {
+    t.mock.timers.setTime(10_000_000);
+    const buffer = new MessageBuffer({ maxSize: 10, maxAge: 60_000 });
+    buffer.add(new Message('1', 'x'));
+    t.mock.timers.setTime(to);
+    assert.deepEqual(buffer.takeExpired(), []);
+    assert.deepEqual(ids(buffer.takeExpired(performance.now() + 60_001)), [1]);
+  }
+});
+
+test('bytes and Blobs of another realm are taken, and things that only look like them are not', async () => {
+  const other = runInNewContext(
+    '({ buffer: Uint8Array.of(1, 2).buffer, view: Uint8Array.of(3), data: new DataView(new ArrayBuffer(1)) })',
+  ) as {
+    buffer: ArrayBuffer;
+    view: Uint8Array;
+    data: DataView;
+  };
+  assert.equal(other.buffer instanceof ArrayBuffer, false);
+  const taken = Object.values(other).map((data) => toData(data) as ArrayBuffer);
+  for (const data of taken) assert.ok(data instanceof ArrayBuffer, 'a buffer of this realm');
+  assert.deepEqual(
+    taken.map((data) => [...new Uint8Array(data)]),
+    [[1, 2], [3], [0]],
+  );
+  const blob = Object.create(null, { [Symbol.toStringTag]: { value: 'Blob' }, size: { value: 3 } }) as Blob;
+  assert.deepEqual([toData(blob), byteLength({ data: blob })], [blob, 3]);
+  for (const data of [null, undefined, 5, [1], { byteLength: 1 }, new SharedArrayBuffer(1)])
+    assert.throws(() => toData(data), /send takes a string, Blob, ArrayBuffer or view/);
 });
 
 test('whatever happens, every message comes out exactly once and in order', () => {
@@ -73,7 +101,7 @@ test('whatever happens, every message comes out exactly once and in order', () =
       for (const { kind, later } of steps) {
         now += later;
         if (kind === 'add') {
-          const discarded = buffer.add(message(++added, now));
+          const discarded = buffer.add(message(++added), now);
           if (discarded) out.push(Number(discarded.id));
         } else out.push(...ids(kind === 'expire' ? buffer.takeExpired(now) : buffer.takeAll()));
         assert.ok(buffer.size <= maxSize);
