@@ -1,0 +1,225 @@
+/**
+ * Frames and control messages of a peer that sends anything: mutated frames of ours, records with wrong numbers, and noise. Nothing is
+ * thrown out of a session, memory does not grow, and an honest pair beside it gets everything exactly once. FUZZ_RUNS says how many
+ * inputs, FUZZ_SEED replays.
+ */
+import assert from 'node:assert/strict';
+import { mock, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { parseChannelWord } from '../../src/protocol/frames.js';
+import { RondevuError } from '../../src/errors.js';
+import { Random } from '../support/random.js';
+import { End, Port, Wire } from './wire.js';
+
+const RUNS = Number(process.env['FUZZ_RUNS'] ?? 20_000);
+const SEED = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31);
+/** Inputs after which memory and the honest pair are looked at. */
+const ROUND = 10_000;
+/** What a heap may grow by over all rounds after the first, in bytes: noise of the collector. */
+const NOISE = 8_000_000;
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+const memory = (): number => {
+  collectGarbage();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+};
+
+class Grammar {
+  readonly #random: Random;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  #one<T>(...items: T[]): T {
+    return items[this.#random.between(0, items.length - 1)]!;
+  }
+
+  #number(): number {
+    const next = this.#random;
+    return this.#one(
+      0,
+      1,
+      1,
+      1,
+      2,
+      3,
+      next.between(0, 300),
+      next.between(0, 2 ** 26),
+      2 ** 31,
+      2 ** 32,
+      2 ** 53 - 1,
+      2 ** 53,
+      2 ** 60,
+    );
+  }
+
+  #leb(value: number): number[] {
+    const bytes: number[] = [];
+    for (; value >= 128; value = Math.floor(value / 128)) bytes.push((value % 128) | 128);
+    // now and then longer than it must be
+    return this.#random.next() < 0.02 ? [...bytes, value | 128, 0] : [...bytes, value];
+  }
+
+  #record(due: number): number[] {
+    const head = this.#one(7, 7, 6, 2, 0, 4, 1, 3, 5, this.#random.between(0, 255));
+    const number = this.#random.next() < 0.7 ? due : this.#number();
+    const payload = Array.from({ length: this.#random.between(0, 12) }, () => this.#random.between(0, 255));
+    const length = this.#random.next() < 0.9 ? payload.length : this.#number();
+    const total = (head & 2) > 0 && (head & 4) === 0 ? this.#leb(this.#one(length + 1, length, this.#number())) : [];
+    return [head, ...this.#leb(number), ...total, ...this.#leb(length), ...payload];
+  }
+
+  /** @param due the number that is expected */
+  frame(due: number): ArrayBuffer {
+    const records = Array.from({ length: this.#random.between(1, 6) }, (_, i) =>
+      this.#record(due + (this.#random.next() < 0.8 ? i : 0)),
+    );
+    const bytes = Uint8Array.from(records.flat());
+    for (let i = this.#one(0, 0, 0, 1, 3); i > 0 && bytes.length; i--)
+      bytes[this.#random.between(0, bytes.length - 1)] = this.#random.between(0, 255);
+    return bytes.slice(0, this.#random.next() < 0.9 ? bytes.length : this.#random.between(0, bytes.length)).buffer;
+  }
+
+  #value(depth = 0): unknown {
+    return this.#one<() => unknown>(
+      () => this.#number(),
+      () => -1.5,
+      () => null,
+      () => true,
+      () => 'sid',
+      () => 'x'.repeat(this.#random.between(0, 400)),
+      () => (depth > 3 ? [] : [this.#value(depth + 1)]),
+      () => (depth > 3 ? {} : Object.fromEntries([[this.#key(), this.#value(depth + 1)]])),
+    )();
+  }
+
+  #key(): string {
+    return this.#one('hello', 'fin', 'sid', 'inst', 'known', 'next', 'label', 'id', '__proto__', 'constructor', 'toJSON');
+  }
+
+  #json(): string {
+    const text = JSON.stringify(
+      Object.fromEntries(Array.from({ length: this.#random.between(0, 4) }, () => [this.#key(), this.#value()])),
+    );
+    return this.#random.next() < 0.9 ? text : text.slice(0, this.#random.between(0, text.length));
+  }
+
+  text(): string {
+    const hello = {
+      sid: this.#one('sid', 'sid', 'other'),
+      inst: this.#one<string | number>('a', 'b', 5),
+      known: this.#one<string | null>(null, 'x'),
+      next: this.#number(),
+    };
+    return this.#one<() => string>(
+      () => JSON.stringify({ hello }),
+      () => JSON.stringify({ fin: this.#value() }),
+      () => this.#json(),
+      () => `{"__proto__":${this.#json()}}`,
+      () => '['.repeat(this.#random.between(1, 3000)),
+      () => '',
+    )();
+  }
+
+  control(): string {
+    return this.#one<() => string>(
+      () => `ack ${this.#number()}`,
+      () => `ack ${'9'.repeat(this.#random.between(1, 30))}`,
+      () => 'finack',
+      () => 'ack',
+      () => this.#json(),
+      () => `${this.#one('open', 'opened', 'shut', 'ch', 'sdp')} ${this.#json()}`,
+    )();
+  }
+}
+
+/** Feeds one peer until it is refused; a new one follows. */
+class Victim {
+  readonly #grammar: Grammar;
+  readonly #random: Random;
+  #end!: End;
+  #port!: Port;
+  errors = 0;
+
+  constructor(random: Random) {
+    this.#random = random;
+    this.#grammar = new Grammar(random);
+    this.#renew();
+  }
+
+  #renew(): void {
+    this.#end?.session.end();
+    this.#end = new End('sid');
+    this.#end.listens = this.#random.next() < 0.8;
+    this.#port = new Port();
+    this.#end.session.attach(this.#port);
+    for (let i = this.#random.between(0, 3); i > 0; i--) this.#end.send('ours');
+    // most say HELLO, else nothing further on is reached
+    if (this.#random.next() < 0.9)
+      this.#end.session.receive('{"hello":{"sid":"sid","inst":"evil","known":null,"next":1}}', this.#port);
+  }
+
+  step(): void {
+    const { session, got } = this.#end;
+    const kind = this.#random.next();
+    if (kind < 0.7) session.receive(this.#grammar.frame(got.length + 1), this.#port);
+    else if (kind < 0.85) session.receive(this.#grammar.text(), this.#port);
+    else session.control(this.#grammar.control(), this.#port);
+    const { errors, finished } = this.#end;
+    assert.ok(
+      errors.filter((error) => !/was expected|was acknowledged/.test(error)).length <= 1,
+      `one error, got ${errors.join('; ')}`,
+    );
+    if (!errors.length && !finished && this.#random.next() < 0.99) return;
+    this.errors += errors.length ? 1 : 0;
+    this.#renew();
+  }
+
+  /** What is said of further channels is parsed, or refused with an error of ours. */
+  word(): void {
+    try {
+      parseChannelWord(this.#grammar.control().replace(/^\w+ /, ''));
+    } catch (error) {
+      assert.ok(error instanceof RondevuError, String(error));
+    }
+  }
+}
+
+test(`${RUNS} inputs of a hostile peer (seed ${SEED})`, { timeout: 3_600_000 }, async () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const warn = mock.method(console, 'warn', () => undefined);
+  const random = new Random(SEED);
+  const victim = new Victim(random);
+  const honest = new Wire();
+  honest.connect();
+  let sent = 0;
+  let before = 0;
+  for (let done = 0; done < RUNS;) {
+    for (let i = 0; i < ROUND && done < RUNS; i++, done++) {
+      if (i % 20 === 19) victim.word();
+      else victim.step();
+      if (i % 100 === 0) honest.ends.a.send(`${sent++}`);
+    }
+    await new Promise((resolve) => setImmediate(resolve)); // microtasks hold the sessions that ended
+    honest.settle(() => mock.timers.tick(20_000));
+    const { got } = honest.ends.b;
+    assert.deepEqual(
+      got,
+      Array.from({ length: got.length }, (_, i) => `${sent - got.length + i}`),
+    );
+    assert.deepEqual([honest.ends.a.errors, honest.ends.b.errors], [[], []]);
+    assert.equal(honest.ends.a.outcomes.size, got.length);
+    got.splice(0);
+    honest.ends.a.outcomes.clear();
+    warn.mock.resetCalls();
+    if (!before) before = memory();
+  }
+  const grown = memory() - before;
+  console.log(`${RUNS} inputs, ${victim.errors} connections refused, memory ${(grown / 1e6).toFixed(1)} MB more`);
+  assert.ok(victim.errors > RUNS / 100, 'the inputs must reach the checks');
+  assert.ok(grown < NOISE, `${grown} bytes more after ${RUNS} inputs`);
+});
