@@ -8,6 +8,7 @@ import { CAPS_HEADER, MAX_BATCH } from 'rondevu-elements/protocol';
 import type { Authenticator } from './auth.js';
 import { clientAddress } from './client-address.js';
 import type { Limits } from './config.js';
+import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
 import type { Dispatcher, Gone } from './dispatcher.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_HTTP_WAIT } from './schemas.js';
@@ -84,13 +85,15 @@ async function respond(
       return refuse(413, new RpcError('too-large', `Request too large: at most ${limits.maxBodyBytes} bytes`));
     }
     try {
-      await auth.pay(from.address, read.bytes);
+      await auth.pay(from.address, read.length);
     } catch (error) {
-      if (read.bytes > SMALL_BATCH || !/^\s*\[/.test(read.json)) throw error;
+      if (read.length > SMALL_BATCH || !/^\s*\[/.test(read.toString('latin1', 0, 64))) throw error;
     }
+    if (hasMoreValues(read, MAX_BODY_VALUES))
+      return refuse(413, new RpcError('too-large', `Request too large: at most ${MAX_BODY_VALUES} values`));
     let body: unknown;
     try {
-      body = JSON.parse(read.json);
+      body = JSON.parse(read.toString());
     } catch {
       await auth.pay(from.address, 0, 1);
       return refuse(400, new RpcError('bad-request', 'Invalid JSON in the request body'));
@@ -159,7 +162,7 @@ const refuse = (status: number, error: RpcError): Reply => ({
 });
 
 /** Undefined for what was cut off. */
-function readBody(request: IncomingMessage, most: number): Promise<{ json: string; bytes: number } | 'too-large' | undefined> {
+function readBody(request: IncomingMessage, most: number): Promise<Buffer | 'too-large' | undefined> {
   if (Number(request.headers['content-length'] ?? 0) > most) return Promise.resolve('too-large');
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
@@ -170,9 +173,7 @@ function readBody(request: IncomingMessage, most: number): Promise<{ json: strin
       request.pause();
       resolve('too-large');
     });
-    request.on('end', () =>
-      resolve({ json: (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString(), bytes: length }),
-    );
+    request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
     request.on('error', () => resolve(undefined));
     request.on('close', () => resolve(undefined));
   });

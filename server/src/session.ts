@@ -6,6 +6,7 @@ import type { WebSocket } from 'ws';
 import { isAnonymousName, type ClientFrame, type OpenSessionResult, type ServerFrame } from 'rondevu-elements/protocol';
 import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
+import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
 import type { Dispatcher } from './dispatcher.js';
 import {
   KEPT_EVENTS,
@@ -142,6 +143,7 @@ export class PushSession implements Session {
     if (this.#caller) this.#lastFrame = Date.now();
     // what is left in the buffer of a socket that was closed is not looked at
     if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN) return;
+    if (hasMoreValues(data, MAX_BODY_VALUES)) return this.#close(1009, `more than ${MAX_BODY_VALUES} values in a frame`);
     const frame = binary ? undefined : parseFrame(String(data));
     if (!frame) {
       this.#close(1003, 'frames are JSON objects as text');

@@ -4,7 +4,7 @@ import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
 import { BYTES_A_POINT, costOf } from '../../server/src/limiter.js';
 import type { ServicePage } from '../../src/protocol/index.js';
-import { Client, PushClient, mockClock, post, refused, someone, startServer } from './helpers.js';
+import { Client, PushClient, PushSocket, mockClock, post, refused, someone, startServer } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
 const KIB = 1024;
@@ -97,6 +97,20 @@ test('params with too many values are refused, signed or not, over HTTP and sock
   await refused(host.call('poll', params as never), 'too-large');
   const { body } = await post(url, { method: 'poll', message: `poll:nobody:${Date.now()}`, signature: '', params });
   assert.equal((body as { code: string }).code, 'too-large');
+});
+
+test('a body of too many values is refused before it is parsed, and what stands in a text does not count', async (t) => {
+  const { url } = await limited(t, {});
+  for (const json of [`{"a":[${'[],'.repeat(50_000)}`, `{${'"a":0,'.repeat(50_000)}`, '['.repeat(50_000)]) {
+    const { status, body } = await post(url, json);
+    assert.deepEqual([status, (body as { code: string }).code], [413, 'too-large'], json.slice(0, 20));
+  }
+  const socket = await new PushSocket(url).up();
+  socket.send(`[${'0,'.repeat(50_000)}0]`);
+  assert.equal(await socket.closed, 1009);
+  const host = new Client(url);
+  const texts = [',:[', '\\",:[', '"'].map((text, index) => `${index}${text.repeat(8_000)}`);
+  await host.publish(`x:1.0.0@${host.username}`, texts);
 });
 
 test('costs grow with the items of a call', () => {
