@@ -2,7 +2,7 @@ import lit from 'eslint-plugin-lit';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['**/dist/', '**/node_modules/', '.test-results/'] },
+  { ignores: ['**/dist/', '**/dist.new/', '**/dist.old/', '**/node_modules/', '.test-results/'] },
   ...tseslint.configs.recommended,
   {
     rules: {

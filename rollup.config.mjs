@@ -7,16 +7,28 @@ export const plugins = () => [
   terser({ module: true, ecma: 2022, compress: { passes: 3, ecma: 2022 }, mangle: { module: true } }),
 ];
 
+/** For `<script src>` without `type="module"`: imports the module beside it. */
+const CLASSIC = `import(new URL('rondevu-elements.js', document.currentScript.src).href);\n`;
+const classicLoader = () => ({
+  name: 'classic-loader',
+  generateBundle() {
+    this.emitFile({ type: 'asset', fileName: 'rondevu-classic.js', source: CLASSIC });
+  },
+});
+
+/** The build bundles in a folder beside the old one. */
+const dist = process.env.RONDEVU_DIST ?? 'dist';
+
 export default {
   // what is loaded later takes from the entry what it needs; else the entry would be split in two
   preserveEntrySignatures: 'allow-extension',
-  input: { 'rondevu-elements': 'dist/components/index.js' },
+  input: { 'rondevu-elements': `${dist}/components/index.js` },
   output: {
-    dir: 'dist',
+    dir: dist,
     format: 'es',
     entryFileNames: '[name].js',
     chunkFileNames: 'rondevu-[name].js',
     sourcemap: true,
   },
-  plugins: plugins(),
+  plugins: [...plugins(), classicLoader()],
 };

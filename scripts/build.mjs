@@ -1,11 +1,35 @@
-// `npm run build`: modules with types and source maps, the bundle, the server. Skips nothing; takes seconds.
-import { chmodSync, rmSync } from 'node:fs';
+// `npm run build`: modules with types and source maps, the bundle, the server. Each result is built beside the old one and swapped in
+// when it is whole, so that a server that runs keeps its files, and a build that fails leaves what was there.
+import { chmodSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { run } from './run.mjs';
 
-for (const folder of ['dist', 'server/dist']) rmSync(folder, { recursive: true, force: true });
-run('tsc', ['-p', 'tsconfig.json']);
-run('tsc', ['-p', 'tsconfig.node.json']);
-run('tsc', ['-p', 'server/tsconfig.json']);
-run('rollup', ['-c', '--silent']);
+const [NEW, SERVER_NEW] = ['dist.new', 'server/dist.new'];
+
+function step(what, work) {
+  const start = performance.now();
+  process.stdout.write(`building ${what} …`);
+  work();
+  console.log(` ${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
+function swap(folder) {
+  rmSync(`${folder}.old`, { recursive: true, force: true });
+  if (existsSync(folder)) renameSync(folder, `${folder}.old`);
+  renameSync(`${folder}.new`, folder);
+  rmSync(`${folder}.old`, { recursive: true, force: true });
+}
+
+for (const folder of [NEW, SERVER_NEW]) rmSync(folder, { recursive: true, force: true });
+step('the engine and the elements', () => run('tsc', ['-p', 'tsconfig.json', '--outDir', NEW]));
+step('the Node entry point and the command line', () => run('tsc', ['-p', 'tsconfig.node.json', '--outDir', NEW]));
+step('the bundle', () => {
+  run('node', ['scripts/types.mjs', NEW]);
+  run('rollup', ['-c', '--silent'], { env: { RONDEVU_DIST: NEW } });
+});
 // npm does it when it installs; a build takes it away
-for (const command of ['dist/src/cli/main.js', 'server/dist/main.js']) chmodSync(command, 0o755);
+chmodSync(`${NEW}/src/cli/main.js`, 0o755);
+// the server compiles against the engine's types
+swap('dist');
+step('the server', () => run('tsc', ['-p', 'server/tsconfig.json', '--outDir', SERVER_NEW]));
+chmodSync(`${SERVER_NEW}/main.js`, 0o755);
+swap('server/dist');

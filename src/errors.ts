@@ -1,7 +1,8 @@
 /**
  * The errors of the engine: one base class with a stable `code`, and three kinds that users can catch apart.
- * Imports nothing, so every layer may use it. Never put a secret into a message.
+ * Every layer may use it. Never put a secret into a message; text from the other side is made printable here.
  */
+import { escapeUnprintable } from './base/printable.js';
 
 /** Every code an error of the client or the server may carry; docs/protocol.md lists them with a hint each. */
 export type ErrorCode =
@@ -48,7 +49,7 @@ export class RondevuError extends Error {
   constructor(message: string, context?: Record<string, unknown>);
   constructor(code: string, message?: string | Record<string, unknown>, options?: { cause?: unknown }) {
     const isNew = typeof message === 'string';
-    super(isNew ? message : code, options);
+    super(escapeUnprintable(isNew ? message : code), options);
     this.name = new.target.name;
     this.code = isNew ? (code as ErrorCode) : 'bad-request';
     const context = isNew ? options : message;

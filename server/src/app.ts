@@ -3,8 +3,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { serveStatic } from '@hono/node-server/serve-static';
-import { Hono, type Context } from 'hono';
+import { Hono, type Context, type Next } from 'hono';
 import { cors } from 'hono/cors';
 import { CAPS_HEADER } from 'rondevu-elements/protocol';
 import { isLoopback } from './client-address.js';
@@ -12,6 +11,7 @@ import type { ServerConfig } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
+import { StaticFiles } from './static-files.js';
 
 export const DESCRIPTION = 'WebRTC signaling with RPC interface and Ed25519 authentication';
 
@@ -83,11 +83,20 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
   });
 
   if (config.staticRoot) {
-    const files = serveStatic({ root: config.staticRoot });
-    const bundle = serveStatic({ root: config.staticRoot, rewriteRequestPath: (path) => `/dist${path}` });
-    app.use('/demo/*', files);
-    app.use('/dist/*', files);
-    app.get('/:file{rondevu-[\\w.-]+\\.js(?:\\.map)?}', bundle);
+    const files = new StaticFiles(config.staticRoot);
+    const serve =
+      (folder: string) =>
+      async (c: Context, next: Next): Promise<Response | void> => {
+        const reply = await files.reply(`${folder}${c.req.path}`, {
+          acceptEncoding: c.req.header('accept-encoding') ?? '',
+          ifNoneMatch: c.req.header('if-none-match') ?? '',
+        });
+        return reply ? new Response(reply.body, { status: reply.status, headers: reply.headers }) : next();
+      };
+    app.get('/demo', (c) => c.redirect('/demo/'));
+    app.get('/demo/*', serve(''));
+    app.get('/dist/*', serve(''));
+    app.get('/:file{rondevu-[\\w.-]+\\.js(?:\\.map)?}', serve('/dist'));
   }
 
   app.notFound((c) =>

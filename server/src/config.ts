@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { audience } from 'rondevu-elements/protocol';
 import { proxyList } from './client-address.js';
-import { LOG_LEVELS, type LogLevel } from './log.js';
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
 import { DEFAULT_TURN, type TurnConfig } from './turn.js';
 
 export interface ServerConfig {
@@ -29,10 +29,12 @@ export interface ServerConfig {
   reservedNames: string[];
   /** What becomes of the old signature form. Default `sticky`: refused for keys that used v2 in the last 7 days. */
   legacyAuth: 'allow' | 'sticky' | 'off';
-  /** A folder whose files are served, `demo/` and `dist/` of the elements; undefined for none. */
+  /** A folder whose `demo/` and `dist/` are served, as the package rondevu-elements has them; undefined or empty for none. */
   staticRoot?: string | undefined;
-  /** The least that is logged, as JSON lines on stderr. Default `info` for the command, `warn` in a program. */
+  /** The least that is logged on stderr. Default `info` for the command, `warn` in a program. */
   logLevel: LogLevel;
+  /** JSON lines, or readable lines. Default `auto` for the command: readable in a terminal; `json` in a program. */
+  logFormat: LogFormat;
   /**
    * Who asks for `/metrics` must show it as a bearer token. Default: none, and only programs of this machine may ask, and nobody
    * where `publicUrls` or `trustedProxies` are set: a proxy beside the server would speak for anybody.
@@ -131,9 +133,10 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
                      TRUSTED_PROXIES  addresses or ranges whose X-Forwarded-For is believed; several: comma
                      RESERVED_NAMES usernames that nobody can claim; several: comma; default: admin, root and such
   --legacy-auth M    LEGACY_AUTH    allow, sticky (default) or off: the signatures of v0.20 clients
-  --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve
+  --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve; empty for none
   --drain SECONDS    DRAIN_SECONDS  goes on answering so long after SIGTERM, default 0
   --log-level L      LOG_LEVEL      fatal, error, warn, info (default), debug or silent
+  --log-format F     LOG_FORMAT     auto (default: text in a terminal, else json), json or text
                      STUN_URLS      stun: addresses handed out to clients; several: comma
                      TURN_URLS      turn: and turns: addresses handed out to clients; several: comma
                      TURN_SECRET    coturn's static-auth-secret, 16 characters or more
@@ -159,6 +162,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
       'legacy-auth': { type: 'string' },
       static: { type: 'string' },
       'log-level': { type: 'string' },
+      'log-format': { type: 'string' },
       drain: { type: 'string' },
       help: { type: 'boolean' },
     },
@@ -181,6 +185,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     publicUrls: list(values['public-url'], env['PUBLIC_URL']).map(readPublicUrl),
     corsOrigins: corsOrigins.length ? corsOrigins.map(readOrigin) : ['*'],
     logLevel: readLogLevel(values['log-level'] ?? env['LOG_LEVEL'] ?? 'info'),
+    logFormat: readLogFormat(values['log-format'] ?? env['LOG_FORMAT'] ?? 'auto'),
     drainTime: readDrain(values.drain ?? env['DRAIN_SECONDS'] ?? '0'),
     turn: readTurn(list, env),
     // not a flag: command lines are seen by others
@@ -261,6 +266,12 @@ function readLogLevel(text: string): LogLevel {
   const level = LOG_LEVELS.find((name) => name === text);
   if (level) return level;
   throw new Error(`LOG_LEVEL (--log-level) must be one of ${LOG_LEVELS.join(', ')}, got "${text}"`);
+}
+
+function readLogFormat(text: string): LogFormat {
+  const format = LOG_FORMATS.find((name) => name === text);
+  if (format) return format;
+  throw new Error(`LOG_FORMAT (--log-format) must be one of ${LOG_FORMATS.join(', ')}, got "${text}"`);
 }
 
 function readDrain(text: string): number {

@@ -7,6 +7,7 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL } from 'rondevu-elements/protocol';
+import { localUrl } from './addresses.js';
 import { createApp } from './app.js';
 import { Authenticator } from './auth.js';
 import { ClaimClock } from './claim-clock.js';
@@ -36,7 +37,7 @@ export { DEFAULT_LIMITS, DEFAULT_RESERVED, readConfig, type Limits, type ServerC
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
 
 export interface RunningServer {
-  /** Where it listens. */
+  /** An address that this machine can open: where it listens, or localhost where it listens on every address. */
   readonly url: string;
   readonly port: number;
   /** Open push sessions. */
@@ -72,12 +73,13 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     reservedNames: DEFAULT_RESERVED,
     legacyAuth: 'sticky',
     logLevel: 'warn',
+    logFormat: 'json',
     drainTime: 0,
     turn: DEFAULT_TURN,
     limits: DEFAULT_LIMITS,
     ...options,
   };
-  const log = createLog(config.logLevel);
+  const log = createLog(config.logLevel, config.logFormat);
   const metrics = new Metrics();
   const storage = await openStorage(config, metrics, log, (service) => matchmaker.offersCame(service));
   const { store, hub } = storage;
@@ -207,7 +209,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
       : error;
   });
   const { port } = server.address() as AddressInfo;
-  const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
+  const url = localUrl(config.host, port);
   log.info({ url, storage: storage.name, version, node: process.version }, 'started');
   return {
     url,

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 /** The command `rondevu-server`: reads the settings, starts, says where it listens, stops on SIGTERM and SIGINT. */
+import { lanUrls } from './addresses.js';
 import { HELP, readConfig } from './config.js';
 import { createServer } from './index.js';
+import { createLog } from './log.js';
 
 try {
   const config = readConfig(process.argv.slice(2), process.env);
@@ -9,14 +11,20 @@ try {
     console.log(HELP);
     process.exit(0);
   }
+  // a warning of Node must not stand as text among the lines of the log
+  const log = createLog(config.logLevel, config.logFormat);
+  process.removeAllListeners('warning');
+  process.on('warning', (err) => log.warn({ err }, 'a warning of Node'));
   const server = await createServer(config);
   // before anybody is told that it is there
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.once(signal, () => void server.close().then(() => process.exit(0)));
-  console.log(`Rondevu server on ${server.url} (storage: ${config.storagePath})`);
-  if (config.staticRoot) console.log(`Open ${server.url}/demo/ in two tabs, and chat.`);
+  console.log(`Rondevu server on ${server.url} (storage: ${config.redisUrl ? 'Redis' : config.storagePath})`);
+  for (const url of lanUrls(config.host, server.port)) console.log(`For other machines: ${url}`);
+  if (config.staticRoot)
+    console.log(`Open ${server.url}/demo/ in a browser: that tab hosts a chat, and shows the link for a second tab.`);
   if (!config.publicUrls.length)
-    console.log('PUBLIC_URL is not set: signatures are bound to whatever Host a request names. Fine here, set it in production.');
+    console.log('PUBLIC_URL is not set: signatures are bound to the Host of each request. Fine here, set it in production.');
 } catch (error) {
   console.error(`rondevu-server: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);

@@ -5,8 +5,11 @@
 
 const encoder = new TextEncoder();
 
-/** A view on a plain ArrayBuffer, which is what WebCrypto takes. */
-export type Bytes = Uint8Array<ArrayBuffer>;
+/**
+ * A view on a plain ArrayBuffer, which is what WebCrypto takes: `Uint8Array<ArrayBuffer>` from TypeScript 5.7 on, `Uint8Array` before,
+ * where the class has no parameter.
+ */
+export type Bytes = ReturnType<Uint8ArrayConstructor['from']>;
 
 export const utf8 = (text: string): Bytes => encoder.encode(text);
 

@@ -1,8 +1,9 @@
 /** What the commands of `rondevu` share: their options, their exit codes, how errors are told. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import type { ParseArgsConfig } from 'node:util';
+import { inspect, type ParseArgsConfig } from 'node:util';
 import { RondevuError, connect, type IcePreset, type NodeOptions, type Rondevu, type WebRtcPackage } from '../node/index.js';
+import { escapeUnprintable, printable } from '../base/printable.js';
 
 /** What the process ends with; `rondevu --help` lists them. */
 export const EXIT = {
@@ -83,8 +84,14 @@ export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
 export type Print = (event: Record<string, unknown>, text: string) => void;
 
 export function printer({ json }: Values): Print {
-  return (event, text) => console.log(json ? JSON.stringify(event) : text);
+  return (event, text) => console.log(json ? jsonLine(event) : forTerminal(text));
 }
+
+/** Text that may hold a stranger's words: nothing in it rules the terminal, and its further lines are set in. */
+export const forTerminal = (text: string): string => printable(text, true).replaceAll(/\n(?! {4})/g, '\n    ');
+
+/** One line of JSON, with what a terminal would obey escaped. */
+export const jsonLine = (value: unknown): string => escapeUnprintable(JSON.stringify(value));
 
 const CODES: Record<string, number> = {
   'bad-request': EXIT.usage,
@@ -110,16 +117,16 @@ export function exitCodeOf(error: unknown): number {
 
 /** Tells on stderr what is no end. */
 export function warn(message: string, { json }: Values): void {
-  console.error(json ? JSON.stringify({ event: 'warning', message }) : `rondevu: ${message}`);
+  console.error(json ? jsonLine({ event: 'warning', message }) : forTerminal(`rondevu: ${message}`));
 }
 
 /** Tells an error on stderr. @returns its exit code */
 export function tellError(error: unknown, { json, debug }: Values): number {
   const exitCode = exitCodeOf(error);
   const { message, code = 'failed' } = error as Error & { code?: string };
-  if (json) console.error(JSON.stringify({ event: 'error', code, message, exitCode }));
-  else console.error(`rondevu: ${message}`);
+  if (json) console.error(jsonLine({ event: 'error', code, message, exitCode }));
+  else console.error(forTerminal(`rondevu: ${message}`));
   if (!json && (exitCode === EXIT.unreachable || exitCode === EXIT.lost)) console.error('Find out more with: rondevu doctor');
-  if (debug) console.error(error);
+  if (debug) console.error(printable(inspect(error), true));
   return exitCode;
 }

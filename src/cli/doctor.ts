@@ -11,14 +11,25 @@ import {
   type IcePreset,
   type WebRtcPackage,
 } from '../node/index.js';
-import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, serverOf, warn, type Command, type Values } from './command.js';
+import {
+  CLIENT_HELP,
+  CLIENT_OPTIONS,
+  EXIT,
+  UsageError,
+  forTerminal,
+  jsonLine,
+  serverOf,
+  warn,
+  type Command,
+  type Values,
+} from './command.js';
 
 const MARKS = { ok: '✓', warning: '!', failed: '✗', skipped: '-' } as const;
 
 function tell({ name, status, code, cause, remedy }: Check): void {
   const title = status === 'ok' || status === 'skipped' ? '' : `${code}: `;
-  console.log(`${MARKS[status]} ${name.padEnd(7)} ${title}${cause}`);
-  if (remedy) console.log(`          → ${remedy}`);
+  console.log(forTerminal(`${MARKS[status]} ${name.padEnd(7)} ${title}${cause}`));
+  if (remedy) console.log(forTerminal(`          → ${remedy}`));
 }
 
 /** The TURN server of the options. */
@@ -79,7 +90,7 @@ ${CLIENT_HELP}`,
       answersUdp,
       ...(!values['json'] && { onCheck: tell }),
     });
-    if (values['json']) console.log(JSON.stringify({ status, webrtc: webrtc?.name ?? null, checks }));
+    if (values['json']) console.log(jsonLine({ status, webrtc: webrtc?.name ?? null, checks }));
     return status === 'failed' ? EXIT.failed : EXIT.ok;
   },
 };

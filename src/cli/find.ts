@@ -1,5 +1,5 @@
 /** `rondevu find`: who offers a service. */
-import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, printer, type Command } from './command.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, forTerminal, printer, type Command } from './command.js';
 import { printable } from '../protocol/chat.js';
 
 function wholeNumber(text: unknown, name: string, standard: number): number {
@@ -32,7 +32,7 @@ ${CLIENT_HELP}`,
     for (const { serviceFqn, username, publicKey, createdAt, expiresAt } of services)
       print({ event: 'service', serviceFqn, username, publicKey, createdAt, expiresAt }, printable(serviceFqn));
     await rondevu.close();
-    if (!services.length && !values['json']) console.error(`rondevu: nobody offers ${service}`);
+    if (!services.length && !values['json']) console.error(forTerminal(`rondevu: nobody offers ${service}`));
     return services.length ? EXIT.ok : EXIT.nobody;
   },
 };

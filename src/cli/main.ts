@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** The command `rondevu`: reads the arguments, runs one command, ends with its exit code. */
 import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
+import { format, parseArgs } from 'node:util';
+import { printable } from '../base/printable.js';
 import { EXIT, EXIT_CODES, UsageError, tellError, type Command, type Values } from './command.js';
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
@@ -29,6 +30,14 @@ A first conversation, in three terminals
 rondevu COMMAND --help tells more of each. RONDEVU_SERVER names the signaling server for all of them.
 
 ${EXIT_CODES}`;
+}
+
+/** What the engine warns of may quote a stranger: nothing that reaches the terminal may rule it. */
+function guardConsole(): void {
+  for (const level of ['log', 'info', 'warn', 'error', 'debug'] as const) {
+    const print = console[level];
+    console[level] = (...args: unknown[]) => print.call(console, '%s', printable(format(...args), true));
+  }
 }
 
 async function main([name, ...rest]: string[]): Promise<number> {
@@ -67,5 +76,6 @@ async function main([name, ...rest]: string[]): Promise<number> {
   }
 }
 
+guardConsole();
 // threads of a WebRTC implementation would keep the process alive
 process.exit(await main(process.argv.slice(2)));

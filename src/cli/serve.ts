@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { RondevuError } from '../node/index.js';
 import type { Command } from './command.js';
 
@@ -23,7 +24,10 @@ export const serve: Command = {
   options: {},
   args: [],
   async run(args) {
-    const child = spawn(process.execPath, [serverCommand(), ...args], { stdio: 'inherit' });
+    // the server also serves the elements and the demo; --static or STATIC_ROOT names another folder
+    const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
+    const env = { STATIC_ROOT: packageRoot, ...process.env };
+    const child = spawn(process.execPath, [serverCommand(), ...args], { stdio: 'inherit', env });
     // a terminal tells both, a service manager this process alone
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void child.kill(signal));
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];

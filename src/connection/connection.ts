@@ -4,6 +4,7 @@
  */
 import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
+import { printable } from '../base/printable.js';
 import type { Backlog } from '../delivery/backlog.js';
 import type { BufferedMessage, Message } from '../delivery/message-buffer.js';
 import { ConnectionError, RondevuError, type ErrorCode } from '../errors.js';
@@ -469,6 +470,6 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   #log(text: string): void {
-    if (this.config.debug) console.debug(`rondevu ${this.#peerName()}: ${text}`);
+    if (this.config.debug) console.debug(printable(`rondevu ${this.#peerName()}: ${text}`));
   }
 }

@@ -3,6 +3,10 @@
  * the link, and what others wrote is cleaned before it is shown.
  */
 
+import { printable } from '../base/printable.js';
+
+export { printable };
+
 /** Largest message taken, in characters of JSON. */
 const MAX_MESSAGE = 16_384;
 const MAX_NAME = 64;
@@ -28,15 +32,6 @@ export function parseChatMessage(data: string | ArrayBuffer): ChatMessage | unde
     return undefined;
   }
 }
-
-/**
- * Takes control and bidirectional characters out: a terminal would obey them, and they could make a name look like another.
- * @param breaks whether line breaks and tabs stay, default false
- */
-export const printable = (text: string, breaks = false): string =>
-  text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (character) =>
-    breaks && /[\n\t]/.test(character) ? character : '',
-  );
 
 /** A name as it is shown. */
 export const cleanName = (name: string): string => printable(name).slice(0, MAX_NAME);

@@ -6,5 +6,6 @@ export * from './rpc.js';
 export * from './sdp.js';
 export * from './sdp-line.js';
 export * from './service-name.js';
+export { escapeUnprintable, printable } from '../base/printable.js';
 export { RondevuError, ValidationError, quote } from '../errors.js';
 export type { ErrorCode } from '../errors.js';

@@ -1,6 +1,9 @@
 /** The command `rondevu`, run as people and programs run it. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -166,6 +169,55 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await carol.ended, [0, null], 'who is left alone ends too');
     assert.match(carol.out(), /"left"/);
     assert.ok(!/[\u0007\u001b]/.test(host.out() + bob.out()));
+  });
+
+  test('nothing that a server says rules the terminal: find, connect and doctor, as text, as JSON, with --debug', async (t) => {
+    const { run } = await setUp(t);
+    const EVIL = '\u001b]0;title\u0007\u001b[2J\u009b31m\u007f\u202egpj\u2066\u200b\r\nrondevu: forged';
+    const CONTROLS = /[\0-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2066]|^rondevu: forged/m;
+    const replies: Record<string, unknown> = {
+      refusal: { success: false, error: EVIL, code: 'forbidden' },
+      services: {
+        success: true,
+        result: { services: [{ serviceFqn: `x:1.0.0@${EVIL}`, username: EVIL, publicKey: EVIL, serviceId: EVIL }], count: 1 },
+      },
+    };
+    let reply: unknown;
+    const server = createServer((request, response) => {
+      let body = '';
+      request.on('data', (data) => (body += String(data)));
+      request.on('end', () => {
+        response.setHeader('content-type', 'application/json');
+        const calls = body.startsWith('[') ? (JSON.parse(body) as unknown[]) : [];
+        response.end(
+          JSON.stringify(request.method === 'POST' ? calls.map(() => reply) : { name: EVIL, version: EVIL, caps: [EVIL] }),
+        );
+      });
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const RONDEVU_SERVER = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    let told = '';
+    for (const [name, what] of Object.entries(replies)) {
+      reply = what;
+      const commands = [
+        'find x:1.0.0',
+        'connect x:1.0.0@bob --wait 0',
+        'doctor --timeout 1',
+        'find x:1.0.0 --json',
+        'doctor --json',
+      ];
+      for (const command of [...commands, 'find x:1.0.0 --debug', 'connect x:1.0.0@bob --wait 0 --json']) {
+        const { out, err } = await run(command.split(' '), '', { RONDEVU_SERVER });
+        assert.doesNotMatch(out + err, CONTROLS, `${name}: ${command}`);
+        told += out + err;
+      }
+    }
+    assert.match(told, /gpj/, 'the words of the server were printed');
   });
 
   test('in a terminal what comes stands above the line that is being typed', async (t) => {

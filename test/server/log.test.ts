@@ -1,0 +1,54 @@
+/** The two forms of the log, and that neither holds what a terminal would obey; the addresses that are told. */
+import assert from 'node:assert/strict';
+import type { NetworkInterfaceInfo } from 'node:os';
+import { test } from 'node:test';
+import { lanUrls, localUrl } from '../../server/src/addresses.js';
+import { createLog, type LogFormat } from '../../server/src/log.js';
+
+const EVIL = '\u001b]0;title\u0007\u001b[2J\u009b31m\u007f\u202egpj.exe\u2066\u200b\r\nforged line';
+const CONTROLS = /[\0-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2066]/;
+
+function logged(format: LogFormat): string[] {
+  const lines: string[] = [];
+  const log = createLog('debug', format, (line) => lines.push(line));
+  log.warn({ username: EVIL, sockets: 3, url: 'http://localhost:3000', [EVIL]: EVIL }, EVIL);
+  log.error({ err: new Error(EVIL) }, 'failed');
+  return lines;
+}
+
+for (const format of ['json', 'text'] as const)
+  test(`as ${format} it holds nothing that a terminal obeys`, () => {
+    const lines = logged(format);
+    for (const line of lines) assert.doesNotMatch(line, CONTROLS);
+    // a line break of a stranger begins no line of its own
+    assert.doesNotMatch(lines.join(''), /^forged line/m);
+  });
+
+test('JSON is one object a line, with the values as they were', () => {
+  const [warning] = logged('json').map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual([warning!['username'], warning!['sockets'], warning!['msg']], [EVIL, 3, EVIL]);
+});
+
+test('text is for people: time, level, message, values, the stack of an error', () => {
+  const [warning, error] = logged('text');
+  assert.match(warning!, /^\d\d:\d\d:\d\d warn /);
+  assert.match(warning!, / sockets=3 url=http:\/\/localhost:3000 /);
+  assert.match(error!, /^\d\d:\d\d:\d\d error failed\n {4}Error: /);
+});
+
+test('a server on every address tells those that can be opened', () => {
+  const address = (address: string, family: 'IPv4' | 'IPv6', internal = false): NetworkInterfaceInfo =>
+    ({ address, family, internal }) as NetworkInterfaceInfo;
+  const interfaces = {
+    lo: [address('127.0.0.1', 'IPv4', true), address('::1', 'IPv6', true)],
+    eth0: [address('192.168.1.5', 'IPv4'), address('fe80::1', 'IPv6'), address('2001:db8::5', 'IPv6')],
+    none: undefined,
+  };
+  assert.deepEqual(lanUrls('0.0.0.0', 3000, interfaces), ['http://192.168.1.5:3000']);
+  assert.deepEqual(lanUrls('::', 3000, interfaces), ['http://192.168.1.5:3000', 'http://[2001:db8::5]:3000']);
+  assert.deepEqual(lanUrls('localhost', 3000, interfaces), []);
+  assert.deepEqual(
+    ['0.0.0.0', '::', '::1', 'localhost', '10.0.0.1'].map((host) => localUrl(host, 80)),
+    ['http://localhost:80', 'http://localhost:80', 'http://[::1]:80', 'http://localhost:80', 'http://10.0.0.1:80'],
+  );
+});

@@ -1,0 +1,130 @@
+/** The static files: what is served, what never is, compressed forms, and copies that are still current. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+import { startServer } from './helpers.js';
+
+const SCRIPT = `export const text = '${'x'.repeat(2000)}';\n`;
+
+async function setUp(t: TestContext) {
+  const root = mkdtempSync(join(tmpdir(), 'rondevu-static-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  for (const folder of ['demo', 'dist', 'demo/.git', 'secret']) mkdirSync(join(root, folder));
+  const files = {
+    'demo/index.html': '<!doctype html>demo',
+    'demo/.env.js': 'secret',
+    'demo/.git/config.json': 'secret',
+    'demo/rondevu.db': 'secret',
+    'demo/rondevu.db-wal': 'secret',
+    'demo/key.pem': 'secret',
+    'dist/rondevu-elements.js': SCRIPT,
+    'secret/identity.json': 'secret',
+    'package.json': 'secret',
+    'rondevu.db': 'secret',
+  };
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(root, name), text);
+  symlinkSync(join(root, 'secret'), join(root, 'demo/link'));
+  symlinkSync(join(root, 'secret/identity.json'), join(root, 'dist/link.json'));
+  symlinkSync('/etc/hostname', join(root, 'demo/outside.json'));
+  const server = await startServer(t, { staticRoot: root });
+  /** The request as it is written, which fetch would put in order first. */
+  const get = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
+    new Promise<{ status: number; headers: Record<string, string>; body: Buffer }>((resolve, reject) => {
+      const { hostname, port } = new URL(server.url);
+      const call = request({ hostname, port, path, headers, method }, (reply) => {
+        const chunks: Buffer[] = [];
+        reply.on('data', (chunk: Buffer) => chunks.push(chunk));
+        reply.on('end', () =>
+          resolve({
+            status: reply.statusCode!,
+            headers: reply.headers as Record<string, string>,
+            body: Buffer.concat(chunks),
+          }),
+        );
+      });
+      call.on('error', reject);
+      call.end();
+    });
+  return { root, get };
+}
+
+test('serves the demo and the bundle, compressed as the client can read it', async (t) => {
+  const { get } = await setUp(t);
+  assert.equal((await get('/demo')).headers['location'], '/demo/');
+  const demo = await get('/demo/');
+  assert.deepEqual([demo.status, String(demo.body)], [200, '<!doctype html>demo']);
+  assert.match(demo.headers['content-type']!, /^text\/html/);
+  for (const path of ['/rondevu-elements.js', '/dist/rondevu-elements.js']) {
+    for (const [accept, encoding, decode] of [
+      ['gzip, deflate, br', 'br', brotliDecompressSync],
+      ['gzip', 'gzip', gunzipSync],
+      ['br;q=0, gzip', 'gzip', gunzipSync],
+      ['*', 'br', brotliDecompressSync],
+      ['identity, br;q=0.000, gzip;q=0', undefined, (bytes: Buffer) => bytes],
+    ] as const) {
+      const { status, headers, body } = await get(path, { 'accept-encoding': accept });
+      assert.deepEqual([status, headers['content-encoding']], [200, encoding], accept);
+      assert.match(headers['content-type']!, /^text\/javascript/);
+      assert.equal(headers['vary']!.toLowerCase().includes('accept-encoding'), true);
+      assert.equal(String(decode(body)), SCRIPT);
+      if (encoding) assert.ok(body.length < SCRIPT.length / 4);
+    }
+  }
+  const head = await get('/rondevu-elements.js', {}, 'HEAD');
+  assert.deepEqual([head.status, head.body.length], [200, 0]);
+});
+
+test('a copy that is still current is confirmed, one that is not is sent anew', async (t) => {
+  const { root, get } = await setUp(t);
+  const first = await get('/rondevu-elements.js', { 'accept-encoding': 'br' });
+  assert.equal(first.headers['cache-control'], 'no-cache');
+  const etag = first.headers['etag']!;
+  for (const ifNoneMatch of [etag, `W/${etag}`, `"other", ${etag}`, '*']) {
+    const again = await get('/rondevu-elements.js', { 'accept-encoding': 'br', 'if-none-match': ifNoneMatch });
+    assert.deepEqual([again.status, again.body.length, again.headers['etag']], [304, 0, etag], ifNoneMatch);
+  }
+  const other = await get('/rondevu-elements.js', { 'if-none-match': etag });
+  assert.equal(other.status, 200, 'another form has another tag');
+  writeFileSync(join(root, 'dist/rondevu-elements.js'), 'export {};\n');
+  const changed = await get('/rondevu-elements.js', { 'accept-encoding': 'br', 'if-none-match': etag });
+  assert.deepEqual([changed.status, String(changed.body)], [200, 'export {};\n']);
+});
+
+test('serves nothing else: no database, no dotfile, no path or link out of the folders', async (t) => {
+  const { get } = await setUp(t);
+  for (const path of [
+    '/rondevu.db',
+    '/demo/rondevu.db',
+    '/demo/rondevu.db-wal',
+    '/demo/key.pem',
+    '/demo/.env.js',
+    '/demo/.git/config.json',
+    '/demo/%2egit/config.json',
+    '/demo/link/identity.json/',
+    '/demo/link/identity.json',
+    '/dist/link.json',
+    '/demo/outside.json',
+    '/package.json',
+    '/secret/identity.json',
+    '/demo/../package.json',
+    '/demo/..%2fpackage.json',
+    '/demo/%2e%2e/package.json',
+    '/demo/%252e%252e/package.json',
+    '/demo/..%5cpackage.json',
+    '/demo/..\\package.json',
+    '/demo//../../package.json',
+    '/dist/%00rondevu-elements.js',
+    '/demo/%ff',
+    '/demo/%',
+    '/rondevu-..%2f..%2fpackage.js',
+    '/demo/constructor',
+  ]) {
+    const { status, body } = await get(path);
+    assert.ok(status === 404 || status === 400, `${path}: ${status}`);
+    assert.doesNotMatch(String(body), /^secret/, path);
+  }
+});
