@@ -6,7 +6,7 @@ export function remedyFor(element: HTMLElement, apiUrl: string, error: RondevuEr
   const { username: name } = element as { username?: string };
   switch (error.code) {
     case 'unavailable':
-      return `Check that the signaling server runs at ${apiUrl}, that api-url is its address, and that connect-src of the page's Content Security Policy allows it; the element tries again by itself.`;
+      return `The element tries ${apiUrl} again by itself; api-url says where the server is.`;
     case 'name-taken':
       return `A username belongs to the first key that uses it, and this page has another key${name ? ` than the owner of "${name}"` : ''}: it is another browser or profile, another origin, its storage was cleared, or identity="none" is set. Choose another username; or open the page where the key is kept, or carry the key over (docs/security.md); or, while developing, start the server with a fresh store.`;
     case 'already-published':

@@ -152,7 +152,7 @@ describe('a strict page', () => {
 });
 
 describe('the packed package', () => {
-  it('imports in Node, defines nothing there, and has every entry it promises', () => {
+  it('imports in Node, defines the tags only where there is a DOM, and has every entry it promises', () => {
     const folder = mkdtempSync(join(tmpdir(), 'rondevu-pack-'));
     try {
       const run = (command: string, args: string[], cwd: string) =>
@@ -175,6 +175,17 @@ describe('the packed package', () => {
         console.log('fine');`;
       assert.equal(run(process.execPath, ['--input-type=module', '-e', script], folder).trim(), 'fine');
       assert.equal(run(process.execPath, ['-e', "import('rondevu-elements')"], folder), '');
+      // a test runner with jsdom or happy-dom: Lit's build for Node, and a document
+      const withDom = `
+        const defined = new Map();
+        globalThis.HTMLElement = class {};
+        globalThis.customElements = { get: (tag) => defined.get(tag), define: (tag, element) => defined.set(tag, element) };
+        await import('rondevu-elements');
+        console.log([...defined.keys()].sort().join());`;
+      assert.equal(
+        run(process.execPath, ['--input-type=module', '-e', withDom], folder).trim(),
+        'rondevu-chat,rondevu-connect,rondevu-service',
+      );
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

@@ -2,8 +2,8 @@
 import { expect } from '@open-wc/testing';
 import 'axe-core';
 import type Axe from 'axe-core';
-import { ENGLISH, setStrings } from '../../dist/components/index.js';
-import { IndexedDbPinStore, pinOf, type IdentityChangedError } from '../../dist/src/identity/index.js';
+import { ConnectionError, ENGLISH, setStrings } from '../../dist/components/index.js';
+import { IdentityChangedError, IndexedDbPinStore, pinOf } from '../../dist/src/identity/index.js';
 import { apiUrl, freshName, make, next, until, type RondevuChat, type RondevuConnect, type RondevuService } from './helpers.js';
 
 // axe is a script of the old kind: it hangs itself on the window
@@ -380,6 +380,22 @@ describe('rondevu-chat', () => {
     chat.send('after it');
     await chat.updateComplete;
     await until(() => ownStatus(chat) === 'not sent');
+  });
+
+  it('shows that the key changed, and the button, while it reconnects to a peer that it had', async () => {
+    const { joined, chats } = await pair();
+    const [joiner, chat] = [joined[0]!, chats[0]!];
+    const key = joiner.peer!.publicKey!;
+    const cause = new IdentityChangedError(joiner.peer!.username, key, key);
+    const error = new ConnectionError('identity-changed', cause.message, { cause });
+    error.willRetry = true;
+    joiner.connection!.emit('failed', error);
+    await chat.updateComplete;
+    expect(statusLine(chat)).to.contain('another key');
+    const trust = () => chat.shadowRoot!.querySelector<HTMLButtonElement>('[part=trust]');
+    trust()!.click();
+    await until(() => !trust());
+    expect(statusLine(chat)).to.contain('Connected to');
   });
 
   it('prints what is wrong once, with what to do', async () => {
