@@ -1,6 +1,27 @@
 import lit from 'eslint-plugin-lit';
 import tseslint from 'typescript-eslint';
 
+/**
+ * DOM APIs that TypeScript knows and the oldest supported browsers (Chrome 120, Firefox 121, Safari 17.2) do not all have. For newer
+ * APIs of the language the `lib` of tsconfig.json does the same.
+ */
+const NEWER_STATICS = [
+  'AbortSignal.any',
+  'URL.parse',
+  'ReadableStream.from',
+  'Document.parseHTMLUnsafe',
+  'ClipboardItem.supports',
+];
+const NEWER_MEMBERS = [
+  'checkVisibility getHTML setHTMLUnsafe moveBefore showPopover hidePopover togglePopover popover startViewTransition',
+  'states requestIdleCallback scheduler databases highlights caretPositionFromPoint commitStyles requestClose closedBy',
+].flatMap((names) => names.split(' '));
+const message = 'newer than the oldest supported browsers';
+const newer = [
+  ...NEWER_STATICS.map((name) => name.split('.')).map(([object, property]) => ({ object, property, message })),
+  ...NEWER_MEMBERS.map((property) => ({ property, message })),
+];
+
 export default tseslint.config(
   { ignores: ['**/dist/', '**/dist.new/', '**/dist.old/', '**/node_modules/', '.test-results/'] },
   ...tseslint.configs.recommended,
@@ -17,6 +38,17 @@ export default tseslint.config(
   {
     files: ['src/**/*.ts', 'components/**/*.ts', 'server/src/**/*.ts'],
     rules: { 'no-restricted-exports': ['error', { restrictDefaultExports: { direct: true } }] },
+  },
+  {
+    files: ['src/**/*.ts', 'components/**/*.ts'],
+    ignores: ['src/node/**', 'src/cli/**'],
+    rules: {
+      'no-restricted-properties': ['error', ...newer],
+      'no-restricted-globals': [
+        'error',
+        ...['requestIdleCallback', 'scheduler', 'CustomStateSet', 'CloseWatcher', 'Highlight'].map((name) => ({ name, message })),
+      ],
+    },
   },
   { ...lit.configs['flat/recommended'], files: ['components/**/*.ts'] },
 );

@@ -48,6 +48,13 @@ export default {
   nodeResolve: true,
   concurrency: 1,
   browsers: [launcher('chromium'), launcher('firefox')],
+  // a sandboxed frame has an origin of its own, and loads the modules from another one
+  middleware: [
+    (context, next) => {
+      context.set('access-control-allow-origin', '*');
+      return next();
+    },
+  ],
   plugins: [
     esbuildPlugin({ ts: true, tsconfig: 'tsconfig.test.json' }),
     {

@@ -1,11 +1,12 @@
 /** Prints the errors of the elements to the console, with what to do about them. */
+import { chunk } from '../src/base/chunk.js';
 import type { RondevuError } from '../src/index.js';
 
 /** @param apiUrl address of the signaling server, as it was given */
 export function report(element: HTMLElement, apiUrl: string, error: RondevuError): void {
   const print = (remedy = '') => console.error(`<${element.localName}>: ${error.message}${remedy && `. ${remedy}`}`, element);
   // the remedies are a chunk of their own: most pages never need them
-  void import('./remedies.js').then(
+  void chunk('remedies', () => import('./remedies.js')).then(
     ({ remedyFor }) => print(remedyFor(element, apiUrl, error)),
     () => print(),
   );

@@ -34,10 +34,17 @@ const MAY = {
 
 /**
  * The engine's public entries are all that elements and server may see; and the chat's words, which the command line has too, and
- * the queue for what is sent before an element has its connection.
+ * the queue for what is sent before an element has its connection, and the loader of chunks.
  */
 const PUBLIC = {
-  components: ['src/index.ts', 'src/identity/index.ts', 'src/offers/index.ts', 'src/protocol/chat.ts', 'src/early-messages.ts'],
+  components: [
+    'src/index.ts',
+    'src/identity/index.ts',
+    'src/offers/index.ts',
+    'src/protocol/chat.ts',
+    'src/early-messages.ts',
+    'src/base/chunk.ts',
+  ],
   server: [],
 };
 const PACKAGES = {

@@ -1,5 +1,5 @@
 /** `diagnose`: why nobody connects, as far as one end can tell. The checks are a chunk of their own. */
-import { chunk } from './chunk.js';
+import { chunk } from './base/chunk.js';
 import type { DiagnoseOptions, Diagnosis } from './diagnosis/diagnosis.js';
 
 export type { Check, CheckName, CheckStatus, DiagnoseOptions, Diagnosis } from './diagnosis/diagnosis.js';
@@ -10,5 +10,5 @@ export type { Check, CheckName, CheckStatus, DiagnoseOptions, Diagnosis } from '
  * @throws ValidationError for a bad option, quoting it
  */
 export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
-  return (await chunk('checks', import('./diagnosis/checks.js'))).runChecks(options);
+  return (await chunk('checks', () => import('./diagnosis/checks.js'))).runChecks(options);
 }

@@ -1,6 +1,6 @@
 /** Names of the Rondevu clients 0.20 and 0.9, and the low-level calls of the wire. Stateless; larger parts are loaded on use. */
+import { chunk } from './base/chunk.js';
 import { Emitter } from './base/emitter.js';
-import { chunk } from './chunk.js';
 import type { DurableConnectionConfig } from './durable/config.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
 import type { DurableConnection } from './durable/durable-connection.js';
@@ -10,8 +10,8 @@ import type { Rondevu } from './rondevu.js';
 import type { ActiveOffer } from './legacy/types.js';
 import { offerAnswer, type RondevuAPI, type RpcClient } from './signaling/index.js';
 
-const durable = () => chunk('durable', import('./durable/index.js'));
-const api = () => chunk('api', import('./signaling/rondevu-api.js'));
+const durable = () => chunk('durable', () => import('./durable/index.js'));
+const api = () => chunk('rondevu-api', () => import('./signaling/rondevu-api.js'));
 
 /** Methods of an array that `getActiveConnections()` has beside those of a Map. */
 const ARRAY_METHODS = ['at', 'every', 'filter', 'find', 'flatMap', 'map', 'some'] as const;
@@ -81,15 +81,18 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
   /** v0.20: the calls of the wire under this client's name and key. @deprecated Use `api.call()`, or make a `RondevuAPI`. */
   getAPIPublic(): RondevuAPI {
     const { baseUrl, username, identity } = this.api;
-    let made: Promise<RondevuAPI> | undefined;
-    const make = async () => new (await api()).RondevuAPI(baseUrl, username, identity);
+    let made: RondevuAPI | undefined;
+    const make = async () => {
+      const { RondevuAPI } = await api();
+      return (made ??= new RondevuAPI(baseUrl, username, identity));
+    };
     // every method of it is asynchronous, so it is loaded by the first call
     return new Proxy({ baseUrl, username } as RondevuAPI, {
       get: (target, name: keyof RondevuAPI | 'then') =>
         name === 'then' || name in target
           ? target[name as keyof RondevuAPI]
           : async (...args: never[]) =>
-              ((await (made ??= make())) as unknown as Record<string, (...args: never[]) => unknown>)[name]!(...args),
+              ((await make()) as unknown as Record<string, (...args: never[]) => unknown>)[name]!(...args),
     });
   }
 

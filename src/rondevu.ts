@@ -1,7 +1,7 @@
 /**
  * Rondevu: the façade. Wires identity, signaling, offers and connections together and owns their lifetimes.
  */
-import { chunk } from './chunk.js';
+import { chunk } from './base/chunk.js';
 import { AnswererConnection } from './connection/answerer-connection.js';
 import { count } from './connection/census.js';
 import { connectionConfig } from './connection/connection-config.js';
@@ -40,12 +40,12 @@ import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
 
 /** The publishing side is a chunk of its own: pages that only join do not load it. */
-const publishing = () => chunk('publishing', import('./offers/publishing.js'));
+const publishing = () => chunk('publishing', () => import('./offers/publishing.js'));
 /** What is needed once a link is up: loaded while the server is asked for one. */
-const talking = () => chunk('talk', import('./talk.js'));
+const talking = () => chunk('talk', () => import('./talk.js'));
 
 /** Part for users of older clients. */
-const legacy = () => chunk('legacy', import('./legacy/raw.js'));
+const legacy = () => chunk('raw', () => import('./legacy/raw.js'));
 
 const ignored = (): void => undefined;
 

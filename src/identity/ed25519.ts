@@ -2,7 +2,8 @@
  * Ed25519 (RFC 8032) and SHA-256 on raw bytes: WebCrypto where it can, noble where not. Knows nothing of names or base64.
  */
 import { base64UrlToBytes, bytesToBase64Url, randomBytes, type Bytes } from '../base/bytes.js';
-import { RondevuError, ValidationError } from '../errors.js';
+import { chunk } from '../base/chunk.js';
+import { ValidationError } from '../errors.js';
 
 /** A private key that can sign: the platform's own handle, or the raw 32-byte seed where the platform has no Ed25519. */
 export type PrivateKey = CryptoKey | Bytes;
@@ -27,18 +28,7 @@ export function hasNativeEd25519(): Promise<boolean> {
   return native;
 }
 
-/** @throws RondevuError `unsupported` when the chunk is not where the bundle is */
-async function noble(): Promise<typeof import('./noble.js')> {
-  try {
-    return await import('./noble.js');
-  } catch (cause) {
-    throw new RondevuError(
-      'unsupported',
-      'this platform needs the file with the signatures (rondevu-noble.js), and it could not be loaded: put it beside the bundle',
-      { cause },
-    );
-  }
-}
+const noble = () => chunk('noble', () => import('./noble.js'));
 
 export async function sha256(bytes: Bytes): Promise<Bytes> {
   if (globalThis.crypto?.subtle) return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
@@ -73,10 +63,15 @@ export async function sign(message: Bytes, key: PrivateKey): Promise<Bytes> {
   return new Uint8Array(await crypto.subtle.sign(ALGORITHM, key, message));
 }
 
-/** False for anything that is not a valid signature; never throws for bad input. */
+/**
+ * Checks a signature. Never throws for bad input.
+ * @returns false for anything that is not a valid signature
+ * @throws RondevuError `unsupported` when the platform has no Ed25519 and the chunk cannot be loaded
+ */
 export async function verify(signature: Bytes, message: Bytes, publicKey: Bytes): Promise<boolean> {
+  const library = (await hasNativeEd25519()) ? undefined : await noble();
   try {
-    if (!(await hasNativeEd25519())) return await (await noble()).verify(signature, message, publicKey);
+    if (library) return await library.verify(signature, message, publicKey);
     const key = await crypto.subtle.importKey('raw', publicKey, ALGORITHM, false, ['verify']);
     return await crypto.subtle.verify(ALGORITHM, key, signature, message);
   } catch {

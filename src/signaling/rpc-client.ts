@@ -2,6 +2,7 @@
  * RpcClient: any call of the wire, over the push socket when one is open, else over HTTP, signed either way. Knows nothing of
  * WebRTC. docs/protocol.md, "Calls".
  */
+import { chunk } from '../base/chunk.js';
 import { NetworkError, RondevuError } from '../errors.js';
 import type { CryptoAdapter, Keypair, Signer } from '../identity/index.js';
 import {
@@ -89,7 +90,7 @@ export class RpcClient {
 
   /** Only clients without a push socket have use for it. @throws ValidationError for a wrong option */
   async useBatcher(options: BatchingOptions): Promise<RpcBatcher> {
-    const { RpcBatcher } = await import('./rpc-batcher.js');
+    const { RpcBatcher } = await chunk('rpc-batcher', () => import('./rpc-batcher.js'));
     if (this.#closed) throw new RondevuError('closed', 'the client was closed');
     return (this.batcher ??= new RpcBatcher((requests) => this.post(requests), options));
   }

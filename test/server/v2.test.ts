@@ -107,6 +107,17 @@ test("without PUBLIC_URL the audience is the request's own Host", async (t) => {
   await refused(client.call('poll', {}, { aud: 'http://other.example' }), 'bad-signature');
 });
 
+test('a call for another address is refused with the expected addresses and the setting', async (t) => {
+  const message = (url: string) =>
+    `Invalid signature: it is not for these params at ${url}. If clients use another address, set PUBLIC_URL to it`;
+  const outside = { aud: 'https://signal.example/api' };
+  const { client: unset, server } = await start(t);
+  const { host } = new URL(server.url);
+  await assert.rejects(unset.call('poll', {}, outside), { message: message(`http://${host} or https://${host}`) });
+  const { client: wrong } = await start(t, { publicUrls: ['https://a.example', 'https://b.example/path'] });
+  await assert.rejects(wrong.call('poll', {}, outside), { message: message('https://a.example or https://b.example/path') });
+});
+
 test('a nonce is good once', async (t) => {
   const { client, send, server } = await start(t);
   const request = client.signed('poll', {});

@@ -80,13 +80,15 @@ export class ServerProcess {
 export interface SiteFile {
   body: string;
   headers?: Record<string, string>;
+  /** Default 200. */
+  status?: number;
 }
 
 /** A second origin that serves the given files. */
 export async function serveFiles(files: () => Record<string, SiteFile>): Promise<{ url: string; close(): Promise<void> }> {
   const server: Server = createHttpServer((request, response) => {
     const file = files()[new URL(request.url ?? '/', 'http://x').pathname];
-    response.writeHead(file ? 200 : 404, { 'content-type': 'text/html; charset=utf-8', ...file?.headers });
+    response.writeHead(file ? (file.status ?? 200) : 404, { 'content-type': 'text/html; charset=utf-8', ...file?.headers });
     response.end(file?.body ?? 'not found');
   });
   await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve));

@@ -1,0 +1,46 @@
+/** Lazily loaded parts: in the bundle each is a file of its own, `rondevu-<name>.js`. */
+import { RondevuError } from '../errors.js';
+
+const here = import.meta.url;
+/** Chunks that could not be loaded before. */
+const failed = new Set<string>();
+/** Chunks loaded by another URL after a failure. */
+const retried = new Map<string, Promise<unknown>>();
+let retries = 0;
+
+/**
+ * Loads a chunk. A failure is not final: the next call tries again. Browsers before https://github.com/whatwg/html/pull/10327 (Firefox
+ * 154, Chrome of 2025) keep the failure under the URL until the page is reloaded, so the retry uses another URL.
+ * @param name of the file in the bundle, without `rondevu-` and `.js`
+ * @param load the import itself, so that bundlers find it
+ * @throws RondevuError `unsupported` when the file cannot be loaded
+ */
+export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T> {
+  const isRetry = failed.has(name);
+  try {
+    return await ((retried.get(name) as Promise<T> | undefined) ?? load());
+  } catch (cause) {
+    failed.add(name);
+    try {
+      if (isRetry) return (await retry(name)) as T;
+    } catch {
+      // the first failure says more: outside our bundle there is no such file
+    }
+    throw new RondevuError(
+      'unsupported',
+      `the file rondevu-${name}.js could not be loaded: check that it is beside the bundle, then try again`,
+      { cause },
+    );
+  }
+}
+
+function retry(name: string): Promise<unknown> {
+  let loading = retried.get(name);
+  if (!loading) {
+    const { href } = new URL(`rondevu-${name}.js?retry=${++retries}`, here);
+    loading = import(/* webpackIgnore: true */ /* @vite-ignore */ href);
+    retried.set(name, loading);
+    loading.catch(() => retried.delete(name));
+  }
+  return loading;
+}

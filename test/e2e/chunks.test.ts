@@ -1,0 +1,70 @@
+/** Parts of the bundle that are loaded on use: a failed request is not final. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { launch, type BrowserName } from '../support/browsers.ts';
+import { serveFiles, type SiteFile } from '../support/site.ts';
+
+const requests: string[] = [];
+/** The bundle on a server that is overloaded when a file in `busy` is first asked for. */
+const busy = new Set<string>();
+const headers = { 'content-type': 'text/javascript' };
+const file = (path: string): SiteFile => {
+  requests.push(path);
+  return busy.delete(path) ? { body: 'busy', status: 503 } : { body: readFileSync(`dist${path}`, 'utf8'), headers };
+};
+const files: Record<string, SiteFile> = {
+  '/': { body: '<!doctype html><title>chunks</title>' },
+  ...Object.fromEntries(['elements', 'durable', 'noble'].map((name) => [`/rondevu-${name}.js`, { body: '' } as SiteFile])),
+};
+for (const path of Object.keys(files)) {
+  if (path.endsWith('.js')) Object.defineProperty(files, path, { get: () => file(path) });
+}
+
+let site: Awaited<ReturnType<typeof serveFiles>>;
+before(async () => void (site = await serveFiles(() => files)));
+after(() => site.close());
+
+/** What a use of each chunk gives, three times in a row. */
+const USES = {
+  durable: `const rondevu = await Rondevu.connect({ apiUrl: 'http://localhost:9' });
+    const use = () => rondevu.connect('bob', 'chat:1.0.0').then(({ constructor }) => constructor);`,
+  noble: `Object.defineProperty(crypto, 'subtle', { value: undefined });
+    const use = () => Rondevu.connect({ apiUrl: 'http://localhost:9' }).then(({ constructor }) => constructor);`,
+};
+
+describe('a chunk whose first request fails', () => {
+  for (const name of ['chromium', 'firefox'] as BrowserName[]) {
+    it(`is loaded by the next use in ${name}`, async () => {
+      const browser = await launch(name);
+      try {
+        for (const [chunk, begin] of Object.entries(USES)) {
+          busy.add(`/rondevu-${chunk}.js`);
+          requests.length = 0;
+          const page = await browser.newPage();
+          await page.goto(site.url);
+          const outcome = await page.evaluate(`(async () => {
+            const { Rondevu } = await import('/rondevu-elements.js');
+            ${begin}
+            const failure = await use().catch(({ code, message }) => [code, message]);
+            const [first, second] = [await use(), await use()];
+            return { failure, isFunction: typeof first === 'function', isSame: first === second };
+          })()`);
+          assert.deepEqual(outcome, {
+            failure: [
+              'unsupported',
+              `the file rondevu-${chunk}.js could not be loaded: check that it is beside the bundle, then try again`,
+            ],
+            isFunction: true,
+            isSame: true,
+          });
+          // one failure, one success: what was loaded is kept
+          assert.equal(requests.filter((path) => path === `/rondevu-${chunk}.js`).length, 2);
+          await page.close();
+        }
+      } finally {
+        await browser.close();
+      }
+    });
+  }
+});

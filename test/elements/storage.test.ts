@@ -1,0 +1,71 @@
+/** Pages without storage, and with the storage of a newer build. */
+import { expect } from '@open-wc/testing';
+import { apiUrl, connect, freshName, make, service, until } from './helpers.js';
+
+const elements = new URL('../../dist/components/index.js', import.meta.url).href;
+
+/** A page in a frame without an origin, so without storage; resolves with what its element reports, `failed` or the awaited state. */
+async function sandboxed(markup: string, state: string): Promise<{ frame: HTMLIFrameElement; told: string }> {
+  const frame = (await make('iframe', { sandbox: 'allow-scripts' })) as HTMLIFrameElement;
+  const told = new Promise<string>((resolve) => {
+    const onMessage = ({ source, data }: MessageEvent<string>) => {
+      if (source !== frame.contentWindow) return;
+      removeEventListener('message', onMessage);
+      resolve(data);
+    };
+    addEventListener('message', onMessage);
+  });
+  frame.srcdoc = `<!doctype html>${markup}<script>
+    const element = document.body.firstElementChild;
+    const tell = (text) => parent.postMessage(text, '*');
+    element.addEventListener('rondevu-error', ({ detail }) => tell(detail.error.code + ': ' + detail.error.message));
+    element.addEventListener('rondevu-state', ({ detail }) => detail.to === '${state}' && tell(detail.to));
+    import('${elements}').catch((error) => tell(String(error)));
+  </script>`;
+  return { frame, told: await told };
+}
+
+describe('a page without storage', () => {
+  for (const identity of ['', 'identity="none"']) {
+    it(`joins ${identity || 'with a key of its own'}`, async () => {
+      const username = freshName();
+      const host = await service(username);
+      await until(() => host.state === 'live');
+      const markup = `<rondevu-connect api-url="${apiUrl}" to="chat:1.0.0@${username}" ${identity}></rondevu-connect>`;
+      expect((await sandboxed(markup, 'connected')).told).to.equal('connected');
+    });
+
+    it(`hosts for a peer with a username ${identity || 'with a key of its own'}`, async () => {
+      const username = freshName();
+      const markup = `<rondevu-service api-url="${apiUrl}" username="${username}" service="chat:1.0.0" ${identity}></rondevu-service>`;
+      expect((await sandboxed(markup, 'live')).told).to.equal('live');
+      const joiner = await connect(`chat:1.0.0@${username}`, { username: freshName() });
+      await until(() => joiner.state === 'connected');
+    });
+  }
+});
+
+describe('a database that a newer build has raised', () => {
+  it('keeps the key of its page', async () => {
+    const username = freshName();
+    const first = await service(username);
+    await until(() => first.state === 'live');
+    const key = first.rondevu!.getPublicKey();
+    await first.stop();
+    first.remove();
+    const raise = (version?: number) =>
+      new Promise<number>((resolve, reject) => {
+        const opening = indexedDB.open('rondevu', version);
+        opening.onupgradeneeded = () => opening.result.createObjectStore(`later${version}`);
+        opening.onerror = () => reject(opening.error!);
+        opening.onsuccess = () => {
+          resolve(opening.result.version);
+          opening.result.close();
+        };
+      });
+    await raise((await raise()) + 1);
+    const second = await service(username);
+    await until(() => second.state === 'live');
+    expect(second.rondevu!.getPublicKey()).to.equal(key);
+  });
+});
