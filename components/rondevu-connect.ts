@@ -261,6 +261,7 @@ export class RondevuConnect extends RondevuElement {
       this.tell('rondevu-reconnecting', { ...plan });
     });
     connection.on('message', (data) => this.tell('rondevu-message', { data, peer: connection.peer }, false));
+    connection.on('message:error', (_id, error) => this.tell('rondevu-error', { error }));
     connection.on('message:buffered', (data) => this.#buffered(data));
     connection.on('message:replayed', (message) => {
       this.#countBuffered(-1);

@@ -249,6 +249,7 @@ export class RondevuService extends RondevuElement {
   #opened(offerId: string, connection: OffererConnection): void {
     const peer = connection.peer as Peer;
     connection.on('message', (data) => this.tell('rondevu-message', { data, peer, connection }, false));
+    connection.on('message:error', (_id, error) => this.tell('rondevu-error', { error, peer, connection }));
     connection.on('disconnected', (reason) => {
       this.#showCounts();
       this.tell('rondevu-disconnected', { peer, connection, reason });

@@ -59,7 +59,8 @@ export async function importSeed(seed: Bytes): Promise<{ publicKey: Bytes; priva
 }
 
 export async function sign(message: Bytes, key: PrivateKey): Promise<Bytes> {
-  if (key instanceof Uint8Array) return (await noble()).sign(message, key);
+  // a key of another realm is no instance of this one's Uint8Array
+  if (ArrayBuffer.isView(key)) return (await noble()).sign(message, key);
   return new Uint8Array(await crypto.subtle.sign(ALGORITHM, key, message));
 }
 

@@ -26,8 +26,8 @@ export interface ChatMessage {
 export function parseChatMessage(data: string | ArrayBuffer): ChatMessage | undefined {
   if (typeof data !== 'string' || data.length > MAX_MESSAGE) return undefined;
   try {
-    const message = JSON.parse(data) as ChatMessage;
-    return /^(identify|identify_ack|message)$/.test(message?.type) ? message : undefined;
+    const message = JSON.parse(data) as ChatMessage | null;
+    return typeof message?.type === 'string' && /^(identify|identify_ack|message)$/.test(message.type) ? message : undefined;
   } catch {
     return undefined;
   }
@@ -56,13 +56,12 @@ export class ChatRates {
     this.#tell = tell;
   }
 
-  /** Whether one more message is taken. */
-  mayTalk(username: string): boolean {
-    const now = Date.now();
+  /** Whether one more message is taken. @param now in ms, of the monotonic clock */
+  mayTalk(username: string, now = performance.now()): boolean {
     // after two seconds one is full, as one is that is not there
     if (this.#buckets.size >= MOST_BUCKETS)
       for (const [name, { at }] of this.#buckets) if (now - at > 2000) this.#buckets.delete(name);
-    const bucket = this.#buckets.get(username) ?? { tokens: 2 * RATE, at: now, toldAt: 0 };
+    const bucket = this.#buckets.get(username) ?? { tokens: 2 * RATE, at: now, toldAt: -Infinity };
     this.#buckets.set(username, bucket);
     bucket.tokens = Math.min(2 * RATE, bucket.tokens + ((now - bucket.at) / 1000) * RATE);
     bucket.at = now;

@@ -10,6 +10,7 @@ import { runInNewContext } from 'node:vm';
 import { parseChannelWord } from '../../src/protocol/frames.js';
 import { RondevuError } from '../../src/errors.js';
 import { Random } from '../support/random.js';
+import { Grammar } from './fuzz-grammar.js';
 import { End, Port, Wire } from './wire.js';
 
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? 20_000);
@@ -26,116 +27,6 @@ const memory = (): number => {
   const { heapUsed, arrayBuffers } = process.memoryUsage();
   return heapUsed + arrayBuffers;
 };
-
-class Grammar {
-  readonly #random: Random;
-
-  constructor(random: Random) {
-    this.#random = random;
-  }
-
-  #one<T>(...items: T[]): T {
-    return items[this.#random.between(0, items.length - 1)]!;
-  }
-
-  #number(): number {
-    const next = this.#random;
-    return this.#one(
-      0,
-      1,
-      1,
-      1,
-      2,
-      3,
-      next.between(0, 300),
-      next.between(0, 2 ** 26),
-      2 ** 31,
-      2 ** 32,
-      2 ** 53 - 1,
-      2 ** 53,
-      2 ** 60,
-    );
-  }
-
-  #leb(value: number): number[] {
-    const bytes: number[] = [];
-    for (; value >= 128; value = Math.floor(value / 128)) bytes.push((value % 128) | 128);
-    // now and then longer than it must be
-    return this.#random.next() < 0.02 ? [...bytes, value | 128, 0] : [...bytes, value];
-  }
-
-  #record(due: number): number[] {
-    const head = this.#one(7, 7, 6, 2, 0, 4, 1, 3, 5, this.#random.between(0, 255));
-    const number = this.#random.next() < 0.7 ? due : this.#number();
-    const payload = Array.from({ length: this.#random.between(0, 12) }, () => this.#random.between(0, 255));
-    const length = this.#random.next() < 0.9 ? payload.length : this.#number();
-    const total = (head & 2) > 0 && (head & 4) === 0 ? this.#leb(this.#one(length + 1, length, this.#number())) : [];
-    return [head, ...this.#leb(number), ...total, ...this.#leb(length), ...payload];
-  }
-
-  /** @param due the number that is expected */
-  frame(due: number): ArrayBuffer {
-    const records = Array.from({ length: this.#random.between(1, 6) }, (_, i) =>
-      this.#record(due + (this.#random.next() < 0.8 ? i : 0)),
-    );
-    const bytes = Uint8Array.from(records.flat());
-    for (let i = this.#one(0, 0, 0, 1, 3); i > 0 && bytes.length; i--)
-      bytes[this.#random.between(0, bytes.length - 1)] = this.#random.between(0, 255);
-    return bytes.slice(0, this.#random.next() < 0.9 ? bytes.length : this.#random.between(0, bytes.length)).buffer;
-  }
-
-  #value(depth = 0): unknown {
-    return this.#one<() => unknown>(
-      () => this.#number(),
-      () => -1.5,
-      () => null,
-      () => true,
-      () => 'sid',
-      () => 'x'.repeat(this.#random.between(0, 400)),
-      () => (depth > 3 ? [] : [this.#value(depth + 1)]),
-      () => (depth > 3 ? {} : Object.fromEntries([[this.#key(), this.#value(depth + 1)]])),
-    )();
-  }
-
-  #key(): string {
-    return this.#one('hello', 'fin', 'sid', 'inst', 'known', 'next', 'label', 'id', '__proto__', 'constructor', 'toJSON');
-  }
-
-  #json(): string {
-    const text = JSON.stringify(
-      Object.fromEntries(Array.from({ length: this.#random.between(0, 4) }, () => [this.#key(), this.#value()])),
-    );
-    return this.#random.next() < 0.9 ? text : text.slice(0, this.#random.between(0, text.length));
-  }
-
-  text(): string {
-    const hello = {
-      sid: this.#one('sid', 'sid', 'other'),
-      inst: this.#one<string | number>('a', 'b', 5),
-      known: this.#one<string | null>(null, 'x'),
-      next: this.#number(),
-    };
-    return this.#one<() => string>(
-      () => JSON.stringify({ hello }),
-      () => JSON.stringify({ fin: this.#value() }),
-      () => this.#json(),
-      () => `{"__proto__":${this.#json()}}`,
-      () => '['.repeat(this.#random.between(1, 3000)),
-      () => '',
-    )();
-  }
-
-  control(): string {
-    return this.#one<() => string>(
-      () => `ack ${this.#number()}`,
-      () => `ack ${'9'.repeat(this.#random.between(1, 30))}`,
-      () => 'finack',
-      () => 'ack',
-      () => this.#json(),
-      () => `${this.#one('open', 'opened', 'shut', 'ch', 'sdp')} ${this.#json()}`,
-    )();
-  }
-}
 
 /** Feeds one peer until it is refused; a new one follows. */
 class Victim {
