@@ -26,6 +26,7 @@ interface Measured {
   failed: number;
   memory: number;
   cpu: number;
+  loop: { p95: number; worst: number };
 }
 
 async function measure(server: Child, seconds: number): Promise<Measured> {
@@ -35,6 +36,7 @@ async function measure(server: Child, seconds: number): Promise<Measured> {
   probe.on('message', (time: number) => health.push(time));
   const handshakes: number[] = [];
   let [failed, count] = [0, 0];
+  await server.loopDelay(); // begins anew
   const [begin, before] = [performance.now(), server.cpu()];
   while (performance.now() - begin < seconds * 1000) {
     const since = performance.now();
@@ -46,17 +48,19 @@ async function measure(server: Child, seconds: number): Promise<Measured> {
   }
   const cpu = (server.cpu() - before) / ((performance.now() - begin) / 1000);
   await probe.terminate();
+  const loop = await server.loopDelay();
   const memory = await server.memory();
   await Promise.all([host!.host.close(), joiner.close()]);
-  return { health, handshakes, failed, memory, cpu };
+  return { health, handshakes, failed, memory, cpu, loop };
 }
 
-function show(name: string, { health, handshakes, failed, memory, cpu }: Measured, hostility?: Hostility): void {
+function show(name: string, { health, handshakes, failed, memory, cpu, loop }: Measured, hostility?: Hostility): void {
   const ms = (values: number[], share: number): string => `${percentile(values, share).toFixed(1)} ms`;
   console.log(
     `${name}: /health p50 ${ms(health, 0.5)}, p95 ${ms(health, 0.95)}, worst ${ms(health, 1)}; ` +
       `${handshakes.length} handshakes (${failed} failed), p95 ${ms(handshakes, 0.95)}; ` +
-      `${(memory / 1_048_576).toFixed(0)} MiB in use, ${(cpu * 100).toFixed(0)} % of a core`,
+      `${(memory / 1_048_576).toFixed(0)} MiB in use, ${(cpu * 100).toFixed(0)} % of a core, ` +
+      `event loop late by p95 ${loop.p95.toFixed(1)} ms, worst ${loop.worst.toFixed(1)} ms`,
   );
   if (!hostility) return;
   const calls = [...hostility.made].map(([method, count]) => `${method} ${hostility.answered.get(method) ?? 0}/${count}`);

@@ -17,16 +17,26 @@ export interface Child {
   url: string;
   /** Resident memory without garbage and without free pages of the heap, in bytes. */
   memory(): Promise<number>;
+  /** How late the event loop was since the last time it was asked, in ms; none of it is the network's or the client's. */
+  loopDelay(): Promise<{ p95: number; worst: number }>;
   /** Time on a core so far, in s. */
   cpu(): number;
   stop(): Promise<void>;
 }
 
-/** Collects what is garbage when it is asked to, and says what is in use: the heap's free pages, which it keeps, are not. */
-const COUNTS = `data:text/javascript,process.on('SIGUSR2', () => {
+/**
+ * On SIGUSR2: reports the delay of the event loop, collects garbage, and reports the memory in use without the free pages that
+ * the heap keeps.
+ */
+const COUNTS = `data:text/javascript,import { monitorEventLoopDelay } from 'node:perf_hooks';
+const delay = monitorEventLoopDelay({ resolution: 10 });
+delay.enable();
+process.on('SIGUSR2', () => {
+  const [p95, worst] = [delay.percentile(95), delay.max];
   gc(), gc();
   const { rss, heapTotal, heapUsed } = process.memoryUsage();
-  console.log('in use: ' + (rss - heapTotal + heapUsed));
+  console.log('in use: ' + (rss - heapTotal + heapUsed) + ', delay: ' + p95 / 1e6 + ' ' + worst / 1e6);
+  delay.reset();
 })`;
 
 /**
@@ -47,12 +57,20 @@ export async function start(args: string[], found: RegExp, env: Record<string, s
       if (match) resolve(match);
     });
   });
+  const report = async (): Promise<number[]> => {
+    child.kill('SIGUSR2');
+    const [text] = (await once(child.stdout!, 'data')) as [Buffer];
+    return /in use: (\S+), delay: (\S+) (\S+)/.exec(String(text))!.slice(1).map(Number);
+  };
   return {
     url: `http://127.0.0.1:${port}`,
     async memory() {
-      child.kill('SIGUSR2');
-      const [text] = (await once(child.stdout!, 'data')) as [Buffer];
-      return Number(/in use: (\d+)/.exec(String(text))![1]);
+      const [bytes] = await report();
+      return bytes!;
+    },
+    async loopDelay() {
+      const [, p95, worst] = await report();
+      return { p95: p95!, worst: worst! };
     },
     cpu() {
       // after the name in brackets: fields 14 and 15 of proc(5), in hundredths of a second

@@ -135,6 +135,11 @@ export class Authenticator {
     if (cost > 0) await this.#limiter.ofAddress(address, cost);
   }
 
+  /** Asks before a request is read whether its address may call at all. @throws RpcError `rate-limited` */
+  async checkAddress(address: string): Promise<void> {
+    await this.#limiter.checkAddress(address);
+  }
+
   /** Charges a caller for the bytes of a reply that is ready to be sent. */
   async chargeReply({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, bytes: number): Promise<void> {
     await this.#limiter.charge(address, publicKey, costOfBytes(bytes));

@@ -35,7 +35,7 @@ export function clientAddress(remote: string, forwardedFor: string | undefined, 
   let address = plain(remote);
   const hops = proxies && forwardedFor ? forwardedFor.split(',').slice(-MAX_HOPS).reverse() : [];
   for (const hop of hops) {
-    if (!isTrusted(address, proxies!)) break;
+    if (!isInList(address, proxies!)) break;
     const before = plain(hop.trim());
     // what is no address was not written by a proxy that can be relied on
     if (!isIP(before)) break;
@@ -47,7 +47,11 @@ export function clientAddress(remote: string, forwardedFor: string | undefined, 
 /** Whether the other end of a connection is this machine. */
 export const isLoopback = (remote: string): boolean => /^(::1|127\.\d+\.\d+\.\d+)$/.test(plain(remote));
 
-function isTrusted(address: string, proxies: BlockList): boolean {
+/** Whether a connection comes from a proxy of the operator. */
+export const isTrusted = (remote: string, proxies: BlockList | undefined): boolean =>
+  proxies !== undefined && isInList(plain(remote), proxies);
+
+function isInList(address: string, proxies: BlockList): boolean {
   const family = isIP(address);
   return family !== 0 && proxies.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }

@@ -11,7 +11,7 @@ import { localUrl } from './addresses.js';
 import { createApp } from './app.js';
 import { Authenticator } from './auth.js';
 import { ClaimClock } from './claim-clock.js';
-import { clientAddress, proxyList } from './client-address.js';
+import { clientAddress, isTrusted, proxyList } from './client-address.js';
 import { DEFAULT_LIMITS, DEFAULT_RESERVED, type ServerConfig } from './config.js';
 import { Dispatcher } from './dispatcher.js';
 import { createHandlers, type Authorize } from './handlers.js';
@@ -20,7 +20,7 @@ import { Metrics } from './metrics.js';
 import { Matchmaker } from './matchmaker.js';
 import { principalOf } from './principal.js';
 import { Quotas } from './quotas.js';
-import { createRpcEndpoint } from './rpc-endpoint.js';
+import { BODIES_AT_ONCE, createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
 import { asksForWebSocket, ignoreUpgrade } from './plain-requests.js';
@@ -56,6 +56,8 @@ export interface ServerOptions extends Partial<ServerConfig> {
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 const SWEEP_EVERY = 10_000;
+/** TCP connections for each socket that may be open: a client with a push socket calls over HTTP as well. */
+const CONNECTIONS_A_SOCKET = 2;
 
 /**
  * Starts a server.
@@ -132,6 +134,8 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const rest = getRequestListener(app.fetch);
   const rpc = createRpcEndpoint({
     ...{ dispatcher, auth, proxies, caps, corsOrigins: config.corsOrigins, limits: config.limits },
+    requestsOfAddress: new Tally(config.limits.maxSocketsPerAddress),
+    bytesOfAddress: new Tally(BODIES_AT_ONCE * config.limits.maxBodyBytes),
     isDraining: () => closing !== undefined,
   });
   const server = createHttpServer(
@@ -140,6 +144,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     (request, response) =>
       request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : void rest(request, response),
   );
+  boundConnections(server, config, proxies);
   const sessions = new Set<PushSession>();
   const socketsOfKey = new Tally(config.limits.maxSocketsPerKey);
   const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps, socketsOfKey };
@@ -233,6 +238,19 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
     session.close();
   }
   if (end > Date.now()) await new Promise((resolve) => setTimeout(resolve, end - Date.now()));
+}
+
+/** Idle connections and requests take the same file descriptors as sockets do. A proxy has the connections of all its clients. */
+function boundConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
+  server.maxConnections = CONNECTIONS_A_SOCKET * limits.maxSockets;
+  const ofAddress = new Tally(CONNECTIONS_A_SOCKET * limits.maxSocketsPerAddress);
+  server.on('connection', (socket) => {
+    const { remoteAddress = '' } = socket;
+    if (isTrusted(remoteAddress, proxies)) return;
+    const release = ofAddress.take(clientAddress(remoteAddress, undefined, undefined));
+    if (release) socket.once('close', release);
+    else socket.destroy();
+  });
 }
 
 function acceptSockets(

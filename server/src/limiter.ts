@@ -6,6 +6,7 @@ import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { RpcMethod } from 'rondevu-elements/protocol';
 import type { Limits } from './config.js';
 import { RpcError } from './rpc-error.js';
+import { Turns } from './turns.js';
 
 /** The time in which points are counted, in s. */
 export const WINDOW = 10;
@@ -54,6 +55,7 @@ export class Limiter {
   readonly #address: RateLimiterMemory;
   readonly #key: RateLimiterMemory;
   readonly #claims: RateLimiterMemory;
+  readonly #turns = new Turns();
   readonly #newKeys = new RateLimiterMemory({ points: NEW_KEYS, duration: WINDOW });
 
   constructor({ pointsPerAddress, pointsPerKey, claimsPerAddress }: Limits) {
@@ -62,9 +64,20 @@ export class Limiter {
     this.#claims = new RateLimiterMemory({ points: claimsPerAddress, duration: CLAIM_WINDOW });
   }
 
-  /** @throws RpcError `rate-limited` with `retryAfter` in ms */
+  /** Resolves when it is the address' turn. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofAddress(address: string, cost: number): Promise<void> {
-    await spend(this.#address, address, cost, `calls from this address: at most ${this.#address.points} points in ${WINDOW} s`);
+    await spend(this.#address, address, cost, this.#ofAddress);
+    await this.#turns.take(address, cost);
+  }
+
+  /** Costs nothing, so that a request can be refused before it is read. @throws RpcError `rate-limited` when no point is left */
+  async checkAddress(address: string): Promise<void> {
+    const spent = await this.#address.get(address);
+    if (spent && spent.remainingPoints <= 0) throw tooMany(this.#ofAddress, spent.msBeforeNext);
+  }
+
+  get #ofAddress(): string {
+    return `calls from this address: at most ${this.#address.points} points in ${WINDOW} s`;
   }
 
   /** @throws RpcError `rate-limited` with `retryAfter` in ms */
@@ -95,6 +108,8 @@ async function spend(limiter: RateLimiterMemory, name: string, cost: number, wha
     await limiter.consume(name, cost);
   } catch (refusal) {
     if (!(refusal instanceof RateLimiterRes)) throw refusal;
-    throw new RpcError('rate-limited', `Too many ${what}`, { retryAfter: refusal.msBeforeNext });
+    throw tooMany(what, refusal.msBeforeNext);
   }
 }
+
+const tooMany = (what: string, retryAfter: number): RpcError => new RpcError('rate-limited', `Too many ${what}`, { retryAfter });

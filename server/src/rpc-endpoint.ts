@@ -12,21 +12,28 @@ import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
 import type { Dispatcher, Gone } from './dispatcher.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_HTTP_WAIT } from './schemas.js';
+import type { Tally } from './tally.js';
 
 /** How much more than a single reply all replies of a batch may have; calls beyond are not run. */
 export const BATCH_REPLIES = 8;
 /** How long a client may take to read a reply, in ms. */
 export const READ_WITHIN = 60_000;
-/** A batch up to this size is answered item by item even when its address may not call: v0.20 clients take no other status than 200. In bytes. */
-const SMALL_BATCH = 65_536;
+/** A body up to this size, of a request that is refused before it is read, is discarded and the connection kept. In bytes. */
+const SMALL_BODY = 65_536;
+/** Bodies of one address that are read or worked on at once, in bodies of the largest size. */
+export const BODIES_AT_ONCE = 32;
 
 export interface RpcContext {
   dispatcher: Dispatcher;
-  auth: Pick<Authenticator, 'pay'>;
+  auth: Pick<Authenticator, 'pay' | 'checkAddress'>;
   proxies: BlockList | undefined;
   caps: string[];
   corsOrigins: string[];
   limits: Pick<Limits, 'maxBodyBytes' | 'maxReplyBytes'>;
+  /** Requests that are read or worked on, by address. */
+  requestsOfAddress: Tally;
+  /** Bytes of their bodies. */
+  bytesOfAddress: Tally;
   /** Whether it stops: connections are not kept then. */
   isDraining(): boolean;
 }
@@ -74,21 +81,27 @@ async function respond(
   response: ServerResponse,
   gone: Gone,
 ): Promise<Reply | undefined> {
-  const { dispatcher, auth, proxies, limits } = context;
+  const { dispatcher, auth, proxies, limits, requestsOfAddress, bytesOfAddress } = context;
+  const held: (() => void)[] = [];
   try {
     const { host = '', 'x-forwarded-for': forwarded } = request.headers;
     const from = { address: clientAddress(request.socket.remoteAddress ?? '', forwarded?.toString(), proxies), host };
-    const read = await readBody(request, limits.maxBodyBytes);
+    // a body costs more than its refusal
+    await auth.checkAddress(from.address);
+    const hold = (tally: Tally, amount: number): boolean => {
+      const release = tally.take(from.address, amount);
+      if (release) held.push(release);
+      return release !== undefined;
+    };
+    if (!hold(requestsOfAddress, 1)) throw tooMuchAtOnce('requests');
+    const read = await readBody(request, limits.maxBodyBytes, (bytes) => hold(bytesOfAddress, bytes));
     if (read === undefined) return undefined;
     if (read === 'too-large') {
       await auth.pay(from.address, limits.maxBodyBytes, 1);
       return refuse(413, new RpcError('too-large', `Request too large: at most ${limits.maxBodyBytes} bytes`));
     }
-    try {
-      await auth.pay(from.address, read.length);
-    } catch (error) {
-      if (read.length > SMALL_BATCH || !/^\s*\[/.test(read.toString('latin1', 0, 64))) throw error;
-    }
+    if (read === 'too-many') throw tooMuchAtOnce('bytes');
+    await auth.pay(from.address, read.length);
     if (hasMoreValues(read, MAX_BODY_VALUES))
       return refuse(413, new RpcError('too-large', `Request too large: at most ${MAX_BODY_VALUES} values`));
     let body: unknown;
@@ -102,6 +115,8 @@ async function respond(
   } catch (error) {
     const told = dispatcher.publicError(error);
     return refuse(told.code === 'rate-limited' ? 429 : 500, told);
+  } finally {
+    for (const release of held) release();
   }
 }
 
@@ -161,17 +176,28 @@ const refuse = (status: number, error: RpcError): Reply => ({
   retryAfter: error.details.retryAfter,
 });
 
-/** Undefined for what was cut off. */
-function readBody(request: IncomingMessage, most: number): Promise<Buffer | 'too-large' | undefined> {
+const tooMuchAtOnce = (what: string): RpcError =>
+  new RpcError('rate-limited', `Too many ${what} from this address at once`, { retryAfter: 1000 });
+
+/**
+ * @param hold reserves bytes as they arrive; false when there is no room for them
+ * @returns undefined for what was cut off
+ */
+function readBody(
+  request: IncomingMessage,
+  most: number,
+  hold: (bytes: number) => boolean,
+): Promise<Buffer | 'too-large' | 'too-many' | undefined> {
   if (Number(request.headers['content-length'] ?? 0) > most) return Promise.resolve('too-large');
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let length = 0;
     request.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      if (length <= most) return void chunks.push(chunk);
+      const isTooLarge = length > most;
+      if (!isTooLarge && hold(chunk.length)) return void chunks.push(chunk);
       request.pause();
-      resolve('too-large');
+      resolve(isTooLarge ? 'too-large' : 'too-many');
     });
     request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
     request.on('error', () => resolve(undefined));
@@ -197,8 +223,10 @@ function send(
   }
   // RFC 6585 section 4
   if (status === 429 && retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
-  // what was not read to its end cannot be followed by another request
-  if (isDraining() || !request.complete) response.setHeader('Connection', 'close');
+  // Node discards a body of which nothing was read; another request can follow only then
+  const isSmall = Number(request.headers['content-length'] ?? Infinity) <= SMALL_BODY;
+  const isLeft = !request.complete && (request.readableDidRead || !isSmall);
+  if (isDraining() || isLeft) response.setHeader('Connection', 'close');
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
   response.end(text);
   // a client that does not read would hold its reply for ever

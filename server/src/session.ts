@@ -37,6 +37,10 @@ export const MAX_CALLS = 512;
 /** Acknowledgements and pongs that cost a point, and how large they are at most to be as cheap, in bytes. */
 const FRAMES_A_POINT = 16;
 const MAX_SMALL_FRAME = 1024;
+/** A larger frame of an address that may not call closes its socket, in bytes. */
+const MAX_FRAME_UNPAID = 8192;
+/** Calls in a row that are refused as too many before the socket is closed. */
+export const MAX_REFUSED = 2 * MAX_CALLS;
 
 /** How long a client that sends too much may take to read why its socket is closed, in ms. */
 const CUT_OFF_AFTER = 1000;
@@ -80,6 +84,8 @@ export class PushSession implements Session {
   /** Acknowledgements and pongs that are not paid for yet. */
   #unpaid = 0;
   #calls = 0;
+  /** Calls in a row that were refused as too many. */
+  #refused = 0;
   /** Frames of this turn. */
   #outgoing: string[] = [];
   /** Until there is a session, when the socket was opened. */
@@ -143,6 +149,8 @@ export class PushSession implements Session {
     if (this.#caller) this.#lastFrame = Date.now();
     // what is left in the buffer of a socket that was closed is not looked at
     if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN) return;
+    // a large frame costs more than its refusal
+    if (data.length > MAX_FRAME_UNPAID && !(await this.#mayCall())) return;
     if (hasMoreValues(data, MAX_BODY_VALUES)) return this.#close(1009, `more than ${MAX_BODY_VALUES} values in a frame`);
     const frame = binary ? undefined : parseFrame(String(data));
     if (!frame) {
@@ -191,6 +199,17 @@ export class PushSession implements Session {
       return true;
     } catch {
       this.#cutOff('too many frames');
+      return false;
+    }
+  }
+
+  /** @returns whether the address may call at all; the socket is closed otherwise */
+  async #mayCall(): Promise<boolean> {
+    try {
+      await this.#context.auth.checkAddress(this.#from.address);
+      return true;
+    } catch {
+      this.#cutOff('too many bytes');
       return false;
     }
   }
@@ -255,12 +274,15 @@ export class PushSession implements Session {
           ? { ...params, instance: this.instance }
           : params;
       const result = await dispatcher.ofSession(method, own, bytes, this.#caller!, MAX_SOCKET_WAIT, () => this.#whenGone());
+      this.#refused = 0;
       this.#sendText(`{"id":${JSON.stringify(id)},"result":${result}}`);
     } catch (error) {
       this.#sendError(id, error);
       // who may not call sends no large frames either: they cost time before they are known to be calls
-      if (bytes > MAX_SMALL_FRAME * 8 && error instanceof RpcError && error.code === 'rate-limited')
-        this.#cutOff('too many bytes');
+      const isRefused = error instanceof RpcError && error.code === 'rate-limited';
+      this.#refused = isRefused ? this.#refused + 1 : 0;
+      if (isRefused && bytes > MAX_FRAME_UNPAID) this.#cutOff('too many bytes');
+      else if (this.#refused > MAX_REFUSED) this.#cutOff('too many calls');
       if (error instanceof NameLostError) this.nameLost();
     } finally {
       this.#calls--;

@@ -1,4 +1,4 @@
-/** How many of something each name has, up to a limit: open sockets of a key or an address. */
+/** Counts what each name holds, up to a limit: open sockets of a key or an address, bytes of requests. */
 export class Tally {
   readonly #counts = new Map<string, number>();
   readonly #max: number;
@@ -7,16 +7,16 @@ export class Tally {
     this.#max = max;
   }
 
-  /** @returns undefined when the name has as many as it may, else how to give the place back; idempotent */
-  take(name: string): (() => void) | undefined {
+  /** @returns undefined when that would be more than the name may hold, else how to give it back; idempotent */
+  take(name: string, amount = 1): (() => void) | undefined {
     const count = this.#counts.get(name) ?? 0;
-    if (count >= this.#max) return undefined;
-    this.#counts.set(name, count + 1);
+    if (count + amount > this.#max) return undefined;
+    this.#counts.set(name, count + amount);
     let isTaken = true;
     return () => {
       if (!isTaken) return;
       isTaken = false;
-      const left = this.#counts.get(name)! - 1;
+      const left = this.#counts.get(name)! - amount;
       if (left) this.#counts.set(name, left);
       else this.#counts.delete(name);
     };

@@ -1,0 +1,168 @@
+/** What one address may have under way at once, what is refused before it is read, and how the event loop is shared. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { test, type TestContext } from 'node:test';
+import { DEFAULT_LIMITS, type Limits, type RunningServer } from '../../server/src/index.js';
+import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
+import { MAX_REFUSED } from '../../server/src/session.js';
+import { POINTS_A_TURN, Turns } from '../../server/src/turns.js';
+import { Client, PushClient, PushSocket, anonymous, post, refused, someone, startServer, until } from './helpers.js';
+
+const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
+
+interface RawRequest {
+  socket: Socket;
+  said(): string;
+}
+
+/** The head of a POST and the first bytes of its body. */
+async function begin(t: TestContext, server: RunningServer, length: number, body = ''): Promise<RawRequest> {
+  const socket = connect(server.port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  socket.on('error', () => undefined);
+  let said = '';
+  socket.on('data', (data) => (said += String(data)));
+  await once(socket, 'connect');
+  socket.write(`POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n${body}`);
+  return { socket, said: () => said };
+}
+
+async function exhaust(server: RunningServer, points: number): Promise<void> {
+  const client = new Client(server.url, anonymous());
+  for (let i = 0; i < points; i++) await client.call('poll', {});
+}
+
+test('an address that may not call is refused before its body arrives', async (t) => {
+  const server = await limited(t, { pointsPerAddress: 5 });
+  await exhaust(server, 5);
+  const { said } = await begin(t, server, 500_000, '[');
+  await until(() => said().includes('\r\n\r\n'), 'the refusal');
+  assert.match(said(), /^HTTP\/1\.1 429 /);
+  assert.match(said(), /\r\nRetry-After: \d+\r\n/i);
+  assert.match(said(), /\r\nConnection: close\r\n/i);
+});
+
+test('a small request that is refused unread keeps its connection', async (t) => {
+  const server = await limited(t, { pointsPerAddress: 5 });
+  await exhaust(server, 5);
+  const { socket, said } = await begin(t, server, 10, 'x'.repeat(10));
+  await until(() => said().includes('rate-limited'), 'the refusal');
+  socket.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await until(() => said().includes('HTTP/1.1 200'), 'the next reply');
+});
+
+test('bodies of one address that have not arrived in full are bounded in bytes', async (t) => {
+  const server = await limited(t, { maxBodyBytes: 2048 });
+  const open: RawRequest[] = [];
+  for (let i = 0; i < BODIES_AT_ONCE; i++) open.push(await begin(t, server, 2048, 'x'.repeat(2040)));
+  await until(
+    async () => (await post(server.url, 'x'.repeat(1024))).status === 429,
+    'a request beyond the bytes of an address to be refused',
+  );
+  const { body } = await post(server.url, 'x'.repeat(1024));
+  assert.match((body as { error: string }).error, /Too many bytes from this address at once/);
+  for (const { socket } of open) socket.destroy();
+  await until(async () => (await post(server.url, 'x'.repeat(1024))).status === 400, 'room for further bytes');
+});
+
+test('requests of one address under way are bounded', async (t) => {
+  const server = await limited(t, { maxSocketsPerAddress: 2 });
+  const open = [await begin(t, server, 100, 'x'), await begin(t, server, 100, 'x')];
+  await until(async () => (await post(server.url, [])).status === 429, 'a third request to be refused');
+  for (const { socket } of open) socket.destroy();
+  await until(async () => (await post(server.url, [])).status === 400, 'room for another request');
+});
+
+test('TCP connections of one address are bounded', async (t) => {
+  const server = await limited(t, { maxSocketsPerAddress: 2 });
+  const open: Socket[] = [];
+  for (let i = 0; i < 4; i++) {
+    const { socket, said } = await begin(t, server, 2, '[]');
+    await until(() => said().includes('HTTP/1.1 400'), 'a reply');
+    open.push(socket);
+  }
+  const more = connect(server.port, '127.0.0.1');
+  more.on('error', () => undefined);
+  await once(more, 'close');
+  open[0]!.destroy();
+  await once(open[0]!, 'close');
+  await until(async () => (await fetch(`${server.url}/health`).catch(() => undefined))?.status === 200, 'a free connection');
+});
+
+test('a large frame of an address that may not call is not parsed', async (t) => {
+  const server = await limited(t, { pointsPerAddress: 10 });
+  const client = await PushClient.open(server.url, anonymous());
+  await exhaust(server, 7);
+  // parsed, it would be closed with 1003
+  client.send('x'.repeat(100_000));
+  assert.equal(await client.closed, 4429);
+});
+
+test('a socket that goes on calling although it is refused is closed', async (t) => {
+  const server = await limited(t, { pointsPerKey: 4 });
+  const client = await PushClient.open(server.url, anonymous());
+  let open = true;
+  void client.closed.then(() => (open = false));
+  for (let i = 0; open && i < MAX_REFUSED + 100; i++) await client.call('poll', {}).catch(() => undefined);
+  assert.equal(await client.closed, 4429);
+});
+
+test('an address that spent its points of one turn of the event loop waits, and no other address does', async () => {
+  const turns = new Turns();
+  let started = 0;
+  const calls = 10;
+  for (let i = 0; i < calls; i++) void Promise.resolve(turns.take('greedy', POINTS_A_TURN)).then(() => started++);
+  await Promise.resolve();
+  await Promise.resolve();
+  assert.equal(started, 1);
+  assert.equal(turns.take('modest', 1), undefined);
+  for (let turn = 2; turn <= calls; turn++) {
+    await new Promise(setImmediate);
+    assert.ok(started <= turn, `${started} calls in ${turn} turns`);
+  }
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  assert.equal(started, calls);
+});
+
+test('sockets of one key and of one address are bounded', async (t) => {
+  const server = await limited(t, { maxSocketsPerKey: 2, maxSocketsPerAddress: 4 });
+  const one = someone();
+  const sockets = [await PushClient.open(server.url, one), await PushClient.open(server.url, one)];
+  const error = await refused(PushClient.open(server.url, one), 'rate-limited');
+  assert.match(error.message, /At most 2 sockets of one key/);
+  await sockets[0]!.close();
+  await PushClient.open(server.url, one);
+  await PushClient.open(server.url, someone());
+  await PushClient.open(server.url, someone());
+  await assert.rejects(new PushSocket(server.url).up(), /HTTP 429/);
+  await sockets[1]!.close();
+  await PushClient.open(server.url, one);
+});
+
+test('instances of one user are bounded, over HTTP and sockets together', async (t) => {
+  const server = await limited(t, { maxInstancesPerUser: 2 });
+  const user = someone();
+  await PushClient.open(server.url, user);
+  await new Client(server.url, user, 'v2', 'second-instance').call('poll', {});
+  const third = new Client(server.url, user, 'v2', 'third-instance');
+  const { status, body } = await post(server.url, third.signed('poll', { instance: 'third-instance' }));
+  assert.equal(status, 429);
+  assert.match((body as { error: string }).error, /At most 2 instances of one user/);
+  await new Client(server.url, user, 'v2', 'second-instance').call('poll', {});
+});
+
+test('candidates that are parked for a stranger cost 20 points more', async (t) => {
+  const server = await limited(t, { pointsPerKey: 30 });
+  const host = new Client(server.url);
+  const { offers } = await host.publish(`x:1.0.0@${host.username}`, ['offer']);
+  const stranger = new Client(server.url);
+  const offer = { serviceFqn: `x:1.0.0@${host.username}`, offerId: offers[0]!.offerId };
+  await stranger.addCandidates(offer, 'one');
+  const { status } = await post(
+    server.url,
+    stranger.signed('addIceCandidates', { ...offer, candidates: [{ candidate: 'two', sdpMid: '0', sdpMLineIndex: 0 }] }),
+  );
+  assert.equal(status, 429);
+});
