@@ -1,0 +1,79 @@
+/** What is kept in memory for clients whose socket broke: bytes of a user, bytes in all, age, one copy for all instances. */
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { createLog } from '../../server/src/log.js';
+import { KEPT_BYTES, KEPT_BYTES_IN_ALL, KEPT_FOR, type NumberedEvent, type Session } from '../../server/src/hub.js';
+import { MemoryHub } from '../../server/src/memory-hub.js';
+import { principalOf } from '../../server/src/principal.js';
+import type { Store } from '../../server/src/store.js';
+import { mockClock, someone } from './helpers.js';
+
+class FakeSession implements Session {
+  readonly principal = principalOf(someone());
+  readonly events: NumberedEvent[] = [];
+  constructor(readonly instance: string) {}
+  deliver(event: NumberedEvent): void {
+    this.events.push(event);
+  }
+  replaced(): void {}
+  nameLost(): void {}
+}
+
+function startHub(t: TestContext): MemoryHub {
+  const store = { listInstances: async () => [], withdrawInstance: async () => [] } as unknown as Store;
+  const hub = new MemoryHub(store, createLog('silent'), () => undefined);
+  t.after(() => hub.close());
+  return hub;
+}
+
+async function open(hub: MemoryHub, instance = 'instance-1'): Promise<FakeSession> {
+  const session = new FakeSession(instance);
+  await hub.opened(session, undefined, Date.now());
+  return session;
+}
+
+const signal = (size: number) => ({ from: 'sender', sid: 'abcdefgh', sdp: 'x'.repeat(size) });
+
+test('events of one user are kept up to their bytes', async (t) => {
+  const hub = startHub(t);
+  const session = await open(hub);
+  for (let i = 0; i < 20; i++) await hub.pushToUser(session.principal, 'signal', signal(KEPT_BYTES / 8));
+  assert.equal(session.events.length, 20);
+  assert.ok(hub.bytes <= KEPT_BYTES, `${hub.bytes} bytes are kept`);
+  assert.ok(hub.bytes > KEPT_BYTES / 2, `only ${hub.bytes} bytes are kept`);
+});
+
+test('events of all users are kept up to the bytes of the server', async (t) => {
+  const hub = startHub(t);
+  const size = KEPT_BYTES / 2;
+  for (let i = 0; i < KEPT_BYTES_IN_ALL / size + 10; i++)
+    await hub.pushToUser((await open(hub)).principal, 'signal', signal(size));
+  assert.ok(hub.bytes <= KEPT_BYTES_IN_ALL, `${hub.bytes} bytes are kept`);
+  assert.ok(hub.bytes > KEPT_BYTES_IN_ALL / 2, `only ${hub.bytes} bytes are kept`);
+});
+
+test('an event is not kept longer than an instance may stay away', async (t) => {
+  const clock = mockClock(t);
+  const hub = startHub(t);
+  const session = await open(hub);
+  await hub.pushToUser(session.principal, 'signal', signal(1000));
+  await clock.tick(KEPT_FOR / 2);
+  assert.ok(hub.bytes > 1000);
+  await clock.tick(KEPT_FOR / 2 + 2000);
+  assert.equal(hub.bytes, 0);
+});
+
+test('an event for several instances of a user is kept once', async (t) => {
+  const hub = startHub(t);
+  const first = await open(hub);
+  const sessions = [first];
+  for (let i = 2; i <= 20; i++) {
+    const session = new FakeSession(`instance-${i}`);
+    Object.assign(session, { principal: first.principal });
+    await hub.opened(session, undefined, Date.now());
+    sessions.push(session);
+  }
+  await hub.pushToUser(first.principal, 'signal', signal(1000));
+  assert.ok(sessions.every(({ events }) => events.length === 1));
+  assert.ok(hub.bytes < 2000, `${hub.bytes} bytes are kept`);
+});
