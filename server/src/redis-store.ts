@@ -117,7 +117,16 @@ export class RedisStore implements Store {
   async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
     const slot = this.#slotOf(name);
     const index = username === undefined ? `${slot}live` : `${slot}of:${username}`;
-    const fqns = (await this.#redis.command('ZRANGE', index, `(${now}`, '+inf', 'BYSCORE')) as string[];
+    const range = async (offset: number): Promise<string[]> =>
+      (await this.#redis.command(
+        ...(['ZRANGE', index, `(${now}`, '+inf', 'BYSCORE', 'LIMIT', String(offset), String(MAX_LISTED)] as const),
+      )) as string[];
+    let fqns = await range(0);
+    if (fqns.length === MAX_LISTED) {
+      const more = Number(await this.#redis.command('ZCOUNT', index, `(${now}`, '+inf')) - MAX_LISTED;
+      // each has its share of the joiners
+      fqns = await range(Math.floor(Math.random() * (Math.max(0, more) + 1)));
+    }
     const services = await Promise.all(fqns.map((fqn) => this.#service(fqn)));
     return services.filter((service) => service !== undefined && !service.hidden && service.expiresAt > now) as ServiceRow[];
   }

@@ -117,7 +117,7 @@ export class SqliteStore implements Store {
   async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
     const rows =
       username === undefined
-        ? this.#sql.all('SELECT * FROM services WHERE name = ? AND hidden = 0 AND expires_at > ?', name, now)
+        ? this.#publicServices(name, now)
         : this.#sql.all(
             'SELECT * FROM services WHERE username = ? AND name = ? AND hidden = 0 AND expires_at > ?',
             username,
@@ -125,6 +125,25 @@ export class SqliteStore implements Store {
             now,
           );
     return rows.map(toService);
+  }
+
+  /** Where there are more than MAX_LISTED, those from a random row on, so that each has its share of the joiners. */
+  #publicServices(name: string, now: number): Row[] {
+    const from = (row: number): Row[] =>
+      this.#sql.all(
+        `SELECT * FROM services WHERE name = ? AND rowid >= ? AND hidden = 0 AND expires_at > ? ORDER BY rowid LIMIT ${MAX_LISTED}`,
+        ...[name, row, now],
+      );
+    const first = from(0);
+    if (first.length < MAX_LISTED) return first;
+    const rows = 'FROM services WHERE name = ?';
+    const { low, high } = this.#sql.get(
+      `SELECT (SELECT MIN(rowid) ${rows}) AS low, (SELECT MAX(rowid) ${rows}) AS high`,
+      ...[name, name],
+    )!;
+    const later = from(Number(low) + Math.floor(Math.random() * (Number(high) - Number(low) + 1)));
+    const read = new Set(later.map(({ id }) => id));
+    return [...later, ...first.filter(({ id }) => !read.has(id))].slice(0, MAX_LISTED);
   }
 
   async listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]> {

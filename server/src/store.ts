@@ -96,7 +96,7 @@ export interface Store {
    * @throws RpcError `name-taken` when another key holds the username at this moment
    */
   publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
-  /** Live services of a name that are not hidden, of one user if one is named. Unordered. */
+  /** Live services of a name that are not hidden, of one user if one is named; MAX_LISTED at most, by chance where there are more. Unordered. */
   findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]>;
   /** The same of those that have an offer which `listUnanswered` would give, without what makes a row large; MAX_LISTED at most. */
   listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]>;
@@ -178,7 +178,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** Services of one name that a discovery looks at, oldest first where there are more. */
+/** Services of one name that a discovery or a listing looks at; a listing at the oldest where there are more. */
 export const MAX_LISTED = 1000;
 /** Offers on which one poll reports. */
 export const MAX_POLLED = 50;

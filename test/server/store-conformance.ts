@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { MAX_POLLED, type OfferRow, type PublishInput, type Store } from '../../server/src/store.js';
+import { MAX_LISTED, MAX_POLLED, type OfferRow, type PublishInput, type Store } from '../../server/src/store.js';
 import { principalOf, usernameOf } from '../../server/src/principal.js';
 import type { CandidateInfo, WireCandidate } from '../../src/protocol/index.js';
 
@@ -166,6 +166,19 @@ export function storeConformance(
       assert.deepEqual(await users(), ['alice', 'carl']);
       assert.deepEqual(await users('carl'), ['carl']);
       assert.deepEqual(await users(undefined, T + 300_000), []);
+    });
+    check('a discovery reads a bounded number of services, and each of them at some time', async (store) => {
+      const count = MAX_LISTED + 200;
+      for (let i = 0; i < count; i++)
+        await publishOne(store, 'x', T, { username: `u-${i}`, publicKey: `key-${i}`, serviceFqn: `chat:1.0.0@u-${i}` });
+      const seen = new Set<string>();
+      for (let i = 0; i < 10; i++) {
+        const found = await store.findServices('chat', undefined, T);
+        assert.equal(found.length, MAX_LISTED);
+        assert.equal(new Set(found.map(({ username }) => username)).size, MAX_LISTED);
+        for (const { username } of found) seen.add(username);
+      }
+      assert.ok(seen.size > MAX_LISTED, `${seen.size} of ${count} were found`);
     });
     check('deleting takes the offers along, for the owner only', async (store) => {
       const offer = await publishOne(store);
