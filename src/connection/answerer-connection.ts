@@ -21,7 +21,7 @@ import type { SignalingPort } from '../signaling/signaling-port.js';
 const ANSWER_GATHERING = 300;
 /** How long later candidates are gathered: most links are up before the first of them would be sent. In ms. */
 const TRICKLE = 150;
-/** Without the publisher's word that it has the answer, another offer is asked for after this, in ms. */
+/** The publisher has this long to confirm an answer before another offer is asked for, in ms; it doubles each time that none is confirmed. */
 const TAKEN_WITHIN = 4000;
 /** How often an answer is repeated on a server that may lose it, in ms. */
 const ANSWER_AGAIN = 2000;
@@ -59,6 +59,8 @@ export class AnswererConnection extends RondevuConnection {
   /** The name to discover another provider by, when the one that we had is gone. */
   readonly #anyone: string | undefined;
   #offerId = '';
+  /** Answers of this search that the publisher did not confirm in time. */
+  #unconfirmed = 0;
   #loop: AbortController | undefined;
   /** A link that is ready for the next offer. */
   #spare: Link | undefined;
@@ -212,6 +214,7 @@ export class AnswererConnection extends RondevuConnection {
     const { maxReconnectAttempts: maxAttempts } = this.config;
     this.#backoff.reset();
     this.attempt = again ? 1 : 0;
+    this.#unconfirmed = 0;
     let races = 0;
     try {
       for (;;) {
@@ -229,7 +232,10 @@ export class AnswererConnection extends RondevuConnection {
             } catch (error) {
               if (!(error instanceof LostRace)) throw error;
               // nobody said that the answer was taken, but its link may yet come up
-              if (error.isDoubtful) wait = Math.max(wait, DOUBTFUL_FOR);
+              if (error.isDoubtful) {
+                wait = Math.max(wait, DOUBTFUL_FOR);
+                this.#unconfirmed++;
+              }
               if (++races % RACES === 0) await this.#pause(this.#backoff.next(), maxAttempts, signal);
             }
           }
@@ -455,7 +461,9 @@ export class AnswererConnection extends RondevuConnection {
       this.emit('connection:timeout');
       fail('the time was up');
     }, this.config.connectionTimeout);
-    const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace(true)), TAKEN_WITHIN) : undefined;
+    // answers may reach this publisher later than the others
+    const takenWithin = Math.min(TAKEN_WITHIN * 2 ** this.#unconfirmed, this.config.connectionTimeout);
+    const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace(true)), takenWithin) : undefined;
     const stalled = setTimeout(() => {
       if (isStalled(link)) fail('no candidate was gathered');
     }, GATHERS_WITHIN);

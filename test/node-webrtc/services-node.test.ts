@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
+import { WebSocket } from 'ws';
 import { createServer, type RunningServer } from '../../server/src/index.js';
 import { RondevuError, type OffererConnection, type Rondevu } from '../../src/index.js';
 import { Client, someone, startServer, until } from '../server/helpers.js';
@@ -275,6 +276,30 @@ describe('services', { concurrency: 3 }, () => {
     await new Client(server.url, someone().as('alice')).call('poll', {});
     await both;
     assert.equal(refused.pool.isStarted, false);
+  });
+
+  test('connects to a host that gets every answer later than a joiner first waits for its confirmation', async (t) => {
+    /** Delays answers, and nothing else. */
+    class LateWebSocket extends WebSocket {
+      override set onmessage(handler: typeof WebSocket.prototype.onmessage) {
+        super.onmessage = (event) => {
+          const isAnswer = (JSON.parse(String(event.data)) as { event?: string }).event === 'answer';
+          setTimeout(() => handler?.(event), isAnswer ? 6000 : 0);
+        };
+      }
+    }
+    const server = await startServer(t);
+    const host = await client(t, server, 'alice', { webSocket: LateWebSocket as unknown as typeof globalThis.WebSocket });
+    await (await host.publishService({ service: 'chat:1.0.0', maxOffers: 2 })).start();
+    const opened: OffererConnection[] = [];
+    host.on('connection:opened', (_id, other) => opened.push(other));
+    const bob = await client(t, server, 'bob');
+    await until(() => host.api.socket?.isOpen, 'push', 30_000);
+    const connection = await bob.connectToService({ serviceFqn: FQN });
+    await until(() => connection.isConnected(), 'the connection', 60_000);
+    assert.equal(await connection.send('hello').delivered, 'delivered');
+    await until(() => opened.length > 0);
+    assert.equal(opened.length, 1);
   });
 
   test('a wall clock that steps back neither stops the renewal of offers nor holds calls back', async (t) => {
