@@ -4,7 +4,7 @@
  * short message. Knows nothing of what the call will do.
  */
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
-import { anonymousNameOf, isStrictPublicKey } from 'rondevu-elements/identity';
+import { anonymousNameOf, isPlausiblePublicKey, isStrictPublicKey } from 'rondevu-elements/identity';
 import {
   LEGACY_CONTEXT,
   LEGACY_MAX_AGE,
@@ -286,24 +286,11 @@ export class Authenticator {
 
 const badKey = (): RpcError => new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
 
-/** The y coordinates of the points of small order, little-endian: 0, 1, p - 1, and two of order 8. */
-const SMALL_ORDER = new Set([
-  '0000000000000000000000000000000000000000000000000000000000000000',
-  '0100000000000000000000000000000000000000000000000000000000000000',
-  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
-  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
-  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
-]);
-/** y coordinates of p and above begin at 0xed or more and go on with 0xff. */
-const NOT_CANONICAL = /^(e[d-f]|f[0-9a-f])(ff){30}7f$/;
-
 /** What can be seen of a key without arithmetic: one spelling, and no small order. @throws RpcError */
 function importKey(publicKey: string): KeyObject {
   const bytes = Buffer.from(publicKey, 'base64');
   if (bytes.length !== 32 || bytes.toString('base64') !== publicKey) throw badKey();
-  const y = Buffer.from(bytes);
-  y[31]! &= 127;
-  if (SMALL_ORDER.has(y.toString('hex')) || NOT_CANONICAL.test(y.toString('hex'))) throw badKey();
+  if (!isPlausiblePublicKey(bytes)) throw badKey();
   return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: bytes.toString('base64url') }, format: 'jwk' });
 }
 

@@ -1,7 +1,7 @@
 /**
  * Ed25519 (RFC 8032) and SHA-256 on raw bytes: WebCrypto where it can, noble where not. Knows nothing of names or base64.
  */
-import { base64UrlToBytes, bytesToBase64Url, randomBytes, type Bytes } from '../base/bytes.js';
+import { base64UrlToBytes, bytesToBase64Url, bytesToHex, randomBytes, type Bytes } from '../base/bytes.js';
 import { chunk } from '../base/chunk.js';
 import { ValidationError } from '../errors.js';
 
@@ -64,12 +64,35 @@ export async function sign(message: Bytes, key: PrivateKey): Promise<Bytes> {
   return new Uint8Array(await crypto.subtle.sign(ALGORITHM, key, message));
 }
 
+/** The y coordinates of the points of small order, without the sign: 0, 1, p - 1, and two of order 8 (RFC 8032 section 5.1.3). */
+const SMALL_ORDER = new Set([
+  '00'.repeat(32),
+  `01${'00'.repeat(31)}`,
+  `ec${'ff'.repeat(30)}7f`,
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+]);
+/** y coordinates of p and above: other spellings of small ones. */
+const NOT_CANONICAL = /^(e[d-f]|f[0-9a-f])(ff){30}7f$/;
+
+/**
+ * Whether the bytes are the one spelling of a key that is not of small order; a key of small order verifies signatures that nobody
+ * made. Costs no arithmetic, so it cannot see whether the point is on the curve: see `isStrictPublicKey`.
+ */
+export function isPlausiblePublicKey(publicKey: Uint8Array): boolean {
+  if (publicKey.length !== 32) return false;
+  const y = Uint8Array.from(publicKey);
+  y[31]! &= 127;
+  return !SMALL_ORDER.has(bytesToHex(y)) && !NOT_CANONICAL.test(bytesToHex(y));
+}
+
 /**
  * Checks a signature. Never throws for bad input.
- * @returns false for anything that is not a valid signature
+ * @returns false for anything that is not a valid signature, and for a key of small order
  * @throws RondevuError `unsupported` when the platform has no Ed25519 and the chunk cannot be loaded
  */
 export async function verify(signature: Bytes, message: Bytes, publicKey: Bytes): Promise<boolean> {
+  if (!isPlausiblePublicKey(publicKey)) return false;
   const library = (await hasNativeEd25519()) ? undefined : await noble();
   try {
     if (library) return await library.verify(signature, message, publicKey);

@@ -7,9 +7,17 @@ import { Rondevu } from '../rondevu.js';
 import type { RondevuOptions } from '../options.js';
 import { identityFromFile } from './key-file.js';
 import { unusedProxy } from './proxy.js';
+import { MAX_SERVER_FRAME } from '../protocol/rpc.js';
 import { findWebRtc, type WebRtcPackage } from './webrtc.js';
 
 let hasWarnedOfProxy = false;
+
+/** `ws` takes frames of 100 MiB, and compressed ones, unless it is told otherwise: a server that lies would pay little for much. */
+class BoundedWebSocket extends WebSocket {
+  constructor(url: string | URL, protocols?: string | string[]) {
+    super(url, protocols, { maxPayload: MAX_SERVER_FRAME, perMessageDeflate: false });
+  }
+}
 
 export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
   /**
@@ -44,7 +52,7 @@ export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Pro
     ...options,
     ...(found && { rtcPeerConnection: found.RTCPeerConnection, rtcIceCandidate: found.RTCIceCandidate }),
     ...(keyFile !== undefined && { identity: await identityFromFile(keyFile) }),
-    webSocket: options.webSocket ?? globalThis.WebSocket ?? (WebSocket as unknown as typeof globalThis.WebSocket),
+    webSocket: options.webSocket ?? globalThis.WebSocket ?? (BoundedWebSocket as unknown as typeof globalThis.WebSocket),
     lifecycle: false,
   });
 }

@@ -200,6 +200,9 @@ export type RpcResponse =
   | { success: true; result: unknown }
   | { success: false; error: string; code?: ErrorCode; serverTime?: number; retryAfter?: number };
 
+/** Longest frame of the push socket that a client takes, in bytes; a reply of a server of this version has about 1 MiB. */
+export const MAX_SERVER_FRAME = 4_194_304;
+
 /** Most calls in one HTTP request. */
 export const MAX_BATCH = 100;
 /** Longest `wait` over HTTP, in ms. */

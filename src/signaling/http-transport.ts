@@ -8,7 +8,9 @@ import { parseReplies } from './server-messages.js';
 /** How long a call may take beyond what it asked to wait, in ms. */
 export const CALL_TIMEOUT = 15_000;
 /** Longest reply that is read, in bytes. */
-const MAX_REPLY = 16 * 1024 * 1024;
+const MAX_REPLY = 10 * 1024 * 1024;
+/** Longest header that lists capabilities, in characters. */
+const MAX_CAPS = 2048;
 
 export class HttpTransport {
   readonly #url: string;
@@ -60,7 +62,8 @@ export class HttpTransport {
     this.#onCaps(
       response.headers
         .get(CAPS_HEADER)
-        ?.split(',')
+        ?.slice(0, MAX_CAPS)
+        .split(',')
         .map((cap) => cap.trim()) ?? [],
     );
     // a refused request (too large, too many) is one failure for all its calls

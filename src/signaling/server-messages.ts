@@ -3,7 +3,7 @@
  * bounds are strict; unknown fields pass, so that newer servers can add some. docs/protocol.md, "Calls" and "Push".
  */
 import { NetworkError } from '../errors.js';
-import type { PushEvents, RpcResponse, ServerFrame } from '../protocol/rpc.js';
+import { MAX_SERVER_FRAME, type PushEvents, type RpcResponse, type ServerFrame } from '../protocol/rpc.js';
 import { isUsername, parseServiceName } from '../protocol/service-name.js';
 
 /** Longest description, in characters; more than any server of ours lets through. */
@@ -170,7 +170,7 @@ const reply: Check = (value, path) =>
  * Results and errors are checked when their call is known.
  */
 export function parseFrame(data: unknown): ServerFrame | undefined {
-  const frame = typeof data === 'string' ? parse(data) : undefined;
+  const frame = typeof data === 'string' && data.length <= MAX_SERVER_FRAME ? parse(data) : undefined;
   if (any(frame, '')) return undefined;
   const { event, ping, id } = frame as Record<string, unknown>;
   let isValid = ping === true || typeof id === 'number';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { bytesToBase64Url, utf8 } from '../../src/base/bytes.js';
+import { base64ToBytes, bytesToBase64, bytesToBase64Url, utf8 } from '../../src/base/bytes.js';
 import {
   HandshakeProof,
   IdentityChangedError,
@@ -14,7 +14,6 @@ import {
   type Expected,
   type PinStore,
 } from '../../src/identity/index.js';
-import { base64ToBytes } from '../../src/base/bytes.js';
 import { canonicalJson, parseSdp, readSdpLine, signedBytes, type SdpLine } from '../../src/protocol/index.js';
 import { RondevuError } from '../../src/errors.js';
 
@@ -272,5 +271,17 @@ test('refuses a line that is not the canonical text of its value', async () => {
   for (const other of respelled) {
     const sdp = offer.sdp.replace(text!, Buffer.from(other).toString('base64url'));
     await assert.rejects(bob.proof.open(sdp, toBob), refused('unverified', /canonical|base64url of JSON/), other);
+  }
+});
+
+test('takes no key of small order for proven: it verifies signatures that nobody made', async () => {
+  const { bob, offer, toBob } = await meeting();
+  const line = readSdpLine(offer.sdp)!;
+  const identity = new Uint8Array(32);
+  identity[0] = 1;
+  for (const key of [new Uint8Array(32), identity]) {
+    const forged = { ...line, key: bytesToBase64(key), sig: bytesToBase64Url(new Uint8Array([...key, ...new Uint8Array(32)])) };
+    const sdp = offer.sdp.replace(/a=x-rondevu:.*(?=\r)/, `a=x-rondevu:${bytesToBase64Url(utf8(canonicalJson(forged)))}`);
+    await assert.rejects(bob.proof.open(sdp, { ...toBob, key: forged.key }), refused('unverified', /signature is wrong/));
   }
 });
