@@ -15,7 +15,7 @@ export const MAX_CANDIDATES = 128;
 export interface SdpFacts {
   /** The `a=setup` value. */
   setup: string;
-  /** The distinct `a=ice-ufrag` values, sorted. */
+  /** The `a=ice-ufrag` value: the sections share one transport (RFC 8843). */
   ufrag: string[];
   /** The `a=fingerprint` values in lower case, sorted: one for each hash function. */
   fp: string[];
@@ -103,9 +103,9 @@ export function parseSdp(sdp: string): SdpDescription {
   }
   const [fp, setup, ufrag] = Object.values(values).map((set) => [...set].sort()) as [string[], string[], string[]];
   const hashes = new Set(fp.map((value) => value.slice(0, 7)));
-  if (!media.length || !ufrag.length || setup.length !== 1 || !fp.length || hashes.size < fp.length)
+  if (!media.length || ufrag.length !== 1 || setup.length !== 1 || !fp.length || hashes.size < fp.length)
     throw new ValidationError(
-      'a description must have media sections with an ice-ufrag, one setup, and one fingerprint for each hash',
+      'a description must have media sections with one ice-ufrag, one setup, and one fingerprint for each hash',
     );
   return { media, proof, setup: setup[0]!, ufrag, fp };
 }
