@@ -31,6 +31,16 @@ export interface RTCSessionDescriptionInit {
   type: RTCSdpType;
 }
 
+/** W3C WebRTC, section 6.2. */
+export interface RTCDataChannelInit {
+  id?: number;
+  maxPacketLifeTime?: number;
+  maxRetransmits?: number;
+  negotiated?: boolean;
+  ordered?: boolean;
+  protocol?: string;
+}
+
 interface MinimalConfiguration {
   iceServers?: RTCIceServer[];
   iceTransportPolicy?: 'all' | 'relay';
@@ -72,7 +82,7 @@ interface MinimalPeerConnection extends MinimalTarget {
   readonly signalingState: RTCSignalingState;
   readonly localDescription: RTCSessionDescriptionInit | null;
   readonly remoteDescription: RTCSessionDescriptionInit | null;
-  createDataChannel(label: string, options?: { negotiated?: boolean; id?: number; ordered?: boolean }): RTCDataChannel;
+  createDataChannel(label: string, options?: RTCDataChannelInit): RTCDataChannel;
   createOffer(options?: { iceRestart?: boolean }): Promise<RTCSessionDescriptionInit>;
   createAnswer(): Promise<RTCSessionDescriptionInit>;
   setLocalDescription(description?: RTCSessionDescriptionInit): Promise<void>;

@@ -42,6 +42,19 @@ chat?.addEventListener('rondevu-message', ({ type }) => console.log(type));
 console.log(RondevuChat, RondevuConnect, RondevuService);
 `;
 
+/** A Node project without the DOM library. */
+const HOST = `
+import { connect } from 'rondevu-elements/node';
+import { Rondevu, type RondevuConnection } from 'rondevu-elements/core';
+const rondevu: Rondevu = await connect({ apiUrl: 'http://127.0.0.1:9', username: 'bot', iceServers: [{ urls: 'stun:stun.example.org' }] });
+rondevu.on('connection:opened', (_id, connection: RondevuConnection) => {
+  connection.on('message', (data) => connection.send(data));
+  const state: string | undefined = connection.getPeerConnection()?.connectionState;
+  console.log(state);
+});
+export {};
+`;
+
 test('installed as the documents say, the packages work: programs, types, the command line, the server', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-package-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -75,11 +88,40 @@ test('installed as the documents say, the packages work: programs, types, the co
     assert.match(await run('node', 'uses.js'), /^anon-\w+ chat function function function\n$/);
   });
 
+  await t.test('with the types of TypeScript 5.0 and the newest, with and without the DOM library', async () => {
+    await run('npm', 'install', '--no-save', 'ts-floor@npm:typescript@5.0', 'ts-newest@npm:typescript@latest');
+    symlinkSync(resolve('node_modules/@types/node'), join(cwd, 'node_modules/@types/node'));
+    const compile = (version: string, file: string, flags: string): Promise<string> =>
+      run(
+        'node',
+        `node_modules/${version}/bin/tsc`,
+        '--noEmit',
+        '--strict',
+        ...`--target es2022 --types node ${flags}`.split(' '),
+        file,
+      );
+    writeFileSync(join(cwd, 'host.ts'), HOST);
+    for (const version of ['ts-floor', 'ts-newest']) {
+      await compile(version, 'host.ts', '--lib es2022 --module nodenext');
+      await compile(version, 'uses.ts', '--lib es2022,dom,dom.iterable --module nodenext');
+      await compile(version, 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution bundler');
+    }
+    // the newest has no node10 any more
+    await compile('ts-floor', 'host.ts', '--lib es2022 --module esnext --moduleResolution node10');
+    await compile('ts-floor', 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution node10');
+  });
+
   await t.test('on the command line', async () => {
     await run('npm', ...installCommand('docs/command-line.md'));
     const server = start(t, 'rondevu', ['serve', '--port', '0', '--storage', ':memory:'], { cwd, env });
     await until(() => /Rondevu server on (\S+)/.test(server.out()), 'the server');
     const RONDEVU_SERVER = /Rondevu server on (\S+)/.exec(server.out())![1]!;
+    for (const [path, text] of [
+      ['/rondevu-elements.js', /rondevu-connect/],
+      ['/rondevu-classic.js', /^import\(/],
+      ['/demo/', /<title>Rondevu Elements/],
+    ] as const)
+      assert.match(await (await fetch(RONDEVU_SERVER + path)).text(), text, path);
     const host = start(t, 'rondevu', ['host', 'echo:1.0.0', '-u', 'echo', '--echo'], { cwd, env: { ...env, RONDEVU_SERVER } });
     await until(() => host.out().includes('is live'), 'the host');
     const joiner = start(t, 'rondevu', ['connect', 'echo:1.0.0@echo', '--raw'], { cwd, env: { ...env, RONDEVU_SERVER } });
