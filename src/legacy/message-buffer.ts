@@ -18,17 +18,17 @@ export class LegacyMessageBuffer extends MessageBuffer {
   /** Keeps a message; returns the oldest one if it had to go for it. */
   override add(message: BufferedMessage): BufferedMessage | undefined;
   override add(data: MessageData | BufferedMessage): BufferedMessage | undefined {
-    if (typeof data === 'object' && 'timestamp' in data) return super.add(data);
+    if (typeof data === 'object' && 'timestamp' in data) return this.#keep(data);
     const timestamp = Date.now();
     const message = { id: `msg_${timestamp}_${nextId++}`, data, timestamp, attempts: 0 };
-    super.add(message);
+    this.#keep(message);
     return message;
   }
 
   /** All messages, oldest first. */
   getAll(): BufferedMessage[] {
     const messages = this.takeAll();
-    for (const message of messages) super.add(message);
+    for (const message of messages) this.#keep(message);
     return messages;
   }
 
@@ -48,7 +48,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
     let removed: BufferedMessage | null = null;
     for (const message of this.takeAll()) {
       if (message.id === id) removed = message;
-      else super.add(message);
+      else this.#keep(message);
     }
     return removed;
   }
@@ -71,5 +71,10 @@ export class LegacyMessageBuffer extends MessageBuffer {
 
   isFull(): boolean {
     return this.size >= this.#options.maxSize;
+  }
+
+  /** A message may be older than its place in this buffer: its age counts from its `timestamp`, as in the client 0.20. */
+  #keep(message: BufferedMessage): BufferedMessage | undefined {
+    return super.add(message, performance.now() - (Date.now() - message.timestamp));
   }
 }

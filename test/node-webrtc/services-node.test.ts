@@ -281,11 +281,16 @@ describe('services', { concurrency: 3 }, () => {
   test('connects to a host that gets every answer later than a joiner first waits for its confirmation', async (t) => {
     /** Delays answers, and nothing else. */
     class LateWebSocket extends WebSocket {
-      override set onmessage(handler: typeof WebSocket.prototype.onmessage) {
-        super.onmessage = (event) => {
-          const isAnswer = (JSON.parse(String(event.data)) as { event?: string }).event === 'answer';
-          setTimeout(() => handler?.(event), isAnswer ? 6000 : 0);
-        };
+      constructor(url: string | URL, protocols?: string | string[]) {
+        super(url, protocols);
+        const deliver = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage')!.set!;
+        Object.defineProperty(this, 'onmessage', {
+          set: (handler: ((event: WebSocket.MessageEvent) => void) | null) =>
+            deliver.call(this, (event: WebSocket.MessageEvent) => {
+              const isAnswer = (JSON.parse(String(event.data)) as { event?: string }).event === 'answer';
+              setTimeout(() => handler?.(event), isAnswer ? 6000 : 0);
+            }),
+        });
       }
     }
     const server = await startServer(t);
@@ -294,7 +299,7 @@ describe('services', { concurrency: 3 }, () => {
     const opened: OffererConnection[] = [];
     host.on('connection:opened', (_id, other) => opened.push(other));
     const bob = await client(t, server, 'bob');
-    await until(() => host.api.socket?.isOpen, 'push', 30_000);
+    await until(() => host.api.socket?.isOpen === true, 'push', 30_000);
     const connection = await bob.connectToService({ serviceFqn: FQN });
     await until(() => connection.isConnected(), 'the connection', 60_000);
     assert.equal(await connection.send('hello').delivered, 'delivered');
