@@ -114,7 +114,14 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const connection of this.#reception.connections) void this.#needsOffer(connection);
     await this.#fill();
     // what failed is tried again: until then nothing is published
-    if (this.#retryAt && !this.offers.length) await this.#untilPublished();
+    if (!this.#retryAt || this.offers.length) return;
+    // a listener of `offer:failed` may have stopped it
+    if (!this.#started) throw this.#stoppedEarly();
+    await this.#untilPublished();
+  }
+
+  #stoppedEarly(): RondevuError {
+    return new RondevuError('closed', `${this.fqn} was stopped before it could be published`);
   }
 
   #untilPublished(): Promise<void> {
@@ -127,7 +134,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** Withdraws the offers; with `close` ends the connections too. */
   async stop({ close = true }: { close?: boolean } = {}): Promise<void> {
     this.#started = false;
-    this.#starting?.reject(new RondevuError('closed', `${this.fqn} was stopped before it could be published`));
+    this.#starting?.reject(this.#stoppedEarly());
     clearTimeout(this.#timer);
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
