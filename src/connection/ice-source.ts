@@ -17,7 +17,7 @@ export interface IcePort {
 /** Credentials are renewed after this share of their life. */
 const RENEW_AT = 0.8;
 /** Credentials are taken to last at least this long, so that a server cannot make us ask without pause; in s. */
-const MIN_TTL = 30;
+const MIN_TTL = 5;
 /** When a renewal that failed is tried again, and how long a server that gave nothing is left alone, in ms. */
 const RETRY_AFTER = 5000;
 const ASK_AFTER = 30_000;
