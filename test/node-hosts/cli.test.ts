@@ -188,10 +188,8 @@ describe('rondevu', { concurrency: 2 }, () => {
       request.on('data', (data) => (body += String(data)));
       request.on('end', () => {
         response.setHeader('content-type', 'application/json');
-        const calls = body.startsWith('[') ? (JSON.parse(body) as unknown[]) : [];
-        response.end(
-          JSON.stringify(request.method === 'POST' ? calls.map(() => reply) : { name: EVIL, version: EVIL, caps: [EVIL] }),
-        );
+        const replies = body.startsWith('[') ? (JSON.parse(body) as unknown[]).map(() => reply) : reply;
+        response.end(JSON.stringify(request.method === 'POST' ? replies : { name: EVIL, version: EVIL, caps: [EVIL] }));
       });
     });
     server.listen(0, '127.0.0.1');
