@@ -60,7 +60,7 @@ export abstract class RondevuElement extends LitElement {
   #hasFailed = false;
   /** Message of the error that was printed last. */
   #complaint: string | undefined;
-  /** Events that wait until those of the current transition have been dispatched. */
+  /** Events queued until the current transition's events have been dispatched. */
   readonly #events: CustomEvent[] = [];
   #isDispatching = false;
   #batches = 0;
@@ -294,7 +294,7 @@ export abstract class RondevuElement extends LitElement {
     this.#dispatch();
   }
 
-  /** Dispatches the events of one transition together: those of what a listener begins come after them. */
+  /** Dispatches the events of one transition together. Events caused by a listener follow them. */
   protected batch(act: () => void): void {
     this.#batches++;
     try {
