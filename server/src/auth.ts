@@ -64,13 +64,13 @@ export class Authenticator {
   readonly #limiter: Limiter;
   readonly #metrics: Metrics | undefined;
   /** Called when a username that nobody held was claimed, before the call goes on. */
-  readonly #onClaim: (username: string, publicKey: string) => Promise<void>;
+  readonly #onClaim: (username: string) => Promise<void>;
 
   constructor(
     store: Store,
     config: AuthConfig,
     metrics?: Metrics,
-    onClaim: (username: string, publicKey: string) => Promise<void> = async () => undefined,
+    onClaim: (username: string) => Promise<void> = async () => undefined,
     clock: Pick<ClaimClock, 'at'> = { at: (now) => now },
   ) {
     this.#onClaim = onClaim;
@@ -121,7 +121,7 @@ export class Authenticator {
       await this.#limiter.ofClaim(address);
     }
     await this.#claim(message.username, publicKey, v2, claimTime, user);
-    if (!user && !isAnonymousName(message.username)) await this.#onClaim(message.username, publicKey);
+    if (!user && !isAnonymousName(message.username)) await this.#onClaim(message.username);
     return { username: message.username, publicKey, address };
   }
 

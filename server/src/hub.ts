@@ -130,7 +130,7 @@ export interface Hub {
   countSessions(principal: Principal): Promise<number>;
   /** Sends to the open sockets of a user, MAX_FAN_OUT at most; returns how many. */
   pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number>;
-  /** Ends the sessions of a username, on all servers, beside those of the key that holds it now; undefined for none. */
-  nameChanged(username: string, holder: string | undefined): Promise<void>;
+  /** A username was given up or passed to another key: ends its sessions, on all servers, but those of the key that holds it now. */
+  nameChanged(username: string): Promise<void>;
   close(): void;
 }

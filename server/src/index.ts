@@ -97,7 +97,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
       'the clock is not where it was: until it has been so for a day, no claim ends and nothing that is over is deleted',
     ),
   );
-  const onClaim = (username: string, publicKey: string): Promise<void> => hub.nameChanged(username, publicKey);
+  const onClaim = (username: string): Promise<void> => hub.nameChanged(username);
   const auth = new Authenticator(store, config, metrics, onClaim, clock);
   const turn = new Turn(config.turn);
   const caps = turn.isOn ? [...CAPS, 'ice'] : CAPS;
@@ -111,7 +111,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     charge: (caller, points) => auth.charge(caller, points),
     async onRelease(caller) {
       auth.forget(caller);
-      await hub.nameChanged(caller.username, undefined);
+      await hub.nameChanged(caller.username);
     },
     clock,
     authorize,

@@ -187,9 +187,13 @@ export class MemoryHub implements Hub {
     return instances.length;
   }
 
-  async nameChanged(username: string, holder: string | undefined): Promise<void> {
-    for (const { principal, instances } of [...(this.#byName.get(username) ?? [])]) {
-      if (holder !== undefined && keyOf(principal) === holder) continue;
+  async nameChanged(username: string): Promise<void> {
+    const before = [...(this.#byName.get(username) ?? [])];
+    if (!before.length) return;
+    // expired or not: the clock may be wrong
+    const holder = await this.#store.getUser(username, 0);
+    for (const { principal, instances } of before) {
+      if (keyOf(principal) === holder?.publicKey) continue;
       for (const [name, { session }] of [...instances]) {
         this.#remove(principal, name);
         session?.nameLost();

@@ -96,7 +96,7 @@ export class RedisHub implements Hub {
     this.#inReachSince = Date.now();
     await this.#redis.listen(
       [`node:${this.#node}`, NAMES],
-      (channel, message) => (channel === NAMES ? this.#nameChanged(message) : this.#hinted(message)),
+      (channel, message) => (channel === NAMES ? this.#nameToldOf(message) : this.#hinted(message)),
       lookAtAll,
     );
   }
@@ -201,19 +201,25 @@ export class RedisHub implements Hub {
     return this.#push(principal, '', event, data);
   }
 
-  async nameChanged(username: string, holder: string | undefined): Promise<void> {
-    const message = `${username} ${holder ?? ''}`;
-    this.#nameChanged(message);
-    await this.#redis.tell(NAMES, message);
+  async nameChanged(username: string): Promise<void> {
+    await Promise.all([this.#endFormer(username), this.#redis.tell(NAMES, username)]);
   }
 
-  /** A hint that is lost leaves a session that hears nothing and writes nothing: both go by the key. */
-  #nameChanged(message: string): void {
-    const [username = '', holder] = message.split(' ');
-    for (const name of [...(this.#byName.get(username) ?? [])]) {
-      const { principal } = instanceOf(name);
-      if (holder && keyOf(principal) === holder) continue;
-      const local = this.#locals.get(name);
+  #nameToldOf(username: string): void {
+    this.#endFormer(username).catch((err: unknown) => this.#log.warn({ err }, 'the sessions of a name that passed on stay open'));
+  }
+
+  /**
+   * Ends the sessions of keys that do not hold the name. The message may come when the name has passed on once more, so the store
+   * says who holds it. A message that is lost leaves a session that hears nothing and writes nothing: both go by the key.
+   */
+  async #endFormer(username: string): Promise<void> {
+    const before = [...(this.#byName.get(username) ?? [])].map((name) => [name, this.#locals.get(name)] as const);
+    if (!before.length) return;
+    // expired or not: the clock may be wrong
+    const holder = await this.#store.getUser(username, 0);
+    for (const [name, local] of before) {
+      if (this.#locals.get(name) !== local || keyOf(instanceOf(name).principal) === holder?.publicKey) continue;
       this.#forget(name);
       local?.session.nameLost();
     }

@@ -292,6 +292,7 @@ export class PushSocket {
   request(frame: Record<string, unknown>): Promise<unknown> {
     const id = ++this.#id;
     return new Promise((resolve, reject) => {
+      if (this.socket.readyState !== WebSocket.OPEN) throw new CallError('the socket is closed', 'closed');
       this.#pending.set(id, { resolve, reject });
       this.send({ id, ...frame });
     });

@@ -46,6 +46,19 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     assert.ok((await host.event('answer', 2)).seq > seq);
   });
 
+  test('a message of a former release ends no session of the key that holds the name now', async (t) => {
+    const { urls, connection } = await start(t);
+    const [host, other] = [await PushClient.open(urls[0], someone('host')), await PushClient.open(urls[1], someone('other'))];
+    await other.publish(`x:1.0.0@${other.username}`, ['offer']);
+    await host.answer(await host.take(`x:1.0.0@${other.username}`));
+    await connection.tell('names', host.username);
+    // what is told after it has come, so it has come too
+    await other.call('signal', { to: host.username, sid: 'abcdefgh', sdp: 'after it' });
+    await host.event('signal');
+    await host.call('poll', {});
+    assert.equal(host.socket.readyState, host.socket.OPEN, 'the session of the holder is open');
+  });
+
   test('a mailbox holds a bounded number of bytes: who missed more is told to ask for everything', async (t) => {
     const { urls } = await start(t);
     const [one, two] = [await PushClient.open(urls[0], someone('one')), await PushClient.open(urls[1], someone('two'))];
