@@ -2,7 +2,7 @@
  * The shape of every call, checked before any handler sees it. Unknown fields pass, so that newer clients can add some.
  */
 import * as v from 'valibot';
-import { MAX_HTTP_WAIT, isUsername, parseServiceName, type RpcMethod } from 'rondevu-elements/protocol';
+import { MAX_HTTP_WAIT, MAX_JSON_DEPTH, isUsername, parseServiceName, type RpcMethod } from 'rondevu-elements/protocol';
 import type { Limits } from './config.js';
 import { RpcError } from './rpc-error.js';
 
@@ -134,19 +134,25 @@ const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): numb
   4096 + 4 * maxOffers + 8 * maxCandidates + maxMetadataBytes;
 
 /**
- * Bounds how many values params hold, before anything is done with each of them.
+ * Bounds how many values params hold and how deep they are nested, before anything is done with each of them. The depth is that of
+ * signed params, which stand one level down in what is signed.
  * @throws RpcError `too-large`
  */
 export function checkSize(params: unknown, limits: Limits): void {
   const most = maxValues(limits);
-  const open = [params];
-  for (let count = 0; open.length;) {
-    const value = open.pop();
-    if (typeof value !== 'object' || value === null) continue;
-    const inner: unknown[] = Array.isArray(value) ? value : Object.values(value);
-    count += inner.length;
-    if (count > most) throw new RpcError('too-large', `params hold more than ${most} values`);
-    for (const each of inner) open.push(each);
+  let count = 0;
+  let level = [params];
+  for (let depth = 1; level.length; depth++) {
+    if (depth > MAX_JSON_DEPTH) throw new RpcError('too-large', `params are nested more than ${MAX_JSON_DEPTH} levels deep`);
+    const next: unknown[] = [];
+    for (const value of level) {
+      if (typeof value !== 'object' || value === null) continue;
+      const inner: unknown[] = Array.isArray(value) ? value : Object.values(value);
+      count += inner.length;
+      if (count > most) throw new RpcError('too-large', `params hold more than ${most} values`);
+      for (const each of inner) next.push(each);
+    }
+    level = next;
   }
 }
 

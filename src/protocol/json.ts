@@ -8,11 +8,14 @@ import { ValidationError } from '../errors.js';
 const isWellFormed = (text: string & { isWellFormed?(): boolean }): boolean =>
   text.isWellFormed?.() ?? !/\p{Surrogate}/u.test(text);
 
+/** Levels of nesting that JSON from elsewhere may have: functions that follow the nesting must not exhaust the stack. */
+export const MAX_JSON_DEPTH = 64;
+
 /**
- * @throws ValidationError for what JSON cannot carry (undefined, NaN, functions, lone surrogates) and past 64 levels of depth
+ * @throws ValidationError for what JSON cannot carry (undefined, NaN, functions, lone surrogates) and past `MAX_JSON_DEPTH`
  */
 export function canonicalJson(value: unknown, depth = 0): string {
-  if (depth > 64) throw new ValidationError('JSON is nested more than 64 levels deep');
+  if (depth > MAX_JSON_DEPTH) throw new ValidationError(`JSON is nested more than ${MAX_JSON_DEPTH} levels deep`);
   switch (typeof value) {
     case 'string':
       if (!isWellFormed(value)) throw new ValidationError('JSON text holds a lone surrogate');

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
 import { BYTES_A_POINT, costOf } from '../../server/src/limiter.js';
-import type { ServicePage } from '../../src/protocol/index.js';
-import { Client, PushClient, PushSocket, mockClock, post, refused, someone, startServer } from './helpers.js';
+import { MAX_JSON_DEPTH, type ServicePage } from '../../src/protocol/index.js';
+import { Client, PushClient, PushSocket, mockClock, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
 const KIB = 1024;
@@ -97,6 +97,35 @@ test('params with too many values are refused, signed or not, over HTTP and sock
   await refused(host.call('poll', params as never), 'too-large');
   const { body } = await post(url, { method: 'poll', message: `poll:nobody:${Date.now()}`, signature: '', params });
   assert.equal((body as { code: string }).code, 'too-large');
+});
+
+test('params that are nested too deep are refused before anything follows their nesting', async (t) => {
+  const { url } = await limited(t, {});
+  const host = await PushClient.open(url);
+  let ids = 1000;
+  const refusal = async (method: string, params: string): Promise<string | undefined> => {
+    const id = ids++;
+    host.send(`{"id":${id},"method":"${method}","params":${params}}`);
+    let reply: Record<string, unknown> | undefined;
+    await until(() => (reply = host.frames.find((frame) => frame['id'] === id)) !== undefined, 'a reply');
+    return (reply!['error'] as { code: string } | undefined)?.code;
+  };
+  const publish = (metadata: string): string =>
+    `{"serviceFqn":"x:1.0.0@${host.username}","offers":[{"sdp":"x"}],"metadata":${metadata}}`;
+  const lists = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth);
+  const objects = (depth: number): string => '{"a":'.repeat(depth) + '0' + '}'.repeat(depth);
+  assert.equal(await refusal('publishService', publish(lists(MAX_JSON_DEPTH - 1))), undefined);
+  for (const depth of [MAX_JSON_DEPTH, 1000, 9300]) {
+    for (const nested of [lists(depth), objects(depth)]) {
+      assert.equal(await refusal('publishService', publish(nested)), 'too-large', `metadata of ${depth} levels`);
+      assert.equal(await refusal('poll', `{"unknown":${nested}}`), 'too-large', `an unknown field of ${depth} levels`);
+    }
+  }
+  const nested = lists(9300);
+  for (const method of ['getService', 'answerOffer']) {
+    const call = `{"method":"${method}","message":"${method}:someone::${Date.now()}","signature":"","params":{"serviceFqn":${nested},"offerId":${nested}}}`;
+    assert.equal(((await post(url, call)).body as { code: string }).code, 'too-large');
+  }
 });
 
 test('a body of too many values is refused before it is parsed, and what stands in a text does not count', async (t) => {
