@@ -1,7 +1,7 @@
 /**
  * createServer: puts store, hub, matchmaker, handlers, HTTP and sockets together, starts and stops them.
  */
-import type { AddressInfo, BlockList } from 'node:net';
+import type { AddressInfo, BlockList, Socket } from 'node:net';
 import { createRequire } from 'node:module';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
@@ -23,7 +23,7 @@ import { Quotas } from './quotas.js';
 import { BODIES_AT_ONCE, createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
-import { asksForWebSocket, ignoreUpgrade } from './plain-requests.js';
+import { asksForWebSocket, createUpgradeIgnorer } from './plain-requests.js';
 import { openStorage } from './storage.js';
 import type { ServiceRow } from './store.js';
 import { Tally } from './tally.js';
@@ -244,9 +244,12 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
 function boundConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
   server.maxConnections = CONNECTIONS_A_SOCKET * limits.maxSockets;
   const ofAddress = new Tally(CONNECTIONS_A_SOCKET * limits.maxSocketsPerAddress);
+  // a connection that is read anew (plain-requests.ts) comes again
+  const known = new WeakSet<Socket>();
   server.on('connection', (socket) => {
     const { remoteAddress = '' } = socket;
-    if (isTrusted(remoteAddress, proxies)) return;
+    if (known.has(socket) || isTrusted(remoteAddress, proxies)) return;
+    known.add(socket);
     const release = ofAddress.take(clientAddress(remoteAddress, undefined, undefined));
     if (release) socket.once('close', release);
     else socket.destroy();
@@ -267,8 +270,9 @@ function acceptSockets(
     handleProtocols: () => PUSH_SUBPROTOCOL,
   });
   const ofAddress = new Tally(config.limits.maxSocketsPerAddress);
+  const ignoreUpgrade = createUpgradeIgnorer(server);
   server.on('upgrade', (request, socket, head) => {
-    if (!asksForWebSocket(request)) return ignoreUpgrade(server, request, socket, head);
+    if (!asksForWebSocket(request)) return ignoreUpgrade(request, socket, head);
     // node has taken its own listener away; a client that hangs up now must not end the process
     socket.on('error', () => socket.destroy());
     const refuse = (status: string): void => {

@@ -3,21 +3,48 @@
  * if they had not asked: a server may ignore Upgrade (RFC 9110 section 7.8). Node hands every request with an Upgrade header to
  * the `upgrade` listener, with its body unread.
  */
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** Whether a request asks for WebSocket; clients may offer several protocols. */
 export const asksForWebSocket = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && (headers.upgrade ?? '').split(',').some((name) => name.trim().toLowerCase() === 'websocket');
 
-/** Has the server read the connection anew, from a request head without Upgrade. */
-export function ignoreUpgrade(server: Server, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+/** Requests of one connection whose Upgrade is ignored; each costs as much as a new connection, so the last one closes it. */
+export const MAX_IGNORED_UPGRADES = 16;
+
+/** Has the server read such a connection anew, from the request without Upgrade; earlier replies of the connection go first. */
+export function createUpgradeIgnorer(server: Server): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
+  const lastReplies = new WeakMap<Duplex, ServerResponse>();
+  const ignored = new WeakMap<Duplex, number>();
+  server.on('request', ({ socket }, response) => lastReplies.set(socket, response));
+
+  return (request, socket, head) => {
+    const count = (ignored.get(socket) ?? 0) + 1;
+    ignored.set(socket, count);
+    socket.unshift(Buffer.concat([plainHead(request, count >= MAX_IGNORED_UPGRADES), head]));
+    const readAnew = (): void => {
+      socket.off('error', destroy);
+      // the time that an idle connection has does not hold for its next request
+      (socket as Socket).setTimeout(0);
+      if (!socket.destroyed) server.emit('connection', socket);
+    };
+    const destroy = (): void => void socket.destroy();
+    socket.on('error', destroy);
+    const reply = lastReplies.get(socket);
+    // Node sends the replies of one connection in order, but not across two readings of it
+    if (reply && !reply.closed) reply.once('close', readAnew);
+    else readAnew();
+  };
+}
+
+function plainHead(request: IncomingMessage, isLast: boolean): Buffer {
   const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
   for (let i = 0; i < request.rawHeaders.length; i += 2) {
     const name = request.rawHeaders[i]!;
     if (!/^(upgrade|connection|http2-settings)$/i.test(name)) lines.push(`${name}: ${request.rawHeaders[i + 1]!}`);
   }
-  if (/(^|,)\s*close\s*(,|$)/i.test(request.headers.connection ?? '')) lines.push('Connection: close');
-  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
-  server.emit('connection', socket);
+  if (isLast || /(^|,)\s*close\s*(,|$)/i.test(request.headers.connection ?? '')) lines.push('Connection: close');
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
 }

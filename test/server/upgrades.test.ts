@@ -1,0 +1,59 @@
+/** Requests that ask for a protocol other than WebSocket: they are answered as if they had not. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { test, type TestContext } from 'node:test';
+import { DEFAULT_LIMITS } from '../../server/src/index.js';
+import { MAX_IGNORED_UPGRADES } from '../../server/src/plain-requests.js';
+import { signV2, someone, startServer, until } from './helpers.js';
+
+/** Everything that the server says on one connection, to which `requests` were written at once. */
+function pipelined(t: TestContext, port: number, requests: string): { socket: Socket; said(): string; closed: Promise<unknown> } {
+  const socket = connect(port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  let said = '';
+  socket.on('data', (data) => (said += String(data)));
+  socket.on('error', () => undefined);
+  socket.write(requests);
+  return { socket, said: () => said, closed: once(socket, 'close') };
+}
+const upgradeOf = (port: number): string =>
+  `Host: localhost:${port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n`;
+
+test('requests that ask for h2c behind each other are all answered, in their order', async (t) => {
+  const { port } = await startServer(t);
+  const call = JSON.stringify(
+    signV2(someone(), 'getService', { serviceFqn: 'nothing:1.0.0', wait: 300 }, `http://localhost:${port}`),
+  );
+  const { said } = pipelined(
+    t,
+    port,
+    `GET /one HTTP/1.1\r\nHost: localhost\r\n\r\nPOST /rpc HTTP/1.1\r\n${upgradeOf(port)}Content-Length: ${call.length}\r\n\r\n${call}` +
+      `GET /two HTTP/1.1\r\n${upgradeOf(port)}\r\nGET /three HTTP/1.1\r\n${upgradeOf(port)}\r\nGET /four HTTP/1.1\r\nHost: localhost\r\n\r\n`,
+  );
+  await until(() => said().includes('GET /four'), 'the last reply');
+  const order = [...said().matchAll(/GET \/(\w+)|No services found/g)].map((match) => match[1] ?? 'call');
+  assert.deepEqual(order, ['one', 'call', 'two', 'three', 'four']);
+});
+
+const replies = (said: string): number => said.split('HTTP/1.1 404').length - 1;
+
+test('a connection on which one request after the other asks for h2c is closed after some', async (t) => {
+  const { port } = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxSocketsPerAddress: 1 } });
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on('warning', onWarning);
+  t.after(() => process.off('warning', onWarning));
+  const request = `GET /nothing HTTP/1.1\r\n${upgradeOf(port)}\r\n`;
+  const { socket, said, closed } = pipelined(t, port, request);
+  for (let count = 1; count < MAX_IGNORED_UPGRADES; count++) {
+    await until(() => replies(said()) === count, `reply ${count}`);
+    socket.write(request);
+  }
+  await closed;
+  assert.equal(replies(said()), MAX_IGNORED_UPGRADES);
+  const all = pipelined(t, port, request.repeat(1000));
+  await all.closed;
+  assert.ok(replies(all.said()) <= MAX_IGNORED_UPGRADES);
+  assert.deepEqual(warnings, []);
+});
