@@ -76,7 +76,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
         c,
         403,
         'forbidden',
-        'Metrics are for programs of this machine that ask directly; set METRICS_TOKEN and show it as a bearer token to ask from elsewhere, through a proxy, or where PUBLIC_URL or TRUSTED_PROXIES is set',
+        'Metrics are for programs of this machine that ask directly; set METRICS_TOKEN and show it as a bearer token to ask from elsewhere, through a proxy, with further headers, or where PUBLIC_URL or TRUSTED_PROXIES is set',
       );
     const { type, body } = await metrics.text();
     return c.body(body, 200, { 'Content-Type': type });
@@ -116,12 +116,27 @@ function addressOf(c: Context): string {
 
 /** Names of this machine that no other can have; a name of a page whose DNS leads here is none of them. */
 const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
-/** What proxies add. */
-const PROXY_HEADERS = /^(forwarded|via|x-forwarded-.*|x-real-ip|cf-.*|true-client-ip)$/;
+/** What programs that ask for metrics send, and browsers whose user typed the address. Proxies add other headers, each its own. */
+const DIRECT_HEADERS = new Set([
+  ...[
+    'host',
+    'connection',
+    'user-agent',
+    'accept',
+    'accept-encoding',
+    'accept-language',
+    'authorization',
+    'x-prometheus-scrape-timeout-seconds',
+  ],
+  ...['cache-control', 'pragma', 'priority', 'dnt', 'cookie', 'if-none-match', 'if-modified-since', 'upgrade-insecure-requests'],
+  ...['sec-fetch-site', 'sec-fetch-mode', 'sec-fetch-user', 'sec-fetch-dest', 'sec-gpc', 'sec-ch-ua', 'sec-ch-ua-mobile'],
+  'sec-ch-ua-platform',
+]);
 
 /**
  * Without a token only a process of this machine may ask, and directly: neither a page in a browser here (RFC 6454, Fetch Metadata,
- * DNS rebinding) nor a proxy beside the server, which speaks for anybody.
+ * DNS rebinding) nor a proxy beside the server, which speaks for anybody. A proxy or port forwarder that changes nothing in a request
+ * cannot be told from a program here: docs/operations.md says so.
  */
 function mayAskForMetrics(c: Context, { metricsToken: token, publicUrls, trustedProxies }: ServerConfig): boolean {
   if (token === undefined) {
@@ -129,7 +144,7 @@ function mayAskForMetrics(c: Context, { metricsToken: token, publicUrls, trusted
     const isPublic = trustedProxies.length > 0 || publicUrls.some((url) => !LOCAL_HOST.test(new URL(url).host));
     const isOfPage =
       headers.origin !== undefined || !['none', undefined].includes(headers['sec-fetch-site'] as string | undefined);
-    const isProxied = Object.keys(headers).some((name) => PROXY_HEADERS.test(name));
+    const isProxied = !Object.keys(headers).every((name) => DIRECT_HEADERS.has(name));
     return (
       // nginx asks in HTTP/1.0 unless it is told otherwise
       !isPublic &&

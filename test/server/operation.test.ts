@@ -61,6 +61,8 @@ test('metrics are not for a page in a browser of this machine, nor for what a pr
   const ask = (headers: Record<string, string>, version = '1.1'): Promise<number> => statusOf(port, '/metrics', headers, version);
   const host = `localhost:${port}`;
   assert.equal(await ask({ Host: host }), 200);
+  const prometheus = { 'User-Agent': 'Prometheus/3.0.0', Accept: 'text/plain', 'X-Prometheus-Scrape-Timeout-Seconds': '10' };
+  assert.equal(await ask({ Host: host, 'Accept-Encoding': 'gzip', ...prometheus }), 200);
   assert.equal(await ask({ Host: `[::1]:${port}`, 'Sec-Fetch-Site': 'none' }), 200);
   const strange: Record<string, string>[] = [
     { Origin: 'https://page.example' },
@@ -72,6 +74,10 @@ test('metrics are not for a page in a browser of this machine, nor for what a pr
     { 'X-Forwarded-Proto': 'https' },
     { 'X-Real-IP': '203.0.113.7' },
     { Via: '1.1 proxy' },
+    { 'X-Client-IP': '203.0.113.7' },
+    { 'Fastly-Client-IP': '203.0.113.7' },
+    { 'X-Request-Id': '1' },
+    { Traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' },
     // DNS that leads here
     { Host: 'page.example' },
     { Host: '127.0.0.1.page.example' },
