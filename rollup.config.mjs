@@ -2,8 +2,9 @@
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import terser from '@rollup/plugin-terser';
 
-export const plugins = () => [
-  nodeResolve({ browser: true, exportConditions: ['production', 'browser'] }),
+/** @param resolveOptions further options of the resolver */
+export const plugins = (resolveOptions = {}) => [
+  nodeResolve({ browser: true, exportConditions: ['production', 'browser'], ...resolveOptions }),
   terser({ module: true, ecma: 2022, compress: { passes: 3, ecma: 2022 }, mangle: { module: true } }),
 ];
 
@@ -30,5 +31,6 @@ export default {
     chunkFileNames: 'rondevu-[name].js',
     sourcemap: true,
   },
-  plugins: [...plugins(), classicLoader()],
+  // `sideEffects` of package.json names files in dist; a build in another folder would lose the modules that define the tags
+  plugins: [...plugins({ ignoreSideEffectsForRoot: true }), classicLoader()],
 };
