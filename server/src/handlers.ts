@@ -264,6 +264,8 @@ export function createHandlers(services: Services): Handlers {
         throw new RpcError('own-offer', 'Cannot answer your own offer');
       const verdict = await store.answer(offer, { username: caller.username, publicKey: caller.publicKey, instance, sdp }, now);
       if (verdict === 'gone') throw goneOffer(offerId);
+      if (verdict === 'reserved')
+        throw new RpcError('already-answered', 'Offer reserved for another joiner: look the service up again');
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
       matchmaker.answered(offerId, caller.publicKey);
       const answered = (await store.getOffer(offer, now))!;

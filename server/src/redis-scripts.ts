@@ -209,12 +209,15 @@ return { found, gone }
 export const ANSWER = lua(`
 local now, memory, fqn, id, username, sdp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local offer, candidates = base .. 'offer:' .. id, base .. 'candidates:' .. id
-local o = call('HMGET', offer, 'expiresAt', 'serviceFqn', 'answerSdp', 'answerUser', 'leaseUser', 'username', 'publicKey', 'answerKey')
+local o = call('HMGET', offer, 'expiresAt', 'serviceFqn', 'answerSdp', 'answerUser', 'leaseUser', 'username', 'publicKey', 'answerKey',
+  'leaseUntil', 'for')
 if not o[1] or tonumber(o[1]) <= now or o[2] ~= fqn then return { 'gone', '', '' } end
 if taken(ARGV[6], now) then return { 'name-taken', '', '' } end
 if o[3] then
   return { (o[3] == sdp and o[4] == username and o[8] == ARGV[6]) and 'repeated' or 'already-answered', o[6], o[7] or '' }
 end
+local isLeased = tonumber(o[9] or 0) > now and o[5] and o[5] ~= ARGV[9]
+if isLeased or (o[10] and o[10] ~= '' and o[10] ~= ARGV[9]) then return { 'reserved', '', '' } end
 local expiresAt = now + memory
 call('HSET', offer, 'answerSdp', sdp, 'answerUser', username, 'answerKey', ARGV[6], 'answerInstance', ARGV[7], 'answeredAt', int(now), 'expiresAt', int(expiresAt))
 if o[5] ~= ARGV[9] then call('HSET', offer, 'givenAnswerer', '0') end

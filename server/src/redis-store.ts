@@ -21,6 +21,7 @@ import {
   nameTaken,
   offerIdOf,
   type AnswerInput,
+  type AnswerVerdict,
   type ListedService,
   type OfferKey,
   type OfferRow,
@@ -260,11 +261,7 @@ export class RedisStore implements Store {
     return offer && offer.serviceFqn === serviceFqn && offer.expiresAt > now ? offer : undefined;
   }
 
-  async answer(
-    { offerId, serviceFqn }: OfferKey,
-    input: AnswerInput,
-    now: number,
-  ): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
+  async answer({ offerId, serviceFqn }: OfferKey, input: AnswerInput, now: number): Promise<AnswerVerdict> {
     const { username, publicKey, instance = '', sdp } = input;
     const answerer = principalOf(input);
     const index = this.#key('by', `${answerer}/${instance}`);
@@ -274,7 +271,7 @@ export class RedisStore implements Store {
       this.#redis.command('ZADD', index, String(now + ANSWERED_MEMORY), `${offerId} ${serviceFqn}`),
       this.#keep(index, 60 * ANSWERED_MEMORY),
       this.#redis.run(scripts.ANSWER, [this.#slot(serviceFqn), this.#key('user', username)], args) as Promise<
-        ['answered' | 'repeated' | 'already-answered' | 'gone' | 'name-taken', string, string]
+        [AnswerVerdict | 'name-taken', string, string]
       >,
     ]);
     if (verdict === 'name-taken') throw nameTaken(username);

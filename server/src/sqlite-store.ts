@@ -19,6 +19,7 @@ import {
   MAX_POLLED,
   nameTaken,
   type AnswerInput,
+  type AnswerVerdict,
   type ListedService,
   type OfferKey,
   type OfferRow,
@@ -319,11 +320,7 @@ export class SqliteStore implements Store {
     return row && toOffer(row);
   }
 
-  async answer(
-    { offerId, serviceFqn }: OfferKey,
-    input: AnswerInput,
-    now: number,
-  ): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'> {
+  async answer({ offerId, serviceFqn }: OfferKey, input: AnswerInput, now: number): Promise<AnswerVerdict> {
     return this.#sql.transaction(() => {
       const row = this.#sql.get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
       if (!row) return 'gone';
@@ -334,6 +331,8 @@ export class SqliteStore implements Store {
         const isSame = row['answer_user'] === input.username && row['answer_key'] === input.publicKey;
         return isSame && row['answer_sdp'] === input.sdp ? 'repeated' : 'already-answered';
       }
+      const isOfOther = (user: unknown): boolean => user !== null && user !== answerer;
+      if (isOfOther(row['for_user']) || (Number(row['lease_until']) > now && isOfOther(row['lease_user']))) return 'reserved';
       this.#sql.run(
         `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?, expires_at = ?,
            given_answerer = CASE WHEN lease_user = ? THEN given_answerer ELSE 0 END WHERE id = ?`,

@@ -67,6 +67,8 @@ export interface AnswerInput {
   sdp: string;
 }
 
+export type AnswerVerdict = 'answered' | 'repeated' | 'already-answered' | 'reserved' | 'gone';
+
 /** What a page of services is chosen by. */
 export type ListedService = Pick<ServiceRow, 'serviceId' | 'serviceFqn' | 'version' | 'createdAt'>;
 
@@ -130,8 +132,11 @@ export interface Store {
   /** Unanswered offers in the order in which they would be handed out, leased ones last; leases none. */
   listUnanswered(service: ServiceKey, limit: number, now: number): Promise<OfferRow[]>;
   getOffer(offer: OfferKey, now: number): Promise<OfferRow | undefined>;
-  /** @throws RpcError `name-taken` when another key holds the answerer's username at this moment */
-  answer(offer: OfferKey, input: AnswerInput, now: number): Promise<'answered' | 'repeated' | 'already-answered' | 'gone'>;
+  /**
+   * Answers an offer. Nobody but its holder answers a leased offer (`reserved`), and nobody but the user it is for a directed one.
+   * @throws RpcError `name-taken` when another key holds the answerer's username at this moment
+   */
+  answer(offer: OfferKey, input: AnswerInput, now: number): Promise<AnswerVerdict>;
 
   /**
    * Keeps candidates, dated strictly after all earlier ones of the offer; repeats are left out. Where they cannot be dated

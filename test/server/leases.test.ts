@@ -62,16 +62,34 @@ test('a lease prolongs the offer to its end and 2 s', async (t) => {
   await taker.answer(offer);
 });
 
-test('the first valid answer wins, even over the holder of the lease; the loser asks again', async (t) => {
+test('nobody but its holder answers a leased offer; the first valid answer wins when the lease is over', async (t) => {
+  const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
-  await host.publish(fqn, ['offer']);
-  const [holder, faster] = [joiner(), joiner()];
-  const offer = await holder.take(fqn);
-  await faster.answer(offer, 'faster');
-  await refused(holder.answer(offer, 'slower'), 'already-answered');
-  assert.equal((await host.event('answer')).data.sdp, 'faster');
-  await host.publish(fqn, ['another']);
-  await holder.answer(await holder.take(fqn));
+  await host.publish(fqn, ['offer', 'another', 'third']);
+  const [holder, thief] = [joiner(), joiner()];
+  const [first, second] = [await holder.take(fqn), await holder.take(fqn)];
+  // a listing shows the id of every offer
+  const error = await refused(thief.answer(first, 'stolen'), 'already-answered');
+  assert.match(error.message, /^Offer reserved for another joiner/);
+  await holder.answer(first, 'slower');
+  assert.equal((await host.event('answer')).data.sdp, 'slower');
+  await clock.tick(8100);
+  await thief.answer(second, 'faster');
+  await refused(holder.answer(second, 'too late'), 'already-answered');
+  assert.equal((await host.event('answer', 1)).data.sdp, 'faster');
+});
+
+test('a v0.20 client answers what it was handed, and what a listing shows, and steals nothing either', async (t) => {
+  const { server, host, joiner, fqn } = await start(t);
+  await host.publish(fqn, ['offer', 'another', 'third']);
+  const [old, thief] = [new Client(server.url, someone(), 'old'), new Client(server.url, someone(), 'old')];
+  const handed = await old.take(fqn);
+  await refused(thief.answer(handed), 'already-answered');
+  await old.answer(handed);
+  const { services } = (await thief.call('getService', { serviceFqn: fqn, limit: 1 })) as { services: (typeof handed)[] };
+  await thief.answer(services[0]!);
+  const last = await joiner().take(fqn);
+  await refused(thief.answer(last), 'already-answered');
 });
 
 test('two answers at once: one wins', async (t) => {

@@ -31,8 +31,9 @@ test('publishing appends: five calls of one offer make a pool of five', async (t
 test('publishing leaves answered offers alone', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['first']);
-  const offer = await old().take(fqn);
-  await old().answer(offer, 'the answer');
+  const joiner = old();
+  const offer = await joiner.take(fqn);
+  await joiner.answer(offer, 'the answer');
   await host.publish(fqn, ['second']);
   const answer = await host.call('getOfferAnswer', { serviceFqn: fqn, offerId: offer.offerId });
   assert.equal(answer.sdp, 'the answer');

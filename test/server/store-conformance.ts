@@ -378,6 +378,25 @@ export function storeConformance(
       const expired = await publishOne(store, 'two');
       assert.equal(await store.answer(expired, bobAnswers, T + 300_000), 'gone');
     });
+    check('a leased offer is answered by its holder alone, from any of its instances, until the lease is over', async (store) => {
+      const offer = await publishOne(store);
+      await store.lease(offer, bob, T + 8000, T);
+      const carlAnswers = { ...carl, sdp: 'answer' };
+      assert.equal(await store.answer(offer, carlAnswers, T + 7999), 'reserved');
+      const namesake = { ...bobAnswers, publicKey: 'another key' };
+      assert.equal(await store.answer(offer, namesake, T + 7999), 'reserved');
+      assert.equal((await store.getOffer(offer, T + 7999))?.answer, undefined);
+      assert.equal(await store.haveMet(CARL, ALICE, T + 7999), false);
+      assert.equal(await store.answer(offer, bobAnswers, T + 7999), 'answered');
+      const other = await publishOne(store, 'other');
+      await store.lease(other, bob, T + 8000, T);
+      assert.equal(await store.answer(other, carlAnswers, T + 8000), 'answered');
+    });
+    check('a directed offer is answered by the user it is for alone', async (store) => {
+      const { offers } = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
+      assert.equal(await store.answer(offers[0]!, { ...carl, sdp: 'answer' }, T), 'reserved');
+      assert.equal(await store.answer(offers[0]!, bobAnswers, T), 'answered');
+    });
   });
 
   describe(`${name}: candidates`, () => {
