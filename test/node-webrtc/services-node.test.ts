@@ -337,7 +337,8 @@ describe('services', { concurrency: 3 }, () => {
     const host = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
     host.on('offer:failed', (_id, error) => failures.push(error));
-    const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ttl: 5000 });
+    // renewed after 3 s, long before they end
+    const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ttl: 60_000, renewAt: 0.05 });
     await pool.start();
     const before = pool.offers.map(({ offerId }) => offerId);
     isAway = true;

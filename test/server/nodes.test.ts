@@ -25,7 +25,8 @@ interface Answered {
 }
 
 describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
-  const redis = new RedisProcess();
+  // with `everysec` a killed Redis loses what it acknowledged while an fsync held its writes up
+  const redis = new RedisProcess('--appendfsync', 'always');
   let nodes: [ServerProcess, ServerProcess];
   /** One prefers the first server, the other the second. */
   let balancers: [Balancer, Balancer];

@@ -18,8 +18,14 @@ export function redisMissing(): string | undefined {
 
 export class RedisProcess {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-redis-'));
+  readonly #flags: string[];
   #process: ChildProcess | undefined;
   port = 0;
+
+  /** @param flags of redis-server, further ones */
+  constructor(...flags: string[]) {
+    this.#flags = flags;
+  }
 
   get url(): string {
     return `redis://127.0.0.1:${this.port}`;
@@ -27,8 +33,19 @@ export class RedisProcess {
 
   async start(): Promise<void> {
     this.port ||= await freePort();
-    const flags = ['--port', this.port, '--bind', '127.0.0.1', '--dir', this.#folder, '--appendonly', 'yes', '--save', ''];
-    const redis = spawn('redis-server', flags.map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
+    const flags = [
+      '--port',
+      String(this.port),
+      '--bind',
+      '127.0.0.1',
+      '--dir',
+      this.#folder,
+      '--appendonly',
+      'yes',
+      '--save',
+      '',
+    ];
+    const redis = spawn('redis-server', [...flags, ...this.#flags], { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#process = redis;
     let said = '';
     await new Promise<void>((resolve, reject) => {
