@@ -185,6 +185,7 @@ export class RondevuService extends RondevuElement {
       if (error.code === 'unavailable') this.showOutage(error);
       else this.showError(error);
     });
+    pool.on('failed', (error) => isCurrent() && this.showFailure(error));
     await pool.start();
   }
 

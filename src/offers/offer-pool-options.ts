@@ -10,6 +10,8 @@ export interface OfferPoolEvents {
   'connection:closed': [connection: OffererConnection, reason: string];
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
+  /** The service cannot be offered any more, and nothing is tried until the next `start()`: the server refused it, for example. */
+  failed: [error: RondevuError];
   /** The server has the service, or has it for longer. @param expiresAt ms */
   published: [serviceId: string, expiresAt: number];
   /** The number of free offers or of connections may have changed. */

@@ -243,6 +243,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         ? failure
         : new RondevuError('unsupported', `an offer could not be made: ${failure.message}`, { cause: failure });
     error.willRetry = !(error instanceof ValidationError);
+    if (!error.willRetry) this.#started = false;
     this.emit('offer:failed', '', error);
     // a factory of the wrong form stays one
     if (!error.willRetry) this.#failed(error);
@@ -255,6 +256,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     } catch (cause) {
       const error = cause as RondevuError;
       error.willRetry = /^(unavailable|rate-limited|timeout|clock-skew)$/.test(error.code);
+      if (!error.willRetry) this.#started = false;
       this.emit('offer:failed', offers[0]?.id ?? '', error);
       if (!error.willRetry) {
         this.#failed(error);
@@ -267,8 +269,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   #failed(error: RondevuError): void {
-    this.#started = false;
     this.#starting?.reject(error);
+    this.emit('failed', error);
   }
 
   /** Gives offers to the server, those that are still wanted when it is their turn. */

@@ -189,6 +189,23 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     await assert.rejects(bob.connectToService({ service: 'chat:1.0.0' }), refused);
   });
 
+  test('a refusal of later offers ends the service, with an event that says so', async (t) => {
+    const { server, pool } = await hosted(t);
+    server.onCall = ({ method }, carryOut) => {
+      if (method === 'publishService') throw new Error('Too many offers');
+      return carryOut();
+    };
+    const seen: [event: string, isStarted: boolean, code: string][] = [];
+    pool.on('offer:failed', (_id, { code }) => seen.push(['offer:failed', pool.isStarted, code]));
+    pool.on('failed', ({ code }) => seen.push(['failed', pool.isStarted, code]));
+    pool.update({ maxOffers: 5 });
+    await until(() => seen.length === 2, 'the refusal');
+    assert.deepEqual(seen, [
+      ['offer:failed', false, 'too-large'],
+      ['failed', false, 'too-large'],
+    ]);
+  });
+
   test('stopping deletes the service, the only way such a server knows', async (t) => {
     const { server, host } = await hosted(t);
     await host.stopFilling();
