@@ -30,7 +30,7 @@ export abstract class RondevuElement extends LitElement {
   @property({ attribute: 'api-url' }) apiUrl?: string;
   /** Own name, 3–32 of `a-z 0-9 . -`. Default: anonymous, or a key kept for this page. */
   @property() username?: string;
-  /** Name of a kept key; `none` for a fresh one each time. */
+  /** Name of a kept key; `none` for one that is not kept: the element has it until the page goes. */
   @property() identity?: string;
   /** Name of an ICE preset; a list of servers goes to the property `iceServers`. */
   @property({ attribute: 'ice-servers' }) iceServers?: IceServersOption;
@@ -244,6 +244,7 @@ export abstract class RondevuElement extends LitElement {
       apiUrl: this.#resolvedApiUrl(),
       username: this.username || undefined,
       identity: this.identity || undefined,
+      owner: this,
       debug: this.debug,
     });
     this.#run!.lease = lease;

@@ -8,8 +8,13 @@ import { Rondevu, type Signer } from '../src/index.js';
 export interface ClientKey {
   apiUrl: string;
   username: string | undefined;
-  /** Name of a kept key; `none` for a fresh one that is shared with nobody; undefined for the page's key for this name and server. */
+  /**
+   * Name of a kept key; undefined for the page's key for this name and server. `none`: a fresh one that no other element has; an
+   * element that starts again under the same username keeps its key, because the name belongs to that key.
+   */
   identity: string | undefined;
+  /** The element. */
+  owner: object;
   debug: boolean;
 }
 
@@ -32,12 +37,12 @@ function registry(): Map<string, Entry> {
   return (page[REGISTRY] ??= new Map());
 }
 
-export function borrowClient({ apiUrl, username, identity, debug }: ClientKey): Lease {
+export function borrowClient({ apiUrl, username, identity, owner, debug }: ClientKey): Lease {
   const key = JSON.stringify([apiUrl, username ?? '', identity ?? '', identity === 'none' ? ++unshared : 0]);
   const clients = registry();
   let entry = clients.get(key);
   if (!entry) {
-    entry = { client: makeClient({ apiUrl, username, identity, debug }), users: 0 };
+    entry = { client: makeClient({ apiUrl, username, identity, owner, debug }), users: 0 };
     clients.set(key, entry);
     // a client that could not be made must not be handed to the next element
     entry.client.catch(() => clients.delete(key));
@@ -57,11 +62,22 @@ export function borrowClient({ apiUrl, username, identity, debug }: ClientKey): 
   };
 }
 
-async function makeClient({ apiUrl, username, identity, debug }: ClientKey): Promise<Rondevu> {
-  const signer =
-    identity === 'none' ? await Rondevu.createIdentity() : await keptIdentity(identity ?? `page ${apiUrl} ${username ?? ''}`);
+async function makeClient({ apiUrl, username, identity, owner, debug }: ClientKey): Promise<Rondevu> {
+  const name = `${apiUrl} ${username ?? ''}`;
+  const signer = await (identity === 'none' ? freshIdentity(owner, username && name) : keptIdentity(identity ?? `page ${name}`));
   const pins = memory ? memoryPins : new IndexedDbPinStore();
   return Rondevu.connect({ apiUrl, identity: signer, pins, ...(username !== undefined && { username }), debug });
+}
+
+const freshIdentities = new WeakMap<object, { name: string; signer: Promise<Signer> }>();
+
+/** @param name of the server and the username; without one every start has another key */
+function freshIdentity(owner: object, name: string | undefined): Promise<Signer> {
+  const last = freshIdentities.get(owner);
+  if (name && last?.name === name) return last.signer;
+  const signer = Rondevu.createIdentity();
+  if (name) freshIdentities.set(owner, { name, signer });
+  return signer;
 }
 
 let memory: KeyStore | undefined;

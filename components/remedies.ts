@@ -8,7 +8,7 @@ export function remedyFor(element: HTMLElement, apiUrl: string, error: RondevuEr
     case 'unavailable':
       return `The element tries ${apiUrl} again by itself; api-url says where the server is.`;
     case 'name-taken':
-      return `A username belongs to the first key that uses it, and this page has another key${name ? ` than the owner of "${name}"` : ''}: it is another browser or profile, another origin, its storage was cleared, or identity="none" is set. Choose another username; or open the page where the key is kept, or carry the key over (docs/security.md); or, while developing, start the server with a fresh store.`;
+      return `A username belongs to the first key that uses it, and this page has another key${name ? ` than the owner of "${name}"` : ''}: it is another browser or profile, another origin, its storage was cleared, or identity="none" is set. Choose another username; or open the page where the key is kept, or carry a key over (docs/security.md, "Carrying a key"); or, while developing, start the server with a fresh store.`;
     case 'already-published':
       return 'Another element of this page publishes the same service. Remove one of them, or give one another service or username.';
     case 'bad-request':

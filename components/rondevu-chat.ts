@@ -90,7 +90,7 @@ export class RondevuChat extends LitElement {
   @property({ attribute: 'api-url' }) apiUrl?: string;
   /** Own name, for a source that the chat makes. */
   @property() username?: string;
-  /** Name of a kept key, for a source that the chat makes; `none` for a fresh one each time. */
+  /** Name of a kept key, for a source that the chat makes; `none` for one that is not kept. */
   @property() identity?: string;
   /** The service or connection to use. */
   @property({ attribute: false }) source?: ChatSource;

@@ -5,6 +5,8 @@ import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../
 import { RondevuError, ValidationError, mustBe } from '../errors.js';
 import { canonicalJson } from '../protocol/json.js';
 import { WebCryptoAdapter } from './crypto-adapter.js';
+import { withStore } from './database.js';
+import { importSeed } from './ed25519.js';
 import { exportKeypair, generateSigner, signerFromKeypair, type Signer } from './signer.js';
 
 /** As the OWASP cheat sheet on password storage has it, 2023. */
@@ -119,3 +121,19 @@ async function keyOf(
   // what stands beside it in the text cannot be exchanged
   return { key, algorithm: { name: 'AES-GCM', iv: base64ToBytes(head.iv), additionalData: utf8(canonicalJson(head)) } };
 }
+
+/**
+ * Keeps an identity in the key store of this page, in place of the one with the same name, in a form that cannot be read where the
+ * platform has Ed25519. An element with `identity="NAME"` has this key from its next start.
+ * @param name of the entry, as the attribute `identity` has it
+ * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` when the storage is there and fails
+ */
+export async function keepIdentity(name: string, identity: Signer): Promise<void> {
+  const { publicKey, privateKey } = await importSeed(base64ToBytes(exportKeypair(identity).privateKey));
+  const kept = ArrayBuffer.isView(privateKey) ? privateKey : await sealed(privateKey);
+  await withStore('keys', 'readwrite', (store) => store.put({ publicKey, privateKey: kept }, name));
+}
+
+/** The same key, which can sign and cannot be exported. */
+const sealed = async (key: CryptoKey): Promise<CryptoKey> =>
+  crypto.subtle.importKey('pkcs8', await crypto.subtle.exportKey('pkcs8', key), key.algorithm, false, ['sign']);

@@ -1,5 +1,13 @@
 /** Ends and new beginnings: page swaps, rejoining in a handler, starting again after a failure, copies of elements. */
 import { expect } from '@open-wc/testing';
+import { Rondevu } from '../../dist/src/index.js';
+import {
+  IndexedDbKeyStore,
+  createIdentity,
+  exportIdentity,
+  importIdentity,
+  keepIdentity,
+} from '../../dist/src/identity/index.js';
 import {
   apiUrl,
   connect,
@@ -164,6 +172,75 @@ describe('an element that ended', () => {
     // the call and the socket are refused one after the other
     await until(() => second.rondevu?.signalingState !== 'connecting');
     expect(events).to.deep.equal(['rondevu-error']);
+  });
+});
+
+describe('an element with an identity', () => {
+  it('"none" starts again under its username, and has another key under another one', async () => {
+    const host = await service(freshName(), { identity: 'none' });
+    await host.ready;
+    const key = host.rondevu!.getPublicKey();
+    await host.stop();
+    await host.start();
+    await host.ready;
+    expect([host.state, host.rondevu!.getPublicKey()]).to.deep.equal(['live', key]);
+    host.username = freshName();
+    await host.updateComplete;
+    await host.ready;
+    expect(host.rondevu!.getPublicKey()).not.to.equal(key);
+  });
+
+  it('with the name of a key that was carried over has that key, and its username', async () => {
+    const [name, username] = [`carried ${freshName()}`, freshName()];
+    const carried = await createIdentity();
+    const owner = await Rondevu.connect({ apiUrl, identity: carried, username });
+    await (await owner.publishService({ service: 'files:1.0.0' })).start();
+    const text = await exportIdentity(carried, 'a long passphrase');
+    await keepIdentity(name, await importIdentity(text, 'a long passphrase'));
+    const host = await service(username, { identity: name });
+    await host.ready;
+    expect(host.rondevu!.getPublicKey()).to.equal(carried.publicKey);
+    expect((await new IndexedDbKeyStore().getOrCreate(name)).exportable).to.equal(false);
+    await owner.close();
+  });
+
+  it('"none" has another key at every start when it has no username', async () => {
+    const element = await connect(`chat:1.0.0@${freshName()}`);
+    await until(() => element.rondevu);
+    const key = element.rondevu!.getPublicKey();
+    await element.close();
+    void element.connect();
+    await until(() => element.rondevu && element.rondevu.getPublicKey() !== key);
+  });
+});
+
+describe('a service whose later offers the server refuses', () => {
+  const { fetch, WebSocket } = globalThis;
+  afterEach(() => Object.assign(globalThis, { fetch, WebSocket }));
+
+  it('shows the state failed, keeps its peers, and can be started again', async () => {
+    // so that every call goes over HTTP, where it can be answered differently
+    Object.assign(globalThis, { WebSocket: undefined });
+    const host = await service(freshName(), { identity: 'none' });
+    await host.ready;
+    await (
+      await connect(`chat:1.0.0@${host.username}`)
+    ).ready;
+    await until(() => host.peerCount === 1);
+    globalThis.fetch = async (url, init) => {
+      const response = await fetch(url, init);
+      if (!String(init?.body).includes('publishService')) return response;
+      const refuse = () => ({ success: false, error: 'no more', code: 'forbidden' });
+      const replies = (await response.json()) as object | object[];
+      return new Response(JSON.stringify(Array.isArray(replies) ? replies.map(refuse) : refuse()), response);
+    };
+    host.maxOffers += 3;
+    await until(() => host.state === 'failed');
+    expect([host.errorCode, host.peerCount]).to.deep.equal(['forbidden', 1]);
+    globalThis.fetch = fetch;
+    await host.start();
+    await host.ready;
+    expect([host.state, host.errorCode]).to.deep.equal(['live', '']);
   });
 });
 
