@@ -27,8 +27,8 @@ export class Screen {
 
   readonly print: Print = (event, text) => this.#above(() => this.#print(event, text));
 
-  /** Tells on stderr what is no end. */
-  readonly warn = (text: string): void => this.#above(() => warn(text, this.#values));
+  /** Reports on stderr something that does not end the command. @param code for programs, as errors have it */
+  readonly warn = (text: string, code?: string): void => this.#above(() => warn(text, this.#values, code));
 
   /** Hands over each line that is typed. @returns settled when the input has ended */
   read(onLine: (text: string) => void): Promise<void> {

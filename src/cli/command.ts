@@ -3,7 +3,9 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { inspect, type ParseArgsConfig } from 'node:util';
 import { RondevuError, connect, type IcePreset, type NodeOptions, type Rondevu, type WebRtcPackage } from '../node/index.js';
+import { KeyFileError } from '../node/key-file.js';
 import { escapeUnprintable, printable } from '../base/printable.js';
+import { explain } from './remedies.js';
 
 /** What the process ends with; `rondevu --help` lists them. */
 export const EXIT = {
@@ -65,17 +67,22 @@ export const CLIENT_HELP = `  -s, --server URL     signaling server (RONDEVU_SER
 export const serverOf = ({ server }: Values): string =>
   String(server ?? process.env['RONDEVU_SERVER'] ?? 'http://localhost:3000');
 
+/** The key file that the options or the environment name. */
+function keyFileOf(values: Values): string | undefined {
+  const named = values['key-file'] ?? (process.env['RONDEVU_KEY_FILE'] || undefined);
+  return named === undefined ? undefined : String(named);
+}
+
 /** A client as the options want it. @param keep whether the identity is that of the file also where none is named */
 export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
   const { username, webrtc, ice, debug } = values;
-  const named = values['key-file'] ?? (process.env['RONDEVU_KEY_FILE'] || undefined);
-  const keyFile = named ?? (keep || username !== undefined ? defaultKeyFile() : undefined);
+  const keyFile = keyFileOf(values) ?? (keep || username !== undefined ? defaultKeyFile() : undefined);
   return connect({
     apiUrl: serverOf(values),
     ...(username !== undefined && { username: String(username) }),
     ...(webrtc !== undefined && { webrtc: webrtc as WebRtcPackage }),
     ...(ice !== undefined && { iceServers: ice as IcePreset }),
-    ...(keyFile !== undefined && { keyFile: String(keyFile) }),
+    ...(keyFile !== undefined && { keyFile }),
     debug: debug === true,
   } satisfies NodeOptions);
 }
@@ -112,21 +119,29 @@ function of(exitCode: number, codes: string): Record<string, number> {
 /** The exit code of an error. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError || String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS')) return EXIT.usage;
-  return error instanceof RondevuError ? (CODES[error.code] ?? EXIT.failed) : EXIT.failed;
+  return error instanceof RondevuError && !(error instanceof KeyFileError) ? (CODES[error.code] ?? EXIT.failed) : EXIT.failed;
 }
 
-/** Tells on stderr what is no end. */
-export function warn(message: string, { json }: Values): void {
-  console.error(json ? jsonLine({ event: 'warning', message }) : forTerminal(`rondevu: ${message}`));
+/**
+ * Reports on stderr something that does not end the command.
+ * @param code for programs, as errors have it
+ */
+export function warn(message: string, { json }: Values, code?: string): void {
+  console.error(json ? jsonLine({ event: 'warning', code, message }) : forTerminal(`rondevu: ${message}`));
 }
 
-/** Tells an error on stderr. @returns its exit code */
-export function tellError(error: unknown, { json, debug }: Values): number {
+/** Reports an error and what to do about it on stderr. @returns its exit code */
+export function tellError(error: unknown, values: Values): number {
+  const { json, debug } = values;
   const exitCode = exitCodeOf(error);
-  const { message, code = 'failed' } = error as Error & { code?: string };
-  if (json) console.error(jsonLine({ event: 'error', code, message, exitCode }));
-  else console.error(forTerminal(`rondevu: ${message}`));
-  if (!json && (exitCode === EXIT.unreachable || exitCode === EXIT.lost)) console.error('Find out more with: rondevu doctor');
+  const { code = 'failed' } = error as { code?: string };
+  const { message, remedy } = explain(error as Error, {
+    server: serverOf(values),
+    username: values['username'],
+    keyFile: keyFileOf(values) ?? defaultKeyFile(),
+  });
+  if (json) console.error(jsonLine({ event: 'error', code, message, remedy, exitCode }));
+  else console.error(forTerminal([`rondevu: ${message}`, ...(remedy ? [remedy] : [])].join('\n')));
   if (debug) console.error(printable(inspect(error), true));
   return exitCode;
 }

@@ -188,11 +188,26 @@ ${CLIENT_HELP}`,
     let isClosing = false;
     const ended = new Promise<number>((resolve, reject) => {
       closeOnSignal(rondevu, { onSignal: () => void (isClosing = true), exit: (code) => resolve(code === 0 ? EXIT.ok : code) });
-      pool.on('offer:failed', (_id, error) => {
-        // what will not be tried again is the end
-        if (!pool.isStarted && !isClosing) reject(error);
-        else if (!isClosing) screen.warn(`${error.message}; trying again`);
+      let outage: string | undefined;
+      rondevu.on('signaling:state', (state, error) => {
+        if (isClosing) return;
+        // the server refused the session: the name belongs to another key by now, for example
+        if (error && error.code !== 'unavailable') return reject(error);
+        if (error && error.message !== outage) {
+          outage = error.message;
+          const here = connections.size ? `. Open connections (${connections.size}) are not affected` : '';
+          screen.warn(`${error.message}; trying again${here}`, error.code);
+        } else if (outage !== undefined && /^(push|polling)$/.test(state)) {
+          outage = undefined;
+          print({ event: 'online', server: serverOf(values) }, `* ${serverOf(values)} can be reached again`);
+        }
       });
+      pool.on('offer:failed', (_id, error) => {
+        // an outage of the server was reported already, and a final error ends the command
+        if (isClosing || !pool.isStarted || rondevu.signalingState === 'offline') return;
+        screen.warn(error.willRetry ? `${error.message}; trying again` : error.message, error.code);
+      });
+      pool.on('failed', (error) => isClosing || reject(error));
       pool.start().catch((error: Error) => isClosing || reject(error));
     });
     try {

@@ -1,10 +1,10 @@
 /** `rondevu connect`: joins a service, for a chat or with bytes from stdin and to stdout. */
 import { constants } from 'node:os';
-import { ConnectionError, type AnswererConnection, type ConnectOptions, type Rondevu, type RondevuError } from '../node/index.js';
+import { ConnectionError, RondevuError, type AnswererConnection, type ConnectOptions, type Rondevu } from '../node/index.js';
 import { authorOf, parseChatMessage, printable } from '../protocol/chat.js';
 import { isServiceId } from '../protocol/service-name.js';
 import { Screen, chatLine, peerName } from './chat.js';
-import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, warn, type Command, type Values } from './command.js';
+import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, serverOf, type Command, type Values } from './command.js';
 import { PIPE_CONFIG, Pipe, saveMemory } from './pipe.js';
 import { inputLength, showProgress } from './progress.js';
 
@@ -15,15 +15,63 @@ let isOpen = false;
 
 /** How long a first link may take once somebody was found, in ms. */
 const OPENS_WITHIN = 60_000;
-/** After how long in silence is said what it waits for, in ms. */
+/** After how long without a result the command reports what it waits for, in ms. */
 const QUIET = 2000;
 
-/** Waits for the first link, and tells what goes wrong meanwhile. @throws RondevuError */
-async function untilOpen(connection: AnswererConnection, values: Values): Promise<void> {
-  const tell = (error: RondevuError): void => {
-    if (error.willRetry) warn(`${error.message}; trying again`, values);
-  };
-  connection.on('failed', tell);
+/** Reports what the connection goes on after: any failure before the first link, an unreachable server after it too. */
+function reportRetries(connection: AnswererConnection, screen: Screen): void {
+  let reported: string | undefined;
+  const forget = (): void => void (reported = undefined);
+  connection.on('connected', forget).on('waiting', forget);
+  connection.on('failed', (error) => {
+    if (!error.willRetry || error.message === reported || (isOpen && error.code !== 'unavailable')) return;
+    reported = error.message;
+    screen.warn(`${error.message}; trying again`, error.code);
+  });
+}
+
+/** Looks for somebody to join. @param wait s @throws RondevuError */
+async function search(rondevu: Rondevu, name: string, wait: number, screen: Screen, values: Values): Promise<AnswererConnection> {
+  const connection = await rondevu.prepareConnection({
+    ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),
+    connectionConfig: values['raw'] ? PIPE_CONFIG : { maxReconnectAttempts: 0 },
+  } satisfies ConnectOptions);
+  reportRetries(connection, screen);
+  let isAbsent = false;
+  connection.on('waiting', () => void (isAbsent = true)).on('failed', () => void (isAbsent = false));
+  const patience = setTimeout(() => {
+    if (isAbsent) screen.warn(`nobody is there yet; waiting up to ${wait} s for ${name}`, 'not-found');
+    else if (rondevu.signalingState !== 'offline') screen.warn(`waiting up to ${wait} s for ${name}`);
+  }, QUIET);
+  connection.start(wait * 1000);
+  try {
+    await connection.found;
+    return connection;
+  } catch (error) {
+    await connection.close({ reason: 'nobody was found' });
+    throw absence(error as Error, name, wait, serverOf(values));
+  } finally {
+    clearTimeout(patience);
+  }
+}
+
+/** In the words of the command, if the error is that nobody is there. */
+function absence(cause: Error, name: string, wait: number, server: string): Error {
+  const { code } = cause as RondevuError;
+  const waited = wait ? ` after ${wait} s` : '';
+  if (code === 'not-found')
+    return new RondevuError(code, `nobody offers ${name} on ${server}${waited}. "rondevu find" lists who is there`, {
+      cause,
+    });
+  if (code === 'no-offer')
+    return new RondevuError(code, `${name} is there, and has no room for another joiner${waited}. --wait S waits longer`, {
+      cause,
+    });
+  return cause;
+}
+
+/** Waits for the first link. @throws RondevuError */
+async function untilOpen(connection: AnswererConnection): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     const text = `${connection.serviceFqn} is there, and no link to it came up within ${OPENS_WITHIN / 1000} s`;
@@ -34,7 +82,6 @@ async function untilOpen(connection: AnswererConnection, values: Values): Promis
     isOpen = true;
   } finally {
     clearTimeout(timer);
-    connection.off('failed', tell);
   }
 }
 
@@ -43,7 +90,7 @@ async function raw(rondevu: Rondevu, connection: AnswererConnection, values: Val
   const early: (string | ArrayBuffer)[] = [];
   const keep = (data: string | ArrayBuffer): void => void early.push(data);
   connection.on('message', keep);
-  await untilOpen(connection, values);
+  await untilOpen(connection);
   connection.off('message', keep);
   const pipe = new Pipe(connection, process.stdout, { early });
   const isShown = progress === true || (progress === undefined && process.stderr.isTTY);
@@ -59,8 +106,7 @@ async function raw(rondevu: Rondevu, connection: AnswererConnection, values: Val
   return EXIT.ok;
 }
 
-async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Values): Promise<number> {
-  const screen = new Screen(values);
+async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Screen): Promise<number> {
   const { print } = screen;
   const note = (event: string, text: string, more: object = {}): void => print({ event, ...more }, `* ${text}`);
   const own = { from: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
@@ -81,7 +127,7 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, values: Va
   });
   connection.on('disconnected', (reason) => note('disconnected', `disconnected: ${printable(reason)}; what you write is kept`));
   connection.on('reconnect:success', () => note('connected', 'connected again'));
-  await untilOpen(connection, values);
+  await untilOpen(connection);
   const { peer } = connection;
   note('connected', `connected to ${peerName(connection)}${peer?.verified ? '' : ' (unverified)'}`, { peer });
   connection.send(JSON.stringify({ type: 'identify', ...own }));
@@ -142,15 +188,9 @@ ${CLIENT_HELP}`,
       }
     });
     const talk = async (): Promise<number> => {
-      const patience = setTimeout(() => warn(`waiting up to ${wait} s for ${name}`, values), QUIET);
-      const connection = await rondevu
-        .connectToService({
-          ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),
-          wait: wait * 1000,
-          connectionConfig: values['raw'] ? PIPE_CONFIG : { maxReconnectAttempts: 0 },
-        } satisfies ConnectOptions)
-        .finally(() => clearTimeout(patience));
-      return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, values);
+      const screen = new Screen(values);
+      const connection = await search(rondevu, name, wait, screen, values);
+      return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, screen);
     };
     // what the end by a signal interrupts fails, and that is no news
     return Promise.race([talk(), cut]).catch((error: Error) => (isCut ? cut : Promise.reject(error)));

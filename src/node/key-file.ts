@@ -7,6 +7,9 @@ import { randomBytes } from 'node:crypto';
 import { RondevuError, ValidationError } from '../errors.js';
 import { createIdentity, exportKeypair, signerFromKeypair, type Keypair, type Signer } from '../identity/index.js';
 
+/** A key file cannot be read or written. Its code is also that of a server that cannot be reached. */
+export class KeyFileError extends RondevuError {}
+
 /**
  * The identity in the file, made there when the file is missing.
  * @throws RondevuError `unavailable` when it cannot be read or written; ValidationError when others may read it, or it holds no identity
@@ -77,5 +80,5 @@ export async function writeIdentity(path: string, identity: Signer): Promise<boo
   }
 }
 
-const unusable = (verb: string, path: string, cause: unknown): RondevuError =>
-  new RondevuError('unavailable', `the key file ${path} cannot be ${verb}: ${(cause as Error).message}`, { cause });
+const unusable = (verb: string, path: string, cause: unknown): KeyFileError =>
+  new KeyFileError('unavailable', `the key file ${path} cannot be ${verb}: ${(cause as Error).message}`, { cause });

@@ -4,12 +4,13 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { connect, type Rondevu } from '../../dist/src/node/index.js';
 import { startServer, until } from '../server/helpers.js';
+import { OldServer } from '../support/old-server.js';
 import { start as startProgram, type Program } from '../support/program.js';
 
 const CLI = 'dist/src/cli/main.js';
@@ -65,6 +66,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const alice = await client('alice');
     await (await alice.publishService({ service: 'x:1.0.0' })).start();
     writeFileSync(join(folder, 'open.key'), '{}', { mode: 0o644 });
+    mkdirSync(join(folder, 'a-folder'), { mode: 0o700 });
     const cases: [string[], number, RegExp][] = [
       [['frob'], 2, /there is no command "frob"; there are serve, host/],
       [['connect'], 2, /expected: rondevu connect FQN/],
@@ -72,12 +74,13 @@ describe('rondevu', { concurrency: 2 }, () => {
       [['connect', 'x:1.0.0@alice', '--rwa'], 2, /Unknown option '--rwa'/],
       [['connect', 'nonsense'], 2, /nonsense/],
       [['connect', 'x:1.0.0@alice', '--wait', 'long'], 2, /--wait must be a number of seconds, got "long"/],
-      [['connect', 'x:1.0.0@nobody', '--wait', '0'], 4, /not found/i],
+      [['connect', 'x:1.0.0@nobody', '--wait', '0'], 4, /nobody offers x:1\.0\.0@nobody on http/],
       [['connect', 'x:1.0.0@alice', '--server', 'http://127.0.0.1:9', '--wait', '0'], 3, /cannot be reached[^]*rondevu doctor/],
-      [['host', 'y:1.0.0', '--username', 'alice'], 5, /alice/],
+      [['connect', 'x:1.0.0@alice', '--username', 'alice'], 5, /"alice" is taken: another key/],
       [['host', 'y:1.0.0', '--echo', '--exec', 'cat'], 2, /exclude each other/],
       [['host', 'y:1.0.0', '--max', '0'], 2, /--max must be a whole number above 0/],
       [['host', 'y:1.0.0', '--key-file', join(folder, 'open.key')], 2, /chmod 600/],
+      [['host', 'y:1.0.0', '--key-file', join(folder, 'a-folder')], 1, /the key file .*a-folder cannot be read: EISDIR/],
       [['find', 'x:9.0.0'], 4, /nobody offers x:9\.0\.0/],
       [['find', 'x:1.0.0', '--limit', '-1'], 2, /limit/],
       [['find', 'x:1.0.0', '--webrtc', 'wrtc'], 2, /webrtc must be node-datachannel/],
@@ -92,6 +95,89 @@ describe('rondevu', { concurrency: 2 }, () => {
     }
     const json = await run(['find', 'x:1.0.0', '--json', '--server', 'http://127.0.0.1:9']);
     assert.deepEqual([json.code, lines(json.err)[0]!['code'], lines(json.err)[0]!['exitCode']], [3, 'unavailable', 3]);
+  });
+
+  test('a taken name ends a host at once, and says who holds it and what to do', async (t) => {
+    const { run, client } = await setUp(t);
+    await (await (await client('alice')).publishService({ service: 'x:1.0.0' })).start();
+    const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice']);
+    assert.equal(code, 5);
+    assert.match(err, /^rondevu: the username "alice" is taken: another key than the one in \S+identity\.json holds it on http/);
+    for (const remedy of ['--username', '--key-file', 'keys export', 'fresh store']) assert.ok(err.includes(remedy), remedy);
+    assert.doesNotMatch(err, /Invalid signature|trying again/);
+    const json = lines((await run(['host', 'x:1.0.0', '-u', 'alice', '--json'])).err);
+    assert.deepEqual(
+      json.map(({ event, code, exitCode }) => [event, code, exitCode]),
+      [['error', 'name-taken', 5]],
+    );
+    assert.match(String(json[0]!['remedy']), /--username/);
+    // one key, two names
+    assert.equal((await run(['find', 'x:1.0.0', '-u', 'bob'])).code, 0);
+    assert.match((await run(['host', 'x:1.0.0', '-u', 'carol'])).err, /holds the username "bob" already[^]*--key-file FILE/);
+  });
+
+  test('an older server that calls a taken name an invalid signature gets the same remedies', async (t) => {
+    const { run } = await setUp(t);
+    const old = await OldServer.start(t);
+    const owner = await connect({ apiUrl: old.url, username: 'alice' });
+    t.after(() => owner.close());
+    await (await owner.publishService({ service: 'x:1.0.0' })).start();
+    const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice'], '', { RONDEVU_SERVER: old.url });
+    assert.equal(code, 5, err);
+    assert.match(err, /Invalid signature[^]*another key holds the username "alice"[^]*--username/);
+    assert.doesNotMatch(err, /trying again/);
+  });
+
+  test('a host whose name goes to another key while it runs ends, and says so', async (t) => {
+    const { start } = await setUp(t);
+    const serve = (port: string): Program =>
+      startProgram(t, process.execPath, ['server/dist/main.js', '--port', port, '--storage', ':memory:']);
+    const first = serve('0');
+    await until(() => /Rondevu server on (\S+)/.test(first.out()), 'the server');
+    const url = /Rondevu server on (\S+)/.exec(first.out())![1]!;
+    const host = start(['host', 'x:1.0.0', '-u', 'alice', '-s', url]);
+    await until(() => host.out().includes('is live'), 'the host');
+    host.child.kill('SIGSTOP');
+    first.child.kill('SIGKILL');
+    await first.ended;
+    const second = serve(new URL(url).port);
+    await until(() => second.out().includes('Rondevu server on'), 'the next server');
+    const other = await connect({ apiUrl: url, username: 'alice' });
+    t.after(() => other.close());
+    await (await other.publishService({ service: 'y:1.0.0' })).start();
+    host.child.kill('SIGCONT');
+    assert.deepEqual(await host.ended, [5, null]);
+    assert.match(host.err(), /"alice" is taken: another key[^]*--username/);
+  });
+
+  test('a server that is away is told apart from nobody being there, by host and joiner', async (t) => {
+    const { folder, start } = await setUp(t);
+    const serve = (port: string): Program =>
+      startProgram(t, process.execPath, ['server/dist/main.js', '--port', port, '--storage', join(folder, 'server.db')]);
+    let server = serve('0');
+    await until(() => /Rondevu server on (\S+)/.test(server.out()), 'the server');
+    const url = /Rondevu server on (\S+)/.exec(server.out())![1]!;
+    const host = start(['host', 'x:1.0.0', '-u', 'alice', '-s', url, '--json']);
+    await until(() => host.out().includes('"live"'), 'the host');
+    const joiner = start(['connect', 'x:1.0.0@alice', '-s', url, '--json']);
+    await until(() => host.out().includes('"joined"') && joiner.out().includes('"connected"'), 'the joiner');
+    const lost = start(['connect', 'x:1.0.0@nobody', '-s', url, '--json', '--wait', '600']);
+    await until(() => lost.err().includes('nobody is there yet'), 'the word that nobody is there');
+    server.child.kill('SIGTERM');
+    await server.ended;
+    for (const { err } of [host, lost]) await until(() => err().includes('"unavailable"'), 'the word that the server is away');
+    assert.match(host.err(), /cannot be reached.*; trying again\. Open connections \(1\) are not affected/);
+    host.child.stdin!.write('without a server\n');
+    await until(() => joiner.out().includes('without a server'), 'a message meanwhile');
+    server = serve(new URL(url).port);
+    await until(() => host.out().includes('"online"'), 'the host to be back');
+    assert.equal(lines(host.err()).length, 1, 'an outage is reported once');
+    assert.deepEqual(
+      lines(lost.err()).map(({ code }) => code),
+      ['not-found', 'unavailable'],
+    );
+    lost.child.kill('SIGINT');
+    assert.deepEqual(await lost.ended, [130, null]);
   });
 
   test('keys: made once, shown, carried under a passphrase; the private one is never printed', async (t) => {
@@ -267,7 +353,7 @@ describe('rondevu', { concurrency: 2 }, () => {
   test('a wait is told, and cut off it is no success', async (t) => {
     const { start } = await setUp(t);
     const waiting = start(['connect', 'x:1.0.0@nobody', '--wait', '60']);
-    await until(() => waiting.err().includes('waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
+    await until(() => waiting.err().includes('nobody is there yet; waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
     waiting.child.kill('SIGINT');
     assert.deepEqual(await waiting.ended, [130, null]);
     assert.equal(waiting.out(), '');

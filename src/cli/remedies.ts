@@ -1,0 +1,52 @@
+/** What an error means to the person at the command line, and what to do about it. */
+import { RondevuError } from '../node/index.js';
+import { KeyFileError } from '../node/key-file.js';
+
+export interface Settings {
+  server: string;
+  username: string | boolean | undefined;
+  /** Path of the file with the key. */
+  keyFile: string;
+}
+
+const DOCTOR = 'Find out more with: rondevu doctor';
+
+const NAME_REMEDIES = [
+  'take another name: --username NAME',
+  'or use the key that holds it: --key-file FILE, or carry it over with "rondevu keys export" and "rondevu keys import"',
+  'or, while developing, start the server with a fresh store: rondevu serve --storage FILE',
+].join('\n');
+
+/** @returns the message, and further lines unless the message says it all */
+export function explain(error: Error, { server, username, keyFile }: Settings): { message: string; remedy?: string } {
+  const { message } = error;
+  switch (error instanceof RondevuError ? error.code : undefined) {
+    case 'name-taken':
+      return {
+        message: `the username "${String(username)}" is taken: another key than the one in ${keyFile} holds it on ${server}. A username belongs to the first key that uses it`,
+        remedy: NAME_REMEDIES,
+      };
+    case 'bad-signature':
+      // all that an older server says when another key holds the name
+      return username !== undefined && message.endsWith(': Invalid signature')
+        ? { message, remedy: `If another key holds the username "${String(username)}":\n${NAME_REMEDIES}` }
+        : { message };
+    case 'forbidden':
+      return message.includes('This key holds the username')
+        ? { message, remedy: 'use that username, or another key: --key-file FILE (a missing file is made, with a new key)' }
+        : { message };
+    case 'unavailable':
+      return error instanceof KeyFileError
+        ? { message }
+        : {
+            message,
+            remedy: `Is the server running? Start one with "rondevu serve", or name another with --server or RONDEVU_SERVER. ${DOCTOR}`,
+          };
+    case 'timeout':
+    case 'closed':
+    case 'not-connected':
+      return { message, remedy: DOCTOR };
+    default:
+      return { message };
+  }
+}
