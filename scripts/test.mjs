@@ -45,6 +45,8 @@ const LONG = [
   'sdp',
   'test/e2e/crowd.test.ts',
   'test/e2e/lasting.test.ts',
+  'test/e2e/packed-pages.test.ts',
+  'test/e2e/snippets.test.ts',
   'test/e2e/turn.test.ts',
   'test/node-hosts/chat-pages.test.ts',
   'test/node-hosts/contract.test.ts',

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import { launch, type BrowserName } from '../support/browsers.ts';
+import { bubbles, readmePage, write } from '../support/pages.ts';
 import { ServerProcess, openPage, serveFiles, until, type SiteFile } from '../support/site.ts';
 
 const server = new ServerProcess();
@@ -29,27 +30,6 @@ after(async () => {
   await server.close();
 });
 
-/** The README's code blocks that follow a file's name, with the address of the test's server put in. */
-function readmePage(name: string): string {
-  const [, page] = new RegExp(`\`${name}\`:\\n\\n\`\`\`html\\n([\\s\\S]*?)\`\`\``).exec(readFileSync('README.md', 'utf8')) ?? [];
-  assert.ok(page, `README.md has a page ${name}`);
-  return page.replaceAll('http://localhost:3000', server.url);
-}
-
-const bubbles = (page: Page): Promise<(string | null)[]> =>
-  page.evaluate(() =>
-    [...document.querySelector('rondevu-chat')!.shadowRoot!.querySelectorAll('[part=bubble]')].map(
-      (bubble) => bubble.textContent,
-    ),
-  );
-
-/** Writes as a person does: into the input, with the keyboard. */
-async function write(page: Page, text: string): Promise<void> {
-  await page.evaluate(() => document.querySelector('rondevu-chat')!.focus());
-  await page.keyboard.type(text);
-  await page.keyboard.press('Enter');
-}
-
 const PAIRS: [BrowserName, BrowserName][] = [
   ['chromium', 'chromium'],
   ['firefox', 'firefox'],
@@ -62,8 +42,8 @@ describe('the two smallest pages', () => {
     it(`chat, host in ${hostName}, joiner in ${joinName}, keyboard alone, from another origin`, async () => {
       // a name a run: alice's key stays with the browser that had it first
       const username = `alice-${hostName}-${joinName}`.slice(0, 32);
-      files['/host.html'] = { body: readmePage('host.html').replace('"alice"', `"${username}"`) };
-      files['/join.html'] = { body: readmePage('join.html').replace('@alice', `@${username}`) };
+      files['/host.html'] = { body: readmePage('host.html', server.url).replace('"alice"', `"${username}"`) };
+      files['/join.html'] = { body: readmePage('join.html', server.url).replace('@alice', `@${username}`) };
       const host = await openPage(browsers[hostName], `${site.url}/host.html`);
       const joiner = await openPage(browsers[joinName], `${site.url}/join.html`);
       await joiner.waitForSelector('rondevu-connect[state=connected]');
@@ -82,7 +62,7 @@ describe('the two smallest pages', () => {
     const demo = await openPage(browsers.chromium, `${server.url}/demo/`);
     await demo.waitForSelector('rondevu-service[state=live]');
     const username = await demo.$eval('rondevu-service', (service) => service.getAttribute('username'));
-    files['/join.html'] = { body: readmePage('join.html').replace('@alice', `@${username}`) };
+    files['/join.html'] = { body: readmePage('join.html', server.url).replace('@alice', `@${username}`) };
     const joiner = await openPage(browsers.chromium, `${site.url}/join.html`);
     await joiner.waitForSelector('rondevu-connect[state=connected]');
     await write(joiner, 'to the demo');
@@ -90,7 +70,7 @@ describe('the two smallest pages', () => {
     for (const name of ['host.html', 'join.html']) {
       const tags = /<rondevu-[\s\S]*<\/rondevu-(?:service|connect)>/;
       const [inReadme, inDemo] = [
-        readmePage(name),
+        readmePage(name, server.url),
         readFileSync(`demo/${name}`, 'utf8').replaceAll('http://localhost:3000', server.url),
       ];
       const lines = (text: string) =>

@@ -1,0 +1,96 @@
+/** The packages as they would be published, in an empty folder: their server gives two browsers all that the README's pages need. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { Browser, Page } from 'puppeteer-core';
+import { launch, type BrowserName } from '../support/browsers.ts';
+import { bubbles, readmePage, write } from '../support/pages.ts';
+import { watch, type Program } from '../support/program.ts';
+import { openPage, serveFiles, until, type SiteFile } from '../support/site.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'rondevu-packed-'));
+const files: Record<string, SiteFile> = {};
+const browsers = {} as Record<BrowserName, Browser>;
+let site: { url: string; close(): Promise<void> };
+let program: Program;
+let serverUrl = '';
+
+before(async () => {
+  const tarballs = ['.', 'server'].map((cwd) => {
+    const args = ['pack', '--json', '--ignore-scripts', '--workspaces=false', '--pack-destination', folder];
+    const packed = JSON.parse(execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' })) as object;
+    return join(folder, (Object.values(packed)[0] as { filename: string }).filename);
+  });
+  const cwd = join(folder, 'empty');
+  mkdirSync(cwd);
+  const options = ['--prefix', cwd, '--no-audit', '--no-fund', '--prefer-offline'];
+  execFileSync('npm', ['install', ...options, ...tarballs], { cwd, stdio: 'pipe' });
+  const command = join(cwd, 'node_modules/.bin/rondevu');
+  program = watch(spawn(command, ['serve', '--port', '0', '--storage', ':memory:'], { cwd }));
+  let hasEnded = false;
+  void program.ended.then(() => (hasEnded = true));
+  await until('the server', () => hasEnded || /Rondevu server on (\S+)/.test(program.out()));
+  assert.ok(!hasEnded, program.output());
+  serverUrl = /Rondevu server on (\S+)/.exec(program.out())![1]!;
+  site = await serveFiles(() => files);
+  browsers.chromium = await launch('chromium');
+  browsers.firefox = await launch('firefox');
+});
+after(async () => {
+  await Promise.all(Object.values(browsers).map((browser) => browser.close()));
+  await site?.close();
+  program?.child.kill('SIGTERM');
+  await program?.ended;
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Two pages that find each other and chat. */
+async function chat(host: Page, joiner: Page): Promise<void> {
+  await joiner.waitForSelector('rondevu-connect[state=connected]');
+  await host.waitForSelector('rondevu-service[peer-count="1"]');
+  await write(joiner, 'hello from the joiner');
+  await until('the message at the host', async () => (await bubbles(host)).includes('hello from the joiner'));
+  await host.bringToFront();
+  await write(host, 'hello from the host');
+  await until('the message at the joiner', async () => (await bubbles(joiner)).includes('hello from the host'));
+}
+
+const MODULE = /<script type="module" src="([^"]*)rondevu-elements\.js">/;
+
+describe('the packed packages', () => {
+  for (const [hostName, joinName] of [
+    ['chromium', 'firefox'],
+    ['firefox', 'chromium'],
+  ] as [BrowserName, BrowserName][]) {
+    for (const loader of ['rondevu-elements.js', 'rondevu-classic.js']) {
+      it(`serve the two smallest pages by ${loader}, host in ${hostName}, joiner in ${joinName}`, async () => {
+        const username = `alice-${hostName}-${loader.slice(8, 12)}`;
+        const page = (name: string): string => {
+          const html = readmePage(name, serverUrl).replace('"alice"', `"${username}"`).replace('@alice', `@${username}`);
+          assert.match(html, MODULE);
+          // without type="module", as pages of old load a script
+          return loader === 'rondevu-classic.js' ? html.replace(MODULE, `<script src="$1${loader}">`) : html;
+        };
+        files['/host.html'] = { body: page('host.html') };
+        files['/join.html'] = { body: page('join.html') };
+        const host = await openPage(browsers[hostName], `${site.url}/host.html`);
+        const joiner = await openPage(browsers[joinName], `${site.url}/join.html`);
+        await chat(host, joiner);
+        await Promise.all([host.close(), joiner.close()]);
+      });
+    }
+  }
+
+  it('serve the demo, whose link opens the second tab of the chat', async () => {
+    const host = await openPage(browsers.chromium, `${serverUrl}/demo/`);
+    await host.waitForSelector('rondevu-service[state=live]');
+    const link = await host.$$eval('a', (links) => links.map(({ href }) => href).find((href) => href.includes('/demo/')));
+    assert.ok(link, 'the demo shows a link');
+    const joiner = await openPage(browsers.chromium, link);
+    await chat(host, joiner);
+    await Promise.all([host.close(), joiner.close()]);
+  });
+});

@@ -1,0 +1,84 @@
+/** Every block of HTML in the documents does what it is for when it is pasted, alone, into an empty page. */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import type { Browser } from 'puppeteer-core';
+import { connect } from '../../dist/src/node/index.js';
+import { launch, type BrowserName } from '../support/browsers.ts';
+import { htmlSnippets } from '../support/pages.ts';
+import { ServerProcess, serveFiles, until, type SiteFile } from '../support/site.ts';
+
+const DOCUMENTS = ['README.md', 'server/README.md', ...readdirSync('docs').map((name) => `docs/${name}`)].filter((name) =>
+  name.endsWith('.md'),
+);
+
+// browsers ask for an icon by themselves
+const files: Record<string, SiteFile> = { '/favicon.ico': { body: '' } };
+const browsers = {} as Record<BrowserName, Browser>;
+let site: { url: string; close(): Promise<void> };
+
+before(async () => {
+  site = await serveFiles(() => files);
+  browsers.chromium = await launch('chromium');
+  browsers.firefox = await launch('firefox');
+});
+after(async () => {
+  await Promise.all(Object.values(browsers).map((browser) => browser.close()));
+  await site.close();
+});
+
+/** A peer for each element of a snippet: a host for whoever joins, a joiner for whoever hosts. */
+async function meet(html: string, apiUrl: string): Promise<{ received: string[]; close(): Promise<void> }> {
+  const received: string[] = [];
+  const [, service, hostName] = /<rondevu-connect[^>]* to="([^"@]+)@([^"]+)"/.exec(html) ?? [];
+  if (service && hostName) {
+    const host = await connect({ apiUrl, username: hostName });
+    host.on('connection:opened', (_id, connection) => {
+      connection.on('message', (data) => received.push(String(data)));
+      connection.send('from the host');
+    });
+    await (await host.publishService({ service })).start();
+    return { received, close: () => host.close() };
+  }
+  const [, username] = /<rondevu-service[^>]* username="([^"]+)"/.exec(html) ?? [];
+  const [, name] = /<rondevu-service[^>]* service="([^"]+)"/.exec(html) ?? [];
+  assert.ok(username && name, 'a snippet hosts or joins');
+  const joiner = await connect({ apiUrl });
+  const connection = await joiner.connectToService({ serviceFqn: `${name}@${username}`, wait: 60_000 });
+  connection.on('message', (data) => received.push(String(data)));
+  // what a chat answers
+  connection.send(JSON.stringify({ type: 'identify', from: joiner.getUsername(), publicKey: joiner.getPublicKey() }));
+  return { received, close: () => joiner.close() };
+}
+
+describe('a block of HTML, alone in an empty page', () => {
+  for (const { at } of DOCUMENTS.flatMap((file) => htmlSnippets(file, ''))) {
+    for (const name of ['chromium', 'firefox'] as BrowserName[]) {
+      it(`${at} connects in ${name}, and exchanges messages`, async () => {
+        // a fresh store each time: a username belongs to the first key
+        const server = new ServerProcess();
+        await server.start();
+        const { html } = htmlSnippets(at.split(':')[0]!, server.url).find((snippet) => snippet.at === at)!;
+        files['/'] = { body: html };
+        const page = await browsers[name].newPage();
+        const errors: string[] = [];
+        page.on('pageerror', (error) => errors.push(String(error)));
+        page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+        const meeting = meet(html, server.url);
+        meeting.catch(() => undefined);
+        await page.goto(site.url);
+        const tags = [...new Set(html.match(/(?<=<)rondevu-[a-z]+/g))];
+        assert.ok(tags.length, 'a snippet has an element');
+        const isDefined = (): Promise<boolean> =>
+          page.evaluate((names) => names.every((tag) => customElements.get(tag) !== undefined), tags);
+        await until(`${at} to define ${tags.join()}`, isDefined, 10_000);
+        const peer = await meeting;
+        await page.waitForSelector('rondevu-connect[state=connected], rondevu-service[peer-count="1"]');
+        await until(`a message of ${at}`, () => peer.received.length > 0);
+        assert.deepEqual(errors, []);
+        await Promise.all([page.close(), peer.close()]);
+        await server.close();
+      });
+    }
+  }
+});
