@@ -140,6 +140,11 @@ export class Authenticator {
     await this.#limiter.checkAddress(address);
   }
 
+  /** Asks before a large reply is put together whether those before it are paid for. @throws RpcError `rate-limited` */
+  async checkPoints({ address, publicKey }: Caller): Promise<void> {
+    await this.#limiter.checkSpent(address, publicKey);
+  }
+
   /** Charges a caller for the bytes of a reply that is ready to be sent. */
   async chargeReply({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, bytes: number): Promise<void> {
     await this.#limiter.charge(address, publicKey, costOfBytes(bytes));

@@ -26,6 +26,7 @@ import { principalOf, type Principal } from './principal.js';
 import type { Quotas } from './quotas.js';
 import { RpcError } from './rpc-error.js';
 import type { Params } from './schemas.js';
+import type { Slots } from './slots.js';
 import type { OfferRow, ServiceRow, Side, Store } from './store.js';
 import type { Turn } from './turn.js';
 
@@ -52,6 +53,10 @@ export interface Services {
   quotas: Quotas;
   /** Takes points for what a call turns out to cost beside its price. */
   charge(caller: Caller, points: number): Promise<void>;
+  /** Rejects when a caller has spent more than its points by now, such as on replies that were larger than expected. */
+  checkPoints(caller: Caller): Promise<void>;
+  /** Calls that may hold much memory, by address. */
+  large: Slots;
   /** A name was given up by its key. */
   onRelease(caller: Caller): Promise<void>;
   clock: Pick<ClaimClock, 'at'>;
@@ -130,6 +135,14 @@ export function createHandlers(services: Services): Handlers {
     await hub.push(principalOf(offer), offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
   }
 
+  /** Runs a call that may hold much memory, when there is room and if what the caller was sent before is paid for. */
+  const large = <T>(caller: Caller, gone: Gone, run: () => Promise<T>): Promise<T> =>
+    services.large.run(caller.address, async (hasWaited) => {
+      if (hasWaited && gone().aborted) throw new RpcError('closed', 'The client went away');
+      if (hasWaited) await services.checkPoints(caller);
+      return run();
+    });
+
   /** A page ends where its bytes do; at least one service is on it, so that who asks for the next one gets on. */
   async function page(target: ServiceName, limit: number, offset: number, gone: Gone): Promise<ServicePage> {
     const now = Date.now();
@@ -155,6 +168,30 @@ export function createHandlers(services: Services): Handlers {
       bytes += size;
     }
     return { services, count: services.length, limit, offset, ...(next < found.length && { next }) };
+  }
+
+  /** What a poll reports: answers and candidates, until they are large. */
+  async function news(caller: Caller, instance: string | undefined, since: number): Promise<RpcResult<'poll'>> {
+    const now = Date.now();
+    const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
+    let bytes = 0;
+    for (const offer of await store.pollOffers(caller, instance, since, now)) {
+      // what is not given now is given to the next poll
+      if (bytes >= limits.maxReplyBytes) break;
+      const own = principalOf(offer) === principalOf(caller) && offer.instance === instance;
+      if (own && (await store.takeAnswer(offer, since))) {
+        const answer = answerInfo(offer);
+        bytes += Buffer.byteLength(JSON.stringify(answer));
+        result.answers.push(answer);
+        // the reply is as good as an acknowledgement: who polls has nothing better to give
+        await hub.push(principalOf(offer.answer!), offer.answer!.instance, 'taken', { offerId: offer.offerId });
+      }
+      const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
+      if (!candidates.length) continue;
+      bytes += Buffer.byteLength(JSON.stringify(candidates));
+      result.iceCandidates[offer.offerId] = candidates;
+    }
+    return result;
   }
 
   async function leased({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
@@ -221,7 +258,7 @@ export function createHandlers(services: Services): Handlers {
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(principalOf(caller), instance, Date.now());
       if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, gone), caller);
-      return page(target, limit, offset, gone);
+      return large(caller, gone, () => page(target, limit, offset, gone));
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, gone) {
@@ -289,28 +326,9 @@ export function createHandlers(services: Services): Handlers {
       return info;
     },
 
-    async poll({ since = 0, instance }, caller) {
-      const now = Date.now();
-      await hub.seen(principalOf(caller), instance, now);
-      const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
-      let bytes = 0;
-      for (const offer of await store.pollOffers(caller, instance, since, now)) {
-        // what is not given now is given to the next poll
-        if (bytes >= limits.maxReplyBytes) break;
-        const own = principalOf(offer) === principalOf(caller) && offer.instance === instance;
-        if (own && (await store.takeAnswer(offer, since))) {
-          const answer = answerInfo(offer);
-          bytes += Buffer.byteLength(JSON.stringify(answer));
-          result.answers.push(answer);
-          // the reply is as good as an acknowledgement: who polls has nothing better to give
-          await hub.push(principalOf(offer.answer!), offer.answer!.instance, 'taken', { offerId: offer.offerId });
-        }
-        const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
-        if (!candidates.length) continue;
-        bytes += Buffer.byteLength(JSON.stringify(candidates));
-        result.iceCandidates[offer.offerId] = candidates;
-      }
-      return result;
+    async poll({ since = 0, instance }, caller, gone) {
+      await hub.seen(principalOf(caller), instance, Date.now());
+      return large(caller, gone, () => news(caller, instance, since));
     },
 
     async addIceCandidates({ serviceFqn, offerId, candidates, instance }, caller) {

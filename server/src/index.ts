@@ -7,6 +7,7 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL } from 'rondevu-elements/protocol';
+import type { Duplex } from 'node:stream';
 import { localUrl } from './addresses.js';
 import { createApp } from './app.js';
 import { Authenticator } from './auth.js';
@@ -15,6 +16,7 @@ import { clientAddress, isTrusted, proxyList } from './client-address.js';
 import { DEFAULT_LIMITS, DEFAULT_RESERVED, type ServerConfig } from './config.js';
 import { Dispatcher } from './dispatcher.js';
 import { createHandlers, type Authorize } from './handlers.js';
+import { MAX_FRAGMENTS, MAX_PIECES, boundIncomingFrames } from './incoming-frames.js';
 import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { Matchmaker } from './matchmaker.js';
@@ -24,10 +26,12 @@ import { BODIES_AT_ONCE, createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
 import { asksForWebSocket, createUpgradeIgnorer } from './plain-requests.js';
+import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS, Slots } from './slots.js';
 import { openStorage } from './storage.js';
 import type { ServiceRow } from './store.js';
 import { Tally } from './tally.js';
 import { DEFAULT_TURN, Turn } from './turn.js';
+import { MAX_UNREAD, MAX_UNREAD_PER_ADDRESS, Unread } from './unread.js';
 
 export { DEFAULT_TURN, type TurnConfig } from './turn.js';
 export type { Authorize, AuthorizeContext } from './handlers.js';
@@ -109,6 +113,8 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     turn,
     quotas: new Quotas(store, config.limits),
     charge: (caller, points) => auth.charge(caller, points),
+    checkPoints: (caller) => auth.checkPoints(caller),
+    large: new Slots(LARGE_CALLS_PER_ADDRESS, LARGE_CALLS),
     async onRelease(caller) {
       auth.forget(caller);
       await hub.nameChanged(caller.username);
@@ -131,11 +137,12 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     isDraining: () => closing !== undefined,
   });
 
+  const unread = new Unread(MAX_UNREAD_PER_ADDRESS, MAX_UNREAD);
+  const bytesOfAddress = new Tally(BODIES_AT_ONCE * config.limits.maxBodyBytes);
   const rest = getRequestListener(app.fetch);
   const rpc = createRpcEndpoint({
-    ...{ dispatcher, auth, proxies, caps, corsOrigins: config.corsOrigins, limits: config.limits },
+    ...{ dispatcher, auth, proxies, caps, corsOrigins: config.corsOrigins, limits: config.limits, unread, bytesOfAddress },
     requestsOfAddress: new Tally(config.limits.maxSocketsPerAddress),
-    bytesOfAddress: new Tally(BODIES_AT_ONCE * config.limits.maxBodyBytes),
     isDraining: () => closing !== undefined,
   });
   const server = createHttpServer(
@@ -147,9 +154,10 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   boundConnections(server, config, proxies);
   const sessions = new Set<PushSession>();
   const socketsOfKey = new Tally(config.limits.maxSocketsPerKey);
-  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps, socketsOfKey };
-  const sockets = acceptSockets(server, config, proxies, log, (socket, from) => {
+  const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps, socketsOfKey, unread };
+  const sockets = acceptSockets(server, config, proxies, log, (socket, stream, from) => {
     const session = new PushSession(socket, from, context);
+    boundIncomingFrames(stream, socket, session, bytesOfAddress);
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
   });
@@ -261,11 +269,13 @@ function acceptSockets(
   config: ServerConfig,
   proxies: BlockList | undefined,
   log: Logger,
-  onSocket: (socket: WebSocket, from: { address: string; host: string }) => void,
+  onSocket: (socket: WebSocket, stream: Duplex, from: { address: string; host: string }) => void,
 ): WebSocketServer {
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: config.limits.maxBodyBytes,
+    maxFragments: MAX_FRAGMENTS,
+    maxBufferedChunks: MAX_PIECES,
     perMessageDeflate: false,
     handleProtocols: () => PUSH_SUBPROTOCOL,
   });
@@ -295,7 +305,7 @@ function acceptSockets(
     // RFC 6585 section 4
     if (!givePlaceBack) return refuse('429 Too Many Requests');
     socket.once('close', givePlaceBack);
-    sockets.handleUpgrade(request, socket, head, (opened) => onSocket(opened, { address, host }));
+    sockets.handleUpgrade(request, socket, head, (opened) => onSocket(opened, socket, { address, host }));
   });
   return sockets;
 }

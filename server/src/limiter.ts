@@ -76,13 +76,28 @@ export class Limiter {
     if (spent && spent.remainingPoints <= 0) throw tooMany(this.#ofAddress, spent.msBeforeNext);
   }
 
+  /** Costs nothing. @throws RpcError `rate-limited` when an address or a key has spent more than its points */
+  async checkSpent(address: string, publicKey: string): Promise<void> {
+    for (const [limiter, name, what] of [
+      [this.#address, address, this.#ofAddress],
+      [this.#key, publicKey, this.#ofKey],
+    ] as const) {
+      const spent = await limiter.get(name);
+      if (spent && spent.consumedPoints > limiter.points) throw tooMany(what, spent.msBeforeNext);
+    }
+  }
+
   get #ofAddress(): string {
     return `calls from this address: at most ${this.#address.points} points in ${WINDOW} s`;
   }
 
+  get #ofKey(): string {
+    return `calls of this key: at most ${this.#key.points} points in ${WINDOW} s`;
+  }
+
   /** @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofKey(publicKey: string, cost: number): Promise<void> {
-    await spend(this.#key, publicKey, cost, `calls of this key: at most ${this.#key.points} points in ${WINDOW} s`);
+    await spend(this.#key, publicKey, cost, this.#ofKey);
   }
 
   /** Charges for what is done already, such as a reply whose size was not known before: the next calls are refused for it. */

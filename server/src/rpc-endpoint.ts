@@ -13,6 +13,7 @@ import type { Dispatcher, Gone } from './dispatcher.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_HTTP_WAIT } from './schemas.js';
 import type { Tally } from './tally.js';
+import type { Reader, Unread } from './unread.js';
 
 /** How much more than a single reply all replies of a batch may have; calls beyond are not run. */
 export const BATCH_REPLIES = 8;
@@ -32,8 +33,9 @@ export interface RpcContext {
   limits: Pick<Limits, 'maxBodyBytes' | 'maxReplyBytes'>;
   /** Requests that are read or worked on, by address. */
   requestsOfAddress: Tally;
-  /** Bytes of their bodies. */
+  /** Bytes of their bodies, and of frames that have not arrived in full. */
   bytesOfAddress: Tally;
+  unread: Unread;
   /** Whether it stops: connections are not kept then. */
   isDraining(): boolean;
 }
@@ -74,6 +76,9 @@ export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
   };
 }
 
+const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
+  clientAddress(socket.remoteAddress ?? '', headers['x-forwarded-for']?.toString(), proxies);
+
 /** Undefined when the client went before all of its request was there, or before all of it was done. */
 async function respond(
   context: RpcContext,
@@ -84,8 +89,8 @@ async function respond(
   const { dispatcher, auth, proxies, limits, requestsOfAddress, bytesOfAddress } = context;
   const held: (() => void)[] = [];
   try {
-    const { host = '', 'x-forwarded-for': forwarded } = request.headers;
-    const from = { address: clientAddress(request.socket.remoteAddress ?? '', forwarded?.toString(), proxies), host };
+    const { host = '' } = request.headers;
+    const from = { address: addressOf(request, proxies), host };
     // a body costs more than its refusal
     await auth.checkAddress(from.address);
     const hold = (tally: Tally, amount: number): boolean => {
@@ -190,23 +195,32 @@ function readBody(
 ): Promise<Buffer | 'too-large' | 'too-many' | undefined> {
   if (Number(request.headers['content-length'] ?? 0) > most) return Promise.resolve('too-large');
   return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
+    // many small chunks would take more room than their bytes
+    let body: Buffer = Buffer.alloc(0);
     let length = 0;
     request.on('data', (chunk: Buffer) => {
-      length += chunk.length;
-      const isTooLarge = length > most;
-      if (!isTooLarge && hold(chunk.length)) return void chunks.push(chunk);
-      request.pause();
-      resolve(isTooLarge ? 'too-large' : 'too-many');
+      const end = length + chunk.length;
+      if (end > body.length) {
+        const room = Math.min(most, Math.max(end, 2 * body.length));
+        if (end > most || !hold(room - body.length)) {
+          request.pause();
+          return resolve(end > most ? 'too-large' : 'too-many');
+        }
+        const larger = length ? Buffer.allocUnsafeSlow(room) : chunk;
+        if (length) body.copy(larger, 0, 0, length);
+        body = larger;
+      }
+      if (length || body !== chunk) chunk.copy(body, length);
+      length = end;
     });
-    request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    request.on('end', () => resolve(body.subarray(0, length)));
     request.on('error', () => resolve(undefined));
     request.on('close', () => resolve(undefined));
   });
 }
 
 function send(
-  { caps, corsOrigins, isDraining }: RpcContext,
+  { caps, corsOrigins, isDraining, proxies, unread }: RpcContext,
   request: IncomingMessage,
   response: ServerResponse,
   { status, text, retryAfter }: Reply,
@@ -229,8 +243,19 @@ function send(
   if (isDraining() || isLeft) response.setHeader('Connection', 'close');
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
   response.end(text);
-  // a client that does not read would hold its reply for ever
   if (response.writableLength === 0) return;
+  const reader: Reader = {
+    address: addressOf(request, proxies),
+    get unread() {
+      return response.destroyed ? 0 : response.writableLength;
+    },
+    cutOff: () => response.destroy(),
+  };
+  // a client that does not read would hold its reply for ever
   const slow = setTimeout(() => response.destroy(), READ_WITHIN);
-  response.once('close', () => clearTimeout(slow));
+  response.once('close', () => {
+    clearTimeout(slow);
+    unread.forget(reader);
+  });
+  unread.note(reader);
 }

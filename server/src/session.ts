@@ -18,6 +18,7 @@ import {
   type Position,
   type Session,
 } from './hub.js';
+import type { FrameReceiver } from './incoming-frames.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { principalOf, usernameOf } from './principal.js';
@@ -25,6 +26,7 @@ import { NameLostError, RpcError } from './rpc-error.js';
 import { MAX_SOCKET_WAIT, checkEnvelope } from './schemas.js';
 import type { Tally } from './tally.js';
 import type { Turn } from './turn.js';
+import type { Reader, Unread } from './unread.js';
 
 /** How long a socket may be open without a session, in ms. */
 export const OPEN_WITHIN = 5000;
@@ -59,9 +61,10 @@ export interface SessionContext {
   caps: string[];
   /** Open sockets by key. */
   socketsOfKey: Tally;
+  unread: Unread;
 }
 
-export class PushSession implements Session {
+export class PushSession implements Session, Reader, FrameReceiver {
   principal = '';
   instance = '';
   readonly #socket: WebSocket;
@@ -86,8 +89,9 @@ export class PushSession implements Session {
   #calls = 0;
   /** Calls in a row that were refused as too many. */
   #refused = 0;
-  /** Frames of this turn. */
+  /** Frames of this turn, and their length. */
   #outgoing: string[] = [];
+  #outgoingLength = 0;
   /** Until there is a session, when the socket was opened. */
   #lastFrame = Date.now();
   #pinged = 0;
@@ -105,6 +109,33 @@ export class PushSession implements Session {
     });
     socket.on('close', (code) => this.#closed(code));
     socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
+  }
+
+  get address(): string {
+    return this.#from.address;
+  }
+
+  get isOpen(): boolean {
+    return this.#caller !== undefined;
+  }
+
+  get unread(): number {
+    return this.#socket.bufferedAmount + this.#outgoingLength;
+  }
+
+  /** Closes the socket of a client that sends too much; one that does not read would keep it open until the handshake times out. */
+  refuse(reason: string, code: number = CLOSE.tooMuch): void {
+    if (this.#isOver) return;
+    this.#close(code, reason);
+    setTimeout(() => this.#socket.terminate(), CUT_OFF_AFTER).unref();
+  }
+
+  /** Ends the socket of a reader that is too slow. */
+  cutOff(): void {
+    const { metrics, log } = this.#context;
+    metrics.slowReader();
+    log.warn({ username: usernameOf(this.principal), address: this.address }, 'a reader was too slow and is cut off');
+    this.#socket.terminate();
   }
 
   deliver(event: NumberedEvent): void {
@@ -133,6 +164,7 @@ export class PushSession implements Session {
 
   /** To be called every second. */
   watch(): void {
+    this.#context.unread.note(this);
     const silence = Date.now() - this.#lastFrame;
     if (!this.#caller) {
       if (silence >= OPEN_WITHIN) this.#close(CLOSE.noSession, 'no openSession within 5 s');
@@ -158,7 +190,7 @@ export class PushSession implements Session {
     } else if (this.#caller) {
       await this.#handle(frame, data.length);
     } else if (++this.#framesBefore > MAX_CALLS) {
-      this.#cutOff(`more than ${MAX_CALLS} frames before the session is open`);
+      this.refuse(`more than ${MAX_CALLS} frames before the session is open`);
     } else {
       // in turn until the session is open; calls behind it run side by side
       let isCall = false;
@@ -198,7 +230,7 @@ export class PushSession implements Session {
       await this.#context.auth.pay(this.#from.address, bytes, least);
       return true;
     } catch {
-      this.#cutOff('too many frames');
+      this.refuse('too many frames');
       return false;
     }
   }
@@ -209,7 +241,7 @@ export class PushSession implements Session {
       await this.#context.auth.checkAddress(this.#from.address);
       return true;
     } catch {
-      this.#cutOff('too many bytes');
+      this.refuse('too many bytes');
       return false;
     }
   }
@@ -281,8 +313,8 @@ export class PushSession implements Session {
       // who may not call sends no large frames either: they cost time before they are known to be calls
       const isRefused = error instanceof RpcError && error.code === 'rate-limited';
       this.#refused = isRefused ? this.#refused + 1 : 0;
-      if (isRefused && bytes > MAX_FRAME_UNPAID) this.#cutOff('too many bytes');
-      else if (this.#refused > MAX_REFUSED) this.#cutOff('too many calls');
+      if (isRefused && bytes > MAX_FRAME_UNPAID) this.refuse('too many bytes');
+      else if (this.#refused > MAX_REFUSED) this.refuse('too many calls');
       if (error instanceof NameLostError) this.nameLost();
     } finally {
       this.#calls--;
@@ -320,12 +352,10 @@ export class PushSession implements Session {
 
   #sendText(text: string): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
-    if (this.#socket.bufferedAmount > MAX_BUFFERED) {
-      const { metrics, log } = this.#context;
-      metrics.slowReader();
-      log.warn({ username: usernameOf(this.principal), address: this.#from.address }, 'a reader was too slow and is cut off');
-      return this.#socket.terminate();
-    }
+    // replies of one turn may be large; those that a fast reader takes at once do not make it a slow one
+    if (this.#outgoingLength > MAX_BUFFERED) this.#flush();
+    if (this.#socket.bufferedAmount > MAX_BUFFERED) return this.cutOff();
+    this.#outgoingLength += text.length;
     if (this.#outgoing.push(text) === 1) setImmediate(() => this.#flush());
   }
 
@@ -333,7 +363,9 @@ export class PushSession implements Session {
     const frames = this.#outgoing;
     // an emptied array would keep its room, at every idle socket
     this.#outgoing = [];
+    this.#outgoingLength = 0;
     for (const text of frames) this.#socket.send(text);
+    this.#context.unread.note(this);
   }
 
   #close(code: number, reason: string): void {
@@ -342,16 +374,11 @@ export class PushSession implements Session {
     this.#socket.close(code, reason);
   }
 
-  /** A client that does not read would keep its socket open until the close handshake times out. */
-  #cutOff(reason: string): void {
-    this.#close(CLOSE.tooMuch, reason);
-    setTimeout(() => this.#socket.terminate(), CUT_OFF_AFTER).unref();
-  }
-
   #closed(code: number): void {
     this.#isOver = true;
     this.#gone?.abort();
     this.#givePlaceBack?.();
+    this.#context.unread.forget(this);
     if (!this.#caller) return;
     // 1001 is what a browser sends when its page is left, RFC 6455 section 7.4.1
     const ending: Ending = this.#isClosedHere ? 'closed-here' : code === 1001 ? 'left' : 'broken';

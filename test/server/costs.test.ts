@@ -4,7 +4,7 @@ import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
 import { BYTES_A_POINT, costOf } from '../../server/src/limiter.js';
 import { MAX_JSON_DEPTH, type ServicePage } from '../../src/protocol/index.js';
-import { Client, PushClient, PushSocket, mockClock, post, refused, someone, startServer, until } from './helpers.js';
+import { Client, PushClient, mockClock, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
 const KIB = 1024;
@@ -134,7 +134,7 @@ test('a body of too many values is refused before it is parsed, and what stands 
     const { status, body } = await post(url, json);
     assert.deepEqual([status, (body as { code: string }).code], [413, 'too-large'], json.slice(0, 20));
   }
-  const socket = await new PushSocket(url).up();
+  const socket = await PushClient.open(url);
   socket.send(`[${'0,'.repeat(50_000)}0]`);
   assert.equal(await socket.closed, 1009);
   const host = new Client(url);

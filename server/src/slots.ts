@@ -1,0 +1,65 @@
+/** Runs work that may hold much memory: a few at once for one address, and some in all. Addresses take turns. */
+
+/** Pages of services and polls that are put together at once for one address, and in all: each holds some megabytes at most. */
+export const LARGE_CALLS_PER_ADDRESS = 4;
+export const LARGE_CALLS = 16;
+
+interface Queue {
+  running: number;
+  waiting: Set<() => void>;
+}
+
+export class Slots {
+  readonly #perName: number;
+  readonly #inAll: number;
+  readonly #queues = new Map<string, Queue>();
+  /** Names that have something waiting and may run more, in the order of their turns. */
+  readonly #next = new Set<string>();
+  #running = 0;
+
+  constructor(perName: number, inAll: number) {
+    this.#perName = perName;
+    this.#inAll = inAll;
+  }
+
+  /** Runs `work` when there is room for it; tells it whether it had to wait. */
+  async run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
+    let queue = this.#queues.get(name);
+    if (!queue) this.#queues.set(name, (queue = { running: 0, waiting: new Set() }));
+    const mustWait = queue.waiting.size > 0 || queue.running >= this.#perName || this.#running >= this.#inAll;
+    if (mustWait) {
+      await new Promise<void>((start) => {
+        queue.waiting.add(start);
+        if (queue.running < this.#perName) this.#next.add(name);
+      });
+    } else this.#begin(queue);
+    try {
+      return await work(mustWait);
+    } finally {
+      queue.running--;
+      this.#running--;
+      if (queue.waiting.size) this.#next.add(name);
+      else if (!queue.running) this.#queues.delete(name);
+      this.#startNext();
+    }
+  }
+
+  #begin(queue: Queue): void {
+    queue.running++;
+    this.#running++;
+  }
+
+  #startNext(): void {
+    for (const name of this.#next) {
+      if (this.#running >= this.#inAll) return;
+      const queue = this.#queues.get(name)!;
+      const [start] = queue.waiting;
+      // it goes to the end of the turns, where it may run more
+      this.#next.delete(name);
+      queue.waiting.delete(start!);
+      this.#begin(queue);
+      if (queue.waiting.size && queue.running < this.#perName) this.#next.add(name);
+      start!();
+    }
+  }
+}

@@ -1,0 +1,89 @@
+/** What sockets make the server hold before a frame has arrived in full. */
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { test, type TestContext } from 'node:test';
+import { DEFAULT_LIMITS } from '../../server/src/index.js';
+import { MAX_BEFORE_SESSION, MAX_FRAGMENTS } from '../../server/src/incoming-frames.js';
+import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
+import { PushClient, PushSocket, post, someone, startServer, until } from './helpers.js';
+
+const KIB = 1024;
+const MAX_FRAME = 64 * KIB;
+/** Less than a frame of the largest size, so that the default budget of an address is soon used up. */
+const start = (t: TestContext) => startServer(t, { limits: { ...DEFAULT_LIMITS, maxBodyBytes: MAX_FRAME } });
+
+const streamOf = ({ socket }: PushSocket): Socket => (socket as unknown as { _socket: Socket })._socket;
+/** A masked text frame, RFC 6455 section 5.2; of `length` bytes, of which `sent` are sent. */
+function frame(length: number, sent: number, { first = 0x81 } = {}): Buffer {
+  const head = Buffer.alloc(14);
+  head.writeUInt8(first, 0);
+  head.writeUInt8(0xff, 1);
+  head.writeBigUInt64BE(BigInt(length), 2);
+  return Buffer.concat([head, Buffer.alloc(sent, ' ')]);
+}
+/** The code that each socket was closed with, as far as it was. */
+function codesOf(sockets: PushSocket[]): Map<PushSocket, number> {
+  const codes = new Map<PushSocket, number>();
+  for (const socket of sockets) void socket.closed.then((code) => codes.set(socket, code));
+  return codes;
+}
+
+test('unfinished frames of one address are bounded in bytes, together with bodies, and given back with their sockets', async (t) => {
+  const { url } = await start(t);
+  const sockets: PushSocket[] = [];
+  for (let i = 0; i <= BODIES_AT_ONCE; i++) sockets.push(await PushClient.open(url));
+  const codes = codesOf(sockets);
+  for (const socket of sockets) streamOf(socket).write(frame(MAX_FRAME, MAX_FRAME - 2 * KIB));
+  await until(() => codes.size > 0, 'a socket to be closed');
+  assert.deepEqual([...codes.values()], [4429]);
+  const { status } = await post(url, ' '.repeat(32 * KIB));
+  assert.equal(status, 429);
+  for (const socket of sockets) socket.socket.terminate();
+  await until(async () => (await post(url, ' '.repeat(32 * KIB))).status === 400, 'room for a body');
+});
+
+test('frames in small pieces count for more than their bytes', async (t) => {
+  const { url } = await start(t);
+  const sockets: PushSocket[] = [];
+  for (let i = 0; i <= BODIES_AT_ONCE; i++) sockets.push(await PushClient.open(url));
+  const codes = codesOf(sockets);
+  await Promise.all(
+    sockets.map(async (socket) => {
+      streamOf(socket).setNoDelay(true);
+      streamOf(socket).write(frame(MAX_FRAME, 0));
+      // each a piece of its own, once the one before was read
+      for (let i = 0; i < 600 && !codes.size; i++) {
+        streamOf(socket).write(' ');
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    }),
+  );
+  await until(() => codes.size > 0, 'a socket to be closed');
+  assert.equal([...codes.values()][0], 4429);
+});
+
+test('whole frames are not counted any more, however many come', async (t) => {
+  const { url } = await start(t);
+  const client = await PushClient.open(url);
+  for (let i = 0; i < 2 * BODIES_AT_ONCE; i++)
+    await client.publish(`x:1.0.0@${client.username}`, [`${i} `.padEnd(48 * KIB, 'x')]);
+});
+
+test('a socket sends little before its session is open', async (t) => {
+  const { url } = await startServer(t);
+  const [unfinished, many] = [await new PushSocket(url).up(), await new PushSocket(url).up()];
+  streamOf(unfinished).write(frame(1024 * KIB, MAX_BEFORE_SESSION));
+  const small = frame(4 * KIB, 4 * KIB);
+  for (let bytes = 0; bytes <= MAX_BEFORE_SESSION; bytes += small.length) streamOf(many).write(small);
+  assert.equal(await unfinished.closed, 1009);
+  assert.ok([1003, 1009].includes(await many.closed));
+  await PushClient.open(url, someone());
+});
+
+test('a message of very many fragments is refused', async (t) => {
+  const { url } = await startServer(t);
+  const client = await PushClient.open(url);
+  const next = frame(1, 1, { first: 0x00 });
+  streamOf(client).write(Buffer.concat([frame(1, 1, { first: 0x01 }), ...Array<Buffer>(MAX_FRAGMENTS).fill(next)]));
+  assert.equal(await client.closed, 1008);
+});
