@@ -37,7 +37,18 @@ export default tseslint.config(
   },
   {
     files: ['src/**/*.ts', 'components/**/*.ts', 'server/src/**/*.ts'],
-    rules: { 'no-restricted-exports': ['error', { restrictDefaultExports: { direct: true } }] },
+    rules: {
+      'no-restricted-exports': ['error', { restrictDefaultExports: { direct: true } }],
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector:
+            'BinaryExpression[operator=/^([-+]|[<>]=?)$/] > CallExpression[callee.object.name="Date"][callee.property.name="now"]',
+          message:
+            'The wall clock may jump: measure durations with performance.now(). Where the other operand is a wall-clock time, disable this rule and say so.',
+        },
+      ],
+    },
   },
   {
     files: ['src/**/*.ts', 'components/**/*.ts'],

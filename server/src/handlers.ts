@@ -107,6 +107,7 @@ export function createHandlers(services: Services): Handlers {
 
   /** Which side of an offer a user is on; `undefined` for strangers. Who holds its lease counts as the answering side until there is an answer. */
   function sideOf(offer: OfferRow, caller: Caller, instance: string | undefined): Side | undefined {
+    // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
     const holder = offer.leaseUntil > Date.now() ? offer.leaseHolder : undefined;
     const answerer = offer.answer ? principalOf(offer.answer) : holder;
     const own = principalOf(caller);

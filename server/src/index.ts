@@ -239,13 +239,13 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
 
 /** Closes sockets spread over a time, and waits until it is over. */
 async function drain(sessions: PushSession[], time: number): Promise<void> {
-  const end = Date.now() + time;
+  const end = performance.now() + time;
   for (const [index, session] of sessions.entries()) {
     const due = end - time * (1 - (index + 1) / sessions.length);
-    if (due > Date.now()) await new Promise((resolve) => setTimeout(resolve, due - Date.now()));
+    if (due > performance.now()) await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
     session.close();
   }
-  if (end > Date.now()) await new Promise((resolve) => setTimeout(resolve, end - Date.now()));
+  if (end > performance.now()) await new Promise((resolve) => setTimeout(resolve, end - performance.now()));
 }
 
 /** Idle connections and requests take the same file descriptors as sockets do. A proxy has the connections of all its clients. */

@@ -129,6 +129,7 @@ export class MemoryHub implements Hub {
       return this.#push(session.principal, [instance], 'resync', {});
     // its acknowledgements may have been lost with the socket before
     for (const { kept, seq } of events)
+      // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
       if (kept.answer && seq <= since && kept.answer.answeredAt > Date.now() - RETELL)
         void this.push(kept.answer.answerer, kept.answer.instance, 'taken', { offerId: kept.answer.offerId });
     for (const { kept, seq } of missed) session.deliver({ event: kept.event, text: kept.text!, seq, answer: kept.answer });

@@ -172,13 +172,13 @@ export class RedisConnection {
   }
 
   async #retried<T>(attempt: () => Promise<T>): Promise<T> {
-    const giveUpAt = Date.now() + GIVE_UP_AFTER;
+    const giveUpAt = performance.now() + GIVE_UP_AFTER;
     for (;;) {
       try {
-        return await withDeadline(attempt(), giveUpAt - Date.now());
+        return await withDeadline(attempt(), giveUpAt - performance.now());
       } catch (error) {
         const mayPass = error instanceof ErrorReply ? PASSING.test(error.message) : !this.#isClosed;
-        if (!mayPass || Date.now() + RETRY_AFTER >= giveUpAt) throw error;
+        if (!mayPass || performance.now() + RETRY_AFTER >= giveUpAt) throw error;
         await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER));
       }
     }

@@ -92,8 +92,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
   /** Frames of this turn, and their length. */
   #outgoing: string[] = [];
   #outgoingLength = 0;
-  /** Until there is a session, when the socket was opened. */
-  #lastFrame = Date.now();
+  /** On the monotonic clock, as all times here. Until there is a session, when the socket was opened. */
+  #lastFrame = performance.now();
   #pinged = 0;
 
   constructor(socket: WebSocket, from: { address: string; host: string }, context: SessionContext) {
@@ -165,20 +165,20 @@ export class PushSession implements Session, Reader, FrameReceiver {
   /** To be called every second. */
   watch(): void {
     this.#context.unread.note(this);
-    const silence = Date.now() - this.#lastFrame;
+    const silence = performance.now() - this.#lastFrame;
     if (!this.#caller) {
       if (silence >= OPEN_WITHIN) this.#close(CLOSE.noSession, 'no openSession within 5 s');
     } else if (silence >= SILENCE + PONG_WITHIN) {
       this.#close(CLOSE.silent, 'no sign of life');
       this.#socket.terminate();
     } else if (silence >= SILENCE && this.#pinged < this.#lastFrame) {
-      this.#pinged = Date.now();
+      this.#pinged = performance.now();
       this.#send({ ping: true });
     }
   }
 
   async #receive(data: Buffer, binary: boolean): Promise<void> {
-    if (this.#caller) this.#lastFrame = Date.now();
+    if (this.#caller) this.#lastFrame = performance.now();
     // what is left in the buffer of a socket that was closed is not looked at
     if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN) return;
     // a large frame costs more than its refusal
@@ -268,7 +268,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
       if (this.#isOver) return; // the name was lost meanwhile
       this.#caller = caller;
-      this.#lastFrame = Date.now();
+      this.#lastFrame = performance.now();
       if (this.#socket.readyState !== this.#socket.OPEN) return void (await hub.closed(this, 'broken'));
       const { maxBodyBytes, maxOffers, maxCandidates } = limits;
       const ice = this.#context.turn.along(caller, !isAnonymousName(caller.username), Date.now());

@@ -126,8 +126,8 @@ export class Pipe {
       this.#changed();
     });
     while (!this.#isOver && outcome === undefined) await this.#change();
-    const end = Date.now() + GREETING_WITHIN;
-    while (!this.#isOver && !this.#isPipe && Date.now() < end) await this.#change();
+    const end = performance.now() + GREETING_WITHIN;
+    while (!this.#isOver && !this.#isPipe && performance.now() < end) await this.#change();
     if (this.#isPipe) this.#say({ type: 'pipe:end' });
     while (!this.#isOver && this.#isPipe && !this.#theyEnded) await this.#change();
     while (!this.#failure && this.#written < this.received) await this.#change();

@@ -35,6 +35,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
   /** Messages that are not too old. */
   getValid(): BufferedMessage[] {
     const { maxAge } = this.#options;
+    // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
     return this.getAll().filter(({ timestamp }) => !maxAge || Date.now() - timestamp <= maxAge);
   }
 
@@ -75,6 +76,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
 
   /** A message may be older than its place in this buffer: its age counts from its `timestamp`, as in the client 0.20. */
   #keep(message: BufferedMessage): BufferedMessage | undefined {
+    // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
     return super.add(message, performance.now() - (Date.now() - message.timestamp));
   }
 }

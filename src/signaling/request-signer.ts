@@ -32,11 +32,13 @@ export class RequestSigner {
 
   /** The server's clock, as far as it is known, in ms. */
   serverNow(): number {
+    // eslint-disable-next-line no-restricted-syntax -- compared with the clock of the server
     return Date.now() + this.#clockOffset;
   }
 
   /** Takes the server's clock over. @param serverTime ms */
   setServerTime(serverTime: number): void {
+    // eslint-disable-next-line no-restricted-syntax -- compared with the clock of the server
     this.#clockOffset = serverTime - Date.now();
   }
 }

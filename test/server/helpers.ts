@@ -49,11 +49,14 @@ export class CallError extends Error {
   }
 }
 
+/** The real one, also where a test mocks it. */
+const monotonic = performance.now.bind(performance);
+
 /** Waits until a condition holds, on the real clock even where timers are mocked; fails after `ms`. */
 export async function until(condition: () => boolean | Promise<boolean>, what = 'the condition', ms = 8000): Promise<void> {
-  const deadline = performance.now() + ms;
+  const deadline = monotonic() + ms;
   while (!(await condition())) {
-    assert.ok(performance.now() < deadline, `${what} did not come about within ${ms} ms`);
+    assert.ok(monotonic() < deadline, `${what} did not come about within ${ms} ms`);
     await new Promise(setImmediate);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * A mocked clock for tests of the rules that take seconds: timers and Date stand still until `tick`.
+ * A mocked clock for tests of the rules that take seconds: timers, Date and performance.now() stand still until `tick`.
  */
 import type { TestContext } from 'node:test';
 
@@ -9,11 +9,14 @@ type Timers = Record<
 > &
   Record<'clearTimeout' | 'clearInterval', (timer?: object) => void>;
 
-/** Mocks setTimeout, setInterval and Date from the present on; `until` and sockets go on as they are. */
+/** Mocks setTimeout, setInterval, Date and performance.now() from the present on; `until` and sockets go on as they are. */
 export function mockClock(t: TestContext): { tick(ms: number): Promise<void> } {
   const timers = globalThis as unknown as Timers;
   const real = { setTimeout: timers.setTimeout, clearTimeout: timers.clearTimeout, clearInterval: timers.clearInterval };
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() });
+  // durations go with the same clock
+  const [date, began, start] = [Date.now.bind(Date), Date.now(), performance.now()];
+  t.mock.method(performance, 'now', () => start + date() - began);
   // node 20 takes whatever timer stands at the same place out of its queue when one is cleared that has fired, or that is of
   // another test's mock; so only timers that are in this queue get there
   const queued = new WeakSet<object>();

@@ -337,6 +337,17 @@ test('a silent socket is asked for a sign of life after 15 s, and cut off withou
   assert.equal(alive.socket.readyState, alive.socket.OPEN);
 });
 
+test('a wall clock that jumps is no silence of a socket', async (t) => {
+  const clock = mockClock(t);
+  const { server, open } = await start(t);
+  const client = await open();
+  const date = Date.now.bind(Date);
+  t.mock.method(Date, 'now', () => date() + 60_000);
+  await clock.tick(3000);
+  assert.equal(server.sessions, 1);
+  assert.ok(!client.frames.some((frame) => 'ping' in frame));
+});
+
 test('a reader that is too slow is cut off, not buffered without end', async (t) => {
   const { server, open } = await start(t);
   const client = await open();
