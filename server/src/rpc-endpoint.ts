@@ -8,7 +8,7 @@ import { CAPS_HEADER, MAX_BATCH } from 'rondevu-elements/protocol';
 import type { Authenticator } from './auth.js';
 import { clientAddress } from './client-address.js';
 import type { Limits } from './config.js';
-import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
+import { MAX_BODY_VALUES, countItems, hasMoreValues } from './count-values.js';
 import type { Dispatcher, Gone } from './dispatcher.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_HTTP_WAIT } from './schemas.js';
@@ -19,7 +19,7 @@ import type { Reader, Unread } from './unread.js';
 export const BATCH_REPLIES = 8;
 /** How long a client may take to read a reply, in ms. */
 export const READ_WITHIN = 60_000;
-/** A body up to this size, of a request that is refused before it is read, is discarded and the connection kept. In bytes. */
+/** A body up to this size, of a request that is refused, is read or discarded and the connection kept. In bytes. */
 const SMALL_BODY = 65_536;
 /** Bodies of one address that are read or worked on at once, in bodies of the largest size. */
 export const BODIES_AT_ONCE = 32;
@@ -76,6 +76,8 @@ export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
   };
 }
 
+const isSmall = ({ headers }: IncomingMessage): boolean => Number(headers['content-length'] ?? Infinity) <= SMALL_BODY;
+
 const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
   clientAddress(socket.remoteAddress ?? '', headers['x-forwarded-for']?.toString(), proxies);
 
@@ -88,18 +90,21 @@ async function respond(
 ): Promise<Reply | undefined> {
   const { dispatcher, auth, proxies, limits, requestsOfAddress, bytesOfAddress } = context;
   const held: (() => void)[] = [];
+  let read: Awaited<ReturnType<typeof readBody>>;
   try {
     const { host = '' } = request.headers;
     const from = { address: addressOf(request, proxies), host };
-    // a body costs more than its refusal
-    await auth.checkAddress(from.address);
+    // a large body costs more than its refusal; a small one may be a batch, of which every call is told
+    const refusal: unknown = await auth.checkAddress(from.address).catch((error: unknown) => error);
+    if (refusal && !isSmall(request)) throw refusal;
     const hold = (tally: Tally, amount: number): boolean => {
       const release = tally.take(from.address, amount);
       if (release) held.push(release);
       return release !== undefined;
     };
     if (!hold(requestsOfAddress, 1)) throw tooMuchAtOnce('requests');
-    const read = await readBody(request, limits.maxBodyBytes, (bytes) => hold(bytesOfAddress, bytes));
+    read = await readBody(request, limits.maxBodyBytes, (bytes) => hold(bytesOfAddress, bytes));
+    if (refusal) throw refusal;
     if (read === undefined) return undefined;
     if (read === 'too-large') {
       await auth.pay(from.address, limits.maxBodyBytes, 1);
@@ -119,7 +124,10 @@ async function respond(
     return Array.isArray(body) ? await batch(context, body, from, response, gone) : await single(dispatcher, body, from, gone);
   } catch (error) {
     const told = dispatcher.publicError(error);
-    return refuse(told.code === 'rate-limited' ? 429 : 500, told);
+    if (told.code !== 'rate-limited') return refuse(500, told);
+    const calls = Buffer.isBuffer(read) ? countItems(read) : 0;
+    if (calls === 0 || calls > MAX_BATCH) return refuse(429, told);
+    return { status: 200, text: `[${Array<string>(calls).fill(failed(told)).join(',')}]` };
   } finally {
     for (const release of held) release();
   }
@@ -238,8 +246,7 @@ function send(
   // RFC 6585 section 4
   if (status === 429 && retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
   // Node discards a body of which nothing was read; another request can follow only then
-  const isSmall = Number(request.headers['content-length'] ?? Infinity) <= SMALL_BODY;
-  const isLeft = !request.complete && (request.readableDidRead || !isSmall);
+  const isLeft = !request.complete && (request.readableDidRead || !isSmall(request));
   if (isDraining() || isLeft) response.setHeader('Connection', 'close');
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
   response.end(text);

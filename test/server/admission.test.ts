@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
+import { countItems } from '../../server/src/count-values.js';
 import { DEFAULT_LIMITS, type Limits, type RunningServer } from '../../server/src/index.js';
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
@@ -50,6 +51,32 @@ test('a small request that is refused unread keeps its connection', async (t) =>
   await until(() => said().includes('rate-limited'), 'the refusal');
   socket.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await until(() => said().includes('HTTP/1.1 200'), 'the next reply');
+});
+
+test('every call of a batch is told that its address may not call, with HTTP 200, as v0.20 clients need it', async (t) => {
+  const server = await limited(t, { pointsPerAddress: 5 });
+  await exhaust(server, 5);
+  const old = new Client(server.url, someone(), 'old');
+  for (const count of [1, 3, 100]) {
+    const { status, body } = await post(
+      server.url,
+      Array.from({ length: count }, (_, index) => old.signed('getUser', { username: `some,[one]"{${index}` })),
+    );
+    assert.equal(status, 200);
+    const items = body as { success: boolean; code: string; retryAfter: number }[];
+    assert.equal(items.length, count);
+    for (const { success, code, retryAfter } of items)
+      assert.deepEqual([success, code, retryAfter > 0], [false, 'rate-limited', true]);
+  }
+  for (const body of [[], Array(101).fill(0), {}, '', '[', '[[]', 'x'])
+    assert.equal((await post(server.url, body)).status, 429, JSON.stringify(body).slice(0, 40));
+  for (const [json, items] of [
+    [' [ ] ', 0],
+    ['[0]', 1],
+    ['[[1,2],{"a":[1,2]},"],[\\"",3]', 4],
+    ['{"a":[1,2]}', 0],
+  ] as const)
+    assert.equal(countItems(Buffer.from(json)), items, json);
 });
 
 test('bodies of one address that have not arrived in full are bounded in bytes', async (t) => {
