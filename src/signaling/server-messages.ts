@@ -4,10 +4,9 @@
  */
 import { NetworkError } from '../errors.js';
 import { MAX_SERVER_FRAME, type PushEvents, type RpcResponse, type ServerFrame } from '../protocol/rpc.js';
+import { MAX_SDP_LENGTH } from '../protocol/sdp.js';
 import { isUsername, parseServiceName } from '../protocol/service-name.js';
 
-/** Longest description, in characters; more than any server of ours lets through. */
-const MAX_SDP = 262_144;
 /** Most items of a list that has no smaller bound. */
 const MAX_ITEMS = 10_000;
 
@@ -87,7 +86,7 @@ const candidates = listOfForeign(object({ candidate, 'username?': username, 'cre
 const answer = object({
   offerId: text(),
   answererId: username,
-  sdp: text(MAX_SDP),
+  sdp: text(MAX_SDP_LENGTH),
   answeredAt: number,
   'answererKey?': key,
   'answererInstance?': text(),
@@ -100,19 +99,19 @@ const service = { serviceId: text(), username, serviceFqn, 'publicKey?': key };
 const entry = object({
   ...service,
   offerId: text(),
-  sdp: text(MAX_SDP),
+  sdp: text(MAX_SDP_LENGTH),
   'candidates?': listOfForeign(candidate),
   'iceServers?': iceServers,
   'iceTtl?': ttl,
 });
-const page = object({ services: list(object({ ...service, 'offerId?': text(), 'sdp?': text(MAX_SDP) })), count: number });
+const page = object({ services: list(object({ ...service, 'offerId?': text(), 'sdp?': text(MAX_SDP_LENGTH) })), count: number });
 const any = object({});
 
 const RESULTS: Record<string, Check> = {
   getUser: object({ available: where((value: unknown) => typeof value === 'boolean'), 'publicKey?': key }),
   getService: entry,
   getServiceById: entry,
-  getOfferAnswer: object({ offerId: text(), answererId: username, sdp: text(MAX_SDP), answeredAt: number }),
+  getOfferAnswer: object({ offerId: text(), answererId: username, sdp: text(MAX_SDP_LENGTH), answeredAt: number }),
   poll: object({
     answers: listOfForeign(answer),
     iceCandidates: (value, path) => any(value, path) ?? list(candidates)(Object.values(value as object), path),
@@ -133,7 +132,7 @@ const EVENTS: { [E in keyof PushEvents]: Check } = {
   candidates: object({ offerId: text(), candidates }),
   demand: object({ serviceFqn, waiting: number }),
   taken: offer,
-  signal: object({ from: username, sid: text(), 'sdp?': text(MAX_SDP) }),
+  signal: object({ from: username, sid: text(), 'sdp?': text(MAX_SDP_LENGTH) }),
   resync: any,
 };
 
@@ -163,7 +162,7 @@ const reply: Check = (value, path) =>
   any(value, path) ??
   ((value as RpcResponse).success === true
     ? undefined
-    : object({ success: where((is) => is === false), error: text(MAX_SDP) })(value, path));
+    : object({ success: where((is) => is === false), error: text(MAX_SDP_LENGTH) })(value, path));
 
 /**
  * A frame of the push socket; undefined for an event that is malformed or unknown, and for anything else that is not a frame.
