@@ -356,6 +356,7 @@ export abstract class RondevuElement extends LitElement {
 
   /** The nearest ancestor that has one, through shadow roots. */
   #inheritedApiUrl(): string | undefined {
+    // never nodes of another realm: Lit's style sheets cannot move to another document
     for (let node: Node | null = this.parentNode; node; node = node instanceof ShadowRoot ? node.host : node.parentNode) {
       if (node instanceof Element && node.getAttribute('api-url')) return node.getAttribute('api-url')!;
     }
@@ -363,7 +364,10 @@ export abstract class RondevuElement extends LitElement {
   }
 }
 
+/** An error of the engine as it is, also of a second bundle on the page; any other as the cause of one with the code `unsupported`. */
 export function toError(error: unknown): RondevuError {
-  if (error instanceof RondevuError) return error;
-  return new RondevuError('unsupported', error instanceof Error ? error.message : String(error), { cause: error });
+  const { code, message } = (error ?? {}) as Partial<RondevuError>;
+  // errors of the platform have numbers, or capitals
+  if (typeof code === 'string' && /^[a-z-]+$/.test(code)) return error as RondevuError;
+  return new RondevuError('unsupported', message ?? String(error), { cause: error });
 }

@@ -3,7 +3,7 @@
  * link and never from the message. Knows no document; rondevu-chat.ts shows it.
  */
 import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } from '../src/protocol/chat.js';
-import { IdentityChangedError, type Peer, type RondevuConnection, type SendHandle } from '../src/index.js';
+import type { IdentityChangedError, Peer, RondevuConnection, SendHandle } from '../src/index.js';
 import type { RondevuConnect } from './rondevu-connect.js';
 import type { RondevuService } from './rondevu-service.js';
 import { sendToAll } from './send-to-all.js';
@@ -86,7 +86,10 @@ export class Conversation {
   get changedKey(): IdentityChangedError | undefined {
     const { error } = this.source;
     // an attempt to reconnect fails with an error of its own, and this one as its cause
-    const changed = [error, error?.cause].find((each) => each instanceof IdentityChangedError);
+    // by its form: the source may belong to a second bundle on the page
+    const isChange = (each: unknown): each is IdentityChangedError =>
+      typeof (each as Partial<IdentityChangedError> | undefined)?.old === 'string';
+    const changed = [error, error?.cause].find(isChange);
     // a pin in the address is never overridden: then it is the address that must change
     return changed && changed !== this.#trusted && changed.old.length > PIN_LENGTH ? changed : undefined;
   }

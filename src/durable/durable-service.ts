@@ -137,7 +137,9 @@ export class DurableService extends Emitter<DurableServiceEvents> {
     try {
       await this.#handler(channel, id);
     } catch (cause) {
-      const error = cause instanceof Error ? cause : new RondevuError('bad-request', String(cause));
+      // not instanceof: an error may come from another realm
+      const isError = typeof (cause as Error | undefined)?.message === 'string';
+      const error = isError ? (cause as Error) : new RondevuError('bad-request', String(cause));
       if (!this.emit('error', error, `handler of ${channel.label}`))
         console.error('rondevu: the handler of a service threw', error);
     }

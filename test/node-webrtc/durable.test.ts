@@ -1,6 +1,7 @@
 /** The durable API of v0.9.0, with real WebRTC in Node. RONDEVU_CHAOS=full: 2000 messages a channel and side, 20 rotations. */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import type { DurableChannel, DurableService, DurableServiceConfig } from '../../src/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { client } from './pair.js';
@@ -210,6 +211,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     const { bob, service } = await setUp(t, {
       handler: ({ label }) => {
         if (label === 'bad') throw new Error('no such room');
+        if (label === 'foreign') throw runInNewContext('new TypeError("of another realm")');
       },
     });
     const errors: string[] = [];
@@ -220,7 +222,9 @@ describe('the durable API', { concurrency: 3 }, () => {
     connection.createChannel('bad');
     assert.equal(await connection.createChannel('good').send('x').delivered, 'delivered');
     await until(() => errors.length === 1, 'the error');
-    assert.deepEqual(errors, ['handler of bad: no such room']);
+    connection.createChannel('foreign');
+    await until(() => errors.length === 2, 'the error of another realm');
+    assert.deepEqual(errors, ['handler of bad: no such room', 'handler of foreign: of another realm']);
   });
 
   test('what is wrong with an option is said, and no key is', async (t) => {
