@@ -4,11 +4,12 @@
  * short message. Knows nothing of what the call will do.
  */
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
-import { anonymousNameOf, isPlausiblePublicKey, isStrictPublicKey } from 'rondevu-elements/identity';
+import { isPlausiblePublicKey, isStrictPublicKey } from 'rondevu-elements/identity';
 import {
   LEGACY_CONTEXT,
   LEGACY_MAX_AGE,
   V2_MAX_AGE,
+  anonymousName,
   audience,
   digestInput,
   isAnonymousName,
@@ -265,7 +266,8 @@ export class Authenticator {
   async #claim(username: string, publicKey: string, v2: boolean, now: number, known?: UserRow): Promise<void> {
     if (isAnonymousName(username)) {
       // the name is the hash of its key, so there is nothing to keep
-      if ((await anonymousNameOf(publicKey)) === username) return;
+      const hash = createHash('sha256').update(Buffer.from(publicKey, 'base64')).digest();
+      if (anonymousName(hash) === username) return;
       throw new RpcError('forbidden', `Username "${username}" belongs to another key`);
     }
     const verdict = await this.#store.claim(username, publicKey, v2, now, known);

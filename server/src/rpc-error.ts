@@ -6,7 +6,11 @@ export class RpcError extends Error {
   readonly details: { serverTime?: number; retryAfter?: number };
 
   constructor(code: ErrorCode, message: string, details: { serverTime?: number; retryAfter?: number } = {}) {
+    // to note where it was made costs more than the rest of a refusal, and nobody looks at it
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(message);
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'RpcError';
     this.code = code;
     this.details = details;
