@@ -3,6 +3,8 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import type { HttpBindings } from '@hono/node-server';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { Hono, type Context, type Next } from 'hono';
 import { cors } from 'hono/cors';
 import { CAPS_HEADER } from 'rondevu-elements/protocol';
@@ -11,6 +13,7 @@ import type { ServerConfig } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
+import { setCommonHeaders } from './rpc-endpoint.js';
 import { StaticFiles } from './static-files.js';
 
 export const DESCRIPTION = 'WebRTC signaling with RPC interface and Ed25519 authentication';
@@ -91,7 +94,15 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
           acceptEncoding: c.req.header('accept-encoding') ?? '',
           ifNoneMatch: c.req.header('if-none-match') ?? '',
         });
-        return reply ? new Response(reply.body, { status: reply.status, headers: reply.headers }) : next();
+        if (!reply) return next();
+        // the web framework would copy the file for each reply
+        const { incoming, outgoing } = c.env as HttpBindings;
+        setCommonHeaders(incoming, outgoing, caps, config.corsOrigins);
+        const { Vary, ...headers } = reply.headers;
+        if (Vary) outgoing.appendHeader('Vary', Vary);
+        if (isDraining()) outgoing.setHeader('Connection', 'close');
+        outgoing.writeHead(reply.status, headers).end(reply.body);
+        return RESPONSE_ALREADY_SENT;
       };
     app.get('/demo', (c) => c.redirect('/demo/'));
     app.get('/demo/*', serve(''));

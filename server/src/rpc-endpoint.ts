@@ -227,22 +227,31 @@ function readBody(
   });
 }
 
+/** What every reply says that is not put together by the web framework. */
+export function setCommonHeaders(
+  { headers: { origin } }: IncomingMessage,
+  response: ServerResponse,
+  caps: string[],
+  corsOrigins: string[],
+): void {
+  response.setHeader(CAPS_HEADER, caps.join(', '));
+  response.setHeader('X-Content-Type-Options', 'nosniff');
+  response.setHeader('Access-Control-Expose-Headers', CAPS_HEADER);
+  if (corsOrigins.includes('*')) response.setHeader('Access-Control-Allow-Origin', '*');
+  else {
+    response.appendHeader('Vary', 'Origin');
+    if (origin !== undefined && corsOrigins.includes(origin)) response.setHeader('Access-Control-Allow-Origin', origin);
+  }
+}
+
 function send(
   { caps, corsOrigins, isDraining, proxies, unread }: RpcContext,
   request: IncomingMessage,
   response: ServerResponse,
   { status, text, retryAfter }: Reply,
 ): void {
-  const { origin } = request.headers;
+  setCommonHeaders(request, response, caps, corsOrigins);
   response.setHeader('Content-Type', 'application/json');
-  response.setHeader(CAPS_HEADER, caps.join(', '));
-  response.setHeader('X-Content-Type-Options', 'nosniff');
-  response.setHeader('Access-Control-Expose-Headers', CAPS_HEADER);
-  if (corsOrigins.includes('*')) response.setHeader('Access-Control-Allow-Origin', '*');
-  else {
-    response.setHeader('Vary', 'Origin');
-    if (origin !== undefined && corsOrigins.includes(origin)) response.setHeader('Access-Control-Allow-Origin', origin);
-  }
   // RFC 6585 section 4
   if (status === 429 && retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
   // Node discards a body of which nothing was read; another request can follow only then

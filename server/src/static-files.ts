@@ -12,7 +12,8 @@ import { brotliCompress, constants, gzip } from 'node:zlib';
 export interface StaticReply {
   status: 200 | 304;
   headers: Record<string, string>;
-  body: Uint8Array<ArrayBuffer> | null;
+  /** Shared by all replies: a copy would be held for each client that does not read. */
+  body: Buffer | null;
 }
 
 /** What is served, with its type and whether it is worth compressing. */
@@ -85,7 +86,7 @@ export class StaticFiles {
         'Content-Length': String(body.length),
         ...(encoding !== 'identity' && { 'Content-Encoding': encoding }),
       },
-      body: new Uint8Array(body),
+      body,
     };
   }
 

@@ -1,7 +1,9 @@
 /** The static files: what is served, what never is, compressed forms, and copies that are still current. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -10,7 +12,7 @@ import { startServer } from './helpers.js';
 
 const SCRIPT = `export const text = '${'x'.repeat(2000)}';\n`;
 
-async function setUp(t: TestContext) {
+async function setUp(t: TestContext, options: Parameters<typeof startServer>[1] = {}) {
   const root = mkdtempSync(join(tmpdir(), 'rondevu-static-'));
   t.after(() => rmSync(root, { recursive: true, force: true }));
   for (const folder of ['demo', 'dist', 'demo/.git', 'secret']) mkdirSync(join(root, folder));
@@ -30,7 +32,7 @@ async function setUp(t: TestContext) {
   symlinkSync(join(root, 'secret'), join(root, 'demo/link'));
   symlinkSync(join(root, 'secret/identity.json'), join(root, 'dist/link.json'));
   symlinkSync('/etc/hostname', join(root, 'demo/outside.json'));
-  const server = await startServer(t, { staticRoot: root });
+  const server = await startServer(t, { staticRoot: root, ...options });
   /** The request as it is written, which fetch would put in order first. */
   const get = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
     new Promise<{ status: number; headers: Record<string, string>; body: Buffer }>((resolve, reject) => {
@@ -49,7 +51,7 @@ async function setUp(t: TestContext) {
       call.on('error', reject);
       call.end();
     });
-  return { root, get };
+  return { root, server, get };
 }
 
 test('serves the demo and the bundle, compressed as the client can read it', async (t) => {
@@ -127,4 +129,35 @@ test('serves nothing else: no database, no dotfile, no path or link out of the f
     assert.ok(status === 404 || status === 400, `${path}: ${status}`);
     assert.doesNotMatch(String(body), /^secret/, path);
   }
+});
+
+test('a reply says who may read it, what the server can do, and all that it varies by', async (t) => {
+  const { get } = await setUp(t, { corsOrigins: ['https://page.example'] });
+  const { headers } = await get('/rondevu-elements.js', { Origin: 'https://page.example' });
+  assert.equal(headers['access-control-allow-origin'], 'https://page.example');
+  assert.equal(headers['x-content-type-options'], 'nosniff');
+  assert.match(headers['rondevu-caps'] ?? '', /v2/);
+  assert.deepEqual(headers['vary']!.split(', ').sort(), ['Accept-Encoding', 'Origin']);
+  assert.equal(
+    (await get('/rondevu-elements.js', { Origin: 'https://other' })).headers['access-control-allow-origin'],
+    undefined,
+  );
+});
+
+test('a file that many clients do not read is in memory once', async (t) => {
+  const { server, root } = await setUp(t);
+  const size = 12 * 1024 * 1024;
+  writeFileSync(join(root, 'demo/large.png'), Buffer.alloc(size, 1));
+  const { port } = new URL(server.url);
+  const begin = async (): Promise<void> => {
+    const socket = connect(Number(port), '127.0.0.1');
+    t.after(() => socket.destroy());
+    socket.write('GET /demo/large.png HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await once(socket, 'data');
+    socket.pause();
+  };
+  await begin();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 10; i++) await begin();
+  assert.ok(process.memoryUsage().arrayBuffers - before < 3 * size);
 });
