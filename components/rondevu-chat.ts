@@ -109,6 +109,7 @@ export class RondevuChat extends LitElement {
   #sourceTimer: ReturnType<typeof setTimeout> | undefined;
   #unread = 0;
   #atEnd = true;
+  #scrollTop = 0;
 
   /** State of the source. */
   get state(): string {
@@ -165,11 +166,18 @@ export class RondevuChat extends LitElement {
   scrollToEnd(): void {
     this.#atEnd = true;
     this.#setUnread(0);
-    if (this.log) this.log.scrollTop = this.log.scrollHeight;
+    if (!this.log) return;
+    this.log.scrollTop = this.log.scrollHeight;
+    this.#scrollTop = this.log.scrollTop;
   }
 
   protected override willUpdate(): void {
     this.#bind(); // also when the source ended: another element may have taken its id
+  }
+
+  protected override firstUpdated(): void {
+    // a keyboard on the screen, or a narrower window, must not cover the newest message
+    if (this.log && globalThis.ResizeObserver) new ResizeObserver(() => this.#atEnd && this.scrollToEnd()).observe(this.log);
   }
 
   protected override updated(): void {
@@ -264,7 +272,10 @@ export class RondevuChat extends LitElement {
 
   #onScroll(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.log!;
-    this.#atEnd = scrollHeight - scrollTop - clientHeight <= END_SLACK;
+    // only the reader scrolls up; a browser that adapts to a new size scrolls too
+    const isUp = scrollTop < this.#scrollTop;
+    this.#scrollTop = scrollTop;
+    this.#atEnd = scrollHeight - scrollTop - clientHeight <= END_SLACK || (this.#atEnd && !isUp);
     if (this.#atEnd) this.#setUnread(0);
   }
 

@@ -274,6 +274,26 @@ describe('rondevu-chat', () => {
     expect(chat.hasAttribute('unread')).to.equal(false);
   });
 
+  it('keeps the newest message in view when it becomes smaller, and its place when the reader is elsewhere', async () => {
+    const { host, chats } = await pair();
+    const [chat] = chats as [RondevuChat];
+    chat.style.height = '400px';
+    for (let i = 0; i < 12; i++) host.send(`a line that has enough words to need more rows when it is narrow, number ${i}`);
+    await until(() => texts(chat).length === 12);
+    await chat.updateComplete;
+    const log = chat.shadowRoot!.querySelector('[part=log]')!;
+    const below = () => log.scrollHeight - log.scrollTop - log.clientHeight;
+    await until(() => below() < 25);
+    Object.assign(chat.style, { width: '260px', height: '300px' });
+    expect(below()).to.be.greaterThan(25);
+    await until(() => below() < 25);
+    log.scrollTop = 0;
+    await next(log, 'scroll');
+    chat.style.height = '250px';
+    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    expect(log.scrollTop).to.equal(0);
+  });
+
   it('keeps no more than its history, and clears', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
