@@ -81,6 +81,7 @@ export class CheckpointThread implements Checkpoints {
     this.#isBusy = true;
     // a connection that is not closed would keep SQLite from emptying the log at the end
     const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
+    this.#worker.ref(); // it is waited for
     this.#worker.postMessage('close');
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_WITHIN))]);
     await this.#worker.terminate();

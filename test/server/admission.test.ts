@@ -8,7 +8,7 @@ import { DEFAULT_LIMITS, type Limits, type RunningServer } from '../../server/sr
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
 import { POINTS_A_TURN, Turns } from '../../server/src/turns.js';
-import { Client, PushClient, PushSocket, anonymous, post, refused, someone, startServer, until } from './helpers.js';
+import { Client, PushClient, PushSocket, anonymous, closed, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
 
@@ -110,8 +110,7 @@ test('TCP connections of one address are bounded', async (t) => {
     open.push(socket);
   }
   const more = connect(server.port, '127.0.0.1');
-  more.on('error', () => undefined);
-  await once(more, 'close');
+  await closed(more);
   open[0]!.destroy();
   await once(open[0]!, 'close');
   await until(async () => (await fetch(`${server.url}/health`).catch(() => undefined))?.status === 200, 'a free connection');

@@ -16,6 +16,7 @@ import {
   Identity,
   PushClient,
   PushSocket,
+  closed,
   newInstance,
   openSessionFrame,
   post,
@@ -89,9 +90,8 @@ async function raw(bytes: string): Promise<void> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   let said = '';
   socket.on('data', (data) => (said += String(data)));
-  socket.on('error', () => undefined);
   socket.end(bytes);
-  await once(socket, 'close');
+  await closed(socket);
   assert.doesNotMatch(said, /^HTTP\/1\.1 5/, `a 5xx for ${JSON.stringify(bytes).slice(0, 500)}`);
 }
 const requestLine = fc.record({

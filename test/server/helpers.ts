@@ -14,6 +14,7 @@ import {
 } from 'node:crypto';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -59,6 +60,12 @@ export async function until(condition: () => boolean | Promise<boolean>, what = 
     assert.ok(monotonic() < deadline, `${what} did not come about within ${ms} ms`);
     await new Promise(setImmediate);
   }
+}
+
+/** Resolves when a raw connection is over. A server that closes it without reading the rest resets it, which is an error first. */
+export function closed(socket: Socket): Promise<void> {
+  socket.on('error', () => undefined);
+  return new Promise((resolve) => socket.on('close', () => resolve()));
 }
 
 /** Waits for the code that a call is refused with. */

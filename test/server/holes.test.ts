@@ -10,6 +10,7 @@ import { test, type TestContext } from 'node:test';
 import {
   Client,
   PushClient,
+  closed,
   newInstance,
   post,
   refused,
@@ -300,7 +301,7 @@ test('no upgrade request ends the server: not with a strange path, not by hangin
   const server = await spawnServer(t, ['--port', '0', '--host', '127.0.0.1', '--storage', ':memory:']);
   for (const path of ['//', '/ws?%zz', '/%', 'http://[', '*', '/nope']) {
     const socket = rawUpgrade(server.url, path);
-    await Promise.race([once(socket, 'data'), once(socket, 'close'), server.ended]);
+    await Promise.race([new Promise((resolve) => socket.once('data', resolve)), closed(socket), server.ended]);
     socket.destroy();
     assert.ok(await lives(server.url), `${path}: ${server.output()}`);
   }
