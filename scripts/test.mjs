@@ -13,29 +13,31 @@ import { parseArgs } from 'node:util';
 import { run, tryRun } from './run.mjs';
 
 /**
- * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a time, 1
- * where real browsers are used; `exit` ends processes that native WebRTC threads would keep alive; `everyNode` is what also runs on each
- * further Node version (--also-node): all files, or those that it names. What a browser does is the same on every Node.
+ * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a time: 3
+ * where they mostly wait, for sockets and timers; `exit` ends processes that native WebRTC threads would keep alive; `everyNode` is what
+ * also runs on each further Node version (--also-node): all files but those of ONE_NODE, or the files that it names. What a browser
+ * does is the same on every Node.
  */
 const SUITES = [
   // platform.test.ts connects two peers with wrtc, which may crash when its process ends by itself
   { name: 'engine', folder: 'test/engine', concurrency: 2, exit: true, everyNode: true },
   { name: 'delivery', folder: 'test/delivery', concurrency: 2, everyNode: true },
-  { name: 'server', folder: 'test/server', concurrency: 2, everyNode: true },
+  { name: 'server', folder: 'test/server', concurrency: 3, everyNode: true },
   // the server suite once more with Redis: the storage must make no difference
-  { name: 'server-redis', folder: 'test/server', concurrency: 2, redis: true },
+  { name: 'server-redis', folder: 'test/server', concurrency: 3, redis: true },
   { name: 'elements', folder: 'test/elements', browsers: true },
-  { name: 'node-webrtc', folder: 'test/node-webrtc', exit: true, everyNode: true },
+  { name: 'node-webrtc', folder: 'test/node-webrtc', concurrency: 3, exit: true, everyNode: true },
   {
     name: 'node-hosts',
     folder: 'test/node-hosts',
+    concurrency: 2,
     exit: true,
     everyNode: ['cli', 'doctor', 'node-edge', 'package', 'pipe'].map((name) => `test/node-hosts/${name}.test.ts`),
   },
   // our SDP parser against those of browsers and Node packages
   { name: 'sdp', folder: 'test/sdp' },
-  { name: 'e2e', folder: 'test/e2e' },
-  { name: 'chaos', folder: 'test/chaos', exit: true },
+  { name: 'e2e', folder: 'test/e2e', concurrency: 2, exit: true },
+  { name: 'chaos', folder: 'test/chaos', concurrency: 3, exit: true },
 ];
 
 /** Suites and files that only `npm run test:long` runs. A new file belongs here when it takes more than about 20 seconds. */
@@ -57,6 +59,11 @@ const LONG = [
   'test/node-hosts/pipe.test.ts',
 ];
 
+/** Files that test nothing of Node: mutations of the source, and Redis, which is another process. */
+const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/redis-hub', 'server/redis-store'].map(
+  (name) => `test/${name}.test.ts`,
+);
+
 /** Files of the server suite that start a Redis of their own, or that know one kind of storage only. */
 const ONE_STORAGE = /server\/(redis|nodes|store|config|crash)[\w-]*\.test\.ts$/;
 
@@ -74,7 +81,7 @@ if (unknown.length) {
   console.error(`npm test: no suite ${unknown.join(', ')}; there are: ${SUITES.map(({ name }) => name).join(', ')}`);
   process.exit(1);
 }
-for (const name of [...LONG, ...SUITES.flatMap(({ everyNode }) => (Array.isArray(everyNode) ? everyNode : []))]) {
+for (const name of [...LONG, ...ONE_NODE, ...SUITES.flatMap(({ everyNode }) => (Array.isArray(everyNode) ? everyNode : []))]) {
   if (!SUITES.some((suite) => suite.name === name) && !existsSync(name))
     throw new Error(`scripts/test.mjs names ${name}, which is not there`);
 }
@@ -89,7 +96,7 @@ function filesOf({ name, folder, redis, everyNode }, node) {
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
     .map((entry) => `${folder}/${entry.name}`)
     .filter((file) => !redis || !ONE_STORAGE.test(file))
-    .filter((file) => !node || everyNode === true || everyNode.includes(file))
+    .filter((file) => !node || (everyNode === true ? !ONE_NODE.includes(file) : everyNode.includes(file)))
     .filter((file) => flags.all || isLong(file) === (flags.long ?? false));
 }
 

@@ -25,7 +25,7 @@ import {
   someone,
 } from './helpers.js';
 
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 10_000);
+const RUNS = Number(process.env['FUZZ_RUNS'] ?? 4000);
 const SEED = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000);
 /** How many values are drawn at once; of each a few lanes run side by side. */
 const CHUNK = 500;
