@@ -1,12 +1,63 @@
-// Bundles what tsc emitted. Rare parts (noble) become chunks beside the entry, loaded when needed.
+// Bundles what tsc emitted. Rare parts (noble, publishing) become chunks beside the entry, loaded when needed.
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import terser from '@rollup/plugin-terser';
 
-/** @param resolveOptions further options of the resolver */
-export const plugins = (resolveOptions = {}) => [
+const compactCss = (css) =>
+  css
+    .replace(/\/\*[^]*?\*\//g, '')
+    .replace(/\s*([{};,])\s*/g, '$1')
+    .replace(/: +/g, ':')
+    .replace(/;\}/g, '}')
+    .replace(/([ :(,-])0\./g, '$1.')
+    .trim();
+
+/**
+ * Takes comments and white space out of the templates of elements; in HTML a line break stays, so words stay apart. A style sheet
+ * without values needs none of the checks of Lit's `css`, so it is given to `unsafeCSS`.
+ */
+const compactTemplates = {
+  name: 'compact-templates',
+  transform(code, id) {
+    if (!/\/components\/[^/]+\.js$/.test(id) || id.includes('node_modules')) return null;
+    const withoutValues = code
+      .replace(/\bcss\s*`([^`$\\]*)`/g, (_, css) => `unsafeCSS(\`${compactCss(css)}\`)`)
+      .replace(/^import \{ css\b/m, 'import { unsafeCSS');
+    return { code: withoutValues.replace(/\n[ \t]+/g, '\n'), map: null };
+  },
+};
+
+/** Lets chunks import from the bundle, and from each other, with the query that they were loaded with; see src/base/chunk.ts. */
+const keepQuery = {
+  name: 'keep-query',
+  transform: (code, id) =>
+    id.endsWith('/src/base/chunk.js') ? { code: code.replace('IS_BUNDLE = false', 'IS_BUNDLE = true'), map: null } : null,
+  renderChunk(code) {
+    const load = (file) => `(query ? import('${file}' + query) : import('${file}'))`;
+    const kept = code.replace(/^import (\{[^}]*\}) from '(\.\/[^']+)';/gm, (_, names, file) => {
+      // live bindings end here: what is exported never changes after it was loaded
+      return `const ${names.replaceAll(' as ', ': ')} = await ${load(file)};`;
+    });
+    // on the line that is there, for the source map
+    return kept === code ? null : { code: `const query = new URL(import.meta.url).search; ${kept}`, map: null };
+  },
+};
+
+/** @param resolveOptions further options of the resolver @param more plugins that change what is minified */
+export const plugins = (resolveOptions = {}, more = []) => [
   nodeResolve({ browser: true, exportConditions: ['production', 'browser'], ...resolveOptions }),
-  terser({ module: true, ecma: 2022, compress: { passes: 3, ecma: 2022 }, mangle: { module: true } }),
+  compactTemplates,
+  ...more,
+  terser({
+    module: true,
+    ecma: 2022,
+    compress: { passes: 3, ecma: 2022, keep_fargs: false },
+    mangle: { module: true },
+    format: { comments: /^!/ },
+  }),
 ];
+
+// `sideEffects` of package.json names files in dist; a build in another folder would lose the modules that define the tags
+export const bundlePlugins = () => plugins({ ignoreSideEffectsForRoot: true }, [keepQuery]);
 
 /** For `<script src>` without `type="module"`: imports the module beside it. */
 const CLASSIC = `import(new URL('rondevu-elements.js', document.currentScript.src).href);\n`;
@@ -17,20 +68,23 @@ const classicLoader = () => ({
   },
 });
 
+/** In place of the same comment of each of Lit's modules. */
+const LICENSE = '/*! rondevu-elements: MIT. Includes lit: Copyright Google LLC, SPDX-License-Identifier: BSD-3-Clause */';
+
 /** The build bundles in a folder beside the old one. */
 const dist = process.env.RONDEVU_DIST ?? 'dist';
 
 export default {
   // what is loaded later takes from the entry what it needs; else the entry would be split in two
   preserveEntrySignatures: 'allow-extension',
-  input: { 'rondevu-elements': `${dist}/components/index.js` },
+  input: { 'rondevu-elements': `${dist}/components/bundle.js` },
   output: {
     dir: dist,
     format: 'es',
     entryFileNames: '[name].js',
     chunkFileNames: 'rondevu-[name].js',
     sourcemap: true,
+    banner: ({ isEntry }) => (isEntry ? LICENSE : ''),
   },
-  // `sideEffects` of package.json names files in dist; a build in another folder would lose the modules that define the tags
-  plugins: [...plugins({ ignoreSideEffectsForRoot: true }), classicLoader()],
+  plugins: [...bundlePlugins(), classicLoader()],
 };

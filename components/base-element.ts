@@ -3,7 +3,7 @@
  * input and engine state apart, dispatches events in the documented form, and survives being moved in the document.
  */
 import { LitElement, type PropertyDeclaration } from 'lit';
-import { property } from 'lit/decorators.js';
+import { property } from './property.js';
 import { RondevuError, type IceServersOption, type Rondevu } from '../src/index.js';
 import { borrowClient, type Lease } from './client-registry.js';
 import { addDeparting, endDeparting, removeDeparting } from './departing.js';

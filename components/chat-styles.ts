@@ -7,14 +7,16 @@ import { css } from 'lit';
 export const chatStyles = css`
   :host {
     --_color: var(--rondevu-chat-color, #1a1c23);
-    --_background: var(--rondevu-chat-background, #ffffff);
+    --_background: var(--rondevu-chat-background, #fff);
     --_accent: var(--rondevu-chat-accent, #3b4fd8);
-    --_on-accent: #ffffff;
+    --_on-accent: #fff;
     --_soft: color-mix(in srgb, var(--_color) 8%, var(--_background));
     --_line: color-mix(in srgb, var(--_color) 18%, var(--_background));
     --_muted: color-mix(in srgb, var(--_color) 72%, var(--_background));
     --_radius: var(--rondevu-chat-radius, 12px);
+    --_inner-radius: calc(var(--_radius) * 0.75);
     --_gap: var(--rondevu-chat-gap, 8px);
+    --_edge: calc(var(--_gap) * 1.5);
     display: block;
     min-height: 0;
     color: var(--_color);
@@ -27,9 +29,9 @@ export const chatStyles = css`
   @supports (color: light-dark(red, red)) {
     :host {
       --_color: var(--rondevu-chat-color, light-dark(#1a1c23, #e8e9ee));
-      --_background: var(--rondevu-chat-background, light-dark(#ffffff, #1b1d24));
+      --_background: var(--rondevu-chat-background, light-dark(#fff, #1b1d24));
       --_accent: var(--rondevu-chat-accent, light-dark(#3b4fd8, #a5b0ff));
-      --_on-accent: light-dark(#ffffff, #14161c);
+      --_on-accent: light-dark(#fff, #14161c);
     }
   }
   /* black or white, whichever has the greater contrast with the accent: y is the relative luminance of WCAG 2 */
@@ -59,7 +61,7 @@ export const chatStyles = css`
     flex: 1 1 auto;
     overflow-y: auto;
     overscroll-behavior: contain;
-    padding: calc(var(--_gap) * 1.5);
+    padding: var(--_edge);
   }
   [part='log']:focus-visible,
   button:focus-visible,
@@ -136,7 +138,7 @@ export const chatStyles = css`
     border-top: 1px solid var(--_line);
     color: var(--_muted);
     font-size: 0.85em;
-    padding: 0.35em calc(var(--_gap) * 1.5);
+    padding: 0.35em var(--_edge);
     min-height: 2.1em;
     overflow-wrap: anywhere;
   }
@@ -144,7 +146,7 @@ export const chatStyles = css`
     display: flex;
     gap: var(--_gap);
     align-items: flex-end;
-    padding: 0 calc(var(--_gap) * 1.5) calc(var(--_gap) * 1.5);
+    padding: 0 var(--_edge) var(--_edge);
   }
   [part='input'] {
     flex: 1 1 auto;
@@ -157,7 +159,7 @@ export const chatStyles = css`
     color: inherit;
     background: var(--_background);
     border: 1px solid var(--_muted);
-    border-radius: calc(var(--_radius) * 0.75);
+    border-radius: var(--_inner-radius);
     padding: 0.5em 0.7em;
   }
   [part='input']::placeholder {
@@ -169,7 +171,7 @@ export const chatStyles = css`
     font-weight: 600;
     cursor: pointer;
     border: 1px solid transparent;
-    border-radius: calc(var(--_radius) * 0.75);
+    border-radius: var(--_inner-radius);
     background: var(--_accent);
     color: var(--_on-accent);
     padding: 0.5em 1em;
@@ -191,7 +193,7 @@ export const chatStyles = css`
     font-size: 0.85em;
   }
   .trust {
-    margin: 0 calc(var(--_gap) * 1.5) var(--_gap);
+    margin: 0 var(--_edge) var(--_gap);
     border-color: currentColor;
     background: none;
     color: inherit;

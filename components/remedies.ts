@@ -1,14 +1,16 @@
 /** What the author of a page can do about an error, for the console. Loaded when there is an error to print. */
-import type { RondevuError } from '../src/index.js';
+import type { Problem } from './report.js';
 
 /** @returns whole sentences, or an empty text when the error's message says it all */
-export function remedyFor(element: HTMLElement, apiUrl: string, error: RondevuError): string {
+export function remedyFor(element: HTMLElement, apiUrl: string, error: Problem): string {
   const { username: name } = element as { username?: string };
   switch (error.code) {
     case 'unavailable':
       return `The element tries ${apiUrl} again by itself; api-url says where the server is.`;
     case 'name-taken':
       return `A username belongs to the first key that uses it, and this page has another key${name ? ` than the owner of "${name}"` : ''}: it is another browser or profile, another origin, its storage was cleared, or identity="none" is set. Choose another username; or open the page where the key is kept, or carry a key over (docs/security.md, "Carrying a key"); or, while developing, start the server with a fresh store.`;
+    case 'no-source':
+      return 'Put it inside a <rondevu-service> or <rondevu-connect>, or set for="id", to="chat:1.0.0@alice" or service="chat:1.0.0".';
     case 'already-published':
       return 'Another element of this page publishes the same service. Remove one of them, or give one another service or username.';
     case 'bad-request':

@@ -2,8 +2,11 @@
 import { chunk } from '../src/base/chunk.js';
 import type { RondevuError } from '../src/index.js';
 
+/** An error of the engine, or a chat that has nothing to talk over. */
+export type Problem = Pick<RondevuError, 'code' | 'message'> | { code: 'no-source'; message: string };
+
 /** @param apiUrl address of the signaling server, as it was given */
-export function report(element: HTMLElement, apiUrl: string, error: RondevuError): void {
+export function report(element: HTMLElement, apiUrl: string, error: Problem): void {
   const print = (remedy = '') => console.error(`<${element.localName}>: ${error.message}${remedy && `. ${remedy}`}`, element);
   // the remedies are a chunk of their own: most pages never need them
   void chunk('remedies', () => import('./remedies.js')).then(

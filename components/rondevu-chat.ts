@@ -2,10 +2,11 @@
  * <rondevu-chat>: a conversation over the service or connection that it stands in.
  */
 import { LitElement, html, nothing } from 'lit';
-import { property, query, state } from 'lit/decorators.js';
 import { cleanName } from '../src/protocol/chat.js';
 import { Conversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
 import { chatStyles } from './chat-styles.js';
+import { property, state } from './property.js';
+import { report } from './report.js';
 import { fill, stringsFor, type Strings } from './strings.js';
 
 export type { ChatSource } from './chat-conversation.js';
@@ -18,8 +19,7 @@ const SOURCE_WITHIN = 1000;
 /** Properties that go to the source that the chat makes. */
 const SOURCE_PROPERTIES = ['apiUrl', 'username', 'identity', 'to', 'service'] as const;
 const UNVERIFIED = /^(unverified|identity-)/;
-const NO_SOURCE =
-  '<rondevu-chat> has no source: put it inside a <rondevu-service> or <rondevu-connect>, or set for="id", to="chat:1.0.0@alice" or service="chat:1.0.0"';
+const NO_SOURCE = { code: 'no-source' as const, message: 'it has no source' };
 /** States of a source in which nothing can be said. */
 const MUTE = /^(idle|closed|stopped|failed|unreachable)$/;
 
@@ -99,8 +99,6 @@ export class RondevuChat extends LitElement {
 
   @state() private entries: readonly ChatEntry[] = [];
   @state() private version = 0;
-  @query('[part=log]') private log!: HTMLElement | null;
-  @query('textarea') private input!: HTMLTextAreaElement | null;
   #conversation: Conversation | undefined;
   /** The source that the chat made. */
   #own: ChatSource | undefined;
@@ -110,6 +108,14 @@ export class RondevuChat extends LitElement {
   #unread = 0;
   #atEnd = true;
   #scrollTop = 0;
+
+  get #log(): HTMLElement | null {
+    return this.shadowRoot?.querySelector('[part=log]') ?? null;
+  }
+
+  get #input(): HTMLTextAreaElement | null {
+    return this.shadowRoot?.querySelector('textarea') ?? null;
+  }
 
   /** State of the source. */
   get state(): string {
@@ -159,16 +165,17 @@ export class RondevuChat extends LitElement {
   }
 
   override focus(options?: FocusOptions): void {
-    this.input?.focus(options);
+    this.#input?.focus(options);
   }
 
   /** Shows the newest message. */
   scrollToEnd(): void {
     this.#atEnd = true;
     this.#setUnread(0);
-    if (!this.log) return;
-    this.log.scrollTop = this.log.scrollHeight;
-    this.#scrollTop = this.log.scrollTop;
+    const log = this.#log;
+    if (!log) return;
+    log.scrollTop = log.scrollHeight;
+    this.#scrollTop = log.scrollTop;
   }
 
   protected override willUpdate(): void {
@@ -177,7 +184,7 @@ export class RondevuChat extends LitElement {
 
   protected override firstUpdated(): void {
     // a keyboard on the screen, or a narrower window, must not cover the newest message
-    if (this.log && globalThis.ResizeObserver) new ResizeObserver(() => this.#atEnd && this.scrollToEnd()).observe(this.log);
+    if (this.#log && globalThis.ResizeObserver) new ResizeObserver(() => this.#atEnd && this.scrollToEnd()).observe(this.#log);
   }
 
   protected override updated(): void {
@@ -197,7 +204,7 @@ export class RondevuChat extends LitElement {
     this.#conversation = undefined;
     this.version++;
     if (!source) {
-      this.#sourceTimer ??= setTimeout(() => console.error(NO_SOURCE, this), SOURCE_WITHIN);
+      this.#sourceTimer ??= setTimeout(() => report(this, '', NO_SOURCE), SOURCE_WITHIN);
       return;
     }
     clearTimeout(this.#sourceTimer);
@@ -271,7 +278,7 @@ export class RondevuChat extends LitElement {
   }
 
   #onScroll(): void {
-    const { scrollTop, scrollHeight, clientHeight } = this.log!;
+    const { scrollTop, scrollHeight, clientHeight } = this.#log!;
     // only the reader scrolls up; a browser that adapts to a new size scrolls too
     const isUp = scrollTop < this.#scrollTop;
     this.#scrollTop = scrollTop;
@@ -288,8 +295,8 @@ export class RondevuChat extends LitElement {
 
   #submit(event?: Event): void {
     event?.preventDefault();
-    if (this.input && this.send(this.input.value)) this.input.value = '';
-    this.input?.focus();
+    if (this.#input && this.send(this.#input.value)) this.#input.value = '';
+    this.#input?.focus();
   }
 
   protected override render() {

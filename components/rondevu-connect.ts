@@ -2,7 +2,7 @@
  * <rondevu-connect>: joins a service, and stays joined.
  */
 import { css, html } from 'lit';
-import { property } from 'lit/decorators.js';
+import { property } from './property.js';
 import {
   RondevuError,
   type AnswererConnection,

@@ -2,8 +2,9 @@
  * <rondevu-service>: publishes a service and accepts who joins.
  */
 import { css, html } from 'lit';
-import { property } from 'lit/decorators.js';
+import { property } from './property.js';
 import {
+  Rondevu,
   RondevuError,
   type BufferedMessage,
   type ConnectionConfig,
@@ -11,7 +12,6 @@ import {
   type OfferPool,
   type Peer,
   type PublishOptions,
-  type Rondevu,
   type SignalingState,
 } from '../src/index.js';
 import { RondevuElement } from './base-element.js';
@@ -150,6 +150,7 @@ export class RondevuService extends RondevuElement {
 
   protected override async run(isCurrent: () => boolean): Promise<void> {
     this.changeState('publishing', 'started');
+    Rondevu.preparePublishing();
     const rondevu = await this.borrow();
     await this.vacated;
     if (!isCurrent()) return;

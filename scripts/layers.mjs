@@ -44,6 +44,8 @@ const PUBLIC = {
     'src/protocol/chat.ts',
     'src/early-messages.ts',
     'src/base/chunk.ts',
+    'src/core.ts',
+    'src/talk.ts',
   ],
   server: [],
 };

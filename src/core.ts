@@ -1,5 +1,8 @@
 /** Entry point `rondevu-elements/core`: the engine, and the names of the Rondevu clients 0.20 and 0.9 that nothing else needs. */
 export * from './index.js';
+export { AsyncLock } from './base/async-lock.js';
+export { NodeCryptoAdapter, WebCryptoAdapter } from './identity/index.js';
+export { RondevuAPI, RpcBatcher } from './signaling/index.js';
 export { OffererConnection } from './connection/offerer-connection.js';
 export { RondevuChannel, RondevuChannel as DurableChannel } from './connection/channel.js';
 export { DurableConnection } from './durable/durable-connection.js';

@@ -1,7 +1,6 @@
 /** The public engine. */
 export { Rondevu, type RondevuEvents } from './rondevu.js';
-// also so that the bundle has it in its one file
-export { targetOf, type FindOptions } from './lookup.js';
+export type { FindOptions } from './lookup.js';
 export type { ConnectOptions, OfferFactoryResult, PublishOptions, RondevuOptions } from './options.js';
 export { diagnose, type Check, type CheckName, type CheckStatus, type DiagnoseOptions, type Diagnosis } from './diagnose.js';
 export { watchPage, type Hint } from './page.js';
@@ -43,13 +42,10 @@ export type {
   DurableState,
   DurableState as DurableConnectionState,
 } from './durable/durable-connection.js';
-export { RondevuAPI, RpcBatcher, ServerError, type BatchingOptions, type SignalingState } from './signaling/index.js';
+export { ServerError, type BatchingOptions, type RondevuAPI, type RpcBatcher, type SignalingState } from './signaling/index.js';
 export { ExponentialBackoff } from './base/backoff.js';
-export { AsyncLock } from './base/async-lock.js';
 export {
   IdentityChangedError,
-  NodeCryptoAdapter,
-  WebCryptoAdapter,
   createIdentity,
   exportIdentity,
   importIdentity,

@@ -1,8 +1,7 @@
-/** Looking services up, and what is wrong with how one is named. */
-import { ValidationError, mustBe } from './errors.js';
-import type { ConnectOptions } from './options.js';
+/** Looks services up. A chunk of its own: who joins by name does not need it. */
+import { mustBe } from './errors.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
-import { checkUsername, formatServiceName, isServiceId, parseServiceName } from './protocol/service-name.js';
+import { parseServiceName } from './protocol/service-name.js';
 import type { SignalingClient } from './signaling/index.js';
 
 /** How to look services up. */
@@ -28,26 +27,4 @@ export async function findService(
   }
   if (mode === 'paginated') return signaling.api.call('getService', { serviceFqn, limit, offset });
   return signaling.call('getService', { serviceFqn, instance: signaling.instance }, { urgent: true });
-}
-
-/**
- * Whom to join: a name, or an id.
- * @throws ValidationError
- */
-export function targetOf({ serviceFqn, service, username, serviceId, failover }: ConnectOptions): {
-  target: string;
-  pin: string | undefined;
-} {
-  if (serviceId !== undefined) {
-    if (serviceFqn !== undefined || service !== undefined || username !== undefined || failover)
-      throw new ValidationError('connectToService takes serviceId alone, without a name or failover');
-    if (!isServiceId(serviceId)) throw mustBe('connectToService: serviceId', 'an id as a service has it, a UUID', serviceId);
-    return { target: serviceId, pin: undefined };
-  }
-  if (serviceFqn !== undefined && (service !== undefined || username !== undefined))
-    throw new ValidationError('connectToService takes serviceFqn, or service and username, not both');
-  const name = serviceFqn ?? service;
-  const parsed = parseServiceName(name, `connectToService: ${serviceFqn === undefined ? 'service' : 'serviceFqn'}`);
-  if (username !== undefined) parsed.username = checkUsername(username, 'connectToService: username');
-  return { target: formatServiceName(parsed), pin: parsed.pin };
 }

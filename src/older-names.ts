@@ -8,7 +8,7 @@ import type { DurableService, DurableServiceConfig } from './durable/durable-ser
 import type { ServiceEntry, ServicePage, WireCandidate } from './protocol/rpc.js';
 import type { Rondevu } from './rondevu.js';
 import type { ActiveOffer } from './legacy/types.js';
-import { offerAnswer, type RondevuAPI, type RpcClient } from './signaling/index.js';
+import type { RondevuAPI, RpcClient } from './signaling/index.js';
 
 const durable = () => chunk('durable', () => import('./durable/index.js'));
 const api = () => chunk('rondevu-api', () => import('./signaling/rondevu-api.js'));
@@ -56,8 +56,8 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
   }
 
   /** Resolves with null while the offer is not answered. */
-  getOfferAnswer(serviceFqn: string, offerId: string) {
-    return offerAnswer(this.api, serviceFqn, offerId);
+  async getOfferAnswer(serviceFqn: string, offerId: string) {
+    return (await api()).offerAnswer(this.api, serviceFqn, offerId);
   }
 
   abstract getActiveConnections(): ActiveConnections;
@@ -71,8 +71,12 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
       const { serviceFqn } = connection;
       return [
         {
-          ...{ offerId: connection.getOfferId(), serviceFqn, pc, ...(dc && { dc }) },
-          ...{ answered: connection.isConnected(), createdAt: Date.now() },
+          offerId: connection.getOfferId(),
+          serviceFqn,
+          pc,
+          ...(dc && { dc }),
+          answered: connection.isConnected(),
+          createdAt: Date.now(),
         },
       ];
     });
@@ -82,17 +86,16 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
   getAPIPublic(): RondevuAPI {
     const { baseUrl, username, identity } = this.api;
     let made: RondevuAPI | undefined;
-    const make = async () => {
-      const { RondevuAPI } = await api();
-      return (made ??= new RondevuAPI(baseUrl, username, identity));
-    };
     // every method of it is asynchronous, so it is loaded by the first call
     return new Proxy({ baseUrl, username } as RondevuAPI, {
       get: (target, name: keyof RondevuAPI | 'then') =>
         name === 'then' || name in target
           ? target[name as keyof RondevuAPI]
-          : async (...args: never[]) =>
-              ((await make()) as unknown as Record<string, (...args: never[]) => unknown>)[name]!(...args),
+          : async (...args: never[]) => {
+              const { RondevuAPI } = await api();
+              made ??= new RondevuAPI(baseUrl, username, identity);
+              return (made as unknown as Record<string, (...args: never[]) => unknown>)[name]!(...args);
+            },
     });
   }
 

@@ -2,22 +2,20 @@
  * Rondevu: the façade. Wires identity, signaling, offers and connections together and owns their lifetimes.
  */
 import { chunk } from './base/chunk.js';
-import { AnswererConnection } from './connection/answerer-connection.js';
-import { count } from './connection/census.js';
-import { connectionConfig } from './connection/connection-config.js';
+import type { AnswererConnection } from './connection/answerer-connection.js';
 import type { IceSource } from './connection/ice-source.js';
-import { Link } from './connection/link.js';
+import type { Link } from './connection/link.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
 import { RondevuError, ValidationError } from './errors.js';
 import { rtcConfiguration, takesServed, type IceServersOption } from './ice-servers.js';
 import {
   anonymousNameOf,
   exportKeypair,
+  generateKeypair,
   generateSigner,
   HandshakeProof,
   MemoryPinStore,
   signerFromKeypair,
-  WebCryptoAdapter,
   type Keypair,
   type Signer,
 } from './identity/index.js';
@@ -41,35 +39,33 @@ import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } fr
 
 /** The publishing side is a chunk of its own: pages that only join do not load it. */
 const publishing = () => chunk('publishing', () => import('./offers/publishing.js'));
-/** What is needed once a link is up: loaded while the server is asked for one. */
+/** Connections: requested when a client is made. */
 const talking = () => chunk('talk', () => import('./talk.js'));
 
 /** Part for users of older clients. */
 const legacy = () => chunk('raw', () => import('./legacy/raw.js'));
 
+type Talk = Awaited<ReturnType<typeof talking>>;
+
 const ignored = (): void => undefined;
 
 const NO_WEBRTC =
   'location' in globalThis
-    ? 'this browser has no WebRTC: it is switched off (by a setting, a policy or an extension), or the browser does not support it'
+    ? 'this browser has no WebRTC, or a setting, a policy or an extension switched it off'
     : 'there is no WebRTC here: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
 
 /** What the engine needs and the oldest supported browsers have: Baseline 2023. */
-const NEEDED = {
-  'URL.canParse': () => URL.canParse,
-  'Object.hasOwn': () => Object.hasOwn,
-  'Array.prototype.at': () => [].at,
-  'crypto.getRandomValues': () => crypto.getRandomValues,
-  'AbortSignal.timeout': () => AbortSignal.timeout,
-};
+const NEEDED = ['URL.canParse', 'Object.hasOwn', 'Array.prototype.at', 'crypto.getRandomValues', 'AbortSignal.timeout'];
 
 /** @throws RondevuError `unsupported` that names what is missing */
 function checkPlatform(): void {
-  const missing = Object.entries(NEEDED).filter(([, find]) => typeof find() !== 'function');
+  const valueOf = (path: string) =>
+    path.split('.').reduce<unknown>((value, name) => (value as Record<string, unknown> | undefined)?.[name], globalThis);
+  const missing = NEEDED.filter((path) => !valueOf(path));
   if (missing.length)
     throw new RondevuError(
       'unsupported',
-      `this browser is too old: it has no ${missing.map(([name]) => name).join(', ')}. Chrome 120, Firefox 121, Safari 17.2 or newer will do`,
+      `this browser is too old: it has no ${missing.join(', ')}. Chrome 120, Firefox 121, Safari 17.2 or newer will do`,
     );
 }
 
@@ -130,21 +126,25 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   static async connect(options: RondevuOptions): Promise<Rondevu> {
     checkPlatform();
     checkRondevuOptions(options);
+    void talking().catch(ignored); // reported when it is needed
     audience(options.apiUrl); // says what is wrong with it
     if (options.username !== undefined) checkUsername(options.username);
     if (options.keypair && options.identity)
       throw new ValidationError('Rondevu.connect: keypair and identity exclude each other');
     const adapter = options.cryptoAdapter;
-    const keypair =
-      options.keypair ?? (options.identity ? undefined : await (adapter ?? new WebCryptoAdapter()).generateKeypair());
+    const keypair = options.keypair ?? (options.identity ? undefined : await (adapter?.generateKeypair() ?? generateKeypair()));
     const signer = keypair ? await signerFromKeypair(keypair, adapter) : options.identity!;
     const iceServers = options.iceServers ?? 'server';
     rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // says at once what is wrong with it
     const username = options.username ?? (await anonymousNameOf(signer.publicKey));
     const client = new Rondevu({ ...options, iceServers }, username, signer);
-    void talking().catch(() => undefined); // told when it is needed
     if (options.batching) await client.api.useBatcher(options.batching); // says at once what is wrong with it
     return client;
+  }
+
+  /** Requests the publishing side ahead of `publishService`. @internal */
+  static preparePublishing(): void {
+    void publishing().catch(ignored); // reported by publishService
   }
 
   /** A fresh identity whose private key cannot be read, where the platform can. */
@@ -195,17 +195,17 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    */
   async publishService(options: PublishOptions): Promise<OfferPool> {
     this.#mustLive();
-    const { checkPublishOptions, makePool } = await publishing();
+    const [{ checkPublishOptions, makePool }, talk] = await Promise.all([publishing(), talking()]);
     checkPublishOptions(options);
     const { iceServers } = options;
-    const { make, configuration } = this.#linkFactory(iceServers, await talking(), {}, undefined, options.offerFactory);
+    const { make, configuration } = this.#linkFactory(iceServers, talk, {}, undefined, options.offerFactory);
     const makeLink = async (durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => {
       // offers are made once and wait: they need their relays from the start
       if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
       return make(durable, await own?.(configuration()));
     };
     this.#mustLive();
-    const limits = { maxPeerConnections: this.#options.maxPeerConnections, config: this.#config(options.connectionConfig) };
+    const limits = { maxPeerConnections: this.#options.maxPeerConnections, config: this.#config(talk, options.connectionConfig) };
     const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeLink);
     const { fqn: serviceFqn } = pool;
     if (this.#pools.has(serviceFqn))
@@ -284,9 +284,9 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       { iceCandidatePoolSize: 1, ...options.rtcConfig },
       options.rtcConfig,
     );
-    const connection = new AnswererConnection(
+    const connection = new talk.AnswererConnection(
       target,
-      this.#config(options.connectionConfig),
+      this.#config(talk, options.connectionConfig),
       this.#signaling,
       () => make(true),
       this.#proof,
@@ -302,7 +302,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
   findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
   override async findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage> {
-    return (await talking()).findService(this.#signaling, serviceFqn, options);
+    const { findService } = await chunk('lookup', () => import('./lookup.js'));
+    return findService(this.#signaling, serviceFqn, options);
   }
 
   /** Free offers of all services. */
@@ -359,7 +360,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     if (this.#closing) throw new RondevuError('closed', 'this Rondevu was closed');
   }
 
-  #config(options: PublishOptions['connectionConfig']) {
+  #config({ connectionConfig }: Talk, options: PublishOptions['connectionConfig']) {
     return connectionConfig({ debug: this.#options.debug ?? false, ...options });
   }
 
@@ -370,7 +371,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    */
   #linkFactory(
     choice: IceServersOption | undefined,
-    { IceSource }: Awaited<ReturnType<typeof talking>>,
+    { count, IceSource, Link: LinkClass }: Talk,
     more: RTCConfiguration = {},
     exact?: RTCConfiguration,
     factory?: PublishOptions['offerFactory'],
@@ -409,7 +410,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const make = (durable: boolean, own?: RTCPeerConnection): Link => {
       if (preset !== 'server' && takesServed(preset, turnServers))
         void Promise.all([legacy(), ice.ready()]).then(([{ warnWithoutTurn }]) => warnWithoutTurn(preset, ice.served), ignored);
-      return ice.track(new Link(count(own ?? makePeerConnection()), durable), configuration);
+      return ice.track(new LinkClass(count(own ?? makePeerConnection()), durable), configuration);
     };
     return { make, configuration };
   }

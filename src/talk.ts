@@ -1,3 +1,7 @@
-/** What a client needs beyond a first page load: of connections, and of looking services up. A chunk of its own. */
+/** Connections and all they need. A chunk of its own, requested when a client is made. */
+export { AnswererConnection } from './connection/answerer-connection.js';
+export { count } from './connection/census.js';
+export { connectionConfig } from './connection/connection-config.js';
+export { Link } from './connection/link.js';
 export * from './connection/talk.js';
-export { findService, targetOf } from './lookup.js';
+export { targetOf } from './target.js';

@@ -1,7 +1,9 @@
 /** Lazily loaded parts: in the bundle each is a file of its own, `rondevu-<name>.js`. */
 import { RondevuError } from '../errors.js';
 
-const here = import.meta.url;
+/** Set by rollup.config.mjs: only in the bundle is a chunk a file whose name is known. */
+const IS_BUNDLE = false as boolean;
+const { href: here, search: query } = new URL(import.meta.url);
 /** Chunks that could not be loaded before. */
 const failed = new Set<string>();
 /** Chunks loaded by another URL after a failure. */
@@ -18,7 +20,8 @@ let retries = 0;
 export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T> {
   const isRetry = failed.has(name);
   try {
-    return await ((retried.get(name) as Promise<T> | undefined) ?? load());
+    return await ((retried.get(name) as Promise<T> | undefined) ??
+      (IS_BUNDLE && query ? (loadFile(name) as Promise<T>) : load()));
   } catch (cause) {
     failed.add(name);
     try {
@@ -37,10 +40,18 @@ export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T>
 function retry(name: string): Promise<unknown> {
   let loading = retried.get(name);
   if (!loading) {
-    const { href } = new URL(`rondevu-${name}.js?retry=${++retries}`, here);
-    loading = import(/* webpackIgnore: true */ /* @vite-ignore */ href);
+    loading = loadFile(name, `#retry=${++retries}`);
     retried.set(name, loading);
     loading.catch(() => retried.delete(name));
   }
   return loading;
+}
+
+/**
+ * A page may load the bundle as `rondevu-elements.js?ver=2`, as content management systems do. Its chunks have the same query, and so
+ * has their import of the bundle; under another URL the page would get a second copy of every class.
+ */
+function loadFile(name: string, fragment = ''): Promise<unknown> {
+  const { href } = new URL(`rondevu-${name}.js${query}${fragment}`, here);
+  return import(/* webpackIgnore: true */ /* @vite-ignore */ href);
 }

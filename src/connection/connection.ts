@@ -3,6 +3,7 @@
  * listeners and the current link; what to do when the link is lost is for its two kinds, offerer and answerer.
  */
 import { randomId } from '../base/bytes.js';
+import { chunk } from '../base/chunk.js';
 import { Emitter } from '../base/emitter.js';
 import { printable } from '../base/printable.js';
 import type { Backlog } from '../delivery/backlog.js';
@@ -151,8 +152,9 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** Figures of the current link; undefined where there is none. */
   async getStats(): Promise<ConnectionStats | undefined> {
+    const { digestStats } = await chunk('stats', () => import('./stats.js'));
     const report = await this.link?.pc.getStats();
-    return report && this.#talk.digestStats(report, this.generation - 1);
+    return report && digestStats(report, this.generation - 1);
   }
 
   /**

@@ -7,4 +7,3 @@ export { Conversation } from './conversation.js';
 export { sendTail } from './ending.js';
 export { IceSource } from './ice-source.js';
 export { Renegotiation } from './renegotiation.js';
-export { digestStats } from './stats.js';

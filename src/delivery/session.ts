@@ -360,8 +360,8 @@ export class Session {
   #stopHolding(): void {
     this.#mayHold = false;
     console.warn(
-      `rondevu: ${this.#held.count} or more messages came and nobody listens for them; they are lost. ` +
-        `Add the listener of 'message' when the connection or channel is announced, at most ${HOLD_FOR / 1000} s later`,
+      `rondevu: ${this.#held.count} or more messages are lost, because nobody listens: add the listener of 'message' ` +
+        `at most ${HOLD_FOR / 1000} s after the connection or channel is announced`,
     );
     this.#release();
   }
@@ -519,7 +519,7 @@ export class Session {
     try {
       data = await blob.arrayBuffer();
     } catch (cause) {
-      const text = `a Blob of ${blob.size} bytes could not be read and was not sent; a File cannot be read any more after it changed`;
+      const text = `a Blob of ${blob.size} bytes could not be read and was not sent; did its file change?`;
       console.error((error = new RondevuError('bad-request', text, { cause })));
     }
     this.#reading = false;

@@ -20,12 +20,17 @@ export interface CryptoAdapter {
   randomBytes(length: number): Uint8Array;
 }
 
+/** A fresh pair whose private key can be read. */
+export async function generateKeypair(): Promise<Keypair> {
+  const seed = randomBytes(32);
+  const { publicKey } = await importSeed(seed);
+  return { publicKey: bytesToBase64(publicKey), privateKey: bytesToBase64(seed) };
+}
+
 /** CryptoAdapter on `globalThis.crypto`, which browsers and Node share; noble stands in where Ed25519 is missing. */
 export class WebCryptoAdapter implements CryptoAdapter {
-  async generateKeypair(): Promise<Keypair> {
-    const seed = randomBytes(32);
-    const { publicKey } = await importSeed(seed);
-    return { publicKey: bytesToBase64(publicKey), privateKey: bytesToBase64(seed) };
+  generateKeypair(): Promise<Keypair> {
+    return generateKeypair();
   }
 
   /** @throws ValidationError when the key is not 32 bytes */

@@ -1,6 +1,6 @@
 /** The roads to the server. */
 export { RondevuAPI } from './rondevu-api.js';
-export { isUsernameClaimed, offerAnswer, RpcClient, type CallOptions } from './rpc-client.js';
+export { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
 export { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
 export { ServerError } from './server-error.js';
 export { SignalingClient, sleep, type SignalingState } from './signaling-client.js';

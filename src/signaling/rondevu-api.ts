@@ -3,9 +3,10 @@
  * of the Rondevu client 0.20. The engine itself uses RpcClient, which keeps this class out of pages.
  */
 import { WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
-import type { RpcParams, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
+import type { RpcParams, RpcResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
 import { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
-import { isUsernameClaimed, offerAnswer, RpcClient, type CallOptions } from './rpc-client.js';
+import { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
+import { ServerError } from './server-error.js';
 
 export class RondevuAPI extends RpcClient {
   /**
@@ -131,5 +132,19 @@ export class RondevuAPI extends RpcClient {
   /** v0.20: `getIceCandidates` */
   getOfferIceCandidates(serviceFqn: string, offerId: string, since = 0) {
     return this.getIceCandidates(serviceFqn, offerId, since);
+  }
+}
+
+/** The answer to an offer of ours; null while there is none. */
+export async function offerAnswer(
+  client: RpcClient,
+  serviceFqn: string,
+  offerId: string,
+): Promise<RpcResult<'getOfferAnswer'> | null> {
+  try {
+    return await client.call('getOfferAnswer', { serviceFqn, offerId });
+  } catch (error) {
+    if (error instanceof ServerError && error.message.includes('not yet answered')) return null;
+    throw error;
   }
 }

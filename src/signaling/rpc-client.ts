@@ -112,20 +112,6 @@ export class RpcClient {
   }
 }
 
-/** The answer to an offer of ours; null while there is none. */
-export async function offerAnswer(
-  client: RpcClient,
-  serviceFqn: string,
-  offerId: string,
-): Promise<RpcResult<'getOfferAnswer'> | null> {
-  try {
-    return await client.call('getOfferAnswer', { serviceFqn, offerId });
-  } catch (error) {
-    if (error instanceof ServerError && error.message.includes('not yet answered')) return null;
-    throw error;
-  }
-}
-
 /** Whether the server knows a username as taken, by us or by another. */
 export async function isUsernameClaimed(client: RpcClient, username: string): Promise<boolean> {
   try {

@@ -434,7 +434,7 @@ describe('rondevu-chat', () => {
       expect(printed[2]).to.contain('/nothing-here').and.to.contain('api-url');
       await make('rondevu-chat', {});
       await until(() => printed.length === 4);
-      expect(printed[3]).to.contain('has no source');
+      expect(printed[3]).to.contain('has no source').and.to.contain('Put it inside a <rondevu-service>');
     } finally {
       console.error = error;
     }

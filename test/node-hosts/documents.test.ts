@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -172,12 +172,10 @@ async function runInPages(t: TestContext, file: string, section: string): Promis
   );
   const files = {
     ...pages,
-    '/rondevu-elements.js': script(readFileSync('dist/rondevu-elements.js', 'utf8')),
     ...Object.fromEntries(
-      ['noble', 'durable', 'checks', 'raw'].map((name) => [
-        `/rondevu-${name}.js`,
-        script(readFileSync(`dist/rondevu-${name}.js`, 'utf8')),
-      ]),
+      readdirSync('dist')
+        .filter((name) => /^rondevu-.*\.js$/.test(name))
+        .map((name) => [`/${name}`, script(readFileSync(`dist/${name}`, 'utf8'))]),
     ),
     ...Object.fromEntries(Object.entries(OTHERS).map(([path, source]) => [path, script(readFileSync(source, 'utf8'))])),
     '/peerjs.mjs': script(`import '/peerjs.js'; export const { Peer } = globalThis.peerjs;`),

@@ -1,0 +1,131 @@
+/**
+ * An identity as text, under a passphrase, to be carried to another device: PBKDF2 (RFC 8018) with SHA-256, AES-256-GCM (NIST SP 800-38D),
+ * and its place in the key store there. A chunk of its own: few pages carry identities.
+ */
+import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
+import { RondevuError, ValidationError, mustBe } from '../errors.js';
+import { canonicalJson } from '../protocol/json.js';
+import { withStore } from './database.js';
+import { importSeed } from './ed25519.js';
+import { exportKeypair, signerFromKeypair, type Signer } from './signer.js';
+
+/** As the OWASP cheat sheet on password storage has it, 2023. */
+const ITERATIONS = 600_000;
+/** What a text may ask for: below it is weak, above it stands still. */
+const FEWEST = 100_000;
+const MOST = 10_000_000;
+const MIN_PASSPHRASE = 8;
+
+/** All but the last two are what the key is bound to. */
+interface PortableIdentity {
+  type: 'rondevu-identity';
+  version: 1;
+  publicKey: string;
+  kdf: 'PBKDF2-SHA256';
+  iterations: number;
+  salt: string;
+  iv: string;
+  /** The 32 bytes of the private key and 16 of the tag. */
+  sealed: string;
+}
+
+/**
+ * The identity as one line of JSON that only the passphrase opens.
+ * @param passphrase at least 8 characters
+ * @throws RondevuError `key-not-exportable`, `unsupported` where there is no WebCrypto; ValidationError for a short passphrase
+ */
+export async function exportIdentity(identity: Signer, passphrase: string): Promise<string> {
+  const { publicKey, privateKey } = exportKeypair(identity);
+  const head = {
+    type: 'rondevu-identity',
+    version: 1,
+    publicKey,
+    kdf: 'PBKDF2-SHA256',
+    iterations: ITERATIONS,
+    salt: bytesToBase64(randomBytes(16)),
+    iv: bytesToBase64(randomBytes(12)),
+  } satisfies Omit<PortableIdentity, 'sealed'>;
+  const { key, algorithm } = await keyOf(head, passphrase);
+  const sealed = await crypto.subtle.encrypt(algorithm, key, base64ToBytes(privateKey));
+  return JSON.stringify({ ...head, sealed: bytesToBase64(new Uint8Array(sealed)) });
+}
+
+/**
+ * The identity of a text that `exportIdentity` made.
+ * @throws ValidationError for another text, a wrong passphrase, or one that was changed; RondevuError `unsupported`
+ */
+export async function importIdentity(text: string, passphrase: string): Promise<Signer> {
+  const { sealed, ...head } = parse(text);
+  const { key, algorithm } = await keyOf(head, passphrase);
+  let seed: ArrayBuffer;
+  try {
+    seed = await crypto.subtle.decrypt(algorithm, key, base64ToBytes(sealed));
+  } catch {
+    throw new ValidationError('importIdentity: the passphrase is wrong, or the text was changed');
+  }
+  return signerFromKeypair({ publicKey: head.publicKey, privateKey: bytesToBase64(new Uint8Array(seed)) });
+}
+
+function parse(text: string): PortableIdentity {
+  let value: PortableIdentity | undefined;
+  try {
+    value = JSON.parse(text) as PortableIdentity;
+  } catch {
+    // said below
+  }
+  if (value?.type !== 'rondevu-identity') throw new ValidationError('importIdentity: this is not a text of exportIdentity');
+  if (value.version !== 1 || value.kdf !== 'PBKDF2-SHA256')
+    throw mustBe('importIdentity: version and kdf', '1 and PBKDF2-SHA256; a newer release may know these', [
+      value.version,
+      value.kdf,
+    ]);
+  const { iterations } = value;
+  if (!(Number.isInteger(iterations) && iterations >= FEWEST && iterations <= MOST))
+    throw mustBe('importIdentity: iterations', `${FEWEST} to ${MOST}`, iterations);
+  for (const [name, length] of Object.entries({ publicKey: 32, salt: 16, iv: 12, sealed: 48 })) {
+    if (lengthOf(value[name as 'salt']) !== length)
+      throw new ValidationError(`importIdentity: ${name} must be ${length} bytes as standard base64`);
+  }
+  return value;
+}
+
+function lengthOf(base64: unknown): number | undefined {
+  try {
+    return base64ToBytes(base64 as string).length;
+  } catch {
+    return undefined;
+  }
+}
+
+async function keyOf(
+  head: Omit<PortableIdentity, 'sealed'>,
+  passphrase: string,
+): Promise<{ key: CryptoKey; algorithm: AesGcmParams }> {
+  if (typeof passphrase !== 'string' || passphrase.length < MIN_PASSPHRASE)
+    throw new ValidationError(`the passphrase must have at least ${MIN_PASSPHRASE} characters`);
+  if (!globalThis.crypto?.subtle)
+    throw new RondevuError('unsupported', 'there is no WebCrypto here: open the page over https, or on localhost');
+  // the same passphrase may be typed as other code points on another device
+  const secret: Bytes = utf8(passphrase.normalize('NFKC'));
+  const base = await crypto.subtle.importKey('raw', secret, 'PBKDF2', false, ['deriveKey']);
+  const derivation = { name: 'PBKDF2', hash: 'SHA-256', salt: base64ToBytes(head.salt), iterations: head.iterations };
+  const key = await crypto.subtle.deriveKey(derivation, base, { name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt']);
+  // what stands beside it in the text cannot be exchanged
+  return { key, algorithm: { name: 'AES-GCM', iv: base64ToBytes(head.iv), additionalData: utf8(canonicalJson(head)) } };
+}
+
+/**
+ * Keeps an identity in the key store of this page, in place of the one with the same name, in a form that cannot be read where the
+ * platform has Ed25519. An element with `identity="NAME"` has this key from its next start.
+ * @param name of the entry, as the attribute `identity` has it
+ * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` when the storage is there and fails
+ */
+export async function keepIdentity(name: string, identity: Signer): Promise<void> {
+  const { publicKey, privateKey } = await importSeed(base64ToBytes(exportKeypair(identity).privateKey));
+  const kept = ArrayBuffer.isView(privateKey) ? privateKey : await sealed(privateKey);
+  await withStore('keys', 'readwrite', (store) => store.put({ publicKey, privateKey: kept }, name));
+}
+
+/** The same key, which can sign and cannot be exported. */
+const sealed = async (key: CryptoKey): Promise<CryptoKey> =>
+  crypto.subtle.importKey('pkcs8', await crypto.subtle.exportKey('pkcs8', key), key.algorithm, false, ['sign']);

@@ -1,0 +1,26 @@
+/** Which service `connectToService` joins. */
+import { ValidationError, mustBe } from './errors.js';
+import type { ConnectOptions } from './options.js';
+import { checkUsername, formatServiceName, isServiceId, parseServiceName } from './protocol/service-name.js';
+
+/**
+ * Whom to join: a name, or an id.
+ * @throws ValidationError
+ */
+export function targetOf({ serviceFqn, service, username, serviceId, failover }: ConnectOptions): {
+  target: string;
+  pin: string | undefined;
+} {
+  if (serviceId !== undefined) {
+    if (serviceFqn !== undefined || service !== undefined || username !== undefined || failover)
+      throw new ValidationError('connectToService takes serviceId alone, without a name or failover');
+    if (!isServiceId(serviceId)) throw mustBe('connectToService: serviceId', 'an id as a service has it, a UUID', serviceId);
+    return { target: serviceId, pin: undefined };
+  }
+  if (serviceFqn !== undefined && (service !== undefined || username !== undefined))
+    throw new ValidationError('connectToService takes serviceFqn, or service and username, not both');
+  const name = serviceFqn ?? service;
+  const parsed = parseServiceName(name, `connectToService: ${serviceFqn === undefined ? 'service' : 'serviceFqn'}`);
+  if (username !== undefined) parsed.username = checkUsername(username, 'connectToService: username');
+  return { target: formatServiceName(parsed), pin: parsed.pin };
+}
