@@ -26,19 +26,22 @@ const compactTemplates = {
   },
 };
 
-/** Lets chunks import from the bundle, and from each other, with the query that they were loaded with; see src/base/chunk.ts. */
+/**
+ * A page may load the bundle as `rondevu-elements.js?ver=2`, as content management systems do. Whatever is imported within the bundle has
+ * the same query: under another URL the page would get a second copy of every class. Where there is none, the import is one that other
+ * bundlers understand.
+ */
 const keepQuery = {
   name: 'keep-query',
-  transform: (code, id) =>
-    id.endsWith('/src/base/chunk.js') ? { code: code.replace('IS_BUNDLE = false', 'IS_BUNDLE = true'), map: null } : null,
+  renderDynamicImport: ({ targetChunk }) =>
+    targetChunk ? { left: `(query ? import('./${targetChunk.fileName}' + query) : import(`, right: '))' } : null,
   renderChunk(code) {
-    const load = (file) => `(query ? import('${file}' + query) : import('${file}'))`;
     const kept = code.replace(/^import (\{[^}]*\}) from '(\.\/[^']+)';/gm, (_, names, file) => {
       // live bindings end here: what is exported never changes after it was loaded
-      return `const ${names.replaceAll(' as ', ': ')} = await ${load(file)};`;
+      return `const ${names.replaceAll(' as ', ': ')} = await (query ? import('${file}' + query) : import('${file}'));`;
     });
     // on the line that is there, for the source map
-    return kept === code ? null : { code: `const query = new URL(import.meta.url).search; ${kept}`, map: null };
+    return kept.includes('(query ?') ? { code: `const query = new URL(import.meta.url).search; ${kept}`, map: null } : null;
   },
 };
 

@@ -1,9 +1,6 @@
 /** Lazily loaded parts: in the bundle each is a file of its own, `rondevu-<name>.js`. */
 import { RondevuError } from '../errors.js';
 
-/** Set by rollup.config.mjs: only in the bundle is a chunk a file whose name is known. */
-const IS_BUNDLE = false as boolean;
-const { href: here, search: query } = new URL(import.meta.url);
 /** Chunks that could not be loaded before. */
 const failed = new Set<string>();
 /** Chunks loaded by another URL after a failure. */
@@ -20,8 +17,7 @@ let retries = 0;
 export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T> {
   const isRetry = failed.has(name);
   try {
-    return await ((retried.get(name) as Promise<T> | undefined) ??
-      (IS_BUNDLE && query ? (loadFile(name) as Promise<T>) : load()));
+    return await ((retried.get(name) as Promise<T> | undefined) ?? load());
   } catch (cause) {
     failed.add(name);
     try {
@@ -40,18 +36,11 @@ export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T>
 function retry(name: string): Promise<unknown> {
   let loading = retried.get(name);
   if (!loading) {
-    loading = loadFile(name, `#retry=${++retries}`);
+    // rollup.config.mjs gives every import within the bundle the query of the bundle
+    const { href } = new URL(`rondevu-${name}.js${new URL(import.meta.url).search}#retry=${++retries}`, import.meta.url);
+    loading = import(/* webpackIgnore: true */ /* @vite-ignore */ href);
     retried.set(name, loading);
     loading.catch(() => retried.delete(name));
   }
   return loading;
-}
-
-/**
- * A page may load the bundle as `rondevu-elements.js?ver=2`, as content management systems do. Its chunks have the same query, and so
- * has their import of the bundle; under another URL the page would get a second copy of every class.
- */
-function loadFile(name: string, fragment = ''): Promise<unknown> {
-  const { href } = new URL(`rondevu-${name}.js${query}${fragment}`, here);
-  return import(/* webpackIgnore: true */ /* @vite-ignore */ href);
 }

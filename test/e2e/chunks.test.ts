@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { launch, type BrowserName } from '../support/browsers.ts';
-import { serveFiles, type SiteFile } from '../support/site.ts';
+import { ServerProcess, serveFiles, type SiteFile } from '../support/site.ts';
 
 const requests: string[] = [];
 /** The bundle on a server that is overloaded when a file in `busy` is first asked for. */
@@ -64,6 +64,63 @@ describe('a chunk whose first request fails', () => {
         }
       } finally {
         await browser.close();
+      }
+    });
+  }
+});
+
+describe('the bundle under a URL with a query, as content management systems write it', () => {
+  for (const name of ['chromium', 'firefox'] as BrowserName[]) {
+    it(`loads its chunks with the same query, and nothing twice, in ${name}`, async () => {
+      const server = new ServerProcess();
+      await server.start();
+      const browser = await launch(name);
+      try {
+        const scripts: string[] = [];
+        const page = await browser.newPage();
+        page.on('request', (request) => {
+          const { pathname, search } = new URL(request.url());
+          if (pathname.endsWith('.js')) scripts.push(`${pathname}${search}`);
+        });
+        await page.goto(site.url);
+        const outcome = await page.evaluate(async (url: string) => {
+          const script = Object.assign(document.createElement('script'), {
+            type: 'module',
+            src: `${url}/rondevu-elements.js?ver=1`,
+          });
+          document.body.append(script);
+          await customElements.whenDefined('rondevu-service');
+          document.body.insertAdjacentHTML(
+            'beforeend',
+            `<rondevu-service service="chat:1.0.0" username="alice" api-url="${url}"></rondevu-service>
+            <rondevu-connect to="chat:1.0.0@alice" api-url="${url}"></rondevu-connect>`,
+          );
+          const joiner = document.querySelector('rondevu-connect')!;
+          await new Promise((resolve) => {
+            if (joiner.connection?.isConnected()) resolve(undefined);
+            else joiner.addEventListener('rondevu-open', resolve, { once: true });
+          });
+          const stats = await joiner.connection!.getStats();
+          const { Rondevu, diagnose } = (await import(script.src)) as typeof import('../../dist/src/index.js');
+          const [check] = (await diagnose({ apiUrl: url })).checks;
+          const rondevu = await Rondevu.connect({ apiUrl: url, username: 'bob' });
+          const found = await rondevu.findService('chat:1.0.0@alice');
+          rondevu.close();
+          return [typeof stats, check?.name, typeof found, customElements.get('rondevu-connect') === joiner.constructor];
+        }, server.url);
+        assert.deepEqual(outcome, ['object', 'server', 'object', true]);
+        assert.deepEqual(scripts.toSorted(), [...new Set(scripts)].toSorted(), 'a file was requested twice');
+        assert.deepEqual(
+          scripts.filter((path) => !path.endsWith('.js?ver=1')),
+          [],
+          'a file was requested without the query',
+        );
+        for (const chunk of ['publishing', 'stats', 'checks', 'lookup']) {
+          assert.ok(scripts.includes(`/rondevu-${chunk}.js?ver=1`), `rondevu-${chunk}.js was not requested`);
+        }
+      } finally {
+        await browser.close();
+        await server.close();
       }
     });
   }
