@@ -1,18 +1,18 @@
 /**
- * The time by which claims end. A clock that jumps, because it was set wrong for a moment or was wrong when the process started,
- * would give names away and delete them for good: a jump is believed only after it has lasted.
+ * The time by which claims expire. A clock that jumps, because it was set wrong for a while or was wrong when the process started,
+ * would free names and delete them for good, so a jump is believed only after it has lasted.
  */
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-/** How far the clock may jump without being doubted, in ms. */
+/** How far the clock may jump and still be believed, in ms. */
 const MAX_JUMP = DAY;
-/** How long the server may have been away without its clock being doubted at the start, in ms. */
+/** How long after the last use of a claim the clock is still believed at the start, in ms: the server may have been stopped. */
 const MAX_AWAY = 30 * DAY;
-/** How long a doubted clock must stay as it is to be believed, in ms of uptime. */
+/** How long a new time must hold to be believed, in ms of uptime. */
 const DOUBTED_FOR = DAY;
 
 export class ClaimClock {
-  /** A time that was believed, and the monotonic time then. */
+  /** The last time that was believed, and the monotonic time at that moment. */
   #believed: number;
   #at: number;
   #doubtedSince: number | undefined;
@@ -20,8 +20,8 @@ export class ClaimClock {
   readonly #onDoubt: (jump: number) => void;
 
   /**
-   * @param lastUse when a claim was used last, in ms; undefined if nothing is claimed
-   * @param onDoubt called with how far the clock is away, in ms, when it is doubted first
+   * @param lastUse time at which any claim was last used, in ms; undefined if nothing is claimed
+   * @param onDoubt called with the size of the jump, in ms, when the clock is first doubted
    */
   constructor(lastUse: number | undefined, now: number, onDoubt: (jump: number) => void, monotonic = () => performance.now()) {
     this.#believed = lastUse === undefined ? now : Math.min(Math.max(now, lastUse), lastUse + MAX_AWAY);
@@ -30,7 +30,7 @@ export class ClaimClock {
     this.#onDoubt = onDoubt;
   }
 
-  /** @param now what the clock says, in ms @returns what is believed, in ms */
+  /** @param now time by the clock, in ms @returns the time to believe, in ms */
   at(now: number): number {
     const monotonic = this.#monotonic();
     const expected = this.#believed + monotonic - this.#at;

@@ -1,6 +1,6 @@
 /**
  * Every setting of the server: its variable, its flag, its default, its check. Bad values end the start with a text that
- * names the variable, what was expected and what was got.
+ * names the variable, the expected value and the received one.
  */
 import { parseArgs } from 'node:util';
 import { audience } from 'rondevu-elements/protocol';
@@ -17,9 +17,9 @@ export interface ServerConfig {
   storagePath: string;
   /** `redis://` or `rediss://` address of a Redis 7 or Valkey that several servers share; takes the place of the file. Default none. */
   redisUrl?: string | undefined;
-  /** What all keys in Redis begin with. Default `rondevu:`. */
+  /** Prefix of all keys in Redis. Default `rondevu:`. */
   redisPrefix: string;
-  /** The addresses clients use, as `aud` of signatures. Empty: whatever the request's Host says, which protects from nothing. */
+  /** The addresses clients use, as `aud` of signatures. Empty: whatever the request's Host says, which protects against nothing. */
   publicUrls: string[];
   /** Origins that pages may call from; `*` for all. Default all. */
   corsOrigins: string[];
@@ -27,22 +27,22 @@ export interface ServerConfig {
   trustedProxies: string[];
   /** Usernames that nobody can claim. Default: those that look like the operator's. */
   reservedNames: string[];
-  /** What becomes of the old signature form. Default `sticky`: refused for keys that used v2 in the last 7 days. */
+  /** Whether signatures in the old form are accepted. Default `sticky`: refused for keys that used v2 in the last 7 days. */
   legacyAuth: 'allow' | 'sticky' | 'off';
   /** A folder whose `demo/` and `dist/` are served, as the package rondevu-elements has them; undefined or empty for none. */
   staticRoot?: string | undefined;
-  /** The least that is logged on stderr. Default `info` for the command, `warn` in a program. */
+  /** Lowest level that is logged to stderr. Default `info` for the command, `warn` in a program. */
   logLevel: LogLevel;
   /** JSON lines, or readable lines. Default `auto` for the command: readable in a terminal; `json` in a program. */
   logFormat: LogFormat;
   /**
-   * Who asks for `/metrics` must show it as a bearer token. Default: none, and only programs of this machine may ask, and nobody
-   * where `publicUrls` or `trustedProxies` are set: a proxy beside the server would speak for anybody.
+   * Bearer token that `/metrics` requires. Default: none; then only programs on this machine may request it, and nobody if
+   * `trustedProxies` is set or `publicUrls` has an address that is not a loopback one: a proxy on this machine forwards anybody.
    */
   metricsToken?: string | undefined;
   /**
-   * How long a server that is told to stop goes on answering, in ms: `/ready` says no at once, and sockets are closed one after
-   * the other, so that their clients do not all come back in one moment. Default 0.
+   * How long a server that was told to stop goes on answering, in ms: `/ready` fails at once, and sockets are closed one by one,
+   * so that their clients do not all reconnect at the same moment. Default 0.
    */
   drainTime: number;
   /** ICE servers that clients are given. Default none. */
@@ -53,39 +53,39 @@ export interface ServerConfig {
 export interface Limits {
   /** Bytes of one HTTP body or one frame. */
   maxBodyBytes: number;
-  /** Bytes after which a page or a poll ends; the client asks for the rest. */
+  /** Bytes after which a page of services or the result of a poll ends; the client requests the rest. */
   maxReplyBytes: number;
   /** Characters of one SDP. */
   maxSdpLength: number;
   /** Offers in one call. */
   maxOffers: number;
-  /** Free offers of one service; the oldest go beyond. */
+  /** Free offers of one service; beyond this, the oldest are removed. */
   maxFreeOffers: number;
   /** Candidates in one call, and of one user on one offer. */
   maxCandidates: number;
   /** Bytes of metadata as JSON. */
   maxMetadataBytes: number;
-  /** Waiting joiners, in all; when all places are taken, an address with many gives one up to an address with few. */
+  /** Waiting joiners in total; when the queue is full, an address with many joiners yields a place to an address with few. */
   maxWaiting: number;
   /** Waiting joiners of one key. */
   maxWaitingPerKey: number;
-  /** Waiting joiners at one address. */
+  /** Waiting joiners from one address. */
   maxWaitingPerAddress: number;
-  /** Open sockets, in all. */
+  /** Open sockets in total. */
   maxSockets: number;
   /** Open sockets from one address. */
   maxSocketsPerAddress: number;
   /** Open sockets of one key. */
   maxSocketsPerKey: number;
-  /** Instances of one user that are connected or were heard of in the last 15 s. */
+  /** Instances of one user that are connected or called in the last 15 s. */
   maxInstancesPerUser: number;
   /** Live services of one user. */
   maxServicesPerUser: number;
   /** Offers of one user, free and answered. */
   maxOffersPerUser: number;
-  /** Offers in all, free and answered; when they are there, each user may have an equal share. */
+  /** Offers in total, free and answered; when the limit is reached, each user may have an equal share. */
   maxTotalOffers: number;
-  /** Points that one address, and one key, may spend in 10 s; a call costs 1 to 5, and more by its items and bytes. */
+  /** Points that one address, or one key, may spend in 10 s; a call costs 1 to 5 points, plus points for its items and bytes. */
   pointsPerAddress: number;
   pointsPerKey: number;
   /** New usernames from one address in an hour. */
@@ -110,7 +110,7 @@ export const DEFAULT_LIMITS: Limits = {
   maxServicesPerUser: 100,
   maxOffersPerUser: 2000,
   maxTotalOffers: 500_000,
-  // a class of 60 behind one address that all comes at once, each with a dozen calls, is far below this
+  // a class of 60 behind one address, all starting at once with a dozen calls each, stays far below this
   pointsPerAddress: 6000,
   pointsPerKey: 2000,
   claimsPerAddress: 2000,
@@ -125,16 +125,16 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
 
   --port N           PORT           port, default 3000
   --host ADDRESS     HOST           address to listen on, default localhost
-  --storage PATH     STORAGE_PATH   SQLite file, default ./rondevu.db; ":memory:" forgets at exit
+  --storage PATH     STORAGE_PATH   SQLite file, default ./rondevu.db; ":memory:" keeps nothing
                      REDIS_URL      redis:// or rediss:// address of Redis 7 or Valkey, for several servers
-                     REDIS_PREFIX   what all its keys begin with, default "rondevu:"
+                     REDIS_PREFIX   prefix of all keys in Redis, default "rondevu:"
   --public-url URL   PUBLIC_URL     address that clients use; several: comma or repeat
   --cors-origin O    CORS_ORIGINS   origins whose pages may call; several: comma or repeat; default *
                      TRUSTED_PROXIES  addresses or ranges whose X-Forwarded-For is believed; several: comma
                      RESERVED_NAMES usernames that nobody can claim; several: comma; default: admin, root and such
   --legacy-auth M    LEGACY_AUTH    allow, sticky (default) or off: the signatures of v0.20 clients
   --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve; empty for none
-  --drain SECONDS    DRAIN_SECONDS  goes on answering so long after SIGTERM, default 0
+  --drain SECONDS    DRAIN_SECONDS  how long to go on answering after SIGTERM, default 0
   --log-level L      LOG_LEVEL      fatal, error, warn, info (default), debug or silent
   --log-format F     LOG_FORMAT     auto (default: text in a terminal, else json), json or text
                      STUN_URLS      stun: addresses handed out to clients; several: comma
@@ -142,9 +142,9 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
                      TURN_SECRET    coturn's static-auth-secret, 16 characters or more
                      TURN_TTL       life of a TURN credential in seconds, 60 to 86400, default 3600
                      TURN_FOR       all (default) or claimed: anonymous users get no TURN
-                     METRICS_TOKEN  bearer token for /metrics; without it only programs of this machine may ask, and
-                                    nobody where PUBLIC_URL or TRUSTED_PROXIES is set
-                     LIMIT_…        each limit by its name, such as LIMIT_MAX_SOCKETS=20000; docs/operations.md lists them
+                     METRICS_TOKEN  bearer token for /metrics; without it only programs on this machine may request it,
+                                    and nobody if TRUSTED_PROXIES is set or PUBLIC_URL is not a loopback address
+                     LIMIT_…        each limit by its name, such as LIMIT_MAX_SOCKETS=20000; docs/security.md lists them
   --help`;
 
 /**
@@ -207,7 +207,7 @@ function readLimits(env: Record<string, string | undefined>): Limits {
   for (const [variable, text = ''] of Object.entries(env)) {
     if (!variable.startsWith('LIMIT_')) continue;
     const name = known.get(variable);
-    if (!name) throw new Error(`${variable} is no limit; there are ${[...known.keys()].join(', ')}`);
+    if (!name) throw new Error(`${variable} is not a limit; expected one of ${[...known.keys()].join(', ')}`);
     const value = Number(text);
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < 1)
       throw new Error(`${variable} must be a whole number above 0, got "${text}"`);
@@ -221,12 +221,12 @@ function readProxies(ranges: string[]): string[] {
   return ranges;
 }
 
-/** The text of an error shows no password. */
+/** The error does not quote the value, which may contain a password. */
 function readRedisUrl(text: string | undefined): string | undefined {
   if (text === undefined || text === '') return undefined;
   if (!URL.canParse(text) || !/^rediss?:$/.test(new URL(text).protocol))
     throw new Error(
-      `REDIS_URL must be redis://host:port or rediss://host:port, got something else (not shown: it may hold a password)`,
+      `REDIS_URL must be redis://host:port or rediss://host:port; the value received is not shown because it may contain a password`,
     );
   return text;
 }
@@ -251,7 +251,7 @@ function readOrigin(text: string): string {
   try {
     origin = new URL(text).origin;
   } catch {
-    // said below
+    // reported below
   }
   if (origin === text) return text;
   throw new Error(`CORS_ORIGINS (--cors-origin) must be "*" or origins such as https://example.org, got "${text}"`);
@@ -296,7 +296,7 @@ function readTurn(list: ReadList, env: Record<string, string | undefined>): Turn
   };
   const urls = addresses('TURN_URLS', /^turns?:[^\s/?]+(\?transport=(udp|tcp))?$/, 'turn:turn.example.org:3478?transport=udp');
   const secrets = list(undefined, env['TURN_SECRET']);
-  if (urls.length && !secrets.length) throw new Error("TURN_SECRET must be set where TURN_URLS is: coturn's static-auth-secret");
+  if (urls.length && !secrets.length) throw new Error("TURN_SECRET must be set if TURN_URLS is: coturn's static-auth-secret");
   const short = secrets.find((secret) => secret.length < 16);
   if (short !== undefined) throw new Error(`TURN_SECRET must have 16 characters or more, got ${short.length}`);
   const ttl = Number(env['TURN_TTL'] ?? DEFAULT_TURN.ttl);

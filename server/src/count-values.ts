@@ -1,13 +1,13 @@
-/** Bounds how many values a JSON text holds before it is parsed: an object of 90 000 names takes 100 ms, and reading its text two. */
+/** Bounds the number of values in a JSON text before it is parsed: parsing an object of 90 000 names takes 100 ms, counting them 2 ms. */
 
-/** Values in one body or frame, at any depth: four times what one call may hold. */
+/** Values in one body or frame, at any depth: four times what one call may contain. */
 export const MAX_BODY_VALUES = 40_000;
 
 const [QUOTE, BACKSLASH, COMMA, COLON, OPEN, CLOSE, OPEN_OBJECT, CLOSE_OBJECT] = [0x22, 0x5c, 0x2c, 0x3a, 0x5b, 0x5d, 0x7b, 0x7d];
 
-/** Whether JSON holds more than `most` commas, colons and arrays outside its strings. What is no JSON gets any answer. */
+/** Whether a JSON text has more than `most` commas, colons and arrays outside its strings. Unspecified for text that is not JSON. */
 export function hasMoreValues(json: Buffer, most: number): boolean {
-  // fewer bytes than that cannot
+  // a shorter text cannot
   if (json.length <= most) return false;
   let count = 0;
   let isText = false;
@@ -24,7 +24,7 @@ export function hasMoreValues(json: Buffer, most: number): boolean {
 
 const isSpace = (byte: number): boolean => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 
-/** How many items the array has that JSON is, without parsing it; 0 for an empty one and for what is no array. */
+/** Number of items of a JSON array, without parsing it; 0 if the array is empty or the text is not an array. */
 export function countItems(json: Buffer): number {
   let [count, depth, isText, isEmpty] = [1, 0, false, true];
   for (let i = 0; i < json.length; i++) {

@@ -1,34 +1,34 @@
 /**
- * Who is served next, and who is served last: remembers which leases were left unanswered, by key and by address, for a
- * minute. One greedy key, or one address that makes up keys, must not close a service to others, and nobody improves its
- * standing by answering offers of its own.
+ * Decides which joiner is served next, and which last: remembers for a minute, by key and by address, which leases were left
+ * unanswered. One greedy key, or one address that invents keys, must not block a service for others, and nobody improves its
+ * rank by answering its own offers.
  */
 
-/** Who asks for an offer. */
+/** A joiner that asks for an offer. */
 export interface Asker {
   publicKey: string;
-  /** The network address as client-address.ts counts it. */
+  /** The network address in the form of client-address.ts. */
   address: string;
 }
 
-/** Whose offer it is: the key that published it, and the address it was published from, where that is known. */
+/** The key that published an offer, and the address it was published from, if known. */
 export interface Publisher {
   publicKey: string;
   address?: string | undefined;
 }
 
 /**
- * How a lease ended: by an answer of its holder, without one, or through somebody else (it was withdrawn, or another joiner
- * was faster), which counts neither for its holder nor against it.
+ * How a lease ended: with an answer of its holder, without one, or because of somebody else (the offer was withdrawn, or another
+ * joiner was faster). The last counts neither for nor against the holder.
  */
 export type LeaseEnd = 'answered' | 'unanswered' | 'excused';
 
 /** How long an unanswered lease counts, in ms. */
 const MEMORY = 60_000;
 const MAX_UNANSWERED = 3;
-/** Leases that one key holds at once: a joiner that answers needs each for a moment only, one that does not must not empty a pool. */
+/** Leases that one key may hold at once. A joiner that answers needs each only briefly; one that does not must not empty a pool. */
 export const MAX_LEASES_PER_KEY = 10;
-/** What the rank of a joiner that is served last exceeds all others by. */
+/** Added to the rank of joiners that are served last; larger than any other rank. */
 const LAST = 2 ** 52;
 
 interface Record {
@@ -53,7 +53,7 @@ export class Fairness {
     }
   }
 
-  /** Counts a lease that is being looked for, so that calls at the same time see each other. Each needs its release. */
+  /** Counts a lease that is being looked for, so that concurrent calls see each other. Call `release` for each. */
   reserve(asker: Asker): void {
     this.#count(asker, 1);
   }
@@ -63,8 +63,8 @@ export class Fairness {
   }
 
   /**
-   * The end of a lease. A lease of one's own offer proves nothing: one of the same key does not count at all, one that was
-   * published from the same address counts for or against the key alone, as a class and its teacher may share an address.
+   * Records the end of a lease. A lease of one's own offer proves nothing: it does not count if the key is the same, and counts
+   * only for the key if the offer was published from the same address, because a class and its teacher may share an address.
    */
   ended({ publicKey, address }: Asker, end: LeaseEnd, publisher: Publisher, now: number): void {
     for (const name of [publicKey, address]) {
@@ -75,7 +75,7 @@ export class Fairness {
     }
   }
 
-  /** Whether this asker is served after everyone else. An address counts as bad only if most of its leases went to waste: a class behind one address is not its worst pupil. */
+  /** Whether this asker is served after everyone else. An address counts as bad only if most of its leases were wasted: one pupil must not spoil it for the whole class. */
   isLast({ publicKey, address }: Asker, now: number): boolean {
     const key = this.#recent(publicKey, now);
     if (key && key.unanswered.length >= MAX_UNANSWERED) return true;
@@ -83,7 +83,7 @@ export class Fairness {
     return place !== undefined && place.unanswered.length >= MAX_UNANSWERED && place.unanswered.length > place.answered.length;
   }
 
-  /** Nobody holds more than MAX_LEASES_PER_KEY leases; a joiner that is served last holds one at a time. */
+  /** Whether the joiner may hold one more lease: MAX_LEASES_PER_KEY at most, and one at a time if it is served last. */
   mayLease(asker: Asker, now: number): boolean {
     const held = this.#records.get(asker.publicKey)?.outstanding ?? 0;
     if (held >= MAX_LEASES_PER_KEY) return false;
@@ -100,7 +100,7 @@ export class Fairness {
   }
 
   /**
-   * The turn of an asker by when its key or its address was served last; the least comes first. Grows with each lease.
+   * Rank of a joiner by when its key or address was last served; the lowest is served first. Grows with each lease.
    * @param name the asker's key or address
    */
   rank(asker: Asker, name: string, now: number): number {

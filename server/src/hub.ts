@@ -1,32 +1,32 @@
 /**
- * Who is there: the open push sessions and the instances that only poll. Delivers events to an instance, keeps them for a
- * client whose socket broke, and withdraws the offers of an instance that fell silent. Knows nothing of HTTP or frames' text.
- * memory-hub.ts is that of one server, redis-hub.ts that of several.
+ * Presence: the open push sessions, and the instances that only poll. Delivers events to an instance, keeps them for a client
+ * that lost its socket, and withdraws the offers of an instance that fell silent. Does not deal with HTTP or the text of frames.
+ * memory-hub.ts implements it for one server, redis-hub.ts for several.
  */
 import type { PushEvents } from 'rondevu-elements/protocol';
 import { principalOf, type Principal } from './principal.js';
 import { RpcError } from './rpc-error.js';
 import type { ServiceKey } from './store.js';
 
-/** How long after its socket closed an instance's offers live, in ms. */
+/** How long the offers of an instance stay after its socket closed, in ms. */
 export const CLOSED_GRACE = 2000;
-/** How long an instance may be silent, in ms; and how long it has to come back when the server closed its socket. */
+/** How long an instance may be silent, and how long it has to reconnect after the server closed its socket, in ms. */
 export const SILENCE = 15_000;
-/** Events of an instance that are kept for a client whose socket broke. */
+/** Events that are kept for one instance whose client lost its socket. */
 export const KEPT_EVENTS = 256;
-/** Bytes of events, as JSON, that are kept for one user; an event for several instances of the user counts once. */
+/** Bytes of events, as JSON, that are kept for one user; an event for several instances counts once. */
 export const KEPT_BYTES = 1_048_576;
-/** Bytes of events that one server on a file keeps for all users. */
+/** Bytes of events that one server without Redis keeps for all users. */
 export const KEPT_BYTES_IN_ALL = 67_108_864;
-/** How long an event is kept, in ms: longer than an instance may stay away. */
+/** How long an event is kept, in ms: longer than an instance may stay disconnected. */
 export const KEPT_FOR = 60_000;
-/** Instances of one user at once, unless `maxInstancesPerUser` says otherwise. */
+/** Instances of one user at once, unless `maxInstancesPerUser` is set. */
 export const DEFAULT_MAX_INSTANCES = 128;
-/** Sockets of one user that an event for all of them reaches, those of the instances that came last. */
+/** Sockets of one user that an event for the user reaches: those of the newest instances. */
 export const MAX_FAN_OUT = 32;
-/** Services of one instance whose demand it hears of. */
+/** Services of one instance for which it gets `demand` events. */
 export const MAX_PUBLISHED = 1000;
-/** How old an answer may be of which its joiner is told again that it was taken, when the publisher's socket is another, in ms. */
+/** Maximum age of an answer, in ms, for which `taken` is sent again after the publisher has opened another socket. */
 export const RETELL = 10_000;
 
 /** One open push socket. */
@@ -36,7 +36,7 @@ export interface Session {
   deliver(event: NumberedEvent): void;
   /** A newer socket of the same instance has taken over. */
   replaced(): void;
-  /** Its username was given up, or belongs to another key by now. */
+  /** Its username was released, or belongs to another key now. */
   nameLost(): void;
 }
 
@@ -58,7 +58,7 @@ export const answerOrigin = (answer: PushEvents['answer']): AnswerOrigin => ({
 /** An event with its number among those of its instance. */
 export interface NumberedEvent {
   event: keyof PushEvents;
-  /** The data as JSON: it is written once for all who get it. */
+  /** The data as JSON, serialized once for all recipients. */
   text: string;
   seq: number;
   /** With `answer`. */
@@ -70,19 +70,19 @@ export const tooManyInstances = (max: number): RpcError =>
     retryAfter: SILENCE,
   });
 
-/** Where a client says it is: the life of the instance that it knows, and the last number that it saw there. */
+/** The client's position: the epoch of the instance that it knows, and the last event number it received in it. */
 export interface Position {
   epoch: string;
   seq: number;
 }
 
-/** Why a session ended: its page said that it goes, its socket broke, or the server closed it. */
+/** Why a session ended: its page left, its socket was lost, or this server closed it. */
 export type Ending = 'left' | 'broken' | 'closed-here';
 
-/** How long an instance may stay away after its session ended so, in ms. */
+/** How long an instance may stay away after such an ending, in ms. */
 export const GRACE: Record<Ending, number> = { left: 0, broken: CLOSED_GRACE, 'closed-here': SILENCE };
 
-/** What an instance is known by. */
+/** Key of an instance. */
 export const instanceKey = (principal: Principal, instance: string): string => `${principal}/${instance}`;
 
 /** The inverse of instanceKey. */
@@ -91,25 +91,25 @@ export function instanceOf(name: string): { principal: Principal; instance: stri
   return { principal: name.slice(0, cut), instance: name.slice(cut + 1) };
 }
 
-/** Each service once. */
+/** Removes duplicate services. */
 export const distinct = (services: ServiceKey[]): ServiceKey[] => [
   ...new Map(services.map((service) => [service.serviceId, service])).values(),
 ];
 
 export interface Hub {
-  /** Open sockets here. */
+  /** Open sockets of this server. */
   readonly sessions: number;
   start(now: number): Promise<void>;
-  /** A sign of life, by whatever road. */
+  /** The instance is alive: a call, or a frame on its socket. */
   seen(principal: Principal, instance: string | undefined, now: number): Promise<void>;
   /**
-   * Takes over from an older session of the instance, and delivers what came after `resume`, or `resync` where that cannot be
-   * told, before anything newer.
+   * Takes over from an older session of the instance, and delivers the events after `resume` before anything newer, or `resync`
+   * if they are not known.
    * @returns where the instance is now
    */
   opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position>;
   closed(session: Session, ending: Ending): Promise<void>;
-  /** An instance published a service, so it is told of `demand`. */
+  /** An instance published a service: it gets `demand` events for it. */
   published(principal: Principal, instance: string | undefined, serviceId: string): Promise<void>;
   unpublished(principal: Principal, serviceId: string): Promise<void>;
   /** Sends to one instance that is known; keeps what cannot be sent now. */
@@ -130,7 +130,7 @@ export interface Hub {
   countSessions(principal: Principal): Promise<number>;
   /** Sends to the open sockets of a user, MAX_FAN_OUT at most; returns how many. */
   pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number>;
-  /** A username was given up or passed to another key: ends its sessions, on all servers, but those of the key that holds it now. */
+  /** A username was released, or belongs to another key now: ends the sessions of all other keys, on all servers. */
   nameChanged(username: string): Promise<void>;
   close(): void;
 }

@@ -1,21 +1,22 @@
 /**
- * Bounds the bytes of frames that have not arrived in full: `ws` keeps them until a frame is whole, and nothing is paid for them
- * before.
+ * Bounds the bytes of frames that have not arrived in full: `ws` buffers them until the frame is complete, and points are charged
+ * only then.
  */
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Tally } from './tally.js';
 
-/** Bytes that a socket may send before its session is open: far more than `openSession` has. */
+/** Bytes that a socket may send before its session is open: far more than `openSession` needs. */
 export const MAX_BEFORE_SESSION = 65_536;
-/** Fragments of one message, and pieces in which one frame arrives: each takes room beside its bytes. */
+/** Fragments of one message; each takes memory beyond its bytes. */
 export const MAX_FRAGMENTS = 256;
+/** Pieces in which one frame may arrive; each takes memory beyond its bytes. */
 export const MAX_PIECES = 8192;
-/** Bytes of a socket that are not counted: what an everyday frame has. */
+/** Bytes of a socket that are not counted: the size of a typical frame. */
 const UNCOUNTED = 16_384;
-/** Bytes are reserved in such steps. */
+/** Bytes are reserved in steps of this size. */
 const STEP = 65_536;
-/** What a piece takes beside its bytes. */
+/** Bytes of memory that a piece takes beyond its content. */
 const PIECE = 256;
 
 export interface FrameReceiver {
@@ -25,7 +26,7 @@ export interface FrameReceiver {
   refuse(reason: string, code?: number): void;
 }
 
-/** RFC 6455 section 7.4.1: a message is too big. */
+/** Close code "message too big", RFC 6455 section 7.4.1. */
 const TOO_BIG = 1009;
 
 /**
@@ -45,7 +46,7 @@ export function boundIncomingFrames(stream: Duplex, socket: WebSocket, receiver:
     receiver.refuse(reason, code);
   };
   socket.on('message', () => (isWhole = true));
-  // ws has its listener before this one, so that a message which a piece completes is known
+  // ws registered its listener first, so a message that this piece completes has been emitted already
   stream.on('data', (piece: Buffer) => {
     if (!receiver.isOpen && (total += piece.length) > MAX_BEFORE_SESSION)
       return refuse(`more than ${MAX_BEFORE_SESSION} bytes before the session is open`, TOO_BIG);

@@ -92,13 +92,13 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const onDemand = (service: ServiceRow, waiting: number): void => {
     hub
       .pushToPublishers(principalOf(service), service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting })
-      .catch((err: unknown) => log.warn({ err }, 'publishers could not be told who waits'));
+      .catch((err: unknown) => log.warn({ err }, 'could not send demand to publishers'));
   };
   const matchmaker = new Matchmaker(store, log, config.limits, onDemand, storage.tellOthers);
   const clock = new ClaimClock(await store.lastUse(), Date.now(), (jump) =>
     log.warn(
       { hours: Math.round(jump / 3_600_000) },
-      'the clock is not where it was: until it has been so for a day, no claim ends and nothing that is over is deleted',
+      'the clock has jumped: until the new time has held for a day, no claim expires and nothing expired is deleted',
     ),
   );
   const onClaim = (username: string): Promise<void> => hub.nameChanged(username);

@@ -1,6 +1,6 @@
 /**
- * What one address and one key may spend in a time, in points: by signatures to check, rows to read and write, and bytes to parse
- * and to send. Counts in this process alone; each of several servers has its own count.
+ * Rate limits in points, per address and per key. Points reflect the cost of a call: signatures to verify, rows to read and write,
+ * bytes to parse and to send. Each of several servers counts separately.
  */
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { RpcMethod } from 'rondevu-elements/protocol';
@@ -8,11 +8,11 @@ import type { Limits } from './config.js';
 import { RpcError } from './rpc-error.js';
 import { Turns } from './turns.js';
 
-/** The time in which points are counted, in s. */
+/** Period over which points are counted, in s. */
 export const WINDOW = 10;
 const CLAIM_WINDOW = 3600;
 
-/** Points of a call; one is about a signature that is checked. What is not listed costs one. */
+/** Cost of a call in points; one point is about one signature verification. Calls that are not listed cost one. */
 const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
   openSession: 3,
   publishService: 3,
@@ -22,16 +22,16 @@ const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
   deleteService: 3,
   releaseUsername: 5,
 };
-/** What a page of services costs beside the call. */
+/** Points that a page of services costs in addition to the call. */
 export const LISTING_COST = 5;
-/** Offers, ids of offers or candidates that cost one point more. */
+/** Number of offers, offer ids or candidates that costs one more point. */
 export const ITEMS_A_POINT = 10;
-/** Bytes of a request, and of a reply, that cost one point more. */
+/** Bytes of a request or reply that cost one more point. */
 export const BYTES_A_POINT = 4096;
-/** Keys of one address in a while that were not seen lately: each is checked strictly, with arithmetic in JavaScript. */
+/** New keys from one address in one period: each is checked strictly, with arithmetic in JavaScript. */
 export const NEW_KEYS = 1000;
 
-/** The list in params that makes a call larger. */
+/** The list in params whose items cost points. */
 const LISTS: Partial<Record<string, string>> = {
   publishService: 'offers',
   withdrawOffers: 'offerIds',
@@ -39,7 +39,7 @@ const LISTS: Partial<Record<string, string>> = {
   signal: 'candidates',
 };
 
-/** What a call costs, in points. Looks at params before they were checked, so they may be anything. */
+/** Cost of a call in points. The params have not been validated yet. */
 export function costOf(method: string, params: unknown): number {
   const given = Object(params) as Record<string, unknown>;
   const list = Object.hasOwn(LISTS, method) ? given[LISTS[method]!] : undefined;
@@ -48,7 +48,7 @@ export function costOf(method: string, params: unknown): number {
   return base + items + (method === 'getService' && given['limit'] !== undefined ? LISTING_COST : 0);
 }
 
-/** What bytes cost beside the call, in points. */
+/** Cost of bytes in points, in addition to the call. */
 export const costOfBytes = (bytes: number): number => Math.floor(bytes / BYTES_A_POINT);
 
 export class Limiter {
@@ -64,19 +64,19 @@ export class Limiter {
     this.#claims = new RateLimiterMemory({ points: claimsPerAddress, duration: CLAIM_WINDOW });
   }
 
-  /** Resolves when it is the address' turn. @throws RpcError `rate-limited` with `retryAfter` in ms */
+  /** Charges the address, and resolves when it is its turn. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofAddress(address: string, cost: number): Promise<void> {
     await spend(this.#address, address, cost, this.#ofAddress);
     await this.#turns.take(address, cost);
   }
 
-  /** Costs nothing, so that a request can be refused before it is read. @throws RpcError `rate-limited` when no point is left */
+  /** Charges nothing, so that a request can be refused before it is read. @throws RpcError `rate-limited` when no points are left */
   async checkAddress(address: string): Promise<void> {
     const spent = await this.#address.get(address);
     if (spent && spent.remainingPoints <= 0) throw tooMany(this.#ofAddress, spent.msBeforeNext);
   }
 
-  /** Costs nothing. @throws RpcError `rate-limited` when an address or a key has spent more than its points */
+  /** Charges nothing. @throws RpcError `rate-limited` when the address or the key has overspent its points */
   async checkSpent(address: string, publicKey: string): Promise<void> {
     for (const [limiter, name, what] of [
       [this.#address, address, this.#ofAddress],
@@ -100,19 +100,19 @@ export class Limiter {
     await spend(this.#key, publicKey, cost, this.#ofKey);
   }
 
-  /** Charges for what is done already, such as a reply whose size was not known before: the next calls are refused for it. */
+  /** Charges for work that is done, such as a reply whose size was not known in advance: it counts against the next calls. */
   async charge(address: string, publicKey: string | undefined, cost: number): Promise<void> {
     if (cost <= 0) return;
     await this.#address.penalty(address, cost);
     if (publicKey) await this.#key.penalty(publicKey, cost);
   }
 
-  /** A key that was not seen lately is about to be checked. @throws RpcError `rate-limited` with `retryAfter` in ms */
+  /** Charges an address for checking a new key. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofNewKey(address: string): Promise<void> {
     await spend(this.#newKeys, address, 1, `new keys from this address: at most ${NEW_KEYS} in ${WINDOW} s`);
   }
 
-  /** A name that was free is about to be claimed. @throws RpcError `rate-limited` with `retryAfter` in ms */
+  /** Charges an address for claiming a free name. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofClaim(address: string): Promise<void> {
     await spend(this.#claims, address, 1, `new usernames from this address: at most ${this.#claims.points} an hour`);
   }

@@ -13,7 +13,7 @@ import { RpcError } from './rpc-error.js';
 import type { OfferRow, ServiceKey, ServiceRow, Store } from './store.js';
 import { WaitingRoom, type Line, type Waiter, type WaitingLimits } from './waiting-room.js';
 
-/** How long an offer is kept for the call that got it, in ms. */
+/** How long an offer stays reserved for the joiner that got it, in ms. */
 export const LEASE = 8000;
 
 /** What a joiner asks for: a service by name, or one by id. */
@@ -53,17 +53,17 @@ interface Changed {
   hasOffers: boolean;
 }
 
-/** Leases after which other work of the process gets its turn. */
+/** Leases after which the event loop gets a turn. */
 const SLICE = 16;
-/** When joiners are served again after the store failed, in ms. */
+/** Delay before joiners are served again after the store failed, in ms. */
 const RETRY_AFTER = 1000;
-/** Services of one name that a discovery is tried on; the others have their turn by chance. */
+/** Services of one name that a discovery tries, chosen at random if there are more. */
 export const MAX_DISCOVERED = 100;
 /** Lines that one `look` reads the services of. */
 const LOOK_LINES = 200;
-/** A publisher is told of demand at most once in this time, in ms, beside what it hears after its own publications. */
+/** A publisher gets `demand` at most once in this time, in ms, not counting those after its own publications. */
 const DEMAND_EVERY = 50;
-/** Publishers that hear of one joiner that finds no offer. */
+/** Publishers that get `demand` for one joiner that finds no offer. */
 const DEMAND_FAN_OUT = 8;
 /** Joiners of the owner's own name that are offered a service's offers in one go; one's own instance cannot use them. */
 const OWN_TRIES = 4;

@@ -1,7 +1,7 @@
 /**
- * Gives requests that ask for a protocol other than WebSocket, such as `Upgrade: h2c` of Java's HttpClient, to the HTTP server as
- * if they had not asked: a server may ignore Upgrade (RFC 9110 section 7.8). Node hands every request with an Upgrade header to
- * the `upgrade` listener, with its body unread.
+ * Passes requests that ask for a protocol other than WebSocket, such as `Upgrade: h2c` from Java's HttpClient, to the HTTP server
+ * without their Upgrade header: a server may ignore Upgrade (RFC 9110 section 7.8). Node gives every request with an Upgrade header
+ * to the `upgrade` listener, with its body unread.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -11,10 +11,10 @@ import type { Duplex } from 'node:stream';
 export const asksForWebSocket = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && (headers.upgrade ?? '').split(',').some((name) => name.trim().toLowerCase() === 'websocket');
 
-/** Requests of one connection whose Upgrade is ignored; each costs as much as a new connection, so the last one closes it. */
+/** Requests of one connection whose Upgrade is ignored; each costs as much as a new connection, so after the last one it is closed. */
 export const MAX_IGNORED_UPGRADES = 16;
 
-/** Has the server read such a connection anew, from the request without Upgrade; earlier replies of the connection go first. */
+/** Makes the server read the connection again, starting with the request without Upgrade, after earlier replies were sent. */
 export function createUpgradeIgnorer(server: Server): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
   const lastReplies = new WeakMap<Duplex, ServerResponse>();
   const ignored = new WeakMap<Duplex, number>();
@@ -26,14 +26,14 @@ export function createUpgradeIgnorer(server: Server): (request: IncomingMessage,
     socket.unshift(Buffer.concat([plainHead(request, count >= MAX_IGNORED_UPGRADES), head]));
     const readAnew = (): void => {
       socket.off('error', destroy);
-      // the time that an idle connection has does not hold for its next request
+      // the idle timeout must not apply to the next request
       (socket as Socket).setTimeout(0);
       if (!socket.destroyed) server.emit('connection', socket);
     };
     const destroy = (): void => void socket.destroy();
     socket.on('error', destroy);
     const reply = lastReplies.get(socket);
-    // Node sends the replies of one connection in order, but not across two readings of it
+    // Node keeps the replies of one connection in order, but not across two `connection` events for it
     if (reply && !reply.closed) reply.once('close', readAnew);
     else readAnew();
   };

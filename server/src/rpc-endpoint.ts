@@ -1,6 +1,6 @@
 /**
- * `POST /rpc` on Node's own HTTP: the one address that is hot, and for which the objects of a web framework cost more than the
- * call. Reads and bounds the body, runs a batch in order, and gives every failed item as HTTP 200, as v0.20 clients need it.
+ * `POST /rpc` on Node's own HTTP: this is the hot path, where the objects of a web framework would cost more than the call.
+ * Reads and bounds the body, runs a batch in order, and reports failed calls with HTTP 200, as v0.20 clients expect.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
@@ -15,13 +15,13 @@ import { MAX_HTTP_WAIT } from './schemas.js';
 import type { Tally } from './tally.js';
 import type { Reader, Unread } from './unread.js';
 
-/** How much more than a single reply all replies of a batch may have; calls beyond are not run. */
+/** The replies of a batch may have this many times `maxReplyBytes` together; calls beyond that are not run. */
 export const BATCH_REPLIES = 8;
 /** How long a client may take to read a reply, in ms. */
 export const READ_WITHIN = 60_000;
-/** A body up to this size, of a request that is refused, is read or discarded and the connection kept. In bytes. */
+/** If a refused request has a body up to this size, in bytes, the body is read or discarded and the connection kept. */
 const SMALL_BODY = 65_536;
-/** Bodies of one address that are read or worked on at once, in bodies of the largest size. */
+/** Bodies of one address that are read or processed at once, counted in bodies of the maximum size. */
 export const BODIES_AT_ONCE = 32;
 
 export interface RpcContext {
@@ -31,12 +31,12 @@ export interface RpcContext {
   caps: string[];
   corsOrigins: string[];
   limits: Pick<Limits, 'maxBodyBytes' | 'maxReplyBytes'>;
-  /** Requests that are read or worked on, by address. */
+  /** Requests that are being read or processed, by address. */
   requestsOfAddress: Tally;
   /** Bytes of their bodies, and of frames that have not arrived in full. */
   bytesOfAddress: Tally;
   unread: Unread;
-  /** Whether it stops: connections are not kept then. */
+  /** Whether the server is stopping: connections are not kept alive then. */
   isDraining(): boolean;
 }
 
@@ -53,7 +53,7 @@ export type RpcEndpoint = (request: IncomingMessage, response: ServerResponse) =
 export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
   return (request, response) => {
     let controller: AbortController | undefined;
-    // few calls wait, and only these need a signal
+    // only the few calls that wait need a signal
     const gone = (): AbortSignal => {
       if (controller) return controller.signal;
       const made = (controller = new AbortController());
@@ -62,7 +62,7 @@ export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
       return made.signal;
     };
     void respond(context, request, response, gone).then((reply) => {
-      // written together with what else is answered in this turn, as a session does
+      // written together with the other replies of this turn, as a session does
       setImmediate(() => {
         if (!reply || response.destroyed) return;
         try {
@@ -81,7 +81,7 @@ const isSmall = ({ headers }: IncomingMessage): boolean => Number(headers['conte
 const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
   clientAddress(socket.remoteAddress ?? '', headers['x-forwarded-for']?.toString(), proxies);
 
-/** Undefined when the client went before all of its request was there, or before all of it was done. */
+/** Undefined if the client disconnected before its request had arrived in full or was processed. */
 async function respond(
   context: RpcContext,
   request: IncomingMessage,
@@ -94,7 +94,7 @@ async function respond(
   try {
     const { host = '' } = request.headers;
     const from = { address: addressOf(request, proxies), host };
-    // a large body costs more than its refusal; a small one may be a batch, of which every call is told
+    // reading a large body costs more than refusing it; a small one may be a batch, in which every call gets an error
     const refusal: unknown = await auth.checkAddress(from.address).catch((error: unknown) => error);
     if (refusal && !isSmall(request)) throw refusal;
     const hold = (tally: Tally, amount: number): boolean => {

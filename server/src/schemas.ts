@@ -6,7 +6,7 @@ import { MAX_HTTP_WAIT, MAX_JSON_DEPTH, isUsername, parseServiceName, type RpcMe
 import type { Limits } from './config.js';
 import { RpcError } from './rpc-error.js';
 
-/** Longest `wait` over a socket, in ms. */
+/** Maximum `wait` over a socket, in ms. */
 export const MAX_SOCKET_WAIT = 120_000;
 const MAX_TTL = 24 * 3_600_000;
 const MIN_TTL = 1000;

@@ -32,16 +32,16 @@ import type { Reader, Unread } from './unread.js';
 export const OPEN_WITHIN = 5000;
 /** How long a ping may go unanswered, in ms. */
 const PONG_WITHIN = 3000;
-/** Unsent bytes past which a reader is too slow. */
+/** Unsent bytes beyond which a reader is too slow and is cut off. */
 export const MAX_BUFFERED = 1_048_576;
-/** Calls of one session under way at once, and frames that may come before it is open. */
+/** Calls of one session that may run at once, and frames that may arrive before it is open. */
 export const MAX_CALLS = 512;
 /** Acknowledgements and pongs that cost a point, and how large they are at most to be as cheap, in bytes. */
 const FRAMES_A_POINT = 16;
 const MAX_SMALL_FRAME = 1024;
 /** A larger frame of an address that may not call closes its socket, in bytes. */
 const MAX_FRAME_UNPAID = 8192;
-/** Calls in a row that are refused as too many before the socket is closed. */
+/** Calls in a row that may be refused as too many before the socket is closed. */
 export const MAX_REFUSED = 2 * MAX_CALLS;
 
 /** How long a client that sends too much may take to read why its socket is closed, in ms. */
@@ -332,7 +332,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     for (const { answer } of this.#untaken.filter((entry) => entry.seq <= seq)) {
       hub
         .push(answer.answerer, answer.instance, 'taken', { offerId: answer.offerId })
-        .catch((err: unknown) => this.#context.log.warn({ err }, 'a joiner could not be told that its answer was taken'));
+        .catch((err: unknown) => this.#context.log.warn({ err }, 'could not tell a joiner that its answer was taken'));
     }
     this.#untaken = this.#untaken.filter((entry) => entry.seq > seq);
   }

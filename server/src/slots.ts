@@ -1,7 +1,8 @@
-/** Runs work that may hold much memory: a few at once for one address, and some in all. Addresses take turns. */
+/** Limits how many tasks that need much memory run at once, per address and in total. Addresses take turns. */
 
-/** Pages of services and polls that are put together at once for one address, and in all: each holds some megabytes at most. */
+/** Pages of services and polls that are assembled at once for one address; each needs a few megabytes at most. */
 export const LARGE_CALLS_PER_ADDRESS = 4;
+/** Pages of services and polls that are assembled at once in total. */
 export const LARGE_CALLS = 16;
 
 interface Queue {
@@ -13,7 +14,7 @@ export class Slots {
   readonly #perName: number;
   readonly #inAll: number;
   readonly #queues = new Map<string, Queue>();
-  /** Names that have something waiting and may run more, in the order of their turns. */
+  /** Names with waiting work that may run more, in the order of their turns. */
   readonly #next = new Set<string>();
   #running = 0;
 
@@ -22,7 +23,7 @@ export class Slots {
     this.#inAll = inAll;
   }
 
-  /** Runs `work` when there is room for it; tells it whether it had to wait. */
+  /** Runs `work` when a slot is free, and passes whether it had to wait. */
   async run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
     let queue = this.#queues.get(name);
     if (!queue) this.#queues.set(name, (queue = { running: 0, waiting: new Set() }));
@@ -54,7 +55,7 @@ export class Slots {
       if (this.#running >= this.#inAll) return;
       const queue = this.#queues.get(name)!;
       const [start] = queue.waiting;
-      // it goes to the end of the turns, where it may run more
+      // the name goes to the end of the turns if it may run more
       this.#next.delete(name);
       queue.waiting.delete(start!);
       this.#begin(queue);

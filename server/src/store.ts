@@ -183,23 +183,23 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** Services of one name that a discovery or a listing looks at; a listing at the oldest where there are more. */
+/** Services of one name that a discovery or a listing considers; if there are more, a listing considers the oldest. */
 export const MAX_LISTED = 1000;
-/** Offers on which one poll reports. */
+/** Offers that one poll reports on. */
 export const MAX_POLLED = 50;
 
 const DAY = 86_400_000;
-/** How long a claim lasts after its last use. These are the same in every store; all in ms. */
+/** How long a claim lasts after its last use, in ms. This and the following are the same in every store. */
 export const CLAIM_TTL = 365 * DAY;
-/** Renewing a claim costs a write: this often is enough for one of a year. */
+/** How often a claim is renewed at most, in ms: each renewal costs a write. */
 export const RENEW_EVERY = 3_600_000;
-/** Old-form offers older than this are handed out last. */
+/** Offers in the old form that are older than this, in ms, are handed out last. */
 export const OLD_FORM_FRESH = 30_000;
-/** How long an ended service keeps its id. */
+/** How long the id of a service is kept after it ended, in ms. */
 export const SERVICE_MEMORY = 30 * DAY;
-/** How long an answered offer is kept, with its answer and candidates, whatever its own life was. */
+/** How long an answered offer is kept with its answer and candidates, in ms, whatever its own TTL was. */
 export const ANSWERED_MEMORY = 60_000;
-/** How long two users may signal to each other after an answer. */
+/** How long two users may `signal` each other after an answer, in ms. */
 export const MET_FOR = DAY;
 
 /** The refusal of a write in a name that another key holds by now. */

@@ -1,9 +1,9 @@
 /**
- * Shares the event loop between addresses: an address that has spent its points of one turn of the loop waits for the next turn.
- * Calls that arrive together would otherwise run one after the other, and everybody else would wait for all of them.
+ * Shares the event loop between addresses: an address that has spent its points for one turn of the loop waits for the next turn.
+ * Otherwise, calls that arrive together would all run before anybody else's.
  */
 
-/** Points of one address in one turn of the event loop. A point costs 2 ms at the most, and well below 1 ms as a rule. */
+/** Points that one address may spend in one turn of the event loop. A point takes at most 2 ms, and usually far less than 1 ms. */
 export const POINTS_A_TURN = 8;
 
 interface Queue {
@@ -19,7 +19,7 @@ export class Turns {
   #isScheduled = false;
 
   /**
-   * @param points what the work costs; more than a turn has is done in a turn of its own
+   * @param points cost of the work; if it exceeds POINTS_A_TURN, the work gets a turn of its own
    * @returns undefined when the work may begin now, else a promise that resolves when it may
    */
   take(address: string, points: number): Promise<void> | undefined {

@@ -1,24 +1,25 @@
 /**
- * Bounds what clients do not read, which the server holds until they do: past a bound of an address, or of all, the slowest reader
- * is cut off. What one socket may leave unread is session.ts's matter.
+ * Bounds the bytes that the server holds for clients that do not read them. Beyond the bound for one address, or for all, the
+ * slowest reader is cut off. session.ts has the bound for one socket.
  */
 
-/** Unsent bytes of replies and events for one address, and in all, past which the slowest reader is cut off. */
+/** Unsent bytes of replies and events for one address; beyond this, its slowest reader is cut off. */
 export const MAX_UNREAD_PER_ADDRESS = 33_554_432;
+/** Unsent bytes of replies and events in total; beyond this, the slowest reader of the address with the most is cut off. */
 export const MAX_UNREAD = 268_435_456;
 
 export interface Reader {
   readonly address: string;
-  /** Bytes that it has not taken yet, at this moment. */
+  /** Bytes that it has not read yet. */
   readonly unread: number;
-  /** Ends it. What it has not read counts no more. */
+  /** Closes it. Its unread bytes no longer count. */
   cutOff(): void;
 }
 
 export class Unread {
   readonly #perAddress: number;
   readonly #inAll: number;
-  /** Readers with unread bytes, by address, and their bytes when they were looked at last. */
+  /** Readers with unread bytes, by address, and their unread bytes at the last look. */
   readonly #addresses = new Map<string, { bytes: number; readers: Map<Reader, number> }>();
   #bytes = 0;
 
@@ -27,7 +28,7 @@ export class Unread {
     this.#inAll = inAll;
   }
 
-  /** To be called when a reader was sent something, and from time to time. */
+  /** Call this after sending to a reader, and from time to time. */
   note(reader: Reader): void {
     this.#set(reader, reader.unread);
     const { address } = reader;
@@ -57,7 +58,7 @@ export class Unread {
     if (!place.readers.size) this.#addresses.delete(reader.address);
   }
 
-  /** What an address has unread now: some of it may have been read meanwhile. */
+  /** Looks again at the unread bytes of an address: some may have been read in the meantime. */
   #refreshed(address: string): number {
     for (const reader of [...(this.#addresses.get(address)?.readers.keys() ?? [])]) this.#set(reader, reader.unread);
     return this.#addresses.get(address)?.bytes ?? 0;

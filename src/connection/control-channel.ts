@@ -7,11 +7,11 @@
 const CONTROL_ID = 100;
 const PING = 'ping';
 const PONG = 'pong';
-/** Longest text that is taken, in characters; a description with its candidates has a tenth of it. */
+/** Maximum length of a text that is accepted, in characters; a description with its candidates has about a tenth of it. */
 export const MAX_TEXT = 65_536;
-/** Most texts that are kept until the channel opens. */
+/** Maximum number of texts that are kept until the channel opens. */
 const MAX_EARLY = 1000;
-/** While this many bytes wait for the network no `pong` is added: the other side does not read what it asks for. */
+/** While this many bytes are unsent, no `pong` is added: the other side does not read the replies to its pings. */
 const UNREAD = 16_384;
 /** A peer that leaves this many bytes unread ends the link. */
 const MAX_UNREAD = 1_048_576;

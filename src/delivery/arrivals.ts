@@ -1,8 +1,8 @@
-/** Messages that arrived before anybody could take them, in order and bounded: a peer must not fill the memory. */
+/** Messages that arrived before anybody could take them, in order and bounded: a peer must not exhaust the memory. */
 
-/** Most that is kept, in bytes as `sizeOf` counts them. */
+/** Maximum size of the messages held for a listener, in bytes as `sizeOf` counts them. */
 export const MAX_ARRIVALS = 1_048_576;
-/** What a message costs beside its content, in bytes: many empty messages are not free. */
+/** Bytes that count for a message in addition to its content: empty messages are not free. */
 const OVERHEAD = 64;
 
 const sizeOf = (data: string | ArrayBuffer): number => (typeof data === 'string' ? data.length * 2 : data.byteLength) + OVERHEAD;
@@ -15,7 +15,7 @@ export class Arrivals {
     return this.#messages.length;
   }
 
-  /** Keeps a message; returns false, and does not keep it, if there is no room. */
+  /** Keeps a message. @returns false, without keeping it, if there is no room */
   add(data: string | ArrayBuffer): boolean {
     const bytes = this.#bytes + sizeOf(data);
     if (bytes > MAX_ARRIVALS) return false;
@@ -24,19 +24,19 @@ export class Arrivals {
     return true;
   }
 
-  /** Takes the oldest out. */
+  /** Removes and returns the oldest. */
   take(): string | ArrayBuffer | undefined {
     const data = this.#messages.shift();
     if (data !== undefined) this.#bytes -= sizeOf(data);
     return data;
   }
 
-  /** Forgets the newest `count`. */
+  /** Removes the newest `count`. */
   forget(count: number): void {
     for (const data of count ? this.#messages.splice(-count) : []) this.#bytes -= sizeOf(data);
   }
 
-  /** Takes everything out, oldest first. */
+  /** Removes and returns all, oldest first. */
   takeAll(): (string | ArrayBuffer)[] {
     this.#bytes = 0;
     return this.#messages.splice(0);

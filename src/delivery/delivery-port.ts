@@ -18,6 +18,6 @@ export interface DeliveryPort {
   onLow: (() => void) | undefined;
 }
 
-/** Past 1 MiB of bufferedAmount Chromium falls to a tenth of its throughput; see docs/architecture.md. */
+/** `bufferedAmount` in bytes above which sending pauses. Beyond 1 MiB, Chromium drops to a tenth of its throughput; see docs/architecture.md. */
 export const HIGH_WATER = 262_144;
 export const LOW_WATER = 65_536;

@@ -7,7 +7,7 @@ import { ValidationError } from '../errors.js';
 import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
 import { byteLength, isBlob, type BufferedMessage } from './message-buffer.js';
 
-/** A frame in bytes at the most: four messages of 16 KiB. Smaller ones are slower, larger ones not faster. */
+/** Maximum size of a frame in bytes: four messages of 16 KiB. Smaller frames are slower, larger ones not faster. */
 export const FRAME_SIZE = 66_560;
 
 interface Entry {

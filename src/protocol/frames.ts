@@ -32,9 +32,9 @@ export interface MessagePart {
 const TEXT = 1;
 const FIRST = 2;
 const LAST = 4;
-/** Head, two numbers and a length at their longest. */
+/** Maximum size of a record's header in bytes: head byte, two numbers and a length. */
 export const MAX_RECORD_HEAD = 25;
-/** Longest label of a further channel, in characters. */
+/** Maximum length of the label of a further channel, in characters. */
 export const MAX_LABEL = 256;
 /** Longest HELLO or FIN that is parsed, in characters; ours have at most 250. */
 const MAX_TEXT_FRAME = 1024;

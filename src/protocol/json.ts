@@ -8,7 +8,7 @@ import { ValidationError } from '../errors.js';
 const isWellFormed = (text: string & { isWellFormed?(): boolean }): boolean =>
   text.isWellFormed?.() ?? !/\p{Surrogate}/u.test(text);
 
-/** Levels of nesting that JSON from elsewhere may have: functions that follow the nesting must not exhaust the stack. */
+/** Nesting levels that received JSON may have: recursive functions must not exhaust the stack. */
 export const MAX_JSON_DEPTH = 64;
 
 /**

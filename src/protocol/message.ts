@@ -6,7 +6,7 @@ import { ValidationError, mustBe, quote } from '../errors.js';
 import { canonicalJson } from './json.js';
 import { utf8, type Bytes } from '../base/bytes.js';
 
-/** Clock difference that the old form allows, in ms. */
+/** Clock difference that the old signature form allows, in ms. */
 export const LEGACY_MAX_AGE = 5 * 60_000;
 /** Clock difference that v2 allows, in ms. */
 export const V2_MAX_AGE = 60_000;

@@ -200,12 +200,12 @@ export type RpcResponse =
   | { success: true; result: unknown }
   | { success: false; error: string; code?: ErrorCode; serverTime?: number; retryAfter?: number };
 
-/** Longest frame of the push socket that a client takes, in bytes; a reply of a server of this version has about 1 MiB. */
+/** Maximum size of a push-socket frame that a client accepts, in bytes; replies of this version's server have at most about 2 MiB. */
 export const MAX_SERVER_FRAME = 4_194_304;
 
-/** Most calls in one HTTP request. */
+/** Maximum number of calls in one HTTP request. */
 export const MAX_BATCH = 100;
-/** Longest `wait` over HTTP, in ms. */
+/** Maximum `wait` over HTTP, in ms. */
 export const MAX_HTTP_WAIT = 25_000;
 /** Subprotocol of the push socket. */
 export const PUSH_SUBPROTOCOL = 'rondevu.v1';

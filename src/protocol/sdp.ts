@@ -6,10 +6,11 @@
 import { ValidationError, mustBe } from '../errors.js';
 import type { WireCandidate } from './rpc.js';
 
-/** Limits of one description, in characters and lines. */
+/** Maximum length of one description, in characters. */
 export const MAX_SDP_LENGTH = 131_072;
+/** Maximum number of lines of one description. */
 export const MAX_SDP_LINES = 4096;
-/** Candidates that are taken from the other side for one link or ICE restart; each one costs connectivity checks. */
+/** Candidates that are accepted from the other side for one link or ICE restart; each costs connectivity checks. */
 export const MAX_CANDIDATES = 128;
 /** The parts of a description that decide with whom DTLS is spoken (RFC 8122, RFC 8839, RFC 8842). */
 export interface SdpFacts {

@@ -1,15 +1,15 @@
 /**
- * POSTs calls to `{apiUrl}/rpc` and learns from each reply what the server can do.
+ * POSTs calls to `{apiUrl}/rpc` and reads the server's capabilities from each reply.
  */
 import { NetworkError } from '../errors.js';
 import { CAPS_HEADER, type RpcRequest, type RpcResponse } from '../protocol/rpc.js';
 import { parseReplies } from './server-messages.js';
 
-/** How long a call may take beyond what it asked to wait, in ms. */
+/** How long a call may take in addition to its `wait`, in ms. */
 export const CALL_TIMEOUT = 15_000;
-/** Longest reply that is read, in bytes. */
+/** Maximum size of a reply that is read, in bytes. */
 const MAX_REPLY = 10 * 1024 * 1024;
-/** Longest header that lists capabilities, in characters. */
+/** Maximum length of the capabilities header, in characters. */
 const MAX_CAPS = 2048;
 
 export class HttpTransport {
@@ -22,7 +22,7 @@ export class HttpTransport {
   }
 
   /**
-   * One request goes as it is, several as an array.
+   * Sends one request as an object, several as an array.
    * @param keepalive let the request outlive the page
    * @throws NetworkError when the server cannot be reached or does not speak the protocol
    */
@@ -38,7 +38,7 @@ export class HttpTransport {
     try {
       response = await fetch(this.#url, {
         method: 'POST',
-        // a string goes as text/plain, which needs no CORS preflight
+        // a string is sent as text/plain, which needs no CORS preflight
         body: JSON.stringify(requests.length === 1 ? requests[0] : requests),
         signal: controller.signal,
         keepalive,
@@ -52,13 +52,13 @@ export class HttpTransport {
       signal?.removeEventListener('abort', onAbort);
     }
     const replies = parseReplies(text);
-    // 404 and 405 are about the address, also where a server of ours says so
+    // 404 and 405 mean that the address is wrong, also if a Rondevu server sends them
     if (!replies || response.status === 404 || response.status === 405)
       throw new NetworkError(
         `POST ${this.#url} answered HTTP ${response.status}${replies ? '' : ' with something that is not a Rondevu reply'}: ` +
           'apiUrl must be the address of a Rondevu server, with its path if it has one',
       );
-    // a gateway's error page says nothing of what the server can do
+    // a gateway's error page says nothing about the server's capabilities
     this.#onCaps(
       response.headers
         .get(CAPS_HEADER)
@@ -66,19 +66,19 @@ export class HttpTransport {
         .split(',')
         .map((cap) => cap.trim()) ?? [],
     );
-    // a refused request (too large, too many) is one failure for all its calls
+    // a request that was refused (too large, too many) fails all its calls with one error
     return response.ok || replies.length === requests.length ? replies : requests.map(() => replies[0]!);
   }
 }
 
 export interface PostOptions {
-  /** What the call asks the server to wait, in ms; prolongs the timeout. */
+  /** The call's `wait`, in ms; extends the timeout. */
   wait?: number | undefined;
   signal?: AbortSignal | undefined;
   keepalive?: boolean;
 }
 
-/** What `fetch` failed with. Browsers give no reason, so the ones that a user can mend are listed; in Node it is in the cause. */
+/** Why `fetch` failed. Node has the reason in the cause; browsers give none, so the message lists those that a user can fix. */
 function reasonOf(error: unknown): string {
   const { name, message, cause } = error as Error & { cause?: Error & { code?: string } };
   if (name !== 'TypeError') return message;

@@ -148,7 +148,7 @@ test('a bad limit, an unknown one and a bad proxy are named', () => {
       message: `LIMIT_MAX_OFFERS must be a whole number above 0, got "${value}"`,
     });
   assert.throws(() => read([], { LIMIT_OFFERS: '5' }), {
-    message: /^LIMIT_OFFERS is no limit; there are LIMIT_MAX_BODY_BYTES, /,
+    message: /^LIMIT_OFFERS is not a limit; expected one of LIMIT_MAX_BODY_BYTES, /,
   });
   for (const value of ['example.org', '10.0.0.0/33', '10.0.0.0/', '::1/129', '1.2.3.4/8/8'])
     assert.throws(() => read([], { TRUSTED_PROXIES: value }), {
