@@ -1,6 +1,6 @@
 /**
- * RondevuElement: base of <rondevu-service> and <rondevu-connect>. Finds the server's address, borrows a client, keeps author
- * input and engine state apart, dispatches events in the documented form, and survives being moved in the document.
+ * RondevuElement: base of <rondevu-service> and <rondevu-connect>. Finds the server's address, borrows a client, separates
+ * author input from engine state, dispatches events in the documented form, and survives being moved in the document.
  */
 import { LitElement, type PropertyDeclaration } from 'lit';
 import { property } from './property.js';
@@ -9,9 +9,9 @@ import { borrowClient, type Lease } from './client-registry.js';
 import { addDeparting, endDeparting, removeDeparting } from './departing.js';
 import { report } from './report.js';
 
-/** How long an element may be out of the document before what it holds is closed, in ms. */
+/** How long an element may be out of the document before its connections are closed, in ms. */
 const REMOVAL_GRACE = 1000;
-/** Counts change their attribute at most this often, in ms. */
+/** Minimum time between two writes of a count attribute, in ms. */
 const COUNT_EVERY = 16;
 /** Properties that decide which peer or service the element is about. */
 const IDENTITY: readonly unknown[] = ['to', 'service', 'apiUrl', 'username', 'identity'];
@@ -20,7 +20,7 @@ type StateValue = string | number | boolean | undefined;
 
 /** The time from `begin` to the end; asynchronous work checks that its run is the current one. */
 interface Run {
-  /** Two elements with the same key cannot run beside each other. */
+  /** Two elements with the same key cannot run at the same time. */
   key: string;
   lease?: Lease;
 }
@@ -28,17 +28,17 @@ interface Run {
 export abstract class RondevuElement extends LitElement {
   /** Address of the signaling server. Default: that of the nearest ancestor, `<meta name="rondevu-api-url">`, the page's origin. */
   @property({ attribute: 'api-url' }) apiUrl?: string;
-  /** Own name, 3–32 of `a-z 0-9 . -`. Default: anonymous, or a key kept for this page. */
+  /** Own username, 3–32 characters of `a-z 0-9 . -`. Default: an anonymous name. */
   @property() username?: string;
-  /** Name of a kept key; `none` for one that is not kept: the element has it until the page goes. */
+  /** Name of a stored key; `none` for a key that is not stored and lasts as long as the element. */
   @property() identity?: string;
-  /** Name of an ICE preset; a list of servers goes to the property `iceServers`. */
+  /** Name of an ICE preset; to pass a list of servers, use the property `iceServers`. */
   @property({ attribute: 'ice-servers' }) iceServers?: IceServersOption;
   /** Logs to the console. */
   @property({ type: Boolean }) debug = false;
-  /** Waits for `start()` or `connect()`. */
+  /** Does nothing until `start()` or `connect()` is called. */
   @property({ type: Boolean, attribute: 'no-autostart' }) noAutostart = false;
-  /** Holds nothing while set. */
+  /** While set, the element is stopped. */
   @property({ type: Boolean }) disabled = false;
 
   /** Attributes that the element writes. */
@@ -56,7 +56,7 @@ export abstract class RondevuElement extends LitElement {
   #isRestarting = false;
   #wasUpdated = false;
   #error: RondevuError | undefined;
-  /** A failure was shown, and nothing was tried since. */
+  /** A failure was shown, and the element has not tried again since. */
   #hasFailed = false;
   /** Message of the error that was printed last. */
   #complaint: string | undefined;
@@ -98,7 +98,7 @@ export abstract class RondevuElement extends LitElement {
     super.connectedCallback();
     clearTimeout(this.#removal);
     removeDeparting(this);
-    // a copied or saved element brings the state attributes of its original along
+    // a copied or saved element has the state attributes of its original
     for (const name of (this.constructor as typeof RondevuElement).stateAttributes) this.reflect(name, this.#states.get(name));
     if (!this.hasUpdated) return;
     if (this.#isRestarting) void this.begin();
@@ -122,7 +122,7 @@ export abstract class RondevuElement extends LitElement {
 
   /**
    * Acts on a changed property at once, not with the next update: a method that is called right after the assignment must not act
-   * on the former peer.
+   * on the previous peer.
    */
   override requestUpdate(name?: PropertyKey, oldValue?: unknown, ...rest: [PropertyDeclaration?, boolean?, unknown?]): void {
     super.requestUpdate(name, oldValue, ...rest);
@@ -147,7 +147,7 @@ export abstract class RondevuElement extends LitElement {
     return this.#run !== undefined || this.#isRestarting;
   }
 
-  /** Resolves when nothing of an earlier run stands in the way of a new one. */
+  /** Resolves when an earlier run no longer blocks a new one. */
   protected vacated: Promise<unknown> = Promise.resolve();
 
   protected async begin(): Promise<void> {
@@ -189,13 +189,13 @@ export abstract class RondevuElement extends LitElement {
     }
   }
 
-  /** Ends the run with an error after which nothing more is tried: `error-code`, the state `failed`, `rondevu-error`, the console. */
+  /** Ends the run with a final error: sets `error-code` and the state `failed`, dispatches `rondevu-error`, logs to the console. */
   protected fail(error: RondevuError): void {
     if (this.#run) void this.#release(this.#run, error.message, error);
     this.showFailure(error);
   }
 
-  /** Shows an error after which nothing more is tried; what the run holds stays. */
+  /** Shows a final error, without ending the run. */
   protected showFailure(error: RondevuError): void {
     // the server refuses a name once on each transport
     if (this.#hasFailed) return;
@@ -251,7 +251,7 @@ export abstract class RondevuElement extends LitElement {
     return lease.client;
   }
 
-  /** Writes engine state as an attribute, at once; false and undefined take it away. */
+  /** Writes engine state as an attribute, at once; false and undefined remove the attribute. */
   protected reflect(name: string, value: StateValue): void {
     this.#counts.delete(name);
     this.#states.set(name, value);
@@ -259,7 +259,7 @@ export abstract class RondevuElement extends LitElement {
     else this.setAttribute(name, value === true ? '' : String(value));
   }
 
-  /** The same for numbers that change fast. */
+  /** As `reflect`, for numbers that change often. */
   protected reflectCount(name: string, value: number): void {
     this.#states.set(name, value);
     this.#counts.set(name, value);
@@ -269,7 +269,7 @@ export abstract class RondevuElement extends LitElement {
     }, COUNT_EVERY);
   }
 
-  /** What the engine said last; an attribute that the page wrote changes nothing here. */
+  /** The last value from the engine, whatever the page wrote into the attribute. */
   protected stateOf<T extends StateValue>(name: string, fallback: T): T {
     return (this.#states.get(name) as T | undefined) ?? fallback;
   }
@@ -325,7 +325,7 @@ export abstract class RondevuElement extends LitElement {
     return from !== to;
   }
 
-  /** The ICE choice as the engine takes it: the attribute may only name a preset. */
+  /** The option `iceServers` for the engine: the attribute can only name a preset. */
   protected iceChoice(): { iceServers?: IceServersOption } {
     return this.iceServers ? { iceServers: this.iceServers } : {};
   }
@@ -356,7 +356,7 @@ export abstract class RondevuElement extends LitElement {
 
   /** The nearest ancestor that has one, through shadow roots. */
   #inheritedApiUrl(): string | undefined {
-    // never nodes of another realm: Lit's style sheets cannot move to another document
+    // nodes of another realm cannot occur: Lit's style sheets cannot move to another document
     for (let node: Node | null = this.parentNode; node; node = node instanceof ShadowRoot ? node.host : node.parentNode) {
       if (node instanceof Element && node.getAttribute('api-url')) return node.getAttribute('api-url')!;
     }
@@ -364,10 +364,10 @@ export abstract class RondevuElement extends LitElement {
   }
 }
 
-/** An error of the engine as it is, also of a second bundle on the page; any other as the cause of one with the code `unsupported`. */
+/** Returns an error of the engine unchanged, also one from a second bundle on the page; wraps any other as `unsupported`. */
 export function toError(error: unknown): RondevuError {
   const { code, message } = (error ?? {}) as Partial<RondevuError>;
-  // errors of the platform have numbers, or capitals
+  // codes of platform errors are numbers, or have capitals
   if (typeof code === 'string' && /^[a-z-]+$/.test(code)) return error as RondevuError;
   return new RondevuError('unsupported', message ?? String(error), { cause: error });
 }

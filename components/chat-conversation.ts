@@ -1,6 +1,6 @@
 /**
- * A conversation over a service or a connection: reads and writes the chat's JSON, relays in a group, says who wrote from the
- * link and never from the message. Knows no document; rondevu-chat.ts shows it.
+ * A conversation over a service or a connection: reads and writes the chat's JSON, relays messages in a group, and takes the author
+ * from the link, never from the message. Does not touch the document; rondevu-chat.ts shows it.
  */
 import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } from '../src/protocol/chat.js';
 import type { IdentityChangedError, Peer, RondevuConnection, SendHandle } from '../src/index.js';
@@ -10,21 +10,21 @@ import { sendToAll } from './send-to-all.js';
 
 export type ChatSource = RondevuService | RondevuConnect;
 
-/** What became of an own message. `nobody`: it was not sent because nobody is there; `partly`: some peers could not take it. */
+/** Status of an own message. `nobody`: not sent because nobody is there; `partly`: some peers could not take it. */
 export type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed' | 'nobody' | 'partly';
 
 export interface ChatEntry {
   readonly key: number;
   readonly kind: 'own' | 'other' | 'joined' | 'left';
-  /** Who wrote, cleaned; empty for own messages. */
+  /** Name of the author, cleaned; empty for own messages. */
   readonly author: string;
-  /** Who passed it on, when it was not written by the peer itself. */
+  /** The peer that relayed it, if it is not the author. */
   readonly via?: string | undefined;
   readonly text: string;
   /** ms */
   readonly time: number;
   status?: DeliveryStatus;
-  /** Who could not take it. */
+  /** Peers that could not take it. */
   missed?: string[];
 }
 
@@ -32,7 +32,7 @@ export interface ConversationHooks {
   onEntry(entry: ChatEntry): void;
   /** An entry's status, the state or the members changed. */
   onChange(): void;
-  /** Something that is not the chat's. */
+  /** A message that is not a chat message. */
   onOther(data: string | ArrayBuffer, peer: Peer | undefined): void;
 }
 
@@ -74,7 +74,7 @@ export class Conversation {
     }
   }
 
-  /** People here, ourselves included. */
+  /** Number of participants, including this one. */
   get members(): number {
     const { source } = this;
     if (!isGroup(source)) return source.state === 'connected' ? 2 : 0;
@@ -86,15 +86,15 @@ export class Conversation {
   get changedKey(): IdentityChangedError | undefined {
     const { error } = this.source;
     // an attempt to reconnect fails with an error of its own, and this one as its cause
-    // by its form: the source may belong to a second bundle on the page
+    // not by instanceof: the source may belong to a second bundle on the page
     const isChange = (each: unknown): each is IdentityChangedError =>
       typeof (each as Partial<IdentityChangedError> | undefined)?.old === 'string';
     const changed = [error, error?.cause].find(isChange);
-    // a pin in the address is never overridden: then it is the address that must change
+    // a pin in the address is never overridden: the user must change the address
     return changed && changed !== this.#trusted && changed.old.length > PIN_LENGTH ? changed : undefined;
   }
 
-  /** Who passes messages on, in a group that another hosts. */
+  /** The host that relays messages, in a group that another page hosts. */
   get ownName(): string {
     return this.source.rondevu?.getUsername() ?? '';
   }
@@ -107,7 +107,7 @@ export class Conversation {
     return entry;
   }
 
-  /** Stops listening; what was shown stays. */
+  /** Stops listening; the messages stay. */
   end(): void {
     for (const [name, listener] of this.#listeners) this.source.removeEventListener(name, listener);
   }
@@ -122,7 +122,7 @@ export class Conversation {
     this.#hooks.onChange();
   }
 
-  /** Sends a message to the peer, in a group to everyone, and follows what becomes of it. */
+  /** Sends a message to the peer, in a group to everyone, and tracks its delivery. */
   #dispatch(entry: ChatEntry, message: string): void {
     const { source } = this;
     if (!isGroup(source)) {
@@ -165,13 +165,13 @@ export class Conversation {
       this.#waiting.delete(entry);
       const failed = outcomes.some((outcome) => outcome === 'expired' || outcome === 'dropped');
       const arrived = outcomes.every((outcome) => outcome === 'delivered');
-      // of what an old peer got nobody knows more than that it was sent
+      // with an old peer, all that is known is that it was sent
       entry.status = failed ? 'failed' : arrived ? 'delivered' : 'sent';
       this.#hooks.onChange();
     });
   }
 
-  /** The link is up, and what waited for it has been sent. */
+  /** The link is up, and queued messages have been sent. */
   #flushed(): void {
     for (const entry of this.#waiting) entry.status = 'sent';
     this.#waiting.clear();
@@ -186,7 +186,7 @@ export class Conversation {
       this.#try(() => connection?.send(this.#encode({ type: 'identify_ack', from: this.ownName })));
     } else if (message.type === 'message' && typeof message.text === 'string') {
       const { text } = message;
-      // only the host of a group passes others' words on
+      // only the host of a group relays the messages of others
       const inGroup = isGroup(this.source);
       const written = inGroup ? { author: cleanName(peer.username) } : authorOf(message, peer.username);
       this.#hooks.onEntry({ key: this.#nextKey++, kind: 'other', ...written, text, time: Date.now() });
@@ -206,7 +206,7 @@ export class Conversation {
     this.#hooks.onChange();
   }
 
-  /** Sends what the next link sends anew if this one is gone already. */
+  /** Sends a message that the next link repeats if this one is already gone. */
   #try(send: () => unknown): void {
     try {
       send();
@@ -234,5 +234,5 @@ export class Conversation {
   }
 }
 
-/** Whether many can be at the other end. */
+/** Whether the source can have several peers. */
 export const isGroup = (source: ChatSource): source is RondevuService => 'broadcast' in source;

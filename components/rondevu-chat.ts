@@ -1,5 +1,5 @@
 /**
- * <rondevu-chat>: a conversation over the service or connection that it stands in.
+ * <rondevu-chat>: a chat over the service or connection that contains it.
  */
 import { LitElement, html, nothing } from 'lit';
 import { cleanName } from '../src/protocol/chat.js';
@@ -11,57 +11,57 @@ import { fill, stringsFor, type Strings } from './strings.js';
 
 export type { ChatSource } from './chat-conversation.js';
 
-/** Pixels from the end that still count as being there. */
+/** Distance from the end, in pixels, that still counts as the end. */
 const END_SLACK = 24;
 const SOURCES = 'rondevu-service, rondevu-connect';
-/** How long a page may take to give a chat its source before the console says that it has none, in ms. */
+/** How long a chat may have no source before this is logged, in ms. */
 const SOURCE_WITHIN = 1000;
-/** Properties that go to the source that the chat makes. */
+/** Properties that are passed to a source that the chat creates. */
 const SOURCE_PROPERTIES = ['apiUrl', 'username', 'identity', 'to', 'service'] as const;
 const UNVERIFIED = /^(unverified|identity-)/;
 const NO_SOURCE = { code: 'no-source' as const, message: 'it has no source' };
-/** States of a source in which nothing can be said. */
+/** States of a source in which no message can be sent. */
 const MUTE = /^(idle|closed|stopped|failed|unreachable)$/;
 
 /**
- * A conversation. Over a `<rondevu-service>` a group chat that this page hosts, over a `<rondevu-connect>` one with the other
- * side. Finds its source by `for`, else as the nearest ancestor, else the property `source`, else makes its own from `to` or `service`.
+ * A chat: over a `<rondevu-service>` a group chat that this page hosts, over a `<rondevu-connect>` a chat with the other side. Its
+ * source is the element named by `for`, or the nearest ancestor, or the property `source`, or one that it creates from `to` or `service`.
  *
  * @tag rondevu-chat
  * @slot header - Above the messages.
- * @slot empty - In place of the words shown while there are no messages.
- * @slot status - In place of the status line's words.
- * @slot composer - In place of the whole composer.
+ * @slot empty - Replaces the text shown while there are no messages.
+ * @slot status - Replaces the text of the status line.
+ * @slot composer - Replaces the composer.
  * @slot footer - Below the composer.
  *
  * @attr {string} state - State of the source, read-only.
- * @attr {number} unread - Messages below what is in view, read-only.
- * @attr {number} members - People here, ourselves included, read-only.
+ * @attr {number} unread - New messages below the visible part, read-only.
+ * @attr {number} members - Number of participants, including this one, read-only.
  * @attr {string} error-code - Code of the source's last error, read-only.
  *
- * @csspart base - The whole.
- * @csspart header - Round the header slot.
+ * @csspart base - The whole chat.
+ * @csspart header - Wraps the header slot.
  * @csspart log - The scrolling part, `role="log"`.
- * @csspart list - The list in it.
+ * @csspart list - The list of messages.
  * @csspart message - One message; own ones also have the part `own`.
- * @csspart bubble - Its text.
- * @csspart author - Who wrote it.
- * @csspart time - When.
+ * @csspart bubble - The text of a message.
+ * @csspart author - Its author.
+ * @csspart time - Its time.
  * @csspart status - The status line, `role="status"`.
- * @csspart composer - Input and button.
+ * @csspart composer - The input and the button.
  * @csspart input - The input.
  * @csspart send - The button.
- * @csspart trust - The button shown when the peer has another key than before.
+ * @csspart trust - The button shown if the peer's key has changed.
  *
- * @cssprop --rondevu-chat-color - Text.
- * @cssprop --rondevu-chat-background - Background.
- * @cssprop --rondevu-chat-accent - Own messages, button, focus.
- * @cssprop --rondevu-chat-radius - Corners.
- * @cssprop --rondevu-chat-gap - Space between things.
+ * @cssprop --rondevu-chat-color - Text color.
+ * @cssprop --rondevu-chat-background - Background color.
+ * @cssprop --rondevu-chat-accent - Color of own messages, the button and the focus ring.
+ * @cssprop --rondevu-chat-radius - Corner radius.
+ * @cssprop --rondevu-chat-gap - Space between parts.
  * @cssprop --rondevu-chat-font - Font shorthand.
- * @cssprop --rondevu-chat-max-height - Height past which messages scroll.
+ * @cssprop --rondevu-chat-max-height - Height beyond which messages scroll.
  *
- * @fires rondevu-message - Something came that is not the chat's: `{data, peer}`. Does not bubble.
+ * @fires rondevu-message - A message arrived that is not a chat message: `{data, peer}`. Does not bubble.
  * @fires rondevu-chat-message - A message was shown: `{text, from, own}`. Bubbles.
  */
 export class RondevuChat extends LitElement {
@@ -70,39 +70,39 @@ export class RondevuChat extends LitElement {
 
   /** Id of the service or connect element to use. */
   @property({ attribute: 'for' }) for?: string;
-  /** What own messages are labelled with. Default: "You". */
+  /** Label of own messages. Default: "You". */
   @property() name = '';
-  /** Words in the empty input. */
+  /** Placeholder of the input. */
   @property() placeholder = '';
-  /** Most characters of one message. */
+  /** Maximum length of a message, in characters. */
   @property({ type: Number }) maxlength = 4000;
-  /** Messages kept in view. */
+  /** Maximum number of messages shown. */
   @property({ type: Number }) history = 500;
-  /** Nothing can be written. */
+  /** The composer is disabled. */
   @property({ type: Boolean }) disabled = false;
   /** There is no composer. */
   @property({ type: Boolean }) readonly = false;
-  /** Joins this address by itself when there is no other source. */
+  /** Joins this address if there is no other source. */
   @property() to?: string;
-  /** Publishes this service by itself when there is no other source. */
+  /** Publishes this service if there is no other source. */
   @property() service?: string;
-  /** Address of the signaling server, for a source that the chat makes. */
+  /** Address of the signaling server, for a source that the chat creates. */
   @property({ attribute: 'api-url' }) apiUrl?: string;
-  /** Own name, for a source that the chat makes. */
+  /** Own username, for a source that the chat creates. */
   @property() username?: string;
-  /** Name of a kept key, for a source that the chat makes; `none` for one that is not kept. */
+  /** Name of a stored key, for a source that the chat creates; `none` for a key that is not stored. */
   @property() identity?: string;
   /** The service or connection to use. */
   @property({ attribute: false }) source?: ChatSource;
-  /** Words for this element alone. */
+  /** Texts for this element only. */
   @property({ attribute: false }) strings: Partial<Strings> = {};
 
   @state() private entries: readonly ChatEntry[] = [];
   @state() private version = 0;
   #conversation: Conversation | undefined;
-  /** The source that the chat made. */
+  /** The source that the chat created. */
   #own: ChatSource | undefined;
-  /** The value of `for` that was found to lead nowhere. */
+  /** The value of `for` that matched no element. */
   #deadFor: string | undefined;
   #sourceTimer: ReturnType<typeof setTimeout> | undefined;
   #unread = 0;
@@ -122,19 +122,19 @@ export class RondevuChat extends LitElement {
     return this.#conversation?.source.state ?? 'idle';
   }
 
-  /** Messages below what is in view. */
+  /** New messages below the visible part. */
   get unread(): number {
     return this.#unread;
   }
 
-  /** People here, ourselves included. */
+  /** Number of participants, including this one. */
   get members(): number {
     return this.#conversation?.members ?? 0;
   }
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.#reflect('unread', this.#unread ? String(this.#unread) : undefined); // a copied element brings that of its original along
+    this.#reflect('unread', this.#unread ? String(this.#unread) : undefined); // a copied element has the attribute of its original
     this.#bind();
   }
 
@@ -148,7 +148,7 @@ export class RondevuChat extends LitElement {
   /** Defined so that `moveBefore` costs nothing. */
   connectedMoveCallback(): void {}
 
-  /** Sends a message as if it had been written here. Returns whether there was something to send and somewhere to send it. */
+  /** Sends a message as if it had been typed here. Returns false if the text is empty or nothing can be sent. */
   send(text: string): boolean {
     const trimmed = text.trim();
     this.#bind(); // `to`, `for` or `source` may have changed since the last update
@@ -158,7 +158,7 @@ export class RondevuChat extends LitElement {
     return true;
   }
 
-  /** Takes all messages out of view. */
+  /** Removes all messages from view. */
   clear(): void {
     this.entries = [];
     this.#setUnread(0);
@@ -168,7 +168,7 @@ export class RondevuChat extends LitElement {
     this.#input?.focus(options);
   }
 
-  /** Shows the newest message. */
+  /** Scrolls to the newest message. */
   scrollToEnd(): void {
     this.#atEnd = true;
     this.#setUnread(0);
@@ -183,7 +183,7 @@ export class RondevuChat extends LitElement {
   }
 
   protected override firstUpdated(): void {
-    // a keyboard on the screen, or a narrower window, must not cover the newest message
+    // an on-screen keyboard, or a narrower window, must not cover the newest message
     if (this.#log && globalThis.ResizeObserver) new ResizeObserver(() => this.#atEnd && this.scrollToEnd()).observe(this.#log);
   }
 
@@ -219,7 +219,7 @@ export class RondevuChat extends LitElement {
     }
   }
 
-  /** An element that is not defined yet has none of the methods of a source. */
+  /** An element that is not defined yet does not have the methods of a source. */
   #bindWhenDefined(source: HTMLElement): void {
     void customElements.whenDefined(source.localName).then(() => {
       customElements.upgrade(source);
@@ -279,7 +279,7 @@ export class RondevuChat extends LitElement {
 
   #onScroll(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#log!;
-    // only the reader scrolls up; a browser that adapts to a new size scrolls too
+    // only the reader scrolls up; a browser also scrolls when it adapts to a new size
     const isUp = scrollTop < this.#scrollTop;
     this.#scrollTop = scrollTop;
     this.#atEnd = scrollHeight - scrollTop - clientHeight <= END_SLACK || (this.#atEnd && !isUp);
@@ -287,7 +287,7 @@ export class RondevuChat extends LitElement {
   }
 
   #onKey(event: KeyboardEvent): void {
-    // while an input method composes, Enter chooses a candidate; 229 is what older engines say then
+    // during composition in an input method, Enter chooses a candidate; older engines report key code 229
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     this.#submit();
@@ -319,7 +319,7 @@ export class RondevuChat extends LitElement {
     </div>`;
   }
 
-  /** Whether something can be said, now or when somebody comes. */
+  /** Whether a message can be sent, now or when a peer comes. */
   get #isOpen(): boolean {
     const { source, changedKey } = this.#conversation ?? {};
     return source !== undefined && !changedKey && !MUTE.test(source.state) && source.errorCode !== 'unavailable';

@@ -1,5 +1,5 @@
 /**
- * <rondevu-connect>: joins a service, and stays joined.
+ * <rondevu-connect>: joins a service and stays connected.
  */
 import { css, html } from 'lit';
 import { property } from './property.js';
@@ -18,42 +18,42 @@ import { EarlyMessages } from '../src/early-messages.js';
 import { RondevuElement } from './base-element.js';
 import { Deferred } from './deferred.js';
 
-/** `waiting`: nobody is there yet; `unreachable`: the signaling server cannot be reached, before the first link. */
+/** `waiting`: nobody is there yet; `unreachable`: the signaling server cannot be reached and there was no link yet. */
 export type ConnectState = ConnectionState | 'idle' | 'waiting' | 'unreachable';
 
 type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
 
 /**
- * Joins a service, and stays joined: one connection object through blips and restarts. Shows nothing itself.
+ * Joins a service and keeps one connection object through network outages and restarts. Has no appearance of its own.
  *
  * @tag rondevu-connect
- * @slot - Elements that use this connection, and anything else.
+ * @slot - Elements that use this connection, or any other content.
  *
  * @attr {string} state - Engine state, read-only: `idle waiting unreachable initializing gathering signaling checking connecting connected disconnected reconnecting failed closed`.
  * @attr {string} peer - Username of the other side, read-only.
- * @attr {number} attempt - Number of the attempt under way, read-only.
- * @attr {number} max-attempts - After how many attempts it gives up, 0 for never; read-only.
- * @attr {number} buffered - Messages that wait for the link, read-only.
- * @attr {number} rotations - How often the link was made anew, read-only.
+ * @attr {number} attempt - Number of the current attempt, read-only.
+ * @attr {number} max-attempts - Number of attempts after which it gives up, 0 for never; read-only.
+ * @attr {number} buffered - Messages queued until the link is up, read-only.
+ * @attr {number} rotations - How often the link was replaced, read-only.
  * @attr {boolean} verified - Whether the peer proved in the handshake that it holds its key, read-only.
  * @attr {string} error-code - Code of the last error, read-only.
  *
  * @cssstate connected - The link is up.
- * @cssstate reconnecting - The link is being made anew.
- * @cssstate failed - Nothing more is tried.
+ * @cssstate reconnecting - The link is being replaced.
+ * @cssstate failed - The element has stopped trying.
  *
  * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
  * @fires rondevu-waiting - The server says that nobody is there yet: `{}`. Bubbles.
  * @fires rondevu-open - The link is up for the first time: `{peer, connection}`. Bubbles.
- * @fires rondevu-reconnected - The link is up again: `{peer, connection, verdict, lost}`; after `resumed` nothing is lost, after `reset` the peer began anew and `lost` lists what was under way. Bubbles.
- * @fires rondevu-message - A message came: `{data, peer}`. Does not bubble.
- * @fires rondevu-reconnecting - An attempt is planned: `{attempt, delay, maxAttempts}`, delay in ms. Bubbles.
+ * @fires rondevu-reconnected - The link is up again: `{peer, connection, verdict, lost}`. With `resumed`, no message is lost; with `reset`, the peer started a new session and `lost` lists the unacknowledged messages. Bubbles.
+ * @fires rondevu-message - A message arrived: `{data, peer}`. Does not bubble.
+ * @fires rondevu-reconnecting - An attempt to reconnect is scheduled: `{attempt, delay, maxAttempts}`, delay in ms. Bubbles.
  * @fires rondevu-rotated - The connection has a new link: `{generation}`. Bubbles.
- * @fires rondevu-buffered - A message was kept for later: `{data}`. Does not bubble.
- * @fires rondevu-replayed - A kept message was sent: `{message}`. Does not bubble.
- * @fires rondevu-delivered - The peer's page has had a message: `{id}`. Does not bubble.
- * @fires rondevu-close - The end: `{reason}`. Bubbles.
- * @fires rondevu-error - Something failed: `{error}`; `error.willRetry` tells whether the element tries again by itself. `unavailable`: the signaling server cannot be reached. Bubbles.
+ * @fires rondevu-buffered - A message was buffered: `{data}`. Does not bubble.
+ * @fires rondevu-replayed - A buffered message was sent: `{message}`. Does not bubble.
+ * @fires rondevu-delivered - The peer's page got a message: `{id}`. Does not bubble.
+ * @fires rondevu-close - The connection ended: `{reason}`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement {
   static override styles = css`
@@ -65,9 +65,9 @@ export class RondevuConnect extends RondevuElement {
     }
   `;
 
-  /** `chat:1.0.0@alice`, or `chat:1.0.0` for whoever offers it. */
+  /** Address of the peer, `chat:1.0.0@alice`, or `chat:1.0.0` for any provider. */
   @property() to?: string;
-  /** How long to wait for somebody to be there, in ms; none for as long as it takes. */
+  /** How long to wait for the peer, in ms. Default: no limit. */
   @property({ type: Number }) timeout?: number;
   /** Options of the connection. */
   @property({ attribute: false }) connectionConfig?: Partial<ConnectionConfig>;
@@ -84,7 +84,7 @@ export class RondevuConnect extends RondevuElement {
   ];
   #rondevu: Rondevu | undefined;
   #connection: AnswererConnection | undefined;
-  /** What was sent before there is a connection. */
+  /** Messages sent before there is a connection. */
   #early: EarlyMessages | undefined;
   #ready = new Deferred<AnswererConnection>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -95,27 +95,27 @@ export class RondevuConnect extends RondevuElement {
     return this.stateOf<ConnectState>('state', 'idle');
   }
 
-  /** Who is at the other end, when known. */
+  /** The peer, once known. */
   get peer(): Peer | undefined {
     return this.#connection?.peer;
   }
 
-  /** Number of the attempt under way; 0 when none is. */
+  /** Number of the current attempt; 0 if there is none. */
   get attempt(): number {
     return this.stateOf('attempt', 0);
   }
 
-  /** After how many attempts it gives up; 0 for never. */
+  /** Number of attempts after which it gives up; 0 for never. */
   get maxAttempts(): number {
     return this.#connection?.config.maxReconnectAttempts ?? 0;
   }
 
-  /** Messages that wait for the link. */
+  /** Messages queued until the link is up. */
   get buffered(): number {
     return this.stateOf('buffered', 0);
   }
 
-  /** How often the link was made anew. */
+  /** How often the link was replaced. */
   get rotations(): number {
     return this.#rotations;
   }
@@ -135,21 +135,21 @@ export class RondevuConnect extends RondevuElement {
     return this.#rondevu;
   }
 
-  /** Resolves with the connection when its link is up for the first time. */
+  /** Resolves with the connection when its link is first up. */
   get ready(): Promise<AnswererConnection> {
     return this.#ready.promise;
   }
 
-  /** Begins to join, if it has not; tries at once when it waits for its next attempt; tries again after a failure. */
+  /** Starts to join, unless it already has. Skips the wait for the next attempt; tries again after a failure. */
   connect(): Promise<void> {
     if (this.#connection) this.#connection.connect();
     return this.begin();
   }
 
   /**
-   * Sends; before and between links the message is kept. When the element has failed before there was a connection, the outcome of
-   * the message is `dropped`.
-   * @throws RondevuError `not-connected` when the element is not started, otherwise as RondevuConnection.send
+   * Sends a message; while no link is up, the message is buffered. If the element fails before there is a connection, the outcome
+   * of the message is `dropped`.
+   * @throws RondevuError `not-connected` if the element is not started, otherwise as RondevuConnection.send
    */
   send(data: Sendable): SendHandle {
     if (this.#connection) return this.#connection.send(data);
@@ -210,7 +210,7 @@ export class RondevuConnect extends RondevuElement {
     return html`<slot></slot>`;
   }
 
-  /** A tag stays joined until somebody ends it. */
+  /** An element keeps trying until somebody ends it. */
   #config(): Partial<ConnectionConfig> {
     return { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig };
   }
@@ -244,7 +244,7 @@ export class RondevuConnect extends RondevuElement {
       this.reflect('attempt', undefined);
       this.recovered();
       if (opened) {
-        // a link that shows life again before another one is up is the same one
+        // the old link recovered before another one was up
         if (connection.generation === generation) return;
         this.reflect('rotations', ++this.#rotations);
         this.tell('rondevu-rotated', { generation: (generation = connection.generation) });

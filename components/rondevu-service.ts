@@ -1,5 +1,5 @@
 /**
- * <rondevu-service>: publishes a service and accepts who joins.
+ * <rondevu-service>: publishes a service and accepts joiners.
  */
 import { css, html } from 'lit';
 import { property } from './property.js';
@@ -18,36 +18,36 @@ import { RondevuElement } from './base-element.js';
 import { Deferred } from './deferred.js';
 import { sendToAll } from './send-to-all.js';
 
-/** `reconnecting`: the signaling server is away; connections go on. */
+/** `reconnecting`: the signaling server cannot be reached; open connections are not affected. */
 export type ServiceState = 'idle' | 'publishing' | 'live' | 'reconnecting' | 'stopped' | 'failed';
 
 /**
- * Publishes a service and accepts who joins. Shows nothing itself; put a `<rondevu-chat>` or your own elements inside.
+ * Publishes a service and accepts joiners. Has no appearance of its own: put a `<rondevu-chat>` or your own elements inside.
  *
  * @tag rondevu-service
- * @slot - Elements that use this service, and anything else.
+ * @slot - Elements that use this service, or any other content.
  *
  * @attr {'idle'|'publishing'|'live'|'reconnecting'|'stopped'|'failed'} state - Engine state, read-only.
  * @attr {number} offer-count - Free offers, read-only.
  * @attr {number} peer-count - Peers whose link is up, read-only.
  * @attr {number} rotations - How often a connection was bound to a new offer, read-only.
- * @attr {boolean} rotating - Whether a connection waits for its peer to come back, read-only.
+ * @attr {boolean} rotating - Whether a connection is waiting for its peer to return, read-only.
  * @attr {string} error-code - Code of the last error, read-only.
  *
  * @cssstate connected - The service is live.
- * @cssstate reconnecting - The signaling server is away.
- * @cssstate rotating - A connection waits for its peer to come back.
- * @cssstate failed - Publishing was refused.
+ * @cssstate reconnecting - The signaling server cannot be reached.
+ * @cssstate rotating - A connection is waiting for its peer to return.
+ * @cssstate failed - Publishing failed, and the element has stopped trying.
  *
  * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
  * @fires rondevu-published - The first offers are on the server: `{serviceFqn, offers}`. Bubbles.
- * @fires rondevu-connection - Someone joined: `{connection, peer, offerId}`. Bubbles.
- * @fires rondevu-rotated - A connection got a new offer: `{oldOfferId, newOfferId, connection, peer}`. Bubbles.
- * @fires rondevu-message - A message came: `{data, peer, connection}`. Does not bubble.
- * @fires rondevu-disconnected - A peer's link is lost and may return: `{peer, connection, reason}`. Bubbles.
- * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection, verdict, lost}`; after `resumed` nothing is lost, after `reset` the peer began anew and `lost` lists what was under way. Bubbles.
- * @fires rondevu-left - A peer is gone for good: `{peer, reason}`. Bubbles.
- * @fires rondevu-error - Something failed: `{error}`; a broadcast that one peer cannot take: `{error, peer, connection}`. Bubbles.
+ * @fires rondevu-connection - A joiner connected: `{connection, peer, offerId}`. Bubbles.
+ * @fires rondevu-rotated - A connection was bound to a new offer: `{oldOfferId, newOfferId, connection, peer}`. Bubbles.
+ * @fires rondevu-message - A message arrived: `{data, peer, connection}`. Does not bubble.
+ * @fires rondevu-disconnected - A peer's link was lost; the peer may return: `{peer, connection, reason}`. Bubbles.
+ * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection, verdict, lost}`. With `resumed`, no message is lost; with `reset`, the peer started a new session and `lost` lists the unacknowledged messages. Bubbles.
+ * @fires rondevu-left - A connection ended: `{peer, reason}`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`; if one peer cannot take a message: `{error, peer, connection}`. Bubbles.
  */
 export class RondevuService extends RondevuElement {
   static override styles = css`
@@ -63,15 +63,15 @@ export class RondevuService extends RondevuElement {
   @property() service?: string;
   /** Offers kept free for joiners. */
   @property({ type: Number, attribute: 'max-offers' }) maxOffers = 5;
-  /** Most connections at once; none means no limit. */
+  /** Maximum number of connections. Default: no limit. */
   @property({ type: Number, attribute: 'max-connections' }) maxConnections?: number;
-  /** Life of an offer in ms; it is renewed before. */
+  /** Lifetime of an offer in ms; offers are renewed before it ends. */
   @property({ type: Number }) ttl = 300_000;
   /** Options of the connections. */
   @property({ attribute: false }) connectionConfig?: Partial<ConnectionConfig>;
-  /** Makes offer and channel on the peer connection it is given. */
+  /** Makes the offer and a channel on the peer connection that it gets. */
   @property({ attribute: false }) offerFactory?: PublishOptions['offerFactory'];
-  /** Asked before a joiner is let in. */
+  /** Called before a joiner is accepted. */
   @property({ attribute: false }) accept?: PublishOptions['accept'];
 
   static override readonly stateAttributes = ['state', 'offer-count', 'peer-count', 'rotations', 'rotating', 'error-code'];
@@ -100,7 +100,7 @@ export class RondevuService extends RondevuElement {
     return this.#rotations;
   }
 
-  /** Whether a connection waits for its peer to come back. */
+  /** Whether a connection is waiting for its peer to return. */
   get rotating(): boolean {
     return this.connections.some((connection) => connection.isRotating());
   }
@@ -115,12 +115,12 @@ export class RondevuService extends RondevuElement {
     return this.#pool?.connections ?? [];
   }
 
-  /** Resolves when the service is live; rejects when it fails or is stopped before. */
+  /** Resolves when the service is live; rejects if it fails or is stopped first. */
   get ready(): Promise<this> {
     return this.#ready.promise;
   }
 
-  /** Begins to publish, if it has not; tries again after a failure. */
+  /** Starts publishing, unless it already has; tries again after a failure. */
   start(): Promise<void> {
     if (this.state === 'failed') void this.end('started again');
     return this.begin();
@@ -132,9 +132,10 @@ export class RondevuService extends RondevuElement {
   }
 
   /**
-   * Sends to everyone; whoever is down gets it when back. A peer that cannot take it is left out: `rondevu-error` tells why.
-   * @returns to how many peers it was sent
-   * @throws RondevuError as RondevuConnection.send, when none of several peers can take it
+   * Sends to every peer; a peer whose link is down gets the message when it is back. A peer that cannot take it is skipped, with
+   * a `rondevu-error`.
+   * @returns number of peers it was sent to
+   * @throws RondevuError as RondevuConnection.send, if no peer can take it
    */
   broadcast(data: string | Blob | ArrayBuffer | ArrayBufferView): number {
     const { sent, failures } = sendToAll(this.connections, data);
@@ -143,7 +144,7 @@ export class RondevuService extends RondevuElement {
     return sent.length;
   }
 
-  /** Closes every connection; the service goes on accepting. */
+  /** Closes every connection; the service stays published. */
   async disconnectAll(): Promise<void> {
     await Promise.all(this.connections.map((connection) => connection.close()));
   }
