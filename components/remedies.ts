@@ -6,23 +6,23 @@ export function remedyFor(element: HTMLElement, apiUrl: string, error: Problem):
   const { username: name } = element as { username?: string };
   switch (error.code) {
     case 'unavailable':
-      return `The element tries ${apiUrl} again by itself; api-url says where the server is.`;
+      return `The element keeps trying ${apiUrl}. To use another server, set api-url.`;
     case 'name-taken':
-      return `A username belongs to the first key that uses it, and this page has another key${name ? ` than the owner of "${name}"` : ''}: it is another browser or profile, another origin, its storage was cleared, or identity="none" is set. Choose another username; or open the page where the key is kept, or carry a key over (docs/security.md, "Carrying a key"); or, while developing, start the server with a fresh store.`;
+      return `A username belongs to the first key that uses it, and this page has another key${name ? ` than the owner of "${name}"` : ''}: it is in another browser, profile or origin, its storage was cleared, or identity="none" is set. Choose another username; or open the page where the key is stored, or carry a key over (docs/security.md, "Carrying a key"); or, while developing, start the server with a fresh store.`;
     case 'no-source':
       return 'Put it inside a <rondevu-service> or <rondevu-connect>, or set for="id", to="chat:1.0.0@alice" or service="chat:1.0.0".';
     case 'already-published':
-      return 'Another element of this page publishes the same service. Remove one of them, or give one another service or username.';
+      return 'Another element on this page publishes the same service. Remove one of them, or change the service or username of one.';
     case 'bad-request':
       return 'Correct the attribute; the element then starts by itself.';
     case 'identity-changed':
     case 'unverified':
     case 'identity-mismatch':
-      return 'Ask the other side over another channel which key is theirs before you trust a new one.';
+      return 'Before you trust the new key, ask the other side over another channel whether it is theirs.';
     case 'clock-skew':
       return "Set this device's clock.";
     case 'timeout':
-      return 'Call connect() to try again, or leave the timeout attribute out to wait for as long as it takes.';
+      return 'Call connect() to try again, or remove the timeout attribute to wait without a limit.';
     default:
       return '';
   }

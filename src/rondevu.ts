@@ -51,7 +51,7 @@ const ignored = (): void => undefined;
 
 const NO_WEBRTC =
   'location' in globalThis
-    ? 'this browser has no WebRTC, or a setting, a policy or an extension switched it off'
+    ? 'this browser has no WebRTC, or a setting, a policy or an extension disabled it'
     : 'there is no WebRTC here: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
 
 /** What the engine needs and the oldest supported browsers have: Baseline 2023. */
@@ -65,7 +65,7 @@ function checkPlatform(): void {
   if (missing.length)
     throw new RondevuError(
       'unsupported',
-      `this browser is too old: it has no ${missing.join(', ')}. Chrome 120, Firefox 121, Safari 17.2 or newer will do`,
+      `this browser is too old: it has no ${missing.join(', ')}. Use Chrome 120, Firefox 121, Safari 17.2 or newer`,
     );
 }
 
@@ -101,7 +101,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     if (!signer)
       throw new RondevuError(
         'unsupported',
-        'new Rondevu() is of 0.9: use await Rondevu.connect({ apiUrl, username, keypair }), see docs/migrating.md',
+        'new Rondevu() is from 0.9: use await Rondevu.connect({ apiUrl, username, keypair }), see docs/migrating.md',
       );
     this.#options = options;
     this.#username = username;

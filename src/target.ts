@@ -14,7 +14,7 @@ export function targetOf({ serviceFqn, service, username, serviceId, failover }:
   if (serviceId !== undefined) {
     if (serviceFqn !== undefined || service !== undefined || username !== undefined || failover)
       throw new ValidationError('connectToService takes serviceId alone, without a name or failover');
-    if (!isServiceId(serviceId)) throw mustBe('connectToService: serviceId', 'an id as a service has it, a UUID', serviceId);
+    if (!isServiceId(serviceId)) throw mustBe('connectToService: serviceId', 'the UUID of a service', serviceId);
     return { target: serviceId, pin: undefined };
   }
   if (serviceFqn !== undefined && (service !== undefined || username !== undefined))

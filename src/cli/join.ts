@@ -64,7 +64,7 @@ function absence(cause: Error, name: string, wait: number, server: string): Erro
       cause,
     });
   if (code === 'no-offer')
-    return new RondevuError(code, `${name} is there, and has no room for another joiner${waited}. --wait S waits longer`, {
+    return new RondevuError(code, `${name} is online but has no free offer${waited}. To wait longer, use --wait S`, {
       cause,
     });
   return cause;
@@ -74,7 +74,7 @@ function absence(cause: Error, name: string, wait: number, server: string): Erro
 async function untilOpen(connection: AnswererConnection): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    const text = `${connection.serviceFqn} is there, and no link to it came up within ${OPENS_WITHIN / 1000} s`;
+    const text = `${connection.serviceFqn} is online, but no link to it came up within ${OPENS_WITHIN / 1000} s`;
     timer = setTimeout(() => reject(new ConnectionError('timeout', text)), OPENS_WITHIN);
   });
   try {
@@ -137,7 +137,7 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
     try {
       last = connection.send(JSON.stringify({ type: 'message', text, from: own.from })).delivered;
     } catch (error) {
-      screen.warn(`that was not sent: ${(error as Error).message}`);
+      screen.warn(`not sent: ${(error as Error).message}`);
     }
   });
   const reason = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);

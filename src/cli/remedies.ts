@@ -12,7 +12,7 @@ export interface Settings {
 const DOCTOR = 'Find out more with: rondevu doctor';
 
 const NAME_REMEDIES = [
-  'take another name: --username NAME',
+  'choose another name: --username NAME',
   'or use the key that holds it: --key-file FILE, or carry it over with "rondevu keys export" and "rondevu keys import"',
   'or, while developing, start the server with a fresh store: rondevu serve --storage FILE',
 ].join('\n');
@@ -23,7 +23,7 @@ export function explain(error: Error, { server, username, keyFile }: Settings): 
   switch (error instanceof RondevuError ? error.code : undefined) {
     case 'name-taken':
       return {
-        message: `the username "${String(username)}" is taken: another key than the one in ${keyFile} holds it on ${server}. A username belongs to the first key that uses it`,
+        message: `the username "${String(username)}" is taken: on ${server}, it belongs to another key than the one in ${keyFile}. A username belongs to the first key that uses it`,
         remedy: NAME_REMEDIES,
       };
     case 'bad-signature':
@@ -33,14 +33,18 @@ export function explain(error: Error, { server, username, keyFile }: Settings): 
         : { message };
     case 'forbidden':
       return message.includes('This key holds the username')
-        ? { message, remedy: 'use that username, or another key: --key-file FILE (a missing file is made, with a new key)' }
+        ? {
+            message,
+            remedy:
+              'use that username, or another key: --key-file FILE (if the file does not exist, it is created with a new key)',
+          }
         : { message };
     case 'unavailable':
       return error instanceof KeyFileError
         ? { message }
         : {
             message,
-            remedy: `Is the server running? Start one with "rondevu serve", or name another with --server or RONDEVU_SERVER. ${DOCTOR}`,
+            remedy: `Is the server running? Start one with "rondevu serve", or choose another with --server or RONDEVU_SERVER. ${DOCTOR}`,
           };
     case 'timeout':
     case 'closed':

@@ -26,7 +26,7 @@ export async function remoteFingerprint(pc: RTCPeerConnection): Promise<string |
     if (reported) return reported;
     // node-datachannel's has the method and gives an empty buffer; where there is no list at all, nothing will come
     if (!certificates || certificate) return undefined;
-    if (asks === ASKS) throw new Error('the platform names no certificate of the other side');
+    if (asks === ASKS) throw new Error('the platform reports no certificate of the peer');
     await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
   }
 }

@@ -99,7 +99,7 @@ export class Channels {
     if (link !== this.#link) {
       this.#earlyLength += text.length;
       if (this.#early.length >= EARLY || this.#earlyLength > EARLY_LENGTH)
-        this.#owner.onError(new ConnectionError('too-large', 'too much was said of channels before the link carried messages'));
+        this.#owner.onError(new ConnectionError('too-large', 'too many channel messages before the link was ready'));
       else this.#early.push({ link, text });
       return true;
     }
@@ -112,7 +112,7 @@ export class Channels {
         this.#byId(Number(id))?.control(words.join(' '));
       }
     } catch (error) {
-      this.#owner.onError(asRondevuError(error, `the peer's word of a channel could not be handled`));
+      this.#owner.onError(asRondevuError(error, 'a channel message of the peer could not be handled'));
     }
     return true;
   }
@@ -176,8 +176,8 @@ export class Channels {
       channel.end();
       channel = undefined;
     }
-    if (channel?.port && !isOurs) throw mustBe('the label of a channel', 'announced once a link', label);
-    if (this.#byId(id)) throw mustBe('the id of a channel', 'one that no other channel has', id);
+    if (channel?.port && !isOurs) throw mustBe('the label of a channel', 'announced once per link', label);
+    if (this.#byId(id)) throw mustBe('the id of a channel', 'unused', id);
     const config = { ordered, ...(maxRetransmits !== undefined && { maxRetransmits }) };
     if (!channel) {
       this.#makeRoom();

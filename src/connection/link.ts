@@ -406,7 +406,7 @@ export class Link implements DeliveryPort {
 
   #broken(cause: unknown): void {
     try {
-      const error = asRondevuError(cause, 'what came from the peer could not be handled');
+      const error = asRondevuError(cause, 'data of the peer could not be handled');
       if (this.#handlers) this.#handlers.onError(error);
       else this.close();
     } catch (error) {

@@ -134,10 +134,10 @@ export function composeMessage(
   const message = new Message(id, toData(data));
   const bytes = exactLength(message, maxMessageSize);
   if (bytes > maxMessageSize) {
-    throw new ConnectionError('too-large', `send: a message may have ${maxMessageSize} bytes here, this one has ${bytes}`);
+    throw new ConnectionError('too-large', `send: a message must have at most ${maxMessageSize} bytes, got ${bytes}`);
   }
   if (kept + bytes > maxQueuedBytes) {
-    const text = `send: ${kept} bytes wait already, maxQueuedBytes is ${maxQueuedBytes}; wait for drained()`;
+    const text = `send: ${kept} bytes are queued, maxQueuedBytes is ${maxQueuedBytes}; wait for drained()`;
     throw new ConnectionError('queue-full', text);
   }
   return message;

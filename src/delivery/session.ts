@@ -215,7 +215,7 @@ export class Session {
   #break(error: unknown): void {
     if (this.#isBroken) return;
     this.#isBroken = true;
-    this.#handlers.onError(asRondevuError(error, 'what the peer sent could not be handled'));
+    this.#handlers.onError(asRondevuError(error, 'data of the peer could not be handled'));
   }
 
   /** The application listens for messages from now on. */
@@ -360,7 +360,7 @@ export class Session {
   #stopHolding(): void {
     this.#mayHold = false;
     console.warn(
-      `rondevu: ${this.#held.count} or more messages are lost, because nobody listens: add the listener of 'message' ` +
+      `rondevu: ${this.#held.count} or more messages are lost because nobody listens: add a 'message' listener ` +
         `at most ${HOLD_FOR / 1000} s after the connection or channel is announced`,
     );
     this.#release();

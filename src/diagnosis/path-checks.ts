@@ -111,22 +111,22 @@ export async function checkStun(
   answersUdp?: AnswersUdp,
 ): Promise<Verdict> {
   const urls = urlsOf(servers, /^stun:/);
-  if (!urls.length) return skipped('stun-none', 'no STUN server is configured: peers find each other in one network only');
+  if (!urls.length) return skipped('stun-none', 'no STUN server is configured: peers can only connect within one network');
   const names = urls.join(', ');
-  const remedy = 'Open UDP to it, or name another in iceServers; without it peers behind different routers need TURN.';
+  const remedy = 'Open UDP to it, or set another in iceServers; without STUN, peers behind different routers need TURN.';
   if (answersUdp) {
     const answers = await Promise.all(urls.map(hostAndPort).map(({ host, port }) => answersUdp(host, port, ms)));
     if (answers.some(Boolean)) return ok(`${urls.filter((_, index) => answers[index]).join(', ')} answers`);
     return failed('stun-unreachable', `${names} does not answer over UDP within ${ms} ms`, remedy);
   }
   const found = await gather(Connection, { iceServers: [{ urls }] }, 'srflx', ms);
-  if (has(found, 'srflx')) return ok(`${names} tells our public address`);
+  if (has(found, 'srflx')) return ok(`${names} reports our public address`);
   if (found.errors.includes(UNREACHED)) return failed('stun-unreachable', `${names} does not answer`, remedy);
   // one without a router in between has no other address than its own
   return warning(
     'stun-silent',
-    `${names} tells no address beyond our own`,
-    `All is well on a machine with a public address. Else: ${remedy}`,
+    `${names} reports no other address than our own`,
+    `This is fine on a machine with a public address. Otherwise: ${remedy}`,
   );
 }
 
@@ -151,11 +151,11 @@ export async function checkTurn(
     found = await gather(Connection, { iceServers: turn, iceTransportPolicy: 'relay' }, 'relay', ms);
   } catch (error) {
     if (error instanceof RondevuError)
-      return failed('turn-unsupported', error.message, 'Take another WebRTC package, or offer TURN over UDP.');
+      return failed('turn-unsupported', error.message, 'Use another WebRTC package, or offer TURN over UDP.');
     return failed(
       'turn-invalid',
-      `the platform refuses the TURN servers: ${(error as Error).message}`,
-      'Look at urls, username and credential.',
+      `the platform rejects the TURN servers: ${(error as Error).message}`,
+      'Check urls, username and credential.',
     );
   }
   const names = urls.join(', ');
@@ -163,8 +163,8 @@ export async function checkTurn(
   const refused = (): Verdict =>
     failed(
       'turn-refused',
-      `${names} answers and gives no relay`,
-      'Its credentials are wrong or have expired, or a quota is used up: compare the secret of the server (TURN_SECRET) with that of the TURN server (static-auth-secret), and look at its log.',
+      `${names} answers but grants no relay`,
+      'Its credentials are wrong or have expired, or a quota is used up: compare the secret of the server (TURN_SECRET) with that of the TURN server (static-auth-secret), and check its log.',
     );
   if (found.errors.some((code) => REFUSALS.includes(code))) return refused();
   if (answersUdp) {
@@ -181,19 +181,19 @@ export function checkUdp(webrtc: Verdict, stun: Verdict, turn: Verdict): Verdict
   const unreached = [stun, turn].filter(({ code }) => /unreachable$/.test(code));
   const reached = [stun, turn].some(({ status, code }) => status === 'ok' || code === 'turn-refused');
   if (webrtc.code === 'webrtc-missing' || webrtc.code === 'webrtc-broken')
-    return skipped('udp-unknown', 'without WebRTC nothing can be said of it');
+    return skipped('udp-unknown', 'it cannot be tested without WebRTC');
   if (webrtc.status === 'failed')
     return failed(
       'udp-blocked',
       'UDP is blocked on this machine',
-      `Let UDP through in its firewall; until then only TURN over TCP or TLS can help (turns:…:443?transport=tcp)${NOT_ALL}.`,
+      `Allow UDP in its firewall; until then only TURN over TCP or TLS can help (turns:…:443?transport=tcp)${NOT_ALL}.`,
     );
   if (unreached.length && !reached)
     return failed(
       'udp-blocked',
-      'UDP does not get out of this network: neither STUN nor TURN answers',
-      `Open UDP to the outside, or offer TURN over TLS at port 443 (turns:…:443?transport=tcp)${NOT_ALL}.`,
+      'UDP is blocked in this network: neither STUN nor TURN answers',
+      `Open outgoing UDP, or offer TURN over TLS at port 443 (turns:…:443?transport=tcp)${NOT_ALL}.`,
     );
-  if (reached) return ok('UDP gets out of this network, and answers come back');
-  return ok('UDP works on this machine; without a STUN or TURN server nothing can be said of the way out');
+  if (reached) return ok('UDP works in both directions');
+  return ok('UDP works on this machine; without a STUN or TURN server, the network cannot be tested');
 }

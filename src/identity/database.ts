@@ -23,7 +23,7 @@ export async function withStore<T>(
     db = await open();
     hasOpened = true;
   } catch (cause) {
-    const text = `this page cannot keep anything: ${(cause as Error)?.message ?? 'unknown reason'}`;
+    const text = `this page cannot store keys: ${(cause as Error)?.message ?? 'unknown reason'}`;
     throw new RondevuError(hasOpened ? 'unavailable' : 'unsupported', text, { cause });
   }
   try {

@@ -69,10 +69,7 @@ export class IdentityChangedError extends RondevuError {
   readonly new: string;
 
   constructor(username: string, old: string, now: string) {
-    super(
-      'identity-changed',
-      `${username} shows another key than before (${now} instead of ${old}): trust() it if that is right`,
-    );
+    super('identity-changed', `${username} shows another key than before (${now} instead of ${old}): trust() it if it is right`);
     this.username = username;
     this.old = old;
     this.new = now;

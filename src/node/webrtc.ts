@@ -148,8 +148,8 @@ function checkTurn(iceServers: RTCIceServer[], policy: RTCIceTransportPolicy | u
   const unusable = urls.filter((url) => url.startsWith('turns:') || /[?&]transport=tcp/.test(url));
   if (!unusable.length || unusable.length < urls.length) return;
   const text =
-    `node-datachannel has TURN over UDP only, so ${unusable.join(', ')} cannot be used: ` +
-    'offer turn: over UDP too, or take @roamhq/wrtc or werift (option webrtc, or --webrtc)';
+    `node-datachannel supports TURN over UDP only, so ${unusable.join(', ')} cannot be used: ` +
+    'add a turn: server over UDP, or use @roamhq/wrtc or werift (option webrtc, or --webrtc)';
   if (policy === 'relay') throw new RondevuError('unsupported', text);
   if (!hasWarnedOfTurn) console.warn(`rondevu: ${text}`);
   hasWarnedOfTurn = true;

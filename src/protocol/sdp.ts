@@ -90,7 +90,7 @@ export function parseSdp(sdp: string): SdpDescription {
     must(name && (rule || !REFUSED.test(name)), 'an attribute with a plain name');
     if (!rule) continue;
     must(colon && rule.test(text), `a well-formed ${name}`);
-    must(!(media.length ? OF_SESSION : OF_MEDIA).test(name), `an attribute at this level, and ${name} is none`);
+    must(!(media.length ? OF_SESSION : OF_MEDIA).test(name), `an attribute that is allowed at this level`);
     if (name === 'candidate') {
       must(++candidates <= MAX_CANDIDATES && isCandidate(value), `one of at most ${MAX_CANDIDATES} candidates (RFC 8839)`);
       continue;

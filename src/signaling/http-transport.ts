@@ -99,7 +99,7 @@ async function textOf({ body }: Response): Promise<string> {
     length += value.length;
     if (length > MAX_REPLY) {
       await reader!.cancel();
-      throw new Error(`its reply is longer than ${MAX_REPLY} bytes`);
+      throw new Error(`the reply is longer than ${MAX_REPLY} bytes`);
     }
     text += decoder.decode(value, { stream: true });
   }

@@ -32,7 +32,7 @@ describe('sending before there is a connection', () => {
     joiner.send('one');
     expect(() => joiner.send({ an: 'object' } as unknown as string)).to.throw('send takes a string');
     expect(() => joiner.send(undefined as unknown as string)).to.throw('send takes a string');
-    expect(() => joiner.send('x'.repeat(11))).to.throw('may have 10 bytes');
+    expect(() => joiner.send('x'.repeat(11))).to.throw('at most 10 bytes');
     joiner.send('two');
     await until(() => got.length === 2);
     expect(got).to.deep.equal(['one', 'two']);
