@@ -1,6 +1,6 @@
 /**
- * The joiners who wait for one service name, in the order in which they are served: round-robin by address, then by key, then
- * first come first served. Adding, removing and choosing cost the logarithm of the number of askers. Called by the matchmaker.
+ * The joiners that wait for one service name, in the order in which they are served: round-robin by address, then by key, then
+ * first come, first served. Adding, removing and choosing take logarithmic time. Used by the matchmaker.
  */
 import type { Asker, Fairness } from './fairness.js';
 
@@ -10,10 +10,10 @@ interface Entry<T> {
   order: number;
 }
 
-/** Stale entries that a heap may hold beside twice as many as it has items. */
+/** Number of stale entries that a heap may hold in addition to twice the number of its items. */
 const STALE = 32;
 
-/** A binary heap. Ranks may grow while an item is in it: an item whose rank grew sinks when it comes to the top. */
+/** A binary heap. Ranks may grow while an item is in it: such an item sinks when it reaches the top. */
 export class Heap<T> {
   readonly #entries: Entry<T>[] = [];
   #pushed = 0;
@@ -30,8 +30,8 @@ export class Heap<T> {
   }
 
   /**
-   * The item of the least rank; of several the one that was pushed first.
-   * @param rankOf its present rank; undefined removes the item
+   * The item with the lowest rank; of several, the one that was pushed first.
+   * @param rankOf current rank of an item; undefined removes it
    */
   first(rankOf: (item: T) => number | undefined): T | undefined {
     for (let top = this.#entries[0]; top; top = this.#entries[0]) {
@@ -46,7 +46,7 @@ export class Heap<T> {
     return undefined;
   }
 
-  /** Rebuilds the heap of one entry for each item that is wanted, if most of its entries are of none. */
+  /** Rebuilds the heap with one entry per live item, if most of its entries are stale. */
   compact(wanted: number, isWanted: (item: T) => boolean): void {
     if (this.#entries.length <= 2 * wanted + STALE) return;
     const kept = new Map<T, Entry<T>>();
@@ -78,7 +78,7 @@ export class Heap<T> {
   }
 }
 
-/** Who waits with one key at one address. */
+/** The waiting joiners of one key at one address. */
 interface KeyQueue<T> {
   asker: Asker;
   items: Set<T>;
@@ -88,7 +88,7 @@ interface KeyQueue<T> {
 interface AddressQueue<T> {
   keys: Map<string, KeyQueue<T>>;
   order: Heap<KeyQueue<T>>;
-  /** Its rank in the heap of addresses; Infinity while it is not there. */
+  /** Its rank in the heap of addresses; Infinity while it is not in it. */
   rank: number;
 }
 
@@ -132,7 +132,7 @@ export class FairQueue<T> {
     this.#order.compact(this.#addresses.size, (each) => each.keys.size > 0);
   }
 
-  /** Who is served next, of those who are not held back, with its rank among all lines. */
+  /** The next joiner that is not held back, with its rank among all queues. */
   first(now: number): { item: T; asker: Asker; rank: number } | undefined {
     const place = this.#order.first((each) => {
       const rank = this.#rankOfAddress(each, now);
@@ -145,12 +145,12 @@ export class FairQueue<T> {
     return { item: item!, asker: queue.asker, rank: this.#fairness.rank(queue.asker, queue.asker.address, now) };
   }
 
-  /** All of one asker, in the order of their arrival. */
+  /** All waiting calls of one asker, in order of arrival. */
   of({ publicKey, address }: Asker): T[] {
     return [...(this.#addresses.get(address)?.keys.get(publicKey)?.items ?? [])];
   }
 
-  /** Passes an asker over until `release`. */
+  /** Skips an asker until `release`. */
   hold({ publicKey, address }: Asker): void {
     const queue = this.#addresses.get(address)?.keys.get(publicKey);
     if (queue) queue.isHeld = true;
@@ -168,7 +168,7 @@ export class FairQueue<T> {
     place.order.push(queue, this.#fairness.rank(queue.asker, queue.asker.publicKey, now));
     place.order.compact(place.keys.size, (each) => each.items.size > 0);
     const rank = this.#rankOfAddress(place, now);
-    // it may be in the heap twice then: the later entry only repeats what the earlier one says
+    // it may then be in the heap twice: the later entry is redundant
     if (rank === undefined || place.rank <= rank) return;
     place.rank = rank;
     this.#order.push(place, rank);

@@ -1,8 +1,8 @@
 /**
- * Hands free offers to joiners: finds the services that fit, leases one offer to one call, and lets joiners that find none wait
- * until an offer comes, the wait is over, or the joiner goes. Only the joiners that can use a service are looked at when its
- * offers change. Knows nothing of sockets or signatures. Each of several servers has waiting joiners of its own and the leases
- * it gave; they tell each other of which service offers came.
+ * Hands free offers to joiners: finds the matching services, leases one offer to one call, and queues joiners that find none until
+ * an offer comes, their wait is over, or they leave. When the offers of a service change, only the joiners that can use them are
+ * considered. Does not deal with sockets or signatures. Each of several servers has its own waiting joiners and leases; the servers
+ * tell each other which services got offers.
  */
 import type { Gone } from './dispatcher.js';
 import { compareVersions, isCompatible, type ServiceName } from 'rondevu-elements/protocol';
@@ -16,7 +16,7 @@ import { WaitingRoom, type Line, type Waiter, type WaitingLimits } from './waiti
 /** How long an offer stays reserved for the joiner that got it, in ms. */
 export const LEASE = 8000;
 
-/** What a joiner asks for: a service by name, or one by id. */
+/** What a joiner asks for: a service by name or by id. */
 export type Query = { target: ServiceName } | { serviceId: string };
 
 export interface Joiner extends Asker {
@@ -30,8 +30,8 @@ export interface Match {
 }
 
 /**
- * What servers of one Redis tell each other: offers of a service came free, or the lease of an offer is over. `for` names the
- * users for whom some of the offers are meant.
+ * Messages between servers that share a Redis: offers of a service became free, or the lease of an offer is over. `for` names the
+ * users that some of the offers are directed to.
  */
 export type Hint =
   | { kind: 'offers'; service?: ServiceKey; for?: string[] }
@@ -47,9 +47,9 @@ interface Lease {
 /** A service that is to be served. */
 interface Changed {
   service: ServiceKey;
-  /** Users for whom alone some of its offers may be meant. */
+  /** Users that some of its offers may be directed to. */
   for: Set<string>;
-  /** Whether offers came: its publishers hear at once how many joiners are left. */
+  /** Whether offers came: its publishers are told at once how many joiners are left. */
   hasOffers: boolean;
 }
 
@@ -59,36 +59,36 @@ const SLICE = 16;
 const RETRY_AFTER = 1000;
 /** Services of one name that a discovery tries, chosen at random if there are more. */
 export const MAX_DISCOVERED = 100;
-/** Lines that one `look` reads the services of. */
+/** Queues whose services one `look` reads. */
 const LOOK_LINES = 200;
 /** A publisher gets `demand` at most once in this time, in ms, not counting those after its own publications. */
 const DEMAND_EVERY = 50;
 /** Publishers that get `demand` for one joiner that finds no offer. */
 const DEMAND_FAN_OUT = 8;
-/** Joiners of the owner's own name that are offered a service's offers in one go; one's own instance cannot use them. */
+/** Joiners with the publisher's own name that are tried in one go: an instance cannot use its own offers. */
 const OWN_TRIES = 4;
-/** Services whose publisher's address is remembered. */
+/** Number of services whose publisher's address is remembered. */
 const KNOWN_PUBLISHERS = 20_000;
 
 export class Matchmaker {
   readonly fairness = new Fairness();
   readonly #store: Store;
   readonly #log: Logger;
-  /** Tells the publishers of a service how many wait for it. */
+  /** Tells the publishers of a service how many joiners wait for it. */
   readonly #onDemand: (service: ServiceRow, waiting: number) => void;
   readonly #tellOthers: (hint: Hint) => void;
   readonly #room: WaitingRoom;
   readonly #leases = new Map<string, Lease>();
-  /** Services and lines that are to be served, in this order. */
+  /** Services and queues to be served, in this order. */
   readonly #changed = new Map<string, Changed>();
   readonly #lines = new Set<Line>();
   #serving: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
-  /** Services whose publishers heard of demand a moment ago, with what they are to hear next, if anything. */
+  /** Services whose publishers were just told of demand, with the next demand to report, if any. */
   readonly #told = new Map<string, { timer: NodeJS.Timeout; next?: { service: ServiceRow; waiting: number } }>();
-  /** By service, the address that it was published from last. */
+  /** The address that each service was last published from. */
   readonly #publishers = new Map<string, string>();
-  /** Goes on where the look before ended. */
+  /** Continues where the previous look ended. */
   #look: Iterator<Line> | undefined;
   #leased = 0;
 
@@ -106,16 +106,16 @@ export class Matchmaker {
     this.#tellOthers = tellOthers;
   }
 
-  /** How many joiners wait. */
+  /** Number of waiting joiners. */
   get waiting(): number {
     return this.#room.size;
   }
 
   /**
-   * An offer, leased to this call.
-   * @param wait how long to wait for one, in ms; 0 for not at all
-   * @throws RpcError `not-found` when no such service is live, `no-offer` when it has none free, `rate-limited` for a joiner
-   *   that leaves leases unanswered or waits too often already
+   * Leases an offer to this call.
+   * @param wait how long to wait for one, in ms; 0 to not wait
+   * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner leaves
+   *   leases unanswered or already has too many waiting calls
    */
   async find(query: Query, joiner: Joiner, wait: number, gone: Gone): Promise<Match> {
     const match = await this.#tryLease(query, joiner);
@@ -125,8 +125,8 @@ export class Matchmaker {
   }
 
   /**
-   * Offers of a service came, or came free, here.
-   * @param users for whom some of them are meant
+   * Offers of a service were published or became free on this server.
+   * @param users that some of them are directed to
    */
   offersCame(service: ServiceKey, users: string[] = []): void {
     this.#change(service, users, true);
@@ -134,14 +134,14 @@ export class Matchmaker {
     this.#tellOthers({ kind: 'offers', service: { serviceId, serviceFqn }, ...(users.length && { for: users }) });
   }
 
-  /** A service was published from this address: answers from there to its offers improve nobody's standing. */
+  /** A service was published from this address: answers from there to its offers improve nobody's rank. */
   published(serviceId: string, address: string): void {
     this.#publishers.delete(serviceId);
     if (this.#publishers.size >= KNOWN_PUBLISHERS) this.#publishers.delete(this.#publishers.keys().next().value!);
     this.#publishers.set(serviceId, address);
   }
 
-  /** Looks after joiners whose hint may have been lost: some lines at each call, all of them in turn. */
+  /** Serves joiners whose hint may have been lost: some queues with each call, all of them in turn. */
   look(): void {
     if (!this.#room.size) return;
     for (let count = 0; count < LOOK_LINES; count++) {
@@ -156,32 +156,32 @@ export class Matchmaker {
     this.#serveAll();
   }
 
-  /** Resolves when everybody has been served who can be. */
+  /** Resolves when everybody who can be served has been served. */
   async idle(): Promise<void> {
     while (this.#serving) await this.#serving;
   }
 
-  /** The lease of an offer is over because it was answered, with this key. */
+  /** The lease of an offer is over because the holder of this key answered it. */
   answered(offerId: string, publicKey: string): void {
     if (!this.#answered(offerId, publicKey)) this.#tellOthers({ kind: 'answered', offerId, publicKey });
   }
 
-  /** The holder of a lease found that the publisher withdrew the offer: nobody's fault. */
+  /** The publisher withdrew a leased offer; this does not count against the holder of the lease. */
   gone(offerId: string, serviceFqn: string, publicKey: string): void {
     const hint = { kind: 'gone', offerId, serviceFqn, publicKey } as const;
     if (!this.#leases.has(offerId)) this.#tellOthers(hint);
     else this.heard(hint);
   }
 
-  /** What another server tells. */
+  /** Handles a message of another server. */
   heard(hint: Hint): void {
     if (hint.kind === 'offers') {
-      // a server of an earlier version does not say of which service
+      // a server of an earlier version does not name the service
       if (hint.service) this.#change(hint.service, hint.for ?? [], true);
       else this.look();
     } else if (hint.kind === 'answered') this.#answered(hint.offerId, hint.publicKey);
     else {
-      // whoever says so of another's lease, or of another service, would make it count for nothing
+      // otherwise a report about somebody else's lease, or another service, would excuse that lease
       const lease = this.#leases.get(hint.offerId);
       if (lease?.service.serviceFqn === hint.serviceFqn && lease.joiner.publicKey === hint.publicKey)
         this.#endLease(hint.offerId, 'excused');
@@ -195,7 +195,7 @@ export class Matchmaker {
       waiter.reject(new RpcError('unavailable', 'The server is shutting down: ask again'));
   }
 
-  /** Live services that answer a query, best first: highest version, then at random, so that joiners spread. */
+  /** Live services that match a query, best first: by version, then at random, to spread the joiners. */
   async services(query: Query): Promise<ServiceRow[]> {
     const now = Date.now();
     if ('serviceId' in query) {
@@ -209,7 +209,7 @@ export class Matchmaker {
     return shuffle(found).sort((a, b) => compareVersions(b.version, a.version));
   }
 
-  /** Those of them that one call is tried on. */
+  /** The services that one call tries. */
   async #candidates(query: Query): Promise<ServiceRow[]> {
     return (await this.services(query)).slice(0, MAX_DISCOVERED);
   }
@@ -238,7 +238,7 @@ export class Matchmaker {
   }
 
   #startLease(offerId: string, service: ServiceRow, joiner: Joiner): void {
-    // the store's clock may be a moment ahead of the timer of the lease before
+    // the store's clock may be slightly ahead of the timer of the previous lease
     this.#endLease(offerId, 'unanswered');
     this.fairness.leased(joiner);
     const timer = setTimeout(() => {
@@ -248,14 +248,14 @@ export class Matchmaker {
     this.#leases.set(offerId, { joiner, service, timer });
   }
 
-  /** @returns whether the lease was given here */
+  /** @returns whether this server gave the lease */
   #answered(offerId: string, publicKey: string): boolean {
     const lease = this.#leases.get(offerId);
-    // an answer by somebody else is no merit of the holder
+    // an answer by somebody else does not count for the holder
     return this.#endLease(offerId, lease?.joiner.publicKey === publicKey ? 'answered' : 'excused');
   }
 
-  /** @returns whether the lease was given here */
+  /** @returns whether this server gave the lease */
   #endLease(offerId: string, end: LeaseEnd): boolean {
     const lease = this.#leases.get(offerId);
     if (!lease) return false;
@@ -318,7 +318,7 @@ export class Matchmaker {
     });
   }
 
-  /** An offer may have come between the look for one and the beginning of the wait; else publishers hear of the demand. */
+  /** Looks again, because an offer may have come before the joiner was queued; otherwise tells publishers of the demand. */
   async #tryOnceMore({ query, joiner }: Waiter): Promise<void> {
     try {
       const services = await this.services(query);
@@ -366,12 +366,12 @@ export class Matchmaker {
     }
   }
 
-  /** Lets other work of the process go on. */
+  /** Yields to the event loop. */
   async #pause(): Promise<void> {
     if (++this.#leased % SLICE === 0) await new Promise(setImmediate);
   }
 
-  /** Hands the free offers of a service to those who wait for it, then tells its publishers who is left. */
+  /** Hands the free offers of a service to its waiting joiners, then tells its publishers how many are left. */
   async #serveService({ service: key, for: users, hasOffers }: Changed): Promise<void> {
     const service = this.#room.mayConcern(key) ? await this.#store.getService(key.serviceId, Date.now()) : undefined;
     const lines = service ? this.#room.linesFor(service, service.hidden) : [];
@@ -387,7 +387,7 @@ export class Matchmaker {
       const isOwner = next.item.joiner.username === service.username;
       if (!this.fairness.mayLease(next.asker, now)) this.#room.hold(line, next.asker);
       else if (!isOwner) {
-        // what is not there for this joiner is there for nobody else
+        // if there is no offer for this joiner, there is none for the others
         if (!(await this.#serveWaiter(next.item, service))) break;
       } else if (!(await this.#serveOwner(line, next.asker, service))) {
         line.waiters.hold(next.asker);
@@ -406,7 +406,7 @@ export class Matchmaker {
     else this.#demand([service], waiting);
   }
 
-  /** The owner's other instances may use its offers, the one that published them may not. @returns whether there was an offer */
+  /** Other instances of the publisher may use its offers, the publishing one may not. @returns whether there was an offer */
   async #serveOwner({ waiters }: Line, asker: Asker, service: ServiceRow): Promise<boolean> {
     for (const waiter of waiters.of(asker).slice(0, OWN_TRIES)) if (await this.#serveWaiter(waiter, service)) return true;
     return false;
@@ -417,7 +417,7 @@ export class Matchmaker {
     this.fairness.reserve(waiter.joiner);
     try {
       const match = await this.#lease(service, waiter.joiner);
-      // a joiner that went while the store was asked leaves its lease to run out, as any that goes does
+      // if the joiner left during the store's reply, its lease runs out, as with any joiner that leaves
       if (match && this.#room.has(waiter)) waiter.resolve(match);
       return match !== undefined;
     } finally {
@@ -429,7 +429,7 @@ export class Matchmaker {
     return lines.reduce((sum, { waiters }) => sum + waiters.size, 0);
   }
 
-  /** Tells publishers that somebody looks for an offer: at once, or in a moment if they heard of it a moment ago. */
+  /** Tells publishers that somebody looks for an offer: at once, or a little later if they were just told. */
   #demand(services: ServiceRow[], waiting: number): void {
     for (const service of services.slice(0, DEMAND_FAN_OUT)) {
       const { serviceId } = service;

@@ -1,4 +1,4 @@
-/** Hub of one server, in its memory: a restart gives every instance a new life. docs in hub.ts. */
+/** Hub of one server, in memory: after a restart, every instance has a new epoch. Documented in hub.ts. */
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
 import {
@@ -25,7 +25,7 @@ import type { Logger } from './log.js';
 import { keyOf, usernameOf, type Principal } from './principal.js';
 import type { ServiceKey, Store } from './store.js';
 
-/** An event that is kept once for all instances of a user. */
+/** An event, stored once for all instances of a user. */
 interface Kept {
   user: User;
   event: keyof PushEvents;
@@ -41,7 +41,7 @@ interface Instance {
   closing?: NodeJS.Timeout;
   /** Services this instance published, for `demand`. */
   services: Set<string>;
-  /** Numbers start anew with each life of an instance. */
+  /** Numbers start again with each epoch of an instance. */
   epoch: string;
   seq: number;
   /** The last events, oldest first; the number of the last one is `seq`. */
@@ -58,7 +58,7 @@ interface User {
 
 export class MemoryHub implements Hub {
   readonly #users = new Map<Principal, User>();
-  /** A name may have sessions of two keys for the moment in which it passes from one to the other. */
+  /** A name may briefly have sessions of two keys while it passes from one to the other. */
   readonly #byName = new Map<string, Set<User>>();
   /** The events of all users, oldest first. */
   #kept: Kept[] = [];
@@ -68,7 +68,7 @@ export class MemoryHub implements Hub {
   #sessions = 0;
   readonly #store: Store;
   readonly #log: Logger;
-  /** Called for each service of which free offers were withdrawn because their instance went. */
+  /** Called for each service whose free offers were withdrawn because their instance left. */
   readonly #onGone: (service: ServiceKey) => void;
   readonly #maxInstances: number;
   readonly #sweeper: NodeJS.Timeout;
@@ -82,7 +82,7 @@ export class MemoryHub implements Hub {
     this.#sweeper = setInterval(() => this.#sweep(), 1000);
   }
 
-  /** Takes up the instances that a restarted server finds in its store: each has one SILENCE to come back. */
+  /** Adopts the instances that a restarted server finds in its store: each has SILENCE to return. */
   async start(now: number): Promise<void> {
     for (const { owner, instance } of await this.#store.listInstances(now)) this.#instance(owner, instance, true).lastSeen = now;
   }
@@ -100,7 +100,7 @@ export class MemoryHub implements Hub {
     if (instance === undefined) return;
     const entry = this.#instance(principal, instance);
     entry.lastSeen = now;
-    // its socket is gone, but it goes on over HTTP
+    // its socket is gone, but it still calls over HTTP
     if (entry.closing && !entry.session) {
       clearTimeout(entry.closing);
       delete entry.closing;
@@ -127,9 +127,9 @@ export class MemoryHub implements Hub {
     const isComplete = since <= instance.seq && missed.length === instance.seq - since;
     if (!isComplete || missed.some(({ kept }) => kept.text === undefined))
       return this.#push(session.principal, [instance], 'resync', {});
-    // its acknowledgements may have been lost with the socket before
+    // its acknowledgements may have been lost with the previous socket
     for (const { kept, seq } of events)
-      // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
+      // eslint-disable-next-line no-restricted-syntax -- the other time is from the wall clock
       if (kept.answer && seq <= since && kept.answer.answeredAt > Date.now() - RETELL)
         void this.push(kept.answer.answerer, kept.answer.instance, 'taken', { offerId: kept.answer.offerId });
     for (const { kept, seq } of missed) session.deliver({ event: kept.event, text: kept.text!, seq, answer: kept.answer });
@@ -141,7 +141,7 @@ export class MemoryHub implements Hub {
     if (instance?.session !== session) return;
     delete instance.session;
     this.#sessions--;
-    // sockets may close after the hub: their offers stay for the next start
+    // sockets may close after the hub: their offers are kept for the next start
     if (this.#ended) return;
     instance.closing = setTimeout(() => void this.#gone(session.principal, session.instance), GRACE[ending]);
   }
@@ -191,7 +191,7 @@ export class MemoryHub implements Hub {
   async nameChanged(username: string): Promise<void> {
     const before = [...(this.#byName.get(username) ?? [])];
     if (!before.length) return;
-    // expired or not: the clock may be wrong
+    // regardless of expiry: the clock may be wrong
     const holder = await this.#store.getUser(username, 0);
     for (const { principal, instances } of before) {
       if (keyOf(principal) === holder?.publicKey) continue;
@@ -208,7 +208,7 @@ export class MemoryHub implements Hub {
     for (const { instances } of this.#users.values()) for (const { closing } of instances.values()) clearTimeout(closing);
   }
 
-  /** What cannot be sent now is kept for the moment when the client is back. */
+  /** Sends an event, or keeps it until the client is back. */
   #push<E extends keyof PushEvents>(principal: Principal, instances: Instance[], event: E, data: PushEvents[E]): void {
     const user = this.#users.get(principal);
     if (!user || !instances.length) return;
@@ -220,7 +220,7 @@ export class MemoryHub implements Hub {
     user.bytes += text.length;
     this.#bytes += text.length;
     this.#live++;
-    // what was dropped before its time leaves its place in the list
+    // an event that was dropped early keeps its place in the list
     if (this.#kept.length > 2 * this.#live + 1024) this.#kept = this.#kept.filter((each) => each.text !== undefined);
     for (const instance of instances) {
       instance.events.push(kept);
@@ -240,7 +240,7 @@ export class MemoryHub implements Hub {
     this.#live--;
   }
 
-  /** Drops the oldest events of all users as long as that is wanted. */
+  /** Drops the oldest events of all users while the condition holds. */
   #trim(isWanted: (oldest: Kept) => boolean): void {
     let count = 0;
     for (const kept of this.#kept) {
@@ -262,7 +262,7 @@ export class MemoryHub implements Hub {
     return [...(this.#users.get(principal)?.instances.values() ?? [])];
   }
 
-  /** @throws RpcError `rate-limited` when the user has too many */
+  /** @throws RpcError `rate-limited` if the user has too many */
   #instance(principal: Principal, name: string, isKnown = false): Instance {
     let user = this.#users.get(principal);
     const found = user?.instances.get(name);
@@ -296,7 +296,7 @@ export class MemoryHub implements Hub {
     if (those?.delete(user) && !those.size) this.#byName.delete(username);
   }
 
-  /** Instances without a socket fall silent here; those with one are watched by their session's heartbeat. */
+  /** Finds silent instances without a socket; the heartbeat of the session watches those with one. */
   #sweep(): void {
     const now = Date.now();
     this.#trim(({ at }) => at <= now - KEPT_FOR);

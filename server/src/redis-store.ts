@@ -1,7 +1,7 @@
 /**
- * Store on Redis 7 or Valkey, for several servers at once. What changes the keys of one service name is a script
- * (redis-scripts.ts), which also looks at the claim of the name in which it writes; names, ids and the indexes of instances lie elsewhere, and are written so that whatever
- * is cut off in the middle leaves an entry that leads nowhere, never one that is missing. docs in store.ts.
+ * Store on Redis 7 or Valkey, for several servers at once. Scripts change the keys of one service name
+ * (redis-scripts.ts) and also check the claim of the username they write for. Names, ids and the indexes of instances are separate
+ * keys, written in an order in which an interrupted write leaves a dangling entry, never a missing one. Documented in store.ts.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondevu-elements/protocol';
@@ -33,7 +33,7 @@ import {
   type UserRow,
 } from './store.js';
 
-/** Longer than any offer lives, in ms. */
+/** Longer than the lifetime of any offer, in ms. */
 const OWN_MEMORY = 86_400_000 + ANSWERED_MEMORY;
 
 export class RedisStore implements Store {
@@ -68,7 +68,7 @@ export class RedisStore implements Store {
       [this.#key('user', username)],
       [now, ends, username, publicKey, v2 ? 1 : 0],
     );
-    // somebody else was faster: the key is free for another name
+    // somebody else was faster: the key may claim another name
     if (verdict !== 'ok' && isNew) await this.#redis.run(scripts.RELEASE_KEY, [holder], [username]);
     if (verdict === 'ok' && !user) await this.#deleteServices(username, publicKey, 'besides');
     return verdict as 'ok' | 'name-taken';
@@ -125,7 +125,7 @@ export class RedisStore implements Store {
     let fqns = await range(0);
     if (fqns.length === MAX_LISTED) {
       const more = Number(await this.#redis.command('ZCOUNT', index, `(${now}`, '+inf')) - MAX_LISTED;
-      // each has its share of the joiners
+      // so that each gets its share of the joiners
       fqns = await range(Math.floor(Math.random() * (Math.max(0, more) + 1)));
     }
     const services = await Promise.all(fqns.map((fqn) => this.#service(fqn)));
@@ -171,7 +171,7 @@ export class RedisStore implements Store {
     return serviceId;
   }
 
-  /** All services of a name that this key published, or that another key did. */
+  /** All services of a name that this key published, or that other keys published. */
   async #deleteServices(username: string, publicKey: string, whose: 'of' | 'besides'): Promise<string[]> {
     const fqns = (await this.#redis.command('ZRANGE', this.#key('services', username), '0', '-1')) as string[];
     const ids = await Promise.all(fqns.map((fqn) => this.#deleteService(username, publicKey, fqn, whose)));
@@ -267,7 +267,7 @@ export class RedisStore implements Store {
     const index = this.#key('by', `${answerer}/${instance}`);
     const args = [now, ANSWERED_MEMORY, serviceFqn, offerId, username, publicKey, instance, sdp, answerer];
     const [, , [verdict, owner, ownerKey]] = await Promise.all([
-      // before the answer, so that a poll finds it whatever happens in between
+      // before the answer, so that a poll finds it even if the call is interrupted
       this.#redis.command('ZADD', index, String(now + ANSWERED_MEMORY), `${offerId} ${serviceFqn}`),
       this.#keep(index, 60 * ANSWERED_MEMORY),
       this.#redis.run(scripts.ANSWER, [this.#slot(serviceFqn), this.#key('user', username)], args) as Promise<
@@ -275,7 +275,7 @@ export class RedisStore implements Store {
       >,
     ]);
     if (verdict === 'name-taken') throw nameTaken(username);
-    // an answer that is repeated may have been cut off at this point
+    // a repeated answer may have been interrupted here before
     if (verdict === 'answered' || verdict === 'repeated') {
       await Promise.all([
         this.#redis.command(
@@ -341,7 +341,7 @@ export class RedisStore implements Store {
       .sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  /** Of the answering side only what the one who answered sent: strangers' candidates are never shown. */
+  /** From the answering side, only candidates of the user who answered; those of strangers are never shown. */
   async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
     const from = role === 'offerer' ? offer : offer.answer;
     if (!from) return [];
@@ -379,7 +379,7 @@ export class RedisStore implements Store {
     return rows.filter((row) => row?.answer !== undefined) as OfferRow[];
   }
 
-  /** Offers of one service on which a poll reports; and those that are over. */
+  /** Offers of one service that a poll reports on, and those that have ended. */
   async #news(
     serviceFqn: string,
     about: string[],
@@ -407,13 +407,13 @@ export class RedisStore implements Store {
 
   async useOnce(token: string, until: number, now: number): Promise<boolean> {
     const key = this.#key('used', createHash('sha256').update(token).digest('base64url'));
-    // whose mark it is tells a call that was tried again from a replay
+    // the mark distinguishes a retried call from a replay
     const mark = randomUUID();
     const before = await this.#redis.command('SET', key, mark, 'PX', String(until - now + 1), 'NX', 'GET');
     return before === null || before === mark;
   }
 
-  /** Keys end by themselves; what is left is the count. */
+  /** Keys expire by themselves; only the counts need sweeping. */
   async sweep(now: number): Promise<void> {
     await Promise.all(
       [this.#key('free'), this.#key('answered'), this.#key('publishers')].map((key) =>
@@ -456,7 +456,7 @@ export class RedisStore implements Store {
     return toService(toHash(await this.#redis.command('HGETALL', `${this.#slot(fqn)}service:${fqn}`)));
   }
 
-  /** Prolongs the life of an index to `ms` from now, never shortens it. */
+  /** Extends the expiry of an index to `ms` from now; never shortens it. */
   async #keep(key: string, ms: number): Promise<void> {
     await Promise.all([
       this.#redis.command('PEXPIRE', key, String(ms), 'NX'),
@@ -464,7 +464,7 @@ export class RedisStore implements Store {
     ]);
   }
 
-  /** Keeps the number of free offers, of all and of one user. */
+  /** Updates the number of free offers, in total and of one user. */
   async #count(username: string, came: (readonly [string, number])[], went: string[]): Promise<void> {
     const own = this.#key('own', username);
     const scores = came.flatMap(([id, ends]) => [String(ends), id]);

@@ -1,6 +1,6 @@
 /**
- * One push socket: its first frame opens a session, later ones are calls, acknowledgements and signs of life. Watches the
- * heartbeat and cuts off who reads too slowly. docs/protocol.md, "Push".
+ * One push socket: its first frame opens a session; later ones are calls, acknowledgements and pongs. Watches the heartbeat and
+ * cuts off slow readers. docs/protocol.md, "Push".
  */
 import type { WebSocket } from 'ws';
 import { isAnonymousName, type ClientFrame, type OpenSessionResult, type ServerFrame } from 'rondevu-elements/protocol';
@@ -36,15 +36,15 @@ const PONG_WITHIN = 3000;
 export const MAX_BUFFERED = 1_048_576;
 /** Calls of one session that may run at once, and frames that may arrive before it is open. */
 export const MAX_CALLS = 512;
-/** Acknowledgements and pongs that cost a point, and how large they are at most to be as cheap, in bytes. */
+/** Number of acknowledgements and pongs that cost one point together, and their maximum size in bytes for this price. */
 const FRAMES_A_POINT = 16;
 const MAX_SMALL_FRAME = 1024;
-/** A larger frame of an address that may not call closes its socket, in bytes. */
+/** If an address has no points left, a frame larger than this closes its socket, in bytes. */
 const MAX_FRAME_UNPAID = 8192;
 /** Calls in a row that may be refused as too many before the socket is closed. */
 export const MAX_REFUSED = 2 * MAX_CALLS;
 
-/** How long a client that sends too much may take to read why its socket is closed, in ms. */
+/** How long a client that sends too much has to read why its socket is closed, in ms. */
 const CUT_OFF_AFTER = 1000;
 
 /** Why the server closes a socket; 4000–4999 are free for applications, RFC 6455 section 7.4.2. */
@@ -70,21 +70,21 @@ export class PushSession implements Session, Reader, FrameReceiver {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #from: { address: string; host: string };
-  /** Made for the first call that waits: most sessions have none, and there are many. */
+  /** Created for the first call that waits: most of the many sessions have none. */
   #gone: AbortController | undefined;
-  /** Answers whose joiner waits to hear that the publisher has them. */
+  /** Answers whose joiner must be told when the publisher has acknowledged them. */
   #untaken: { seq: number; answer: AnswerOrigin }[] = [];
   #caller: Caller | undefined;
-  /** Events that come before the reply to openSession is out. */
+  /** Events that arrive before the reply to openSession is sent. */
   #early: NumberedEvent[] | undefined = [];
   #isClosedHere = false;
-  /** Frames that come after the server closed the socket are not looked at. */
+  /** Frames that arrive after the server closed the socket are ignored. */
   #isOver = false;
   #givePlaceBack: (() => void) | undefined;
-  /** Frames behind openSession wait here for its verdict. */
+  /** Frames after openSession wait here for its result. */
   #opening: Promise<void> = Promise.resolve();
   #framesBefore = 0;
-  /** Acknowledgements and pongs that are not paid for yet. */
+  /** Acknowledgements and pongs that have not been charged yet. */
   #unpaid = 0;
   #calls = 0;
   /** Calls in a row that were refused as too many. */
@@ -92,7 +92,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   /** Frames of this turn, and their length. */
   #outgoing: string[] = [];
   #outgoingLength = 0;
-  /** On the monotonic clock, as all times here. Until there is a session, when the socket was opened. */
+  /** When the last frame arrived, or the socket was opened; on the monotonic clock, like all times here. */
   #lastFrame = performance.now();
   #pinged = 0;
 
@@ -101,7 +101,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#from = from;
     this.#context = context;
     socket.on('message', (data, binary) => {
-      // whatever goes wrong with a frame ends its socket, not the process
+      // an error in a frame ends its socket, not the process
       this.#receive(data as Buffer, binary).catch((err: unknown) => {
         context.log.error({ err }, 'a frame could not be handled');
         socket.terminate();
@@ -123,14 +123,14 @@ export class PushSession implements Session, Reader, FrameReceiver {
     return this.#socket.bufferedAmount + this.#outgoingLength;
   }
 
-  /** Closes the socket of a client that sends too much; one that does not read would keep it open until the handshake times out. */
+  /** Closes the socket of a client that sends too much. A client that does not read could delay the closing handshake. */
   refuse(reason: string, code: number = CLOSE.tooMuch): void {
     if (this.#isOver) return;
     this.#close(code, reason);
     setTimeout(() => this.#socket.terminate(), CUT_OFF_AFTER).unref();
   }
 
-  /** Ends the socket of a reader that is too slow. */
+  /** Ends the socket of a slow reader. */
   cutOff(): void {
     const { metrics, log } = this.#context;
     metrics.slowReader();
@@ -156,13 +156,13 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#close(CLOSE.replaced, 'a newer socket of this instance was opened');
   }
 
-  /** Ends the socket as a server that goes away does. */
+  /** Closes the socket because the server is stopping. */
   close(): void {
     this.#isClosedHere = true;
     this.#close(1001, 'the server is shutting down');
   }
 
-  /** To be called every second. */
+  /** Call this every second. */
   watch(): void {
     this.#context.unread.note(this);
     const silence = performance.now() - this.#lastFrame;
@@ -179,9 +179,9 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   async #receive(data: Buffer, binary: boolean): Promise<void> {
     if (this.#caller) this.#lastFrame = performance.now();
-    // what is left in the buffer of a socket that was closed is not looked at
+    // frames still buffered for a closed socket are ignored
     if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN) return;
-    // a large frame costs more than its refusal
+    // reading a large frame costs more than refusing it
     if (data.length > MAX_FRAME_UNPAID && !(await this.#mayCall())) return;
     if (hasMoreValues(data, MAX_BODY_VALUES)) return this.#close(1009, `more than ${MAX_BODY_VALUES} values in a frame`);
     const frame = binary ? undefined : parseFrame(String(data));
@@ -192,7 +192,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     } else if (++this.#framesBefore > MAX_CALLS) {
       this.refuse(`more than ${MAX_CALLS} frames before the session is open`);
     } else {
-      // in turn until the session is open; calls behind it run side by side
+      // one by one until the session is open; later calls run concurrently
       let isCall = false;
       this.#opening = this.#opening.then(() => {
         isCall = this.#caller !== undefined;
@@ -224,7 +224,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     if (this.#unpaid === 0 || bytes > MAX_SMALL_FRAME) await this.#pay(bytes, 1);
   }
 
-  /** Pays for a frame that is no call. @returns whether the address could; the socket is closed otherwise */
+  /** Charges for a frame that is not a call. @returns false, with the socket closed, if no points are left */
   async #pay(bytes: number, least: number): Promise<boolean> {
     try {
       await this.#context.auth.pay(this.#from.address, bytes, least);
@@ -235,7 +235,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     }
   }
 
-  /** @returns whether the address may call at all; the socket is closed otherwise */
+  /** @returns whether the address may call at all; if not, the socket is closed */
   async #mayCall(): Promise<boolean> {
     try {
       await this.#context.auth.checkAddress(this.#from.address);
@@ -266,7 +266,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
-      if (this.#isOver) return; // the name was lost meanwhile
+      if (this.#isOver) return; // the name was lost in the meantime
       this.#caller = caller;
       this.#lastFrame = performance.now();
       if (this.#socket.readyState !== this.#socket.OPEN) return void (await hub.closed(this, 'broken'));
@@ -285,7 +285,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.#early = undefined;
       for (const event of early) this.deliver(event);
     } catch (error) {
-      // it may have been taken up before something else failed
+      // the hub may have adopted it before something else failed
       this.#givePlaceBack?.();
       if (this.instance) hub.closed(this, 'broken').catch(() => undefined);
       this.#sendError(id, error);
@@ -300,7 +300,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#calls++;
     try {
       await hub.seen(this.principal, this.instance, this.#lastFrame);
-      // the session says which instance calls, so nobody can speak for another one
+      // the instance comes from the session, so nobody can impersonate another one
       const own =
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
           ? { ...params, instance: this.instance }
@@ -310,7 +310,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.#sendText(`{"id":${JSON.stringify(id)},"result":${result}}`);
     } catch (error) {
       this.#sendError(id, error);
-      // who may not call sends no large frames either: they cost time before they are known to be calls
+      // without points, large frames are refused too: they cost time before they are known to be calls
       const isRefused = error instanceof RpcError && error.code === 'rate-limited';
       this.#refused = isRefused ? this.#refused + 1 : 0;
       if (isRefused && bytes > MAX_FRAME_UNPAID) this.refuse('too many bytes');
@@ -343,8 +343,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
   }
 
   /**
-   * What is sent in one turn of the event loop is written at its end, in one go with that of other sessions: to wake its reader
-   * is what costs most of a reply, and many a reader reads more than one socket.
+   * Frames of one turn of the event loop are written at its end, together with those of other sessions: waking the reader is most
+   * of the cost of a reply, and many readers read several sockets.
    */
   #send(frame: ServerFrame): void {
     this.#sendText(JSON.stringify(frame));
@@ -352,7 +352,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   #sendText(text: string): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
-    // replies of one turn may be large; those that a fast reader takes at once do not make it a slow one
+    // replies of one turn may be large; a fast reader that takes them at once is not a slow one
     if (this.#outgoingLength > MAX_BUFFERED) this.#flush();
     if (this.#socket.bufferedAmount > MAX_BUFFERED) return this.cutOff();
     this.#outgoingLength += text.length;
@@ -361,7 +361,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   #flush(): void {
     const frames = this.#outgoing;
-    // an emptied array would keep its room, at every idle socket
+    // an emptied array would keep its memory, for every idle socket
     this.#outgoing = [];
     this.#outgoingLength = 0;
     for (const text of frames) this.#socket.send(text);
@@ -380,7 +380,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#givePlaceBack?.();
     this.#context.unread.forget(this);
     if (!this.#caller) return;
-    // 1001 is what a browser sends when its page is left, RFC 6455 section 7.4.1
+    // browsers send 1001 when a page is left, RFC 6455 section 7.4.1
     const ending: Ending = this.#isClosedHere ? 'closed-here' : code === 1001 ? 'left' : 'broken';
     const { hub, log } = this.#context;
     hub.closed(this, ending).catch((err: unknown) => log.warn({ err }, 'the end of a session could not be kept'));

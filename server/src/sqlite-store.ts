@@ -1,5 +1,5 @@
 /**
- * Store on one SQLite file: write-ahead log, prepared statements, a schema version. docs in store.ts.
+ * Store in one SQLite file: write-ahead log, prepared statements, a schema version. Documented in store.ts.
  */
 import { existsSync, statSync, type Stats } from 'node:fs';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
@@ -31,15 +31,15 @@ import {
   type UserRow,
 } from './store.js';
 
-/** Two who meet again and again are not written down every time: their 24 hours are right to a minute. In ms. */
+/** How often a repeated meeting of two users is written, in ms: their 24 hours need to be exact only to a minute. */
 const MET_TO = 60_000;
 
-/** Bytes of the write that shows whether the store works, after one failed. */
+/** Size of the test write after a write failed, in bytes. */
 const LARGE_PROBE = 65_536;
 
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
-// one that was handed out before and not answered may have been spoilt by whoever had it
-// and what is meant for one user alone comes first
+// an offer that was handed out and not answered may have been spoilt by the joiner that had it
+// offers directed to this user come first
 const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
 export class SqliteStore implements Store {
@@ -51,7 +51,7 @@ export class SqliteStore implements Store {
   readonly #file: Stats | undefined;
   #isClosed = false;
 
-  /** @param path a file, or `:memory:` for a store that ends with the process */
+  /** @param path a file, or `:memory:` for a store that is lost with the process */
   constructor(path: string) {
     const { database, module } = openDatabase(path);
     migrate(database, path);
@@ -78,7 +78,7 @@ export class SqliteStore implements Store {
     const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
     if (user && user.expiresAt > now + CLAIM_TTL - RENEW_EVERY && lastV2At - user.lastV2At < RENEW_EVERY) return 'ok';
     return this.#sql.transaction(() => {
-      // it may have been claimed since it was read
+      // it may have been claimed since the read
       if (this.#isTaken(username, publicKey, now)) return 'name-taken';
       const other = this.#sql.get(
         'SELECT username FROM users WHERE public_key = ? AND username <> ? AND expires_at > ?',
@@ -110,7 +110,7 @@ export class SqliteStore implements Store {
     return this.#sql.get(query, username, publicKey, now) !== undefined;
   }
 
-  /** Within the transaction that writes. @throws RpcError `name-taken` */
+  /** Call this within the writing transaction. @throws RpcError `name-taken` */
   #checkHolder({ username, publicKey }: NameHolder, now: number): void {
     if (this.#isTaken(username, publicKey, now)) throw nameTaken(username);
   }
@@ -128,7 +128,7 @@ export class SqliteStore implements Store {
     return rows.map(toService);
   }
 
-  /** Where there are more than MAX_LISTED, those from a random row on, so that each has its share of the joiners. */
+  /** If there are more than MAX_LISTED, those from a random row on, so that each gets its share of the joiners. */
   #publicServices(name: string, now: number): Row[] {
     const from = (row: number): Row[] =>
       this.#sql.all(
@@ -181,7 +181,7 @@ export class SqliteStore implements Store {
   }
 
   async withdraw({ username, publicKey }: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number> {
-    // one statement for all: a thousand of them hold everybody up
+    // one statement for all: a thousand statements would delay everybody
     return this.#sql.transaction(() =>
       this.#sql.run(
         `DELETE FROM offers WHERE id IN (SELECT value FROM json_each(?)) AND answer_sdp IS NULL
@@ -204,7 +204,7 @@ export class SqliteStore implements Store {
   }
 
   async countFreeOffers(now: number): Promise<number> {
-    // all that this reads is in the index, and the rows are large
+    // reads only the index, because the rows are large
     const row = this.#sql.get(
       'SELECT COUNT(*) AS free FROM offers INDEXED BY offers_free WHERE answer_sdp IS NULL AND expires_at > ?',
       now,
@@ -213,7 +213,7 @@ export class SqliteStore implements Store {
   }
 
   async countAnswered(): Promise<number> {
-    // those that are over are swept in a moment
+    // ended ones are swept soon
     const row = this.#sql.get('SELECT COUNT(*) AS answered FROM offers INDEXED BY offers_answered WHERE answered_at IS NOT NULL');
     return Number(row?.['answered'] ?? 0);
   }
@@ -268,7 +268,7 @@ export class SqliteStore implements Store {
     now: number,
   ): Promise<OfferRow | undefined> {
     return this.#sql.transaction(() => {
-      // one's own offers are for other instances of the same user only
+      // a user's own offers are only for the user's other instances
       const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?)
         AND (o.for_user IS NULL OR o.for_user = ?) ${HANDING_ORDER} LIMIT 1`;
       const { username, instance = null } = by;
@@ -276,7 +276,7 @@ export class SqliteStore implements Store {
       const free = this.#sql.get(query, serviceId, now, now, username, instance, holder, now - OLD_FORM_FRESH);
       const row = free ?? this.#ownLease(serviceId, by, now);
       if (!row) return undefined;
-      // what is held already is not held longer for being asked for again
+      // asking again does not extend a lease
       const end = free ? until : Number(row['lease_until']);
       this.#sql.run(
         'UPDATE offers SET lease_user = ?, lease_until = ?, given_answerer = 0 WHERE id = ?',
@@ -287,12 +287,12 @@ export class SqliteStore implements Store {
     });
   }
 
-  /** Set to what it was, the time would still be written to its index. */
+  /** Writing an unchanged time would still write its index. */
   #keep(offer: Row, until: number): void {
     if (Number(offer['expires_at']) < until) this.#sql.run('UPDATE offers SET expires_at = ? WHERE id = ?', until, offer['id']!);
   }
 
-  /** v0.20 clients look a service up and then look it up again to connect: rather than none, they get the offer they hold. */
+  /** v0.20 clients look a service up twice to connect: if no other offer is free, they get the one they hold again. */
   #ownLease(serviceId: string, by: NameHolder & { instance?: string | undefined }, now: number): Row | undefined {
     if (by.instance !== undefined) return undefined;
     return this.#sql.get(
@@ -355,11 +355,11 @@ export class SqliteStore implements Store {
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
     return this.#sql.transaction(() => {
-      // it may have gone since it was read, and nothing would clean up behind it
+      // the offer may be gone since the read, and nothing would clean up these rows
       if (!this.#sql.get('SELECT 1 FROM offers WHERE id = ?', offer.offerId)) return 'gone';
       this.#checkHolder(from, now);
       const author = principalOf(from);
-      // what was parked and is over may come again
+      // a parked candidate that expired may be sent again
       this.#sql.run('DELETE FROM candidates WHERE offer_id = ? AND parked_until <= ?', offer.offerId, now);
       const known = new Set(
         this.#sql
@@ -420,7 +420,7 @@ export class SqliteStore implements Store {
     const after = Math.min(since, given);
     const found = this.#candidates(offer, side === 'offerer' ? 'answerer' : 'offerer', now).filter((c) => c.createdAt > after);
     const newest = found.at(-1)?.createdAt ?? 0;
-    // nothing else runs between the reading and this
+    // nothing else runs between the read and this write
     if (newest > given)
       await this.#sql.transaction(() => this.#sql.run(`UPDATE offers SET ${column} = ? WHERE id = ?`, newest, offer.offerId));
     return found;
@@ -430,7 +430,7 @@ export class SqliteStore implements Store {
     return this.#candidates(offer, role, now);
   }
 
-  /** Of the answering side only what the one who answered sent: strangers' candidates are never shown. */
+  /** From the answering side, only candidates of the user who answered; those of strangers are never shown. */
   #candidates(offer: OfferRow, role: Side, now: number): CandidateInfo[] {
     const author = role === 'offerer' ? offer : offer.answer;
     if (!author) return [];
@@ -450,11 +450,11 @@ export class SqliteStore implements Store {
 
   async pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
     const { username, publicKey } = user;
-    // an anonymous author stands alone, others with their key: more than needed may be found here, none is given that is not theirs
+    // anonymous authors are stored alone, others with their key: this may match too many, which are filtered below
     const newest = (role: string, from: string): string =>
       `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
         AND (c.parked_until IS NULL OR c.parked_until > :now))`;
-    // chosen by what the indexes hold: the descriptions are read of those alone that are reported
+    // selected by index only: descriptions are read only for the offers that are reported
     return this.#sql
       .all(
         `WITH answered AS (
@@ -491,14 +491,14 @@ export class SqliteStore implements Store {
   }
 
   async useOnce(token: string, until: number, now: number): Promise<boolean> {
-    // tokens live for minutes: a restart in between is what an attacker would have to bring about
+    // tokens are valid for minutes: an attacker would have to cause a restart in that time
     if (this.#used.get(token)! >= now) return false;
     this.#used.set(token, until);
     return true;
   }
 
   async sweep(now: number): Promise<void> {
-    // in pieces, so that nobody waits for thousands of them
+    // in batches, so that nobody waits for thousands of rows
     const piece = (): number =>
       this.#sql.run('DELETE FROM offers WHERE rowid IN (SELECT rowid FROM offers WHERE expires_at <= ? LIMIT 200)', now);
     while ((await this.#sql.transaction(piece)) > 0) {
@@ -520,14 +520,14 @@ export class SqliteStore implements Store {
     return typeof newest === 'number' ? newest - CLAIM_TTL : undefined;
   }
 
-  /** Writes as much as a large call does once something failed: a nearly full disk takes a small write. */
+  /** After a failure, writes as much as a large call: a nearly full disk would still accept a small write. */
   async ping(): Promise<void> {
     this.#checkFile();
     const size = this.#sql.hasFailed ? LARGE_PROBE : 1;
     await this.#sql.transaction(() => this.#sql.run('INSERT OR REPLACE INTO probe (id, data) VALUES (1, zeroblob(?))', size));
   }
 
-  /** Writes to a file that was deleted succeed, and are lost. */
+  /** Writes to a deleted file succeed but are lost. */
   #checkFile(): void {
     if (this.#file && statSync(this.#path).ino !== this.#file.ino)
       throw new Error(`the database ${this.#path} was replaced while the server runs: restart it`);
@@ -539,7 +539,7 @@ export class SqliteStore implements Store {
   }
 }
 
-/** A thread copies the write-ahead log where it may and can, else SQLite itself does within a commit, in small pieces. */
+/** Checkpoints run in a thread if that is safe and possible, otherwise within commits, in small pieces. */
 function checkpointsOf(database: Database, module: string, path: string): Checkpoints | undefined {
   const byItself = (): void => database.exec('PRAGMA wal_autocheckpoint = 4000');
   byItself();
@@ -548,7 +548,7 @@ function checkpointsOf(database: Database, module: string, path: string): Checkp
   try {
     if (!isSafe(String(version))) return new LogFlusher(path);
     const thread = new CheckpointThread(module, path, byItself);
-    // when the thread is left behind
+    // if the thread cannot keep up
     database.exec('PRAGMA wal_autocheckpoint = 16000');
     return thread;
   } catch {

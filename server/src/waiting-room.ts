@@ -1,6 +1,6 @@
 /**
- * The joiners who wait, indexed by what they wait for, so that an offer of one service concerns only those who can use it; and
- * how many may wait, in all, for one key and for one address. Knows no store and serves nobody: that is the matchmaker's.
+ * The waiting joiners, indexed by what they wait for, so that an offer of a service concerns only those who can use it. Bounds their
+ * number in total, per key and per address. Has no access to the store; the matchmaker serves the joiners.
  */
 import { isCompatible, parseServiceName, type ServiceName } from 'rondevu-elements/protocol';
 import { FairQueue } from './fair-queue.js';
@@ -9,7 +9,7 @@ import { RpcError } from './rpc-error.js';
 import type { Match, Joiner, Query } from './matchmaker.js';
 import type { ServiceKey } from './store.js';
 
-/** When a joiner that may not wait is to ask again, in ms. */
+/** `retryAfter` for a joiner that may not wait, in ms. */
 const RETRY_AFTER = 5000;
 
 export interface Waiter {
@@ -19,7 +19,7 @@ export interface Waiter {
   reject(error: unknown): void;
 }
 
-/** All who ask the same. */
+/** All joiners with the same query. */
 export interface Line {
   readonly query: Query;
   readonly waiters: FairQueue<Waiter>;
@@ -31,11 +31,11 @@ interface Held {
 }
 
 export interface WaitingLimits {
-  /** Waiting joiners, in all. */
+  /** Waiting joiners in total. */
   maxWaiting: number;
   /** Waiting joiners of one key. */
   maxWaitingPerKey: number;
-  /** Waiting joiners at one address. */
+  /** Waiting joiners from one address. */
   maxWaitingPerAddress: number;
 }
 
@@ -48,7 +48,7 @@ export class WaitingRoom {
   readonly #byAddress = new Map<string, Set<Waiter>>();
   readonly #byKey = new Map<string, Set<Waiter>>();
   readonly #byUser = new Map<string, Set<Waiter>>();
-  /** Askers that may not be given a lease before another one of their key or address is over, by either. */
+  /** Askers that get no lease before another one of their key or address has ended, by key and by address. */
   readonly #held = new Map<string, Set<Held>>();
 
   constructor(fairness: Fairness, limits: WaitingLimits) {
@@ -60,7 +60,7 @@ export class WaitingRoom {
     return this.#waiters.size;
   }
 
-  /** All lines, for a look at each. */
+  /** All queues. */
   *lines(): Generator<Line> {
     for (const versions of this.#lines.values()) yield* versions.values();
   }
@@ -73,7 +73,7 @@ export class WaitingRoom {
     return this.#waiters.keys();
   }
 
-  /** @throws RpcError `rate-limited` for too many of one key or address, `unavailable` when all places are taken */
+  /** @throws RpcError `rate-limited` if one key or address has too many, `unavailable` if the queue is full */
   add(waiter: Waiter, now: number): void {
     const { publicKey, address, username } = waiter.joiner;
     const { maxWaiting, maxWaitingPerKey, maxWaitingPerAddress } = this.#limits;
@@ -89,7 +89,7 @@ export class WaitingRoom {
       );
     const full = new RpcError('unavailable', `More than ${maxWaiting} are waiting: ask again later`, details);
     if (this.#waiters.size >= maxWaiting) {
-      // an address with many places gives one up to an address with few
+      // an address with many places yields one to an address with few
       const displaced = this.#ofLargestAddress(here + 1);
       if (!displaced) throw full;
       displaced.reject(full);
@@ -121,7 +121,7 @@ export class WaitingRoom {
     if (!versions?.size) this.#lines.delete(target);
   }
 
-  /** The lines whose joiners can use an offer of this service. @param isHidden it is found by its id only */
+  /** The queues whose joiners can use an offer of this service. @param isHidden whether it is found only by its id */
   linesFor({ serviceId, serviceFqn }: ServiceKey, isHidden: boolean): Line[] {
     const { name, version, username = '' } = parseServiceName(serviceFqn);
     const named = isHidden ? [] : [`${name}@${username}`, `${name}@`];
@@ -130,20 +130,20 @@ export class WaitingRoom {
     return [...compatible, ...(this.#lines.get(serviceId)?.values() ?? [])];
   }
 
-  /** Whether anybody may wait for a service, before it is read. */
+  /** Whether anybody might wait for a service, without reading it. */
   mayConcern({ serviceId, serviceFqn }: ServiceKey): boolean {
     const { name, username = '' } = parseServiceName(serviceFqn);
     return [`${name}@${username}`, `${name}@`, serviceId].some((target) => this.#lines.has(target));
   }
 
-  /** A waiting joiner of a user in one of the lines that may be given a lease. */
+  /** A waiting joiner of a user, in one of the queues, that may get a lease. */
   ofUser(username: string, lines: Line[], now: number): Waiter | undefined {
     for (const waiter of this.#byUser.get(username) ?? [])
       if (lines.includes(this.#waiters.get(waiter)!) && this.#fairness.mayLease(waiter.joiner, now)) return waiter;
     return undefined;
   }
 
-  /** Passes an asker over until `release` names its key or its address. */
+  /** Skips an asker until `release` is called with its key or address. */
   hold(line: Line, asker: Asker): void {
     line.waiters.hold(asker);
     const held = { line, asker };
@@ -154,7 +154,7 @@ export class WaitingRoom {
     }
   }
 
-  /** A lease of this asker is over. @returns the lines in which joiners had been held back for it */
+  /** A lease of this asker has ended. @returns the queues in which joiners were held back for it */
   release({ publicKey, address }: Asker, now: number): Set<Line> {
     const lines = new Set<Line>();
     for (const held of [...(this.#held.get(publicKey) ?? []), ...(this.#held.get(address) ?? [])]) {
@@ -185,7 +185,7 @@ export class WaitingRoom {
     return line;
   }
 
-  /** Undefined where no address has more than `most` places. */
+  /** Undefined if no address has more than `most` places. */
   #ofLargestAddress(most: number): Waiter | undefined {
     let largest: Set<Waiter> | undefined;
     for (const those of this.#byAddress.values()) if (those.size > (largest?.size ?? most)) largest = those;
@@ -193,7 +193,7 @@ export class WaitingRoom {
   }
 }
 
-/** The two steps by which a query finds its line. */
+/** The two keys by which a query finds its queue. */
 function placeOf(query: Query): [target: string, version: string] {
   if ('serviceId' in query) return [query.serviceId, ''];
   const { name, version, username = '' }: ServiceName = query.target;
