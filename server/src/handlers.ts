@@ -1,6 +1,6 @@
 /**
- * What each call does, once its caller is known and its params are checked. Texts of errors that v0.20 clients look at are
- * theirs; the code beside them is ours. docs/protocol.md, "Calls".
+ * Implements the calls, after the caller was authenticated and the params were validated. Error texts that v0.20 clients read are
+ * those of v0.20; the codes are new. docs/protocol.md, "Calls".
  */
 import {
   compareVersions,
@@ -30,18 +30,18 @@ import type { Slots } from './slots.js';
 import type { OfferRow, ServiceRow, Side, Store } from './store.js';
 import type { Turn } from './turn.js';
 
-/** Strangers' candidates: how many of one user are kept on an offer, and for how long, in ms. */
+/** Candidates of strangers: how many of one user are kept on an offer, and for how long, in ms. */
 const PARKED = 16;
 const PARKED_FOR = 10_000;
 const MAX_PARKING_USERS = 8;
-/** Services of a page that are read before others' calls go in between. */
+/** Services of a page that are read before other calls get a turn. */
 const ROWS_A_TURN = 20;
-/** What it costs to have candidates parked, in points beside the call. */
+/** Points for parking candidates, in addition to the call. */
 const PARKING_COST = 20;
-/** Bytes that one point sends to further sockets of a user, and what a candidate counts for. */
+/** Bytes to further sockets of a user that cost one point, and bytes that a candidate counts as. */
 const BYTES_A_POINT = 8192;
 const CANDIDATE_SIZE = 200;
-/** A principal that no user is. */
+/** A principal that no user has. */
 const NOBODY: Principal = '-';
 
 export interface Services {
@@ -51,19 +51,19 @@ export interface Services {
   limits: Limits;
   turn: Turn;
   quotas: Quotas;
-  /** Takes points for what a call turns out to cost beside its price. */
+  /** Charges points for costs that become known during the call. */
   charge(caller: Caller, points: number): Promise<void>;
-  /** Rejects when a caller has spent more than its points by now, such as on replies that were larger than expected. */
+  /** Rejects if the caller has overspent its points, for example on large replies. */
   checkPoints(caller: Caller): Promise<void>;
-  /** Calls that may hold much memory, by address. */
+  /** Calls that may need much memory, by address. */
   large: Slots;
-  /** A name was given up by its key. */
+  /** A name was released by its key. */
   onRelease(caller: Caller): Promise<void>;
   clock: Pick<ClaimClock, 'at'>;
   authorize?: Authorize | undefined;
 }
 
-/** What a caller is about to do, for `createServer({ authorize })`. */
+/** What a caller wants to do, for `createServer({ authorize })`. */
 export interface AuthorizeContext {
   /** `join` is a look-up that hands out an offer, `get` one that does not. */
   action: 'publish' | 'get' | 'join' | 'answer' | 'signal';
@@ -76,11 +76,11 @@ export interface AuthorizeContext {
   serviceFqn?: string;
   /** With `getServiceById`. */
   serviceId?: string;
-  /** With `signal`: to whom. */
+  /** With `signal`: the recipient. */
   to?: string;
 }
 
-/** True lets a call pass, false refuses it, a text refuses it and is told to the client. What it throws refuses the call as `unavailable`. */
+/** True allows the call, false refuses it, a text refuses it and is sent to the client. If it throws, the call fails with `unavailable`. */
 export type Authorize = (context: AuthorizeContext) => boolean | string | Promise<boolean | string>;
 
 type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, gone: Gone) => Promise<RpcResult<M>>;
@@ -105,25 +105,25 @@ export function createHandlers(services: Services): Handlers {
     return offer;
   }
 
-  /** Which side of an offer a user is on; `undefined` for strangers. Who holds its lease counts as the answering side until there is an answer. */
+  /** Which side of an offer a user is on; `undefined` for strangers. The holder of its lease counts as the answering side until there is an answer. */
   function sideOf(offer: OfferRow, caller: Caller, instance: string | undefined): Side | undefined {
-    // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
+    // eslint-disable-next-line no-restricted-syntax -- the other time is from the wall clock
     const holder = offer.leaseUntil > Date.now() ? offer.leaseHolder : undefined;
     const answerer = offer.answer ? principalOf(offer.answer) : holder;
     const own = principalOf(caller);
-    // the two sides may be two instances of one user
+    // both sides may be instances of one user
     if (own === principalOf(offer) && (own !== answerer || instance === offer.instance)) return 'offerer';
     return own === answerer ? 'answerer' : undefined;
   }
 
-  /** Whoever holds a name now. */
+  /** The current holder of a name. */
   async function holderOf(username: string): Promise<Principal | undefined> {
     if (isAnonymousName(username)) return username;
     const user = await store.getUser(username, clock.at(Date.now()));
     return user && principalOf(user);
   }
 
-  /** An offer for a name that nobody holds is handed to nobody: who claims the name later is not whom it was meant for. */
+  /** An offer for an unclaimed name is handed to nobody: whoever claims the name later is not the intended user. */
   async function directed(
     offers: { sdp: string; for?: string | undefined }[],
   ): Promise<{ sdp: string; for?: Principal | undefined }[]> {
@@ -136,7 +136,7 @@ export function createHandlers(services: Services): Handlers {
     await hub.push(principalOf(offer), offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
   }
 
-  /** Runs a call that may hold much memory, when there is room and if what the caller was sent before is paid for. */
+  /** Runs a call that may need much memory when there is room, if the caller's earlier replies are paid for. */
   const large = <T>(caller: Caller, gone: Gone, run: () => Promise<T>): Promise<T> =>
     services.large.run(caller.address, async (hasWaited) => {
       if (hasWaited && gone().aborted) throw new RpcError('closed', 'The client went away');
@@ -144,10 +144,10 @@ export function createHandlers(services: Services): Handlers {
       return run();
     });
 
-  /** A page ends where its bytes do; at least one service is on it, so that who asks for the next one gets on. */
+  /** A page ends at its byte limit but has at least one service, so that a client that pages makes progress. */
   async function page(target: ServiceName, limit: number, offset: number, gone: Gone): Promise<ServicePage> {
     const now = Date.now();
-    // pages must not overlap, so nothing is left to chance here
+    // pages must not overlap, so the order is fixed
     const found = (await store.listServices(target.name, target.username, now))
       .filter(({ version }) => isCompatible(version, target.version))
       .sort((a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1));
@@ -171,20 +171,20 @@ export function createHandlers(services: Services): Handlers {
     return { services, count: services.length, limit, offset, ...(next < found.length && { next }) };
   }
 
-  /** What a poll reports: answers and candidates, until they are large. */
+  /** The result of a poll: answers and candidates, up to the byte limit. */
   async function news(caller: Caller, instance: string | undefined, since: number): Promise<RpcResult<'poll'>> {
     const now = Date.now();
     const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
     let bytes = 0;
     for (const offer of await store.pollOffers(caller, instance, since, now)) {
-      // what is not given now is given to the next poll
+      // the rest is left for the next poll
       if (bytes >= limits.maxReplyBytes) break;
       const own = principalOf(offer) === principalOf(caller) && offer.instance === instance;
       if (own && (await store.takeAnswer(offer, since))) {
         const answer = answerInfo(offer);
         bytes += Buffer.byteLength(JSON.stringify(answer));
         result.answers.push(answer);
-        // the reply is as good as an acknowledgement: who polls has nothing better to give
+        // the reply counts as the acknowledgement: a polling client sends no other
         await hub.push(principalOf(offer.answer!), offer.answer!.instance, 'taken', { offerId: offer.offerId });
       }
       const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
@@ -197,7 +197,7 @@ export function createHandlers(services: Services): Handlers {
 
   async function leased({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
     const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
-    // v0.20 reconnects by `offers`, which it expects from every look-up
+    // v0.20 reconnects with `offers`, which it expects from every look-up
     const ice = turn.along(caller, !isAnonymousName(caller.username), Date.now());
     return {
       ...entry(service, offer),
@@ -294,7 +294,7 @@ export function createHandlers(services: Services): Handlers {
       await hub.seen(principalOf(caller), instance, now);
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
       if (!offer) {
-        // who answers what was withdrawn meanwhile has done its part
+        // a joiner that answers an offer withdrawn in the meantime has done its part
         matchmaker.gone(offerId, serviceFqn, caller.publicKey);
         throw goneOffer(offerId);
       }
@@ -307,10 +307,10 @@ export function createHandlers(services: Services): Handlers {
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
       matchmaker.answered(offerId, caller.publicKey);
       const answered = (await store.getOffer(offer, now))!;
-      // one that is repeated is told of again: the server that took it may have ended before it told
+      // a repeated answer is pushed again: the server that took it may have stopped before it did
       const [parked, late] = await Promise.all([
         store.listCandidates(answered, 'answerer', now),
-        // what the offerer added since this offer was handed out
+        // candidates that the offerer added since the offer was handed out
         store.listCandidates(answered, 'offerer', now),
       ]);
       await pushAnswer(answered);
@@ -337,7 +337,7 @@ export function createHandlers(services: Services): Handlers {
       const side = sideOf(offer, caller, instance);
       if (!side && offer.answer) throw new RpcError('forbidden', 'Not authorized to access this offer');
       const now = Date.now();
-      // what a stranger sends is kept for nothing, most of the time
+      // candidates of strangers are mostly stored in vain
       if (!side) await services.charge(caller, PARKING_COST);
       if (!side && (await store.countParkingUsers(offer, principalOf(caller), now)) >= MAX_PARKING_USERS) {
         throw new RpcError('rate-limited', 'Too many users sent candidates for this offer before any answered it', {
@@ -379,7 +379,7 @@ export function createHandlers(services: Services): Handlers {
       const target = await holderOf(to);
       if (target === undefined || !(await store.haveMet(principalOf(caller), target, Date.now())))
         throw new RpcError('forbidden', `No offer between ${caller.username} and ${to} was answered in the last 24 hours`);
-      // each further socket costs what the first one did
+      // each further socket costs as much as the first one
       const sockets = await hub.countSessions(target);
       const size = (sdp?.length ?? 0) + (candidates?.length ?? 0) * CANDIDATE_SIZE;
       if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / BYTES_A_POINT));

@@ -1,7 +1,7 @@
 /**
- * Hub of several servers on one Redis. Each instance has a mailbox there, so a client may come back to any server; the server
- * that has the socket is told by a hint and reads on from where it is. A hint that is lost is made good by a look every few
- * seconds, and what Redis itself lost by a new life, which sends `resync`. docs in hub.ts.
+ * Hub of several servers that share a Redis. Each instance has a mailbox there, so a client may reconnect to any server. A hint
+ * tells the server with the socket to read on. Lost hints are covered by a look every few seconds; if Redis lost data, the instance
+ * gets a new epoch and `resync`. Documented in hub.ts.
  */
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
@@ -30,23 +30,23 @@ import { keyOf, usernameOf, type Principal } from './principal.js';
 import * as scripts from './redis-hub-scripts.js';
 import type { ServiceKey, Store } from './store.js';
 
-/** How often a server looks after the mailboxes of its sockets, in ms. */
+/** How often a server looks into the mailboxes of its sockets, in ms. */
 const LOOK_EVERY = 5000;
-/** A sign of life that is younger than this needs no other, in ms. */
+/** Minimum time between two written signs of life, in ms. */
 const SEEN_EVERY = 500;
-/** How many instances are given up in one go. */
+/** Number of instances that are given up in one go. */
 const GIVE_UP_AT_ONCE = 100;
-/** How long a service's publishers are remembered without a new publication, in ms: longer than any offer lives. */
+/** How long the publishers of a service are remembered without a new publication, in ms: longer than the lifetime of any offer. */
 const PUBLISHERS_MEMORY = 86_400_000;
 
 interface Local {
   session: Session;
   socket: string;
   epoch: string;
-  /** The number up to which the session was given everything. */
+  /** Number of the last event that the session got. */
   given: number;
   lookedAt: number;
-  /** One reading at a time; each waits for the one before. */
+  /** Reads run one at a time. */
   reading: Promise<void>;
   isWanted: boolean;
 }
@@ -55,7 +55,7 @@ export class RedisHub implements Hub {
   readonly #redis: RedisConnection;
   readonly #store: Store;
   readonly #log: Logger;
-  /** Called for each service of which free offers were withdrawn because their instance went. */
+  /** Called for each service whose free offers were withdrawn because their instance left. */
   readonly #onGone: (service: ServiceKey) => void;
   readonly #maxInstances: number;
   readonly #node = randomUUID();
@@ -65,7 +65,7 @@ export class RedisHub implements Hub {
   readonly #lastSeen = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   #isTicking = false;
-  /** Since when Redis has been in reach. Whose time was over before gets another: when Redis or all servers were away, everybody looks silent. */
+  /** Since when Redis is reachable. Instances that expired before get more time: after an outage of Redis or all servers, everybody looks silent. */
   #inReachSince = 0;
   #ended = false;
 
@@ -127,7 +127,7 @@ export class RedisHub implements Hub {
     const local: Local = {
       ...{ session, socket, epoch, given: seq, lookedAt: now, reading: Promise.resolve(), isWanted: false },
     };
-    // a socket that was opened later may have come here first
+    // a socket that was opened later may have been registered first
     this.#locals.get(name)?.session.replaced();
     this.#locals.set(name, local);
     this.#index(name, true);
@@ -139,7 +139,7 @@ export class RedisHub implements Hub {
       } else await this.push(principal, instance, 'resync', {});
     }
     await this.#read(name, local);
-    // what it missed is not kept any more
+    // the missed events are not kept any more
     if (local.given < seq) await this.push(principal, instance, 'resync', {});
     return { epoch, seq };
   }
@@ -210,13 +210,13 @@ export class RedisHub implements Hub {
   }
 
   /**
-   * Ends the sessions of keys that do not hold the name. The message may come when the name has passed on once more, so the store
-   * says who holds it. A message that is lost leaves a session that hears nothing and writes nothing: both go by the key.
+   * Ends the sessions of keys that do not hold the name. The name may have passed on again before the message arrives, so the store
+   * decides who holds it. If the message is lost, the session stays but gets and writes nothing, because both are bound to the key.
    */
   async #endFormer(username: string): Promise<void> {
     const before = [...(this.#byName.get(username) ?? [])].map((name) => [name, this.#locals.get(name)] as const);
     if (!before.length) return;
-    // expired or not: the clock may be wrong
+    // regardless of expiry: the clock may be wrong
     const holder = await this.#store.getUser(username, 0);
     for (const [name, local] of before) {
       if (this.#locals.get(name) !== local || keyOf(instanceOf(name).principal) === holder?.publicKey) continue;
@@ -244,7 +244,7 @@ export class RedisHub implements Hub {
     clearInterval(this.#timer);
   }
 
-  /** @param instance empty for all that have a socket. @returns how many get it */
+  /** @param instance empty for all with a socket. @returns how many get it */
   async #push<E extends keyof PushEvents>(
     principal: Principal,
     instance: string,
@@ -265,7 +265,7 @@ export class RedisHub implements Hub {
     else void this.#read(name, local);
   }
 
-  /** Gives the session what came since the last time; hints that come meanwhile are answered by one more reading. */
+  /** Gives the session the new events; hints that come in the meantime cause one more read. */
   #read(name: string, local: Local): Promise<void> {
     if (local.isWanted) return local.reading;
     local.isWanted = true;
@@ -292,7 +292,7 @@ export class RedisHub implements Hub {
     }));
   }
 
-  /** An event that is for several instances; `resync` once it is not kept any more. */
+  /** An event for several instances, or `resync` if it is not kept any more. */
   async #event(principal: Principal, id: string): Promise<string> {
     return ((await this.#redis.command('GET', `${this.#base(principal)}event:${id}`)) as string | null) ?? RESYNC;
   }
@@ -318,7 +318,7 @@ export class RedisHub implements Hub {
     }
   }
 
-  /** Says that the instance is alive, and makes good a hint that was lost. */
+  /** Reports that the instance is alive, and reads its mailbox in case a hint was lost. */
   async #look(name: string, local: Local, now: number): Promise<void> {
     if (local.lookedAt > now - LOOK_EVERY) return;
     local.lookedAt = now;
@@ -329,7 +329,7 @@ export class RedisHub implements Hub {
     ]);
     if (this.#locals.get(name) !== local) return;
     const [epoch, seq, socket] = reply as [string, string, string];
-    // fewer than were given: a failover has lost the last ones
+    // fewer than the session got: a failover has lost the last ones
     if (epoch !== local.epoch || Number(seq) < local.given) await this.#startAnew(local, now);
     else if (socket !== local.socket) {
       this.#forget(name);
@@ -337,10 +337,10 @@ export class RedisHub implements Hub {
     } else if (Number(seq) > local.given) await this.#read(name, local);
   }
 
-  /** Redis has lost the mailbox: the client is to ask for everything. */
+  /** Redis has lost the mailbox: the client must ask for everything. */
   async #startAnew(local: Local, now: number): Promise<void> {
     const { principal, instance } = local.session;
-    // numbers go on from where the client is: it takes smaller ones for repeats
+    // numbers continue from the client's position: it would ignore smaller ones as repeats
     const args = [now, instance, randomUUID(), now + SILENCE, this.#node, local.socket, local.given, Number.MAX_SAFE_INTEGER];
     const [epoch, seq] = (await this.#run(scripts.OPEN, principal, ...args)) as [string, string];
     local.epoch = epoch;
@@ -348,7 +348,7 @@ export class RedisHub implements Hub {
     await this.#push(principal, instance, 'resync', {});
   }
 
-  /** Withdraws the offers of instances that fell silent, whichever server they were at; one of the servers gets each. */
+  /** Withdraws the offers of silent instances of any server; each instance is handled by one server. */
   async #giveUp(now: number): Promise<void> {
     const from = now < this.#inReachSince + SILENCE ? String(this.#inReachSince) : '-inf';
     const due = this.#redis.prefix + ALIVE;
@@ -369,12 +369,12 @@ export class RedisHub implements Hub {
     if (names.length === GIVE_UP_AT_ONCE && !this.#ended) await this.#giveUp(now);
   }
 
-  /** The acknowledgements of a publisher may have been lost with its socket before: what it has is told to the joiners again. */
+  /** A publisher's acknowledgements may have been lost with its previous socket: tells the joiners again what it has. */
   async #retellTaken(principal: Principal, instance: string, since: number, now: number): Promise<void> {
     const mail = `${this.#base(principal)}mail:${instance}`;
     const found = (await this.#redis.command('XRANGE', mail, '-', `${since}-0`)) as [string, string[]][];
     for (const [, fields] of found) {
-      // what is for several instances is no answer
+      // an event for several instances is not an answer
       if (fields[0] === 'ref') continue;
       const { event, data } = JSON.parse(fields[1]!) as { event: string; data: PushEvents['answer'] };
       if (event !== 'answer' || data.answeredAt <= now - RETELL) continue;
@@ -383,7 +383,7 @@ export class RedisHub implements Hub {
     }
   }
 
-  /** Notes when somebody is to look whether the instance is still there. */
+  /** Schedules the check whether the instance is still there. */
   #due(name: string, deadline: number): Promise<unknown> {
     return this.#redis.command('ZADD', this.#redis.prefix + ALIVE, String(deadline), name);
   }
@@ -405,8 +405,8 @@ export class RedisHub implements Hub {
   }
 }
 
-/** Told of each username that was given up or passed to another key. */
+/** Channel for usernames that were released or passed to another key. */
 const NAMES = 'names';
 const RESYNC = JSON.stringify({ event: 'resync', data: {} });
-/** Instances by when they are given up. */
+/** Instances by the time at which they are given up. */
 const ALIVE = 'alive:{}';

@@ -1,7 +1,7 @@
 /**
- * The static files beside the calls: `demo/` and `dist/` of the elements, and the bundle under a short path. Only known kinds of file are
- * served, none whose name begins with a dot, and none that a symbolic link places outside the folder: the folder may be a working copy
- * with a database in it. Compressed once and kept, with an ETag; a client asks each time whether its copy is still the current one.
+ * Serves static files: `demo/` and `dist/` of the elements, and the bundle under a short path. Only known file types are served, no
+ * names with a leading dot, and nothing that a symbolic link places outside the folder: the folder may be a working copy with a database
+ * in it. Files are compressed once and cached, with an ETag; clients revalidate their copy each time.
  */
 import { createHash } from 'node:crypto';
 import { readFile, realpath, stat } from 'node:fs/promises';
@@ -16,7 +16,7 @@ export interface StaticReply {
   body: Buffer | null;
 }
 
-/** What is served, with its type and whether it is worth compressing. */
+/** File types that are served, with their media type and whether compressing pays off. */
 const TYPES: Record<string, [type: string, isText: boolean]> = {
   '.html': ['text/html; charset=utf-8', true],
   '.js': ['text/javascript; charset=utf-8', true],
@@ -32,11 +32,11 @@ const TYPES: Record<string, [type: string, isText: boolean]> = {
   '.webp': ['image/webp', false],
   '.woff2': ['font/woff2', false],
 };
-/** Largest file that is served, in bytes. */
+/** Maximum size of a file that is served, in bytes. */
 const MAX_FILE = 16 * 1024 * 1024;
-/** Bytes that are kept in memory, all forms together. */
+/** Bytes that are cached in memory, all encodings together. */
 const MAX_KEPT = 32 * 1024 * 1024;
-/** Below this many bytes compressing saves nothing. */
+/** Below this size, in bytes, compressing saves nothing. */
 const MIN_COMPRESSED = 512;
 
 type Encoding = 'identity' | 'gzip' | 'br';
@@ -55,9 +55,9 @@ interface Form {
 
 export class StaticFiles {
   readonly #root: string;
-  /** By path, encoding, size and time of change. */
+  /** By path, encoding, size and modification time. */
   readonly #kept = new Map<string, Promise<Form>>();
-  /** Bytes of each that is made, the oldest first, and their sum. */
+  /** Sizes of the cached files, oldest first, and their sum. */
   readonly #sizes = new Map<string, number>();
   #bytes = 0;
 
@@ -66,9 +66,9 @@ export class StaticFiles {
   }
 
   /**
-   * @param path below the root, as it stands in the URL
-   * @param headers of the request, by their names in lower case
-   * @returns undefined when there is no such file, or none that is served
+   * @param path below the root, as in the URL
+   * @param headers of the request, by lower-case name
+   * @returns undefined if there is no such file, or it is not served
    */
   async reply(path: string, headers: { acceptEncoding?: string; ifNoneMatch?: string }): Promise<StaticReply | undefined> {
     const file = await this.#find(path);
@@ -90,7 +90,7 @@ export class StaticFiles {
     };
   }
 
-  /** The file of a path, where it is one that is served. */
+  /** The file of a path, if it is served. */
   async #find(path: string): Promise<{ path: string; size: number; changed: number } | undefined> {
     let names: string[];
     try {
@@ -99,7 +99,7 @@ export class StaticFiles {
       return undefined;
     }
     if (path.endsWith('/')) names.push('index.html');
-    // a name with a dot in front is `..`, or a file that its owner hid
+    // a name with a leading dot is `..` or a hidden file
     if (names.length === 0 || names.some((name) => name.startsWith('.') || /[\\:\0]/.test(name))) return undefined;
     if (!Object.hasOwn(TYPES, extname(names.at(-1)!))) return undefined;
     try {
@@ -126,7 +126,7 @@ export class StaticFiles {
     return made;
   }
 
-  /** Drops the oldest while more is kept than should be. */
+  /** Drops the oldest files while the cache is too large. */
   #keep(key: string, size: number): void {
     this.#sizes.set(key, size);
     this.#bytes += size;
@@ -146,7 +146,7 @@ async function makeForm(path: string, encoding: Encoding): Promise<Form> {
   return { etag: `"${hash}-${encoding}"`, body: await COMPRESS[encoding](bytes) };
 }
 
-/** RFC 9110 section 12.5.3; brotli first, whatever the weights, but nothing that was refused with `q=0`. */
+/** RFC 9110 section 12.5.3; prefers brotli whatever the weights, but never an encoding refused with `q=0`. */
 function preferredEncoding(header: string): Encoding {
   const accepted = new Map<string, boolean>();
   for (const item of header.slice(0, 1000).toLowerCase().split(',')) {

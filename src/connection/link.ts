@@ -1,6 +1,6 @@
 /**
- * Link: one RTCPeerConnection with its message channel and control channel, and nothing that outlives them. A connection
- * has many links in its life, one after the other. After `close` a link is silent, whatever its peer connection still does.
+ * Link: one RTCPeerConnection with its message channel and control channel, and nothing that outlives them. A connection has one
+ * link after another. After `close`, a link calls no handler, whatever its peer connection still does.
  */
 import { Arrivals } from '../delivery/arrivals.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
@@ -10,64 +10,64 @@ import { remoteFingerprint } from './certificate.js';
 import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 
-/** What a link tells whoever holds it. */
+/** Callbacks of a link to its holder. */
 export interface LinkHandlers {
   /** The channel for messages is open. */
   onOpen(): void;
-  /** What came on the channel for messages. */
+  /** Data arrived on the channel for messages. */
   onMessage(data: string | ArrayBuffer): void;
-  /** What came on the control channel beyond signs of life. */
+  /** A text other than ping and pong arrived on the control channel. */
   onControl(text: string): void;
-  /** The link is gone for good: `unverified` when the other side's certificate is not the one that was verified. */
+  /** The link is gone for good: `unverified` if the peer's certificate is not the verified one. */
   onLost(reason: string, code?: ErrorCode): void;
-  /** What came from the other side could not be handled: nothing more is taken from it. */
+  /** Data of the peer could not be handled: nothing more is accepted from it. */
   onError(error: RondevuError): void;
-  /** Nothing came from the other side for a while. */
+  /** Nothing was received from the peer for a while. */
   onSuspect(): void;
-  /** Nothing came for too long; the link may yet come back. */
+  /** Nothing was received for too long; the link may still recover. */
   onDead(): void;
-  /** Something came again after `onSuspect` or `onDead`. */
+  /** Something was received again after `onSuspect` or `onDead`. */
   onAlive(): void;
   /** ICE found a path. */
   onPath(): void;
   onLocalCandidate(candidate: RTCIceCandidate): void;
-  /** For the events that tell raw states on. */
+  /** For the events that report raw states. */
   onRaw(event: 'ice:connection:state' | 'ice:gathering:state' | 'connection:state' | 'datachannel:error', value: unknown): void;
 }
 
 /** Fixed by docs/protocol.md, as the control channel's id is. */
 const DATA_ID = 101;
-/** How often the raw states are looked at: a peer connection closed behind our back tells nobody. In ms. */
+/** How often the raw states are checked, in ms: a peer connection that somebody else closes emits no event. */
 const WATCH_EVERY = 1000;
-/** How long a disconnected path of an old peer may take to show life, in ms. */
+/** How long a disconnected path of an old peer has to recover, in ms. */
 const DOUBT = 3000;
 /**
- * How long a path that ICE found again may take to show life, in ms. SCTP tries again every 3 s at the latest, and each try may
- * be lost: the fifth in a row is one of 100 000 at 10 % loss. Firefox gives its channels up after 25 s.
+ * How long a path that ICE found again may take until something is received, in ms. SCTP retransmits every 3 s at the latest, and
+ * each retransmission may be lost: five in a row are one case in 100 000 at 10 % loss. Firefox closes its channels after 25 s.
  */
 const AFTER_ICE = 12_000;
 /** How long an ending may take, in ms. */
 const FINISH = 2000;
-/** What every platform carries in one message, in bytes. */
+/** Message size that every platform supports, in bytes. */
 const SAFE_MESSAGE_SIZE = 262_144;
 
 export class Link implements DeliveryPort {
   readonly pc: RTCPeerConnection;
-  /** The channel for messages: the negotiated one between two of ours, else the in-band one. */
+  /** The channel for messages: negotiated if both peers run this version, else in-band. */
   channel: RTCDataChannel | undefined;
-  /** The in-band channel. Between two of ours nothing of ours is sent on it. */
+  /** The in-band channel. If both peers run this version, the engine sends nothing on it. */
   raw: RTCDataChannel | undefined;
-  /** Live links of this page or process: platforms refuse new peer connections past a few hundred. */
+  /** Live links of this page or process: platforms refuse new peer connections beyond a few hundred. */
   static live = 0;
-  /** Asked when it is about to be open; true puts that off until all who wait for a promise have had their turn. */
+  /** Called when the link is about to open; true postpones that until pending promise callbacks have run. */
   onOpening: (() => boolean) | undefined;
-  /** Told of each local candidate, whoever holds the link. */
+  /** Called for each local candidate, whoever holds the link. */
   onCandidate: ((candidate: RTCIceCandidate) => void) | undefined;
   /** Of DeliveryPort. */
   onLow: (() => void) | undefined;
-  /** The other side speaks frames on the negotiated channel. */
+  /** The peer uses frames on the negotiated channel. */
   framed = false;
-  /** Times of the heartbeat; set by who holds the link, before it opens. */
+  /** Times of the heartbeat; set by the holder before the link opens. */
   times: HeartbeatTimes | undefined;
   #handlers: LinkHandlers | undefined;
   readonly #control: ControlChannel;
@@ -76,19 +76,19 @@ export class Link implements DeliveryPort {
   #isOpen = false;
   #closed = false;
   #doubted = false;
-  /** Messages and control texts that came before the link was open and had a holder. */
+  /** Messages and control texts that arrived before the link was open and had a holder. */
   readonly #early = new Arrivals();
   readonly #earlyControl = new Arrivals();
-  /** The fingerprints in the remote description; the certificate in use must have one of them. */
+  /** The fingerprints in the remote description; the certificate in use must match one of them. */
   #fingerprints: readonly string[] = [];
   #isCertified = false;
   #localCandidates: RTCIceCandidate[] = [];
-  /** Candidates that came before the remote description. */
+  /** Candidates that arrived before the remote description. */
   #remoteCandidates: RTCIceCandidateInit[] | undefined = [];
   /** Candidates of the other side since the last description. */
   #candidateCount = 0;
 
-  /** The negotiated channel for messages; undefined for offers of a custom factory that did not ask for it: its user works on a channel of his own. */
+  /** The negotiated channel for messages; undefined for offers of a custom factory that did not ask for it: its user works on their own channel. */
   durable: RTCDataChannel | undefined;
 
   constructor(pc: RTCPeerConnection, durable = true) {
@@ -130,7 +130,7 @@ export class Link implements DeliveryPort {
     );
   }
 
-  /** A handler of platform events as it may be given to the platform: if it throws, that ends this link, and never the process. */
+  /** Wraps a handler for platform events: if it throws, the link ends, never the process. */
   guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void {
     return (...args) => {
       try {
@@ -146,7 +146,7 @@ export class Link implements DeliveryPort {
     this.durable = this.pc.createDataChannel('rondevu', { negotiated: true, id: DATA_ID });
   }
 
-  /** Hands the link to a holder; what happened before is told to it now. */
+  /** Hands the link to a holder, which is told now what happened before. */
   attach(handlers: LinkHandlers): void {
     this.#handlers = handlers;
     for (const candidate of this.#localCandidates) handlers.onLocalCandidate(candidate);
@@ -175,7 +175,7 @@ export class Link implements DeliveryPort {
     return this.channel?.bufferedAmount ?? 0;
   }
 
-  /** Largest message that goes in one piece, in bytes. */
+  /** Maximum size of one message, in bytes. */
   get maxMessageSize(): number {
     return this.pc.sctp?.maxMessageSize || SAFE_MESSAGE_SIZE;
   }
@@ -206,7 +206,7 @@ export class Link implements DeliveryPort {
     if (channel.readyState === 'open') this.#opened(channel);
   }
 
-  /** @throws DOMException when the channel is not open or its buffer is full */
+  /** @throws DOMException if the channel is not open or its buffer is full */
   send(data: string | ArrayBuffer | Uint8Array): void {
     // the overloads of RTCDataChannel.send do not take a union
     this.channel!.send(data as ArrayBuffer);
@@ -216,7 +216,7 @@ export class Link implements DeliveryPort {
     this.#control.send(text);
   }
 
-  /** Adds a candidate of the other side, now or when its description is there. Malformed ones and too many are ignored. */
+  /** Adds a candidate of the peer, now or when its description is set. Malformed and excess candidates are ignored. */
   async addRemoteCandidate(init: RTCIceCandidateInit): Promise<void> {
     const candidate = checkedCandidate(init);
     if (!candidate || ++this.#candidateCount > MAX_CANDIDATES) return;
@@ -224,13 +224,13 @@ export class Link implements DeliveryPort {
     try {
       await this.pc.addIceCandidate(candidate);
     } catch {
-      // of an address family or transport that this platform does not have; others will do
+      // the platform may not support its address family or transport; other candidates may work
     }
   }
 
   /**
-   * @param framed the other side speaks frames
-   * @throws ValidationError for a description that does not satisfy the grammar; DOMException when it does not fit
+   * @param framed whether the peer uses frames
+   * @throws ValidationError if the description does not satisfy the grammar; DOMException if the platform rejects it
    */
   async setRemote(description: RTCSessionDescriptionInit, framed = this.framed): Promise<void> {
     this.#fingerprints = parseSdp(description.sdp ?? '').fp;
@@ -248,7 +248,7 @@ export class Link implements DeliveryPort {
 
   /**
    * Takes the other side's description in a renegotiation of the same DTLS association (RFC 8842 section 5.5).
-   * @throws ConnectionError `unverified` for one with other fingerprints; otherwise as `setRemote`
+   * @throws ConnectionError `unverified` if it has other fingerprints; otherwise as `setRemote`
    */
   async renegotiate(description: RTCSessionDescriptionInit): Promise<void> {
     const { fp } = parseSdp(description.sdp ?? '');
@@ -258,34 +258,34 @@ export class Link implements DeliveryPort {
     await this.pc.setRemoteDescription(description);
   }
 
-  /** Whether the peer shows life within `ms`. One without a control channel counts as alive while its states say so. */
+  /** Whether anything is received from the peer within `ms`. Without a control channel, its states decide. */
   async probe(ms: number): Promise<boolean> {
     if (!this.isOpen) return false;
     return this.framed ? this.#control.probe(ms) : this.pc.iceConnectionState !== 'disconnected';
   }
 
-  /** Something came from the other side on a channel that is not the link's own. */
+  /** Something was received on a channel that is not the link's own. */
   life(): void {
     this.#heartbeat?.life();
   }
 
-  /** Asks the peer at once for a sign of life; its silence is told as any other. */
+  /** Pings the peer at once; silence is reported as usual. */
   checkNow(): void {
     this.#check();
     this.#heartbeat?.checkNow();
   }
 
-  /** The servers are others: the holder negotiates the path anew if it carries messages. */
+  /** The ICE servers changed: the holder restarts ICE if the link carries messages. */
   renewPath(): void {
     if (this.isOpen) this.#handlers?.onSuspect();
   }
 
-  /** ICE found a path, at first or again: there is time until a sign of life comes over it. */
+  /** ICE found a path, for the first time or again: waits for a sign of life on it. */
   pathFound(): void {
     this.#heartbeat?.wait(AFTER_ICE);
   }
 
-  /** Lets the tail out, then ends. Closing the peer connection first would drop it. */
+  /** Waits until buffered data is sent, then closes. Closing the peer connection first would drop it. */
   async finish(): Promise<void> {
     const { channel, pc } = this;
     this.#handlers = undefined;
@@ -294,7 +294,7 @@ export class Link implements DeliveryPort {
         const timer = setTimeout(resolve, FINISH);
         const done = () => (clearTimeout(timer), resolve());
         channel.onclose = done;
-        // node-datachannel tells the end of the other side's peer connection and not that of its channels
+        // node-datachannel reports the end of the peer's connection, but not of its channels
         pc.onconnectionstatechange = () => pc.connectionState === 'closed' && done();
         channel.close();
       });
@@ -302,7 +302,7 @@ export class Link implements DeliveryPort {
     this.close();
   }
 
-  /** Ends everything, without a word to the holder. Idempotent. */
+  /** Closes everything without calling the holder. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -328,7 +328,7 @@ export class Link implements DeliveryPort {
   #opened(channel: RTCDataChannel): void {
     if (this.#closed || this.#isOpen) return;
     if (this.onOpening?.()) return void setTimeout(this.guard(() => this.#opened(channel)));
-    // Chromium 156 leaves about one in a hundred channels of the answering side "connecting" for ever after their `open`
+    // Chromium 156 leaves about one in a hundred channels of the answering side "connecting" forever after their `open`
     if (channel.readyState !== 'open') return this.#lost('the data channel did not open');
     if (!this.#isCertified) return void this.#certify().then(this.guard((isGood) => void (isGood && this.#opened(channel))));
     this.#isOpen = true;
@@ -346,14 +346,14 @@ export class Link implements DeliveryPort {
   #tellOpen(): void {
     if (!this.#handlers) return;
     this.#handlers.onOpen();
-    // onOpen may have given the link away or closed it
+    // onOpen may have handed the link on or closed it
     if (!this.#handlers) return;
     for (const text of this.#earlyControl.takeAll()) this.#receive(text, true);
     for (const data of this.#early.takeAll()) this.#receive(data, false);
   }
 
   /**
-   * Passes on what arrived once the link is open, and keeps it before: the certificate was not compared yet, and Firefox may
+   * Delivers data once the link is open, and keeps it before that: the certificate has not been compared yet, and Firefox may
    * deliver a message before it reports that the channel is open.
    */
   #receive(data: string | ArrayBuffer, isControl: boolean): void {
@@ -365,7 +365,7 @@ export class Link implements DeliveryPort {
     else this.#handlers.onMessage(data);
   }
 
-  /** Compares the certificate in use with the description as we read it, where the platform tells; RFC 8122 section 5. */
+  /** Compares the certificate in use with the description, if the platform reports it; RFC 8122 section 5. */
   async #certify(): Promise<boolean> {
     try {
       const used = await remoteFingerprint(this.pc);
@@ -385,12 +385,12 @@ export class Link implements DeliveryPort {
     else if (this.#isOpen && this.channel?.readyState === 'closed') this.#lost('the data channel was closed');
   }
 
-  /** Firefox closes the channels when it fails, and Chromium may still find a way; while the peer shows life it is wrong. */
+  /** In this state, Firefox closes the channels but Chromium may still find a path; while data arrives, the state is wrong. */
   #failed(reason: string): void {
     if (!this.isAlive) this.#lost(reason);
   }
 
-  /** ICE lost sight of an old peer, which cannot be asked. That may pass. */
+  /** ICE lost an old peer, which cannot be pinged. It may recover. */
   async #doubt(): Promise<void> {
     if (this.#heartbeat) return this.#heartbeat.checkNow();
     if (this.#doubted || !this.#isOpen) return;
@@ -416,7 +416,7 @@ export class Link implements DeliveryPort {
   }
 }
 
-/** The fields of a candidate that the platform is given; undefined for anything malformed, and for the end of candidates. */
+/** The fields of a candidate for the platform; undefined if it is malformed, or for the end of candidates. */
 function checkedCandidate({
   candidate,
   sdpMid,
@@ -426,7 +426,7 @@ function checkedCandidate({
   const text = String(candidate).replace(/^a=/, '');
   if (!isCandidate(text)) return undefined;
   if (typeof sdpMid === 'string' && !/^[\x21-\x7e]{0,64}$/.test(sdpMid)) return undefined;
-  // wrtc takes a null for a name
+  // wrtc would use null as a name
   return {
     candidate: text,
     ...(typeof sdpMid === 'string' && { sdpMid }),
