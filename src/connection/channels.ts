@@ -1,6 +1,6 @@
 /**
- * Channels: the further channels of one connection, by label. Made by either side, announced over the control channel on each
- * link by who made them, so that both halves stand before anything is sent. docs/protocol.md, "Further channels".
+ * Channels: the further channels of one connection, by label. Either side makes them, and announces its own over the control channel
+ * on each link, so that both halves exist before anything is sent. docs/protocol.md, "Further channels".
  */
 import { asRondevuError, ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import { MAX_LABEL, parseChannelWord } from '../protocol/frames.js';
@@ -12,36 +12,36 @@ import type { Link } from './link.js';
 export interface ChannelsOwner {
   /** Of each channel. */
   readonly limits: SessionLimits;
-  /** Of each channel, where who makes it says nothing else. */
+  /** Of each channel, unless its options say otherwise. */
   readonly defaults: Pick<ChannelConfig, 'maxQueueSize' | 'maxMessageAge'>;
   isOfferer(): boolean;
   sessionId(): string;
   /** The peer made a channel. */
   onChannel(channel: RondevuChannel): void;
-  /** The link lost something. */
+  /** The link lost a message. */
   onHole(reason: string): void;
-  /** The peer broke the rules. */
+  /** The peer violated the protocol. */
   onError(error: RondevuError): void;
 }
 
-/** Stream ids of one link: even ones for who offers, odd ones for who answers. Chromium takes them up to 1023. */
+/** Stream ids of one link: even for the offerer, odd for the answerer. Chromium supports them up to 1023. */
 const FIRST_ID = 102;
 const LAST_ID = 1022;
-/** Most channels of the peer's making: as many as one link has ids for. */
+/** Maximum number of channels that the peer makes: as many as one link has ids for. */
 const MAX_OF_PEER = (LAST_ID - FIRST_ID) / 2 + 1;
-/** Most texts, and characters of them, that are kept until the link carries messages. */
+/** Maximum number and length of texts that are kept until the link carries messages. */
 const EARLY = 1000;
 const EARLY_LENGTH = 1_048_576;
 
 export class Channels {
   readonly #owner: ChannelsOwner;
   readonly #channels = new Map<string, RondevuChannel>();
-  /** Those that were made here, and are announced by us. */
+  /** Channels made on this side, which this side announces. */
   readonly #ours = new Set<RondevuChannel>();
-  /** Labels that were closed here while nobody could be told. */
+  /** Labels that were closed here while there was no link. */
   readonly #toShut = new Set<string>();
   #link: Link | undefined;
-  /** What came on a link before it was ours to use. */
+  /** Texts that arrived on a link before it carried messages. */
   #early: { link: Link; text: string }[] = [];
   #earlyLength = 0;
   #fresh = 0;
@@ -52,8 +52,8 @@ export class Channels {
   }
 
   /**
-   * One label, one channel: that of the label, if there is one.
-   * @throws ValidationError for a label or an option that is none
+   * Makes the channel with this label, or returns it if there is one.
+   * @throws ValidationError for an invalid label or option
    */
   create(label: string, config: Partial<ChannelConfig> = {}): RondevuChannel {
     if (typeof label !== 'string' || label.length > MAX_LABEL)
@@ -71,7 +71,7 @@ export class Channels {
     return this.#channels.get(label);
   }
 
-  /** The link carries messages; the same one again when it was silent and is back. */
+  /** The link carries messages; also called when a silent link has recovered. */
   attach(link: Link): void {
     if (link === this.#link) return this.#all((channel) => channel.resume());
     this.#link = link;
@@ -87,12 +87,12 @@ export class Channels {
     for (const { link: from, text } of early) if (from === link) this.control(text, link);
   }
 
-  /** The link is not to be used for now. */
+  /** The link must not be used for now. */
   pause(): void {
     this.#all((channel) => channel.pause());
   }
 
-  /** What came on the control channel; false when it is not for channels. */
+  /** A text arrived on the control channel; false if it is not about channels. */
   control(text: string, link: Link): boolean {
     const [, word, rest = ''] = /^(open|opened|shut|ch) (.*)$/s.exec(text) ?? [];
     if (!word) return false;
@@ -117,12 +117,12 @@ export class Channels {
     return true;
   }
 
-  /** Another session with the peer begins. */
+  /** Another session with the peer starts. */
   renew(sid: string): void {
     this.#all((channel) => channel.renew(sid));
   }
 
-  /** Sends what is queued on all of them, and ends them. */
+  /** Sends what is queued on all channels, and closes them. */
   async finish(): Promise<void> {
     await Promise.all([...this.#channels.values()].map((channel) => channel.close()));
   }
@@ -143,7 +143,7 @@ export class Channels {
       this.#ours.delete(channel);
       const id = channel.port?.id;
       const link = this.#link;
-      // an id is used again when both halves are gone
+      // an id can be used again when both halves are gone
       channel.release(() => {
         if (link === this.#link && this.#isOurs(id!)) this.#free.push(id!);
       });
@@ -162,17 +162,17 @@ export class Channels {
     this.#bind(channel, link, id, () => link.control(`open ${JSON.stringify({ label, id, ordered, maxRetransmits })}`));
   }
 
-  /** The peer has a channel of that label on this link. */
+  /** The peer has a channel with this label on this link. */
   #opened(link: Link, json: string): void {
     const { label, id, ordered, maxRetransmits } = parseChannelWord(json);
     if (this.#isOurs(id) || id < FIRST_ID || id > LAST_ID || Number.isNaN(id))
       throw mustBe('the id of a channel', `one of ${FIRST_ID} to ${LAST_ID} of the other side's`, id);
     let channel = this.#channels.get(label);
-    // both made it at once: the offerer's stays
+    // both made it at the same time: the offerer's stays
     const isOurs = channel?.port !== undefined && this.#isOurs(channel.port.id);
     if (isOurs && this.#owner.isOfferer()) return;
     if (channel?.port && !isOurs && channel.readyState === 'closing') {
-      // the peer closed it too, and that is on its way
+      // the peer closed it too, and its message is on the way
       channel.end();
       channel = undefined;
     }
@@ -193,7 +193,7 @@ export class Channels {
     });
   }
 
-  /** One more of the peer's: those that it did not announce again on this link go first. @throws ConnectionError `too-large` */
+  /** Adds a channel of the peer; first removes those that it did not announce again on this link. @throws ConnectionError `too-large` */
   #makeRoom(): void {
     const theirs = [...this.#channels.values()].filter((channel) => !this.#ours.has(channel));
     if (theirs.length < MAX_OF_PEER) return;
@@ -218,7 +218,7 @@ export class Channels {
     this.#channels.get(label)?.end();
   }
 
-  /** A channel was closed here: with frames FIN has told it, if there was a link. */
+  /** A channel was closed here: with frames, FIN has reported it if there was a link. */
   #tellShut(channel: RondevuChannel): void {
     const { label } = channel;
     if (!this.#link?.isOpen) this.#toShut.add(label);

@@ -21,31 +21,31 @@ import type { Renegotiation } from './renegotiation.js';
 import type { ConnectionStats } from './stats.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** What is needed once a link is up; whoever makes a connection has loaded it. */
+/** What a connection needs once a link is up; whoever makes a connection has loaded it. */
 export type Talk = typeof import('./talk.js');
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
   serviceFqn: string;
   readonly config: ConnectionConfig;
-  /** Resolves at the first `connected`; rejects when the connection ends before. */
+  /** Resolves at the first `connected`; rejects if the connection ends before that. */
   readonly opened: Promise<this>;
-  /** Counts links; an event of an older link is never told. */
+  /** Number of the current link; events of older links are never emitted. */
   generation = 0;
-  /** Who is at the other end; undefined until known. */
+  /** The peer; undefined until known. */
   peer: Peer | undefined;
   protected link: Link | undefined;
-  /** A link that was silent for too long and may come back; kept until another one carries messages. */
+  /** A link that was silent for too long and may recover; kept until another one carries messages. */
   #lingering: Link | undefined;
   protected readonly session: Conversation;
   readonly #talk: Talk;
   protected readonly proof: HandshakeProof;
   protected readonly port: Pick<SignalingPort, 'signal'>;
-  /** Why nothing more is tried, if something said. */
+  /** Why the connection stopped trying, if known. */
   protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
   readonly #backlog: Backlog;
-  /** A new session with the same peer waits for its first link, and what the old one lost. */
+  /** A new session with the same peer waits for its first link; holds what the old session lost. */
   #renewed = false;
   #lost: BufferedMessage[] = [];
   /** Whether it was connected before. */
@@ -93,7 +93,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.opened = new Promise<RondevuConnection>(
       (resolve, reject) => (this.#settleOpened = { resolve, reject }),
     ) as Promise<this>;
-    this.opened.catch(() => undefined); // nobody has to look at it
+    this.opened.catch(() => undefined); // users may ignore it
   }
 
   protected override listenerAdded(event: keyof ConnectionEvents): void {
@@ -108,12 +108,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.#state === 'connected';
   }
 
-  /** What the heartbeat says of the current link; undefined where there is none. */
+  /** Heartbeat state of the current link; undefined if there is none. */
   get health(): Health | undefined {
     return this.link?.health;
   }
 
-  /** What both sides call what they keep about each other; another one after a reload of the joiner. */
+  /** Session id shared by both peers; changes when the joiner reloads. */
   get sessionId(): string {
     return this.session.sid;
   }
@@ -123,34 +123,34 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.link?.pc;
   }
 
-  /** The raw in-band channel of the link, once it is there: not buffered, not replayed, between two of ours for its own listeners. */
+  /** The raw in-band channel of the link, once it is there: not buffered, not replayed. If both peers run this version, only the application uses it. */
   getDataChannel(): RTCDataChannel | undefined {
     return this.link?.raw;
   }
 
-  /** Bytes that were accepted and are not known to have arrived; towards an old peer, that have not left. */
+  /** Bytes that were accepted and are not acknowledged; with an old peer, bytes that are not sent. */
   get bufferedAmount(): number {
     return this.session.bufferedAmount;
   }
 
-  /** Resolves when the network has taken nearly all that was sent. */
+  /** Resolves when nearly all accepted data has been handed to the network. */
   drained(): Promise<void> {
     return this.session.drained();
   }
 
-  /** Takes out what was kept for later and not sent, oldest first. Their handles say `dropped`. */
+  /** Removes and returns the buffered messages, oldest first. Their outcome is `dropped`. */
   takeBuffer(): BufferedMessage[] {
     const messages = this.#backlog.takeAll();
     for (const message of messages) message.settle('dropped');
     return messages;
   }
 
-  /** Whether the peer shows life within `ms`. */
+  /** Whether anything is received from the peer within `ms`. */
   async probe(ms: number): Promise<boolean> {
     return (await this.link?.probe(ms)) ?? false;
   }
 
-  /** Figures of the current link; undefined where there is none. */
+  /** Statistics of the current link; undefined if there is none. */
   async getStats(): Promise<ConnectionStats | undefined> {
     const { digestStats } = await chunk('stats', () => import('./stats.js'));
     const report = await this.link?.pc.getStats();
@@ -158,8 +158,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * A further channel, with queue, order and limits of its own; it lasts as the connection does. Either side makes it, and the
-   * other is told with `channel`. One label is one channel.
+   * Makes a further channel with its own queue, order and limits; it lasts as long as the connection. Either side can make it, and
+   * the other side emits `channel`. There is one channel per label.
    * @throws ValidationError; RondevuError `closed`
    */
   createChannel(label: string, config?: Partial<ChannelConfig>): RondevuChannel {
@@ -167,14 +167,14 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.session.channels.create(label, config);
   }
 
-  /** The channel of that label that either side made. */
+  /** The channel with this label, whichever side made it. */
   getChannel(label: string): RondevuChannel | undefined {
     return this.session.channels.get(label);
   }
 
   /**
-   * Sends text or bytes. While the link is down they are kept and sent when it is back, in order; between two of ours exactly
-   * once. docs/delivery.md.
+   * Sends text or bytes. While the link is down, messages are buffered and sent when it is back, in order; exactly once if both
+   * peers run this version. docs/delivery.md.
    * @throws RondevuError `closed` after `close()`, `not-connected` while down with `bufferEnabled: false`, `too-large`, `queue-full`;
    *   ValidationError for anything but text or bytes
    */
@@ -187,7 +187,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     }
     const message = this.session.compose(data);
     if (up) {
-      this.#flush(); // a listener of `connected` may send before the replay began
+      this.#flush(); // a listener of `connected` may send before the replay starts
       this.session.send(message);
     } else {
       this.#backlog.add(message, () => this.emit('message:buffered', message.data));
@@ -204,25 +204,25 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     for (const message of messages) this.#backlog.add(message, () => undefined);
   }
 
-  /** Sends what is queued, tells the peer, ends. Idempotent; `closed` at once, the promise resolves when all is torn down. */
+  /** Sends what is queued, tells the peer, and closes. Idempotent. The state is `closed` at once; resolves when all resources are released. */
   close({ reason = 'closed here', discard = false }: CloseOptions = {}): Promise<void> {
     return (this.#closing ??= this.#end(reason, discard));
   }
 
   /** Whether this side makes the first offer of each link. */
   protected abstract readonly isOfferer: boolean;
-  /** What to do when the link is lost and reconnecting is wanted. */
+  /** Called when the link is lost and the connection should reconnect. */
   protected abstract recover(reason: string): void;
-  /** A link that was being made while the state was elsewhere already did not come up. */
+  /** A link that was set up in the background did not come up. */
   protected abstract linkFailed(reason: string): void;
-  /** The current link is up; called before `connected` is told. */
+  /** The current link is up; called before `connected` is emitted. */
   protected abstract linkOpened(): void;
-  /** The link that was given up lives: what is being tried instead is over. */
+  /** The link that was given up has recovered: stops the current attempt. */
   protected abstract abandonAttempt(): void;
-  /** Lets go of what the kind holds: searches, timers, watches. */
+  /** Releases what the subclass holds: searches, timers, watches. */
   protected abstract cleanUp(): void;
 
-  /** The one writer of the state. Returns whether the event meant something in it. */
+  /** The only writer of the state. Returns whether the event applies in the current state. */
   protected apply(event: ConnectionEvent, reason: string): boolean {
     const transition = next(this.#state, event);
     if (!transition) return false;
@@ -236,35 +236,35 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return true;
   }
 
-  /** Lets go of the link as a page does that is about to be hidden; the session goes on, for the peer it is a blip. */
+  /** Closes the link because the page is about to be hidden; the session continues, and the peer sees a lost link. */
   dropLinkForNow(reason: string): void {
     this.link?.control('bye');
     this.link?.close();
     if (this.link && !this.apply('lost', reason)) this.linkFailed(reason);
   }
 
-  /** Something changed outside: ask the peer now, do not wait for a timer. */
+  /** Something changed outside: pings the peer at once. */
   checkNow(): void {
     this.link?.checkNow();
   }
 
-  /** The peer begins a new session; what was under way in the old one is told with `reset`. */
+  /** The peer starts a new session; unacknowledged messages of the old one are reported with `reset`. */
   protected renewSession(sid: string, isOther = false): void {
     this.#dropLingering(); // it is of the old session
     this.#lost.push(...this.session.renew(sid));
-    // what was for another peer does not go to this one
+    // messages for another peer are not sent to this one
     if (isOther) this.#lost.push(...this.session.discard(), ...this.takeBuffer());
     this.#renewed = true;
   }
 
-  /** Gives the current link away, alive. */
+  /** Gives up the current link without closing it. */
   protected releaseLink(): Link | undefined {
     const { link } = this;
     this.link = undefined;
     return link;
   }
 
-  /** Makes a link the current one; the one before is closed. */
+  /** Makes a link the current one and closes the previous one. */
   protected useLink(link: Link): void {
     this.#dropLink();
     this.link = link;
@@ -277,7 +277,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   #handlers(link: Link): LinkHandlers {
-    // a late event of a link that was replaced must not touch what has replaced it
+    // a late event of a replaced link must not affect its successor
     const isCurrent = () => link === this.link;
     const current = (act: () => void) => () => void (isCurrent() && act());
     return {
@@ -298,7 +298,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       onError: (error) => (isCurrent() || link === this.#lingering ? this.#broken(error) : link.close()),
       onSuspect: current(() => this.restartIce()),
       onDead: current(() => {
-        // it may yet come back: kept until another link carries messages
+        // it may recover: kept until another link carries messages
         if (this.#state !== 'connected') return;
         this.#lingering = this.releaseLink();
         this.session.detach();
@@ -310,12 +310,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     };
   }
 
-  /** Negotiates the path anew, as after a change of network (RFC 8829 section 4.1.18). Nothing happens without a link. */
+  /** Restarts ICE, as after a change of network (RFC 8829 section 4.1.18). Does nothing without a link. */
   restartIce(): void {
     this.#renegotiate((negotiation) => negotiation.begin());
   }
 
-  /** What the peer says of the current link, over the control channel or the server. */
+  /** A message about the current link, over the control channel or the server. */
   receiveSignal(text: string): void {
     this.#renegotiate((negotiation) => negotiation.receive(text));
   }
@@ -328,7 +328,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     void act(this.#negotiation);
   }
 
-  /** Something came on a link: one that was given up is taken back. Returns whether it is the current one. */
+  /** Something was received on a link: if it had been given up, it is used again. Returns whether it is the current one. */
   #alive(link: Link): boolean {
     if (link === this.#lingering && link.isOpen && this.#state !== 'closed') {
       this.#lingering = undefined;
@@ -340,7 +340,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return link === this.link;
   }
 
-  /** The peer broke the rules: that ends the connection, and is reported once. */
+  /** The peer violated the protocol: ends the connection, with one report. */
   #broken(error: RondevuError): void {
     if (this.#closing) return;
     this.emit('failed', error);
@@ -358,11 +358,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** The link carries messages: see Session. */
   #ready(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void {
     this.#dropLingering();
-    // DTLS has proven the key now; a store that fails costs the comparison next time, no more
+    // DTLS has proven the key; if the store fails, only the next comparison is lost
     if (this.peer) void this.proof.remember(this.peer).catch(() => undefined);
     this.linkOpened();
     this.apply('open', 'the peer is there');
-    // towards an old peer a new link is all there is
+    // with an old peer, a new link is all that is needed
     if (this.#renewed || verdict === 'reset') this.emit('reset', [...this.#lost.splice(0), ...lost]);
     else if (verdict === 'resumed') this.emit('resumed');
     this.#renewed = false;
@@ -373,13 +373,13 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#closing ??= (async () => {
       this.link = undefined;
       this.apply('close', 'closed by the peer');
-      // letting the channel close by itself takes our last word along
+      // letting the channel close by itself still sends our last message
       await link?.finish();
     })();
   }
 
   #perform(effect: Effect, event: ConnectionEvent, state: ConnectionState, reason: string): void {
-    // an earlier effect's listeners may have moved the state on; what belonged to it is over then
+    // listeners of an earlier effect may have changed the state; its remaining effects are obsolete then
     if (this.#state !== state) return;
     switch (effect) {
       case 'drop-link':
@@ -426,10 +426,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** The code of the error that says why the current link did not come up. */
+  /** Code of the error if the current link does not come up. */
   protected failureCode: ErrorCode = 'timeout';
 
-  /** Attempts that got an answer and did not come up, since the last link. */
+  /** Attempts since the last link that got an answer but no link. */
   protected attempt = 0;
 
   #flush(): void {
@@ -449,13 +449,13 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#lingering = undefined;
   }
 
-  /** The session goes on after the state says `closed`, until its tail is out. */
+  /** The session continues after the state is `closed`, until its last messages are sent. */
   #finishing = false;
 
   async #end(reason: string, discard: boolean): Promise<void> {
     const link = this.link;
     this.#finishing = this.#state === 'connected' && link !== undefined;
-    this.link = undefined; // so that the effects of closing do not cut it off
+    this.link = undefined; // so that the effects of closing do not close it
     if (discard) this.session.discard();
     this.apply('close', reason);
     if (!link) return;

@@ -1,5 +1,5 @@
 /**
- * MessageBuffer: what was sent while no link was up, bounded in number and age. Pure but for the clock.
+ * MessageBuffer: messages sent while no link was up, bounded in number and age. Pure except for the clock.
  */
 
 import { ConnectionError, ValidationError, quote } from '../errors.js';
@@ -12,20 +12,20 @@ export interface BufferedMessage {
   readonly data: MessageData;
   /** When it was sent, in ms. */
   readonly timestamp: number;
-  /** How often it was handed to a link. */
+  /** Number of times it was handed to a link. */
   attempts: number;
 }
 
-/** What became of a message: see docs/delivery.md. */
+/** Outcome of a message: see docs/delivery.md. */
 export type Outcome = 'delivered' | 'expired' | 'dropped' | 'unknown';
 
-/** What `send` returns. */
+/** Returned by `send`. */
 export interface SendHandle {
   /** Unique within the connection. */
   readonly id: string;
   /**
-   * What became of the message: `delivered` when the peer's listeners have had it, `expired` or `dropped` when it was never sent,
-   * `unknown` when it may or may not have arrived. Never rejects.
+   * Outcome of the message: `delivered` after the peer's listeners have run, `expired` or `dropped` if it was never sent, `unknown`
+   * if it may or may not have arrived. Never rejects.
    */
   readonly delivered: Promise<Outcome>;
 }
@@ -41,14 +41,14 @@ class Receipt implements SendHandle {
   }
 
   get delivered(): Promise<Outcome> {
-    // made when somebody asks: most senders never do
+    // created on demand: most senders never ask
     return (this.#promise ??= new Promise((resolve) => {
       if (this.#outcome) resolve(this.#outcome);
       else this.#resolve = resolve;
     }));
   }
 
-  /** The first word counts. */
+  /** The first call decides. */
   settle(outcome: Outcome): void {
     this.#outcome ??= outcome;
     this.#resolve?.(this.#outcome);
@@ -79,15 +79,15 @@ export class Message implements BufferedMessage {
 }
 
 export interface MessageBufferOptions {
-  /** Most messages. */
+  /** Maximum number of messages. */
   maxSize: number;
-  /** Longest time kept in ms; 0 or Infinity for ever. */
+  /** Maximum age in ms; 0 or Infinity for no limit. */
   maxAge: number;
 }
 
 export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   readonly #options: MessageBufferOptions;
-  /** With the time of the monotonic clock: the wall clock may be set meanwhile. */
+  /** With the time of the monotonic clock: the wall clock may be changed. */
   #messages: { message: M; at: number }[] = [];
 
   constructor(options: MessageBufferOptions) {
@@ -98,13 +98,13 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
     return this.#messages.length;
   }
 
-  /** Keeps a message; returns the oldest one if it had to go for it. */
+  /** Keeps a message; returns the oldest one if that was removed to make room. */
   add(message: M, now = performance.now()): M | undefined {
     this.#messages.push({ message, at: now });
     return this.#messages.length > this.#options.maxSize ? this.#messages.shift()!.message : undefined;
   }
 
-  /** Takes out what is too old. */
+  /** Removes messages that are too old. */
   takeExpired(now = performance.now()): M[] {
     const { maxAge } = this.#options;
     if (!maxAge) return [];
@@ -113,16 +113,16 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
     return expired.map(({ message }) => message);
   }
 
-  /** Takes everything out, oldest first. */
+  /** Removes and returns all, oldest first. */
   takeAll(): M[] {
     return this.#messages.splice(0).map(({ message }) => message);
   }
 }
 
 /**
- * A message of what `send` was given, if there is room for it.
+ * Makes a message from the argument of `send`, if there is room for it.
  * @param limits in bytes
- * @param kept bytes that wait already
+ * @param kept bytes that are already queued
  * @throws ConnectionError `too-large`, `queue-full`; ValidationError for anything but text or bytes
  */
 export function composeMessage(
@@ -143,7 +143,7 @@ export function composeMessage(
   return message;
 }
 
-/** What kind of object it is, also if it was made in another realm (a frame, Electron's preload, jsdom): `instanceof` fails there. */
+/** Type of an object, also one from another realm (a frame, Electron's preload, jsdom), where `instanceof` fails. */
 const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 export const isBlob = (data: MessageData): data is Blob => /^(Blob|File)$/.test(kindOf(data));
@@ -157,13 +157,13 @@ export function toData(data: unknown): MessageData {
   throw new ValidationError(`send takes a string, Blob, ArrayBuffer or view, got ${quote(data)}`);
 }
 
-/** The size of a message in bytes where it matters whether it is within a limit; elsewhere an upper bound. */
+/** Size of a message in bytes if that decides whether it is within a limit; otherwise an upper bound. */
 export function exactLength(message: { data: BufferedMessage['data'] }, limit: number): number {
   const upper = byteLength(message);
   return upper > limit && typeof message.data === 'string' ? new Blob([message.data]).size : upper;
 }
 
-/** The size of a message on the wire, in bytes; of text an upper bound that needs no encoding. */
+/** Size of a message on the wire, in bytes; for text, an upper bound that needs no encoding. */
 export function byteLength({ data }: { data: BufferedMessage['data'] }): number {
   if (typeof data === 'string') return data.length * 3;
   return isBlob(data) ? data.size : data.byteLength;

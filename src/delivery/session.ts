@@ -1,7 +1,7 @@
 /**
- * Session: what two peers keep about each other over all their links. Says HELLO on each new link and finds out from the
- * other's whether it goes on where it was or begins anew; acknowledges; replays; keeps to the water marks of the channel.
- * Knows neither WebRTC nor the server, only a `DeliveryPort`. docs/delivery.md.
+ * Session: the delivery state that two peers share over all their links. Sends HELLO on each new link and learns from the other's
+ * HELLO whether to resume or to start again; acknowledges; replays; respects the water marks of the channel. Uses neither WebRTC nor
+ * the server directly, only a `DeliveryPort`. docs/delivery.md.
  */
 import { randomId } from '../base/bytes.js';
 import { asRondevuError, ConnectionError, RondevuError } from '../errors.js';
@@ -17,37 +17,37 @@ export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
   /** Whether the application listens for messages. */
   isHeard(): boolean;
-  /** The link carries messages now: `new` the first time, else as delivery.md says. */
+  /** The link carries messages now: `new` the first time, otherwise see delivery.md. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
-  /** The other side's application has it; or, towards a peer without frames, the channel has. */
+  /** The other side's application has it; with a peer without frames, the channel has it. */
   onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown' | 'dropped'): void;
   /** A message was given up before it was handed to a link. */
   onUnsent(message: BufferedMessage, error: RondevuError): void;
   /** The other side ends the session. */
   onFin(): void;
-  /** The link lost something: it is of no use, and the next one goes on where this one was. */
+  /** The link lost a message: it cannot be used any more, and the next link continues. */
   onHole(reason: string): void;
-  /** The other side broke the rules. */
+  /** The other side violated the protocol. */
   onError(error: RondevuError): void;
 }
 
-/** An acknowledgement leaves after this many messages, this many bytes, or this many ms. */
+/** An acknowledgement is sent after this many messages, this many bytes, or this many ms. */
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
-/** How often who ends says that it takes nothing more, in ms: its link is no dead end. */
+/** How often a closing side repeats that it accepts nothing more, in ms: otherwise its link would look stalled. */
 const REFUSED_AGAIN = 5000;
-/** Links that lose messages, one after the other, before it is called the other side's fault. */
+/** Number of links in a row that may lose messages before the other side is blamed. */
 const MAX_HOLES = 3;
 /** How long messages are held for a listener, in ms from the first of them. */
 const HOLD_FOR = 10_000;
-/** How long the platform may take to tell that its buffer is low before it is asked, in ms. */
+/** How long to wait for the platform's event that its buffer is low before checking, in ms. */
 const LOOK_AGAIN = 250;
 
 /** In bytes. */
 export interface SessionLimits {
   maxMessageSize: number;
-  /** Of all that was accepted and is not known to have arrived. */
+  /** Total size of accepted messages that are not acknowledged. */
   maxQueuedBytes: number;
 }
 
@@ -58,21 +58,21 @@ export class Session {
   readonly #inbox: Inbox;
   /** Messages that nobody listens for yet. They are not acknowledged. */
   readonly #held = new Arrivals();
-  /** How many of them, the newest, have a number. */
+  /** How many of the held messages, the newest ones, have a number. */
   #heldNumbers = 0;
   /** False once nobody has listened for too long. */
   #mayHold = true;
   #holdTimer: ReturnType<typeof setTimeout> | undefined;
-  /** FIN came, and waits for a listener to take what came before it. */
+  /** FIN arrived, and waits until a listener has taken the messages before it. */
   #isFinHeld = false;
   #sid: string;
   #inst = randomId(8);
-  /** The other side's end of the session, once it said HELLO. */
+  /** The other side's id in the session, once it sent HELLO. */
   #known: string | null = null;
   #port: DeliveryPort | undefined;
-  /** The port may carry messages of ours. */
+  /** Messages may be sent on the port. */
   #sending = false;
-  /** The other side said HELLO on this port. */
+  /** The other side sent HELLO on this port. */
   #greeted = false;
   #attached = 0;
   /** The port is the first of the session. */
@@ -80,7 +80,7 @@ export class Session {
   #pumping = false;
   #lookAgain: ReturnType<typeof setTimeout> | undefined;
   #scheduled = false;
-  /** Bytes that were sent since the channel was last given some. */
+  /** Bytes accepted since data was last given to the channel. */
   #gathered = 0;
   #reading = false;
   #unackedMessages = 0;
@@ -96,7 +96,7 @@ export class Session {
   /** In a row. */
   #holes = 0;
   #finishing = false;
-  /** The other side broke the rules. */
+  /** The other side violated the protocol. */
   #isBroken = false;
   #onFinAck: (() => void) | undefined;
 
@@ -111,24 +111,24 @@ export class Session {
     return this.#sid;
   }
 
-  /** What carries messages, or is about to. */
+  /** The port that carries messages, or is about to. */
   protected get port(): DeliveryPort | undefined {
     return this.#port;
   }
 
-  /** Bytes that were accepted and are not known to have arrived. */
+  /** Bytes that were accepted and are not acknowledged. */
   get keptBytes(): number {
     return this.#outbox.bytes;
   }
 
-  /** Bytes that have not left this machine. */
+  /** Bytes that have not been sent. */
   get bufferedAmount(): number {
     return this.#outbox.bytes + (this.#port?.framed ? 0 : (this.#port?.bufferedAmount ?? 0));
   }
 
   /**
-   * Another session with the same peer's name begins: its page was loaded anew, or it never was ours. Tells what was under way.
-   * What was not numbered stays and goes to the new one.
+   * Starts another session with the peer of this name: its page was reloaded, or it is an old client. Returns the unacknowledged
+   * messages. Messages without a number stay and are sent in the new session.
    */
   renew(sid: string): BufferedMessage[] {
     this.#sid = sid;
@@ -140,11 +140,11 @@ export class Session {
     return this.#unknown(this.#outbox.reset());
   }
 
-  /** A link is up: HELLO at once; messages as soon as they may. */
+  /** A link is up: sends HELLO at once, and messages as soon as possible. */
   attach(port: DeliveryPort): void {
     this.detach();
     this.#port = port;
-    // what nobody has had is asked for again: only what came on this link may be acknowledged on it
+    // held messages are requested again: only messages of this link may be acknowledged on it
     this.#forgetHeld();
     port.onLow = () => this.#pump();
     this.#attached++;
@@ -155,7 +155,7 @@ export class Session {
       return this.#pump();
     }
     this.#sendNow(helloFrame({ sid: this.#sid, inst: this.#inst, known: this.#known, next: this.#inbox.next }));
-    // a first link can have nothing to resume, and need not wait for the other's HELLO
+    // a first link has nothing to resume, so it does not wait for the other's HELLO
     this.#isFirst = this.#attached === 1 && this.#outbox.next === 1;
     if (!this.#isFirst) return;
     this.#sending = true;
@@ -163,7 +163,7 @@ export class Session {
     this.#pump();
   }
 
-  /** The link is gone, or is not to be used any more. */
+  /** The link is gone, or must not be used any more. */
   detach(): void {
     if (this.#port) this.#port.onLow = undefined;
     this.#port = undefined;
@@ -175,17 +175,17 @@ export class Session {
     this.#unackedMessages = this.#unackedBytes = 0;
     this.#tellDrained();
     if (!this.#isFinHeld || this.#ended) return;
-    // the other side did not wait any longer for a listener here
+    // the other side stopped waiting for a listener here
     this.#isFinHeld = false;
     this.#handlers.onFin();
   }
 
-  /** The link that was let go of shows life: it goes on where it was, so nothing has to be said or sent again. */
+  /** The detached link has recovered: it continues, so nothing has to be repeated. */
   reattach(port: DeliveryPort): void {
     this.#port = port;
     port.onLow = () => this.#pump();
     this.#sending = true;
-    // a first link may have fallen silent before the other's HELLO came: then that is what brings it back
+    // a first link may have fallen silent before the other's HELLO arrived: then HELLO makes it usable
     this.#greeted = this.#known !== null;
     this.#handlers.onReady('resumed', []);
     this.#acknowledge();
@@ -193,9 +193,9 @@ export class Session {
     this.#pump();
   }
 
-  /** What came on the data channel of a port; late news of a port that was replaced is none. */
+  /** Data arrived on a port; data of a replaced port is ignored. */
   receive(data: string | ArrayBuffer, port: DeliveryPort): void {
-    // who ends takes nothing more, and says so by not acknowledging it
+    // a closing side accepts nothing more, and does not acknowledge it
     if (!this.#port || port !== this.#port || this.#ended || this.#isBroken) return;
     if (this.#finishing && typeof data !== 'string') return this.#acknowledgeIn(REFUSED_AGAIN);
     if (!this.#port.framed) return this.#deliver(data, 0);
@@ -205,26 +205,26 @@ export class Session {
       if ('hello' in frame) this.#hello(frame.hello);
       else this.#fin();
     } catch (error) {
-      // again and again it is not the link
+      // if it happens repeatedly, the link is not the cause
       if (error instanceof MissingMessageError && ++this.#holes <= MAX_HOLES) this.#handlers.onHole(error.message);
       else this.#break(error);
     }
   }
 
-  /** The other side broke the rules: what else comes from it is not looked at. */
+  /** The other side violated the protocol: further data from it is ignored. */
   #break(error: unknown): void {
     if (this.#isBroken) return;
     this.#isBroken = true;
     this.#handlers.onError(asRondevuError(error, 'data of the peer could not be handled'));
   }
 
-  /** The application listens for messages from now on. */
+  /** The application has added a listener for messages. */
   listened(): void {
-    // not before whoever adds the listener is done
+    // later, so that the code that adds the listener finishes first
     if (this.#held.count) queueMicrotask(() => this.#release());
   }
 
-  /** What came on the control channel of a port; false when it is not for delivery. */
+  /** A text arrived on the control channel of a port; false if it is not for delivery. */
   control(text: string, port: DeliveryPort): boolean {
     if (port !== this.#port) return /^(finack$|ack )/.test(text);
     if (text === 'finack') this.#onFinAck?.();
@@ -234,7 +234,7 @@ export class Session {
   }
 
   /**
-   * A message of what `send` was given, if there is room for it.
+   * Makes a message from the argument of `send`, if there is room for it.
    * @throws ConnectionError `too-large`, `queue-full`; ValidationError for anything but text or bytes
    */
   compose(data: unknown): Message {
@@ -248,7 +248,7 @@ export class Session {
 
   send(message: BufferedMessage, onHanded?: () => void): void {
     this.#gathered += this.#outbox.push(message, onHanded);
-    // what is sent in one go shares frames; who sends much in one go does not wait for its end
+    // messages sent together share frames; a large amount is not held back until the end of the turn
     if (this.#gathered >= FRAME_SIZE) this.#pump();
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -258,19 +258,19 @@ export class Session {
     });
   }
 
-  /** Resolves when all was handed over and the channel holds less than the low water mark, or nothing will be any more. */
+  /** Resolves when everything was handed over and the channel is below the low water mark, or nothing will be sent any more. */
   drained(): Promise<void> {
     this.#pump();
     if (this.#isDrained()) return Promise.resolve();
     return new Promise((resolve) => this.#waiters.add(resolve));
   }
 
-  /** Ends in order: what is queued, FIN, the other side's word that it has all; `ms` at most for that word. */
+  /** Sends what is queued and FIN, then waits at most `ms` until the other side confirms. */
   async finish(ms: number): Promise<void> {
     if (!this.#port || !this.#sending) return;
     this.#finishing = true;
     await this.drained();
-    const port = this.#port as DeliveryPort | undefined; // gone, if the link went meanwhile
+    const port = this.#port as DeliveryPort | undefined; // undefined if the link was lost in the meantime
     if (!port?.framed) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
@@ -282,12 +282,12 @@ export class Session {
     });
   }
 
-  /** Takes out what was never handed to a link. */
+  /** Removes and returns messages that were never handed to a link. */
   discard(): BufferedMessage[] {
     return this.#outbox.discard();
   }
 
-  /** The end. Returns what was never handed to a link; what was and is not acknowledged is told as `unknown`. */
+  /** Ends the session. Returns messages that were never handed to a link; the outcome of unacknowledged ones is `unknown`. */
   end(): BufferedMessage[] {
     this.#ended = true;
     this.detach();
@@ -305,12 +305,12 @@ export class Session {
     const isNewPeer = this.#known !== inst;
     const hadPeer = this.#known !== null;
     if (isNewPeer) this.#inbox.reset();
-    // from here on this link counts, and what another one began comes again
+    // from here on this link counts; partial messages of another link are sent again
     else this.#inbox.restart();
     this.#known = inst;
-    // a first link sends already: there was nothing to go on with
+    // a first link sends already, because there was nothing to resume
     if (this.#isFirst) return;
-    // the numbers go on where the other side counts ours; one that has heard none of ours, while we keep all, gets all
+    // the numbers continue where the other side expects; if it has none of ours and all are kept, it gets all
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
     if (arrived?.length) this.#watch.arrived();
@@ -327,7 +327,7 @@ export class Session {
     const before = this.#had;
     this.#inbox.accept(frame, (data) => {
       this.#deliver(data, 1);
-      // a listener may have closed, or taken the link away
+      // a listener may have closed the session or removed the link
       return !this.#ended && this.#port === port;
     });
     this.#holes = 0;
@@ -338,7 +338,7 @@ export class Session {
     else this.#acknowledgeIn(ACK_DELAY);
   }
 
-  /** The number after the last message that the application has had. */
+  /** The number after the last message that the application got. */
   get #had(): number {
     return this.#inbox.next - this.#heldNumbers;
   }
@@ -356,7 +356,7 @@ export class Session {
     if (!this.#ended) this.#handlers.onMessage(data);
   }
 
-  /** Nobody listened: what was held is delivered to nobody, as everything after it. */
+  /** Nobody listened: held messages, and all later ones, are delivered to nobody. */
   #stopHolding(): void {
     this.#mayHold = false;
     console.warn(
@@ -366,14 +366,14 @@ export class Session {
     this.#release();
   }
 
-  /** Gives out what was held, as long as somebody listens. */
+  /** Delivers held messages while there is a listener. */
   #release(): void {
     while (this.#held.count && !this.#ended && !this.#finishing && (!this.#mayHold || this.#handlers.isHeard())) {
       const data = this.#held.take()!;
       this.#heldNumbers = Math.min(this.#heldNumbers, this.#held.count);
       this.#handlers.onMessage(data);
     }
-    if (this.#held.count || this.#ended) return; // a listener for one message has had one
+    if (this.#held.count || this.#ended) return; // a `once` listener took only one
     clearTimeout(this.#holdTimer);
     this.#holdTimer = undefined;
     if (this.#port?.framed && this.#greeted) this.#acknowledge();
@@ -407,7 +407,7 @@ export class Session {
   }
 
   #acknowledged(next: number): void {
-    // on a first link it may overtake the other side's HELLO, which goes over another channel
+    // on a first link it may arrive before the other side's HELLO, which uses another channel
     if (!this.#greeted && !this.#sending) return;
     try {
       const arrived = this.#outbox.acknowledge(next);
@@ -423,7 +423,7 @@ export class Session {
   #fin(): void {
     this.#isFinHeld = this.#held.count > 0 && !this.#finishing;
     if (this.#isFinHeld) return;
-    // what it has had is in the acknowledgement: who ends at the same time takes nothing more
+    // the acknowledgement says what it got: a side that closes at the same time accepts nothing more
     this.#acknowledge();
     this.#port?.control('finack');
     this.#handlers.onFin();
@@ -461,7 +461,7 @@ export class Session {
       this.#pumping = false;
     }
     this.#tellDrained();
-    // some platforms do not always tell that the buffer is low again
+    // some platforms do not always report that the buffer is low again
     if (this.#port?.isOpen && this.#sending && (!this.#outbox.isHanded || this.#waiters.size)) this.#pumpLater();
   }
 
@@ -474,7 +474,7 @@ export class Session {
 
   #pumpFrame(port: DeliveryPort): boolean {
     const frame = this.#outbox.takeFrame(port.maxMessageSize);
-    // a link that does not take it is about to be told lost; the next one begins where the other side says
+    // if the link does not accept it, its loss is about to be reported; the next link starts where the other side says
     if (!frame) return false;
     this.#watch.start();
     return this.#trySend(port, frame);
@@ -497,7 +497,7 @@ export class Session {
 
   #trySend(port: DeliveryPort, data: string | ArrayBuffer | Uint8Array): boolean {
     try {
-      // a closed channel throws, or worse: wrtc takes the process down
+      // a closed channel throws; in wrtc, it crashes the process
       if (!port.isOpen) throw new ConnectionError('closed', 'the channel is closed');
       port.send(data);
       return true;
@@ -511,7 +511,7 @@ export class Session {
     if (this.#port) this.#trySend(this.#port, text);
   }
 
-  /** Puts a Blob's bytes in its place; one that cannot be read (its file is gone) is left out, and said. */
+  /** Replaces a Blob by its bytes; one that cannot be read (its file is gone) is skipped and reported. */
   async #read(blob: Blob): Promise<void> {
     this.#reading = true;
     let data: ArrayBuffer | undefined;

@@ -10,10 +10,10 @@ import { ServerError } from './server-error.js';
 
 export class RondevuAPI extends RpcClient {
   /**
-   * @param baseUrl where the server is; `/rpc` and `/ws` are below it
+   * @param baseUrl address of the server; `/rpc` and `/ws` are below it
    * @param keypair base64 keys, or a Signer
-   * @param batching false sends every call by itself
-   * @throws ValidationError when baseUrl is no http(s) address or a batching option is wrong
+   * @param batching false sends every call in its own request
+   * @throws ValidationError if baseUrl is not an http(s) address or a batching option is wrong
    */
   constructor(
     baseUrl: string,
@@ -51,18 +51,18 @@ export class RondevuAPI extends RpcClient {
     return isUsernameClaimed(this, username);
   }
 
-  /** v0.20: whether nobody has the name. */
+  /** v0.20: whether the name is free. */
   async isUsernameAvailable(username: string): Promise<boolean> {
     return !(await isUsernameClaimed(this, username));
   }
 
-  /** `signature` and `message`, which v0.20 wants in `params`, are ignored. */
+  /** `signature` and `message`, which v0.20 requires in `params`, are ignored. */
   publishService(params: RpcParams<'publishService'> & { signature?: string; message?: string }, options?: CallOptions) {
     const { signature: _signature, message: _message, ...rest } = params;
     return this.call('publishService', rest, options);
   }
 
-  /** One service, its offer leased to this call; a page of services with `limit`. */
+  /** One service, with an offer leased to this call; with `limit`, a page of services. */
   getService(serviceFqn: string, page: { limit: number; offset?: number }): Promise<ServicePage>;
   getService(
     params: string | Omit<RpcParams<'getService'>, 'limit' | 'offset'>,
@@ -76,7 +76,7 @@ export class RondevuAPI extends RpcClient {
     return this.call('getService', { ...(typeof params === 'string' ? { serviceFqn: params } : params), ...page }, options);
   }
 
-  /** A page of services; leases nothing. */
+  /** A page of services; leases no offer. */
   listServices(serviceFqn: string, limit: number, offset: number) {
     return this.call('getService', { serviceFqn, limit, offset }) as Promise<ServicePage>;
   }
@@ -89,7 +89,7 @@ export class RondevuAPI extends RpcClient {
     return this.call('deleteService', { serviceFqn });
   }
 
-  /** Gives this name up, with its services; the next call claims it anew. */
+  /** Releases this name and its services; the next call claims it again. */
   releaseUsername() {
     return this.call('releaseUsername', {});
   }
@@ -106,12 +106,12 @@ export class RondevuAPI extends RpcClient {
       : this.call('answerOffer', params, options as CallOptions);
   }
 
-  /** Resolves with null while the offer is not answered. */
+  /** Resolves to null while the offer is not answered. */
   getOfferAnswer(serviceFqn: string, offerId: string) {
     return offerAnswer(this, serviceFqn, offerId);
   }
 
-  /** @param params or the time in ms after which answers are wanted */
+  /** @param params or the time in ms after which answers are requested */
   poll(params: number | RpcParams<'poll'> = {}, options?: CallOptions) {
     return this.call('poll', typeof params === 'number' ? { since: params } : params, options);
   }
@@ -135,7 +135,7 @@ export class RondevuAPI extends RpcClient {
   }
 }
 
-/** The answer to an offer of ours; null while there is none. */
+/** The answer to an own offer; null while there is none. */
 export async function offerAnswer(
   client: RpcClient,
   serviceFqn: string,

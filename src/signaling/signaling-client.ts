@@ -1,6 +1,6 @@
 /**
- * SignalingClient: what the rest of the engine sees of the server. Opens the push socket beside the first call, polls where
- * there is none, tells events once, and hides from its users whether the server is old or new.
+ * SignalingClient: the engine's view of the server. Opens the push socket along with the first call, polls if there is none, emits
+ * each event once, and hides whether the server is old or new.
  */
 import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
@@ -35,23 +35,23 @@ export interface SignalingEvents {
   demand: [demand: PushEvents['demand']];
   /** From a peer of a session. */
   signal: [signal: PushEvents['signal']];
-  /** `error` always comes with `offline`; emitted again when it changes. */
+  /** `offline` always comes with `error`; emitted again when the error changes. */
   state: [state: SignalingState, error?: RondevuError];
   /** The server may have forgotten us: publish again. */
   reset: [];
-  /** ICE servers came with another reply. */
+  /** A reply contained ICE servers. */
   ice: [served: Pick<IceServersResult, 'iceServers' | 'ttl'>];
 }
 
-/** Polling delays in ms: while a handshake is under way, and the longest when nothing happens. */
+/** Polling intervals in ms: during a handshake, and the maximum when nothing happens. */
 const POLL_BUSY = 250;
 const POLL_IDLE = 5000;
-/** How long in line at the most in one call, in ms; by socket, by HTTP. */
+/** Maximum `wait` of one call, in ms: over the socket, over HTTP. */
 const WAIT_PUSH = 60_000;
 const WAIT_HTTP = 20_000;
-/** How far the server's clock may be ahead of what we take it for, in ms: what a server of v0.5.4 bears. */
+/** How far the server's clock may be ahead of our estimate, in ms: a v0.5.4 server tolerates this much. */
 const CLOCK_TO = 300_000;
-/** How long a joiner waits for the push socket before it stands in line over HTTP, in ms. */
+/** How long a joiner waits for the push socket before it is queued over HTTP, in ms. */
 const SOCKET_WITHIN = 3000;
 
 interface Handshake extends WatchHandlers {
@@ -63,15 +63,15 @@ interface Handshake extends WatchHandlers {
 
 export class SignalingClient extends Emitter<SignalingEvents> implements PublisherPort {
   readonly api: RpcClient;
-  /** What this client is called among those of the same user. */
+  /** Id of this client among those of the same user. */
   readonly instance = randomId(12);
   state: SignalingState = 'idle';
   /** Why the state is `offline`; undefined in every other state. */
   error: RondevuError | undefined;
-  /** What the server can do; undefined before the first reply, empty for v0.5.4. */
+  /** Capabilities of the server; undefined before the first reply, empty for v0.5.4. */
   caps: ReadonlySet<string> | undefined;
   readonly #socket: PushSocket | undefined;
-  /** Handshakes under way; an old server must be asked for the candidates of each. */
+  /** Current handshakes; an old server must be asked for the candidates of each. */
   readonly #handshakes = new Set<Handshake>();
   #since = 0;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
@@ -94,14 +94,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       this.#tellIce(iceServers, iceTtl);
       this.caps = new Set(caps);
       this.#setState('push');
-      // what was published over HTTP before it was up, or was missed while it was down
+      // offers were published over HTTP before the socket was up, or events were missed while it was down
       if (!resumes) this.#resync();
       this.#opened = true;
     });
     this.#socket.on('close', (refused) => {
       this.#isRefused = refused !== undefined;
       if (refused) return this.#setState('offline', refused);
-      // a socket that does not come back says nothing about the server: a poll does
+      // a socket that does not reconnect says nothing about the server; a poll does
       if (this.state === 'connecting' && this.caps) return void this.#pollOn();
       if (this.state === 'push') this.#setState('connecting');
       this.#schedulePoll(POLL_BUSY);
@@ -109,12 +109,12 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     this.#socket.on('event', (name, data, handled) => this.#onPush(name, data, handled));
   }
 
-  /** Whether the server can do something beyond v0.5.4; false until it is known. */
+  /** Whether the server has a capability beyond v0.5.4; false until known. */
   can(cap: string): boolean {
     return this.caps?.has(cap) ?? false;
   }
 
-  /** Any call; the first one opens the push socket beside it. */
+  /** Makes any call; the first one also opens the push socket. */
   async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options?: CallOptions): Promise<RpcResult<M>> {
     if (this.#closed) throw new RondevuError('closed', `${method}: this client was closed`);
     const result = this.api.call(method, params, options);
@@ -133,11 +133,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   }
 
   /**
-   * A service with an offer, leased to this call. Waits in line where the server can, and imitates it where not.
-   * @param target its name, or its id
-   * @param wait ms; Infinity for as long as it takes
+   * Gets a service with an offer that is leased to this call. Waits in the server's queue, or retries if the server has none.
+   * @param target name or id of the service
+   * @param wait in ms; Infinity for no limit
    * @param onWaiting called when the search goes on after a failure, and again when the code of the failure changes: `not-found` or
-   * `no-offer` when nobody is there, `unavailable` when the server cannot be reached, `rate-limited` when it has no time for us
+   * `no-offer` when nobody is there, `unavailable` when the server cannot be reached, `rate-limited` when it refuses the call for now
    * @throws RondevuError `not-found` or `no-offer` when the wait is over; the signal's reason when it is aborted
    */
   async findOffer(
@@ -170,14 +170,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         const kind = isAbsent ? 'absent' : error.code;
         if (kind !== told) onWaiting(error);
         told = kind;
-        // in line the server did the waiting; elsewhere 1 s, 2 s … 5 s
+        // in the queue, the server did the waiting; otherwise wait 1 s, 2 s … 5 s
         const pause = this.can('wait') && isAbsent ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
         await sleep(pause, signal);
       }
     }
   }
 
-  /** Resolves when the push socket is open, or is not going to be soon. */
+  /** Resolves when the push socket is open or will not be open soon. */
   async #socketSettled(signal: AbortSignal): Promise<void> {
     const end = performance.now() + SOCKET_WITHIN;
     while (this.state === 'connecting' && performance.now() < end) await sleep(20, signal);
@@ -187,7 +187,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (iceServers) this.emit('ice', { iceServers, ttl });
   }
 
-  /** Undefined where the server has none or cannot be asked. Never rejects. */
+  /** Undefined if the server has none or cannot be asked. Never rejects. */
   async fetchIceServers(): Promise<IceServersResult | undefined> {
     // a call that every server knows, to learn which one it is
     if (!this.caps) await this.#poll(0);
@@ -211,14 +211,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.call('publishService', { ...params, instance: this.instance }, { urgent: true });
   }
 
-  /** Towards an old server, which knows no withdrawing, only the end of the service can be told. */
+  /** An old server cannot withdraw offers, only delete the service. */
   async withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<void> {
     if (this.can('withdraw')) await this.call('withdrawOffers', { serviceFqn, offerIds }, { keepalive: true });
     else if (last) await this.call('deleteService', { serviceFqn }, { keepalive: true });
   }
 
   fetchAnswers(): Promise<unknown> {
-    // before the first call nobody knows us, so nobody can have answered
+    // before the first call, nobody can have answered
     return this.caps ? this.#poll(this.#since) : Promise.resolve();
   }
 
@@ -248,12 +248,12 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return () => void this.off('answer', onAnswer).off('demand', onDemand).off('reset', onReset);
   }
 
-  /** The page is put aside: no socket until the next hint. */
+  /** The page is frozen: no socket until the next hint. */
   suspend(): void {
     this.#socket?.suspend();
   }
 
-  /** Something changed outside: try at once what waits for a timer. */
+  /** Something changed outside: tries at once instead of waiting for a timer. */
   hint(): void {
     this.#socket?.retryNow();
     this.#schedulePoll(POLL_BUSY);
@@ -270,7 +270,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   #learn(caps: string[]): void {
     this.caps = new Set(caps);
     if (this.state === 'offline' && !this.#isRefused) this.#setState(this.#socket && this.can('push') ? 'connecting' : 'polling');
-    // an old server has no socket to come up
+    // an old server has no push socket
     if (!this.can('push')) {
       this.#socket?.stop();
       this.#setState('polling');
@@ -312,14 +312,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (this.#socket?.isOpen) return;
     const found = await this.#poll(this.#since);
     if (found !== undefined && this.caps && !this.#socket?.isOpen) this.#setState('polling');
-    // offers die with the silence of their client
+    // the server withdraws the offers of a silent client
     if (found !== undefined && this.#missed) this.emit('reset');
     this.#missed = found === undefined;
     const busy = found || this.#handshakes.size > 0;
     this.#schedulePoll(busy && found !== undefined ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE));
   }
 
-  /** Asks once for what came; returns whether there was anything, undefined when the server did not answer. */
+  /** Polls once; returns whether there was anything, undefined if the server did not answer. */
   async #poll(since: number): Promise<boolean | undefined> {
     try {
       const { answers, iceCandidates } = await this.call('poll', { since, instance: this.instance });
@@ -332,11 +332,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       if (this.caps && !this.can('instances')) found = (await this.#askOldServer()) || found;
       return found;
     } catch {
-      return undefined; // told by the state; the next poll or the socket comes
+      return undefined; // reported by the state; the next poll or the socket follows
     }
   }
 
-  /** An old server gives nothing to the answering side by poll. */
+  /** An old server reports nothing to the answering side by poll. */
   async #askOldServer(): Promise<boolean> {
     let found = false;
     for (const handshake of this.#handshakes) {
@@ -350,7 +350,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return found;
   }
 
-  /** A server whose clock was ahead for a moment must not hide what comes after. */
+  /** A server clock that was briefly ahead must not hide later events. */
   #later(since: number, time: number): number {
     return Math.max(since, Math.min(time, this.api.signer.serverNow() + CLOCK_TO));
   }
@@ -363,7 +363,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   }
 }
 
-/** Resolves after `ms`, rejects with the signal's reason when it is aborted. */
+/** Resolves after `ms`; rejects with the signal's reason if it is aborted. */
 export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
