@@ -23,7 +23,7 @@ export function explain(error: Error, { server, username, keyFile }: Settings): 
   switch (error instanceof RondevuError ? error.code : undefined) {
     case 'name-taken':
       return {
-        message: `the username "${String(username)}" is taken: on ${server}, it belongs to another key than the one in ${keyFile}. A username belongs to the first key that uses it`,
+        message: `the username "${String(username)}" is taken: another key than the one in ${keyFile} holds it on ${server}. A username belongs to the first key that uses it`,
         remedy: NAME_REMEDIES,
       };
     case 'bad-signature':

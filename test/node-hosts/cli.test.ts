@@ -102,10 +102,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     await (await (await client('alice')).publishService({ service: 'x:1.0.0' })).start();
     const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice']);
     assert.equal(code, 5);
-    assert.match(
-      err,
-      /^rondevu: the username "alice" is taken: on http\S+, it belongs to another key than the one in \S+identity\.json/,
-    );
+    assert.match(err, /^rondevu: the username "alice" is taken: another key than the one in \S+identity\.json holds it on http/);
     for (const remedy of ['--username', '--key-file', 'keys export', 'fresh store']) assert.ok(err.includes(remedy), remedy);
     assert.doesNotMatch(err, /Invalid signature|trying again/);
     const json = lines((await run(['host', 'x:1.0.0', '-u', 'alice', '--json'])).err);
