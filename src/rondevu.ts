@@ -42,7 +42,7 @@ const publishing = () => chunk('publishing', () => import('./offers/publishing.j
 /** Connections: requested when a client is made. */
 const talking = () => chunk('talk', () => import('./talk.js'));
 
-/** Part for users of older clients. */
+/** Support for older clients, a chunk of its own. */
 const legacy = () => chunk('raw', () => import('./legacy/raw.js'));
 
 type Talk = Awaited<ReturnType<typeof talking>>;
@@ -54,10 +54,10 @@ const NO_WEBRTC =
     ? 'this browser has no WebRTC, or a setting, a policy or an extension disabled it'
     : 'there is no WebRTC here: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
 
-/** What the engine needs and the oldest supported browsers have: Baseline 2023. */
+/** Features that the engine needs; all supported browsers have them (Baseline 2023). */
 const NEEDED = ['URL.canParse', 'Object.hasOwn', 'Array.prototype.at', 'crypto.getRandomValues', 'AbortSignal.timeout'];
 
-/** @throws RondevuError `unsupported` that names what is missing */
+/** @throws RondevuError `unsupported`, naming the missing features */
 function checkPlatform(): void {
   const valueOf = (path: string) =>
     path.split('.').reduce<unknown>((value, name) => (value as Record<string, unknown> | undefined)?.[name], globalThis);
@@ -75,14 +75,14 @@ export interface RondevuEvents {
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
   /**
-   * How the signaling server is reached changed. `offline` always comes with `error`: `unavailable` when the server cannot be
-   * reached (its message says why), another code when it refused the session. Emitted again when the error changes.
+   * The state of signaling changed. `offline` always comes with `error`: `unavailable` if the server cannot be reached (its message
+   * says why), another code if the server refused the session. Emitted again when the error changes.
    */
   'signaling:state': [state: SignalingState, error?: RondevuError];
 }
 
 export class Rondevu extends OlderNames<RondevuEvents> {
-  /** The calls of the wire, for what is not offered here. */
+  /** The calls of the wire protocol, for anything that this class does not offer. */
   override readonly api: RpcClient;
   readonly #username: string;
   readonly #signer: Signer;
@@ -120,14 +120,14 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /**
-   * Makes a client. No network call is made here.
-   * @throws ValidationError for a bad option, quoting it; RondevuError `unsupported` in a browser that is too old
+   * Makes a client, without any network call.
+   * @throws ValidationError for an invalid option, quoting it; RondevuError `unsupported` in a browser that is too old
    */
   static async connect(options: RondevuOptions): Promise<Rondevu> {
     checkPlatform();
     checkRondevuOptions(options);
     void talking().catch(ignored); // reported when it is needed
-    audience(options.apiUrl); // says what is wrong with it
+    audience(options.apiUrl); // throws if it is invalid
     if (options.username !== undefined) checkUsername(options.username);
     if (options.keypair && options.identity)
       throw new ValidationError('Rondevu.connect: keypair and identity exclude each other');
@@ -135,10 +135,10 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const keypair = options.keypair ?? (options.identity ? undefined : await (adapter?.generateKeypair() ?? generateKeypair()));
     const signer = keypair ? await signerFromKeypair(keypair, adapter) : options.identity!;
     const iceServers = options.iceServers ?? 'server';
-    rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // says at once what is wrong with it
+    rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // throws if it is invalid
     const username = options.username ?? (await anonymousNameOf(signer.publicKey));
     const client = new Rondevu({ ...options, iceServers }, username, signer);
-    if (options.batching) await client.api.useBatcher(options.batching); // says at once what is wrong with it
+    if (options.batching) await client.api.useBatcher(options.batching); // throws if it is invalid
     return client;
   }
 
@@ -147,7 +147,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     void publishing().catch(ignored); // reported by publishService
   }
 
-  /** A fresh identity whose private key cannot be read, where the platform can. */
+  /** A new identity; its private key is non-extractable if the platform supports that. */
   static createIdentity(): Promise<Signer> {
     return generateSigner();
   }
@@ -166,13 +166,13 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return exportKeypair(this.#signer);
   }
 
-  /** Whether the server knows our username as taken, by us or by another. */
+  /** Whether the server has a claim for this username, by this key or another. */
   isUsernameClaimed(): Promise<boolean> {
     return isUsernameClaimed(this.api, this.#username);
   }
 
   /**
-   * Pins a key to a name, whatever was pinned before; for the user who has made sure that it is the right one.
+   * Pins a key to a name, replacing an earlier pin. Call it when the user has verified the key.
    * @param publicKey base64
    */
   trust(username: string, publicKey: string): Promise<void> {
@@ -184,14 +184,14 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return this.#signaling.state;
   }
 
-  /** Why `signalingState` is `offline`; undefined in every other state. */
+  /** Why `signalingState` is `offline`; undefined in all other states. */
   get signalingError(): RondevuError | undefined {
     return this.#signaling.error;
   }
 
   /**
-   * Declares a service; `start()` of what is returned, or `startFilling()`, begins to accept.
-   * @throws ValidationError for a bad option; RondevuError `already-published` the second time
+   * Declares a service. To accept joiners, call `start()` of the returned pool, or `startFilling()`.
+   * @throws ValidationError for an invalid option; RondevuError `already-published` if this client publishes it already
    */
   async publishService(options: PublishOptions): Promise<OfferPool> {
     this.#mustLive();
@@ -200,7 +200,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const { iceServers } = options;
     const { make, configuration } = this.#linkFactory(iceServers, talk, {}, undefined, options.offerFactory);
     const makeLink = async (durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => {
-      // offers are made once and wait: they need their relays from the start
+      // an offer is made once and then waits: it needs its relays from the start
       if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
       return make(durable, await own?.(configuration()));
     };
@@ -218,7 +218,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return pool;
   }
 
-  /** Forgets a service, so that it can be published with other options. Its connections are closed. */
+  /** Removes a service, so that it can be published with other options, and closes its connections. */
   async unpublishService(serviceFqn: string): Promise<void> {
     const pool = this.#pools.get(serviceFqn);
     this.#pools.delete(serviceFqn);
@@ -226,8 +226,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /**
-   * Begins to accept on all services.
-   * @throws RondevuError `not-found` before `publishService`, or what the server says to the service
+   * Starts to accept joiners for all services.
+   * @throws RondevuError `not-found` before `publishService`, or the error with which the server refuses the service
    */
   async startFilling(): Promise<void> {
     if (!this.#pools.size)
@@ -242,10 +242,10 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   /**
    * Joins a service. Resolves when an offer was found and answered; the link comes up a moment later (`connection.opened`).
-   * @throws ValidationError for bad options; RondevuError `not-found` or `no-offer` when nobody is there within `wait`
+   * @throws ValidationError for invalid options; RondevuError `not-found` or `no-offer` if nobody is there within `wait`
    */
   connectToService(options: ConnectOptions & { onConnection?: undefined }): Promise<AnswererConnection>;
-  /** As in v0.18: a raw link, without durability. @deprecated Without `onConnection` the connection lasts. */
+  /** As in v0.18: a raw link, which is not replaced when it is lost. @deprecated Leave `onConnection` out. */
   connectToService(options: ConnectOptions & { onConnection: OnConnection }): Promise<ConnectionContext>;
   async connectToService(
     options: ConnectOptions & { onConnection?: OnConnection },
@@ -269,8 +269,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /**
-   * The connection of `connectToService` before it begins: its `start(wait)` does.
-   * @throws ValidationError for bad options
+   * Makes the connection of `connectToService` without starting it; call its `start(wait)`.
+   * @throws ValidationError for invalid options
    */
   async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
     checkConnectOptions(options);
@@ -333,7 +333,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     await Promise.all([...this.#hosted(), ...this.#joined].map((connection) => connection.close()));
   }
 
-  /** Tells of something outside: the network is back, the page is shown, hidden for good, or was asleep. */
+  /** Reports an outside event: the network is back, or the page is shown, hidden for good, or resumed. */
   hint(kind: Hint): void {
     if (kind === 'hide') {
       for (const pool of this.#pools.values()) pool.suspend();
@@ -346,7 +346,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     for (const connection of this.#joined) connection.hint();
   }
 
-  /** Ends everything: offers withdrawn, peers told, socket closed. Idempotent. */
+  /** Withdraws the offers, closes the connections and the push socket. Idempotent. */
   close(): Promise<void> {
     return (this.#closing ??= (async () => {
       this.#stopWatching();
@@ -365,9 +365,9 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /**
-   * @param more what is added to the choice
-   * @param exact takes the place of the choice
-   * @param factory may bring a WebRTC implementation of its own
+   * @param more ICE servers to add to the choice
+   * @param exact replaces the choice
+   * @param factory may bring its own WebRTC implementation
    */
   #linkFactory(
     choice: IceServersOption | undefined,
@@ -392,14 +392,14 @@ export class Rondevu extends OlderNames<RondevuEvents> {
       ...(exact ?? rtcConfiguration(preset, turnServers, apiUrl, served)),
       ...more,
     });
-    configuration(); // says at once what is wrong with it
+    configuration(); // throws if it is invalid
     const makePeerConnection = (): RTCPeerConnection => {
       if (!PeerConnection) throw new RondevuError('unsupported', NO_WEBRTC);
       try {
         return new PeerConnection(configuration());
       } catch (error) {
         if (!ice.served?.length || error instanceof RondevuError) throw error;
-        // the signaling server must not keep everybody out with an ICE server that the platform refuses
+        // an ICE server that the platform rejects must not prevent all connections
         const pc = new PeerConnection(configuration([]));
         if (!this.#hasWarnedOfIce)
           console.warn('rondevu: the ICE servers of the signaling server are invalid and not used', error);

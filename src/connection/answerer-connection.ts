@@ -1,6 +1,6 @@
 /**
- * AnswererConnection: the side that joins. It asks for an offer, answers it, and does the same again whenever the link is
- * lost, for as long as its limits allow. One loop does both.
+ * AnswererConnection: the joiner's side. It asks for an offer and answers it, and again whenever the link is lost, as long as its
+ * limits allow. One loop does both.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
@@ -17,27 +17,27 @@ import type { Link } from './link.js';
 import { gathered, isStalled, trickle } from './negotiation.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** How long an answer waits for candidates before it leaves, in ms. */
+/** How long an answer waits for candidates before it is sent, in ms. */
 const ANSWER_GATHERING = 300;
-/** How long later candidates are gathered: most links are up before the first of them would be sent. In ms. */
+/** How long later candidates are collected, in ms: most links are up before the first of them would be sent. */
 const TRICKLE = 150;
-/** The publisher has this long to confirm an answer before another offer is asked for, in ms; it doubles each time that none is confirmed. */
+/** How long the host has to confirm an answer before another offer is requested, in ms; doubles with each unconfirmed answer. */
 const TAKEN_WITHIN = 4000;
-/** How often an answer is repeated on a server that may lose it, in ms. */
+/** Interval at which an answer is repeated on a server that may lose it, in ms. */
 const ANSWER_AGAIN = 2000;
-/** A link that has gathered nothing by then is given up, in ms. */
+/** A link without any candidate after this time is given up, in ms. */
 const GATHERS_WITHIN = 3000;
-/** While others of the page may be gathering a spare link is kept, in ms: see isStalled. */
+/** How long a spare link is kept while other links of the page may be gathering, in ms: see isStalled. */
 const SPARE_FOR = 5000;
-/** Offers lost to others in a row before the next one is not asked for at once. */
+/** Offers lost to other joiners in a row before the next request is delayed. */
 const RACES = 5;
 
-/** How long an answer that nobody acknowledged may yet lead to a link, in ms: publishers that poll do so every 5 s. */
+/** How long an unconfirmed answer may still lead to a link, in ms: hosts that poll do so every 5 s. */
 const DOUBTFUL_FOR = 10_000;
 
-/** The error is not the link's: another offer may do at once. */
+/** The offer was lost to another joiner: retry at once with the next one. */
 class LostRace extends Error {
-  /** Whether it may have been won. */
+  /** Whether the answer may have been accepted all the same. */
   readonly isDoubtful: boolean;
 
   constructor(isDoubtful = false) {
@@ -47,27 +47,27 @@ class LostRace extends Error {
 }
 
 export class AnswererConnection extends RondevuConnection {
-  /** Resolves when an offer was found and answered for the first time; rejects when none was. */
+  /** Resolves when an offer was found and answered for the first time; rejects if none was found. */
   readonly found: Promise<void>;
   protected override readonly isOfferer = false;
   readonly #port: SignalingPort;
   readonly #makeLink: () => Link;
   readonly #backoff: ExponentialBackoff;
   readonly #pin: string | undefined;
-  /** What it is looked for by: a hidden one has but its id. */
+  /** Id to look the service up by: a hidden service has only its id. */
   readonly #id: string | undefined;
-  /** The name to discover another provider by, when the one that we had is gone. */
+  /** Name for discovering another provider after the first one is gone. */
   readonly #anyone: string | undefined;
   #offerId = '';
-  /** Answers of this search that the publisher did not confirm in time. */
+  /** Answers of this search that the host did not confirm in time. */
   #unconfirmed = 0;
   #loop: AbortController | undefined;
   /** A link that is ready for the next offer. */
   #spare: Link | undefined;
   #spareTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Settles the attempt under way. */
+  /** Settles the current attempt. */
   #settle: { opened(): void; failed(error: Error): void } | undefined;
-  /** Cuts a pause between attempts short. */
+  /** Ends the pause between two attempts. */
   #wake: (() => void) | undefined;
   #suspended = false;
   #isBegun = false;
@@ -78,10 +78,10 @@ export class AnswererConnection extends RondevuConnection {
   #rejectFound!: (error: unknown) => void;
 
   /**
-   * @param target name of the service, or its id
-   * @param makeLink makes one with the channel for messages of two of ours
-   * @param pin of the peer's key, from the address
-   * @param failover whether another provider may take over; of use only without a username in the name
+   * @param target name or id of the service
+   * @param makeLink makes a link with the negotiated channel for messages
+   * @param pin expected key fingerprint, from the address
+   * @param failover whether another provider may take over; has an effect only without a username in the name
    */
   constructor(
     target: string,
@@ -107,14 +107,14 @@ export class AnswererConnection extends RondevuConnection {
       this.#resolveFound = resolve;
       this.#rejectFound = reject;
     });
-    this.found.catch(() => undefined); // `opened` and the state tell it too
+    this.found.catch(() => undefined); // `opened` and the state report it too
   }
 
   getOfferId(): string {
     return this.#offerId;
   }
 
-  /** Starts looking for an offer. @param wait how long to stand in line, in ms */
+  /** Starts looking for an offer. @param wait how long to wait for one, in ms */
   start(wait: number): void {
     this.#isBegun = true;
     this.#wait = wait;
@@ -125,7 +125,7 @@ export class AnswererConnection extends RondevuConnection {
     return this.#loop !== undefined && !this.#loop.signal.aborted;
   }
 
-  /** Tries again after `failed`; tries at once when it is waiting for its next attempt. */
+  /** Tries again after `failed`; skips the pause before the next attempt. */
   connect(): void {
     this.#suspended = false;
     this.#backoff.reset();
@@ -137,14 +137,14 @@ export class AnswererConnection extends RondevuConnection {
     else void this.#run(this.#wait, false);
   }
 
-  /** Something changed outside: look at the link, do not wait for a timer. */
+  /** Something changed outside: checks the link at once. */
   hint(): void {
     if (!this.#isBegun) return;
     if (this.#suspended || this.getState() !== 'connected') this.connect();
     else this.checkNow();
   }
 
-  /** Lets go of the link until the next hint, as a page that is being hidden for good or for a while. */
+  /** Closes the link until the next hint, because the page is being hidden or frozen. */
   suspend(): void {
     this.#suspended = true;
     this.#loop?.abort(new RondevuError('closed', 'suspended'));
@@ -167,12 +167,12 @@ export class AnswererConnection extends RondevuConnection {
     this.#settle?.failed(code === 'unverified' ? new RondevuError(code, text) : new ConnectionError(code, text));
   }
 
-  /** The host turns us away, or negotiates the path anew. */
+  /** The host refuses this joiner, or restarts ICE. */
   override receiveSignal(text: string): void {
     const code = /^refuse (service-full|forbidden)$/.exec(text)?.[1] as 'service-full' | 'forbidden' | undefined;
     if (!code || !this.#settle || this.link?.isOpen) return super.receiveSignal(text);
     const error = [code, `${this.serviceFqn} ${code === 'forbidden' ? 'refused the connection' : 'is full'}`] as const;
-    // the word of the server is no proof: it ends no session, and who waits in line goes on waiting
+    // the server could forge this: it ends no session, and a joiner that waits for a place goes on waiting
     if (this.isReturning) this.#settle.failed(new ConnectionError(...error));
     else this.#settle.failed(code === 'service-full' && this.#wait > 0 ? new LostRace() : new RondevuError(...error));
   }
@@ -188,11 +188,11 @@ export class AnswererConnection extends RondevuConnection {
     this.apply('check', 'the offer was answered');
     this.#tellFound();
     if (this.#settle) this.#settle.opened();
-    // a link that was thought lost to others came up after all
+    // a link that seemed lost to another joiner came up after all
     else this.abandonAttempt();
   }
 
-  /** Returns whether it was not told before. */
+  /** Returns whether it was not reported before. */
   #tellFound(): boolean {
     const isFirst = !this.#isFound;
     this.#isFound = true;
@@ -231,7 +231,7 @@ export class AnswererConnection extends RondevuConnection {
               return;
             } catch (error) {
               if (!(error instanceof LostRace)) throw error;
-              // nobody said that the answer was taken, but its link may yet come up
+              // the answer was not confirmed, but its link may still come up
               if (error.isDoubtful) {
                 wait = Math.max(wait, DOUBTFUL_FOR);
                 this.#unconfirmed++;
@@ -245,7 +245,7 @@ export class AnswererConnection extends RondevuConnection {
         }
       }
     } catch (error) {
-      // a listener of the failure may begin anew
+      // a listener of the failure may have started again
       if (this.#loop === loop) this.#loop = undefined;
       if (!signal.aborted) this.#giveUp(error as Error);
     } finally {
@@ -253,16 +253,16 @@ export class AnswererConnection extends RondevuConnection {
     }
   }
 
-  /** What ends one attempt, and not the search. @throws everything else */
+  /** Returns errors that end one attempt but not the search. @throws all others */
   #asAttempt(error: unknown): ConnectionError {
     if (error instanceof ConnectionError) return error;
-    // a server that forges a handshake can keep two apart, but must not end what they have
+    // a server that forges a handshake can keep two peers apart, but must not end their connection
     const forged = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code);
     if (forged && this.isReturning) return new ConnectionError(error.code, error.message, { cause: error });
     throw error;
   }
 
-  /** Tells of a failed attempt. @throws the error when it was the last */
+  /** Reports a failed attempt. @throws the error if it was the last attempt */
   #attemptFailed(error: ConnectionError, maxAttempts: number): void {
     this.releaseLink()?.close();
     this.#stopWatching?.();
@@ -274,7 +274,7 @@ export class AnswererConnection extends RondevuConnection {
     }
     this.emit('failed', error);
     this.attempt++;
-    // the first link of all did not come up: from here it is a reconnect like any other
+    // the first link did not come up: from here on it is a normal reconnect
     this.apply('lost', error.message);
     this.apply('retry', error.message);
   }
@@ -288,7 +288,7 @@ export class AnswererConnection extends RondevuConnection {
   #giveUp(error: Error): void {
     this.#dropSpare();
     this.#rejectFound(error);
-    // one that had its peer says that it is gone; else what stood in the way is told
+    // after a link was up, the reason is that the peer is gone; otherwise the last error
     const isCause = error instanceof RondevuError && (!this.isReturning || /^(unverified|identity-)/.test(error.code));
     this.reason = isCause ? error : undefined;
     const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.isReturning;
@@ -299,7 +299,7 @@ export class AnswererConnection extends RondevuConnection {
   async #pause(delay: number, maxAttempts: number, signal: AbortSignal): Promise<void> {
     const { attempt } = this;
     this.emit('reconnect:scheduled', { attempt, delay, maxAttempts });
-    signal.throwIfAborted(); // a listener may have closed
+    signal.throwIfAborted(); // a listener may have closed the connection
     await new Promise<void>((resolve, reject) => {
       const end = () => {
         clearTimeout(timer);
@@ -319,12 +319,12 @@ export class AnswererConnection extends RondevuConnection {
       clearTimeout(this.#spareTimer);
       this.#spareTimer = setTimeout(() => this.#dropSpare(), SPARE_FOR);
       if (/^(not-found|no-offer)$/.test(reason.code)) return void this.emit('waiting');
-      // a server that cannot be asked is not the same as nobody there
+      // an unreachable server is not the same as an absent peer
       reason.willRetry = true;
       this.emit('failed', reason);
     };
     const entry = await this.#findAnyone(wait, onWaiting, signal);
-    // whoever comes by discovery is welcome the first time, and instead of one that is gone
+    // by discovery, any provider will do the first time, and as a replacement with failover
     const wanted = this.#anyone ?? this.serviceFqn;
     const { username = entry.username } = wanted === this.#id ? entry : parseServiceName(wanted);
     const named = parseServiceName(entry.serviceFqn);
@@ -333,7 +333,7 @@ export class AnswererConnection extends RondevuConnection {
     return entry;
   }
 
-  /** The peer that we had, if it is there; else, with `failover`, any other; else the first that comes. */
+  /** Looks for the previous peer; if it is gone, with `failover`, for any other. */
   async #findAnyone(wait: number, onWaiting: (reason: RondevuError) => void, signal: AbortSignal): Promise<ServiceEntry> {
     if (!this.#anyone || !this.isReturning) return this.#port.findOffer(this.#id ?? this.serviceFqn, wait, onWaiting, signal);
     try {
@@ -357,12 +357,12 @@ export class AnswererConnection extends RondevuConnection {
       signal.throwIfAborted();
       const isOther = this.#anyone !== undefined && this.isReturning && peer.username !== this.peer?.username;
       const known = this.isReturning && !isOther ? this.peer : undefined;
-      // what is kept is for the peer that we had; another key only if the user trusts it
+      // buffered messages are for the previous peer; another key only if the user trusts it
       if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
         throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
       if (known?.verified && !peer.verified)
         throw new RondevuError('unverified', `${username} shows no proof, and it did before`);
-      // from now on it is this peer's service, also when it was found by discovery
+      // from now on, the connection is for this peer's service, even if found by discovery
       this.serviceFqn = fqn;
       this.peer = peer;
       if (isOther) this.renewSession(randomId(16), true);
@@ -378,7 +378,7 @@ export class AnswererConnection extends RondevuConnection {
       signal.throwIfAborted();
       this.#tellFound();
       await this.#untilOpen(link, entry, answer, opened);
-      // it may have opened and gone while the reply to our answer was under way: nobody else would try again
+      // the link may have opened and closed before the reply to our answer: nobody else would retry
       if (link !== this.link && !this.isConnected())
         throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
     } finally {
@@ -391,7 +391,7 @@ export class AnswererConnection extends RondevuConnection {
   /** Makes the answer to an offer without its candidates: see #answer. */
   async #prepare(link: Link, sdp: string, line: SdpLine | undefined): Promise<void> {
     const { pc } = link;
-    // who waits for the connection is to have its listeners on it before it tells of this
+    // the caller must be able to add listeners before the first event
     link.onOpening = () => this.#tellFound();
     this.useLink(link);
     this.apply('gather', `answering ${this.#offerId}`);
@@ -405,8 +405,8 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   /**
-   * Sends the answer. An offer that was touched by a joiner who then does not get it is spoilt: Chromium remembers the first DTLS
-   * hello that comes, whoever sent it. So the publisher's candidates are used only when the answer has been taken.
+   * Sends the answer. A joiner that contacts the host and then does not get the offer spoils it: Chromium remembers the first DTLS
+   * hello, whoever sent it. So the host's candidates are used only after the answer was accepted.
    * @returns the answer as it was sent
    */
   async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[], offer: SdpLine | undefined): Promise<string> {
@@ -418,7 +418,7 @@ export class AnswererConnection extends RondevuConnection {
     this.apply('signal', 'the answer is ready');
     try {
       const { sdp } = pc.localDescription!;
-      // an old publisher can do nothing with our line
+      // an old host cannot use the SDP line
       answer = offer ? (await this.proof.seal(sdp, { ...line, offerSig: offer.sig })).sdp : sdp;
       await this.#port.answerOffer(entry, answer);
     } catch (error) {
@@ -434,8 +434,8 @@ export class AnswererConnection extends RondevuConnection {
 
   /**
    * Answers again until the link is up: on a server that replaces offers (v0.5.4) an answer is lost without notice when the host
-   * publishes at the same moment. An offer that is gone has been taken or renewed; the link comes up soon, or never.
-   * @returns how to stop
+   * publishes at the same moment. An offer that is gone was answered or renewed; the link comes up soon or never.
+   * @returns function that stops it
    */
   #answerAgain(entry: ServiceEntry, answer: string): () => void {
     let gone: ReturnType<typeof setTimeout> | undefined;
@@ -461,7 +461,7 @@ export class AnswererConnection extends RondevuConnection {
       this.emit('connection:timeout');
       fail('the time was up');
     }, this.config.connectionTimeout);
-    // answers may reach this publisher later than the others
+    // this host may get answers later than others
     const takenWithin = Math.min(TAKEN_WITHIN * 2 ** this.#unconfirmed, this.config.connectionTimeout);
     const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace(true)), takenWithin) : undefined;
     const stalled = setTimeout(() => {

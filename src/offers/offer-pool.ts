@@ -1,6 +1,6 @@
 /**
- * OfferPool: keeps N fresh offers of one service published, hands answered ones to the reception, and gives a connection that
- * lost its peer an offer of its own to wait at.
+ * OfferPool: keeps N fresh offers of one service published, hands answered ones to the reception, and publishes a directed offer for
+ * a connection that lost its peer.
  */
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
@@ -15,20 +15,20 @@ import { Offer, type MakeLink } from './offer.js';
 import { Reception } from './reception.js';
 import type { OfferPoolEvents, OfferPoolOptions } from './offer-pool-options.js';
 
-/** How long a connection waits at an offer of its own before it only waits, in ms. */
+/** How long a connection waits with a directed offer before it waits without one, in ms. */
 const PARK_AFTER = 30_000;
-/** How long refilling gives way to the joiner at hand, in ms. */
+/** How long refilling is postponed while a joiner connects, in ms. */
 const REFILL_AFTER = 100;
-/** On demand, at most this many times maxOffers are free at once. */
+/** With demand, at most this many times `maxOffers` are free at once. */
 const DEMAND_FACTOR = 4;
 
-/** Failures are told as `offer:failed`; who started the work in passing has nobody else to tell. */
+/** Failures are emitted as `offer:failed`; the caller has nobody else to report them to. */
 const told = (): void => undefined;
 
 export class OfferPool extends Emitter<OfferPoolEvents> {
   /** `name:version@username`. */
   readonly fqn: string;
-  /** What the server calls it: the same for this user and name, also after a restart. Undefined before it was published. */
+  /** Id of the service on the server: stable for this user and name, also after a restart. Undefined before it was published. */
   serviceId: string | undefined;
   readonly #port: PublisherPort;
   readonly #options: OfferPoolOptions;
@@ -36,18 +36,18 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   readonly #free = new Set<Offer>();
   readonly #reception: Reception;
   readonly #proof: HandshakeProof;
-  /** Offers for the peer of one connection alone, by the connection that waits there. */
+  /** Directed offers, by the connection that waits for its peer. */
   readonly #directed = new Map<OffererConnection, Offer>();
-  /** When a waiting connection gives its place up. */
+  /** Timers after which a waiting connection gives up its offer. */
   readonly #parking = new Map<OffererConnection, ReturnType<typeof setTimeout>>();
   readonly #publishing = new AsyncLock();
   readonly #backoff = new ExponentialBackoff({ base: 1000, max: 30_000, jitter: 0.3 });
   #unsubscribe: (() => void) | undefined;
   #creating = 0;
   #demand = 0;
-  /** A server that replaces (v0.5.4) lists an offer that is gone. */
+  /** A server that replaces offers (v0.5.4) lists an offer that is gone. */
   #isListingStale = false;
-  /** When what failed is tried again, in ms; 0 for nothing failed. */
+  /** When failed work is tried again, in ms; 0 if nothing failed. */
   #retryAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #started = false;
@@ -84,7 +84,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     return [...this.#free].filter(({ id }) => id).map(({ id, sdp }) => ({ offerId: id, sdp }));
   }
 
-  /** Connections that were opened and are not closed, whether their link is up or not. */
+  /** Connections that were opened and are not closed, whether or not their link is up. */
   get connections(): OffererConnection[] {
     return this.#reception.opened;
   }
@@ -94,9 +94,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /**
-   * Begins to accept; resolves when the first offers are published. While the server cannot be reached it goes on trying, and emits
-   * `offer:failed` with the reason.
-   * @throws RondevuError when the server refuses the service itself; `closed` when `stop()` is called before anything was published
+   * Starts to accept joiners; resolves when the first offers are published. While the server cannot be reached, it keeps trying and
+   * emits `offer:failed` with the reason.
+   * @throws RondevuError if the server refuses the service; `closed` if `stop()` is called before anything was published
    */
   async start(): Promise<void> {
     if (this.#started) return this.#starting?.promise;
@@ -105,7 +105,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       onAnswer: (answer) => void this.#onAnswer(answer),
       onDemand: ({ serviceFqn, waiting }) => {
         if (serviceFqn !== this.fqn) return;
-        // who waits could be given none of those that we count as free: they are held for others
+        // the waiting joiners can get none of the offers counted as free: these are leased to others
         this.#demand = Math.max(0, this.#free.size + waiting - this.#options.maxOffers);
         this.#refill();
       },
@@ -113,7 +113,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     });
     for (const connection of this.#reception.connections) void this.#needsOffer(connection);
     await this.#fill();
-    // what failed is tried again: until then nothing is published
+    // failed work is tried again; until then nothing is published
     if (!this.#retryAt || this.offers.length) return;
     // a listener of `offer:failed` may have stopped it
     if (!this.#started) throw this.#stoppedEarly();
@@ -131,7 +131,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     return promise.finally(() => (this.#starting = undefined));
   }
 
-  /** Withdraws the offers; with `close` ends the connections too. */
+  /** Withdraws the offers; with `close`, also ends the connections. */
   async stop({ close = true }: { close?: boolean } = {}): Promise<void> {
     this.#started = false;
     this.#starting?.reject(this.#stoppedEarly());
@@ -146,19 +146,19 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     await withdrawn;
   }
 
-  /** Applies at once to what is free, and to new offers. */
+  /** Applies at once to free offers, and to new ones. */
   update(changes: Partial<Pick<OfferPoolOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>>): void {
     Object.assign(this.#options, changes);
     void this.#withdraw([...this.#free].slice(this.#target()));
     this.#refill();
   }
 
-  /** Makes all free offers anew: others ways to us are open now. */
+  /** Replaces all free offers, because the ICE servers or the network changed. */
   renewOffers(): void {
     if (this.#started) void this.#renew([...this.#free]).catch(told);
   }
 
-  /** The page is being hidden, perhaps for good: offers are withdrawn and links let go; peers take it as a blip. */
+  /** The page is being hidden, perhaps for good: withdraws the offers and closes the links; peers see a lost link. */
   suspend(): void {
     if (!this.#started) return;
     clearTimeout(this.#timer);
@@ -167,7 +167,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const connection of this.#reception.connections) connection.dropLinkForNow('the page was hidden');
   }
 
-  /** The page is back, or the network is another. */
+  /** The page is back, or the network changed. */
   hint(): void {
     this.#started ||= this.#unsubscribe !== undefined;
     this.#refill();
@@ -181,10 +181,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     return Math.min(maxOffers + this.#demand, maxOffers * DEMAND_FACTOR, this.#room());
   }
 
-  /** How many offers may be free at the most. */
+  /** Maximum number of free offers. */
   #room(): number {
     const { maxConnections, maxPeerConnections } = this.#options;
-    // one that waits for its peer holds its place; where offers are for everybody it needs one to be found at
+    // a connection that waits for its peer keeps its place; without directed offers, it needs a free offer to be found at
     const isCounted = (connection: OffererConnection) => this.#port.keepsDirected() || !connection.isRotating();
     const taken = [...this.#reception.connections].filter(isCounted).length;
     const elsewhere = Link.live - this.#free.size - this.#creating;
@@ -195,10 +195,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     void this.#fill().catch(told);
   }
 
-  /** @param replacing how many of the free offers are about to go */
+  /** @param replacing number of free offers that are about to be withdrawn */
   async #fill(replacing = 0): Promise<void> {
     const missing = this.#started ? this.#target() - (this.#free.size - replacing) - this.#creating : 0;
-    // what could not be published before is tried again with what is new, or when its time comes
+    // offers that could not be published are tried again with new ones, or when their retry is due
     const isPublished = !this.#unpublished().length && !this.#isListingStale;
     if (missing <= 0 && (this.#retryAt || isPublished)) return this.#schedule();
     if (missing > 0) await this.#make(missing, replacing);
@@ -215,7 +215,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const offer of offers) this.#free.add(offer);
     const failure = created.find((result) => result.status === 'rejected')?.reason as Error | undefined;
     if (failure) this.#creationFailed(failure);
-    // joiners came in while it was made, or the service was stopped
+    // joiners arrived while it was made, or the service was stopped
     if (!this.#started) void this.#withdraw(offers);
     else if (!replacing) void this.#withdraw([...this.#free].slice(this.#room()));
     if (failure instanceof ValidationError) throw failure;
@@ -226,7 +226,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     return [...this.#free].filter(({ id }) => !id);
   }
 
-  /** @param only the one user whom the offer is for */
+  /** @param only user that the offer is directed to */
   #create(only?: string): Promise<Offer> {
     const { offerFactory, connectionConfig } = this.#options;
     return Offer.create((...own) => this.#makeLink(!offerFactory, ...own), {
@@ -245,7 +245,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     error.willRetry = !(error instanceof ValidationError);
     if (!error.willRetry) this.#started = false;
     this.emit('offer:failed', '', error);
-    // a factory of the wrong form stays one
+    // a factory of the wrong form will not change
     if (!error.willRetry) this.#failed(error);
   }
 
@@ -273,7 +273,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.emit('failed', error);
   }
 
-  /** Gives offers to the server, those that are still wanted when it is their turn. */
+  /** Publishes offers, if they are still wanted when it is their turn. */
   async #send(offers: Offer[], isWanted: (offer: Offer) => boolean): Promise<void> {
     await this.#publishing.run(async () => {
       let batch: Offer[];
@@ -283,7 +283,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         if (!batch.length || !this.#started) return;
         await this.#publishAll(batch);
       }
-      // nobody may be handed what went meanwhile
+      // offers that were dropped in the meantime must not be handed out
       const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
       if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(told);
     });
@@ -304,7 +304,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         this.#isListingStale = false;
         return [];
       }
-      // once more in the same request: an answer that comes between the two is lost
+      // again in the same request: an answer between two requests would be lost
       const answers = this.#port.fetchAnswers();
       await this.#publishAll(batch);
       await answers;
@@ -334,7 +334,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     offer.id = offerId;
     offer.renewAt = performance.now() + this.#options.ttl * this.#options.renewAt;
     if (offer.link.isClosed) return;
-    // a server that replaces drops the candidates with the offer
+    // a server that replaces offers drops their candidates too
     if (first || !this.#port.keepsOffers()) offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
     if (!first) return;
     this.#starting?.resolve();
@@ -342,7 +342,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.emit('changed');
   }
 
-  /** One timer: renewal of what gets old, another try of what could not be published. */
+  /** One timer: renews old offers, and retries what could not be published. */
   #schedule(): void {
     clearTimeout(this.#timer);
     if (!this.#started) return;
@@ -358,7 +358,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     );
   }
 
-  /** New offers first, then the old ones go, so that the service is never without any: they stay when there are no new ones. */
+  /** Publishes new offers before withdrawing the old ones, so that the service always has some; without new ones, the old ones stay. */
   async #renew(old: Offer[]): Promise<void> {
     for (const offer of old) offer.renewAt = Infinity;
     await this.#fill(old.length);
@@ -382,7 +382,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (!ids.length) return;
     const isLast = this.#free.size === 0;
     if (!isLast && !this.#port.keepsOffers()) return this.#isListingStale ? this.#publish([]) : undefined;
-    // what cannot be withdrawn now dies with the instance, or by its TTL
+    // offers that cannot be withdrawn now end with the instance, or by their TTL
     await this.#port.withdraw(this.fqn, ids, isLast).then(() => (this.#isListingStale = false), told);
   }
 
@@ -397,63 +397,63 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   async #onAnswer(answer: AnswerInfo): Promise<void> {
     const find = () => [...this.#free, ...this.#directed.values()].find(({ id }) => id === answer.offerId);
-    // a joiner in line may answer before the reply that tells us the offer's id is here: the two take different roads
+    // a waiting joiner's answer may arrive before the reply with the offer's id: they use different transports
     if (!find() && this.#publishing.isLocked()) await this.#publishing.run(() => undefined);
     const offer = find();
     if (!offer) return this.#reception.repeated(answer);
     this.#free.delete(offer);
     if (offer.waiting) this.#forget(offer.waiting);
-    // making peer connections keeps the page busy: the joiner at hand comes first, unless others are at the door
+    // making peer connections is expensive: the current joiner comes first, unless others are waiting
     if (this.#free.size <= 1 || this.#demand) this.#refill();
     else setTimeout(() => this.#refill(), REFILL_AFTER);
     if (!(await this.#reception.receive(offer, answer))) this.#discard(offer);
   }
 
-  /** A connection lost its peer: it gets an offer that is for its peer alone, and after a while waits without one. */
+  /** A connection lost its peer: publishes an offer for this peer alone; after a while, the connection waits without one. */
   async #needsOffer(connection: OffererConnection): Promise<void> {
     const { peer } = connection;
     if (!this.#started || !connection.isRotating() || this.#parking.has(connection)) return;
     this.#refill();
-    // an old server would give it to anybody; the peer may answer any other offer just as well
+    // an old server would give it to anybody; the peer can answer any other offer as well
     if (!peer || !this.#port.keepsDirected()) return;
     const parking = setTimeout(() => {
       this.#park(connection);
-      // a full service has no other offer that it could be found at
+      // a full service has no other offer at which it could be found
       if (this.#reception.connections.size >= this.#options.maxConnections) void this.#needsOffer(connection);
     }, this.#parkAfter());
     this.#parking.set(connection, parking);
-    // it may be back, and gone again, while the offer is being made
+    // the peer may return, and leave again, while the offer is being made
     const isWanted = () => this.#started && this.#parking.get(connection) === parking && connection.isRotating();
     let offer: Offer | undefined;
     try {
       offer = await this.#create(peer.username);
       if (!isWanted()) return void this.#discard(offer);
-      // its answer may overtake the reply that tells its id
+      // its answer may arrive before the reply with its id
       offer.waiting = connection;
       this.#directed.set(connection, offer);
       await this.#send([offer], isWanted);
     } catch {
-      // there are the others, and the next loss tries again
+      // the other offers remain, and the next lost link tries again
     }
     if (!offer) return;
-    if (offer.waiting !== connection) return; // it was answered already
+    if (offer.waiting !== connection) return; // it has been answered
     if (!offer.id || !isWanted()) return this.#park(connection);
     this.#reception.rebind(connection, offer);
   }
 
-  /** An offer must not wait past its life. */
+  /** An offer must not wait beyond its lifetime. */
   #parkAfter(): number {
     return Math.min(PARK_AFTER, this.#options.ttl * this.#options.renewAt);
   }
 
-  /** Its directed offer is nobody's any more. */
+  /** Its directed offer is no longer bound to it. */
   #forget(connection: OffererConnection): void {
     clearTimeout(this.#parking.get(connection));
     this.#parking.delete(connection);
     this.#directed.delete(connection);
   }
 
-  /** Takes the directed offer of a connection away, if it has one. */
+  /** Removes the directed offer of a connection, if it has one. */
   #park(connection: OffererConnection): void {
     const offer = this.#directed.get(connection);
     this.#forget(connection);
