@@ -1,6 +1,6 @@
 /**
- * What `<rondevu-connect>` is given to send before its connection exists (the engine and the key are being loaded): composed,
- * checked, copied and bounded by the code that the connection uses, and handed over to it with ids and handles.
+ * Messages that `<rondevu-connect>` sends before its connection exists (the engine and the key are being loaded): composed, checked,
+ * copied and bounded by the code that the connection uses, and handed over to it with ids and handles.
  */
 import { connectionConfig, type ConnectionConfig } from './connection/connection-config.js';
 import { Backlog } from './delivery/backlog.js';
@@ -9,7 +9,7 @@ import { RondevuError } from './errors.js';
 
 export interface EarlyHandlers {
   onBuffered(data: MessageData): void;
-  /** A kept message expired, or went because there were too many. */
+  /** A buffered message expired, or was dropped because there were too many. */
   onDiscarded(): void;
 }
 
@@ -39,7 +39,7 @@ export class EarlyMessages {
     return message.handle;
   }
 
-  /** Takes the messages out, oldest first. */
+  /** Removes and returns the messages, oldest first. */
   takeAll(): Message[] {
     return this.#backlog.takeAll();
   }

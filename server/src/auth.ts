@@ -1,7 +1,7 @@
 /**
- * Who is calling: takes a signed request apart, checks form, clock, key, signature, digest, replay and claim, in that order, and
- * only then lets the name be claimed. The digest is over params of any size, so it comes after the signature, which is over the
- * short message. Knows nothing of what the call will do.
+ * Authentication: parses a signed request, checks form, clock, key, signature, digest, replay and claim, in that order, and only then
+ * claims the name. The digest covers params of any size, so it is checked after the signature, which covers only the short message.
+ * Does not depend on what the call does.
  */
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { isPlausiblePublicKey, isStrictPublicKey } from 'rondevu-elements/identity';
@@ -26,7 +26,7 @@ import { NameLostError, RpcError } from './rpc-error.js';
 import type { Metrics } from './metrics.js';
 import { nameTaken, type Store, type UserRow } from './store.js';
 
-/** Who signed, and from where. */
+/** The signer, and its network address. */
 export interface Caller {
   username: string;
   publicKey: string;
@@ -39,7 +39,7 @@ export interface SignedCall {
   message: string;
   signature: string;
   publicKey?: string | undefined;
-  /** As parsed, before any default is put in: the digest is over this. */
+  /** As parsed, before defaults are filled in: the digest covers this. */
   params?: unknown;
 }
 
@@ -47,7 +47,7 @@ export interface SignedCall {
 const STICKY = 7 * 86_400_000 + 3_600_000;
 const KEY_CACHE = 10_000;
 const HOST_CACHE = 100;
-/** How long a claim that was asserted for a call of a session is good for the next ones, in ms. */
+/** How long an asserted claim is valid for the next calls of a session, in ms. */
 const ASSERTED_FOR = 1000;
 
 export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
@@ -56,7 +56,7 @@ export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
 export class Authenticator {
   readonly #keys = new Map<string, KeyObject>();
   readonly #audiences = new Map<string, string[]>();
-  /** When the claim of a session's name by its key was last asserted, by principal. */
+  /** When the claim of a session's name was last asserted, by principal. */
   readonly #asserted = new Map<string, number>();
   readonly #clock: Pick<ClaimClock, 'at'>;
   readonly #store: Store;
@@ -64,7 +64,7 @@ export class Authenticator {
   readonly #reserved: ReadonlySet<string>;
   readonly #limiter: Limiter;
   readonly #metrics: Metrics | undefined;
-  /** Called when a username that nobody held was claimed, before the call goes on. */
+  /** Called when a free username was claimed, before the call continues. */
   readonly #onClaim: (username: string) => Promise<void>;
 
   constructor(
@@ -85,7 +85,7 @@ export class Authenticator {
 
   /**
    * Claims or renews the name as its last step.
-   * @param host the request's own Host, the audience when no public address is configured
+   * @param host the request's Host, used as the audience if no public address is configured
    * @throws RpcError `bad-request`, `clock-skew`, `replayed`, `bad-signature`, `name-taken`, `unauthorized`, `forbidden`, `rate-limited`
    */
   async authenticate(call: SignedCall, address: string, host: string, now: number): Promise<Caller> {
@@ -102,7 +102,7 @@ export class Authenticator {
       throw new RpcError('name-taken', `Invalid signature: username "${message.username}" is already claimed by another key`);
     }
     const publicKey = user?.publicKey ?? call.publicKey;
-    // v0.20 looks names up before it has claimed its own, and sends no key with that
+    // v0.20 looks up names before it has claimed its own, without sending a key
     if (publicKey === undefined && call.method === 'getUser') return { username: message.username, publicKey: '', address };
     if (publicKey === undefined)
       throw new RpcError('unauthorized', `Username "${message.username}" is not claimed: send your publicKey`);
@@ -127,8 +127,8 @@ export class Authenticator {
   }
 
   /**
-   * Pays for bytes before they are parsed.
-   * @param least in points, for what is refused before it is known to be a call
+   * Charges for bytes before they are parsed.
+   * @param least minimum in points, for a request that is refused before it is known to be a call
    * @throws RpcError `rate-limited`
    */
   async pay(address: string, bytes: number, least = 0): Promise<void> {
@@ -136,26 +136,26 @@ export class Authenticator {
     if (cost > 0) await this.#limiter.ofAddress(address, cost);
   }
 
-  /** Asks before a request is read whether its address may call at all. @throws RpcError `rate-limited` */
+  /** Checks whether an address may call at all, before its request is read. @throws RpcError `rate-limited` */
   async checkAddress(address: string): Promise<void> {
     await this.#limiter.checkAddress(address);
   }
 
-  /** Asks before a large reply is put together whether those before it are paid for. @throws RpcError `rate-limited` */
+  /** Checks whether earlier replies are paid for, before a large reply is assembled. @throws RpcError `rate-limited` */
   async checkPoints({ address, publicKey }: Caller): Promise<void> {
     await this.#limiter.checkSpent(address, publicKey);
   }
 
-  /** Charges a caller for the bytes of a reply that is ready to be sent. */
+  /** Charges the caller for the bytes of a reply before it is sent. */
   async chargeReply({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, bytes: number): Promise<void> {
     await this.#limiter.charge(address, publicKey, costOfBytes(bytes));
   }
 
   /**
-   * For a call of an open session, whose signature was checked when it was opened: asks whether its key still holds the name,
-   * and renews the claim. Only a signed call claims a name.
+   * For a call of an open session, whose signature was checked when it was opened: checks that its key still holds the name, and
+   * renews the claim. Only a signed call claims a name.
    * @param bytes of the frame
-   * @throws RpcError `rate-limited`; NameLostError when the name was given up, has expired, or is another key's
+   * @throws RpcError `rate-limited`; NameLostError if the name was released, has expired, or belongs to another key
    */
   async reassert(caller: Caller, method: string, params: unknown, bytes: number, now: number): Promise<void> {
     await this.charge(caller, costOf(method, params) + costOfBytes(bytes));
@@ -171,12 +171,12 @@ export class Authenticator {
     this.#asserted.set(principal, now);
   }
 
-  /** A name was given up or claimed: what was asserted for it before does not count any more. */
+  /** A name was released or claimed: earlier assertions are void. */
   forget(caller: NameHolder): void {
     this.#asserted.delete(principalOf(caller));
   }
 
-  /** Takes points for what a call turns out to cost beside its price. @throws RpcError `rate-limited` */
+  /** Charges points for costs that become known during the call. @throws RpcError `rate-limited` */
   async charge({ publicKey, address }: Caller, points: number): Promise<void> {
     await this.#limiter.ofAddress(address, points);
     await this.#limiter.ofKey(publicKey, points);
@@ -226,7 +226,7 @@ export class Authenticator {
     );
   }
 
-  /** Scheme and path cannot be seen from behind a proxy, so the same host is all that can be asked for. */
+  /** Scheme and path are not visible behind a proxy, so only the host is compared. */
   #audiencesOf(host: string): string[] {
     let found = this.#audiences.get(host);
     if (found) return found;
@@ -236,7 +236,7 @@ export class Authenticator {
     return found;
   }
 
-  /** The old form binds method and context; its params it cannot. */
+  /** The old form covers method and context, not the params. */
   #checkContext(call: SignedCall, message: SignedMessage): void {
     const context = Object.hasOwn(LEGACY_CONTEXT, call.method) ? LEGACY_CONTEXT[call.method as RpcMethod] : undefined;
     if (!context) throw new RpcError('bad-signature', `${call.method} takes only v2 signatures`);
@@ -265,7 +265,7 @@ export class Authenticator {
 
   async #claim(username: string, publicKey: string, v2: boolean, now: number, known?: UserRow): Promise<void> {
     if (isAnonymousName(username)) {
-      // the name is the hash of its key, so there is nothing to keep
+      // the name is the hash of its key, so there is nothing to store
       const hash = createHash('sha256').update(Buffer.from(publicKey, 'base64')).digest();
       if (anonymousName(hash) === username) return;
       throw new RpcError('forbidden', `Username "${username}" belongs to another key`);
@@ -280,8 +280,8 @@ export class Authenticator {
   }
 
   /**
-   * Remembers a key that was not seen lately. A key that is not on the curve or of small order may verify what nobody signed; to
-   * find that out takes longer than a signature, so it comes after the signature, and is counted.
+   * Remembers a new key. A key that is not on the curve or has small order may verify texts that nobody signed. Detecting that takes
+   * longer than verifying a signature, so it is done after the signature, and is limited.
    */
   async #admitKey(publicKey: string, key: KeyObject, address: string): Promise<void> {
     await this.#limiter.ofNewKey(address);
@@ -293,7 +293,7 @@ export class Authenticator {
 
 const badKey = (): RpcError => new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
 
-/** What can be seen of a key without arithmetic: one spelling, and no small order. @throws RpcError */
+/** Checks of a key that need no arithmetic: canonical spelling, and no small order. @throws RpcError */
 function importKey(publicKey: string): KeyObject {
   const bytes = Buffer.from(publicKey, 'base64');
   if (bytes.length !== 32 || bytes.toString('base64') !== publicKey) throw badKey();

@@ -1,6 +1,6 @@
 /**
- * Runs one call, from HTTP or from a push session: envelope, method, signature or session, params, handler, reply. The one place
- * that bounds replies and that turns an error into what the client sees; the text of an internal error stays in the log.
+ * Runs one call, from HTTP or a push session: envelope, method, signature or session, params, handler, reply. The only place that
+ * bounds replies and converts errors for the client; the text of an internal error stays in the log.
  */
 import { ALWAYS_SIGNED, type RpcMethod } from 'rondevu-elements/protocol';
 import type { Authenticator, Caller, SignedCall } from './auth.js';
@@ -11,11 +11,11 @@ import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
 import { checkEnvelope, checkParams, checkSize, type Schemas } from './schemas.js';
 
-/** Asked for by a call that waits: aborted when the client goes. */
+/** Requested by a call that waits: aborted when the client disconnects. */
 export type Gone = () => AbortSignal;
 
 /**
- * The largest reply, in bytes. Pages and polls end before it; what a call echoes, such as published descriptions, is bounded by the
+ * Maximum size of a reply, in bytes. Pages and polls end before it; echoed data, such as published descriptions, is bounded by the
  * request.
  */
 export const maxReply = ({ maxReplyBytes, maxBodyBytes }: Limits): number => 2 * Math.max(maxReplyBytes, maxBodyBytes);
@@ -38,7 +38,7 @@ export class Dispatcher {
   }
 
   /**
-   * Runs a signed call, whose bytes are paid for.
+   * Runs a signed call, whose bytes have been charged.
    * @returns the result as JSON
    * @throws RpcError
    */
@@ -58,7 +58,7 @@ export class Dispatcher {
    * @throws RpcError
    */
   async ofSession(method: string, params: unknown, bytes: number, caller: Caller, maxWait: number, gone: Gone): Promise<string> {
-    // pays first: unknown methods are not free
+    // charges first: unknown methods are not free
     await this.#auth.reassert(caller, method, params, bytes, Date.now());
     const known = this.#method(method);
     return this.#counted(known, async () => {
@@ -69,14 +69,14 @@ export class Dispatcher {
     });
   }
 
-  /** What a client is told of an error: an RpcError as it is, anything else as "Internal server error", with the whole of it in the log. */
+  /** The error for the client: an RpcError unchanged, anything else as "Internal server error", with the details in the log. */
   publicError(error: unknown, method?: string): RpcError {
     if (error instanceof RpcError) return error;
     this.#log.error({ err: error, method }, 'a call failed');
     return new RpcError('unavailable', 'Internal server error');
   }
 
-  /** What is no call costs a point: it would be free otherwise. */
+  /** A request that is not a call costs one point; otherwise it would be free. */
   async #read(request: unknown, address: string): Promise<{ call: SignedCall; method: RpcMethod }> {
     try {
       const call = checkEnvelope(request);

@@ -1,5 +1,5 @@
 /**
- * createServer: puts store, hub, matchmaker, handlers, HTTP and sockets together, starts and stops them.
+ * createServer: assembles store, hub, matchmaker, handlers, HTTP and sockets, starts and stops them.
  */
 import type { AddressInfo, BlockList, Socket } from 'node:net';
 import { createRequire } from 'node:module';
@@ -37,35 +37,35 @@ export { DEFAULT_TURN, type TurnConfig } from './turn.js';
 export type { Authorize, AuthorizeContext } from './handlers.js';
 export { DEFAULT_LIMITS, DEFAULT_RESERVED, readConfig, type Limits, type ServerConfig } from './config.js';
 
-/** What this server can do beyond v0.5.4: the header of every reply and `caps` of `GET /`. `ice` comes with ICE servers to hand out. */
+/** Capabilities beyond v0.5.4: in the header of every reply and in `caps` of `GET /`. `ice` is added if there are ICE servers to hand out. */
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
 
 export interface RunningServer {
-  /** An address that this machine can open: where it listens, or localhost where it listens on every address. */
+  /** An address that this machine can open: where the server listens, or localhost if it listens on all addresses. */
   readonly url: string;
   readonly port: number;
   /** Open push sessions. */
   readonly sessions: number;
-  /** Joiners in line. */
+  /** Waiting joiners. */
   readonly waiting: number;
-  /** Stops taking calls, lets those under way finish, closes sockets and store. Idempotent. */
+  /** Stops accepting calls, lets running ones finish, closes sockets and store. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Settings, all optional, and what only a program can give. */
+/** Settings, all optional, and options that only a program can set. */
 export interface ServerOptions extends Partial<ServerConfig> {
-  /** Asked before a service is published or looked up, an offer handed out or answered, and a signal sent. Default: all may. */
+  /** Called before a service is published or looked up, an offer handed out or answered, and a signal sent. Default: allows all. */
   authorize?: Authorize | undefined;
 }
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 const SWEEP_EVERY = 10_000;
-/** TCP connections for each socket that may be open: a client with a push socket calls over HTTP as well. */
+/** TCP connections per socket that may be open: a client with a push socket also calls over HTTP. */
 const CONNECTIONS_A_SOCKET = 2;
 
 /**
  * Starts a server.
- * @throws Error when the address is taken, or the database or Redis cannot be opened
+ * @throws Error if the address is in use, or the database or Redis cannot be opened
  */
 export async function createServer({ authorize, ...options }: ServerOptions = {}): Promise<RunningServer> {
   const config: ServerConfig = {
@@ -146,7 +146,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     isDraining: () => closing !== undefined,
   });
   const server = createHttpServer(
-    // who sends slowly holds a connection, not the server; answers may take as long as a joiner waits
+    // slow senders occupy a connection, not the server; replies may take as long as a joiner waits
     { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 },
     (request, response) =>
       request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : void rest(request, response),
@@ -172,7 +172,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     await store.close();
     throw error;
   }
-  // one for all: a timer for each would be a good part of what an idle socket costs
+  // one timer for all: one per socket would be a large part of the cost of an idle socket
   const heartbeat = setInterval(() => {
     for (const session of sessions) session.watch();
   }, 1000);
@@ -183,7 +183,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
 
   const close = async (): Promise<void> => {
     log.info({ sockets: hub.sessions, waiting: matchmaker.waiting }, 'stopping');
-    // who stands in line is told at once, before its socket is closed
+    // waiting joiners get their reply at once, before their socket is closed
     matchmaker.close();
     await new Promise(setImmediate);
     await drain([...sessions], config.drainTime);
@@ -192,7 +192,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     matchmaker.close();
     await new Promise(setImmediate);
     for (const session of sessions) session.close();
-    // keep-alive connections without a call under way would keep the server open for ever
+    // keep-alive connections without a call would keep the server open forever
     server.closeIdleConnections();
     const slow = setTimeout(() => {
       for (const socket of sockets.clients) socket.terminate();
@@ -237,7 +237,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   };
 }
 
-/** Closes sockets spread over a time, and waits until it is over. */
+/** Closes sockets spread over a period, and waits until it has passed. */
 async function drain(sessions: PushSession[], time: number): Promise<void> {
   const end = performance.now() + time;
   for (const [index, session] of sessions.entries()) {
@@ -248,11 +248,11 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
   if (end > performance.now()) await new Promise((resolve) => setTimeout(resolve, end - performance.now()));
 }
 
-/** Idle connections and requests take the same file descriptors as sockets do. A proxy has the connections of all its clients. */
+/** Idle connections and requests use file descriptors as sockets do. A proxy holds the connections of all its clients. */
 function boundConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
   server.maxConnections = CONNECTIONS_A_SOCKET * limits.maxSockets;
   const ofAddress = new Tally(CONNECTIONS_A_SOCKET * limits.maxSocketsPerAddress);
-  // a connection that is read anew (plain-requests.ts) comes again
+  // a connection that is read again (plain-requests.ts) is emitted again
   const known = new WeakSet<Socket>();
   server.on('connection', (socket) => {
     const { remoteAddress = '' } = socket;
@@ -283,10 +283,10 @@ function acceptSockets(
   const ignoreUpgrade = createUpgradeIgnorer(server);
   server.on('upgrade', (request, socket, head) => {
     if (!asksForWebSocket(request)) return ignoreUpgrade(request, socket, head);
-    // node has taken its own listener away; a client that hangs up now must not end the process
+    // Node has removed its own listener; a client that disconnects now must not crash the process
     socket.on('error', () => socket.destroy());
     const refuse = (status: string): void => {
-      // nor may one that never hangs up keep the server from closing
+      // a client that never disconnects must not keep the server from closing
       socket.once('finish', () => socket.destroy());
       socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
     };

@@ -1,16 +1,15 @@
 /**
- * Inbox: takes frames, puts messages together and gives out each once, in order: only the next number is taken, older ones are
- * dropped. Pure. docs/delivery.md.
+ * Inbox: takes frames, assembles messages and delivers each once, in order: accepts only the next number and drops lower ones. Pure. docs/delivery.md.
  */
 import { ConnectionError, ValidationError } from '../errors.js';
 import { readFrame, type MessagePart } from '../protocol/frames.js';
 
-/** The link has lost something, which an ordered channel does not: Firefox may, in the last moments of a page. */
+/** The link has lost a message. Ordered channels must not; Firefox may, in the last moments of a page. */
 export class MissingMessageError extends ValidationError {}
 
 // a leading U+FEFF is part of the message
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-/** Least memory taken for a message in parts, in bytes. */
+/** Minimum memory allocated for a message in parts, in bytes. */
 const LEAST_ROOM = 65_536;
 
 /** A message whose parts are arriving. */
@@ -18,13 +17,13 @@ interface Assembly {
   readonly text: boolean;
   /** Bytes of the whole message, as announced. */
   readonly total: number;
-  /** What arrived, with room for more. */
+  /** The bytes that arrived, with room for more. */
   bytes: Uint8Array<ArrayBuffer>;
   filled: number;
 }
 
 export class Inbox {
-  /** The number that is expected next; all before it were given out. */
+  /** The expected number; all lower ones were delivered. */
   next = 1;
   readonly #maxMessageSize: number;
   #partial: Assembly | undefined;
@@ -34,13 +33,13 @@ export class Inbox {
   }
 
   /**
-   * @param deliver called with each message that is due; `next` moves on when it has returned. It says whether to go on.
-   * @throws ConnectionError `too-large`; ValidationError for a frame that is none of ours, or a hole in the numbers
+   * @param deliver called with each due message; `next` increases after it has returned. Returns whether to go on.
+   * @throws ConnectionError `too-large`; ValidationError for an invalid frame; MissingMessageError for a gap in the numbers
    */
   accept(frame: Uint8Array, deliver: (data: string | ArrayBuffer) => boolean): void {
     for (const part of readFrame(frame)) {
       const { number, text, total } = part;
-      if (number < this.next) continue; // it came on an earlier link, and its acknowledgement was lost
+      if (number < this.next) continue; // it arrived on an earlier link, but its acknowledgement was lost
       if (number > this.next) throw new MissingMessageError(`message ${this.next} was expected, ${number} came`);
       if (total > this.#maxMessageSize) {
         throw new ConnectionError('too-large', `a message of ${total} bytes came, maxMessageSize is ${this.#maxMessageSize}`);
@@ -65,7 +64,7 @@ export class Inbox {
     if (text !== partial.text || filled > partial.total || last !== (filled === partial.total))
       throw new ValidationError(`the parts of message ${number} do not fit together`);
     if (filled > partial.bytes.length) {
-      // memory grows with what arrived: the total is but the peer's word
+      // memory grows with the bytes that arrived: the total is only a claim of the peer
       const bytes = new Uint8Array(Math.min(partial.total, Math.max(filled, partial.bytes.length * 2, LEAST_ROOM)));
       bytes.set(partial.bytes);
       partial.bytes = bytes;
@@ -77,19 +76,19 @@ export class Inbox {
     return partial.bytes;
   }
 
-  /** A new link: what was begun comes again from its start. */
+  /** A new link: partial messages are sent again from their start. */
   restart(): void {
     this.#partial = undefined;
   }
 
-  /** The other side's numbers begin again. */
+  /** The other side's numbers start again. */
   reset(): void {
     this.#partial = undefined;
     this.next = 1;
   }
 }
 
-/** The bytes as a buffer of their own. */
+/** The bytes in their own buffer. */
 function bufferOf(bytes: Uint8Array): ArrayBuffer {
   const { buffer, byteOffset, byteLength } = bytes;
   if (byteOffset === 0 && byteLength === buffer.byteLength) return buffer as ArrayBuffer;

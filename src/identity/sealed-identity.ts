@@ -1,6 +1,6 @@
 /**
- * An identity as text, under a passphrase, to be carried to another device: PBKDF2 (RFC 8018) with SHA-256, AES-256-GCM (NIST SP 800-38D),
- * and its place in the key store there. A chunk of its own: few pages carry identities.
+ * Exports an identity as text, encrypted with a passphrase, for another device: PBKDF2 (RFC 8018) with SHA-256, AES-256-GCM (NIST SP
+ * 800-38D). Imports it and stores it in the key store there. A chunk of its own: few pages need it.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError, mustBe } from '../errors.js';
@@ -9,14 +9,14 @@ import { withStore } from './database.js';
 import { importSeed } from './ed25519.js';
 import { exportKeypair, signerFromKeypair, type Signer } from './signer.js';
 
-/** As the OWASP cheat sheet on password storage has it, 2023. */
+/** From the OWASP cheat sheet on password storage, 2023. */
 const ITERATIONS = 600_000;
-/** What a text may ask for: below it is weak, above it stands still. */
+/** Iterations that a text may demand: fewer are weak, more would block the page. */
 const FEWEST = 100_000;
 const MOST = 10_000_000;
 const MIN_PASSPHRASE = 8;
 
-/** All but the last two are what the key is bound to. */
+/** All fields but the last two are authenticated together with the key. */
 interface PortableIdentity {
   type: 'rondevu-identity';
   version: 1;
@@ -30,9 +30,9 @@ interface PortableIdentity {
 }
 
 /**
- * The identity as one line of JSON that only the passphrase opens.
+ * Exports an identity as one line of JSON, encrypted with the passphrase.
  * @param passphrase at least 8 characters
- * @throws RondevuError `key-not-exportable`, `unsupported` where there is no WebCrypto; ValidationError for a short passphrase
+ * @throws RondevuError `key-not-exportable`, `unsupported` without WebCrypto; ValidationError for a short passphrase
  */
 export async function exportIdentity(identity: Signer, passphrase: string): Promise<string> {
   const { publicKey, privateKey } = exportKeypair(identity);
@@ -51,8 +51,8 @@ export async function exportIdentity(identity: Signer, passphrase: string): Prom
 }
 
 /**
- * The identity of a text that `exportIdentity` made.
- * @throws ValidationError for another text, a wrong passphrase, or one that was changed; RondevuError `unsupported`
+ * Imports the text of `exportIdentity`.
+ * @throws ValidationError for any other or an altered text, or a wrong passphrase; RondevuError `unsupported`
  */
 export async function importIdentity(text: string, passphrase: string): Promise<Signer> {
   const { sealed, ...head } = parse(text);
@@ -71,7 +71,7 @@ function parse(text: string): PortableIdentity {
   try {
     value = JSON.parse(text) as PortableIdentity;
   } catch {
-    // said below
+    // reported below
   }
   if (value?.type !== 'rondevu-identity') throw new ValidationError('importIdentity: this is not a text of exportIdentity');
   if (value.version !== 1 || value.kdf !== 'PBKDF2-SHA256')
@@ -105,20 +105,20 @@ async function keyOf(
     throw new ValidationError(`the passphrase must have at least ${MIN_PASSPHRASE} characters`);
   if (!globalThis.crypto?.subtle)
     throw new RondevuError('unsupported', 'there is no WebCrypto here: open the page over https, or on localhost');
-  // the same passphrase may be typed as other code points on another device
+  // another device may encode the same passphrase with different code points
   const secret: Bytes = utf8(passphrase.normalize('NFKC'));
   const base = await crypto.subtle.importKey('raw', secret, 'PBKDF2', false, ['deriveKey']);
   const derivation = { name: 'PBKDF2', hash: 'SHA-256', salt: base64ToBytes(head.salt), iterations: head.iterations };
   const key = await crypto.subtle.deriveKey(derivation, base, { name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt']);
-  // what stands beside it in the text cannot be exchanged
+  // authenticates the other fields of the text
   return { key, algorithm: { name: 'AES-GCM', iv: base64ToBytes(head.iv), additionalData: utf8(canonicalJson(head)) } };
 }
 
 /**
- * Keeps an identity in the key store of this page, in place of the one with the same name, in a form that cannot be read where the
- * platform has Ed25519. An element with `identity="NAME"` has this key from its next start.
- * @param name of the entry, as the attribute `identity` has it
- * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` when the storage is there and fails
+ * Stores an identity in the key store of this page, replacing one with the same name; non-extractable if the platform has Ed25519. An
+ * element with `identity="NAME"` uses this key from its next start.
+ * @param name of the entry, as in the attribute `identity`
+ * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` if the storage fails
  */
 export async function keepIdentity(name: string, identity: Signer): Promise<void> {
   const { publicKey, privateKey } = await importSeed(base64ToBytes(exportKeypair(identity).privateKey));
@@ -126,6 +126,6 @@ export async function keepIdentity(name: string, identity: Signer): Promise<void
   await withStore('keys', 'readwrite', (store) => store.put({ publicKey, privateKey: kept }, name));
 }
 
-/** The same key, which can sign and cannot be exported. */
+/** The same key, as one that can sign but not be exported. */
 const sealed = async (key: CryptoKey): Promise<CryptoKey> =>
   crypto.subtle.importKey('pkcs8', await crypto.subtle.exportKey('pkcs8', key), key.algorithm, false, ['sign']);

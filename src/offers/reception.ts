@@ -1,6 +1,6 @@
 /**
- * Reception: decides whose answer an answer is, and keeps the connections of a service. The buffer of a connection belongs to
- * its peer and reaches nobody else: a peer is known by its key and its session, an old client by its name. docs/delivery.md.
+ * Reception: decides which connection an answer belongs to, and holds the connections of a service. The buffer of a connection belongs
+ * to its peer and reaches nobody else: a peer is identified by its key and session, an old client by its name. docs/delivery.md.
  */
 import type { Peer } from '../connection/connection-events.js';
 import { OffererConnection } from '../connection/offerer-connection.js';
@@ -13,24 +13,24 @@ import type { PublisherPort } from '../signaling/signaling-port.js';
 import type { Offer } from './offer.js';
 import type { OfferPoolOptions } from './offer-pool-options.js';
 
-/** How long a peer of a connection that looks alive has to answer when it comes again, in ms. */
+/** If the peer of a connection that looks alive answers another offer, how long that connection has to prove it is alive, in ms. */
 const PROBE = 500;
 
-/** Why a joiner is turned away; it is told over the server. */
+/** Why a joiner is refused; sent to it over the server. */
 type Refusal = 'service-full' | 'forbidden';
 
-/** What a reception tells its pool. */
+/** Callbacks of a reception to its pool. */
 export interface ReceptionHooks {
   opened(connection: OffererConnection): void;
   rotated(oldOfferId: string, newOfferId: string, connection: OffererConnection): void;
   closed(connection: OffererConnection, reason: string): void;
   failed(offerId: string, error: RondevuError): void;
   changed(): void;
-  /** Whether anybody may still come in. */
+  /** Whether joiners may still be accepted. */
   isOpen(): boolean;
   /** A connection lost its peer and waits for it. */
   needsOffer(connection: OffererConnection): void;
-  /** It waits no more: the peer is back, or will not come. */
+  /** It no longer waits: the peer is back, or will not return. */
   waitsNoMore(connection: OffererConnection): void;
   ended(): void;
 }
@@ -43,7 +43,7 @@ export class Reception {
   readonly #connections = new Set<OffererConnection>();
   readonly #opened = new Set<OffererConnection>();
   readonly #watches = new Map<OffererConnection, () => void>();
-  /** Answers that were taken and have no connection yet. */
+  /** Accepted answers without a connection yet. */
   answering = 0;
 
   constructor(options: OfferPoolOptions, port: PublisherPort, proof: HandshakeProof, hooks: ReceptionHooks) {
@@ -53,23 +53,23 @@ export class Reception {
     this.#hooks = hooks;
   }
 
-  /** All that are not closed. */
+  /** All connections that are not closed. */
   get connections(): ReadonlySet<OffererConnection> {
     return this.#connections;
   }
 
-  /** Those that were opened, whether their link is up or not. */
+  /** Connections that were opened, whether or not their link is up. */
   get opened(): OffererConnection[] {
     return [...this.#opened];
   }
 
-  /** An answer to an offer that is nobody's any more: pushed and polled, or sent twice. */
+  /** An answer to an offer that is already bound: it was pushed and polled, or sent twice. */
   repeated({ offerId, sdp }: AnswerInfo): void {
-    // never more than told: it was not looked at
+    // only reported: the answer was not examined
     for (const connection of this.#connections) if (connection.getOfferId() === offerId) connection.tellDuplicate(sdp);
   }
 
-  /** Takes an answer to an offer that the pool let go of; false when nobody wants it and the offer is to be dropped. */
+  /** Takes an answer to an offer that the pool handed over; false if it is not wanted and the offer should be dropped. */
   async receive(offer: Offer, answer: AnswerInfo): Promise<boolean> {
     this.answering++;
     let found: { peer: Peer; line?: SdpLine } | undefined;
@@ -112,7 +112,7 @@ export class Reception {
     return this.#proof.open(sdp, { role: 'answer', fqn: this.#options.serviceFqn, username, key, offerSig: sig });
   }
 
-  /** Why a peer is turned away, if it is. */
+  /** Why a peer is refused, if it is. */
   async #refusal(peer: Peer): Promise<Refusal | undefined> {
     const { accept } = this.#options;
     if (this.#isFullFor(peer)) return 'service-full';
@@ -124,7 +124,7 @@ export class Reception {
     }
   }
 
-  /** A connection that waits for its peer holds its place. */
+  /** A connection that waits for its peer keeps its place. */
   #isFullFor(peer: Peer): boolean {
     return this.#connections.size >= this.#options.maxConnections && !this.#of(peer).length;
   }
@@ -138,14 +138,14 @@ export class Reception {
     );
   }
 
-  /** The connection that an answer belongs to; undefined when it is refused. */
+  /** The connection that an answer belongs to; undefined if it is refused. */
   async #claim(offer: Offer, peer: Peer, line: SdpLine | undefined): Promise<OffererConnection | Refusal | undefined> {
     const same = this.#of(peer);
     const resuming = line && same.find(({ sessionId }) => sessionId === line.sid);
-    // its link may look alive here and be gone there; if it is not, two of them would be one too many
+    // its link may look alive here but be gone there; if both were alive, there would be one too many
     if (resuming?.isConnected() && (await resuming.probe(PROBE)) && resuming.isConnected()) return undefined;
     const returning = resuming ?? (await this.#down(same));
-    // accepting and asking took time
+    // the state may have changed in the meantime
     if (!this.#hooks.isOpen()) return undefined;
     if (this.#isFullFor(peer)) return 'service-full';
     const stranger = offer.waiting;
@@ -167,7 +167,7 @@ export class Reception {
     return returning;
   }
 
-  /** The one connection of a peer that is down, if there is exactly one: a page that was loaded anew comes back to it. */
+  /** The one connection of a peer that is down, if there is exactly one: a reloaded page returns to it. */
   async #down(same: OffererConnection[]): Promise<OffererConnection | undefined> {
     let down = same.filter((connection) => connection.isRotating());
     if (!down.length && same.length) {
@@ -199,7 +199,7 @@ export class Reception {
       this.#hooks.waitsNoMore(connection);
     });
     connection.on('state:changed', ({ newState }) => {
-      // told before `connected`, so that a listener of it that is added in `connection:opened` is called
+      // emitted before `connected`, so that a `connected` listener added in `connection:opened` is called
       if (newState === 'connected' && !this.#opened.has(connection)) {
         this.#opened.add(connection);
         this.#hooks.opened(connection);

@@ -1,6 +1,6 @@
 /**
- * What two of ours say on the data channel (id 101): HELLO and FIN as JSON text, messages as binary frames of one or more
- * records. Pure: it builds and takes apart; what the numbers mean is for src/delivery. docs/protocol.md, "Frames".
+ * Encodes and decodes what two peers of this version send on the data channel (id 101): HELLO and FIN as JSON text, messages as
+ * binary frames of one or more records. Pure; src/delivery interprets the numbers. docs/protocol.md, "Frames".
  */
 import { ValidationError, quote } from '../errors.js';
 import type { Bytes } from '../base/bytes.js';
@@ -9,19 +9,19 @@ import type { Bytes } from '../base/bytes.js';
 export interface Hello {
   /** The session, base64url of 16 bytes, made by the joiner. */
   sid: string;
-  /** This side's end of the session; another one after a reload. */
+  /** Id of this side in the session; changes after a reload. */
   inst: string;
-  /** The other side's end that `next` is about; null when none was heard yet. */
+  /** Id of the other side that `next` refers to; null if unknown. */
   known: string | null;
-  /** The number that is expected from the other side, 1 or more. */
+  /** The next number expected from the other side, 1 or more. */
   next: number;
 }
 
-/** One message, or a part of one. */
+/** A message or a part of one. */
 export interface MessagePart {
   number: number;
   text: boolean;
-  /** Bytes of the whole message; of use in its first part. */
+  /** Bytes of the whole message; used only in its first part. */
   total: number;
   first: boolean;
   last: boolean;
@@ -36,18 +36,18 @@ const LAST = 4;
 export const MAX_RECORD_HEAD = 25;
 /** Maximum length of the label of a further channel, in characters. */
 export const MAX_LABEL = 256;
-/** Longest HELLO or FIN that is parsed, in characters; ours have at most 250. */
+/** Maximum length of a HELLO or FIN that is parsed, in characters; this version's have at most 250. */
 const MAX_TEXT_FRAME = 1024;
-/** Longest `open {…}` or `shut {…}` that is parsed, in characters: a label in JSON has up to six for each of its own. */
+/** Maximum length of `open {…}` or `shut {…}` that is parsed, in characters: JSON may take six per character of the label. */
 const MAX_CHANNEL_WORD = 2048;
 /** RTCDataChannelInit.maxRetransmits is an unsigned short. */
 const MAX_RETRANSMITS = 65_535;
 
 export const helloFrame = (hello: Hello): string => JSON.stringify({ hello });
-/** FIN: nothing comes after; `next` is the number that the message after the last one would have. */
+/** FIN: no message follows; `next` is the number after the last message. */
 export const finFrame = (next: number): string => JSON.stringify({ fin: next });
 
-/** @throws ValidationError for anything else than HELLO or FIN */
+/** @throws ValidationError for anything but HELLO or FIN */
 export function parseTextFrame(text: string): { hello: Hello } | { fin: number } {
   const frame = parseObject<{ hello: Partial<Record<keyof Hello, unknown>> | null; fin: unknown }>(text, MAX_TEXT_FRAME);
   if (isNumber(frame.fin)) return { fin: frame.fin };
@@ -59,7 +59,7 @@ export function parseTextFrame(text: string): { hello: Hello } | { fin: number }
 
 const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 1;
 
-/** The properties of a JSON text; none if it is too long, or no JSON object. */
+/** The properties of a JSON object; none if the text is too long or not a JSON object. */
 function parseObject<T>(json: string, maxLength: number): Partial<T> {
   try {
     return (json.length <= maxLength && (JSON.parse(json) as Partial<T> | null)) || {};
@@ -98,22 +98,22 @@ export class FrameWriter {
     this.#length += to - from;
   }
 
-  /** The frame so far. The writer is of no use afterwards. */
+  /** The finished frame. The writer must not be used afterwards. */
   finish(): Bytes {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  /** LEB128, seven bits a byte, lowest first. */
+  /** LEB128: seven bits per byte, lowest first. */
   #number(value: number): void {
     for (; value >= 128; value = Math.floor(value / 128)) this.#bytes[this.#length++] = (value % 128) | 128;
     this.#bytes[this.#length++] = value;
   }
 }
 
-/** What is said of a further channel on the control channel, after `open ` and `shut `. */
+/** Parameters of `open ` and `shut ` on the control channel. */
 export interface ChannelWord {
   label: string;
-  /** The stream of its data channel; NaN where none is told. */
+  /** Stream id of its data channel; NaN if absent. */
   id: number;
   ordered: boolean;
   maxRetransmits: number | undefined;
@@ -136,8 +136,8 @@ export function parseChannelWord(json: string): ChannelWord {
 const inRange = (value: number, least: number, most: number): boolean => value >= least && value <= most;
 
 /**
- * The records of a frame, one after the other. Each number has one encoding, and each part carries something on, so that a frame
- * costs no more than its bytes.
+ * Reads the records of a frame. Each number has only one encoding, and no part is empty, so that a frame costs no more than its
+ * bytes.
  * @throws ValidationError for anything that FrameWriter does not write
  */
 export function* readFrame(frame: Uint8Array): Generator<MessagePart> {
