@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LIMITS } from '../server/dist/index.js';
-import { costOf, costOfBytes } from '../server/dist/limiter.js';
+import { ITEMS_A_POINT, NEW_KEY_COST, costOf, costOfBytes } from '../server/dist/limiter.js';
 import { Client, PushClient, anonymous, newInstance, signV2, someone } from '../test/server/helpers.ts';
 import { SDP } from './load/clients.ts';
 import { postBody } from './load/generator.ts';
@@ -33,10 +33,13 @@ interface Row {
   prepare(url: string): Promise<(index: number) => Request | Promise<Request>>;
 }
 
-const request = (client: Client, method: string, params: object): Request => ({
+/** @param more points that the call turns out to cost */
+const request = (client: Client, method: string, params: object, more = 0): Request => ({
   body: JSON.stringify(signV2(client.identity, method, params, client.url)),
-  points: costOf(method, params),
+  points: costOf(method, params) + more,
 });
+/** The same by a key that the server has not seen. */
+const newRequest = (client: Client, method: string, params: object): Request => request(client, method, params, NEW_KEY_COST);
 const filled = (text: string, size = maxSdpLength): string => text.padEnd(size, 'x');
 const lines = (count: number, mark: string): object[] =>
   Array.from({ length: count }, (_, index) => ({ candidate: filled(`candidate ${mark} ${index}`, 1000), sdpMid: '0' }));
@@ -120,11 +123,11 @@ const rows: Row[] = [
   },
   {
     ...{ method: 'getUser', form: 'by a new anonymous key', count: 300 },
-    prepare: async (url) => () => request(new Client(url, anonymous()), 'getUser', { username: 'nobody' }),
+    prepare: async (url) => () => newRequest(new Client(url, anonymous()), 'getUser', { username: 'nobody' }),
   },
   {
     ...{ method: 'getUser', form: 'by a new name', count: 300 },
-    prepare: async (url) => () => request(new Client(url, someone('new')), 'getUser', { username: 'nobody' }),
+    prepare: async (url) => () => newRequest(new Client(url, someone('new')), 'getUser', { username: 'nobody' }),
   },
   {
     ...{ method: 'publishService', form: '1 offer', count: 500 },
@@ -148,14 +151,14 @@ const rows: Row[] = [
     ...{ method: 'getService', form: '1 offer', count: 90 },
     async prepare(url) {
       const { fqn } = await host(url, 100, 1500, newInstance());
-      return () => request(new Client(url, someone('joiner')), 'getService', { serviceFqn: fqn });
+      return () => newRequest(new Client(url, someone('joiner')), 'getService', { serviceFqn: fqn });
     },
   },
   {
     ...{ method: 'getService', form: '1 of 100 offers of 64 KiB', count: 90 },
     async prepare(url) {
       const { fqn } = await host(url, 100, maxSdpLength, newInstance());
-      return () => request(new Client(url, someone('joiner')), 'getService', { serviceFqn: fqn });
+      return () => newRequest(new Client(url, someone('joiner')), 'getService', { serviceFqn: fqn });
     },
   },
   ...[1, 100].map((limit) => ({
@@ -177,7 +180,7 @@ const rows: Row[] = [
     async prepare(url) {
       const { client, fqn } = await host(url, 100, maxSdpLength, newInstance());
       const { serviceId } = await client.publish(fqn, ['x']);
-      return () => request(new Client(url, someone('joiner')), 'getServiceById', { serviceId });
+      return () => newRequest(new Client(url, someone('joiner')), 'getServiceById', { serviceId });
     },
   },
   {
@@ -185,7 +188,7 @@ const rows: Row[] = [
     async prepare(url) {
       const hosts: Host[] = [];
       for (let index = 0; index < 10; index++) hosts.push(await host(url, 100, maxSdpLength));
-      return (index) => request(hosts[index]!.client, 'deleteService', { serviceFqn: hosts[index]!.fqn });
+      return (index) => request(hosts[index]!.client, 'deleteService', { serviceFqn: hosts[index]!.fqn }, 100 / ITEMS_A_POINT);
     },
   },
   {
@@ -193,7 +196,7 @@ const rows: Row[] = [
     async prepare(url) {
       const hosts: Host[] = [];
       for (let index = 0; index < 10; index++) hosts.push(await host(url, 100, maxSdpLength));
-      return (index) => request(hosts[index]!.client, 'releaseUsername', {});
+      return (index) => request(hosts[index]!.client, 'releaseUsername', {}, 100 / ITEMS_A_POINT);
     },
   },
   {
@@ -290,7 +293,28 @@ const rows: Row[] = [
   },
 ];
 
+/**
+ * Calls every common path of the server some hundred times, and waits until it is idle: compiling its code is a cost of its start, not of
+ * a call.
+ */
+async function warmUp(server: Child): Promise<void> {
+  for (let round = 0; round < 150; round++) {
+    const [owner, joiner] = [new Client(server.url, someone('warm')), new Client(server.url, anonymous())];
+    const serviceFqn = `warm:1.0.0@${owner.username}`;
+    await owner.publish(serviceFqn, [`${SDP}${round}`, `${SDP}again ${round}`], { metadata: { round } });
+    const offer = await joiner.take(serviceFqn);
+    await joiner.answer(offer);
+    await joiner.addCandidates(offer, 'candidate');
+    await owner.call('poll', {});
+    await owner.call('getUser', { username: joiner.username });
+    await joiner.call('getIceServers', {});
+    await owner.call('deleteService', { serviceFqn });
+  }
+  for (let before = -1; before !== server.cpu(); await new Promise((resolve) => setTimeout(resolve, 300))) before = server.cpu();
+}
+
 async function measure(server: Child, { method, form, count, prepare }: Row): Promise<number> {
+  await warmUp(server);
   const next = await prepare(server.url);
   const requests: Request[] = [];
   for (let index = 0; index < count; index++) requests.push(await next(index));

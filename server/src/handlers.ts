@@ -21,6 +21,7 @@ import type { ClaimClock } from './claim-clock.js';
 import type { Gone } from './dispatcher.js';
 import type { Limits } from './config.js';
 import type { Hub } from './hub.js';
+import { ITEMS_A_POINT } from './limiter.js';
 import type { Match, Matchmaker } from './matchmaker.js';
 import { principalOf, type Principal } from './principal.js';
 import type { Quotas } from './quotas.js';
@@ -97,6 +98,13 @@ export function createHandlers(services: Services): Handlers {
     if (!authorize) return;
     const verdict = await authorize({ action, username, publicKey, address, ...of });
     if (verdict !== true) throw new RpcError('forbidden', verdict || `This server does not let ${username} ${action} here`);
+  }
+
+  /** Deleting a user's offers costs as much as giving them in a call does. @throws RpcError `rate-limited` */
+  async function chargeOffers(caller: Caller, serviceFqn = ''): Promise<void> {
+    const { offers } = await store.countOf(caller.username, serviceFqn, Date.now());
+    const points = Math.floor(offers / ITEMS_A_POINT);
+    if (points) await services.charge(caller, points);
   }
 
   async function offerOf(offerId: string, serviceFqn: string): Promise<OfferRow> {
@@ -270,6 +278,7 @@ export function createHandlers(services: Services): Handlers {
 
     async deleteService({ serviceFqn }, caller) {
       requireOwner(parseServiceName(serviceFqn).username, caller, serviceFqn);
+      await chargeOffers(caller, serviceFqn);
       const serviceId = await store.deleteService(caller, serviceFqn);
       if (serviceId === undefined) throw new RpcError('not-found', 'Service not found');
       await hub.unpublished(principalOf(caller), serviceId);
@@ -277,6 +286,7 @@ export function createHandlers(services: Services): Handlers {
     },
 
     async releaseUsername(_params, caller) {
+      await chargeOffers(caller);
       for (const serviceId of await store.release(caller.username, caller.publicKey))
         await hub.unpublished(principalOf(caller), serviceId);
       await services.onRelease(caller);

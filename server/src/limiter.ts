@@ -26,9 +26,11 @@ const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
 export const LISTING_COST = 5;
 /** Number of offers, offer ids or candidates that costs one more point. */
 export const ITEMS_A_POINT = 10;
+/** What a new key costs in addition to the call: it is checked strictly, with arithmetic in JavaScript. */
+export const NEW_KEY_COST = 3;
 /** Bytes of a request or reply that cost one more point. */
 export const BYTES_A_POINT = 4096;
-/** New keys from one address in one period: each is checked strictly, with arithmetic in JavaScript. */
+/** New keys from one address in one period. */
 export const NEW_KEYS = 1000;
 
 /** The list in params whose items cost points. */
@@ -109,6 +111,7 @@ export class Limiter {
 
   /** Charges an address for checking a new key. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofNewKey(address: string): Promise<void> {
+    await this.ofAddress(address, NEW_KEY_COST);
     await spend(this.#newKeys, address, 1, `new keys from this address: at most ${NEW_KEYS} in ${WINDOW} s`);
   }
 

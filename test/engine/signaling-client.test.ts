@@ -178,9 +178,9 @@ describe('signaling', { concurrency: 4 }, () => {
   });
 
   test('a session that a server has no room for is tried again', async (t) => {
-    const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: 3 } });
+    const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: 9 } });
     const [other, { signaling }] = [await polling(t, server.url), await client(t, server.url)];
-    await other.signaling.call('poll', {}); // a session costs 3, so it has to wait for the next 10 s
+    await other.signaling.call('poll', {}); // this costs 4 and a session 6, each 3 of them for a new key: it has to wait for the next 10 s
     await signaling.call('poll', {}).catch(() => undefined); // whichever of the two comes first
     assert.notEqual(signaling.state, 'push');
     await until(() => signaling.state === 'push', 'push', 30_000);

@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { countItems } from '../../server/src/count-values.js';
 import { DEFAULT_LIMITS, type Limits, type RunningServer } from '../../server/src/index.js';
+import { NEW_KEY_COST } from '../../server/src/limiter.js';
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
 import { POINTS_A_TURN, Turns } from '../../server/src/turns.js';
@@ -29,13 +30,14 @@ async function begin(t: TestContext, server: RunningServer, length: number, body
   return { socket, said: () => said };
 }
 
+/** Spends points of an address, and those of one new key. */
 async function exhaust(server: RunningServer, points: number): Promise<void> {
   const client = new Client(server.url, anonymous());
   for (let i = 0; i < points; i++) await client.call('poll', {});
 }
 
 test('an address that may not call is refused before its body arrives', async (t) => {
-  const server = await limited(t, { pointsPerAddress: 5 });
+  const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const { said } = await begin(t, server, 500_000, '[');
   await until(() => said().includes('\r\n\r\n'), 'the refusal');
@@ -45,7 +47,7 @@ test('an address that may not call is refused before its body arrives', async (t
 });
 
 test('a small request that is refused unread keeps its connection', async (t) => {
-  const server = await limited(t, { pointsPerAddress: 5 });
+  const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const { socket, said } = await begin(t, server, 10, 'x'.repeat(10));
   await until(() => said().includes('rate-limited'), 'the refusal');
@@ -54,7 +56,7 @@ test('a small request that is refused unread keeps its connection', async (t) =>
 });
 
 test('every call of a batch is told that its address may not call, with HTTP 200, as v0.20 clients need it', async (t) => {
-  const server = await limited(t, { pointsPerAddress: 5 });
+  const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const old = new Client(server.url, someone(), 'old');
   for (const count of [1, 3, 100]) {
@@ -117,7 +119,7 @@ test('TCP connections of one address are bounded', async (t) => {
 });
 
 test('a large frame of an address that may not call is not parsed', async (t) => {
-  const server = await limited(t, { pointsPerAddress: 10 });
+  const server = await limited(t, { pointsPerAddress: 10 + 2 * NEW_KEY_COST });
   const client = await PushClient.open(server.url, anonymous());
   await exhaust(server, 7);
   // parsed, it would be closed with 1003

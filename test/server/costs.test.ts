@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
-import { BYTES_A_POINT, costOf } from '../../server/src/limiter.js';
+import { BYTES_A_POINT, NEW_KEY_COST, costOf } from '../../server/src/limiter.js';
 import { MAX_JSON_DEPTH, type ServicePage } from '../../src/protocol/index.js';
 import { Client, PushClient, mockClock, post, refused, someone, startServer, until } from './helpers.js';
 
@@ -179,7 +179,7 @@ test('the bytes of a reply are paid for by the calls after it', async (t) => {
   const host = new Client(url);
   // 3, 9 for the bytes of the request and 9 for those of the reply
   await host.publish(`big:1.0.0@${host.username}`, [large('x', 9.5 * BYTES_A_POINT)]);
-  const before = POINTS - 3 - 9 - 9;
+  const before = POINTS - NEW_KEY_COST - 3 - 9 - 9;
   await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7 and 9
   assert.equal(await left(url), before - 7 - 9);
 });
@@ -199,7 +199,7 @@ test('acknowledgements and pongs are paid for by the dozen', async (t) => {
   const host = await PushClient.open(url);
   for (let i = 0; i < 160; i++) host.send(i % 2 ? { ack: 0 } : { pong: true });
   await host.call('poll', {});
-  assert.equal(await left(url), POINTS - 3 - 10 - 1);
+  assert.equal(await left(url), POINTS - NEW_KEY_COST - 3 - 10 - 1);
 });
 
 test('a socket that sends large frames without the points for them is closed', async (t) => {

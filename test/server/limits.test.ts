@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { clientAddress, proxyList } from '../../server/src/client-address.js';
 import { DEFAULT_LIMITS, type AuthorizeContext, type Limits } from '../../server/src/index.js';
-import { costOf } from '../../server/src/limiter.js';
+import { NEW_KEY_COST, costOf } from '../../server/src/limiter.js';
 import { Client, CallError, Identity, PushClient, anonymous, mockClock, post, refused, someone, startServer } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>, more: Parameters<typeof startServer>[1] = {}) =>
@@ -15,7 +15,7 @@ const limited = (t: TestContext, limits: Partial<Limits>, more: Parameters<typeo
 
 test('who asks too much gets 429 with Retry-After, an item of a batch an error of its own, and later all is well', async (t) => {
   const clock = mockClock(t);
-  const server = await limited(t, { pointsPerAddress: 10 });
+  const server = await limited(t, { pointsPerAddress: 10 + NEW_KEY_COST });
   const client = new Client(server.url);
   for (let i = 0; i < 9; i++) await client.call('poll', {});
   const batch = await post(server.url, [client.signed('poll', {}), client.signed('poll', {})]);
@@ -26,14 +26,14 @@ test('who asks too much gets 429 with Retry-After, an item of a batch an error o
   assert.equal(single.status, 429);
   const { code, error, retryAfter } = single.body as { code: string; error: string; retryAfter: number };
   assert.equal(code, 'rate-limited');
-  assert.match(error, /calls from this address: at most 10 points in 10 s/);
+  assert.match(error, /calls from this address: at most 13 points in 10 s/);
   assert.equal(single.headers.get('retry-after'), String(Math.ceil(retryAfter / 1000)));
   await clock.tick(10_001);
   await client.call('poll', {});
 });
 
 test('what is refused for its address is not verified', async (t) => {
-  const server = await limited(t, { pointsPerAddress: 5 });
+  const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   const metrics = async (): Promise<number> =>
     Number(/rondevu_verify_seconds_count (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())![1]);
   const client = new Client(server.url);
@@ -62,6 +62,25 @@ test('costs: signatures, rows that are written, rows that are read', () => {
   for (const params of [undefined, null, 5, 'x', [], { offers: 'x' }, { offers: { length: 1e9 } }, { limit: {} }])
     assert.ok(costOf('publishService', params) >= 1 && costOf('getService', params) < 10);
   for (const name of ['constructor', '__proto__', '']) assert.equal(costOf(name, {}), 1);
+});
+
+test('a new key and the offers that are deleted are paid for beside the call', async (t) => {
+  const points = 1 + NEW_KEY_COST;
+  const server = await limited(t, { pointsPerAddress: points });
+  const client = new Client(server.url);
+  await client.call('poll', {});
+  assert.match((await refusedAs429(client)).message, new RegExp(`at most ${points} points`));
+
+  const other = await limited(t, { pointsPerKey: 60 });
+  const owner = new Client(other.url);
+  const offers = Array.from({ length: 100 }, (_, index) => `offer ${index}`);
+  const [one, two] = ['one', 'two'].map((name) => `${name}:1.0.0@${owner.username}`);
+  await owner.publish(one!, offers); // 3 + 10
+  await owner.publish(two!, offers);
+  await owner.call('deleteService', { serviceFqn: one! }); // 3 + 20
+  const { message } = await refused(owner.call('releaseUsername', {}), 'rate-limited'); // 5 + 10
+  assert.match(message, /calls of this key/);
+  await new Client(other.url).take(two!);
 });
 
 test('a class of 60 behind one address that comes at once is served with the default limits', async (t) => {
@@ -205,7 +224,7 @@ test('X-Forwarded-For is believed of configured proxies only', () => {
 });
 
 test('behind a configured proxy each client has a measure of its own, over HTTP and socket', async (t) => {
-  const server = await limited(t, { pointsPerAddress: 4 }, { trustedProxies: ['127.0.0.1'] });
+  const server = await limited(t, { pointsPerAddress: 4 + NEW_KEY_COST }, { trustedProxies: ['127.0.0.1'] });
   const client = new Client(server.url);
   const ask = (from: string): Promise<number> =>
     fetch(`${server.url}/rpc`, {
