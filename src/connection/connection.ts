@@ -51,6 +51,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Whether it was connected before. */
   protected isReturning = false;
   #closing: Promise<void> | undefined;
+  #isBroken = false;
   #negotiation: Renegotiation | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
 
@@ -342,7 +343,9 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** The peer violated the protocol: ends the connection, with one report. */
   #broken(error: RondevuError): void {
-    if (this.#closing) return;
+    // a listener of `failed` may close the connection, and more of what the peer sent is read meanwhile
+    if (this.#closing || this.#isBroken) return;
+    this.#isBroken = true;
     this.emit('failed', error);
     void this.close({ reason: error.message, discard: true });
   }

@@ -35,6 +35,8 @@ export interface SessionHandlers {
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
+/** The same in ms when none was sent for ACK_DELAY, so that single messages are acknowledged soon. */
+const ACK_SOON = 10;
 /** How often a closing side repeats that it accepts nothing more, in ms: otherwise its link would look stalled. */
 const REFUSED_AGAIN = 5000;
 /** Number of links in a row that may lose messages before the other side is blamed. */
@@ -86,6 +88,7 @@ export class Session {
   #unackedMessages = 0;
   #unackedBytes = 0;
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  #ackedAt = -ACK_DELAY;
   readonly #watch = new StallWatch(
     () => (this.#port && this.#outbox.isAwaited ? { isAlive: this.#port.isAlive, left: this.#port.bufferedAmount } : undefined),
     (reason) => this.#handlers.onHole(reason),
@@ -335,7 +338,7 @@ export class Session {
     this.#unackedMessages += this.#had - before;
     this.#unackedBytes += frame.length;
     if (this.#unackedMessages >= ACK_MESSAGES || this.#unackedBytes >= ACK_BYTES) this.#acknowledge();
-    else this.#acknowledgeIn(ACK_DELAY);
+    else this.#acknowledgeIn(performance.now() - this.#ackedAt > ACK_DELAY ? ACK_SOON : ACK_DELAY);
   }
 
   /** The number after the last message that the application got. */
@@ -402,6 +405,7 @@ export class Session {
   #acknowledge(): void {
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
+    this.#ackedAt = performance.now();
     this.#unackedMessages = this.#unackedBytes = 0;
     this.#port?.control(`ack ${this.#had}`);
   }

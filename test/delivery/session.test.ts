@@ -82,6 +82,30 @@ describe('a session', () => {
     assert.deepEqual(wire.ends.b.port!.controls, ['ack 64', 'ack 128']);
   });
 
+  it('acknowledges soon what comes after a pause', (t) => {
+    let now = 1000;
+    t.mock.method(performance, 'now', () => now);
+    const wire = new Wire();
+    wire.connect();
+    const say = (text: string): void => {
+      wire.ends.a.send(text);
+      wire.pass('a', Infinity);
+    };
+    const acks = (): number => wire.ends.b.port!.controls.length;
+    now += 101;
+    say('one');
+    say('two');
+    assert.equal(acks(), 0);
+    mock.timers.tick(10);
+    assert.equal(acks(), 1);
+    // no more often than every 100 ms
+    say('three');
+    mock.timers.tick(99);
+    assert.equal(acks(), 1);
+    mock.timers.tick(1);
+    assert.equal(acks(), 2);
+  });
+
   it('does not acknowledge what its listener has not seen', () => {
     const wire = new Wire();
     let acknowledged = true;
