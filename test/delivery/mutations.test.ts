@@ -18,7 +18,7 @@ const MUTATIONS: [what: string, file: string, from: string, to: string][] = [
   [
     'no check of the receiver’s number',
     'inbox.ts',
-    '      if (number < this.next) continue; // it came on an earlier link, and its acknowledgement was lost\n      if (number > this.next) throw',
+    '      if (number < this.next) continue; // it arrived on an earlier link, but its acknowledgement was lost\n      if (number > this.next) throw',
     '      if (number < 0) throw',
   ],
   [

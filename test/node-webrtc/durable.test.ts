@@ -247,7 +247,7 @@ describe('the durable API', { concurrency: 3 }, () => {
       assert.ok(!(error as Error).message.includes(key));
     }
     await assert.rejects(bob.connect('alice', 'nonsense'), /connect: serviceFqn/);
-    await assert.rejects(bob.connectByUuid('nonsense'), /a UUID, got "nonsense"/);
+    await assert.rejects(bob.connectByUuid('nonsense'), /the UUID of a service, got "nonsense"/);
     await assert.rejects(
       bob.connect('alice', 'x@1.0.0', { maxQueueSize: -1 }),
       /maxQueueSize must be a number of 0 or more, got -1/,
