@@ -24,16 +24,18 @@ export class ClaimClock {
    * @param onDoubt called with the size of the jump, in ms, when the clock is first doubted
    */
   constructor(lastUse: number | undefined, now: number, onDoubt: (jump: number) => void, monotonic = () => performance.now()) {
-    this.#believed = lastUse === undefined ? now : Math.min(Math.max(now, lastUse), lastUse + MAX_AWAY);
+    // restarts with a wrong clock must not add up, so a doubted clock adds nothing to the last use
+    const isBelieved = lastUse === undefined || (now >= lastUse && now <= lastUse + MAX_AWAY);
+    this.#believed = Math.round(isBelieved ? now : lastUse);
     this.#monotonic = monotonic;
     this.#at = monotonic();
     this.#onDoubt = onDoubt;
   }
 
-  /** @param now time by the clock, in ms @returns the time to believe, in ms */
+  /** @param now time by the clock, in ms @returns the time to believe, in whole ms: stores keep integers */
   at(now: number): number {
     const monotonic = this.#monotonic();
-    const expected = this.#believed + monotonic - this.#at;
+    const expected = Math.round(this.#believed + monotonic - this.#at);
     const jump = now - expected;
     if (Math.abs(jump) > MAX_JUMP) {
       if (this.#doubtedSince === undefined) this.#onDoubt(jump);

@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { ClaimClock } from '../../server/src/claim-clock.js';
 import { openDatabase } from '../../server/src/sqlite-driver.js';
+import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { Client, Identity, refused, signV2, someone, spawnServer, startServer, temporaryFile, until } from './helpers.js';
 
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
@@ -146,12 +147,65 @@ test('a clock that is wrong at the start is compared with the last use of a clai
       () => uptime,
     );
   assert.equal(started(lastUse + 29 * DAY).at(lastUse + 29 * DAY), lastUse + 29 * DAY);
-  assert.equal(started(lastUse + 2 * YEAR).at(lastUse + 2 * YEAR), lastUse + 30 * DAY);
+  assert.equal(started(lastUse + 2 * YEAR).at(lastUse + 2 * YEAR), lastUse);
   assert.equal(started(0).at(0), lastUse);
   const late = started(lastUse + 2 * YEAR);
   late.at(lastUse + 2 * YEAR);
   uptime += DAY;
   assert.equal(late.at(lastUse + 2 * YEAR + DAY), lastUse + 2 * YEAR + DAY, 'it was away for two years');
+});
+
+test('a doubted clock tells whole milliseconds, at the start and after a jump', () => {
+  let uptime = 0.25;
+  const lastUse = Date.UTC(2026, 0, 1);
+  for (const [last, start] of [
+    [lastUse, lastUse + 40 * DAY],
+    [undefined, lastUse],
+  ] as const) {
+    const clock = new ClaimClock(
+      last,
+      start,
+      () => undefined,
+      () => uptime,
+    );
+    for (let i = 0; i < 10; i++) {
+      uptime += 7.3;
+      assert.ok(Number.isInteger(clock.at(lastUse + 2 * YEAR)));
+    }
+  }
+});
+
+test('names are claimed and renewed after 40 days without use', async (t) => {
+  const path = temporaryFile(t);
+  const host = someone();
+  const lastUse = Date.now() - 40 * DAY;
+  const store = new SqliteStore(path);
+  await store.claim(host.username, host.publicKey, true, lastUse);
+  // an old claim, so that its use renews it
+  const old = someone();
+  await store.claim(old.username, old.publicKey, true, lastUse - 20 * DAY);
+  await store.close();
+  const { url } = await startServer(t, { storagePath: path, logLevel: 'silent' });
+  for (const identity of [someone(), old, host]) {
+    const client = new Client(url, identity);
+    await client.publish(`x:1.0.0@${client.username}`, ['offer']);
+  }
+});
+
+test('restarts with a clock two years ahead do not add up to the end of a claim', async (t) => {
+  const path = temporaryFile(t);
+  const [idle, active] = [someone(), someone()];
+  const start = Date.UTC(2026, 0, 1);
+  for (let i = 0; i < 14; i++) {
+    const store = new SqliteStore(path);
+    const clock = new ClaimClock(await store.lastUse(), i ? start + 2 * YEAR : start, () => undefined);
+    const now = clock.at(i ? start + 2 * YEAR : start);
+    if (i === 0) await store.claim(idle.username, idle.publicKey, true, now);
+    await store.claim(active.username, active.publicKey, true, now);
+    await store.sweep(now);
+    assert.ok(await store.getUser(idle.username, now), `after ${i} restarts`);
+    await store.close();
+  }
 });
 
 test('a request that asks for h2c is answered as if it had not, with its body, and the connection goes on', async (t) => {
