@@ -62,8 +62,14 @@ export const plugins = (resolveOptions = {}, more = []) => [
 // `sideEffects` of package.json names files in dist; a build in another folder would lose the modules that define the tags
 export const bundlePlugins = () => plugins({ ignoreSideEffectsForRoot: true }, [keepQuery]);
 
-/** For `<script src>` without `type="module"`: imports the module beside it. */
-const CLASSIC = `import(new URL('rondevu-elements.js', document.currentScript.src).href);\n`;
+/**
+ * For `<script src>` without `type="module"`: imports the module beside it. The getter itself is called, because `<img name=currentScript>`
+ * in what users wrote would take the place of `document.currentScript`.
+ */
+const CLASSIC = `import(
+  new URL('rondevu-elements.js', Object.getOwnPropertyDescriptor(Document.prototype, 'currentScript').get.call(document).src).href
+);
+`;
 const classicLoader = () => ({
   name: 'classic-loader',
   generateBundle() {

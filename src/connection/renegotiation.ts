@@ -28,7 +28,7 @@ const ASK = 'restart?';
 const GATHERING = 500;
 const FIRST_CANDIDATE = 5000;
 /** How many descriptions are remembered, so that the second copy of one is not taken for another. */
-const REMEMBERED = 8;
+const REMEMBERED = 16;
 /** How often the peer may ask for a restart: its request comes over two paths, and each one costs a message to the server. */
 const ASKED = { burst: 1, perSecond: 0.5 };
 /** How many descriptions of the peer are looked at: each one costs a signature check. */
@@ -66,7 +66,7 @@ export class Renegotiation {
     const isNew = text.startsWith(SDP) && text.length <= MAX_TEXT && !this.#seen.has(text);
     if (!isNew || !this.#descriptions.take()) return nothing;
     this.#seen.add(text);
-    if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.values().next().value!);
+    while (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.values().next().value!);
     const isWaiting = this.#pending !== undefined;
     this.#pending = text.slice(SDP.length);
     return isWaiting ? nothing : this.#inTurn(() => this.#takePending());
@@ -96,7 +96,9 @@ export class Renegotiation {
     const role = isOfferer ? 'answer' : 'offer';
     const expected = { role, fqn, username: peer.username, key: peer.publicKey, offerSig: this.#offerSig } as const;
     const { line } = await proof.open(sdp, expected);
-    if (line?.sid !== sid) return;
+    // a server may send on a copy whose unsigned parts it changed
+    if (line?.sid !== sid || this.#seen.has(line.sig)) return;
+    this.#seen.add(line.sig);
     const before = await goodPairs(link.pc);
     await link.renegotiate({ type: role, sdp });
     if (isOfferer) this.#offerSig = undefined;

@@ -71,8 +71,9 @@ describe('the packed packages', () => {
         const page = (name: string): string => {
           const html = readmePage(name, serverUrl).replace('"alice"', `"${username}"`).replace('@alice', `@${username}`);
           assert.match(html, MODULE);
-          // without type="module", as pages of old load a script
-          return loader === 'rondevu-classic.js' ? html.replace(MODULE, `<script src="$1${loader}">`) : html;
+          // without type="module", as pages of old load a script; what users wrote may stand above it
+          const image = '<img name="currentScript" src="data:," alt="">';
+          return loader === 'rondevu-classic.js' ? html.replace(MODULE, `${image}<script src="$1${loader}">`) : html;
         };
         files['/host.html'] = { body: page('host.html') };
         files['/join.html'] = { body: page('join.html') };

@@ -132,6 +132,28 @@ describe('what a peer says on the control channel', { concurrency: 3, timeout: 6
     assert.ok(signals <= 2 * 2, `${signals} messages to the server for 4000 on the control channel`);
   });
 
+  test('renegotiates once for each signed description, however a server changes the copies', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    const { link } = inner(connection);
+    let taken = 0;
+    const { renegotiate } = link;
+    link.renegotiate = (description) => (taken++, renegotiate.call(link, description));
+    const copies: string[] = [];
+    const { port } = other as unknown as { port: { signal(signal: { sdp: string }): Promise<unknown> } };
+    port.signal = async ({ sdp }) => copies.push(sdp);
+    other.restartIce();
+    await until(() => taken === 1 && copies.length === 1, 'the description over the control channel');
+    const changed = copies[0]!.replace(/a=ice-pwd:.*/g, 'a=ice-pwd:0123456789012345678901234567');
+    assert.notEqual(changed, copies[0]);
+    connection.receiveSignal(changed);
+    await until(() => other.getPeerConnection()!.signalingState === 'stable', 'the answer');
+    other.restartIce();
+    await until(() => taken >= 2, 'the next description');
+    assert.equal(await connection.send('still there').delivered, 'delivered');
+    assert.equal(taken, 2);
+  });
+
   test('is not remembered without end', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
