@@ -16,17 +16,50 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 export const LOG_FORMATS = ['auto', 'json', 'text'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
-/** @param write takes each line; default: to stderr, at once */
-export function createLog(
-  level: LogLevel,
-  format: LogFormat = 'json',
-  write: (line: string) => void = (line) => writeSync(2, line),
-): Logger {
+/**
+ * @param write takes each line; default: to stderr, at once. If it throws, the line is dropped, and the log says how many were dropped
+ * when it can be written again: a full pipe or disk must not end the process
+ */
+export function createLog(level: LogLevel, format: LogFormat = 'json', write: (line: string) => void = lineWriter(2)): Logger {
   const isText = format === 'text' || (format === 'auto' && process.stderr.isTTY === true);
+  let dropped = 0;
   const stream = {
-    write: (line: string) => write(`${isText ? textOf(line) : escapeUnprintable(line.trimEnd())}\n`),
+    write(line: string) {
+      try {
+        write(`${isText ? textOf(line) : escapeUnprintable(line.trimEnd())}\n`);
+      } catch {
+        dropped++;
+        return;
+      }
+      if (!dropped) return;
+      const lines = dropped;
+      dropped = 0;
+      log.error({ lines }, 'the log could not be written for a while: lines were dropped');
+      // this line failed in its turn
+      if (dropped) dropped = lines;
+    },
   };
-  return pino({ level, base: { name: 'rondevu-server' }, serializers: { err: stdSerializers.err } }, stream);
+  const log = pino({ level, base: { name: 'rondevu-server' }, serializers: { err: stdSerializers.err } }, stream);
+  return log;
+}
+
+/** Writes whole lines to a file or pipe. A full pipe may take part of a line; the remainder is written before the next line. */
+export function lineWriter(fd: number): (line: string) => void {
+  let rest = Buffer.alloc(0);
+  const flush = (): void => {
+    while (rest.length) rest = rest.subarray(writeSync(fd, rest));
+  };
+  return (line) => {
+    flush();
+    const bytes = Buffer.from(line);
+    const written = writeSync(fd, bytes);
+    rest = bytes.subarray(written);
+    try {
+      flush();
+    } catch {
+      // the line is not lost: its remainder is kept
+    }
+  };
 }
 
 /** `12:30:05 warn a socket was refused sockets=20000`, with the stack of an error below it. */

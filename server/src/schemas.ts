@@ -172,4 +172,24 @@ export function checkEnvelope(value: unknown): v.InferOutput<typeof envelope> {
   throw new RpcError('bad-request', `Invalid request: ${v.getDotPath(issue) ?? 'the call'}: ${issue.message}`);
 }
 
+const opening = v.object({
+  instance: v.pipe(v.string(), v.regex(/^[\w-]{8,64}$/, 'expected 8 to 64 characters of base64url')),
+  resume: v.nullish(
+    v.object({
+      epoch: v.pipe(v.string(), v.maxLength(128)),
+      seq: v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0, 'expected a number of at least 0')),
+    }),
+  ),
+});
+
+/** The params of openSession. @throws RpcError `bad-request` */
+export function checkOpening(params: unknown): { instance: string; resume: { epoch: string; seq: number } | undefined } {
+  const result = v.safeParse(opening, params ?? {}, { abortPipeEarly: true });
+  if (result.success) return { instance: result.output.instance, resume: result.output.resume ?? undefined };
+  const issue = result.issues[0];
+  const where = v.getDotPath(issue) ?? 'params';
+  const expected = issue.kind === 'validation' ? issue.message : `expected ${issue.expected}`;
+  throw new RpcError('bad-request', `openSession: ${where}: ${expected}, got ${issue.received.slice(0, 80)}`);
+}
+
 export { MAX_HTTP_WAIT };

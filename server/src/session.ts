@@ -8,22 +8,13 @@ import type { Authenticator, Caller } from './auth.js';
 import type { Limits } from './config.js';
 import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
 import type { Dispatcher } from './dispatcher.js';
-import {
-  KEPT_EVENTS,
-  SILENCE,
-  type AnswerOrigin,
-  type Ending,
-  type Hub,
-  type NumberedEvent,
-  type Position,
-  type Session,
-} from './hub.js';
+import { KEPT_EVENTS, SILENCE, type AnswerOrigin, type Ending, type Hub, type NumberedEvent, type Session } from './hub.js';
 import type { FrameReceiver } from './incoming-frames.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { principalOf, usernameOf } from './principal.js';
 import { NameLostError, RpcError } from './rpc-error.js';
-import { MAX_SOCKET_WAIT, checkEnvelope } from './schemas.js';
+import { MAX_SOCKET_WAIT, checkEnvelope, checkOpening } from './schemas.js';
 import type { Tally } from './tally.js';
 import type { Turn } from './turn.js';
 import type { Reader, Unread } from './unread.js';
@@ -254,10 +245,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       const call = checkEnvelope(frame);
       if (call.method !== 'openSession')
         throw new RpcError('unauthorized', `The first frame must be openSession, got ${call.method}`);
-      const { instance, resume } = (call.params ?? {}) as { instance?: unknown; resume?: Partial<Position> };
-      if (typeof instance !== 'string' || !/^[\w-]{8,64}$/.test(instance)) {
-        throw new RpcError('bad-request', 'openSession: instance: expected 8 to 64 characters of base64url');
-      }
+      const { instance, resume } = checkOpening(call.params);
       const caller = await auth.authenticate(call, this.#from.address, this.#from.host, Date.now());
       if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#givePlaceBack = socketsOfKey.take(caller.publicKey);

@@ -1,9 +1,13 @@
 /** The two forms of the log, and that neither holds what a terminal would obey; the addresses that are told. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import type { NetworkInterfaceInfo } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { lanUrls, localUrl } from '../../server/src/addresses.js';
-import { createLog, type LogFormat } from '../../server/src/log.js';
+import { createLog, lineWriter, type LogFormat } from '../../server/src/log.js';
+import { temporaryFile } from './helpers.js';
 
 const EVIL = '\u001b]0;title\u0007\u001b[2J\u009b31m\u007f\u202egpj.exe\u2066\u200b\r\nforged line';
 const CONTROLS = /[\0-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2066]/;
@@ -50,5 +54,64 @@ test('a server on every address tells those that can be opened', () => {
   assert.deepEqual(
     ['0.0.0.0', '::', '::1', 'localhost', '10.0.0.1'].map((host) => localUrl(host, 80)),
     ['http://localhost:80', 'http://localhost:80', 'http://[::1]:80', 'http://localhost:80', 'http://10.0.0.1:80'],
+  );
+});
+
+/** Everything that is in a pipe now. */
+function drained(fd: number): Buffer {
+  const pieces: Buffer[] = [];
+  for (;;)
+    try {
+      const piece = Buffer.alloc(65_536);
+      pieces.push(piece.subarray(0, readSync(fd, piece)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      return Buffer.concat(pieces);
+    }
+}
+
+test('a full pipe drops lines, whole ones, and the log says how many', (t) => {
+  const path = join(dirname(temporaryFile(t)), 'pipe');
+  execFileSync('mkfifo', [path]);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  t.after(() => closeSync(writer));
+  const log = createLog('warn', 'json', lineWriter(writer));
+  const count = 300;
+  // longer than what a pipe takes as a whole or not at all
+  const text = 'é'.repeat(5000);
+  for (let i = 0; i < count; i++) log.warn({ i, text }, 'before');
+  const before = drained(reader);
+  log.warn('after');
+  const lines = Buffer.concat([before, drained(reader)])
+    .toString()
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { msg: string; lines?: number; text?: string });
+  const kept = lines.filter(({ msg }) => msg === 'before');
+  assert.ok(kept.length > 0 && kept.length < count);
+  assert.ok(kept.every((line) => line.text === text));
+  assert.equal(lines.at(-2)!.msg, 'after');
+  assert.equal(lines.at(-1)!.lines, count - kept.length);
+  closeSync(reader);
+  // nobody reads any more
+  log.warn('lost');
+});
+
+test('what cannot be written is counted until the count itself is written', () => {
+  const lines: string[] = [];
+  let room = 0;
+  const log = createLog('warn', 'json', (line) => {
+    if (room-- <= 0) throw new Error('no space left');
+    lines.push(line);
+  });
+  for (let i = 0; i < 3; i++) log.warn('lost');
+  room = 1;
+  log.warn('kept');
+  room = 2;
+  log.warn('kept');
+  assert.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { lines?: number }).lines),
+    [undefined, undefined, 3],
   );
 });

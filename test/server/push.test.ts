@@ -436,3 +436,16 @@ test('a socket that cannot be told what it missed gets resync: another epoch, or
     await client.event('resync');
   }
 });
+
+test('a place to resume from is a whole number of at least 0', async (t) => {
+  const { url } = await startServer(t);
+  const identity = someone();
+  const instance = newInstance();
+  const { epoch } = (await PushClient.open(url, identity, instance)).session;
+  for (const seq of [-1, -1e308, 0.5, 1e308, '0', null]) {
+    const resume = { epoch, seq: seq as number };
+    const { message } = await refused(PushClient.open(url, identity, instance, resume), 'bad-request');
+    assert.match(message, /^openSession: resume\.seq: expected /);
+  }
+  await PushClient.open(url, identity, instance, { epoch, seq: 0 });
+});
