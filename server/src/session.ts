@@ -254,10 +254,11 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
-      if (this.#isOver) return; // the name was lost in the meantime
+      // while the hub opened it, the client may have hung up or the name may have been lost: `#closed` does not tell the hub then
+      if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN)
+        return void (await hub.closed(this, this.#isClosedHere ? 'closed-here' : 'broken'));
       this.#caller = caller;
       this.#lastFrame = performance.now();
-      if (this.#socket.readyState !== this.#socket.OPEN) return void (await hub.closed(this, 'broken'));
       const { maxBodyBytes, maxOffers, maxCandidates } = limits;
       const ice = this.#context.turn.along(caller, !isAnonymousName(caller.username), Date.now());
       const result: OpenSessionResult = {

@@ -8,8 +8,10 @@ import { after, before, describe, test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
 import { principalOf } from '../../server/src/principal.js';
 import { RedisConnection } from '../../server/src/redis-connection.js';
+import { RedisHub } from '../../server/src/redis-hub.js';
+import { Unread } from '../../server/src/unread.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
-import { Client, PushClient, newInstance, someone, startServer, until } from './helpers.js';
+import { Client, PushClient, PushSocket, newInstance, openSessionFrame, someone, startServer, until } from './helpers.js';
 
 describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
   const redis = new RedisProcess();
@@ -21,11 +23,34 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     const servers = [
       await startServer(t, { redisUrl: redis.url, redisPrefix }),
       await startServer(t, { redisUrl: redis.url, redisPrefix }),
-    ];
+    ] as const;
     const connection = await RedisConnection.open(redis.url, redisPrefix, createLog('silent'));
     t.after(() => connection.close());
-    return { urls: servers.map(({ url }) => url) as [string, string], connection, redisPrefix };
+    return { servers, urls: servers.map(({ url }) => url) as [string, string], connection, redisPrefix };
   }
+
+  test('a session whose client hangs up while it opens is forgotten', async (t) => {
+    const { servers, urls, connection, redisPrefix } = await start(t);
+    const hungUp = t.mock.method(Unread.prototype, 'forget'); // called when a socket has closed
+    const open = RedisHub.prototype.opened;
+    let isOpened = false;
+    const opened = t.mock.method(RedisHub.prototype, 'opened', async function (this: RedisHub, ...args: Parameters<typeof open>) {
+      await until(() => hungUp.mock.callCount() === 1, 'the end of the socket');
+      const position = await open.apply(this, args);
+      isOpened = true;
+      return position;
+    });
+    const identity = someone('host');
+    const instance = newInstance();
+    const { socket } = await new PushSocket(urls[0]).up();
+    socket.send(JSON.stringify({ id: 1, ...openSessionFrame(urls[0], identity, instance) }));
+    await until(() => opened.mock.callCount() === 1, 'the hub to be asked');
+    socket.terminate();
+    await until(() => isOpened, 'the hub to have opened it');
+    await until(() => servers[0].sessions === 0, 'the session to be forgotten');
+    const at = `${redisPrefix}hub:{${principalOf(identity)}}:at:${instance}`;
+    await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'its life in Redis to end');
+  });
 
   test('a mailbox that Redis lost begins anew with resync, numbered on from what the client has', async (t) => {
     const { urls, connection, redisPrefix } = await start(t);
