@@ -28,7 +28,7 @@ import type { Quotas } from './quotas.js';
 import { RpcError } from './rpc-error.js';
 import type { Params } from './schemas.js';
 import type { Slots } from './slots.js';
-import type { OfferRow, ServiceRow, Side, Store } from './store.js';
+import { MAX_ENDED, type OfferRow, type ServiceRow, type Side, type Store } from './store.js';
 import type { Turn } from './turn.js';
 
 /** Candidates of strangers: how many of one user are kept on an offer, and for how long, in ms. */
@@ -243,6 +243,7 @@ export function createHandlers(services: Services): Handlers {
         },
         limits.maxFreeOffers,
         now,
+        Math.max(MAX_ENDED, limits.maxServicesPerUser),
       );
       const { service } = published;
       const own = principalOf(caller);

@@ -2,7 +2,7 @@
  * What Redis does in one step, in Lua. All keys of a script begin with KEYS[1], which holds the service name as hash tag; what
  * writes in somebody's name also has the claim of that name as KEYS[2], and writes nothing once another key holds it. Times come as arguments; keys end by themselves, a second after what is in them.
  *
- * Under `<prefix>{name}:` are `service:<fqn>` (hash), `live` and `of:<user>` (fqn by its end), `free:<fqn>` (offers by the time
+ * Under `<prefix>{name}:` are `service:<fqn>` (hash), `metadata:<fqn>` (JSON, until the service ends), `live` and `of:<user>` (fqn by its end), `free:<fqn>` (offers by the time
  * they came), `answered:<fqn>` (offers by their end), `offer:<id>` (hash), `candidates:<id>` (user and text to time, role, end).
  */
 import { script } from './redis-connection.js';
@@ -51,7 +51,10 @@ local serviceEnds = math.max(ends, tonumber(call('HGET', service, 'expiresAt') o
 if call('EXISTS', service) == 0 then
   call('HSET', service, 'serviceId', ARGV[12], 'createdAt', int(now), 'username', username, 'name', ARGV[8], 'version', ARGV[9], 'serviceFqn', fqn)
 end
-call('HSET', service, 'publicKey', ARGV[7], 'hidden', hidden, 'metadata', ARGV[11], 'expiresAt', int(serviceEnds))
+call('HSET', service, 'publicKey', ARGV[7], 'hidden', hidden, 'expiresAt', int(serviceEnds))
+call('HDEL', service, 'metadata')
+local metadata = base .. 'metadata:' .. fqn
+if ARGV[11] == '' then call('DEL', metadata) else call('SET', metadata, ARGV[11], 'PX', int(serviceEnds - now + 1000)) end
 keep(service, serviceEnds - now + memory)
 for _, index in ipairs({ base .. 'live', base .. 'of:' .. username }) do
   call('ZREMRANGEBYSCORE', index, '-inf', int(now))
@@ -276,10 +279,28 @@ local free = call('ZRANGE', base .. 'free:' .. fqn, 0, -1)
 for _, set in ipairs({ free, call('ZRANGE', base .. 'answered:' .. fqn, 0, -1) }) do
   for _, id in ipairs(set) do drop(fqn, id) end
 end
-call('DEL', base .. 'service:' .. fqn)
+call('DEL', base .. 'service:' .. fqn, base .. 'metadata:' .. fqn)
 call('ZREM', base .. 'live', fqn)
 call('ZREM', base .. 'of:' .. username, fqn)
 return { s[2], free }
+`);
+
+/** Forgets a service if it has ended; its offers end by themselves. ARGV: fqn, username, now. Returns its id, or nothing. */
+export const FORGET_SERVICE = lua(`
+local service = base .. 'service:' .. ARGV[1]
+local s = call('HMGET', service, 'username', 'serviceId', 'expiresAt')
+if s[1] ~= ARGV[2] or tonumber(s[3]) > tonumber(ARGV[3]) then return false end
+call('DEL', service, base .. 'metadata:' .. ARGV[1])
+return s[2]
+`);
+
+/** Removes members of a sorted set whose time is over. KEYS[1] is the set. ARGV: now, members. */
+export const REMOVE_ENDED = lua(`
+for i = 2, #ARGV do
+  local ends = call('ZSCORE', base, ARGV[i])
+  if ends and tonumber(ends) <= tonumber(ARGV[1]) then call('ZREM', base, ARGV[i]) end
+end
+return 1
 `);
 
 /** ARGV: now, id, principal, role, parkedUntil or empty, max or empty, key, then texts. Returns a word, or the first date and the new texts. */

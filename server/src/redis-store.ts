@@ -16,6 +16,8 @@ import {
   OLD_FORM_FRESH,
   RENEW_EVERY,
   SERVICE_MEMORY,
+  MAX_ENDED,
+  MAX_FORGOTTEN,
   MAX_LISTED,
   MAX_POLLED,
   nameTaken,
@@ -74,7 +76,12 @@ export class RedisStore implements Store {
     return verdict as 'ok' | 'name-taken';
   }
 
-  async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
+  async publish(
+    input: PublishInput,
+    maxFree: number,
+    now: number,
+    maxEnded = MAX_ENDED,
+  ): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
     const { username, serviceFqn, instance = '', ttl } = input;
     const offers = input.offers.map(({ sdp, for: only = '' }) => ({
       id: offerIdOf(input, sdp),
@@ -96,7 +103,7 @@ export class RedisStore implements Store {
     const [, , reply] = await Promise.all([known, kept, published]);
     if (!reply) throw nameTaken(username);
     const [serviceHash, offerHashes, trimmed] = reply;
-    const service = toService(toHash(serviceHash))!;
+    const service = { ...toService(toHash(serviceHash))!, metadata: input.metadata };
     const rows = offerHashes.map((hash) => toOffer(toHash(hash))!);
     const isFree = ({ offerId, answer }: OfferRow): boolean => !answer && !trimmed.includes(offerId);
     await Promise.all([
@@ -112,7 +119,24 @@ export class RedisStore implements Store {
       this.#keep(this.#key('services', username), service.expiresAt - now + SERVICE_MEMORY),
       this.#redis.command('ZADD', this.#key('publishers'), 'GT', String(service.expiresAt), username),
     ]);
+    if (service.createdAt === now) await this.#forgetEnded(username, now, maxEnded);
     return { service, offers: rows };
+  }
+
+  /** Called for each new service, so that the memory of a username's ended services is bounded. */
+  async #forgetEnded(username: string, now: number, maxEnded: number): Promise<void> {
+    const services = this.#key('services', username);
+    const fqns = (await this.#redis.command(
+      ...['ZRANGE', services, String(now), '-inf', 'BYSCORE', 'REV', 'LIMIT', String(maxEnded), String(MAX_FORGOTTEN)],
+    )) as string[];
+    if (!fqns.length) return;
+    await Promise.all(
+      fqns.map(async (fqn) => {
+        const id = await this.#redis.run(scripts.FORGET_SERVICE, [this.#slot(fqn)], [fqn, username, now]);
+        if (id !== null) await this.#redis.command('DEL', this.#key('id', String(id)));
+      }),
+    );
+    await this.#redis.run(scripts.REMOVE_ENDED, [services], [now, ...fqns]);
   }
 
   async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
@@ -453,7 +477,13 @@ export class RedisStore implements Store {
   }
 
   async #service(fqn: string): Promise<ServiceRow | undefined> {
-    return toService(toHash(await this.#redis.command('HGETALL', `${this.#slot(fqn)}service:${fqn}`)));
+    const slot = this.#slot(fqn);
+    const [hash, metadata] = await Promise.all([
+      this.#redis.command('HGETALL', `${slot}service:${fqn}`),
+      this.#redis.command('GET', `${slot}metadata:${fqn}`),
+    ]);
+    // an earlier server kept the metadata in the hash
+    return toService({ ...toHash(hash), ...(metadata !== null && { metadata: String(metadata) }) });
   }
 
   /** Extends the expiry of an index to `ms` from now; never shortens it. */

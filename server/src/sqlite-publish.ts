@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Sql } from './sqlite-driver.js';
 import { OFFER, toOffer, toService } from './sqlite-rows.js';
-import { SERVICE_MEMORY, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
+import { MAX_FORGOTTEN, SERVICE_MEMORY, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
 /** How many services are remembered. */
 const MOST_KNOWN = 10_000;
@@ -30,15 +30,15 @@ export class Publishing {
   }
 
   /** Within a transaction. */
-  publish(input: PublishInput, maxFree: number, now: number): { service: ServiceRow; offers: OfferRow[] } {
-    const known = this.#service(input, now);
+  publish(input: PublishInput, maxFree: number, now: number, maxEnded: number): { service: ServiceRow; offers: OfferRow[] } {
+    const known = this.#service(input, now, maxEnded);
     const offers = input.offers.map((offer) => this.#offer(input, known.service, offer, now));
     known.atMost += offers.length;
     if (known.atMost > maxFree) known.atMost = this.#trim(known.service.serviceId, maxFree, now);
     return { service: { ...known.service, metadata: input.metadata }, offers };
   }
 
-  #service(input: PublishInput, now: number): Known {
+  #service(input: PublishInput, now: number, maxEnded: number): Known {
     const { serviceFqn, publicKey, ttl } = input;
     const hidden = input.hidden ?? false;
     const metadata = input.metadata === undefined ? null : JSON.stringify(input.metadata);
@@ -55,6 +55,7 @@ export class Publishing {
       }
     }
     const { username, name, version } = input;
+    if (!this.#sql.get('SELECT 1 FROM services WHERE fqn = ?', serviceFqn)) this.#forgetEnded(username, now, maxEnded);
     // the id and the offers are of the key that held the name before
     this.#sql.run('DELETE FROM services WHERE fqn = ? AND public_key <> ?', serviceFqn, publicKey);
     this.#sql.run(
@@ -69,6 +70,20 @@ export class Publishing {
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.set(serviceFqn, read);
     return read;
+  }
+
+  /** Called for each new service, so that a username has a bounded number of rows and each count of them is cheap. */
+  #forgetEnded(username: string, now: number, maxEnded: number): void {
+    this.#sql.run(
+      `DELETE FROM services WHERE rowid IN (SELECT rowid FROM services WHERE username = ? AND expires_at <= ?
+       ORDER BY expires_at DESC, rowid DESC LIMIT ${MAX_FORGOTTEN} OFFSET ?)`,
+      ...[username, now, maxEnded],
+    );
+    this.#sql.run(
+      'UPDATE services SET metadata = NULL WHERE username = ? AND expires_at <= ? AND metadata IS NOT NULL',
+      username,
+      now,
+    );
   }
 
   #keep(serviceId: string, expiresAt: number): number {

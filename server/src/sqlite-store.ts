@@ -15,6 +15,8 @@ import {
   MET_FOR,
   OLD_FORM_FRESH,
   RENEW_EVERY,
+  SERVICE_MEMORY,
+  MAX_ENDED,
   MAX_LISTED,
   MAX_POLLED,
   nameTaken,
@@ -98,10 +100,15 @@ export class SqliteStore implements Store {
     });
   }
 
-  async publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
+  async publish(
+    input: PublishInput,
+    maxFree: number,
+    now: number,
+    maxEnded = MAX_ENDED,
+  ): Promise<{ service: ServiceRow; offers: OfferRow[] }> {
     return this.#sql.transaction(() => {
       this.#checkHolder(input, now);
-      return this.#publishing.publish(input, maxFree, now);
+      return this.#publishing.publish(input, maxFree, now, maxEnded);
     });
   }
 
@@ -499,11 +506,20 @@ export class SqliteStore implements Store {
 
   async sweep(now: number): Promise<void> {
     // in batches, so that nobody waits for thousands of rows
-    const piece = (): number =>
+    const offers = (): number =>
       this.#sql.run('DELETE FROM offers WHERE rowid IN (SELECT rowid FROM offers WHERE expires_at <= ? LIMIT 200)', now);
-    while ((await this.#sql.transaction(piece)) > 0) {
-      await new Promise(setImmediate);
-      if (this.#isClosed) return;
+    // `kept_until` is written to the hour, so metadata goes at most an hour after its service ended
+    const metadata = (): number =>
+      this.#sql.run(
+        `UPDATE services SET metadata = NULL WHERE rowid IN
+           (SELECT rowid FROM services WHERE metadata IS NOT NULL AND kept_until <= ? LIMIT 200)`,
+        now + SERVICE_MEMORY,
+      );
+    for (const piece of [offers, metadata]) {
+      while ((await this.#sql.transaction(piece)) > 0) {
+        await new Promise(setImmediate);
+        if (this.#isClosed) return;
+      }
     }
     for (const [token, until] of this.#used) if (until < now) this.#used.delete(token);
     await this.#sql.transaction(() => {

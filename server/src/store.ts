@@ -94,10 +94,16 @@ export interface Store {
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
 
   /**
-   * Appends offers; an SDP that is live already keeps its offer and its id. Past `maxFree` free ones the oldest go.
+   * Appends offers; an SDP that is live already keeps its offer and its id. Past `maxFree` free ones the oldest go. Of the ended
+   * services of the username, the newest `maxEnded` keep their ids; MAX_ENDED by default.
    * @throws RpcError `name-taken` when another key holds the username at this moment
    */
-  publish(input: PublishInput, maxFree: number, now: number): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
+  publish(
+    input: PublishInput,
+    maxFree: number,
+    now: number,
+    maxEnded?: number,
+  ): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
   /** Live services of a name that are not hidden, of one user if one is named; MAX_LISTED at most, by chance where there are more. Unordered. */
   findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]>;
   /** The same of those that have an offer which `listUnanswered` would give, without what makes a row large; MAX_LISTED at most. */
@@ -197,6 +203,10 @@ export const RENEW_EVERY = 3_600_000;
 export const OLD_FORM_FRESH = 30_000;
 /** How long the id of a service is kept after it ended, in ms. */
 export const SERVICE_MEMORY = 30 * DAY;
+/** How many ended services of one username keep their ids. */
+export const MAX_ENDED = 100;
+/** Ended services beyond that which one publication forgets: a database of an older server may hold many. */
+export const MAX_FORGOTTEN = 1000;
 /** How long an answered offer is kept with its answer and candidates, in ms, whatever its own TTL was. */
 export const ANSWERED_MEMORY = 60_000;
 /** How long two users may `signal` each other after an answer, in ms. */

@@ -61,6 +61,20 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     assert.deepEqual(endless.sort(), ['answered:{}', 'free:{}', 'publishers:{}']);
   });
 
+  test('the keys of ended services are bounded, and their metadata ends with them', async (t) => {
+    const { store, connection } = await openStore(t);
+    const now = Date.now();
+    for (let i = 0; i < 40; i++) {
+      const of = { name: `n${i}`, serviceFqn: `n${i}:1.0.0@alice`, ttl: 1000, metadata: 'm' };
+      await store.publish({ ...ofAlice(['a']), ...of }, 100, now + 2000 * i, 10);
+    }
+    const keys = async (pattern: string) => (await connection.command('KEYS', connection.prefix + pattern)) as string[];
+    assert.equal((await keys('*:service:*')).length, 11);
+    assert.equal((await keys('id:*')).length, 11);
+    for (const key of await keys('*:metadata:*')) assert.ok(Number(await connection.command('PTTL', key)) <= 2000, key);
+    assert.equal(await connection.command('HEXISTS', (await keys('*:service:*'))[0]!, 'metadata'), 0);
+  });
+
   test('an offer that is answered or withdrawn is not counted as free', async (t) => {
     const { store } = await openStore(t);
     await liveThrough(store);

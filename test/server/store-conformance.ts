@@ -144,6 +144,22 @@ export function storeConformance(
       assert.deepEqual(free, ['free 4', 'free 3', 'free 2', 'leased']);
       assert.ok(await store.getOffer(answered, T + 10));
     });
+    check('of the ended services of a username, a bounded number keeps its ids: the newest', async (store) => {
+      const publish = async (index: number, now: number) => {
+        const name = `n${index}`;
+        const more = { name, serviceFqn: `${name}:1.0.0@alice`, ttl: 1000, metadata: { index } };
+        return (await store.publish(publishing(['a'], more), MAX_FREE, now, 10)).service;
+      };
+      const ids: string[] = [];
+      for (let i = 0; i < 30; i++) ids.push((await publish(i, T + 2000 * i)).serviceId);
+      const later = T + 60_000;
+      const last = await publish(29, later);
+      assert.equal(last.serviceId, ids[29]);
+      assert.deepEqual((await store.getService(last.serviceId, later))?.metadata, { index: 29 });
+      assert.equal((await publish(22, later)).serviceId, ids[22]);
+      assert.notEqual((await publish(0, later)).serviceId, ids[0], 'the oldest was forgotten');
+      assert.equal((await store.countOf('alice', 'n22:1.0.0@alice', later)).otherServices, 2);
+    });
     check('a service keeps its id when it is published again, even after it ended', async (store) => {
       const { service } = await store.publish(publishing(['a']), MAX_FREE, T);
       assert.equal(await store.getService(service.serviceId, T + 300_000), undefined);

@@ -46,6 +46,38 @@ test('a service keeps its id for 30 days after it expired, and is forgotten an h
   await store.close();
 });
 
+test('the rows of ended services are bounded and hold no metadata', async (t) => {
+  const path = temporaryFile(t);
+  const store = new SqliteStore(path);
+  const base = { username: 'alice', publicKey: 'key-a', version: '1.0.0', ttl: 1000, metadata: 'm'.repeat(1000) };
+  const publish = (name: string, now: number) =>
+    store.publish({ ...base, name, serviceFqn: `${name}:1.0.0@alice`, offers: [{ sdp: 'a' }] }, 10, now, 10);
+  for (let i = 0; i < 40; i++) await publish(`n${i}`, 2000 * i);
+  const Database = createRequire(import.meta.url)('libsql') as new (path: string) => {
+    prepare(sql: string): { all(): { metadata: string | null }[] };
+    close(): void;
+  };
+  const rows = (): { metadata: string | null }[] => {
+    const db = new Database(path);
+    const found = db.prepare('SELECT metadata FROM services').all();
+    db.close();
+    return found;
+  };
+  // ten ended ones, the newest, and at most one that was live when the newest came
+  assert.ok(rows().length <= 12, `${rows().length} rows`);
+  assert.ok(
+    rows().filter(({ metadata }) => metadata !== null).length <= 2,
+    'a new service clears the metadata of those that ended',
+  );
+  await store.sweep(80_000 + 3_600_000);
+  assert.ok(rows().length > 10);
+  assert.ok(
+    rows().every(({ metadata }) => metadata === null),
+    'the sweep clears the rest',
+  );
+  await store.close();
+});
+
 test('a file of a newer server is refused, with a text that says what to do', async (t) => {
   const path = temporaryFile(t);
   await new SqliteStore(path).close();
