@@ -20,6 +20,7 @@ import { MAX_FRAGMENTS, MAX_PIECES, boundIncomingFrames } from './incoming-frame
 import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { Matchmaker } from './matchmaker.js';
+import { boundOtherRequests } from './other-requests.js';
 import { principalOf } from './principal.js';
 import { Quotas } from './quotas.js';
 import { BODIES_AT_ONCE, createRpcEndpoint } from './rpc-endpoint.js';
@@ -139,7 +140,9 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
 
   const unread = new Unread(MAX_UNREAD_PER_ADDRESS, MAX_UNREAD);
   const bytesOfAddress = new Tally(BODIES_AT_ONCE * config.limits.maxBodyBytes);
-  const rest = getRequestListener(app.fetch);
+  const rest = boundOtherRequests(getRequestListener(app.fetch), {
+    ...{ auth, errors: dispatcher, proxies, caps, corsOrigins: config.corsOrigins },
+  });
   const rpc = createRpcEndpoint({
     ...{ dispatcher, auth, proxies, caps, corsOrigins: config.corsOrigins, limits: config.limits, unread, bytesOfAddress },
     requestsOfAddress: new Tally(config.limits.maxSocketsPerAddress),
@@ -149,7 +152,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     // slow senders occupy a connection, not the server; replies may take as long as a joiner waits
     { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 },
     (request, response) =>
-      request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : void rest(request, response),
+      request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : rest(request, response),
   );
   boundConnections(server, config, proxies);
   const sessions = new Set<PushSession>();

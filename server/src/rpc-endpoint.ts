@@ -78,7 +78,8 @@ export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
 
 const isSmall = ({ headers }: IncomingMessage): boolean => Number(headers['content-length'] ?? Infinity) <= SMALL_BODY;
 
-const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
+/** The client's address. */
+export const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
   clientAddress(socket.remoteAddress ?? '', headers['x-forwarded-for']?.toString(), proxies);
 
 /** Undefined if the client disconnected before its request had arrived in full or was processed. */
@@ -242,6 +243,26 @@ export function setCommonHeaders(
     response.appendHeader('Vary', 'Origin');
     if (origin !== undefined && corsOrigins.includes(origin)) response.setHeader('Access-Control-Allow-Origin', origin);
   }
+}
+
+/** Refuses a request that is no call. The connection is closed: what else it sent is not answered. */
+export function sendRefusal(
+  { caps, corsOrigins }: Pick<RpcContext, 'caps' | 'corsOrigins'>,
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: RpcError,
+): void {
+  const { retryAfter } = error.details;
+  const text = failed(error);
+  setCommonHeaders(request, response, caps, corsOrigins);
+  // RFC 6585 section 4
+  if (retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
+  response.writeHead(error.code === 'rate-limited' ? 429 : 500, {
+    Connection: 'close',
+    'Content-Type': 'application/json',
+    'Content-Length': Buffer.byteLength(text),
+  });
+  response.end(text);
 }
 
 function send(

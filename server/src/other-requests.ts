@@ -1,0 +1,59 @@
+/**
+ * Bounds the requests beside `POST /rpc`: pages, files, `/health` and the like. Each takes a turn of its address, costs a point, and
+ * a connection has one of them under way. What balancers and Prometheus ask costs no points, so it is answered whatever else an address sends.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { BlockList, Socket } from 'node:net';
+import type { Authenticator } from './auth.js';
+import type { Dispatcher } from './dispatcher.js';
+import { addressOf, sendRefusal, type RpcContext } from './rpc-endpoint.js';
+import { Turns } from './turns.js';
+
+/** Requests of one connection that may wait for the one before them; with one more, the connection is closed. */
+export const MAX_PIPELINED = 64;
+
+const FREE = /^\/(health|ready|metrics)(\?|$)/;
+
+export interface OtherRequestsContext extends Pick<RpcContext, 'caps' | 'corsOrigins'> {
+  auth: Pick<Authenticator, 'pay'>;
+  errors: Pick<Dispatcher, 'publicError'>;
+  proxies: BlockList | undefined;
+}
+
+type Handle = (request: IncomingMessage, response: ServerResponse) => void;
+
+export function boundOtherRequests(handle: Handle, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
+  /** Requests that wait, by connection; replies are sent in order anyway. */
+  const queues = new WeakMap<Socket, (() => void)[]>();
+  /** Turns of their own: calls of the same address must not delay what is free. */
+  const turns = new Turns();
+
+  const start: Handle = (request, response) => {
+    const address = addressOf(request, proxies);
+    const isFree = (request.method === 'GET' || request.method === 'HEAD') && FREE.test(request.url ?? '');
+    const paid = isFree ? (turns.take(address, 1) ?? Promise.resolve()) : auth.pay(address, 0, 1);
+    paid
+      .then(
+        () => void (response.destroyed || handle(request, response)),
+        (error: unknown) => sendRefusal(context, request, response, errors.publicError(error)),
+      )
+      .catch((error: unknown) => {
+        errors.publicError(error);
+        response.destroy();
+      });
+  };
+
+  return (request, response) => {
+    const { socket } = request;
+    const queue = queues.get(socket);
+    if (queue && queue.length >= MAX_PIPELINED) return void socket.destroy();
+    response.once('close', () => {
+      const next = queues.get(socket)?.shift();
+      if (next && !socket.destroyed) next();
+      else queues.delete(socket);
+    });
+    if (queue) return void queue.push(() => start(request, response));
+    queues.set(socket, []);
+    start(request, response);
+  };
+}
