@@ -228,7 +228,9 @@ export function createHandlers(services: Services): Handlers {
       requireOwner(target.username, caller, serviceFqn);
       await permit('publish', caller, { serviceFqn });
       const now = Date.now();
-      await quotas.check(caller.username, serviceFqn, offers.length, now);
+      const own = principalOf(caller);
+      // a call that is refused for too many instances must not publish
+      await Promise.all([quotas.check(caller.username, serviceFqn, offers.length, now), hub.seen(own, instance, now)]);
       const published = await store.publish(
         {
           ...target,
@@ -246,8 +248,7 @@ export function createHandlers(services: Services): Handlers {
         Math.max(MAX_ENDED, limits.maxServicesPerUser),
       );
       const { service } = published;
-      const own = principalOf(caller);
-      await Promise.all([hub.published(own, instance, service.serviceId), hub.seen(own, instance, now)]);
+      await hub.published(own, instance, service.serviceId);
       matchmaker.published(service.serviceId, caller.address);
       matchmaker.offersCame(
         service,

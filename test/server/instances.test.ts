@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { createServer } from '../../server/src/index.js';
+import { DEFAULT_LIMITS, createServer } from '../../server/src/index.js';
 import { Client, PushClient, mockClock, newInstance, refused, someone, startServer, temporaryFile, until } from './helpers.js';
 
 const FQN = 'chat:1.0.0';
@@ -266,4 +266,15 @@ test('a publisher whose socket is back hears of demand again, without publishing
   await joiner.take(fqn);
   await refused(joiner.take(fqn), 'no-offer');
   await again.event('demand');
+});
+
+test('a publication that is refused for too many instances publishes nothing', async (t) => {
+  const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxInstancesPerUser: 2 } });
+  const identity = someone('host');
+  const fqn = `${FQN}@${identity.username}`;
+  const publish = (sdp: string) => new Client(server.url, identity, 'v2', newInstance()).publish(fqn, [sdp]);
+  await publish('one');
+  await publish('two');
+  await refused(publish('three'), 'rate-limited');
+  assert.equal(await offered(new Client(server.url), fqn), 2);
 });
