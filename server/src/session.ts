@@ -27,7 +27,7 @@ const PONG_WITHIN = 3000;
 export const MAX_BUFFERED = 1_048_576;
 /** Calls of one session that may run at once, and frames that may arrive before it is open. */
 export const MAX_CALLS = 512;
-/** Number of acknowledgements and pongs that cost one point together, and their maximum size in bytes for this price. */
+/** Number of acknowledgements, pings and pongs that cost one point together, and their maximum size in bytes for this price. */
 const FRAMES_A_POINT = 16;
 const MAX_SMALL_FRAME = 1024;
 /** If an address has no points left, a frame larger than this closes its socket, in bytes. */
@@ -75,7 +75,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   /** Frames after openSession wait here for its result. */
   #opening: Promise<void> = Promise.resolve();
   #framesBefore = 0;
-  /** Acknowledgements and pongs that have not been charged yet. */
+  /** Acknowledgements, pings and pongs that have not been charged yet. */
   #unpaid = 0;
   #calls = 0;
   /** Calls in a row that were refused as too many. */
@@ -98,6 +98,12 @@ export class PushSession implements Session, Reader, FrameReceiver {
         socket.terminate();
       });
     });
+    // ws answers pings by itself
+    for (const event of ['ping', 'pong'] as const)
+      socket.on(event, (data: Buffer) => {
+        if (this.#isOver) socket.pause();
+        else void this.#payForSmall(data.length);
+      });
     socket.on('close', (code) => this.#closed(code));
     socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
   }

@@ -87,3 +87,31 @@ test('a message of very many fragments is refused', async (t) => {
   streamOf(client).write(Buffer.concat([frame(1, 1, { first: 0x01 }), ...Array<Buffer>(MAX_FRAGMENTS).fill(next)]));
   assert.equal(await client.closed, 1008);
 });
+
+for (const kind of ['ping', 'pong'] as const)
+  test(`a socket pays for each WebSocket ${kind} frame, whatever messages come between`, async (t) => {
+    const points = 20;
+    const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: points } });
+    const client = await PushClient.open(url);
+    let code: number | undefined;
+    void client.closed.then((told) => (code = told));
+    let pongs = 0;
+    client.socket.on('pong', () => pongs++);
+    for (let sent = 16; code === undefined && sent <= 2 * 16 * points; sent += 16) {
+      for (let i = 0; i < 16; i++) client.socket[kind]();
+      client.send({ ack: 0 });
+      // ws ends a socket with too many pings that are not answered yet
+      if (kind === 'ping') await until(() => pongs >= sent || code !== undefined, 'the pongs');
+    }
+    await until(() => code !== undefined, 'the socket to be closed');
+    assert.equal(code, 4429);
+  });
+
+test('a few pings of a client are answered', async (t) => {
+  const { url } = await startServer(t);
+  const { socket } = await PushClient.open(url);
+  let pongs = 0;
+  socket.on('pong', () => pongs++);
+  for (let i = 0; i < 10; i++) socket.ping();
+  await until(() => pongs === 10, 'the pongs');
+});
