@@ -276,5 +276,5 @@ test('a publication that is refused for too many instances publishes nothing', a
   await publish('one');
   await publish('two');
   await refused(publish('three'), 'rate-limited');
-  assert.equal(await offered(new Client(server.url), fqn), 2);
+  assert.equal((await new Client(server.url).take(fqn)).sdp, 'two', 'the newest offer is that of the call that was accepted');
 });
