@@ -248,7 +248,7 @@ export function createHandlers(services: Services): Handlers {
         Math.max(MAX_ENDED, limits.maxServicesPerUser),
       );
       const { service } = published;
-      await hub.published(own, instance, service.serviceId);
+      await hub.published(own, instance, service.serviceId, service.expiresAt - now);
       matchmaker.published(service.serviceId, caller.address);
       matchmaker.offersCame(
         service,

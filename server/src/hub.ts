@@ -109,8 +109,8 @@ export interface Hub {
    */
   opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position>;
   closed(session: Session, ending: Ending): Promise<void>;
-  /** An instance published a service: it gets `demand` events for it. */
-  published(principal: Principal, instance: string | undefined, serviceId: string): Promise<void>;
+  /** An instance published a service that lasts `ttl` ms from now: it gets `demand` events for it. */
+  published(principal: Principal, instance: string | undefined, serviceId: string, ttl: number): Promise<void>;
   unpublished(principal: Principal, serviceId: string): Promise<void>;
   /** Sends to one instance that is known; keeps what cannot be sent now. */
   push<E extends keyof PushEvents>(

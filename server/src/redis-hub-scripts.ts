@@ -1,8 +1,8 @@
 /**
  * The instances of a user in Redis, in one slot: KEYS[1] is `<prefix>hub:{<principal>}:`. Under it `all` (set of instances),
  * `at:<instance>` (hash: life, number, node and socket, and when it is given up), `mail:<instance>` (stream of its last events,
- * whose ids are their numbers), `event:<id>` (an event that is for several instances) and `sum` (bytes since the mail was
- * emptied last). docs in redis-hub.ts.
+ * whose ids are their numbers), `event:<id>` (an event that is for several instances), `events` (their ids) and `sum` (bytes
+ * since the mail was emptied last). docs in redis-hub.ts.
  */
 import { script } from './redis-connection.js';
 
@@ -62,6 +62,18 @@ stay(tonumber(ARGV[4]))
 return 1
 `);
 
+/** Adds a publisher of a service. KEYS[2] is the set of its publishers. ARGV: now, instance, how long the service lasts, how many instances there may be. */
+export const PUBLISHED = lua(`
+call('SADD', KEYS[2], instance)
+call('PEXPIRE', KEYS[2], math.max(1, call('PTTL', KEYS[2]), tonumber(ARGV[3])))
+if call('SCARD', KEYS[2]) > tonumber(ARGV[4]) then
+  for _, other in ipairs(call('SMEMBERS', KEYS[2])) do
+    if call('EXISTS', base .. 'at:' .. other) == 0 then call('SREM', KEYS[2], other) end
+  end
+end
+return 1
+`);
+
 /** Gives an instance up if its time is over. ARGV: now, instance. Returns 1, or when its time is over. */
 export const GIVE_UP = lua(`
 local deadline = call('HGET', at, 'deadline')
@@ -92,6 +104,8 @@ local sum = base .. 'sum'
 if call('HINCRBY', sum, 'bytes', #text) > tonumber(ARGV[7]) then
   -- who has not read so much is told to ask for everything: there is a gap now
   for _, each in ipairs(all) do call('DEL', base .. 'mail:' .. each) end
+  for _, id in ipairs(call('SMEMBERS', base .. 'events')) do call('DEL', base .. 'event:' .. id) end
+  call('DEL', base .. 'events')
   call('HSET', sum, 'bytes', #text)
 end
 call('PEXPIRE', sum, ARGV[8])
@@ -99,6 +113,8 @@ local field, value = 'event', text
 if #targets > 1 then
   field, value = 'ref', ARGV[9]
   call('SET', base .. 'event:' .. value, text, 'PX', ARGV[8])
+  call('SADD', base .. 'events', value)
+  call('PEXPIRE', base .. 'events', ARGV[8])
 end
 for _, each in ipairs(targets) do
   local seq = call('HINCRBY', base .. 'at:' .. each, 'seq', 1)

@@ -36,8 +36,6 @@ const LOOK_EVERY = 5000;
 const SEEN_EVERY = 500;
 /** Number of instances that are given up in one go. */
 const GIVE_UP_AT_ONCE = 100;
-/** How long the publishers of a service are remembered without a new publication, in ms: longer than the lifetime of any offer. */
-const PUBLISHERS_MEMORY = 86_400_000;
 
 interface Local {
   session: Session;
@@ -156,13 +154,10 @@ export class RedisHub implements Hub {
     await this.#due(name, deadline);
   }
 
-  async published(_principal: Principal, instance: string | undefined, serviceId: string): Promise<void> {
+  async published(principal: Principal, instance: string | undefined, serviceId: string, ttl: number): Promise<void> {
     if (instance === undefined) return;
-    const publishers = this.#publishers(serviceId);
-    await Promise.all([
-      this.#redis.command('SADD', publishers, instance),
-      this.#redis.command('PEXPIRE', publishers, String(PUBLISHERS_MEMORY)),
-    ]);
+    const keys = [this.#base(principal), this.#publishers(serviceId)];
+    await this.#redis.run(scripts.PUBLISHED, keys, [Date.now(), instance, ttl, this.#maxInstances]);
   }
 
   async unpublished(_principal: Principal, serviceId: string): Promise<void> {

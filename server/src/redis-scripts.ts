@@ -294,6 +294,13 @@ call('DEL', service, base .. 'metadata:' .. ARGV[1])
 return s[2]
 `);
 
+/** Lets the index of an instance end after `memory`, unless the instance has published since. KEYS[1] is the index. ARGV: now, memory, the member that holds the time of the last publication. */
+export const SHORTEN = lua(`
+local last = call('ZSCORE', base, ARGV[3])
+if not last or tonumber(last) <= tonumber(ARGV[1]) then call('PEXPIRE', base, ARGV[2], 'LT') end
+return 1
+`);
+
 /** Removes members of a sorted set whose time is over. KEYS[1] is the set. ARGV: now, members. */
 export const REMOVE_ENDED = lua(`
 for i = 2, #ARGV do

@@ -38,6 +38,9 @@ import {
 /** Longer than the lifetime of any offer, in ms. */
 const OWN_MEMORY = 86_400_000 + ANSWERED_MEMORY;
 
+/** Member of the index of an instance whose score is the time of its last publication; no service has this name. */
+const PUBLISHED_AT = '-';
+
 export class RedisStore implements Store {
   readonly #redis: RedisConnection;
 
@@ -89,8 +92,9 @@ export class RedisStore implements Store {
       only,
     }));
     const index = this.#key('at', `${principalOf(input)}/${instance}`);
-    const known = this.#redis.command('ZADD', index, 'GT', String(now + ttl), serviceFqn);
+    const known = this.#redis.command('ZADD', index, 'GT', String(now + ttl), serviceFqn, String(now), PUBLISHED_AT);
     const kept = this.#keep(index, ttl + ANSWERED_MEMORY);
+    const trimmedIndex = this.#redis.command('ZREMRANGEBYSCORE', index, '-inf', String(now - ANSWERED_MEMORY));
     const published = this.#redis.run(
       scripts.PUBLISH,
       [this.#slot(serviceFqn), this.#key('user', username)],
@@ -100,7 +104,7 @@ export class RedisStore implements Store {
         ...offers.flatMap(({ id, sdp, only }) => [id, sdp, only]),
       ],
     ) as Promise<[Reply, Reply[], string[]] | null>;
-    const [, , reply] = await Promise.all([known, kept, published]);
+    const [, , , reply] = await Promise.all([known, kept, trimmedIndex, published]);
     if (!reply) throw nameTaken(username);
     const [serviceHash, offerHashes, trimmed] = reply;
     const service = { ...toService(toHash(serviceHash))!, metadata: input.metadata };
@@ -211,7 +215,10 @@ export class RedisStore implements Store {
 
   async withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]> {
     const username = usernameOf(owner);
-    const fqns = (await this.#redis.command('ZRANGE', this.#key('at', `${owner}/${instance}`), '0', '-1')) as string[];
+    const of = `${owner}/${instance}`;
+    // polls still need the index for offers that were answered
+    await this.#redis.run(scripts.SHORTEN, [this.#key('at', of)], [now, ANSWERED_MEMORY, PUBLISHED_AT]);
+    const fqns = await this.#publishedAt(of);
     const gone = await Promise.all(
       fqns.map(async (fqn) => {
         const args = [fqn, instance, now, username, keyOf(owner) ?? ''];
@@ -226,6 +233,12 @@ export class RedisStore implements Store {
       gone.flat().map(({ id }) => id),
     );
     return gone.flat().map(({ service }) => service);
+  }
+
+  /** Names of the services that an instance published. */
+  async #publishedAt(instance: string): Promise<string[]> {
+    const members = (await this.#redis.command('ZRANGE', this.#key('at', instance), '0', '-1')) as string[];
+    return members.filter((member) => member !== PUBLISHED_AT);
   }
 
   async countFreeOffers(now: number): Promise<number> {
@@ -290,10 +303,11 @@ export class RedisStore implements Store {
     const answerer = principalOf(input);
     const index = this.#key('by', `${answerer}/${instance}`);
     const args = [now, ANSWERED_MEMORY, serviceFqn, offerId, username, publicKey, instance, sdp, answerer];
-    const [, , [verdict, owner, ownerKey]] = await Promise.all([
+    const [, , , [verdict, owner, ownerKey]] = await Promise.all([
       // before the answer, so that a poll finds it even if the call is interrupted
       this.#redis.command('ZADD', index, String(now + ANSWERED_MEMORY), `${offerId} ${serviceFqn}`),
       this.#keep(index, 60 * ANSWERED_MEMORY),
+      this.#redis.command('ZREMRANGEBYSCORE', index, '-inf', String(now)),
       this.#redis.run(scripts.ANSWER, [this.#slot(serviceFqn), this.#key('user', username)], args) as Promise<
         [AnswerVerdict | 'name-taken', string, string]
       >,
@@ -380,10 +394,10 @@ export class RedisStore implements Store {
     const { username, publicKey } = user;
     const of = `${principalOf(user)}/${instance ?? ''}`;
     const by = this.#key('by', of);
-    const [fqns, answered] = (await Promise.all([
-      this.#redis.command('ZRANGE', this.#key('at', of), '0', '-1'),
-      this.#redis.command('ZRANGE', by, '0', '-1'),
-    ])) as [string[], string[]];
+    const [fqns, answered] = (await Promise.all([this.#publishedAt(of), this.#redis.command('ZRANGE', by, '0', '-1')])) as [
+      string[],
+      string[],
+    ];
     const theirs = new Map<string, string[]>();
     for (const entry of answered) {
       const [offerId, serviceFqn] = [entry.slice(0, 64), entry.slice(65)];

@@ -5,11 +5,14 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test, type TestContext } from 'node:test';
+import { KEPT_BYTES } from '../../server/src/hub.js';
 import { createLog } from '../../server/src/log.js';
 import { principalOf } from '../../server/src/principal.js';
 import { RedisConnection } from '../../server/src/redis-connection.js';
 import { RedisHub } from '../../server/src/redis-hub.js';
 import { Unread } from '../../server/src/unread.js';
+import { RedisHub } from '../../server/src/redis-hub.js';
+import { RedisStore } from '../../server/src/redis-store.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
 import { Client, PushClient, PushSocket, newInstance, openSessionFrame, someone, startServer, until } from './helpers.js';
 
@@ -100,6 +103,38 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     const numbers = (): number[] => back.eventsOf('signal').map(({ data }) => Number.parseInt(data.sdp!));
     await until(() => numbers().at(-1) === 39, 'the last signal');
     assert.ok(numbers().length < 20, `${numbers().length} came`);
+  });
+
+  test('events for several instances are kept within the bytes of their user', async (t) => {
+    const { urls, connection, redisPrefix } = await start(t);
+    const one = await PushClient.open(urls[0], someone('one'));
+    await PushClient.open(urls[1], one.http.identity, newInstance());
+    const two = await PushClient.open(urls[1], someone('two'));
+    await one.publish(`x:1.0.0@${one.username}`, ['offer']);
+    await two.answer(await two.take(`x:1.0.0@${one.username}`));
+    const sdp = 'x'.repeat(60_000);
+    for (let i = 0; i < 40; i++) await two.call('signal', { to: one.username, sid: 'abcdefgh', sdp });
+    const pattern = `${redisPrefix}hub:{${principalOf(one.http.identity)}}:event:*`;
+    const kept = ((await connection.command('KEYS', pattern)) as string[]).length;
+    assert.ok(kept > 0 && kept * sdp.length <= KEPT_BYTES, `${kept} events are kept`);
+  });
+
+  test('the publishers of a service are those instances that are there, until the service ends', async (t) => {
+    const { connection, redisPrefix } = await start(t);
+    const store = new RedisStore(connection);
+    const hub = new RedisHub(connection, store, createLog('silent'), () => undefined, 3);
+    t.after(() => hub.close());
+    const publishers = `${redisPrefix}publishers:{service}`;
+    for (let i = 0; i < 10; i++) {
+      const instance = `instance-${i}`;
+      await hub.seen('user key', instance, Date.now());
+      await hub.published('user key', instance, 'service', 60_000);
+      // it falls silent and is given up
+      if (i < 9) await connection.command('DEL', `${redisPrefix}hub:{user key}:at:${instance}`);
+    }
+    assert.ok(Number(await connection.command('SCARD', publishers)) <= 3);
+    assert.equal(await connection.command('SISMEMBER', publishers, 'instance-9'), 1);
+    assert.ok(Number(await connection.command('PTTL', publishers)) <= 60_000);
   });
 
   test('the joiner hears `taken` though the acknowledgement was lost with the publisher’s socket', async (t) => {

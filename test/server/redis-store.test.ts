@@ -75,6 +75,34 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     assert.equal(await connection.command('HEXISTS', (await keys('*:service:*'))[0]!, 'metadata'), 0);
   });
 
+  test('the index of an instance ends a minute after the instance was given up, unless it published since', async (t) => {
+    const { store, connection } = await openStore(t);
+    const now = Date.now();
+    await store.publish({ ...ofAlice(['a']), ttl: 3_600_000 }, 100, now);
+    const left = async (): Promise<number> =>
+      Number(await connection.command('PTTL', `${connection.prefix}at:{alice key-a/instance-1}`));
+    await store.withdrawInstance('alice key-a', 'instance-1', now - 1);
+    assert.ok((await left()) > 3_000_000, 'a publication that is newer keeps it');
+    await store.withdrawInstance('alice key-a', 'instance-1', now);
+    assert.ok((await left()) <= 60_000);
+    await store.publish({ ...ofAlice(['b']), ttl: 3_600_000 }, 100, now + 1);
+    assert.ok((await left()) > 3_000_000, 'the next publication keeps it again');
+  });
+
+  test('the indexes of an instance hold no services and answers that are long over', async (t) => {
+    const { store, connection } = await openStore(t);
+    const now = Date.now();
+    for (let i = 0; i < 20; i++) {
+      const of = { name: `n${i}`, serviceFqn: `n${i}:1.0.0@alice`, ttl: 1000 };
+      const at = now + 100_000 * i;
+      const { offers } = await store.publish({ ...ofAlice(['a']), ...of }, 100, at);
+      await store.answer(offers[0]!, { ...bob, sdp: 'answer' }, at);
+    }
+    const count = async (index: string) => Number(await connection.command('ZCARD', connection.prefix + index));
+    assert.equal(await count('at:{alice key-a/instance-1}'), 2, 'the last service, and the time of its publication');
+    assert.equal(await count('by:{bob key-b/bob-instance}'), 1);
+  });
+
   test('an offer that is answered or withdrawn is not counted as free', async (t) => {
     const { store } = await openStore(t);
     await liveThrough(store);
