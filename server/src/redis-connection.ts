@@ -105,6 +105,11 @@ export class RedisConnection {
     const version = /^(?:valkey|redis)_version:(\S+)/m.exec(info)?.[1] ?? 'unknown';
     if (!(Number.parseInt(version) >= MIN_VERSION))
       throw new Error(`its version is ${version}, ${MIN_VERSION} or newer is needed`);
+    // providers may forbid this command
+    const memory = String(await this.command('INFO', 'memory').catch(() => ''));
+    const policy = /^maxmemory_policy:(\S+)/m.exec(memory)?.[1] ?? 'noeviction';
+    if (policy !== 'noeviction' && !/^maxmemory:0\s*$/m.test(memory))
+      throw new Error(`its maxmemory-policy is ${policy}, which may evict usernames: set "maxmemory-policy noeviction"`);
     await this.probe();
     // services of a provider may refuse to tell
     const persistence = String(await this.command('INFO', 'persistence').catch(() => ''));

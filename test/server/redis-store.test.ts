@@ -159,6 +159,13 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     for (const username of claimed) assert.ok(await store.getUser(username, now), username);
   });
 
+  test('a Redis that evicts keys is refused', async (t) => {
+    const evicting = new RedisProcess('--maxmemory', '64mb', '--maxmemory-policy', 'volatile-lru');
+    t.after(() => evicting.close());
+    await evicting.start();
+    await assert.rejects(RedisConnection.open(evicting.url, 'x:', log), /maxmemory-policy is volatile-lru.*noeviction/);
+  });
+
   test('a Redis that cannot be used is named, without its password', async () => {
     await assert.rejects(RedisConnection.open('redis://user:geheim@127.0.0.1:1', 'x:', log), (error: Error) => {
       assert.match(error.message, /Redis at 127\.0\.0\.1:1 \(REDIS_URL\) cannot be used/);
