@@ -9,7 +9,7 @@ import type { ServiceEntry } from '../protocol/rpc.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { IdentityChangedError } from '../identity/pins.js';
 import type { SdpLine } from '../protocol/sdp-line.js';
-import { parseServiceName } from '../protocol/service-name.js';
+import { isCompatible, parseServiceName } from '../protocol/service-name.js';
 import { splitCandidates } from '../protocol/sdp.js';
 import { RondevuConnection, type Talk } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
@@ -326,9 +326,11 @@ export class AnswererConnection extends RondevuConnection {
     const entry = await this.#findAnyone(wait, onWaiting, signal);
     // by discovery, any provider will do the first time, and as a replacement with failover
     const wanted = this.#anyone ?? this.serviceFqn;
-    const { username = entry.username } = wanted === this.#id ? entry : parseServiceName(wanted);
-    const named = parseServiceName(entry.serviceFqn);
-    if (entry.username !== username || named.username !== username)
+    const given = parseServiceName(entry.serviceFqn);
+    const { name, version, username = entry.username } = wanted === this.#id ? given : parseServiceName(wanted);
+    const isAsked =
+      given.name === name && isCompatible(given.version, version) && (this.#id ?? entry.serviceId) === entry.serviceId;
+    if (!isAsked || entry.username !== username || given.username !== username)
       throw new RondevuError('identity-mismatch', `${this.serviceFqn} was asked for, the server gave ${entry.serviceFqn}`);
     return entry;
   }

@@ -133,6 +133,17 @@ describe('a server that lies', () => {
     });
   }
 
+  test('gives the offer of another service of the same user', async (t) => {
+    const { evil, alice, bob, bytes, join } = await setUp(t);
+    await (await alice.publishService({ service: 'backup:9.0.0', maxOffers: 1 })).start();
+    const other = await bob.findService('backup:9.0.0@alice');
+    evil.lie = ({ method, result }) => {
+      if (method === 'getService' && result.sdp) Object.assign(result, other);
+    };
+    await assert.rejects(join(), { code: 'identity-mismatch' });
+    assert.deepEqual(bytes, []);
+  });
+
   test('answers with its own key', async (t) => {
     const { evil, bytes, join } = await setUp(t);
     const own = await new WebCryptoAdapter().generateKeypair();
