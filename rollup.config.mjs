@@ -28,8 +28,8 @@ const compactTemplates = {
 
 /**
  * A page may load the bundle as `rondevu-elements.js?ver=2`, as content management systems do. Whatever is imported within the bundle has
- * the same query: under another URL the page would get a second copy of every class. Where there is none, the import is one that other
- * bundlers understand.
+ * the same query: under another URL the page would get a second copy of every class. Without a query, other bundlers can still resolve the
+ * import.
  */
 const keepQuery = {
   name: 'keep-query',

@@ -15,8 +15,8 @@ import { run, tryRun } from './run.mjs';
 /**
  * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a time: 3
  * where they mostly wait, for sockets and timers; `exit` ends processes that native WebRTC threads would keep alive; `everyNode` is what
- * also runs on each further Node version (--also-node): all files but those of ONE_NODE, or the files that it names. What a browser
- * does is the same on every Node.
+ * also runs on each further Node version (--also-node): true for all files except ONE_NODE, or a list of files. Browsers behave the
+ * same on every Node.
  */
 const SUITES = [
   // platform.test.ts connects two peers with wrtc, which may crash when its process ends by itself

@@ -26,7 +26,7 @@ import { Quotas } from './quotas.js';
 import { BODIES_AT_ONCE, createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
-import { asksForWebSocket, createUpgradeIgnorer } from './plain-requests.js';
+import { asksForWebSocket, createUpgradeIgnorer } from './upgrades.js';
 import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS, Slots } from './slots.js';
 import { openStorage } from './storage.js';
 import type { ServiceRow } from './store.js';
@@ -255,7 +255,7 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
 function boundConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
   server.maxConnections = CONNECTIONS_A_SOCKET * limits.maxSockets;
   const ofAddress = new Tally(CONNECTIONS_A_SOCKET * limits.maxSocketsPerAddress);
-  // a connection that is read again (plain-requests.ts) is emitted again
+  // a connection that is read again (upgrades.ts) is emitted again
   const known = new WeakSet<Socket>();
   server.on('connection', (socket) => {
     const { remoteAddress = '' } = socket;

@@ -9,7 +9,7 @@ import type { ServiceEntry } from '../protocol/rpc.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { IdentityChangedError } from '../identity/pins.js';
 import type { SdpLine } from '../protocol/sdp-line.js';
-import { isCompatible, parseServiceName } from '../protocol/service-name.js';
+import { parseServiceName } from '../protocol/service-name.js';
 import { splitCandidates } from '../protocol/sdp.js';
 import { RondevuConnection, type Talk } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
@@ -323,16 +323,7 @@ export class AnswererConnection extends RondevuConnection {
       reason.willRetry = true;
       this.emit('failed', reason);
     };
-    const entry = await this.#findAnyone(wait, onWaiting, signal);
-    // by discovery, any provider will do the first time, and as a replacement with failover
-    const wanted = this.#anyone ?? this.serviceFqn;
-    const given = parseServiceName(entry.serviceFqn);
-    const { name, version, username = entry.username } = wanted === this.#id ? given : parseServiceName(wanted);
-    const isAsked =
-      given.name === name && isCompatible(given.version, version) && (this.#id ?? entry.serviceId) === entry.serviceId;
-    if (!isAsked || entry.username !== username || given.username !== username)
-      throw new RondevuError('identity-mismatch', `${this.serviceFqn} was asked for, the server gave ${entry.serviceFqn}`);
-    return entry;
+    return this.#findAnyone(wait, onWaiting, signal);
   }
 
   /** Looks for the previous peer; if it is gone, with `failover`, for any other. */

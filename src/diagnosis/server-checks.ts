@@ -1,6 +1,6 @@
 /** Whether the signaling server is there, agrees about the time, and can push. */
 import { RondevuError } from '../errors.js';
-import { RpcClient, SignalingClient } from '../signaling/index.js';
+import { RpcClient, SignalingClient, textOf } from '../signaling/index.js';
 import { anonymousNameOf, type Signer } from '../identity/index.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 
@@ -19,8 +19,8 @@ export async function checkServer(base: string, ms: number): Promise<{ verdict: 
   let response: Response;
   let text: string;
   try {
-    response = await fetch(`${base}/`, { signal, headers: { accept: 'application/json' } });
-    text = await response.text();
+    response = await fetch(`${base}/`, { signal, redirect: 'manual', headers: { accept: 'application/json' } });
+    text = await textOf(response);
   } catch (error) {
     const reason = signal.aborted ? `no answer within ${ms} ms` : reasonOf(error);
     const remedy = `Is the server running, and is the address right? On this machine: npx rondevu-server`;
@@ -37,8 +37,8 @@ export async function checkServer(base: string, ms: number): Promise<{ verdict: 
   let ahead: number | undefined;
   try {
     const start = Date.now();
-    health = await fetch(`${base}/health`, { signal });
-    const { timestamp } = parse(await health.text()) as { timestamp?: number };
+    health = await fetch(`${base}/health`, { signal, redirect: 'manual' });
+    const { timestamp } = parse(await textOf(health)) as { timestamp?: number };
     // eslint-disable-next-line no-restricted-syntax -- the middle of two times
     const at = (start + Date.now()) / 2;
     ahead = typeof timestamp === 'number' ? at - timestamp : undefined;

@@ -42,6 +42,8 @@ export class HttpTransport {
         body: JSON.stringify(requests.length === 1 ? requests[0] : requests),
         signal: controller.signal,
         keepalive,
+        // a server must not send us to addresses that only we can reach
+        redirect: 'manual',
       });
       text = await textOf(response);
     } catch (cause) {
@@ -53,11 +55,16 @@ export class HttpTransport {
     }
     const replies = parseReplies(text);
     // 404 and 405 mean that the address is wrong, also if a Rondevu server sends them
-    if (!replies || response.status === 404 || response.status === 405)
+    if (!replies || response.status === 404 || response.status === 405) {
+      // browsers show no more of a redirect than that it is one
+      const isRedirect = response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400);
+      const what = isRedirect
+        ? ' a redirect'
+        : ` HTTP ${response.status}${replies ? '' : ' with something that is not a Rondevu reply'}`;
       throw new NetworkError(
-        `POST ${this.#url} answered HTTP ${response.status}${replies ? '' : ' with something that is not a Rondevu reply'}: ` +
-          'apiUrl must be the address of a Rondevu server, with its path if it has one',
+        `POST ${this.#url} answered${what}: ` + 'apiUrl must be the address of a Rondevu server, with its path if it has one',
       );
+    }
     // a gateway's error page says nothing about the server's capabilities
     this.#onCaps(
       response.headers
@@ -89,7 +96,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** The body as text. @throws Error when it is longer than MAX_REPLY */
-async function textOf({ body }: Response): Promise<string> {
+export async function textOf({ body }: Response): Promise<string> {
   const reader = body?.getReader();
   const decoder = new TextDecoder();
   let text = '';

@@ -1,4 +1,5 @@
-/** The roads to the server. */
+/** The transports to the signaling server, and its clients. */
+export { textOf } from './http-transport.js';
 export { RondevuAPI } from './rondevu-api.js';
 export { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
 export { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';

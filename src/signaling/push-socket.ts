@@ -152,10 +152,8 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       if (socket !== this.#socket) return;
       // no reply, or a malformed one
       if (error instanceof NetworkError) return this.#drop();
-      if (error instanceof ServerError && error.serverTime !== undefined && mayRetry) {
-        this.#signer.setServerTime(error.serverTime);
-        return this.#openSession(socket, false);
-      }
+      const serverTime = error instanceof ServerError && mayRetry ? error.serverTime : undefined;
+      if (serverTime !== undefined && this.#signer.setServerTime(serverTime)) return this.#openSession(socket, false);
       // a server in trouble, or one that has too many at once, is asked again
       const passes = error instanceof RondevuError && /^(unavailable|rate-limited)$/.test(error.code);
       this.#wanted = passes;

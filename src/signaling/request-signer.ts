@@ -6,6 +6,9 @@ import { sha256, signText, signerFromKeypair, type CryptoAdapter, type Keypair, 
 import { audience, digestInput, v2Message } from '../protocol/message.js';
 import type { RpcRequest } from '../protocol/rpc.js';
 
+/** How far ahead of ours a server's clock may be, in ms. */
+const MAX_AHEAD = 86_400_000;
+
 export class RequestSigner {
   readonly username: string;
   /** Scheme, host, port and path that signatures are bound to. */
@@ -36,9 +39,17 @@ export class RequestSigner {
     return Date.now() + this.#clockOffset;
   }
 
-  /** Takes the server's clock over. @param serverTime ms */
-  setServerTime(serverTime: number): void {
+  /**
+   * Adopts the server's clock, unless it is more than a day ahead of ours: a server could keep what is signed for that time and use it
+   * then.
+   * @param serverTime ms
+   * @returns whether it was adopted
+   */
+  setServerTime(serverTime: number): boolean {
     // eslint-disable-next-line no-restricted-syntax -- compared with the clock of the server
-    this.#clockOffset = serverTime - Date.now();
+    const offset = serverTime - Date.now();
+    if (!(offset <= MAX_AHEAD)) return false;
+    this.#clockOffset = offset;
+    return true;
   }
 }

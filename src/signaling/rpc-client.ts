@@ -74,10 +74,8 @@ export class RpcClient {
       return (await this.socket.request(method, params, wait, options.signal)) as RpcResult<M>;
     let response = await this.#post(method, params, wait, options);
     const { serverTime } = response.success ? {} : new ServerError(method, response);
-    if (serverTime !== undefined) {
-      this.signer.setServerTime(serverTime);
+    if (serverTime !== undefined && this.signer.setServerTime(serverTime))
       response = await this.#post(method, params, wait, options);
-    }
     if (!response.success) throw new ServerError(method, response);
     return checkResult(method, params, response.result) as RpcResult<M>;
   }

@@ -2,10 +2,10 @@
  * Validates everything the server sends, before anything else sees it: replies over HTTP and over the socket, and events. Types and
  * bounds are strict; unknown fields pass, so that newer servers can add some. docs/protocol.md, "Calls" and "Push".
  */
-import { NetworkError } from '../errors.js';
+import { NetworkError, RondevuError } from '../errors.js';
 import { MAX_SERVER_FRAME, type PushEvents, type RpcResponse, type ServerFrame } from '../protocol/rpc.js';
 import { MAX_SDP_LENGTH } from '../protocol/sdp.js';
-import { isUsername, parseServiceName } from '../protocol/service-name.js';
+import { isCompatible, isUsername, parseServiceName } from '../protocol/service-name.js';
 
 /** Most items of a list that has no smaller bound. */
 const MAX_ITEMS = 10_000;
@@ -136,10 +136,32 @@ const EVENTS: { [E in keyof PushEvents]: Check } = {
   resync: any,
 };
 
+interface Service {
+  serviceId: string;
+  serviceFqn: string;
+  username: string;
+}
+
+/** A reply may be well-formed and still name another service than was asked for. @throws RondevuError `identity-mismatch` */
+function checkService(asked: { serviceFqn?: string; serviceId?: string }, { serviceId, serviceFqn, username }: Service): void {
+  const given = parseServiceName(serviceFqn);
+  const wanted = asked.serviceFqn === undefined ? given : parseServiceName(asked.serviceFqn);
+  if (
+    wanted.name !== given.name ||
+    !isCompatible(given.version, wanted.version) ||
+    (wanted.username ?? username) !== username ||
+    given.username !== username ||
+    (asked.serviceId ?? serviceId) !== serviceId
+  ) {
+    const text = `${asked.serviceFqn ?? asked.serviceId} was asked for, the server gave ${serviceFqn} of ${username}`;
+    throw new RondevuError('identity-mismatch', text);
+  }
+}
+
 /**
- * The result of a call, when it is one.
+ * The result of a call if it is valid.
  * @param params of the call, which decide what its result must be
- * @throws NetworkError that names the field
+ * @throws NetworkError that names the field; RondevuError `identity-mismatch` if the result is about another service
  */
 export function checkResult(method: string, params: unknown, result: unknown): unknown {
   const { limit, offers } = (params ?? {}) as { limit?: number; offers?: unknown[] };
@@ -149,6 +171,8 @@ export function checkResult(method: string, params: unknown, result: unknown): u
     check = object({ serviceId: text(), expiresAt: number, offers: list(offer, offers?.length, offers?.length) });
   const flaw = check(result, 'result');
   if (flaw) throw new NetworkError(`${method}: the server sent a malformed reply: ${flaw}`);
+  if (check === entry) checkService(params as object, result as Service);
+  if (check === page) for (const service of (result as { services: Service[] }).services) checkService(params as object, service);
   return result;
 }
 

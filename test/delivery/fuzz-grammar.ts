@@ -1,6 +1,20 @@
 /** Anything that a hostile peer may send on a message channel or a control channel: mutated frames and texts of ours, and noise. */
 import type { Random } from '../support/random.js';
 
+/** The part of a link that a hostile peer uses. */
+export interface RawLink {
+  send(data: string | ArrayBuffer): void;
+  control(text: string): void;
+}
+
+/** Sends one input, on either channel. @param due the number that the other side expects */
+export function sendHostile(link: RawLink, random: Random, grammar: Grammar, due: number): void {
+  const kind = random.next();
+  if (kind < 0.6) link.send(grammar.frame(due));
+  else if (kind < 0.75) link.send(grammar.text());
+  else link.control(grammar.control());
+}
+
 export class Grammar {
   readonly #random: Random;
 

@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import { connect, type RondevuConnection } from '../../dist/src/node/index.js';
 import type { Rondevu } from '../../dist/src/index.js';
-import { Grammar } from '../delivery/fuzz-grammar.js';
+import { Grammar, sendHostile, type RawLink } from '../delivery/fuzz-grammar.js';
 import { launch, type BrowserName } from '../support/browsers.js';
 import { Random } from '../support/random.js';
 import { ServerProcess, blankPage, serveFiles, until } from '../support/site.js';
@@ -33,13 +33,6 @@ interface Counts {
   fromCarol: unknown[];
 }
 declare const window: Window & { counts: Counts };
-
-/** The part of a link that a hostile joiner uses: whatever it likes goes out. */
-interface RawLink {
-  readonly isOpen: boolean;
-  send(data: string | ArrayBuffer): void;
-  control(text: string): void;
-}
 
 const server = new ServerProcess();
 let site: Awaited<ReturnType<typeof serveFiles>>;
@@ -136,13 +129,10 @@ describe(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { 
               assert.ok(++late <= 5 + connections / 10, String(error));
               continue;
             }
-            const { link } = connection as unknown as { link: RawLink };
+            const { link } = connection as unknown as { link: RawLink & { readonly isOpen: boolean } };
             try {
               for (let i = 0; i < EACH && done < RUNS && connection.isConnected() && link.isOpen; i++, done++) {
-                const kind = random.next();
-                if (kind < 0.6) link.send(grammar.frame(i + 1));
-                else if (kind < 0.75) link.send(grammar.text());
-                else link.control(grammar.control());
+                sendHostile(link, random, grammar, i + 1);
                 if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 5));
               }
             } catch (error) {

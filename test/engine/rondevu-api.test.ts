@@ -177,6 +177,29 @@ test('a server that never agrees about the time is asked twice, not for ever', a
   assert.equal(seen.length, 2);
 });
 
+test('a server more than a day ahead gets no signature for that time', async (t) => {
+  const { url, seen } = await serve(t, (_requests, response) =>
+    json(response, { success: false, error: 'clock', code: 'clock-skew', serverTime: Date.now() + 2 * 86_400_000 }),
+  );
+  assert.equal(await codeOf((await apiFor(url)).poll()), 'clock-skew');
+  assert.equal(seen.length, 1);
+});
+
+test('a redirect is not followed', async (t) => {
+  const inner = await serve(t, (_requests, response) => json(response, { success: true, result: {} }));
+  for (const status of [301, 302, 307, 308]) {
+    const { url } = await serve(
+      t,
+      (_requests, response) => void response.writeHead(status, { location: `${inner.url}/rpc` }).end(),
+    );
+    await assert.rejects(
+      (await apiFor(url)).poll(),
+      (error) => error instanceof NetworkError && /a redirect/.test(error.message),
+    );
+  }
+  assert.deepEqual(inner.seen, []);
+});
+
 test('the texts of v0.5.4 become codes', async (t) => {
   const texts: Record<string, string> = {
     'Offer already answered': 'already-answered',

@@ -73,6 +73,28 @@ function* places(value: Json, path = ''): Generator<[path: string, old: Json, pu
 }
 const kindOf = (value: Json): string => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
 
+test('a result about another service than was asked for is refused', () => {
+  const named = { serviceFqn: 'chat:1.0.0@alice' };
+  const other: [what: string, change: { [name: string]: string }][] = [
+    ['another name', { serviceFqn: 'backup:1.0.0@alice' }],
+    ['another major version', { serviceFqn: 'chat:2.0.0@alice' }],
+    ['an older version', { serviceFqn: 'chat:0.9.0@alice' }],
+    ['another user', { serviceFqn: 'chat:1.0.0@bob', username: 'bob' }],
+    ['a name of two users', { serviceFqn: 'chat:1.0.0@bob' }],
+  ];
+  const isRefused = (error: unknown): boolean => error instanceof RondevuError && error.code === 'identity-mismatch';
+  for (const [what, change] of other) {
+    const result = { ...ENTRY, ...change };
+    assert.throws(() => checkResult('getService', named, result), isRefused, what);
+    const page = { services: [ENTRY, result], count: 2 };
+    assert.throws(() => checkResult('getService', { ...named, limit: 2 }, page), isRefused, `${what}, in a page`);
+  }
+  assert.throws(() => checkResult('getServiceById', { serviceId: 'asked' }, ENTRY), isRefused, 'another id');
+  const newer = { ...ENTRY, serviceFqn: 'chat:1.2.0@alice' };
+  assert.equal(checkResult('getService', named, newer), newer);
+  assert.equal(checkResult('getService', { serviceFqn: 'chat:1.0.0' }, ENTRY), ENTRY);
+});
+
 test('a result with a value of another type in any field is refused, named by its path, and never quoted', () => {
   let refused = 0;
   for (const [method, params, valid] of RESULTS) {

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Link } from '../../src/connection/link.js';
-import { Grammar } from '../delivery/fuzz-grammar.js';
+import { Grammar, sendHostile } from '../delivery/fuzz-grammar.js';
 import { until } from '../server/helpers.js';
 import { Random } from '../support/random.js';
 import { client, pair } from './pair.js';
@@ -48,10 +48,7 @@ test(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { time
     other.on('failed', () => failed++).on('message', () => undefined);
     const { link } = connection as unknown as { link: Link };
     for (let i = 0; i < EACH && done < RUNS && other.isConnected() && link.isOpen; i++, done++) {
-      const kind = random.next();
-      if (kind < 0.6) link.send(grammar.frame(i + 1));
-      else if (kind < 0.75) link.send(grammar.text());
-      else link.control(grammar.control());
+      sendHostile(link, random, grammar, i + 1);
       if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 1));
     }
     assert.equal(await honest.connection.send(`${peer}`).delivered, 'delivered');

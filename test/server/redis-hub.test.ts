@@ -11,7 +11,6 @@ import { principalOf } from '../../server/src/principal.js';
 import { RedisConnection } from '../../server/src/redis-connection.js';
 import { RedisHub } from '../../server/src/redis-hub.js';
 import { Unread } from '../../server/src/unread.js';
-import { RedisHub } from '../../server/src/redis-hub.js';
 import { RedisStore } from '../../server/src/redis-store.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
 import { Client, PushClient, PushSocket, newInstance, openSessionFrame, someone, startServer, until } from './helpers.js';

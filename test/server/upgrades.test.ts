@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS } from '../../server/src/index.js';
-import { MAX_IGNORED_UPGRADES } from '../../server/src/plain-requests.js';
+import { MAX_IGNORED_UPGRADES } from '../../server/src/upgrades.js';
 import { closed, signV2, someone, startServer, until } from './helpers.js';
 
 /** Everything that the server says on one connection, to which `requests` were written at once. */
