@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LIMITS } from '../server/dist/index.js';
+import { MAX_DISCOVERED, NAMES_A_POINT, TRIED_A_POINT } from '../server/dist/matchmaker.js';
 import { ITEMS_A_POINT, NEW_KEY_COST, costOf, costOfBytes } from '../server/dist/limiter.js';
 import { Client, PushClient, anonymous, newInstance, signV2, someone } from '../test/server/helpers.ts';
 import { SDP } from './load/clients.ts';
@@ -173,6 +174,34 @@ const rows: Row[] = [
       }
       const asker = new Client(url);
       return () => request(asker, 'getService', { serviceFqn: `list-${limit}:1.0.0`, limit });
+    },
+  })),
+  ...[
+    { form: 'one offer among 1000 services with metadata', users: 10, offers: 1, isFree: true },
+    { form: 'no offer among 1000 services with metadata', users: 10, offers: 1, isFree: false },
+    { form: 'no offer among 100 services of 100 for others', users: 1, offers: 100, isFree: false },
+  ].map(({ form, users, offers, isFree }) => ({
+    ...{ method: 'getService', form, count: 90 },
+    async prepare(url: string) {
+      const metadata = JSON.parse(`[${Array(1350).fill('[]').join(',')}]`) as unknown;
+      for (let user = 0; user < users; user++) {
+        const client = new Client(url, someone('many'));
+        for (let index = 0; index < 100; index++) {
+          const isFirst = isFree && user === 0 && index === 99; // the best version, so that it is among those that are tried
+          await client.call('publishService', {
+            serviceFqn: `many:1.0.${isFirst ? 999 : index}@${client.username}`,
+            offers: Array.from({ length: offers }, (_, at) => ({
+              sdp: filled(`${at}`, 1000),
+              ...(!isFirst && { for: 'nobody' }),
+            })),
+            ...{ ttl: 3_600_000, metadata },
+          });
+        }
+      }
+      // without an instance, it gets the offer that it holds again
+      const joiner = new Client(url, someone('joiner'));
+      const points = Math.floor((users * 100) / NAMES_A_POINT) + (isFree ? 0 : MAX_DISCOVERED / TRIED_A_POINT - 1);
+      return () => request(joiner, 'getService', { serviceFqn: 'many:1.0.0' }, points);
     },
   })),
   {

@@ -22,7 +22,7 @@ import type { Gone } from './dispatcher.js';
 import type { Limits } from './config.js';
 import type { Hub } from './hub.js';
 import { ITEMS_A_POINT } from './limiter.js';
-import type { Match, Matchmaker } from './matchmaker.js';
+import type { Joiner, Match, Matchmaker, Query } from './matchmaker.js';
 import { principalOf, type Principal } from './principal.js';
 import type { Quotas } from './quotas.js';
 import { RpcError } from './rpc-error.js';
@@ -203,12 +203,15 @@ export function createHandlers(services: Services): Handlers {
     return result;
   }
 
+  const find = (query: Query, joiner: Caller & Joiner, wait: number, gone: Gone): Promise<Match> =>
+    matchmaker.find(query, joiner, wait, gone, (points) => services.charge(joiner, points));
+
   async function leased({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
     const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
     // v0.20 reconnects with `offers`, which it expects from every look-up
     const ice = turn.along(caller, !isAnonymousName(caller.username), Date.now());
     return {
-      ...entry(service, offer),
+      ...entry({ ...service, metadata: (await store.getService(service.serviceId, Date.now()))?.metadata }, offer),
       offers: [offerInfo(offer)],
       ...(candidates.length && { candidates }),
       ...(ice && { iceServers: ice.iceServers, iceTtl: ice.ttl }),
@@ -268,14 +271,14 @@ export function createHandlers(services: Services): Handlers {
       const target = parseServiceName(serviceFqn);
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(principalOf(caller), instance, Date.now());
-      if (limit === undefined) return leased(await matchmaker.find({ target }, { ...caller, instance }, wait, gone), caller);
+      if (limit === undefined) return leased(await find({ target }, { ...caller, instance }, wait, gone), caller);
       return large(caller, gone, () => page(target, limit, offset, gone));
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, gone) {
       await permit('join', caller, { serviceId });
       await hub.seen(principalOf(caller), instance, Date.now());
-      return leased(await matchmaker.find({ serviceId }, { ...caller, instance }, wait, gone), caller);
+      return leased(await find({ serviceId }, { ...caller, instance }, wait, gone), caller);
     },
 
     async deleteService({ serviceFqn }, caller) {

@@ -29,7 +29,7 @@ import { PushSession } from './session.js';
 import { asksForWebSocket, createUpgradeIgnorer } from './upgrades.js';
 import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS, Slots } from './slots.js';
 import { openStorage } from './storage.js';
-import type { ServiceRow } from './store.js';
+import type { FoundService } from './store.js';
 import { Tally } from './tally.js';
 import { DEFAULT_TURN, Turn } from './turn.js';
 import { MAX_UNREAD, MAX_UNREAD_PER_ADDRESS, Unread } from './unread.js';
@@ -90,7 +90,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const metrics = new Metrics();
   const storage = await openStorage(config, metrics, log, (service) => matchmaker.offersCame(service));
   const { store, hub } = storage;
-  const onDemand = (service: ServiceRow, waiting: number): void => {
+  const onDemand = (service: FoundService, waiting: number): void => {
     hub
       .pushToPublishers(principalOf(service), service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting })
       .catch((err: unknown) => log.warn({ err }, 'could not send demand to publishers'));

@@ -10,7 +10,7 @@ import { Heap } from './fair-queue.js';
 import { Fairness, type Asker, type LeaseEnd } from './fairness.js';
 import type { Logger } from './log.js';
 import { RpcError } from './rpc-error.js';
-import type { OfferRow, ServiceKey, ServiceRow, Store } from './store.js';
+import type { FoundService, OfferRow, ServiceKey, Store } from './store.js';
 import { WaitingRoom, type Line, type Waiter, type WaitingLimits } from './waiting-room.js';
 
 /** How long an offer stays reserved for the joiner that got it, in ms. */
@@ -25,7 +25,7 @@ export interface Joiner extends Asker {
 }
 
 export interface Match {
-  service: ServiceRow;
+  service: FoundService;
   offer: OfferRow;
 }
 
@@ -40,9 +40,12 @@ export type Hint =
 
 interface Lease {
   joiner: Joiner;
-  service: ServiceRow;
+  service: FoundService;
   timer: NodeJS.Timeout;
 }
+
+/** Charges a joiner for work that goes beyond a look-up. @throws RpcError `rate-limited` */
+export type Charge = (points: number) => Promise<void>;
 
 /** A service that is to be served. */
 interface Changed {
@@ -59,6 +62,10 @@ const SLICE = 16;
 const RETRY_AFTER = 1000;
 /** Services of one name that a discovery tries, chosen at random if there are more. */
 export const MAX_DISCOVERED = 100;
+/** Services whose names a look-up reads for one point more. */
+export const NAMES_A_POINT = 500;
+/** Services that a discovery looks into for one point. */
+export const TRIED_A_POINT = 25;
 /** Queues whose services one `look` reads. */
 const LOOK_LINES = 200;
 /** A publisher gets `demand` at most once in this time, in ms, not counting those after its own publications. */
@@ -75,7 +82,7 @@ export class Matchmaker {
   readonly #store: Store;
   readonly #log: Logger;
   /** Tells the publishers of a service how many joiners wait for it. */
-  readonly #onDemand: (service: ServiceRow, waiting: number) => void;
+  readonly #onDemand: (service: FoundService, waiting: number) => void;
   readonly #tellOthers: (hint: Hint) => void;
   readonly #room: WaitingRoom;
   readonly #leases = new Map<string, Lease>();
@@ -85,7 +92,7 @@ export class Matchmaker {
   #serving: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
   /** Services whose publishers were just told of demand, with the next demand to report, if any. */
-  readonly #told = new Map<string, { timer: NodeJS.Timeout; next?: { service: ServiceRow; waiting: number } }>();
+  readonly #told = new Map<string, { timer: NodeJS.Timeout; next?: { service: FoundService; waiting: number } }>();
   /** The address that each service was last published from. */
   readonly #publishers = new Map<string, string>();
   /** Continues where the previous look ended. */
@@ -96,7 +103,7 @@ export class Matchmaker {
     store: Store,
     log: Logger,
     limits: WaitingLimits,
-    onDemand: (service: ServiceRow, waiting: number) => void,
+    onDemand: (service: FoundService, waiting: number) => void,
     tellOthers: (hint: Hint) => void = () => undefined,
   ) {
     this.#store = store;
@@ -114,13 +121,16 @@ export class Matchmaker {
   /**
    * Leases an offer to this call.
    * @param wait how long to wait for one, in ms; 0 to not wait
+   * @param charge pays for a name that many have, and for a discovery that looks into many services in vain
    * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner leaves
-   *   leases unanswered or already has too many waiting calls
+   *   leases unanswered, already has too many waiting calls, or cannot pay
    */
-  async find(query: Query, joiner: Joiner, wait: number, gone: Gone): Promise<Match> {
-    const match = await this.#tryLease(query, joiner);
+  async find(query: Query, joiner: Joiner, wait: number, gone: Gone, charge: Charge): Promise<Match> {
+    const fqns = await this.#names(query);
+    if (fqns.length >= NAMES_A_POINT) await charge(Math.floor(fqns.length / NAMES_A_POINT));
+    const match = await this.#tryLease(query, fqns, joiner, charge);
     if (match) return match;
-    if (wait <= 0) throw await this.#nothing(query, joiner);
+    if (wait <= 0) throw await this.#nothing(query, fqns, joiner);
     return this.#wait(query, joiner, wait, gone());
   }
 
@@ -195,33 +205,46 @@ export class Matchmaker {
       waiter.reject(new RpcError('unavailable', 'The server is shutting down: ask again'));
   }
 
-  /** Live services that match a query, best first: by version, then at random, to spread the joiners. */
-  async services(query: Query): Promise<ServiceRow[]> {
+  /** Full names of the live services that match a query, best first: by version, then at random, to spread the joiners. */
+  async #names(query: Query): Promise<string[]> {
     const now = Date.now();
     if ('serviceId' in query) {
       const service = await this.#store.getService(query.serviceId, now);
-      return service ? [service] : [];
+      return service ? [service.serviceFqn] : [];
     }
     const { name, version, username } = query.target;
-    const found = (await this.#store.findServices(name, username, now)).filter((service) =>
-      isCompatible(service.version, version),
-    );
-    return shuffle(found).sort((a, b) => compareVersions(b.version, a.version));
+    const byVersion = new Map<string, string[]>();
+    for (const fqn of shuffle(await this.#store.findServices(name, username, now))) {
+      const found = fqn.slice(name.length + 1, fqn.indexOf('@'));
+      const same = byVersion.get(found);
+      if (same) same.push(fqn);
+      else byVersion.set(found, [fqn]);
+    }
+    // many services have few versions: each is parsed once, not in every comparison of two services
+    const versions = [...byVersion.keys()].filter((each) => isCompatible(each, version));
+    return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
   }
 
-  /** The services that one call tries. */
-  async #candidates(query: Query): Promise<ServiceRow[]> {
-    return (await this.services(query)).slice(0, MAX_DISCOVERED);
+  /** Reads some of the services that a query found. */
+  async #read(query: Query, fqns: string[], holder?: Joiner): Promise<FoundService[]> {
+    const services = await this.#store.readServices(fqns, Date.now(), holder);
+    // somebody else may have come to have the full name since
+    return 'serviceId' in query ? services.filter(({ serviceId }) => serviceId === query.serviceId) : services;
   }
 
-  async #tryLease(query: Query, joiner: Joiner): Promise<Match | undefined> {
+  /** @param fqns of the services that match, best first */
+  async #tryLease(query: Query, fqns: string[], joiner: Joiner, charge: Charge): Promise<Match | undefined> {
     if (!this.fairness.mayLease(joiner, Date.now())) return undefined;
     this.fairness.reserve(joiner);
     let match: Match | undefined;
     try {
-      for (const service of await this.#candidates(query)) {
-        match = await this.#lease(service, joiner);
-        if (match) break;
+      for (let start = 0; start < Math.min(fqns.length, MAX_DISCOVERED) && !match; start += TRIED_A_POINT) {
+        if (start) await charge(1);
+        const tried = fqns.slice(start, Math.min(start + TRIED_A_POINT, MAX_DISCOVERED));
+        for (const service of await this.#read(query, tried, joiner)) {
+          match = await this.#lease(service, joiner);
+          if (match) break;
+        }
       }
     } finally {
       this.fairness.release(joiner);
@@ -230,14 +253,14 @@ export class Matchmaker {
     return match;
   }
 
-  async #lease(service: ServiceRow, joiner: Joiner): Promise<Match | undefined> {
+  async #lease(service: FoundService, joiner: Joiner): Promise<Match | undefined> {
     const now = Date.now();
     const offer = await this.#store.lease(service, joiner, now + LEASE, now);
     if (offer?.leaseUntil === now + LEASE) this.#startLease(offer.offerId, service, joiner);
     return offer && { service, offer };
   }
 
-  #startLease(offerId: string, service: ServiceRow, joiner: Joiner): void {
+  #startLease(offerId: string, service: FoundService, joiner: Joiner): void {
     // the store's clock may be slightly ahead of the timer of the previous lease
     this.#endLease(offerId, 'unanswered');
     this.fairness.leased(joiner);
@@ -273,7 +296,8 @@ export class Matchmaker {
     if (lines.size) this.#serveAll();
   }
 
-  async #nothing(query: Query, joiner: Joiner): Promise<RpcError> {
+  /** @param fqns of the services that match, best first */
+  async #nothing(query: Query, fqns: string[], joiner: Joiner): Promise<RpcError> {
     if (!this.fairness.mayLease(joiner, Date.now())) {
       return new RpcError(
         'rate-limited',
@@ -281,7 +305,7 @@ export class Matchmaker {
         { retryAfter: LEASE },
       );
     }
-    const services = await this.services(query);
+    const services = await this.#read(query, fqns.slice(0, DEMAND_FAN_OUT));
     if (services.length) {
       this.#demand(services, 1);
       return new RpcError('no-offer', `No available offers for ${services[0]!.serviceFqn}: all are taken, ask again or wait`);
@@ -306,7 +330,8 @@ export class Matchmaker {
         reject: (error) => (leave(), reject(error as Error)),
       };
       const onAbort = (): void => waiter.reject(new RpcError('closed', 'The joiner went away'));
-      const timer = setTimeout(() => void this.#nothing(query, joiner).then(waiter.reject, waiter.reject), wait);
+      const onTimeout = async (): Promise<RpcError> => this.#nothing(query, await this.#names(query), joiner);
+      const timer = setTimeout(() => void onTimeout().then(waiter.reject, waiter.reject), wait);
       signal.addEventListener('abort', onAbort);
       if (signal.aborted) return onAbort();
       try {
@@ -321,8 +346,8 @@ export class Matchmaker {
   /** Looks again, because an offer may have come before the joiner was queued; otherwise tells publishers of the demand. */
   async #tryOnceMore({ query, joiner }: Waiter): Promise<void> {
     try {
-      const services = await this.services(query);
-      for (const service of services.slice(0, DEMAND_FAN_OUT)) this.#change(service, [joiner.username], false);
+      const services = await this.#read(query, (await this.#names(query)).slice(0, DEMAND_FAN_OUT));
+      for (const service of services) this.#change(service, [joiner.username], false);
     } catch (err) {
       this.#log.error({ err }, 'services could not be read for a joiner that waits');
     }
@@ -357,7 +382,8 @@ export class Matchmaker {
       if (line) {
         this.#lines.delete(line);
         if (!line.waiters.size) continue;
-        for (const service of await this.#candidates(line.query)) this.#change(service, [], false);
+        const fqns = (await this.#names(line.query)).slice(0, MAX_DISCOVERED);
+        for (const service of await this.#read(line.query, fqns)) this.#change(service, [], false);
       } else if (changed) {
         this.#changed.delete(changed.service.serviceId);
         await this.#serveService(changed);
@@ -407,13 +433,13 @@ export class Matchmaker {
   }
 
   /** Other instances of the publisher may use its offers, the publishing one may not. @returns whether there was an offer */
-  async #serveOwner({ waiters }: Line, asker: Asker, service: ServiceRow): Promise<boolean> {
+  async #serveOwner({ waiters }: Line, asker: Asker, service: FoundService): Promise<boolean> {
     for (const waiter of waiters.of(asker).slice(0, OWN_TRIES)) if (await this.#serveWaiter(waiter, service)) return true;
     return false;
   }
 
   /** @returns whether there was an offer */
-  async #serveWaiter(waiter: Waiter, service: ServiceRow): Promise<boolean> {
+  async #serveWaiter(waiter: Waiter, service: FoundService): Promise<boolean> {
     this.fairness.reserve(waiter.joiner);
     try {
       const match = await this.#lease(service, waiter.joiner);
@@ -430,7 +456,7 @@ export class Matchmaker {
   }
 
   /** Tells publishers that somebody looks for an offer: at once, or a little later if they were just told. */
-  #demand(services: ServiceRow[], waiting: number): void {
+  #demand(services: FoundService[], waiting: number): void {
     for (const service of services.slice(0, DEMAND_FAN_OUT)) {
       const { serviceId } = service;
       const told = this.#told.get(serviceId);
@@ -447,7 +473,7 @@ export class Matchmaker {
     }
   }
 
-  #tellDemand(service: ServiceRow, least: number): void {
+  #tellDemand(service: FoundService, least: number): void {
     const waiting = this.#room.mayConcern(service) ? this.#waitingFor(this.#room.linesFor(service, service.hidden)) : 0;
     this.#onDemand(service, Math.max(least, waiting));
   }

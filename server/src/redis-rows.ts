@@ -1,6 +1,6 @@
 /** Hashes of Redis as the store's users see them. What is empty there is undefined here. */
 import type { Reply } from './redis-connection.js';
-import type { OfferRow, ServiceRow, UserRow } from './store.js';
+import type { FoundService, OfferRow, ServiceRow, UserRow } from './store.js';
 
 export type Hash = Record<string, string>;
 
@@ -25,14 +25,23 @@ export function toUser(hash: Hash): UserRow | undefined {
 export function toService(hash: Hash): ServiceRow | undefined {
   if (hash['serviceId'] === undefined) return undefined;
   return {
-    serviceId: hash['serviceId'],
+    ...toFound(hash),
+    /** Parsed when it is read: that may take longer than everything else. */
+    get metadata(): unknown {
+      return hash['metadata'] ? JSON.parse(hash['metadata']) : undefined;
+    },
+  };
+}
+
+export function toFound(hash: Hash): FoundService {
+  return {
+    serviceId: hash['serviceId']!,
     username: hash['username']!,
     publicKey: hash['publicKey']!,
     name: hash['name']!,
     version: hash['version']!,
     serviceFqn: hash['serviceFqn']!,
     hidden: hash['hidden'] === '1',
-    metadata: hash['metadata'] ? (JSON.parse(hash['metadata']) as unknown) : undefined,
     createdAt: Number(hash['createdAt']),
     expiresAt: Number(hash['expiresAt']),
   };

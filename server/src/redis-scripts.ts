@@ -149,6 +149,37 @@ end
 return result
 `);
 
+/**
+ * Live services without their metadata; with a principal, those with an offer that LEASE may give to it. ARGV: now, principal or '',
+ * instance, then fqns. Returns names and values of each.
+ */
+export const READ_SERVICES = lua(`
+local now, holder, instance, result = tonumber(ARGV[1]), ARGV[2], ARGV[3], {}
+local fields = { 'serviceId', 'username', 'publicKey', 'name', 'version', 'serviceFqn', 'hidden', 'createdAt', 'expiresAt' }
+local function isLeasable(fqn)
+  for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
+    local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'for', 'leaseUser')
+    if o[1] and tonumber(o[1]) > now and (o[3] == '' or o[3] == holder)
+      and (tonumber(o[2]) <= now or (instance == '' and o[4] == holder)) then
+      return true
+    end
+  end
+  return false
+end
+for i = 4, #ARGV do
+  local s = call('HMGET', base .. 'service:' .. ARGV[i], unpack(fields))
+  if s[1] and tonumber(s[9]) > now and (holder == '' or isLeasable(ARGV[i])) then
+    local hash = {}
+    for j, field in ipairs(fields) do
+      hash[#hash + 1] = field
+      hash[#hash + 1] = s[j]
+    end
+    result[#result + 1] = hash
+  end
+end
+return result
+`);
+
 /** Services that have an unanswered offer for all. ARGV: now, the index to look in, limit. Returns fqn, id, version and time of each. */
 export const LIST_SERVICES = lua(`
 local now, limit, result = tonumber(ARGV[1]), tonumber(ARGV[3]), {}

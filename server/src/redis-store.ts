@@ -7,7 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondevu-elements/protocol';
 import { keyOf, principalOf, usernameOf, type NameHolder, type Principal } from './principal.js';
 import type { RedisConnection, Reply } from './redis-connection.js';
-import { toHash, toOffer, toService, toUser } from './redis-rows.js';
+import { toFound, toHash, toOffer, toService, toUser } from './redis-rows.js';
 import * as scripts from './redis-scripts.js';
 import {
   ANSWERED_MEMORY,
@@ -24,6 +24,7 @@ import {
   offerIdOf,
   type AnswerInput,
   type AnswerVerdict,
+  type FoundService,
   type ListedService,
   type OfferKey,
   type OfferRow,
@@ -107,7 +108,7 @@ export class RedisStore implements Store {
     const [, , , reply] = await Promise.all([known, kept, trimmedIndex, published]);
     if (!reply) throw nameTaken(username);
     const [serviceHash, offerHashes, trimmed] = reply;
-    const service = { ...toService(toHash(serviceHash))!, metadata: input.metadata };
+    const service = { ...toFound(toHash(serviceHash)), metadata: input.metadata };
     const rows = offerHashes.map((hash) => toOffer(toHash(hash))!);
     const isFree = ({ offerId, answer }: OfferRow): boolean => !answer && !trimmed.includes(offerId);
     await Promise.all([
@@ -143,21 +144,29 @@ export class RedisStore implements Store {
     await this.#redis.run(scripts.REMOVE_ENDED, [services], [now, ...fqns]);
   }
 
-  async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
+  async findServices(name: string, username: string | undefined, now: number): Promise<string[]> {
     const slot = this.#slotOf(name);
     const index = username === undefined ? `${slot}live` : `${slot}of:${username}`;
     const range = async (offset: number): Promise<string[]> =>
       (await this.#redis.command(
         ...(['ZRANGE', index, `(${now}`, '+inf', 'BYSCORE', 'LIMIT', String(offset), String(MAX_LISTED)] as const),
       )) as string[];
-    let fqns = await range(0);
-    if (fqns.length === MAX_LISTED) {
-      const more = Number(await this.#redis.command('ZCOUNT', index, `(${now}`, '+inf')) - MAX_LISTED;
-      // so that each gets its share of the joiners
-      fqns = await range(Math.floor(Math.random() * (Math.max(0, more) + 1)));
-    }
-    const services = await Promise.all(fqns.map((fqn) => this.#service(fqn)));
-    return services.filter((service) => service !== undefined && !service.hidden && service.expiresAt > now) as ServiceRow[];
+    const fqns = await range(0);
+    if (fqns.length < MAX_LISTED) return fqns;
+    const more = Number(await this.#redis.command('ZCOUNT', index, `(${now}`, '+inf')) - MAX_LISTED;
+    // so that each gets its share of the joiners
+    return range(Math.floor(Math.random() * (Math.max(0, more) + 1)));
+  }
+
+  async readServices(
+    serviceFqns: string[],
+    now: number,
+    holder?: NameHolder & { instance?: string | undefined },
+  ): Promise<FoundService[]> {
+    if (!serviceFqns.length) return [];
+    const args = [now, holder ? principalOf(holder) : '', holder?.instance ?? '', ...serviceFqns];
+    const found = (await this.#redis.run(scripts.READ_SERVICES, [this.#slot(serviceFqns[0]!)], args)) as Reply[];
+    return found.map((hash) => toFound(toHash(hash)));
   }
 
   async listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]> {

@@ -1,7 +1,7 @@
 /** Publishing, the call that writes most: what is known is not written again. docs in store.ts. */
 import { randomUUID } from 'node:crypto';
 import type { Sql } from './sqlite-driver.js';
-import { OFFER, toOffer, toService } from './sqlite-rows.js';
+import { FOUND, OFFER, toFound, toOffer } from './sqlite-rows.js';
 import { MAX_FORGOTTEN, SERVICE_MEMORY, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
 /** How many services are remembered. */
@@ -64,7 +64,7 @@ export class Publishing {
          expires_at = MAX(services.expires_at, excluded.expires_at)`,
       ...[randomUUID(), username, publicKey, name, version, serviceFqn, hidden ? 1 : 0, metadata, now, now + ttl],
     );
-    const { metadata: _, ...service } = toService(this.#sql.get('SELECT * FROM services WHERE fqn = ?', serviceFqn)!);
+    const service = toFound(this.#sql.get(`SELECT ${FOUND} FROM services s WHERE s.fqn = ?`, serviceFqn)!);
     const keptUntil = this.#keep(service.serviceId, service.expiresAt);
     const read = { service, metadata, keptUntil, atMost: Infinity };
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();

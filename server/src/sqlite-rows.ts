@@ -1,6 +1,6 @@
 /** Rows of the tables as the store's users see them. */
 import type { Row } from './sqlite-driver.js';
-import type { OfferRow, ServiceRow, UserRow } from './store.js';
+import type { FoundService, OfferRow, ServiceRow, UserRow } from './store.js';
 
 /** What `toOffer` takes. */
 export const OFFER = `SELECT o.*, s.fqn, s.username AS owner, s.public_key AS owner_key FROM offers o JOIN services s ON s.id = o.service_id`;
@@ -15,7 +15,20 @@ export function toUser(row: Row): UserRow {
   };
 }
 
+/** The columns that `toFound` takes: not the metadata. */
+export const FOUND = 's.id, s.username, s.public_key, s.name, s.version, s.fqn, s.hidden, s.created_at, s.expires_at';
+
+/** The metadata is parsed when it is read: that may take longer than everything else. */
 export function toService(row: Row): ServiceRow {
+  return {
+    ...toFound(row),
+    get metadata(): unknown {
+      return row['metadata'] === null ? undefined : JSON.parse(String(row['metadata']));
+    },
+  };
+}
+
+export function toFound(row: Row): FoundService {
   return {
     serviceId: String(row['id']),
     username: String(row['username']),
@@ -24,7 +37,6 @@ export function toService(row: Row): ServiceRow {
     version: String(row['version']),
     serviceFqn: String(row['fqn']),
     hidden: row['hidden'] === 1,
-    metadata: row['metadata'] === null ? undefined : JSON.parse(String(row['metadata'])),
     createdAt: Number(row['created_at']),
     expiresAt: Number(row['expires_at']),
   };

@@ -7,7 +7,7 @@ import { keyOf, principalOf, usernameOf, type NameHolder, type Principal } from 
 import { CheckpointThread, LogFlusher, isSafe, type Checkpoints } from './sqlite-checkpoints.js';
 import { Sql, openDatabase, type Database, type Row } from './sqlite-driver.js';
 import { Publishing } from './sqlite-publish.js';
-import { OFFER, toOffer, toService, toUser } from './sqlite-rows.js';
+import { FOUND, OFFER, toFound, toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
 import {
   ANSWERED_MEMORY,
@@ -22,6 +22,7 @@ import {
   nameTaken,
   type AnswerInput,
   type AnswerVerdict,
+  type FoundService,
   type ListedService,
   type OfferKey,
   type OfferRow,
@@ -122,36 +123,55 @@ export class SqliteStore implements Store {
     if (this.#isTaken(username, publicKey, now)) throw nameTaken(username);
   }
 
-  async findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]> {
-    const rows =
-      username === undefined
-        ? this.#publicServices(name, now)
-        : this.#sql.all(
-            'SELECT * FROM services WHERE username = ? AND name = ? AND hidden = 0 AND expires_at > ?',
-            username,
-            name,
-            now,
-          );
-    return rows.map(toService);
+  async findServices(name: string, username: string | undefined, now: number): Promise<string[]> {
+    if (username === undefined) return this.#publicServices(name, now);
+    return this.#fqns('username = ? AND name = ? AND hidden = 0 AND expires_at > ?', username, name, now);
   }
 
   /** If there are more than MAX_LISTED, those from a random row on, so that each gets its share of the joiners. */
-  #publicServices(name: string, now: number): Row[] {
-    const from = (row: number): Row[] =>
-      this.#sql.all(
-        `SELECT * FROM services WHERE name = ? AND rowid >= ? AND hidden = 0 AND expires_at > ? ORDER BY rowid LIMIT ${MAX_LISTED}`,
-        ...[name, row, now],
+  #publicServices(name: string, now: number): string[] {
+    const between = (low: number, high: number, limit: number): string[] =>
+      this.#fqns(
+        'name = ? AND rowid >= ? AND rowid < ? AND hidden = 0 AND expires_at > ? ORDER BY rowid LIMIT ?',
+        ...[name, low, high, now, limit],
       );
-    const first = from(0);
-    if (first.length < MAX_LISTED) return first;
     const rows = 'FROM services WHERE name = ?';
+    const { count } = this.#sql.get(`SELECT COUNT(*) AS count FROM (SELECT 1 ${rows} LIMIT ${MAX_LISTED + 1})`, name)!;
+    if (Number(count) <= MAX_LISTED) return between(0, Number.MAX_SAFE_INTEGER, MAX_LISTED);
     const { low, high } = this.#sql.get(
       `SELECT (SELECT MIN(rowid) ${rows}) AS low, (SELECT MAX(rowid) ${rows}) AS high`,
       ...[name, name],
     )!;
-    const later = from(Number(low) + Math.floor(Math.random() * (Number(high) - Number(low) + 1)));
-    const read = new Set(later.map(({ id }) => id));
-    return [...later, ...first.filter(({ id }) => !read.has(id))].slice(0, MAX_LISTED);
+    const start = Number(low) + Math.floor(Math.random() * (Number(high) - Number(low) + 1));
+    const later = between(start, Number.MAX_SAFE_INTEGER, MAX_LISTED);
+    return later.length === MAX_LISTED ? later : [...later, ...between(0, start, MAX_LISTED - later.length)];
+  }
+
+  /** One value for all: a row for each takes several times as long. */
+  #fqns(where: string, ...values: (string | number)[]): string[] {
+    const { fqns } = this.#sql.get(
+      `SELECT json_group_array(fqn) AS fqns FROM (SELECT fqn FROM services WHERE ${where})`,
+      ...values,
+    )!;
+    return JSON.parse(String(fqns)) as string[];
+  }
+
+  async readServices(
+    serviceFqns: string[],
+    now: number,
+    holder?: NameHolder & { instance?: string | undefined },
+  ): Promise<FoundService[]> {
+    const live = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
+    const values = [JSON.stringify(serviceFqns), now];
+    if (!holder) return this.#sql.all(`${live} ORDER BY json_each.key`, ...values).map(toFound);
+    const principal = principalOf(holder);
+    const rows = this.#sql.all(
+      `${live} AND EXISTS (SELECT 1 FROM offers o INDEXED BY offers_free
+         WHERE o.service_id = s.id AND o.answer_sdp IS NULL AND o.expires_at > ? AND (o.for_user IS NULL OR o.for_user = ?)
+         AND (o.lease_until <= ? OR (? AND o.lease_user = ?))) ORDER BY json_each.key`,
+      ...[...values, now, principal, now, holder.instance === undefined ? 1 : 0, principal],
+    );
+    return rows.map(toFound);
   }
 
   async listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]> {

@@ -67,6 +67,9 @@ export interface AnswerInput {
   sdp: string;
 }
 
+/** A service without its metadata, which may be large and is only needed for the service that is chosen. */
+export type FoundService = Omit<ServiceRow, 'metadata'>;
+
 export type AnswerVerdict = 'answered' | 'repeated' | 'already-answered' | 'reserved' | 'gone';
 
 /** What a page of services is chosen by. */
@@ -104,8 +107,20 @@ export interface Store {
     now: number,
     maxEnded?: number,
   ): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
-  /** Live services of a name that are not hidden, of one user if one is named; MAX_LISTED at most, by chance where there are more. Unordered. */
-  findServices(name: string, username: string | undefined, now: number): Promise<ServiceRow[]>;
+  /**
+   * Full names of the live services of a name that are not hidden, of one user if one is named; MAX_LISTED at most, by chance where
+   * there are more. Unordered.
+   */
+  findServices(name: string, username: string | undefined, now: number): Promise<string[]>;
+  /**
+   * Live services by their full names, which all have the same name, in this order.
+   * @param holder only those with an offer that `lease` may give to this user
+   */
+  readServices(
+    serviceFqns: string[],
+    now: number,
+    holder?: NameHolder & { instance?: string | undefined },
+  ): Promise<FoundService[]>;
   /** The same of those that have an offer which `listUnanswered` would give, without what makes a row large; MAX_LISTED at most. */
   listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;

@@ -9,9 +9,9 @@ import { DEFAULT_LIMITS } from '../../server/src/config.js';
 import { createLog } from '../../server/src/log.js';
 import { Matchmaker } from '../../server/src/matchmaker.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
-import type { ServiceRow } from '../../server/src/store.js';
+import type { FoundService } from '../../server/src/store.js';
 import { Rondevu, type OffererConnection } from '../../src/index.js';
-import { someone, startServer, until } from '../server/helpers.js';
+import { noCharge, someone, startServer, until } from '../server/helpers.js';
 import { SlowPeerConnection, OldHost, OldJoiner } from '../support/old-host.js';
 
 async function client(t: TestContext, url: string, username?: string) {
@@ -139,11 +139,11 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
   let joined = 0;
   let refused = 0;
   let nextJoiner = now + 6000;
-  let found: ServiceRow | undefined;
+  let found: FoundService | undefined;
   for (; now <= start + 600_000; now += 100) {
     for (const slot of slots) if (slot.next <= now) await publish(slot);
     if (now % 10_000 === 0) await store.sweep(now);
-    found ??= (await store.findServices('chat', 'alice', now))[0];
+    found ??= (await store.readServices(['chat:1.0.0@alice'], now))[0];
     const free = found ? (await store.listUnanswered(found, 1000, now)).length : 0;
     assert.ok(free <= 100, `${free} free offers`);
     if (now < nextJoiner) continue;
@@ -151,7 +151,13 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
     const username = `joiner-${joined}`;
     const joiner = { username, publicKey: `key of ${username}`, address: '192.0.2.1' };
     const match = await matchmaker
-      .find({ target: { name: 'chat', version: '1.0.0', username: 'alice' } }, joiner, 0, () => new AbortController().signal)
+      .find(
+        { target: { name: 'chat', version: '1.0.0', username: 'alice' } },
+        joiner,
+        0,
+        () => new AbortController().signal,
+        noCharge,
+      )
       .catch(() => undefined);
     if (!match) {
       refused++;

@@ -8,9 +8,9 @@ import { createLog } from '../../server/src/log.js';
 import { Fairness, type Asker } from '../../server/src/fairness.js';
 import type { WaitingLimits } from '../../server/src/waiting-room.js';
 import { LEASE, Matchmaker, type Joiner, type Match } from '../../server/src/matchmaker.js';
-import type { RpcError } from '../../server/src/rpc-error.js';
+import { RpcError } from '../../server/src/rpc-error.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
-import { mockClock, until } from './helpers.js';
+import { mockClock, noCharge, until } from './helpers.js';
 
 const T = 1_700_000_000_000;
 /** Somebody who publishes the offers that the askers take. */
@@ -134,7 +134,7 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
       await matchmaker.idle();
     },
     find: (who: string, wait = 0, signal = new AbortController().signal): Promise<Match> =>
-      matchmaker.find({ target }, joiner(who), wait, () => signal),
+      matchmaker.find({ target }, joiner(who), wait, () => signal, noCharge),
   };
 }
 
@@ -200,7 +200,7 @@ test('a lease that another address of the same user takes up is closed for the o
   const target = { name: 'chat', version: '1.0.0', username: 'host' };
   const signal = new AbortController().signal;
   for (const who of ['old@wifi', 'old@mobile']) {
-    await matchmaker.find({ target }, { ...joiner(who), instance: undefined }, 0, () => signal);
+    await matchmaker.find({ target }, { ...joiner(who), instance: undefined }, 0, () => signal, noCharge);
   }
   await clock.tick(LEASE + 1000);
   for (const place of ['wifi', 'mobile']) {
@@ -231,6 +231,35 @@ test('the line has an end: past it joiners are told to come later', async (t) =>
   assert.equal(matchmaker.waiting, 0);
   await assert.rejects(find('third@C', 60_000, AbortSignal.abort()), (error: RpcError) => error.code === 'closed');
   assert.equal(matchmaker.waiting, 0);
+});
+
+test('a look-up in vain reads the names of services once, tries no lease, and pays for each 25 that it looks into', async (t) => {
+  const { store, matchmaker } = scene(t);
+  for (let index = 0; index < 60; index++) {
+    const username = `host-${index}`;
+    const offers = [{ sdp: username, for: 'somebody else' }];
+    const service = { username, publicKey: `key of ${username}`, name: 'game', version: '1.0.0' };
+    await store.publish({ ...service, serviceFqn: `game:1.0.0@${username}`, offers, ttl: 60_000 }, 100, Date.now());
+  }
+  const [reads, leases] = [t.mock.method(store, 'findServices'), t.mock.method(store, 'lease')];
+  let points = 0;
+  const find = (username: string, most: number): Promise<Match> =>
+    matchmaker.find(
+      { target: { name: 'game', version: '1.0.0' } },
+      { username, publicKey: `key of ${username}`, address: '192.0.2.1' },
+      0,
+      () => new AbortController().signal,
+      (more) => ((points += more) > most ? Promise.reject(new RpcError('rate-limited', 'too many')) : Promise.resolve()),
+    );
+  await assert.rejects(find('joiner', Infinity), (error: RpcError) => error.code === 'no-offer');
+  assert.deepEqual([reads.mock.callCount(), leases.mock.callCount(), points], [1, 0, 2]);
+  points = 0;
+  await assert.rejects(find('poor', 1), (error: RpcError) => error.code === 'rate-limited');
+  points = 0;
+  const many = Array.from({ length: 1000 }, (_, index) => `game:1.0.0@of-${index}`);
+  t.mock.method(store, 'findServices', () => Promise.resolve(many));
+  await assert.rejects(find('other', Infinity), (error: RpcError) => error.code === 'not-found');
+  assert.equal(points, 2 + 3, 'the names that were read cost 2 more');
 });
 
 test('a store that fails while someone waits fails that wait, and nothing else', async (t) => {

@@ -444,3 +444,6 @@ export function temporaryFile(t: TestContext): string {
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return join(folder, 'rondevu.db');
 }
+
+/** For a look-up that nobody pays for. */
+export const noCharge = (): Promise<void> => Promise.resolve();

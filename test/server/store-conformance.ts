@@ -178,7 +178,8 @@ export function storeConformance(
       await publishOne(store);
       await publishOne(store, 'b', T, { username: 'carl', publicKey: 'key-c', serviceFqn: 'chat:1.0.0@carl' });
       await publishOne(store, 'c', T, { name: 'game', serviceFqn: 'game:1.0.0@alice' });
-      const users = async (user?: string, now = T) => (await store.findServices('chat', user, now)).map((s) => s.username).sort();
+      const users = async (user?: string, now = T) =>
+        (await store.findServices('chat', user, now)).map((fqn) => fqn.split('@')[1]).sort();
       assert.deepEqual(await users(), ['alice', 'carl']);
       assert.deepEqual(await users('carl'), ['carl']);
       assert.deepEqual(await users(undefined, T + 300_000), []);
@@ -191,8 +192,8 @@ export function storeConformance(
       for (let i = 0; i < 10; i++) {
         const found = await store.findServices('chat', undefined, T);
         assert.equal(found.length, MAX_LISTED);
-        assert.equal(new Set(found.map(({ username }) => username)).size, MAX_LISTED);
-        for (const { username } of found) seen.add(username);
+        assert.equal(new Set(found).size, MAX_LISTED);
+        for (const fqn of found) seen.add(fqn);
       }
       assert.ok(seen.size > MAX_LISTED, `${seen.size} of ${count} were found`);
     });
@@ -536,6 +537,44 @@ export function storeConformance(
       assert.deepEqual(await listed(), []);
       await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       assert.deepEqual(await listed(), []);
+    });
+    check('a discovery tells, without the metadata, which services have an offer that a user may be leased', async (store) => {
+      const [old, carol] = [
+        { ...bob, instance: undefined },
+        { username: 'carol', publicKey: 'key-c', instance: 'carol-instance' },
+      ];
+      const publish = (name: string, only?: string, ttl = DAY) =>
+        store.publish(
+          {
+            ...publishing([], { offers: [{ sdp: name, ...(only && { for: only }) }], ttl, metadata: { name } }),
+            ...{ username: name, publicKey: `key-${name}`, serviceFqn: `chat:1.0.0@${name}` },
+          },
+          MAX_FREE,
+          T,
+        );
+      const { service: leased } = await publish('leased');
+      await publish('free');
+      await publish('for-bob', BOB);
+      const { offers } = await publish('answered');
+      await publish('ends', undefined, 1000);
+      await store.lease(leased, old, T + 8000, T);
+      await store.answer(offers[0]!, bobAnswers, T);
+      const found = (await store.findServices('chat', undefined, T)).sort();
+      assert.deepEqual(
+        found,
+        ['answered', 'ends', 'for-bob', 'free', 'leased'].map((user) => `chat:1.0.0@${user}`),
+      );
+      const names = async (by?: typeof carol | typeof old, now = T): Promise<string[]> => {
+        const services = await store.readServices([...found, 'chat:1.0.0@nobody'].reverse(), now, by);
+        assert.ok(services.every((service) => !('metadata' in service)));
+        return services.map(({ username }) => username);
+      };
+      assert.deepEqual(await names(), ['leased', 'free', 'for-bob', 'ends', 'answered']);
+      assert.deepEqual(await names(carol), ['free', 'ends']);
+      assert.deepEqual(await names(carol, T + 8000), ['leased', 'free'], 'a lease and an offer have ended');
+      assert.deepEqual(await names({ ...bob, instance: 'bob-instance' } as typeof carol), ['free', 'for-bob', 'ends']);
+      assert.deepEqual(await names(old), ['leased', 'free', 'for-bob', 'ends'], 'it may get what it holds again');
+      assert.deepEqual(await store.readServices([], T, carol), []);
     });
     check('an answer is given once, and again to who asks from before it', async (store) => {
       const published = await publishOne(store);

@@ -13,7 +13,7 @@ import type { RpcError } from '../../server/src/rpc-error.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import type { Store } from '../../server/src/store.js';
 import type { WaitingLimits } from '../../server/src/waiting-room.js';
-import { mockClock, until } from './helpers.js';
+import { mockClock, noCharge, until } from './helpers.js';
 
 const UNBOUNDED = 1_000_000;
 
@@ -77,7 +77,7 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
       const { owner, version = '1.0.0', signal = new AbortController().signal } = more;
       const target = { name, version, ...(owner !== undefined && { username: owner }) };
       const joiner = { username, address, publicKey: `key of ${username}`, instance: `instance of ${username}` };
-      return matchmaker.find({ target }, joiner, wait, () => signal);
+      return matchmaker.find({ target }, joiner, wait, () => signal, noCharge);
     },
   };
 }
@@ -243,6 +243,7 @@ test('answers to offers of the same key or from the same address improve nobodyâ
         { username: user, publicKey: `key of ${user}`, address: 'E', instance: 'another' },
         0,
         () => new AbortController().signal,
+        noCharge,
       );
       matchmaker.answered(offer.offerId, `key of ${user}`);
     }
