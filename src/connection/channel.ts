@@ -7,7 +7,7 @@ import { Arrivals } from '../delivery/arrivals.js';
 import { Backlog } from '../delivery/backlog.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
 import type { BufferedMessage, Message, SendHandle } from '../delivery/message-buffer.js';
-import { Session, type SessionLimits } from '../delivery/session.js';
+import { Session, type Allowances, type SessionLimits } from '../delivery/session.js';
 import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import type { Link } from './link.js';
 
@@ -38,6 +38,7 @@ export interface ChannelEvents {
 
 /** What a channel needs of its connection. */
 export interface ChannelHost extends SessionLimits {
+  readonly allowances: Allowances;
   /** The link lost a message of this channel. */
   hole(reason: string): void;
   /** The channel was closed here: the peer is to be told. */
@@ -153,26 +154,31 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
         onOverflow: (dropped) => this.emit('queueOverflow', 1, [dropped]),
       },
     );
-    this.#session = new Session(sid, host, {
-      onMessage: (data) => void this.emit('message', data),
-      isHeard: () => this.listenerCount('message') > 0,
-      onUnsent: (_message, error) => this.emit('error', error),
-      onReady: (verdict, lost) => this.#ready(verdict, lost),
-      onDone: (message, outcome) => {
-        (message as Message).settle(outcome);
-        this.#tellLow();
+    this.#session = new Session(
+      sid,
+      host,
+      {
+        onMessage: (data) => void this.emit('message', data),
+        isHeard: () => this.listenerCount('message') > 0,
+        onUnsent: (_message, error) => this.emit('error', error),
+        onReady: (verdict, lost) => this.#ready(verdict, lost),
+        onDone: (message, outcome) => {
+          (message as Message).settle(outcome);
+          this.#tellLow();
+        },
+        onFin: () => {
+          this.isFinished = true;
+          this.end();
+        },
+        onHole: (reason) => host.hole(reason),
+        onError: (error) => {
+          this.emit('error', error);
+          host.closed(this);
+          this.end();
+        },
       },
-      onFin: () => {
-        this.isFinished = true;
-        this.end();
-      },
-      onHole: (reason) => host.hole(reason),
-      onError: (error) => {
-        this.emit('error', error);
-        host.closed(this);
-        this.end();
-      },
-    });
+      host.allowances,
+    );
   }
 
   protected override listenerAdded(event: keyof ChannelEvents): void {

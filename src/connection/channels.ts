@@ -4,7 +4,7 @@
  */
 import { asRondevuError, ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import { MAX_LABEL, parseChannelWord } from '../protocol/frames.js';
-import type { SessionLimits } from '../delivery/session.js';
+import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ChannelPort, RondevuChannel, type ChannelConfig } from './channel.js';
 import type { Link } from './link.js';
 
@@ -12,6 +12,8 @@ import type { Link } from './link.js';
 export interface ChannelsOwner {
   /** Of each channel. */
   readonly limits: SessionLimits;
+  /** Of all channels and the connection. */
+  readonly allowances: Allowances;
   /** Of each channel, unless its options say otherwise. */
   readonly defaults: Pick<ChannelConfig, 'maxQueueSize' | 'maxMessageAge'>;
   isOfferer(): boolean;
@@ -133,9 +135,9 @@ export class Channels {
   }
 
   #make(label: string, config: Partial<ChannelConfig>): RondevuChannel {
-    const { limits, onHole, defaults } = this.#owner;
+    const { limits, allowances, onHole, defaults } = this.#owner;
     const { maxQueueSize, maxMessageAge } = defaults;
-    const host = { ...limits, hole: onHole, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
+    const host = { ...limits, allowances, hole: onHole, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
     const channel = new RondevuChannel(label, { maxQueueSize, maxMessageAge, ...config }, this.#owner.sessionId(), host);
     this.#channels.set(label, channel);
     channel.on('close', () => {

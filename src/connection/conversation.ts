@@ -1,6 +1,6 @@
 /** Conversation: the session of a connection with its further channels, which live and end with it. */
 import type { BufferedMessage, Message } from '../delivery/message-buffer.js';
-import { Session, type SessionHandlers, type SessionLimits } from '../delivery/session.js';
+import { Session, createAllowances, type SessionHandlers, type SessionLimits } from '../delivery/session.js';
 import { Channels, type ChannelsOwner } from './channels.js';
 import type { Link } from './link.js';
 
@@ -10,17 +10,17 @@ export class Conversation extends Session {
   readonly channels: Channels;
 
   constructor(sid: string, limits: SessionLimits & ChannelsOwner['defaults'], handlers: ConversationHandlers) {
-    super(sid, limits, {
-      ...handlers,
-      onReady: (verdict, lost) => {
-        handlers.onReady(verdict, lost);
-        // a listener may have taken the link away
-        const link = this.port as Link | undefined;
-        if (link?.isOpen) this.channels.attach(link);
-      },
-    });
+    const onReady: SessionHandlers['onReady'] = (verdict, lost) => {
+      handlers.onReady(verdict, lost);
+      // a listener may have taken the link away
+      const link = this.port as Link | undefined;
+      if (link?.isOpen) this.channels.attach(link);
+    };
+    const allowances = createAllowances(limits);
+    super(sid, limits, { ...handlers, onReady }, allowances);
     const { onChannel, onHole, onError, isOfferer } = handlers;
-    this.channels = new Channels({ limits, defaults: limits, onChannel, onHole, onError, isOfferer, sessionId: () => this.sid });
+    const of = { limits, allowances, defaults: limits, sessionId: () => this.sid };
+    this.channels = new Channels({ ...of, onChannel, onHole, onError, isOfferer });
   }
 
   override detach(): void {

@@ -1,5 +1,7 @@
 /** Messages that arrived before anybody could take them, in order and bounded: a peer must not exhaust the memory. */
 
+import { Allowance } from './allowance.js';
+
 /** Maximum size of the messages held for a listener, in bytes as `sizeOf` counts them. */
 export const MAX_ARRIVALS = 1_048_576;
 /** Bytes that count for a message in addition to its content: empty messages are not free. */
@@ -10,6 +12,12 @@ const sizeOf = (data: string | ArrayBuffer): number => (typeof data === 'string'
 export class Arrivals {
   #messages: (string | ArrayBuffer)[] = [];
   #bytes = 0;
+  readonly #allowance: Allowance;
+
+  /** @param allowance shared with others; by default there are none */
+  constructor(allowance = new Allowance(MAX_ARRIVALS)) {
+    this.#allowance = allowance;
+  }
 
   get count(): number {
     return this.#messages.length;
@@ -17,9 +25,9 @@ export class Arrivals {
 
   /** Keeps a message. @returns false, without keeping it, if there is no room */
   add(data: string | ArrayBuffer): boolean {
-    const bytes = this.#bytes + sizeOf(data);
-    if (bytes > MAX_ARRIVALS) return false;
-    this.#bytes = bytes;
+    const size = sizeOf(data);
+    if (this.#bytes + size > MAX_ARRIVALS || !this.#allowance.take(size)) return false;
+    this.#bytes += size;
     this.#messages.push(data);
     return true;
   }
@@ -27,18 +35,23 @@ export class Arrivals {
   /** Removes and returns the oldest. */
   take(): string | ArrayBuffer | undefined {
     const data = this.#messages.shift();
-    if (data !== undefined) this.#bytes -= sizeOf(data);
+    if (data !== undefined) this.#free(sizeOf(data));
     return data;
   }
 
   /** Removes the newest `count`. */
   forget(count: number): void {
-    for (const data of count ? this.#messages.splice(-count) : []) this.#bytes -= sizeOf(data);
+    for (const data of count ? this.#messages.splice(-count) : []) this.#free(sizeOf(data));
   }
 
   /** Removes and returns all, oldest first. */
   takeAll(): (string | ArrayBuffer)[] {
-    this.#bytes = 0;
+    this.#free(this.#bytes);
     return this.#messages.splice(0);
+  }
+
+  #free(bytes: number): void {
+    this.#bytes -= bytes;
+    this.#allowance.giveBack(bytes);
   }
 }

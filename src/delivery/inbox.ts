@@ -3,6 +3,7 @@
  */
 import { ConnectionError, ValidationError } from '../errors.js';
 import { readFrame, type MessagePart } from '../protocol/frames.js';
+import type { Allowance } from './allowance.js';
 
 /** The link has lost a message. Ordered channels must not; Firefox may, in the last moments of a page. */
 export class MissingMessageError extends ValidationError {}
@@ -26,10 +27,13 @@ export class Inbox {
   /** The expected number; all lower ones were delivered. */
   next = 1;
   readonly #maxMessageSize: number;
+  readonly #allowance: Allowance;
   #partial: Assembly | undefined;
 
-  constructor(maxMessageSize: number) {
+  /** @param allowance for messages whose parts are arriving */
+  constructor(maxMessageSize: number, allowance: Allowance) {
     this.#maxMessageSize = maxMessageSize;
+    this.#allowance = allowance;
   }
 
   /**
@@ -65,25 +69,29 @@ export class Inbox {
       throw new ValidationError(`the parts of message ${number} do not fit together`);
     if (filled > partial.bytes.length) {
       // memory grows with the bytes that arrived: the total is only a claim of the peer
-      const bytes = new Uint8Array(Math.min(partial.total, Math.max(filled, partial.bytes.length * 2, LEAST_ROOM)));
+      const size = Math.min(partial.total, Math.max(filled, partial.bytes.length * 2, LEAST_ROOM));
+      if (!this.#allowance.take(size - partial.bytes.length))
+        throw new ConnectionError('too-large', 'too many large messages arrive at once on the channels of this connection');
+      const bytes = new Uint8Array(size);
       bytes.set(partial.bytes);
       partial.bytes = bytes;
     }
     partial.bytes.set(payload, partial.filled);
     partial.filled = filled;
     if (!last) return undefined;
-    this.#partial = undefined;
+    this.restart();
     return partial.bytes;
   }
 
   /** A new link: partial messages are sent again from their start. */
   restart(): void {
+    this.#allowance.giveBack(this.#partial?.bytes.length ?? 0);
     this.#partial = undefined;
   }
 
   /** The other side's numbers start again. */
   reset(): void {
-    this.#partial = undefined;
+    this.restart();
     this.next = 1;
   }
 }

@@ -6,7 +6,8 @@
 import { randomId } from '../base/bytes.js';
 import { asRondevuError, ConnectionError, RondevuError } from '../errors.js';
 import { finFrame, helloFrame, parseTextFrame, type Hello } from '../protocol/frames.js';
-import { Arrivals } from './arrivals.js';
+import { Allowance } from './allowance.js';
+import { Arrivals, MAX_ARRIVALS } from './arrivals.js';
 import { Inbox, MissingMessageError } from './inbox.js';
 import { HIGH_WATER, LOW_WATER, type DeliveryPort } from './delivery-port.js';
 import { composeMessage, exactLength, type BufferedMessage, type Message } from './message-buffer.js';
@@ -43,6 +44,10 @@ const REFUSED_AGAIN = 5000;
 const MAX_HOLES = 3;
 /** How long messages are held for a listener, in ms from the first of them. */
 const HOLD_FOR = 10_000;
+/** Maximum size of the messages held for listeners on one connection with its channels, in bytes as `sizeOf` counts them. */
+export const MAX_HELD = 8 * MAX_ARRIVALS;
+/** Messages of `maxMessageSize` bytes that may be arriving at once on one connection with its channels. */
+export const MAX_UNFINISHED = 4;
 /** How long to wait for the platform's event that its buffer is low before checking, in ms. */
 const LOOK_AGAIN = 250;
 
@@ -53,13 +58,26 @@ export interface SessionLimits {
   maxQueuedBytes: number;
 }
 
+/** What a peer may fill on one connection, with its channels. */
+export interface Allowances {
+  /** For messages held for a listener. */
+  held: Allowance;
+  /** For messages whose parts are arriving. */
+  unfinished: Allowance;
+}
+
+export const createAllowances = ({ maxMessageSize }: SessionLimits): Allowances => ({
+  held: new Allowance(MAX_HELD),
+  unfinished: new Allowance(MAX_UNFINISHED * maxMessageSize),
+});
+
 export class Session {
   readonly #limits: SessionLimits;
   readonly #handlers: SessionHandlers;
   readonly #outbox = new Outbox();
   readonly #inbox: Inbox;
   /** Messages that nobody listens for yet. They are not acknowledged. */
-  readonly #held = new Arrivals();
+  readonly #held: Arrivals;
   /** How many of the held messages, the newest ones, have a number. */
   #heldNumbers = 0;
   /** False once nobody has listened for too long. */
@@ -103,10 +121,11 @@ export class Session {
   #isBroken = false;
   #onFinAck: (() => void) | undefined;
 
-  constructor(sid: string, limits: SessionLimits, handlers: SessionHandlers) {
+  constructor(sid: string, limits: SessionLimits, handlers: SessionHandlers, allowances = createAllowances(limits)) {
     this.#sid = sid;
     this.#limits = limits;
-    this.#inbox = new Inbox(limits.maxMessageSize);
+    this.#inbox = new Inbox(limits.maxMessageSize, allowances.unfinished);
+    this.#held = new Arrivals(allowances.held);
     this.#handlers = handlers;
   }
 
@@ -296,6 +315,7 @@ export class Session {
     this.detach();
     clearTimeout(this.#holdTimer);
     this.#held.takeAll();
+    this.#inbox.restart();
     this.#unknown(this.#outbox.reset());
     this.#tellDrained();
     return this.#outbox.discard();

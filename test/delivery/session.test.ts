@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
 import { RondevuError } from '../../src/errors.js';
+import { MAX_HELD, MAX_UNFINISHED, createAllowances } from '../../src/delivery/session.js';
 import { End, Wire, type Side } from './wire.js';
 
 const tick = (): void => mock.timers.tick(100);
@@ -322,6 +323,37 @@ describe('a session', () => {
     assert.ok(grown < 64 * 200_000, `64 messages of which one byte arrived take ${grown} bytes`);
   });
 
+  it('messages in parts are bounded over all channels of a connection', () => {
+    const maxMessageSize = 300_000;
+    const allowances = createAllowances({ maxMessageSize, maxQueuedBytes: Infinity });
+    const wires = Array.from({ length: 6 }, () => new Wire(new End('sid'), new End('sid', maxMessageSize, allowances)));
+    const begin = (wire: Wire): void => {
+      wire.connect();
+      wire.ends.a.send(bytes(maxMessageSize));
+      // HELLO, and all parts but the last
+      wire.pass('a', wire.ends.a.port!.data.length - 1);
+    };
+    for (const wire of wires.slice(0, 4)) begin(wire);
+    begin(wires[4]!);
+    const errors = wires.map(({ ends }) => ends.b.errors.join());
+    assert.match(errors[4]!, /too many large messages/);
+    assert.deepEqual(errors.slice(0, 4), Array(4).fill(''));
+    wires[4]!.ends.b.session.end();
+    wires[0]!.settle(tick);
+    wires[1]!.cut();
+    wires[1]!.connect();
+    wires[1]!.settle(tick);
+    wires[2]!.ends.b.session.end();
+    same(wires[0]!.ends.b.got, [bytes(maxMessageSize)]);
+    same(wires[1]!.ends.b.got, [bytes(maxMessageSize)]);
+    begin(wires[5]!);
+    assert.deepEqual(wires[5]!.ends.b.errors, []);
+    wires[3]!.settle(tick);
+    wires[5]!.settle(tick);
+    // all was given back
+    assert.equal(allowances.unfinished.take(MAX_UNFINISHED * maxMessageSize), true);
+  });
+
   it('a text keeps its byte order mark', () => {
     const wire = new Wire();
     wire.connect();
@@ -408,6 +440,29 @@ describe('messages that nobody listens for yet', () => {
       assert.deepEqual([a.outcomes.size, warn.mock.callCount()], [3, 1]);
       assert.equal(b.got.length, 3, 'delivered to nobody');
     }
+  });
+
+  it('are bounded over all channels of a connection', async () => {
+    const limits = { maxMessageSize: 1 << 26, maxQueuedBytes: Infinity };
+    const allowances = createAllowances(limits);
+    const warn = mock.method(console, 'warn', () => undefined);
+    const wires = Array.from({ length: 12 }, () => new Wire(new End('sid'), new End('sid', limits.maxMessageSize, allowances)));
+    for (const wire of wires) {
+      wire.ends.b.listens = false;
+      wire.connect();
+      wire.ends.a.send(bytes(1_000_000));
+      wire.settle(tick);
+    }
+    warn.mock.restore();
+    assert.equal(warn.mock.callCount(), 4);
+    assert.equal(wires.filter(({ ends }) => ends.a.outcomes.size === 0).length, 8);
+    // taken by a listener, dropped at the end, and requested again on the next link
+    await listen(wires[0]!.ends.b);
+    wires[1]!.ends.b.session.end();
+    wires[2]!.cut();
+    wires[2]!.connect();
+    for (const wire of wires.slice(3)) wire.ends.b.session.end();
+    assert.equal(allowances.held.take(MAX_HELD), true);
   });
 
   it('many empty ones count too', () => {

@@ -3,7 +3,7 @@
  * with a cut, as with a link whose two channels keep their order but not that of each other.
  */
 import type { DeliveryPort } from '../../src/delivery/delivery-port.js';
-import { Session } from '../../src/delivery/session.js';
+import { Session, type Allowances } from '../../src/delivery/session.js';
 import type { BufferedMessage, MessageData } from '../../src/delivery/message-buffer.js';
 
 export type Side = 'a' | 'b';
@@ -51,7 +51,7 @@ export class End {
   finished = false;
   #count = 0;
 
-  constructor(sid: string, maxMessageSize = 1 << 26) {
+  constructor(sid: string, maxMessageSize = 1 << 26, allowances?: Allowances) {
     this.session = new Session(
       sid,
       { maxMessageSize, maxQueuedBytes: Infinity },
@@ -71,6 +71,7 @@ export class End {
         onHole: (reason) => void this.errors.push(reason),
         onError: ({ message }) => void this.errors.push(message),
       },
+      allowances,
     );
   }
 

@@ -65,6 +65,25 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
   });
 });
 
+test('what a peer makes this side hold is bounded over all its channels', async (t) => {
+  const { join } = await pair(t);
+  const { connection, other } = await join('mallory');
+  const { codes } = ending(other);
+  const warn = t.mock.method(console, 'warn', () => undefined);
+  let lost = 0;
+  for (let i = 0; i < 12; i++) {
+    const channel = connection.createChannel(`channel ${i}`);
+    void channel.send(new Uint8Array(1_000_000)).delivered.then(() => lost++);
+  }
+  await until(() => lost === 4, 'what exceeds 8 MiB');
+  assert.equal(warn.mock.callCount(), 4);
+  const got: unknown[] = [];
+  for (let i = 0; i < 12; i++) other.getChannel(`channel ${i}`)!.on('message', (data) => got.push(data));
+  await until(() => got.length === 8, 'what was held');
+  assert.equal(await connection.send('the connection goes on').delivered, 'delivered');
+  assert.deepEqual(codes, []);
+});
+
 describe('what a peer says on the control channel', { concurrency: 3, timeout: 60_000 }, () => {
   const open = (label: string, id: number): string => `open ${JSON.stringify({ label, id })}`;
 
