@@ -3,7 +3,7 @@
  * names the variable, the expected value and the received one.
  */
 import { parseArgs } from 'node:util';
-import { audience } from 'rondevu-elements/protocol';
+import { audience, checkUsername } from 'rondevu-elements/protocol';
 import { proxyList } from './client-address.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
 import { DEFAULT_TURN, type TurnConfig } from './turn.js';
@@ -168,21 +168,27 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     },
   });
   if (values.help) return 'help';
-  const list = (flag: string[] | undefined, variable: string | undefined): string[] =>
-    (flag ?? [variable ?? ''])
+  const list = (flag: string[] | undefined, variable: string): string[] => {
+    const texts = flag ?? [env[variable] ?? ''];
+    const items = texts
       .flatMap((text) => text.split(','))
       .map((text) => text.trim())
       .filter(Boolean);
+    // the default would not be what was meant
+    if (!items.length && texts.some(Boolean)) throw new Error(`${variable} has only commas and blanks, got "${texts.join(',')}"`);
+    return items;
+  };
 
-  const corsOrigins = list(values['cors-origin'], env['CORS_ORIGINS']);
+  const corsOrigins = list(values['cors-origin'], 'CORS_ORIGINS');
   return {
     port: readPort(values.port ?? env['PORT'] ?? '3000'),
     host: values.host ?? env['HOST'] ?? 'localhost',
     // not a flag: it may hold a password
     redisUrl: readRedisUrl(env['REDIS_URL']),
     redisPrefix: env['REDIS_PREFIX'] ?? 'rondevu:',
-    storagePath: values.storage ?? env['STORAGE_PATH'] ?? 'rondevu.db',
-    publicUrls: list(values['public-url'], env['PUBLIC_URL']).map(readPublicUrl),
+    // SQLite would keep a database without a name only until the server stops
+    storagePath: (values.storage ?? env['STORAGE_PATH']) || 'rondevu.db',
+    publicUrls: list(values['public-url'], 'PUBLIC_URL').map(readPublicUrl),
     corsOrigins: corsOrigins.length ? corsOrigins.map(readOrigin) : ['*'],
     logLevel: readLogLevel(values['log-level'] ?? env['LOG_LEVEL'] ?? 'info'),
     logFormat: readLogFormat(values['log-format'] ?? env['LOG_FORMAT'] ?? 'auto'),
@@ -192,8 +198,8 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     metricsToken: readToken(env['METRICS_TOKEN']),
     legacyAuth: readLegacyAuth(values['legacy-auth'] ?? env['LEGACY_AUTH'] ?? 'sticky'),
     staticRoot: values.static ?? env['STATIC_ROOT'],
-    trustedProxies: readProxies(list(undefined, env['TRUSTED_PROXIES'])),
-    reservedNames: env['RESERVED_NAMES'] === undefined ? DEFAULT_RESERVED : list(undefined, env['RESERVED_NAMES']),
+    trustedProxies: readProxies(list(undefined, 'TRUSTED_PROXIES')),
+    reservedNames: env['RESERVED_NAMES'] === undefined ? DEFAULT_RESERVED : list(undefined, 'RESERVED_NAMES').map(readReserved),
     limits: readLimits(env),
   };
 }
@@ -229,6 +235,15 @@ function readRedisUrl(text: string | undefined): string | undefined {
       `REDIS_URL must be redis://host:port or rediss://host:port; the value received is not shown because it may contain a password`,
     );
   return text;
+}
+
+function readReserved(name: string): string {
+  try {
+    checkUsername(name, 'RESERVED_NAMES');
+  } catch {
+    throw new Error(`RESERVED_NAMES must be usernames, which have lower-case letters, got "${name}"`);
+  }
+  return name;
 }
 
 function readPort(text: string): number {
@@ -285,17 +300,17 @@ function readToken(text: string | undefined): string | undefined {
   throw new Error(`METRICS_TOKEN must have 16 characters or more, got ${text.length}`);
 }
 
-type ReadList = (flag: undefined, variable: string | undefined) => string[];
+type ReadList = (flag: string[] | undefined, variable: string) => string[];
 
 function readTurn(list: ReadList, env: Record<string, string | undefined>): TurnConfig {
   const addresses = (name: string, scheme: RegExp, example: string): string[] => {
-    const urls = list(undefined, env[name]);
+    const urls = list(undefined, name);
     const wrong = urls.find((url) => !scheme.test(url));
     if (wrong !== undefined) throw new Error(`${name} must be addresses such as ${example}, got "${wrong}"`);
     return urls;
   };
   const urls = addresses('TURN_URLS', /^turns?:[^\s/?]+(\?transport=(udp|tcp))?$/, 'turn:turn.example.org:3478?transport=udp');
-  const secrets = list(undefined, env['TURN_SECRET']);
+  const secrets = list(undefined, 'TURN_SECRET');
   if (urls.length && !secrets.length) throw new Error("TURN_SECRET must be set if TURN_URLS is: coturn's static-auth-secret");
   const short = secrets.find((secret) => secret.length < 16);
   if (short !== undefined) throw new Error(`TURN_SECRET must have 16 characters or more, got ${short.length}`);

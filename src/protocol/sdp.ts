@@ -12,6 +12,8 @@ export const MAX_SDP_LENGTH = 131_072;
 export const MAX_SDP_LINES = 4096;
 /** Candidates that are accepted from the other side for one link or ICE restart; each costs connectivity checks. */
 export const MAX_CANDIDATES = 128;
+/** Maximum number of media sections in a description: a platform sets up each. */
+export const MAX_SECTIONS = 64;
 /** The parts of a description that decide with whom DTLS is spoken (RFC 8122, RFC 8839, RFC 8842). */
 export interface SdpFacts {
   /** The `a=setup` value. */
@@ -31,8 +33,12 @@ export interface SdpDescription extends SdpFacts {
 }
 
 const hex = (bytes: number): string => `(?:[0-9A-Fa-f]{2}:){${bytes - 1}}[0-9A-Fa-f]{2}`;
-const CANDIDATE =
-  /^candidate:[\w+/-]{1,64} \d{1,5} (?:udp|tcp|ssltcp) \d{1,10} [\w.:%-]{1,255} \d{1,5} typ [a-z]{1,16}(?: [\x21-\x7e]+ [\x21-\x7e]+)*$/i;
+/** An IP address or an mDNS name as browsers make them: any other name would have the peer choose what is looked up here. */
+const ADDRESS = String.raw`(?:\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}:[\da-f:.]{1,45}(?:%[\w.-]{1,16})?|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\.local)`;
+const CANDIDATE = new RegExp(
+  String.raw`^candidate:[\w+/-]{1,64} \d{1,5} (?:udp|tcp|ssltcp) \d{1,10} ${ADDRESS} \d{1,5} typ [a-z]{1,16}(?: [\x21-\x7e]+ [\x21-\x7e]+)*$`,
+  'i',
+);
 const MAX_CANDIDATE_LENGTH = 1024;
 
 /** Attributes that decide who is at the other end or what may come from there, with their values. */
@@ -81,6 +87,7 @@ export function parseSdp(sdp: string): SdpDescription {
     if (type === 'm') {
       const [, data, other] = SECTION.exec(value) ?? [];
       must(data ? !media.includes(data) : other, 'a media section of audio or video, or the one for data over DTLS');
+      must(media.length < MAX_SECTIONS, `one of at most ${MAX_SECTIONS} media sections`);
       media.push(data ?? other!);
       seen = new Set((ofSession ??= seen));
     }

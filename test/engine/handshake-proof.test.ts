@@ -16,6 +16,7 @@ import {
 } from '../../src/identity/index.js';
 import { canonicalJson, parseSdp, readSdpLine, signedBytes, type SdpLine } from '../../src/protocol/index.js';
 import { RondevuError } from '../../src/errors.js';
+import { isCandidate } from '../../src/protocol/sdp.js';
 
 interface Vector {
   note: string;
@@ -245,11 +246,13 @@ test('refuses what parsers may read in different ways', () => {
     ['setup holdconn', (sdp) => sdp.replace('actpass', 'holdconn')],
     ['a short ice-pwd', (sdp) => sdp.replace('secretsecretsecretsecret', 'secret')],
     ['a second data section', (sdp) => sdp + sdp.slice(sdp.indexOf('m='))],
+    ['too many sections', (sdp) => sdp + 'm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n'.repeat(64)],
     ['a section of another kind', (sdp) => `${sdp}m=text 9 UDP/TLS/RTP/SAVPF 98\r\n`],
     ['a tiny max-message-size', (sdp) => `${sdp}a=max-message-size:1\r\n`],
     ['two sctp-ports', (sdp) => `${sdp}a=sctp-port:5000\r\n`],
     ['a candidate of the session', (sdp) => sdp.replace('t=0 0', 't=0 0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host')],
     ['a malformed candidate', (sdp) => `${sdp}a=candidate:1 1 udp 1 192.0.2.1 9 host\r\n`],
+    ['a candidate with the name of a host', (sdp) => `${sdp}a=candidate:1 1 udp 1 cafe.de 9 typ host\r\n`],
     ['too many candidates', (sdp) => sdp + 'a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n'.repeat(129)],
     ['an identity assertion', (sdp) => sdp.replace('t=0 0', 't=0 0\r\na=identity:AAAA')],
     ['keys in the description', (sdp) => `${sdp}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n`],
@@ -262,6 +265,22 @@ test('refuses what parsers may read in different ways', () => {
     assert.notEqual(change(OFFER), OFFER, what);
     assert.throws(() => parseSdp(change(OFFER)), refused('bad-request', /description/), what);
   }
+});
+
+test('takes candidates with IP addresses and the mDNS names of browsers, and no other name', () => {
+  const candidate = (address: string): string => `candidate:1 1 udp 2122260223 ${address} 50000 typ host generation 0`;
+  const taken = ['192.0.2.1', '2001:db8::1', '::ffff:192.0.2.1', 'fe80::1%eth0', '5e2b6d1c-94a3-4a0e-8b0b-0d7c1f1f7a11.local'];
+  const names = [
+    'example.com',
+    'localhost',
+    'printer.local',
+    'cafe.de',
+    'fade',
+    '1.2.3.example',
+    '5e2b6d1c-94a3-4a0e-8b0b-0d7c1f1f7a11',
+  ];
+  for (const address of taken) assert.equal(isCandidate(candidate(address)), true, address);
+  for (const name of names) assert.equal(isCandidate(candidate(name)), false, name);
 });
 
 test('refuses a line that is not the canonical text of its value', async () => {
