@@ -155,22 +155,25 @@ describe('what a peer says on the control channel', { concurrency: 3, timeout: 6
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const { link } = inner(connection);
-    let taken = 0;
+    const taken: string[] = [];
     const { renegotiate } = link;
-    link.renegotiate = (description) => (taken++, renegotiate.call(link, description));
+    link.renegotiate = (description) => (taken.push(description.sdp!), renegotiate.call(link, description));
     const copies: string[] = [];
     const { port } = other as unknown as { port: { signal(signal: { sdp: string }): Promise<unknown> } };
     port.signal = async ({ sdp }) => copies.push(sdp);
     other.restartIce();
-    await until(() => taken === 1 && copies.length === 1, 'the description over the control channel');
-    const changed = copies[0]!.replace(/a=ice-pwd:.*/g, 'a=ice-pwd:0123456789012345678901234567');
+    await until(() => taken.length === 1 && copies.length === 1, 'the description over the control channel');
+    const password = '0123456789012345678901234567';
+    const changed = copies[0]!.replace(/a=ice-pwd:.*/g, `a=ice-pwd:${password}`);
     assert.notEqual(changed, copies[0]);
     connection.receiveSignal(changed);
     await until(() => other.getPeerConnection()!.signalingState === 'stable', 'the answer');
     other.restartIce();
-    await until(() => taken >= 2, 'the next description');
+    await until(() => taken.length >= 2, 'the next description');
     assert.equal(await connection.send('still there').delivered, 'delivered');
-    assert.equal(taken, 2);
+    // a restart that takes too long on a busy machine is followed by another one
+    assert.equal(new Set(taken).size, taken.length);
+    assert.ok(!taken.some((sdp) => sdp.includes(password)));
   });
 
   test('is not remembered without end', async (t) => {
