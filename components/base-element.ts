@@ -61,7 +61,7 @@ export abstract class RondevuElement extends LitElement {
   /** Message of the error that was printed last. */
   #complaint: string | undefined;
   /** Events queued until the current transition's events have been dispatched. */
-  readonly #events: CustomEvent[] = [];
+  readonly #events: { event: CustomEvent; isDue?: (() => boolean) | undefined }[] = [];
   #isDispatching = false;
   #batches = 0;
 
@@ -289,9 +289,11 @@ export abstract class RondevuElement extends LitElement {
   /**
    * Dispatches an event, after those that are being dispatched. Lifecycle events bubble and cross shadow roots, data events do
    * neither.
+   * @param isDue whether to dispatch it after all, when its turn has come
    */
-  protected tell(name: string, detail: object, bubbles = true): void {
-    this.#events.push(new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles }));
+  protected tell(name: string, detail: object, bubbles = true, isDue?: () => boolean): void {
+    const event = new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles });
+    this.#events.push({ event, isDue });
     this.#dispatch();
   }
 
@@ -309,19 +311,27 @@ export abstract class RondevuElement extends LitElement {
   #dispatch(): void {
     if (this.#isDispatching || this.#batches) return;
     this.#isDispatching = true;
-    for (let event = this.#events.shift(); event; event = this.#events.shift()) this.dispatchEvent(event);
+    for (let next = this.#events.shift(); next; next = this.#events.shift())
+      if (next.isDue?.() ?? true) this.dispatchEvent(next.event);
     this.#isDispatching = false;
   }
 
-  /** Writes the state, also as a custom state, and dispatches `rondevu-state`. Returns whether it changed. */
-  protected changeState(to: string, reason: string): boolean {
+  /**
+   * Writes the state, also as a custom state, and dispatches `rondevu-state`. Returns whether it changed.
+   * @param before dispatches what comes first; if a listener of that changes the state again, this change is not reported
+   */
+  protected changeState(to: string, reason: string, before?: () => void): boolean {
     if (to !== 'failed') this.#hasFailed = false;
     const from = this.stateOf('state', 'idle');
-    if (from === to && this.hasAttribute('state')) return false;
+    if (from === to && this.hasAttribute('state')) {
+      before?.();
+      return false;
+    }
     this.reflect('state', to);
     for (const name of ['connected', 'reconnecting', 'failed'])
       this.toggleState(name, name === to || (name === 'connected' && to === 'live'));
-    if (from !== to) this.tell('rondevu-state', { from, to, reason });
+    before?.();
+    if (from !== to) this.tell('rondevu-state', { from, to, reason }, true, before && (() => this.stateOf('state', to) === to));
     return from !== to;
   }
 

@@ -52,7 +52,7 @@ type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
  * @fires rondevu-buffered - A message was buffered: `{data}`. Does not bubble.
  * @fires rondevu-replayed - A buffered message was sent: `{message}`. Does not bubble.
  * @fires rondevu-delivered - The peer's page got a message: `{id}`. Does not bubble.
- * @fires rondevu-close - The connection ended: `{reason}`. Bubbles.
+ * @fires rondevu-close - The connection ended: `{reason}`. Comes before `rondevu-state`, which does not report `closed` if a handler calls `connect()`. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement {
@@ -202,8 +202,7 @@ export class RondevuConnect extends RondevuElement {
   }
 
   protected override ended(reason: string): void {
-    this.changeState('closed', reason);
-    this.tell('rondevu-close', { reason });
+    this.changeState('closed', reason, () => this.tell('rondevu-close', { reason }));
   }
 
   protected override render() {

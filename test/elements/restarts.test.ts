@@ -103,7 +103,8 @@ describe('an element that ended', () => {
       await until(() => host.peerCount === 1);
       await host.disconnectAll();
       await next(joiner, 'rondevu-open');
-      expect(events.slice(0, 3)).to.deep.equal(['rondevu-state:closed', 'rondevu-close', 'rondevu-state:initializing']);
+      const closed = handled === 'rondevu-state' ? ['rondevu-state:closed'] : [];
+      expect(events.slice(0, closed.length + 2)).to.deep.equal(['rondevu-close', ...closed, 'rondevu-state:initializing']);
       expect(events.filter((event) => event === 'rondevu-close')).to.have.length(1);
       expect((await joiner.ready).isConnected()).to.equal(true);
     });
@@ -115,8 +116,8 @@ describe('an element that ended', () => {
     const joiner = await connect(`chat:1.0.0@${host.username}`);
     const events = record(joiner, ['rondevu-state', 'rondevu-open', 'rondevu-close']);
     joiner.addEventListener('rondevu-open', () => void joiner.close());
-    await next(joiner, 'rondevu-close');
-    expect(events.slice(-4)).to.deep.equal(['rondevu-state:connected', 'rondevu-open', 'rondevu-state:closed', 'rondevu-close']);
+    await until(() => events.includes('rondevu-state:closed'));
+    expect(events.slice(-4)).to.deep.equal(['rondevu-state:connected', 'rondevu-open', 'rondevu-close', 'rondevu-state:closed']);
     await until(() => host.peerCount === 0);
   });
 
