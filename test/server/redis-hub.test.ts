@@ -150,12 +150,12 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
   });
 
   test('a server that starts gives nobody up whom it has not had time to hear', async (t) => {
+    const past = String(Date.now() - 1000); // before any of the servers started
     const { connection, redisPrefix, urls } = await start(t);
     const host = new Client(urls[0], someone('host'), 'v2', newInstance());
     const fqn = `x:1.0.0@${host.username}`;
     const { offers } = await host.publish(fqn, ['offer']);
     // as it is after all servers were away for a while
-    const past = String(Date.now() - 1000);
     await connection.command('HSET', `${redisPrefix}hub:{${principalOf(host.identity)}}:at:${host.instance}`, 'deadline', past);
     await connection.command('ZADD', `${redisPrefix}alive:{}`, past, `${principalOf(host.identity)}/${host.instance}`);
     await startServer(t, { redisUrl: redis.url, redisPrefix });
