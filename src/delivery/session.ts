@@ -36,8 +36,6 @@ export interface SessionHandlers {
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
-/** The same in ms when none was sent for ACK_DELAY, so that single messages are acknowledged soon. */
-const ACK_SOON = 10;
 /** How often a closing side repeats that it accepts nothing more, in ms: otherwise its link would look stalled. */
 const REFUSED_AGAIN = 5000;
 /** Number of links in a row that may lose messages before the other side is blamed. */
@@ -357,8 +355,10 @@ export class Session {
     if (this.#port !== port) return;
     this.#unackedMessages += this.#had - before;
     this.#unackedBytes += frame.length;
-    if (this.#unackedMessages >= ACK_MESSAGES || this.#unackedBytes >= ACK_BYTES) this.#acknowledge();
-    else this.#acknowledgeIn(performance.now() - this.#ackedAt > ACK_DELAY ? ACK_SOON : ACK_DELAY);
+    // single messages are acknowledged at once
+    const isDue = performance.now() - this.#ackedAt > ACK_DELAY;
+    if (isDue || this.#unackedMessages >= ACK_MESSAGES || this.#unackedBytes >= ACK_BYTES) this.#acknowledge();
+    else this.#acknowledgeIn(ACK_DELAY);
   }
 
   /** The number after the last message that the application got. */

@@ -6,15 +6,21 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { createServer, type RunningServer } from '../../server/src/index.js';
+import { createLog } from '../../server/src/log.js';
+import { RedisConnection } from '../../server/src/redis-connection.js';
+import { openDatabase } from '../../server/src/sqlite-driver.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
-import { Client, Identity, PushClient, newInstance, refused, someone, startServer, until } from './helpers.js';
+import { Client, Identity, PushClient, newInstance, refused, someone, startServer, temporaryFile, until } from './helpers.js';
 
 const sid = 'abcdefgh';
 let names = 0;
 const freshName = (): string => `passes-on-${++names}`;
 
+/** Ends the claim of a username in the store, as a year without a call does. */
+type Expire = (username: string) => Promise<unknown>;
+
 /** @param start two servers with the same data, or one twice */
-function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer]>): void {
+function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer, Expire]>): void {
   test('the sessions of a name end when it is given up', async (t) => {
     const [one, two] = await start(t);
     const identity = new Identity(freshName());
@@ -49,6 +55,18 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer]
     await joiner.call('signal', { to: name, sid, sdp: 'for the heir' });
     assert.equal((await holder.event('signal')).data.sdp, 'for the heir');
     assert.deepEqual(old.events, []);
+  });
+
+  test('the sessions of a key end when its claim expired and another key has the name', async (t) => {
+    const [one, two, expire] = await start(t);
+    const name = freshName();
+    const former = await PushClient.open(two.url, new Identity(name));
+    await former.call('poll', {});
+    await expire(name);
+    const heir = await PushClient.open(one.url, new Identity(name));
+    await heir.publish(`chat:1.0.0@${name}`, ['offer']);
+    assert.equal(await former.closed, 4403);
+    await heir.call('poll', {});
   });
 
   test('whoever may signal to a name may not signal to its next holder, nor its next holder to them', async (t) => {
@@ -153,8 +171,14 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer]
 
 describe('on one server', () => {
   suite(async (t) => {
-    const server = await startServer(t);
-    return [server, server];
+    const storagePath = temporaryFile(t);
+    const server = await startServer(t, { storagePath });
+    const expire: Expire = async (username) => {
+      const { database } = openDatabase(storagePath);
+      database.prepare('UPDATE users SET expires_at = 1 WHERE username = ?').run(username);
+      database.close();
+    };
+    return [server, server, expire];
   });
 });
 
@@ -164,8 +188,10 @@ describe('on two servers with one Redis', { skip: redisMissing() ?? false }, () 
   after(() => redis.close());
   suite(async (t) => {
     const options = { port: 0, host: '127.0.0.1', redisUrl: redis.url, redisPrefix: `${randomUUID()}:` };
-    const servers: [RunningServer, RunningServer] = [await createServer(options), await createServer(options)];
-    t.after(() => Promise.all(servers.map((server) => server.close())));
-    return servers;
+    const servers = [await createServer(options), await createServer(options)] as const;
+    const connection = await RedisConnection.open(redis.url, options.redisPrefix, createLog('silent'));
+    t.after(() => Promise.all([connection.close(), ...servers.map((server) => server.close())]));
+    const expire: Expire = (username) => connection.command('HSET', `${options.redisPrefix}user:{${username}}`, 'expiresAt', '1');
+    return [...servers, expire];
   });
 });
