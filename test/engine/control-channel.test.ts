@@ -1,0 +1,42 @@
+/** What the control channel keeps and sends, on a data channel whose state the test sets. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ControlChannel } from '../../src/connection/control-channel.js';
+
+function control() {
+  const channel = {
+    readyState: 'connecting',
+    bufferedAmount: 0,
+    sent: [] as string[],
+    onopen: undefined as (() => void) | undefined,
+    onmessage: undefined as ((event: { data: unknown }) => void) | undefined,
+    send: (text: string) => void channel.sent.push(text),
+  };
+  const pc = { createDataChannel: () => channel } as unknown as RTCPeerConnection;
+  return { channel, control: new ControlChannel(pc) };
+}
+
+test('what is said before the channel opens is sent then, and bounded', () => {
+  const { channel, control: ours } = control();
+  for (let i = 0; i < 5000; i++) ours.send(`${i}`);
+  channel.readyState = 'open';
+  channel.onopen!();
+  assert.deepEqual(
+    channel.sent,
+    Array.from({ length: 1000 }, (_, i) => `${i}`),
+  );
+});
+
+test('a peer that does not read gets no pong, and loses the link when 1 MiB waits', () => {
+  const { channel, control: ours } = control();
+  const broken: string[] = [];
+  ours.onBroken = (reason) => broken.push(reason);
+  channel.readyState = 'open';
+  channel.bufferedAmount = 16_384;
+  channel.onmessage!({ data: 'ping' });
+  assert.deepEqual(channel.sent, []);
+  ours.send('text');
+  channel.bufferedAmount = 1_048_577;
+  ours.send('more');
+  assert.deepEqual([channel.sent, broken.length], [['text'], 1]);
+});
