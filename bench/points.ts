@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LIMITS } from '../server/dist/index.js';
-import { MAX_DISCOVERED, NAMES_A_POINT, TRIED_A_POINT } from '../server/dist/matchmaker.js';
+import { LISTED_A_POINT, MAX_DISCOVERED, NAMES_A_POINT, TRIED_A_POINT } from '../server/dist/matchmaker.js';
 import { ITEMS_A_POINT, NEW_KEY_COST, costOf, costOfBytes } from '../server/dist/limiter.js';
 import { Client, PushClient, anonymous, newInstance, signV2, someone } from '../test/server/helpers.ts';
 import { SDP } from './load/clients.ts';
@@ -173,14 +173,35 @@ const rows: Row[] = [
           });
       }
       const asker = new Client(url);
-      return () => request(asker, 'getService', { serviceFqn: `list-${limit}:1.0.0`, limit });
+      return () =>
+        request(
+          asker,
+          'getService',
+          { serviceFqn: `list-${limit}:1.0.0`, limit },
+          1000 / NAMES_A_POINT + 1000 / LISTED_A_POINT - 1,
+        );
     },
   })),
+  {
+    ...{ method: 'getService', form: 'a page of 1 of 100 services of 100 for others', count: 30 },
+    async prepare(url) {
+      const client = new Client(url, someone('listed'));
+      for (let index = 0; index < 100; index++)
+        await client.call('publishService', {
+          serviceFqn: `list:1.0.${index}@${client.username}`,
+          offers: Array.from({ length: 100 }, (_, at) => ({ sdp: filled(`${at}`, 1000), for: 'nobody' })),
+          ttl: 3_600_000,
+        });
+      const asker = new Client(url);
+      return () => request(asker, 'getService', { serviceFqn: 'list:1.0.0', limit: 1 }, 100 / LISTED_A_POINT - 1);
+    },
+  },
   ...[
     { form: 'one offer among 1000 services with metadata', users: 10, offers: 1, isFree: true },
     { form: 'no offer among 1000 services with metadata', users: 10, offers: 1, isFree: false },
     { form: 'no offer among 100 services of 100 for others', users: 1, offers: 100, isFree: false },
-  ].map(({ form, users, offers, isFree }) => ({
+    { form: 'none among 3000 hidden services with metadata', users: 30, offers: 1, isFree: false, hidden: true },
+  ].map(({ form, users, offers, isFree, hidden = false }) => ({
     ...{ method: 'getService', form, count: 90 },
     async prepare(url: string) {
       const metadata = JSON.parse(`[${Array(1350).fill('[]').join(',')}]`) as unknown;
@@ -194,13 +215,13 @@ const rows: Row[] = [
               sdp: filled(`${at}`, 1000),
               ...(!isFirst && { for: 'nobody' }),
             })),
-            ...{ ttl: 3_600_000, metadata },
+            ...{ ttl: 3_600_000, metadata, hidden },
           });
         }
       }
       // without an instance, it gets the offer that it holds again
       const joiner = new Client(url, someone('joiner'));
-      const points = Math.floor((users * 100) / NAMES_A_POINT) + (isFree ? 0 : MAX_DISCOVERED / TRIED_A_POINT - 1);
+      const points = hidden ? 0 : Math.floor((users * 100) / NAMES_A_POINT) + (isFree ? 0 : MAX_DISCOVERED / TRIED_A_POINT - 1);
       return () => request(joiner, 'getService', { serviceFqn: 'many:1.0.0' }, points);
     },
   })),

@@ -169,7 +169,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
   });
   if (values.help) return 'help';
   const list = (flag: string[] | undefined, variable: string): string[] => {
-    const texts = flag ?? [env[variable] ?? ''];
+    const texts = flag?.some(Boolean) ? flag : [env[variable] ?? ''];
     const items = texts
       .flatMap((text) => text.split(','))
       .map((text) => text.trim())
@@ -182,7 +182,8 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
   const corsOrigins = list(values['cors-origin'], 'CORS_ORIGINS');
   return {
     port: readPort(values.port ?? env['PORT'] ?? '3000'),
-    host: values.host ?? env['HOST'] ?? 'localhost',
+    // an empty one would be every address of the machine
+    host: (values.host ?? env['HOST']) || 'localhost',
     // not a flag: it may hold a password
     redisUrl: readRedisUrl(env['REDIS_URL']),
     redisPrefix: env['REDIS_PREFIX'] ?? 'rondevu:',

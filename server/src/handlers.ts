@@ -6,7 +6,6 @@ import {
   compareVersions,
   formatServiceName,
   isAnonymousName,
-  isCompatible,
   parseServiceName,
   type AnswerInfo,
   type OfferInfo,
@@ -153,30 +152,31 @@ export function createHandlers(services: Services): Handlers {
     });
 
   /** A page ends at its byte limit but has at least one service, so that a client that pages makes progress. */
-  async function page(target: ServiceName, limit: number, offset: number, gone: Gone): Promise<ServicePage> {
+  async function page(target: ServiceName, caller: Caller, limit: number, offset: number, gone: Gone): Promise<ServicePage> {
     const now = Date.now();
     // pages must not overlap, so the order is fixed
-    const found = (await store.listServices(target.name, target.username, now))
-      .filter(({ version }) => isCompatible(version, target.version))
-      .sort((a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1));
-    const services: ServiceEntry[] = [];
+    const listed = await matchmaker.list(target, (points) => services.charge(caller, points));
+    const found = listed.sort(
+      (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
+    );
+    const entries: ServiceEntry[] = [];
     let bytes = 0;
     let next = offset;
-    for (; next < found.length && services.length < limit && bytes < limits.maxReplyBytes; next++) {
-      if (services.length % ROWS_A_TURN === ROWS_A_TURN - 1) {
+    for (; next < found.length && entries.length < limit && bytes < limits.maxReplyBytes; next++) {
+      if (entries.length % ROWS_A_TURN === ROWS_A_TURN - 1) {
         await new Promise(setImmediate);
         if (gone().aborted) throw new RpcError('closed', 'The client went away');
       }
       const service = await store.getService(found[next]!.serviceId, now);
       const [offer] = service ? await store.listUnanswered(service, 1, now) : [];
       if (!service || !offer) continue;
-      const listed = entry(service, offer);
-      const size = Buffer.byteLength(JSON.stringify(listed));
-      if (services.length && bytes + size > limits.maxReplyBytes) break;
-      services.push(listed);
+      const shown = entry(service, offer);
+      const size = Buffer.byteLength(JSON.stringify(shown));
+      if (entries.length && bytes + size > limits.maxReplyBytes) break;
+      entries.push(shown);
       bytes += size;
     }
-    return { services, count: services.length, limit, offset, ...(next < found.length && { next }) };
+    return { services: entries, count: entries.length, limit, offset, ...(next < found.length && { next }) };
   }
 
   /** The result of a poll: answers and candidates, up to the byte limit. */
@@ -272,7 +272,7 @@ export function createHandlers(services: Services): Handlers {
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(principalOf(caller), instance, Date.now());
       if (limit === undefined) return leased(await find({ target }, { ...caller, instance }, wait, gone), caller);
-      return large(caller, gone, () => page(target, limit, offset, gone));
+      return large(caller, gone, () => page(target, caller, limit, offset, gone));
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, gone) {

@@ -66,8 +66,12 @@ export const MAX_DISCOVERED = 100;
 export const NAMES_A_POINT = 500;
 /** Services that a discovery looks into for one point. */
 export const TRIED_A_POINT = 25;
+/** Services that a page looks into for one point. */
+export const LISTED_A_POINT = 50;
+/** How long queues of one name share what was read for one of them, in ms. */
+const SHARED_FOR = 1000;
 /** Queues whose services one `look` reads. */
-const LOOK_LINES = 200;
+const LOOK_LINES = 100;
 /** A publisher gets `demand` at most once in this time, in ms, not counting those after its own publications. */
 const DEMAND_EVERY = 50;
 /** Publishers that get `demand` for one joiner that finds no offer. */
@@ -127,7 +131,9 @@ export class Matchmaker {
    */
   async find(query: Query, joiner: Joiner, wait: number, gone: Gone, charge: Charge): Promise<Match> {
     const fqns = await this.#names(query);
-    if (fqns.length >= NAMES_A_POINT) await charge(Math.floor(fqns.length / NAMES_A_POINT));
+    // who waits has them read again: when it begins to wait, and at the end
+    const points = Math.floor(fqns.length / NAMES_A_POINT) * (wait > 0 ? 3 : 1);
+    if (points) await charge(points);
     const match = await this.#tryLease(query, fqns, joiner, charge);
     if (match) return match;
     if (wait <= 0) throw await this.#nothing(query, fqns, joiner);
@@ -205,6 +211,21 @@ export class Matchmaker {
       waiter.reject(new RpcError('unavailable', 'The server is shutting down: ask again'));
   }
 
+  /** What a page lists: live services that match, with an offer for all, in no order. @param charge pays for what is looked into */
+  async list(target: ServiceName, charge: Charge): Promise<FoundService[]> {
+    const fqns = bestOf(await this.#store.findServices(target.name, target.username, Date.now(), 'first'), target);
+    const points = Math.floor(fqns.length / NAMES_A_POINT);
+    if (points) await charge(points);
+    const found: FoundService[] = [];
+    for (let start = 0; start < fqns.length;) {
+      if (start) await charge(1);
+      const { services, looked } = await this.#store.offering(fqns.slice(start, start + LISTED_A_POINT), Date.now(), 'all');
+      found.push(...services);
+      start += looked;
+    }
+    return found;
+  }
+
   /** Full names of the live services that match a query, best first: by version, then at random, to spread the joiners. */
   async #names(query: Query): Promise<string[]> {
     const now = Date.now();
@@ -212,24 +233,13 @@ export class Matchmaker {
       const service = await this.#store.getService(query.serviceId, now);
       return service ? [service.serviceFqn] : [];
     }
-    const { name, version, username } = query.target;
-    const byVersion = new Map<string, string[]>();
-    for (const fqn of shuffle(await this.#store.findServices(name, username, now))) {
-      const found = fqn.slice(name.length + 1, fqn.indexOf('@'));
-      const same = byVersion.get(found);
-      if (same) same.push(fqn);
-      else byVersion.set(found, [fqn]);
-    }
-    // many services have few versions: each is parsed once, not in every comparison of two services
-    const versions = [...byVersion.keys()].filter((each) => isCompatible(each, version));
-    return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
+    const { name, username } = query.target;
+    return bestOf(shuffle(await this.#store.findServices(name, username, now, 'anywhere')), query.target);
   }
 
   /** Reads some of the services that a query found. */
-  async #read(query: Query, fqns: string[], holder?: Joiner): Promise<FoundService[]> {
-    const services = await this.#store.readServices(fqns, Date.now(), holder);
-    // somebody else may have come to have the full name since
-    return 'serviceId' in query ? services.filter(({ serviceId }) => serviceId === query.serviceId) : services;
+  async #read(query: Query, fqns: string[]): Promise<FoundService[]> {
+    return onlyAsked(query, await this.#store.readServices(fqns, Date.now()));
   }
 
   /** @param fqns of the services that match, best first */
@@ -238,10 +248,13 @@ export class Matchmaker {
     this.fairness.reserve(joiner);
     let match: Match | undefined;
     try {
-      for (let start = 0; start < Math.min(fqns.length, MAX_DISCOVERED) && !match; start += TRIED_A_POINT) {
+      const most = Math.min(fqns.length, MAX_DISCOVERED);
+      for (let start = 0; start < most && !match;) {
         if (start) await charge(1);
-        const tried = fqns.slice(start, Math.min(start + TRIED_A_POINT, MAX_DISCOVERED));
-        for (const service of await this.#read(query, tried, joiner)) {
+        const tried = fqns.slice(start, Math.min(start + TRIED_A_POINT, most));
+        const { services, looked } = await this.#store.offering(tried, Date.now(), joiner);
+        start += looked;
+        for (const service of onlyAsked(query, services)) {
           match = await this.#lease(service, joiner);
           if (match) break;
         }
@@ -346,8 +359,10 @@ export class Matchmaker {
   /** Looks again, because an offer may have come before the joiner was queued; otherwise tells publishers of the demand. */
   async #tryOnceMore({ query, joiner }: Waiter): Promise<void> {
     try {
-      const services = await this.#read(query, (await this.#names(query)).slice(0, DEMAND_FAN_OUT));
-      for (const service of services) this.#change(service, [joiner.username], false);
+      const fqns = await this.#names(query);
+      const { services } = await this.#store.offering(fqns.slice(0, TRIED_A_POINT), Date.now(), joiner);
+      for (const service of onlyAsked(query, services)) this.#change(service, [joiner.username], false);
+      if (!services.length) this.#demand(await this.#read(query, fqns.slice(0, DEMAND_FAN_OUT)), 1);
     } catch (err) {
       this.#log.error({ err }, 'services could not be read for a joiner that waits');
     }
@@ -376,20 +391,41 @@ export class Matchmaker {
   }
 
   async #serve(): Promise<void> {
-    for (;;) {
+    /** Names that queues of the same name share, with the time when they were read. */
+    const read = new Map<string, { fqns: string[]; at: number }>();
+    for (let wasLine = false; ;) {
       const [line] = this.#lines;
       const [changed] = this.#changed.values();
-      if (line) {
+      // in turns, so that queues whose joiners may lease again do not hold up those that offers came for
+      wasLine = line !== undefined && !(wasLine && changed);
+      if (wasLine && line) {
         this.#lines.delete(line);
-        if (!line.waiters.size) continue;
-        const fqns = (await this.#names(line.query)).slice(0, MAX_DISCOVERED);
-        for (const service of await this.#read(line.query, fqns)) this.#change(service, [], false);
+        await this.#lookFor(line, read);
       } else if (changed) {
         this.#changed.delete(changed.service.serviceId);
         await this.#serveService(changed);
       } else return;
       await this.#pause();
     }
+  }
+
+  /** Looks for offers that the first joiner of a queue may be leased now. */
+  async #lookFor({ query, waiters }: Line, read: Map<string, { fqns: string[]; at: number }>): Promise<void> {
+    const now = Date.now();
+    const first = waiters.first(now)?.item;
+    if (!first) return;
+    let fqns: string[];
+    if ('target' in query) {
+      const { name, username = '' } = query.target;
+      let names = read.get(`${name}@${username}`);
+      if (!names || names.at <= now - SHARED_FOR) {
+        names = { fqns: shuffle(await this.#store.findServices(name, query.target.username, now, 'anywhere')), at: now };
+        read.set(`${name}@${username}`, names);
+      }
+      fqns = bestOf(names.fqns, query.target);
+    } else fqns = await this.#names(query);
+    const { services } = await this.#store.offering(fqns.slice(0, TRIED_A_POINT), now, first.joiner);
+    for (const service of onlyAsked(query, services)) this.#change(service, [], false);
   }
 
   /** Yields to the event loop. */
@@ -478,6 +514,24 @@ export class Matchmaker {
     this.#onDemand(service, Math.max(least, waiting));
   }
 }
+
+/** Full names of services that fit, best version first and otherwise in the same order. */
+function bestOf(fqns: string[], { name, version }: ServiceName): string[] {
+  const byVersion = new Map<string, string[]>();
+  for (const fqn of fqns) {
+    const found = fqn.slice(name.length + 1, fqn.indexOf('@'));
+    const same = byVersion.get(found);
+    if (same) same.push(fqn);
+    else byVersion.set(found, [fqn]);
+  }
+  // many services have few versions: each is parsed once, not in every comparison of two services
+  const versions = [...byVersion.keys()].filter((each) => isCompatible(each, version));
+  return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
+}
+
+/** Without a service that somebody else has come to have the full name of. */
+const onlyAsked = (query: Query, services: FoundService[]): FoundService[] =>
+  'serviceId' in query ? services.filter(({ serviceId }) => serviceId === query.serviceId) : services;
 
 function shuffle<T>(items: T[]): T[] {
   for (let i = items.length - 1; i > 0; i--) {

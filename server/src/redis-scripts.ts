@@ -26,6 +26,9 @@ local function drop(fqn, id)
 end
 `;
 
+/** Offers that one look for services reads, and those of one service more. */
+const MAX_READ = 200;
+
 const lua = (source: string) => script(COMMON + source);
 
 /** Service and offers; what was trimmed is told, or false when the name is taken. ARGV: now, ttl, maxFree, memory, fqn, username, key, name, version, hidden, metadata, new id, instance, then id, sdp and `for` of each offer. */
@@ -150,25 +153,35 @@ return result
 `);
 
 /**
- * Live services without their metadata; with a principal, those with an offer that LEASE may give to it. ARGV: now, principal or '',
- * instance, then fqns. Returns names and values of each.
+ * Live services without their metadata: all of them, those with an offer for all, or those with an offer that LEASE may give to a
+ * principal. Looks at one service, and at more until it has read MAX_READ offers: nobody else is served meanwhile. ARGV: now, '' or
+ * 'all' or principal, username, instance, then fqns. Returns names and values of each, and how many it looked at.
  */
 export const READ_SERVICES = lua(`
-local now, holder, instance, result = tonumber(ARGV[1]), ARGV[2], ARGV[3], {}
+local now, holder, username, instance = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local fields = { 'serviceId', 'username', 'publicKey', 'name', 'version', 'serviceFqn', 'hidden', 'createdAt', 'expiresAt' }
-local function isLeasable(fqn)
+local result, looked, read = {}, 0, 0
+local function isOffering(fqn)
   for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
-    local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'for', 'leaseUser')
-    if o[1] and tonumber(o[1]) > now and (o[3] == '' or o[3] == holder)
-      and (tonumber(o[2]) <= now or (instance == '' and o[4] == holder)) then
-      return true
+    read = read + 1
+    local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'leaseUntil', 'for', 'leaseUser', 'username', 'instance')
+    if o[1] and tonumber(o[1]) > now and (o[3] == '' or o[3] == holder) then
+      if holder == 'all' then return true end
+      local isOwn = o[5] == username
+      if tonumber(o[2]) <= now then
+        if not (isOwn and o[6] == instance) then return true end
+      elseif instance == '' and o[4] == holder and not isOwn then
+        return true
+      end
     end
   end
   return false
 end
-for i = 4, #ARGV do
+for i = 5, #ARGV do
+  if read >= ${MAX_READ} then break end
+  looked = looked + 1
   local s = call('HMGET', base .. 'service:' .. ARGV[i], unpack(fields))
-  if s[1] and tonumber(s[9]) > now and (holder == '' or isLeasable(ARGV[i])) then
+  if s[1] and tonumber(s[9]) > now and (holder == '' or isOffering(ARGV[i])) then
     local hash = {}
     for j, field in ipairs(fields) do
       hash[#hash + 1] = field
@@ -177,25 +190,7 @@ for i = 4, #ARGV do
     result[#result + 1] = hash
   end
 end
-return result
-`);
-
-/** Services that have an unanswered offer for all. ARGV: now, the index to look in, limit. Returns fqn, id, version and time of each. */
-export const LIST_SERVICES = lua(`
-local now, limit, result = tonumber(ARGV[1]), tonumber(ARGV[3]), {}
-for _, fqn in ipairs(call('ZRANGE', base .. ARGV[2], '(' .. ARGV[1], '+inf', 'BYSCORE', 'LIMIT', 0, limit)) do
-  local s = call('HMGET', base .. 'service:' .. fqn, 'serviceId', 'version', 'createdAt', 'hidden', 'expiresAt')
-  if s[1] and s[4] ~= '1' and tonumber(s[5]) > now then
-    for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
-      local o = call('HMGET', base .. 'offer:' .. id, 'expiresAt', 'for')
-      if o[1] and tonumber(o[1]) > now and o[2] == '' then
-        result[#result + 1] = { fqn, s[1], s[2], s[3] }
-        break
-      end
-    end
-  end
-end
-return result
+return { result, looked }
 `);
 
 /**

@@ -25,7 +25,7 @@ import {
   type AnswerInput,
   type AnswerVerdict,
   type FoundService,
-  type ListedService,
+  type Holder,
   type OfferKey,
   type OfferRow,
   type PublishInput,
@@ -144,7 +144,7 @@ export class RedisStore implements Store {
     await this.#redis.run(scripts.REMOVE_ENDED, [services], [now, ...fqns]);
   }
 
-  async findServices(name: string, username: string | undefined, now: number): Promise<string[]> {
+  async findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]> {
     const slot = this.#slotOf(name);
     const index = username === undefined ? `${slot}live` : `${slot}of:${username}`;
     const range = async (offset: number): Promise<string[]> =>
@@ -152,32 +152,35 @@ export class RedisStore implements Store {
         ...(['ZRANGE', index, `(${now}`, '+inf', 'BYSCORE', 'LIMIT', String(offset), String(MAX_LISTED)] as const),
       )) as string[];
     const fqns = await range(0);
-    if (fqns.length < MAX_LISTED) return fqns;
+    if (fqns.length < MAX_LISTED || from === 'first') return fqns;
     const more = Number(await this.#redis.command('ZCOUNT', index, `(${now}`, '+inf')) - MAX_LISTED;
-    // so that each gets its share of the joiners
     return range(Math.floor(Math.random() * (Math.max(0, more) + 1)));
   }
 
-  async readServices(
-    serviceFqns: string[],
-    now: number,
-    holder?: NameHolder & { instance?: string | undefined },
-  ): Promise<FoundService[]> {
-    if (!serviceFqns.length) return [];
-    const args = [now, holder ? principalOf(holder) : '', holder?.instance ?? '', ...serviceFqns];
-    const found = (await this.#redis.run(scripts.READ_SERVICES, [this.#slot(serviceFqns[0]!)], args)) as Reply[];
-    return found.map((hash) => toFound(toHash(hash)));
+  async readServices(serviceFqns: string[], now: number): Promise<FoundService[]> {
+    const { services } = await this.#read(serviceFqns, now, '');
+    return services;
   }
 
-  async listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]> {
-    const index = username === undefined ? 'live' : `of:${username}`;
-    const found = (await this.#redis.run(scripts.LIST_SERVICES, [this.#slotOf(name)], [now, index, MAX_LISTED])) as string[][];
-    return found.map(([serviceFqn, serviceId, version, createdAt]) => ({
-      serviceId: serviceId!,
-      serviceFqn: serviceFqn!,
-      version: version!,
-      createdAt: Number(createdAt),
-    }));
+  async offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }> {
+    return to === 'all'
+      ? this.#read(serviceFqns, now, 'all')
+      : this.#read(serviceFqns, now, principalOf(to), to.username, to.instance ?? '');
+  }
+
+  async #read(
+    serviceFqns: string[],
+    now: number,
+    ...to: [holder: string, username?: string, instance?: string]
+  ): Promise<{ services: FoundService[]; looked: number }> {
+    if (!serviceFqns.length) return { services: [], looked: 0 };
+    const [holder, username = '', instance = ''] = to;
+    const [found, looked] = (await this.#redis.run(
+      scripts.READ_SERVICES,
+      [this.#slot(serviceFqns[0]!)],
+      [now, holder, username, instance, ...serviceFqns],
+    )) as [Reply[], number];
+    return { services: found.map((hash) => toFound(toHash(hash))), looked: Number(looked) };
   }
 
   async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {

@@ -23,7 +23,7 @@ import {
   type AnswerInput,
   type AnswerVerdict,
   type FoundService,
-  type ListedService,
+  type Holder,
   type OfferKey,
   type OfferRow,
   type PublishInput,
@@ -43,6 +43,9 @@ const LARGE_PROBE = 65_536;
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 // an offer that was handed out and not answered may have been spoilt by the joiner that had it
 // offers directed to this user come first
+/** Public services of one name that are counted, to begin at any of them. */
+const MAX_COUNTED = 10_000;
+const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
 const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
 export class SqliteStore implements Store {
@@ -123,73 +126,50 @@ export class SqliteStore implements Store {
     if (this.#isTaken(username, publicKey, now)) throw nameTaken(username);
   }
 
-  async findServices(name: string, username: string | undefined, now: number): Promise<string[]> {
-    if (username === undefined) return this.#publicServices(name, now);
-    return this.#fqns('username = ? AND name = ? AND hidden = 0 AND expires_at > ?', username, name, now);
-  }
-
-  /** If there are more than MAX_LISTED, those from a random row on, so that each gets its share of the joiners. */
-  #publicServices(name: string, now: number): string[] {
-    const between = (low: number, high: number, limit: number): string[] =>
-      this.#fqns(
-        'name = ? AND rowid >= ? AND rowid < ? AND hidden = 0 AND expires_at > ? ORDER BY rowid LIMIT ?',
-        ...[name, low, high, now, limit],
-      );
-    const rows = 'FROM services WHERE name = ?';
-    const { count } = this.#sql.get(`SELECT COUNT(*) AS count FROM (SELECT 1 ${rows} LIMIT ${MAX_LISTED + 1})`, name)!;
-    if (Number(count) <= MAX_LISTED) return between(0, Number.MAX_SAFE_INTEGER, MAX_LISTED);
-    const { low, high } = this.#sql.get(
-      `SELECT (SELECT MIN(rowid) ${rows}) AS low, (SELECT MAX(rowid) ${rows}) AS high`,
-      ...[name, name],
+  async findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]> {
+    if (username !== undefined)
+      return this.#fqns('FROM services WHERE username = ? AND name = ? AND hidden = 0', now, username, name);
+    // what is kept for longer than the memory of an ended service is live, or ended within the last hours
+    const rows = 'FROM services INDEXED BY services_public WHERE name = ? AND hidden = 0 AND kept_until > ?';
+    const { count } = this.#sql.get(
+      `SELECT COUNT(*) AS count FROM (SELECT 1 ${rows} LIMIT ${MAX_COUNTED})`,
+      name,
+      now + SERVICE_MEMORY,
     )!;
-    const start = Number(low) + Math.floor(Math.random() * (Number(high) - Number(low) + 1));
-    const later = between(start, Number.MAX_SAFE_INTEGER, MAX_LISTED);
-    return later.length === MAX_LISTED ? later : [...later, ...between(0, start, MAX_LISTED - later.length)];
+    const more = from === 'first' ? 0 : Math.max(0, Number(count) - MAX_LISTED);
+    return this.#fqns(
+      `${rows} ORDER BY kept_until, rowid LIMIT ${MAX_LISTED} OFFSET ?`,
+      ...[now, name, now + SERVICE_MEMORY, Math.floor(Math.random() * (more + 1))],
+    );
   }
 
-  /** One value for all: a row for each takes several times as long. */
-  #fqns(where: string, ...values: (string | number)[]): string[] {
+  /** Of live services. One value for all: a row for each takes several times as long. */
+  #fqns(rows: string, now: number, ...values: (string | number)[]): string[] {
     const { fqns } = this.#sql.get(
-      `SELECT json_group_array(fqn) AS fqns FROM (SELECT fqn FROM services WHERE ${where})`,
-      ...values,
+      `SELECT json_group_array(fqn) AS fqns FROM (SELECT fqn, expires_at ${rows}) WHERE expires_at > ?`,
+      ...[...values, now],
     )!;
     return JSON.parse(String(fqns)) as string[];
   }
 
-  async readServices(
-    serviceFqns: string[],
-    now: number,
-    holder?: NameHolder & { instance?: string | undefined },
-  ): Promise<FoundService[]> {
-    const live = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
-    const values = [JSON.stringify(serviceFqns), now];
-    if (!holder) return this.#sql.all(`${live} ORDER BY json_each.key`, ...values).map(toFound);
-    const principal = principalOf(holder);
-    const rows = this.#sql.all(
-      `${live} AND EXISTS (SELECT 1 FROM offers o INDEXED BY offers_free
-         WHERE o.service_id = s.id AND o.answer_sdp IS NULL AND o.expires_at > ? AND (o.for_user IS NULL OR o.for_user = ?)
-         AND (o.lease_until <= ? OR (? AND o.lease_user = ?))) ORDER BY json_each.key`,
-      ...[...values, now, principal, now, holder.instance === undefined ? 1 : 0, principal],
-    );
-    return rows.map(toFound);
+  async readServices(serviceFqns: string[], now: number): Promise<FoundService[]> {
+    return this.#sql.all(`${LIVE} ORDER BY json_each.key`, JSON.stringify(serviceFqns), now).map(toFound);
   }
 
-  async listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]> {
-    const of = username === undefined ? '' : 's.username = ? AND';
-    return this.#sql
-      .all(
-        `SELECT s.id, s.fqn, s.version, s.created_at FROM services s WHERE ${of} s.name = ? AND s.hidden = 0 AND s.expires_at > ?
-         AND EXISTS (SELECT 1 FROM offers o WHERE o.service_id = s.id AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL)
-         ORDER BY s.rowid LIMIT ${MAX_LISTED}`,
-        ...(username === undefined ? [] : [username]),
-        ...[name, now, now],
-      )
-      .map((row) => ({
-        serviceId: String(row['id']),
-        serviceFqn: String(row['fqn']),
-        version: String(row['version']),
-        createdAt: Number(row['created_at']),
-      }));
+  async offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }> {
+    const offers = `FROM offers o INDEXED BY offers_free WHERE o.service_id = s.id AND o.answer_sdp IS NULL AND o.expires_at > ?`;
+    const values = [JSON.stringify(serviceFqns), now, now];
+    const rows =
+      to === 'all'
+        ? this.#sql.all(`${LIVE} AND EXISTS (SELECT 1 ${offers} AND o.for_user IS NULL) ORDER BY json_each.key`, ...values)
+        : this.#sql.all(
+            `${LIVE} AND EXISTS (SELECT 1 ${offers} AND (o.for_user IS NULL OR o.for_user = ?)
+               AND (o.lease_until <= ? AND NOT (s.username = ? AND o.instance IS ?) OR (? AND o.lease_user = ? AND s.username <> ?)))
+             ORDER BY json_each.key`,
+            ...[...values, principalOf(to), now, to.username, to.instance ?? null],
+            ...[to.instance === undefined ? 1 : 0, principalOf(to), to.username],
+          );
+    return { services: rows.map(toFound), looked: serviceFqns.length };
   }
 
   async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {

@@ -67,13 +67,13 @@ export interface AnswerInput {
   sdp: string;
 }
 
+/** Whom an offer may be leased to. */
+export type Holder = NameHolder & { instance?: string | undefined };
+
 /** A service without its metadata, which may be large and is only needed for the service that is chosen. */
 export type FoundService = Omit<ServiceRow, 'metadata'>;
 
 export type AnswerVerdict = 'answered' | 'repeated' | 'already-answered' | 'reserved' | 'gone';
-
-/** What a page of services is chosen by. */
-export type ListedService = Pick<ServiceRow, 'serviceId' | 'serviceFqn' | 'version' | 'createdAt'>;
 
 /** What a service, and an offer of it, is found by. */
 export type ServiceKey = Pick<ServiceRow, 'serviceId' | 'serviceFqn'>;
@@ -108,21 +108,17 @@ export interface Store {
     maxEnded?: number,
   ): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
   /**
-   * Full names of the live services of a name that are not hidden, of one user if one is named; MAX_LISTED at most, by chance where
-   * there are more. Unordered.
+   * Full names of the live services of a name that are not hidden, of one user if one is named; about MAX_LISTED at most.
+   * @param from where to begin if there are more: anywhere, so that each is found at some time, or at the one that ends first
    */
-  findServices(name: string, username: string | undefined, now: number): Promise<string[]>;
+  findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]>;
+  /** Live services by their full names, which all have the same name, in this order. */
+  readServices(serviceFqns: string[], now: number): Promise<FoundService[]>;
   /**
-   * Live services by their full names, which all have the same name, in this order.
-   * @param holder only those with an offer that `lease` may give to this user
+   * Those of them with an offer that `lease` may give to this user, or that `listUnanswered` would give.
+   * @returns also how many full names were looked at, one at least: a store may look at less than all, to answer in time
    */
-  readServices(
-    serviceFqns: string[],
-    now: number,
-    holder?: NameHolder & { instance?: string | undefined },
-  ): Promise<FoundService[]>;
-  /** The same of those that have an offer which `listUnanswered` would give, without what makes a row large; MAX_LISTED at most. */
-  listServices(name: string, username: string | undefined, now: number): Promise<ListedService[]>;
+  offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
   /** The id of what was deleted, with its offers, answered ones too. */
   deleteService(owner: NameHolder, serviceFqn: string): Promise<string | undefined>;

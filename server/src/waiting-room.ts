@@ -12,6 +12,9 @@ import type { ServiceKey } from './store.js';
 /** `retryAfter` for a joiner that may not wait, in ms. */
 const RETRY_AFTER = 5000;
 
+/** Versions of one name that the joiners of one key may wait for: each is a queue that is looked after. */
+export const MAX_VERSIONS = 4;
+
 export interface Waiter {
   readonly query: Query;
   readonly joiner: Joiner;
@@ -80,6 +83,14 @@ export class WaitingRoom {
     const details = { retryAfter: RETRY_AFTER };
     if ((this.#byKey.get(publicKey)?.size ?? 0) >= maxWaitingPerKey)
       throw new RpcError('rate-limited', `At most ${maxWaitingPerKey} joiners of one key may wait: ask again later`, details);
+    const [target, version] = placeOf(waiter.query);
+    const versions = new Set([version]);
+    for (const { query } of this.#byKey.get(publicKey) ?? []) {
+      const [other, wanted] = placeOf(query);
+      if (other === target) versions.add(wanted);
+    }
+    if (versions.size > MAX_VERSIONS)
+      throw new RpcError('rate-limited', `At most ${MAX_VERSIONS} versions of a service may be waited for with one key`, details);
     const here = this.#byAddress.get(address)?.size ?? 0;
     if (here >= maxWaitingPerAddress)
       throw new RpcError(

@@ -33,8 +33,10 @@ export interface SdpDescription extends SdpFacts {
 }
 
 const hex = (bytes: number): string => `(?:[0-9A-Fa-f]{2}:){${bytes - 1}}[0-9A-Fa-f]{2}`;
+const OCTET = String.raw`(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)`;
+const IPV4 = `${OCTET}(?:\\.${OCTET}){3}`;
 /** An IP address or an mDNS name as browsers make them: any other name would have the peer choose what is looked up here. */
-const ADDRESS = String.raw`(?:\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}:[\da-f:.]{1,45}(?:%[\w.-]{1,16})?|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\.local)`;
+const ADDRESS = String.raw`(?:${IPV4}|[\da-f]{0,4}:[\da-f:]{1,40}(?:${IPV4})?(?:%[\w.-]{1,16})?|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\.local)`;
 const CANDIDATE = new RegExp(
   String.raw`^candidate:[\w+/-]{1,64} \d{1,5} (?:udp|tcp|ssltcp) \d{1,10} ${ADDRESS} \d{1,5} typ [a-z]{1,16}(?: [\x21-\x7e]+ [\x21-\x7e]+)*$`,
   'i',

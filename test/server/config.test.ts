@@ -168,6 +168,8 @@ test('a list of commas, a reserved name that nobody can have, and an empty path 
     [['--storage', ''], {}],
   ] as const)
     assert.equal(read([...argv], env).storagePath, 'rondevu.db');
+  assert.equal(read([], { HOST: '' }).host, 'localhost');
+  assert.deepEqual(read(['--cors-origin', ''], { CORS_ORIGINS: 'https://a.example' }).corsOrigins, ['https://a.example']);
 });
 
 for (const [variable, flag, values] of [

@@ -170,8 +170,8 @@ export function storeConformance(
     check('hidden services are found by id only; metadata comes back as it was', async (store) => {
       const metadata = { title: 'ünï', list: [1, null, { a: true }] };
       const { service } = await store.publish(publishing(['a'], { hidden: true, metadata }), MAX_FREE, T);
-      assert.deepEqual(await store.findServices('chat', undefined, T), []);
-      assert.deepEqual(await store.findServices('chat', 'alice', T), []);
+      assert.deepEqual(await store.findServices('chat', undefined, T, 'anywhere'), []);
+      assert.deepEqual(await store.findServices('chat', 'alice', T, 'anywhere'), []);
       assert.deepEqual((await store.getService(service.serviceId, T))?.metadata, metadata);
     });
     check('services are found by name, and by user if one is named, while they live', async (store) => {
@@ -179,7 +179,7 @@ export function storeConformance(
       await publishOne(store, 'b', T, { username: 'carl', publicKey: 'key-c', serviceFqn: 'chat:1.0.0@carl' });
       await publishOne(store, 'c', T, { name: 'game', serviceFqn: 'game:1.0.0@alice' });
       const users = async (user?: string, now = T) =>
-        (await store.findServices('chat', user, now)).map((fqn) => fqn.split('@')[1]).sort();
+        (await store.findServices('chat', user, now, 'anywhere')).map((fqn) => fqn.split('@')[1]).sort();
       assert.deepEqual(await users(), ['alice', 'carl']);
       assert.deepEqual(await users('carl'), ['carl']);
       assert.deepEqual(await users(undefined, T + 300_000), []);
@@ -190,7 +190,7 @@ export function storeConformance(
         await publishOne(store, 'x', T, { username: `u-${i}`, publicKey: `key-${i}`, serviceFqn: `chat:1.0.0@u-${i}` });
       const seen = new Set<string>();
       for (let i = 0; i < 10; i++) {
-        const found = await store.findServices('chat', undefined, T);
+        const found = await store.findServices('chat', undefined, T, 'anywhere');
         assert.equal(found.length, MAX_LISTED);
         assert.equal(new Set(found).size, MAX_LISTED);
         for (const fqn of found) seen.add(fqn);
@@ -285,7 +285,7 @@ export function storeConformance(
       await assert.rejects(publishOne(store, 'late'), isTaken);
       await assert.rejects(store.answer(offer, { ...alice, sdp: 'late' }, T), isTaken);
       await assert.rejects(store.addCandidates(offer, { ...alice, role: 'answerer' }, lines('late'), T), isTaken);
-      assert.deepEqual(await store.findServices('chat', 'alice', T), []);
+      assert.deepEqual(await store.findServices('chat', 'alice', T, 'anywhere'), []);
       const mine = await publishOne(store, 'mine', T, heir);
       assert.equal(await store.withdraw(alice, mine.serviceFqn, [mine.offerId]), 0);
       assert.equal(await store.deleteService(alice, mine.serviceFqn), undefined);
@@ -298,7 +298,7 @@ export function storeConformance(
       await store.claim('alice', 'key-a', false, T - 365 * DAY);
       const offer = await publishOne(store, 'old', T - 1, { ttl: DAY });
       assert.equal(await store.claim('alice', 'key-heir', false, T), 'ok');
-      assert.deepEqual(await store.findServices('chat', 'alice', T), []);
+      assert.deepEqual(await store.findServices('chat', 'alice', T, 'anywhere'), []);
       assert.equal(await store.getOffer(offer, T), undefined);
       const mine = await publishOne(store, 'new', T, heir);
       assert.notEqual(mine.serviceId, offer.serviceId);
@@ -528,11 +528,13 @@ export function storeConformance(
     check('services are listed when they have an unanswered offer for all', async (store) => {
       const offer = await publishOne(store, 'one');
       const listed = async (user?: string, now = T) =>
-        (await store.listServices('chat', user, now)).map(({ serviceFqn }) => serviceFqn);
+        (await store.offering(await store.findServices('chat', user, now, 'first'), now, 'all')).services.map(
+          (each) => each.serviceFqn,
+        );
       for (const user of [undefined, 'alice']) assert.deepEqual(await listed(user), ['chat:1.0.0@alice']);
       assert.deepEqual(await listed('bob'), []);
       assert.deepEqual(await listed(undefined, T + 300_000), []);
-      assert.equal((await store.listServices('chat', undefined, T))[0]!.serviceId, offer.serviceId);
+      assert.equal((await store.offering(['chat:1.0.0@alice'], T, 'all')).services[0]!.serviceId, offer.serviceId);
       await store.answer(offer, bobAnswers, T);
       assert.deepEqual(await listed(), []);
       await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
@@ -559,13 +561,14 @@ export function storeConformance(
       await publish('ends', undefined, 1000);
       await store.lease(leased, old, T + 8000, T);
       await store.answer(offers[0]!, bobAnswers, T);
-      const found = (await store.findServices('chat', undefined, T)).sort();
+      const found = (await store.findServices('chat', undefined, T, 'anywhere')).sort();
       assert.deepEqual(
         found,
         ['answered', 'ends', 'for-bob', 'free', 'leased'].map((user) => `chat:1.0.0@${user}`),
       );
       const names = async (by?: typeof carol | typeof old, now = T): Promise<string[]> => {
-        const services = await store.readServices([...found, 'chat:1.0.0@nobody'].reverse(), now, by);
+        const fqns = [...found, 'chat:1.0.0@nobody'].reverse();
+        const services = by ? (await store.offering(fqns, now, by)).services : await store.readServices(fqns, now);
         assert.ok(services.every((service) => !('metadata' in service)));
         return services.map(({ username }) => username);
       };
@@ -574,7 +577,54 @@ export function storeConformance(
       assert.deepEqual(await names(carol, T + 8000), ['leased', 'free'], 'a lease and an offer have ended');
       assert.deepEqual(await names({ ...bob, instance: 'bob-instance' } as typeof carol), ['free', 'for-bob', 'ends']);
       assert.deepEqual(await names(old), ['leased', 'free', 'for-bob', 'ends'], 'it may get what it holds again');
-      assert.deepEqual(await store.readServices([], T, carol), []);
+      assert.deepEqual(await names({ username: 'free', publicKey: 'key-free', instance: 'other' } as typeof carol), [
+        'free',
+        'ends',
+      ]);
+      assert.deepEqual([await store.readServices([], T), await store.offering([], T, carol)], [[], { services: [], looked: 0 }]);
+    });
+    check('one’s own offers, and those of one’s own instance, are not offered', async (store) => {
+      await publishOne(store);
+      const { instance } = publishing([]);
+      const offering = async (to: typeof instance): Promise<number> =>
+        (await store.offering(['chat:1.0.0@alice'], T, { ...alice, instance: to })).services.length;
+      assert.deepEqual([await offering(instance), await offering('another-instance')], [0, 1]);
+    });
+    check('a store looks at one service at least, and at all in the end', async (store) => {
+      const fqns: string[] = [];
+      for (let user = 0; user < 8; user++) {
+        const username = `host-${user}`;
+        const offers = Array.from({ length: 100 }, (_, at) => ({ sdp: `${user} ${at}`, for: BOB }));
+        const input = { ...publishing([], { offers }), username, publicKey: `key-${user}`, serviceFqn: `chat:1.0.0@${username}` };
+        await store.publish(input, MAX_FREE, T);
+        fqns.push(input.serviceFqn);
+      }
+      for (const [to, expected] of [
+        ['all', 0],
+        [{ username: 'carol', publicKey: 'key-c', instance: 'x' }, 0],
+        [bob, 8],
+      ] as const) {
+        let count = 0;
+        for (let start = 0; start < fqns.length;) {
+          const { services, looked } = await store.offering(fqns.slice(start), T, to);
+          assert.ok(looked >= 1);
+          count += services.length;
+          start += looked;
+        }
+        assert.equal(count, expected);
+      }
+    });
+    check('services that are hidden do not keep others from being found', async (store) => {
+      for (let i = 0; i < MAX_LISTED + 100; i++)
+        await publishOne(store, 'x', T, {
+          username: `u-${i}`,
+          publicKey: `k-${i}`,
+          serviceFqn: `chat:1.0.0@u-${i}`,
+          hidden: true,
+        });
+      await publishOne(store);
+      for (const from of ['anywhere', 'first'] as const)
+        assert.deepEqual(await store.findServices('chat', undefined, T, from), ['chat:1.0.0@alice']);
     });
     check('an answer is given once, and again to who asks from before it', async (store) => {
       const published = await publishOne(store);

@@ -13,6 +13,7 @@ import type { RpcError } from '../../server/src/rpc-error.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import type { Store } from '../../server/src/store.js';
 import type { WaitingLimits } from '../../server/src/waiting-room.js';
+import { MAX_VERSIONS } from '../../server/src/waiting-room.js';
 import { mockClock, noCharge, until } from './helpers.js';
 
 const UNBOUNDED = 1_000_000;
@@ -95,7 +96,7 @@ test('a joiner that waits costs the same however many wait for other names, vers
     while (matchmaker.waiting < crowd) {
       const index = matchmaker.waiting;
       const more = [{}, { owner: `owner${index}` }, { version: `1.0.${index}` }][index % 3]!;
-      find(`evil@E`, index % 3 ? 'same' : `nobody-${index}`, 60_000, more).catch(ignore);
+      find(`evil-${index}@E`, index % 3 ? 'same' : `nobody-${index}`, 60_000, more).catch(ignore);
       await until(() => matchmaker.waiting > index);
     }
     await matchmaker.idle();
@@ -180,6 +181,18 @@ test('one key and one address may wait so often; others still may', async (t) =>
   assert.equal(await codeOf(find('made-up-3@E', 'name', 60_000)), 'rate-limited');
   find('honest@H', 'name', 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 6);
+});
+
+test('one key waits for a few versions of a name; with other names and keys more', async (t) => {
+  const { find, matchmaker } = scene(t);
+  const wait = (who: string, name: string, version: string) => codeOf(find(who, name, 60_000, { version }));
+  for (let i = 0; i < MAX_VERSIONS; i++) void wait('anna@A', 'chat', `1.${i}.0`);
+  await until(() => matchmaker.waiting === MAX_VERSIONS);
+  assert.equal(await wait('anna@A', 'chat', '1.9.0'), 'rate-limited');
+  void wait('anna@A', 'chat', '1.0.0');
+  void wait('anna@A', 'game', '1.9.0');
+  void wait('ben@A', 'chat', '1.9.0');
+  await until(() => matchmaker.waiting === MAX_VERSIONS + 3);
 });
 
 test('when all places are taken, the address with the most gives one up to an address with few', async (t) => {
