@@ -68,6 +68,8 @@ export const NAMES_A_POINT = 500;
 export const TRIED_A_POINT = 25;
 /** Services that a page looks into for one point. */
 export const LISTED_A_POINT = 50;
+/** Looks at TRIED_A_POINT services for a joiner that waits. */
+const FREE_LOOKS = MAX_DISCOVERED / TRIED_A_POINT;
 /** How long queues of one name share what was read for one of them, in ms. */
 const SHARED_FOR = 1000;
 /** Queues whose services one `look` reads. */
@@ -360,8 +362,8 @@ export class Matchmaker {
   async #tryOnceMore({ query, joiner }: Waiter): Promise<void> {
     try {
       const fqns = await this.#names(query);
-      const { services } = await this.#store.offering(fqns.slice(0, TRIED_A_POINT), Date.now(), joiner);
-      for (const service of onlyAsked(query, services)) this.#change(service, [joiner.username], false);
+      const services = await this.#offering(query, fqns, joiner);
+      for (const service of services) this.#change(service, [joiner.username], false);
       if (!services.length) this.#demand(await this.#read(query, fqns.slice(0, DEMAND_FAN_OUT)), 1);
     } catch (err) {
       this.#log.error({ err }, 'services could not be read for a joiner that waits');
@@ -424,8 +426,18 @@ export class Matchmaker {
       }
       fqns = bestOf(names.fqns, query.target);
     } else fqns = await this.#names(query);
-    const { services } = await this.#store.offering(fqns.slice(0, TRIED_A_POINT), now, first.joiner);
-    for (const service of onlyAsked(query, services)) this.#change(service, [], false);
+    for (const service of await this.#offering(query, fqns, first.joiner)) this.#change(service, [], false);
+  }
+
+  /** The first services found that have an offer for a joiner, with a few looks that nobody pays for. */
+  async #offering(query: Query, fqns: string[], joiner: Joiner): Promise<FoundService[]> {
+    for (let start = 0, looks = 0; start < Math.min(fqns.length, MAX_DISCOVERED) && looks < FREE_LOOKS; looks++) {
+      const { services, looked } = await this.#store.offering(fqns.slice(start, start + TRIED_A_POINT), Date.now(), joiner);
+      const found = onlyAsked(query, services);
+      if (found.length) return found;
+      start += looked;
+    }
+    return [];
   }
 
   /** Yields to the event loop. */

@@ -234,6 +234,32 @@ test('a joiner that was held back is served when its lease is over', async (t) =
   assert.ok(await waiting);
 });
 
+test('when a lease is over, its holder’s queues are looked after at a cost that does not grow with the services', async (t) => {
+  const costs: number[] = [];
+  for (const services of [10, 300]) {
+    const clock = mockClock(t);
+    const { find, matchmaker, publish, work } = scene(t);
+    await publish('chat', 'host', 3);
+    for (let i = 0; i < 3; i++) await find('greedy@A', 'chat');
+    await clock.tick(LEASE + 1000);
+    const held = await find('greedy@A', 'chat');
+    for (let i = 0; i < services; i++) await publish('game', `host-${i}`, 1, { for: 'nobody' });
+    for (const version of ['1.0.0', '1.0.0-a', '1.0.0-b', '1.0.0-c']) find('greedy@A', 'game', 60_000, { version }).catch(ignore);
+    await until(() => matchmaker.waiting === 4);
+    await matchmaker.idle();
+    await publish('game', 'host-0', 1);
+    assert.equal(matchmaker.waiting, 4, 'all are held back');
+    await find('other@B', 'game', 0, { owner: 'host-0' });
+    work();
+    matchmaker.answered(held.offer.offerId, 'key of greedy');
+    await matchmaker.idle();
+    costs.push(work().storeCalls);
+    t.mock.timers.reset();
+  }
+  // one read of the names, and four looks for each of four queues
+  assert.ok(costs[0]! > 0 && costs[1]! <= 17, `${costs.join(', ')} calls of the store`);
+});
+
 test('answers to offers of the same key or from the same address improve nobody’s standing', async (t) => {
   const { find, matchmaker, publish } = scene(t);
   const waste = { publicKey: 'key of evil', address: 'E' };
