@@ -359,12 +359,15 @@ describe('services', { concurrency: 3 }, () => {
     const { server, host, pool } = await hosted(t);
     await until(() => host.signalingState === 'push', 'the push socket');
     const failures: RondevuError[] = [];
+    const ofPool: string[] = [];
     host.on('offer:failed', (_id, error) => failures.push(error));
+    pool.on('failed', ({ code }) => ofPool.push(code));
     await server.close();
     const fresh = await startServer(t, { port: server.port });
     await new Client(fresh.url, someone().as('alice')).call('poll', {});
     pool.update({ maxOffers: 3 });
     await until(() => failures.some(({ code }) => code === 'name-taken'), 'the refusal to be told', 15_000);
+    assert.ok(ofPool.includes('name-taken'));
     await new Promise(setImmediate); // an unhandled rejection fails the test here
   });
 
