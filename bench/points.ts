@@ -183,7 +183,7 @@ const rows: Row[] = [
     },
   })),
   {
-    ...{ method: 'getService', form: 'a page of 1 of 100 services of 100 for others', count: 30 },
+    ...{ method: 'getService', form: 'a page of 1 of 100 services with 100 offers each for others', count: 30 },
     async prepare(url) {
       const client = new Client(url, someone('listed'));
       for (let index = 0; index < 100; index++)
@@ -199,8 +199,8 @@ const rows: Row[] = [
   ...[
     { form: 'one offer among 1000 services with metadata', users: 10, offers: 1, isFree: true },
     { form: 'no offer among 1000 services with metadata', users: 10, offers: 1, isFree: false },
-    { form: 'no offer among 100 services of 100 for others', users: 1, offers: 100, isFree: false },
-    { form: 'none among 3000 hidden services with metadata', users: 30, offers: 1, isFree: false, hidden: true },
+    { form: 'no offer among 100 services with 100 offers each for others', users: 1, offers: 100, isFree: false },
+    { form: 'no match among 3000 hidden services with metadata', users: 30, offers: 1, isFree: false, hidden: true },
   ].map(({ form, users, offers, isFree, hidden = false }) => ({
     ...{ method: 'getService', form, count: 90 },
     async prepare(url: string) {
@@ -208,7 +208,7 @@ const rows: Row[] = [
       for (let user = 0; user < users; user++) {
         const client = new Client(url, someone('many'));
         for (let index = 0; index < 100; index++) {
-          const isFirst = isFree && user === 0 && index === 99; // the best version, so that it is among those that are tried
+          const isFirst = isFree && user === 0 && index === 99; // the best version, so that it is tried
           await client.call('publishService', {
             serviceFqn: `many:1.0.${isFirst ? 999 : index}@${client.username}`,
             offers: Array.from({ length: offers }, (_, at) => ({
@@ -219,7 +219,7 @@ const rows: Row[] = [
           });
         }
       }
-      // without an instance, it gets the offer that it holds again
+      // a joiner without an instance is given the offer that it already holds
       const joiner = new Client(url, someone('joiner'));
       const points = hidden ? 0 : Math.floor((users * 100) / NAMES_A_POINT) + (isFree ? 0 : MAX_DISCOVERED / TRIED_A_POINT - 1);
       return () => request(joiner, 'getService', { serviceFqn: 'many:1.0.0' }, points);

@@ -289,7 +289,7 @@ export abstract class RondevuElement extends LitElement {
   /**
    * Dispatches an event, after those that are being dispatched. Lifecycle events bubble and cross shadow roots, data events do
    * neither.
-   * @param isDue whether to dispatch it after all, when its turn has come
+   * @param isDue called when the event's turn has come; if it returns false, the event is not dispatched
    */
   protected tell(name: string, detail: object, bubbles = true, isDue?: () => boolean): void {
     const event = new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles });
@@ -318,7 +318,8 @@ export abstract class RondevuElement extends LitElement {
 
   /**
    * Writes the state, also as a custom state, and dispatches `rondevu-state`. Returns whether it changed.
-   * @param before dispatches what comes first; if a listener of that changes the state again, this change is not reported
+   * @param before dispatches the events that come first; if one of their listeners changes the state again, this change is not
+   *   reported
    */
   protected changeState(to: string, reason: string, before?: () => void): boolean {
     if (to !== 'failed') this.#hasFailed = false;

@@ -174,7 +174,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
       .flatMap((text) => text.split(','))
       .map((text) => text.trim())
       .filter(Boolean);
-    // the default would not be what was meant
+    // falling back to the default would hide the mistake
     if (!items.length && texts.some(Boolean)) throw new Error(`${variable} has only commas and blanks, got "${texts.join(',')}"`);
     return items;
   };
@@ -182,12 +182,12 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
   const corsOrigins = list(values['cors-origin'], 'CORS_ORIGINS');
   return {
     port: readPort(values.port ?? env['PORT'] ?? '3000'),
-    // an empty one would be every address of the machine
+    // an empty host would mean every address of the machine
     host: (values.host ?? env['HOST']) || 'localhost',
     // not a flag: it may hold a password
     redisUrl: readRedisUrl(env['REDIS_URL']),
     redisPrefix: env['REDIS_PREFIX'] ?? 'rondevu:',
-    // SQLite would keep a database without a name only until the server stops
+    // with an empty path, SQLite would keep the database only until the server stops
     storagePath: (values.storage ?? env['STORAGE_PATH']) || 'rondevu.db',
     publicUrls: list(values['public-url'], 'PUBLIC_URL').map(readPublicUrl),
     corsOrigins: corsOrigins.length ? corsOrigins.map(readOrigin) : ['*'],
@@ -242,7 +242,7 @@ function readReserved(name: string): string {
   try {
     checkUsername(name, 'RESERVED_NAMES');
   } catch {
-    throw new Error(`RESERVED_NAMES must be usernames, which have lower-case letters, got "${name}"`);
+    throw new Error(`RESERVED_NAMES must be valid usernames, in lower case, got "${name}"`);
   }
   return name;
 }

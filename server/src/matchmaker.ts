@@ -44,7 +44,7 @@ interface Lease {
   timer: NodeJS.Timeout;
 }
 
-/** Charges a joiner for work that goes beyond a look-up. @throws RpcError `rate-limited` */
+/** Charges a joiner for work beyond the base cost of a look-up. @throws RpcError `rate-limited` */
 export type Charge = (points: number) => Promise<void>;
 
 /** A service that is to be served. */
@@ -62,15 +62,15 @@ const SLICE = 16;
 const RETRY_AFTER = 1000;
 /** Services of one name that a discovery tries, chosen at random if there are more. */
 export const MAX_DISCOVERED = 100;
-/** Services whose names a look-up reads for one point more. */
+/** Number of services whose names a look-up reads for one more point. */
 export const NAMES_A_POINT = 500;
-/** Services that a discovery looks into for one point. */
+/** Number of services that a discovery examines for one point. */
 export const TRIED_A_POINT = 25;
-/** Services that a page looks into for one point. */
+/** Number of services that a page examines for one point. */
 export const LISTED_A_POINT = 50;
-/** Looks at TRIED_A_POINT services for a joiner that waits. */
+/** Reads, of up to TRIED_A_POINT services each, for which a waiting joiner is not charged. */
 const FREE_LOOKS = MAX_DISCOVERED / TRIED_A_POINT;
-/** How long queues of one name share what was read for one of them, in ms. */
+/** How long queues for one name share the full names that were read for one of them, in ms. */
 const SHARED_FOR = 1000;
 /** Queues whose services one `look` reads. */
 const LOOK_LINES = 100;
@@ -127,13 +127,13 @@ export class Matchmaker {
   /**
    * Leases an offer to this call.
    * @param wait how long to wait for one, in ms; 0 to not wait
-   * @param charge pays for a name that many have, and for a discovery that looks into many services in vain
+   * @param charge charges for a name that many services share, and for a discovery that examines many services without success
    * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner leaves
    *   leases unanswered, already has too many waiting calls, or cannot pay
    */
   async find(query: Query, joiner: Joiner, wait: number, gone: Gone, charge: Charge): Promise<Match> {
     const fqns = await this.#names(query);
-    // who waits has them read again: when it begins to wait, and at the end
+    // for a joiner that waits, they are read twice more: when it starts to wait, and when its time is over
     const points = Math.floor(fqns.length / NAMES_A_POINT) * (wait > 0 ? 3 : 1);
     if (points) await charge(points);
     const match = await this.#tryLease(query, fqns, joiner, charge);
@@ -213,7 +213,10 @@ export class Matchmaker {
       waiter.reject(new RpcError('unavailable', 'The server is shutting down: ask again'));
   }
 
-  /** What a page lists: live services that match, with an offer for all, in no order. @param charge pays for what is looked into */
+  /**
+   * Live services for a page: those that match and have an offer for everyone, in no particular order.
+   * @param charge charges for the services that are examined
+   */
   async list(target: ServiceName, charge: Charge): Promise<FoundService[]> {
     const fqns = bestOf(await this.#store.findServices(target.name, target.username, Date.now(), 'first'), target);
     const points = Math.floor(fqns.length / NAMES_A_POINT);
@@ -393,12 +396,12 @@ export class Matchmaker {
   }
 
   async #serve(): Promise<void> {
-    /** Names that queues of the same name share, with the time when they were read. */
+    /** Full names that queues for the same service name share, with the time when they were read. */
     const read = new Map<string, { fqns: string[]; at: number }>();
     for (let wasLine = false; ;) {
       const [line] = this.#lines;
       const [changed] = this.#changed.values();
-      // in turns, so that queues whose joiners may lease again do not hold up those that offers came for
+      // alternately, so that queues whose joiners may lease again do not delay services with new offers
       wasLine = line !== undefined && !(wasLine && changed);
       if (wasLine && line) {
         this.#lines.delete(line);
@@ -411,7 +414,7 @@ export class Matchmaker {
     }
   }
 
-  /** Looks for offers that the first joiner of a queue may be leased now. */
+  /** Looks for offers that may now be leased to the first joiner of a queue. */
   async #lookFor({ query, waiters }: Line, read: Map<string, { fqns: string[]; at: number }>): Promise<void> {
     const now = Date.now();
     const first = waiters.first(now)?.item;
@@ -429,7 +432,7 @@ export class Matchmaker {
     for (const service of await this.#offering(query, fqns, first.joiner)) this.#change(service, [], false);
   }
 
-  /** The first services found that have an offer for a joiner, with a few looks that nobody pays for. */
+  /** The first services found that have an offer for a joiner, after at most FREE_LOOKS reads, which are not charged. */
   async #offering(query: Query, fqns: string[], joiner: Joiner): Promise<FoundService[]> {
     for (let start = 0, looks = 0; start < Math.min(fqns.length, MAX_DISCOVERED) && looks < FREE_LOOKS; looks++) {
       const { services, looked } = await this.#store.offering(fqns.slice(start, start + TRIED_A_POINT), Date.now(), joiner);
@@ -527,7 +530,7 @@ export class Matchmaker {
   }
 }
 
-/** Full names of services that fit, best version first and otherwise in the same order. */
+/** Full names of the services with a compatible version, best version first and otherwise in the given order. */
 function bestOf(fqns: string[], { name, version }: ServiceName): string[] {
   const byVersion = new Map<string, string[]>();
   for (const fqn of fqns) {
@@ -536,12 +539,12 @@ function bestOf(fqns: string[], { name, version }: ServiceName): string[] {
     if (same) same.push(fqn);
     else byVersion.set(found, [fqn]);
   }
-  // many services have few versions: each is parsed once, not in every comparison of two services
+  // many services share few versions: each version is parsed once, not in every comparison of two services
   const versions = [...byVersion.keys()].filter((each) => isCompatible(each, version));
   return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
 }
 
-/** Without a service that somebody else has come to have the full name of. */
+/** For a query by id, leaves out a service with another id: the full name may have passed to another user. */
 const onlyAsked = (query: Query, services: FoundService[]): FoundService[] =>
   'serviceId' in query ? services.filter(({ serviceId }) => serviceId === query.serviceId) : services;
 

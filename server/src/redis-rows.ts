@@ -26,7 +26,7 @@ export function toService(hash: Hash): ServiceRow | undefined {
   if (hash['serviceId'] === undefined) return undefined;
   return {
     ...toFound(hash),
-    /** Parsed when it is read: that may take longer than everything else. */
+    /** Parsed on access: parsing may take longer than everything else. */
     get metadata(): unknown {
       return hash['metadata'] ? JSON.parse(hash['metadata']) : undefined;
     },

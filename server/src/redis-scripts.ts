@@ -26,7 +26,7 @@ local function drop(fqn, id)
 end
 `;
 
-/** Offers that one look for services reads, and those of one service more. */
+/** Number of offers after which READ_SERVICES examines no further service. */
 const MAX_READ = 200;
 
 const lua = (source: string) => script(COMMON + source);
@@ -153,9 +153,10 @@ return result
 `);
 
 /**
- * Live services without their metadata: all of them, those with an offer for all, or those with an offer that LEASE may give to a
- * principal. Looks at one service, and at more until it has read MAX_READ offers: nobody else is served meanwhile. ARGV: now, '' or
- * 'all' or principal, username, instance, then fqns. Returns names and values of each, and how many it looked at.
+ * Live services without their metadata: all of them, those with an offer for everyone, or those with an offer that LEASE may give
+ * to a principal. Examines at least one service, and no more after it has read MAX_READ offers: Redis serves nobody else
+ * meanwhile. ARGV: now; '', 'all' or a principal; username; instance; then fqns. Returns the field names and values of each
+ * service, and how many fqns it examined.
  */
 export const READ_SERVICES = lua(`
 local now, holder, username, instance = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]

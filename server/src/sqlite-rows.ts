@@ -15,10 +15,10 @@ export function toUser(row: Row): UserRow {
   };
 }
 
-/** The columns that `toFound` takes: not the metadata. */
+/** The columns that `toFound` needs, which do not include the metadata. */
 export const FOUND = 's.id, s.username, s.public_key, s.name, s.version, s.fqn, s.hidden, s.created_at, s.expires_at';
 
-/** The metadata is parsed when it is read: that may take longer than everything else. */
+/** The metadata is parsed on access: parsing may take longer than everything else. */
 export function toService(row: Row): ServiceRow {
   return {
     ...toFound(row),

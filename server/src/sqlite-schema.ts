@@ -72,7 +72,7 @@ const MIGRATIONS = [
   `CREATE TABLE probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;`,
   // the sweep clears the metadata of ended services: this index finds it without a read of each service
   `CREATE INDEX services_described ON services (kept_until) WHERE metadata IS NOT NULL;`,
-  // a look-up reads neither hidden services nor ended ones; and whose lease an offer is does not lie behind its SDP
+  // a look-up reads neither hidden nor ended services, and finds the holder of a lease without reading past the SDP of the offer
   `CREATE INDEX services_public ON services (name, kept_until) WHERE hidden = 0;
    DROP INDEX offers_free;
    CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp, for_user, lease_user)

@@ -41,11 +41,11 @@ const MET_TO = 60_000;
 const LARGE_PROBE = 65_536;
 
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
-// an offer that was handed out and not answered may have been spoilt by the joiner that had it
-// offers directed to this user come first
-/** Public services of one name that are counted, to begin at any of them. */
+/** Maximum number of public services of one name that are counted, to start from a random one. */
 const MAX_COUNTED = 10_000;
 const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
+// an offer that was handed out and not answered may have been spoilt by the joiner that had it
+// offers directed to this user come first
 const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
 export class SqliteStore implements Store {
@@ -129,7 +129,7 @@ export class SqliteStore implements Store {
   async findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]> {
     if (username !== undefined)
       return this.#fqns('FROM services WHERE username = ? AND name = ? AND hidden = 0', now, username, name);
-    // what is kept for longer than the memory of an ended service is live, or ended within the last hours
+    // a service that is kept for more than SERVICE_MEMORY from now is live, or ended only hours ago
     const rows = 'FROM services INDEXED BY services_public WHERE name = ? AND hidden = 0 AND kept_until > ?';
     const { count } = this.#sql.get(
       `SELECT COUNT(*) AS count FROM (SELECT 1 ${rows} LIMIT ${MAX_COUNTED})`,
@@ -143,7 +143,7 @@ export class SqliteStore implements Store {
     );
   }
 
-  /** Of live services. One value for all: a row for each takes several times as long. */
+  /** Full names of live services, read as one JSON value: a row for each would take several times as long. */
   #fqns(rows: string, now: number, ...values: (string | number)[]): string[] {
     const { fqns } = this.#sql.get(
       `SELECT json_group_array(fqn) AS fqns FROM (SELECT fqn, expires_at ${rows}) WHERE expires_at > ?`,

@@ -67,7 +67,7 @@ export interface AnswerInput {
   sdp: string;
 }
 
-/** Whom an offer may be leased to. */
+/** A user, and the instance if it has one, to whom an offer may be leased. */
 export type Holder = NameHolder & { instance?: string | undefined };
 
 /** A service without its metadata, which may be large and is only needed for the service that is chosen. */
@@ -108,15 +108,16 @@ export interface Store {
     maxEnded?: number,
   ): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
   /**
-   * Full names of the live services of a name that are not hidden, of one user if one is named; about MAX_LISTED at most.
-   * @param from where to begin if there are more: anywhere, so that each is found at some time, or at the one that ends first
+   * Full names of the live services of a name that are not hidden, of one user if one is named; at most about MAX_LISTED.
+   * @param from where to start if there are more: anywhere, so that each is found sooner or later, or at the one that ends first
    */
   findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]>;
-  /** Live services by their full names, which all have the same name, in this order. */
+  /** Those of the given services that are live, in the given order. All full names must have the same name. */
   readServices(serviceFqns: string[], now: number): Promise<FoundService[]>;
   /**
-   * Those of them with an offer that `lease` may give to this user, or that `listUnanswered` would give.
-   * @returns also how many full names were looked at, one at least: a store may look at less than all, to answer in time
+   * Those of the given services that are live and have an offer that `lease` may give to this user or, for `all`, that
+   * `listUnanswered` would return.
+   * @returns also how many full names were examined, at least one: a store may examine fewer than all, to answer in time
    */
   offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;

@@ -12,7 +12,7 @@ import type { ServiceKey } from './store.js';
 /** `retryAfter` for a joiner that may not wait, in ms. */
 const RETRY_AFTER = 5000;
 
-/** Versions of one name that the joiners of one key may wait for: each is a queue that is looked after. */
+/** Versions of one name that the joiners of one key may wait for; each has a queue that must be served. */
 export const MAX_VERSIONS = 4;
 
 export interface Waiter {
@@ -90,7 +90,7 @@ export class WaitingRoom {
       if (other === target) versions.add(wanted);
     }
     if (versions.size > MAX_VERSIONS)
-      throw new RpcError('rate-limited', `At most ${MAX_VERSIONS} versions of a service may be waited for with one key`, details);
+      throw new RpcError('rate-limited', `One key may wait for at most ${MAX_VERSIONS} versions of a service`, details);
     const here = this.#byAddress.get(address)?.size ?? 0;
     if (here >= maxWaitingPerAddress)
       throw new RpcError(

@@ -12,7 +12,7 @@ import type { Link } from './link.js';
 export interface ChannelsOwner {
   /** Of each channel. */
   readonly limits: SessionLimits;
-  /** Of all channels and the connection. */
+  /** Shared by the connection and all its channels. */
   readonly allowances: Allowances;
   /** Of each channel, unless its options say otherwise. */
   readonly defaults: Pick<ChannelConfig, 'maxQueueSize' | 'maxMessageAge'>;

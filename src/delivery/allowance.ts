@@ -1,4 +1,4 @@
-/** Allowance: memory, in bytes, that a peer may fill on one connection, shared by its channels. */
+/** Allowance: the memory, in bytes, that a peer may use on one connection and its channels together. */
 export class Allowance {
   #left: number;
 

@@ -14,7 +14,7 @@ export class Arrivals {
   #bytes = 0;
   readonly #allowance: Allowance;
 
-  /** @param allowance shared with others; by default there are none */
+  /** @param allowance shared with other instances; not shared by default */
   constructor(allowance = new Allowance(MAX_ARRIVALS)) {
     this.#allowance = allowance;
   }

@@ -56,7 +56,7 @@ export interface SessionLimits {
   maxQueuedBytes: number;
 }
 
-/** What a peer may fill on one connection, with its channels. */
+/** Memory that a peer may use on one connection and its channels together. */
 export interface Allowances {
   /** For messages held for a listener. */
   held: Allowance;

@@ -12,7 +12,7 @@ export const MAX_SDP_LENGTH = 131_072;
 export const MAX_SDP_LINES = 4096;
 /** Candidates that are accepted from the other side for one link or ICE restart; each costs connectivity checks. */
 export const MAX_CANDIDATES = 128;
-/** Maximum number of media sections in a description: a platform sets up each. */
+/** Maximum number of media sections in a description; the platform has to set up each of them. */
 export const MAX_SECTIONS = 64;
 /** The parts of a description that decide with whom DTLS is spoken (RFC 8122, RFC 8839, RFC 8842). */
 export interface SdpFacts {
@@ -35,7 +35,7 @@ export interface SdpDescription extends SdpFacts {
 const hex = (bytes: number): string => `(?:[0-9A-Fa-f]{2}:){${bytes - 1}}[0-9A-Fa-f]{2}`;
 const OCTET = String.raw`(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)`;
 const IPV4 = `${OCTET}(?:\\.${OCTET}){3}`;
-/** An IP address or an mDNS name as browsers make them: any other name would have the peer choose what is looked up here. */
+/** An IP address, or an mDNS name as browsers generate it: any other name would let the peer choose what this side resolves. */
 const ADDRESS = String.raw`(?:${IPV4}|[\da-f]{0,4}:[\da-f:]{1,40}(?:${IPV4})?(?:%[\w.-]{1,16})?|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\.local)`;
 const CANDIDATE = new RegExp(
   String.raw`^candidate:[\w+/-]{1,64} \d{1,5} (?:udp|tcp|ssltcp) \d{1,10} ${ADDRESS} \d{1,5} typ [a-z]{1,16}(?: [\x21-\x7e]+ [\x21-\x7e]+)*$`,

@@ -42,7 +42,7 @@ export class HttpTransport {
         body: JSON.stringify(requests.length === 1 ? requests[0] : requests),
         signal: controller.signal,
         keepalive,
-        // a server must not send us to addresses that only we can reach
+        // a server must not redirect us to addresses that only we can reach
         redirect: 'manual',
       });
       text = await textOf(response);
@@ -56,10 +56,10 @@ export class HttpTransport {
     const replies = parseReplies(text);
     // 404 and 405 mean that the address is wrong, also if a Rondevu server sends them
     if (!replies || response.status === 404 || response.status === 405) {
-      // browsers show no more of a redirect than that it is one
+      // browsers reveal nothing about a redirect except that it is one
       const isRedirect = response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400);
       const what = isRedirect
-        ? ' a redirect'
+        ? ' with a redirect'
         : ` HTTP ${response.status}${replies ? '' : ' with something that is not a Rondevu reply'}`;
       throw new NetworkError(
         `POST ${this.#url} answered${what}: ` + 'apiUrl must be the address of a Rondevu server, with its path if it has one',

@@ -1,4 +1,4 @@
-/** The transports to the signaling server, and its clients. */
+/** Signaling transports and the clients that use them. */
 export { textOf } from './http-transport.js';
 export { RondevuAPI } from './rondevu-api.js';
 export { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';

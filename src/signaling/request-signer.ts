@@ -6,7 +6,7 @@ import { sha256, signText, signerFromKeypair, type CryptoAdapter, type Keypair, 
 import { audience, digestInput, v2Message } from '../protocol/message.js';
 import type { RpcRequest } from '../protocol/rpc.js';
 
-/** How far ahead of ours a server's clock may be, in ms. */
+/** How far a server's clock may be ahead of ours, in ms. */
 const MAX_AHEAD = 86_400_000;
 
 export class RequestSigner {
@@ -40,8 +40,8 @@ export class RequestSigner {
   }
 
   /**
-   * Adopts the server's clock, unless it is more than a day ahead of ours: a server could keep what is signed for that time and use it
-   * then.
+   * Adopts the server's clock, unless it is more than a day ahead of ours: a server could keep requests signed for that time and
+   * use them then.
    * @param serverTime ms
    * @returns whether it was adopted
    */

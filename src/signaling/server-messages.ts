@@ -142,7 +142,7 @@ interface Service {
   username: string;
 }
 
-/** A reply may be well-formed and still name another service than was asked for. @throws RondevuError `identity-mismatch` */
+/** A reply may be well-formed and still name another service than the one requested. @throws RondevuError `identity-mismatch` */
 function checkService(asked: { serviceFqn?: string; serviceId?: string }, { serviceId, serviceFqn, username }: Service): void {
   const given = parseServiceName(serviceFqn);
   const wanted = asked.serviceFqn === undefined ? given : parseServiceName(asked.serviceFqn);
@@ -153,7 +153,7 @@ function checkService(asked: { serviceFqn?: string; serviceId?: string }, { serv
     given.username !== username ||
     (asked.serviceId ?? serviceId) !== serviceId
   ) {
-    const text = `${asked.serviceFqn ?? asked.serviceId} was asked for, the server gave ${serviceFqn} of ${username}`;
+    const text = `${asked.serviceFqn ?? asked.serviceId} was requested, but the server returned ${serviceFqn} of ${username}`;
     throw new RondevuError('identity-mismatch', text);
   }
 }

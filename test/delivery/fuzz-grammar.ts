@@ -7,7 +7,7 @@ export interface RawLink {
   control(text: string): void;
 }
 
-/** Sends one input, on either channel. @param due the number that the other side expects */
+/** Sends one input, on either channel. @param due the sequence number that the other side expects */
 export function sendHostile(link: RawLink, random: Random, grammar: Grammar, due: number): void {
   const kind = random.next();
   if (kind < 0.6) link.send(grammar.frame(due));

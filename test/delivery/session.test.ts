@@ -84,7 +84,7 @@ describe('a session', () => {
     assert.deepEqual(wire.ends.b.port!.controls, ['ack 64', 'ack 128']);
   });
 
-  it('acknowledges at once what comes after a pause', (t) => {
+  it('acknowledges the first message after a pause at once', (t) => {
     let now = 0;
     t.mock.method(performance, 'now', () => now);
     const wire = new Wire();
@@ -320,7 +320,7 @@ describe('a session', () => {
     assert.ok(grown < 64 * 200_000, `64 messages of which one byte arrived take ${grown} bytes`);
   });
 
-  it('messages in parts are bounded over all channels of a connection', () => {
+  it('bounds incomplete messages across all channels of a connection', () => {
     const maxMessageSize = 300_000;
     const allowances = createAllowances({ maxMessageSize, maxQueuedBytes: Infinity });
     const wires = Array.from({ length: 6 }, () => new Wire(new End('sid'), new End('sid', maxMessageSize, allowances)));
@@ -347,7 +347,7 @@ describe('a session', () => {
     assert.deepEqual(wires[5]!.ends.b.errors, []);
     wires[3]!.settle(tick);
     wires[5]!.settle(tick);
-    // all was given back
+    // everything was given back
     assert.equal(allowances.unfinished.take(MAX_UNFINISHED * maxMessageSize), true);
   });
 
@@ -439,7 +439,7 @@ describe('messages that nobody listens for yet', () => {
     }
   });
 
-  it('are bounded over all channels of a connection', async () => {
+  it('are bounded across all channels of a connection', async () => {
     const limits = { maxMessageSize: 1 << 26, maxQueuedBytes: Infinity };
     const allowances = createAllowances(limits);
     const warn = mock.method(console, 'warn', () => undefined);

@@ -1,4 +1,4 @@
-/** What the control channel keeps and sends, on a data channel whose state the test sets. */
+/** What the control channel queues and sends, on a data channel whose state the test sets. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ControlChannel } from '../../src/connection/control-channel.js';
@@ -16,7 +16,7 @@ function control() {
   return { channel, control: new ControlChannel(pc) };
 }
 
-test('what is said before the channel opens is sent then, and bounded', () => {
+test('texts sent before the channel opens are queued, up to a bound, and sent when it opens', () => {
   const { channel, control: ours } = control();
   for (let i = 0; i < 5000; i++) ours.send(`${i}`);
   channel.readyState = 'open';
@@ -27,7 +27,7 @@ test('what is said before the channel opens is sent then, and bounded', () => {
   );
 });
 
-test('a peer that does not read gets no pong, and loses the link when 1 MiB waits', () => {
+test('a peer that does not read gets no pong, and loses the link when more than 1 MiB is buffered', () => {
   const { channel, control: ours } = control();
   const broken: string[] = [];
   ours.onBroken = (reason) => broken.push(reason);

@@ -252,7 +252,7 @@ test('refuses what parsers may read in different ways', () => {
     ['two sctp-ports', (sdp) => `${sdp}a=sctp-port:5000\r\n`],
     ['a candidate of the session', (sdp) => sdp.replace('t=0 0', 't=0 0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host')],
     ['a malformed candidate', (sdp) => `${sdp}a=candidate:1 1 udp 1 192.0.2.1 9 host\r\n`],
-    ['a candidate with the name of a host', (sdp) => `${sdp}a=candidate:1 1 udp 1 cafe.de 9 typ host\r\n`],
+    ['a candidate with a host name', (sdp) => `${sdp}a=candidate:1 1 udp 1 cafe.de 9 typ host\r\n`],
     ['too many candidates', (sdp) => sdp + 'a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n'.repeat(129)],
     ['an identity assertion', (sdp) => sdp.replace('t=0 0', 't=0 0\r\na=identity:AAAA')],
     ['keys in the description', (sdp) => `${sdp}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n`],
@@ -267,7 +267,7 @@ test('refuses what parsers may read in different ways', () => {
   }
 });
 
-test('takes candidates with IP addresses and the mDNS names of browsers, and no other name', () => {
+test('accepts candidates with an IP address or the mDNS name of a browser, and no other name', () => {
   const candidate = (address: string): string => `candidate:1 1 udp 2122260223 ${address} 50000 typ host generation 0`;
   const taken = ['192.0.2.1', '2001:db8::1', '::ffff:192.0.2.1', 'fe80::1%eth0', '5e2b6d1c-94a3-4a0e-8b0b-0d7c1f1f7a11.local'];
   const names = [

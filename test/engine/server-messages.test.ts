@@ -73,14 +73,14 @@ function* places(value: Json, path = ''): Generator<[path: string, old: Json, pu
 }
 const kindOf = (value: Json): string => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
 
-test('a result about another service than was asked for is refused', () => {
+test('a result about another service than the one requested is refused', () => {
   const named = { serviceFqn: 'chat:1.0.0@alice' };
   const other: [what: string, change: { [name: string]: string }][] = [
     ['another name', { serviceFqn: 'backup:1.0.0@alice' }],
     ['another major version', { serviceFqn: 'chat:2.0.0@alice' }],
     ['an older version', { serviceFqn: 'chat:0.9.0@alice' }],
     ['another user', { serviceFqn: 'chat:1.0.0@bob', username: 'bob' }],
-    ['a name of two users', { serviceFqn: 'chat:1.0.0@bob' }],
+    ['a full name with another user', { serviceFqn: 'chat:1.0.0@bob' }],
   ];
   const isRefused = (error: unknown): boolean => error instanceof RondevuError && error.code === 'identity-mismatch';
   for (const [what, change] of other) {

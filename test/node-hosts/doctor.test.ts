@@ -113,7 +113,7 @@ test('something that is no Rondevu server', async (t) => {
   assert.equal((await doctor(['--server', other.url])).codes['server'], 'not-a-rondevu-server');
 });
 
-test('a server whose replies do not end', async (t) => {
+test('a server whose replies are too long', async (t) => {
   const other = await serveFiles(() => ({ '/': { body: `{"name":"Rondevu","x":"${'x'.repeat(20_000_000)}"}` } }));
   t.after(() => other.close());
   assert.equal((await doctor(['--server', other.url])).codes['server'], 'server-unreachable');

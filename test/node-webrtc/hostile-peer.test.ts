@@ -65,7 +65,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
   });
 });
 
-test('what a peer makes this side hold is bounded over all its channels', async (t) => {
+test('the messages that a peer makes this side hold are bounded across all channels', async (t) => {
   const { join } = await pair(t);
   const { connection, other } = await join('mallory');
   const { codes } = ending(other);

@@ -156,12 +156,12 @@ test('a bad limit, an unknown one and a bad proxy are named', () => {
     });
 });
 
-test('a list of commas, a reserved name that nobody can have, and an empty path are not taken for the default', () => {
+test('a list of commas and a reserved name that nobody can have are refused; an empty path or host counts as not set', () => {
   for (const variable of ['PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'RESERVED_NAMES', 'STUN_URLS', 'TURN_SECRET'])
     assert.throws(() => read([], { [variable]: ' , ' }), { message: `${variable} has only commas and blanks, got " , "` });
   assert.throws(() => read(['--cors-origin', ',']), { message: 'CORS_ORIGINS has only commas and blanks, got ","' });
   assert.throws(() => read([], { RESERVED_NAMES: 'boss,Admin' }), {
-    message: 'RESERVED_NAMES must be usernames, which have lower-case letters, got "Admin"',
+    message: 'RESERVED_NAMES must be valid usernames, in lower case, got "Admin"',
   });
   for (const [argv, env] of [
     [[], { STORAGE_PATH: '' }],

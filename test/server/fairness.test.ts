@@ -233,7 +233,7 @@ test('the line has an end: past it joiners are told to come later', async (t) =>
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('a look-up in vain reads the names of services once, tries no lease, and pays for each 25 that it looks into', async (t) => {
+test('a look-up without success reads the names once, tries no lease, and pays for every 25 services examined', async (t) => {
   const { store, matchmaker } = scene(t);
   for (let index = 0; index < 60; index++) {
     const username = `host-${index}`;

@@ -445,5 +445,5 @@ export function temporaryFile(t: TestContext): string {
   return join(folder, 'rondevu.db');
 }
 
-/** For a look-up that nobody pays for. */
+/** For a look-up that is not charged. */
 export const noCharge = (): Promise<void> => Promise.resolve();

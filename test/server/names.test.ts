@@ -57,7 +57,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.deepEqual(old.events, []);
   });
 
-  test('the sessions of a key end when its claim expired and another key has the name', async (t) => {
+  test('the sessions of a key end when its claim has expired and another key takes the name', async (t) => {
     const [one, two, expire] = await start(t);
     const name = freshName();
     const former = await PushClient.open(two.url, new Identity(name));

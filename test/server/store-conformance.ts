@@ -540,7 +540,7 @@ export function storeConformance(
       await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       assert.deepEqual(await listed(), []);
     });
-    check('a discovery tells, without the metadata, which services have an offer that a user may be leased', async (store) => {
+    check('a discovery finds the services with an offer that may be leased to a user, without their metadata', async (store) => {
       const [old, carol] = [
         { ...bob, instance: undefined },
         { username: 'carol', publicKey: 'key-c', instance: 'carol-instance' },
@@ -576,21 +576,21 @@ export function storeConformance(
       assert.deepEqual(await names(carol), ['free', 'ends']);
       assert.deepEqual(await names(carol, T + 8000), ['leased', 'free'], 'a lease and an offer have ended');
       assert.deepEqual(await names({ ...bob, instance: 'bob-instance' } as typeof carol), ['free', 'for-bob', 'ends']);
-      assert.deepEqual(await names(old), ['leased', 'free', 'for-bob', 'ends'], 'it may get what it holds again');
+      assert.deepEqual(await names(old), ['leased', 'free', 'for-bob', 'ends'], 'it may get the offer that it already holds');
       assert.deepEqual(await names({ username: 'free', publicKey: 'key-free', instance: 'other' } as typeof carol), [
         'free',
         'ends',
       ]);
       assert.deepEqual([await store.readServices([], T), await store.offering([], T, carol)], [[], { services: [], looked: 0 }]);
     });
-    check('one’s own offers, and those of one’s own instance, are not offered', async (store) => {
+    check('an instance is not offered its own offers, but another instance of the user is', async (store) => {
       await publishOne(store);
       const { instance } = publishing([]);
       const offering = async (to: typeof instance): Promise<number> =>
         (await store.offering(['chat:1.0.0@alice'], T, { ...alice, instance: to })).services.length;
       assert.deepEqual([await offering(instance), await offering('another-instance')], [0, 1]);
     });
-    check('a store looks at one service at least, and at all in the end', async (store) => {
+    check('a store examines at least one service in each call, and all of them in the end', async (store) => {
       const fqns: string[] = [];
       for (let user = 0; user < 8; user++) {
         const username = `host-${user}`;
@@ -614,7 +614,7 @@ export function storeConformance(
         assert.equal(count, expected);
       }
     });
-    check('services that are hidden do not keep others from being found', async (store) => {
+    check('hidden services do not keep others from being found', async (store) => {
       for (let i = 0; i < MAX_LISTED + 100; i++)
         await publishOne(store, 'x', T, {
           username: `u-${i}`,

@@ -183,7 +183,7 @@ test('one key and one address may wait so often; others still may', async (t) =>
   await until(() => matchmaker.waiting === 6);
 });
 
-test('one key waits for a few versions of a name; with other names and keys more', async (t) => {
+test('one key may wait for a few versions of a name; other names and other keys are counted separately', async (t) => {
   const { find, matchmaker } = scene(t);
   const wait = (who: string, name: string, version: string) => codeOf(find(who, name, 60_000, { version }));
   for (let i = 0; i < MAX_VERSIONS; i++) void wait('anna@A', 'chat', `1.${i}.0`);
@@ -234,7 +234,7 @@ test('a joiner that was held back is served when its lease is over', async (t) =
   assert.ok(await waiting);
 });
 
-test('when a lease is over, its holder’s queues are looked after at a cost that does not grow with the services', async (t) => {
+test('when a lease ends, serving the queues of its holder has a bounded cost, however many services there are', async (t) => {
   const costs: number[] = [];
   for (const services of [10, 300]) {
     const clock = mockClock(t);
@@ -256,7 +256,7 @@ test('when a lease is over, its holder’s queues are looked after at a cost tha
     costs.push(work().storeCalls);
     t.mock.timers.reset();
   }
-  // one read of the names, and four looks for each of four queues
+  // one read of the names, and four reads of services for each of four queues
   assert.ok(costs[0]! > 0 && costs[1]! <= 17, `${costs.join(', ')} calls of the store`);
 });
 
