@@ -22,7 +22,7 @@ export const KEPT_BYTES_IN_ALL = 67_108_864;
 export const KEPT_FOR = 60_000;
 /** Instances of one user at once, unless `maxInstancesPerUser` is set. */
 export const DEFAULT_MAX_INSTANCES = 128;
-/** Maximum number of a user's sockets that receive an event for that user; those of the newest instances. */
+/** Maximum number of a user's sockets that receive an event for that user. The newest instances are preferred. */
 export const MAX_FAN_OUT = 32;
 /** Services of one instance for which it gets `demand` events. */
 export const MAX_PUBLISHED = 1000;

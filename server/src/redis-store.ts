@@ -288,12 +288,7 @@ export class RedisStore implements Store {
     return [];
   }
 
-  async lease(
-    { serviceFqn }: ServiceKey,
-    by: NameHolder & { instance?: string | undefined },
-    until: number,
-    now: number,
-  ): Promise<OfferRow | undefined> {
+  async lease({ serviceFqn }: ServiceKey, by: Holder, until: number, now: number): Promise<OfferRow | undefined> {
     const at = [now, until, now - OLD_FORM_FRESH, serviceFqn];
     const args = [...at, by.username, by.instance ?? '', randomUUID(), principalOf(by)];
     return toOffer(toHash(await this.#redis.run(scripts.LEASE, [this.#slot(serviceFqn)], args)));

@@ -129,7 +129,7 @@ export class SqliteStore implements Store {
   async findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]> {
     if (username !== undefined)
       return this.#fqns('FROM services WHERE username = ? AND name = ? AND hidden = 0', now, username, name);
-    // a service that is kept for more than SERVICE_MEMORY from now is live, or ended only hours ago
+    // a service that is kept for more than SERVICE_MEMORY from now is live, or ended within the last hour
     const rows = 'FROM services INDEXED BY services_public WHERE name = ? AND hidden = 0 AND kept_until > ?';
     const { count } = this.#sql.get(
       `SELECT COUNT(*) AS count FROM (SELECT 1 ${rows} LIMIT ${MAX_COUNTED})`,
@@ -268,12 +268,7 @@ export class SqliteStore implements Store {
       }));
   }
 
-  async lease(
-    { serviceId }: ServiceKey,
-    by: NameHolder & { instance?: string | undefined },
-    until: number,
-    now: number,
-  ): Promise<OfferRow | undefined> {
+  async lease({ serviceId }: ServiceKey, by: Holder, until: number, now: number): Promise<OfferRow | undefined> {
     return this.#sql.transaction(() => {
       // a user's own offers are only for the user's other instances
       const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?)
@@ -300,7 +295,7 @@ export class SqliteStore implements Store {
   }
 
   /** v0.20 clients look a service up twice to connect: if no other offer is free, they get the one they hold again. */
-  #ownLease(serviceId: string, by: NameHolder & { instance?: string | undefined }, now: number): Row | undefined {
+  #ownLease(serviceId: string, by: Holder, now: number): Row | undefined {
     if (by.instance !== undefined) return undefined;
     return this.#sql.get(
       `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_user = ? AND s.username <> ? ORDER BY o.lease_until LIMIT 1`,

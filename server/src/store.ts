@@ -141,12 +141,7 @@ export interface Store {
   listInstances(now: number): Promise<{ owner: Principal; instance: string }[]>;
 
   /** The newest free offer of a service, one that is for this user before all others, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already, until the same time as before. */
-  lease(
-    service: ServiceKey,
-    by: NameHolder & { instance?: string | undefined },
-    until: number,
-    now: number,
-  ): Promise<OfferRow | undefined>;
+  lease(service: ServiceKey, by: Holder, until: number, now: number): Promise<OfferRow | undefined>;
   /** Unanswered offers in the order in which they would be handed out, leased ones last; leases none. */
   listUnanswered(service: ServiceKey, limit: number, now: number): Promise<OfferRow[]>;
   getOffer(offer: OfferKey, now: number): Promise<OfferRow | undefined>;
@@ -201,7 +196,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** Services of one name that a discovery or a listing considers; if there are more, a listing considers the oldest. */
+/** Services of one name that a discovery or a listing considers; if there are more, a listing considers those that end first. */
 export const MAX_LISTED = 1000;
 /** Offers that one poll reports on. */
 export const MAX_POLLED = 50;

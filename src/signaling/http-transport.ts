@@ -62,7 +62,7 @@ export class HttpTransport {
         ? ' with a redirect'
         : ` HTTP ${response.status}${replies ? '' : ' with something that is not a Rondevu reply'}`;
       throw new NetworkError(
-        `POST ${this.#url} answered${what}: ` + 'apiUrl must be the address of a Rondevu server, with its path if it has one',
+        `POST ${this.#url} answered${what}: apiUrl must be the address of a Rondevu server, with its path if it has one`,
       );
     }
     // a gateway's error page says nothing about the server's capabilities
