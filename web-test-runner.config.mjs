@@ -29,14 +29,23 @@ const countReporter = () => {
       if (total) logger.log(`[${done + finished}/${total}] ${relative('.', testFile)}`);
     },
     onTestRunFinished({ sessions }) {
-      const counts = { passed: 0, failed: 0, skipped: 0 };
-      const add = (suite) => {
-        for (const { passed, skipped } of suite?.tests ?? []) counts[skipped ? 'skipped' : passed ? 'passed' : 'failed']++;
-        for (const inner of suite?.suites ?? []) add(inner);
+      const counts = { passed: 0, failed: 0, skipped: 0, failures: [] };
+      const fail = (name, { browser, testFile }, error) => {
+        counts.failed++;
+        counts.failures.push(
+          `✖ ${name}\n  ${relative('.', testFile)} in ${browser.name}\n  ${error?.message}\n${error?.stack ?? ''}`,
+        );
       };
-      for (const { testResults, errors } of sessions) {
-        add(testResults);
-        if (!testResults && errors.length) counts.failed++;
+      const add = (suite, session) => {
+        for (const { name, passed, skipped, error } of suite?.tests ?? []) {
+          if (passed || skipped) counts[skipped ? 'skipped' : 'passed']++;
+          else fail(name, session, error);
+        }
+        for (const inner of suite?.suites ?? []) add(inner, session);
+      };
+      for (const session of sessions) {
+        add(session.testResults, session);
+        if (!session.testResults && session.errors.length) fail('the file did not run', session, session.errors[0]);
       }
       if (process.env.RONDEVU_COUNTS) writeFileSync(process.env.RONDEVU_COUNTS, JSON.stringify(counts));
     },

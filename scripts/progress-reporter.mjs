@@ -1,6 +1,6 @@
 // A reporter for node's test runner: a line when a file begins and one when it ends, with how far the whole run is, and each failed
-// test in full. After each test it writes the counts and the seconds of each file to RONDEVU_COUNTS, so that they are there however the
-// run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of files in the whole run.
+// test in full. After each test it writes the counts, the failures and the seconds of each file to RONDEVU_COUNTS, so that they are
+// there however the run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of files in the whole run.
 import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { inspect } from 'node:util';
@@ -11,14 +11,14 @@ const SUMMARY = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\
 function failureOf(file, { name, line, details }) {
   const error = details.error?.cause ?? details.error;
   const text = typeof error === 'string' ? error : inspect(error, { colors: process.stdout.isTTY });
-  return `\n✖ ${name}\n  ${file}${line ? `:${line}` : ''}\n  ${text.replaceAll('\n', '\n  ')}\n\n`;
+  return `✖ ${name}\n  ${file}${line ? `:${line}` : ''}\n  ${text.replaceAll('\n', '\n  ')}`;
 }
 
 /** Whether a suite failed by itself, such as in a hook; tests that failed in it are counted already. */
 const failedByItself = ({ details }) => details.error?.failureType !== 'subtestsFailed';
 
 export default async function* progressReporter(source) {
-  const counts = { passed: 0, failed: 0, skipped: 0, seconds: {} };
+  const counts = { passed: 0, failed: 0, skipped: 0, failures: [], seconds: {} };
   const starts = new Map();
   const place = (number) => `[${String(number).padStart(String(total).length)}/${total}]`;
   for await (const { type, data } of source) {
@@ -40,7 +40,9 @@ export default async function* progressReporter(source) {
     if (type === 'test:pass' && !isSuite) counts[data.skip !== undefined || data.todo !== undefined ? 'skipped' : 'passed']++;
     else if (type === 'test:fail' && (!isSuite || failedByItself(data))) {
       counts.failed++;
-      yield failureOf(file, data);
+      const failure = failureOf(file, data);
+      counts.failures.push(failure);
+      yield `\n${failure}\n\n`;
     } else if (type !== 'test:complete') continue;
     writeFileSync(process.env.RONDEVU_COUNTS, JSON.stringify(counts));
   }

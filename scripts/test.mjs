@@ -59,6 +59,9 @@ const LONG = [
   'test/node-hosts/pipe.test.ts',
 ];
 
+/** How much of a failed test is told once more at the end, in characters. */
+const MAX_FAILURE = 3000;
+
 /** Files that test nothing of Node: mutations of the source, and Redis, which is another process. */
 const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/redis-hub', 'server/redis-store'].map(
   (name) => `test/${name}.test.ts`,
@@ -133,6 +136,7 @@ const progress = { done: 0, total: plan.reduce((sum, { files }) => sum + files.l
 const sum = { passed: 0, failed: 0, skipped: 0 };
 const seconds = [];
 const red = [];
+const failures = [];
 for (const [index, suite] of plan.entries()) {
   const node = suite.node ? ` on ${spawnSync(join(suite.node, 'node'), ['--version'], { encoding: 'utf8' }).stdout.trim()}` : '';
   const name = `${suite.name}${node}`;
@@ -149,11 +153,14 @@ for (const [index, suite] of plan.entries()) {
   // a suite that fails without a failed test (a crash, a file that does not load) must not look green
   if ((status !== 0 || counts.passed === 0) && counts.failed === 0) counts.failed = 1;
   if (counts.failed) red.push(name);
+  failures.push(...(counts.failures ?? []).map((failure) => `${failure}\n  suite ${name}`));
   seconds.push(...Object.entries(counts.seconds ?? {}).map(([file, time]) => [`${file}${node}`, time]));
   console.log(`=== ${name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
   for (const key of Object.keys(sum)) sum[key] += counts[key];
 }
 
+// once more at the end, where they are found
+for (const failure of failures) console.log(`\n${failure.length > MAX_FAILURE ? `${failure.slice(0, MAX_FAILURE)} …` : failure}`);
 const slowest = seconds.sort(([, a], [, b]) => b - a).slice(0, 5);
 console.log(
   `\n${duration(performance.now() - started)}; slowest: ${slowest.map(([file, time]) => `${file} ${time.toFixed(0)} s`).join(', ')}`,
