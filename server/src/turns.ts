@@ -1,13 +1,19 @@
 /**
- * Shares the event loop between addresses: an address that has spent its points for one turn of the loop waits for the next turn.
- * Otherwise, calls that arrive together would all run before anybody else's.
+ * Shares the event loop between addresses: an address that has spent its points for one turn of the loop waits for the end of that
+ * turn, when the addresses that wait are served in rounds, for a bounded time. Otherwise, calls that arrive together would all run
+ * before anybody else's.
  */
 
-/** Points that one address may spend in one turn of the event loop. A point takes at most 2 ms, and usually far less than 1 ms. */
+/**
+ * Points that one address may spend as its calls arrive in one turn of the event loop, and then in each round. A point takes at most
+ * 2 ms, and usually far less than 1 ms.
+ */
 export const POINTS_A_TURN = 8;
+/** Time after which no further round begins in one turn of the event loop, in ms. Calls of one turn share a write to the disk. */
+export const ROUNDS_FOR = 5;
 
 interface Queue {
-  /** Points spent in this turn. */
+  /** Points spent in this turn or round. */
   spent: number;
   waiting: { points: number; start: () => void }[];
   /** The first entry that has not started: removing entries from the front of an array costs its length. */
@@ -16,10 +22,16 @@ interface Queue {
 
 export class Turns {
   readonly #queues = new Map<string, Queue>();
+  readonly #clock: () => number;
   #isScheduled = false;
 
+  /** @param clock a monotonic clock, in ms */
+  constructor(clock = (): number => performance.now()) {
+    this.#clock = clock;
+  }
+
   /**
-   * @param points cost of the work; if it exceeds POINTS_A_TURN, the work gets a turn of its own
+   * @param points cost of the work; if it exceeds POINTS_A_TURN, the work gets a round of its own
    * @returns undefined when the work may begin now, else a promise that resolves when it may
    */
   take(address: string, points: number): Promise<void> | undefined {
@@ -36,11 +48,11 @@ export class Turns {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => this.#turn());
+    setImmediate(() => this.#rounds(this.#clock() + ROUNDS_FOR));
   }
 
-  #turn(): void {
-    this.#isScheduled = false;
+  #rounds(end: number): void {
+    let waits = false;
     for (const [address, queue] of this.#queues) {
       queue.spent = 0;
       while (queue.next < queue.waiting.length && queue.spent < POINTS_A_TURN) {
@@ -48,9 +60,17 @@ export class Turns {
         queue.spent += points;
         start();
       }
-      if (queue.next === queue.waiting.length && queue.spent === 0) this.#queues.delete(address);
-      else if (queue.next === queue.waiting.length) [queue.waiting, queue.next] = [[], 0];
+      if (queue.next < queue.waiting.length) waits = true;
+      else if (queue.spent === 0) this.#queues.delete(address);
+      else [queue.waiting, queue.next] = [[], 0];
     }
+    // once the calls that began in this round have run as far as they can
+    if (waits) queueMicrotask(() => process.nextTick(() => (this.#clock() < end ? this.#rounds(end) : this.#again())));
+    else this.#again();
+  }
+
+  #again(): void {
+    this.#isScheduled = false;
     if (this.#queues.size) this.#schedule();
   }
 }

@@ -8,7 +8,7 @@ import { DEFAULT_LIMITS, type Limits, type RunningServer } from '../../server/sr
 import { NEW_KEY_COST } from '../../server/src/limiter.js';
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
-import { POINTS_A_TURN, Turns } from '../../server/src/turns.js';
+import { POINTS_A_TURN, ROUNDS_FOR, Turns } from '../../server/src/turns.js';
 import { Client, PushClient, PushSocket, anonymous, closed, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
@@ -136,22 +136,58 @@ test('a socket that goes on calling although it is refused is closed', async (t)
   assert.equal(await client.closed, 4429);
 });
 
-test('an address that spent its points of one turn of the event loop waits, and no other address does', async () => {
-  const turns = new Turns();
-  let started = 0;
-  const calls = 10;
-  for (let i = 0; i < calls; i++) void Promise.resolve(turns.take('greedy', POINTS_A_TURN)).then(() => started++);
-  await Promise.resolve();
-  await Promise.resolve();
-  assert.equal(started, 1);
-  assert.equal(turns.take('modest', 1), undefined);
-  for (let turn = 2; turn <= calls; turn++) {
+/** Turns with a clock that the work moves; `began` lists who began when, a list for each turn of the event loop. */
+function turnsOnAClock() {
+  let now = 0;
+  const turns = new Turns(() => now);
+  const began: string[][] = [[]];
+  const make = (address: string, calls: number, ms: number): void => {
+    for (let call = 0; call < calls; call++)
+      void Promise.resolve(turns.take(address, POINTS_A_TURN)).then(() => {
+        now += ms;
+        began.at(-1)!.push(address);
+      });
+  };
+  const turn = async (): Promise<string[]> => {
     await new Promise(setImmediate);
-    assert.ok(started <= turn, `${started} calls in ${turn} turns`);
+    began.push([]);
+    return began.at(-2)!;
+  };
+  return { turns, make, turn };
+}
+
+test('an address that spent its points of one turn of the event loop waits, and no other address does', async () => {
+  const { turns, make, turn } = turnsOnAClock();
+  const calls = 10;
+  make('greedy', calls, ROUNDS_FOR);
+  await Promise.resolve();
+  assert.equal(turns.take('modest', 1), undefined);
+  const begun: string[] = [];
+  for (let each = 1; begun.length < calls; each++) {
+    begun.push(...(await turn()));
+    // one as it arrived, then one a turn: a round that took all the time is the last
+    assert.ok(begun.length <= each + 1, `${begun.length} calls in ${each} turns`);
+    assert.ok(each <= calls + 1, `${begun.length} calls in ${each} turns`);
   }
-  await new Promise(setImmediate);
-  await new Promise(setImmediate);
-  assert.equal(started, calls);
+});
+
+test('calls that take little time wait for no other turn, and addresses are served in rounds', async () => {
+  const { make, turn } = turnsOnAClock();
+  make('a', 6, ROUNDS_FOR / 20);
+  make('b', 3, ROUNDS_FOR / 20);
+  const first = await turn();
+  assert.deepEqual([...first, ...(await turn())], ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'a', 'a']);
+});
+
+test('a turn of the event loop ends when its time is over, however many addresses wait', async () => {
+  const { make, turn } = turnsOnAClock();
+  const addresses = Array.from({ length: 5 }, (_, index) => `address ${index}`);
+  for (const address of addresses) make(address, 20, ROUNDS_FOR / 10);
+  const counts: number[] = [];
+  for (let begun = 0; begun < 100; begun += counts.at(-1)!) counts.push((await turn()).length);
+  // each address once as it arrived, and rounds of all until the time is over
+  for (const count of counts) assert.ok(count <= 5 + 10 + 5, `${count} calls in one turn`);
+  assert.ok(counts.length <= 12, `${counts.length} turns`);
 });
 
 test('sockets of one key and of one address are bounded', async (t) => {
