@@ -48,6 +48,26 @@ const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_
 // offers directed to this user come first
 const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
+// anonymous authors are stored alone, others with their key: this may match too many, which pollOffers filters
+const newestOf = (role: string, from: string): string =>
+  `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
+    AND (c.parked_until IS NULL OR c.parked_until > ?4))`;
+// selected by index only: descriptions are read only for the offers that are reported
+const POLLED = `WITH answered AS (
+    SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
+      ${newestOf('answerer', 'o.answer_user')} AS newest
+    FROM services s JOIN offers o ON o.service_id = s.id
+    WHERE s.username = ?1 AND s.public_key = ?5 AND o.instance IS ?2 AND o.answered_at IS NOT NULL AND o.expires_at > ?4
+    UNION ALL
+    SELECT o.rowid, 0, 1, o.given_answerer, ${newestOf('offerer', 's.username')}
+    FROM offers o JOIN services s ON s.id = o.service_id
+    WHERE o.answer_user = ?1 AND o.answer_instance IS ?2 AND o.expires_at > ?4
+  )
+  ${OFFER} JOIN (
+    SELECT id, at, (is_given = 0 OR IFNULL(newest > given, 0)) AS is_new FROM answered
+    WHERE is_given = 0 OR at > ?3 OR newest > MIN(?3, given) ORDER BY is_new DESC, at LIMIT ${MAX_POLLED}
+  ) news ON news.id = o.rowid ORDER BY news.is_new DESC, news.at`;
+
 export class SqliteStore implements Store {
   readonly #sql: Sql;
   readonly #publishing: Publishing;
@@ -452,29 +472,8 @@ export class SqliteStore implements Store {
 
   async pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
     const { username, publicKey } = user;
-    // anonymous authors are stored alone, others with their key: this may match too many, which are filtered below
-    const newest = (role: string, from: string): string =>
-      `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
-        AND (c.parked_until IS NULL OR c.parked_until > :now))`;
-    // selected by index only: descriptions are read only for the offers that are reported
     return this.#sql
-      .all(
-        `WITH answered AS (
-           SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
-             ${newest('answerer', 'o.answer_user')} AS newest
-           FROM services s JOIN offers o ON o.service_id = s.id
-           WHERE s.username = ?1 AND s.public_key = ?5 AND o.instance IS ?2 AND o.answered_at IS NOT NULL AND o.expires_at > ?4
-           UNION ALL
-           SELECT o.rowid, 0, 1, o.given_answerer, ${newest('offerer', 's.username')}
-           FROM offers o JOIN services s ON s.id = o.service_id
-           WHERE o.answer_user = ?1 AND o.answer_instance IS ?2 AND o.expires_at > ?4
-         )
-         ${OFFER} JOIN (
-           SELECT id, at, (is_given = 0 OR IFNULL(newest > given, 0)) AS is_new FROM answered
-           WHERE is_given = 0 OR at > ?3 OR newest > MIN(?3, given) ORDER BY is_new DESC, at LIMIT ${MAX_POLLED}
-         ) news ON news.id = o.rowid ORDER BY news.is_new DESC, news.at`.replaceAll(':now', '?4'),
-        ...[username, instance ?? null, since, now, publicKey],
-      )
+      .all(POLLED, username, instance ?? null, since, now, publicKey)
       .map(toOffer)
       .filter((offer) => [offer, offer.answer].some((side) => side && principalOf(side) === principalOf(user)));
   }
