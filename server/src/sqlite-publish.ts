@@ -1,6 +1,7 @@
 /** Publishing, the call that writes most: what is known is not written again. docs in store.ts. */
 import { randomUUID } from 'node:crypto';
 import type { Sql } from './sqlite-driver.js';
+import { OTHER_HOLDER, checkHolder } from './sqlite-holder.js';
 import { FOUND, OFFER, toFound, toOffer } from './sqlite-rows.js';
 import { MAX_FORGOTTEN, SERVICE_MEMORY, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
@@ -29,7 +30,7 @@ export class Publishing {
     sql.onRollback = () => this.#known.clear();
   }
 
-  /** Within a transaction. */
+  /** Within a transaction. @throws RpcError `name-taken` */
   publish(input: PublishInput, maxFree: number, now: number, maxEnded: number): { service: ServiceRow; offers: OfferRow[] } {
     const known = this.#service(input, now, maxEnded);
     const offers = input.offers.map((offer) => this.#offer(input, known.service, offer, now));
@@ -45,8 +46,9 @@ export class Publishing {
     const known = this.#known.get(serviceFqn);
     if (known && known.service.publicKey === publicKey && known.service.hidden === hidden && known.metadata === metadata) {
       const isThere = this.#sql.run(
-        'UPDATE services SET expires_at = MAX(expires_at, ?) WHERE id = ? AND public_key = ? AND hidden = ? AND metadata IS ?',
-        ...[now + ttl, known.service.serviceId, publicKey, hidden ? 1 : 0, metadata],
+        `UPDATE services SET expires_at = MAX(expires_at, ?) WHERE id = ? AND public_key = ? AND hidden = ? AND metadata IS ?
+         AND NOT EXISTS (${OTHER_HOLDER})`,
+        ...[now + ttl, known.service.serviceId, publicKey, hidden ? 1 : 0, metadata, input.username, publicKey, now],
       );
       if (isThere) {
         if (known.keptUntil < now + ttl + SERVICE_MEMORY) known.keptUntil = this.#keep(known.service.serviceId, now + ttl);
@@ -54,6 +56,7 @@ export class Publishing {
         return known;
       }
     }
+    checkHolder(this.#sql, input, now);
     const { username, name, version } = input;
     if (!this.#sql.get('SELECT 1 FROM services WHERE fqn = ?', serviceFqn)) this.#forgetEnded(username, now, maxEnded);
     // the id and the offers are of the key that held the name before

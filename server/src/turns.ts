@@ -10,7 +10,7 @@
  */
 export const POINTS_A_TURN = 8;
 /** Time after which no further round begins in one turn of the event loop, in ms. Calls of one turn share a write to the disk. */
-export const ROUNDS_FOR = 5;
+export const ROUNDS_FOR = 10;
 
 interface Queue {
   /** Points spent in this turn or round. */

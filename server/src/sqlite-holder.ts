@@ -1,0 +1,15 @@
+/** Who holds a username. Used within the transaction that writes in its name, because it may be claimed at any time. */
+import type { NameHolder } from './principal.js';
+import type { Sql } from './sqlite-driver.js';
+import { nameTaken } from './store.js';
+
+/** A condition: another key holds a username. Takes username, key and time. */
+export const OTHER_HOLDER = 'SELECT 1 FROM users WHERE username = ? AND public_key <> ? AND expires_at > ?';
+
+export const isTaken = (sql: Sql, { username, publicKey }: NameHolder, now: number): boolean =>
+  sql.get(OTHER_HOLDER, username, publicKey, now) !== undefined;
+
+/** @throws RpcError `name-taken` */
+export function checkHolder(sql: Sql, holder: NameHolder, now: number): void {
+  if (isTaken(sql, holder, now)) throw nameTaken(holder.username);
+}
