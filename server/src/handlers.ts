@@ -135,6 +135,7 @@ export function createHandlers(services: Services): Handlers {
     offers: { sdp: string; for?: string | undefined }[],
   ): Promise<{ sdp: string; for?: Principal | undefined }[]> {
     const names = [...new Set(offers.flatMap(({ for: name }) => name ?? []))];
+    if (!names.length) return offers.map(({ sdp }) => ({ sdp }));
     const holders = new Map(await Promise.all(names.map(async (name) => [name, await holderOf(name)] as const)));
     return offers.map(({ sdp, for: name }) => (name === undefined ? { sdp } : { sdp, for: holders.get(name) ?? NOBODY }));
   }
@@ -315,14 +316,16 @@ export function createHandlers(services: Services): Handlers {
       }
       if (principalOf(offer) === principalOf(caller) && offer.instance === instance)
         throw new RpcError('own-offer', 'Cannot answer your own offer');
-      const verdict = await store.answer(offer, { username: caller.username, publicKey: caller.publicKey, instance, sdp }, now);
+      const answer = { username: caller.username, publicKey: caller.publicKey, instance, sdp };
+      const verdict = await store.answer(offer, answer, now);
       if (verdict === 'gone') throw goneOffer(offerId);
       if (verdict === 'reserved')
         throw new RpcError('already-answered', 'Offer reserved for another joiner: look the service up again');
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
       matchmaker.answered(offerId, caller.publicKey);
-      const answered = (await store.getOffer(offer, now))!;
       // a repeated answer is pushed again: the server that took it may have stopped before it did
+      const first = verdict === 'repeated' ? await store.getOffer(offer, now) : undefined;
+      const answered = first ?? { ...offer, answer: { ...answer, answeredAt: now } };
       const [parked, late] = await Promise.all([
         store.listCandidates(answered, 'answerer', now),
         // candidates that the offerer added since the offer was handed out

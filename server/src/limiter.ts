@@ -69,7 +69,8 @@ export class Limiter {
   /** Charges the address, and resolves when it is its turn. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async ofAddress(address: string, cost: number): Promise<void> {
     await spend(this.#address, address, cost, this.#ofAddress);
-    await this.#turns.take(address, cost);
+    const turn = this.#turns.take(address, cost);
+    if (turn) await turn;
   }
 
   /** Charges nothing, so that a request can be refused before it is read. @throws RpcError `rate-limited` when no points are left */

@@ -141,19 +141,15 @@ const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): numb
 export function checkSize(params: unknown, limits: Limits): void {
   const most = maxValues(limits);
   let count = 0;
-  let level = [params];
-  for (let depth = 1; level.length; depth++) {
+  const add = (value: unknown, depth: number): void => {
     if (depth > MAX_JSON_DEPTH) throw new RpcError('too-large', `params are nested more than ${MAX_JSON_DEPTH} levels deep`);
-    const next: unknown[] = [];
-    for (const value of level) {
-      if (typeof value !== 'object' || value === null) continue;
-      const inner: unknown[] = Array.isArray(value) ? value : Object.values(value);
-      count += inner.length;
-      if (count > most) throw new RpcError('too-large', `params hold more than ${most} values`);
-      for (const each of inner) next.push(each);
-    }
-    level = next;
-  }
+    if (typeof value !== 'object' || value === null) return;
+    const inner: unknown[] = Array.isArray(value) ? value : Object.values(value);
+    count += inner.length;
+    if (count > most) throw new RpcError('too-large', `params hold more than ${most} values`);
+    for (const each of inner) add(each, depth + 1);
+  };
+  add(params, 1);
 }
 
 const envelope = v.object({

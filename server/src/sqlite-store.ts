@@ -296,14 +296,12 @@ export class SqliteStore implements Store {
         'UPDATE offers SET lease_user = ?, lease_until = ?, given_answerer = 0 WHERE id = ?',
         ...[holder, end, row['id']!],
       );
-      this.#keep(row, end + 2000);
-      return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, row['id']!)!);
+      // writing an unchanged time would still write its index
+      const expiresAt = Math.max(Number(row['expires_at']), end + 2000);
+      if (expiresAt > Number(row['expires_at']))
+        this.#sql.run('UPDATE offers SET expires_at = ? WHERE id = ?', expiresAt, row['id']!);
+      return toOffer({ ...row, lease_user: holder, lease_until: end, expires_at: expiresAt });
     });
-  }
-
-  /** Writing an unchanged time would still write its index. */
-  #keep(offer: Row, until: number): void {
-    if (Number(offer['expires_at']) < until) this.#sql.run('UPDATE offers SET expires_at = ? WHERE id = ?', until, offer['id']!);
   }
 
   /** v0.20 clients look a service up twice to connect: if no other offer is free, they get the one they hold again. */
@@ -332,11 +330,15 @@ export class SqliteStore implements Store {
 
   async answer({ offerId, serviceFqn }: OfferKey, input: AnswerInput, now: number): Promise<AnswerVerdict> {
     return this.#sql.transaction(() => {
-      const row = this.#sql.get(`${OFFER} WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`, offerId, serviceFqn, now);
+      const row = this.#sql.get(
+        `SELECT o.answer_sdp, o.answer_user, o.answer_key, o.for_user, o.lease_user, o.lease_until, s.username, s.public_key
+         FROM offers o JOIN services s ON s.id = o.service_id WHERE o.id = ? AND s.fqn = ? AND o.expires_at > ?`,
+        ...[offerId, serviceFqn, now],
+      );
       if (!row) return 'gone';
       checkHolder(this.#sql, input, now);
       const answerer = principalOf(input);
-      const offerer = principalOf(toOffer(row));
+      const offerer = principalOf({ username: String(row['username']), publicKey: String(row['public_key']) });
       if (row['answer_sdp'] !== null) {
         const isSame = row['answer_user'] === input.username && row['answer_key'] === input.publicKey;
         return isSame && row['answer_sdp'] === input.sdp ? 'repeated' : 'already-answered';
