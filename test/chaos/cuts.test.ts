@@ -8,11 +8,11 @@ import { after, before, describe, it } from 'node:test';
 import { ServerProcess, until } from '../support/site.js';
 import { CUTS, type Field } from './cuts.js';
 import { Places, type End, type Place } from './ends.js';
-import { Random } from '../support/random.js';
+import { Random, seedOf } from '../support/random.js';
 import { UdpProxy } from './udp-proxy.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
-const SEED = Number(process.env['CHAOS_SEED'] ?? (FULL ? Date.now() % 1_000_000 : 1));
+const SEED = seedOf('CHAOS_SEED', FULL);
 const COUNT = Number(process.env['CHAOS_CUTS'] ?? (FULL ? 100 : 10));
 const MESSAGES = Number(process.env['CHAOS_MESSAGES'] ?? (FULL ? 10_000 : 600));
 const PAIRS = (

@@ -9,12 +9,14 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { parseChannelWord } from '../../src/protocol/frames.js';
 import { RondevuError } from '../../src/errors.js';
-import { Random } from '../support/random.js';
+import { Random, seedOf } from '../support/random.js';
 import { Grammar } from './fuzz-grammar.js';
 import { End, Port, Wire } from './wire.js';
 
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 20_000);
-const SEED = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31);
+/** The size of the run in CI. */
+const USUAL = 20_000;
+const RUNS = Number(process.env['FUZZ_RUNS'] ?? USUAL);
+const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
 /** Inputs after which memory and the honest pair are looked at. */
 const ROUND = 10_000;
 /** What a heap may grow by over all rounds after the first, in bytes: noise of the collector. */

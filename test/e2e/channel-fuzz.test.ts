@@ -10,11 +10,13 @@ import { connect, type RondevuConnection } from '../../dist/src/node/index.js';
 import type { Rondevu } from '../../dist/src/index.js';
 import { Grammar, sendHostile, type RawLink } from '../delivery/fuzz-grammar.js';
 import { launch, type BrowserName } from '../support/browsers.js';
-import { Random } from '../support/random.js';
+import { Random, seedOf } from '../support/random.js';
 import { ServerProcess, blankPage, serveFiles, until } from '../support/site.js';
 
-const RUNS = Number(process.env['CHANNEL_FUZZ_RUNS'] ?? 300);
-const SEED = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31);
+/** The size of the run in CI. */
+const USUAL = 300;
+const RUNS = Number(process.env['CHANNEL_FUZZ_RUNS'] ?? USUAL);
+const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
 const BROWSERS = (process.env['FUZZ_BROWSERS'] ?? 'chromium,firefox').split(',') as BrowserName[];
 /** Inputs that a connection is sent at most; most end before. */
 const EACH = 100;

@@ -28,3 +28,10 @@ export class Random {
     return items;
   }
 }
+
+/**
+ * The seed of a run: the value of an environment variable if it is set; otherwise always the same for a run of the usual size, so that
+ * CI tests the same inputs each time, and another one for each longer run.
+ */
+export const seedOf = (variable: string, isLong: boolean): number =>
+  Number(process.env[variable] ?? (isLong ? Date.now() % 2 ** 31 : 1));
