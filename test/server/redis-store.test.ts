@@ -14,7 +14,8 @@ import { RedisProcess, redisMissing } from '../support/redis.js';
 import { storeConformance } from './store-conformance.js';
 
 describe('on Redis', { skip: redisMissing() ?? false }, () => {
-  const redis = new RedisProcess();
+  // otherwise Redis may acknowledge what it has not written yet, and it is killed here
+  const redis = new RedisProcess('--appendfsync', 'always');
   before(() => redis.start());
   after(() => redis.close());
 
