@@ -146,7 +146,7 @@ export function composeMessage(
 /** Type of an object, also one from another realm (a frame, Electron's preload, jsdom), where `instanceof` fails. */
 const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
-export const isBlob = (data: MessageData): data is Blob => /^(Blob|File)$/.test(kindOf(data));
+export const isBlob = (data: MessageData): data is Blob => typeof data !== 'string' && /^(Blob|File)$/.test(kindOf(data));
 
 /** Bytes that the caller may change afterwards are copied. @throws ValidationError */
 export function toData(data: unknown): MessageData {

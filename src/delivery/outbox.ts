@@ -3,6 +3,7 @@
  * acknowledged, and hands it again on the next link. Pure: no clock, no channel. docs/delivery.md.
  */
 import { utf8 } from '../base/bytes.js';
+import { Queue } from '../base/queue.js';
 import { ValidationError } from '../errors.js';
 import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
 import { byteLength, isBlob, type BufferedMessage } from './message-buffer.js';
@@ -20,10 +21,10 @@ interface Entry {
 
 export class Outbox {
   /** Numbered and not acknowledged; the first one has the number `#base`. */
-  #sent: Entry[] = [];
+  readonly #sent = new Queue<Entry>();
   #base = 1;
   /** Not numbered yet. */
-  #queue: Entry[] = [];
+  readonly #queue = new Queue<Entry>();
   /** The place in `#sent` to go on from, and the bytes of that message that were handed already. */
   #position = 0;
   #offset = 0;
@@ -66,15 +67,15 @@ export class Outbox {
 
   /** The Blob that must be read before anything else can be handed; its bytes are given back with `replaceBlob`. */
   get blob(): Blob | undefined {
-    const entry = this.#position < this.#sent.length ? undefined : this.#queue[0];
+    const entry = this.#position < this.#sent.length ? undefined : this.#queue.at(0);
     const data = entry?.message.data;
     return data !== undefined && isBlob(data) ? data : undefined;
   }
 
   /** Puts the bytes of the Blob at the head in its place; undefined leaves it out. Returns the message. */
   replaceBlob(data: ArrayBuffer | undefined): BufferedMessage {
-    const entry = this.#queue[0]!;
-    if (data) this.#queue[0] = { ...entry, message: Object.assign(entry.message, { data }) };
+    const entry = this.#queue.at(0)!;
+    if (data) this.#queue.replaceFirst({ ...entry, message: Object.assign(entry.message, { data }) });
     else this.#queue.shift();
     if (!data) this.#bytes -= entry.size;
     return entry.message;
@@ -138,7 +139,7 @@ export class Outbox {
     if (count <= 0) return [];
     this.#base = next;
     this.#position -= count;
-    return this.#drop(this.#sent.splice(0, count));
+    return this.#drop(this.#sent.take(count));
   }
 
   /**
@@ -157,17 +158,17 @@ export class Outbox {
   reset(): BufferedMessage[] {
     this.#restart();
     this.#base = 1;
-    return this.#drop(this.#sent.splice(0));
+    return this.#drop(this.#sent.take());
   }
 
   /** Takes out what has no number yet. */
   discard(): BufferedMessage[] {
-    return this.#drop(this.#queue.splice(0));
+    return this.#drop(this.#queue.take());
   }
 
   /** The next one to hand; asked only when there is one. */
   get #peek(): Entry {
-    return this.#sent[this.#position] ?? this.#queue[0]!;
+    return this.#sent.at(this.#position) ?? this.#queue.at(0)!;
   }
 
   #restart(): void {

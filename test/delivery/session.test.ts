@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
-import { RondevuError } from '../../src/errors.js';
+import { Message } from '../../src/delivery/message-buffer.js';
+import { Outbox } from '../../src/delivery/outbox.js';
 import { MAX_HELD, MAX_UNFINISHED, createAllowances } from '../../src/delivery/session.js';
+import { RondevuError } from '../../src/errors.js';
 import { End, Wire, type Side } from './wire.js';
 
 const tick = (): void => mock.timers.tick(100);
@@ -650,3 +652,22 @@ describe('whatever happens to the link', () => {
 });
 
 const key = (data: string | ArrayBuffer): string => (typeof data === 'string' ? data : Buffer.from(data).toString('base64'));
+
+it('handing a long queue to a link takes time in proportion to its length', () => {
+  const timeOf = (count: number): number => {
+    const outbox = new Outbox();
+    for (let i = 0; i < count; i++) outbox.push(new Message(`${i}`, 'short'));
+    const start = performance.now();
+    let next = 1;
+    while (outbox.takeFrame()) {
+      if (outbox.next - next < 64) continue;
+      next = outbox.next;
+      outbox.acknowledge(next);
+    }
+    return performance.now() - start;
+  };
+  const best = (count: number): number => Math.min(...Array.from({ length: 3 }, () => timeOf(count)));
+  timeOf(20_000);
+  const ratio = best(320_000) / best(20_000);
+  assert.ok(ratio < 64, `16 times as many messages took ${ratio.toFixed(0)} times as long`);
+});

@@ -4,11 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { AsyncLock } from '../../src/base/async-lock.js';
 import { ExponentialBackoff } from '../../src/base/backoff.js';
 import { base64ToBytes, bytesToBase32, bytesToBase64, bytesToBase64Url, bytesToHex, utf8 } from '../../src/base/bytes.js';
 import { Emitter } from '../../src/base/emitter.js';
+import { Queue } from '../../src/base/queue.js';
 import { ConnectionError, NetworkError, RondevuError, ValidationError, mustBe, quote } from '../../src/errors.js';
 import { Rondevu } from '../../src/rondevu.js';
 
@@ -279,4 +282,57 @@ test('a bad keypair, identity or adapter is never printed', async () => {
     assert.ok(error instanceof ValidationError, `${JSON.stringify(Object.keys(options))}: ${String(error)}`);
     assert.ok(!`${error.message}\n${error.stack}`.includes(secret), error.message);
   }
+});
+
+// --- Queue
+
+test('a queue holds what an array would hold, whatever is done to it', () => {
+  const step = fc.oneof(
+    fc.record({ add: fc.integer({ min: 1, max: 2000 }) }),
+    fc.record({ take: fc.integer({ min: 0, max: 3000 }) }),
+    fc.constantFrom('push', 'unshift', 'shift', 'replace'),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const queue = new Queue<number>();
+      const array: number[] = [];
+      let next = 0;
+      for (const each of steps) {
+        if (typeof each === 'object' && 'add' in each) {
+          for (let i = 0; i < each.add; i++) {
+            queue.push(next);
+            array.push(next++);
+          }
+        } else if (typeof each === 'object') {
+          assert.deepEqual(queue.take(each.take), array.splice(0, each.take));
+        } else if (each === 'shift') {
+          assert.equal(queue.shift(), array.shift());
+        } else if (each === 'push' || each === 'unshift') {
+          queue[each](next);
+          array[each](next++);
+        } else if (array.length) {
+          queue.replaceFirst(next);
+          array[0] = next++;
+        }
+        assert.equal(queue.length, array.length);
+        for (const index of [0, 1, array.length - 1, array.length, -1]) assert.equal(queue.at(index), array[index]);
+      }
+      assert.deepEqual(queue.take(), array);
+      assert.equal(queue.length, 0);
+    }),
+  );
+});
+
+test('what a queue gave away is not kept', () => {
+  const queue = new Queue<object>();
+  const lost = new WeakRef({});
+  queue.push(lost.deref()!);
+  for (let i = 0; i < 100; i++) queue.push({});
+  queue.shift();
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+    (runInNewContext('gc') as () => void)();
+    assert.equal(lost.deref(), undefined);
+  });
 });

@@ -1,0 +1,49 @@
+/** A list that loses its first items in constant time: `Array.shift` may move all the others, which takes long when there are many. */
+
+/** Number of removed items from which the rest is moved, once they are more than half of all. */
+const COMPACT_FROM = 1024;
+
+export class Queue<T> {
+  #items: (T | undefined)[] = [];
+  /** Place of the first item. */
+  #first = 0;
+
+  get length(): number {
+    return this.#items.length - this.#first;
+  }
+
+  at(index: number): T | undefined {
+    return this.#items[this.#first + index];
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  /** Puts an item before all others. */
+  unshift(item: T): void {
+    if (this.#first) this.#items[--this.#first] = item;
+    else this.#items.unshift(item);
+  }
+
+  /** Replaces the first item of a list that has one. */
+  replaceFirst(item: T): void {
+    this.#items[this.#first] = item;
+  }
+
+  /** Removes and returns the first item. */
+  shift(): T | undefined {
+    return this.take(1)[0];
+  }
+
+  /** Removes and returns the first `count` items, all by default. */
+  take(count = this.length): T[] {
+    const end = this.#first + Math.min(count, this.length);
+    const taken = this.#items.slice(this.#first, end) as T[];
+    this.#items.fill(undefined, this.#first, end);
+    this.#first = end;
+    if (end === this.#items.length) [this.#items, this.#first] = [[], 0];
+    else if (end >= COMPACT_FROM && end * 2 > this.#items.length) [this.#items, this.#first] = [this.#items.slice(end), 0];
+    return taken;
+  }
+}
