@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LIMITS } from '../server/dist/index.js';
+import { POLLED_A_POINT } from '../server/dist/handlers.js';
 import { LISTED_A_POINT, MAX_DISCOVERED, NAMES_A_POINT, TRIED_A_POINT } from '../server/dist/matchmaker.js';
 import { ITEMS_A_POINT, NEW_KEY_COST, costOf, costOfBytes } from '../server/dist/limiter.js';
 import { Client, PushClient, anonymous, newInstance, signV2, someone } from '../test/server/helpers.ts';
@@ -286,7 +287,7 @@ const rows: Row[] = [
     async prepare(url) {
       const { client } = await answeredHost(url, 1000, 2000);
       for (let index = 0; index < 25; index++) await client.call('poll', {});
-      return () => request(client, 'poll', { since: Date.now() + 1000 });
+      return () => request(client, 'poll', { since: Date.now() + 1000 }, 1000 / POLLED_A_POINT);
     },
   },
   {

@@ -38,6 +38,8 @@ const MAX_PARKING_USERS = 8;
 const ROWS_A_TURN = 20;
 /** Points for parking candidates, in addition to the call. */
 const PARKING_COST = 20;
+/** Number of answered offers that a poll examines for one more point. */
+export const POLLED_A_POINT = 250;
 /** Bytes to further sockets of a user that cost one point, and bytes that a candidate counts as. */
 const BYTES_A_POINT = 8192;
 const CANDIDATE_SIZE = 200;
@@ -185,7 +187,10 @@ export function createHandlers(services: Services): Handlers {
     const now = Date.now();
     const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
     let bytes = 0;
-    for (const offer of await store.pollOffers(caller, instance, since, now)) {
+    const { offers, looked } = await store.pollOffers(caller, instance, since, now);
+    const points = Math.floor(looked / POLLED_A_POINT);
+    if (points) await services.charge(caller, points);
+    for (const offer of offers) {
       // the rest is left for the next poll
       if (bytes >= limits.maxReplyBytes) break;
       const own = principalOf(offer) === principalOf(caller) && offer.instance === instance;

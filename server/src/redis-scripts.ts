@@ -196,7 +196,7 @@ return { result, looked }
 
 /**
  * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, key, and for the answering
- * side the ids. Returns id, whether something was not given yet, and time of each; and the ids that are over.
+ * side the ids. Returns id, whether something was not given yet, and time of each; the ids that are over; and how many were examined.
  */
 export const NEWS = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -232,7 +232,7 @@ for _, id in ipairs(ids) do
     end
   end
 end
-return { found, gone }
+return { found, gone, #ids }
 `);
 
 /** ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and name and key of the offerer. */

@@ -397,7 +397,12 @@ export class RedisStore implements Store {
       .sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  async pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
+  async pollOffers(
+    user: NameHolder,
+    instance: string | undefined,
+    since: number,
+    now: number,
+  ): Promise<{ offers: OfferRow[]; looked: number }> {
     const { username, publicKey } = user;
     const of = `${principalOf(user)}/${instance ?? ''}`;
     const by = this.#key('by', of);
@@ -421,22 +426,34 @@ export class RedisStore implements Store {
       .sort((a, b) => Number(b.isNew) - Number(a.isNew) || a.answeredAt - b.answeredAt)
       .slice(0, MAX_POLLED);
     const rows = await Promise.all(found.map((key) => this.getOffer(key, now)));
-    return rows.filter((row) => row?.answer !== undefined) as OfferRow[];
+    return {
+      offers: rows.filter((row) => row?.answer !== undefined) as OfferRow[],
+      looked: news.reduce((sum, { looked }) => sum + looked, 0),
+    };
   }
 
-  /** Offers of one service that a poll reports on, and those that have ended. */
+  /** Offers of one service that a poll reports on, those that have ended, and how many were examined. */
   async #news(
     serviceFqn: string,
     about: string[],
     since: number,
     now: number,
-  ): Promise<{ serviceFqn: string; offers: (OfferKey & { isNew: boolean; answeredAt: number })[]; gone: string[] }> {
+  ): Promise<{
+    serviceFqn: string;
+    offers: (OfferKey & { isNew: boolean; answeredAt: number })[];
+    gone: string[];
+    looked: number;
+  }> {
     const args = [now, since, serviceFqn, ...about];
-    const [found, gone] = (await this.#redis.run(scripts.NEWS, [this.#slot(serviceFqn)], args)) as [string[][], string[]];
+    const [found, gone, looked] = (await this.#redis.run(scripts.NEWS, [this.#slot(serviceFqn)], args)) as [
+      string[][],
+      string[],
+      number,
+    ];
     const offers = found.map(([offerId, isNew, answeredAt]) => ({
       ...{ offerId: offerId!, serviceFqn, isNew: isNew === '1', answeredAt: Number(answeredAt) },
     }));
-    return { serviceFqn, offers, gone };
+    return { serviceFqn, offers, gone, looked };
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {

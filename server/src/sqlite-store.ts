@@ -68,10 +68,11 @@ const POLLED = `WITH answered AS (
     WHERE is_given = 0 OR at > ?3 OR newest > MIN(?3, given) ORDER BY is_new DESC, at LIMIT ${MAX_POLLED}
   ) news ON news.id = o.rowid ORDER BY news.is_new DESC, news.at`;
 
-/** Whether a user has anything that a poll might report. */
-const MAY_BE_POLLED = `SELECT 1 FROM services s JOIN offers o ON o.service_id = s.id
-  WHERE s.username = ? AND s.public_key = ? AND o.instance IS ? AND o.answered_at IS NOT NULL AND o.expires_at > ?
-  UNION ALL SELECT 1 FROM offers WHERE answer_user = ? AND answer_instance IS ? AND expires_at > ? LIMIT 1`;
+/** Number of offers that POLLED examines. */
+const COUNT_POLLED = `SELECT
+  (SELECT COUNT(*) FROM services s JOIN offers o ON o.service_id = s.id
+    WHERE s.username = ?1 AND s.public_key = ?2 AND o.instance IS ?3 AND o.answered_at IS NOT NULL AND o.expires_at > ?4)
+  + (SELECT COUNT(*) FROM offers WHERE answer_user = ?1 AND answer_instance IS ?3 AND expires_at > ?4) AS looked`;
 
 export class SqliteStore implements Store {
   readonly #sql: Sql;
@@ -464,15 +465,22 @@ export class SqliteStore implements Store {
       }));
   }
 
-  async pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]> {
+  async pollOffers(
+    user: NameHolder,
+    instance: string | undefined,
+    since: number,
+    now: number,
+  ): Promise<{ offers: OfferRow[]; looked: number }> {
     const { username, publicKey } = user;
     const from = instance ?? null;
-    // most polls report nothing, which takes a third of the time to find out
-    if (!this.#sql.get(MAY_BE_POLLED, username, publicKey, from, now, username, from, now)) return [];
-    return this.#sql
+    const looked = Number(this.#sql.get(COUNT_POLLED, username, publicKey, from, now)!['looked']);
+    // most polls have nothing to examine
+    if (!looked) return { offers: [], looked };
+    const offers = this.#sql
       .all(POLLED, username, from, since, now, publicKey)
       .map(toOffer)
       .filter((offer) => [offer, offer.answer].some((side) => side && principalOf(side) === principalOf(user)));
+    return { offers, looked };
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {

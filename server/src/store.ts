@@ -173,8 +173,14 @@ export interface Store {
   /**
    * Answered offers, own ones and those this user answered, on which a poll since then has something to report; MAX_POLLED at
    * most, those with something that was not given yet first. No instance means old-form offers.
+   * @returns also how many answered offers were examined
    */
-  pollOffers(user: NameHolder, instance: string | undefined, since: number, now: number): Promise<OfferRow[]>;
+  pollOffers(
+    user: NameHolder,
+    instance: string | undefined,
+    since: number,
+    now: number,
+  ): Promise<{ offers: OfferRow[]; looked: number }>;
   /** Whether the answer must be given to an asker whose `since` is this; marks it as given. */
   takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
 

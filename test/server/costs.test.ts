@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
+import { POLLED_A_POINT } from '../../server/src/handlers.js';
 import { BYTES_A_POINT, NEW_KEY_COST, costOf } from '../../server/src/limiter.js';
 import { MAX_JSON_DEPTH, type ServicePage } from '../../src/protocol/index.js';
 import { Client, PushClient, mockClock, post, refused, someone, startServer, until } from './helpers.js';
@@ -182,6 +183,31 @@ test('the bytes of a reply are paid for by the calls after it', async (t) => {
   const before = POINTS - NEW_KEY_COST - 3 - 9 - 9;
   await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7 and 9
   assert.equal(await left(url), before - 7 - 9);
+});
+
+test('a poll costs more when the user has many answered offers', async (t) => {
+  mockClock(t);
+  const { url } = await limited(t, { pointsPerKey: 700 });
+  const [host, joiner] = [new Client(url, someone()), new Client(url, someone())];
+  for (let done = 0; done < POLLED_A_POINT; done += 10) {
+    const sdps = Array.from({ length: 10 }, (_, index) => `offer ${done + index}`);
+    const { serviceFqn, offers } = await host.publish(`many:1.0.0@${host.username}`, sdps);
+    for (const { offerId } of offers) await joiner.answer({ serviceFqn, offerId });
+  }
+  const spent = (POLLED_A_POINT / 10) * 4;
+  // nothing that was given already is given again
+  const since = Date.now() + 1000;
+  let polls = 0;
+  for (; polls < 700; polls++)
+    if (
+      await host.call('poll', {}).then(
+        () => false,
+        () => true,
+      )
+    )
+      break;
+  // 2 points each, and the bytes of the first replies
+  assert.ok(polls > (700 - spent) / 4 && polls <= (700 - spent) / 2, `${polls} polls`);
 });
 
 test('frames that are no calls are paid for, and a socket that sends too many is closed', async (t) => {

@@ -324,7 +324,7 @@ export function storeConformance(
       await store.answer(first, { ...alice, instance: 'alice-1', sdp: 'answer of alice' }, T);
       await store.release('alice', 'key-a');
       await store.claim('alice', 'key-heir', false, T);
-      assert.deepEqual(await store.pollOffers(heir, 'alice-1', 0, T), []);
+      assert.deepEqual((await store.pollOffers(heir, 'alice-1', 0, T)).offers, []);
       assert.equal(await store.haveMet(BOB, principalOf(heir), T), false);
       assert.equal(await store.haveMet(BOB, ALICE, T), true);
       assert.equal(await store.answer(first, { ...heir, sdp: 'answer of alice' }, T), 'already-answered');
@@ -499,7 +499,7 @@ export function storeConformance(
       await publishOne(store, 'unanswered');
       for (const offer of [ours, old]) await store.answer(offer, { ...bobAnswers, instance: 'bob-instance' }, T);
       const sdps = async (user: typeof alice, instance?: string) =>
-        (await store.pollOffers(user, instance, 0, T + 1)).map(({ sdp }) => sdp).sort();
+        (await store.pollOffers(user, instance, 0, T + 1)).offers.map(({ sdp }) => sdp).sort();
       assert.deepEqual(await sdps(alice, 'instance-1'), ['ours']);
       assert.deepEqual(await sdps(alice), ['old']);
       assert.deepEqual(await sdps(bob, 'bob-instance'), [], 'nothing to report yet');
@@ -513,7 +513,11 @@ export function storeConformance(
         offers.push(await publishOne(store, `offer ${i}`));
         await store.answer(offers[i]!, bobAnswers, T + i);
       }
-      const polled = async (since: number) => (await store.pollOffers(alice, undefined, since, T + 100)).map(({ sdp }) => sdp);
+      const polled = async (since: number) => {
+        const { offers: reported, looked } = await store.pollOffers(alice, undefined, since, T + 100);
+        assert.equal(looked, MAX_POLLED + 10);
+        return reported.map(({ sdp }) => sdp);
+      };
       for (const offer of offers.slice(0, 55)) await store.takeAnswer((await store.getOffer(offer, T + 100))!, 0);
       assert.equal((await polled(0)).length, MAX_POLLED);
       const fresh = ['offer 55', 'offer 56', 'offer 57', 'offer 58', 'offer 59'];
