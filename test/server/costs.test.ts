@@ -197,15 +197,13 @@ test('a poll costs more when the user has many answered offers', async (t) => {
   const spent = (POLLED_A_POINT / 10) * 4;
   // nothing that was given already is given again
   const since = Date.now() + 1000;
+  const isRefused = (): Promise<boolean> =>
+    host.call('poll', { since }).then(
+      () => false,
+      () => true,
+    );
   let polls = 0;
-  for (; polls < 700; polls++)
-    if (
-      await host.call('poll', {}).then(
-        () => false,
-        () => true,
-      )
-    )
-      break;
+  while (!(await isRefused())) polls++;
   // 2 points each, and the bytes of the first replies
   assert.ok(polls > (700 - spent) / 4 && polls <= (700 - spent) / 2, `${polls} polls`);
 });
