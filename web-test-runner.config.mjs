@@ -45,7 +45,8 @@ const countReporter = () => {
       };
       for (const session of sessions) {
         add(session.testResults, session);
-        if (!session.testResults && session.errors.length) fail('the file did not run', session, session.errors[0]);
+        // an error outside the tests, for example while the file loads
+        if (session.errors.length) fail('an error outside the tests', session, session.errors[0]);
       }
       if (process.env.RONDEVU_COUNTS) writeFileSync(process.env.RONDEVU_COUNTS, JSON.stringify(counts));
     },

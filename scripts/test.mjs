@@ -9,7 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { run, tryRun } from './run.mjs';
 
 /**
@@ -59,7 +59,7 @@ const LONG = [
   'test/node-hosts/pipe.test.ts',
 ];
 
-/** How much of a failed test is told once more at the end, in characters. */
+/** Maximum length of a failure when it is repeated at the end, in characters. */
 const MAX_FAILURE = 3000;
 
 /** Files that test nothing of Node: mutations of the source, and Redis, which is another process. */
@@ -91,6 +91,12 @@ for (const name of [...LONG, ...ONE_NODE, ...SUITES.flatMap(({ everyNode }) => (
 const hasRedis = !spawnSync('redis-server', ['--version']).error;
 if (!process.env.CI && !hasRedis)
   console.warn('redis-server is not installed: tests that need it are left out (apt-get install redis-server)');
+
+/** Cut to MAX_FAILURE, without colours: a cut could leave the terminal coloured. */
+const short = (failure) => {
+  const plain = stripVTControlCharacters(failure);
+  return plain.length > MAX_FAILURE ? `${plain.slice(0, MAX_FAILURE)} …` : plain;
+};
 
 /** The files of a suite in the part that was asked for. @param node the folder of another Node version */
 function filesOf({ name, folder, redis, everyNode }, node) {
@@ -153,14 +159,15 @@ for (const [index, suite] of plan.entries()) {
   // a suite that fails without a failed test (a crash, a file that does not load) must not look green
   if ((status !== 0 || counts.passed === 0) && counts.failed === 0) counts.failed = 1;
   if (counts.failed) red.push(name);
-  failures.push(...(counts.failures ?? []).map((failure) => `${failure}\n  suite ${name}`));
+  for (const failure of counts.failures ?? []) failures.push(`${short(failure)}\n  suite ${name}`);
+  if (counts.failed > (counts.failures?.length ?? 0)) failures.push(`✖ the suite ${name} ended with exit code ${status}`);
   seconds.push(...Object.entries(counts.seconds ?? {}).map(([file, time]) => [`${file}${node}`, time]));
   console.log(`=== ${name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
   for (const key of Object.keys(sum)) sum[key] += counts[key];
 }
 
-// once more at the end, where they are found
-for (const failure of failures) console.log(`\n${failure.length > MAX_FAILURE ? `${failure.slice(0, MAX_FAILURE)} …` : failure}`);
+// repeated at the end, where they are easy to find
+for (const failure of failures) console.log(`\n${failure}`);
 const slowest = seconds.sort(([, a], [, b]) => b - a).slice(0, 5);
 console.log(
   `\n${duration(performance.now() - started)}; slowest: ${slowest.map(([file, time]) => `${file} ${time.toFixed(0)} s`).join(', ')}`,

@@ -147,8 +147,13 @@ export class Authenticator {
   }
 
   /** Charges the caller for the bytes of a reply before it is sent. */
-  async chargeReply({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, bytes: number): Promise<void> {
-    await this.#limiter.charge(address, publicKey, costOfBytes(bytes));
+  async chargeReply(caller: Pick<Caller, 'address' | 'publicKey'>, bytes: number): Promise<void> {
+    await this.chargeInArrears(caller, costOfBytes(bytes));
+  }
+
+  /** Charges points for work that is done: they count against the next calls. */
+  async chargeInArrears({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, points: number): Promise<void> {
+    await this.#limiter.charge(address, publicKey, points);
   }
 
   /**

@@ -38,7 +38,7 @@ const MAX_PARKING_USERS = 8;
 const ROWS_A_TURN = 20;
 /** Points for parking candidates, in addition to the call. */
 const PARKING_COST = 20;
-/** Number of answered offers that a poll examines for one more point. */
+/** Number of answered offers that a poll examines for each additional point. */
 export const POLLED_A_POINT = 250;
 /** Bytes to further sockets of a user that cost one point, and bytes that a candidate counts as. */
 const BYTES_A_POINT = 8192;
@@ -53,8 +53,10 @@ export interface Services {
   limits: Limits;
   turn: Turn;
   quotas: Quotas;
-  /** Charges points for costs that become known during the call. */
+  /** Charges points for costs that become known during the call, and waits for the caller's turn. */
   charge(caller: Caller, points: number): Promise<void>;
+  /** Charges points for work that is done, at the expense of the next calls: a call that holds a place in `large` waits for no turn. */
+  chargeInArrears(caller: Caller, points: number): Promise<void>;
   /** Rejects if the caller has overspent its points, for example on large replies. */
   checkPoints(caller: Caller): Promise<void>;
   /** Calls that may need much memory, by address. */
@@ -158,7 +160,7 @@ export function createHandlers(services: Services): Handlers {
   async function page(target: ServiceName, caller: Caller, limit: number, offset: number, gone: Gone): Promise<ServicePage> {
     const now = Date.now();
     // pages must not overlap, so the order is fixed
-    const listed = await matchmaker.list(target, (points) => services.charge(caller, points));
+    const listed = await matchmaker.list(target, (points) => services.chargeInArrears(caller, points));
     const found = listed.sort(
       (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
     );
@@ -189,7 +191,7 @@ export function createHandlers(services: Services): Handlers {
     let bytes = 0;
     const { offers, looked } = await store.pollOffers(caller, instance, since, now);
     const points = Math.floor(looked / POLLED_A_POINT);
-    if (points) await services.charge(caller, points);
+    if (points) await services.chargeInArrears(caller, points);
     for (const offer of offers) {
       // the rest is left for the next poll
       if (bytes >= limits.maxReplyBytes) break;

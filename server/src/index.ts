@@ -114,6 +114,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     turn,
     quotas: new Quotas(store, config.limits),
     charge: (caller, points) => auth.charge(caller, points),
+    chargeInArrears: (caller, points) => auth.chargeInArrears(caller, points),
     checkPoints: (caller) => auth.checkPoints(caller),
     large: new Slots(LARGE_CALLS_PER_ADDRESS, LARGE_CALLS),
     async onRelease(caller) {

@@ -196,13 +196,13 @@ return { result, looked }
 
 /**
  * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, key, and for the answering
- * side the ids. Returns id, whether something was not given yet, and time of each; the ids that are over; and how many were examined.
+ * side the ids. Returns id, whether something was not given yet, and time of each; the ids of expired offers; and the number of offers examined.
  */
 export const NEWS = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local key = ARGV[7]
 local isOwner = side == 'offerer'
-local ids, found, gone = {}, {}, {}
+local ids, found, gone, looked = {}, {}, {}, 0
 if isOwner then ids = call('ZRANGE', base .. 'answered:' .. fqn, 0, -1) else
   for i = 8, #ARGV do ids[#ids + 1] = ARGV[i] end
 end
@@ -214,6 +214,7 @@ for _, id in ipairs(ids) do
     if not isOwner then gone[#gone + 1] = id end
   elseif (isOwner and o[3] == username and o[11] == key and o[4] == instance)
     or (not isOwner and o[5] == username and o[12] == key and o[6] == instance) then
+    looked = looked + 1
     local other, role = isOwner and o[5] or o[3], isOwner and 'answerer' or 'offerer'
     local principal = other .. ' ' .. ((isOwner and o[12] or o[11]) or '')
     local given, newest = tonumber((isOwner and o[9] or o[10]) or 0), 0
@@ -232,7 +233,7 @@ for _, id in ipairs(ids) do
     end
   end
 end
-return { found, gone, #ids }
+return { found, gone, looked }
 `);
 
 /** ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and name and key of the offerer. */

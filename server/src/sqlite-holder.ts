@@ -1,9 +1,9 @@
-/** Who holds a username. Used within the transaction that writes in its name, because it may be claimed at any time. */
+/** Checks which key holds a username. Call these within the transaction that writes under that name: it may be claimed at any time. */
 import type { NameHolder } from './principal.js';
 import type { Sql } from './sqlite-driver.js';
 import { nameTaken } from './store.js';
 
-/** A condition: another key holds a username. Takes username, key and time. */
+/** Selects a row if another key holds the username. Parameters: username, public key, time. */
 export const OTHER_HOLDER = 'SELECT 1 FROM users WHERE username = ? AND public_key <> ? AND expires_at > ?';
 
 export const isTaken = (sql: Sql, { username, publicKey }: NameHolder, now: number): boolean =>

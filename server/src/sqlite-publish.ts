@@ -30,7 +30,7 @@ export class Publishing {
     sql.onRollback = () => this.#known.clear();
   }
 
-  /** Within a transaction. @throws RpcError `name-taken` */
+  /** Call this within a transaction. @throws RpcError `name-taken` */
   publish(input: PublishInput, maxFree: number, now: number, maxEnded: number): { service: ServiceRow; offers: OfferRow[] } {
     const known = this.#service(input, now, maxEnded);
     const offers = input.offers.map((offer) => this.#offer(input, known.service, offer, now));

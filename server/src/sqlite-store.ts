@@ -48,11 +48,12 @@ const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_
 // offers directed to this user come first
 const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
-// anonymous authors are stored alone, others with their key: this may match too many, which pollOffers filters
+// anonymous authors are stored by username alone, others with their key: this may match offers of other keys, which pollOffers
+// filters out
 const newestOf = (role: string, from: string): string =>
   `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
     AND (c.parked_until IS NULL OR c.parked_until > ?4))`;
-// selected by index only: descriptions are read only for the offers that are reported
+// selects by index only: the SDP is read only for offers that are reported
 const POLLED = `WITH answered AS (
     SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
       ${newestOf('answerer', 'o.answer_user')} AS newest
@@ -297,7 +298,7 @@ export class SqliteStore implements Store {
         'UPDATE offers SET lease_user = ?, lease_until = ?, given_answerer = 0 WHERE id = ?',
         ...[holder, end, row['id']!],
       );
-      // writing an unchanged time would still write its index
+      // an UPDATE to the same time would still rewrite the index entry
       const expiresAt = Math.max(Number(row['expires_at']), end + 2000);
       if (expiresAt > Number(row['expires_at']))
         this.#sql.run('UPDATE offers SET expires_at = ? WHERE id = ?', expiresAt, row['id']!);

@@ -173,7 +173,7 @@ export interface Store {
   /**
    * Answered offers, own ones and those this user answered, on which a poll since then has something to report; MAX_POLLED at
    * most, those with something that was not given yet first. No instance means old-form offers.
-   * @returns also how many answered offers were examined
+   * @returns the offers, and how many answered offers were examined
    */
   pollOffers(
     user: NameHolder,

@@ -1,16 +1,20 @@
 /**
- * Shares the event loop between addresses: an address that has spent its points for one turn of the loop waits for the end of that
- * turn, when the addresses that wait are served in rounds, for a bounded time. Otherwise, calls that arrive together would all run
- * before anybody else's.
+ * Shares the event loop between addresses. An address that has spent its points for one turn of the loop is queued. At the end of the
+ * turn, queued addresses are served in rounds, until MAX_ROUNDS or ROUNDS_FOR is reached. Otherwise, calls that arrive together would
+ * all run before those of other addresses.
  */
 
 /**
- * Points that one address may spend as its calls arrive in one turn of the event loop, and then in each round. A point takes at most
+ * Points that one address may spend on arriving calls in one turn of the event loop, and again in each round. A point takes at most
  * 2 ms, and usually far less than 1 ms.
  */
 export const POINTS_A_TURN = 8;
-/** Time after which no further round begins in one turn of the event loop, in ms. Calls of one turn share a write to the disk. */
+/** Time in ms after which no further round begins in the same turn of the event loop. Calls of one turn share one write to the disk. */
 export const ROUNDS_FOR = 10;
+/** Rounds in one turn of the event loop: what calls do after they have waited for the storage is not in that time. */
+export const MAX_ROUNDS = 8;
+/** Number of started entries from which a queue is compacted, once they are more than half of it. */
+const COMPACT_FROM = 1024;
 
 interface Queue {
   /** Points spent in this turn or round. */
@@ -31,7 +35,7 @@ export class Turns {
   }
 
   /**
-   * @param points cost of the work; if it exceeds POINTS_A_TURN, the work gets a round of its own
+   * @param points cost of the work; work that exceeds the remaining points still begins, as the last of its address in that round
    * @returns undefined when the work may begin now, else a promise that resolves when it may
    */
   take(address: string, points: number): Promise<void> | undefined {
@@ -48,10 +52,10 @@ export class Turns {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => this.#rounds(this.#clock() + ROUNDS_FOR));
+    setImmediate(() => this.#round(1, this.#clock() + ROUNDS_FOR));
   }
 
-  #rounds(end: number): void {
+  #round(number: number, end: number): void {
     let waits = false;
     for (const [address, queue] of this.#queues) {
       queue.spent = 0;
@@ -60,13 +64,16 @@ export class Turns {
         queue.spent += points;
         start();
       }
-      if (queue.next < queue.waiting.length) waits = true;
-      else if (queue.spent === 0) this.#queues.delete(address);
+      if (queue.next < queue.waiting.length) {
+        waits = true;
+        if (queue.next > COMPACT_FROM && queue.next * 2 > queue.waiting.length)
+          [queue.waiting, queue.next] = [queue.waiting.slice(queue.next), 0];
+      } else if (queue.spent === 0) this.#queues.delete(address);
       else [queue.waiting, queue.next] = [[], 0];
     }
-    // once the calls that began in this round have run as far as they can
-    if (waits) queueMicrotask(() => process.nextTick(() => (this.#clock() < end ? this.#rounds(end) : this.#again())));
-    else this.#again();
+    if (!waits || number === MAX_ROUNDS) return this.#again();
+    // continue when the calls of this round have run up to their first wait for I/O
+    queueMicrotask(() => process.nextTick(() => (this.#clock() < end ? this.#round(number + 1, end) : this.#again())));
   }
 
   #again(): void {

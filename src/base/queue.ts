@@ -1,11 +1,14 @@
-/** A list that loses its first items in constant time: `Array.shift` may move all the others, which takes long when there are many. */
+/**
+ * A FIFO queue that removes its first items in amortized constant time. `Array.prototype.shift` may move all remaining items, which is
+ * slow for long arrays.
+ */
 
-/** Number of removed items from which the rest is moved, once they are more than half of all. */
+/** Removed items from which the array is compacted, once they are more than half of its length. */
 const COMPACT_FROM = 1024;
 
 export class Queue<T> {
   #items: (T | undefined)[] = [];
-  /** Place of the first item. */
+  /** Index of the first item. */
   #first = 0;
 
   get length(): number {
@@ -20,13 +23,13 @@ export class Queue<T> {
     this.#items.push(item);
   }
 
-  /** Puts an item before all others. */
+  /** Adds an item at the front. */
   unshift(item: T): void {
     if (this.#first) this.#items[--this.#first] = item;
     else this.#items.unshift(item);
   }
 
-  /** Replaces the first item of a list that has one. */
+  /** Replaces the first item; the queue must not be empty. */
   replaceFirst(item: T): void {
     this.#items[this.#first] = item;
   }

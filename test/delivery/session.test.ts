@@ -653,7 +653,7 @@ describe('whatever happens to the link', () => {
 
 const key = (data: string | ArrayBuffer): string => (typeof data === 'string' ? data : Buffer.from(data).toString('base64'));
 
-it('handing a long queue to a link takes time in proportion to its length', () => {
+it('handing a long queue to a link takes linear time', () => {
   const timeOf = (count: number): number => {
     const outbox = new Outbox();
     for (let i = 0; i < count; i++) outbox.push(new Message(`${i}`, 'short'));

@@ -286,7 +286,7 @@ test('a bad keypair, identity or adapter is never printed', async () => {
 
 // --- Queue
 
-test('a queue holds what an array would hold, whatever is done to it', () => {
+test('a queue behaves like an array under any sequence of operations', () => {
   const step = fc.oneof(
     fc.record({ add: fc.integer({ min: 1, max: 2000 }) }),
     fc.record({ take: fc.integer({ min: 0, max: 3000 }) }),
@@ -323,7 +323,7 @@ test('a queue holds what an array would hold, whatever is done to it', () => {
   );
 });
 
-test('what a queue gave away is not kept', () => {
+test('a queue does not retain removed items', () => {
   const queue = new Queue<object>();
   const lost = new WeakRef({});
   queue.push(lost.deref()!);

@@ -8,7 +8,7 @@ import { DEFAULT_LIMITS, type Limits, type RunningServer } from '../../server/sr
 import { NEW_KEY_COST } from '../../server/src/limiter.js';
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
-import { POINTS_A_TURN, ROUNDS_FOR, Turns } from '../../server/src/turns.js';
+import { MAX_ROUNDS, POINTS_A_TURN, ROUNDS_FOR, Turns } from '../../server/src/turns.js';
 import { Client, PushClient, PushSocket, anonymous, closed, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
@@ -136,7 +136,7 @@ test('a socket that goes on calling although it is refused is closed', async (t)
   assert.equal(await client.closed, 4429);
 });
 
-/** Turns with a clock that the work moves; `began` lists who began when, a list for each turn of the event loop. */
+/** Turns with a fake clock that each call advances. `began` lists, for each turn of the event loop, the addresses whose calls began. */
 function turnsOnAClock() {
   let now = 0;
   const turns = new Turns(() => now);
@@ -156,7 +156,7 @@ function turnsOnAClock() {
   return { turns, make, turn };
 }
 
-test('an address that spent its points of one turn of the event loop waits, and no other address does', async () => {
+test('an address that has spent its points for a turn of the event loop waits; other addresses do not', async () => {
   const { turns, make, turn } = turnsOnAClock();
   const calls = 10;
   make('greedy', calls, ROUNDS_FOR);
@@ -171,7 +171,7 @@ test('an address that spent its points of one turn of the event loop waits, and 
   }
 });
 
-test('calls that take little time wait for no other turn, and addresses are served in rounds', async () => {
+test('short calls are served in rounds without waiting for another turn of the event loop', async () => {
   const { make, turn } = turnsOnAClock();
   make('a', 6, ROUNDS_FOR / 20);
   make('b', 3, ROUNDS_FOR / 20);
@@ -179,7 +179,7 @@ test('calls that take little time wait for no other turn, and addresses are serv
   assert.deepEqual([...first, ...(await turn())], ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'a', 'a']);
 });
 
-test('a turn of the event loop ends when its time is over, however many addresses wait', async () => {
+test('no round begins after ROUNDS_FOR, however many addresses wait', async () => {
   const { make, turn } = turnsOnAClock();
   const addresses = Array.from({ length: 5 }, (_, index) => `address ${index}`);
   for (const address of addresses) make(address, 20, ROUNDS_FOR / 10);
@@ -188,6 +188,14 @@ test('a turn of the event loop ends when its time is over, however many addresse
   // each address once as it arrived, and rounds of all until the time is over
   for (const count of counts) assert.ok(count <= 5 + 10 + 5, `${count} calls in one turn`);
   assert.ok(counts.length <= 12, `${counts.length} turns`);
+});
+
+test('there are at most MAX_ROUNDS rounds in a turn of the event loop, however short the calls are', async () => {
+  const { make, turn } = turnsOnAClock();
+  make('a', 10 * MAX_ROUNDS, 0);
+  make('b', 10 * MAX_ROUNDS, 0);
+  assert.equal((await turn()).length, 2 * (1 + MAX_ROUNDS));
+  assert.equal((await turn()).length, 2 * MAX_ROUNDS);
 });
 
 test('sockets of one key and of one address are bounded', async (t) => {

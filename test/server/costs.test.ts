@@ -5,7 +5,7 @@ import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
 import { POLLED_A_POINT } from '../../server/src/handlers.js';
 import { BYTES_A_POINT, NEW_KEY_COST, costOf } from '../../server/src/limiter.js';
 import { MAX_JSON_DEPTH, type ServicePage } from '../../src/protocol/index.js';
-import { Client, PushClient, mockClock, post, refused, someone, startServer, until } from './helpers.js';
+import { CallError, Client, PushClient, mockClock, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
 const KIB = 1024;
@@ -195,12 +195,15 @@ test('a poll costs more when the user has many answered offers', async (t) => {
     for (const { offerId } of offers) await joiner.answer({ serviceFqn, offerId });
   }
   const spent = (POLLED_A_POINT / 10) * 4;
-  // nothing that was given already is given again
+  // answers that were given already are not given again
   const since = Date.now() + 1000;
   const isRefused = (): Promise<boolean> =>
     host.call('poll', { since }).then(
       () => false,
-      () => true,
+      (error: CallError) => {
+        assert.equal(error.code, 'rate-limited');
+        return true;
+      },
     );
   let polls = 0;
   while (!(await isRefused())) polls++;

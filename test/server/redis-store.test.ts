@@ -14,7 +14,7 @@ import { RedisProcess, redisMissing } from '../support/redis.js';
 import { storeConformance } from './store-conformance.js';
 
 describe('on Redis', { skip: redisMissing() ?? false }, () => {
-  // otherwise Redis may acknowledge what it has not written yet, and it is killed here
+  // by default Redis may acknowledge a write before it is on disk; these tests kill it
   const redis = new RedisProcess('--appendfsync', 'always');
   before(() => redis.start());
   after(() => redis.close());

@@ -30,8 +30,8 @@ export class Random {
 }
 
 /**
- * The seed of a run: the value of an environment variable if it is set; otherwise always the same for a run of the usual size, so that
- * CI tests the same inputs each time, and another one for each longer run.
+ * The seed of a run: the value of an environment variable if it is set; otherwise 1 for a run of the usual size, so that CI always
+ * tests the same inputs, and a seed from the clock for a longer run.
  */
 export const seedOf = (variable: string, isLong: boolean): number =>
   Number(process.env[variable] ?? (isLong ? Date.now() % 2 ** 31 : 1));
