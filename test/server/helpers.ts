@@ -54,7 +54,7 @@ export class CallError extends Error {
 const monotonic = performance.now.bind(performance);
 
 /** Waits until a condition holds, on the real clock even where timers are mocked; fails after `ms`. */
-export async function until(condition: () => boolean | Promise<boolean>, what = 'the condition', ms = 8000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, what = 'the condition', ms = 60_000): Promise<void> {
   const deadline = monotonic() + ms;
   while (!(await condition())) {
     assert.ok(monotonic() < deadline, `${what} did not come about within ${ms} ms`);
