@@ -4,14 +4,30 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { countItems } from '../../server/src/count-values.js';
-import { DEFAULT_LIMITS, type Limits, type RunningServer } from '../../server/src/index.js';
+import { POLLED_A_POINT } from '../../server/src/handlers.js';
+import { DEFAULT_LIMITS, type Limits, type RunningServer, type ServerOptions } from '../../server/src/index.js';
 import { NEW_KEY_COST } from '../../server/src/limiter.js';
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
+import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS } from '../../server/src/slots.js';
 import { MAX_ROUNDS, POINTS_A_TURN, ROUNDS_FOR, Turns } from '../../server/src/turns.js';
-import { Client, PushClient, PushSocket, anonymous, closed, post, refused, someone, startServer, until } from './helpers.js';
+import {
+  Client,
+  PushClient,
+  PushSocket,
+  anonymous,
+  closed,
+  newInstance,
+  openSessionFrame,
+  post,
+  refused,
+  someone,
+  startServer,
+  until,
+} from './helpers.js';
 
-const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits } });
+const limited = (t: TestContext, limits: Partial<Limits>, options: ServerOptions = {}) =>
+  startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...options });
 
 interface RawRequest {
   socket: Socket;
@@ -196,6 +212,49 @@ test('there are at most MAX_ROUNDS rounds in a turn of the event loop, however s
   make('b', 10 * MAX_ROUNDS, 0);
   assert.equal((await turn()).length, 2 * (1 + MAX_ROUNDS));
   assert.equal((await turn()).length, 2 * MAX_ROUNDS);
+});
+
+test('a poll that costs more waits for no turn while it holds a place for large calls', async (t) => {
+  const plenty = { pointsPerAddress: 1_000_000, pointsPerKey: 1_000_000 };
+  const { url } = await limited(t, plenty, { trustedProxies: ['127.0.0.1'] });
+  const open = async (address: string): Promise<PushSocket & { fqn: string }> => {
+    const [identity, instance] = [someone(), newInstance()];
+    const socket = await new PushSocket(url, { headers: { 'x-forwarded-for': address } }).up();
+    await socket.request(openSessionFrame(url, identity, instance));
+    return Object.assign(socket, { fqn: `many:1.0.0@${identity.username}` });
+  };
+  const joiner = new Client(url, someone());
+  const since = Date.now() + 600_000;
+  // as many addresses as it takes to hold all places
+  const greedy = await Promise.all(
+    Array.from({ length: LARGE_CALLS / LARGE_CALLS_PER_ADDRESS }, async (_, index) => {
+      const socket = await open(`192.0.2.${index}`);
+      for (let done = 0; done < POLLED_A_POINT; done += 10) {
+        const sdps = Array.from({ length: 10 }, (__, offer) => ({ sdp: `offer ${done + offer}` }));
+        const { offers } = await socket.call('publishService', { serviceFqn: socket.fqn, offers: sdps });
+        for (const { offerId } of offers) await joiner.answer({ serviceFqn: socket.fqn, offerId });
+      }
+      // later polls have nothing to write, which would take turns of its own
+      while ((await socket.call('poll', { since })).answers.length);
+      return socket;
+    }),
+  );
+  const honest = await open('192.0.2.99');
+  const calls = 500;
+  const ended = greedy.map(() => 0);
+  const work = greedy.flatMap((socket, index) => {
+    const cheap = (): Promise<unknown> => socket.call('getUser', { username: 'nobody' }).then(() => ended[index]!++);
+    return [
+      // what the polls cost in addition comes when the points of the turn are spent
+      ...Array.from({ length: POINTS_A_TURN - 1 }, cheap),
+      ...Array.from({ length: LARGE_CALLS_PER_ADDRESS }, () => socket.call('poll', { since })),
+      ...Array.from({ length: calls }, cheap),
+    ];
+  });
+  await until(() => ended.every((count) => count >= POINTS_A_TURN), 'the polls to begin');
+  await honest.call('poll', {});
+  assert.ok(Math.max(...ended) < calls, `${ended.join(', ')} of ${calls} calls of others came before`);
+  await Promise.all(work);
 });
 
 test('sockets of one key and of one address are bounded', async (t) => {
