@@ -1,7 +1,7 @@
 /**
  * Shares the event loop between addresses. An address that has spent its points for one turn of the loop is queued. At the end of the
- * turn, queued addresses are served in rounds, until MAX_ROUNDS or ROUNDS_FOR is reached. Otherwise, calls that arrive together would
- * all run before those of other addresses.
+ * turn, queued addresses are served in rounds, until MAX_ROUNDS or ROUNDS_FOR is reached. Otherwise, all calls that
+ * arrive together from one address would run before the calls of any other address.
  */
 
 /**
@@ -11,7 +11,7 @@
 export const POINTS_A_TURN = 8;
 /** Time in ms after which no further round begins in the same turn of the event loop. Calls of one turn share one write to the disk. */
 export const ROUNDS_FOR = 10;
-/** Rounds in one turn of the event loop: what calls do after they have waited for the storage is not in that time. */
+/** Maximum number of rounds in one turn of the event loop: ROUNDS_FOR does not include what calls do after they have waited for the storage. */
 export const MAX_ROUNDS = 8;
 /** Number of started entries from which a queue is compacted, once they are more than half of it. */
 const COMPACT_FROM = 1024;
