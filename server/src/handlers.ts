@@ -332,7 +332,7 @@ export function createHandlers(services: Services): Handlers {
       matchmaker.answered(offerId, caller.publicKey);
       // a repeated answer is pushed again: the server that took it may have stopped before it did
       const first = verdict === 'repeated' ? await store.getOffer(offer, now) : undefined;
-      const answered = first ?? { ...offer, answer: { ...answer, answeredAt: now } };
+      const answered = first ?? { ...offer, answer: { ...answer, answeredAt: now, isGiven: false } };
       const [parked, late] = await Promise.all([
         store.listCandidates(answered, 'answerer', now),
         // candidates that the offerer added since the offer was handed out

@@ -68,6 +68,7 @@ export function toOffer(hash: Hash): OfferRow | undefined {
         ...(hash['answerInstance'] && { instance: hash['answerInstance'] }),
         sdp: hash['answerSdp']!,
         answeredAt: Number(hash['answeredAt']),
+        isGiven: hash['answerGiven'] !== undefined,
       },
     }),
   };

@@ -458,6 +458,7 @@ export class RedisStore implements Store {
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
     if (!offer.answer) return false;
+    if (offer.answer.isGiven) return offer.answer.answeredAt > since;
     const mark = randomUUID();
     const taker = await this.#redis.run(scripts.TAKE_ANSWER, [this.#slot(offer.serviceFqn)], [offer.offerId, mark]);
     return taker === mark || offer.answer.answeredAt > since;

@@ -62,6 +62,7 @@ export function toOffer(row: Row): OfferRow {
         ...(row['answer_instance'] !== null && { instance: String(row['answer_instance']) }),
         sdp: String(row['answer_sdp']),
         answeredAt: Number(row['answered_at']),
+        isGiven: row['answer_given'] === 1,
       },
     }),
   };

@@ -50,30 +50,26 @@ const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.in
 
 // anonymous authors are stored by username alone, others with their key: this may match offers of other keys, which pollOffers
 // filters out
-const newestOf = (role: string, from: string): string =>
+const newestOf = (role: string, from: string, given: string): string =>
   `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
-    AND (c.parked_until IS NULL OR c.parked_until > ?4))`;
-// selects by index only: the SDP is read only for offers that are reported
+    AND (c.parked_until IS NULL OR c.parked_until > ?4) AND c.created_at > MIN(?3, ${given}))`;
+/**
+ * How many offers a poll examines, and `[rowid, whether something is new, time of the answer]` of each with something to report. It
+ * selects by index only: the SDP is read only for offers that are reported.
+ */
 const POLLED = `WITH answered AS (
     SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
-      ${newestOf('answerer', 'o.answer_user')} AS newest
+      ${newestOf('answerer', 'o.answer_user', 'o.given_offerer')} AS newest
     FROM services s JOIN offers o ON o.service_id = s.id
     WHERE s.username = ?1 AND s.public_key = ?5 AND o.instance IS ?2 AND o.answered_at IS NOT NULL AND o.expires_at > ?4
     UNION ALL
-    SELECT o.rowid, 0, 1, o.given_answerer, ${newestOf('offerer', 's.username')}
+    SELECT o.rowid, 0, 1, o.given_answerer, ${newestOf('offerer', 's.username', 'o.given_answerer')}
     FROM offers o JOIN services s ON s.id = o.service_id
     WHERE o.answer_user = ?1 AND o.answer_instance IS ?2 AND o.expires_at > ?4
   )
-  ${OFFER} JOIN (
-    SELECT id, at, (is_given = 0 OR IFNULL(newest > given, 0)) AS is_new FROM answered
-    WHERE is_given = 0 OR at > ?3 OR newest > MIN(?3, given) ORDER BY is_new DESC, at LIMIT ${MAX_POLLED}
-  ) news ON news.id = o.rowid ORDER BY news.is_new DESC, news.at`;
-
-/** Number of offers that POLLED examines. */
-const COUNT_POLLED = `SELECT
-  (SELECT COUNT(*) FROM services s JOIN offers o ON o.service_id = s.id
-    WHERE s.username = ?1 AND s.public_key = ?2 AND o.instance IS ?3 AND o.answered_at IS NOT NULL AND o.expires_at > ?4)
-  + (SELECT COUNT(*) FROM offers WHERE answer_user = ?1 AND answer_instance IS ?3 AND expires_at > ?4) AS looked`;
+  SELECT COUNT(*) AS looked,
+    json_group_array(json_array(id, is_given = 0 OR IFNULL(newest > given, 0), at)) FILTER (WHERE is_given = 0 OR at > ?3 OR newest IS NOT NULL) AS news
+  FROM answered`;
 
 export class SqliteStore implements Store {
   readonly #sql: Sql;
@@ -473,19 +469,23 @@ export class SqliteStore implements Store {
     now: number,
   ): Promise<{ offers: OfferRow[]; looked: number }> {
     const { username, publicKey } = user;
-    const from = instance ?? null;
-    const looked = Number(this.#sql.get(COUNT_POLLED, username, publicKey, from, now)!['looked']);
-    // most polls have nothing to examine
-    if (!looked) return { offers: [], looked };
-    const offers = this.#sql
-      .all(POLLED, username, from, since, now, publicKey)
+    const row = this.#sql.get(POLLED, username, instance ?? null, since, now, publicKey)!;
+    const news = (JSON.parse(String(row['news'])) as [id: number, isNew: number, answeredAt: number][])
+      .sort((a, b) => b[1] - a[1] || a[2] - b[2])
+      .slice(0, MAX_POLLED);
+    const ids = JSON.stringify(news.map(([id]) => id));
+    const offers = (
+      news.length ? this.#sql.all(`${OFFER} JOIN json_each(?) listed ON listed.value = o.rowid ORDER BY listed.key`, ids) : []
+    )
       .map(toOffer)
       .filter((offer) => [offer, offer.answer].some((side) => side && principalOf(side) === principalOf(user)));
-    return { offers, looked };
+    return { offers, looked: Number(row['looked']) };
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
     if (!offer.answer) return false;
+    // a poll since 0 reports all answers again: no transaction for each
+    if (offer.answer.isGiven) return offer.answer.answeredAt > since;
     const changed = await this.#sql.transaction(() =>
       this.#sql.run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId),
     );

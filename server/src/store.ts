@@ -43,7 +43,8 @@ export interface OfferRow {
   expiresAt: number;
   leaseHolder?: Principal;
   leaseUntil: number;
-  answer?: { username: string; publicKey: string; instance?: string; sdp: string; answeredAt: number };
+  /** `isGiven`: whether the offerer had got it when this was read. */
+  answer?: { username: string; publicKey: string; instance?: string; sdp: string; answeredAt: number; isGiven: boolean };
 }
 
 export interface PublishInput {

@@ -10,9 +10,9 @@
  */
 export const POINTS_A_TURN = 8;
 /** Time in ms after which no further round begins in the same turn of the event loop. Calls of one turn share one write to the disk. */
-export const ROUNDS_FOR = 10;
+export const ROUNDS_FOR = 20;
 /** Maximum number of rounds in one turn of the event loop: ROUNDS_FOR does not include what calls do after they have waited for the storage. */
-export const MAX_ROUNDS = 8;
+export const MAX_ROUNDS = 16;
 /** Number of started entries from which a queue is compacted, once they are more than half of it. */
 const COMPACT_FROM = 1024;
 

@@ -4,27 +4,21 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { countItems } from '../../server/src/count-values.js';
-import { POLLED_A_POINT } from '../../server/src/handlers.js';
+import { POLLED_A_POINT, createHandlers } from '../../server/src/handlers.js';
 import { DEFAULT_LIMITS, type Limits, type RunningServer, type ServerOptions } from '../../server/src/index.js';
 import { NEW_KEY_COST } from '../../server/src/limiter.js';
+import { createLog } from '../../server/src/log.js';
+import { LISTED_A_POINT, Matchmaker } from '../../server/src/matchmaker.js';
+import { MemoryHub } from '../../server/src/memory-hub.js';
+import { Quotas } from '../../server/src/quotas.js';
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
+import type { Params } from '../../server/src/schemas.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
-import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS } from '../../server/src/slots.js';
+import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS, Slots } from '../../server/src/slots.js';
+import { SqliteStore } from '../../server/src/sqlite-store.js';
+import { DEFAULT_TURN, Turn } from '../../server/src/turn.js';
 import { MAX_ROUNDS, POINTS_A_TURN, ROUNDS_FOR, Turns } from '../../server/src/turns.js';
-import {
-  Client,
-  PushClient,
-  PushSocket,
-  anonymous,
-  closed,
-  newInstance,
-  openSessionFrame,
-  post,
-  refused,
-  someone,
-  startServer,
-  until,
-} from './helpers.js';
+import { Client, PushClient, PushSocket, anonymous, closed, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>, options: ServerOptions = {}) =>
   startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...options });
@@ -214,47 +208,57 @@ test('there are at most MAX_ROUNDS rounds in a turn of the event loop, however s
   assert.equal((await turn()).length, 2 * MAX_ROUNDS);
 });
 
-test('a poll that costs more waits for no turn while it holds a place for large calls', async (t) => {
-  const plenty = { pointsPerAddress: 1_000_000, pointsPerKey: 1_000_000 };
-  const { url } = await limited(t, plenty, { trustedProxies: ['127.0.0.1'] });
-  const open = async (address: string): Promise<PushSocket & { fqn: string }> => {
-    const [identity, instance] = [someone(), newInstance()];
-    const socket = await new PushSocket(url, { headers: { 'x-forwarded-for': address } }).up();
-    await socket.request(openSessionFrame(url, identity, instance));
-    return Object.assign(socket, { fqn: `many:1.0.0@${identity.username}` });
-  };
-  const joiner = new Client(url, someone());
-  const since = Date.now() + 600_000;
-  // as many addresses as it takes to hold all places
-  const greedy = await Promise.all(
-    Array.from({ length: LARGE_CALLS / LARGE_CALLS_PER_ADDRESS }, async (_, index) => {
-      const socket = await open(`192.0.2.${index}`);
-      for (let done = 0; done < POLLED_A_POINT; done += 10) {
-        const sdps = Array.from({ length: 10 }, (__, offer) => ({ sdp: `offer ${done + offer}` }));
-        const { offers } = await socket.call('publishService', { serviceFqn: socket.fqn, offers: sdps });
-        for (const { offerId } of offers) await joiner.answer({ serviceFqn: socket.fqn, offerId });
-      }
-      // later polls have nothing to write, which would take turns of its own
-      while ((await socket.call('poll', { since })).answers.length);
-      return socket;
-    }),
-  );
-  const honest = await open('192.0.2.99');
-  const calls = 500;
-  const ended = greedy.map(() => 0);
-  const work = greedy.flatMap((socket, index) => {
-    const cheap = (): Promise<unknown> => socket.call('getUser', { username: 'nobody' }).then(() => ended[index]!++);
-    return [
-      // what the polls cost in addition comes when the points of the turn are spent
-      ...Array.from({ length: POINTS_A_TURN - 1 }, cheap),
-      ...Array.from({ length: LARGE_CALLS_PER_ADDRESS }, () => socket.call('poll', { since })),
-      ...Array.from({ length: calls }, cheap),
-    ];
+test('a call that holds a place for large calls waits for no turn: what it costs more is charged in arrears', async (t) => {
+  const [store, log] = [new SqliteStore(':memory:'), createLog('silent')];
+  const hub = new MemoryHub(store, log, () => undefined);
+  t.after(() => Promise.all([hub.close(), store.close()]));
+  let held = 0;
+  let inArrears = 0;
+  class Watched extends Slots {
+    override run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
+      return super.run(name, async (hasWaited) => {
+        held++;
+        return work(hasWaited).finally(() => held--);
+      });
+    }
+  }
+  const handlers = createHandlers({
+    store,
+    hub,
+    matchmaker: new Matchmaker(store, log, DEFAULT_LIMITS, () => undefined),
+    limits: DEFAULT_LIMITS,
+    turn: new Turn(DEFAULT_TURN),
+    quotas: new Quotas(store, DEFAULT_LIMITS),
+    async charge() {
+      assert.equal(held, 0, 'waits for a turn while it holds a place');
+    },
+    async chargeInArrears(_caller, points) {
+      assert.equal(held, 1);
+      inArrears += points;
+    },
+    checkPoints: async () => undefined,
+    large: new Watched(LARGE_CALLS_PER_ADDRESS, LARGE_CALLS),
+    onRelease: async () => undefined,
+    clock: { at: (now) => now },
   });
-  await until(() => ended.every((count) => count >= POINTS_A_TURN), 'the polls to begin');
-  await honest.call('poll', {});
-  assert.ok(Math.max(...ended) < calls, `${ended.join(', ')} of ${calls} calls of others came before`);
-  await Promise.all(work);
+  const [one, other] = [
+    { username: 'one', publicKey: 'key-1' },
+    { username: 'other', publicKey: 'key-2' },
+  ];
+  const now = Date.now();
+  for (let index = 0; index < Math.max(POLLED_A_POINT, LISTED_A_POINT + 1); index++) {
+    const service = { name: 'many', version: `1.0.${index}`, serviceFqn: `many:1.0.${index}@one` };
+    const input = { ...one, ...service, offers: [{ sdp: 'to answer' }, { sdp: 'free' }], ttl: 60_000 };
+    const { offers } = await store.publish(input, 10, now);
+    assert.equal(await store.answer(offers[0]!, { ...other, sdp: 'answer' }, now), 'answered');
+  }
+  const caller = { ...one, address: '192.0.2.1' };
+  const gone = (): AbortSignal => new AbortController().signal;
+  await handlers.poll({}, caller, gone);
+  assert.equal(inArrears, 1, 'points of the poll');
+  inArrears = 0;
+  await handlers.getService({ serviceFqn: 'many:1.0.0@one', limit: 10 } as Params<'getService'>, caller, gone);
+  assert.ok(inArrears > 0, 'points of the page');
 });
 
 test('sockets of one key and of one address are bounded', async (t) => {

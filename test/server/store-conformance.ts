@@ -391,7 +391,7 @@ export function storeConformance(
       assert.equal(await store.answer(offer, { ...bobAnswers, sdp: 'other' }, T + 2), 'already-answered');
       assert.equal(await store.answer(offer, { ...bobAnswers, username: 'carl' }, T + 2), 'already-answered');
       const { answer } = (await store.getOffer(offer, T + 2))!;
-      assert.deepEqual(answer, { ...bobAnswers, answeredAt: T + 1 });
+      assert.deepEqual(answer, { ...bobAnswers, answeredAt: T + 1, isGiven: false });
       const expired = await publishOne(store, 'two');
       assert.equal(await store.answer(expired, bobAnswers, T + 300_000), 'gone');
     });
@@ -633,10 +633,15 @@ export function storeConformance(
     check('an answer is given once, and again to who asks from before it', async (store) => {
       const published = await publishOne(store);
       await store.answer(published, bobAnswers, T + 10);
-      const offer = (await store.getOffer(published, T + 10))!;
-      assert.equal(await store.takeAnswer(offer, T + 500), true);
-      assert.equal(await store.takeAnswer(offer, T + 500), false);
-      assert.equal(await store.takeAnswer(offer, T + 9), true);
+      const before = (await store.getOffer(published, T + 10))!;
+      assert.equal(await store.takeAnswer(before, T + 500), true);
+      const after = (await store.getOffer(published, T + 10))!;
+      assert.deepEqual([before.answer?.isGiven, after.answer?.isGiven], [false, true]);
+      // it makes no difference when the offer was read
+      for (const offer of [before, after]) {
+        assert.equal(await store.takeAnswer(offer, T + 500), false);
+        assert.equal(await store.takeAnswer(offer, T + 9), true);
+      }
     });
     check('an answered offer is remembered for a minute, however short or long its own life was', async (store) => {
       const offer = await publishOne(store, 'sdp', T, { ttl: 1000 });
