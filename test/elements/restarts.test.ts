@@ -121,6 +121,17 @@ describe('an element that ended', () => {
     await until(() => host.peerCount === 0);
   });
 
+  it('reports its end once when it is closed repeatedly', async () => {
+    const joiner = await connect(`chat:1.0.0@${freshName()}`);
+    await next(joiner, 'rondevu-waiting');
+    const events = record(joiner, ['rondevu-close', 'rondevu-state']);
+    await joiner.close();
+    const once = [...events];
+    expect(once.length).to.equal(2);
+    await joiner.close();
+    expect(events).to.deep.equal(once);
+  });
+
   it('tries again when connect() is called in the handler of the error after `timeout`', async () => {
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`, { timeout: '300' });
