@@ -54,8 +54,8 @@ const newestOf = (role: string, from: string, given: string): string =>
   `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
     AND (c.parked_until IS NULL OR c.parked_until > ?4) AND c.created_at > MIN(?3, ${given}))`;
 /**
- * How many offers a poll examines, and `[rowid, whether something is new, time of the answer]` of each with something to report. It
- * selects by index only: the SDP is read only for offers that are reported.
+ * Number of offers that a poll examines, and `[rowid, isNew, answeredAt]` of each offer with something to report; `answeredAt` is 0
+ * for offers that the caller answered. Only indexes are read here: the SDP is read later, for reported offers.
  */
 const POLLED = `WITH answered AS (
     SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
@@ -484,7 +484,7 @@ export class SqliteStore implements Store {
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
     if (!offer.answer) return false;
-    // a poll since 0 reports all answers again: no transaction for each
+    // a poll with `since: 0` reports every answer again; do not begin a transaction for each
     if (offer.answer.isGiven) return offer.answer.answeredAt > since;
     const changed = await this.#sql.transaction(() =>
       this.#sql.run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId),

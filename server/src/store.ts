@@ -43,7 +43,7 @@ export interface OfferRow {
   expiresAt: number;
   leaseHolder?: Principal;
   leaseUntil: number;
-  /** `isGiven`: whether the offerer had got it when this was read. */
+  /** `isGiven`: whether the answer had already been given to the offerer when this row was read. */
   answer?: { username: string; publicKey: string; instance?: string; sdp: string; answeredAt: number; isGiven: boolean };
 }
 

@@ -208,7 +208,7 @@ test('there are at most MAX_ROUNDS rounds in a turn of the event loop, however s
   assert.equal((await turn()).length, 2 * MAX_ROUNDS);
 });
 
-test('a call that holds a place for large calls waits for no turn: what it costs more is charged in arrears', async (t) => {
+test('a call that holds a slot for large calls does not wait for a turn: its extra cost is charged in arrears', async (t) => {
   const [store, log] = [new SqliteStore(':memory:'), createLog('silent')];
   const hub = new MemoryHub(store, log, () => undefined);
   t.after(() => Promise.all([hub.close(), store.close()]));
@@ -230,7 +230,7 @@ test('a call that holds a place for large calls waits for no turn: what it costs
     turn: new Turn(DEFAULT_TURN),
     quotas: new Quotas(store, DEFAULT_LIMITS),
     async charge() {
-      assert.equal(held, 0, 'waits for a turn while it holds a place');
+      assert.equal(held, 0, 'waits for a turn while it holds a slot');
     },
     async chargeInArrears(_caller, points) {
       assert.equal(held, 1);
