@@ -4,6 +4,7 @@
  */
 import { LitElement, type PropertyDeclaration } from 'lit';
 import { property } from './property.js';
+import type { ErrorDetail, StateDetail, TypedEvents } from './events.js';
 import { RondevuError, type IceServersOption, type Rondevu } from '../src/index.js';
 import { borrowClient, type Lease } from './client-registry.js';
 import { addDeparting, endDeparting, removeDeparting } from './departing.js';
@@ -25,7 +26,19 @@ interface Run {
   lease?: Lease;
 }
 
-export abstract class RondevuElement extends LitElement {
+/** Events that both elements dispatch. */
+interface CommonDetails {
+  'rondevu-state': StateDetail;
+  'rondevu-error': ErrorDetail;
+}
+
+export interface RondevuElement<Details extends CommonDetails = CommonDetails> {
+  addEventListener: TypedEvents<Details, this>['addEventListener'];
+  removeEventListener: TypedEvents<Details, this>['removeEventListener'];
+}
+
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
+export abstract class RondevuElement<Details extends CommonDetails = CommonDetails> extends LitElement {
   /** Address of the signaling server. Default: that of the nearest ancestor, `<meta name="rondevu-api-url">`, the page's origin. */
   @property({ attribute: 'api-url' }) apiUrl?: string;
   /** Own username, 3–32 characters of `a-z 0-9 . -`. Default: an anonymous name. */
@@ -218,7 +231,7 @@ export abstract class RondevuElement extends LitElement {
   protected showError(error: RondevuError): void {
     this.#error = error;
     this.reflect('error-code', error.code);
-    this.tell('rondevu-error', { error });
+    this.tell('rondevu-error', { error } as Details['rondevu-error']);
   }
 
   /** Shows that the signaling server cannot be reached, once an outage. */
@@ -291,7 +304,12 @@ export abstract class RondevuElement extends LitElement {
    * neither.
    * @param isDue called when the event's turn has come; if it returns false, the event is not dispatched
    */
-  protected tell(name: string, detail: object, bubbles = true, isDue?: () => boolean): void {
+  protected tell<Name extends keyof Details & string>(
+    name: Name,
+    detail: Details[Name],
+    bubbles = true,
+    isDue?: () => boolean,
+  ): void {
     const event = new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles });
     this.#events.push({ event, isDue });
     this.#dispatch();
@@ -321,9 +339,9 @@ export abstract class RondevuElement extends LitElement {
    * @param before dispatches the events that come first; if one of their listeners changes the state again, this change is not
    *   reported
    */
-  protected changeState(to: string, reason: string, before?: () => void): boolean {
+  protected changeState(to: Details['rondevu-state']['to'], reason: string, before?: () => void): boolean {
     if (to !== 'failed') this.#hasFailed = false;
-    const from = this.stateOf('state', 'idle');
+    const from = this.stateOf<string>('state', 'idle');
     if (from === to && this.hasAttribute('state')) {
       before?.();
       return false;
@@ -332,8 +350,10 @@ export abstract class RondevuElement extends LitElement {
     for (const name of ['connected', 'reconnecting', 'failed'])
       this.toggleState(name, name === to || (name === 'connected' && to === 'live'));
     before?.();
-    if (from !== to) this.tell('rondevu-state', { from, to, reason }, true, before && (() => this.stateOf('state', to) === to));
-    return from !== to;
+    if (from === to) return false;
+    const isDue = before && (() => this.stateOf<string>('state', to) === to);
+    this.tell('rondevu-state', { from, to, reason } as Details['rondevu-state'], true, isDue);
+    return true;
   }
 
   /** The option `iceServers` for the engine: the attribute can only name a preset. */

@@ -1,9 +1,10 @@
 /**
- * A conversation over a service or a connection: reads and writes the chat's JSON, relays messages in a group, and takes the author
+ * ChatConversation: the messages of a chat over a service or a connection: reads and writes the chat's JSON, relays messages in a group, and takes the author
  * from the link, never from the message. Does not touch the document; rondevu-chat.ts shows it.
  */
 import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } from '../src/protocol/chat.js';
 import type { IdentityChangedError, Peer, RondevuConnection, SendHandle } from '../src/index.js';
+import type { RondevuConnectEventDetails, RondevuServiceEventDetails } from './events.js';
 import type { RondevuConnect } from './rondevu-connect.js';
 import type { RondevuService } from './rondevu-service.js';
 import { sendToAll } from './send-to-all.js';
@@ -28,7 +29,7 @@ export interface ChatEntry {
   missed?: string[];
 }
 
-export interface ConversationHooks {
+export interface ChatConversationHooks {
   onEntry(entry: ChatEntry): void;
   /** An entry's status, the state or the members changed. */
   onChange(): void;
@@ -38,9 +39,9 @@ export interface ConversationHooks {
 
 const PIN_LENGTH = 22;
 
-export class Conversation {
+export class ChatConversation {
   readonly source: ChatSource;
-  readonly #hooks: ConversationHooks;
+  readonly #hooks: ChatConversationHooks;
   readonly #listeners: [string, (event: Event) => void][] = [];
   readonly #rates = new ChatRates((text) => console.warn(`rondevu: ${text}`));
   readonly #waiting = new Set<ChatEntry>();
@@ -48,30 +49,36 @@ export class Conversation {
   #trusted: IdentityChangedError | undefined;
   #nextKey = 1;
 
-  constructor(source: ChatSource, hooks: ConversationHooks) {
+  constructor(source: ChatSource, hooks: ChatConversationHooks) {
     this.source = source;
     this.#hooks = hooks;
-    this.#listen('rondevu-state', ({ to }) => {
-      if (to === 'failed') for (const entry of this.#waiting) entry.status = 'failed';
-      hooks.onChange();
-    });
-    this.#listen('rondevu-error', () => hooks.onChange());
-    this.#listen('rondevu-message', ({ data, peer, connection }) =>
-      this.#receive(data as string | ArrayBuffer, peer as Peer, connection as RondevuConnection | undefined),
-    );
+    const onChange = () => hooks.onChange();
     if (isGroup(source)) {
-      this.#listen('rondevu-connection', ({ peer }) => this.#note('joined', peer as Peer));
-      this.#listen('rondevu-left', ({ peer }) => this.#note('left', peer as Peer));
-      this.#listen('rondevu-disconnected', () => hooks.onChange());
-      this.#listen('rondevu-reconnected', () => this.#flushed());
+      const listen = this.#listenerOf<RondevuServiceEventDetails>();
+      listen('rondevu-state', ({ to }) => this.#stateChanged(to));
+      listen('rondevu-error', onChange);
+      listen('rondevu-message', ({ data, peer, connection }) => this.#receive(data, peer, connection));
+      listen('rondevu-connection', ({ peer }) => this.#note('joined', peer));
+      listen('rondevu-left', ({ peer }) => this.#note('left', peer));
+      listen('rondevu-disconnected', onChange);
+      listen('rondevu-reconnected', () => this.#flushed());
     } else {
-      const up = () => (this.#flushed(), this.#identify());
-      this.#listen('rondevu-open', up);
-      this.#listen('rondevu-reconnected', up);
-      this.#listen('rondevu-buffered', () => hooks.onChange());
-      this.#listen('rondevu-close', () => hooks.onChange());
+      const listen = this.#listenerOf<RondevuConnectEventDetails>();
+      const onUp = () => (this.#flushed(), this.#identify());
+      listen('rondevu-state', ({ to }) => this.#stateChanged(to));
+      listen('rondevu-error', onChange);
+      listen('rondevu-message', ({ data, peer }) => peer && this.#receive(data, peer, undefined));
+      listen('rondevu-open', onUp);
+      listen('rondevu-reconnected', onUp);
+      listen('rondevu-buffered', onChange);
+      listen('rondevu-close', onChange);
       if (source.connection?.isConnected()) this.#identify();
     }
+  }
+
+  #stateChanged(to: string): void {
+    if (to === 'failed') for (const entry of this.#waiting) entry.status = 'failed';
+    this.#hooks.onChange();
   }
 
   /** Number of participants, including this one. */
@@ -109,7 +116,7 @@ export class Conversation {
 
   /** Stops listening; the messages stay. */
   end(): void {
-    for (const [name, listener] of this.#listeners) this.source.removeEventListener(name, listener);
+    for (const [name, listener] of this.#listeners) (this.source as EventTarget).removeEventListener(name, listener);
   }
 
   /** Pins the new key of a peer, as the user wishes, and tries again. */
@@ -224,13 +231,16 @@ export class Conversation {
     this.#hooks.onEntry({ key: this.#nextKey++, kind, author: cleanName(peer.username), text: '', time: Date.now() });
   }
 
-  #listen(name: string, handle: (detail: Record<string, unknown>) => void): void {
-    const listener = (event: Event): void => {
-      // events of elements further in bubble up to the source and are not its own
-      if (event.target === this.source) handle((event as CustomEvent<Record<string, unknown>>).detail);
+  /** A function that adds listeners for the source's own events. */
+  #listenerOf<Details>() {
+    return <Name extends keyof Details & string>(name: Name, handle: (detail: Details[Name]) => void): void => {
+      const listener = (event: Event): void => {
+        // events of nested elements bubble up to the source
+        if (event.target === this.source) handle((event as CustomEvent<Details[Name]>).detail);
+      };
+      (this.source as EventTarget).addEventListener(name, listener);
+      this.#listeners.push([name, listener]);
     };
-    this.source.addEventListener(name, listener);
-    this.#listeners.push([name, listener]);
   }
 }
 

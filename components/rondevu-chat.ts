@@ -3,8 +3,9 @@
  */
 import { LitElement, html, nothing } from 'lit';
 import { cleanName } from '../src/protocol/chat.js';
-import { Conversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
+import { ChatConversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
 import { chatStyles } from './chat-styles.js';
+import type { RondevuChatEventDetails, TypedEvents } from './events.js';
 import { property, state } from './property.js';
 import { report } from './report.js';
 import { fill, stringsFor, type Strings } from './strings.js';
@@ -22,6 +23,12 @@ const UNVERIFIED = /^(unverified|identity-)/;
 const NO_SOURCE = { code: 'no-source' as const, message: 'it has no source' };
 /** States of a source in which no message can be sent. */
 const MUTE = /^(idle|closed|stopped|failed|unreachable)$/;
+
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
+export interface RondevuChat {
+  addEventListener: TypedEvents<RondevuChatEventDetails, this>['addEventListener'];
+  removeEventListener: TypedEvents<RondevuChatEventDetails, this>['removeEventListener'];
+}
 
 /**
  * A chat: over a `<rondevu-service>` a group chat that this page hosts, over a `<rondevu-connect>` a chat with the other side. Its
@@ -64,6 +71,7 @@ const MUTE = /^(idle|closed|stopped|failed|unreachable)$/;
  * @fires rondevu-message - A message arrived that is not a chat message: `{data, peer}`. Does not bubble.
  * @fires rondevu-chat-message - A message was shown: `{text, from, own}`. Bubbles.
  */
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
 export class RondevuChat extends LitElement {
   static override styles = chatStyles;
   static override shadowRootOptions = { ...LitElement.shadowRootOptions, delegatesFocus: true };
@@ -99,7 +107,7 @@ export class RondevuChat extends LitElement {
 
   @state() private entries: readonly ChatEntry[] = [];
   @state() private version = 0;
-  #conversation: Conversation | undefined;
+  #conversation: ChatConversation | undefined;
   /** The source that the chat created. */
   #own: ChatSource | undefined;
   /** The value of `for` that matched no element. */
@@ -210,11 +218,10 @@ export class RondevuChat extends LitElement {
     clearTimeout(this.#sourceTimer);
     if (!('errorCode' in source)) this.#bindWhenDefined(source);
     else {
-      this.#conversation = new Conversation(source, {
+      this.#conversation = new ChatConversation(source, {
         onEntry: (entry) => this.#add(entry),
         onChange: () => this.version++,
-        onOther: (data, peer) =>
-          this.dispatchEvent(new CustomEvent('rondevu-message', { detail: Object.freeze({ data, peer }) })),
+        onOther: (data, peer) => this.#tell('rondevu-message', { data, peer }, false),
       });
     }
   }
@@ -261,8 +268,11 @@ export class RondevuChat extends LitElement {
     this.entries = [...this.entries.slice(dropped), entry];
     if (!this.#atEnd && entry.kind === 'other') this.#setUnread(this.#unread + 1);
     if (entry.kind !== 'own' && entry.kind !== 'other') return;
-    const detail = Object.freeze({ text: entry.text, from: entry.author, own: entry.kind === 'own' });
-    this.dispatchEvent(new CustomEvent('rondevu-chat-message', { detail, bubbles: true, composed: true }));
+    this.#tell('rondevu-chat-message', { text: entry.text, from: entry.author, own: entry.kind === 'own' }, true);
+  }
+
+  #tell<Name extends keyof RondevuChatEventDetails>(name: Name, detail: RondevuChatEventDetails[Name], bubbles: boolean): void {
+    this.dispatchEvent(new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles }));
   }
 
   #setUnread(count: number): void {

@@ -9,7 +9,6 @@ import {
   type BufferedMessage,
   type ConnectionConfig,
   type ConnectionState,
-  type MessageData,
   type Peer,
   type Rondevu,
   type SendHandle,
@@ -17,6 +16,7 @@ import {
 import { EarlyMessages } from '../src/early-messages.js';
 import { RondevuElement } from './base-element.js';
 import { Deferred } from './deferred.js';
+import type { RondevuConnectEventDetails } from './events.js';
 
 /** `waiting`: nobody is there yet; `unreachable`: the signaling server cannot be reached and there was no link yet. */
 export type ConnectState = ConnectionState | 'idle' | 'waiting' | 'unreachable';
@@ -55,7 +55,7 @@ type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
  * @fires rondevu-close - The connection ended: `{reason}`. Comes before `rondevu-state`, which does not report `closed` if a handler calls `connect()`. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
-export class RondevuConnect extends RondevuElement {
+export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
   static override styles = css`
     :host {
       display: contents;
@@ -112,7 +112,7 @@ export class RondevuConnect extends RondevuElement {
 
   /** Messages queued until the link is up. */
   get buffered(): number {
-    return this.stateOf('buffered', 0);
+    return this.#connection?.bufferedCount ?? this.#early?.count ?? 0;
   }
 
   /** How often the link was replaced. */
@@ -156,8 +156,8 @@ export class RondevuConnect extends RondevuElement {
     if (!this.running && this.state !== 'failed')
       throw new RondevuError('not-connected', `<rondevu-connect> is ${this.state}: call connect() first`);
     this.#early ??= new EarlyMessages(this.#config(), {
-      onBuffered: (data) => this.#buffered(data),
-      onDiscarded: () => this.#countBuffered(-1),
+      onBuffered: (data) => this.tell('rondevu-buffered', { data }, false),
+      onQueueSize: (size) => this.reflectCount('buffered', size),
     });
     const handle = this.#early.send(data);
     if (!this.running) this.#dropEarly();
@@ -261,13 +261,9 @@ export class RondevuConnect extends RondevuElement {
     });
     connection.on('message', (data) => this.tell('rondevu-message', { data, peer: connection.peer }, false));
     connection.on('message:error', (_id, error) => this.tell('rondevu-error', { error }));
-    connection.on('message:buffered', (data) => this.#buffered(data));
-    connection.on('message:replayed', (message) => {
-      this.#countBuffered(-1);
-      this.tell('rondevu-replayed', { message }, false);
-    });
-    connection.on('message:buffer:overflow', () => this.#countBuffered(-1));
-    connection.on('message:buffer:expired', () => this.#countBuffered(-1));
+    connection.on('message:buffer:size', (size) => isCurrent() && this.reflectCount('buffered', size));
+    connection.on('message:buffered', (data) => this.tell('rondevu-buffered', { data }, false));
+    connection.on('message:replayed', (message) => this.tell('rondevu-replayed', { message }, false));
     connection.on('failed', (error) => {
       if (!isCurrent()) return;
       if (error.code === 'unavailable' && error.willRetry) return this.#unreachable(error, connection.generation === 0);
@@ -306,15 +302,6 @@ export class RondevuConnect extends RondevuElement {
   #dropEarly(): void {
     this.#early?.drop();
     this.#early = undefined;
-  }
-
-  #buffered(data: MessageData): void {
-    this.#countBuffered(1);
-    this.tell('rondevu-buffered', { data }, false);
-  }
-
-  #countBuffered(change: number): void {
-    this.reflectCount('buffered', this.buffered + change);
   }
 }
 

@@ -16,6 +16,7 @@ import {
 } from '../src/index.js';
 import { RondevuElement } from './base-element.js';
 import { Deferred } from './deferred.js';
+import type { RondevuServiceEventDetails } from './events.js';
 import { sendToAll } from './send-to-all.js';
 
 /** `reconnecting`: the signaling server cannot be reached; open connections are not affected. */
@@ -49,7 +50,7 @@ export type ServiceState = 'idle' | 'publishing' | 'live' | 'reconnecting' | 'st
  * @fires rondevu-left - A connection ended: `{peer, reason}`. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`; if one peer cannot take a message: `{error, peer, connection}`. Bubbles.
  */
-export class RondevuService extends RondevuElement {
+export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   static override styles = css`
     :host {
       display: contents;
@@ -229,7 +230,7 @@ export class RondevuService extends RondevuElement {
       this.#showCounts();
       if (!first) return;
       this.#ready.resolve(this);
-      this.tell('rondevu-published', { serviceFqn: this.#pool?.fqn, offers: this.offerCount });
+      this.tell('rondevu-published', { serviceFqn: this.#pool!.fqn, offers: this.offerCount });
     });
   }
 

@@ -58,7 +58,7 @@ for (const element of modules.flatMap(({ declarations }) => declarations).filter
     )}`,
     `#### Events\n\n${table(
       ['event', 'when, and detail'],
-      (element.events ?? []).filter(({ name }) => /^rondevu-/.test(name)).map((e) => [code(e.name), e.description]),
+      (element.events ?? []).map((e) => [code(e.name), e.description]),
     )}`,
     element.slots?.length &&
       `#### Slots\n\n${table(

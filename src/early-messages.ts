@@ -9,24 +9,25 @@ import { RondevuError } from './errors.js';
 
 export interface EarlyHandlers {
   onBuffered(data: MessageData): void;
-  /** A buffered message expired, or was dropped because there were too many. */
-  onDiscarded(): void;
+  /** The number of buffered messages changed. */
+  onQueueSize(size: number): void;
 }
+
+const nothing = (): void => undefined;
 
 export class EarlyMessages {
   readonly #config: ConnectionConfig;
   readonly #handlers: EarlyHandlers;
   readonly #backlog: Backlog;
-  #count = 0;
+  #lastId = 0;
 
   /** @throws ValidationError for wrong options */
   constructor(options: Partial<ConnectionConfig>, handlers: EarlyHandlers) {
     const config = (this.#config = connectionConfig(options));
     this.#handlers = handlers;
-    const { onDiscarded } = handlers;
     this.#backlog = new Backlog(
       { maxSize: config.maxBufferSize, maxAge: config.maxBufferAge },
-      { onExpired: onDiscarded, onOverflow: onDiscarded },
+      { onExpired: nothing, onOverflow: nothing, ...handlers },
     );
   }
 
@@ -34,9 +35,14 @@ export class EarlyMessages {
   send(data: unknown): SendHandle {
     if (!this.#config.bufferEnabled)
       throw new RondevuError('not-connected', 'send: there is no connection yet and bufferEnabled is false');
-    const message = composeMessage(`early-${++this.#count}`, data, this.#config);
+    const message = composeMessage(`early-${++this.#lastId}`, data, this.#config);
     this.#backlog.add(message, () => this.#handlers.onBuffered(message.data));
     return message.handle;
+  }
+
+  /** Number of buffered messages. */
+  get count(): number {
+    return this.#backlog.size;
   }
 
   /** Removes and returns the messages, oldest first. */

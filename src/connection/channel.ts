@@ -4,10 +4,10 @@
  */
 import { Emitter } from '../base/emitter.js';
 import { Arrivals } from '../delivery/arrivals.js';
-import { Backlog } from '../delivery/backlog.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
-import type { BufferedMessage, Message, SendHandle } from '../delivery/message-buffer.js';
-import { Session, type Allowances, type SessionLimits } from '../delivery/session.js';
+import { Endpoint } from '../delivery/endpoint.js';
+import type { BufferedMessage, SendHandle } from '../delivery/message-buffer.js';
+import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import type { Link } from './link.js';
 
@@ -125,20 +125,14 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   config: Readonly<ChannelConfig>;
   /** Whether the peer said that it has all, and knows that the channel is over. */
   isFinished = false;
-  /** When to tell `bufferedAmountLow`, in bytes. Default 0. */
-  bufferedAmountLowThreshold = 0;
   readonly #host: ChannelHost;
-  readonly #session: Session;
-  readonly #backlog: Backlog;
-  #state: 'connecting' | 'open' | 'closed' = 'connecting';
+  readonly #endpoint: Endpoint;
+  #isClosed = false;
   #port: ChannelPort | undefined;
   /** The other side has its half of the port. */
   #mayCarry = false;
   /** Both halves are open: the port is the session's. */
   #carries = false;
-  #isHigh = false;
-  #renewed = false;
-  #lost: BufferedMessage[] = [];
   #closing: Promise<void> | undefined;
 
   /** @throws ValidationError for an option that is none */
@@ -147,30 +141,24 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.label = label;
     this.config = checkChannelConfig(config);
     this.#host = host;
-    this.#backlog = new Backlog(
-      { maxSize: this.config.maxQueueSize, maxAge: this.config.maxMessageAge },
-      {
-        onExpired: (message) => this.emit('expired', message),
-        onOverflow: (dropped) => this.emit('queueOverflow', 1, [dropped]),
-      },
-    );
-    this.#session = new Session(
+    this.#endpoint = new Endpoint(
       sid,
-      host,
+      { ...host, ...this.config },
       {
         onMessage: (data) => void this.emit('message', data),
-        isHeard: () => this.listenerCount('message') > 0,
+        hasListener: () => this.listenerCount('message') > 0,
+        // close() waits for `open` too; the endpoint sends the queued messages before close() continues
+        onOpen: () => this.emit('open'),
+        onReset: (lost) => this.emit('reset', lost),
+        onExpired: (message) => this.emit('expired', message),
+        onOverflow: (discarded) => this.emit('queueOverflow', 1, [discarded]),
         onUnsent: (_message, error) => this.emit('error', error),
-        onReady: (verdict, lost) => this.#ready(verdict, lost),
-        onDone: (message, outcome) => {
-          (message as Message).settle(outcome);
-          this.#tellLow();
-        },
+        onBufferedAmountLow: () => this.emit('bufferedAmountLow'),
         onFin: () => {
           this.isFinished = true;
           this.end();
         },
-        onHole: (reason) => host.hole(reason),
+        onGap: (reason) => host.hole(reason),
         onError: (error) => {
           this.emit('error', error);
           host.closed(this);
@@ -182,51 +170,59 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   }
 
   protected override listenerAdded(event: keyof ChannelEvents): void {
-    if (event === 'message') this.#session.listened();
+    if (event === 'message') this.#endpoint.listened();
   }
 
   get readyState(): 'connecting' | 'open' | 'closing' | 'closed' {
-    return this.#closing && this.#state !== 'closed' ? 'closing' : this.#state;
-  }
-
-  /** Bytes that were accepted and are not known to have arrived; of a lossy channel, that have not left. */
-  get bufferedAmount(): number {
-    return this.#session.bufferedAmount;
-  }
-
-  /** Messages that wait for the channel to open. */
-  getQueueSize(): number {
-    return this.#backlog.size;
+    if (this.#isClosed) return 'closed';
+    if (this.#closing) return 'closing';
+    return this.#endpoint.isOpen ? 'open' : 'connecting';
   }
 
   /**
-   * Sends text or bytes, or keeps them until the channel is open.
+   * Bytes that were accepted and are not known to have arrived; of a lossy channel, bytes that are not sent. Does not include
+   * messages that are queued because the channel is not open.
+   */
+  get bufferedAmount(): number {
+    return this.#endpoint.bufferedAmount;
+  }
+
+  /** `bufferedAmount` at which `bufferedAmountLow` is emitted, in bytes. Default 0. */
+  get bufferedAmountLowThreshold(): number {
+    return this.#endpoint.bufferedAmountLowThreshold;
+  }
+
+  set bufferedAmountLowThreshold(bytes: number) {
+    this.#endpoint.bufferedAmountLowThreshold = bytes;
+  }
+
+  /** Number of messages that are queued because the channel is not open. */
+  getQueueSize(): number {
+    return this.#endpoint.queued;
+  }
+
+  /**
+   * Sends text or bytes, or queues them until the channel is open.
    * @throws ConnectionError `closed`, `too-large`, `queue-full`; ValidationError for anything but text or bytes
    */
   send(data: string | Blob | ArrayBuffer | ArrayBufferView): SendHandle {
-    if (this.#closing || this.#state === 'closed')
+    if (this.#closing || this.#isClosed)
       throw new ConnectionError('closed', `send: the channel ${this.label} is ${this.readyState}`);
-    const message = this.#session.compose(data);
-    if (this.#state === 'open') {
-      this.#flush(); // a listener of `open` may send before the replay began
-      this.#session.send(message);
-    } else this.#backlog.add(message, () => undefined);
-    this.#isHigh ||= this.bufferedAmount > this.bufferedAmountLowThreshold;
-    return message.handle;
+    return this.#endpoint.send(data).handle;
   }
 
-  /** Resolves when the network has taken nearly all that was sent. */
+  /** Resolves when nearly all accepted data has been handed to the network. */
   drained(): Promise<void> {
-    return this.#session.drained();
+    return this.#endpoint.drained();
   }
 
-  /** Sends what is queued, if there is a link, tells the peer, ends. Idempotent. */
+  /** Sends what is queued if there is a link, and closes the channel on both sides. Idempotent. */
   close(): Promise<void> {
-    if (this.#state === 'closed') return Promise.resolve();
+    if (this.#isClosed) return Promise.resolve();
     return (this.#closing ??= (async () => {
-      // one that was just made may have been sent on already
-      if (this.#state === 'connecting' && this.#port) await this.#opened(FIN_WITHIN);
-      await this.#session.finish(FIN_WITHIN);
+      // messages may have been queued right after the channel was made
+      if (!this.#endpoint.isOpen && this.#port) await this.#opened(FIN_WITHIN);
+      await this.#endpoint.finish(FIN_WITHIN);
       this.#host.closed(this);
       this.end();
     })());
@@ -251,7 +247,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
       (data) => {
         // what comes on it may overtake the word that it stands, which takes another road
         this.carry();
-        this.#session.receive(data, port);
+        this.#endpoint.receive(data, port);
       },
     );
   }
@@ -270,18 +266,17 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   control(text: string): void {
     if (!this.#port) return;
     if (text === 'finack') this.isFinished = true;
-    this.#session.control(text, this.#port);
+    this.#endpoint.control(text, this.#port);
   }
 
   /** The link is gone, or is not to be used for now. */
   pause(): void {
-    if (this.#state === 'open') this.#state = 'connecting';
-    this.#session.detach();
+    this.#endpoint.detach();
   }
 
   /** The link that fell silent is back. */
   resume(): void {
-    if (this.#port && this.#carries) this.#session.reattach(this.#port);
+    if (this.#port && this.#carries) this.#endpoint.reattach(this.#port);
   }
 
   release(onClosed?: () => void): void {
@@ -292,23 +287,22 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
 
   /** The peer's page was loaded anew. */
   renew(sid: string): void {
-    this.#lost.push(...this.#session.renew(sid));
-    this.#renewed = true;
+    this.#endpoint.renew(sid);
   }
 
-  /** The end, at once. */
+  /** Closes the channel at once. */
   end(): void {
-    if (this.#state === 'closed') return;
-    this.#state = 'closed';
-    this.#backlog.stop();
-    for (const message of this.#backlog.takeAll()) message.settle('dropped');
-    for (const message of this.#session.end()) (message as Message).settle('dropped');
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#endpoint.stopQueue();
+    this.#endpoint.takeQueue();
+    this.#endpoint.end();
     this.emit('close');
   }
 
   #attach(): void {
     this.#carries = true;
-    this.#session.attach(this.#port!);
+    this.#endpoint.attach(this.#port!);
   }
 
   #opened(ms: number): Promise<void> {
@@ -317,27 +311,6 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
       const done = () => (clearTimeout(timer), resolve());
       this.once('open', done).once('close', done);
     });
-  }
-
-  #ready(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void {
-    if (this.#state !== 'connecting') return;
-    this.#state = 'open';
-    // `close` waits for this too, and what was queued goes first
-    this.emit('open');
-    if (this.#renewed || verdict === 'reset') this.emit('reset', [...this.#lost.splice(0), ...lost]);
-    this.#renewed = false;
-    if (this.readyState !== 'closed') this.#flush();
-  }
-
-  #flush(): void {
-    for (const message of this.#backlog.takeAll()) this.#session.send(message);
-    this.#isHigh ||= this.bufferedAmount > this.bufferedAmountLowThreshold;
-  }
-
-  #tellLow(): void {
-    if (!this.#isHigh || this.bufferedAmount > this.bufferedAmountLowThreshold) return;
-    this.#isHigh = false;
-    this.emit('bufferedAmountLow');
   }
 }
 

@@ -21,7 +21,7 @@ export interface ChannelsOwner {
   /** The peer made a channel. */
   onChannel(channel: RondevuChannel): void;
   /** The link lost a message. */
-  onHole(reason: string): void;
+  onGap(reason: string): void;
   /** The peer violated the protocol. */
   onError(error: RondevuError): void;
 }
@@ -135,9 +135,9 @@ export class Channels {
   }
 
   #make(label: string, config: Partial<ChannelConfig>): RondevuChannel {
-    const { limits, allowances, onHole, defaults } = this.#owner;
+    const { limits, allowances, onGap, defaults } = this.#owner;
     const { maxQueueSize, maxMessageAge } = defaults;
-    const host = { ...limits, allowances, hole: onHole, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
+    const host = { ...limits, allowances, hole: onGap, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
     const channel = new RondevuChannel(label, { maxQueueSize, maxMessageAge, ...config }, this.#owner.sessionId(), host);
     this.#channels.set(label, channel);
     channel.on('close', () => {

@@ -38,6 +38,8 @@ export interface ConnectionEvents {
   'message:delivered': [id: string];
   /** A message could not be sent, such as a file that cannot be read any more. Its `delivered` resolves to `dropped`. */
   'message:error': [id: string, error: RondevuError];
+  /** The number of buffered messages changed. */
+  'message:buffer:size': [size: number];
   /** A buffered message was handed to a link. */
   'message:replayed': [message: BufferedMessage];
   'message:buffer:overflow': [discarded: BufferedMessage];

@@ -37,7 +37,7 @@ export type ConnectionEvent =
   | 'close';
 
 /** What connection.ts does after the state was written, in this order. */
-export type Effect = 'announce' | 'flush' | 'drop-link' | 'recover' | 'end';
+export type Effect = 'announce' | 'drop-link' | 'recover' | 'end';
 
 export type Transition = readonly [to: ConnectionState, ...effects: Effect[]];
 
@@ -45,7 +45,7 @@ const CLOSE: Transition = ['closed', 'drop-link', 'end', 'announce'];
 const GIVE_UP: Transition = ['failed', 'drop-link', 'announce'];
 // a link that is lost before it ever opened is tried again like any other
 const BEFORE_OPEN = {
-  open: ['connected', 'announce', 'flush'],
+  open: ['connected', 'announce'],
   lost: ['disconnected', 'drop-link', 'recover'],
   'give-up': GIVE_UP,
   close: CLOSE,
@@ -60,13 +60,13 @@ export const TABLE: { readonly [S in ConnectionState]: { readonly [E in Connecti
   connecting: BEFORE_OPEN,
   connected: { lost: ['disconnected', 'drop-link', 'announce', 'recover'], close: CLOSE },
   disconnected: {
-    open: ['connected', 'announce', 'flush'],
+    open: ['connected', 'announce'],
     retry: ['reconnecting', 'announce'],
     'give-up': GIVE_UP,
     close: CLOSE,
   },
-  reconnecting: { open: ['connected', 'announce', 'flush'], 'give-up': GIVE_UP, close: CLOSE },
-  failed: { retry: ['reconnecting', 'announce'], open: ['connected', 'announce', 'flush'], close: CLOSE },
+  reconnecting: { open: ['connected', 'announce'], 'give-up': GIVE_UP, close: CLOSE },
+  failed: { retry: ['reconnecting', 'announce'], open: ['connected', 'announce'], close: CLOSE },
   closed: {},
 };
 

@@ -1,18 +1,17 @@
 /**
- * RondevuConnection: the object that users get once and keep. Holds the state (written in one place), the buffer, the
- * listeners and the current link; what to do when the link is lost is for its two kinds, offerer and answerer.
+ * RondevuConnection: the object that users get once and keep. Owns the state, which one method writes, and the current link. The
+ * endpoint owns the messages; the subclasses for offerer and answerer decide how a lost link is replaced.
  */
 import { randomId } from '../base/bytes.js';
 import { chunk } from '../base/chunk.js';
 import { Emitter } from '../base/emitter.js';
 import { printable } from '../base/printable.js';
-import type { Backlog } from '../delivery/backlog.js';
 import type { BufferedMessage, Message } from '../delivery/message-buffer.js';
 import { ConnectionError, RondevuError, type ErrorCode } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { ChannelConfig, RondevuChannel } from './channel.js';
 import type { ConnectionConfig } from './connection-config.js';
-import type { Conversation } from './conversation.js';
+import type { ConnectionEndpoint } from './connection-endpoint.js';
 import type { CloseOptions, ConnectionEvents, Peer, SendHandle } from './connection-events.js';
 import { next, type ConnectionEvent, type ConnectionState, type Effect } from './connection-state.js';
 import type { Health } from './heartbeat.js';
@@ -37,17 +36,13 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected link: Link | undefined;
   /** A link that was silent for too long and may recover; kept until another one carries messages. */
   #lingering: Link | undefined;
-  protected readonly session: Conversation;
+  protected readonly endpoint: ConnectionEndpoint;
   readonly #talk: Talk;
   protected readonly proof: HandshakeProof;
   protected readonly port: Pick<SignalingPort, 'signal'>;
   /** Why the connection stopped trying, if known. */
   protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
-  readonly #backlog: Backlog;
-  /** A new session with the same peer waits for its first link; holds what the old session lost. */
-  #renewed = false;
-  #lost: BufferedMessage[] = [];
   /** Whether it was connected before. */
   protected isReturning = false;
   #closing: Promise<void> | undefined;
@@ -69,26 +64,28 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.port = port;
     this.config = config;
     this.#talk = talk;
-    this.#backlog = new talk.Backlog(
-      { maxSize: config.maxBufferSize, maxAge: config.maxBufferAge },
-      {
-        onExpired: (message) => this.emit('message:buffer:expired', message),
-        onOverflow: (discarded) => this.emit('message:buffer:overflow', discarded),
-      },
-    );
-    this.session = new talk.Conversation(sid, config, {
-      onMessage: (data) => void this.emit('message', data),
-      isHeard: () => this.listenerCount('message') > 0,
+    const report =
+      <Event extends keyof ConnectionEvents>(event: Event) =>
+      (...args: ConnectionEvents[Event]) =>
+        void this.emit(event, ...(args as never));
+    this.endpoint = new talk.ConnectionEndpoint(sid, config, {
+      onMessage: report('message'),
+      hasListener: () => this.listenerCount('message') > 0,
+      onOpen: () => this.#opened(),
+      onResumed: report('resumed'),
+      onReset: report('reset'),
+      onQueueSize: report('message:buffer:size'),
+      onQueued: ({ data }) => this.emit('message:buffered', data),
+      onReplayed: report('message:replayed'),
+      onExpired: report('message:buffer:expired'),
+      onOverflow: report('message:buffer:overflow'),
+      onDelivered: ({ id }) => this.emit('message:delivered', id),
       onUnsent: ({ id }, error) => this.emit('message:error', id, error),
-      onReady: (verdict, lost) => this.#ready(verdict, lost),
-      onDone: (message, outcome) => {
-        (message as Message).settle(outcome);
-        if (outcome === 'delivered') this.emit('message:delivered', message.id);
-      },
-      onChannel: (channel) => this.emit('channel', channel),
+      onChannel: report('channel'),
       isOfferer: () => this.isOfferer,
       onFin: () => void this.#closedByPeer(),
-      onHole: (reason) => (this.link ? this.#linkLost(this.link, reason) : this.session.detach()), // the latter while it ends
+      // there is no link while the connection is closing
+      onGap: (reason) => (this.link ? this.#linkLost(this.link, reason) : this.endpoint.detach()),
       onError: (error) => this.#broken(error),
     });
     this.opened = new Promise<RondevuConnection>(
@@ -98,7 +95,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   protected override listenerAdded(event: keyof ConnectionEvents): void {
-    if (event === 'message') this.session.listened();
+    if (event === 'message') this.endpoint.listened();
   }
 
   getState(): ConnectionState {
@@ -116,7 +113,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** Session id shared by both peers; changes when the joiner reloads. */
   get sessionId(): string {
-    return this.session.sid;
+    return this.endpoint.sid;
   }
 
   /** The current RTCPeerConnection. It is replaced at each recovery. */
@@ -129,21 +126,27 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.link?.raw;
   }
 
-  /** Bytes that were accepted and are not acknowledged; with an old peer, bytes that are not sent. */
+  /**
+   * Bytes that were accepted and are not acknowledged; with an old peer, bytes that are not sent. Does not include messages that are
+   * queued because no link is up.
+   */
   get bufferedAmount(): number {
-    return this.session.bufferedAmount;
+    return this.endpoint.bufferedAmount;
   }
 
   /** Resolves when nearly all accepted data has been handed to the network. */
   drained(): Promise<void> {
-    return this.session.drained();
+    return this.endpoint.drained();
+  }
+
+  /** Number of messages buffered because no link is up. */
+  get bufferedCount(): number {
+    return this.endpoint.queued;
   }
 
   /** Removes and returns the buffered messages, oldest first. Their outcome is `dropped`. */
   takeBuffer(): BufferedMessage[] {
-    const messages = this.#backlog.takeAll();
-    for (const message of messages) message.settle('dropped');
-    return messages;
+    return this.endpoint.takeQueue();
   }
 
   /** Whether anything is received from the peer within `ms`. */
@@ -165,12 +168,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    */
   createChannel(label: string, config?: Partial<ChannelConfig>): RondevuChannel {
     if (this.#state === 'closed') throw new ConnectionError('closed', `createChannel: the connection is closed`);
-    return this.session.channels.create(label, config);
+    return this.endpoint.channels.create(label, config);
   }
 
   /** The channel with this label, whichever side made it. */
   getChannel(label: string): RondevuChannel | undefined {
-    return this.session.channels.get(label);
+    return this.endpoint.channels.get(label);
   }
 
   /**
@@ -186,15 +189,9 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       const text = `send: the connection to ${this.#peerName()} is ${this.#state} and bufferEnabled is false`;
       throw new ConnectionError('not-connected', text);
     }
-    const message = this.session.compose(data);
-    if (up) {
-      this.#flush(); // a listener of `connected` may send before the replay starts
-      this.session.send(message);
-    } else {
-      this.#backlog.add(message, () => this.emit('message:buffered', message.data));
-    }
-    this.emit('message:sent', message.data, !up);
-    return message.handle;
+    const { data: sent, handle } = this.endpoint.send(data);
+    this.emit('message:sent', sent, !up);
+    return handle;
   }
 
   /**
@@ -202,7 +199,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    * @internal
    */
   adopt(messages: Message[]): void {
-    for (const message of messages) this.#backlog.add(message, () => undefined);
+    for (const message of messages) this.endpoint.queue(message);
   }
 
   /** Sends what is queued, tells the peer, and closes. Idempotent. The state is `closed` at once; resolves when all resources are released. */
@@ -233,7 +230,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.#log(`${oldState} → ${transition.state}: ${reason}`);
       this.emit('state:changed', { oldState, newState: transition.state, reason });
     }
-    for (const effect of transition.effects) this.#perform(effect, event, transition.state, reason);
+    for (const effect of transition.effects) this.#perform(effect, transition.state, reason);
     return true;
   }
 
@@ -252,10 +249,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** The peer starts a new session; unacknowledged messages of the old one are reported with `reset`. */
   protected renewSession(sid: string, isOther = false): void {
     this.#dropLingering(); // it is of the old session
-    this.#lost.push(...this.session.renew(sid));
-    // messages for another peer are not sent to this one
-    if (isOther) this.#lost.push(...this.session.discard(), ...this.takeBuffer());
-    this.#renewed = true;
+    this.endpoint.renew(sid, isOther);
   }
 
   /** Gives up the current link without closing it. */
@@ -284,14 +278,14 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return {
       onOpen: current(() => {
         this.emit('datachannel:open');
-        this.session.attach(link);
+        this.endpoint.attach(link);
       }),
       onPath: current(() => this.apply('path', 'ICE found a path')),
       onMessage: (data) => {
-        if (this.#alive(link)) this.session.receive(data, link);
+        if (this.#alive(link)) this.endpoint.receive(data, link);
       },
       onControl: (text) => {
-        if (!this.#alive(link) || this.session.control(text, link)) return;
+        if (!this.#alive(link) || this.endpoint.control(text, link)) return;
         if (text === 'bye') this.#linkLost(link, 'the page of the peer was hidden or left');
         else this.receiveSignal(text);
       },
@@ -302,7 +296,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         // it may recover: kept until another link carries messages
         if (this.#state !== 'connected') return;
         this.#lingering = this.releaseLink();
-        this.session.detach();
+        this.endpoint.detach();
         this.apply('lost', 'no sign of life from the peer');
       }),
       onAlive: () => void this.#alive(link),
@@ -336,7 +330,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.abandonAttempt();
       this.link?.close();
       this.link = link;
-      this.session.reattach(link);
+      this.endpoint.reattach(link);
     }
     return link === this.link;
   }
@@ -358,17 +352,13 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     if (!this.apply('lost', reason)) this.linkFailed(reason);
   }
 
-  /** The link carries messages: see Session. */
-  #ready(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void {
+  /** The link carries messages. */
+  #opened(): void {
     this.#dropLingering();
     // DTLS has proven the key; if the store fails, only the next comparison is lost
     if (this.peer) void this.proof.remember(this.peer).catch(() => undefined);
     this.linkOpened();
     this.apply('open', 'the peer is there');
-    // with an old peer, a new link is all that is needed
-    if (this.#renewed || verdict === 'reset') this.emit('reset', [...this.#lost.splice(0), ...lost]);
-    else if (verdict === 'resumed') this.emit('resumed');
-    this.#renewed = false;
   }
 
   #closedByPeer(): void {
@@ -381,7 +371,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     })();
   }
 
-  #perform(effect: Effect, event: ConnectionEvent, state: ConnectionState, reason: string): void {
+  #perform(effect: Effect, state: ConnectionState, reason: string): void {
     // listeners of an earlier effect may have changed the state; its remaining effects are obsolete then
     if (this.#state !== state) return;
     switch (effect) {
@@ -389,24 +379,20 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         return this.#dropLink();
       case 'announce':
         return this.#announce(state, reason);
-      case 'flush':
-        return this.#flush();
       case 'recover':
         if (this.config.reconnectEnabled) this.recover(reason);
         else this.apply('give-up', `${reason}, and reconnectEnabled is false`);
         return;
       case 'end':
-        this.#backlog.stop();
+        this.endpoint.stopQueue();
         this.emit('cleanup:started');
         this.cleanUp();
         this.#dropLingering();
         if (!this.config.preserveBufferOnClose) this.takeBuffer();
-        if (!this.#finishing) this.session.end();
+        if (!this.#finishing) this.endpoint.end();
         this.#settleOpened.reject(new ConnectionError('closed', reason));
         this.emit('cleanup:complete');
         return;
-      default:
-        throw new RondevuError('unsupported', `no such effect: ${effect satisfies never} of ${event}`);
     }
   }
 
@@ -435,15 +421,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Attempts since the last link that got an answer but no link. */
   protected attempt = 0;
 
-  #flush(): void {
-    for (const message of this.#backlog.takeAll()) this.session.send(message, () => this.emit('message:replayed', message));
-  }
-
   #dropLink(): void {
     const { link } = this;
     if (!link) return;
     this.link = undefined;
-    this.session.detach();
+    this.endpoint.detach();
     link.close();
   }
 
@@ -459,12 +441,14 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     const link = this.link;
     this.#finishing = this.#state === 'connected' && link !== undefined;
     this.link = undefined; // so that the effects of closing do not close it
-    if (discard) this.session.discard();
+    if (discard) this.endpoint.discard();
+    // a listener of `connected` may close before the queued messages were sent
+    else if (this.#finishing) this.endpoint.flush();
     this.apply('close', reason);
     if (!link) return;
     if (this.#finishing) {
-      await this.#talk.sendTail(link, this.session);
-      this.session.end();
+      await this.#talk.sendTail(link, this.endpoint);
+      this.endpoint.end();
       await link.finish();
     }
     link.close();

@@ -13,7 +13,7 @@ import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 /** Callbacks of a link to its holder. */
 export interface LinkHandlers {
   /** The channel for messages is open. */
-  onOpen(): void;
+  onOpen?(): void;
   /** Data arrived on the channel for messages. */
   onMessage(data: string | ArrayBuffer): void;
   /** A text other than ping and pong arrived on the control channel. */
@@ -23,16 +23,16 @@ export interface LinkHandlers {
   /** Data of the peer could not be handled: nothing more is accepted from it. */
   onError(error: RondevuError): void;
   /** Nothing was received from the peer for a while. */
-  onSuspect(): void;
+  onSuspect?(): void;
   /** Nothing was received for too long; the link may still recover. */
   onDead(): void;
   /** Something was received again after `onSuspect` or `onDead`. */
-  onAlive(): void;
+  onAlive?(): void;
   /** ICE found a path. */
-  onPath(): void;
-  onLocalCandidate(candidate: RTCIceCandidate): void;
+  onPath?(): void;
+  onLocalCandidate?(candidate: RTCIceCandidate): void;
   /** For the events that report raw states. */
-  onRaw(event: 'ice:connection:state' | 'ice:gathering:state' | 'connection:state' | 'datachannel:error', value: unknown): void;
+  onRaw?(event: 'ice:connection:state' | 'ice:gathering:state' | 'connection:state' | 'datachannel:error', value: unknown): void;
 }
 
 /** Fixed by docs/protocol.md, as the control channel's id is. */
@@ -103,21 +103,21 @@ export class Link implements DeliveryPort {
       if (!candidate) return;
       this.#localCandidates.push(candidate);
       this.onCandidate?.(candidate);
-      this.#handlers?.onLocalCandidate(candidate);
+      this.#handlers?.onLocalCandidate?.(candidate);
     });
-    pc.onicegatheringstatechange = this.guard(() => this.#handlers?.onRaw('ice:gathering:state', pc.iceGatheringState));
+    pc.onicegatheringstatechange = this.guard(() => this.#handlers?.onRaw?.('ice:gathering:state', pc.iceGatheringState));
     pc.oniceconnectionstatechange = this.guard(() => {
       const state = pc.iceConnectionState;
-      this.#handlers?.onRaw('ice:connection:state', state);
+      this.#handlers?.onRaw?.('ice:connection:state', state);
       if (state === 'connected' || state === 'completed') {
         this.pathFound();
-        this.#handlers?.onPath();
+        this.#handlers?.onPath?.();
       }
       if (state === 'disconnected') void this.#doubt();
       if (state === 'failed') this.#failed('the path between the two failed');
     });
     pc.onconnectionstatechange = this.guard(() => {
-      this.#handlers?.onRaw('connection:state', pc.connectionState);
+      this.#handlers?.onRaw?.('connection:state', pc.connectionState);
       this.#check();
     });
     pc.ondatachannel = this.guard(({ channel }) => {
@@ -149,7 +149,7 @@ export class Link implements DeliveryPort {
   /** Hands the link to a holder, which is told now what happened before. */
   attach(handlers: LinkHandlers): void {
     this.#handlers = handlers;
-    for (const candidate of this.#localCandidates) handlers.onLocalCandidate(candidate);
+    for (const candidate of this.#localCandidates) handlers.onLocalCandidate?.(candidate);
     if (this.#isOpen) this.#tellOpen();
     this.#check();
   }
@@ -201,7 +201,9 @@ export class Link implements DeliveryPort {
       this.#receive(data, false);
     });
     channel.onclose = this.guard(() => this.#lost('the data channel was closed'));
-    channel.onerror = this.guard((event) => this.#handlers?.onRaw('datachannel:error', (event as RTCErrorEvent).error ?? event));
+    channel.onerror = this.guard((event) =>
+      this.#handlers?.onRaw?.('datachannel:error', (event as RTCErrorEvent).error ?? event),
+    );
     channel.onopen = this.guard(() => this.#opened(channel));
     if (channel.readyState === 'open') this.#opened(channel);
   }
@@ -277,7 +279,7 @@ export class Link implements DeliveryPort {
 
   /** The ICE servers changed: the holder restarts ICE if the link carries messages. */
   renewPath(): void {
-    if (this.isOpen) this.#handlers?.onSuspect();
+    if (this.isOpen) this.#handlers?.onSuspect?.();
   }
 
   /** ICE found a path, for the first time or again: waits for a sign of life on it. */
@@ -335,9 +337,9 @@ export class Link implements DeliveryPort {
     if (this.framed && this.times) {
       this.#heartbeat = new Heartbeat(this.times, {
         ping: () => this.#control.ping(),
-        onSuspect: this.guard(() => this.#handlers?.onSuspect()),
+        onSuspect: this.guard(() => this.#handlers?.onSuspect?.()),
         onDead: this.guard(() => this.#handlers?.onDead()),
-        onAlive: this.guard(() => this.#handlers?.onAlive()),
+        onAlive: this.guard(() => this.#handlers?.onAlive?.()),
       });
     }
     this.#tellOpen();
@@ -345,7 +347,7 @@ export class Link implements DeliveryPort {
 
   #tellOpen(): void {
     if (!this.#handlers) return;
-    this.#handlers.onOpen();
+    this.#handlers.onOpen?.();
     // onOpen may have handed the link on or closed it
     if (!this.#handlers) return;
     for (const text of this.#earlyControl.takeAll()) this.#receive(text, true);

@@ -2,8 +2,7 @@
  * What a connection needs once its link is up. Apart from the rest, so that a page loads it while the server looks for an offer,
  * and whole: when a path is lost it is too late to load anything.
  */
-export { Backlog } from '../delivery/backlog.js';
-export { Conversation } from './conversation.js';
+export { ConnectionEndpoint } from './connection-endpoint.js';
 export { sendTail } from './ending.js';
 export { IceSource } from './ice-source.js';
 export { Renegotiation } from './renegotiation.js';

@@ -1,16 +1,18 @@
 /**
- * Backlog: what was sent while no link was up, with the clock that makes it expire. Expiry is told when it happens, not when
- * somebody looks.
+ * Backlog: the queue of messages sent while no link is up, with the timer that expires them. Expiry is reported when it happens, not
+ * with the next call.
  */
 import { MessageBuffer, type Message, type MessageBufferOptions } from './message-buffer.js';
 
 export interface BacklogHandlers {
   onExpired(message: Message): void;
   onOverflow(discarded: Message): void;
+  /** The number of messages changed. Called before the event that reports why. */
+  onQueueSize?(size: number): void;
 }
 
-/** How often is looked at the most, in ms. */
-const LOOK_EVERY = 1000;
+/** Maximum interval between two checks for expired messages, in ms. */
+const EXPIRY_INTERVAL = 1000;
 
 export class Backlog {
   readonly #buffer: MessageBuffer<Message>;
@@ -28,41 +30,46 @@ export class Backlog {
     return this.#buffer.size;
   }
 
-  /** Keeps a message; the oldest goes when there are too many. */
-  add(message: Message, onKept: () => void): void {
-    this.#tellExpired();
+  /** Adds a message; removes the oldest one if there are too many. */
+  add(message: Message, onAdded: () => void): void {
+    this.#expire();
     const discarded = this.#buffer.add(message);
-    onKept();
+    this.#handlers.onQueueSize?.(this.size);
+    onAdded();
     if (discarded) {
       discarded.settle('dropped');
       this.#handlers.onOverflow(discarded);
     }
-    this.#watch();
+    this.#schedule();
   }
 
-  /** Takes out what has not expired, oldest first. */
+  /** Removes and returns the messages that have not expired, oldest first. */
   takeAll(): Message[] {
-    this.#tellExpired();
+    this.#expire();
     clearTimeout(this.#timer);
-    return this.#buffer.takeAll();
+    const messages = this.#buffer.takeAll();
+    if (messages.length) this.#handlers.onQueueSize?.(0);
+    return messages;
   }
 
-  /** Nobody waits for expiry any more; what is kept can still be taken. */
+  /** Stops the timer; messages can still be taken. */
   stop(): void {
     clearTimeout(this.#timer);
   }
 
-  #tellExpired(): void {
-    for (const message of this.#buffer.takeExpired()) {
+  #expire(): void {
+    const expired = this.#buffer.takeExpired();
+    if (expired.length) this.#handlers.onQueueSize?.(this.size);
+    for (const message of expired) {
       message.settle('expired');
       this.#handlers.onExpired(message);
     }
   }
 
-  #watch(): void {
+  #schedule(): void {
     clearTimeout(this.#timer);
     if (!this.#buffer.size || !this.#maxAge || this.#maxAge > 2 ** 31 - 1) return;
-    const look = () => (this.#tellExpired(), this.#watch());
-    this.#timer = setTimeout(look, Math.min(this.#maxAge + 1, LOOK_EVERY));
+    const check = () => (this.#expire(), this.#schedule());
+    this.#timer = setTimeout(check, Math.min(this.#maxAge + 1, EXPIRY_INTERVAL));
   }
 }

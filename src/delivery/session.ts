@@ -17,7 +17,7 @@ import { StallWatch } from './stall-watch.js';
 export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
   /** Whether the application listens for messages. */
-  isHeard(): boolean;
+  hasListener(): boolean;
   /** The link carries messages now: `new` the first time, otherwise see delivery.md. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
   /** The other side's application has it; with a peer without frames, the channel has it. */
@@ -27,7 +27,7 @@ export interface SessionHandlers {
   /** The other side ends the session. */
   onFin(): void;
   /** The link lost a message: it cannot be used any more, and the next link continues. */
-  onHole(reason: string): void;
+  onGap(reason: string): void;
   /** The other side violated the protocol. */
   onError(error: RondevuError): void;
 }
@@ -39,7 +39,7 @@ const ACK_DELAY = 100;
 /** How often a closing side repeats that it accepts nothing more, in ms: otherwise its link would look stalled. */
 const REFUSED_AGAIN = 5000;
 /** Number of links in a row that may lose messages before the other side is blamed. */
-const MAX_HOLES = 3;
+const MAX_GAPS = 3;
 /** How long messages are held for a listener, in ms from the first of them. */
 const HOLD_FOR = 10_000;
 /** Maximum size of the messages held for listeners on one connection with its channels, in bytes as `sizeOf` counts them. */
@@ -107,13 +107,13 @@ export class Session {
   #ackedAt = -ACK_DELAY;
   readonly #watch = new StallWatch(
     () => (this.#port && this.#outbox.isAwaited ? { isAlive: this.#port.isAlive, left: this.#port.bufferedAmount } : undefined),
-    (reason) => this.#handlers.onHole(reason),
+    (reason) => this.#handlers.onGap(reason),
   );
   readonly #waiters = new Set<() => void>();
   #ended = false;
   #nextId = 1;
   /** In a row. */
-  #holes = 0;
+  #gaps = 0;
   #finishing = false;
   /** The other side violated the protocol. */
   #isBroken = false;
@@ -132,7 +132,7 @@ export class Session {
   }
 
   /** The port that carries messages, or is about to. */
-  protected get port(): DeliveryPort | undefined {
+  get port(): DeliveryPort | undefined {
     return this.#port;
   }
 
@@ -226,7 +226,7 @@ export class Session {
       else this.#fin();
     } catch (error) {
       // if it happens repeatedly, the link is not the cause
-      if (error instanceof MissingMessageError && ++this.#holes <= MAX_HOLES) this.#handlers.onHole(error.message);
+      if (error instanceof MissingMessageError && ++this.#gaps <= MAX_GAPS) this.#handlers.onGap(error.message);
       else this.#break(error);
     }
   }
@@ -351,7 +351,7 @@ export class Session {
       // a listener may have closed the session or removed the link
       return !this.#ended && this.#port === port;
     });
-    this.#holes = 0;
+    this.#gaps = 0;
     if (this.#port !== port) return;
     this.#unackedMessages += this.#had - before;
     this.#unackedBytes += frame.length;
@@ -368,7 +368,7 @@ export class Session {
 
   /** Gives a message to the application, or holds it until somebody listens. @param numbers 1 if it has a number */
   #deliver(data: string | ArrayBuffer, numbers: 0 | 1): void {
-    if (this.#mayHold && (this.#held.count > 0 || !this.#handlers.isHeard())) {
+    if (this.#mayHold && (this.#held.count > 0 || !this.#handlers.hasListener())) {
       if (this.#held.add(data)) {
         this.#heldNumbers += numbers;
         this.#holdTimer ??= setTimeout(() => this.#stopHolding(), HOLD_FOR);
@@ -391,7 +391,7 @@ export class Session {
 
   /** Delivers held messages while there is a listener. */
   #release(): void {
-    while (this.#held.count && !this.#ended && !this.#finishing && (!this.#mayHold || this.#handlers.isHeard())) {
+    while (this.#held.count && !this.#ended && !this.#finishing && (!this.#mayHold || this.#handlers.hasListener())) {
       const data = this.#held.take()!;
       this.#heldNumbers = Math.min(this.#heldNumbers, this.#held.count);
       this.#handlers.onMessage(data);

@@ -23,12 +23,12 @@ describe('a link that loses messages', () => {
       { maxMessageSize: 1 << 20, maxQueuedBytes: Infinity },
       {
         onMessage: (data) => void end.got.push(data),
-        isHeard: () => true,
+        hasListener: () => true,
         onUnsent: () => undefined,
         onReady: () => undefined,
         onDone: () => undefined,
         onFin: () => undefined,
-        onHole: (reason) => void left.push(reason),
+        onGap: (reason) => void left.push(reason),
         onError: ({ message }) => void broken.push(message),
       },
     );

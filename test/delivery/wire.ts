@@ -57,7 +57,7 @@ export class End {
       { maxMessageSize, maxQueuedBytes: Infinity },
       {
         onMessage: (data) => void this.got.push(data),
-        isHeard: () => this.listens,
+        hasListener: () => this.listens,
         onUnsent: (_message, { message }) => void this.unsent.push(message),
         onReady: (verdict, lost) => {
           this.verdicts.push(verdict);
@@ -68,7 +68,7 @@ export class End {
           this.outcomes.set(id, outcome);
         },
         onFin: () => (this.finished = true),
-        onHole: (reason) => void this.errors.push(reason),
+        onGap: (reason) => void this.errors.push(reason),
         onError: ({ message }) => void this.errors.push(message),
       },
       allowances,

@@ -48,6 +48,10 @@ describe('sending before there is a connection', () => {
     expect(joiner.buffered).to.equal(2);
     await next(joiner, 'rondevu-waiting');
     expect(joiner.connection!.takeBuffer().map(({ data }) => data)).to.deep.equal(['b', 'c']);
+    expect(joiner.buffered).to.equal(0);
+    await until(() => joiner.getAttribute('buffered') === '0');
+    joiner.send('d');
+    expect(joiner.buffered).to.equal(1);
     expect(await handles[2]!.delivered).to.equal('dropped');
   });
 

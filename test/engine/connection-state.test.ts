@@ -11,7 +11,7 @@ const EVENTS: ConnectionEvent[] = ['gather', 'signal', 'check', 'path', 'open', 
 
 const CLOSE = 'closed: drop-link end announce';
 const GIVE_UP = 'failed: drop-link announce';
-const OPEN = 'connected: announce flush';
+const OPEN = 'connected: announce';
 const LOST = 'disconnected: drop-link recover';
 const LINK_IN_THE_MAKING = { open: OPEN, lost: LOST, 'give-up': GIVE_UP, close: CLOSE };
 
@@ -79,7 +79,7 @@ test('any sequence of events keeps the invariants', () => {
         assert.notEqual(to, state, 'a transition changes the state');
         // only `open` connects, and it always tells before it lets waiting messages go
         assert.equal(to === 'connected', event === 'open');
-        if (to === 'connected') assert.deepEqual(effects, ['announce', 'flush']);
+        if (to === 'connected') assert.deepEqual(effects, ['announce']);
         assert.equal(to === 'closed', event === 'close');
         assert.equal(to === 'failed', event === 'give-up');
         assert.equal(effects.includes('recover'), event === 'lost', 'recovery begins with a loss and nothing else');

@@ -202,7 +202,7 @@ async function clientOf(t: TestContext, url: string, WebSocketClass?: unknown, u
 }
 
 /** An answer that is honest, to show that the client still listens. */
-const isHeard = async (signaling: SignalingClient, say: () => void): Promise<void> => {
+const hasListener = async (signaling: SignalingClient, say: () => void): Promise<void> => {
   const heard = new Promise<void>((resolve) => signaling.once('answer', () => resolve()));
   say();
   await heard;
@@ -231,7 +231,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
     for (const frame of ['null', '5', '"x"', 'true', '[null]', 'garbage', '{"id":1,"error":null}', ...mutants]) say(frame);
     for (const frame of fc.sample(fc.jsonValue({ maxDepth: 3 }), 500)) say(frame);
     for (const socket of liar.sockets) socket.send(Buffer.from('{"ping":true}'), { binary: true });
-    await isHeard(signaling, () => say({ event: 'answer', data: ANSWER, seq: 1_000_000 }));
+    await hasListener(signaling, () => say({ event: 'answer', data: ANSWER, seq: 1_000_000 }));
     assert.equal(signaling.state, 'push');
     assert.equal(warn.mock.callCount(), 1, 'one warning for all of them');
   });

@@ -15,7 +15,7 @@ const heap = (): number => (collectGarbage(), process.memoryUsage().heapUsed);
 /** What the engine keeps to itself. */
 interface Inner {
   link: Link;
-  session: { receive(data: string | ArrayBuffer, link: Link): void; control(text: string, link: Link): boolean };
+  endpoint: { receive(data: string | ArrayBuffer, link: Link): void; control(text: string, link: Link): boolean };
 }
 const inner = (connection: RondevuConnection): Inner => connection as unknown as Inner;
 
@@ -54,7 +54,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
     for (const [index, part] of (['receive', 'control'] as const).entries()) {
       const { connection, other } = await join(`bob-${index}`);
       const { codes, closed } = ending(other);
-      inner(other).session[part] = () => {
+      inner(other).endpoint[part] = () => {
         throw new TypeError('a fault of ours');
       };
       if (part === 'receive') connection.send('x');
