@@ -4,7 +4,7 @@
 import { chunk } from './base/chunk.js';
 import type { AnswererConnection } from './connection/answerer-connection.js';
 import type { IceSource } from './connection/ice-source.js';
-import type { Link } from './connection/link.js';
+import type { WebRtcLink } from './connection/webrtc-link.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
 import { RondevuError, ValidationError } from './errors.js';
 import { rtcConfiguration, takesServed, type IceServersOption } from './ice-servers.js';
@@ -371,7 +371,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    */
   #linkFactory(
     choice: IceServersOption | undefined,
-    { count, IceSource, Link: LinkClass }: Talk,
+    { count, IceSource, WebRtcLink: LinkClass }: Talk,
     more: RTCConfiguration = {},
     exact?: RTCConfiguration,
     factory?: PublishOptions['offerFactory'],
@@ -407,7 +407,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
         return pc;
       }
     };
-    const make = (durable: boolean, own?: RTCPeerConnection): Link => {
+    const make = (durable: boolean, own?: RTCPeerConnection): WebRtcLink => {
       if (preset !== 'server' && takesServed(preset, turnServers))
         void Promise.all([legacy(), ice.ready()]).then(([{ warnWithoutTurn }]) => warnWithoutTurn(preset, ice.served), ignored);
       return ice.track(new LinkClass(count(own ?? makePeerConnection()), durable), configuration);

@@ -2,6 +2,6 @@
 export { AnswererConnection } from './connection/answerer-connection.js';
 export { count } from './connection/census.js';
 export { connectionConfig } from './connection/connection-config.js';
-export { Link } from './connection/link.js';
+export { WebRtcLink } from './connection/webrtc-link.js';
 export * from './connection/talk.js';
 export { targetOf } from './target.js';

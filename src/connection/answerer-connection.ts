@@ -1,78 +1,43 @@
 /**
- * AnswererConnection: the joiner's side. It asks for an offer and answers it, and again whenever the link is lost, as long as its
- * limits allow. One loop does both.
+ * AnswererConnection: the joiner's connection. Searches for an offer and answers it, again whenever the link is lost, and decides when
+ * to stop trying.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
-import type { HandshakeProof } from '../identity/handshake-proof.js';
+import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
 import { IdentityChangedError } from '../identity/pins.js';
-import type { SdpLine } from '../protocol/sdp-line.js';
-import { parseServiceName } from '../protocol/service-name.js';
-import { splitCandidates } from '../protocol/sdp.js';
+import type { SignalingPort } from '../signaling/signaling-port.js';
 import { RondevuConnection, type Talk } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
-import type { Link } from './link.js';
-import { gathered, isStalled, trickle } from './negotiation.js';
-import type { SignalingPort } from '../signaling/signaling-port.js';
+import { JoinAttempt, OfferLostError, type JoinAttemptHost } from './join-attempt.js';
+import { isAbsence, OfferSearch } from './offer-search.js';
+import type { WebRtcLink } from './webrtc-link.js';
 
-/** How long an answer waits for candidates before it is sent, in ms. */
-const ANSWER_GATHERING = 300;
-/** How long later candidates are collected, in ms: most links are up before the first of them would be sent. */
-const TRICKLE = 150;
-/** How long the host has to confirm an answer before another offer is requested, in ms; doubles with each unconfirmed answer. */
-const TAKEN_WITHIN = 4000;
-/** Interval at which an answer is repeated on a server that may lose it, in ms. */
-const ANSWER_AGAIN = 2000;
-/** A link without any candidate after this time is given up, in ms. */
-const GATHERS_WITHIN = 3000;
-/** How long a spare link is kept while other links of the page may be gathering, in ms: see isStalled. */
-const SPARE_FOR = 5000;
 /** Offers lost to other joiners in a row before the next request is delayed. */
-const RACES = 5;
-
+const LOST_IN_A_ROW = 5;
 /** How long an unconfirmed answer may still lead to a link, in ms: hosts that poll do so every 5 s. */
 const DOUBTFUL_FOR = 10_000;
-
-/** The offer was lost to another joiner: retry at once with the next one. */
-class LostRace extends Error {
-  /** Whether the answer may have been accepted all the same. */
-  readonly isDoubtful: boolean;
-
-  constructor(isDoubtful = false) {
-    super();
-    this.isDoubtful = isDoubtful;
-  }
-}
 
 export class AnswererConnection extends RondevuConnection {
   /** Resolves when an offer was found and answered for the first time; rejects if none was found. */
   readonly found: Promise<void>;
   protected override readonly isOfferer = false;
-  readonly #port: SignalingPort;
-  readonly #makeLink: () => Link;
+  readonly #search: OfferSearch;
+  readonly #attemptHost: JoinAttemptHost;
   readonly #backoff: ExponentialBackoff;
   readonly #pin: string | undefined;
-  /** Id to look the service up by: a hidden service has only its id. */
-  readonly #id: string | undefined;
-  /** Name for discovering another provider after the first one is gone. */
-  readonly #anyone: string | undefined;
   #offerId = '';
+  #loop: AbortController | undefined;
+  #attempt: JoinAttempt | undefined;
   /** Answers of this search that the host did not confirm in time. */
   #unconfirmed = 0;
-  #loop: AbortController | undefined;
-  /** A link that is ready for the next offer. */
-  #spare: Link | undefined;
-  #spareTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Settles the current attempt. */
-  #settle: { opened(): void; failed(error: Error): void } | undefined;
   /** Ends the pause between two attempts. */
   #wake: (() => void) | undefined;
   #suspended = false;
   #isBegun = false;
   #wait = 0;
-  #stopWatching: (() => void) | undefined;
   #isFound = false;
   #resolveFound!: () => void;
   #rejectFound!: (error: unknown) => void;
@@ -87,17 +52,24 @@ export class AnswererConnection extends RondevuConnection {
     target: string,
     config: ConnectionConfig,
     port: SignalingPort,
-    makeLink: () => Link,
+    makeLink: () => WebRtcLink,
     proof: HandshakeProof,
     talk: Talk,
     { pin, failover = false }: { pin?: string | undefined; failover?: boolean } = {},
   ) {
     super(target, config, port, proof, talk);
-    if (!target.includes(':')) this.#id = target;
-    else if (failover && parseServiceName(target).username === undefined) this.#anyone = target;
     this.#pin = pin;
-    this.#port = port;
-    this.#makeLink = makeLink;
+    this.#search = new OfferSearch(target, failover, port, makeLink);
+    this.#attemptHost = {
+      config,
+      port,
+      proof,
+      takeLink: () => this.#search.takeLink(),
+      useLink: (link) => this.useLink(link),
+      reached: (event, reason) => this.apply(event, reason),
+      answered: () => this.#reportFound(),
+      emit: (event, ...args) => this.emit(event, ...(args as never)),
+    };
     this.#backoff = new ExponentialBackoff({
       base: config.reconnectBackoffBase,
       max: config.reconnectBackoffMax,
@@ -148,7 +120,7 @@ export class AnswererConnection extends RondevuConnection {
   suspend(): void {
     this.#suspended = true;
     this.#loop?.abort(new RondevuError('closed', 'suspended'));
-    this.#dropSpare();
+    this.#search.dropSpare();
     this.dropLinkForNow('the page was hidden');
   }
 
@@ -164,36 +136,36 @@ export class AnswererConnection extends RondevuConnection {
   protected override linkFailed(reason: string): void {
     const text = `the link to ${this.serviceFqn} did not come up: ${reason}`;
     const code = this.failureCode;
-    this.#settle?.failed(code === 'unverified' ? new RondevuError(code, text) : new ConnectionError(code, text));
+    this.#attempt?.fail(code === 'unverified' ? new RondevuError(code, text) : new ConnectionError(code, text));
   }
 
   /** The host refuses this joiner, or restarts ICE. */
   override receiveSignal(text: string): void {
     const code = /^refuse (service-full|forbidden)$/.exec(text)?.[1] as 'service-full' | 'forbidden' | undefined;
-    if (!code || !this.#settle || this.link?.isOpen) return super.receiveSignal(text);
+    if (!code || !this.#attempt || this.link?.isOpen) return super.receiveSignal(text);
     const error = [code, `${this.serviceFqn} ${code === 'forbidden' ? 'refused the connection' : 'is full'}`] as const;
-    // the server could forge this: it ends no session, and a joiner that waits for a place goes on waiting
-    if (this.isReturning) this.#settle.failed(new ConnectionError(...error));
-    else this.#settle.failed(code === 'service-full' && this.#wait > 0 ? new LostRace() : new RondevuError(...error));
+    // the server could forge this: it ends no session, and a joiner that waits for a place continues to wait
+    if (this.isReturning) this.#attempt.fail(new ConnectionError(...error));
+    else this.#attempt.fail(code === 'service-full' && this.#wait > 0 ? new OfferLostError() : new RondevuError(...error));
   }
 
   protected override abandonAttempt(): void {
     this.#loop?.abort(new RondevuError('closed', 'the link came back'));
     this.#loop = undefined;
-    this.#dropSpare();
+    this.#search.dropSpare();
   }
 
   protected override linkOpened(): void {
-    // the link may be up before the server's reply to the answer is in
+    // the link may be up before the server's reply to the answer arrives
     this.apply('check', 'the offer was answered');
-    this.#tellFound();
-    if (this.#settle) this.#settle.opened();
+    this.#reportFound();
+    if (this.#attempt) this.#attempt.opened();
     // a link that seemed lost to another joiner came up after all
     else this.abandonAttempt();
   }
 
   /** Returns whether it was not reported before. */
-  #tellFound(): boolean {
+  #reportFound(): boolean {
     const isFirst = !this.#isFound;
     this.#isFound = true;
     this.#resolveFound();
@@ -203,51 +175,48 @@ export class AnswererConnection extends RondevuConnection {
   protected override cleanUp(): void {
     this.#loop?.abort(new RondevuError('closed', 'the connection was closed'));
     this.#rejectFound(new ConnectionError('closed', 'the connection was closed before an offer was found'));
-    this.#dropSpare();
-    this.#stopWatching?.();
+    this.#search.dropSpare();
   }
 
-  /** Attempts, until a link is up, the limits are reached, or somebody ends it. */
-  async #run(wait: number, again: boolean): Promise<void> {
+  /**
+   * Tries to join until a link is up, the limits are reached, or it is aborted.
+   * @param wait how long to wait for an offer, in ms
+   * @param isRetry whether the connection lost its link, or its first link did not come up
+   */
+  async #run(wait: number, isRetry: boolean): Promise<void> {
     const loop = (this.#loop = new AbortController());
     const { signal } = loop;
-    const { maxReconnectAttempts: maxAttempts } = this.config;
     this.#backoff.reset();
-    this.attempt = again ? 1 : 0;
+    this.attempt = isRetry ? 1 : 0;
     this.#unconfirmed = 0;
-    let races = 0;
+    let lost = 0;
     try {
+      if (isRetry) await this.#pause(0, signal);
       for (;;) {
         try {
-          if (this.attempt > 0) await this.#pause(this.attempt > 1 ? this.#backoff.next() : 0, maxAttempts, signal);
-          for (;;) {
-            signal.throwIfAborted();
-            const finding = this.#find(wait, signal);
-            // made while the server looks, so that its candidates are there when the offer is
-            this.#spare ??= this.#makeLink();
-            const entry = await finding;
-            try {
-              await this.#connectTo(entry, signal);
-              return;
-            } catch (error) {
-              if (!(error instanceof LostRace)) throw error;
-              // the answer was not confirmed, but its link may still come up
-              if (error.isDoubtful) {
-                wait = Math.max(wait, DOUBTFUL_FOR);
-                this.#unconfirmed++;
-              }
-              if (++races % RACES === 0) await this.#pause(this.#backoff.next(), maxAttempts, signal);
-            }
-          }
+          await this.#join(wait, signal);
+          return;
         } catch (error) {
-          if (signal.aborted) throw error;
-          this.#attemptFailed(this.#asAttempt(error), maxAttempts);
+          signal.throwIfAborted();
+          if (!(error instanceof OfferLostError)) {
+            this.#attemptFailed(this.#asAttempt(error));
+            await this.#pause(this.attempt > 1 ? this.#backoff.next() : 0, signal);
+            continue;
+          }
+          // the answer was not confirmed, but its link may still come up
+          if (error.isDoubtful) {
+            wait = Math.max(wait, DOUBTFUL_FOR);
+            this.#unconfirmed++;
+          }
+          if (++lost % LOST_IN_A_ROW === 0) await this.#pause(this.#backoff.next(), signal);
         }
       }
     } catch (error) {
       // a listener of the failure may have started again
       if (this.#loop === loop) this.#loop = undefined;
-      if (!signal.aborted) this.#giveUp(error as Error);
+      if (signal.aborted) return;
+      loop.abort(error); // ends a search that is still under way
+      this.#giveUp(error as Error);
     } finally {
       if (this.#loop === loop) this.#loop = undefined;
     }
@@ -263,10 +232,10 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   /** Reports a failed attempt. @throws the error if it was the last attempt */
-  #attemptFailed(error: ConnectionError, maxAttempts: number): void {
+  #attemptFailed(error: ConnectionError): void {
     this.releaseLink()?.close();
-    this.#stopWatching?.();
-    error.willRetry = this.config.reconnectEnabled && (!maxAttempts || this.attempt < maxAttempts);
+    const { maxReconnectAttempts: max, reconnectEnabled } = this.config;
+    error.willRetry = reconnectEnabled && (!max || this.attempt < max);
     if (this.attempt > 0) this.emit('reconnect:failed', error);
     if (!error.willRetry) {
       if (this.attempt > 0) this.emit('reconnect:exhausted', this.attempt);
@@ -279,26 +248,19 @@ export class AnswererConnection extends RondevuConnection {
     this.apply('retry', error.message);
   }
 
-  #dropSpare(): void {
-    clearTimeout(this.#spareTimer);
-    this.#spare?.close();
-    this.#spare = undefined;
-  }
-
   #giveUp(error: Error): void {
-    this.#dropSpare();
+    this.#search.dropSpare();
     this.#rejectFound(error);
     // after a link was up, the reason is that the peer is gone; otherwise the last error
     const isCause = error instanceof RondevuError && (!this.isReturning || /^(unverified|identity-)/.test(error.code));
     this.reason = isCause ? error : undefined;
-    const gone = error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code) && this.isReturning;
-    if (gone) void this.close({ reason: 'peer-gone' });
+    if (this.isReturning && isAbsence(error)) void this.close({ reason: 'peer-gone' });
     else this.apply('give-up', error.message);
   }
 
-  async #pause(delay: number, maxAttempts: number, signal: AbortSignal): Promise<void> {
+  async #pause(delay: number, signal: AbortSignal): Promise<void> {
     const { attempt } = this;
-    this.emit('reconnect:scheduled', { attempt, delay, maxAttempts });
+    this.emit('reconnect:scheduled', { attempt, delay, maxAttempts: this.config.maxReconnectAttempts });
     signal.throwIfAborted(); // a listener may have closed the connection
     await new Promise<void>((resolve, reject) => {
       const end = () => {
@@ -314,177 +276,47 @@ export class AnswererConnection extends RondevuConnection {
     this.emit('reconnect:attempting', attempt);
   }
 
-  async #find(wait: number, signal: AbortSignal): Promise<ServiceEntry> {
-    const onWaiting = (reason: RondevuError) => {
-      clearTimeout(this.#spareTimer);
-      this.#spareTimer = setTimeout(() => this.#dropSpare(), SPARE_FOR);
-      if (/^(not-found|no-offer)$/.test(reason.code)) return void this.emit('waiting');
-      // an unreachable server is not the same as an absent peer
-      reason.willRetry = true;
-      this.emit('failed', reason);
-    };
-    return this.#findAnyone(wait, onWaiting, signal);
+  #waiting(reason: RondevuError): void {
+    if (isAbsence(reason)) return void this.emit('waiting');
+    // an unreachable server is not the same as an absent peer
+    reason.willRetry = true;
+    this.emit('failed', reason);
   }
 
-  /** Looks for the previous peer; if it is gone, with `failover`, for any other. */
-  async #findAnyone(wait: number, onWaiting: (reason: RondevuError) => void, signal: AbortSignal): Promise<ServiceEntry> {
-    if (!this.#anyone || !this.isReturning) return this.#port.findOffer(this.#id ?? this.serviceFqn, wait, onWaiting, signal);
-    try {
-      return await this.#port.findOffer(this.serviceFqn, 0, onWaiting, signal);
-    } catch (error) {
-      if (!(error instanceof RondevuError) || !/^(not-found|no-offer)$/.test(error.code)) throw error;
-      return this.#port.findOffer(this.#anyone, wait, onWaiting, signal);
-    }
-  }
-
-  async #connectTo(entry: ServiceEntry, signal: AbortSignal): Promise<void> {
+  /** Finds an offer and answers it. Resolves when the link is up. */
+  async #join(wait: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const last = { fqn: this.serviceFqn, hadLink: this.isReturning };
+    const entry = await this.#search.find(last, wait, (reason) => this.#waiting(reason), signal);
     this.#offerId = entry.offerId;
-    let settle = this.#settle;
-    const opened = new Promise<void>((resolve, reject) => (this.#settle = settle = { opened: resolve, failed: reject }));
-    opened.catch(() => undefined); // awaited below, or moot
-    const onAbort = () => settle!.failed(signal.reason as Error);
+    const { serviceFqn: fqn, username, publicKey: key } = entry;
+    const { peer, line } = await this.proof.open(entry.sdp, { role: 'offer', fqn, username, key, pin: this.#pin });
+    signal.throwIfAborted();
+    this.#usePeer(entry, peer);
+    const options = { entry, offer: line, sid: this.sessionId, unconfirmed: this.#unconfirmed };
+    const attempt = (this.#attempt = new JoinAttempt(this.#attemptHost, options));
+    const onAbort = () => attempt.fail(signal.reason as Error);
     signal.addEventListener('abort', onAbort);
     try {
-      const { serviceFqn: fqn, username, publicKey: key } = entry;
-      const { peer, line } = await this.proof.open(entry.sdp, { role: 'offer', fqn, username, key, pin: this.#pin });
-      signal.throwIfAborted();
-      const isOther = this.#anyone !== undefined && this.isReturning && peer.username !== this.peer?.username;
-      const known = this.isReturning && !isOther ? this.peer : undefined;
-      // buffered messages are for the previous peer; another key only if the user trusts it
-      if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
-        throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
-      if (known?.verified && !peer.verified)
-        throw new RondevuError('unverified', `${username} shows no proof, and it did before`);
-      // from now on, the connection is for this peer's service, even if found by discovery
-      this.serviceFqn = fqn;
-      this.peer = peer;
-      if (isOther) this.renewSession(randomId(16), true);
-      const { sdp, candidates } = splitCandidates(entry.sdp);
-      let link = this.#spare ?? this.#makeLink();
-      this.#spare = undefined;
-      clearTimeout(this.#spareTimer);
-      await this.#prepare(link, sdp, line);
-      signal.throwIfAborted();
-      if (isStalled(link)) await this.#prepare((link = this.#makeLink()), sdp, line);
-      signal.throwIfAborted();
-      const answer = await this.#answer(link, entry, candidates, line);
-      signal.throwIfAborted();
-      this.#tellFound();
-      await this.#untilOpen(link, entry, answer, opened);
-      // the link may have opened and closed before the reply to our answer: nobody else would retry
-      if (link !== this.link && !this.isConnected())
-        throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
+      await attempt.run();
     } finally {
-      // an attempt that was given up may end after the next one began
-      if (this.#settle === settle) this.#settle = undefined;
+      if (this.#attempt === attempt) this.#attempt = undefined;
       signal.removeEventListener('abort', onAbort);
     }
+    // nobody else would retry a link that was lost as soon as it was up
+    if (!this.isConnected()) throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
   }
 
-  /** Makes the answer to an offer without its candidates: see #answer. */
-  async #prepare(link: Link, sdp: string, line: SdpLine | undefined): Promise<void> {
-    const { pc } = link;
-    // the caller must be able to add listeners before the first event
-    link.onOpening = () => this.#tellFound();
-    this.useLink(link);
-    this.apply('gather', `answering ${this.#offerId}`);
-    try {
-      await link.setRemote({ type: 'offer', sdp }, this.#speaksFrames(line));
-      await pc.setLocalDescription(await pc.createAnswer());
-    } catch (cause) {
-      throw new ConnectionError('timeout', `the offer of ${this.serviceFqn} cannot be answered: ${String(cause)}`, { cause });
-    }
-    await gathered(link, ANSWER_GATHERING, true);
-  }
-
-  /**
-   * Sends the answer. A joiner that contacts the host and then does not get the offer spoils it: Chromium remembers the first DTLS
-   * hello, whoever sent it. So the host's candidates are used only after the answer was accepted.
-   * @returns the answer as it was sent
-   */
-  async #answer(link: Link, entry: ServiceEntry, candidates: RTCIceCandidateInit[], offer: SdpLine | undefined): Promise<string> {
-    const { pc } = link;
-    let answer: string;
-    const caps = link.framed ? ['durable'] : [];
-    const line = { role: 'answer' as const, fqn: entry.serviceFqn, caps, sid: this.sessionId };
-    const sent = link.localCandidates.length;
-    this.apply('signal', 'the answer is ready');
-    try {
-      const { sdp } = pc.localDescription!;
-      // an old host cannot use the SDP line
-      answer = offer ? (await this.proof.seal(sdp, { ...line, offerSig: offer.sig })).sdp : sdp;
-      await this.#port.answerOffer(entry, answer);
-    } catch (error) {
-      if (error instanceof RondevuError && /^(already-answered|offer-gone|not-found|unavailable)$/.test(error.code))
-        throw new LostRace();
-      throw error;
-    }
-    for (const candidate of [...candidates, ...(entry.candidates ?? [])]) void link.addRemoteCandidate(candidate);
-    this.apply('check', 'the offer was answered');
-    trickle(link, sent, TRICKLE, (candidates) => this.#port.addCandidates(entry.serviceFqn, entry.offerId, candidates));
-    return answer;
-  }
-
-  /**
-   * Answers again until the link is up: on a server that replaces offers (v0.5.4) an answer is lost without notice when the host
-   * publishes at the same moment. An offer that is gone was answered or renewed; the link comes up soon or never.
-   * @returns function that stops it
-   */
-  #answerAgain(entry: ServiceEntry, answer: string): () => void {
-    let gone: ReturnType<typeof setTimeout> | undefined;
-    const again = setInterval(() => {
-      this.#port.answerOffer(entry, answer).catch((error: RondevuError) => {
-        if (error.code !== 'not-found') return;
-        clearInterval(again);
-        gone ??= setTimeout(() => this.#settle?.failed(new LostRace(true)), TAKEN_WITHIN);
-      });
-    }, ANSWER_AGAIN);
-    return () => (clearInterval(again), clearTimeout(gone));
-  }
-
-  #speaksFrames(line: SdpLine | undefined): boolean {
-    return this.config.bufferEnabled && (line?.caps.includes('durable') ?? false);
-  }
-
-  async #untilOpen(link: Link, entry: ServiceEntry, answer: string, opened: Promise<void>): Promise<void> {
-    const fail = (reason: string) => {
-      if (link === this.link) this.linkFailed(reason);
-    };
-    const timeout = setTimeout(() => {
-      this.emit('connection:timeout');
-      fail('the time was up');
-    }, this.config.connectionTimeout);
-    // this host may get answers later than others
-    const takenWithin = Math.min(TAKEN_WITHIN * 2 ** this.#unconfirmed, this.config.connectionTimeout);
-    const taken = this.#port.tellsTaken ? setTimeout(() => this.#settle?.failed(new LostRace(true)), takenWithin) : undefined;
-    const stalled = setTimeout(() => {
-      if (isStalled(link)) fail('no candidate was gathered');
-    }, GATHERS_WITHIN);
-    const answering = this.#port.keepsOffers() ? undefined : this.#answerAgain(entry, answer);
-    this.#stopWatching?.();
-    this.emit('ice:polling:started');
-    const stop = this.#port.watch(entry.offerId, entry.serviceFqn, true, {
-      onCandidates: (candidates) => {
-        for (const { candidate } of candidates) {
-          this.emit('ice:candidate:remote', candidate);
-          void link.addRemoteCandidate(candidate);
-        }
-      },
-      onTaken: () => clearTimeout(taken),
-    });
-    const stopWatching = (this.#stopWatching = () => {
-      clearTimeout(timeout);
-      clearTimeout(taken);
-      clearTimeout(stalled);
-      answering?.();
-      stop();
-      this.#stopWatching = undefined;
-      this.emit('ice:polling:stopped');
-    });
-    try {
-      await opened;
-    } finally {
-      if (this.#stopWatching === stopWatching) stopWatching();
-    }
+  /** From now on, the connection is to this peer. @throws RondevuError if it is not the peer that the connection had before */
+  #usePeer({ serviceFqn, username }: ServiceEntry, peer: Peer): void {
+    const isOther = this.#search.hasFailover && this.isReturning && peer.username !== this.peer?.username;
+    const known = this.isReturning && !isOther ? this.peer : undefined;
+    // buffered messages are for the previous peer; another key only if the user trusts it
+    if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
+      throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
+    if (known?.verified && !peer.verified) throw new RondevuError('unverified', `${username} shows no proof, and it did before`);
+    this.serviceFqn = serviceFqn;
+    this.peer = peer;
+    if (isOther) this.renewSession(randomId(16), true);
   }
 }

@@ -9,7 +9,7 @@ import { Endpoint } from '../delivery/endpoint.js';
 import type { BufferedMessage, SendHandle } from '../delivery/message-buffer.js';
 import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
-import type { Link } from './link.js';
+import type { Link, LinkDataChannel } from './link.js';
 
 export interface ChannelConfig {
   /** Whether messages come in the order of `send`. Default true; false promises no more than a raw data channel does. */
@@ -55,7 +55,7 @@ export class ChannelPort implements DeliveryPort {
   readonly id: number;
   onLow: (() => void) | undefined;
   readonly #link: Link;
-  readonly #channel: RTCDataChannel;
+  readonly #channel: LinkDataChannel;
 
   /** @throws DOMException when the platform has no more channels */
   constructor(link: Link, { label, config: { ordered, maxRetransmits } }: RondevuChannel, id: number) {
@@ -63,7 +63,7 @@ export class ChannelPort implements DeliveryPort {
     this.id = id;
     this.framed = ordered && maxRetransmits === undefined;
     const lossy = maxRetransmits === undefined ? {} : { maxRetransmits };
-    this.#channel = link.pc.createDataChannel(label, { negotiated: true, id, ordered, ...lossy });
+    this.#channel = link.createDataChannel(label, { negotiated: true, id, ordered, ...lossy });
     this.#channel.binaryType = 'arraybuffer';
     this.#channel.bufferedAmountLowThreshold = LOW_WATER;
     this.#channel.onbufferedamountlow = link.guard(() => this.onLow?.());
@@ -73,7 +73,7 @@ export class ChannelPort implements DeliveryPort {
   listen(onOpen: () => void, onMessage: (data: string | ArrayBuffer) => void): void {
     const early = new Arrivals();
     this.#channel.onmessage = this.#link.guard(({ data }: { data: string | ArrayBuffer }) => {
-      this.#link.life();
+      this.#link.received();
       // Firefox may deliver a message before it reports that the channel is open
       if (this.#channel.readyState === 'open') onMessage(data);
       else if (!early.add(data)) throw new ConnectionError('too-large', 'too much arrived before the channel was open');

@@ -157,7 +157,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Statistics of the current link; undefined if there is none. */
   async getStats(): Promise<ConnectionStats | undefined> {
     const { digestStats } = await chunk('stats', () => import('./stats.js'));
-    const report = await this.link?.pc.getStats();
+    const report = await this.link?.pc?.getStats();
     return report && digestStats(report, this.generation - 1);
   }
 
@@ -319,8 +319,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     const { link, peer, proof, serviceFqn: fqn, sessionId: sid } = this;
     if (!link?.framed || !link.isOpen || !peer) return;
     const signal = (sdp: string) => void this.port.signal({ to: peer.username, sid, sdp });
-    this.#negotiation ??= new this.#talk.Renegotiation({ link, isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
-    void act(this.#negotiation);
+    this.#negotiation ??= this.#talk.renegotiationOf(link, { isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
+    if (this.#negotiation) void act(this.#negotiation);
   }
 
   /** Something was received on a link: if it had been given up, it is used again. Returns whether it is the current one. */

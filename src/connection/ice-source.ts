@@ -4,7 +4,7 @@
  * is loaded once a link is wanted. docs/protocol.md, "getIceServers".
  */
 import type { IceServersResult } from '../protocol/rpc.js';
-import type { Link } from './link.js';
+import type { WebRtcLink } from './webrtc-link.js';
 
 type Served = Pick<IceServersResult, 'iceServers' | 'ttl'>;
 
@@ -28,7 +28,7 @@ export class IceSource {
   /** Servers came where there were none: what was gathered before has no relay. */
   onFirst: (() => void) | undefined;
   readonly #port: IcePort;
-  readonly #links = new Map<Link, { configuration: () => RTCConfiguration; applied: string }>();
+  readonly #links = new Map<WebRtcLink, { configuration: () => RTCConfiguration; applied: string }>();
   #renewAt = 0;
   #askAfter = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -63,7 +63,7 @@ export class IceSource {
   }
 
   /** @param configuration of the link as it should be, with what is served now */
-  track(link: Link, configuration: () => RTCConfiguration): Link {
+  track(link: WebRtcLink, configuration: () => RTCConfiguration): WebRtcLink {
     for (const known of this.#links.keys()) if (known.isClosed) this.#links.delete(known);
     this.#links.set(link, { configuration, applied: JSON.stringify(configuration()) });
     return link;
@@ -74,7 +74,7 @@ export class IceSource {
     this.#links.clear();
   }
 
-  #apply(link: Link): void {
+  #apply(link: WebRtcLink): void {
     const entry = this.#links.get(link)!;
     const configuration = entry.configuration();
     const text = JSON.stringify(configuration);

@@ -7,7 +7,7 @@ import { RondevuConnection, type Talk } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { Peer } from './connection-events.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
-import { Link } from './link.js';
+import { WebRtcLink } from './webrtc-link.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
 /** What the pool does for a connection. */
@@ -30,7 +30,7 @@ export class OffererConnection extends RondevuConnection {
   #carried: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
 
   constructor(
-    { offerId, serviceFqn, link }: { offerId: string; serviceFqn: string; link: Link },
+    { offerId, serviceFqn, link }: { offerId: string; serviceFqn: string; link: WebRtcLink },
     config: ConnectionConfig,
     port: Pick<SignalingPort, 'signal'>,
     proof: HandshakeProof,
@@ -67,7 +67,7 @@ export class OffererConnection extends RondevuConnection {
         `offer ${this.#offerId} was answered already; ${answererId} sent another answer`,
       );
     }
-    const { link } = this;
+    const link = this.#webRtcLink;
     if (!link) throw new ConnectionError('offer-gone', `offer ${this.#offerId} has no peer connection any more`);
     this.#answer = sdp;
     this.peer ??= { username: answererId, verified: false, pinned: false };
@@ -92,21 +92,25 @@ export class OffererConnection extends RondevuConnection {
     return this.#answer === sdp && (this.emit('answer:duplicate', this.#offerId), true);
   }
 
+  get #webRtcLink(): WebRtcLink | undefined {
+    return this.link instanceof WebRtcLink ? this.link : undefined;
+  }
+
   /** Adds a candidate of the peer. */
   async addCandidate(candidate: RTCIceCandidateInit): Promise<void> {
     this.emit('ice:candidate:remote', candidate);
-    await this.link?.addRemoteCandidate(candidate);
+    await this.#webRtcLink?.addRemoteCandidate(candidate);
   }
 
   /** Waits at another offer from now on, with the same listeners and buffer. */
   rebindToOffer(newOfferId: string, pc: RTCPeerConnection, dc?: RTCDataChannel): void {
-    const link = new Link(pc);
+    const link = new WebRtcLink(pc);
     if (dc) link.useRaw(dc);
     this.bind(newOfferId, link);
   }
 
   /** rebindToOffer, for a link that exists. */
-  bind(newOfferId: string, link: Link): void {
+  bind(newOfferId: string, link: WebRtcLink): void {
     if (this.getState() === 'closed')
       throw new ConnectionError('closed', `a closed connection cannot be bound to offer ${newOfferId}`);
     this.#offerId = newOfferId;

@@ -7,10 +7,11 @@ import { RateLimit } from '../base/rate-limit.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
 import { MAX_TEXT } from './control-channel.js';
 import type { Link } from './link.js';
+import { WebRtcLink } from './webrtc-link.js';
 
 /** Who talks to whom about which link. */
 export interface Negotiators {
-  link: Link;
+  link: WebRtcLink;
   /** Whether this side made the link's first offer. */
   isOfferer: boolean;
   fqn: string;
@@ -134,6 +135,11 @@ export class Renegotiation {
     this.#between.link.control(text);
     this.#between.signal(text);
   }
+}
+
+/** The renegotiation of a link; undefined if it is not over WebRTC. */
+export function renegotiationOf(link: Link, between: Omit<Negotiators, 'link'>): Renegotiation | undefined {
+  return link instanceof WebRtcLink ? new Renegotiation({ link, ...between }) : undefined;
 }
 
 /** The pairs that ICE has checked and found good, by their ids. W3C webrtc-stats, RTCIceCandidatePairStats. */

@@ -5,4 +5,4 @@
 export { ConnectionEndpoint } from './connection-endpoint.js';
 export { sendTail } from './ending.js';
 export { IceSource } from './ice-source.js';
-export { Renegotiation } from './renegotiation.js';
+export { renegotiationOf, type Renegotiation } from './renegotiation.js';

@@ -5,7 +5,7 @@
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
 import { Emitter } from '../base/emitter.js';
-import { Link } from '../connection/link.js';
+import { WebRtcLink } from '../connection/webrtc-link.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import { RondevuError, ValidationError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
@@ -32,7 +32,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   serviceId: string | undefined;
   readonly #port: PublisherPort;
   readonly #options: OfferPoolOptions;
-  readonly #makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<Link>;
+  readonly #makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<WebRtcLink>;
   readonly #free = new Set<Offer>();
   readonly #reception: Reception;
   readonly #proof: HandshakeProof;
@@ -58,7 +58,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     options: OfferPoolOptions,
     port: PublisherPort,
     proof: HandshakeProof,
-    makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<Link>,
+    makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<WebRtcLink>,
   ) {
     super();
     this.fqn = options.serviceFqn;
@@ -187,7 +187,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     // a connection that waits for its peer keeps its place; without directed offers, it needs a free offer to be found at
     const isCounted = (connection: OffererConnection) => this.#port.keepsDirected() || !connection.isRotating();
     const taken = [...this.#reception.connections].filter(isCounted).length;
-    const elsewhere = Link.live - this.#free.size - this.#creating;
+    const elsewhere = WebRtcLink.live - this.#free.size - this.#creating;
     return Math.max(0, Math.min(maxConnections - taken - this.#reception.answering, maxPeerConnections - elsewhere));
   }
 

@@ -2,7 +2,7 @@
  * One published offer: its link, its life on the server, and who waits at it.
  */
 import type { OffererConnection } from '../connection/offerer-connection.js';
-import type { Link } from '../connection/link.js';
+import type { WebRtcLink } from '../connection/webrtc-link.js';
 import { gathered, isStalled, trickle } from '../connection/negotiation.js';
 import { RondevuError, ValidationError } from '../errors.js';
 import type { OfferFactoryResult, PublishOptions } from '../options.js';
@@ -13,7 +13,7 @@ const OFFER_GATHERING = 1000;
 const LATE_CANDIDATES = 50;
 
 /** @param own makes the peer connection, in place of the platform */
-export type MakeLink = (own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => Promise<Link>;
+export type MakeLink = (own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => Promise<WebRtcLink>;
 
 export interface OfferMaking {
   factory: PublishOptions['offerFactory'];
@@ -26,7 +26,7 @@ export interface OfferMaking {
 }
 
 export class Offer {
-  readonly link: Link;
+  readonly link: WebRtcLink;
   readonly sdp: string;
   /** The signature in it. */
   readonly sig: string;
@@ -44,7 +44,7 @@ export class Offer {
   waiting: OffererConnection | undefined;
   readonly #candidatesSent: number;
 
-  private constructor(link: Link, sealed: { sdp: string; sig: string }, sent: number, durable: boolean, only?: string) {
+  private constructor(link: WebRtcLink, sealed: { sdp: string; sig: string }, sent: number, durable: boolean, only?: string) {
     this.link = link;
     this.sdp = sealed.sdp;
     this.sig = sealed.sig;
@@ -78,9 +78,9 @@ export class Offer {
 }
 
 /** A link with an offer and its candidates. */
-async function gather(makeLink: MakeLink, factory: PublishOptions['offerFactory']): Promise<Link> {
+async function gather(makeLink: MakeLink, factory: PublishOptions['offerFactory']): Promise<WebRtcLink> {
   if (factory && ownPeerConnection.has(factory)) return gathering(await linkOfOwn(makeLink, factory));
-  let link: Link;
+  let link: WebRtcLink;
   try {
     link = await makeLink();
   } catch (error) {
@@ -102,7 +102,7 @@ async function gather(makeLink: MakeLink, factory: PublishOptions['offerFactory'
   return gathering(link);
 }
 
-async function gathering(link: Link): Promise<Link> {
+async function gathering(link: WebRtcLink): Promise<WebRtcLink> {
   await gathered(link, OFFER_GATHERING, false);
   return link;
 }
@@ -114,7 +114,7 @@ type Made = OfferFactoryResult & { pc?: RTCPeerConnection };
 const ownPeerConnection = new WeakSet<OfferFactory>();
 let isWarned = false;
 
-async function useFactory(makeLink: MakeLink, link: Link, factory: OfferFactory): Promise<Link> {
+async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFactory): Promise<WebRtcLink> {
   const { pc } = link;
   // a factory of v0.18 takes what it is given for an RTCConfiguration, of which Firefox reads `peerIdentity` too
   const { iceServers, iceTransportPolicy } = pc.getConfiguration();
@@ -136,7 +136,7 @@ async function useFactory(makeLink: MakeLink, link: Link, factory: OfferFactory)
 }
 
 /** A raw link over the peer connection that a factory of v0.18 made. */
-async function linkOfOwn(makeLink: MakeLink, factory: OfferFactory, made?: Made): Promise<Link> {
+async function linkOfOwn(makeLink: MakeLink, factory: OfferFactory, made?: Made): Promise<WebRtcLink> {
   let dc: RTCDataChannel | undefined;
   const link = await makeLink(async (configuration) => {
     const { pc, offer, dc: channel } = made ?? checkMade((await factory(configuration as RTCPeerConnection)) as Made);

@@ -1,6 +1,6 @@
 /** What publishService does: checks the options and makes the pool. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
-import type { Link } from '../connection/link.js';
+import type { WebRtcLink } from '../connection/webrtc-link.js';
 import { mustBe } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { checkOptions, type OptionKinds, type PublishOptions } from '../options.js';
@@ -34,7 +34,7 @@ export function makePool(
   { maxPeerConnections = 256, config }: PoolLimits,
   port: PublisherPort,
   proof: HandshakeProof,
-  makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<Link>,
+  makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<WebRtcLink>,
 ): OfferPool {
   const parsed = parseServiceName(options.service, 'publishService: service');
   if (parsed.username !== undefined && parsed.username !== username)

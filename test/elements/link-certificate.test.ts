@@ -1,6 +1,7 @@
 /** The certificate in use is compared with the description as we read it, whatever the platform read, in real browsers. */
 import { expect } from '@open-wc/testing';
-import { Link, type LinkHandlers } from '../../dist/src/connection/link.js';
+import type { LinkHandlers } from '../../dist/src/connection/link.js';
+import { WebRtcLink } from '../../dist/src/connection/webrtc-link.js';
 
 /** A peer connection whose parser reads another fingerprint than the one that stands in the description. */
 class LenientPeerConnection extends RTCPeerConnection {
@@ -26,7 +27,7 @@ async function join(change: (line: string) => string) {
 
   const pc = new LenientPeerConnection({ iceServers: [] });
   pc.fingerprint = line;
-  const link = new Link(pc);
+  const link = new WebRtcLink(pc);
   const heard: unknown[] = [];
   const outcome = new Promise<{ opened: boolean; code?: string | undefined; reason?: string }>((resolve) => {
     const ignore = () => undefined;

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { Link } from '../../src/connection/link.js';
+import type { WebRtcLink } from '../../src/connection/webrtc-link.js';
 import { Grammar, sendHostile } from '../delivery/fuzz-grammar.js';
 import { until } from '../server/helpers.js';
 import { Random, seedOf } from '../support/random.js';
@@ -48,7 +48,7 @@ test(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { time
     const other = opened[0]!;
     let failed = 0;
     other.on('failed', () => failed++).on('message', () => undefined);
-    const { link } = connection as unknown as { link: Link };
+    const { link } = connection as unknown as { link: WebRtcLink };
     for (let i = 0; i < EACH && done < RUNS && other.isConnected() && link.isOpen; i++, done++) {
       sendHostile(link, random, grammar, i + 1);
       if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 1));

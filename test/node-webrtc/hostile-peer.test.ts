@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { Link } from '../../src/connection/link.js';
+import type { WebRtcLink } from '../../src/connection/webrtc-link.js';
 import type { RondevuConnection } from '../../src/index.js';
 import { until } from '../server/helpers.js';
 import { pair } from './pair.js';
@@ -14,8 +14,8 @@ const heap = (): number => (collectGarbage(), process.memoryUsage().heapUsed);
 
 /** What the engine keeps to itself. */
 interface Inner {
-  link: Link;
-  endpoint: { receive(data: string | ArrayBuffer, link: Link): void; control(text: string, link: Link): boolean };
+  link: WebRtcLink;
+  endpoint: { receive(data: string | ArrayBuffer, link: WebRtcLink): void; control(text: string, link: WebRtcLink): boolean };
 }
 const inner = (connection: RondevuConnection): Inner => connection as unknown as Inner;
 

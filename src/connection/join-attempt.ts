@@ -1,0 +1,225 @@
+/**
+ * JoinAttempt: one answer to one offer. Makes the answer, sends it, and watches until the link is open or the attempt has failed. It
+ * settles once; after that it has stopped its timers and changes nothing.
+ */
+import { ConnectionError, RondevuError } from '../errors.js';
+import type { HandshakeProof } from '../identity/handshake-proof.js';
+import type { ServiceEntry } from '../protocol/rpc.js';
+import type { SdpLine } from '../protocol/sdp-line.js';
+import { splitCandidates } from '../protocol/sdp.js';
+import type { SignalingPort } from '../signaling/signaling-port.js';
+import type { ConnectionConfig } from './connection-config.js';
+import type { ConnectionEvents } from './connection-events.js';
+import { gathered, isStalled, trickle } from './negotiation.js';
+import type { WebRtcLink } from './webrtc-link.js';
+
+/** How long an answer waits for candidates before it is sent, in ms. */
+const ANSWER_GATHERING = 300;
+/** How long later candidates are collected, in ms: most links are up before the first of them would be sent. */
+const TRICKLE = 150;
+/** How long the host has to confirm an answer before another offer is requested, in ms; doubles with each unconfirmed answer. */
+const CONFIRM_WITHIN = 4000;
+/** Interval at which an answer is repeated on a server that may lose it, in ms. */
+const REPEAT_INTERVAL = 2000;
+/** A link without any candidate after this time is given up, in ms. */
+const GATHERS_WITHIN = 3000;
+
+/** The offer was lost to another joiner, or its host is full: retry at once with the next one. */
+export class OfferLostError extends Error {
+  /** Whether the answer may have been accepted all the same. */
+  readonly isDoubtful: boolean;
+
+  constructor(isDoubtful = false) {
+    super();
+    this.isDoubtful = isDoubtful;
+  }
+}
+
+/** What an attempt needs of its connection. */
+export interface JoinAttemptHost {
+  readonly config: ConnectionConfig;
+  readonly port: SignalingPort;
+  readonly proof: HandshakeProof;
+  takeLink(): WebRtcLink;
+  /** Makes it the connection's current link. */
+  useLink(link: WebRtcLink): void;
+  /** The attempt reached a state of the connection. */
+  reached(event: 'gather' | 'signal' | 'check', reason: string): void;
+  /** An offer was answered. Returns whether it is the connection's first. */
+  answered(): boolean;
+  emit<Name extends keyof ConnectionEvents>(event: Name, ...args: ConnectionEvents[Name]): void;
+}
+
+export interface JoinAttemptOptions {
+  entry: ServiceEntry;
+  /** The verified SDP line of the offer; undefined if the host is an older client. */
+  offer: SdpLine | undefined;
+  /** Session id. */
+  sid: string;
+  /** Number of answers in a row that were not confirmed in time. */
+  unconfirmed: number;
+}
+
+export class JoinAttempt {
+  readonly #host: JoinAttemptHost;
+  readonly #options: JoinAttemptOptions;
+  #state: 'pending' | 'open' | 'failed' = 'pending';
+  #settle!: { resolve(): void; reject(error: Error): void };
+  #stopWatching: (() => void) | undefined;
+
+  constructor(host: JoinAttemptHost, options: JoinAttemptOptions) {
+    this.#host = host;
+    this.#options = options;
+  }
+
+  /**
+   * Resolves when the link is open.
+   * @throws OfferLostError; ConnectionError if the link did not come up; RondevuError if the server refuses the answer; what `fail` was
+   *   called with
+   */
+  run(): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      this.#settle = { resolve, reject };
+      this.#answer().catch((error: Error) => this.fail(error));
+    });
+  }
+
+  /** The link is open. */
+  opened(): void {
+    if (this.#end('open')) this.#settle.resolve();
+  }
+
+  fail(error: Error): void {
+    if (this.#end('failed')) this.#settle.reject(error);
+  }
+
+  /** Returns false if the attempt has ended already. */
+  #end(state: 'open' | 'failed'): boolean {
+    if (this.#state !== 'pending') return false;
+    this.#state = state;
+    this.#stopWatching?.();
+    return true;
+  }
+
+  async #answer(): Promise<void> {
+    const host = this.#host;
+    const { entry } = this.#options;
+    const { sdp, candidates } = splitCandidates(entry.sdp);
+    let link = await this.#prepare(sdp);
+    if (link && isStalled(link)) link = await this.#prepare(sdp);
+    if (!link) return;
+    const sent = link.localCandidates.length;
+    host.reached('signal', 'the answer is ready');
+    const answer = await this.#send(link);
+    if (answer === undefined) return;
+    for (const candidate of [...candidates, ...(entry.candidates ?? [])]) void link.addRemoteCandidate(candidate);
+    host.reached('check', 'the offer was answered');
+    trickle(link, sent, TRICKLE, (found) => host.port.addCandidates(entry.serviceFqn, entry.offerId, found));
+    host.answered();
+    // the link may be open before the reply of the server arrives
+    if (this.#state === 'pending') this.#watch(link, answer);
+  }
+
+  /** Makes the answer to an offer without its candidates: see #send. Returns undefined if the attempt has ended. */
+  async #prepare(sdp: string): Promise<WebRtcLink | undefined> {
+    if (this.#state !== 'pending') return undefined;
+    const host = this.#host;
+    const { entry, offer } = this.#options;
+    const link = host.takeLink();
+    const { pc } = link;
+    // the caller must be able to add listeners before the first event
+    link.onOpening = () => host.answered();
+    host.useLink(link);
+    host.reached('gather', `answering ${entry.offerId}`);
+    const isFramed = host.config.bufferEnabled && (offer?.caps.includes('durable') ?? false);
+    try {
+      await link.setRemote({ type: 'offer', sdp }, isFramed);
+      await pc.setLocalDescription(await pc.createAnswer());
+    } catch (cause) {
+      throw new ConnectionError('timeout', `the offer of ${entry.serviceFqn} cannot be answered: ${String(cause)}`, { cause });
+    }
+    await gathered(link, ANSWER_GATHERING, true);
+    return this.#state === 'pending' ? link : undefined;
+  }
+
+  /**
+   * Sends the answer. A joiner that contacts the host and then does not get the offer spoils it: Chromium remembers the first DTLS
+   * hello, whoever sent it. So the host's candidates are used only after the answer was accepted.
+   * @returns the answer as it was sent; undefined if the attempt failed meanwhile
+   */
+  async #send(link: WebRtcLink): Promise<string | undefined> {
+    const { proof, port } = this.#host;
+    const { entry, offer, sid } = this.#options;
+    let answer = link.pc.localDescription!.sdp;
+    // an older host cannot use the SDP line
+    if (offer) {
+      const caps = link.framed ? ['durable'] : [];
+      const line = { role: 'answer', fqn: entry.serviceFqn, caps, sid, offerSig: offer.sig } as const;
+      answer = (await proof.seal(answer, line)).sdp;
+    }
+    try {
+      await port.answerOffer(entry, answer);
+    } catch (error) {
+      if (error instanceof RondevuError && /^(already-answered|offer-gone|not-found|unavailable)$/.test(error.code))
+        throw new OfferLostError();
+      throw error;
+    }
+    return this.#state === 'failed' ? undefined : answer;
+  }
+
+  /** Watches for candidates of the host and its confirmation, and fails the attempt when its time is up. */
+  #watch(link: WebRtcLink, answer: string): void {
+    const { port, config, emit } = this.#host;
+    const { entry, unconfirmed } = this.#options;
+    const timers = [
+      setTimeout(() => {
+        emit('connection:timeout');
+        this.#linkFailed('the time was up');
+      }, config.connectionTimeout),
+      setTimeout(() => {
+        if (isStalled(link)) this.#linkFailed('no candidate was gathered');
+      }, GATHERS_WITHIN),
+    ];
+    // this host may get answers later than others
+    const confirmWithin = Math.min(CONFIRM_WITHIN * 2 ** unconfirmed, config.connectionTimeout);
+    const confirmation = port.tellsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmWithin) : undefined;
+    const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);
+    emit('ice:polling:started');
+    const stop = port.watch(entry.offerId, entry.serviceFqn, true, {
+      onCandidates: (candidates) => {
+        for (const { candidate } of candidates) {
+          emit('ice:candidate:remote', candidate);
+          void link.addRemoteCandidate(candidate);
+        }
+      },
+      onTaken: () => clearTimeout(confirmation),
+    });
+    this.#stopWatching = () => {
+      for (const timer of [...timers, confirmation]) clearTimeout(timer);
+      stopRepeating?.();
+      stop();
+      emit('ice:polling:stopped');
+    };
+  }
+
+  /**
+   * Answers again until the link is up: on a server that replaces offers (v0.5.4) an answer is lost without notice when the host
+   * publishes at the same moment. An offer that is gone was answered or renewed; the link comes up soon or never.
+   * @returns function that stops it
+   */
+  #repeat(answer: string): () => void {
+    let gone: ReturnType<typeof setTimeout> | undefined;
+    const repeating = setInterval(() => {
+      this.#host.port.answerOffer(this.#options.entry, answer).catch((error: RondevuError) => {
+        if (error.code !== 'not-found') return;
+        clearInterval(repeating);
+        gone ??= setTimeout(() => this.fail(new OfferLostError(true)), CONFIRM_WITHIN);
+      });
+    }, REPEAT_INTERVAL);
+    return () => (clearInterval(repeating), clearTimeout(gone));
+  }
+
+  #linkFailed(reason: string): void {
+    this.fail(new ConnectionError('timeout', `the link to ${this.#options.entry.serviceFqn} did not come up: ${reason}`));
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * OfferSearch: finds the next offer of a service for a joiner, waits in the server's queue until there is one, and prepares a link
+ * meanwhile. With failover, it looks for another provider when the previous one is gone.
+ */
+import { RondevuError } from '../errors.js';
+import type { ServiceEntry } from '../protocol/rpc.js';
+import { parseServiceName } from '../protocol/service-name.js';
+import type { SignalingPort } from '../signaling/signaling-port.js';
+import type { WebRtcLink } from './webrtc-link.js';
+
+/** How long a spare link is kept while other links of the page may be gathering, in ms: see isStalled. */
+const SPARE_FOR = 5000;
+
+/** Whether an error says that nobody offers the service at present. */
+export const isAbsence = (error: unknown): boolean => error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code);
+
+export class OfferSearch {
+  /** Whether another provider may take over. */
+  readonly hasFailover: boolean;
+  readonly #target: string;
+  readonly #port: SignalingPort;
+  readonly #makeLink: () => WebRtcLink;
+  /** A link that is ready for the next offer. */
+  #spare: WebRtcLink | undefined;
+  #spareTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * @param target name or id of the service
+   * @param failover whether another provider may take over; has an effect only for a name without a username
+   */
+  constructor(target: string, failover: boolean, port: SignalingPort, makeLink: () => WebRtcLink) {
+    this.#target = target;
+    this.#port = port;
+    this.#makeLink = makeLink;
+    this.hasFailover = failover && target.includes(':') && parseServiceName(target).username === undefined;
+  }
+
+  /**
+   * @param fqn name of the service that was found last; at first, the target
+   * @param hadLink whether the connection had a link to it
+   * @param wait how long to wait in the queue, in ms
+   * @param onWaiting called while the search continues after a failure
+   * @throws RondevuError, among others `not-found` and `no-offer` if nobody is there in time
+   */
+  async find(
+    { fqn, hadLink }: { fqn: string; hadLink: boolean },
+    wait: number,
+    onWaiting: (reason: RondevuError) => void,
+    signal: AbortSignal,
+  ): Promise<ServiceEntry> {
+    const find = (target: string, time: number) => this.#port.findOffer(target, time, waiting, signal);
+    const waiting = (reason: RondevuError) => {
+      clearTimeout(this.#spareTimer);
+      this.#spareTimer = setTimeout(() => this.dropSpare(), SPARE_FOR);
+      onWaiting(reason);
+    };
+    // a hidden service is found by its id alone
+    const target = this.#target.includes(':') ? fqn : this.#target;
+    const finding =
+      this.hasFailover && hadLink
+        ? find(target, 0).catch((error: unknown) => {
+            if (!isAbsence(error)) throw error;
+            return find(this.#target, wait);
+          })
+        : find(target, wait);
+    finding.catch(() => undefined); // makeLink may throw
+    // made while the server looks, so that its candidates are there when the offer is
+    this.#spare ??= this.#makeLink();
+    return finding;
+  }
+
+  /** The spare link, or a new one. */
+  takeLink(): WebRtcLink {
+    clearTimeout(this.#spareTimer);
+    const link = this.#spare ?? this.#makeLink();
+    this.#spare = undefined;
+    return link;
+  }
+
+  dropSpare(): void {
+    clearTimeout(this.#spareTimer);
+    this.#spare?.close();
+    this.#spare = undefined;
+  }
+}
