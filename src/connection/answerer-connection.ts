@@ -130,7 +130,7 @@ export class AnswererConnection extends RondevuConnection {
     else this.attempt = 1;
     this.apply('retry', reason);
     if (this.getState() === 'reconnecting' && !this.#isLooking())
-      void this.#run(this.isReturning ? this.config.sessionTtl : this.#wait, true);
+      void this.#run(this.wasConnected ? this.config.sessionTtl : this.#wait, true);
   }
 
   protected override linkFailed(reason: string): void {
@@ -145,7 +145,7 @@ export class AnswererConnection extends RondevuConnection {
     if (!code || !this.#attempt || this.link?.isOpen) return super.receiveSignal(text);
     const error = [code, `${this.serviceFqn} ${code === 'forbidden' ? 'refused the connection' : 'is full'}`] as const;
     // the server could forge this: it ends no session, and a joiner that waits for a place continues to wait
-    if (this.isReturning) this.#attempt.fail(new ConnectionError(...error));
+    if (this.wasConnected) this.#attempt.fail(new ConnectionError(...error));
     else this.#attempt.fail(code === 'service-full' && this.#wait > 0 ? new OfferLostError() : new RondevuError(...error));
   }
 
@@ -227,7 +227,7 @@ export class AnswererConnection extends RondevuConnection {
     if (error instanceof ConnectionError) return error;
     // a server that forges a handshake can keep two peers apart, but must not end their connection
     const forged = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code);
-    if (forged && this.isReturning) return new ConnectionError(error.code, error.message, { cause: error });
+    if (forged && this.wasConnected) return new ConnectionError(error.code, error.message, { cause: error });
     throw error;
   }
 
@@ -252,9 +252,9 @@ export class AnswererConnection extends RondevuConnection {
     this.#search.dropSpare();
     this.#rejectFound(error);
     // after a link was up, the reason is that the peer is gone; otherwise the last error
-    const isCause = error instanceof RondevuError && (!this.isReturning || /^(unverified|identity-)/.test(error.code));
+    const isCause = error instanceof RondevuError && (!this.wasConnected || /^(unverified|identity-)/.test(error.code));
     this.reason = isCause ? error : undefined;
-    if (this.isReturning && isAbsence(error)) void this.close({ reason: 'peer-gone' });
+    if (this.wasConnected && isAbsence(error)) void this.close({ reason: 'peer-gone' });
     else this.apply('give-up', error.message);
   }
 
@@ -286,7 +286,7 @@ export class AnswererConnection extends RondevuConnection {
   /** Finds an offer and answers it. Resolves when the link is up. */
   async #join(wait: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const last = { fqn: this.serviceFqn, hadLink: this.isReturning };
+    const last = { fqn: this.serviceFqn, hadLink: this.wasConnected };
     const entry = await this.#search.find(last, wait, (reason) => this.#waiting(reason), signal);
     this.#offerId = entry.offerId;
     const { serviceFqn: fqn, username, publicKey: key } = entry;
@@ -309,8 +309,8 @@ export class AnswererConnection extends RondevuConnection {
 
   /** From now on, the connection is to this peer. @throws RondevuError if it is not the peer that the connection had before */
   #usePeer({ serviceFqn, username }: ServiceEntry, peer: Peer): void {
-    const isOther = this.#search.hasFailover && this.isReturning && peer.username !== this.peer?.username;
-    const known = this.isReturning && !isOther ? this.peer : undefined;
+    const isOther = this.#search.hasFailover && this.wasConnected && peer.username !== this.peer?.username;
+    const known = this.wasConnected && !isOther ? this.peer : undefined;
     // buffered messages are for the previous peer; another key only if the user trusts it
     if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
       throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');

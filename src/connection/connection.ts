@@ -43,8 +43,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Why the connection stopped trying, if known. */
   protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
-  /** Whether it was connected before. */
-  protected isReturning = false;
+  /** Whether a link was up before. */
+  protected wasConnected = false;
   #closing: Promise<void> | undefined;
   #isBroken = false;
   #negotiation: Renegotiation | undefined;
@@ -398,8 +398,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   #announce(state: ConnectionState, reason: string): void {
     if (state === 'connected') {
-      const again = this.isReturning;
-      this.isReturning = true;
+      const again = this.wasConnected;
+      this.wasConnected = true;
       this.#settleOpened.resolve(this);
       this.emit('connected');
       if (again) this.emit('reconnect:success');

@@ -25,7 +25,6 @@ export class OffererConnection extends RondevuConnection {
   #answer: string | undefined;
   #timeout: ReturnType<typeof setTimeout> | undefined;
   #peerGone: ReturnType<typeof setTimeout> | undefined;
-  #wasOpen = false;
   /** The offer and answer of the last link that was up: it may come back. */
   #carried: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
 
@@ -55,12 +54,12 @@ export class OffererConnection extends RondevuConnection {
   }
 
   /**
-   * Takes the answer to the current offer. The same one twice is told as `answer:duplicate`.
-   * @param framed the answerer speaks frames
+   * Takes the answer to the current offer. Emits `answer:duplicate` if it is the same one again.
+   * @param framed whether both peers use frames
    * @throws ConnectionError `already-answered` for another one after the first; DOMException when the answer does not fit the offer
    */
   async processAnswer(sdp: string, answererId: string, framed = false): Promise<void> {
-    if (this.tellDuplicate(sdp)) return;
+    if (this.reportDuplicate(sdp)) return;
     if (this.#answer !== undefined) {
       throw new ConnectionError(
         'already-answered',
@@ -87,8 +86,8 @@ export class OffererConnection extends RondevuConnection {
     this.emit('answer:processed', this.#offerId, answererId);
   }
 
-  /** Tells of an answer that is the one that was taken; returns whether it is. */
-  tellDuplicate(sdp: string): boolean {
+  /** Emits `answer:duplicate` if this is the answer that was taken; returns whether it is. */
+  reportDuplicate(sdp: string): boolean {
     return this.#answer === sdp && (this.emit('answer:duplicate', this.#offerId), true);
   }
 
@@ -137,7 +136,7 @@ export class OffererConnection extends RondevuConnection {
 
   protected override recover(reason: string): void {
     // a joiner whose very first link does not come up tries again by itself, as a new connection
-    if (!this.#wasOpen) return void this.close({ reason });
+    if (!this.wasConnected) return void this.close({ reason });
     clearTimeout(this.#timeout);
     this.attempt = 1;
     this.apply('retry', reason);
@@ -147,7 +146,7 @@ export class OffererConnection extends RondevuConnection {
   }
 
   protected override linkFailed(reason: string): void {
-    if (!this.#wasOpen) return void this.close({ reason });
+    if (!this.wasConnected) return void this.close({ reason });
     if (this.#answer === undefined) {
       this.releaseLink()?.close();
       return this.#hooks.needsOffer(this);
@@ -175,7 +174,6 @@ export class OffererConnection extends RondevuConnection {
   }
 
   protected override linkOpened(): void {
-    this.#wasOpen = true;
     this.#carried = { offerId: this.#offerId, answer: this.#answer };
     this.attempt = 0;
     clearTimeout(this.#timeout);

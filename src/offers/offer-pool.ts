@@ -1,6 +1,6 @@
 /**
- * OfferPool: keeps N fresh offers of one service published, hands answered ones to the reception, and publishes a directed offer for
- * a connection that lost its peer.
+ * OfferPool: publishes a service. Keeps a number of free offers on the server, and carries out what the router decides about each
+ * answer.
  */
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
@@ -11,19 +11,19 @@ import { RondevuError, ValidationError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { AnswerInfo } from '../protocol/rpc.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
+import { AnswerRouter, type Examined } from './answer-router.js';
+import { DirectedOffers } from './directed-offers.js';
 import { Offer, type MakeLink } from './offer.js';
-import { Reception } from './reception.js';
 import type { OfferPoolEvents, OfferPoolOptions } from './offer-pool-options.js';
+import { ServiceConnections } from './service-connections.js';
 
-/** How long a connection waits with a directed offer before it waits without one, in ms. */
-const PARK_AFTER = 30_000;
 /** How long refilling is postponed while a joiner connects, in ms. */
 const REFILL_AFTER = 100;
 /** With demand, at most this many times `maxOffers` are free at once. */
 const DEMAND_FACTOR = 4;
 
 /** Failures are emitted as `offer:failed`; the caller has nobody else to report them to. */
-const told = (): void => undefined;
+const reported = (): void => undefined;
 
 export class OfferPool extends Emitter<OfferPoolEvents> {
   /** `name:version@username`. */
@@ -34,16 +34,16 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   readonly #options: OfferPoolOptions;
   readonly #makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<WebRtcLink>;
   readonly #free = new Set<Offer>();
-  readonly #reception: Reception;
+  readonly #directed: DirectedOffers;
+  readonly #connections: ServiceConnections;
+  readonly #router: AnswerRouter;
   readonly #proof: HandshakeProof;
-  /** Directed offers, by the connection that waits for its peer. */
-  readonly #directed = new Map<OffererConnection, Offer>();
-  /** Timers after which a waiting connection gives up its offer. */
-  readonly #parking = new Map<OffererConnection, ReturnType<typeof setTimeout>>();
   readonly #publishing = new AsyncLock();
   readonly #backoff = new ExponentialBackoff({ base: 1000, max: 30_000, jitter: 0.3 });
   #unsubscribe: (() => void) | undefined;
   #creating = 0;
+  /** Answers that are being examined. */
+  #examining = 0;
   #demand = 0;
   /** A server that replaces offers (v0.5.4) lists an offer that is gone. */
   #isListingStale = false;
@@ -66,16 +66,31 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#port = port;
     this.#makeLink = makeLink;
     this.#proof = proof;
-    this.#reception = new Reception(options, port, proof, {
-      opened: (connection) => this.emit('connection:opened', connection.getOfferId(), connection),
-      rotated: (from, to, connection) => this.emit('connection:rotated', from, to, connection),
-      closed: (connection, reason) => this.emit('connection:closed', connection, reason),
-      failed: (offerId, error) => this.emit('offer:failed', offerId, error),
-      changed: () => this.emit('changed'),
-      isOpen: () => this.#started,
-      needsOffer: (connection) => void this.#needsOffer(connection),
-      waitsNoMore: (connection) => this.#park(connection),
-      ended: () => this.#refill(),
+    this.#connections = new ServiceConnections(options, port, proof, {
+      onOpened: (connection) => this.emit('connection:opened', connection.getOfferId(), connection),
+      onConnected: (connection) => this.#directed.cancel(connection),
+      onState: () => this.emit('changed'),
+      onNeedsOffer: (connection) => this.#needsOffer(connection),
+      onClosed: (connection, reason) => this.emit('connection:closed', connection, reason),
+      onEnded: (connection) => {
+        this.#directed.cancel(connection);
+        this.emit('changed');
+        this.#refill();
+      },
+      onFailed: (offerId, error) => this.emit('offer:failed', offerId, error),
+    });
+    this.#router = new AnswerRouter(options, proof, this.#connections.all);
+    this.#directed = new DirectedOffers({
+      // an offer must not wait beyond its lifetime
+      maxWait: () => this.#options.ttl * this.#options.renewAt,
+      create: (username) => this.#create(username),
+      publish: (offer, isWanted) => this.#send([offer], isWanted),
+      bind: (connection, offer) => this.#bind(connection, offer),
+      withdraw: (offer) => void this.#withdraw([offer]),
+      parked: (connection) => {
+        // a full service has no other offer at which it could be found
+        if (this.#connections.all.size >= this.#options.maxConnections) this.#needsOffer(connection);
+      },
     });
   }
 
@@ -86,7 +101,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   /** Connections that were opened and are not closed, whether or not their link is up. */
   get connections(): OffererConnection[] {
-    return this.#reception.opened;
+    return this.#connections.opened;
   }
 
   get isStarted(): boolean {
@@ -109,9 +124,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         this.#demand = Math.max(0, this.#free.size + waiting - this.#options.maxOffers);
         this.#refill();
       },
-      onReset: () => void this.#publish([...this.#free]).catch(told),
+      onReset: () => void this.#publish([...this.#free]).catch(reported),
     });
-    for (const connection of this.#reception.connections) void this.#needsOffer(connection);
+    for (const connection of this.#connections.all) this.#needsOffer(connection);
     await this.#fill();
     // failed work is tried again; until then nothing is published
     if (!this.#retryAt || this.offers.length) return;
@@ -140,9 +155,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#unsubscribe = undefined;
     const withdrawn = this.#withdrawAll();
     if (close)
-      await Promise.all(
-        [...this.#reception.connections].map((connection) => connection.close({ reason: 'the service was stopped' })),
-      );
+      await Promise.all([...this.#connections.all].map((connection) => connection.close({ reason: 'the service was stopped' })));
     await withdrawn;
   }
 
@@ -155,7 +168,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   /** Replaces all free offers, because the ICE servers or the network changed. */
   renewOffers(): void {
-    if (this.#started) void this.#renew([...this.#free]).catch(told);
+    if (this.#started) void this.#renew([...this.#free]).catch(reported);
   }
 
   /** The page is being hidden, perhaps for good: withdraws the offers and closes the links; peers see a lost link. */
@@ -164,15 +177,15 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     clearTimeout(this.#timer);
     void this.#withdrawAll();
     this.#started = false;
-    for (const connection of this.#reception.connections) connection.dropLinkForNow('the page was hidden');
+    for (const connection of this.#connections.all) connection.dropLinkForNow('the page was hidden');
   }
 
   /** The page is back, or the network changed. */
   hint(): void {
     this.#started ||= this.#unsubscribe !== undefined;
     this.#refill();
-    for (const connection of this.#reception.connections) connection.checkNow();
-    for (const connection of this.#reception.connections) void this.#needsOffer(connection);
+    for (const connection of this.#connections.all) connection.checkNow();
+    for (const connection of this.#connections.all) this.#needsOffer(connection);
   }
 
   /** How many offers should be free. */
@@ -186,13 +199,13 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     const { maxConnections, maxPeerConnections } = this.#options;
     // a connection that waits for its peer keeps its place; without directed offers, it needs a free offer to be found at
     const isCounted = (connection: OffererConnection) => this.#port.keepsDirected() || !connection.isRotating();
-    const taken = [...this.#reception.connections].filter(isCounted).length;
+    const taken = [...this.#connections.all].filter(isCounted).length;
     const elsewhere = WebRtcLink.live - this.#free.size - this.#creating;
-    return Math.max(0, Math.min(maxConnections - taken - this.#reception.answering, maxPeerConnections - elsewhere));
+    return Math.max(0, Math.min(maxConnections - taken - this.#examining, maxPeerConnections - elsewhere));
   }
 
   #refill(): void {
-    void this.#fill().catch(told);
+    void this.#fill().catch(reported);
   }
 
   /** @param replacing number of free offers that are about to be withdrawn */
@@ -285,7 +298,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       }
       // offers that were dropped in the meantime must not be handed out
       const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
-      if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(told);
+      if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(reported);
     });
   }
 
@@ -300,7 +313,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       const batch = [...this.#free].filter(({ renewAt }) => renewAt !== Infinity);
       if (!this.#started) return [];
       if (!batch.length) {
-        if (this.#isListingStale) await this.#port.withdraw(this.fqn, [], true).catch(told);
+        if (this.#isListingStale) await this.#port.withdraw(this.fqn, [], true).catch(reported);
         this.#isListingStale = false;
         return [];
       }
@@ -352,7 +365,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       () => {
         this.#retryAt = 0;
         const old = [...this.#free].filter(({ renewAt }) => renewAt && renewAt <= performance.now());
-        void (old.length ? this.#renew(old) : this.#fill()).catch(told);
+        void (old.length ? this.#renew(old) : this.#fill()).catch(reported);
       },
       Math.min(Math.max(due - now, 0), 2 ** 31 - 1),
     );
@@ -370,9 +383,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   #withdrawAll(): Promise<void> {
-    const directed = [...this.#directed.values()];
-    for (const connection of this.#parking.keys()) this.#forget(connection);
-    return this.#withdraw([...this.#free, ...directed]);
+    return this.#withdraw([...this.#free, ...this.#directed.clear()]);
   }
 
   async #withdraw(offers: Offer[]): Promise<void> {
@@ -383,80 +394,86 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     const isLast = this.#free.size === 0;
     if (!isLast && !this.#port.keepsOffers()) return this.#isListingStale ? this.#publish([]) : undefined;
     // offers that cannot be withdrawn now end with the instance, or by their TTL
-    await this.#port.withdraw(this.fqn, ids, isLast).then(() => (this.#isListingStale = false), told);
+    await this.#port.withdraw(this.fqn, ids, isLast).then(() => (this.#isListingStale = false), reported);
   }
 
   #discard(offer: Offer): void {
     this.#free.delete(offer);
-    const { waiting } = offer;
-    offer.waiting = undefined;
-    waiting?.leaveOffer(offer.id);
+    for (const connection of this.#connections.all) connection.leaveOffer(offer.id);
     offer.link.close();
     this.emit('changed');
   }
 
   async #onAnswer(answer: AnswerInfo): Promise<void> {
-    const find = () => [...this.#free, ...this.#directed.values()].find(({ id }) => id === answer.offerId);
+    const find = () => [...this.#free, ...this.#directed.offers].find(({ id }) => id === answer.offerId);
     // a waiting joiner's answer may arrive before the reply with the offer's id: they use different transports
     if (!find() && this.#publishing.isLocked()) await this.#publishing.run(() => undefined);
     const offer = find();
-    if (!offer) return this.#reception.repeated(answer);
+    if (!offer) return this.#connections.reportDuplicate(answer);
     this.#free.delete(offer);
-    if (offer.waiting) this.#forget(offer.waiting);
+    const waiting = this.#directed.take(offer);
     // making peer connections is expensive: the current joiner comes first, unless others are waiting
     if (this.#free.size <= 1 || this.#demand) this.#refill();
     else setTimeout(() => this.#refill(), REFILL_AFTER);
-    if (!(await this.#reception.receive(offer, answer))) this.#discard(offer);
+    const examined = await this.#examine(offer, answer);
+    const connection = examined && this.#connectionFor(examined, offer, waiting);
+    if (!connection) return this.#discard(offer);
+    const isFramed = offer.durable && (examined.line?.caps.includes('durable') ?? false);
+    await this.#connections.takeAnswer(connection, answer, isFramed);
+    this.emit('changed');
   }
 
-  /** A connection lost its peer: publishes an offer for this peer alone; after a while, the connection waits without one. */
-  async #needsOffer(connection: OffererConnection): Promise<void> {
+  async #examine(offer: Offer, answer: AnswerInfo): Promise<Examined | undefined> {
+    this.#examining++;
+    try {
+      return await this.#router.examine(offer, answer);
+    } catch (error) {
+      this.emit('offer:failed', answer.offerId, error as RondevuError);
+      return undefined;
+    } finally {
+      this.#examining--;
+    }
+  }
+
+  /**
+   * The connection that takes an answer, bound to its offer; undefined if the answer is refused.
+   * @param waiting the connection that waited at the offer, perhaps for another peer
+   */
+  #connectionFor(examined: Examined, offer: Offer, waiting: OffererConnection | undefined): OffererConnection | undefined {
+    // the service may have been stopped in the meantime
+    if (!this.#started) return undefined;
+    const { peer, line } = examined;
+    const verdict = this.#router.decide(examined, offer);
+    if (verdict.kind === 'refuse') {
+      if (verdict.reason && line?.sid)
+        void this.#port.signal({ to: peer.username, sid: line.sid, sdp: `refuse ${verdict.reason}` });
+      return undefined;
+    }
+    const returning = verdict.kind === 'new' ? undefined : verdict.connection;
+    if (waiting !== returning) waiting?.leaveOffer(offer.id);
+    const connection = returning ?? this.#connections.open(offer, peer, line?.sid);
+    if (returning) {
+      if (returning.isConnected()) returning.supersede();
+      this.#directed.cancel(returning);
+    }
+    if (verdict.kind === 'rebind') this.#bind(connection, offer);
+    if (returning) returning.setPeer(peer, line?.sid);
+    if (waiting && waiting !== returning) this.#needsOffer(waiting);
+    return connection;
+  }
+
+  /** A connection lost its peer: publishes an offer for this peer alone. */
+  #needsOffer(connection: OffererConnection): void {
     const { peer } = connection;
-    if (!this.#started || !connection.isRotating() || this.#parking.has(connection)) return;
+    if (!this.#started || !connection.isRotating() || this.#directed.has(connection)) return;
     this.#refill();
     // an old server would give it to anybody; the peer can answer any other offer as well
-    if (!peer || !this.#port.keepsDirected()) return;
-    const parking = setTimeout(() => {
-      this.#park(connection);
-      // a full service has no other offer at which it could be found
-      if (this.#reception.connections.size >= this.#options.maxConnections) void this.#needsOffer(connection);
-    }, this.#parkAfter());
-    this.#parking.set(connection, parking);
-    // the peer may return, and leave again, while the offer is being made
-    const isWanted = () => this.#started && this.#parking.get(connection) === parking && connection.isRotating();
-    let offer: Offer | undefined;
-    try {
-      offer = await this.#create(peer.username);
-      if (!isWanted()) return void this.#discard(offer);
-      // its answer may arrive before the reply with its id
-      offer.waiting = connection;
-      this.#directed.set(connection, offer);
-      await this.#send([offer], isWanted);
-    } catch {
-      // the other offers remain, and the next lost link tries again
-    }
-    if (!offer) return;
-    if (offer.waiting !== connection) return; // it has been answered
-    if (!offer.id || !isWanted()) return this.#park(connection);
-    this.#reception.rebind(connection, offer);
+    if (peer && this.#port.keepsDirected()) void this.#directed.publishFor(connection, peer.username);
   }
 
-  /** An offer must not wait beyond its lifetime. */
-  #parkAfter(): number {
-    return Math.min(PARK_AFTER, this.#options.ttl * this.#options.renewAt);
-  }
-
-  /** Its directed offer is no longer bound to it. */
-  #forget(connection: OffererConnection): void {
-    clearTimeout(this.#parking.get(connection));
-    this.#parking.delete(connection);
-    this.#directed.delete(connection);
-  }
-
-  /** Removes the directed offer of a connection, if it has one. */
-  #park(connection: OffererConnection): void {
-    const offer = this.#directed.get(connection);
-    this.#forget(connection);
-    if (offer) void this.#withdraw([offer]);
+  #bind(connection: OffererConnection, offer: Offer): void {
+    const old = connection.getOfferId();
+    connection.bind(offer.id, offer.link);
+    this.emit('connection:rotated', old, offer.id, connection);
   }
 }

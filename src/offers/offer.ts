@@ -1,7 +1,6 @@
 /**
  * One published offer: its link, its life on the server, and who waits at it.
  */
-import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { WebRtcLink } from '../connection/webrtc-link.js';
 import { gathered, isStalled, trickle } from '../connection/negotiation.js';
 import { RondevuError, ValidationError } from '../errors.js';
@@ -40,8 +39,6 @@ export class Offer {
   renewAt = 0;
   /** Whether a server that replaces (v0.5.4) hands it out. */
   isListed = false;
-  /** A connection that lost its peer and waits here. */
-  waiting: OffererConnection | undefined;
   readonly #candidatesSent: number;
 
   private constructor(link: WebRtcLink, sealed: { sdp: string; sig: string }, sent: number, durable: boolean, only?: string) {

@@ -1,0 +1,121 @@
+/**
+ * ServiceConnections: the connections of one service, from the answer to the end. Makes them, watches for candidates of their peers,
+ * and knows which have been announced.
+ */
+import type { Peer } from '../connection/connection-events.js';
+import { OffererConnection } from '../connection/offerer-connection.js';
+import * as talk from '../connection/talk.js';
+import { RondevuError } from '../errors.js';
+import type { HandshakeProof } from '../identity/handshake-proof.js';
+import type { AnswerInfo } from '../protocol/rpc.js';
+import type { PublisherPort } from '../signaling/signaling-port.js';
+import type { Offer } from './offer.js';
+import type { OfferPoolOptions } from './offer-pool-options.js';
+
+export interface ServiceConnectionsHandlers {
+  /** The first link of a connection is up. */
+  onOpened(connection: OffererConnection): void;
+  /** The link of a connection is up, the first time or again. */
+  onConnected(connection: OffererConnection): void;
+  onState(): void;
+  /** A connection lost its peer and waits for it. */
+  onNeedsOffer(connection: OffererConnection): void;
+  onClosed(connection: OffererConnection, reason: string): void;
+  /** A connection has released its resources and no longer counts. */
+  onEnded(connection: OffererConnection): void;
+  onFailed(offerId: string, error: RondevuError): void;
+}
+
+export class ServiceConnections {
+  /** All connections that are not closed. */
+  readonly all: ReadonlySet<OffererConnection>;
+  readonly #all = new Set<OffererConnection>();
+  readonly #opened = new Set<OffererConnection>();
+  readonly #watches = new Map<OffererConnection, () => void>();
+  readonly #options: OfferPoolOptions;
+  readonly #port: PublisherPort;
+  readonly #proof: HandshakeProof;
+  readonly #handlers: ServiceConnectionsHandlers;
+
+  constructor(options: OfferPoolOptions, port: PublisherPort, proof: HandshakeProof, handlers: ServiceConnectionsHandlers) {
+    this.all = this.#all;
+    this.#options = options;
+    this.#port = port;
+    this.#proof = proof;
+    this.#handlers = handlers;
+  }
+
+  /** Connections whose first link has been up, whether or not they have a link now. */
+  get opened(): OffererConnection[] {
+    return [...this.#opened];
+  }
+
+  /** Makes the connection of a new peer at an offer. @param sid session id; undefined for an older client */
+  open(offer: Offer, peer: Peer, sid: string | undefined): OffererConnection {
+    const { serviceFqn, connectionConfig } = this.#options;
+    const handlers = this.#handlers;
+    const connection = new OffererConnection(
+      { offerId: offer.id, serviceFqn, link: offer.link },
+      connectionConfig,
+      this.#port,
+      this.#proof,
+      { needsOffer: handlers.onNeedsOffer, ended: (ended) => this.#remove(ended) },
+      talk,
+      sid,
+    );
+    connection.setPeer(peer);
+    this.#all.add(connection);
+    connection.on('connected', () => {
+      this.#watches.get(connection)?.();
+      handlers.onConnected(connection);
+    });
+    connection.on('state:changed', ({ newState }) => {
+      // emitted before `connected`, so that a `connected` listener added in `connection:opened` is called
+      if (newState === 'connected' && !this.#opened.has(connection)) {
+        this.#opened.add(connection);
+        handlers.onOpened(connection);
+      }
+      handlers.onState();
+    });
+    connection.on('closed', (reason) => handlers.onClosed(connection, reason));
+    connection.on('reconnect:exhausted', (attempts) => {
+      const text = `${peer.username} could not be reached in ${attempts} attempts`;
+      handlers.onFailed(connection.getOfferId(), new RondevuError('timeout', text));
+    });
+    return connection;
+  }
+
+  /** Gives an answer to its connection. @param isFramed whether both peers use frames */
+  async takeAnswer(connection: OffererConnection, answer: AnswerInfo, isFramed: boolean): Promise<void> {
+    this.#watch(connection, answer.offerId);
+    try {
+      await connection.processAnswer(answer.sdp, answer.answererId, isFramed);
+    } catch (cause) {
+      const text = `the answer of ${answer.answererId} does not fit: ${String(cause)}`;
+      this.#handlers.onFailed(answer.offerId, new RondevuError('bad-request', text, { cause }));
+    }
+  }
+
+  /** Reports an answer to an offer that is bound already: it was pushed and polled, or sent twice. It was not examined. */
+  reportDuplicate({ offerId, sdp }: AnswerInfo): void {
+    for (const connection of this.#all) if (connection.getOfferId() === offerId) connection.reportDuplicate(sdp);
+  }
+
+  #watch(connection: OffererConnection, offerId: string): void {
+    this.#watches.get(connection)?.();
+    const stop = this.#port.watch(offerId, this.#options.serviceFqn, false, {
+      onCandidates: (candidates) => {
+        for (const { candidate } of candidates) void connection.addCandidate(candidate);
+      },
+    });
+    this.#watches.set(connection, stop);
+  }
+
+  #remove(connection: OffererConnection): void {
+    this.#all.delete(connection);
+    this.#opened.delete(connection);
+    this.#watches.get(connection)?.();
+    this.#watches.delete(connection);
+    this.#handlers.onEnded(connection);
+  }
+}
