@@ -11,8 +11,7 @@ import type {
   RondevuConnection,
   RondevuError,
 } from '../src/index.js';
-import type { ConnectState } from './rondevu-connect.js';
-import type { ServiceState } from './rondevu-service.js';
+import type { ConnectState, ServiceState } from './states.js';
 
 /** A change of an element's `state`. */
 export interface StateDetail<State extends string = string> {

@@ -1,5 +1,8 @@
 /** What the author of a page can do about an error, for the console. Loaded when there is an error to print. */
-import type { Problem } from './report.js';
+import type { RondevuError } from '../src/index.js';
+
+/** An error of the engine, or a chat without a source. */
+export type Problem = Pick<RondevuError, 'code' | 'message'> | { code: 'no-source'; message: string };
 
 /** @returns whole sentences, or an empty text when the error's message says it all */
 export function remedyFor(element: HTMLElement, apiUrl: string, error: Problem): string {

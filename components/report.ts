@@ -1,9 +1,6 @@
 /** Prints the errors of the elements to the console, with what to do about them. */
 import { chunk } from '../src/base/chunk.js';
-import type { RondevuError } from '../src/index.js';
-
-/** An error of the engine, or a chat that has nothing to talk over. */
-export type Problem = Pick<RondevuError, 'code' | 'message'> | { code: 'no-source'; message: string };
+import type { Problem } from './remedies.js';
 
 /** @param apiUrl address of the signaling server, as it was given */
 export function report(element: HTMLElement, apiUrl: string, error: Problem): void {

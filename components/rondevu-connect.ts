@@ -8,7 +8,6 @@ import {
   type AnswererConnection,
   type BufferedMessage,
   type ConnectionConfig,
-  type ConnectionState,
   type Peer,
   type Rondevu,
   type SendHandle,
@@ -17,9 +16,9 @@ import { EarlyMessages } from '../src/early-messages.js';
 import { RondevuElement } from './base-element.js';
 import { Deferred } from './deferred.js';
 import type { RondevuConnectEventDetails } from './events.js';
+import type { ConnectState } from './states.js';
 
-/** `waiting`: nobody is there yet; `unreachable`: the signaling server cannot be reached and there was no link yet. */
-export type ConnectState = ConnectionState | 'idle' | 'waiting' | 'unreachable';
+export type { ConnectState };
 
 type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
 

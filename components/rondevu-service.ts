@@ -18,9 +18,9 @@ import { RondevuElement } from './base-element.js';
 import { Deferred } from './deferred.js';
 import type { RondevuServiceEventDetails } from './events.js';
 import { sendToAll } from './send-to-all.js';
+import type { ServiceState } from './states.js';
 
-/** `reconnecting`: the signaling server cannot be reached; open connections are not affected. */
-export type ServiceState = 'idle' | 'publishing' | 'live' | 'reconnecting' | 'stopped' | 'failed';
+export type { ServiceState };
 
 /**
  * Publishes a service and accepts joiners. Has no appearance of its own: put a `<rondevu-chat>` or your own elements inside.

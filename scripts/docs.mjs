@@ -1,6 +1,8 @@
-// Writes what docs can take from the code: the limits of docs/security.md from the constants and the server's settings, the tables of docs/elements.md from the manifest, the state table of
-// docs/architecture.md and docs/delivery.md from the compiled machine. Generated parts stand between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+// Writes the parts of the docs that can be taken from the code: the limits of docs/security.md from the constants and the server's
+// settings, the tables of docs/elements.md from the manifest, the layers and the state table of docs/architecture.md and docs/delivery.md.
+// Generated parts are between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { LAYERS } from './layer-rules.mjs';
 import { TABLE } from '../dist/src/connection/connection-state.js';
 
 const cell = (text) =>
@@ -92,6 +94,19 @@ const rows = Object.entries(TABLE).map(([state, row]) => [
 for (const file of ['docs/architecture.md', 'docs/delivery.md'])
   replacePart(file, 'state-table', table(['state', ...events.map(code)], rows));
 
+replacePart(
+  'docs/architecture.md',
+  'layers',
+  table(
+    ['layer', 'files', 'may import'],
+    Object.entries(LAYERS).map(([layer, { files, may, also = [] }]) => [
+      layer,
+      files,
+      [...may, ...also.map(code)].join(', ') || 'nothing',
+    ]),
+  ),
+);
+
 const abilities = Object.entries(JSON.parse(readFileSync('test/node-hosts/abilities.json', 'utf8')));
 replacePart(
   'docs/hosting-in-node.md',
@@ -131,8 +146,8 @@ async function constantsOf(folder, built) {
   return found;
 }
 
-const { DEFAULT_LIMITS } = await import('../server/dist/config.js');
-const declared = readFileSync('server/src/config.ts', 'utf8').match(/export interface Limits \{([^]*?)\n\}/)[1];
+const { DEFAULT_LIMITS } = await import('../server/dist/limits.js');
+const declared = readFileSync('server/src/limits.ts', 'utf8').match(/export interface Limits \{([^]*?)\n\}/)[1];
 const settings = [...declared.matchAll(/(?:\/\*\*((?:(?!\*\/)[^])*)\*\/\s*)?(\w+): number;/g)].map(
   ([, comment, name], index, all) => [
     code(`LIMIT_${name.replace(/[A-Z]/g, '_$&').toUpperCase()}`),

@@ -1,7 +1,6 @@
 /** The public engine. */
 export { Rondevu, type RondevuEvents } from './rondevu.js';
-export type { FindOptions } from './lookup.js';
-export type { ConnectOptions, OfferFactoryResult, PublishOptions, RondevuOptions } from './options.js';
+export type { ConnectOptions, FindOptions, OfferFactoryResult, PublishOptions, RondevuOptions } from './options.js';
 export { diagnose, type Check, type CheckName, type CheckStatus, type DiagnoseOptions, type Diagnosis } from './diagnose.js';
 export { watchPage, type Hint } from './page.js';
 export type { IcePreset, IceServersOption } from './ice-servers.js';
@@ -26,14 +25,14 @@ export { MessageBuffer, type BufferedMessage, type MessageData } from './deliver
 export type { OfferPool } from './offers/offer-pool.js';
 export type { OfferPoolEvents } from './offers/offer-pool-options.js';
 
-export type { DurableConnectionConfig } from './durable/config.js';
+export type { DurableConnectionConfig } from './legacy/durable/config.js';
 export type {
   DurableService,
   DurableServiceConfig,
   DurableServiceEvents,
   PublishedAs,
   PublishedAs as ServiceInfo,
-} from './durable/durable-service.js';
+} from './legacy/durable/durable-service.js';
 export type {
   ConnectionInfo,
   DurableChannel,
@@ -41,7 +40,7 @@ export type {
   DurableConnectionEvents,
   DurableState,
   DurableState as DurableConnectionState,
-} from './durable/durable-connection.js';
+} from './legacy/durable/durable-connection.js';
 export { ServerError, type BatchingOptions, type RondevuAPI, type RpcBatcher, type SignalingState } from './signaling/index.js';
 export { ExponentialBackoff } from './base/backoff.js';
 export {
@@ -57,6 +56,6 @@ export {
 export { formatServiceName, parseServiceName, type ServiceName } from './protocol/service-name.js';
 
 export type * from './legacy/types.js';
-export type { ActiveConnections } from './older-names.js';
+export type { ActiveConnections } from './legacy/older-names.js';
 export type { Credentials, FetchFunction, UsernameCheckResult, UsernameClaimResult } from './legacy/accounts.js';
 export type { OnConnection } from './legacy/raw.js';

@@ -1,16 +1,9 @@
-/** Looks services up. A chunk of its own: who joins by name does not need it. */
+/** Looks services up. A chunk of its own: pages that join by name do not need it. */
 import { mustBe } from './errors.js';
+import type { FindOptions } from './options.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { parseServiceName } from './protocol/service-name.js';
 import type { SignalingClient } from './signaling/index.js';
-
-/** How to look services up. */
-export interface FindOptions {
-  /** Default: `direct` with a username in the name, else `random`. */
-  mode?: 'direct' | 'random' | 'paginated';
-  limit?: number;
-  offset?: number;
-}
 
 /** @throws ValidationError; RondevuError `not-found` or `no-offer` for a single one */
 export async function findService(

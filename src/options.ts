@@ -99,6 +99,16 @@ export interface ConnectOptions {
   iceServers?: IceServersOption;
 }
 
+/** How to look services up. */
+export interface FindOptions {
+  /** Default: `direct` if the name has a username, otherwise `random`. */
+  mode?: 'direct' | 'random' | 'paginated';
+  /** Maximum number of services on a page. Default 10. */
+  limit?: number;
+  /** Number of services before the page. Default 0. */
+  offset?: number;
+}
+
 /** Names by the type of their value; `any` is checked where it is used. */
 export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
 

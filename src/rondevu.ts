@@ -21,13 +21,13 @@ import {
 } from './identity/index.js';
 import type { OnConnection } from './legacy/raw.js';
 import type { ConnectionContext } from './legacy/types.js';
-import type { FindOptions } from './lookup.js';
-import { activeConnections, OlderNames, type ActiveConnections } from './older-names.js';
+import { activeConnections, OlderNames, type ActiveConnections } from './legacy/older-names.js';
 import type { OfferPool } from './offers/offer-pool.js';
 import {
   checkConnectOptions,
   checkRondevuOptions,
   type ConnectOptions,
+  type FindOptions,
   type PublishOptions,
   type RondevuOptions,
 } from './options.js';
@@ -152,7 +152,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return generateSigner();
   }
 
-  getUsername(): string {
+  override getUsername(): string {
     return this.#username;
   }
 
@@ -162,7 +162,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /** @throws RondevuError `key-not-exportable` */
-  getKeypair(): Keypair {
+  override getKeypair(): Keypair {
     return exportKeypair(this.#signer);
   }
 
@@ -193,7 +193,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    * Declares a service. To accept joiners, call `start()` of the returned pool, or `startFilling()`.
    * @throws ValidationError for an invalid option; RondevuError `already-published` if this client publishes it already
    */
-  async publishService(options: PublishOptions): Promise<OfferPool> {
+  override async publishService(options: PublishOptions): Promise<OfferPool> {
     this.#mustLive();
     const [{ checkPublishOptions, makePool }, talk] = await Promise.all([publishing(), talking()]);
     checkPublishOptions(options);
@@ -219,7 +219,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /** Removes a service, so that it can be published with other options, and closes its connections. */
-  async unpublishService(serviceFqn: string): Promise<void> {
+  override async unpublishService(serviceFqn: string): Promise<void> {
     const pool = this.#pools.get(serviceFqn);
     this.#pools.delete(serviceFqn);
     await pool?.stop();
@@ -272,7 +272,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    * Makes the connection of `connectToService` without starting it; call its `start(wait)`.
    * @throws ValidationError for invalid options
    */
-  async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
+  override async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
     checkConnectOptions(options);
     this.#mustLive();
     const talk = await talking();
@@ -300,6 +300,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
 
   /** Looks services up. @throws RondevuError `not-found` or `no-offer` for a single one */
   findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
+  findService(serviceFqn: string, options?: FindOptions & { mode?: 'direct' | 'random' }): Promise<ServiceEntry>;
   findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
   override async findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage> {
     const { findService } = await chunk('lookup', () => import('./lookup.js'));

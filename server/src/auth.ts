@@ -19,7 +19,9 @@ import {
   type SignedMessage,
 } from 'rondevu-elements/protocol';
 import type { ClaimClock } from './claim-clock.js';
-import { DEFAULT_LIMITS, type ServerConfig } from './config.js';
+import type { Caller } from './caller.js';
+import type { ServerConfig } from './config.js';
+import { DEFAULT_LIMITS } from './limits.js';
 import { Limiter, costOf, costOfBytes } from './limiter.js';
 import { principalOf, type NameHolder } from './principal.js';
 import { NameLostError, RpcError } from './rpc-error.js';
@@ -27,13 +29,6 @@ import type { Metrics } from './metrics.js';
 import { nameTaken, type Store, type UserRow } from './store.js';
 
 /** The signer, and its network address. */
-export interface Caller {
-  username: string;
-  publicKey: string;
-  /** The client's network address, for fairness; IPv6 as its /64. */
-  address: string;
-}
-
 export interface SignedCall {
   method: string;
   message: string;

@@ -3,16 +3,14 @@
  * bounds replies and converts errors for the client; the text of an internal error stays in the log.
  */
 import { ALWAYS_SIGNED, type RpcMethod } from 'rondevu-elements/protocol';
-import type { Authenticator, Caller, SignedCall } from './auth.js';
-import type { Limits } from './config.js';
+import type { Authenticator, SignedCall } from './auth.js';
+import type { Caller, DisconnectSignal } from './caller.js';
+import type { Limits } from './limits.js';
 import type { Handlers } from './handlers.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
 import { RpcError } from './rpc-error.js';
 import { checkEnvelope, checkParams, checkSize, type Schemas } from './schemas.js';
-
-/** Requested by a call that waits: aborted when the client disconnects. */
-export type Gone = () => AbortSignal;
 
 /**
  * Maximum size of a reply, in bytes. Pages and polls end before it; echoed data, such as published descriptions, is bounded by the
@@ -42,12 +40,17 @@ export class Dispatcher {
    * @returns the result as JSON
    * @throws RpcError
    */
-  async signed(request: unknown, from: { address: string; host: string }, maxWait: number, gone: Gone): Promise<string> {
+  async signed(
+    request: unknown,
+    from: { address: string; host: string },
+    maxWait: number,
+    disconnectSignal: DisconnectSignal,
+  ): Promise<string> {
     const { call, method } = await this.#read(request, from.address);
     return this.#counted(method, async () => {
       checkSize(call.params, this.#limits);
       const caller = await this.#auth.authenticate(call, from.address, from.host, Date.now());
-      return this.#run(method, call.params, caller, maxWait, gone);
+      return this.#run(method, call.params, caller, maxWait, disconnectSignal);
     });
   }
 
@@ -57,7 +60,14 @@ export class Dispatcher {
    * @returns the result as JSON
    * @throws RpcError
    */
-  async ofSession(method: string, params: unknown, bytes: number, caller: Caller, maxWait: number, gone: Gone): Promise<string> {
+  async ofSession(
+    method: string,
+    params: unknown,
+    bytes: number,
+    caller: Caller,
+    maxWait: number,
+    disconnectSignal: DisconnectSignal,
+  ): Promise<string> {
     // charges first: unknown methods are not free
     await this.#auth.reassert(caller, method, params, bytes, Date.now());
     const known = this.#method(method);
@@ -65,7 +75,7 @@ export class Dispatcher {
       if (ALWAYS_SIGNED.has(known))
         throw new RpcError('unauthorized', `${known} needs a signature of its own: send it over HTTP`);
       checkSize(params, this.#limits);
-      return this.#run(known, params, caller, maxWait, gone);
+      return this.#run(known, params, caller, maxWait, disconnectSignal);
     });
   }
 
@@ -105,9 +115,15 @@ export class Dispatcher {
     throw new RpcError('bad-request', `Unknown method: ${name.slice(0, 64)}`);
   }
 
-  async #run<M extends RpcMethod>(method: M, params: unknown, caller: Caller, maxWait: number, gone: Gone): Promise<string> {
+  async #run<M extends RpcMethod>(
+    method: M,
+    params: unknown,
+    caller: Caller,
+    maxWait: number,
+    disconnectSignal: DisconnectSignal,
+  ): Promise<string> {
     const checked = checkParams(this.#schemas, method, params, maxWait);
-    const text = JSON.stringify(await this.#handlers[method](checked as never, caller, gone));
+    const text = JSON.stringify(await this.#handlers[method](checked as never, caller, disconnectSignal));
     const bytes = Buffer.byteLength(text);
     const most = maxReply(this.#limits);
     if (bytes > most) throw new RpcError('too-large', `${method}: the reply has ${bytes} bytes, at most ${most} are sent`);

@@ -15,13 +15,13 @@ import {
   type ServiceName,
   type ServicePage,
 } from 'rondevu-elements/protocol';
-import type { Caller } from './auth.js';
+import type { Caller, DisconnectSignal } from './caller.js';
 import type { ClaimClock } from './claim-clock.js';
-import type { Gone } from './dispatcher.js';
-import type { Limits } from './config.js';
+import type { Limits } from './limits.js';
 import type { Hub } from './hub.js';
 import { ITEMS_A_POINT } from './limiter.js';
-import type { Joiner, Match, Matchmaker, Query } from './matchmaker.js';
+import type { Joiner, Match, Query } from './joiner.js';
+import type { Matchmaker } from './matchmaker.js';
 import { principalOf, type Principal } from './principal.js';
 import type { Quotas } from './quotas.js';
 import { RpcError } from './rpc-error.js';
@@ -87,7 +87,11 @@ export interface AuthorizeContext {
 /** True allows the call, false refuses it, a text refuses it and is sent to the client. If it throws, the call fails with `unavailable`. */
 export type Authorize = (context: AuthorizeContext) => boolean | string | Promise<boolean | string>;
 
-type Handler<M extends RpcMethod> = (params: Params<M>, caller: Caller, gone: Gone) => Promise<RpcResult<M>>;
+type Handler<M extends RpcMethod> = (
+  params: Params<M>,
+  caller: Caller,
+  disconnectSignal: DisconnectSignal,
+) => Promise<RpcResult<M>>;
 export type Handlers = { [M in RpcMethod]: Handler<M> };
 
 export function createHandlers(services: Services): Handlers {
@@ -149,15 +153,21 @@ export function createHandlers(services: Services): Handlers {
   }
 
   /** Runs a call that may need much memory when there is room, if the caller's earlier replies are paid for. */
-  const large = <T>(caller: Caller, gone: Gone, run: () => Promise<T>): Promise<T> =>
+  const large = <T>(caller: Caller, disconnectSignal: DisconnectSignal, run: () => Promise<T>): Promise<T> =>
     services.large.run(caller.address, async (hasWaited) => {
-      if (hasWaited && gone().aborted) throw new RpcError('closed', 'The client went away');
+      if (hasWaited && disconnectSignal().aborted) throw new RpcError('closed', 'The client went away');
       if (hasWaited) await services.checkPoints(caller);
       return run();
     });
 
   /** A page ends at its byte limit but has at least one service, so that a client that pages makes progress. */
-  async function page(target: ServiceName, caller: Caller, limit: number, offset: number, gone: Gone): Promise<ServicePage> {
+  async function page(
+    target: ServiceName,
+    caller: Caller,
+    limit: number,
+    offset: number,
+    disconnectSignal: DisconnectSignal,
+  ): Promise<ServicePage> {
     const now = Date.now();
     // pages must not overlap, so the order is fixed
     const listed = await matchmaker.list(target, (points) => services.chargeInArrears(caller, points));
@@ -170,7 +180,7 @@ export function createHandlers(services: Services): Handlers {
     for (; next < found.length && entries.length < limit && bytes < limits.maxReplyBytes; next++) {
       if (entries.length % ROWS_A_TURN === ROWS_A_TURN - 1) {
         await new Promise(setImmediate);
-        if (gone().aborted) throw new RpcError('closed', 'The client went away');
+        if (disconnectSignal().aborted) throw new RpcError('closed', 'The client went away');
       }
       const service = await store.getService(found[next]!.serviceId, now);
       const [offer] = service ? await store.listUnanswered(service, 1, now) : [];
@@ -211,8 +221,8 @@ export function createHandlers(services: Services): Handlers {
     return result;
   }
 
-  const find = (query: Query, joiner: Caller & Joiner, wait: number, gone: Gone): Promise<Match> =>
-    matchmaker.find(query, joiner, wait, gone, (points) => services.charge(joiner, points));
+  const find = (query: Query, joiner: Caller & Joiner, wait: number, disconnectSignal: DisconnectSignal): Promise<Match> =>
+    matchmaker.find(query, joiner, wait, disconnectSignal, (points) => services.charge(joiner, points));
 
   async function leased({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
     const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
@@ -275,18 +285,18 @@ export function createHandlers(services: Services): Handlers {
       };
     },
 
-    async getService({ serviceFqn, limit, offset, wait, instance }, caller, gone) {
+    async getService({ serviceFqn, limit, offset, wait, instance }, caller, disconnectSignal) {
       const target = parseServiceName(serviceFqn);
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
       await hub.seen(principalOf(caller), instance, Date.now());
-      if (limit === undefined) return leased(await find({ target }, { ...caller, instance }, wait, gone), caller);
-      return large(caller, gone, () => page(target, caller, limit, offset, gone));
+      if (limit === undefined) return leased(await find({ target }, { ...caller, instance }, wait, disconnectSignal), caller);
+      return large(caller, disconnectSignal, () => page(target, caller, limit, offset, disconnectSignal));
     },
 
-    async getServiceById({ serviceId, wait, instance }, caller, gone) {
+    async getServiceById({ serviceId, wait, instance }, caller, disconnectSignal) {
       await permit('join', caller, { serviceId });
       await hub.seen(principalOf(caller), instance, Date.now());
-      return leased(await find({ serviceId }, { ...caller, instance }, wait, gone), caller);
+      return leased(await find({ serviceId }, { ...caller, instance }, wait, disconnectSignal), caller);
     },
 
     async deleteService({ serviceFqn }, caller) {
@@ -352,9 +362,9 @@ export function createHandlers(services: Services): Handlers {
       return info;
     },
 
-    async poll({ since = 0, instance }, caller, gone) {
+    async poll({ since = 0, instance }, caller, disconnectSignal) {
       await hub.seen(principalOf(caller), instance, Date.now());
-      return large(caller, gone, () => news(caller, instance, since));
+      return large(caller, disconnectSignal, () => news(caller, instance, since));
     },
 
     async addIceCandidates({ serviceFqn, offerId, candidates, instance }, caller) {

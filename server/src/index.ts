@@ -13,12 +13,13 @@ import { createApp } from './app.js';
 import { Authenticator } from './auth.js';
 import { ClaimClock } from './claim-clock.js';
 import { clientAddress, isTrusted, proxyList } from './client-address.js';
-import { DEFAULT_LIMITS, DEFAULT_RESERVED, type ServerConfig } from './config.js';
+import { DEFAULT_RESERVED, type ServerConfig } from './config.js';
 import { Dispatcher } from './dispatcher.js';
 import { createHandlers, type Authorize } from './handlers.js';
 import { MAX_FRAGMENTS, MAX_PIECES, boundIncomingFrames } from './incoming-frames.js';
 import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
+import { DEFAULT_LIMITS } from './limits.js';
 import { Matchmaker } from './matchmaker.js';
 import { boundOtherRequests } from './other-requests.js';
 import { principalOf } from './principal.js';
@@ -36,7 +37,8 @@ import { MAX_UNREAD, MAX_UNREAD_PER_ADDRESS, Unread } from './unread.js';
 
 export { DEFAULT_TURN, type TurnConfig } from './turn.js';
 export type { Authorize, AuthorizeContext } from './handlers.js';
-export { DEFAULT_LIMITS, DEFAULT_RESERVED, readConfig, type Limits, type ServerConfig } from './config.js';
+export { DEFAULT_RESERVED, readConfig, type ServerConfig } from './config.js';
+export { DEFAULT_LIMITS, type Limits } from './limits.js';
 
 /** Capabilities beyond v0.5.4: in the header of every reply and in `caps` of `GET /`. `ice` is added if there are ICE servers to hand out. */
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];

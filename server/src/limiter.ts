@@ -4,7 +4,7 @@
  */
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { RpcMethod } from 'rondevu-elements/protocol';
-import type { Limits } from './config.js';
+import type { Limits } from './limits.js';
 import { RpcError } from './rpc-error.js';
 import { Turns } from './turns.js';
 

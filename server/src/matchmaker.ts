@@ -4,30 +4,18 @@
  * considered. Does not deal with sockets or signatures. Each of several servers has its own waiting joiners and leases; the servers
  * tell each other which services got offers.
  */
-import type { Gone } from './dispatcher.js';
+import type { DisconnectSignal } from './caller.js';
 import { compareVersions, isCompatible, type ServiceName } from 'rondevu-elements/protocol';
 import { Heap } from './fair-queue.js';
 import { Fairness, type Asker, type LeaseEnd } from './fairness.js';
+import type { Joiner, Match, Query } from './joiner.js';
 import type { Logger } from './log.js';
 import { RpcError } from './rpc-error.js';
-import type { FoundService, OfferRow, ServiceKey, Store } from './store.js';
+import type { FoundService, ServiceKey, Store } from './store.js';
 import { WaitingRoom, type Line, type Waiter, type WaitingLimits } from './waiting-room.js';
 
 /** How long an offer stays reserved for the joiner that got it, in ms. */
 export const LEASE = 8000;
-
-/** What a joiner asks for: a service by name or by id. */
-export type Query = { target: ServiceName } | { serviceId: string };
-
-export interface Joiner extends Asker {
-  username: string;
-  instance?: string | undefined;
-}
-
-export interface Match {
-  service: FoundService;
-  offer: OfferRow;
-}
 
 /**
  * Messages between servers that share a Redis: offers of a service became free, or the lease of an offer is over. `for` names the
@@ -131,7 +119,7 @@ export class Matchmaker {
    * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner leaves
    *   leases unanswered, already has too many waiting calls, or cannot pay
    */
-  async find(query: Query, joiner: Joiner, wait: number, gone: Gone, charge: Charge): Promise<Match> {
+  async find(query: Query, joiner: Joiner, wait: number, disconnectSignal: DisconnectSignal, charge: Charge): Promise<Match> {
     const fqns = await this.#names(query);
     // for a joiner that waits, they are read twice more: when it starts to wait, and when its time is over
     const points = Math.floor(fqns.length / NAMES_A_POINT) * (wait > 0 ? 3 : 1);
@@ -139,7 +127,7 @@ export class Matchmaker {
     const match = await this.#tryLease(query, fqns, joiner, charge);
     if (match) return match;
     if (wait <= 0) throw await this.#nothing(query, fqns, joiner);
-    return this.#wait(query, joiner, wait, gone());
+    return this.#wait(query, joiner, wait, disconnectSignal());
   }
 
   /**

@@ -2,7 +2,7 @@
  * How much one user, and all together, may keep here. While there is room everybody may have as much as the quota of a user;
  * when the server is full, who has less than an equal share may still publish.
  */
-import type { Limits } from './config.js';
+import type { Limits } from './limits.js';
 import { RpcError } from './rpc-error.js';
 import type { Store } from './store.js';
 

@@ -7,9 +7,10 @@ import type { BlockList } from 'node:net';
 import { CAPS_HEADER, MAX_BATCH } from 'rondevu-elements/protocol';
 import type { Authenticator } from './auth.js';
 import { clientAddress } from './client-address.js';
-import type { Limits } from './config.js';
+import type { Limits } from './limits.js';
 import { MAX_BODY_VALUES, countItems, hasMoreValues } from './count-values.js';
-import type { Dispatcher, Gone } from './dispatcher.js';
+import type { DisconnectSignal } from './caller.js';
+import type { Dispatcher } from './dispatcher.js';
 import { RpcError } from './rpc-error.js';
 import { MAX_HTTP_WAIT } from './schemas.js';
 import type { Tally } from './tally.js';
@@ -54,14 +55,14 @@ export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
   return (request, response) => {
     let controller: AbortController | undefined;
     // only the few calls that wait need a signal
-    const gone = (): AbortSignal => {
+    const disconnectSignal = (): AbortSignal => {
       if (controller) return controller.signal;
       const made = (controller = new AbortController());
       if (response.destroyed) made.abort();
       response.once('close', () => response.writableFinished || made.abort());
       return made.signal;
     };
-    void respond(context, request, response, gone).then((reply) => {
+    void respond(context, request, response, disconnectSignal).then((reply) => {
       // written together with the other replies of this turn, as a session does
       setImmediate(() => {
         if (!reply || response.destroyed) return;
@@ -87,7 +88,7 @@ async function respond(
   context: RpcContext,
   request: IncomingMessage,
   response: ServerResponse,
-  gone: Gone,
+  disconnectSignal: DisconnectSignal,
 ): Promise<Reply | undefined> {
   const { dispatcher, auth, proxies, limits, requestsOfAddress, bytesOfAddress } = context;
   const held: (() => void)[] = [];
@@ -122,7 +123,9 @@ async function respond(
       await auth.pay(from.address, 0, 1);
       return refuse(400, new RpcError('bad-request', 'Invalid JSON in the request body'));
     }
-    return Array.isArray(body) ? await batch(context, body, from, response, gone) : await single(dispatcher, body, from, gone);
+    return Array.isArray(body)
+      ? await batch(context, body, from, response, disconnectSignal)
+      : await single(dispatcher, body, from, disconnectSignal);
   } catch (error) {
     const told = dispatcher.publicError(error);
     if (told.code !== 'rate-limited') return refuse(500, told);
@@ -138,10 +141,10 @@ async function single(
   dispatcher: Dispatcher,
   call: unknown,
   from: { address: string; host: string },
-  gone: Gone,
+  disconnectSignal: DisconnectSignal,
 ): Promise<Reply> {
   try {
-    return { status: 200, text: succeeded(await dispatcher.signed(call, from, MAX_HTTP_WAIT, gone)) };
+    return { status: 200, text: succeeded(await dispatcher.signed(call, from, MAX_HTTP_WAIT, disconnectSignal)) };
   } catch (error) {
     const told = dispatcher.publicError(error);
     return refuse(told.code === 'rate-limited' ? 429 : 200, told);
@@ -154,7 +157,7 @@ async function batch(
   calls: unknown[],
   from: { address: string; host: string },
   response: ServerResponse,
-  gone: Gone,
+  disconnectSignal: DisconnectSignal,
 ): Promise<Reply | undefined> {
   if (calls.length === 0 || calls.length > MAX_BATCH)
     return refuse(400, new RpcError('bad-request', `A batch must hold 1 to ${MAX_BATCH} calls, got ${calls.length}`));
@@ -165,7 +168,9 @@ async function batch(
     if (response.destroyed) return undefined;
     const reply =
       length < most
-        ? await dispatcher.signed(call, from, 0, gone).then(succeeded, (error: unknown) => failed(dispatcher.publicError(error)))
+        ? await dispatcher
+            .signed(call, from, 0, disconnectSignal)
+            .then(succeeded, (error: unknown) => failed(dispatcher.publicError(error)))
         : failed(
             new RpcError(
               'too-large',

@@ -3,7 +3,7 @@
  */
 import * as v from 'valibot';
 import { MAX_HTTP_WAIT, MAX_JSON_DEPTH, isUsername, parseServiceName, type RpcMethod } from 'rondevu-elements/protocol';
-import type { Limits } from './config.js';
+import type { Limits } from './limits.js';
 import { RpcError } from './rpc-error.js';
 
 /** Maximum `wait` over a socket, in ms. */

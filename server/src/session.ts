@@ -4,8 +4,9 @@
  */
 import type { WebSocket } from 'ws';
 import { isAnonymousName, type ClientFrame, type OpenSessionResult, type ServerFrame } from 'rondevu-elements/protocol';
-import type { Authenticator, Caller } from './auth.js';
-import type { Limits } from './config.js';
+import type { Authenticator } from './auth.js';
+import type { Caller } from './caller.js';
+import type { Limits } from './limits.js';
 import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
 import type { Dispatcher } from './dispatcher.js';
 import { KEPT_EVENTS, SILENCE, type AnswerOrigin, type Ending, type Hub, type NumberedEvent, type Session } from './hub.js';

@@ -4,7 +4,7 @@
  */
 import { createHmac } from 'node:crypto';
 import type { IceServersResult } from 'rondevu-elements/protocol';
-import type { Caller } from './auth.js';
+import type { Caller } from './caller.js';
 import { RpcError } from './rpc-error.js';
 
 export interface TurnConfig {

@@ -6,7 +6,7 @@ import { isCompatible, parseServiceName, type ServiceName } from 'rondevu-elemen
 import { FairQueue } from './fair-queue.js';
 import type { Asker, Fairness } from './fairness.js';
 import { RpcError } from './rpc-error.js';
-import type { Match, Joiner, Query } from './matchmaker.js';
+import type { Joiner, Match, Query } from './joiner.js';
 import type { ServiceKey } from './store.js';
 
 /** `retryAfter` for a joiner that may not wait, in ms. */

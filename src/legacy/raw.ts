@@ -3,7 +3,7 @@
  * presets of 0.20. A chunk of its own.
  */
 import type { ConnectOptions } from '../options.js';
-import type { Rondevu } from '../rondevu.js';
+import type { AnswererConnection } from '../connection/answerer-connection.js';
 import type { ConnectionContext } from './types.js';
 
 const warned = new Set<unknown>();
@@ -28,7 +28,7 @@ let isWarned = false;
  * @throws RondevuError when nobody is there or the link does not come up; whatever `onConnection` throws
  */
 export async function connectRaw(
-  rondevu: Rondevu,
+  client: { prepareConnection(options: ConnectOptions): Promise<AnswererConnection> },
   options: ConnectOptions,
   onConnection: OnConnection,
 ): Promise<ConnectionContext> {
@@ -41,7 +41,7 @@ export async function connectRaw(
   }
   const { onConnection: _, ...rest } = options as ConnectOptions & { onConnection?: unknown };
   const raw = { ...options.connectionConfig, bufferEnabled: false, reconnectEnabled: false };
-  const connection = await rondevu.prepareConnection({ ...rest, connectionConfig: raw });
+  const connection = await client.prepareConnection({ ...rest, connectionConfig: raw });
   const opened = new Promise<ConnectionContext>((resolve, reject) => {
     connection.once('failed', reject).once('closed', (reason) => reject(new Error(reason)));
     let early: RTCDataChannel | undefined;

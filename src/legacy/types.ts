@@ -3,8 +3,7 @@ import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { ConnectionEvents } from '../connection/connection-events.js';
 import type { RondevuChannel } from '../connection/channel.js';
 import type { MessageData } from '../delivery/message-buffer.js';
-import type { FindOptions } from '../lookup.js';
-import type { ConnectOptions, OfferFactoryResult, PublishOptions } from '../options.js';
+import type { ConnectOptions, FindOptions, OfferFactoryResult, PublishOptions } from '../options.js';
 import type { PublishParams, PublishResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
 import type { RondevuAPI } from '../signaling/index.js';
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import * as core from '../../src/core.js';
 import type * as Core from '../../src/core.js';
 import { Emitter } from '../../src/base/emitter.js';
-import { activeConnections } from '../../src/older-names.js';
+import { activeConnections } from '../../src/legacy/older-names.js';
 import { startServer } from '../server/helpers.js';
 
 const VALUES_0_20 =

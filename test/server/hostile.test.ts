@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { DEFAULT_LIMITS } from '../../server/src/config.js';
+import { DEFAULT_LIMITS } from '../../server/src/limits.js';
 import { attackFromOneAddress, attackWithOneKey, type Hostility } from '../support/hostile.js';
 import { PushClient, someone, spawnServer, until } from './helpers.js';
 

@@ -1,8 +1,10 @@
-/** The durable API of v0.9.0, on an instance of today: a thin adapter. A chunk of its own. */
-import { ValidationError, mustBe } from '../errors.js';
-import { checkOptions } from '../options.js';
-import { checkUsername } from '../protocol/service-name.js';
-import type { Rondevu } from '../rondevu.js';
+/** The durable API of v0.9.0 on today's client: a thin adapter, loaded on the first call. */
+import type { AnswererConnection } from '../../connection/answerer-connection.js';
+import { ValidationError, mustBe } from '../../errors.js';
+import type { Keypair } from '../../identity/index.js';
+import type { OfferPool } from '../../offers/offer-pool.js';
+import { checkOptions, type ConnectOptions, type PublishOptions } from '../../options.js';
+import { checkUsername } from '../../protocol/service-name.js';
 import {
   CONNECTION_KINDS,
   checkConnection,
@@ -23,28 +25,37 @@ const SERVICE_KINDS = {
   any: 'metadata',
 };
 
-/** What was exposed by which instance, by name. */
-const services = new WeakMap<Rondevu, Map<string, DurableService>>();
+/** What the durable API needs of a client. */
+export interface DurableClient {
+  getUsername(): string;
+  getKeypair(): Keypair;
+  publishService(options: PublishOptions): Promise<OfferPool>;
+  unpublishService(serviceFqn: string): Promise<void>;
+  prepareConnection(options: ConnectOptions): Promise<AnswererConnection>;
+}
+
+/** Exposed services by client and name. */
+const services = new WeakMap<DurableClient, Map<string, DurableService>>();
 
 /** @throws ValidationError naming the option, never with a key in it */
-export async function exposeService(rondevu: Rondevu, config: DurableServiceConfig): Promise<DurableService> {
+export async function exposeService(client: DurableClient, config: DurableServiceConfig): Promise<DurableService> {
   checkOptions('exposeService', config, SERVICE_KINDS);
   const { username, privateKey, serviceFqn, handler, metadata, ttl, rtcConfig, ttlRefreshMargin = 0.2 } = config;
   if (typeof handler !== 'function') throw mustBe('exposeService: handler', 'a function', handler);
   if (!(ttlRefreshMargin > 0 && ttlRefreshMargin < 1))
     throw mustBe('exposeService: ttlRefreshMargin', 'a share between 0 and 1', ttlRefreshMargin);
-  if (username !== rondevu.getUsername())
-    throw mustBe('exposeService: username', `that of the instance, ${rondevu.getUsername()}`, username);
-  if (privateKey !== undefined && privateKey !== rondevu.getKeypair().privateKey)
+  if (username !== client.getUsername())
+    throw mustBe('exposeService: username', `that of the instance, ${client.getUsername()}`, username);
+  if (privateKey !== undefined && privateKey !== client.getKeypair().privateKey)
     throw new ValidationError('exposeService: privateKey must be that of the instance: pass the keypair to Rondevu.connect');
   if (rtcConfig?.iceTransportPolicy === 'relay')
     throw new ValidationError("exposeService: for relays only pass iceServers: 'relay-only' to Rondevu.connect");
   const service = durableTarget('exposeService: serviceFqn', serviceFqn, username);
-  const known = services.get(rondevu) ?? new Map<string, DurableService>();
-  services.set(rondevu, known);
+  const known = services.get(client) ?? new Map<string, DurableService>();
+  services.set(client, known);
   // one that was stopped may be exposed anew
-  if (known.get(service)?.isStarted === false) await rondevu.unpublishService(service);
-  const pool = await rondevu.publishService({
+  if (known.get(service)?.isStarted === false) await client.unpublishService(service);
+  const pool = await client.publishService({
     service,
     maxOffers: config.poolSize ?? 1,
     hidden: !(config.isPublic ?? false),
@@ -62,30 +73,34 @@ export async function exposeService(rondevu: Rondevu, config: DurableServiceConf
 
 /** @throws ValidationError */
 export function connect(
-  rondevu: Rondevu,
+  client: DurableClient,
   username: string,
   serviceFqn: string,
   config: DurableConnectionConfig = {},
 ): Promise<DurableConnection> {
   const where = 'connect: username';
   const target = durableTarget('connect: serviceFqn', serviceFqn, checkUsername(username, where));
-  return join(rondevu, { serviceFqn: target }, config, 'connect');
+  return join(client, { serviceFqn: target }, config, 'connect');
 }
 
 /** @throws ValidationError */
-export function connectByUuid(rondevu: Rondevu, uuid: string, config: DurableConnectionConfig = {}): Promise<DurableConnection> {
-  return join(rondevu, { serviceId: uuid }, config, 'connectByUuid');
+export function connectByUuid(
+  client: DurableClient,
+  uuid: string,
+  config: DurableConnectionConfig = {},
+): Promise<DurableConnection> {
+  return join(client, { serviceId: uuid }, config, 'connectByUuid');
 }
 
 async function join(
-  rondevu: Rondevu,
+  client: DurableClient,
   target: { serviceFqn: string } | { serviceId: string },
   config: DurableConnectionConfig,
   where: string,
 ): Promise<DurableConnection> {
   const all = checkConnection(where, config);
   const { rtcConfig } = config;
-  const connection = await rondevu.prepareConnection({
+  const connection = await client.prepareConnection({
     ...target,
     connectionConfig: engineConfig(all),
     ...(rtcConfig && { rtcConfig }),

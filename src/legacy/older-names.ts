@@ -1,17 +1,24 @@
-/** Names of the Rondevu clients 0.20 and 0.9, and the low-level calls of the wire. Stateless; larger parts are loaded on use. */
-import { chunk } from './base/chunk.js';
-import { Emitter } from './base/emitter.js';
+/**
+ * OlderNames: the methods of the Rondevu clients 0.20 and 0.9, and the low-level calls of the wire protocol, on top of today's methods,
+ * which it declares and the client implements. Has no state; larger parts are loaded on the first call.
+ */
+import { chunk } from '../base/chunk.js';
+import { Emitter } from '../base/emitter.js';
 import type { DurableConnectionConfig } from './durable/config.js';
-import type { OffererConnection } from './connection/offerer-connection.js';
+import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { DurableConnection } from './durable/durable-connection.js';
 import type { DurableService, DurableServiceConfig } from './durable/durable-service.js';
-import type { ServiceEntry, ServicePage, WireCandidate } from './protocol/rpc.js';
-import type { Rondevu } from './rondevu.js';
-import type { ActiveOffer } from './legacy/types.js';
-import type { RondevuAPI, RpcClient } from './signaling/index.js';
+import type { DurableClient } from './durable/index.js';
+import type { Keypair } from '../identity/index.js';
+import type { OfferPool } from '../offers/offer-pool.js';
+import type { ConnectOptions, FindOptions, PublishOptions } from '../options.js';
+import type { AnswererConnection } from '../connection/answerer-connection.js';
+import type { ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
+import type { ActiveOffer } from './types.js';
+import type { RondevuAPI, RpcClient } from '../signaling/index.js';
 
 const durable = () => chunk('durable', () => import('./durable/index.js'));
-const api = () => chunk('rondevu-api', () => import('./signaling/rondevu-api.js'));
+const api = () => chunk('rondevu-api', () => import('../signaling/rondevu-api.js'));
 
 /** Methods of an array that `getActiveConnections()` has beside those of a Map. */
 const ARRAY_METHODS = ['at', 'every', 'filter', 'find', 'flatMap', 'map', 'some'] as const;
@@ -29,26 +36,29 @@ export function activeConnections(connections: OffererConnection[]): ActiveConne
   return map as ActiveConnections;
 }
 
-export abstract class OlderNames<Events extends object> extends Emitter<Events> {
+export abstract class OlderNames<Events extends object> extends Emitter<Events> implements DurableClient {
   abstract readonly api: RpcClient;
-  abstract findService(
-    serviceFqn: string,
-    options?: { mode?: 'direct' | 'random' | 'paginated'; limit?: number; offset?: number },
-  ): Promise<ServiceEntry | ServicePage>;
+  abstract getUsername(): string;
+  abstract getKeypair(): Keypair;
+  abstract publishService(options: PublishOptions): Promise<OfferPool>;
+  abstract unpublishService(serviceFqn: string): Promise<void>;
+  abstract prepareConnection(options: ConnectOptions): Promise<AnswererConnection>;
+  abstract findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
+  abstract findService(serviceFqn: string, options?: FindOptions & { mode?: 'direct' | 'random' }): Promise<ServiceEntry>;
 
   /** `findService(fqn, { mode: 'direct' })` */
   getService(serviceFqn: string): Promise<ServiceEntry> {
-    return this.findService(serviceFqn, { mode: 'direct' }) as Promise<ServiceEntry>;
+    return this.findService(serviceFqn, { mode: 'direct' });
   }
 
   /** `findService(service, { mode: 'random' })` */
   discoverService(service: string): Promise<ServiceEntry> {
-    return this.findService(service, { mode: 'random' }) as Promise<ServiceEntry>;
+    return this.findService(service, { mode: 'random' });
   }
 
   /** `findService(service, { mode: 'paginated', limit, offset })` */
   discoverServices(service: string, limit = 10, offset = 0): Promise<ServicePage> {
-    return this.findService(service, { mode: 'paginated', limit, offset }) as Promise<ServicePage>;
+    return this.findService(service, { mode: 'paginated', limit, offset });
   }
 
   postOfferAnswer(serviceFqn: string, offerId: string, sdp: string) {
@@ -62,7 +72,7 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
 
   abstract getActiveConnections(): ActiveConnections;
 
-  /** v0.20: opened connections in the old form. @deprecated Use `getActiveConnections()`. */
+  /** v0.20: the opened connections. @deprecated Use `getActiveConnections()`. */
   getActiveOffers(): ActiveOffer[] {
     return this.getActiveConnections().flatMap((connection) => {
       const pc = connection.getPeerConnection();
@@ -82,11 +92,11 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
     });
   }
 
-  /** v0.20: the calls of the wire under this client's name and key. @deprecated Use `api.call()`, or make a `RondevuAPI`. */
+  /** v0.20: the calls of the wire protocol, signed as this client. @deprecated Use `api.call()`, or make a `RondevuAPI`. */
   getAPIPublic(): RondevuAPI {
     const { baseUrl, username, identity } = this.api;
     let made: RondevuAPI | undefined;
-    // every method of it is asynchronous, so it is loaded by the first call
+    // all its methods are asynchronous, so the first call loads it
     return new Proxy({ baseUrl, username } as RondevuAPI, {
       get: (target, name: keyof RondevuAPI | 'then') =>
         name === 'then' || name in target
@@ -119,20 +129,20 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
   }
 
   /**
-   * v0.9: declares a service whose channels a handler takes; its `start()` begins to accept.
+   * v0.9: declares a service whose channels are given to a handler; call its `start()`.
    * @throws ValidationError; RondevuError `already-published`
    */
   async exposeService(config: DurableServiceConfig): Promise<DurableService> {
-    return (await durable()).exposeService(this as unknown as Rondevu, config);
+    return (await durable()).exposeService(this, config);
   }
 
-  /** v0.9: a connection to a service of that user; its `connect()` makes it. @throws ValidationError */
+  /** v0.9: a connection to a user's service; call its `connect()`. @throws ValidationError */
   async connect(username: string, serviceFqn: string, config?: DurableConnectionConfig): Promise<DurableConnection> {
-    return (await durable()).connect(this as unknown as Rondevu, username, serviceFqn, config);
+    return (await durable()).connect(this, username, serviceFqn, config);
   }
 
-  /** v0.9: the same by the id of the service. @throws ValidationError */
+  /** v0.9: a connection to a service by its id; call its `connect()`. @throws ValidationError */
   async connectByUuid(uuid: string, config?: DurableConnectionConfig): Promise<DurableConnection> {
-    return (await durable()).connectByUuid(this as unknown as Rondevu, uuid, config);
+    return (await durable()).connectByUuid(this, uuid, config);
   }
 }

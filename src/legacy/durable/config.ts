@@ -1,8 +1,8 @@
 /** The options of the durable API (v0.9.0), and what they are called in the engine. */
-import type { ConnectionConfig } from '../connection/connection-config.js';
-import { ValidationError, mustBe } from '../errors.js';
-import { checkOptions, type OptionKinds } from '../options.js';
-import { formatServiceName, parseServiceName, type ServiceName } from '../protocol/service-name.js';
+import type { ConnectionConfig } from '../../connection/connection-config.js';
+import { ValidationError, mustBe } from '../../errors.js';
+import { checkOptions, type OptionKinds } from '../../options.js';
+import { formatServiceName, parseServiceName, type ServiceName } from '../../protocol/service-name.js';
 
 /** Times in ms. */
 export interface DurableConnectionConfig {

@@ -1,9 +1,9 @@
 /** DurableConnection of v0.9.0: a joined connection under its older names. All that lasts is the engine's. */
-import { Emitter } from '../base/emitter.js';
-import type { AnswererConnection } from '../connection/answerer-connection.js';
-import type { ChannelConfig, RondevuChannel } from '../connection/channel.js';
-import type { ConnectionState } from '../connection/connection-state.js';
-import { ConnectionError, type RondevuError } from '../errors.js';
+import { Emitter } from '../../base/emitter.js';
+import type { AnswererConnection } from '../../connection/answerer-connection.js';
+import type { ChannelConfig, RondevuChannel } from '../../connection/channel.js';
+import type { ConnectionState } from '../../connection/connection-state.js';
+import { ConnectionError, type RondevuError } from '../../errors.js';
 import type { DurableConnectionConfig } from './config.js';
 
 /** A channel of the durable API is one of the engine's: queued while the link is down, and the same through every new link. */

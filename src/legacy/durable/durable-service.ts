@@ -1,8 +1,8 @@
 /** DurableService of v0.9.0: a published service under its older names. */
-import { Emitter } from '../base/emitter.js';
-import type { OffererConnection } from '../connection/offerer-connection.js';
-import { RondevuError } from '../errors.js';
-import type { OfferPool } from '../offers/offer-pool.js';
+import { Emitter } from '../../base/emitter.js';
+import type { OffererConnection } from '../../connection/offerer-connection.js';
+import { RondevuError } from '../../errors.js';
+import type { OfferPool } from '../../offers/offer-pool.js';
 import type { DurableConnectionConfig } from './config.js';
 import type { DurableChannel } from './durable-connection.js';
 
