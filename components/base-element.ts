@@ -2,8 +2,7 @@
  * RondevuElement: base of <rondevu-service> and <rondevu-connect>. Finds the server's address, borrows a client, separates
  * author input from engine state, dispatches events in the documented form, and survives being moved in the document.
  */
-import { LitElement, type PropertyDeclaration } from 'lit';
-import { property } from './property.js';
+import { LitElement, type PropertyDeclaration, type PropertyDeclarations } from 'lit';
 import type { ErrorDetail, StateDetail, TypedEvents } from './events.js';
 import { RondevuError, type IceServersOption, type Rondevu } from '../src/index.js';
 import { borrowClient, type Lease } from './client-registry.js';
@@ -39,20 +38,30 @@ export interface RondevuElement<Details extends CommonDetails = CommonDetails> {
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
 export abstract class RondevuElement<Details extends CommonDetails = CommonDetails> extends LitElement {
+  static override properties: PropertyDeclarations = {
+    apiUrl: { attribute: 'api-url' },
+    username: {},
+    identity: {},
+    iceServers: { attribute: 'ice-servers' },
+    debug: { type: Boolean },
+    noAutostart: { type: Boolean, attribute: 'no-autostart' },
+    disabled: { type: Boolean },
+  };
+
   /** Address of the signaling server. Default: that of the nearest ancestor, `<meta name="rondevu-api-url">`, the page's origin. */
-  @property({ attribute: 'api-url' }) apiUrl?: string;
+  apiUrl?: string;
   /** Own username, 3–32 characters of `a-z 0-9 . -`. Default: an anonymous name. */
-  @property() username?: string;
+  username?: string;
   /** Name of a stored key; `none` for a key that is not stored and lasts as long as the element. */
-  @property() identity?: string;
+  identity?: string;
   /** Name of an ICE preset; to pass a list of servers, use the property `iceServers`. */
-  @property({ attribute: 'ice-servers' }) iceServers?: IceServersOption;
+  iceServers?: IceServersOption;
   /** Logs to the console. */
-  @property({ type: Boolean }) debug = false;
+  debug = false;
   /** Does nothing until `start()` or `connect()` is called. */
-  @property({ type: Boolean, attribute: 'no-autostart' }) noAutostart = false;
+  noAutostart = false;
   /** While set, the element is stopped. */
-  @property({ type: Boolean }) disabled = false;
+  disabled = false;
 
   /** Attributes that the element writes. */
   static readonly stateAttributes: readonly string[] = [];

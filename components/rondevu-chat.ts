@@ -1,12 +1,11 @@
 /**
  * <rondevu-chat>: a chat over the service or connection that contains it.
  */
-import { LitElement, html, nothing } from 'lit';
+import { LitElement, html, nothing, type PropertyDeclarations } from 'lit';
 import { cleanName } from '../src/protocol/chat.js';
 import { ChatConversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
 import { chatStyles } from './chat-styles.js';
 import type { RondevuChatEventDetails, TypedEvents } from './events.js';
-import { property, state } from './property.js';
 import { report } from './report.js';
 import { fill, stringsFor, type Strings } from './strings.js';
 
@@ -73,40 +72,59 @@ export interface RondevuChat {
  */
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
 export class RondevuChat extends LitElement {
+  static override properties: PropertyDeclarations = {
+    for: { attribute: 'for' },
+    name: {},
+    placeholder: {},
+    maxlength: { type: Number },
+    history: { type: Number },
+    disabled: { type: Boolean },
+    readonly: { type: Boolean },
+    to: {},
+    service: {},
+    apiUrl: { attribute: 'api-url' },
+    username: {},
+    identity: {},
+    source: { attribute: false },
+    strings: { attribute: false },
+    entries: { state: true, attribute: false },
+    version: { state: true, attribute: false },
+  };
+
   static override styles = chatStyles;
   static override shadowRootOptions = { ...LitElement.shadowRootOptions, delegatesFocus: true };
 
   /** Id of the service or connect element to use. */
-  @property({ attribute: 'for' }) for?: string;
+  for?: string;
   /** Label of own messages. Default: "You". */
-  @property() name = '';
+  name = '';
   /** Placeholder of the input. */
-  @property() placeholder = '';
+  placeholder = '';
   /** Maximum length of a message, in characters. */
-  @property({ type: Number }) maxlength = 4000;
+  maxlength = 4000;
   /** Maximum number of messages shown. */
-  @property({ type: Number }) history = 500;
+  history = 500;
   /** The composer is disabled. */
-  @property({ type: Boolean }) disabled = false;
+  disabled = false;
   /** There is no composer. */
-  @property({ type: Boolean }) readonly = false;
+  readonly = false;
   /** Joins this address if there is no other source. */
-  @property() to?: string;
+  to?: string;
   /** Publishes this service if there is no other source. */
-  @property() service?: string;
+  service?: string;
   /** Address of the signaling server, for a source that the chat creates. */
-  @property({ attribute: 'api-url' }) apiUrl?: string;
+  apiUrl?: string;
   /** Own username, for a source that the chat creates. */
-  @property() username?: string;
+  username?: string;
   /** Name of a stored key, for a source that the chat creates; `none` for a key that is not stored. */
-  @property() identity?: string;
+  identity?: string;
   /** The service or connection to use. */
-  @property({ attribute: false }) source?: ChatSource;
+  source?: ChatSource;
   /** Texts for this element only. */
-  @property({ attribute: false }) strings: Partial<Strings> = {};
+  strings: Partial<Strings> = {};
 
-  @state() private entries: readonly ChatEntry[] = [];
-  @state() private version = 0;
+  private entries: readonly ChatEntry[] = [];
+  private version = 0;
   #conversation: ChatConversation | undefined;
   /** The source that the chat created. */
   #own: ChatSource | undefined;

@@ -1,8 +1,7 @@
 /**
  * <rondevu-connect>: joins a service and stays connected.
  */
-import { css, html } from 'lit';
-import { property } from './property.js';
+import { css, html, type PropertyDeclarations } from 'lit';
 import {
   RondevuError,
   type AnswererConnection,
@@ -55,6 +54,12 @@ type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
  * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
+  static override properties: PropertyDeclarations = {
+    to: {},
+    timeout: { type: Number },
+    connectionConfig: { attribute: false },
+  };
+
   static override styles = css`
     :host {
       display: contents;
@@ -65,11 +70,11 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
   `;
 
   /** Address of the peer, `chat:1.0.0@alice`, or `chat:1.0.0` for any provider. */
-  @property() to?: string;
+  to?: string;
   /** How long to wait for the peer, in ms. Default: no limit. */
-  @property({ type: Number }) timeout?: number;
+  timeout?: number;
   /** Options of the connection. */
-  @property({ attribute: false }) connectionConfig?: Partial<ConnectionConfig>;
+  connectionConfig?: Partial<ConnectionConfig>;
 
   static override readonly stateAttributes = [
     'state',

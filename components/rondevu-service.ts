@@ -1,8 +1,7 @@
 /**
  * <rondevu-service>: publishes a service and accepts joiners.
  */
-import { css, html } from 'lit';
-import { property } from './property.js';
+import { css, html, type PropertyDeclarations } from 'lit';
 import {
   Rondevu,
   RondevuError,
@@ -51,6 +50,16 @@ export type { ServiceState };
  * @fires rondevu-error - Something failed: `{error}`; if one peer cannot take a message: `{error, peer, connection}`. Bubbles.
  */
 export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
+  static override properties: PropertyDeclarations = {
+    service: {},
+    maxOffers: { type: Number, attribute: 'max-offers' },
+    maxConnections: { type: Number, attribute: 'max-connections' },
+    ttl: { type: Number },
+    connectionConfig: { attribute: false },
+    offerFactory: { attribute: false },
+    accept: { attribute: false },
+  };
+
   static override styles = css`
     :host {
       display: contents;
@@ -61,19 +70,19 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   `;
 
   /** `name:version`, for example `chat:1.0.0`. */
-  @property() service?: string;
+  service?: string;
   /** Offers kept free for joiners. */
-  @property({ type: Number, attribute: 'max-offers' }) maxOffers = 5;
+  maxOffers = 5;
   /** Maximum number of connections. Default: no limit. */
-  @property({ type: Number, attribute: 'max-connections' }) maxConnections?: number;
+  maxConnections?: number;
   /** Lifetime of an offer in ms; offers are renewed before it ends. */
-  @property({ type: Number }) ttl = 300_000;
+  ttl = 300_000;
   /** Options of the connections. */
-  @property({ attribute: false }) connectionConfig?: Partial<ConnectionConfig>;
+  connectionConfig?: Partial<ConnectionConfig>;
   /** Makes the offer and a channel on the peer connection that it gets. */
-  @property({ attribute: false }) offerFactory?: PublishOptions['offerFactory'];
+  offerFactory?: PublishOptions['offerFactory'];
   /** Called before a joiner is accepted. */
-  @property({ attribute: false }) accept?: PublishOptions['accept'];
+  accept?: PublishOptions['accept'];
 
   static override readonly stateAttributes = ['state', 'offer-count', 'peer-count', 'rotations', 'rotating', 'error-code'];
   #rondevu: Rondevu | undefined;

@@ -42,6 +42,7 @@ const events = eventsByClass();
 for (const { declarations } of manifest.modules) {
   for (const declaration of declarations) {
     declaration.members = declaration.members?.filter(isPublic);
+    for (const member of declaration.members ?? []) delete member.privacy; // all are public
     delete declaration.events;
     if (events.has(declaration.name)) declaration.events = events.get(declaration.name);
   }

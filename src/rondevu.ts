@@ -211,10 +211,8 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     if (this.#pools.has(serviceFqn))
       throw new RondevuError('already-published', `${serviceFqn} is published already by this client`);
     this.#pools.set(serviceFqn, pool);
-    pool.on('connection:opened', (...args) => this.emit('connection:opened', ...args));
-    pool.on('connection:rotated', (...args) => this.emit('connection:rotated', ...args));
-    pool.on('offer:created', (...args) => this.emit('offer:created', ...args));
-    pool.on('offer:failed', (...args) => this.emit('offer:failed', ...args));
+    for (const event of ['connection:opened', 'connection:rotated', 'offer:created', 'offer:failed'] as const)
+      pool.on(event, (...args) => this.emit(event, ...(args as never)));
     return pool;
   }
 

@@ -68,7 +68,7 @@ export class AnswererConnection extends RondevuConnection {
       useLink: (link) => this.useLink(link),
       reached: (event, reason) => this.apply(event, reason),
       answered: () => this.#reportFound(),
-      emit: (event, ...args) => this.emit(event, ...(args as never)),
+      emit: this.emit.bind(this) as JoinAttemptHost['emit'],
     };
     this.#backoff = new ExponentialBackoff({
       base: config.reconnectBackoffBase,

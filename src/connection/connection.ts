@@ -403,16 +403,14 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.#settleOpened.resolve(this);
       this.emit('connected');
       if (again) this.emit('reconnect:success');
-    } else if (state === 'connecting') this.emit('connecting');
-    else if (state === 'disconnected') this.emit('disconnected', reason);
-    else if (state === 'reconnecting') this.emit('reconnecting', this.attempt);
-    else if (state === 'closed') this.emit('closed', reason);
-    else if (state === 'failed') {
+    } else if (state === 'failed') {
       const error =
         this.reason ?? new ConnectionError('peer-gone', `the connection to ${this.#peerName()} was given up: ${reason}`);
       this.#settleOpened.reject(error);
       this.emit('failed', error);
-    }
+    } else if (state === 'reconnecting') this.emit('reconnecting', this.attempt);
+    else if (state === 'disconnected' || state === 'closed') this.emit(state, reason);
+    else this.emit('connecting');
   }
 
   /** Code of the error if the current link does not come up. */

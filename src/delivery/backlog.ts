@@ -31,11 +31,11 @@ export class Backlog {
   }
 
   /** Adds a message; removes the oldest one if there are too many. */
-  add(message: Message, onAdded: () => void): void {
+  add(message: Message, onAdded?: () => void): void {
     this.#expire();
     const discarded = this.#buffer.add(message);
     this.#handlers.onQueueSize?.(this.size);
-    onAdded();
+    onAdded?.();
     if (discarded) {
       discarded.settle('dropped');
       this.#handlers.onOverflow(discarded);

@@ -104,7 +104,7 @@ export class Endpoint {
 
   /** Queues a message that was composed elsewhere. */
   queue(message: Message): void {
-    this.#queue.add(message, () => undefined);
+    this.#queue.add(message);
   }
 
   /** Sends what is queued, if a link carries messages. */
