@@ -1,10 +1,10 @@
 /**
- * What one attacker costs the others: the time that 20 joiners need, all at once, alone and beside one who asks for offers 50
- * times a second and answers none; in turns, in one run. Prints the median of the ratios.
+ * The cost of one attacker to others: the time in which 20 joiners connect at once, alone and beside an attacker that requests
+ * offers 50 times a second and answers none; alternating, in one run. Prints the median of the ratios.
  * `npm run bench -- attack [chromium|firefox] [rounds]`
  *
- * `npm run bench -- attack hostile [seconds]` measures what a client that makes every call at the limit of its allowance costs
- * `/health`, honest handshakes and memory: bench/load/hostile.ts.
+ * `npm run bench -- attack hostile [seconds]` measures the cost of a client that makes every call at the limit of its allowance
+ * to `/health`, honest handshakes and memory: bench/load/hostile.ts.
  */
 import { createServer } from '../server/dist/index.js';
 import { startAttack } from '../test/support/attack.ts';
@@ -35,7 +35,7 @@ await host.evaluate(async (apiUrl) => {
   await service.ready;
 }, server.url);
 
-/** The time until all are in, in ms; a page of its own, so that both kinds find the same. */
+/** Time until all are connected, in ms; in a separate page, so that both kinds start equal. */
 async function crowd(): Promise<number> {
   await until('the pool to be full', () => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount >= 5));
   const page = await openPage(browser, site.url);

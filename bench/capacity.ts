@@ -1,6 +1,6 @@
 /**
- * The figures that docs/operations.md plans with, on one core, with a file and with Redis: handshakes, renewals of idle services,
- * and what such a service costs in the store, in memory and in time. `npm run bench -- capacity`
+ * The planning figures of docs/operations.md, on one core, with a file and with Redis: handshakes, renewals of idle services, and
+ * the cost of such a service in the store, in memory and in time. `npm run bench -- capacity`
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -23,7 +23,7 @@ const WATCHED = 30_000;
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-bench-'));
 const path = join(folder, 'capacity.db');
 
-/** What Redis says of itself, as numbers. */
+/** INFO of Redis, as numbers. */
 async function infoOf(redis: RedisProcess): Promise<{ bytes: number; cpu: number }> {
   const socket = connect(redis.port, '127.0.0.1');
   socket.write('INFO\r\n');
@@ -70,11 +70,11 @@ async function measure(
       }
     }
   };
-  // the first ones go where the start of the process left room
+  // the first ones use memory left free by the start of the process
   await openMore(IDLE / 4);
   const [memory, bytes] = [await server.memory(), await stored()];
   await openMore(IDLE * 1.25);
-  // what is kept of a call for a while is not an idle service's
+  // until temporary data of calls has expired, which is not an idle service's
   await new Promise((resolve) => setTimeout(resolve, 12_000));
   const [perService, perMemory] = [((await stored()) - bytes) / IDLE, ((await server.memory()) - memory) / IDLE];
   const before = server.cpu();

@@ -1,6 +1,6 @@
 /**
- * How fast is a join? The time from asking to the first message back, ours against bare RTCPeerConnections over a bare `ws`
- * relay, in the same two pages, in turns; the host's offer is gathered beforehand in both. Prints the median of the ratios.
+ * The time to join: from the request to the first message back, our engine against bare RTCPeerConnections over a bare `ws`
+ * relay, in the same two pages, alternating; the host's offer is gathered beforehand in both. Prints the median of the ratios.
  * `npm run bench -- join [chromium|firefox] [rounds]`
  */
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts'
 
 interface BenchWindow {
   rondevu: Rondevu;
-  /** Calls that left this page since the last look: names of methods. */
+  /** Calls that this page sent since the last read: names of methods. */
   calls: string[];
   relay: WebSocket;
   raw(): Promise<number>;
@@ -27,7 +27,7 @@ declare const window: Window & BenchWindow;
 const browserName = (process.argv[2] ?? 'chromium') as BrowserName;
 const rounds = Number(process.argv[3] ?? 20);
 
-/** Passes every message on to all other sockets; no more than a relay. */
+/** Forwards every message to all other sockets; only a relay. */
 async function startRelay(): Promise<{ url: string; close(): void }> {
   const relay = new WebSocketServer({ port: 0, host: 'localhost', perMessageDeflate: false });
   relay.on('connection', (socket: NodeSocket) => {
@@ -128,7 +128,7 @@ await joiner.evaluate(
         };
         socket.send(JSON.stringify({ ask: true }));
       });
-      // the next offer is gathered outside the time that is measured
+      // the next offer is gathered outside the measured time
       await new Promise<void>((resolve) => {
         socket.onmessage = () => resolve();
         socket.send(JSON.stringify({ next: true }));
@@ -181,7 +181,7 @@ async function compare(name: string, ours: 'ours' | 'fresh', raw: 'raw' | 'fresh
   const times = { ours: [] as number[], raw: [] as number[] };
   const calls = new Set<string>();
   for (let round = -2; round < rounds; round++) {
-    // the pool fills up between two joins
+    // the pool refills between two joins
     await until('the pool to be full', () => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount === 5));
     await joiner.evaluate(() => window.calls.splice(0));
     const mine = await joiner.evaluate((which) => window[which](), ours);

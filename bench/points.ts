@@ -1,6 +1,6 @@
 /**
- * CPU per point: what each call costs the server for a point of its caller's allowance, in an everyday form and in the largest that
- * the limits let through. A point is to buy 2 ms at most. Exits 1 when one buys more. `npm run bench -- points [method …]`
+ * CPU per point: the cost of each call to the server per point of its caller's allowance, in an everyday form and in the largest
+ * form within the limits. A point may buy at most 2 ms. Exits 1 if one buys more. `npm run bench -- points [method …]`
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,22 +16,22 @@ import { pinGenerator, startOurs, type Child } from './load/processes.ts';
 
 /** In ms of CPU. */
 const WANTED = 2;
-/** Longest time that one row is measured, in ms. */
+/** Maximum time to measure one row, in ms. */
 const MOST_TIME = 6000;
 const { maxSdpLength, maxOffers, maxCandidates } = DEFAULT_LIMITS;
 
 interface Request {
   body: string;
-  /** Of all calls in it, without bytes. */
+  /** Sum over all its calls, without bytes. */
   points: number;
 }
 
 interface Row {
   method: string;
   form: string;
-  /** How many requests are measured at most. */
+  /** Maximum number of measured requests. */
   count: number;
-  /** Everything that is needed before, and then each request. */
+  /** Prepares the server, then returns each request. */
   prepare(url: string): Promise<(index: number) => Request | Promise<Request>>;
 }
 
@@ -40,7 +40,7 @@ const request = (client: Client, method: string, params: object, more = 0): Requ
   body: JSON.stringify(signV2(client.identity, method, params, client.url)),
   points: costOf(method, params) + more,
 });
-/** The same by a key that the server has not seen. */
+/** The same with a key that the server has not seen. */
 const newRequest = (client: Client, method: string, params: object): Request => request(client, method, params, NEW_KEY_COST);
 const filled = (text: string, size = maxSdpLength): string => text.padEnd(size, 'x');
 const lines = (count: number, mark: string): object[] =>
@@ -64,7 +64,7 @@ async function host(url: string, count: number, size: number, instance?: string)
   return { client, fqn, ids };
 }
 
-/** A host of whose offers so many are answered. */
+/** A host with this many answered offers. */
 async function answeredHost(url: string, count: number, size: number): Promise<Host & { joiner: Client }> {
   const client = new Client(url, someone('host'));
   const joiner = new Client(url, someone('joiner'));
@@ -345,8 +345,8 @@ const rows: Row[] = [
 ];
 
 /**
- * Calls every common path of the server some hundred times, and waits until it is idle: compiling its code is a cost of its start, not of
- * a call.
+ * Calls every common path of the server some hundred times, and waits until it is idle: compilation is a cost of the server's
+ * start, not of a call.
  */
 async function warmUp(server: Child): Promise<void> {
   for (let round = 0; round < 150; round++) {

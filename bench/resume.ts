@@ -1,6 +1,6 @@
 /**
- * How soon messages flow again after a peer connection was closed behind the engine's back: from the moment the other side
- * hears of it, and on the closed side itself from the close; against what a raw connect costs in the same run, in turns.
+ * How soon messages flow again after a peer connection was closed behind the engine's back: from the moment when the peer
+ * notices, and on the closed side from the close; against the time of a raw connect in the same run, alternating.
  * `npm run bench -- resume [chromium|firefox] [rounds]`
  */
 import type { RondevuConnection } from '../dist/src/index.js';
@@ -49,7 +49,7 @@ for (const page of [host, joiner]) {
     window.now = () => performance.timeOrigin + performance.now();
     window.connection.on('disconnected', () => {
       window.closedAt = window.now();
-      // the first thing that is said once the other side is there again
+      // the first message once the peer is back
       window.connection.send('again');
     });
     window.connection.on('message', () => (window.messageAt ||= window.now()));

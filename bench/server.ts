@@ -1,6 +1,6 @@
 /**
- * What the signaling server does on one core, against bare servers in the same run: calls over sessions and a `ws` echo, signed
- * HTTP and a server that only verifies, answer to push and a relay at the same rate, idle sockets, a batch of 100 beside
+ * Performance of the signaling server on one core, against bare servers in the same run: calls over sessions and a `ws` echo,
+ * signed HTTP and a server that only verifies, answer to push and a relay at the same rate, idle sockets, a batch of 100 beside
  * `/health`, and two nodes on one Redis. `npm run bench -- server [name of a measure …]`
  */
 import { spawnSync } from 'node:child_process';
@@ -109,7 +109,7 @@ async function signed(): Promise<void> {
 async function handshakes(): Promise<void> {
   const [ourTails, theirTails]: [number[], number[]] = [[], []];
   const report: string[] = [];
-  // a tail differs more from round to round than a rate does
+  // tails vary more between rounds than rates do
   for (let turn = 0; turn < 5; turn++) {
     const ours = await startOurs(file());
     const hosts = await openHosts(ours.url, LANES);
@@ -175,7 +175,7 @@ async function oldWire(): Promise<void> {
       BareSocket.open(`${peerjs.url}/peerjs?key=peerjs&id=peer${index}&token=token${index}`),
     ),
   );
-  // an offer there and an answer back is all that a handshake is there
+  // a handshake of peerjs is only an offer and an answer
   const waiting = new Map<number, () => void>();
   for (const [index, peer] of peers.entries()) {
     peer.onText = (text) => {
@@ -200,11 +200,11 @@ async function idle(): Promise<void> {
     const openMany = async (count: number): Promise<void> => {
       for (let index = 0; index < count; index += 50) await Promise.all(Array.from({ length: 50 }, open));
     };
-    // the first ones go where the start of the process left room
+    // the first ones use memory left free by the start of the process
     await openMany(SOCKETS / 5);
     const before = await server.memory();
     await openMany(SOCKETS);
-    await new Promise((resolve) => setTimeout(resolve, 12_000)); // what is kept of a call for a while is not a socket's either
+    await new Promise((resolve) => setTimeout(resolve, 12_000)); // temporary data of calls expires
     return ((await server.memory()) - before) / SOCKETS;
   };
   const bare = await startBare('idle');
@@ -315,7 +315,7 @@ if (unknown.length) {
   pinGenerator();
   await measures[wanted[0]!]!();
 } else {
-  // each in a process of its own, so that none has to clean up after the one before
+  // each in a separate process, so that none has to clean up after the previous one
   for (const name of wanted.length ? wanted : Object.keys(measures))
     spawnSync(process.execPath, ['--import', 'tsx', import.meta.filename, name], { stdio: 'inherit' });
 }

@@ -1,6 +1,6 @@
 /**
- * What delivery costs: bytes a second of 16 KiB messages and messages a second of short text, over a connection of ours and
- * over a raw data channel with the same water marks, in the same two pages, in turns. Prints the medians of the ratios.
+ * The cost of delivery: bytes a second of 16 KiB messages and messages a second of short text, over a Rondevu connection and over
+ * a raw data channel with the same water marks, in the same two pages, alternating. Prints the medians of the ratios.
  * `npm run bench -- throughput [chromium|firefox] [rounds]`
  */
 import type { RondevuConnection } from '../dist/src/index.js';
@@ -10,7 +10,7 @@ import { median } from '../test/support/median.ts';
 import { blankPage, openPage, serveFiles } from '../test/support/site.ts';
 
 interface BenchWindow {
-  /** Messages that came, and how many are awaited. */
+  /** Received messages, and the expected number. */
   got: number;
   wanted: number;
   done: (() => void) | undefined;
@@ -89,7 +89,7 @@ await joiner.evaluate(async () => {
   if (window.raw.readyState !== 'open') await new Promise((resolve) => (window.raw.onopen = resolve));
 });
 
-/** Time to send `count` messages and have them all at the other side, in ms. */
+/** Time to send `count` messages and receive them all at the peer, in ms. */
 async function measure(way: 'ours' | 'raw', { length, count, text }: (typeof KINDS)[number]): Promise<number> {
   const arrived = host.evaluate((wanted) => {
     window.got = 0;
@@ -106,7 +106,7 @@ async function measure(way: 'ours' | 'raw', { length, count, text }: (typeof KIN
           if (raw.bufferedAmount >= high) await new Promise((resolve) => (raw.onbufferedamountlow = resolve));
           raw.send(data as string);
         } else {
-          // the connection keeps to the same water marks by itself
+          // the connection observes the same water marks by itself
           ours.send(data);
         }
       }

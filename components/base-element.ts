@@ -48,7 +48,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     disabled: { type: Boolean },
   };
 
-  /** Address of the signaling server. Default: that of the nearest ancestor, `<meta name="rondevu-api-url">`, the page's origin. */
+  /** Address of the signaling server. Default: the nearest ancestor's, `<meta name="rondevu-api-url">`, or the page's origin. */
   apiUrl?: string;
   /** Own username, 3–32 characters of `a-z 0-9 . -`. Default: an anonymous name. */
   username?: string;
@@ -109,7 +109,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
    */
   protected abstract run(isCurrent: () => boolean): Promise<void>;
   /**
-   * Releases what the run holds and dispatches nothing. Whatever a new run could collide with is released synchronously.
+   * Releases the resources of the run and dispatches no events. Resources that a new run also needs are released synchronously.
    * @param error why, if the run failed
    */
   protected abstract release(reason: string, error?: RondevuError): Promise<unknown>;

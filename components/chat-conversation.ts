@@ -1,6 +1,6 @@
 /**
- * ChatConversation: the messages of a chat over a service or a connection: reads and writes the chat's JSON, relays messages in a group, and takes the author
- * from the link, never from the message. Does not touch the document; rondevu-chat.ts shows it.
+ * ChatConversation: the messages of a chat over a service or a connection: reads and writes the chat's JSON, relays messages in a
+ * group, and takes the author from the link, never from the message. Does not touch the document; rondevu-chat.ts shows it.
  */
 import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } from '../src/protocol/chat.js';
 import type { IdentityChangedError, Peer, RondevuConnection, SendHandle } from '../src/index.js';
@@ -85,7 +85,7 @@ export class ChatConversation {
   get members(): number {
     const { source } = this;
     if (!isGroup(source)) return source.state === 'connected' ? 2 : 0;
-    // connections go on while only the signaling server is away
+    // connections persist while the signaling server is unreachable
     return source.peerCount + (source.state === 'live' || source.peerCount ? 1 : 0);
   }
 

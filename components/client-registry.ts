@@ -1,6 +1,6 @@
 /**
  * One `Rondevu` for all elements with the same api-url, username and identity, also across two bundles on one page. Counts
- * who uses it and closes it with the last one.
+ * its users and closes it after the last one.
  */
 import { IndexedDbKeyStore, IndexedDbPinStore, MemoryKeyStore, MemoryPinStore, type KeyStore } from '../src/identity/index.js';
 import { Rondevu, type Signer } from '../src/index.js';
@@ -9,8 +9,8 @@ export interface ClientKey {
   apiUrl: string;
   username: string | undefined;
   /**
-   * Name of a kept key; undefined for the page's key for this name and server. `none`: a fresh one that no other element has; an
-   * element that starts again under the same username keeps its key, because the name belongs to that key.
+   * Name of a kept key; undefined for the page's key for this name and server. `none`: a new key for this element alone; an
+   * element that is restarted with the same username keeps its key, because the name belongs to that key.
    */
   identity: string | undefined;
   /** The element. */
@@ -23,7 +23,7 @@ interface Entry {
   users: number;
 }
 
-/** A borrowed client; `release` gives it back, once. */
+/** A reference to a shared client. `release` is idempotent. */
 export interface Lease {
   client: Promise<Rondevu>;
   release(): void;
@@ -44,7 +44,7 @@ export function borrowClient({ apiUrl, username, identity, owner, debug }: Clien
   if (!entry) {
     entry = { client: makeClient({ apiUrl, username, identity, owner, debug }), users: 0 };
     clients.set(key, entry);
-    // a client that could not be made must not be handed to the next element
+    // a client whose creation failed must not be handed to the next element
     entry.client.catch(() => clients.delete(key));
   }
   const { client } = entry;
@@ -71,7 +71,7 @@ async function makeClient({ apiUrl, username, identity, owner, debug }: ClientKe
 
 const freshIdentities = new WeakMap<object, { name: string; signer: Promise<Signer> }>();
 
-/** @param name of the server and the username; without one every start has another key */
+/** @param name server and username; if undefined, each start creates another key */
 function freshIdentity(owner: object, name: string | undefined): Promise<Signer> {
   const last = freshIdentities.get(owner);
   if (name && last?.name === name) return last.signer;
@@ -83,7 +83,7 @@ function freshIdentity(owner: object, name: string | undefined): Promise<Signer>
 let memory: KeyStore | undefined;
 const memoryPins = new MemoryPinStore();
 
-/** Where a browser keeps nothing (private windows, sandboxed frames) the key lives as long as the page. */
+/** If the browser stores nothing (private windows, sandboxed frames), the key lasts as long as the page. */
 async function keptIdentity(name: string): Promise<Signer> {
   try {
     return await new IndexedDbKeyStore().getOrCreate(name);

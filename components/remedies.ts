@@ -1,4 +1,4 @@
-/** What the author of a page can do about an error, for the console. Loaded when there is an error to print. */
+/** Remedies for errors, for the author of a page, printed to the console. Loaded when there is an error to print. */
 import type { RondevuError } from '../src/index.js';
 
 /** An error of the engine, or a chat without a source. */

@@ -55,7 +55,7 @@ export function setStrings(lang: string, table: Partial<Strings>): void {
   tables.set(lang.toLowerCase(), table);
 }
 
-/** The words for an element: its own first, then those of the language it stands in, then English. */
+/** The texts of an element: its own first, then the texts of its `lang`, then English. */
 export function stringsFor(element: Element, own: Partial<Strings>): Strings {
   const lang = (element.closest('[lang]')?.getAttribute('lang') ?? '').toLowerCase();
   return { ...ENGLISH, ...tables.get(lang.split('-')[0]!), ...tables.get(lang), ...own };

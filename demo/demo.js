@@ -1,4 +1,4 @@
-// The demo: hosts a chat under a name of its own, or joins the one in `?to=`. The tags do the rest.
+// The demo: hosts a chat under its own name, or joins the one in `?to=`. The tags do the rest.
 const params = new URLSearchParams(location.search);
 const to = params.get('to');
 const stage = document.querySelector('#stage');
@@ -16,7 +16,7 @@ if (to) {
   document.querySelector('#host-name').textContent = to.split('@')[1] ?? to;
   document.querySelector('#joining').hidden = false;
 } else {
-  // a name a tab, kept across reloads, so that who joined finds it again
+  // one name per tab, kept across reloads, so that joiners find it again
   const username = (sessionStorage.username ??= `demo-${Math.random().toString(36).slice(2, 8)}`);
   const service = make('rondevu-service', { username, service: 'chat:1.0.0', 'max-offers': '5' });
   service.append(document.createElement('rondevu-chat'));

@@ -1,11 +1,11 @@
-// A chat bot on raw data channels: its own offerFactory, its own handlers, the words of <rondevu-chat>.
+// A chat bot on raw data channels: its own offerFactory, its own handlers, the message format of <rondevu-chat>.
 //   node examples/chat-bot.mjs
 import { closeOnSignal, connect } from 'rondevu-elements/node';
 
 const rondevu = await connect({
   apiUrl: process.env.RONDEVU_SERVER ?? 'http://localhost:3000',
   username: process.env.BOT_NAME ?? 'bot',
-  keyFile: process.env.BOT_KEY ?? './chat-bot.key', // the name stays ours over restarts
+  keyFile: process.env.BOT_KEY ?? './chat-bot.key', // keeps the name across restarts
 });
 const from = rondevu.getUsername();
 const publicKey = rondevu.getPublicKey();
@@ -16,7 +16,7 @@ const service = await rondevu.publishService({
   // called for each offer; the channel waits with it until somebody joins
   offerFactory: async (pc) => {
     const dc = pc.createDataChannel('chat');
-    // an offer that nobody took is closed too, so this is told of who was there
+    // an unused offer is closed too, so only a channel that was open reports a departure
     dc.onopen = () => {
       console.log('somebody joined');
       dc.addEventListener('close', () => console.log('somebody left'));
@@ -42,6 +42,6 @@ function parse(data) {
   try {
     return JSON.parse(data);
   } catch {
-    return undefined; // not ours
+    return undefined; // not a message of the chat
   }
 }

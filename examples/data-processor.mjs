@@ -1,5 +1,5 @@
-// A data processor: whoever joins sends numbers as Float64 bytes, and gets the running mean of each chunk back. Neither side
-// fills its memory: results wait for the network, and the sender waits for results.
+// A data processor: a joiner sends numbers as Float64 bytes, and gets the running mean of each chunk back. Neither side fills its
+// memory: results wait for the network, and the sender waits for results.
 //   node examples/data-processor.mjs            offers mean:1.0.0
 //   node examples/data-processor.mjs join FQN   sends 20 million numbers there
 import { closeOnSignal, connect } from 'rondevu-elements/node';
@@ -52,12 +52,12 @@ async function join(serviceFqn) {
   const CHUNK = 8192;
   for (let sent = 0; sent < total; sent += CHUNK) {
     const numbers = Float64Array.from({ length: Math.min(CHUNK, total - sent) }, (_, index) => sent + index);
-    if (connection.bufferedAmount > MOST_QUEUED) await connection.drained(); // until the network has taken it
-    while (sent - last.count > 100 * CHUNK) await new Promise((resolve) => (gotResult = resolve)); // until it was worked on
+    if (connection.bufferedAmount > MOST_QUEUED) await connection.drained(); // until the network has accepted it
+    while (sent - last.count > 100 * CHUNK) await new Promise((resolve) => (gotResult = resolve)); // until it was processed
     connection.send(numbers);
   }
   while (last.count < total) await new Promise((resolve) => (gotResult = resolve));
   console.log(`${last.count} numbers, mean ${last.mean}`);
   await rondevu.close();
-  process.exit(0); // the threads of WebRTC would keep the process
+  process.exit(0); // the threads of WebRTC would keep the process running
 }

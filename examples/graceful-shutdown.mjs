@@ -1,4 +1,4 @@
-// What a service does when it is told to end: no new joiners, a word to those who are there, offers withdrawn, exit code 0.
+// Graceful shutdown of a service: no new joiners, a last message to connected peers, offers withdrawn, exit code 0.
 import { closeOnSignal, connect } from 'rondevu-elements/node';
 
 const rondevu = await connect({ apiUrl: process.env.RONDEVU_SERVER ?? 'http://localhost:3000' });

@@ -1,5 +1,5 @@
-// `npm run build`: modules with types and source maps, the bundle, the server. Each result is built beside the old one and swapped in
-// when it is whole, so that a server that runs keeps its files, and a build that fails leaves what was there.
+// `npm run build`: modules with types and source maps, the bundle, the server. Each result is built beside the old one and
+// swapped in when it is complete, so that a running server keeps its files, and a failed build leaves the old result.
 import { chmodSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { run } from './run.mjs';
 
@@ -26,7 +26,7 @@ step('the bundle', () => {
   run('node', ['scripts/types.mjs', NEW]);
   run('rollup', ['-c', '--silent'], { env: { RONDEVU_DIST: NEW } });
 });
-// npm does it when it installs; a build takes it away
+// npm sets the executable bit on installation; a build removes it
 chmodSync(`${NEW}/src/cli/main.js`, 0o755);
 // the server compiles against the engine's types
 swap('dist');

@@ -1,4 +1,4 @@
-// `npm run check`: everything that needs no browser: build, lint, format, types, layers, manifest and generated docs, sizes.
+// `npm run check`: everything that needs no browser: build, lint, format, types, words, layers, manifest and generated docs, sizes.
 import { readFileSync } from 'node:fs';
 import { tryRun } from './run.mjs';
 
@@ -17,6 +17,7 @@ const CHECKS = {
   patterns: () => tryRun('eslint', ['-c', 'eslint.patterns.config.mjs', '--quiet', 'src', 'components', 'server/src']),
   format: () => tryRun('prettier', ['--check', '--log-level', 'warn', '.']),
   types: () => tryRun('tsc', ['-p', 'tsconfig.test.json', '--noEmit']),
+  words: () => tryRun('node', ['scripts/words.mjs']),
   layers: () => tryRun('node', ['scripts/layers.mjs']),
   manifest: fresh('custom-elements.json', () => tryRun('node', ['scripts/manifest.mjs'])),
   'docs/elements.md': fresh('docs/elements.md', () => tryRun('node', ['scripts/docs.mjs'])),

@@ -1,4 +1,4 @@
-// Who may import whom. Checked by scripts/layers.mjs; docs/architecture.md prints the table.
+// Import rules between layers. Checked by scripts/layers.mjs; docs/architecture.md prints the table.
 
 /** Folders and files by layer; the first match counts. Null: the layer has the name of the folder. */
 export const LAYER_OF = [
@@ -13,8 +13,8 @@ export const LAYER_OF = [
 ];
 
 /**
- * Each layer: what it is, what it may import besides itself, single files that it may import from other layers, and npm packages.
- * Imports of types count.
+ * Each layer: its purpose, the layers that it may import besides itself, single files that it may import from other layers, and
+ * npm packages. Type imports count.
  */
 export const LAYERS = {
   base: { files: '`src/base/`, `src/errors.ts`', may: [] },

@@ -1,5 +1,5 @@
-// Checks who may import whom (layer-rules.mjs). A forbidden import, a circle of imports, or a browser's global in the engine is an error.
-// Imports of types count.
+// Checks imports between layers (layer-rules.mjs). A forbidden import, an import cycle, or a browser global in the engine is an
+// error. Type imports count.
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 import { LAYERS, LAYER_OF } from './layer-rules.mjs';

@@ -1,6 +1,6 @@
-// A reporter for node's test runner: a line when a file begins and one when it ends, with how far the whole run is, and each failed
-// test in full. After each test it writes the counts, the failures and the seconds of each file to RONDEVU_COUNTS, so that they are
-// there however the run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of files in the whole run.
+// A reporter for node's test runner: a line when a file starts and one when it ends, with the progress of the whole run, and each
+// failed test in full. After each test it writes the counts, the failures and the seconds of each file to RONDEVU_COUNTS, so that
+// they are available however the run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of files in the whole run.
 import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { inspect } from 'node:util';
@@ -14,7 +14,7 @@ function failureOf(file, { name, line, details }) {
   return `✖ ${name}\n  ${file}${line ? `:${line}` : ''}\n  ${text.replaceAll('\n', '\n  ')}`;
 }
 
-/** Whether a suite failed by itself, such as in a hook; tests that failed in it are counted already. */
+/** Whether a suite failed by itself, such as in a hook; failed tests in it are counted already. */
 const failedByItself = ({ details }) => details.error?.failureType !== 'subtestsFailed';
 
 export default async function* progressReporter(source) {
@@ -26,7 +26,7 @@ export default async function* progressReporter(source) {
     if (type === 'test:diagnostic' && data.file && !SUMMARY.test(data.message)) yield `    ${data.message}\n`;
     if (!data?.file) continue;
     const file = relative('.', data.file);
-    // events of the tests in a file may come after that of the file, so a file's line has no counts
+    // events of a file's tests may follow the event of the file, so a file's line has no counts
     if (data.nesting === 0 && data.name !== undefined && relative('.', data.name) === file) {
       if (type === 'test:dequeue') {
         starts.set(file, performance.now());

@@ -1,4 +1,4 @@
-// What a page loads, in bytes of gzip -9, against its limits. Lazy chunks are listed apart.
+// Download size of a page, in bytes of gzip -9, against its limits. Lazy chunks are listed separately.
 import { gzipSync } from 'node:zlib';
 import { resolve } from 'node:path';
 import { rollup } from 'rollup';
@@ -7,7 +7,7 @@ import { bundlePlugins, plugins } from '../rollup.config.mjs';
 const bundle = { input: 'dist/components/bundle.js', plugins: bundlePlugins() };
 const joiner = { code: `export { Rondevu } from './dist/src/index.js';`, plugins: plugins() };
 
-/** What has no limit is shown for comparison. `and` names the lazy chunks that are loaded too, by the start of their names. */
+/** Entries without a limit are shown for comparison. `and` names lazy chunks that are loaded too, by the start of their names. */
 const MEASURES = [
   { name: 'engine (./core)', input: 'dist/src/index.js', plugins: plugins(), limit: 24 * 1024 },
   { name: 'join only', ...joiner, limit: 20 * 1024 },
@@ -17,7 +17,7 @@ const MEASURES = [
 ];
 
 let failed = false;
-/** What somebody's own bundler makes of a page that imports no more than this. */
+/** The output of a user's bundler for a page with only this import. */
 const virtual = (code) => ({
   name: 'virtual',
   resolveId: (id, importer) => (id === 'page' ? id : importer === 'page' ? resolve(id) : null),
@@ -33,7 +33,7 @@ for (const { name, input = 'page', code, plugins: used, limit, and = [] } of MEA
   });
   const { output } = await build.generate({ format: 'es' });
   const chunks = new Map(output.filter(({ type }) => type === 'chunk').map((chunk) => [chunk.fileName, chunk]));
-  // what the entry imports is loaded with it; what is left is loaded when it is needed
+  // static imports of the entry are loaded with it; the rest is loaded on demand
   const loaded = new Set();
   const load = (fileName) => {
     if (loaded.has(fileName)) return;

@@ -1,10 +1,10 @@
-// `npm test` builds and runs what fits in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and LONG below are the
-// whole list of what runs where.
+// `npm test` builds and runs the tests that fit in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and
+// LONG below are the complete lists.
 //
 //   SUITE …             only these suites: `npm test -- server e2e`
 //   --long, --all       the long part; both parts
-//   --no-build          take what is built
-//   --also-node=FOLDER  run the suites that `everyNode` marks once more with the node in FOLDER first on PATH; may be repeated
+//   --no-build          use the existing build
+//   --also-node=FOLDER  run the suites marked `everyNode` again with the node in FOLDER first on PATH; may be repeated
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,17 +13,17 @@ import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { run, tryRun } from './run.mjs';
 
 /**
- * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a time: 3
- * where they mostly wait, for sockets and timers; `exit` ends processes that native WebRTC threads would keep alive; `everyNode` is what
- * also runs on each further Node version (--also-node): true for all files except ONE_NODE, or a list of files. Browsers behave the
- * same on every Node.
+ * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a
+ * time: 3 where they mostly wait, for sockets and timers; `exit` ends processes that native WebRTC threads would keep alive;
+ * `everyNode` selects files that also run on each further Node version (--also-node): true for all files except ONE_NODE, or a
+ * list of files. Browsers behave the same on every Node.
  */
 const SUITES = [
   // platform.test.ts connects two peers with wrtc, which may crash when its process ends by itself
   { name: 'engine', folder: 'test/engine', concurrency: 2, exit: true, everyNode: true },
   { name: 'delivery', folder: 'test/delivery', concurrency: 2, everyNode: true },
   { name: 'server', folder: 'test/server', concurrency: 3, everyNode: true },
-  // the server suite once more with Redis: the storage must make no difference
+  // the server suite again with Redis: the storage must make no difference
   { name: 'server-redis', folder: 'test/server', concurrency: 3, redis: true },
   { name: 'elements', folder: 'test/elements', browsers: true },
   { name: 'node-webrtc', folder: 'test/node-webrtc', concurrency: 3, exit: true, everyNode: true },
@@ -34,7 +34,7 @@ const SUITES = [
     exit: true,
     everyNode: ['cli', 'doctor', 'node-edge', 'package', 'pipe'].map((name) => `test/node-hosts/${name}.test.ts`),
   },
-  // our SDP parser against those of browsers and Node packages
+  // our SDP parser against the parsers of browsers and Node packages
   { name: 'sdp', folder: 'test/sdp' },
   { name: 'e2e', folder: 'test/e2e', concurrency: 2, exit: true },
   { name: 'chaos', folder: 'test/chaos', concurrency: 3, exit: true },
@@ -62,12 +62,12 @@ const LONG = [
 /** Maximum length of a failure when it is repeated at the end, in characters. */
 const MAX_FAILURE = 3000;
 
-/** Files that test nothing of Node: mutations of the source, and Redis, which is another process. */
+/** Files that do not depend on Node: mutations of the source, and Redis, which is another process. */
 const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/redis-hub', 'server/redis-store'].map(
   (name) => `test/${name}.test.ts`,
 );
 
-/** Files of the server suite that start a Redis of their own, or that know one kind of storage only. */
+/** Files of the server suite that start their own Redis, or that test one kind of storage only. */
 const ONE_STORAGE = /server\/(redis|nodes|store|config|crash)[\w-]*\.test\.ts$/;
 
 const { values: flags, positionals: only } = parseArgs({
@@ -98,7 +98,7 @@ const short = (failure) => {
   return plain.length > MAX_FAILURE ? `${plain.slice(0, MAX_FAILURE)} …` : plain;
 };
 
-/** The files of a suite in the part that was asked for. @param node the folder of another Node version */
+/** The files of a suite in the selected part. @param node the folder of another Node version */
 function filesOf({ name, folder, redis, everyNode }, node) {
   const isLong = (file) => LONG.includes(name) || LONG.includes(file);
   return readdirSync(folder, { withFileTypes: true })
@@ -109,7 +109,7 @@ function filesOf({ name, folder, redis, everyNode }, node) {
     .filter((file) => flags.all || isLong(file) === (flags.long ?? false));
 }
 
-/** What is run: each suite on this Node, then the marked ones on the others. */
+/** The jobs: each suite on this Node, then the marked ones on the others. */
 const plan = [undefined, ...flags['also-node']].flatMap((node) =>
   SUITES.filter((suite) => !only.length || only.includes(suite.name))
     .filter((suite) => (node ? suite.everyNode : !suite.redis || process.env.CI || hasRedis))
@@ -131,7 +131,7 @@ function runSuite({ browsers, redis, exit, concurrency = 1, node, files }, progr
     : tryRun('node', command.slice(1), { env });
 }
 
-// a folder of its own, so that two runs at a time do not disturb each other
+// a separate folder, so that concurrent runs do not disturb each other
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-test-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 if (!flags['no-build']) run('node', ['scripts/build.mjs']);

@@ -1,6 +1,6 @@
 /**
- * What our server is measured against, each as a process of its own: `echo` and `relay` are nothing but `ws`, `verify` nothing
- * but an HTTP server that checks a signature, `idle` a `ws` server that holds sockets, `peerjs` the peerjs-server. Prints its port.
+ * Reference servers for ours, each as a separate process: `echo` and `relay` are only `ws`, `verify` only an HTTP server that
+ * checks a signature, `idle` a `ws` server that holds sockets, `peerjs` the peerjs-server. Prints its port.
  */
 import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -41,7 +41,7 @@ function verifying(): void {
 
 const kinds: Record<string, () => void> = {
   echo: () => sockets((socket) => socket.on('message', (data) => socket.send(String(data)))),
-  // to whom stands before the first space
+  // the recipient is the text before the first space
   relay: () => {
     const byName = new Map<string, WebSocket>();
     sockets((socket) =>

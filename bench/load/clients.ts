@@ -1,17 +1,17 @@
-/** Clients of ours under load: hosts, joiners, and one handshake between them. */
+/** Rondevu clients under load: hosts, joiners, and one handshake between them. */
 import { PushClient, someone } from '../../test/server/helpers.ts';
 
-/** As long as a description with our line. */
+/** As long as a description with our SDP line. */
 export const SDP = 'v=0\r\n'.padEnd(1500, 'a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n');
 
-/** A client with a session that keeps nothing: what the generator has to clean up would be measured too. */
+/** A client with a session that stores nothing: garbage of the generator would be measured too. */
 export async function openClient(url: string, name: string): Promise<PushClient> {
   const client = await PushClient.open(url, someone(name));
   client.keeps = false;
   return client;
 }
 
-/** Hosts with a session, each with a service of its own. */
+/** Hosts with a session, each with its own service. */
 export async function openHosts(url: string, count: number): Promise<{ host: PushClient; fqn: string }[]> {
   return Promise.all(
     Array.from({ length: count }, async () => {

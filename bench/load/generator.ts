@@ -1,4 +1,4 @@
-/** Calls as fast as they are answered, or at a given rate; and what is made of the times. */
+/** Calls as fast as they are answered, or at a given rate; and statistics of the times. */
 import { once } from 'node:events';
 import { Agent, request } from 'node:http';
 import { WebSocket } from 'ws';
@@ -7,7 +7,7 @@ export const percentile = (values: number[], share: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? NaN;
 
 /**
- * How many calls a second, kept `window` at once on each lane for `ms`.
+ * Calls per second, with `window` calls pending on each lane, for `ms`.
  * @param call on a lane; resolves when it is answered
  */
 export async function throughput(
@@ -28,7 +28,7 @@ export async function throughput(
   return (count * 1000) / (performance.now() - start);
 }
 
-/** Starts work at a rate, whatever becomes of it, and waits for all. */
+/** Starts work at a rate, regardless of its outcome, and waits for all. */
 export async function atRate(perSecond: number, ms: number, work: (index: number) => Promise<void>): Promise<void> {
   const start = performance.now();
   const all: Promise<void>[] = [];
@@ -41,7 +41,7 @@ export async function atRate(perSecond: number, ms: number, work: (index: number
   await Promise.all(all);
 }
 
-/** A socket of a bare server: what comes is matched in order, or by a listener. */
+/** A socket of a bare server: received texts are matched in order, or passed to a listener. */
 export class BareSocket {
   readonly socket: WebSocket;
   readonly #waiting: ((text: string) => void)[] = [];
@@ -70,7 +70,7 @@ export class BareSocket {
 
 const agent = new Agent({ keepAlive: true, maxSockets: 100 });
 
-/** POSTs a body over connections that are kept; resolves with the reply. */
+/** POSTs a body over keep-alive connections; resolves with the reply. */
 export function postBody(url: string, body: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const outgoing = request(

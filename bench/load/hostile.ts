@@ -1,5 +1,5 @@
 /**
- * What one hostile client costs the others: `/health`, honest handshakes and the server's memory, quiet and beside a client that
+ * The cost of one hostile client to others: `/health`, honest handshakes and the server's memory, quiet and beside a client that
  * makes every call at the limit of its allowance, from one address and then with one key over 50 sockets; in one run.
  */
 import { Worker } from 'node:worker_threads';
@@ -9,7 +9,7 @@ import { percentile } from './generator.ts';
 import { start, type Child } from './processes.ts';
 
 const SOCKETS = 50;
-/** Asks 20 times a second, from a thread of its own: this one may be busy. */
+/** Sends 20 requests a second, from a separate thread: this one may be busy. */
 const PROBE = `
   const { parentPort, workerData } = require('node:worker_threads');
   const { get, Agent } = require('node:http');
@@ -36,7 +36,7 @@ async function measure(server: Child, seconds: number): Promise<Measured> {
   probe.on('message', (time: number) => health.push(time));
   const handshakes: number[] = [];
   let [failed, count] = [0, 0];
-  await server.loopDelay(); // begins anew
+  await server.loopDelay(); // resets the measurement
   const [begin, before] = [performance.now(), server.cpu()];
   while (performance.now() - begin < seconds * 1000) {
     const since = performance.now();

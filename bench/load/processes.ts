@@ -17,9 +17,9 @@ export interface Child {
   url: string;
   /** Resident memory without garbage and without free pages of the heap, in bytes. */
   memory(): Promise<number>;
-  /** How late the event loop was since the last time it was asked, in ms; none of it is the network's or the client's. */
+  /** Maximum delay of the event loop since the last call, in ms; excludes network and client. */
   loopDelay(): Promise<{ p95: number; worst: number }>;
-  /** Time on a core so far, in s. */
+  /** CPU time so far, in s. */
   cpu(): number;
   stop(): Promise<void>;
 }
@@ -39,9 +39,7 @@ process.on('SIGUSR2', () => {
   delay.reset();
 })`;
 
-/**
- * @param found how its output tells the port
- */
+/** @param found how its output contains the port */
 export async function start(args: string[], found: RegExp, env: Record<string, string> = {}): Promise<Child> {
   const command = [...(hasCores ? ['taskset', '-c', SERVER_CORE] : []), process.execPath, '--expose-gc', '--import', COUNTS];
   const child: ChildProcess = spawn(command[0]!, [...command.slice(1), ...args], {
@@ -85,14 +83,14 @@ export async function start(args: string[], found: RegExp, env: Record<string, s
   };
 }
 
-/** The limits are for people; a generator is one address. */
+/** The limits are meant for people; a generator is one address. */
 const UNLIMITED = {
   LIMIT_POINTS_PER_ADDRESS: '1000000000',
   LIMIT_POINTS_PER_KEY: '1000000000',
   LIMIT_CLAIMS_PER_ADDRESS: '1000000000',
 };
 
-/** Ours. @param storage a file, or `:memory:` */
+/** Our server. @param storage a file, or `:memory:` */
 export const startOurs = (storage: string, env: Record<string, string> = {}): Promise<Child> =>
   start(
     ['server/dist/main.js', '--port', '0', '--host', '127.0.0.1', '--storage', storage, '--log-level', 'error'],

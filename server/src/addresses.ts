@@ -1,7 +1,7 @@
 /** The addresses under which a listening server can be opened in a browser. */
 import { networkInterfaces } from 'node:os';
 
-/** Hosts that mean every address of this machine: of IPv4, and of both. */
+/** Hosts that mean every address of this machine, with their address families. */
 const ANY = new Map([
   ['0.0.0.0', ['IPv4']],
   ['::', ['IPv4', 'IPv6']],
@@ -10,10 +10,10 @@ const ANY = new Map([
 
 const urlOf = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-/** @returns an address that this machine can open: one that stands for all of them is none, so it becomes localhost */
+/** @returns an address that this machine can open; a wildcard address cannot be opened, so it becomes localhost */
 export const localUrl = (host: string, port: number): string => urlOf(ANY.has(host) ? 'localhost' : host, port);
 
-/** @returns the addresses for other machines, where the server listens on every address */
+/** @returns the addresses for other machines; empty unless the server listens on every address */
 export function lanUrls(host: string, port: number, interfaces = networkInterfaces()): string[] {
   const families = ANY.get(host) ?? [];
   return (

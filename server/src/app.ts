@@ -1,5 +1,5 @@
 /**
- * The HTTP side beside the calls (rpc-endpoint.ts): `/`, `/health`, `/ready`, `/metrics`, preflights and the static files.
+ * HTTP endpoints other than the calls (rpc-endpoint.ts): `/`, `/health`, `/ready`, `/metrics`, preflights and the static files.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -30,7 +30,7 @@ export interface AppContext {
   log: Logger;
   /** Rejects when the store cannot be written to. */
   ping(): Promise<void>;
-  /** Whether it stops: a balancer is to send nobody here any more. */
+  /** Whether the server is stopping: load balancers must send no more clients. */
   isDraining(): boolean;
 }
 
@@ -50,11 +50,11 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
 
   app.get('/', (c) => {
     c.header('Vary', 'Accept');
-    // a person gets the demo, a client the description
+    // a browser gets the demo, a client the description
     return config.staticRoot && c.req.header('accept')?.includes('text/html') ? c.redirect('/demo/') : c.json(info);
   });
 
-  // whoever asks, and however often: the store is asked once a second, because the check writes
+  // at most one check a second, however often a client asks, because the check writes to the store
   let checked: { at: number; isWell: Promise<boolean> } | undefined;
   const health = (): Promise<boolean> => {
     if (checked && performance.now() - checked.at < CHECK_EVERY) return checked.isWell;
@@ -71,7 +71,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
   const state = (c: Context, isWell: boolean, otherwise: string) =>
     c.json({ status: isWell ? 'ok' : otherwise, timestamp: Date.now(), version }, isWell ? 200 : 503);
   app.get('/health', async (c) => state(c, await health(), 'unavailable'));
-  // for balancers: one that is stopping is healthy and gets nobody new
+  // for load balancers: a stopping server is healthy but gets no new clients
   app.get('/ready', async (c) => (isDraining() ? state(c, false, 'draining') : state(c, await health(), 'unavailable')));
   app.get('/metrics', async (c) => {
     if (!mayAskForMetrics(c, config))
@@ -125,9 +125,9 @@ function addressOf(c: Context): string {
   return incoming?.socket?.remoteAddress ?? '';
 }
 
-/** Names of this machine that no other can have; a name of a page whose DNS leads here is none of them. */
+/** Host names that always mean this machine; a page whose domain resolves to this machine has another (DNS rebinding). */
 const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
-/** What programs that ask for metrics send, and browsers whose user typed the address. Proxies add other headers, each its own. */
+/** Headers of metrics collectors, and of browsers whose user typed the address. Each proxy adds other headers. */
 const DIRECT_HEADERS = new Set([
   ...[
     'host',
@@ -145,9 +145,9 @@ const DIRECT_HEADERS = new Set([
 ]);
 
 /**
- * Without a token only a process of this machine may ask, and directly: neither a page in a browser here (RFC 6454, Fetch Metadata,
- * DNS rebinding) nor a proxy beside the server, which speaks for anybody. A proxy or port forwarder that changes nothing in a request
- * cannot be told from a program here: docs/operations.md says so.
+ * Without a token, only a process on this machine may read the metrics, and only directly: neither a page in a local browser
+ * (RFC 6454, Fetch Metadata, DNS rebinding) nor a local proxy, which forwards anybody's requests. A proxy or port forwarder that
+ * leaves requests unchanged is indistinguishable from a local program; see docs/operations.md.
  */
 function mayAskForMetrics(c: Context, { metricsToken: token, publicUrls, trustedProxies }: ServerConfig): boolean {
   if (token === undefined) {
@@ -157,7 +157,7 @@ function mayAskForMetrics(c: Context, { metricsToken: token, publicUrls, trusted
       headers.origin !== undefined || !['none', undefined].includes(headers['sec-fetch-site'] as string | undefined);
     const isProxied = !Object.keys(headers).every((name) => DIRECT_HEADERS.has(name));
     return (
-      // nginx asks in HTTP/1.0 unless it is told otherwise
+      // by default, nginx sends HTTP/1.0 upstream
       !isPublic &&
       !isOfPage &&
       !isProxied &&

@@ -1,4 +1,4 @@
-/** Who makes a call: known after its signature, or its session, was checked. */
+/** The authenticated user of a call, by its signature or its session. */
 export interface Caller {
   username: string;
   publicKey: string;

@@ -1,10 +1,10 @@
 /**
- * Where a request comes from: the other end of the connection, or, where that is a proxy that the operator named, what it says
- * in X-Forwarded-For. The header is believed of no one else.
+ * The network address of a client: the remote address of the connection or, if that is a proxy configured by the operator, the
+ * address in its X-Forwarded-For. The header is ignored from anybody else.
  */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 
-/** Undefined for an empty list. @throws Error naming what is neither an address nor a range, such as 10.0.0.0/8 */
+/** Undefined for an empty list. @throws Error naming an item that is neither an address nor a range, such as 10.0.0.0/8 */
 export function proxyList(ranges: string[]): BlockList | undefined {
   if (!ranges.length) return undefined;
   const list = new BlockList();
@@ -20,16 +20,16 @@ export function proxyList(ranges: string[]): BlockList | undefined {
   return list;
 }
 
-/** More proxies than that do not stand in a row. */
+/** Maximum number of X-Forwarded-For entries that are examined, from the end. */
 const MAX_HOPS = 32;
-/** Longer is no address. */
+/** Maximum length of an address, in characters. */
 const MAX_LENGTH = 64;
 
 /**
- * The client's address as it is counted: IPv4 as it is, in whatever IPv6 form it came; IPv6 by its /64, which is what one customer
- * has.
- * @param remote the other end of the connection
- * @param forwardedFor the header X-Forwarded-For, to which each proxy adds at the end
+ * The client's address in the form used for limits: IPv4 in dotted form, even if written as IPv6; IPv6 as its /64, the prefix of
+ * one customer.
+ * @param remote remote address of the connection
+ * @param forwardedFor the header X-Forwarded-For, to which each proxy appends
  */
 export function clientAddress(remote: string, forwardedFor: string | undefined, proxies: BlockList | undefined): string {
   let address = plain(remote);
@@ -37,17 +37,17 @@ export function clientAddress(remote: string, forwardedFor: string | undefined, 
   for (const hop of hops) {
     if (!isInList(address, proxies!)) break;
     const before = plain(hop.trim());
-    // what is no address was not written by a proxy that can be relied on
+    // a reliable proxy writes only addresses
     if (!isIP(before)) break;
     address = before;
   }
   return isIPv6(address) ? `${groupsOf(address).slice(0, 4).join(':')}::/64` : address;
 }
 
-/** Whether the other end of a connection is this machine. */
+/** Whether a remote address is a loopback address. */
 export const isLoopback = (remote: string): boolean => /^(::1|127\.\d+\.\d+\.\d+)$/.test(plain(remote));
 
-/** Whether a connection comes from a proxy of the operator. */
+/** Whether a connection comes from a configured proxy. */
 export const isTrusted = (remote: string, proxies: BlockList | undefined): boolean =>
   proxies !== undefined && isInList(plain(remote), proxies);
 
@@ -56,7 +56,7 @@ function isInList(address: string, proxies: BlockList): boolean {
   return family !== 0 && proxies.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** An address without port, brackets and zone, IPv4 as such. What is no address comes back as no address. */
+/** An address without port, brackets and zone; IPv4 in dotted form. The result for other text is not an address. */
 function plain(text: string): string {
   if (text.length > MAX_LENGTH) return '';
   const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1];
@@ -72,7 +72,7 @@ const dotted = (high: string, low: string): string => {
 
 /**
  * The IPv4 address that an IPv6 address stands for: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1, RFC 6052
- * section 2.1), 6to4 (RFC 3056 section 2). One owner has all of a 6to4 prefix, 65 536 times a /64.
+ * section 2.1), 6to4 (RFC 3056 section 2). A whole 6to4 prefix, 65 536 times a /64, belongs to one owner.
  */
 function embeddedIPv4(groups: string[]): string | undefined {
   const [first, second] = groups as [string, string];
@@ -85,7 +85,7 @@ function embeddedIPv4(groups: string[]): string | undefined {
 
 /** The eight groups of an IPv6 address, in hex without leading zeros. */
 function groupsOf(address: string): string[] {
-  // the URL parser writes every address in one way
+  // the URL parser normalizes addresses
   const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::');
   const left = head ? head.split(':') : [];
   const right = tail ? tail.split(':') : [];

@@ -1,6 +1,6 @@
 /**
- * Every setting of the server: its variable, its flag, its default, its check. Bad values end the start with a text that
- * names the variable, the expected value and the received one.
+ * Every setting of the server: its variable, its flag, its default, its check. With an invalid value, the server does not start;
+ * the error names the variable, the expected value and the received one.
  */
 import { parseArgs } from 'node:util';
 import { audience, checkUsername } from 'rondevu-elements/protocol';
@@ -10,43 +10,47 @@ import { DEFAULT_LIMITS, type Limits } from './limits.js';
 import { DEFAULT_TURN, type TurnConfig } from './turn.js';
 
 export interface ServerConfig {
-  /** TCP port; 0 takes a free one. Default 3000. */
+  /** TCP port; 0 selects a free one. Default 3000. */
   port: number;
   /** Address to listen on. Default `localhost`. */
   host: string;
   /** SQLite file, or `:memory:`. Default `rondevu.db` in the working folder. */
   storagePath: string;
-  /** `redis://` or `rediss://` address of a Redis 7 or Valkey that several servers share; takes the place of the file. Default none. */
+  /** `redis://` or `rediss://` address of a Redis 7 or Valkey that several servers share, instead of the file. Default none. */
   redisUrl?: string | undefined;
   /** Prefix of all keys in Redis. Default `rondevu:`. */
   redisPrefix: string;
-  /** The addresses clients use, as `aud` of signatures. Empty: whatever the request's Host says, which protects against nothing. */
+  /**
+   * The addresses that clients use, as `aud` of signatures. Empty: the `Host` of each request is accepted, which is no
+   * protection.
+   */
   publicUrls: string[];
-  /** Origins that pages may call from; `*` for all. Default all. */
+  /** Origins whose pages may call the server; `*` for all. Default all. */
   corsOrigins: string[];
-  /** Addresses and ranges (10.0.0.0/8) of proxies whose X-Forwarded-For is believed. Default none. */
+  /** Addresses and ranges (10.0.0.0/8) of proxies whose X-Forwarded-For is trusted. Default none. */
   trustedProxies: string[];
-  /** Usernames that nobody can claim. Default: those that look like the operator's. */
+  /** Usernames that nobody can claim. Default: names such as `admin` or `support` that look like the operator's. */
   reservedNames: string[];
   /** Whether signatures in the old form are accepted. Default `sticky`: refused for keys that used v2 in the last 7 days. */
   legacyAuth: 'allow' | 'sticky' | 'off';
-  /** A folder whose `demo/` and `dist/` are served, as the package rondevu-elements has them; undefined or empty for none. */
+  /** A folder whose `demo/` and `dist/` are served, laid out as in the package rondevu-elements; undefined or empty for none. */
   staticRoot?: string | undefined;
-  /** Lowest level that is logged to stderr. Default `info` for the command, `warn` in a program. */
+  /** Lowest level that is logged to stderr. Default `info` for the command, `warn` for `createServer`. */
   logLevel: LogLevel;
-  /** JSON lines, or readable lines. Default `auto` for the command: readable in a terminal; `json` in a program. */
+  /** JSON lines, or readable lines. Default `auto` for the command: readable in a terminal; `json` for `createServer`. */
   logFormat: LogFormat;
   /**
    * Bearer token that `/metrics` requires. Default: none; then only programs on this machine may request it, and nobody if
-   * `trustedProxies` is set or `publicUrls` has an address that is not a loopback one: a proxy on this machine forwards anybody.
+   * `trustedProxies` is set or `publicUrls` has an address that is not a loopback one: a proxy on this machine forwards requests
+   * from anybody.
    */
   metricsToken?: string | undefined;
   /**
-   * How long a server that was told to stop goes on answering, in ms: `/ready` fails at once, and sockets are closed one by one,
-   * so that their clients do not all reconnect at the same moment. Default 0.
+   * How long the server continues to answer after SIGTERM or `close()`, in ms: `/ready` fails at once, and sockets are closed one
+   * by one, so that their clients do not all reconnect at the same moment. Default 0.
    */
   drainTime: number;
-  /** ICE servers that clients are given. Default none. */
+  /** ICE servers that are handed out to clients. Default none. */
   turn: TurnConfig;
   limits: Limits;
 }
@@ -83,7 +87,7 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
   --help`;
 
 /**
- * @throws Error naming the variable or flag that is wrong
+ * @throws Error naming the invalid variable or flag
  */
 export function readConfig(argv: string[], env: Record<string, string | undefined>): ServerConfig | 'help' {
   const { values } = parseArgs({
@@ -130,7 +134,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     logFormat: readLogFormat(values['log-format'] ?? env['LOG_FORMAT'] ?? 'auto'),
     drainTime: readDrain(values.drain ?? env['DRAIN_SECONDS'] ?? '0'),
     turn: readTurn(list, env),
-    // not a flag: command lines are seen by others
+    // not a flag: command lines are visible to other users
     metricsToken: readToken(env['METRICS_TOKEN']),
     legacyAuth: readLegacyAuth(values['legacy-auth'] ?? env['LEGACY_AUTH'] ?? 'sticky'),
     staticRoot: values.static ?? env['STATIC_ROOT'],

@@ -1,6 +1,6 @@
 /**
  * Runs one call, from HTTP or a push session: envelope, method, signature or session, params, handler, reply. The only place that
- * bounds replies and converts errors for the client; the text of an internal error stays in the log.
+ * limits replies and converts errors for the client; the text of an internal error appears only in the log.
  */
 import { ALWAYS_SIGNED, type RpcMethod } from 'rondevu-elements/protocol';
 import type { Authenticator, SignedCall } from './auth.js';
@@ -13,8 +13,8 @@ import { RpcError } from './rpc-error.js';
 import { checkEnvelope, checkParams, checkSize, type Schemas } from './schemas.js';
 
 /**
- * Maximum size of a reply, in bytes. Pages and polls end before it; echoed data, such as published descriptions, is bounded by the
- * request.
+ * Maximum size of a reply, in bytes. Pages and polls end before it; echoed data, such as published descriptions, is bounded by
+ * the request.
  */
 export const maxReply = ({ maxReplyBytes, maxBodyBytes }: Limits): number => 2 * Math.max(maxReplyBytes, maxBodyBytes);
 

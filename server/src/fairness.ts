@@ -26,7 +26,9 @@ export type LeaseEnd = 'answered' | 'unanswered' | 'excused';
 /** How long an unanswered lease counts, in ms. */
 const MEMORY = 60_000;
 const MAX_UNANSWERED = 3;
-/** Leases that one key may hold at once. A joiner that answers needs each only briefly; one that does not must not empty a pool. */
+/**
+ * Leases that one key may hold at once. A joiner that answers needs each only briefly; one that does not must not empty a pool.
+ */
 export const MAX_LEASES_PER_KEY = 10;
 /** Added to the rank of joiners that are served last; larger than any other rank. */
 const LAST = 2 ** 52;
@@ -75,7 +77,10 @@ export class Fairness {
     }
   }
 
-  /** Whether this asker is served after everyone else. An address counts as bad only if most of its leases were wasted: one pupil must not spoil it for the whole class. */
+  /**
+   * Whether this asker is served after everyone else. An address counts as bad only if most of its leases were wasted, because
+   * many users, such as a class, may share it.
+   */
   isLast({ publicKey, address }: Asker, now: number): boolean {
     const key = this.#recent(publicKey, now);
     if (key && key.unanswered.length >= MAX_UNANSWERED) return true;

@@ -1,6 +1,6 @@
 /**
  * Implements the calls, after the caller was authenticated and the params were validated. Error texts that v0.20 clients read are
- * those of v0.20; the codes are new. docs/protocol.md, "Calls".
+ * unchanged from v0.20; the codes are new. docs/protocol.md, "Calls".
  */
 import {
   compareVersions,
@@ -30,7 +30,7 @@ import type { Slots } from './slots.js';
 import { MAX_ENDED, type OfferRow, type ServiceRow, type Side, type Store } from './store.js';
 import type { Turn } from './turn.js';
 
-/** Candidates of strangers: how many of one user are kept on an offer, and for how long, in ms. */
+/** Candidates of users that are not on either side: how many of one user are kept on an offer, and for how long, in ms. */
 const PARKED = 16;
 const PARKED_FOR = 10_000;
 const MAX_PARKING_USERS = 8;
@@ -55,7 +55,10 @@ export interface Services {
   quotas: Quotas;
   /** Charges points for costs that become known during the call, and waits for the caller's turn. */
   charge(caller: Caller, points: number): Promise<void>;
-  /** Charges points for work that is done, at the expense of the next calls: a call that holds a place in `large` waits for no turn. */
+  /**
+   * Charges points for work that is done, at the expense of the next calls: a call that holds a place in `large` waits for no
+   * turn.
+   */
   chargeInArrears(caller: Caller, points: number): Promise<void>;
   /** Rejects if the caller has overspent its points, for example on large replies. */
   checkPoints(caller: Caller): Promise<void>;
@@ -67,7 +70,7 @@ export interface Services {
   authorize?: Authorize | undefined;
 }
 
-/** What a caller wants to do, for `createServer({ authorize })`. */
+/** The action that a caller requests, for `createServer({ authorize })`. */
 export interface AuthorizeContext {
   /** `join` is a look-up that hands out an offer, `get` one that does not. */
   action: 'publish' | 'get' | 'join' | 'answer' | 'signal';
@@ -84,7 +87,10 @@ export interface AuthorizeContext {
   to?: string;
 }
 
-/** True allows the call, false refuses it, a text refuses it and is sent to the client. If it throws, the call fails with `unavailable`. */
+/**
+ * True allows the call, false refuses it, a text refuses it and is sent to the client. If it throws, the call fails with
+ * `unavailable`.
+ */
 export type Authorize = (context: AuthorizeContext) => boolean | string | Promise<boolean | string>;
 
 type Handler<M extends RpcMethod> = (
@@ -120,7 +126,10 @@ export function createHandlers(services: Services): Handlers {
     return offer;
   }
 
-  /** Which side of an offer a user is on; `undefined` for strangers. The holder of its lease counts as the answering side until there is an answer. */
+  /**
+   * Which side of an offer a user is on; `undefined` for strangers. The holder of its lease counts as the answering side until
+   * there is an answer.
+   */
   function sideOf(offer: OfferRow, caller: Caller, instance: string | undefined): Side | undefined {
     // eslint-disable-next-line no-restricted-syntax -- the other time is from the wall clock
     const holder = offer.leaseUntil > Date.now() ? offer.leaseHolder : undefined;
@@ -138,7 +147,7 @@ export function createHandlers(services: Services): Handlers {
     return user && principalOf(user);
   }
 
-  /** An offer for an unclaimed name is handed to nobody: whoever claims the name later is not the intended user. */
+  /** An offer for an unclaimed name is handed to nobody: a later claimant of the name is not the intended user. */
   async function directed(
     offers: { sdp: string; for?: string | undefined }[],
   ): Promise<{ sdp: string; for?: Principal | undefined }[]> {

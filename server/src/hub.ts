@@ -55,7 +55,7 @@ export const answerOrigin = (answer: PushEvents['answer']): AnswerOrigin => ({
   answeredAt: answer.answeredAt,
 });
 
-/** An event with its number among those of its instance. */
+/** An event with its sequence number, counted per instance. */
 export interface NumberedEvent {
   event: keyof PushEvents;
   /** The data as JSON, serialized once for all recipients. */

@@ -3,7 +3,7 @@ import type { ServiceName } from 'rondevu-elements/protocol';
 import type { Asker } from './fairness.js';
 import type { FoundService, OfferRow } from './store.js';
 
-/** What a joiner asks for: a service by name or by id. */
+/** A joiner's query for a service, by name or by id. */
 export type Query = { target: ServiceName } | { serviceId: string };
 
 export interface Joiner extends Asker {

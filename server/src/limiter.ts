@@ -1,6 +1,6 @@
 /**
- * Rate limits in points, per address and per key. Points reflect the cost of a call: signatures to verify, rows to read and write,
- * bytes to parse and to send. Each of several servers counts separately.
+ * Rate limits in points, per address and per key. Points reflect the cost of a call: signatures to verify, rows to read and
+ * write, bytes to parse and to send. Each of several servers counts separately.
  */
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { RpcMethod } from 'rondevu-elements/protocol';
@@ -26,7 +26,7 @@ const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
 export const LISTING_COST = 5;
 /** Number of offers, offer ids or candidates that costs one more point. */
 export const ITEMS_A_POINT = 10;
-/** What a new key costs in addition to the call: it is checked strictly, with arithmetic in JavaScript. */
+/** Points that a new key costs in addition to the call: it is checked strictly, with arithmetic in JavaScript. */
 export const NEW_KEY_COST = 3;
 /** Bytes of a request or reply that cost one more point. */
 export const BYTES_A_POINT = 4096;
@@ -73,7 +73,10 @@ export class Limiter {
     if (turn) await turn;
   }
 
-  /** Charges nothing, so that a request can be refused before it is read. @throws RpcError `rate-limited` when no points are left */
+  /**
+   * Charges nothing, so that a request can be refused before it is read.
+   * @throws RpcError `rate-limited` when no points are left
+   */
   async checkAddress(address: string): Promise<void> {
     const spent = await this.#address.get(address);
     if (spent && spent.remainingPoints <= 0) throw tooMany(this.#ofAddress, spent.msBeforeNext);

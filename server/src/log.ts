@@ -1,7 +1,7 @@
 /**
- * The log on stderr: one JSON object a line for programs, one readable line for people in a terminal. What is logged is chosen by hand:
- * names of methods, codes, counts, usernames and addresses; never a description, a key, a signature or a request's body. Usernames and
- * the like come from strangers, so neither form holds anything that a terminal would obey.
+ * The log on stderr: one JSON object per line, or readable lines in a terminal. Each logged value is chosen explicitly: names of
+ * methods, codes, counts, usernames and addresses; never a session description, a key, a signature or the body of a request.
+ * Usernames and other text from clients are untrusted, so characters that could control a terminal are escaped in both forms.
  */
 import { writeSync } from 'node:fs';
 import { pino, stdSerializers, type Logger } from 'pino';
@@ -12,13 +12,13 @@ export type { Logger } from 'pino';
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** `auto` is `text` where stderr is a terminal, else `json`. */
+/** `auto` is `text` if stderr is a terminal, else `json`. */
 export const LOG_FORMATS = ['auto', 'json', 'text'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /**
- * @param write takes each line; default: to stderr, at once. If it throws, the line is dropped, and the log says how many were dropped
- * when it can be written again: a full pipe or disk must not end the process
+ * @param write receives each line; default: synchronously to stderr. If it throws, the line is dropped, and the number of dropped
+ *   lines is logged when writing works again: a full pipe or disk must not end the process
  */
 export function createLog(level: LogLevel, format: LogFormat = 'json', write: (line: string) => void = lineWriter(2)): Logger {
   const isText = format === 'text' || (format === 'auto' && process.stderr.isTTY === true);
@@ -35,7 +35,7 @@ export function createLog(level: LogLevel, format: LogFormat = 'json', write: (l
       const lines = dropped;
       dropped = 0;
       log.error({ lines }, 'the log could not be written for a while: lines were dropped');
-      // this line failed in its turn
+      // this line was dropped, too
       if (dropped) dropped = lines;
     },
   };

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `rondevu-server`: reads the settings, starts, says where it listens, stops on SIGTERM and SIGINT. */
+/** The command `rondevu-server`: reads the settings, starts, prints its address, stops on SIGTERM and SIGINT. */
 import { lanUrls } from './addresses.js';
 import { HELP, readConfig } from './config.js';
 import { createServer } from './index.js';
@@ -11,12 +11,12 @@ try {
     console.log(HELP);
     process.exit(0);
   }
-  // a warning of Node must not stand as text among the lines of the log
+  // Node prints warnings as plain text, which must not appear among the lines of the log
   const log = createLog(config.logLevel, config.logFormat);
   process.removeAllListeners('warning');
   process.on('warning', (err) => log.warn({ err }, 'a warning of Node'));
   const server = await createServer(config);
-  // before anybody is told that it is there
+  // before the address is printed, because a parent process may send a signal as soon as it reads it
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.once(signal, () => void server.close().then(() => process.exit(0)));
   console.log(`Rondevu server on ${server.url} (storage: ${config.redisUrl ? 'Redis' : config.storagePath})`);

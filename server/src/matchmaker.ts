@@ -1,8 +1,8 @@
 /**
- * Hands free offers to joiners: finds the matching services, leases one offer to one call, and queues joiners that find none until
- * an offer comes, their wait is over, or they leave. When the offers of a service change, only the joiners that can use them are
- * considered. Does not deal with sockets or signatures. Each of several servers has its own waiting joiners and leases; the servers
- * tell each other which services got offers.
+ * Hands free offers to joiners: finds the matching services, leases one offer to one call, and queues joiners that find none
+ * until an offer comes, their wait is over, or they leave. When the offers of a service change, only the joiners that can use
+ * them are considered. Does not deal with sockets or signatures. Each of several servers has its own waiting joiners and leases;
+ * the servers tell each other which services got offers.
  */
 import type { DisconnectSignal } from './caller.js';
 import { compareVersions, isCompatible, type ServiceName } from 'rondevu-elements/protocol';
@@ -40,7 +40,7 @@ interface Changed {
   service: ServiceKey;
   /** Users that some of its offers may be directed to. */
   for: Set<string>;
-  /** Whether offers came: its publishers are told at once how many joiners are left. */
+  /** Whether offers arrived: if so, its publishers get `demand` at once with the number of joiners left. */
   hasOffers: boolean;
 }
 
@@ -85,7 +85,7 @@ export class Matchmaker {
   readonly #lines = new Set<Line>();
   #serving: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
-  /** Services whose publishers were just told of demand, with the next demand to report, if any. */
+  /** Services whose publishers just got `demand`, with the next demand to report, if any. */
   readonly #told = new Map<string, { timer: NodeJS.Timeout; next?: { service: FoundService; waiting: number } }>();
   /** The address that each service was last published from. */
   readonly #publishers = new Map<string, string>();
@@ -116,8 +116,8 @@ export class Matchmaker {
    * Leases an offer to this call.
    * @param wait how long to wait for one, in ms; 0 to not wait
    * @param charge charges for a name that many services share, and for a discovery that examines many services without success
-   * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner leaves
-   *   leases unanswered, already has too many waiting calls, or cannot pay
+   * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner
+   *   leaves leases unanswered, already has too many waiting calls, or cannot pay
    */
   async find(query: Query, joiner: Joiner, wait: number, disconnectSignal: DisconnectSignal, charge: Charge): Promise<Match> {
     const fqns = await this.#names(query);
@@ -494,7 +494,7 @@ export class Matchmaker {
     return lines.reduce((sum, { waiters }) => sum + waiters.size, 0);
   }
 
-  /** Tells publishers that somebody looks for an offer: at once, or a little later if they were just told. */
+  /** Sends `demand` to the publishers: at once, or up to DEMAND_EVERY later if they just got it. */
   #demand(services: FoundService[], waiting: number): void {
     for (const service of services.slice(0, DEMAND_FAN_OUT)) {
       const { serviceId } = service;

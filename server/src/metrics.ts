@@ -1,11 +1,11 @@
 /**
- * Metrics: what an operator wants to see of one process, in Prometheus' text format. Labels have few values: methods of the
- * protocol and codes of its errors, never names, keys or addresses.
+ * Metrics of one process, in the Prometheus text format. Labels have few values: methods of the protocol and its error codes,
+ * never names, keys or addresses.
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Store } from './store.js';
 
-/** What is counted at the moment it is asked for. */
+/** Values that are read when the metrics are requested. */
 export interface Gauges {
   sockets(): number;
   waiting(): number;
@@ -21,7 +21,7 @@ export class Metrics {
   readonly #verify: Histogram;
   readonly #store: Histogram<'operation'>;
   readonly #slowReaders: Counter;
-  // what belongs to a label is looked up once: finding it costs more than the observation
+  // cached by label: the look-up costs more than the observation
   readonly #latencies = new Map<string, Histogram.Internal<'method'>>();
   readonly #counters = new Map<string, Counter.Internal>();
 
@@ -60,7 +60,7 @@ export class Metrics {
     });
   }
 
-  /** Begins to count a call; call what is returned with its outcome. */
+  /** Starts timing a call. Call the returned function with its outcome. */
   request(method: string): (outcome: string) => void {
     const start = performance.now();
     return (outcome) => {
@@ -88,7 +88,7 @@ export class Metrics {
     this.#slowReaders.inc();
   }
 
-  /** The same store, each of its operations timed. */
+  /** Wraps a store so that each of its operations is timed. */
   timed<S extends Store>(store: S): S {
     const wrapped = new Map<unknown, unknown>();
     return new Proxy(store, {
@@ -114,7 +114,7 @@ export class Metrics {
     };
   }
 
-  /** Says how the gauges are read. */
+  /** Registers the gauges. */
   watch(gauges: Gauges, store: Store): void {
     const registers = [this.#registry];
     new Gauge({
@@ -143,7 +143,7 @@ export class Metrics {
     });
   }
 
-  /** In Prometheus' text format. */
+  /** The metrics in the Prometheus text format. */
   async text(): Promise<{ type: string; body: string }> {
     return { type: this.#registry.contentType, body: await this.#registry.metrics() };
   }

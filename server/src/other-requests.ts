@@ -1,6 +1,7 @@
 /**
- * Bounds the requests beside `POST /rpc`: pages, files, `/health` and the like. Each takes a turn of its address, costs a point, and
- * a connection has one of them under way. What balancers and Prometheus ask costs no points, so it is answered whatever else an address sends.
+ * Limits the requests other than `POST /rpc`: pages, files, `/health` and the like. Each waits for a turn of its address and
+ * costs a point; a connection has one in progress at a time. Requests of load balancers and Prometheus cost no points, so they
+ * are answered however many requests an address sends.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList, Socket } from 'node:net';
@@ -23,9 +24,9 @@ export interface OtherRequestsContext extends Pick<RpcContext, 'caps' | 'corsOri
 type Handle = (request: IncomingMessage, response: ServerResponse) => void;
 
 export function boundOtherRequests(handle: Handle, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
-  /** Requests that wait, by connection; replies are sent in order anyway. */
+  /** Queued requests, by connection; replies are sent in order anyway. */
   const queues = new WeakMap<Socket, (() => void)[]>();
-  /** Turns of their own: calls of the same address must not delay what is free. */
+  /** Separate turns: calls of the same address must not delay free requests. */
   const turns = new Turns();
 
   const start: Handle = (request, response) => {

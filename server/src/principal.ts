@@ -1,6 +1,6 @@
 /**
- * Whom something belongs to. A username may pass to another key, so nothing that outlives one call is kept by username alone:
- * it is kept by a principal, which is the username with the key that holds it.
+ * The owner of stored data. A username may pass to another key, so data that outlives one call is never stored by username alone
+ * but by a principal: the username with the key that holds it.
  */
 import { isAnonymousName } from 'rondevu-elements/protocol';
 

@@ -1,22 +1,22 @@
 /**
- * How much one user, and all together, may keep here. While there is room everybody may have as much as the quota of a user;
- * when the server is full, who has less than an equal share may still publish.
+ * Quotas for offers and services, per user and in total. While there is room, each user may use its full quota; when the server
+ * is full, a user with less than an equal share may still publish.
  */
 import type { Limits } from './limits.js';
 import { RpcError } from './rpc-error.js';
 import type { Store } from './store.js';
 
-/** How long a count is good for, in ms. */
+/** How long a count is reused, in ms. */
 const FRESH = 1000;
-/** The same for all offers while less than half of what may be is there: to count them reads every one. */
+/** The same for the total of offers, in ms, while it is below half of the limit: counting reads every offer. */
 const FRESH_FAR = 10_000;
-/** How many offers a user may publish on one count, and how many users are kept. */
+/** How many offers a user may publish before it is counted again, and how many users are cached. */
 const FAR = 50;
 const MOST_KNOWN = 10_000;
-/** When to ask again, in ms. */
+/** `retryAfter` of the errors, in ms. */
 const RETRY_AFTER = 30_000;
 
-/** What a user had when it was last counted, and what it published since. */
+/** The last count of a user, and the number of offers it published since. */
 interface Own {
   offers: number;
   otherServices: number;
@@ -33,10 +33,10 @@ interface Count {
 export class Quotas {
   readonly #store: Store;
   readonly #limits: Limits;
-  /** Those far from their quota, which need not be counted at every call. */
+  /** Users far below their quota, which need not be counted at every call. */
   readonly #own = new Map<string, Own>();
   #free: Count | undefined;
-  /** Free offers as they were counted last, and what was published here since. */
+  /** Free and answered offers at the last count, plus the offers published here since. */
   #freeAtMost = 0;
   #publishers: Count | undefined;
 
@@ -46,8 +46,8 @@ export class Quotas {
   }
 
   /**
-   * @param count how many offers are to be published
-   * @throws RpcError `too-large` for a user's own quota, `unavailable` when the server is full
+   * @param count number of offers to be published
+   * @throws RpcError `too-large` if the user's own quota is used up, `unavailable` if the server is full
    */
   async check(username: string, serviceFqn: string, count: number, now: number): Promise<void> {
     const { maxServicesPerUser, maxOffersPerUser, maxTotalOffers } = this.#limits;
@@ -88,7 +88,7 @@ export class Quotas {
     return counted;
   }
 
-  /** @param count how many are to be published now */
+  /** @param count number of offers to be published now */
   async #countFree(count: number, now: number): Promise<number> {
     const isFar = this.#freeAtMost * 2 < this.#limits.maxTotalOffers;
     if (!this.#free || now - this.#free.at >= (isFar ? FRESH_FAR : FRESH)) {

@@ -1,6 +1,6 @@
 /**
- * One Redis for store and hub: connects, checks the version, runs Lua scripts by their hash, listens for hints, and goes on
- * over a restart of Redis: what was under way is tried again, until a few seconds have passed. Knows no keys and no rows.
+ * The Redis connection of store and hub: connects, checks the version, runs Lua scripts by their hash, and subscribes to hints.
+ * Survives a restart of Redis: pending commands are retried for a few seconds. Independent of the data model.
  */
 import { createHash } from 'node:crypto';
 import { createClient, ErrorReply, type RedisClientType } from '@redis/client';
@@ -9,9 +9,9 @@ import type { Logger } from './log.js';
 /** How long a command may take, with all its attempts, in ms. */
 const GIVE_UP_AFTER = 5000;
 const RETRY_AFTER = 50;
-/** How long the write that shows whether Redis works may take, in ms. */
+/** How long the write that checks whether Redis works may take, in ms. */
 const PROBE_WITHIN = 2000;
-/** What Redis says while it starts or changes its role; the same command succeeds later. */
+/** Errors of Redis while it starts or changes its role; the same command succeeds later. */
 const PASSING = /^(LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN|BUSY) /;
 const MIN_VERSION = 7;
 
@@ -50,7 +50,7 @@ export class RedisConnection {
         connectTimeout: GIVE_UP_AFTER,
         reconnectStrategy: (tries: number, cause: Error) => this.#reconnectAfter(tries, cause),
       },
-      // what was given up must not run later; it is tried again here, not by the client
+      // a command that was given up must not run later; retries happen here, not in the client
       disableOfflineQueue: true,
     };
     this.#client = createClient(options) as unknown as RedisClientType;
@@ -65,9 +65,9 @@ export class RedisConnection {
 
   /**
    * @param url `redis://` or `rediss://`, with user and password if need be
-   * @param prefix what all keys and channels begin with
-   * @throws Error when Redis cannot be reached, refuses the password, is older than version 7, or cannot be written to; the text
-   *   holds no password
+   * @param prefix prefix of all keys and channels
+   * @throws Error if Redis cannot be reached, refuses the password, is older than version 7, or cannot be written to; the message
+   *   does not contain the password
    */
   static async open(url: string, prefix: string, log: Logger): Promise<RedisConnection> {
     const connection = new RedisConnection(url, prefix, log);
@@ -82,20 +82,20 @@ export class RedisConnection {
     }
   }
 
-  /** What Redis itself refuses at the start, such as the password, is not tried again: it would look like a time-out. */
+  /** An error reply at the start, such as a wrong password, is not retried: it would look like a time-out. */
   #reconnectAfter(tries: number, cause: Error): number | false {
     if (!this.#isOpened && cause instanceof ErrorReply && !PASSING.test(cause.message)) return false;
     return Math.min(1000, RETRY_AFTER * 2 ** tries);
   }
 
   #unusable(error: unknown): Error {
-    // a time-out says less than what went wrong at each try
+    // the error of an attempt says more than the time-out
     const cause = error instanceof DeadlineError && this.#reason ? this.#reason : error;
     const { host } = new URL(this.#url);
     return new Error(`Redis at ${host} (REDIS_URL) cannot be used: ${reasonOf(cause as Error)}`, { cause });
   }
 
-  /** Writes once, without trying again. @throws Error when that fails */
+  /** Writes once, without retries. @throws Error when that fails */
   async probe(): Promise<void> {
     await withDeadline(this.#client.sendCommand(['SET', `${this.prefix}probe`, '1', 'PX', '10000']), PROBE_WITHIN);
   }
@@ -111,7 +111,7 @@ export class RedisConnection {
     if (policy !== 'noeviction' && !/^maxmemory:0\s*$/m.test(memory))
       throw new Error(`its maxmemory-policy is ${policy}, which may evict usernames: set "maxmemory-policy noeviction"`);
     await this.probe();
-    // services of a provider may refuse to tell
+    // hosted Redis services may refuse this command
     const persistence = String(await this.command('INFO', 'persistence').catch(() => ''));
     if (persistence.includes('aof_enabled:0'))
       log.warn(
@@ -120,12 +120,12 @@ export class RedisConnection {
       );
   }
 
-  /** Runs a command, again if the connection broke. */
+  /** Runs a command; retries it if the connection broke. */
   command(...args: string[]): Promise<Reply> {
     return this.#retried(() => this.#client.sendCommand(args) as Promise<Reply>);
   }
 
-  /** Runs a script, again if the connection broke: it may have run before, so it must bear being repeated. */
+  /** Runs a script; retries it if the connection broke. It may have run before, so it must be idempotent. */
   run({ source, sha }: Script, keys: string[], args: (string | number)[]): Promise<Reply> {
     const rest = [String(keys.length), ...keys, ...args.map(String)];
     return this.#retried(async () => {
@@ -139,7 +139,7 @@ export class RedisConnection {
   }
 
   /**
-   * @param onReady called whenever the subscription stands anew: hints may have been missed
+   * @param onReady called whenever the subscription is re-established: hints may have been missed
    */
   async listen(channels: string[], onMessage: (channel: string, message: string) => void, onReady: () => void): Promise<void> {
     try {
@@ -161,7 +161,7 @@ export class RedisConnection {
     this.#listener.on('ready', onReady);
   }
 
-  /** A hint to all who listen; nobody may rely on its arrival. */
+  /** Publishes a hint to all subscribers. Delivery is not guaranteed. */
   async tell(channel: string, message: string): Promise<void> {
     await this.#client.publish(this.prefix + channel, message).catch(() => undefined);
   }
@@ -192,7 +192,7 @@ export class RedisConnection {
 
 class DeadlineError extends Error {}
 
-/** An error of several connection attempts, to ::1 and 127.0.0.1 for instance, has no text of its own. */
+/** An error of several connection attempts, to ::1 and 127.0.0.1 for instance, has no message. */
 const reasonOf = (error: Error): string =>
   error.message || (error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.name);
 

@@ -1,8 +1,8 @@
 /**
- * The instances of a user in Redis, in one slot: KEYS[1] is `<prefix>hub:{<principal>}:`. Under it `all` (set of instances),
- * `at:<instance>` (hash: life, number, node and socket, and when it is given up), `mail:<instance>` (stream of its last events,
- * whose ids are their numbers), `event:<id>` (an event that is for several instances), `events` (their ids) and `sum` (bytes
- * since the mail was emptied last). docs in redis-hub.ts.
+ * The instances of a user in Redis, in one slot: KEYS[1] is `<prefix>hub:{<principal>}:`. Under it are `all` (set of instances),
+ * `at:<instance>` (hash: epoch, number, node and socket, and when it is given up), `mail:<instance>` (stream of its last events,
+ * whose ids are their numbers), `event:<id>` (an event for several instances), `events` (their ids) and `sum` (bytes since the
+ * mailboxes were last emptied). Documented in redis-hub.ts.
  */
 import { script } from './redis-connection.js';
 
@@ -36,7 +36,10 @@ end
 
 const lua = (source: string) => script(COMMON + source);
 
-/** A socket takes over. ARGV: now, instance, a new life's name, deadline, node, socket, the least number to go on from, how many instances there may be. Returns life, number, and the node and socket before; false for too many. */
+/**
+ * A socket takes over. ARGV: now, instance, an epoch in case the instance is new, deadline, node, socket, the lowest number to
+ * continue from, the maximum number of instances. Returns epoch, number, and the previous node and socket; false for too many.
+ */
 export const OPEN = lua(`
 if not live(ARGV[3], tonumber(ARGV[8])) then return false end
 if tonumber(call('HGET', at, 'seq')) < tonumber(ARGV[7]) then call('HSET', at, 'seq', ARGV[7]) end
@@ -46,7 +49,10 @@ stay(tonumber(ARGV[4]))
 return was
 `);
 
-/** A sign of life, of the socket that counts or over HTTP. ARGV: now, instance, a new life's name, deadline, socket or empty, how many instances there may be. Returns life, number, socket; false for too many. */
+/**
+ * The instance is alive: reported for its current socket, or by a call over HTTP. ARGV: now, instance, an epoch in case the
+ * instance is new, deadline, socket or empty, the maximum number of instances. Returns epoch, number, socket; false for too many.
+ */
 export const SEEN = lua(`
 if not live(ARGV[3], tonumber(ARGV[6])) then return false end
 local socket = call('HGET', at, 'socket')
@@ -54,7 +60,7 @@ if ARGV[5] == '' or socket == '' or socket == ARGV[5] then stay(tonumber(ARGV[4]
 return call('HMGET', at, 'epoch', 'seq', 'socket')
 `);
 
-/** A socket ended. ARGV: now, instance, socket, deadline. Returns whether it was the one that counts. */
+/** A socket closed. ARGV: now, instance, socket, deadline. Returns whether it was the current one of its instance. */
 export const CLOSE = lua(`
 if call('HGET', at, 'socket') ~= ARGV[3] then return 0 end
 call('HSET', at, 'node', '', 'socket', '', 'deadline', ARGV[4])
@@ -62,7 +68,10 @@ stay(tonumber(ARGV[4]))
 return 1
 `);
 
-/** Adds a publisher of a service. KEYS[2] is the set of its publishers. ARGV: now, instance, how long the service lasts, how many instances there may be. */
+/**
+ * Adds a publisher of a service. KEYS[2] is the set of its publishers. ARGV: now, instance, how long the service lasts in ms, the
+ * maximum number of instances.
+ */
 export const PUBLISHED = lua(`
 call('SADD', KEYS[2], instance)
 call('PEXPIRE', KEYS[2], math.max(1, call('PTTL', KEYS[2]), tonumber(ARGV[3])))
@@ -74,7 +83,7 @@ end
 return 1
 `);
 
-/** Gives an instance up if its time is over. ARGV: now, instance. Returns 1, or when its time is over. */
+/** Deletes an instance if its deadline has passed. ARGV: now, instance. Returns 1, or the deadline if it has not passed. */
 export const GIVE_UP = lua(`
 local deadline = call('HGET', at, 'deadline')
 if deadline and tonumber(deadline) > now then return deadline end
@@ -84,10 +93,9 @@ return 1
 `);
 
 /**
- * Keeps an event, and hints to the nodes that have the sockets. ARGV: now, instance or empty for all with a socket, event as
- * JSON, how many are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms, an id, how many instances
- * an event for all reaches. Returns
- * how many instances get it.
+ * Stores an event, and sends a hint to the nodes that have the sockets. ARGV: now, instance or empty for all with a socket, event
+ * as JSON, how many are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms, an id, how many
+ * instances an event for all reaches. Returns the number of instances that get it.
  */
 export const PUSH = lua(`
 local text, all, targets = ARGV[3], call('SMEMBERS', base .. 'all'), {}

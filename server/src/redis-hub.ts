@@ -1,7 +1,7 @@
 /**
  * Hub of several servers that share a Redis. Each instance has a mailbox there, so a client may reconnect to any server. A hint
- * tells the server with the socket to read on. Lost hints are covered by a look every few seconds; if Redis lost data, the instance
- * gets a new epoch and `resync`. Documented in hub.ts.
+ * tells the server with the socket to read on. Lost hints are covered by a look every few seconds; if Redis lost data, the
+ * instance gets a new epoch and `resync`. Documented in hub.ts.
  */
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
@@ -30,9 +30,9 @@ import { keyOf, usernameOf, type Principal } from './principal.js';
 import * as scripts from './redis-hub-scripts.js';
 import type { ServiceKey, Store } from './store.js';
 
-/** How often a server looks into the mailboxes of its sockets, in ms. */
+/** Interval at which a server reads the mailboxes of its sockets, in ms. */
 const LOOK_EVERY = 5000;
-/** Minimum time between two written signs of life, in ms. */
+/** Minimum time between two writes that record an instance as alive, in ms. */
 const SEEN_EVERY = 500;
 /** Number of instances that are given up in one go. */
 const GIVE_UP_AT_ONCE = 100;
@@ -63,7 +63,10 @@ export class RedisHub implements Hub {
   readonly #lastSeen = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   #isTicking = false;
-  /** Since when Redis is reachable. Instances that expired before get more time: after an outage of Redis or all servers, everybody looks silent. */
+  /**
+   * Since when Redis is reachable. Instances that expired before get more time: after an outage of Redis or all servers, every
+   * instance looks silent.
+   */
   #inReachSince = 0;
   #ended = false;
 
@@ -205,8 +208,9 @@ export class RedisHub implements Hub {
   }
 
   /**
-   * Ends the sessions of keys that do not hold the name. The name may have passed on again before the message arrives, so the store
-   * decides who holds it. If the message is lost, the session stays but gets and writes nothing, because both are bound to the key.
+   * Ends the sessions of keys that do not hold the name. The name may have passed on again before the message arrives, so the
+   * store decides who holds it. If the message is lost, the session stays but gets and writes nothing, because both are bound to
+   * the key.
    */
   async #endFormer(username: string): Promise<void> {
     const before = [...(this.#byName.get(username) ?? [])].map((name) => [name, this.#locals.get(name)] as const);
@@ -364,7 +368,7 @@ export class RedisHub implements Hub {
     if (names.length === GIVE_UP_AT_ONCE && !this.#ended) await this.#giveUp(now);
   }
 
-  /** A publisher's acknowledgements may have been lost with its previous socket: tells the joiners again what it has. */
+  /** A publisher's acknowledgements may have been lost with its previous socket: sends `taken` to the joiners again. */
   async #retellTaken(principal: Principal, instance: string, since: number, now: number): Promise<void> {
     const mail = `${this.#base(principal)}mail:${instance}`;
     const found = (await this.#redis.command('XRANGE', mail, '-', `${since}-0`)) as [string, string[]][];

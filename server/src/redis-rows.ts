@@ -1,10 +1,10 @@
-/** Hashes of Redis as the store's users see them. What is empty there is undefined here. */
+/** Converts Redis hashes to the rows of store.ts. Empty fields become undefined. */
 import type { Reply } from './redis-connection.js';
 import type { FoundService, OfferRow, ServiceRow, UserRow } from './store.js';
 
 export type Hash = Record<string, string>;
 
-/** The flat list of fields and values that Redis gives, as an object; empty for what is not there. */
+/** Converts the flat list of fields and values in a reply to an object; empty if the key does not exist. */
 export function toHash(reply: Reply): Hash {
   const hash: Hash = {};
   if (Array.isArray(reply)) for (let i = 0; i < reply.length; i += 2) hash[String(reply[i])] = String(reply[i + 1]);

@@ -1,9 +1,11 @@
 /**
- * What Redis does in one step, in Lua. All keys of a script begin with KEYS[1], which holds the service name as hash tag; what
- * writes in somebody's name also has the claim of that name as KEYS[2], and writes nothing once another key holds it. Times come as arguments; keys end by themselves, a second after what is in them.
+ * The atomic operations of the Redis store, as Lua scripts. All keys of a script begin with KEYS[1], which has the service name
+ * as hash tag. A script that writes on behalf of a user also gets the claim of the username as KEYS[2], and writes nothing if
+ * another key holds it. Times are passed as arguments. Keys expire a second after their content.
  *
- * Under `<prefix>{name}:` are `service:<fqn>` (hash), `metadata:<fqn>` (JSON, until the service ends), `live` and `of:<user>` (fqn by its end), `free:<fqn>` (offers by the time
- * they came), `answered:<fqn>` (offers by their end), `offer:<id>` (hash), `candidates:<id>` (user and text to time, role, end).
+ * Under `<prefix>{name}:` are `service:<fqn>` (hash), `metadata:<fqn>` (JSON, until the service ends), `live` and `of:<user>`
+ * (fqns by expiry), `free:<fqn>` (offers by the time they arrived), `answered:<fqn>` (offers by expiry), `offer:<id>` (hash),
+ * `candidates:<id>` (user and text to time, role, expiry).
  */
 import { script } from './redis-connection.js';
 
@@ -31,7 +33,11 @@ const MAX_READ = 200;
 
 const lua = (source: string) => script(COMMON + source);
 
-/** Service and offers; what was trimmed is told, or false when the name is taken. ARGV: now, ttl, maxFree, memory, fqn, username, key, name, version, hidden, metadata, new id, instance, then id, sdp and `for` of each offer. */
+/**
+ * Publishes a service and offers. ARGV: now, ttl, maxFree, memory, fqn, username, key, name, version, hidden, metadata, new id,
+ * instance, then id, sdp and `for` of each offer. Returns the service, the offers and the ids of the trimmed offers, or false if
+ * the name is taken.
+ */
 export const PUBLISH = lua(`
 local now, ttl, maxFree, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local fqn, username, hidden, instance = ARGV[5], ARGV[6], ARGV[10], ARGV[13]
@@ -98,7 +104,10 @@ end
 return { call('HGETALL', service), offers, trimmed }
 `);
 
-/** The best free offer, leased, or nothing. ARGV: now, until, oldFormFresh, fqn, username, instance, a mark by which a repeated call is known, principal. The order is that of store.ts. */
+/**
+ * Leases the best free offer; returns false if there is no such offer. Same order as `Store.lease`. ARGV: now, until,
+ * oldFormFresh, fqn, username, instance, a mark that identifies a repeated call, principal.
+ */
 export const LEASE = lua(`
 local now, ends, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local fqn, username, instance = ARGV[4], ARGV[5], ARGV[6]
@@ -132,7 +141,10 @@ end
 return call('HGETALL', offer)
 `);
 
-/** Unanswered offers that are for all, as they would be handed out, leased ones last. ARGV: now, oldFormFresh, fqn, limit. */
+/**
+ * Unanswered, undirected offers in the order in which they are handed out, leased ones last. ARGV: now, oldFormFresh, fqn,
+ * limit.
+ */
 export const LIST = lua(`
 local now, fresh, fqn = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local ranked = { {}, {}, {}, {} }
@@ -154,8 +166,8 @@ return result
 
 /**
  * Live services without their metadata: all of them, those with an offer for everyone, or those with an offer that LEASE may give
- * to a principal. Examines at least one service, and no more after it has read MAX_READ offers: Redis serves nobody else
- * meanwhile. ARGV: now; '', 'all' or a principal; username; instance; then fqns. Returns the field names and values of each
+ * to a principal. Examines at least one service, and no more after it has read MAX_READ offers: a script blocks all other clients
+ * of Redis. ARGV: now; '', 'all' or a principal; username; instance; then fqns. Returns the field names and values of each
  * service, and how many fqns it examined.
  */
 export const READ_SERVICES = lua(`
@@ -195,8 +207,9 @@ return { result, looked }
 `);
 
 /**
- * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, key, and for the answering
- * side the ids. Returns id, whether something was not given yet, and time of each; the ids of expired offers; and the number of offers examined.
+ * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, key, and for the
+ * answering side the ids. Returns id, whether something was not given yet, and time of each; the ids of expired offers; and the
+ * number of offers examined.
  */
 export const NEWS = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -236,7 +249,10 @@ end
 return { found, gone, looked }
 `);
 
-/** ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and name and key of the offerer. */
+/**
+ * Answers an offer. ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and name and key of
+ * the offerer.
+ */
 export const ANSWER = lua(`
 local now, memory, fqn, id, username, sdp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local offer, candidates = base .. 'offer:' .. id, base .. 'candidates:' .. id
@@ -268,7 +284,7 @@ end
 return { 'answered', o[6], o[7] or '' }
 `);
 
-/** ARGV: fqn, username, key, ids. Returns those that went. */
+/** Deletes unanswered offers. ARGV: fqn, username, key, ids. Returns the ids of the deleted offers. */
 export const WITHDRAW = lua(`
 local fqn, gone = ARGV[1], {}
 local s = call('HMGET', base .. 'service:' .. fqn, 'username', 'publicKey')
@@ -283,7 +299,10 @@ end
 return gone
 `);
 
-/** ARGV: fqn, instance, the latest time of publication, username, key or empty for any. Returns the id of the service and of the offers that went. */
+/**
+ * Deletes the unanswered offers of an instance. ARGV: fqn, instance, the latest time of publication, username, key or empty for
+ * any. Returns the ids of the service and of the deleted offers.
+ */
 export const WITHDRAW_INSTANCE = lua(`
 local fqn, gone = ARGV[1], {}
 local s = call('HMGET', base .. 'service:' .. fqn, 'serviceId', 'username', 'publicKey')
@@ -298,7 +317,10 @@ end
 return { s[1], gone }
 `);
 
-/** ARGV: fqn, username, key, `of` to delete the service of this key or `besides` that of another. Returns the id of the service and of its free offers. */
+/**
+ * Deletes a service with its offers. ARGV: fqn, username, key, `of` to delete the service if this key owns it or `besides` if
+ * another key does. Returns the ids of the service and of its free offers.
+ */
 export const DELETE_SERVICE = lua(`
 local fqn, username = ARGV[1], ARGV[2]
 local s = call('HMGET', base .. 'service:' .. fqn, 'username', 'serviceId', 'publicKey')
@@ -313,7 +335,7 @@ call('ZREM', base .. 'of:' .. username, fqn)
 return { s[2], free }
 `);
 
-/** Forgets a service if it has ended; its offers end by themselves. ARGV: fqn, username, now. Returns its id, or nothing. */
+/** Deletes a service if it has expired; its offers expire on their own. ARGV: fqn, username, now. Returns its id, or false. */
 export const FORGET_SERVICE = lua(`
 local service = base .. 'service:' .. ARGV[1]
 local s = call('HMGET', service, 'username', 'serviceId', 'expiresAt')
@@ -322,14 +344,17 @@ call('DEL', service, base .. 'metadata:' .. ARGV[1])
 return s[2]
 `);
 
-/** Lets the index of an instance end after `memory`, unless the instance has published since. KEYS[1] is the index. ARGV: now, memory, the member that holds the time of the last publication. */
+/**
+ * Makes the index of an instance expire after `memory`, unless the instance has published since. KEYS[1] is the index. ARGV: now,
+ * memory, the member that holds the time of the last publication.
+ */
 export const SHORTEN = lua(`
 local last = call('ZSCORE', base, ARGV[3])
 if not last or tonumber(last) <= tonumber(ARGV[1]) then call('PEXPIRE', base, ARGV[2], 'LT') end
 return 1
 `);
 
-/** Removes members of a sorted set whose time is over. KEYS[1] is the set. ARGV: now, members. */
+/** Removes expired members of a sorted set. KEYS[1] is the set. ARGV: now, members. */
 export const REMOVE_ENDED = lua(`
 for i = 2, #ARGV do
   local ends = call('ZSCORE', base, ARGV[i])
@@ -338,7 +363,10 @@ end
 return 1
 `);
 
-/** ARGV: now, id, principal, role, parkedUntil or empty, max or empty, key, then texts. Returns a word, or the first date and the new texts. */
+/**
+ * Adds candidates. ARGV: now, id, principal, role, parkedUntil or empty, max or empty, key, then texts. Returns a verdict,
+ * followed by the ms for `wait`, or by the first date and the new texts for `added`.
+ */
 export const ADD_CANDIDATES = lua(`
 local now, id, username, role, parked = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = base .. 'candidates:' .. id
@@ -377,7 +405,10 @@ if call('EXISTS', key) == 1 then keep(key, math.max(10000, call('PTTL', base .. 
 return { 'added', int(first), fresh }
 `);
 
-/** ARGV: now, id, side, since, role, principal. Returns pairs of text and time of what `side` has not been given, or may not have got. */
+/**
+ * Candidates that `side` has not been given, or may not have received. ARGV: now, id, side, since, role, principal. Returns pairs
+ * of text and time.
+ */
 export const TAKE_CANDIDATES = lua(`
 local now, id, since, role, username = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local offer = base .. 'offer:' .. id
@@ -396,7 +427,9 @@ if newest > given and call('EXISTS', offer) == 1 then call('HSET', offer, ARGV[3
 return found
 `);
 
-/** Who takes it first leaves its mark; tells whose it is. ARGV: id, mark. */
+/**
+ * Marks the answer as given, unless it has a mark. ARGV: id, mark. Returns the mark that it has, or false if the offer is gone.
+ */
 export const TAKE_ANSWER = lua(`
 local offer = base .. 'offer:' .. ARGV[1]
 if call('EXISTS', offer) == 0 then return false end
@@ -404,7 +437,7 @@ call('HSETNX', offer, 'answerGiven', ARGV[2])
 return call('HGET', offer, 'answerGiven')
 `);
 
-/** KEYS[1] is the name's key. ARGV: now, ends, username, key, v2. Returns `ok` or `name-taken`. */
+/** Claims a username. KEYS[1] is the name's key. ARGV: now, ends, username, key, v2. Returns `ok` or `name-taken`. */
 export const CLAIM_NAME = lua(`
 local now, ends = tonumber(ARGV[1]), tonumber(ARGV[2])
 local u = call('HMGET', base, 'publicKey', 'expiresAt', 'claimedAt', 'lastV2At')
@@ -416,7 +449,10 @@ call('PEXPIRE', base, int(ends - now))
 return 'ok'
 `);
 
-/** KEYS[1] is the key's key. ARGV: now, ends, username. Returns the name that it holds: the one asked for, or another. */
+/**
+ * Records which username a public key holds. KEYS[1] is the public key's key. ARGV: now, ends, username. Returns the name that it
+ * holds, the requested one or another, and whether the record is new.
+ */
 export const CLAIM_KEY = lua(`
 local k = call('HMGET', base, 'username', 'expiresAt')
 if k[1] and k[1] ~= ARGV[3] and tonumber(k[2]) > tonumber(ARGV[1]) then return { k[1], 0 } end
@@ -426,14 +462,14 @@ call('PEXPIRE', base, int(tonumber(ARGV[2]) - tonumber(ARGV[1])))
 return { ARGV[3], isNew }
 `);
 
-/** Gives a name up. KEYS[1] is the name's key. ARGV: key. Returns whether it was held by this key. */
+/** Releases a username. KEYS[1] is the name's key. ARGV: key. Returns whether this key held it. */
 export const RELEASE_NAME = lua(`
 if call('HGET', base, 'publicKey') ~= ARGV[1] then return 0 end
 call('DEL', base)
 return 1
 `);
 
-/** Lets a key hold another name. KEYS[1] is the key's key. ARGV: username. */
+/** Makes a public key free for another username. KEYS[1] is the public key's key. ARGV: username. */
 export const RELEASE_KEY = lua(`
 if call('HGET', base, 'username') == ARGV[1] then call('DEL', base) end
 return 1

@@ -1,7 +1,7 @@
 /**
- * Store on Redis 7 or Valkey, for several servers at once. Scripts change the keys of one service name
- * (redis-scripts.ts) and also check the claim of the username they write for. Names, ids and the indexes of instances are separate
- * keys, written in an order in which an interrupted write leaves a dangling entry, never a missing one. Documented in store.ts.
+ * Store on Redis 7 or Valkey, for several servers at once. Scripts change the keys of one service name (redis-scripts.ts) and
+ * also check the claim of the username they write for. Names, ids and the indexes of instances are separate keys, written in an
+ * order in which an interrupted write leaves a dangling entry, never a missing one. Documented in store.ts.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondevu-elements/protocol';
@@ -74,7 +74,7 @@ export class RedisStore implements Store {
       [this.#key('user', username)],
       [now, ends, username, publicKey, v2 ? 1 : 0],
     );
-    // somebody else was faster: the key may claim another name
+    // another key was faster: this one may claim another name
     if (verdict !== 'ok' && isNew) await this.#redis.run(scripts.RELEASE_KEY, [holder], [username]);
     if (verdict === 'ok' && !user) await this.#deleteServices(username, publicKey, 'besides');
     return verdict as 'ok' | 'name-taken';
@@ -386,7 +386,7 @@ export class RedisStore implements Store {
       .sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  /** From the answering side, only candidates of the user who answered; those of strangers are never shown. */
+  /** From the answering side, only candidates of the user who answered; candidates of other users are never shown. */
   async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
     const from = role === 'offerer' ? offer : offer.answer;
     if (!from) return [];

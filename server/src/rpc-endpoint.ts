@@ -37,7 +37,7 @@ export interface RpcContext {
   /** Bytes of their bodies, and of frames that have not arrived in full. */
   bytesOfAddress: Tally;
   unread: Unread;
-  /** Whether the server is stopping: connections are not kept alive then. */
+  /** Whether the server is stopping; if so, connections are not kept alive. */
   isDraining(): boolean;
 }
 
@@ -179,7 +179,7 @@ async function batch(
           );
     replies.push(reply);
     length += reply.length;
-    // verifying 100 signatures takes a while; others' calls go in between
+    // verifying 100 signatures takes a while; calls of other clients run in between
     await new Promise(setImmediate);
   }
   return { status: 200, text: `[${replies.join(',')}]` };
@@ -200,7 +200,7 @@ const tooMuchAtOnce = (what: string): RpcError =>
 
 /**
  * @param hold reserves bytes as they arrive; false when there is no room for them
- * @returns undefined for what was cut off
+ * @returns undefined if the connection was closed first
  */
 function readBody(
   request: IncomingMessage,
@@ -233,7 +233,7 @@ function readBody(
   });
 }
 
-/** What every reply says that is not put together by the web framework. */
+/** Sets the headers of every reply that does not come from the web framework. */
 export function setCommonHeaders(
   { headers: { origin } }: IncomingMessage,
   response: ServerResponse,
@@ -250,7 +250,7 @@ export function setCommonHeaders(
   }
 }
 
-/** Refuses a request that is no call. The connection is closed: what else it sent is not answered. */
+/** Refuses a request that is not a call, and closes the connection: further requests on it are not answered. */
 export function sendRefusal(
   { caps, corsOrigins }: Pick<RpcContext, 'caps' | 'corsOrigins'>,
   request: IncomingMessage,
@@ -293,7 +293,7 @@ function send(
     },
     cutOff: () => response.destroy(),
   };
-  // a client that does not read would hold its reply for ever
+  // a client that does not read would keep its reply in memory without a limit
   const slow = setTimeout(() => response.destroy(), READ_WITHIN);
   response.once('close', () => {
     clearTimeout(slow);

@@ -1,4 +1,4 @@
-/** The one error that reaches a client: a code, a text that v0.20 clients know, and what they may need to go on. */
+/** The only error that is sent to clients: a code, a text that v0.20 clients recognize, and details for a retry. */
 import type { ErrorCode } from 'rondevu-elements/protocol';
 
 export class RpcError extends Error {
@@ -6,7 +6,7 @@ export class RpcError extends Error {
   readonly details: { serverTime?: number; retryAfter?: number };
 
   constructor(code: ErrorCode, message: string, details: { serverTime?: number; retryAfter?: number } = {}) {
-    // to note where it was made costs more than the rest of a refusal, and nobody looks at it
+    // capturing the stack costs more than the rest of a refusal, and nobody reads it
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
     super(message);
@@ -17,5 +17,5 @@ export class RpcError extends Error {
   }
 }
 
-/** The username of a session was given up, or belongs to another key by now: the session is over. */
+/** The username of a session was released, or belongs to another key by now: the session ends. */
 export class NameLostError extends RpcError {}

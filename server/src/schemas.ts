@@ -40,7 +40,7 @@ const candidate = v.object({
   usernameFragment: nullable(v.pipe(v.string(), v.maxLength(256))),
 });
 
-/** One schema a method; what they let through is what handlers get. */
+/** One schema per method. Handlers receive the output of the schema. */
 export function createSchemas(limits: Limits) {
   const sdp = v.pipe(v.string(), v.minLength(1), v.maxLength(limits.maxSdpLength, `at most ${limits.maxSdpLength} characters`));
   const wait = v.optional(v.pipe(v.number(), v.minValue(0)), 0);
@@ -110,7 +110,7 @@ export type Params<M extends RpcMethod> = v.InferOutput<Schemas[M]>;
 
 /**
  * Checks params against the method's schema.
- * @throws RpcError `bad-request` or `too-large`, naming the field, what was expected and what was got
+ * @throws RpcError `bad-request` or `too-large`, with the field, the expected and the received value
  */
 export function checkParams<M extends RpcMethod>(schemas: Schemas, method: M, params: unknown, maxWait: number): Params<M> {
   const result = v.safeParse(schemas[method], params ?? {}, { abortPipeEarly: true });
@@ -134,8 +134,8 @@ const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): numb
   4096 + 4 * maxOffers + 8 * maxCandidates + maxMetadataBytes;
 
 /**
- * Bounds how many values params hold and how deep they are nested, before anything is done with each of them. The depth is that of
- * signed params, which stand one level down in what is signed.
+ * Limits the number of values in params and their depth, before any of them is processed. Depth is counted as in the signed JSON,
+ * where params are one level down.
  * @throws RpcError `too-large`
  */
 export function checkSize(params: unknown, limits: Limits): void {

@@ -64,7 +64,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   readonly #from: { address: string; host: string };
   /** Created for the first call that waits: most of the many sessions have none. */
   #gone: AbortController | undefined;
-  /** Answers whose joiner must be told when the publisher has acknowledged them. */
+  /** Answers whose joiner gets `taken` once the publisher has acknowledged them. */
   #untaken: { seq: number; answer: AnswerOrigin }[] = [];
   #caller: Caller | undefined;
   /** Events that arrive before the reply to openSession is sent. */
@@ -339,8 +339,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
   }
 
   /**
-   * Frames of one turn of the event loop are written at its end, together with those of other sessions: waking the reader is most
-   * of the cost of a reply, and many readers read several sockets.
+   * Frames of one turn of the event loop are written at its end, together with the frames of other sessions: waking the reader is
+   * most of the cost of a reply, and many readers read several sockets.
    */
   #send(frame: ServerFrame): void {
     this.#sendText(JSON.stringify(frame));

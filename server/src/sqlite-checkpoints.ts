@@ -1,15 +1,15 @@
 /**
- * Keeps the copying of the write-ahead log into the database, and the waiting for the disk that belongs to it, from holding up
- * calls: from a thread of its own where that is safe, else by having the log on the disk before SQLite waits for it.
+ * Keeps checkpoints, which copy the write-ahead log into the database and wait for the disk, from delaying calls: runs them in a
+ * separate thread where that is safe, else flushes the log to the disk before SQLite waits for it.
  * https://sqlite.org/wal.html, "Checkpointing"
  */
 import { close, fdatasync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 
-/** Statements that wrote between two copies: some megabytes of the log. */
+/** Number of writes between two checkpoints: some megabytes of the log. */
 const EVERY = 2000;
 
-// as text, because a worker has no loader for what tests and tools run from source
+// as text, because a worker has no loader for TypeScript sources, which tests and tools run
 const CODE = `
 const { parentPort, workerData } = require('node:worker_threads');
 const sqlite = require(workerData.module);
@@ -28,8 +28,8 @@ parentPort.on('message', (what) => {
 const CLOSE_WITHIN = 2000;
 
 /**
- * Whether a second connection may copy the log while the first one writes. Before 3.51.3 a commit that begins the log anew at the
- * wrong moment loses pages for good. https://sqlite.org/wal.html, "The WAL-Reset Bug"
+ * Whether a second connection may run a checkpoint while the first one writes. Before 3.51.3, a commit that resets the log at the
+ * wrong moment loses pages permanently. https://sqlite.org/wal.html, "The WAL-Reset Bug"
  */
 export function isSafe(version: string): boolean {
   const [major = 0, minor = 0, patch = 0] = version.split('.').map(Number);
@@ -37,9 +37,9 @@ export function isSafe(version: string): boolean {
   return major > 3 || minor > 51 || patch >= (since[minor] ?? Infinity);
 }
 
-/** What is told of every commit. */
+/** Notified of every commit. */
 export interface Checkpoints {
-  /** @param count how many statements of it wrote */
+  /** @param count number of statements of the commit that wrote */
   wrote(count: number): void;
   close(): Promise<void>;
 }
@@ -48,13 +48,13 @@ export class CheckpointThread implements Checkpoints {
   readonly #worker: Worker;
   readonly #onFailed: () => void;
   #writes = 0;
-  /** While one is under way; for good when it failed. */
+  /** During a checkpoint; permanently after a failure. */
   #isBusy = false;
 
   /**
    * @param module of SQLite, a name or a file
-   * @param onFailed when nothing will be copied any more
-   * @throws Error where no thread can be started
+   * @param onFailed called when there will be no more checkpoints
+   * @throws Error if no thread can be started
    */
   constructor(module: string, path: string, onFailed: () => void) {
     this.#onFailed = onFailed;
@@ -65,7 +65,7 @@ export class CheckpointThread implements Checkpoints {
     });
     this.#worker.on('message', () => (this.#isBusy = false));
     this.#worker.on('error', () => this.#fail());
-    // listening holds the process again, so this comes after it
+    // adding a listener refs the worker again, so this comes last
     this.#worker.unref();
   }
 
@@ -79,9 +79,9 @@ export class CheckpointThread implements Checkpoints {
 
   async close(): Promise<void> {
     this.#isBusy = true;
-    // a connection that is not closed would keep SQLite from emptying the log at the end
+    // an open connection would keep SQLite from truncating the log at the end
     const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
-    this.#worker.ref(); // it is waited for
+    this.#worker.ref(); // keeps the process alive until it has ended
     this.#worker.postMessage('close');
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_WITHIN))]);
     await this.#worker.terminate();
@@ -93,10 +93,10 @@ export class CheckpointThread implements Checkpoints {
   }
 }
 
-/** Statements that wrote between two flushes. */
+/** Number of writes between two flushes. */
 const FLUSH_EVERY = 100;
 
-/** Has the log written to the disk all along, on Node's own threads, so that little is left to wait for at a checkpoint. */
+/** Flushes the log to the disk regularly, on Node's own threads, so that a checkpoint waits little. */
 export class LogFlusher implements Checkpoints {
   readonly #log: number;
   #writes = 0;
@@ -113,7 +113,7 @@ export class LogFlusher implements Checkpoints {
     if (this.#writes < FLUSH_EVERY || this.#isBusy || this.#isClosed) return;
     this.#writes = 0;
     this.#isBusy = true;
-    // whether it worked is for SQLite to find out, which does the same again
+    // an error is ignored: SQLite syncs again and reports it
     fdatasync(this.#log, () => {
       this.#isBusy = false;
       if (this.#isClosed) close(this.#log);

@@ -1,6 +1,6 @@
 /**
- * Picks a SQLite: `node:sqlite` where Node has it (from 22.13), else the prebuilt `libsql`. Both are synchronous.
- * There is no fallback to memory: a server that forgets its claims at a restart must have been told to.
+ * Selects the SQLite module: `node:sqlite` where Node has it (from 22.13), else the prebuilt `libsql`. Both are synchronous.
+ * There is no fallback to memory: a server may lose its claims at a restart only if it was configured to.
  */
 import { createRequire } from 'node:module';
 import type { Checkpoints } from './sqlite-checkpoints.js';
@@ -22,7 +22,7 @@ export interface Database {
 
 /**
  * @param path a file, or `:memory:`
- * @throws Error that says what to do, when no SQLite is there or the file cannot be opened
+ * @throws Error that says what to do, if there is no SQLite module or the file cannot be opened
  */
 export function openDatabase(path: string): { database: Database; module: string } {
   const require = createRequire(import.meta.url);
@@ -49,7 +49,9 @@ export function openDatabase(path: string): { database: Database; module: string
   }
 }
 
-/** Node 22 prints a warning when `node:sqlite` is loaded, as text among the JSON lines of the log. All other warnings are kept. */
+/**
+ * Node 22 prints a warning when `node:sqlite` is loaded, as text among the JSON lines of the log. All other warnings are kept.
+ */
 function withoutExperimentalWarning<T>(load: () => T): T {
   const emitWarning = process.emitWarning;
   process.emitWarning = ((warning: string | Error, ...rest: unknown[]) => {
@@ -64,7 +66,7 @@ function withoutExperimentalWarning<T>(load: () => T): T {
   }
 }
 
-/** How long a write waits for a lock that another process holds, in ms, and how often it looks. */
+/** How long a write waits for a lock that another process holds, and the interval between attempts, in ms. */
 const LOCK_PATIENCE = 2000;
 const LOCK_LOOK = 20;
 
@@ -82,25 +84,25 @@ interface Entry {
 }
 
 /**
- * Statements that are prepared once; and transactions that are written together: a commit costs as much as several of them, so
- * all of one turn of the event loop share one, and each is done when that is written.
+ * Prepares each statement once, and commits transactions in batches: a commit costs as much as several transactions, so all
+ * transactions of one turn of the event loop share a commit, and each resolves when it is written.
  */
 export class Sql {
   readonly #db: Database;
   readonly #checkpoints: Checkpoints | undefined;
   readonly #statements = new Map<string, Statement>();
-  /** What was done in the transaction that is open. */
+  /** Work done in the open transaction. */
   #batch: Entry[] | undefined;
-  /** How often the work under way has written, and all of the batch. */
+  /** Number of writes of the current work, and of the whole batch. */
   #writes = 0;
   #batchWrites = 0;
-  /** Transactions that wait, in order, for a lock of another process; SQLite itself would wait with the event loop. */
+  /** Transactions that wait, in order, for a lock of another process; SQLite itself would block the event loop. */
   #locked: Entry[] = [];
   #lockedSince = 0;
   #lockTimer: NodeJS.Timeout | undefined;
   /** Whether the last write failed. */
   #hasFailed = false;
-  /** What was read or written in the transaction that is open never was. */
+  /** Called when the open transaction is rolled back: everything read or written in it is void. */
   onRollback: (() => void) | undefined;
 
   constructor(db: Database, checkpoints: Checkpoints | undefined) {
@@ -123,9 +125,9 @@ export class Sql {
   }
 
   /**
-   * @param work is done at once, as a whole or not at all; and once more when something else in the same commit went wrong, so it
-   * must do nothing but read and write here
-   * @returns what it returned, once it is written
+   * @param work runs at once, as a whole or not at all, and again if something else in the same commit failed, so it must do
+   * nothing but read and write here
+   * @returns the result of `work`, after the commit
    */
   transaction<T>(work: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -133,7 +135,7 @@ export class Sql {
     });
   }
 
-  /** Whether the last write failed: then a small one that works shows little. */
+  /** Whether the last write failed; if so, a small write that succeeds proves little. */
   get hasFailed(): boolean {
     return this.#hasFailed;
   }
@@ -150,7 +152,7 @@ export class Sql {
       entry.result = entry.work();
     } catch (error) {
       this.#fail([entry], error);
-      // SQLite may have undone all of the transaction, even when this one only read
+      // SQLite may have rolled back the whole transaction, even if this work only read
       return this.#redo();
     }
     this.#batchWrites += this.#writes;
@@ -186,7 +188,7 @@ export class Sql {
     for (const { reject } of entries) reject(error);
   }
 
-  /** Leaves all data in the file itself, so that a copy of it alone is complete. */
+  /** Moves all data into the file itself, so that a copy of this file alone is complete. */
   async close(): Promise<void> {
     this.#fail(this.#takeLocked(), new Error('the database is closed'));
     this.#commit();
@@ -221,7 +223,7 @@ export class Sql {
     this.#batchWrites = 0;
   }
 
-  /** One failed half-way and takes all that was not written along: the others are done again, each alone. */
+  /** After a failure in the batch, which undid all of it: runs the other transactions again, each with its own commit. */
   #redo(): void {
     const batch = this.#batch!;
     this.#batch = undefined;
@@ -239,14 +241,14 @@ export class Sql {
     }
   }
 
-  /** When the disk is full SQLite has undone everything by itself. */
+  /** If the disk is full, SQLite has rolled back already. */
   #rollback(): void {
     this.#batchWrites = 0;
     this.onRollback?.();
     try {
       this.#db.exec('ROLLBACK');
     } catch {
-      // nothing was left to undo
+      // there was no open transaction
     }
   }
 

@@ -1,23 +1,23 @@
-/** Publishing, the call that writes most: what is known is not written again. docs in store.ts. */
+/** Publishing, the call that writes most: unchanged data is not written again. Documented in store.ts. */
 import { randomUUID } from 'node:crypto';
 import type { Sql } from './sqlite-driver.js';
 import { OTHER_HOLDER, checkHolder } from './sqlite-holder.js';
 import { FOUND, OFFER, toFound, toOffer } from './sqlite-rows.js';
 import { MAX_FORGOTTEN, SERVICE_MEMORY, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
-/** How many services are remembered. */
+/** Maximum number of services in the cache. */
 const MOST_KNOWN = 10_000;
 
-/** A service may be remembered for longer than it must by so much, in ms: then most publications need not set it anew. */
+/** Slack added to the time for which a service is kept, in ms, so that most publications need not update it. */
 const KEPT_TO = 3_600_000;
 
-/** A service as it was written last. What is here is a guess until the database has agreed. */
+/** A service as it was written last. Only a guess until an update with the same values matches its row. */
 interface Known {
   service: Omit<ServiceRow, 'metadata'>;
-  /** As it is stored: parsed it may be twenty times as large. */
+  /** As stored: parsed, it may be twenty times as large. */
   metadata: string | null;
   keptUntil: number;
-  /** At least as many free offers as it has: the exact count is taken only when this passes the limit. */
+  /** Upper bound of its number of free offers: the exact count is taken only when this exceeds the limit. */
   atMost: number;
 }
 
@@ -118,7 +118,7 @@ export class Publishing {
         )
       )
         return toOffer(this.#sql.get(`${OFFER} WHERE o.id = ?`, offerId)!);
-      // the same was there and is over
+      // the offer existed before and has expired
       this.#sql.run('DELETE FROM offers WHERE id = ?', offerId);
       isNew();
     }
@@ -127,7 +127,7 @@ export class Publishing {
     return { offerId, serviceId, serviceFqn, username, publicKey, sdp, ...from, createdAt: now, expiresAt, leaseUntil: 0 };
   }
 
-  /** The oldest of the free offers that nobody holds go when there are too many of these. @returns how many free ones may be left */
+  /** Deletes the oldest unleased free offers if there are more than `maxFree`. @returns how many free ones may be left */
   #trim(serviceId: string, maxFree: number, now: number): number {
     const row = this.#sql.get(
       `SELECT COUNT(*) AS free, TOTAL(lease_until <= ?) AS unleased FROM offers WHERE service_id = ? AND answer_sdp IS NULL AND expires_at > ?`,

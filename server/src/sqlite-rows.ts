@@ -1,8 +1,8 @@
-/** Rows of the tables as the store's users see them. */
+/** Converts rows of the tables to the rows of store.ts. */
 import type { Row } from './sqlite-driver.js';
 import type { FoundService, OfferRow, ServiceRow, UserRow } from './store.js';
 
-/** What `toOffer` takes. */
+/** Query whose rows `toOffer` converts. */
 export const OFFER = `SELECT o.*, s.fqn, s.username AS owner, s.public_key AS owner_key FROM offers o JOIN services s ON s.id = o.service_id`;
 
 export function toUser(row: Row): UserRow {

@@ -1,4 +1,4 @@
-/** The tables, one migration a version; `PRAGMA user_version` says how far a file has come. */
+/** The schema, one migration per version; `PRAGMA user_version` is the version of a file. */
 import type { Database } from './sqlite-driver.js';
 import { SERVICE_MEMORY } from './store.js';
 
@@ -33,13 +33,13 @@ const MIGRATIONS = [
   `ALTER TABLE offers ADD COLUMN for_user TEXT;
    CREATE TABLE met (a TEXT NOT NULL, b TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID;
    CREATE INDEX met_until ON met (until);`,
-  // every index costs a publication a page: what is counted there is in one, and none is kept for what is found through the service
+  // each index costs one page per publication: counts use a single index, and rows found through the service need none
   `CREATE INDEX offers_free ON offers (service_id, expires_at) WHERE answer_sdp IS NULL;
    CREATE INDEX offers_answered ON offers (service_id) WHERE answer_sdp IS NOT NULL;
    DROP INDEX offers_instance;
    DROP INDEX offers_answerer;
    CREATE INDEX offers_answerer ON offers (answer_user, answer_instance) WHERE answer_user IS NOT NULL;`,
-  // the same for an index by time of what is published anew; and a foreign key is looked up at every publication, triggers are not
+  // likewise for an index by the time of repeated publications; foreign keys cost a read per publication, triggers do not
   `DROP INDEX offers_service;
    DROP INDEX offers_free;
    CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp) WHERE answer_sdp IS NULL;
@@ -50,12 +50,12 @@ const MIGRATIONS = [
      DELETE FROM offers WHERE service_id = OLD.id AND answer_sdp IS NOT NULL;
    END;
    CREATE TRIGGER offers_candidates AFTER DELETE ON offers BEGIN DELETE FROM candidates WHERE offer_id = OLD.id; END;`,
-  // a publication moved a service in its index, two pages more; how long one is remembered changes by the hour
+  // each publication moved the service in its index, two more pages; `kept_until` changes only once an hour
   `DROP INDEX services_expiry;
    ALTER TABLE services ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
    UPDATE services SET kept_until = expires_at + ${SERVICE_MEMORY};
    CREATE INDEX services_kept ON services (kept_until);`,
-  // listings and polls choose by these columns, which lie behind the descriptions in a row
+  // listings and polls filter by these columns, which are stored after the SDP in a row
   `DROP INDEX offers_free;
    CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp, for_user) WHERE answer_sdp IS NULL;
    DROP INDEX offers_answered;
@@ -64,7 +64,7 @@ const MIGRATIONS = [
    DROP INDEX offers_answerer;
    CREATE INDEX offers_answerer ON offers (answer_user, answer_instance, given_answerer, service_id, expires_at)
      WHERE answer_user IS NOT NULL;`,
-  // what outlives a call is kept by username and key, as a name may pass to another key: principal.ts
+  // data that outlives a call is stored by username and key, because a name may pass to another key: principal.ts
   `UPDATE met SET a = COALESCE((SELECT a || ' ' || public_key FROM users WHERE username = a), a),
      b = COALESCE((SELECT b || ' ' || public_key FROM users WHERE username = b), b);
    UPDATE offers SET for_user = (SELECT username || ' ' || public_key FROM users WHERE username = for_user)
@@ -81,12 +81,12 @@ const MIGRATIONS = [
 
 /**
  * Brings a database to the newest schema.
- * @throws Error when the file was written by a newer server, is no database, is locked, or cannot be written to
+ * @throws Error when the file was written by a newer server, is not a database, is locked, or cannot be written to
  */
 export function migrate(db: Database, path: string): void {
   try {
     toNewest(db, path);
-    // from here on nobody waits for another process with the event loop
+    // from here on, waiting for another process must not block the event loop
     db.exec('PRAGMA busy_timeout = 0');
   } catch (cause) {
     const { message } = cause as Error;
@@ -99,7 +99,7 @@ export function migrate(db: Database, path: string): void {
 }
 
 function toNewest(db: Database, path: string): void {
-  // a write-ahead log outlives the process (not a power cut, which may take the last moments along)
+  // a write-ahead log survives a crash of the process (a power failure may lose the last transactions)
   db.exec(
     'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -32000;',
   );

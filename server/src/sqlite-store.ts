@@ -54,8 +54,8 @@ const newestOf = (role: string, from: string, given: string): string =>
   `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
     AND (c.parked_until IS NULL OR c.parked_until > ?4) AND c.created_at > MIN(?3, ${given}))`;
 /**
- * Number of offers that a poll examines, and `[rowid, isNew, answeredAt]` of each offer with something to report; `answeredAt` is 0
- * for offers that the caller answered. Only indexes are read here: the SDP is read later, for reported offers.
+ * Number of offers that a poll examines, and `[rowid, isNew, answeredAt]` of each offer with something to report; `answeredAt` is
+ * 0 for offers that the caller answered. Only indexes are read here: the SDP is read later, for reported offers.
  */
 const POLLED = `WITH answered AS (
     SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
@@ -444,7 +444,7 @@ export class SqliteStore implements Store {
     return this.#candidates(offer, role, now);
   }
 
-  /** From the answering side, only candidates of the user who answered; those of strangers are never shown. */
+  /** From the answering side, only candidates of the user who answered; candidates of other users are never shown. */
   #candidates(offer: OfferRow, role: Side, now: number): CandidateInfo[] {
     const author = role === 'offerer' ? offer : offer.answer;
     if (!author) return [];

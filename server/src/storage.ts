@@ -1,6 +1,6 @@
 /**
- * Where a server keeps what it knows, and how it speaks with others that know the same: one file and its own memory, or a
- * Redis that several share.
+ * Selects where a server stores its state, and how servers that share it communicate: one file and process memory, or a Redis
+ * that several servers share.
  */
 import type { ServerConfig } from './config.js';
 import type { Hub } from './hub.js';
@@ -11,7 +11,7 @@ import type { Metrics } from './metrics.js';
 import { SqliteStore } from './sqlite-store.js';
 import type { ServiceKey, Store } from './store.js';
 
-/** How often a server looks for offers of which it may not have been told, in ms. */
+/** Interval at which a server checks for offers whose hint it may have missed, in ms. */
 const LOOK_EVERY = 1000;
 
 export interface Storage {
@@ -22,13 +22,13 @@ export interface Storage {
   tellOthers(hint: Hint): void;
   /** @param onDoubt called when hints may have been lost */
   listen(onHint: (hint: Hint) => void, onDoubt: () => void): Promise<void>;
-  /** Ends what runs by itself; the store is closed apart. */
+  /** Stops timers and hub; the store is closed separately. */
   stop(): void;
 }
 
 /**
- * @param onGone called for each service of which offers were withdrawn because their client went
- * @throws Error when the file or the Redis cannot be used
+ * @param onGone called for each service whose offers were withdrawn because their client left
+ * @throws Error if the file or the Redis cannot be used
  */
 export async function openStorage(
   config: Pick<ServerConfig, 'storagePath' | 'redisUrl' | 'redisPrefix' | 'limits'>,
@@ -54,7 +54,7 @@ async function openRedis(
   log: Logger,
   onGone: (service: ServiceKey) => void,
 ): Promise<Storage> {
-  // who runs on a file does not load them
+  // not loaded by a server that uses a file
   const [{ RedisConnection }, { RedisStore }, { RedisHub }] = await Promise.all([
     import('./redis-connection.js'),
     import('./redis-store.js'),

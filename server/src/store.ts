@@ -1,6 +1,6 @@
 /**
- * What the server remembers, as one interface: names, services, offers with their leases and answers, candidates.
- * It knows time only as an argument, and nothing of sockets, signatures or waiting lines. Every method is atomic.
+ * The state of the server: usernames, services, offers with their leases and answers, candidates. Time is always an argument.
+ * Sockets, signatures and queues are handled elsewhere. Every method is atomic.
  */
 import { createHash } from 'node:crypto';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
@@ -53,7 +53,7 @@ export interface PublishInput {
   name: string;
   version: string;
   serviceFqn: string;
-  /** `for`: the one user who is handed it. */
+  /** `for`: the only user to whom the offer is handed out. */
   offers: { sdp: string; for?: Principal | undefined }[];
   ttl: number;
   instance?: string | undefined;
@@ -68,7 +68,7 @@ export interface AnswerInput {
   sdp: string;
 }
 
-/** A user, and the instance if it has one, to whom an offer may be leased. */
+/** A user, with the instance if there is one, to whom an offer may be leased. */
 export type Holder = NameHolder & { instance?: string | undefined };
 
 /** A service without its metadata, which may be large and is only needed for the service that is chosen. */
@@ -76,7 +76,7 @@ export type FoundService = Omit<ServiceRow, 'metadata'>;
 
 export type AnswerVerdict = 'answered' | 'repeated' | 'already-answered' | 'reserved' | 'gone';
 
-/** What a service, and an offer of it, is found by. */
+/** Identifies a service, or one of its offers. */
 export type ServiceKey = Pick<ServiceRow, 'serviceId' | 'serviceFqn'>;
 export type OfferKey = Pick<OfferRow, 'offerId' | 'serviceFqn'>;
 
@@ -85,9 +85,9 @@ export type Side = 'offerer' | 'answerer';
 export interface Store {
   getUser(username: string, now: number): Promise<UserRow | undefined>;
   /**
-   * Claims a free name or renews one's own. Tells who stands in the way otherwise. What a former holder of the name published
-   * is deleted.
-   * @param known what `getUser` has just said, so that it is not read again
+   * Claims a free name or renews the caller's claim; otherwise reports why it cannot. Deletes services that a former holder of
+   * the name published.
+   * @param known the result of a `getUser` call just before, to save a second read
    */
   claim(
     username: string,
@@ -98,8 +98,8 @@ export interface Store {
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
 
   /**
-   * Appends offers; an SDP that is live already keeps its offer and its id. Past `maxFree` free ones the oldest go. Of the ended
-   * services of the username, the newest `maxEnded` keep their ids; MAX_ENDED by default.
+   * Appends offers; an SDP that is live already keeps its offer and its id. Beyond `maxFree` free offers, the oldest are deleted.
+   * Of the ended services of the username, the newest `maxEnded` keep their ids; MAX_ENDED by default.
    * @throws RpcError `name-taken` when another key holds the username at this moment
    */
   publish(
@@ -109,52 +109,55 @@ export interface Store {
     maxEnded?: number,
   ): Promise<{ service: ServiceRow; offers: OfferRow[] }>;
   /**
-   * Full names of the live services of a name that are not hidden, of one user if one is named; at most about MAX_LISTED.
-   * @param from where to start if there are more: anywhere, so that each is found sooner or later, or at the one that ends first
+   * Full names of the live services of a name that are not hidden, of one user if `username` is given; at most about MAX_LISTED.
+   * @param from where to start if there are more: at random, so that each is found eventually, or at the service that ends first
    */
   findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]>;
-  /** Those of the given services that are live, in the given order. All full names must have the same name. */
+  /** Returns the live ones of the given services, in the given order. All full names must have the same name. */
   readServices(serviceFqns: string[], now: number): Promise<FoundService[]>;
   /**
-   * Those of the given services that are live and have an offer that `lease` may give to this user or, for `all`, that
+   * Returns the given services that are live and have an offer that `lease` may give to this user or, for `all`, that
    * `listUnanswered` would return.
    * @returns also how many full names were examined, at least one: a store may examine fewer than all, to answer in time
    */
   offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
-  /** The id of what was deleted, with its offers, answered ones too. */
+  /** Deletes a service with all its offers, answered ones too. @returns its id */
   deleteService(owner: NameHolder, serviceFqn: string): Promise<string | undefined>;
-  /** Withdraws free offers of a service; answered ones stay. Returns how many went. */
+  /** Withdraws free offers of a service; answered ones stay. Returns how many were withdrawn. */
   withdraw(owner: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number>;
-  /** Withdraws what an instance published up to `now` and has free. Returns the service of each offer that went. */
+  /** Withdraws the free offers that an instance published up to `now`. Returns the service of each withdrawn offer. */
   withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]>;
-  /** Gives a name up that this key holds: the claim, its services and their offers. Returns the ids of the services. */
+  /** Releases a name that this key holds: deletes the claim, its services and their offers. Returns the ids of the services. */
   release(username: string, publicKey: string): Promise<string[]>;
-  /** Live offers without an answer, of all. */
+  /** Live offers without an answer, of all users. */
   countFreeOffers(now: number): Promise<number>;
-  /** Offers that were answered and are still kept, of all. */
+  /** Offers that were answered and are still kept, of all users. */
   countAnswered(now: number): Promise<number>;
   /** Users who have free offers. */
   countPublishers(now: number): Promise<number>;
-  /** What a user has: offers, free and answered, and live services beside the one named. */
+  /** Counts a user's offers, free and answered, and its live services other than `serviceFqn`. */
   countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }>;
-  /** Every instance that has a free offer, for the first moments after a restart; none where their lives are kept elsewhere. */
+  /** Every instance that has a free offer, to restore presence after a restart; empty if presence is stored elsewhere. */
   listInstances(now: number): Promise<{ owner: Principal; instance: string }[]>;
 
-  /** The newest free offer of a service, one that is for this user before all others, leased until `until`; old-form ones older than 30 s come last. A joiner without an instance may get what it holds already, until the same time as before. */
+  /**
+   * Leases the newest free offer of a service until `until`. Offers directed to this user come first, old-form offers older than
+   * 30 s last. A joiner without an instance may get the offer that it holds already, until the same time as before.
+   */
   lease(service: ServiceKey, by: Holder, until: number, now: number): Promise<OfferRow | undefined>;
-  /** Unanswered offers in the order in which they would be handed out, leased ones last; leases none. */
+  /** Unanswered offers in the order in which they would be handed out, leased ones last. Does not lease any. */
   listUnanswered(service: ServiceKey, limit: number, now: number): Promise<OfferRow[]>;
   getOffer(offer: OfferKey, now: number): Promise<OfferRow | undefined>;
   /**
-   * Answers an offer. Nobody but its holder answers a leased offer (`reserved`), and nobody but the user it is for a directed one.
+   * Answers an offer. Only the holder may answer a leased offer, and only its user a directed one; otherwise `reserved`.
    * @throws RpcError `name-taken` when another key holds the answerer's username at this moment
    */
   answer(offer: OfferKey, input: AnswerInput, now: number): Promise<AnswerVerdict>;
 
   /**
-   * Keeps candidates, dated strictly after all earlier ones of the offer; repeats are left out. Where they cannot be dated
-   * without running ahead of the clock, nothing is kept and the ms to wait are told.
+   * Stores candidates, dated strictly after all earlier ones of the offer; repeats are left out. If the dates would be ahead of
+   * the clock, stores nothing and returns the time to wait, in ms.
    * @throws RpcError `name-taken` when another key holds the username at this moment
    */
   addCandidates(
@@ -167,13 +170,16 @@ export interface Store {
   countCandidates(offer: OfferKey, of: Principal, now: number): Promise<number>;
   /** How many other users have candidates parked on an offer. */
   countParkingUsers(offer: OfferKey, besides: Principal, now: number): Promise<number>;
-  /** What the other side sent and `side` has not been given yet, or may not have got: dated after the smaller of `since` and the newest given. */
+  /**
+   * Candidates of the peer that `side` has not been given yet, or may not have received: dated after the smaller of `since` and
+   * the newest given.
+   */
   takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]>;
   /** All candidates of a role that an offer has, given or not. */
   listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]>;
   /**
-   * Answered offers, own ones and those this user answered, on which a poll since then has something to report; MAX_POLLED at
-   * most, those with something that was not given yet first. No instance means old-form offers.
+   * Offers of this user that were answered, and offers that it answered, about which a poll with `since` has something to report;
+   * MAX_POLLED at most, offers with something not given yet first. No instance means old-form offers.
    * @returns the offers, and how many answered offers were examined
    */
   pollOffers(
@@ -182,7 +188,7 @@ export interface Store {
     since: number,
     now: number,
   ): Promise<{ offers: OfferRow[]; looked: number }>;
-  /** Whether the answer must be given to an asker whose `since` is this; marks it as given. */
+  /** Whether the answer must be given to a poll with this `since`; marks it as given. */
   takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
 
   /** Whether one of two users answered an offer of the other in the last 24 hours. */
@@ -191,11 +197,11 @@ export interface Store {
   /** Whether a token is used for the first time; it is remembered until `until`. */
   useOnce(token: string, until: number, now: number): Promise<boolean>;
 
-  /** Deletes what is over. */
+  /** Deletes expired rows. */
   sweep(now: number): Promise<void>;
   /**
-   * When a claim was used last, as far as the store can know without this process' clock, in ms; undefined where nothing is
-   * claimed. To the hour.
+   * When a claim was used last, in ms, to the hour, as far as the store knows it independently of this process's clock; undefined
+   * if there is no claim.
    */
   lastUse(): Promise<number | undefined>;
   /** Rejects when nothing can be written. */
@@ -211,7 +217,7 @@ export const MAX_POLLED = 50;
 const DAY = 86_400_000;
 /** How long a claim lasts after its last use, in ms. This and the following are the same in every store. */
 export const CLAIM_TTL = 365 * DAY;
-/** How often a claim is renewed at most, in ms: each renewal costs a write. */
+/** Minimum time between two renewals of a claim, in ms: each renewal costs a write. */
 export const RENEW_EVERY = 3_600_000;
 /** Offers in the old form that are older than this, in ms, are handed out last. */
 export const OLD_FORM_FRESH = 30_000;
@@ -219,18 +225,18 @@ export const OLD_FORM_FRESH = 30_000;
 export const SERVICE_MEMORY = 30 * DAY;
 /** How many ended services of one username keep their ids. */
 export const MAX_ENDED = 100;
-/** Ended services beyond that which one publication forgets: a database of an older server may hold many. */
+/** Maximum number of surplus ended services that one publication deletes: a database of an older server may hold many. */
 export const MAX_FORGOTTEN = 1000;
 /** How long an answered offer is kept with its answer and candidates, in ms, whatever its own TTL was. */
 export const ANSWERED_MEMORY = 60_000;
-/** How long two users may `signal` each other after an answer, in ms. */
+/** How long after an answer its two users may send `signal` to each other, in ms. */
 export const MET_FOR = DAY;
 
-/** The refusal of a write in a name that another key holds by now. */
+/** The error for a write under a username that another key holds by now. */
 export const nameTaken = (username: string): RpcError =>
   new NameLostError('name-taken', `Username "${username}" belongs to another key by now: choose another name`);
 
-/** Follows from the content, so an SDP that is live, or comes back after a restart, keeps its id. */
+/** The id of an offer: a hash of its content, so an SDP that is live, or is published again after a restart, keeps its id. */
 export function offerIdOf({ serviceFqn, instance = '' }: Pick<PublishInput, 'serviceFqn' | 'instance'>, sdp: string): string {
   return createHash('sha256').update(`${serviceFqn}\n${instance}\n${sdp}`).digest('hex');
 }

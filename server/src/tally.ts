@@ -7,7 +7,7 @@ export class Tally {
     this.#max = max;
   }
 
-  /** @returns undefined when that would be more than the name may hold, else how to give it back; idempotent */
+  /** @returns undefined if the name would exceed its limit, else an idempotent function that releases the amount */
   take(name: string, amount = 1): (() => void) | undefined {
     const count = this.#counts.get(name) ?? 0;
     if (count + amount > this.#max) return undefined;

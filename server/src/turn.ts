@@ -1,6 +1,6 @@
 /**
- * Credentials for TURN, as coturn's REST API makes them (draft-uberti-behave-turn-rest-00, `use-auth-secret`): short-lived, and
- * checked by coturn without asking anybody. Who gets how many is bounded here, by key and by address.
+ * TURN credentials in the form of coturn's REST API (draft-uberti-behave-turn-rest-00, `use-auth-secret`): short-lived, and
+ * verified by coturn without a request to this server. Their number is limited here, by key and by address.
  */
 import { createHmac } from 'node:crypto';
 import type { IceServersResult } from 'rondevu-elements/protocol';
@@ -13,13 +13,13 @@ export interface TurnConfig {
   /** `turn:` and `turns:` addresses. Empty: no TURN. */
   urls: string[];
   /**
-   * Coturn's `static-auth-secret`; the first one signs. To change it: give coturn the new one beside the old one, put the new one
-   * first here, and take the old one away when the last credential made with it is over.
+   * Coturn's `static-auth-secret`; the first one signs. To change it: add the new one to coturn's configuration, put it first
+   * here, and remove the old one when the last credential signed with it has expired.
    */
   secrets: string[];
-  /** Life of a credential, in s. */
+  /** Lifetime of a credential, in s. */
   ttl: number;
-  /** `claimed`: only users with a name of their own get TURN, and strangers under made-up names do not. */
+  /** `claimed`: only users with a claimed name get TURN, not anonymous ones. */
   for: 'all' | 'claimed';
   /** Credentials of one key, and of one address, within an hour. */
   perKey: number;
@@ -42,7 +42,7 @@ export class Turn {
   readonly #config: TurnConfig;
   /** Times at which credentials were made, by key and by address. */
   readonly #made = new Map<string, number[]>();
-  /** The last that a key got. */
+  /** The newest credentials of each key. */
   readonly #kept = new Map<string, IceServersResult>();
   #lastPrune = 0;
 
@@ -56,8 +56,8 @@ export class Turn {
   }
 
   /**
-   * The same for who did not ask, with another reply: undefined where there is nothing or the budget is used up. What was made
-   * for the same key lately is given again.
+   * ICE servers to send along with the reply to another call; undefined if there are none or the budget is used up. Returns the
+   * previous credentials of the key while more than half of their lifetime is left.
    */
   along(caller: Caller, isClaimed: boolean, now: number): IceServersResult | undefined {
     if (!this.isOn) return undefined;
@@ -72,7 +72,7 @@ export class Turn {
   }
 
   /**
-   * What a caller may use until `expiresAt`.
+   * The ICE servers that a caller may use until `expiresAt`.
    * @param isClaimed the caller has a name of its own
    * @throws RpcError `rate-limited` with `retryAfter`
    */
@@ -83,7 +83,7 @@ export class Turn {
     const iceServers: IceServersResult['iceServers'] = stunUrls.length ? [{ urls: stunUrls }] : [];
     if (urls.length && (whom === 'all' || isClaimed)) {
       this.#count(publicKey, address, now);
-      // the same for every credential of a key, so that coturn's quotas hold for a user, and of no use to who reads coturn's log
+      // the same for every credential of a key, so that coturn's quotas apply to a user; a reader of coturn's log cannot use it
       const id = createHmac('sha256', secrets[0]!).update(publicKey).digest('base64url').slice(0, 22);
       const username = `${expiresAt / 1000}:${id}`;
       iceServers.push({ urls, username, credential: createHmac('sha1', secrets[0]!).update(username).digest('base64') });

@@ -9,7 +9,7 @@ import { Endpoint } from '../delivery/endpoint.js';
 import type { BufferedMessage, SendHandle } from '../delivery/message-buffer.js';
 import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
-import type { Link, LinkDataChannel } from './link.js';
+import type { Link } from './link.js';
 
 export interface ChannelConfig {
   /** Whether messages come in the order of `send`. Default true; false promises no more than a raw data channel does. */
@@ -55,7 +55,7 @@ export class ChannelPort implements DeliveryPort {
   readonly id: number;
   onLow: (() => void) | undefined;
   readonly #link: Link;
-  readonly #channel: LinkDataChannel;
+  readonly #channel: RTCDataChannel;
 
   /** @throws DOMException when the platform has no more channels */
   constructor(link: Link, { label, config: { ordered, maxRetransmits } }: RondevuChannel, id: number) {

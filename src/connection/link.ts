@@ -31,21 +31,6 @@ export interface LinkHandlers {
   onRaw?(event: 'ice:connection:state' | 'ice:gathering:state' | 'connection:state' | 'datachannel:error', value: unknown): void;
 }
 
-/** What a further channel needs of its data channel. */
-export type LinkDataChannel = Pick<
-  RTCDataChannel,
-  | 'binaryType'
-  | 'bufferedAmount'
-  | 'bufferedAmountLowThreshold'
-  | 'readyState'
-  | 'onbufferedamountlow'
-  | 'onclose'
-  | 'onmessage'
-  | 'onopen'
-  | 'send'
-  | 'close'
->;
-
 export interface Link extends DeliveryPort {
   /** The peer connection; undefined for a link without WebRTC. */
   readonly pc: RTCPeerConnection | undefined;
@@ -62,7 +47,7 @@ export interface Link extends DeliveryPort {
   /** Wraps a handler for platform events: if it throws, the link ends, never the process. */
   guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void;
   /** Makes the negotiated data channel of a further channel. @throws DOMException if the platform has no more channels */
-  createDataChannel(label: string, init: RTCDataChannelInit): LinkDataChannel;
+  createDataChannel(label: string, init: RTCDataChannelInit): RTCDataChannel;
   /** Something was received on a further channel. */
   received(): void;
   /** Whether anything is received from the peer within `ms`. Without a control channel, its states decide. */

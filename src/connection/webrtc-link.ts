@@ -9,7 +9,7 @@ import { MAX_CANDIDATES, isCandidate, parseSdp } from '../protocol/sdp.js';
 import { remoteFingerprint } from './certificate.js';
 import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
-import type { Link, LinkDataChannel, LinkHandlers } from './link.js';
+import type { Link, LinkHandlers } from './link.js';
 
 /** Fixed by docs/protocol.md, as the control channel's id is. */
 const DATA_ID = 101;
@@ -236,7 +236,7 @@ export class WebRtcLink implements Link {
     return this.framed ? this.#control.probe(ms) : this.pc.iceConnectionState !== 'disconnected';
   }
 
-  createDataChannel(label: string, init: RTCDataChannelInit): LinkDataChannel {
+  createDataChannel(label: string, init: RTCDataChannelInit): RTCDataChannel {
     return this.pc.createDataChannel(label, init);
   }
 

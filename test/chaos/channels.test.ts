@@ -1,6 +1,6 @@
 /**
- * Further channels between two ends, both sides making some, through links that are cut: every channel exactly once and in
- * order. RONDEVU_CHAOS=full: 5 channels, 2000 messages each way, 20 rotations; else a short piece of it.
+ * Further channels between two ends, created by both, through links that are cut: every channel delivers exactly once and in
+ * order. RONDEVU_CHAOS=full: 5 channels, 2000 messages each way, 20 rotations; otherwise a short version.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -30,12 +30,12 @@ interface Tally {
   next: Record<string, number>;
   wrong: string[];
   low: number;
-  /** Makes a channel of this side, or takes the other's; sends on it and checks what comes. */
+  /** Creates a channel at this end, or accepts the peer's; sends on it and checks the received messages. */
   use(label: string): void;
 }
 type Tallied = EndState & { tally: Tally };
 
-/** Listens for channels, before either side makes one. Runs where the end is. */
+/** Listens for channels before either end creates one. Runs where the end is. */
 function prepare(end: EndState, count: number): void {
   const tally: Tally = { next: {}, wrong: [], low: 0, use: (label) => use(label) };
   (end as Tallied).tally = tally;
@@ -56,7 +56,7 @@ function prepare(end: EndState, count: number): void {
       for (let i = 0; i < count; i++) {
         channel.send(`${label} ${i} ${'x'.repeat((i * 37) % 2000)}`);
         if (i % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
-        // past 1000 the oldest would have to go
+        // past 1000 the oldest message would be dropped
         while (channel.getQueueSize() > 900) await new Promise((resolve) => setTimeout(resolve, 20));
       }
     })();
@@ -67,7 +67,7 @@ function prepare(end: EndState, count: number): void {
 for (const [one, other] of PAIRS) {
   describe(`further channels, ${one} and ${other}`, () => {
     it(
-      `5 channels, ${COUNT} messages each way, ${ROTATIONS} rotations: exactly once, in order`,
+      `deliver every message exactly once and in order: 5 channels, ${COUNT} messages each way, ${ROTATIONS} rotations`,
       { timeout: 600_000 },
       async () => {
         const rig = await UdpProxy.start(1);
@@ -77,7 +77,7 @@ for (const [one, other] of PAIRS) {
         const joiner = await places.open(other, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}` });
         await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
         const all = ['a', 'b', 'c', 'd', 'e'];
-        // `c` is made by both
+        // both ends create `c`
         const make = (end: EndState, ours: string[]): void => ours.forEach((label) => (end as Tallied).tally.use(label));
         for (const end of [host, joiner]) await end.run(prepare, COUNT);
         await Promise.all([host.run(make, ['a', 'b', 'c']), joiner.run(make, ['c', 'd', 'e'])]);
@@ -101,7 +101,7 @@ for (const [one, other] of PAIRS) {
             const { next } = await tally();
             return all.every((label) => next[label]! >= COUNT);
           });
-          // what it sent itself may yet be under way
+          // its own messages may still be under way
           await until('the threshold to be in force', async () => (await tally()).low > 0);
           const { next, wrong } = await tally();
           assert.deepEqual([wrong, next], [[], Object.fromEntries(all.map((label) => [label, COUNT]))], `${end.place}`);

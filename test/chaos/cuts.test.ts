@@ -1,7 +1,7 @@
 /**
- * Exactly once, in order, whatever happens to the path: numbered messages both ways through a proxy, and cuts that a seed
- * draws. `RONDEVU_CHAOS=full` is 100 cuts under 10 000 messages each way for every pair; CHAOS_SEED replays a failure,
- * CHAOS_PAIRS=chromium-firefox,… runs some.
+ * Exactly once and in order under any path failure: numbered messages both ways through a proxy, and cuts drawn from a seed.
+ * `RONDEVU_CHAOS=full` is 100 cuts under 10 000 messages each way for every pair; CHAOS_SEED replays a failure,
+ * CHAOS_PAIRS=chromium-firefox,… selects pairs.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -47,7 +47,7 @@ async function progress(end: End) {
 }
 
 for (const [hostPlace, joinerPlace] of PAIRS) {
-  describe(`exactly once, ${hostPlace} and ${joinerPlace}, seed ${SEED}`, () => {
+  describe(`exactly-once delivery, ${hostPlace} and ${joinerPlace}, seed ${SEED}`, () => {
     let field: Field;
     before(async () => {
       const rig = await UdpProxy.start(SEED);
@@ -68,10 +68,10 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       await field.rig.close();
     });
 
-    it(`${COUNT} cuts under ${MESSAGES} messages each way`, { timeout: 3_600_000 }, async () => {
+    it(`delivers ${MESSAGES} messages each way under ${COUNT} cuts`, { timeout: 3_600_000 }, async () => {
       const { host, joiner, random } = field;
       const kinds = Object.keys(CUTS);
-      // every kind as often as it goes, the rest by chance, in an order by chance
+      // every kind equally often, the rest at random, in random order
       const drawn = random.shuffle(
         Array.from(
           { length: COUNT },

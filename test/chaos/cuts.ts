@@ -1,4 +1,4 @@
-/** The kinds of cuts that leave both ends alive, each as what it does and how it ends. */
+/** The kinds of cuts that both ends survive, each with its action and its end. */
 import type { ServerProcess } from '../support/site.js';
 import type { End } from './ends.js';
 import type { Random } from '../support/random.js';
@@ -19,7 +19,7 @@ const rawClose = (end: End): Promise<void> =>
     connection?.getPeerConnection()?.close();
   });
 
-/** Closes the peer connection as soon as the next link reaches a state, or at once when none is being made. */
+/** Closes the peer connection as soon as the next link reaches a state, or at once when no link is being set up. */
 const closeOn = (end: End, state: 'checking' | 'connecting' | 'connected'): Promise<void> =>
   end.run(({ connection }, wanted) => {
     const listener = ({ newState }: { newState: string }): void => {

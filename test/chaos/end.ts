@@ -1,6 +1,6 @@
 /**
- * What runs at an end: a client that publishes or joins, and a stream of numbered messages with what came of the other's.
- * Self-contained: it is sent to pages as text, so it may use nothing from outside but types.
+ * One end of a chaos test: a client that publishes or joins, and a stream of numbered messages with a check of the peer's
+ * messages. Self-contained: it is sent to pages as text, so it may use nothing from outside but types.
  */
 import type { Keypair, Rondevu, RondevuConnection, RondevuOptions } from '../../dist/src/index.js';
 import type { EndOptions } from './ends.js';
@@ -8,24 +8,24 @@ import type { EndOptions } from './ends.js';
 export interface EndState {
   rondevu: Rondevu;
   connection: RondevuConnection | undefined;
-  /** Every connection object that came about. */
+  /** Every connection object that was created. */
   connections: RondevuConnection[];
   /** Names of the events of the connection, with the time in ms. */
   events: [name: string, at: number, detail?: string][];
-  /** The number that is expected next, and what was wrong. */
+  /** Next expected number, and errors found. */
   next: number;
   wrong: string[];
   /** Bytes received. */
   bytes: number;
-  /** When a message came last, Date.now(). */
+  /** Time of the last message, Date.now(). */
   lastAt: number;
   sent: number;
-  /** How many may be sent so far: each cut finds some under way. */
+  /** How many may be sent so far, so that each cut finds some under way. */
   allowed: number;
   /** Outcomes of sent messages, counted. */
   outcomes: Record<string, number>;
   lost: number;
-  /** Sends numbered messages of lengths that the seed decides, up to `max` bytes. */
+  /** Sends numbered messages of up to `max` bytes; the seed determines their lengths. */
   stream(count: number, seed: number, max: number): Promise<void>;
   streaming: boolean;
 }
@@ -35,7 +35,7 @@ export async function createEnd(
   more: Partial<RondevuOptions>,
   { apiUrl, username, service, to, config = {}, keep = false, plain = false }: EndOptions,
 ): Promise<EndState> {
-  // extractable, for a test; the elements keep theirs as IndexedDB can
+  // extractable for a test; the elements store theirs in IndexedDB
   const kept = keep ? localStorage.getItem(username) : null;
   const rondevu = await Engine.connect({ apiUrl, username, ...more, ...(kept && { keypair: JSON.parse(kept) as Keypair }) });
   if (keep) localStorage.setItem(username, JSON.stringify(rondevu.getKeypair()));
@@ -71,7 +71,7 @@ export async function createEnd(
         const handle = connection.send(data);
         void handle.delivered.then((outcome) => (end.outcomes[outcome] = (end.outcomes[outcome] ?? 0) + 1));
         end.sent++;
-        // a few go on while the link is down; all of them would only be one long buffer
+        // only a few are sent while the link is down; all of them would just fill a long buffer
         let patience = 5;
         while (
           connection.bufferedAmount > 4_194_304 ||
@@ -101,7 +101,7 @@ export async function createEnd(
       const bytes = new Uint8Array(data as ArrayBuffer);
       const view = new DataView(bytes.buffer);
       const number = view.getUint32(0);
-      // a page that was opened again begins in the middle
+      // a reopened page starts in the middle
       if (number !== end.next && !(keep && end.bytes === 0) && end.wrong.length < 10)
         end.wrong.push(`expected ${end.next}, got ${number}`);
       const whole = view.getUint32(4) === bytes.length && bytes.subarray(8).every((byte) => byte === number % 251);

@@ -1,6 +1,6 @@
 /**
- * The two ends of a chaos test, in a real browser or in Node, with the same few commands. Both run the same code, so a page is
- * an end of Node with its functions sent over.
+ * The two ends of a chaos test, in a real browser or in Node, with the same few commands. Both run the same code: a page gets the
+ * functions of a Node end as text.
  */
 import type { Browser, Page } from 'puppeteer-core';
 import { WebSocket as NodeSocket } from 'ws';
@@ -10,26 +10,26 @@ import { blankPage, openPage, serveFiles, until } from '../support/site.js';
 import { createEnd, type EndState } from './end.js';
 import { rigged } from './rigged-peer-connection.js';
 
-/** The implementations in Node, by names without a dash. */
+/** The implementations in Node, by name without a dash. */
 export const NODE_PLACES = { node: '@roamhq/wrtc', datachannel: 'node-datachannel', werift: 'werift' } as const;
 export type Place = BrowserName | keyof typeof NODE_PLACES;
 
 export interface EndOptions {
   apiUrl: string;
-  /** Of the proxy that all goes over. Default: none. */
+  /** URL of the proxy for all traffic. Default: no proxy. */
   rigUrl?: string;
   username: string;
-  /** The service to publish; else `to` is joined. */
+  /** The service to publish; if unset, `to` is joined. */
   service?: string;
   to?: string;
   config?: Partial<ConnectionConfig>;
-  /** The key is kept under the username, so that a page opened again is the same peer. */
+  /** The key is stored under the username, so that a reopened page is the same peer. */
   keep?: boolean;
-  /** Messages are the test's own, and no numbered stream. */
+  /** The test sends its own messages instead of the numbered stream. */
   plain?: boolean;
 }
 
-/** What a test does with an end. */
+/** Commands that a test runs at an end. */
 export interface End {
   readonly place: Place;
   readonly page: Page | undefined;

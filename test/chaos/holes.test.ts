@@ -1,6 +1,6 @@
 /**
- * Holes in the path: how soon one is noticed, what it costs, and how soon messages flow once it is over. Idle connections, one
- * message each way sent within the hole. RONDEVU_CHAOS=full is 20 rounds for each; the medians are printed.
+ * Network outages: how soon one is noticed, what it costs, and how soon messages flow after it. Idle connections, one message
+ * each way sent during the outage. RONDEVU_CHAOS=full is 20 rounds for each; the medians are printed.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -36,7 +36,7 @@ const received = (end: End): Promise<number> => end.run(({ next }) => next);
 const names = (end: End): Promise<string[]> => end.run(({ events }) => events.splice(0).map(([name]) => name));
 
 for (const [hostPlace, joinerPlace] of PAIRS) {
-  describe(`holes, ${hostPlace} and ${joinerPlace}`, () => {
+  describe(`network outages, ${hostPlace} and ${joinerPlace}`, () => {
     let host: End, joiner: End, rig: UdpProxy;
     before(async () => {
       rig = await UdpProxy.start(1);
@@ -53,7 +53,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     });
 
     for (const length of HOLES) {
-      it(`${ROUNDS} holes of ${length} ms`, { timeout: 3_600_000 }, async () => {
+      it(`recovers from ${ROUNDS} outages of ${length} ms`, { timeout: 3_600_000 }, async () => {
         const delays: { host: number[]; joiner: number[] } = { host: [], joiner: [] };
         const noticed: number[] = [];
         let [atHost, atJoiner] = [await received(host), await received(joiner)];

@@ -1,6 +1,6 @@
 /**
- * Faults that end one end: its tab crashes, or the page is left. The other keeps its connection object and hears `reset` when
- * the same key comes back; every message it sent was delivered, or is told as lost, and never both.
+ * Faults that end one end: its tab crashes, or the page is left. The peer keeps its connection object and gets `reset` when the
+ * same key returns; every message that it sent was either delivered or is reported as lost.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -31,9 +31,9 @@ async function kill(end: End): Promise<void> {
 }
 
 for (const place of ['chromium', 'firefox'] as const) {
-  describe(`a joiner that dies, ${place}`, () => {
+  describe(`a killed joiner, ${place}`, () => {
     it(
-      `${ROUNDS} times: every message of the host is delivered once or told as lost, none both, none neither`,
+      `${ROUNDS} times: every message of the host is either delivered once or reported as lost`,
       { timeout: 1_200_000 },
       async () => {
         const rig = await UdpProxy.start(1);
@@ -72,7 +72,7 @@ for (const place of ['chromium', 'firefox'] as const) {
           assert.ok(events.includes('reset'), events.join());
           assert.equal(outcomes['unknown'] ?? 0, lost, 'what is unknown was told as lost, and nothing else');
           assert.equal((outcomes['delivered'] ?? 0) + lost, sent);
-          // what came to the new page came in order, from where the loss ended
+          // the new page received its messages in order, starting after the lost ones
           assert.deepEqual(await joiner.run(({ wrong }) => wrong), []);
           console.log(`  ${place}, round ${round + 1}: ${outcomes['delivered']} delivered, ${lost} lost of ${sent}`);
         }

@@ -1,6 +1,6 @@
 /**
- * The life of a page: away and back through the back/forward cache, frozen and thawed, in the background. RONDEVU_CHAOS=full is
- * 10 times, 60 s and 2 minutes.
+ * The lifecycle of a page: away and back through the back/forward cache, frozen and thawed, in the background. RONDEVU_CHAOS=full
+ * is 10 times, 60 s and 2 minutes.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -94,12 +94,12 @@ const got = (page: Page): Promise<string[]> => page.evaluate(() => window.got);
 const sameObject = (page: Page): Promise<boolean> =>
   page.evaluate(() => document.querySelector('rondevu-connect')!.connection === window.first);
 
-describe('the life of a page, chromium', () => {
+describe('page lifecycle, chromium', () => {
   let browser: Browser;
   before(async () => void (browser = await launch('chromium')));
   after(() => browser.close());
 
-  it(`${TIMES} times away and back through the back/forward cache: resumed, nothing lost`, { timeout: 600_000 }, async () => {
+  it(`resumes without loss after ${TIMES} trips through the back/forward cache`, { timeout: 600_000 }, async () => {
     const host = await openHost(browser, 'cached');
     const joiner = await openJoiner(browser, 'chat:1.0.0@cached');
     const expected: string[] = [];
@@ -143,7 +143,7 @@ describe('the life of a page, chromium', () => {
     await Promise.all([host.close(), joiner.close()]);
   });
 
-  it(`frozen for ${FROZEN / 1000} s and thawed: resumed, nothing lost`, { timeout: 600_000 }, async () => {
+  it(`resumes without loss after being frozen for ${FROZEN / 1000} s`, { timeout: 600_000 }, async () => {
     const host = await openHost(browser, 'frozen');
     const joiner = await openJoiner(browser, 'chat:1.0.0@frozen');
     const session = await joiner.createCDPSession();
@@ -166,9 +166,9 @@ describe('the life of a page, chromium', () => {
   });
 });
 
-describe('the life of a page, firefox', () => {
-  it(`${BACKGROUND / 1000} s in the background: no disconnect at its peer`, { timeout: 600_000 }, async () => {
-    // with the throttling of a real browser, which other tests switch off; the peer is in another browser
+describe('page lifecycle, firefox', () => {
+  it(`${BACKGROUND / 1000} s in the background cause no disconnect at the peer`, { timeout: 600_000 }, async () => {
+    // with the throttling of a real browser, which other tests disable; the peer is in another browser
     const { default: puppeteer } = await import('puppeteer-core');
     const { launchOptions } = await import('../support/browsers.js');
     const options = launchOptions('firefox');

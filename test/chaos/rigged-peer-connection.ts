@@ -1,6 +1,6 @@
 /**
- * A peer connection that knows of no way to the other end but the proxy: whatever candidates come, over whatever road, it uses
- * the one of the proxy's socket that faces it. Self-contained: it also runs in pages, from its source text.
+ * A peer connection whose only path to the peer is the proxy: it replaces every candidate, however it was signaled, with the
+ * socket of the proxy that faces it. Self-contained: it also runs in pages, from its source text.
  */
 export function rigged(Native: typeof RTCPeerConnection, rigUrl: string): typeof RTCPeerConnection {
   const ufragOf = (sdp: string): string => /a=ice-ufrag:(\S+)/.exec(sdp)?.[1] ?? '';
@@ -19,7 +19,7 @@ export function rigged(Native: typeof RTCPeerConnection, rigUrl: string): typeof
     }
 
     override async addIceCandidate(): Promise<void> {
-      // the only way is the proxy
+      // the proxy is the only path
     }
   };
 }

@@ -1,6 +1,6 @@
 /**
- * A connection that is made anew a thousand times: the page makes peer connection after peer connection, and nothing may pile
- * up. Counted from outside by a wrapped constructor; the heap by the browser. RONDEVU_CHAOS=full is 1000 rotations.
+ * A connection that is rotated a thousand times: the page creates peer connection after peer connection, and nothing may
+ * accumulate. Counted from outside by a wrapped constructor; the heap by the browser. RONDEVU_CHAOS=full is 1000 rotations.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -14,7 +14,9 @@ const ROTATIONS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 1000 : 60));
 const CAP = 256;
 
 interface TestWindow {
-  /** Peer connections that are neither closed nor gone, the most there were, all that were made, and what the constructor threw. */
+  /**
+   * Peer connections neither closed nor collected, the maximum of these, all that were created, and errors of the constructor.
+   */
   live: Set<RTCPeerConnection>;
   most: number;
   made: number;
@@ -47,7 +49,7 @@ after(async () => {
   await server.close();
 });
 
-/** Bytes of the page's heap and listeners in it, after a collection that is forced. */
+/** Bytes of the page's heap and number of its listeners, after a forced garbage collection. */
 async function measure(session: CDPSession): Promise<{ heap: number; listeners: number }> {
   for (let i = 0; i < 3; i++) {
     await session.send('HeapProfiler.collectGarbage');
@@ -64,8 +66,8 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
     before(async () => void (browser = await launch(name)));
     after(() => browser.close());
 
-    it('nothing throws, nothing piles up', { timeout: 1_800_000 }, async () => {
-      // in pages of their own, so that nothing is collected by force before the end
+    it('throws nothing and accumulates nothing', { timeout: 1_800_000 }, async () => {
+      // in separate pages, so that nothing is collected by force before the end
       const early = await rotate(browser, name, ROTATIONS / 5);
       const late = await rotate(browser, name, ROTATIONS);
       if (!early || !late) return;

@@ -1,6 +1,6 @@
 /**
- * Links that answer and carry nothing on: the platform of one end loses the last messages of a link, and no later one shows the hole.
- * The other side waits for their acknowledgement, gives the link up after 30 to 60 s, and the next one brings them.
+ * Links that are alive but make no progress: the platform of one end loses the last messages of a link, and no later message
+ * reveals the gap. The peer waits for their acknowledgement, drops the link after 30 to 60 s, and replays them on the next one.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -23,7 +23,7 @@ const PAIRS: [host: Place, joiner: Place][] = [
   ['datachannel', 'chromium'],
 ];
 
-/** From now on nothing that comes on the channel for messages is seen at this end of the link. */
+/** From now on this end of the link drops everything that arrives on the message channel. */
 const deafen = ({ connection }: EndState): void => {
   const { channel } = (connection as unknown as { link: { channel: RTCDataChannel } }).link;
   channel.onmessage = null;
@@ -66,12 +66,12 @@ describe('a link that loses its last messages', { concurrency: true }, () => {
     }
   }
 
-  it('a further channel of it', { timeout: 240_000 }, async () => {
+  it('a further channel recovers as well', { timeout: 240_000 }, async () => {
     const host = await places.open('datachannel', { apiUrl: server.url, username: 'stall-channel', service: 'stalls:1.0.0' });
     const to = 'stalls:1.0.0@stall-channel';
     const joiner = await places.open('chromium', { apiUrl: server.url, username: 'j-stall-channel', to });
     await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
-    // the channel under it is the last one that the page makes
+    // its data channel is the last one that the page creates
     await joiner.page!.evaluate(() => {
       const { createDataChannel } = RTCPeerConnection.prototype;
       RTCPeerConnection.prototype.createDataChannel = function (...all) {

@@ -1,7 +1,7 @@
 /**
- * A seeded UDP proxy between two ends of WebRTC. Each ICE generation gets a pair of sockets, one facing each end; an end is
- * told only of the socket that faces it, so ICE cannot walk round it. It can drop, delay, duplicate, reorder, blackhole one
- * way or both, and rebind its ports. Who asks for the sockets is the peer connection itself: see rigged-peer-connection.ts.
+ * A seeded UDP proxy between two WebRTC ends. Each ICE generation gets a pair of sockets, one facing each end; an end learns only
+ * the socket that faces it, so ICE cannot bypass the proxy. It can drop, delay, duplicate, reorder, blackhole one way or both,
+ * and rebind its ports. The peer connection itself requests the sockets: see rigged-peer-connection.ts.
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -13,16 +13,16 @@ import { Random } from '../support/random.js';
 export type Side = 'offerer' | 'answerer';
 const OTHER = { offerer: 'answerer', answerer: 'offerer' } as const;
 
-/** What happens to packets; shares from 0 to 1, times in ms. */
+/** Treatment of packets; shares from 0 to 1, times in ms. */
 export interface Weather {
   drop: number;
   duplicate: number;
-  /** Share of packets that are held back for `delay` longer than the others. */
+  /** Share of packets that are delayed by `delay` longer than the others. */
   reorder: number;
   delay: number;
-  /** Packets of these ends vanish. */
+  /** Packets of these ends are dropped. */
   blackhole: readonly Side[];
-  /** Only STUN (RFC 7983: first byte 0 to 3) gets through: to ICE all is well, and SCTP is held up as by a run of losses. */
+  /** Only STUN (RFC 7983: first byte 0 to 3) gets through: ICE stays connected while SCTP stalls, as after a run of losses. */
   onlyStun: boolean;
 }
 const FAIR: Weather = { drop: 0, duplicate: 0, reorder: 0, delay: 0, blackhole: [], onlyStun: false };
@@ -30,11 +30,11 @@ const FAIR: Weather = { drop: 0, duplicate: 0, reorder: 0, delay: 0, blackhole: 
 interface End {
   /** Faces this end. */
   socket: Socket;
-  /** Where its packets come from; the first source counts, packets of others are dropped. */
+  /** Source address of its packets; the first one counts, packets from others are dropped. */
   address: { address: string; port: number } | undefined;
 }
 
-/** Chromium and Firefox offer the address of an interface, not that of loopback. */
+/** Chromium and Firefox offer the address of an interface, not the loopback address. */
 export function interfaceAddress(): string {
   const found = Object.values(networkInterfaces())
     .flat()
@@ -55,7 +55,7 @@ class Path {
     for (const side of ['offerer', 'answerer'] as const) this.#listen(side);
   }
 
-  /** The other end sees packets come from another port, as after a NAT forgot the old one. */
+  /** The peer sees packets from another port, as after a NAT dropped the old mapping. */
   async rebind(side: Side): Promise<void> {
     const old = this.ends[side].socket;
     this.ends[side].socket = await this.#proxy.open();
@@ -82,17 +82,17 @@ class Path {
     try {
       if (address) socket.send(packet, address.port, address.address);
     } catch {
-      // closed meanwhile: a packet that is lost, as others are
+      // closed meanwhile: a lost packet like any other
     }
   }
 }
 
 export class UdpProxy {
   weather: Weather = FAIR;
-  /** Packets that were carried, and those that were not. */
+  /** Forwarded packets, and dropped ones. */
   carried = 0;
   lost = 0;
-  /** Where peer connections ask for their sockets. */
+  /** URL at which peer connections request their sockets. */
   url = '';
   readonly #random: Random;
   readonly #address = interfaceAddress();
@@ -119,19 +119,19 @@ export class UdpProxy {
     return proxy;
   }
 
-  /** Changes the weather; what is not named becomes fair. */
+  /** Changes the conditions; unset fields return to their defaults. */
   set(weather: Partial<Weather> = {}): void {
     this.weather = { ...FAIR, ...weather };
   }
 
-  /** Every path's socket that faces this end gets another port. */
+  /** The socket of every path that faces this end gets another port. */
   async rebind(side: Side): Promise<void> {
     for (const path of this.#paths.values()) await (await path).rebind(side);
   }
 
   async open(): Promise<Socket> {
     const socket = createSocket('udp4');
-    socket.on('error', () => undefined); // a page that is gone refuses packets
+    socket.on('error', () => undefined); // a closed page refuses packets
     socket.bind(0, this.#address);
     await once(socket, 'listening');
     socket.setRecvBufferSize(4 << 20);
@@ -139,7 +139,7 @@ export class UdpProxy {
     return socket;
   }
 
-  /** What the weather does to one packet from an end. */
+  /** Applies the conditions to one packet from an end. */
   carry(from: Side, forward: () => void): void {
     const { drop, duplicate, reorder, delay, blackhole } = this.weather;
     if (blackhole.includes(from) || (drop && this.#random.next() < drop)) return void this.lost++;

@@ -1,6 +1,6 @@
 /**
- * Long bad weather, and a server that is away while the path has troubles of its own. RONDEVU_CHAOS=full lasts as long as the
- * promise says: 5 minutes at 10 % loss, 60 s without server.
+ * Long periods of bad network conditions, and a server that is away while the path fails as well. RONDEVU_CHAOS=full uses the
+ * guaranteed durations: 5 minutes at 10 % loss, 60 s without server.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -26,7 +26,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 const names = (end: End): Promise<string[]> => end.run(({ events }) => events.splice(0).map(([name]) => name));
 
 for (const [hostPlace, joinerPlace] of PAIRS) {
-  describe(`weather, ${hostPlace} and ${joinerPlace}`, () => {
+  describe(`bad network conditions, ${hostPlace} and ${joinerPlace}`, () => {
     let host: End, joiner: End, rig: UdpProxy;
     const username = `weather-${hostPlace}-${joinerPlace}`.slice(0, 32);
     before(async () => {
@@ -46,7 +46,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       await rig.close();
     });
 
-    /** Lets a few messages flow each way until `ms` are over. */
+    /** Sends a few messages each way until `ms` have passed. */
     async function talk(ms: number): Promise<void> {
       const end = Date.now() + ms;
       while (Date.now() < end) {
@@ -69,8 +69,8 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       for (const each of [host, joiner]) assert.deepEqual(await each.run(({ wrong }) => wrong), []);
     }
 
-    // three or four losses in a row do this at 10 % loss, once in many minutes
-    it('SCTP is held up for 6.5 s while ICE is well: no event at all', { timeout: 120_000 }, async () => {
+    // three or four losses in a row cause this at 10 % loss, once in many minutes
+    it('emits no event when SCTP stalls for 6.5 s while ICE stays connected', { timeout: 120_000 }, async () => {
       await Promise.all([names(host), names(joiner)]);
       rig.set({ onlyStun: true });
       await talk(6500);
@@ -79,7 +79,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       assert.deepEqual([await names(host), await names(joiner)], [[], []]);
     });
 
-    it(`${LOSSY / 1000} s at 10 % loss: no event at all`, { timeout: 900_000 }, async () => {
+    it(`emits no event during ${LOSSY / 1000} s at 10 % loss`, { timeout: 900_000 }, async () => {
       await Promise.all([names(host), names(joiner)]);
       rig.set({ drop: 0.1 });
       await talk(LOSSY);
@@ -90,7 +90,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     });
 
     it(
-      `the server is away for ${AWAY / 1000} s, the path is cut one way for 5 s and both ports are rebound: the same session, nothing lost`,
+      `keeps the session without loss: server away for ${AWAY / 1000} s, path cut one way for 5 s, both ports rebound`,
       { timeout: 900_000 },
       async () => {
         await Promise.all([names(host), names(joiner)]);

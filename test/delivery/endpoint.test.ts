@@ -1,4 +1,4 @@
-/** One end of a message stream: sending, the queue, renewal and the end, over two endpoints whose wire the test moves by hand. */
+/** One end of a message stream: sending, the queue, renewal and the end, over two endpoints whose wire is driven by the test. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Endpoint, type EndpointHandlers, type EndpointOptions } from '../../src/delivery/endpoint.js';
@@ -7,7 +7,7 @@ import { Port } from './wire.js';
 
 const OPTIONS: EndpointOptions = { maxMessageSize: 1 << 20, maxQueuedBytes: 1 << 20, maxQueueSize: 3, maxMessageAge: 60_000 };
 
-/** An endpoint that writes its calls down. */
+/** An endpoint that records its callbacks. */
 class Recorder {
   readonly calls: string[] = [];
   readonly sizes: number[] = [];
@@ -59,7 +59,7 @@ class Recorder {
 /** Moves everything between two endpoints. */
 async function settle(a: Recorder, b: Recorder): Promise<void> {
   for (let quiet = 0; quiet < 3;) {
-    await Promise.resolve(); // messages of one turn are sent together at its end
+    await Promise.resolve(); // messages of one turn are sent together at the end of the turn
     let moved = false;
     for (const [from, to] of [
       [a, b],
@@ -92,7 +92,7 @@ beforeEach(() => {
 });
 
 describe('an endpoint', () => {
-  it('sends messages and settles their handles when the peer has them', async () => {
+  it('sends messages and settles their handles when the peer has received them', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     const { handle } = a.endpoint.send('hello');
@@ -206,7 +206,7 @@ describe('an endpoint', () => {
     assert.deepEqual(b.take(), ['open', 'message last', 'fin']);
   });
 
-  it('settles every message at the end, and keeps the queue for whoever takes it', async () => {
+  it('settles every message at the end, and keeps the queue for a successor', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     const sent = a.endpoint.send('on the way').handle;
@@ -226,7 +226,7 @@ describe('an endpoint', () => {
     assert.deepEqual(a.take(), []);
   });
 
-  it('refuses what is too large or no message, and counts nothing', () => {
+  it('refuses messages that are too large or of another type, and does not count them', () => {
     const a = new Recorder({ maxMessageSize: 4 });
     assert.throws(() => a.endpoint.send('hello'), { code: 'too-large' });
     assert.throws(() => a.endpoint.send(5), { name: 'ValidationError' });

@@ -1,4 +1,7 @@
-/** Anything that a hostile peer may send on a message channel or a control channel: mutated frames and texts of ours, and noise. */
+/**
+ * Anything that a hostile peer may send on a message channel or a control channel: mutations of valid frames and texts, and
+ * noise.
+ */
 import type { Random } from '../support/random.js';
 
 /** The part of a link that a hostile peer uses. */
@@ -7,7 +10,7 @@ export interface RawLink {
   control(text: string): void;
 }
 
-/** Sends one input, on either channel. @param due the sequence number that the other side expects */
+/** Sends one input, on either channel. @param due the sequence number that the peer expects */
 export function sendHostile(link: RawLink, random: Random, grammar: Grammar, due: number): void {
   const kind = random.next();
   if (kind < 0.6) link.send(grammar.frame(due));
@@ -48,7 +51,7 @@ export class Grammar {
   #leb(value: number): number[] {
     const bytes: number[] = [];
     for (; value >= 128; value = Math.floor(value / 128)) bytes.push((value % 128) | 128);
-    // now and then longer than it must be
+    // sometimes longer than necessary
     return this.#random.next() < 0.02 ? [...bytes, value | 128, 0] : [...bytes, value];
   }
 
@@ -61,7 +64,7 @@ export class Grammar {
     return [head, ...this.#leb(number), ...total, ...this.#leb(length), ...payload];
   }
 
-  /** @param due the number that is expected */
+  /** @param due the expected number */
   frame(due: number): ArrayBuffer {
     const records = Array.from({ length: this.#random.between(1, 6) }, (_, i) =>
       this.#record(due + (this.#random.next() < 0.8 ? i : 0)),

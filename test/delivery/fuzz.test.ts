@@ -1,6 +1,6 @@
 /**
- * Frames and control messages of a peer that sends anything: mutated frames of ours, records with wrong numbers, and noise. Nothing is
- * thrown out of a session, memory does not grow, and an honest pair beside it gets everything exactly once. FUZZ_RUNS says how many
+ * Arbitrary frames and control messages of a peer: mutations of valid frames, records with wrong numbers, and noise. A session
+ * throws nothing, memory does not grow, and an honest pair beside it gets everything exactly once. FUZZ_RUNS is the number of
  * inputs, FUZZ_SEED replays.
  */
 import assert from 'node:assert/strict';
@@ -17,9 +17,9 @@ import { End, Port, Wire } from './wire.js';
 const USUAL = 20_000;
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
-/** Inputs after which memory and the honest pair are looked at. */
+/** Inputs between two checks of memory and the honest pair. */
 const ROUND = 10_000;
-/** What a heap may grow by over all rounds after the first, in bytes: noise of the collector. */
+/** Permitted growth of the heap over all rounds after the first, in bytes: noise of the collector. */
 const NOISE = 8_000_000;
 
 setFlagsFromString('--expose-gc');
@@ -30,7 +30,7 @@ const memory = (): number => {
   return heapUsed + arrayBuffers;
 };
 
-/** Feeds one peer until it is refused; a new one follows. */
+/** Feeds one peer until it is refused; another one follows. */
 class Victim {
   readonly #grammar: Grammar;
   readonly #random: Random;
@@ -51,7 +51,7 @@ class Victim {
     this.#port = new Port();
     this.#end.session.attach(this.#port);
     for (let i = this.#random.between(0, 3); i > 0; i--) this.#end.send('ours');
-    // most say HELLO, else nothing further on is reached
+    // most send HELLO, because nothing further is reached without it
     if (this.#random.next() < 0.9)
       this.#end.session.receive('{"hello":{"sid":"sid","inst":"evil","known":null,"next":1}}', this.#port);
   }
@@ -72,7 +72,7 @@ class Victim {
     this.#renew();
   }
 
-  /** What is said of further channels is parsed, or refused with an error of ours. */
+  /** Messages about further channels are parsed, or refused with a RondevuError. */
   word(): void {
     try {
       parseChannelWord(this.#grammar.control().replace(/^\w+ /, ''));
@@ -97,7 +97,7 @@ test(`${RUNS} inputs of a hostile peer (seed ${SEED})`, { timeout: 3_600_000 }, 
       else victim.step();
       if (i % 100 === 0) honest.ends.a.send(`${sent++}`);
     }
-    await new Promise((resolve) => setImmediate(resolve)); // microtasks hold the sessions that ended
+    await new Promise((resolve) => setImmediate(resolve)); // microtasks retain the sessions that ended
     honest.settle(() => mock.timers.tick(20_000));
     const { got } = honest.ends.b;
     assert.deepEqual(

@@ -1,11 +1,11 @@
-/** Links that lose what they were given and live on: each is left, and the next one brings it. */
+/** Links that lose messages and stay alive: each is replaced, and the next one replays the lost messages. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Session } from '../../src/delivery/session.js';
 import { End, Wire } from './wire.js';
 
 const tick = (): void => mock.timers.tick(100);
-/** How often it is looked whether acknowledgements come, in ms. */
+/** Interval at which acknowledgements are checked, in ms. */
 const LOOK = 30_000;
 beforeEach(() => {
   mock.timers.reset();
@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 
 describe('a link that loses messages', () => {
-  it('a link that loses a message is left, and the next one brings it; four in a row are the other side’s fault', () => {
+  it('is replaced, and the next link replays the lost message; after four losses in a row the peer is at fault', () => {
     const wire = new Wire();
     const left: string[] = [];
     const broken: string[] = [];
@@ -52,7 +52,7 @@ describe('a link that loses messages', () => {
     }
   });
 
-  it('a living link that carries nothing on is left, and the next one brings what was lost at its end', () => {
+  it('is replaced if it is alive but makes no progress, and the next link delivers its last message', () => {
     for (const lost of ['the message', 'its acknowledgement', 'what the platform refused'] as const) {
       const wire = new Wire();
       wire.connect();
@@ -80,7 +80,7 @@ describe('a link that loses messages', () => {
     for (let i = 0; i < count; i++) mock.timers.tick(LOOK);
     return end.errors.splice(0).length;
   };
-  /** Connected, and what `a` sends next is lost. */
+  /** A connected wire; the test drops the next messages of `a`. */
   const losing = (): Wire => {
     const wire = new Wire();
     wire.connect();
@@ -92,7 +92,7 @@ describe('a link that loses messages', () => {
     port!.bufferedAmount = 0;
   };
 
-  it('a link is not left while bytes leave it or the other side is silent; one after the other it has more time', () => {
+  it('is kept while bytes leave it or the peer is silent; successive links get more time', () => {
     const wire = losing();
     const { a } = wire.ends;
     a.send(new ArrayBuffer(1_000_000));
@@ -116,7 +116,7 @@ describe('a link that loses messages', () => {
     assert.equal(looks(a, 2), 1, 'what arrived in between puts it back');
   });
 
-  it('who goes on sending finds it as well', () => {
+  it('is detected while the application keeps sending', () => {
     const { a } = losing().ends;
     for (let i = 0; i < 6; i++) {
       a.send('tick');
@@ -126,7 +126,7 @@ describe('a link that loses messages', () => {
     assert.deepEqual(a.errors, ['nothing was acknowledged for 30 s']);
   });
 
-  it('a link that was silent and is back is watched as well', () => {
+  it('is watched again after it was detached and reattached', () => {
     const { a } = losing().ends;
     a.send('x');
     lose(a);
@@ -136,12 +136,12 @@ describe('a link that loses messages', () => {
     assert.equal(looks(a, 2), 1);
   });
 
-  it('a long message on a slow link: the other side says that it is at it', () => {
+  it('is kept while the peer acknowledges parts of a long message on a slow link', () => {
     const wire = losing();
     const { a, b } = wire.ends;
     a.send(new ArrayBuffer(1_000_000));
     for (let frames = 0; frames < 16; frames++) {
-      // the channel has given all away, and it is under way for long
+      // the channel has sent everything, but it takes long to arrive
       const { bufferedAmount } = a.port!;
       a.port!.bufferedAmount = 0;
       assert.equal(looks(a, 1), 0);
@@ -153,7 +153,7 @@ describe('a link that loses messages', () => {
     assert.equal(b.got.length, 1);
   });
 
-  it('who ends takes nothing more, and its link is not left while its tail is going out', async () => {
+  it('is kept while its endpoint finishes: it refuses new messages and sends its remaining ones', async () => {
     const wire = losing();
     const { a, b } = wire.ends;
     for (let i = 0; i < 10; i++) b.send(new ArrayBuffer(100_000));

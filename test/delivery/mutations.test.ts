@@ -1,6 +1,6 @@
 /**
- * The tests of delivery can fail: each of these faults, put into a copy of the source, turns them red. The first run, without
- * any, must be green, so that red means the fault.
+ * The tests of delivery can fail: each of these faults makes them red when it is put into a copy of the source. The first run,
+ * without a fault, must be green, so that red is caused by the fault.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 mkdirSync('.test-results', { recursive: true });
-// within the project, so that packages are found from there
+// within the project, so that packages resolve from there
 const folder = mkdtempSync(join('.test-results', 'mutants-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -1,4 +1,4 @@
-/** The promise of docs/delivery.md, over a wire that is moved by hand and cut anywhere: exactly once, in order, or told. */
+/** The guarantee of docs/delivery.md, over a wire that the test drives and cuts anywhere: exactly once, in order, or reported. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
@@ -23,7 +23,7 @@ const same = (a: unknown, b: unknown): void => {
 };
 
 describe('a session', () => {
-  it('carries text and bytes of any length, both ways, and tells that they arrived', () => {
+  it('carries text and bytes of any length in both directions, and reports their delivery', () => {
     const wire = new Wire();
     wire.connect();
     const sent = ['', 'é😀', bytes(0), bytes(1), bytes(66_534), bytes(66_535), bytes(66_536), bytes(300_000), 'x'.repeat(70_000)];
@@ -46,7 +46,7 @@ describe('a session', () => {
     assert.ok(wire.ends.a.port!.data.length <= 4, `one HELLO and few frames, got ${wire.ends.a.port!.data.length}`);
   });
 
-  it('stops at the high water mark and goes on below the low one', () => {
+  it('pauses at the high-water mark and resumes below the low one', () => {
     const wire = new Wire();
     wire.connect();
     for (let i = 0; i < 100; i++) wire.ends.a.send(bytes(16_384));
@@ -56,7 +56,7 @@ describe('a session', () => {
     assert.equal(wire.ends.b.got.length, 100);
   });
 
-  it('goes on although the platform does not tell that its buffer is low again', () => {
+  it('resumes although the platform never fires bufferedamountlow', () => {
     const wire = new Wire();
     wire.connect();
     for (let i = 0; i < 20; i++) wire.ends.a.send(bytes(60_000));
@@ -99,7 +99,7 @@ describe('a session', () => {
     now += 101;
     say('one');
     assert.equal(acks(), 1);
-    // no more often than every 100 ms
+    // at most every 100 ms
     now += 1;
     say('two');
     mock.timers.tick(99);
@@ -108,7 +108,7 @@ describe('a session', () => {
     assert.equal(acks(), 2);
   });
 
-  it('does not acknowledge what its listener has not seen', (t) => {
+  it('does not acknowledge messages that its listener has not seen', (t) => {
     t.mock.method(performance, 'now', () => 1000);
     const wire = new Wire();
     wire.connect();
@@ -123,7 +123,7 @@ describe('a session', () => {
     assert.deepEqual(wire.ends.b.port!.controls, ['ack 2', 'ack 66']);
   });
 
-  it('the other side was loaded anew: what was numbered is told as lost, what was not is delivered', () => {
+  it('reports numbered messages as lost and delivers the others after the peer was reloaded', () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
@@ -150,7 +150,7 @@ describe('a session', () => {
     assert.deepEqual(born.verdicts, ['new']);
   });
 
-  it('FIN comes after all that was sent, and its answer says that all arrived', async () => {
+  it('sends FIN after all messages; the reply to FIN confirms that all arrived', async () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
@@ -165,7 +165,7 @@ describe('a session', () => {
     assert.equal([...wire.ends.a.outcomes.values()].filter((outcome) => outcome === 'delivered').length, 50);
   });
 
-  it('two that end at the same time: what the other did not take is not called delivered', async () => {
+  it('does not report unread messages as delivered if both peers end at the same time', async () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
@@ -181,7 +181,7 @@ describe('a session', () => {
     assert.deepEqual([...wire.ends.a.outcomes], [['1', 'unknown']]);
   });
 
-  it('an acknowledgement that overtakes HELLO counts', () => {
+  it('accepts an acknowledgement that overtakes HELLO', () => {
     const wire = new Wire();
     wire.connect();
     wire.ends.a.send('first');
@@ -191,12 +191,12 @@ describe('a session', () => {
     assert.deepEqual([...wire.ends.a.outcomes], [['1', 'delivered']]);
   });
 
-  it('a first link that falls silent before HELLO, comes back and is lost resumes, and nothing comes twice', () => {
+  it('resumes without duplicates after a first link that falls silent before HELLO, recovers and is lost', () => {
     const wire = new Wire();
     wire.connect();
     const { a, b } = wire.ends;
     const port = a.port!;
-    // given up, and taken back when the other's HELLO comes after all
+    // dropped, and taken back when the HELLO of the peer arrives after all
     a.session.detach();
     a.session.reattach(port);
     b.send('one');
@@ -210,20 +210,20 @@ describe('a session', () => {
     assert.deepEqual([a.errors, b.errors], [[], []]);
   });
 
-  it('what comes late from a link that was replaced is nothing', () => {
+  it('ignores late frames of a link that was replaced', () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
     wire.ends.a.send('under way');
     wire.connect();
-    // the frame of the old link is there before the HELLO of the new one
-    wire.late('b', 1); // 0 is what there was before the first
+    // the frame of the old link arrives before the HELLO of the new one
+    wire.late('b', 1); // 0 is the time before the first link
     wire.settle(tick);
     same(wire.ends.b.got, ['under way']);
     assert.deepEqual([wire.ends.a.errors, wire.ends.b.errors], [[], []]);
   });
 
-  it('reads a Blob in its turn, and leaves one out that cannot be read', async () => {
+  it('reads a Blob in its turn, and skips one that cannot be read', async () => {
     const wire = new Wire();
     const broken = new Blob(['gone']);
     broken.arrayBuffer = () => Promise.reject(new Error('the file is gone'));
@@ -241,7 +241,7 @@ describe('a session', () => {
     assert.equal(error.mock.calls.filter(({ arguments: [what] }) => what instanceof RondevuError).length, 1);
   });
 
-  it('a channel without frames gets the messages as they are, and nothing is promised of them', () => {
+  it('passes messages on unchanged over a channel without frames, and promises nothing about them', () => {
     const wire = new Wire();
     wire.connect(false);
     wire.ends.a.send('plain');
@@ -256,7 +256,7 @@ describe('a session', () => {
     same(wire.ends.b.got, ['plain', bytes(3), 'kept']);
   });
 
-  it('a peer that breaks the rules is told so, and nothing of it is taken', () => {
+  it('reports a peer that violates the protocol, and accepts nothing from it', () => {
     const frames: [what: string, expected: RegExp, ...data: (string | ArrayBuffer)[]][] = [
       ['no JSON', /HELLO or FIN/, 'hello?'],
       ['a message before HELLO', /before HELLO/, Uint8Array.of(7, 1, 0).buffer],
@@ -297,7 +297,7 @@ describe('a session', () => {
       for (const frame of data) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.match(wire.ends.b.errors.join(), expected, what);
       assert.deepEqual(wire.ends.b.got, [], what);
-      if (what === 'a hole') continue; // the link's fault, at first
+      if (what === 'a hole') continue; // blamed on the link at first
       for (const frame of [hello, Uint8Array.of(7, 1, 0).buffer, 'again?']) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.deepEqual(
         [wire.ends.b.errors.length, wire.ends.b.got],
@@ -307,7 +307,7 @@ describe('a session', () => {
     }
   });
 
-  it('memory grows with what arrived, not with what was announced', () => {
+  it('uses memory for received bytes, not for announced ones', () => {
     const ends = Array.from({ length: 64 }, () => new End('sid'));
     const before = process.memoryUsage().arrayBuffers;
     for (const end of ends) {
@@ -349,11 +349,11 @@ describe('a session', () => {
     assert.deepEqual(wires[5]!.ends.b.errors, []);
     wires[3]!.settle(tick);
     wires[5]!.settle(tick);
-    // everything was given back
+    // all allowances were returned
     assert.equal(allowances.unfinished.take(MAX_UNFINISHED * maxMessageSize), true);
   });
 
-  it('a text keeps its byte order mark', () => {
+  it('keeps the byte order mark of a text', () => {
     const wire = new Wire();
     wire.connect();
     const texts = ['\ufeffone', '\ufeff', `\ufeff${'x'.repeat(100_000)}`];
@@ -362,7 +362,7 @@ describe('a session', () => {
     same(wire.ends.b.got, texts);
   });
 
-  it('an acknowledgement of what was never sent is an error', () => {
+  it('treats an acknowledgement of a message that was never sent as an error', () => {
     const wire = new Wire();
     wire.connect();
     wire.pass('b', 1);
@@ -374,7 +374,7 @@ describe('a session', () => {
 /** Lets microtasks run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-describe('messages that nobody listens for yet', () => {
+describe('messages without a listener', () => {
   const unheard = (framed = true): { wire: Wire; a: End; b: End } => {
     const wire = new Wire();
     wire.ends.b.listens = false;
@@ -388,7 +388,7 @@ describe('messages that nobody listens for yet', () => {
     await turn();
   };
 
-  it('are held and not acknowledged until somebody does', async () => {
+  it('are held and not acknowledged until a listener is added', async () => {
     const { wire, a, b } = unheard();
     for (let i = 0; i < 100; i++) a.send(`${i}`);
     wire.settle(tick);
@@ -404,7 +404,7 @@ describe('messages that nobody listens for yet', () => {
     assert.deepEqual([new Set(a.outcomes.values()), a.outcomes.size, a.errors], [new Set(['delivered']), 101, []]);
   });
 
-  it('go one by one to a listener that takes but one', async () => {
+  it('are passed one by one to a listener that takes only one', async () => {
     const { wire, a, b } = unheard();
     for (let i = 0; i < 5; i++) a.send(`${i}`);
     wire.settle(tick);
@@ -455,7 +455,7 @@ describe('messages that nobody listens for yet', () => {
     warn.mock.restore();
     assert.equal(warn.mock.callCount(), 4);
     assert.equal(wires.filter(({ ends }) => ends.a.outcomes.size === 0).length, 8);
-    // taken by a listener, dropped at the end, and requested again on the next link
+    // delivered to a listener, dropped at the end, and requested again on the next link
     await listen(wires[0]!.ends.b);
     wires[1]!.ends.b.session.end();
     wires[2]!.cut();
@@ -464,7 +464,7 @@ describe('messages that nobody listens for yet', () => {
     assert.equal(allowances.held.take(MAX_HELD), true);
   });
 
-  it('many empty ones count too', () => {
+  it('are bounded even if they are empty', () => {
     const { wire, a } = unheard();
     const warn = mock.method(console, 'warn', () => undefined);
     for (let i = 0; i < 20_000; i++) a.send('');
@@ -473,7 +473,7 @@ describe('messages that nobody listens for yet', () => {
     assert.equal(warn.mock.callCount(), 1);
   });
 
-  it('are asked for again on the next link, and come once', async () => {
+  it('are requested again on the next link, and arrive once', async () => {
     const { wire, a, b } = unheard();
     for (let i = 0; i < 10; i++) a.send(`${i}`);
     wire.settle(tick);
@@ -490,7 +490,7 @@ describe('messages that nobody listens for yet', () => {
     assert.deepEqual([a.outcomes.size, a.errors, b.errors], [20, [], []]);
   });
 
-  it('are taken while no link is up, and acknowledged on the next', async () => {
+  it('are delivered while no link is up, and acknowledged on the next one', async () => {
     const { wire, a, b } = unheard();
     a.send('one');
     wire.settle(tick);
@@ -501,7 +501,7 @@ describe('messages that nobody listens for yet', () => {
     assert.deepEqual([b.got, [...a.outcomes.values()]], [['one'], ['delivered']]);
   });
 
-  it('come before the end that the other side announced', async () => {
+  it('arrive before the end that the peer announced', async () => {
     const { wire, a, b } = unheard();
     a.send('one');
     const ending = a.session.finish(2000);
@@ -515,7 +515,7 @@ describe('messages that nobody listens for yet', () => {
     assert.deepEqual([b.got, b.finished, a.outcomes.get('1')], [['one'], true, 'delivered']);
   });
 
-  it('go with the link whose end the other side announced', () => {
+  it('are dropped with their link if the peer announced its end', () => {
     const { wire, a, b } = unheard();
     a.send('one');
     void a.session.finish(2000);
@@ -525,7 +525,7 @@ describe('messages that nobody listens for yet', () => {
     assert.equal(b.finished, true);
   });
 
-  it('are held without frames, too', async () => {
+  it('are held on a channel without frames, too', async () => {
     const { wire, a, b } = unheard(false);
     a.send('one');
     wire.settle(tick);
@@ -540,7 +540,7 @@ describe('messages that nobody listens for yet', () => {
 
 const hello = JSON.stringify({ hello: { sid: 'sid', inst: 'other', known: null, next: 1 } });
 
-/** What can happen to two ends and the wire between them. */
+/** Events of two ends and the wire between them. */
 type Step =
   | { do: 'send'; side: Side; length: number; text: boolean }
   | { do: 'pass'; side: Side; data: number; control: number }
@@ -586,8 +586,8 @@ function perform(wire: Wire, sent: Record<Side, (string | ArrayBuffer)[]>, what:
   else if (wire.ends[what.side].port) wire.ends[what.side].port!.accepts = what.after;
 }
 
-describe('whatever happens to the link', () => {
-  it('between two ends that live every message arrives once, in order, and both are told', () => {
+describe('sessions under random link faults', () => {
+  it('deliver every message once and in order, and report it to both peers', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 120 }), (steps) => {
         const wire = new Wire();
@@ -609,7 +609,7 @@ describe('whatever happens to the link', () => {
     );
   });
 
-  it('when an end dies every message of the other is delivered to the old end, delivered to the new one, or told as lost', () => {
+  it('deliver each message to the old or the new endpoint, or report it as lost, when an endpoint dies', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.array(step, { maxLength: 60 }), (before, after) => {
         const wire = new Wire();
@@ -637,7 +637,7 @@ describe('whatever happens to the link', () => {
           else assert.equal(a.outcomes.get(id), 'delivered');
           if (lost.includes(id)) assert.ok(atNew <= 0, `${id} was told as lost and came to the new end`);
         }
-        // what came to the new end came in order and once
+        // the new end received its messages in order and once
         const atNew = ids.filter(
           (id) => !lost.includes(id) && !dead.got.some((got) => key(got) === key(sent.a[Number(id) - 1]!)),
         );
@@ -653,7 +653,7 @@ describe('whatever happens to the link', () => {
 
 const key = (data: string | ArrayBuffer): string => (typeof data === 'string' ? data : Buffer.from(data).toString('base64'));
 
-it('handing a long queue to a link takes linear time', () => {
+it('passes a long queue to a link in linear time', () => {
   const timeOf = (count: number): number => {
     const outbox = new Outbox();
     for (let i = 0; i < count; i++) outbox.push(new Message(`${i}`, 'short'));

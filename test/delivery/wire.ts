@@ -1,6 +1,6 @@
 /**
- * Two sessions with a wire between them that the test moves by hand: what is sent waits until it is let through, or is lost
- * with a cut, as with a link whose two channels keep their order but not that of each other.
+ * Two sessions with a wire between them that the test drives: sent frames wait until they are passed on, or are lost with a cut.
+ * As on a real link, each of the two channels keeps its order, but not relative to the other.
  */
 import type { DeliveryPort } from '../../src/delivery/delivery-port.js';
 import { Session, type Allowances } from '../../src/delivery/session.js';
@@ -18,7 +18,7 @@ export class Port implements DeliveryPort {
   onLow: (() => void) | undefined;
   readonly data: (string | ArrayBuffer)[] = [];
   readonly controls: string[] = [];
-  /** Frames that are taken before `send` throws. */
+  /** Frames that are accepted before `send` throws. */
   accepts = Infinity;
 
   constructor(framed = true) {
@@ -27,7 +27,7 @@ export class Port implements DeliveryPort {
 
   send(data: string | ArrayBuffer | Uint8Array): void {
     if (this.accepts-- <= 0) throw new Error('the channel is closing');
-    // as a real channel does, the bytes are taken now: the caller may use its buffer again
+    // like a real channel, it copies the bytes now: the caller may reuse its buffer
     this.data.push(typeof data === 'string' ? data : new Uint8Array(data).slice().buffer);
     this.bufferedAmount += typeof data === 'string' ? data.length : data.byteLength;
   }
@@ -78,21 +78,21 @@ export class End {
   send(data: MessageData): string {
     const id = `${++this.#count}`;
     this.session.send({ id, data, timestamp: 0, attempts: 0 });
-    void this.session.drained(); // hands it over now, and not at the end of the turn
+    void this.session.drained(); // delivers it now, not at the end of the turn
     return id;
   }
 }
 
 export class Wire {
   readonly ends: Record<Side, End>;
-  /** Ports of earlier links, by turn. */
+  /** Ports of earlier links, in order. */
   readonly #old: Record<Side, Port[]> = { a: [], b: [] };
 
   constructor(a = new End('sid'), b = new End('sid')) {
     this.ends = { a, b };
   }
 
-  /** A new link; what the old one had under way is gone. */
+  /** A new link; frames under way on the old one are lost. */
   connect(framed = true): void {
     this.cut();
     for (const side of ['a', 'b'] as const) {
@@ -113,7 +113,7 @@ export class Wire {
     }
   }
 
-  /** Something that was under way on an earlier link comes after all. */
+  /** A frame that was under way on an earlier link arrives after all. */
   late(to: Side, index: number): void {
     const from = this.#old[OTHER[to]];
     const port = from[index % Math.max(1, from.length)];
@@ -125,7 +125,7 @@ export class Wire {
     if (text !== undefined) this.ends[to].session.control(text, target);
   }
 
-  /** Lets up to `count` frames of the data channel, and as many of the control channel, through from one side. */
+  /** Passes on up to `count` frames of the data channel, and as many of the control channel, from one side. */
   pass(from: Side, data: number, control = data): boolean {
     const port = this.ends[from].port;
     const to = this.ends[OTHER[from]];
@@ -145,7 +145,7 @@ export class Wire {
     return moved;
   }
 
-  /** Lets everything through. @param tick moves the timers of acknowledgements */
+  /** Passes everything on. @param tick advances the timers of acknowledgements */
   settle(tick: () => void): void {
     for (let quiet = 0; quiet < 2;) {
       const moved = [this.pass('a', Infinity), this.pass('b', Infinity)].some(Boolean);

@@ -1,7 +1,7 @@
 /**
- * Anything on the real channels of a host in a page, from joiners in Node: it ends the connections that it comes on, one error each, and an
- * honest joiner beside them gets everything exactly once. CHANNEL_FUZZ_RUNS says how many inputs for each browser, FUZZ_SEED replays,
- * FUZZ_BROWSERS=chromium,… takes some.
+ * Arbitrary input on the real channels of a host in a page, from joiners in Node: it ends the connections on which it arrives,
+ * with one error each, and an honest joiner beside them gets everything exactly once. CHANNEL_FUZZ_RUNS is the number of inputs
+ * for each browser, FUZZ_SEED replays, FUZZ_BROWSERS=chromium,… selects browsers.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -18,13 +18,13 @@ const USUAL = 300;
 const RUNS = Number(process.env['CHANNEL_FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
 const BROWSERS = (process.env['FUZZ_BROWSERS'] ?? 'chromium,firefox').split(',') as BrowserName[];
-/** Inputs that a connection is sent at most; most end before. */
+/** Maximum number of inputs sent to a connection; most end before. */
 const EACH = 100;
 /** Hostile joiners at a time. */
 const LANES = 4;
 const TARGET = { serviceFqn: 'chat:1.0.0@alice', wait: 30_000, connectionConfig: { reconnectEnabled: false } };
 
-/** What the page counts. */
+/** Counts of the page. */
 interface Counts {
   opened: number;
   ended: number;
@@ -85,7 +85,7 @@ async function host(browser: Browser, username: string): Promise<{ page: Page; e
   return { page, errors };
 }
 
-/** Bytes of the heap after a garbage collection; Firefox does not tell. */
+/** Bytes of the heap after a garbage collection; not available in Firefox. */
 async function heap(name: BrowserName, page: Page): Promise<number> {
   if (name !== 'chromium') return 0;
   const session = await page.createCDPSession();
@@ -127,7 +127,7 @@ describe(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { 
             try {
               connection = await connectAsMallory();
             } catch (error) {
-              // node-datachannel and Firefox now and then do not find each other in time; reconnecting is off
+              // node-datachannel and Firefox sometimes do not connect in time; reconnecting is off
               assert.ok(++late <= 5 + connections / 10, String(error));
               continue;
             }
@@ -138,7 +138,7 @@ describe(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { 
                 if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 5));
               }
             } catch (error) {
-              // the channel was closed by the page, which node-datachannel knows before its event
+              // the page closed the channel, which node-datachannel reports before its event
               assert.match(String(error), /libdatachannel error while sending/);
             }
             assert.equal(await honest.send(`${sent++}`).delivered, 'delivered');

@@ -6,7 +6,7 @@ import { launch, type BrowserName } from '../support/browsers.ts';
 import { ServerProcess, serveFiles, type SiteFile } from '../support/site.ts';
 
 const requests: string[] = [];
-/** The bundle on a server that is overloaded when a file in `busy` is first asked for. */
+/** The bundle on a server that is overloaded when a file in `busy` is first requested. */
 const busy = new Set<string>();
 const headers = { 'content-type': 'text/javascript' };
 const file = (path: string): SiteFile => {
@@ -25,7 +25,7 @@ let site: Awaited<ReturnType<typeof serveFiles>>;
 before(async () => void (site = await serveFiles(() => files)));
 after(() => site.close());
 
-/** What a use of each chunk gives, three times in a row. */
+/** Result of using each chunk, three times in a row. */
 const USES = {
   durable: `const rondevu = await Rondevu.connect({ apiUrl: 'http://localhost:9' });
     const use = () => rondevu.connect('bob', 'chat:1.0.0').then(({ constructor }) => constructor);`,
@@ -58,7 +58,7 @@ describe('a chunk whose first request fails', () => {
             isFunction: true,
             isSame: true,
           });
-          // one failure, one success: what was loaded is kept
+          // one failure, one success: the loaded chunk is kept
           assert.equal(requests.filter((path) => path === `/rondevu-${chunk}.js`).length, 2);
           await page.close();
         }
@@ -71,7 +71,7 @@ describe('a chunk whose first request fails', () => {
 
 describe('the bundle under a URL with a query, as content management systems write it', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-    it(`loads its chunks with the same query, and nothing twice, in ${name}`, async () => {
+    it(`loads its chunks with the same query, and none twice, in ${name}`, async () => {
       const server = new ServerProcess();
       await server.start();
       const browser = await launch(name);

@@ -1,6 +1,6 @@
 /**
- * Many joiners: 60 at once on a pool of 5, 200 in turns, an attacker who takes offers and leaves them; and how many peer
- * connections live meanwhile, counted from outside. What an idle minute costs.
+ * Many joiners: 60 at once on a pool of 5, 200 in turns, and an attacker who takes offers without answering; the number of live
+ * peer connections meanwhile, counted from outside; and the cost of an idle minute.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -14,10 +14,10 @@ import { blankPage, openPage, serveFiles, until } from '../support/site.ts';
 interface TestWindow {
   service: RondevuService;
   joiners: RondevuConnect[];
-  /** Peer connections that were made and are neither closed nor collected: counted by a wrapped constructor. */
+  /** Peer connections that were created and are neither closed nor collected: counted by a wrapped constructor. */
   live: Set<RTCPeerConnection>;
   most: number;
-  /** HTTP requests and socket frames since the last look. */
+  /** HTTP requests and socket frames since the last read. */
   traffic: { requests: number; frames: number };
 }
 declare const window: Window & TestWindow;
@@ -112,12 +112,12 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), page.close()]);
     });
 
-    it('200 in turns all connect, and the number of live peer connections stays within bounds', async () => {
+    it('200 in turns all connect, and the number of live peer connections stays bounded', async () => {
       const host = await openHost(browser, `turns-${name}`);
       const page = await openPage(browser, site.url);
       for (let turn = 0; turn < 200; turn++) {
         await join(page, `crowd:1.0.0@turns-${name}`, 1);
-        // ten stay at a time: the oldest leaves
+        // ten stay at a time: the oldest one leaves
         await page.evaluate(async () => {
           if (window.joiners.length > 10) await window.joiners.shift()!.close();
         });
@@ -136,7 +136,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   });
 }
 
-describe('what it costs and who can spoil it', () => {
+describe('idle cost and resistance to an attacker', () => {
   let browser: Browser;
   before(async () => {
     browser = await launch('chromium');
@@ -145,12 +145,12 @@ describe('what it costs and who can spoil it', () => {
     await browser.close();
   });
 
-  it('an idle minute is no HTTP request and at most 8 socket frames, at host and joiner', async () => {
+  it('an idle minute costs no HTTP request and at most 8 socket frames, at host and joiner', async () => {
     const host = await openHost(browser, 'idle');
     const page = await openPage(browser, site.url);
     await join(page, 'crowd:1.0.0@idle', 1);
     await until('the pool to be full again', () => host.evaluate(() => window.service.offerCount === 5));
-    // what belongs to the handshake is over when nothing moves for a moment
+    // the handshake traffic has ended when there is none for a moment
     const quiet = async (): Promise<boolean> => {
       const look = () => Promise.all([host, page].map((each) => each.evaluate(() => JSON.stringify(window.traffic))));
       const first = await look();
@@ -169,7 +169,7 @@ describe('what it costs and who can spoil it', () => {
     await Promise.all([host.close(), page.close()]);
   });
 
-  it('an attacker who takes 50 offers a second from one address keeps nobody out', async (t) => {
+  it('an attacker who takes 50 offers a second from one address does not keep anybody out', async (t) => {
     const host = await openHost(browser, 'attacked');
     const page = await openPage(browser, site.url);
     const attack = await startAttack(server.url, 'crowd:1.0.0@attacked');

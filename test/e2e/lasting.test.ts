@@ -1,6 +1,6 @@
 /**
- * Connections that last: whatever happens to a link, a tab or the server, the side that lives keeps its connection object and
- * its listeners, and what was sent meanwhile arrives. Each kind of accident many times in a row.
+ * Durable connections: when a link, a tab or the server fails, the surviving peer keeps its connection object and its
+ * listeners, and messages sent meanwhile arrive. Each kind of failure many times in a row.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -10,15 +10,15 @@ import { Rondevu } from '../../dist/src/index.js';
 import { launch, type BrowserName } from '../support/browsers.ts';
 import { ROUNDS, ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.ts';
 
-/** What the pages keep for the tests. */
+/** State that the pages keep for the tests. */
 interface TestWindow {
   service: RondevuService;
   join: RondevuConnect;
-  /** Messages that arrived. */
+  /** Received messages. */
   got: string[];
   /** Names of events, in order. */
   events: string[];
-  /** The first connection object, to be compared with the one later. */
+  /** The first connection object, to compare with the later one. */
   first: unknown;
 }
 declare const window: Window & TestWindow;
@@ -118,7 +118,7 @@ const sameAtHost = (page: Page): Promise<boolean> =>
   page.evaluate(() => window.service.connections.includes(window.first as never));
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-  describe(`connections last in ${name}`, () => {
+  describe(`durable connections in ${name}`, () => {
     let browser: Browser;
     before(async () => {
       browser = await launch(name);
@@ -127,7 +127,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await browser.close();
     });
 
-    it(`${ROUNDS} times: the joiner's raw peer connection is closed behind the engine's back`, async () => {
+    it(`survive ${ROUNDS} closes of the joiner's raw peer connection behind the engine's back`, async () => {
       const username = freshName();
       const host = await openHost(browser, username);
       const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
@@ -152,7 +152,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`${ROUNDS} times: the host's raw peer connection is closed behind the engine's back`, async () => {
+    it(`survive ${ROUNDS} closes of the host's raw peer connection behind the engine's back`, async () => {
       const username = freshName();
       const host = await openHost(browser, username);
       const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
@@ -173,7 +173,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`${ROUNDS} times: the tab of a named joiner is killed and opened again`, async () => {
+    it(`survive ${ROUNDS} kills and restarts of a named joiner's tab`, async () => {
       const username = freshName();
       const host = await openHost(browser, username);
       const joinerName = freshName();
@@ -192,7 +192,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`${ROUNDS} times: the host's tab is reloaded`, async () => {
+    it(`survive ${ROUNDS} reloads of the host's tab`, async () => {
       const username = freshName();
       const host = await openHost(browser, username);
       const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
@@ -211,7 +211,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`${ROUNDS} times: the host's tab is killed and opened again`, async () => {
+    it(`survive ${ROUNDS} kills and restarts of the host's tab`, async () => {
       const username = freshName();
       let host = await openHost(browser, username);
       const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
@@ -230,22 +230,22 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`${ROUNDS} times: from 4 s after a kill of the host's tab nobody is handed an offer of the dead page`, async () => {
+    it(`${ROUNDS} times: 4 s after the host's tab was killed no offer of the dead page is handed out`, async () => {
       const asking = await Rondevu.connect({ apiUrl: server.url });
-      // a list shows what would be handed out, and takes nothing
+      // a listing shows the offers that would be handed out, and leases none
       const count = async (fqn: string) => (await asking.findService(fqn, { mode: 'paginated' })).count;
       for (let round = 0; round < ROUNDS; round++) {
         const username = freshName();
         const host = await openHost(browser, username);
         assert.equal(await count(`chat:1.0.0@${username}`), 1);
         await kill(host, name);
-        await new Promise((resolve) => setTimeout(resolve, 4000)); // the time that is promised, not one that is hoped for
+        await new Promise((resolve) => setTimeout(resolve, 4000)); // the guaranteed time, not a typical one
         assert.equal(await count(`chat:1.0.0@${username}`), 0);
       }
       await asking.close();
     });
 
-    it(`${ROUNDS} times: the server is killed and started again on the same file`, async () => {
+    it(`survive ${ROUNDS} kills and restarts of the server on the same file`, async () => {
       const username = freshName();
       const host = await openHost(browser, username);
       const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
@@ -254,7 +254,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         await server.stop('SIGKILL');
         await roundTrip(joiner, `without server ${round}`);
         await server.start();
-        // nobody touches the host: it publishes again by itself, and a newcomer finds it
+        // the host is left alone: it publishes again by itself, and a newcomer finds it
         const newcomer = await openJoiner(browser, `chat:1.0.0@${username}`);
         await roundTrip(newcomer, `newcomer ${round}`);
         await newcomer.close();
@@ -270,11 +270,11 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
 async function kill(page: Page, name: BrowserName): Promise<void> {
   if (name === 'chromium') {
     const session = await page.createCDPSession();
-    // the renderer dies at once, so this call is never answered
+    // the renderer dies at once, so this call never returns
     session.send('Page.crash').catch(() => undefined);
     await new Promise((resolve) => page.once('error', resolve));
   } else {
-    // Firefox has no such command: the page loses its hooks first, so that closing it tells nobody
+    // Firefox has no such command: the page loses its hooks first, so that closing it notifies nobody
     await page.evaluate(() => {
       for (const type of ['pagehide', 'beforeunload', 'unload'])
         addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true });

@@ -1,4 +1,7 @@
-/** The packages as they would be published, in an empty folder: their server gives two browsers all that the README's pages need. */
+/**
+ * The packages as they would be published, in an empty folder: their server provides everything that the README's pages need to
+ * two browsers.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -47,7 +50,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Two pages that find each other and chat. */
+/** Two pages that connect and chat. */
 async function chat(host: Page, joiner: Page): Promise<void> {
   await joiner.waitForSelector('rondevu-connect[state=connected]');
   await host.waitForSelector('rondevu-service[peer-count="1"]');
@@ -71,7 +74,7 @@ describe('the packed packages', () => {
         const page = (name: string): string => {
           const html = readmePage(name, serverUrl).replace('"alice"', `"${username}"`).replace('@alice', `@${username}`);
           assert.match(html, MODULE);
-          // without type="module", as pages of old load a script; what users wrote may stand above it
+          // without type="module", as older pages load a script; content of the author may precede it
           const image = '<img name="currentScript" src="data:," alt="">';
           return loader === 'rondevu-classic.js' ? html.replace(MODULE, `${image}<script src="$1${loader}">`) : html;
         };
@@ -85,7 +88,7 @@ describe('the packed packages', () => {
     }
   }
 
-  it('serve the demo, whose link opens the second tab of the chat', async () => {
+  it('serve the demo, whose link opens the chat in a second tab', async () => {
     const host = await openPage(browsers.chromium, `${serverUrl}/demo/`);
     await host.waitForSelector('rondevu-service[state=live]');
     const link = await host.$$eval('a', (links) => links.map(({ href }) => href).find((href) => href.includes('/demo/')));

@@ -1,5 +1,5 @@
 /**
- * What a page author does: the README's two pages on another origin, between browsers, under a strict policy, and the package
+ * The steps of a page author: the README's two pages on another origin, between browsers, under a strict policy, and the package
  * imported where there is no page.
  */
 import assert from 'node:assert/strict';
@@ -40,7 +40,7 @@ const PAIRS: [BrowserName, BrowserName][] = [
 describe('the two smallest pages', () => {
   for (const [hostName, joinName] of PAIRS) {
     it(`chat, host in ${hostName}, joiner in ${joinName}, keyboard alone, from another origin`, async () => {
-      // a name a run: alice's key stays with the browser that had it first
+      // a name for each run: alice's key stays with the browser that claimed it
       const username = `alice-${hostName}-${joinName}`.slice(0, 32);
       files['/host.html'] = { body: readmePage('host.html', server.url).replace('"alice"', `"${username}"`) };
       files['/join.html'] = { body: readmePage('join.html', server.url).replace('@alice', `@${username}`) };
@@ -58,7 +58,7 @@ describe('the two smallest pages', () => {
     });
   }
 
-  it("a joiner's page talks with the demo, and the demo's pages are these", async () => {
+  it("connect a joiner's page to the demo, and match the demo's pages", async () => {
     const demo = await openPage(browsers.chromium, `${server.url}/demo/`);
     await demo.waitForSelector('rondevu-service[state=live]');
     const username = await demo.$eval('rondevu-service', (service) => service.getAttribute('username'));
@@ -84,7 +84,7 @@ describe('the two smallest pages', () => {
   });
 });
 
-describe('a strict page', () => {
+describe('a page with a strict policy', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
     it(`works under a strict Content Security Policy with Trusted Types in ${name}`, async () => {
       const ws = server.url.replace('http', 'ws');
@@ -132,7 +132,7 @@ describe('a strict page', () => {
 });
 
 describe('the packed package', () => {
-  it('imports in Node, defines the tags only where there is a DOM, and has every entry it promises', () => {
+  it('imports in Node, defines the tags only where there is a DOM, and exports every documented entry', () => {
     const folder = mkdtempSync(join(tmpdir(), 'rondevu-pack-'));
     try {
       const run = (command: string, args: string[], cwd: string) =>

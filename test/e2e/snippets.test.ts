@@ -1,4 +1,4 @@
-/** Every block of HTML in the documents does what it is for when it is pasted, alone, into an empty page. */
+/** Every block of HTML in the documents works when it is pasted, alone, into an empty page. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
@@ -12,7 +12,7 @@ const DOCUMENTS = ['README.md', 'server/README.md', ...readdirSync('docs').map((
   name.endsWith('.md'),
 );
 
-// browsers ask for an icon by themselves
+// browsers request an icon by themselves
 const files: Record<string, SiteFile> = { '/favicon.ico': { body: '' } };
 const browsers = {} as Record<BrowserName, Browser>;
 let site: { url: string; close(): Promise<void> };
@@ -27,7 +27,7 @@ after(async () => {
   await site.close();
 });
 
-/** A peer for each element of a snippet: a host for whoever joins, a joiner for whoever hosts. */
+/** A peer for each element of a snippet: a host for elements that join, a joiner for elements that host. */
 async function meet(html: string, apiUrl: string): Promise<{ received: string[]; close(): Promise<void> }> {
   const received: string[] = [];
   const [, service, hostName] = /<rondevu-connect[^>]* to="([^"@]+)@([^"]+)"/.exec(html) ?? [];
@@ -46,7 +46,7 @@ async function meet(html: string, apiUrl: string): Promise<{ received: string[];
   const joiner = await connect({ apiUrl });
   const connection = await joiner.connectToService({ serviceFqn: `${name}@${username}`, wait: 60_000 });
   connection.on('message', (data) => received.push(String(data)));
-  // what a chat answers
+  // the reply of a chat
   connection.send(JSON.stringify({ type: 'identify', from: joiner.getUsername(), publicKey: joiner.getPublicKey() }));
   return { received, close: () => joiner.close() };
 }
@@ -55,7 +55,7 @@ describe('a block of HTML, alone in an empty page', () => {
   for (const { at } of DOCUMENTS.flatMap((file) => htmlSnippets(file, ''))) {
     for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       it(`${at} connects in ${name}, and exchanges messages`, async () => {
-        // a fresh store each time: a username belongs to the first key
+        // an empty store each time: a username belongs to the first key
         const server = new ServerProcess();
         await server.start();
         const { html } = htmlSnippets(at.split(':')[0]!, server.url).find((snippet) => snippet.at === at)!;

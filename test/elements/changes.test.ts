@@ -1,4 +1,4 @@
-/** Changing what an element is about: whatever is called right after the assignment acts on the new value. */
+/** Changes of an element's attributes: any call right after the assignment acts on the new value. */
 import { expect } from '@open-wc/testing';
 import {
   apiUrl,
@@ -14,7 +14,7 @@ import {
   type RondevuService,
 } from './helpers.js';
 
-/** A live host, with the texts that it gets. */
+/** A live host, with the texts that it receives. */
 async function host(): Promise<{ to: string; element: RondevuService; got: string[] }> {
   const name = freshName();
   const element = await service(name);
@@ -23,8 +23,8 @@ async function host(): Promise<{ to: string; element: RondevuService; got: strin
   return { to: `chat:1.0.0@${name}`, element, got };
 }
 
-describe('changing the attributes of <rondevu-connect>', () => {
-  it('sends to the new peer, never to the former one, from the moment `to` is set', async () => {
+describe('attribute changes of <rondevu-connect>', () => {
+  it('sends to the new peer, never to the former one, as soon as `to` is set', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     const former = await joiner.ready;
@@ -38,7 +38,7 @@ describe('changing the attributes of <rondevu-connect>', () => {
     expect(() => former.send('late')).to.throw('closed');
   });
 
-  it('does the same for the attribute, and before and after the update', async () => {
+  it('treats the attribute like the property, before and after the update', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
@@ -65,7 +65,7 @@ describe('changing the attributes of <rondevu-connect>', () => {
     expect(two.got).to.deep.equal(['for two']);
   });
 
-  it('drops what was sent early when `to` changes before there is a connection', async () => {
+  it('drops early messages when `to` changes before there is a connection', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.updateComplete;
@@ -90,7 +90,7 @@ describe('changing the attributes of <rondevu-connect>', () => {
     expect([data, peer.username]).to.deep.equal(['from the new name', username]);
   });
 
-  it('tells one end and one new beginning, however many attributes change together', async () => {
+  it('emits one end and one new start, however many attributes change together', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
@@ -103,7 +103,7 @@ describe('changing the attributes of <rondevu-connect>', () => {
     expect(told).to.deep.equal(['rondevu-close', 'rondevu-open']);
   });
 
-  it('ends for good when close() comes right after the change', async () => {
+  it('stays closed when close() is called right after the change', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
@@ -114,7 +114,7 @@ describe('changing the attributes of <rondevu-connect>', () => {
     expect(() => joiner.send('x')).to.throw('connect() first');
   });
 
-  it('takes nothing more to send once it is disabled', async () => {
+  it('accepts no more messages once it is disabled', async () => {
     const { to, got } = await host();
     const joiner = await connect(to);
     await joiner.ready;
@@ -139,8 +139,8 @@ describe('changing the attributes of <rondevu-connect>', () => {
   });
 });
 
-describe('changing the attributes of <rondevu-service>', () => {
-  it('broadcasts to nobody of the former service', async () => {
+describe('attribute changes of <rondevu-service>', () => {
+  it('does not broadcast to peers of the former service', async () => {
     const { to, element } = await host();
     const joiner = await connect(to);
     const got = messagesOf(joiner);
@@ -153,7 +153,7 @@ describe('changing the attributes of <rondevu-service>', () => {
     expect([element.state, got]).to.deep.equal(['live', []]);
   });
 
-  it('publishes once more when it goes back to the same service at once', async () => {
+  it('publishes again when it is set back to the same service at once', async () => {
     const { to, element } = await host();
     element.service = 'other:1.0.0';
     element.service = 'chat:1.0.0';
@@ -164,13 +164,13 @@ describe('changing the attributes of <rondevu-service>', () => {
   });
 });
 
-describe('changing the attributes of <rondevu-chat>', () => {
+describe('attribute changes of <rondevu-chat>', () => {
   const text = (data: string) => (JSON.parse(data) as { text?: string }).text;
   const written = (got: string[]) => got.map(text).filter((each) => each !== undefined);
   const chat = async (attributes: Record<string, string>) =>
     (await make('rondevu-chat', { 'api-url': apiUrl, identity: 'none', ...attributes })) as RondevuChat;
 
-  it('follows `to` with its own source, also for what is sent in the same turn', async () => {
+  it('follows `to` with its own source, also for messages sent in the same turn', async () => {
     const [one, two] = [await host(), await host()];
     const element = await chat({ to: one.to });
     await until(() => element.state === 'connected');
@@ -188,7 +188,7 @@ describe('changing the attributes of <rondevu-chat>', () => {
     await until(() => one.element.peerCount === 1);
     const name = freshName();
     element.to = undefined;
-    element.identity = undefined; // a fresh key each time could not keep the name
+    element.identity = undefined; // a new key each time could not keep the name
     element.username = name;
     element.service = 'chat:1.0.0';
     await until(() => element.state === 'live');
@@ -204,7 +204,7 @@ describe('changing the attributes of <rondevu-chat>', () => {
     await until(() => element.state === 'live');
   });
 
-  it('follows `for` and `source` for what is sent in the same turn', async () => {
+  it('follows `for` and `source` for messages sent in the same turn', async () => {
     const [one, two] = [await host(), await host()];
     const [first, second] = [await connect(one.to, { id: freshName() }), await connect(two.to, { id: freshName() })];
     await Promise.all([first.ready, second.ready]);
@@ -220,7 +220,7 @@ describe('changing the attributes of <rondevu-chat>', () => {
     expect([written(one.got), written(two.got)]).to.deep.equal([['by source'], ['by for']]);
   });
 
-  it('takes the replacement of an element that it names by id', async () => {
+  it('uses the replacement of an element that it references by id', async () => {
     const one = await host();
     const first: RondevuConnect = await connect(one.to, { id: freshName() });
     await first.ready;

@@ -1,4 +1,4 @@
-/** What the tests of the elements share: the server's address, waiting for events, fresh names. */
+/** Shared by the tests of the elements: the server's address, waiting for events, unique names. */
 import '../../dist/components/index.js';
 import { html, fixture } from '@open-wc/testing';
 import type { RondevuChat, RondevuConnect, RondevuService } from '../../dist/components/index.js';
@@ -7,7 +7,7 @@ const { url } = (await (await fetch('/signaling.json')).json()) as { url: string
 export const apiUrl = url;
 
 let count = 0;
-/** A username that nobody had before. */
+/** A username that was not used before. */
 export const freshName = (): string =>
   `u${Date.now().toString(36)}${(count++).toString(36)}${Math.random().toString(36).slice(2, 6)}`;
 
@@ -27,7 +27,7 @@ export function record(target: EventTarget, names: string[]): string[] {
   return seen;
 }
 
-/** The messages that an element gets, as text; bytes as numbers. */
+/** The messages that an element receives, as text; bytes as numbers. */
 export function messagesOf(target: EventTarget): string[] {
   const got: string[] = [];
   target.addEventListener('rondevu-message', (event) => {
@@ -37,7 +37,7 @@ export function messagesOf(target: EventTarget): string[] {
   return got;
 }
 
-/** Resolves when the condition holds; the test's own timeout ends it otherwise. */
+/** Resolves when the condition holds; otherwise the test's own timeout applies. */
 export async function until(condition: () => unknown): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
 }

@@ -1,9 +1,11 @@
-/** The certificate in use is compared with the description as we read it, whatever the platform read, in real browsers. */
+/**
+ * The certificate in use is compared with the description as our parser read it, whatever the platform read, in real browsers.
+ */
 import { expect } from '@open-wc/testing';
 import type { LinkHandlers } from '../../dist/src/connection/link.js';
 import { WebRtcLink } from '../../dist/src/connection/webrtc-link.js';
 
-/** A peer connection whose parser reads another fingerprint than the one that stands in the description. */
+/** A peer connection whose parser reads another fingerprint than the description contains. */
 class LenientPeerConnection extends RTCPeerConnection {
   fingerprint = '';
 
@@ -17,7 +19,7 @@ const gathered = async (pc: RTCPeerConnection): Promise<string> => {
   return pc.localDescription!.sdp;
 };
 
-/** Joins a real peer by a description that names `change(fingerprint)`; resolves to how the link came out. */
+/** Joins a real peer by a description that names `change(fingerprint)`; resolves to the outcome of the link. */
 async function join(change: (line: string) => string) {
   const other = new RTCPeerConnection({ iceServers: [] });
   const channels = [100, 101].map((id) => other.createDataChannel('rondevu', { negotiated: true, id }));
@@ -57,11 +59,11 @@ async function join(change: (line: string) => string) {
 }
 
 describe('the certificate of a link', () => {
-  it('opens the link when it is the one in the description', async () => {
+  it('opens the link when it matches the description', async () => {
     expect((await join((line) => line)).opened).to.equal(true);
   });
 
-  it('ends the link as unverified before anything is delivered when it is another one', async () => {
+  it('ends the link as unverified, before anything is delivered, when it does not match', async () => {
     const swapped = (line: string) => line.replace(/(?<=sha-256 )../, (first) => (first === '00' ? '11' : '00'));
     const { opened, code, reason, heard } = await join(swapped);
     expect([opened, code, heard]).to.deep.equal([false, 'unverified', []]);

@@ -1,4 +1,4 @@
-/** The elements where the APIs that are newer than the oldest supported browsers are missing. In a file of its own, because it takes them away. */
+/** The elements without the APIs that the oldest supported browsers lack. In a file of its own, because it removes these APIs. */
 import { expect } from '@open-wc/testing';
 
 /** Newer than Chrome 120, Firefox 121 or Safari 17.2. */
@@ -23,15 +23,15 @@ const NEWER: [object, string[]][] = [
 ];
 for (const [object, names] of NEWER) for (const name of names) Reflect.deleteProperty(object, name);
 
-// the modules of the elements are loaded after that
+// the modules of the elements are loaded afterwards
 const { connect, freshName, messagesOf, service, until } = await import('./helpers.js');
 
-describe('in the oldest supported browsers', () => {
-  it('has taken the newer APIs away', () => {
+describe('the oldest supported browsers', () => {
+  it('lack the newer APIs', () => {
     expect('any' in AbortSignal || 'withResolvers' in Promise || 'isWellFormed' in String.prototype).to.equal(false);
   });
 
-  it('two elements connect and talk', async () => {
+  it('connect two elements that exchange messages', async () => {
     const username = freshName();
     const host = await service(username);
     await until(() => host.state === 'live');

@@ -1,4 +1,4 @@
-/** Ends and new beginnings: page swaps, rejoining in a handler, starting again after a failure, copies of elements. */
+/** Ends and restarts: page swaps, rejoining in a handler, starting again after a failure, copies of elements. */
 import { expect } from '@open-wc/testing';
 import { Rondevu } from '../../dist/src/index.js';
 import {
@@ -22,7 +22,7 @@ import {
   type RondevuService,
 } from './helpers.js';
 
-/** What a page swapper does: the old element goes, the same one comes from HTML. */
+/** Acts as a page swapper: removes the old element and inserts the same one from HTML. */
 function swap<T extends Element>(element: T): T {
   const holder = document.createElement('template');
   holder.innerHTML = element.outerHTML;
@@ -31,7 +31,7 @@ function swap<T extends Element>(element: T): T {
   return replacement;
 }
 
-describe('an element that replaces the same one', () => {
+describe('an element that replaces an identical one', () => {
   it('publishes although the old service is in its grace period, and can be joined', async () => {
     const name = freshName();
     const old = await service(name);
@@ -46,7 +46,7 @@ describe('an element that replaces the same one', () => {
     ).ready;
   });
 
-  it('publishes although the old service was just being published', async () => {
+  it('publishes although the old service was still being published', async () => {
     const name = freshName();
     const old = await service(name);
     await old.updateComplete;
@@ -58,7 +58,7 @@ describe('an element that replaces the same one', () => {
     expect(replacement.errorCode).to.equal('');
   });
 
-  it('joins, and the old one takes no more messages for a page that is gone', async () => {
+  it('joins, and the old one accepts no more messages for a removed page', async () => {
     const host = await service(freshName());
     await host.ready;
     const old = await connect(`chat:1.0.0@${host.username}`);
@@ -90,7 +90,7 @@ describe('an element that replaces the same one', () => {
 
 describe('an element that ended', () => {
   for (const handled of ['rondevu-close', 'rondevu-state']) {
-    it(`joins again when connect() is called in the handler of ${handled}, and tells the end once`, async () => {
+    it(`joins again when connect() is called in the handler of ${handled}, and emits the end once`, async () => {
       const host = await service(freshName());
       await host.ready;
       const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -110,7 +110,7 @@ describe('an element that ended', () => {
     });
   }
 
-  it('tells its end once when close() is called in a handler', async () => {
+  it('emits its end once when close() is called in a handler', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -149,7 +149,7 @@ describe('an element that ended', () => {
     await Promise.all([host.ready, joiner.ready]);
   });
 
-  it('starts again after a failure, without another element in its way', async () => {
+  it('starts again after a failure, without interference from another element', async () => {
     const name = freshName();
     const first = await service(name);
     await first.ready;
@@ -164,7 +164,7 @@ describe('an element that ended', () => {
     expect([second.state, second.errorCode]).to.deep.equal(['live', '']);
   });
 
-  it('is rejected by `ready` with the error, and tells a refused name once', async () => {
+  it('rejects `ready` with the error, and reports a refused name once', async () => {
     const name = freshName();
     await (
       await service(name)
@@ -188,7 +188,7 @@ describe('an element that ended', () => {
 });
 
 describe('an element with an identity', () => {
-  it('"none" starts again under its username, and has another key under another one', async () => {
+  it('"none" keeps its key for its username, and gets another key for another username', async () => {
     const host = await service(freshName(), { identity: 'none' });
     await host.ready;
     const key = host.rondevu!.getPublicKey();
@@ -202,7 +202,7 @@ describe('an element with an identity', () => {
     expect(host.rondevu!.getPublicKey()).not.to.equal(key);
   });
 
-  it('with the name of a key that was carried over has that key, and its username', async () => {
+  it('with the name of an imported key uses that key and its username', async () => {
     const [name, username] = [`carried ${freshName()}`, freshName()];
     const carried = await createIdentity();
     const owner = await Rondevu.connect({ apiUrl, identity: carried, username });
@@ -216,7 +216,7 @@ describe('an element with an identity', () => {
     await owner.close();
   });
 
-  it('"none" has another key at every start when it has no username', async () => {
+  it('"none" gets another key at every start when it has no username', async () => {
     const element = await connect(`chat:1.0.0@${freshName()}`);
     await until(() => element.rondevu);
     const key = element.rondevu!.getPublicKey();
@@ -231,7 +231,7 @@ describe('a service whose later offers the server refuses', () => {
   afterEach(() => Object.assign(globalThis, { fetch, WebSocket }));
 
   it('shows the state failed, keeps its peers, and can be started again', async () => {
-    // so that every call goes over HTTP, where it can be answered differently
+    // forces every call over HTTP, where the test can change the replies
     Object.assign(globalThis, { WebSocket: undefined });
     const host = await service(freshName(), { identity: 'none' });
     await host.ready;
@@ -257,7 +257,7 @@ describe('a service whose later offers the server refuses', () => {
 });
 
 describe('a copy of a running element', () => {
-  it('shows nothing of what its original was', async () => {
+  it('shows no state of its original', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);

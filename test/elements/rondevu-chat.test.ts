@@ -1,4 +1,4 @@
-/** <rondevu-chat>: a conversation, who wrote it, what is said while the link is down, keyboard, words, accessibility. */
+/** <rondevu-chat>: a conversation, its authors, messages while the link is down, keyboard, texts, accessibility. */
 import { expect } from '@open-wc/testing';
 import 'axe-core';
 import type Axe from 'axe-core';
@@ -6,7 +6,7 @@ import { ConnectionError, ENGLISH, setStrings } from '../../dist/components/inde
 import { IdentityChangedError, IndexedDbPinStore, pinOf } from '../../dist/src/identity/index.js';
 import { apiUrl, freshName, make, next, until, type RondevuChat, type RondevuConnect, type RondevuService } from './helpers.js';
 
-// axe is a script of the old kind: it hangs itself on the window
+// axe is a classic script: it attaches itself to the window
 const { axe } = globalThis as unknown as { axe: typeof Axe };
 
 const texts = (chat: RondevuChat) => [...chat.shadowRoot!.querySelectorAll('[part=bubble]')].map((bubble) => bubble.textContent);
@@ -17,7 +17,7 @@ const ownStatus = (chat: RondevuChat) =>
   [...chat.shadowRoot!.querySelectorAll('[part~=own] .meta:last-child span')].at(-1)?.textContent;
 const input = (chat: RondevuChat) => chat.shadowRoot!.querySelector('textarea')!;
 
-/** A host page and a joiner's page in one. */
+/** A host page and a joiner page in one. */
 async function pair(
   joiners = 1,
 ): Promise<{ service: RondevuService; host: RondevuChat; joined: RondevuConnect[]; chats: RondevuChat[] }> {
@@ -38,7 +38,7 @@ async function pair(
     await (joiner as RondevuConnect).ready;
     joined.push(joiner as RondevuConnect);
   }
-  // the link may be up here a moment before it is there
+  // the link may be up here a moment earlier than at the peer
   await until(() => service.peerCount === joiners);
   return {
     service,
@@ -50,7 +50,7 @@ async function pair(
 
 async function expectAccessible(chat: RondevuChat): Promise<void> {
   await chat.updateComplete;
-  // an animation caught half way is of another contrast than what is read
+  // halfway through an animation the contrast differs from the final one
   await Promise.all(chat.shadowRoot!.getAnimations().map(({ finished }) => finished));
   const { violations } = await axe.run(chat);
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).to.deep.equal([]);
@@ -63,7 +63,7 @@ function press(chat: RondevuChat, key: string, init: KeyboardEventInit = {}): Ke
 }
 
 describe('rondevu-chat', () => {
-  it('is a conversation of two, written by keyboard', async () => {
+  it('runs a conversation of two by keyboard', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     input(chat).value = 'hello';
@@ -79,7 +79,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(host) === 'delivered');
   });
 
-  it('says what became of each own message: waiting, sent, delivered, not sent', async () => {
+  it('shows the state of each own message: waiting, sent, delivered, not sent', async () => {
     const { service, joined, chats } = await pair();
     const [joiner] = joined as [RondevuConnect];
     const [chat] = chats as [RondevuChat];
@@ -95,7 +95,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(chat) === 'not sent');
   });
 
-  it('a peer that shows another key is not talked to until the user trusts the new one', async () => {
+  it('blocks a peer that shows another key until the user trusts the new one', async () => {
     const name = freshName();
     const host = await make('rondevu-service', { 'api-url': apiUrl, service: 'chat:1.0.0', username: name });
     await (host as RondevuService).ready;
@@ -127,7 +127,7 @@ describe('rondevu-chat', () => {
     expect(joiner.peer!.pinned).to.equal(true);
   });
 
-  it('an address with a pin joins only who has the key', async () => {
+  it('joins an address with a pin only if the peer has that key', async () => {
     const name = freshName();
     const host = (await make('rondevu-service', { 'api-url': apiUrl, service: 'chat:1.0.0', username: name })) as RondevuService;
     await host.ready;
@@ -155,7 +155,7 @@ describe('rondevu-chat', () => {
     await until(() => texts(chat).length === 1);
   });
 
-  it('relays in a group, and says through whom', async () => {
+  it('relays in a group, and shows who relayed', async () => {
     const { host, chats, joined } = await pair(2);
     const [one, two] = chats as [RondevuChat, RondevuChat];
     one.send('to all');
@@ -166,7 +166,7 @@ describe('rondevu-chat', () => {
     await until(() => host.getAttribute('members') === '3');
   });
 
-  it('takes the author from the link and never from the message', async () => {
+  it('takes the author from the link, never from the message', async () => {
     const { host, joined } = await pair();
     const [joiner] = joined as [RondevuConnect];
     joiner.send(JSON.stringify({ type: 'message', text: 'I am alice', from: 'alice' }));
@@ -174,7 +174,7 @@ describe('rondevu-chat', () => {
     expect(authors(host)).to.deep.equal([joiner.rondevu!.getUsername()]);
   });
 
-  it('takes control and bidirectional characters out of relayed names', async () => {
+  it('removes control and bidirectional characters from relayed names', async () => {
     const { service, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     service.broadcast(JSON.stringify({ type: 'message', text: 'x', from: 'ev\u202eil\u0007' }));
@@ -182,7 +182,7 @@ describe('rondevu-chat', () => {
     expect(authors(chat)[0]).to.match(/^evil via /);
   });
 
-  it('identifies itself and is answered', async () => {
+  it('identifies itself and receives the identity of the peer', async () => {
     const name = freshName();
     const service = (await make(
       'rondevu-service',
@@ -205,7 +205,7 @@ describe('rondevu-chat', () => {
     });
   });
 
-  it('shows nothing of what is not its own, and hands it on', async () => {
+  it('ignores messages that are not its own, and passes them on', async () => {
     const { host, joined, service } = await pair();
     const [joiner] = joined as [RondevuConnect];
     for (const data of ['plain text', '{"type":"other"}', '{"type":"message"}', 'x'.repeat(20_000)]) {
@@ -225,7 +225,7 @@ describe('rondevu-chat', () => {
     expect(host.shadowRoot!.querySelector('img')).to.equal(null);
   });
 
-  it('says that it reconnects and how much waits, and sends it when the link is back', async () => {
+  it('shows reconnecting and the number of queued messages, and sends them when the link is back', async () => {
     const { service, host, joined, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     const [joiner] = joined as [RondevuConnect];
@@ -251,7 +251,7 @@ describe('rondevu-chat', () => {
     await until(() => !chat.shadowRoot!.querySelector('[part~=own]')!.textContent!.includes('waiting'));
   });
 
-  it('sticks to the end only when it is there, and counts what is below', async () => {
+  it('scrolls to the end only when it is already there, and counts the messages below', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.style.setProperty('--rondevu-chat-max-height', '260px');
@@ -274,7 +274,7 @@ describe('rondevu-chat', () => {
     expect(chat.hasAttribute('unread')).to.equal(false);
   });
 
-  it('keeps the newest message in view when it becomes smaller, and its place when the reader is elsewhere', async () => {
+  it('keeps the newest message in view when it shrinks, and its position when the reader is elsewhere', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.style.height = '400px';
@@ -306,7 +306,7 @@ describe('rondevu-chat', () => {
     expect(texts(chat)).to.deep.equal([]);
   });
 
-  it('finds its source by id, and makes its own from an address', async () => {
+  it('finds its source by id, and creates its own from an address', async () => {
     const name = freshName();
     const service = (await make('rondevu-service', {
       'api-url': apiUrl,
@@ -338,7 +338,7 @@ describe('rondevu-chat', () => {
     await expectAccessible(chat);
   });
 
-  it('takes words for a language and for itself', async () => {
+  it('accepts texts for a language and for one element', async () => {
     setStrings('de', { send: 'Senden', waitingForPeer: 'Noch niemand da' });
     const holder = await make('div', { lang: 'de-AT' });
     const chat = document.createElement('rondevu-chat');
@@ -354,7 +354,7 @@ describe('rondevu-chat', () => {
     expect(statusLine(chat)).to.equal('Noch niemand da');
   });
 
-  it('says who is missing: nobody there, the server away, a wrong address, no source, not started', async () => {
+  it('explains a missing peer: nobody there, the server away, a wrong address, no source, not started', async () => {
     const said = async (attributes: Record<string, string>, words: string) => {
       const chat = (await make('rondevu-chat', attributes)) as RondevuChat;
       await until(() => statusLine(chat) === words);
@@ -380,7 +380,7 @@ describe('rondevu-chat', () => {
     await until(() => statusLine(idle.querySelector('rondevu-chat')!) === ENGLISH.idle);
   });
 
-  it('says of a message that nobody is there to get it, or that it was not sent', async () => {
+  it('marks a message that nobody is there to receive, or that was not sent', async () => {
     const { host } = await pair(0);
     host.send('to nobody');
     await host.updateComplete;
@@ -402,7 +402,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(chat) === 'not sent');
   });
 
-  it('shows that the key changed, and the button, while it reconnects to a peer that it had', async () => {
+  it('shows a changed key, with the button, while it reconnects to a former peer', async () => {
     const { joined, chats } = await pair();
     const [joiner, chat] = [joined[0]!, chats[0]!];
     const key = joiner.peer!.publicKey!;
@@ -418,7 +418,7 @@ describe('rondevu-chat', () => {
     expect(statusLine(chat)).to.contain('Connected to');
   });
 
-  it('prints what is wrong once, with what to do', async () => {
+  it('prints each problem once, with a remedy', async () => {
     const printed: string[] = [];
     const { error } = console;
     console.error = (text: string) => void printed.push(text);
@@ -440,7 +440,7 @@ describe('rondevu-chat', () => {
     }
   });
 
-  it('keeps the composer in view whatever height the page gives it, and its texts readable with any accent', async () => {
+  it('keeps the composer in view at any height, and its texts readable with any accent colour', async () => {
     for (const [height, expected] of [
       ['100%', 300],
       ['auto', undefined],
@@ -466,7 +466,7 @@ describe('rondevu-chat', () => {
     }
   });
 
-  it('shows where the keyboard is, and lets each text have its direction', async () => {
+  it('shows the keyboard focus, and gives each text its own direction', async () => {
     const { host } = await pair(0);
     const button = host.shadowRoot!.querySelector<HTMLButtonElement>('[part=send]')!;
     input(host).focus();
@@ -480,7 +480,7 @@ describe('rondevu-chat', () => {
     expect(input(host).dir).to.equal('auto');
   });
 
-  it('gives axe nothing to find, in every state, light and dark', async () => {
+  it('passes axe in every state, light and dark', async () => {
     const { service, host, chats, joined } = await pair();
     const [chat] = chats as [RondevuChat];
     await expectAccessible(chat); // empty, connected

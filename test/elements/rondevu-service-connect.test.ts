@@ -25,7 +25,7 @@ const SERVICE_EVENTS = [
 const CONNECT_EVENTS = ['rondevu-state', 'rondevu-waiting', 'rondevu-open', 'rondevu-message', 'rondevu-close', 'rondevu-error'];
 
 describe('rondevu-service and rondevu-connect', () => {
-  it('publishes, is joined, passes text and binary both ways, and closes', async () => {
+  it('publish, are joined, pass text and bytes in both directions, and close', async () => {
     const name = freshName();
     const host = document.createElement('rondevu-service');
     const hostEvents = record(host, SERVICE_EVENTS);
@@ -80,7 +80,7 @@ describe('rondevu-service and rondevu-connect', () => {
     joiner.remove();
   });
 
-  it('lets the joiner come first and wait, and sends what was written meanwhile', async () => {
+  it('let the joiner wait for the host, and send its queued messages', async () => {
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`);
     const events = record(joiner, CONNECT_EVENTS);
@@ -94,7 +94,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(events.filter((event) => event === 'rondevu-open')).to.have.length(1);
   });
 
-  it('ends the wait by its timeout', async () => {
+  it('end the wait after the timeout', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`, { timeout: '300' });
     const { error } = await next<{ error: { code: string } }>(joiner, 'rondevu-error');
     expect(error.code).to.equal('timeout');
@@ -102,7 +102,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(joiner.getAttribute('error-code')).to.equal('timeout');
   });
 
-  it('tells a second owner of a name that it is taken', async () => {
+  it('report a taken name to its second owner', async () => {
     const name = freshName();
     const first = await service(name);
     await first.ready;
@@ -112,7 +112,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(second.getAttribute('state')).to.equal('failed');
   });
 
-  it('shares one client between elements with the same api-url, username and identity', async () => {
+  it('share one client between elements with the same api-url, username and identity', async () => {
     const name = freshName();
     const first = await service(name);
     const second = await service(name, { service: 'other:1.0.0' });
@@ -123,7 +123,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(third.rondevu).to.not.equal(first.rondevu);
   });
 
-  it('keeps its connection when it is moved in the document', async () => {
+  it('keep the connection when an element is moved in the document', async () => {
     const name = freshName();
     const host = await service(name);
     const joiner = await connect(`chat:1.0.0@${name}`);
@@ -140,7 +140,7 @@ describe('rondevu-service and rondevu-connect', () => {
     await until(() => connection.getState() === 'closed' && host.state === 'stopped');
   });
 
-  it('connects anew, once, when its address changes', async () => {
+  it('reconnect, once, when the address changes', async () => {
     const [one, two] = [freshName(), freshName()];
     await Promise.all([(await service(one)).ready, (await service(two)).ready]);
     const joiner = await connect(`chat:1.0.0@${one}`);
@@ -152,7 +152,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(first.getState()).to.equal('closed');
   });
 
-  it('applies max-offers live', async () => {
+  it('apply max-offers live', async () => {
     const host = await service(freshName(), { 'max-offers': '2' });
     await host.ready;
     await until(() => host.getAttribute('offer-count') === '2');
@@ -163,7 +163,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(host.state).to.equal('live');
   });
 
-  it('does not begin with no-autostart, and stops while disabled', async () => {
+  it('do not start with no-autostart, and stop while disabled', async () => {
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
       service: 'chat:1.0.0',
@@ -182,7 +182,7 @@ describe('rondevu-service and rondevu-connect', () => {
     await host.ready;
   });
 
-  it('never takes a state attribute for input', async () => {
+  it('never read the state attribute as input', async () => {
     const host = await service(freshName());
     await host.ready;
     host.setAttribute('state', 'nonsense');
@@ -193,7 +193,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(host.getAttribute('state')).to.equal('stopped');
   });
 
-  it('lets messages and only lifecycle events bubble, with frozen details', async () => {
+  it('bubble only lifecycle events, with frozen details, and no messages', async () => {
     const name = freshName();
     const host = await service(name);
     const bubbled: string[] = [];
@@ -207,7 +207,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(bubbled).to.deep.equal(['rondevu-connection']);
   });
 
-  it('turns away whom accept refuses, and lets the next one in', async () => {
+  it('reject a joiner that accept refuses, and admit the next one', async () => {
     const name = freshName();
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
@@ -225,7 +225,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(refused.state).to.not.equal('connected');
   });
 
-  it('takes its api-url from an ancestor or from a meta element', async () => {
+  it('read api-url from an ancestor or from a meta element', async () => {
     const meta = document.createElement('meta');
     meta.name = 'rondevu-api-url';
     meta.content = apiUrl;
@@ -243,7 +243,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(inner.rondevu?.api.baseUrl).to.equal(apiUrl);
   });
 
-  it('says what is wrong with an address', async () => {
+  it('report an invalid address', async () => {
     const joiner = await connect('chat@alice');
     const { error } = await next<{ error: Error & { code: string } }>(joiner, 'rondevu-error');
     expect(error.code).to.equal('bad-request');

@@ -1,9 +1,9 @@
-/** What is sent before there is a connection, and what is sent to many. */
+/** Messages sent before a connection exists, and broadcasts. */
 import { expect } from '@open-wc/testing';
 import { apiUrl, connect, freshName, make, messagesOf, next, service, until, type RondevuService } from './helpers.js';
 
-describe('sending before there is a connection', () => {
-  it('copies bytes at the call, in order, with the ids of rondevu-delivered', async () => {
+describe('messages sent before a connection exists', () => {
+  it('copy bytes at the call, in order, with the ids of rondevu-delivered', async () => {
     const host = await service(freshName());
     const got = messagesOf(host);
     await host.ready;
@@ -22,7 +22,7 @@ describe('sending before there is a connection', () => {
     await until(() => !joiner.getAttribute('buffered') || joiner.getAttribute('buffered') === '0');
   });
 
-  it('refuses a bad value at the call, and sends the others', async () => {
+  it('reject an invalid value at the call, and send the others', async () => {
     const host = await service(freshName());
     const got = messagesOf(host);
     await host.ready;
@@ -39,7 +39,7 @@ describe('sending before there is a connection', () => {
     expect(joiner.errorCode).to.equal('');
   });
 
-  it('keeps as many as a connection does, the newest, and settles each handle', async () => {
+  it('are bounded like the queue of a connection, keep the newest, and settle each handle', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     joiner.connectionConfig = { maxBufferSize: 2 };
     await joiner.updateComplete;
@@ -55,7 +55,7 @@ describe('sending before there is a connection', () => {
     expect(await handles[2]!.delivered).to.equal('dropped');
   });
 
-  it('keeps nothing with bufferEnabled: false, and drops what is sent after a failure', async () => {
+  it('are not queued with bufferEnabled: false, and are dropped after a failure', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     joiner.connectionConfig = { bufferEnabled: false };
     await joiner.updateComplete;
@@ -68,7 +68,7 @@ describe('sending before there is a connection', () => {
 });
 
 describe('a broadcast', () => {
-  it('reaches everyone else when one peer cannot take it, and tells which one', async () => {
+  it('reaches all other peers when one cannot receive it, and reports which one', async () => {
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
       service: 'chat:1.0.0',
@@ -89,7 +89,7 @@ describe('a broadcast', () => {
     down.getPeerConnection()!.close();
     await until(() => !down.isConnected());
     const told = next<{ error: { code: string }; connection: unknown }>(host, 'rondevu-error');
-    // reconnecting is quick: what is said now is said while it is down
+    // reconnecting is fast: this must be sent while the link is down
     expect(host.broadcast('to all who are here')).to.equal(2);
     const { error, connection } = await told;
     expect([error.code, connection]).to.deep.equal(['not-connected', down]);

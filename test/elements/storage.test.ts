@@ -4,7 +4,10 @@ import { apiUrl, connect, freshName, make, service, until } from './helpers.js';
 
 const elements = new URL('../../dist/components/index.js', import.meta.url).href;
 
-/** A page in a frame without an origin, so without storage; resolves with what its element reports, `failed` or the awaited state. */
+/**
+ * A page in a frame without an origin, so without storage; resolves with the report of its element: `failed` or the awaited
+ * state.
+ */
 async function sandboxed(markup: string, state: string): Promise<{ frame: HTMLIFrameElement; told: string }> {
   const frame = (await make('iframe', { sandbox: 'allow-scripts' })) as HTMLIFrameElement;
   const told = new Promise<string>((resolve) => {
@@ -45,7 +48,7 @@ describe('a page without storage', () => {
   }
 });
 
-describe('a database that a newer build has raised', () => {
+describe('a database with the schema of a newer build', () => {
   it('keeps the key of its page', async () => {
     const username = freshName();
     const first = await service(username);

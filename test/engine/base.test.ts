@@ -1,6 +1,6 @@
 /**
- * The small parts that everything stands on: backoff, lock, emitter, bytes, errors. Mostly their promises in bad company:
- * listeners that throw, sections that reject, values that cannot be quoted, secrets in the wrong place.
+ * The basic parts of the engine: backoff, lock, emitter, bytes, errors. Mostly their behaviour under misuse: listeners that
+ * throw, sections that reject, values that cannot be quoted, secrets in the wrong place.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -17,7 +17,7 @@ import { Rondevu } from '../../src/rondevu.js';
 
 // --- ExponentialBackoff
 
-test('backoff doubles from base to max, and begins anew after reset', () => {
+test('backoff doubles from base to max, and starts again after reset', () => {
   const backoff = new ExponentialBackoff({ base: 100, max: 1000, jitter: 0 });
   assert.deepEqual(
     Array.from({ length: 6 }, () => backoff.next()),
@@ -29,7 +29,7 @@ test('backoff doubles from base to max, and begins anew after reset', () => {
   assert.equal(backoff.next(), 100);
 });
 
-test('backoff never overflows, however often it is asked', () => {
+test('backoff never overflows after any number of calls', () => {
   const backoff = new ExponentialBackoff({ base: 1000, max: 30_000, jitter: 0 });
   for (let i = 0; i < 5000; i++) assert.ok(backoff.next() <= 30_000);
 });
@@ -49,7 +49,7 @@ test('backoff stays within its jitter and uses both sides of it', () => {
   assert.ok(Math.min(...delays) < 1000 && Math.max(...delays) > 1000);
 });
 
-test('backoff options that are no numbers of 0 or more are refused, by name', () => {
+test('backoff rejects options that are not numbers of 0 or more, by name', () => {
   for (const [options, name] of [
     [{ base: -1 }, 'base'],
     [{ max: NaN }, 'max'],
@@ -104,10 +104,10 @@ interface Events {
   other: [];
 }
 
-/** Counts what the emitter reports instead of throwing, and keeps it off the screen. */
+/** Counts the errors that the emitter reports instead of throwing, without printing them. */
 const silence = (t: TestContext) => t.mock.method(console, 'error', () => undefined);
 
-test('listeners are called in order with the arguments; emit tells whether there was one', () => {
+test('listeners are called in order with the arguments; emit returns whether there was one', () => {
   const emitter = new Emitter<Events>();
   const log: string[] = [];
   assert.equal(emitter.emit('tick', 1), false);
@@ -122,7 +122,7 @@ test('listeners are called in order with the arguments; emit tells whether there
   assert.deepEqual(log, ['a2', 'b2']);
 });
 
-test('a listener that throws is reported and stops neither the others nor the emitter', (t) => {
+test('a listener that throws is reported and stops neither the other listeners nor the emitter', (t) => {
   const { mock } = silence(t);
   const emitter = new Emitter<Events>();
   const seen: number[] = [];
@@ -137,7 +137,7 @@ test('a listener that throws is reported and stops neither the others nor the em
   assert.match(String(mock.calls[0]!.arguments[0]), /"tick"/);
 });
 
-test('once is called once, also when it throws or emits the same event again', (t) => {
+test('once calls its listener once, also when it throws or emits the same event again', (t) => {
   silence(t);
   const emitter = new Emitter<Events>();
   let calls = 0;
@@ -152,7 +152,7 @@ test('once is called once, also when it throws or emits the same event again', (
   assert.equal(emitter.listenerCount('tick'), 0);
 });
 
-test('off removes one listener, or all; an unknown one is no error', () => {
+test('off removes one listener, or all; an unknown listener is no error', () => {
   const emitter = new Emitter<Events>();
   const log: string[] = [];
   const a = () => log.push('a');
@@ -167,7 +167,7 @@ test('off removes one listener, or all; an unknown one is no error', () => {
   assert.equal(emitter.emit('tick', 1), false);
 });
 
-test('listeners may be added and removed while an event is told', () => {
+test('listeners may be added and removed during emit', () => {
   const emitter = new Emitter<Events>();
   const log: string[] = [];
   const late = () => log.push('late');
@@ -186,7 +186,7 @@ test('listeners may be added and removed while an event is told', () => {
 
 // --- bytes
 
-test('bytes survive base64 of both kinds, hex and UTF-8, as Node writes them', () => {
+test('bytes survive both kinds of base64, hex and UTF-8, as Node writes them', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       const buffer = Buffer.from(bytes);
@@ -199,18 +199,18 @@ test('bytes survive base64 of both kinds, hex and UTF-8, as Node writes them', (
   fc.assert(fc.property(fc.string({ unit: 'grapheme' }), (text) => assert.deepEqual([...utf8(text)], [...Buffer.from(text)])));
 });
 
-test('base32 is that of RFC 4648, in lower case and without padding', () => {
+test('base32 follows RFC 4648, in lower case and without padding', () => {
   const vectors = { '': '', f: 'my', fo: 'mzxq', foo: 'mzxw6', foob: 'mzxw6yq', fooba: 'mzxw6ytb', foobar: 'mzxw6ytboi' };
   for (const [text, expected] of Object.entries(vectors)) assert.equal(bytesToBase32(utf8(text)), expected);
 });
 
-test('what is not base64 throws', () => {
+test('decoding invalid base64 throws', () => {
   assert.throws(() => base64ToBytes('~~~'));
 });
 
 // --- errors
 
-test('quote never throws, keeps to one line and is short', () => {
+test('quote never throws, and returns one short line', () => {
   const circular: { self?: unknown } = {};
   circular.self = circular;
   const awkward = [
@@ -235,7 +235,7 @@ test('quote never throws, keeps to one line and is short', () => {
   assert.ok(quote('x'.repeat(10_000)).length <= 80);
 });
 
-test('quote never throws for values that fight back', () => {
+test('quote never throws for values that throw when they are read', () => {
   const throwsInJson = {
     toJSON() {
       throw new Error('no');
@@ -250,12 +250,12 @@ test('quote never throws for values that fight back', () => {
   }
 });
 
-test('quote never throws, whatever fast-check comes up with', () => {
+test('quote never throws for any value of fast-check', () => {
   const anything = fc.anything({ withBigInt: true, withNullPrototype: true, withObjectString: true, withSparseArray: true });
   fc.assert(fc.property(anything, (value) => typeof quote(value) === 'string'));
 });
 
-test('errors carry code, name and cause, and are their kinds', () => {
+test('errors have code, name and cause, and are instances of their classes', () => {
   const cause = new Error('why');
   const network = new NetworkError('gone', { cause });
   assert.deepEqual([network.code, network.name, network.cause, network.willRetry], ['unavailable', 'NetworkError', cause, false]);

@@ -1,9 +1,9 @@
-/** The words of the chat: what is taken, whose they are, and what is taken out before they are shown. */
+/** The messages of the chat: which are accepted, who their author is, and which characters are removed before they are shown. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ChatRates, authorOf, cleanName, parseChatMessage, printable } from '../../src/protocol/chat.ts';
 
-test('what the chat takes, and what it does not', () => {
+test('the chat accepts its messages and ignores others', () => {
   assert.deepEqual(parseChatMessage('{"type":"message","text":"hi"}'), { type: 'message', text: 'hi' });
   assert.equal(parseChatMessage('{"type":"identify_ack","from":"alice"}')?.from, 'alice');
   const long = (length: number) => JSON.stringify({ type: 'message', text: 'x'.repeat(length - 28) });
@@ -13,26 +13,26 @@ test('what the chat takes, and what it does not', () => {
     assert.equal(parseChatMessage(other), undefined, String(other).slice(0, 40));
 });
 
-test('whose words they are: of the peer, or as it says of another', () => {
+test('the author of a message is the peer, or the name that the peer relays', () => {
   assert.deepEqual(authorOf({ type: 'message' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 'alice' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 'bob' }, 'alice'), { author: 'bob', via: 'alice' });
-  // what would only look like another name, and what is none
+  // names that would only look like another name, and invalid names
   assert.deepEqual(authorOf({ type: 'message', from: 'ali\u200bce' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 7 as never }, 'alice'), { author: 'alice', via: undefined });
 });
 
-test('control and bidirectional characters are taken out; line breaks and tabs may stay', () => {
+test('control and bidirectional characters are removed; line breaks and tabs may stay', () => {
   assert.equal(printable('a\u001b[31m\u0007b\u202ec\r\n\td\u0085'), 'a[31mbcd');
   assert.equal(printable('a\u001b\r\n\tb', true), 'a\n\tb');
   assert.equal(cleanName('x'.repeat(100)).length, 64);
 });
 
-test('takes no message whose type is anything but a text', () => {
+test('messages whose type is not a string are ignored', () => {
   for (const type of [['message'], { message: 1 }, 1, null]) assert.equal(parseChatMessage(JSON.stringify({ type })), undefined);
 });
 
-test('a flood is cut to 20 messages a second and peer, after 40 at once, and told once a second', () => {
+test('a flood is limited to 20 messages a second per peer after a burst of 40, and reported once a second', () => {
   let now = 0;
   const told: string[] = [];
   const rates = new ChatRates((text) => told.push(text));

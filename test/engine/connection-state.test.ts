@@ -1,6 +1,6 @@
 /**
- * The table of a connection's life, row by row as the documentation has it, written down here a second time; and what must
- * hold for any sequence of events whatever.
+ * The state table of a connection, row by row as documented, written down here a second time; and the invariants for any sequence
+ * of events.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -15,7 +15,7 @@ const OPEN = 'connected: announce';
 const LOST = 'disconnected: drop-link recover';
 const LINK_IN_THE_MAKING = { open: OPEN, lost: LOST, 'give-up': GIVE_UP, close: CLOSE };
 
-/** `state: effects` for each event that means something; all others are ignored. */
+/** `state: effects` for each event that is handled; all others are ignored. */
 const EXPECTED: Record<ConnectionState, Partial<Record<ConnectionEvent, string>>> = {
   initializing: { gather: 'gathering:', signal: 'signaling:', check: 'checking:', ...LINK_IN_THE_MAKING },
   gathering: { signal: 'signaling:', check: 'checking:', ...LINK_IN_THE_MAKING },
@@ -40,7 +40,7 @@ for (const state of STATES) {
   });
 }
 
-test('the table has no state and no event that are not listed here', () => {
+test('the table has no state and no event besides those listed here', () => {
   assert.deepEqual(Object.keys(TABLE).sort(), [...STATES].sort());
   for (const row of Object.values(TABLE))
     for (const event of Object.keys(row)) assert.ok(EVENTS.includes(event as ConnectionEvent));
@@ -51,13 +51,13 @@ test('every state can be reached', () => {
   for (const state of reached) {
     for (const event of EVENTS) {
       const transition = next(state, event);
-      if (transition) reached.add(transition.state); // a Set is walked on through what is added meanwhile
+      if (transition) reached.add(transition.state); // iteration over a Set includes elements added meanwhile
     }
   }
   assert.deepEqual([...reached].sort(), [...STATES].sort());
 });
 
-test('from every state but closed the end can be reached at once, and a link that opens is taken', () => {
+test('every state but closed can end at once and accepts a link that opens', () => {
   for (const state of STATES) {
     if (state === 'closed') continue;
     assert.equal(next(state, 'close')?.state, 'closed');
@@ -77,16 +77,16 @@ test('any sequence of events keeps the invariants', () => {
         const { state: to, effects } = transition;
         assert.ok(STATES.includes(to));
         assert.notEqual(to, state, 'a transition changes the state');
-        // only `open` connects, and it always tells before it lets waiting messages go
+        // only `open` connects, and it always emits before it releases the queued messages
         assert.equal(to === 'connected', event === 'open');
         if (to === 'connected') assert.deepEqual(effects, ['announce']);
         assert.equal(to === 'closed', event === 'close');
         assert.equal(to === 'failed', event === 'give-up');
         assert.equal(effects.includes('recover'), event === 'lost', 'recovery begins with a loss and nothing else');
         assert.equal(effects.includes('end'), to === 'closed');
-        // a link is given up exactly where none is wanted any more
+        // a link is dropped exactly where no link is wanted any more
         assert.equal(effects.includes('drop-link'), ['lost', 'give-up', 'close'].includes(event));
-        // `disconnected` is told only to who was told `connected`
+        // `disconnected` is emitted only after `connected`
         if (to === 'disconnected' && effects.includes('announce')) assert.ok(wasConnected);
         wasConnected ||= to === 'connected';
         state = to;
@@ -96,7 +96,7 @@ test('any sequence of events keeps the invariants', () => {
   );
 });
 
-test('what next() gives belongs to the caller: changing it does not change the table', () => {
+test('the result of next() belongs to the caller: changing it does not change the table', () => {
   next('connected', 'lost')!.effects.length = 0;
   assert.equal(next('connected', 'lost')!.effects.length, 3);
 });

@@ -1,4 +1,4 @@
-/** What the control channel queues and sends, on a data channel whose state the test sets. */
+/** Queue and sending of the control channel, on a data channel whose state is set by the test. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ControlChannel } from '../../src/connection/control-channel.js';
@@ -16,7 +16,7 @@ function control() {
   return { channel, control: new ControlChannel(pc) };
 }
 
-test('texts sent before the channel opens are queued, up to a bound, and sent when it opens', () => {
+test('texts sent before the channel opens are queued, up to a limit, and sent when it opens', () => {
   const { channel, control: ours } = control();
   for (let i = 0; i < 5000; i++) ours.send(`${i}`);
   channel.readyState = 'open';

@@ -1,5 +1,5 @@
 /**
- * MessageBuffer: order, the bound in number (oldest goes), the bound in age, and that nothing is lost or given twice.
+ * MessageBuffer: order, the limit in number (drops the oldest), the limit in age, and that no message is lost or returned twice.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ import { byteLength, Message, MessageBuffer, toData, type BufferedMessage } from
 const message = (id: number): BufferedMessage => ({ id: `${id}`, data: `data ${id}`, timestamp: 0, attempts: 0 });
 const ids = (messages: BufferedMessage[]) => messages.map(({ id }) => Number(id));
 
-test('gives everything back, oldest first, and is empty then', () => {
+test('returns all messages, oldest first, and is empty afterwards', () => {
   const buffer = new MessageBuffer({ maxSize: 10, maxAge: 0 });
   for (const id of [1, 2, 3]) assert.equal(buffer.add(message(id)), undefined);
   assert.equal(buffer.size, 3);
@@ -19,7 +19,7 @@ test('gives everything back, oldest first, and is empty then', () => {
   assert.deepEqual(buffer.takeAll(), []);
 });
 
-test('past its size the oldest goes and the new one is kept', () => {
+test('drops the oldest message past its size and keeps the new one', () => {
   const buffer = new MessageBuffer({ maxSize: 2, maxAge: 0 });
   buffer.add(message(1));
   buffer.add(message(2));
@@ -28,13 +28,13 @@ test('past its size the oldest goes and the new one is kept', () => {
   assert.deepEqual(ids(buffer.takeAll()), [3, 4]);
 });
 
-test('with size 0 nothing is kept, and what was sent is told', () => {
+test('keeps nothing with size 0, and returns the added message', () => {
   const buffer = new MessageBuffer({ maxSize: 0, maxAge: 0 });
   assert.equal(buffer.add(message(1))?.id, '1');
   assert.equal(buffer.size, 0);
 });
 
-test('what is older than its age is taken out, what has just that age is kept', () => {
+test('removes messages older than the maximum age, but not at exactly that age', () => {
   const buffer = new MessageBuffer({ maxSize: 10, maxAge: 100 });
   buffer.add(message(1), 1000);
   buffer.add(message(2), 1050);
@@ -44,7 +44,7 @@ test('what is older than its age is taken out, what has just that age is kept', 
   assert.deepEqual(ids(buffer.takeAll()), [2]);
 });
 
-test('age 0 and Infinity mean for ever', () => {
+test('treats age 0 and Infinity as unlimited', () => {
   for (const maxAge of [0, Infinity]) {
     const buffer = new MessageBuffer({ maxSize: 10, maxAge });
     buffer.add(message(1), 0);
@@ -53,7 +53,7 @@ test('age 0 and Infinity mean for ever', () => {
   }
 });
 
-test('a wall clock that is set back or forward expires nothing', (t) => {
+test('expires nothing when the wall clock is set back or forward', (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: 10_000_000 });
   for (const to of [0, 20_000_000]) {
     t.mock.timers.setTime(10_000_000);
@@ -65,7 +65,7 @@ test('a wall clock that is set back or forward expires nothing', (t) => {
   }
 });
 
-test('bytes and Blobs of another realm are taken, and things that only look like them are not', async () => {
+test('accepts bytes and Blobs of another realm, and refuses objects that only look like them', async () => {
   const other = runInNewContext(
     '({ buffer: Uint8Array.of(1, 2).buffer, view: Uint8Array.of(3), data: new DataView(new ArrayBuffer(1)) })',
   ) as {
@@ -86,7 +86,7 @@ test('bytes and Blobs of another realm are taken, and things that only look like
     assert.throws(() => toData(data), /send takes a string, Blob, ArrayBuffer or view/);
 });
 
-test('whatever happens, every message comes out exactly once and in order', () => {
+test('returns every message exactly once and in order under any sequence of operations', () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant('add' as const), later: fc.nat({ max: 50 }) }),
     fc.record({ kind: fc.constant('expire' as const), later: fc.nat({ max: 200 }) }),

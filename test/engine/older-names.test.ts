@@ -1,4 +1,4 @@
-/** Every name that the Rondevu clients 0.20.0 and 0.9.0 export, and what of it has members of its own. */
+/** Every name that the Rondevu clients 0.20.0 and 0.9.0 export, and the members of those that have any. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as core from '../../src/core.js';
@@ -12,7 +12,7 @@ const VALUES_0_20 =
   'AnswererConnection ExponentialBackoff MessageBuffer WebCryptoAdapter NodeCryptoAdapter';
 const VALUES_0_9 = 'Rondevu RondevuAuth RondevuUsername DurableConnection DurableChannel DurableService';
 
-/** A name that is missing here is an error of the compiler. */
+/** A missing name is a compiler error. */
 export type Types020 = [
   Core.Signaler,
   Core.Binnable,
@@ -121,7 +121,7 @@ test('the emitter by the names of EventEmitter', () => {
   assert.deepEqual([emitter.eventNames(), emitter.emit('a', 3), got], [[], false, [1]]);
 });
 
-test('errors are made in the old form and in the new one', () => {
+test('errors are constructed in the old form and in the new one', () => {
   const old = new core.RondevuError('it broke', { part: 1 });
   assert.deepEqual([old.message, old.context, old.code, old.name], ['it broke', { part: 1 }, 'bad-request', 'RondevuError']);
   assert.equal(new core.RondevuError('it broke').message, 'it broke');
@@ -164,14 +164,14 @@ test('MessageBuffer keeps data and messages', () => {
   assert.equal(buffer.size, 0);
 });
 
-test('RpcBatcher says how many wait, and sends them when it is told to', async () => {
+test('RpcBatcher reports how many calls wait, and flushes them', async () => {
   const sent: number[] = [];
   const batcher = new core.RpcBatcher(
     (requests) => (sent.push(requests.length), Promise.resolve(requests.map(() => ({ success: true, result: 1 })))),
     { maxWaitTime: 60_000 },
   );
   const request = { method: 'poll', message: '', signature: '', params: {} };
-  await batcher.add(request); // the first one never waits
+  await batcher.add(request); // the first call never waits
   const replies = [batcher.add(request), batcher.add(request)];
   assert.equal(batcher.getQueueSize(), 2);
   await batcher.flush();
@@ -180,7 +180,7 @@ test('RpcBatcher says how many wait, and sends them when it is told to', async (
   assert.deepEqual(sent, [1, 2]);
 });
 
-test('active connections are a Map by offer id, and have what an array has', () => {
+test('active connections are a Map by offer id with the members of an array', () => {
   const of = (id: string) => ({ getOfferId: () => id }) as unknown as core.OffererConnection;
   const [one, two] = [of('1st'), of('2nd')];
   const active = activeConnections([one, two]);
@@ -199,13 +199,13 @@ test('active connections are a Map by offer id, and have what an array has', () 
   assert.deepEqual(Object.keys(active), []);
 });
 
-test('new Rondevu() says what took its place', () => {
+test('new Rondevu() names its replacement', () => {
   const Old = core.Rondevu as unknown as new (options?: object) => unknown;
   for (const options of [undefined, {}, { baseUrl: 'https://api.example.org' }])
     assert.throws(() => new Old(options), /Rondevu\.connect\(\{ apiUrl, username, keypair \}\)/);
 });
 
-test('the low-level calls take positional arguments, also by getAPIPublic()', async (t) => {
+test('the low-level calls take positional arguments, also through getAPIPublic()', async (t) => {
   const { url } = await startServer(t);
   const keys = await core.RondevuAPI.generateKeypair();
   const host = new core.RondevuAPI(url, 'alice', keys, undefined, false);
@@ -228,7 +228,7 @@ test('the low-level calls take positional arguments, also by getAPIPublic()', as
   assert.equal(await bob.getOfferAnswer(serviceFqn, offerId).catch(({ code }: core.RondevuError) => code), 'forbidden');
 });
 
-test('a name of 0.9 is claimed by its keypair, which localStorage keeps as there', async (t) => {
+test('a name of 0.9 is claimed by its keypair, which is kept in localStorage as in 0.9', async (t) => {
   const { url } = await startServer(t);
   const kept = new Map<string, string>();
   const localStorage = {

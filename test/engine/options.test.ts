@@ -1,6 +1,6 @@
 /**
- * Every public option with a bad value: a ValidationError that names the option and quotes what was got, before anything
- * is sent. And what may be asked of a client in the wrong order.
+ * Every public option with an invalid value: a ValidationError that names the option and quotes the value, before anything is
+ * sent. And calls to a client in the wrong order.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { Rondevu, type ConnectOptions, type PublishOptions, type RondevuOptions 
 import { warnWithoutTurn } from '../../src/legacy/raw.js';
 import { NodePeerConnection } from '../support/old-host.js';
 
-/** Nobody listens there: whatever needs the server fails. */
+/** Nobody listens there: every request to the server fails. */
 const CLOSED_PORT = 'http://127.0.0.1:9';
 
 function isValidation(error: unknown, name: string, value: unknown, what: string): true {
@@ -30,7 +30,7 @@ const client = (options: object = {}) =>
     ...options,
   } as RondevuOptions);
 
-/** For each option the values that must be refused. */
+/** Values that must be refused, for each option. */
 type Table = [name: string, ...values: unknown[]][];
 
 const NOT_STRING = [5, null, true, {}];
@@ -71,7 +71,7 @@ test('Rondevu.connect: batching', async () => {
   }
 });
 
-test('Rondevu.connect: apiUrl must be there, and unknown options are named with what there is', async () => {
+test('Rondevu.connect: apiUrl is required, and unknown options are reported with the known ones', async () => {
   await assert.rejects(Rondevu.connect({} as RondevuOptions), (error) => isValidation(error, 'apiUrl', undefined, 'none'));
   await assert.rejects(client({ apiURL: 'http://x' }), (error) => isValidation(error, 'apiUrl', 'apiURL', 'a typing error'));
   for (const options of [undefined, null, 'http://localhost:3000']) {
@@ -103,7 +103,7 @@ test('Rondevu.connect makes no network call and needs no WebRTC', async (t) => {
   assert.deepEqual([mock.callCount(), sockets], [0, 0]);
 });
 
-test('an identity without a readable key works, and says so when it is asked for it', async () => {
+test('an identity without a readable key works, and reports that when its key is requested', async () => {
   const rondevu = await client({ identity: await Rondevu.createIdentity() });
   assert.throws(
     () => rondevu.getKeypair(),
@@ -146,11 +146,11 @@ for (const [name, ...values] of PUBLISH) {
       const quoted = name === 'service' && value === 'chat:1.0.0@somebody.else' ? 'somebody.else' : value;
       isValidation(error, name, quoted, `${name}: ${quote(value)}`);
     }
-    await rondevu.publishService({ service: 'chat:1.0.0' }); // nothing of it stayed
+    await rondevu.publishService({ service: 'chat:1.0.0' }); // nothing of it remained
   });
 }
 
-test('publishService: unknown options, and none', async () => {
+test('publishService: unknown and missing options are refused', async () => {
   const rondevu = await client();
   const unknown = rondevu.publishService({ service: 'chat:1.0.0', maxoffers: 3 } as PublishOptions);
   await assert.rejects(unknown, (error) => isValidation(error, 'maxOffers', 'maxoffers', 'a typing error'));
@@ -199,7 +199,7 @@ test('connectToService: no target, two targets, a pin, unknown options', async (
   await assert.rejects(unknown, (error) => isValidation(error, 'wait', 'timeout', 'unknown'));
 });
 
-test('connectionConfig: every option with a value of the wrong kind', () => {
+test('connectionConfig: every option with a value of the wrong kind is refused', () => {
   for (const [name, standard] of Object.entries(DEFAULT_CONNECTION_CONFIG)) {
     const bad = typeof standard === 'number' ? ['1', -1, NaN, null, true] : ['true', 1, null];
     for (const value of bad) {
@@ -227,13 +227,13 @@ test('connectionConfig: every option with a value of the wrong kind', () => {
   }
 });
 
-test('connectionConfig fills the defaults in and takes 0 and Infinity', () => {
+test('connectionConfig applies the defaults and accepts 0 and Infinity', () => {
   assert.deepEqual(connectionConfig(), DEFAULT_CONNECTION_CONFIG);
   const { maxReconnectAttempts, sessionTtl } = connectionConfig({ maxReconnectAttempts: 0, sessionTtl: Infinity });
   assert.deepEqual([maxReconnectAttempts, sessionTtl], [0, Infinity]);
 });
 
-test('findService: names and modes must fit', async () => {
+test('findService: names and modes must match', async () => {
   const rondevu = await client();
   for (const name of ['', 'chat', 5]) {
     await assert.rejects(rondevu.findService(name as string), (error) => isValidation(error, 'findService', name, String(name)));
@@ -283,7 +283,7 @@ test('the ICE presets', () => {
   );
 });
 
-test('what the server hands out is for `server`, and for `relay-only` where no TURN servers are configured', () => {
+test('ICE servers of the signaling server are used for `server`, and for `relay-only` without configured TURN servers', () => {
   const served: RTCIceServer[] = [
     { urls: ['stun:s.example.org'] },
     { urls: ['turn:t.example.org'], username: 'u', credential: 'c' },
@@ -301,7 +301,7 @@ test('what the server hands out is for `server`, and for `relay-only` where no T
   );
 });
 
-test('TURN presets use the TURN servers of the signaling server, else STUN with one warning', (t) => {
+test('TURN presets use the TURN servers of the signaling server, or STUN with one warning', (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const ip = { urls: ['turn:192.0.2.7:3478'], username: 'u', credential: 'very-secret' };
   const name = { urls: ['turns:t.example.org:5349'], username: 'u', credential: 'very-secret' };
@@ -330,7 +330,7 @@ test('TURN presets use the TURN servers of the signaling server, else STUN with 
   }
 });
 
-test('a TURN preset with no fitting TURN server says what is missing and never a credential', () => {
+test('a TURN preset without a matching TURN server reports what is missing, never a credential', () => {
   for (const preset of ['ipv4-turn', 'hostname-turns'] as const) {
     const bad = [[{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
     for (const turnServers of bad) {
@@ -353,7 +353,7 @@ test('a service is published once, until it is unpublished; other versions are o
   await rondevu.close();
 });
 
-test('startFilling before publishService says what to do', async () => {
+test('startFilling before publishService names the call that is missing', async () => {
   const rondevu = await client();
   await assert.rejects(rondevu.startFilling(), (error) => error instanceof RondevuError && /publishService/.test(error.message));
 });
@@ -382,7 +382,7 @@ test('an offerFactory of the older form, or without an offer, gets an error that
   }
 });
 
-test('after close nothing can be begun, and closing twice is once', async () => {
+test('nothing can be started after close, and a second close changes nothing', async () => {
   const rondevu = await client();
   assert.equal(rondevu.close(), rondevu.close());
   await rondevu.close();
@@ -392,7 +392,7 @@ test('after close nothing can be begun, and closing twice is once', async () => 
   await assert.rejects(rondevu.findService('chat:1.0.0'), closed);
 });
 
-test('without any WebRTC the error names the option to pass', async () => {
+test('the error without any WebRTC names the option to pass', async () => {
   const rondevu = await Rondevu.connect({ apiUrl: CLOSED_PORT, lifecycle: false });
   const named = (error: unknown) => error instanceof RondevuError && /rtcPeerConnection/.test(error.message);
   await assert.rejects(rondevu.publishService({ service: 'chat:1.0.0' }), named);

@@ -1,6 +1,6 @@
 /**
- * The floor: the engine runs without what is newer than Baseline 2023, says so where something older is missing, and says in the words of
- * its reader that there is no WebRTC. In a file of its own, because it takes APIs away.
+ * The oldest supported platform: the engine runs without APIs newer than Baseline 2023, reports the older APIs that are missing,
+ * and words the error without WebRTC for a page or a program. In a file of its own, because it removes APIs.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ import { canonicalJson } from '../../src/protocol/json.js';
 import { NodePeerConnection } from '../support/old-host.js';
 import { startServer } from '../server/helpers.js';
 
-/** Newer than Baseline 2023, and used by the engine once. */
+/** Newer than Baseline 2023, and formerly used by the engine. */
 for (const [object, name] of [
   [AbortSignal, 'any'],
   [Promise, 'withResolvers'],
@@ -20,7 +20,7 @@ for (const [object, name] of [
 const client = (apiUrl: string, username: string) =>
   Rondevu.connect({ apiUrl, username, rtcPeerConnection: NodePeerConnection, lifecycle: false });
 
-test('two peers meet without anything that is newer than the floor', async (t) => {
+test('two peers connect without anything newer than Baseline 2023', async (t) => {
   const { url } = await startServer(t);
   const [host, joiner] = [await client(url, 'alice'), await client(url, 'bob')];
   t.after(() => Promise.all([host.close(), joiner.close()]));
@@ -38,7 +38,7 @@ test('lone surrogates are found without isWellFormed', () => {
     assert.throws(() => canonicalJson(text), { code: 'bad-request' }, JSON.stringify(text));
 });
 
-test('a browser that is too old is told so, with what it has not', async (t) => {
+test('a browser that is too old gets an error that lists what is missing', async (t) => {
   const { canParse } = URL;
   t.after(() => (URL.canParse = canParse));
   Reflect.deleteProperty(URL, 'canParse');
@@ -49,7 +49,7 @@ test('a browser that is too old is told so, with what it has not', async (t) => 
   });
 });
 
-test('without WebRTC a program is told what to pass', async (t) => {
+test('a program without WebRTC gets an error that names the option to pass', async (t) => {
   const rondevu = await Rondevu.connect({ apiUrl: 'http://localhost:9', lifecycle: false });
   t.after(() => rondevu.close());
   const failed = rondevu.connectToService({ serviceFqn: 'chat:1.0.0@alice' });

@@ -5,11 +5,11 @@ import { createIdentity, exportIdentity, importIdentity, RondevuError } from '..
 
 const PASSPHRASE = 'correct horse ünïcode';
 
-test('an identity comes back as it went, and the text tells nothing of it', async () => {
+test('an identity survives the round trip, and its text reveals nothing about it', async () => {
   const identity = await createIdentity();
   const text = await exportIdentity(identity, PASSPHRASE);
   assert.ok(!text.includes(identity.exportKeypair!().privateKey));
-  // the same words, typed on a keyboard that composes other code points
+  // the same passphrase, typed on a keyboard that composes other code points
   const back = await importIdentity(text, PASSPHRASE.normalize('NFD'));
   assert.deepEqual(back.exportKeypair!(), identity.exportKeypair!());
   const bytes = Uint8Array.of(1, 2, 3);
@@ -17,7 +17,7 @@ test('an identity comes back as it went, and the text tells nothing of it', asyn
   assert.notEqual(await exportIdentity(identity, PASSPHRASE), text, 'salt and nonce are fresh');
 });
 
-test('a wrong passphrase, and a text that was changed anywhere, are refused', async () => {
+test('a wrong passphrase and a modified text are refused', async () => {
   const identity = await createIdentity();
   const text = await exportIdentity(identity, PASSPHRASE);
   const wrong = /the passphrase is wrong, or the text was changed/;
@@ -41,7 +41,7 @@ test('a wrong passphrase, and a text that was changed anywhere, are refused', as
     );
 });
 
-test('what is no such text, asks for too much or too little, or a passphrase that is none: said before anything is computed', async () => {
+test('an invalid text, out-of-range costs and an invalid passphrase are refused before anything is computed', async () => {
   const text = await exportIdentity(await createIdentity(), PASSPHRASE);
   const value = JSON.parse(text) as Record<string, unknown>;
   const wrong: [string, RegExp][] = [

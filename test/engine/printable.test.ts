@@ -1,4 +1,4 @@
-/** What text from the other side may hold when it is printed. */
+/** Characters that text of the peer may contain when it is printed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { escapeUnprintable, printable } from '../../src/base/printable.js';
@@ -10,7 +10,7 @@ const UNPRINTABLE = [
   ...[0x202a, 0x202e, 0x2060, 0x2066, 0x2069, 0x206f, 0xfeff, 0xfff9, 0xe0001, 0xe0041],
 ].map((code) => String.fromCodePoint(code));
 
-test('takes out every character that rules a terminal or hides, and no other', () => {
+test('removes every character that controls a terminal or is invisible, and no other', () => {
   for (const character of UNPRINTABLE) {
     assert.equal(printable(`a${character}b`), 'ab', escapeUnprintable(character));
     assert.equal(printable(`a${character}b`, true), 'ab');
@@ -20,7 +20,7 @@ test('takes out every character that rules a terminal or hides, and no other', (
   assert.deepEqual([printable(fine), escapeUnprintable(fine)], [fine, fine]);
 });
 
-test('escapes them so that JSON stays the same', () => {
+test('escapes them so that JSON keeps its value', () => {
   const value = { text: UNPRINTABLE.join('x') };
   const json = escapeUnprintable(JSON.stringify(value));
   assert.equal(printable(json), json);

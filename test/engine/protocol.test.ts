@@ -1,6 +1,6 @@
 /**
- * src/protocol and src/identity, the two folders that client and server share: canonical JSON against RFC 8785, Ed25519
- * against RFC 8032, base32 and base64 against RFC 4648, names and versions by properties, and what errors must not say.
+ * src/protocol and src/identity, the two folders that client and server share: canonical JSON against RFC 8785, Ed25519 against
+ * RFC 8032, base32 and base64 against RFC 4648, names and versions by properties, and secrets that errors must not contain.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -68,7 +68,7 @@ test('canonical JSON: names are sorted by UTF-16 code units, RFC 8785 section 3.
     '\u00f6': 'Latin Small Letter O With Diaeresis',
   };
   const order = Object.keys(JSON.parse(canonicalJson(input)) as object);
-  // JSON.parse puts "1" first whatever the text says, so the text itself is looked at for that
+  // JSON.parse puts "1" first whatever the order in the text, so the test checks the text itself
   assert.deepEqual(order, ['1', '\r', '\u0080', '\u00f6', '\u20ac', '\ud83d\ude00', '\ufb33']);
   assert.ok(canonicalJson(input).startsWith('{"\\r":"Carriage Return","1":"One"'));
 });
@@ -90,7 +90,7 @@ test('canonical JSON: numbers of RFC 8785, appendix B', () => {
   for (const [hex, text] of samples) assert.equal(canonicalJson(Buffer.from(hex, 'hex').readDoubleBE()), text);
 });
 
-test('canonical JSON refuses what JSON cannot carry', () => {
+test('canonical JSON refuses values that JSON cannot represent', () => {
   for (const value of [
     undefined,
     NaN,
@@ -110,11 +110,11 @@ test('canonical JSON refuses what JSON cannot carry', () => {
 });
 
 const json = fc.jsonValue({ stringUnit: 'grapheme' });
-test('canonical JSON says the same value, and is the same text whatever order the names come in', () => {
+test('canonical JSON keeps the value, and is the same text for any order of names', () => {
   const shuffled = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(shuffled);
     if (typeof value !== 'object' || value === null) return value;
-    // JSON.parse, as an assignment to "__proto__" would set the prototype
+    // JSON.parse, because an assignment to "__proto__" would set the prototype
     const entries = Object.entries(value).reverse();
     return JSON.parse(
       `{${entries.map(([name, item]) => `${JSON.stringify(name)}:${JSON.stringify(shuffled(item))}`).join(',')}}`,
@@ -139,7 +139,7 @@ test('the digest is over {aud, method, params}; absent params are {}', () => {
   }
 });
 
-test('messages are taken apart as they were put together', () => {
+test('messages are parsed into the parts that they were made of', () => {
   const username = fc.constantFrom('alice', 'bob.smith', `anon-${'a'.repeat(26)}`);
   const context = fc.constantFrom('', 'chat:1.0.0@alice', 'offer:0', 'a:b:c', '~v3');
   const timestamp = fc.nat(Number.MAX_SAFE_INTEGER);
@@ -156,7 +156,7 @@ test('messages are taken apart as they were put together', () => {
   );
 });
 
-test('messages of a wrong form are refused, whatever they are', () => {
+test('messages of a wrong form are refused', () => {
   const bad = [
     undefined,
     null,
@@ -186,7 +186,7 @@ test('messages of a wrong form are refused, whatever they are', () => {
   );
 });
 
-test('the audience is the address as new URL() has it, without a slash at its end', () => {
+test('the audience is the address as normalised by new URL(), without a trailing slash', () => {
   for (const [address, aud] of [
     ['https://A.example', 'https://a.example'],
     ['https://a.example:443/', 'https://a.example'],
@@ -212,7 +212,7 @@ const version = fc.oneof(
   fc.tuple(release, prerelease).map(([numbers, pre]) => `${numbers}-${pre}`),
 );
 
-test('service names come out as they went in', () => {
+test('service names survive the round trip', () => {
   const name = fc.stringMatching(/^[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?$/);
   const username = fc.option(fc.stringMatching(/^[a-z0-9][a-z0-9.-]{1,30}[a-z0-9]$/), { nil: undefined });
   fc.assert(
@@ -228,7 +228,7 @@ test('service names come out as they went in', () => {
   );
 });
 
-test('wrong service names and usernames are refused, quoting what was got', () => {
+test('invalid service names and usernames are refused, quoting the input', () => {
   for (const bad of [
     '',
     'chat',
@@ -387,7 +387,7 @@ test('anonymous names and pins follow from the key', async () => {
   }
 });
 
-test('keys that verify what nobody signed are not strict', async () => {
+test('keys of small order are not strict', async () => {
   const weak = [
     '00'.repeat(32),
     `01${'00'.repeat(31)}`,
@@ -418,7 +418,7 @@ test('errors about key pairs never quote the secret', async () => {
   await assert.rejects(signerFromKeypair(undefined as never), ValidationError);
 });
 
-test('a key pair can be read again, a generated signer cannot', async () => {
+test('a key pair can be exported, a generated signer cannot', async () => {
   const keypair = await new WebCryptoAdapter().generateKeypair();
   assert.deepEqual(exportKeypair(await signerFromKeypair(keypair)), keypair);
   const signer = await generateSigner();

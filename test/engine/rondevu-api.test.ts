@@ -1,6 +1,6 @@
 /**
- * RondevuAPI and its HTTP transport, against the real server where it can say it, and against an HTTP server of the test's
- * own for what only a broken or old one says: batches on the wire, clock skew, old texts, replies that are none, aborts.
+ * RondevuAPI and its HTTP transport, against the real server where possible, and against an HTTP server of the test for the
+ * behaviour of broken and old servers: batches on the wire, clock skew, old texts, invalid replies, aborts.
  */
 import assert from 'node:assert/strict';
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
@@ -28,7 +28,7 @@ function watchRequests(t: TestContext): unknown[] {
 }
 const sizes = (bodies: unknown[]) => bodies.map((body) => (Array.isArray(body) ? body.length : 1));
 
-/** A server that says what the test wants it to. */
+/** A server that replies as the test specifies. */
 async function serve(t: TestContext, reply: (requests: RpcRequest[], response: ServerResponse) => void) {
   const seen: RpcRequest[][] = [];
   const server = createHttpServer((request, response) => {
@@ -84,7 +84,7 @@ test('every call of the wire works against our server', async (t) => {
   assert.deepEqual(await host.deleteService(serviceFqn), { success: true });
 });
 
-test('asking whether a name is claimed does not claim it, and is answered for a name that is another’s too', async (t) => {
+test('isUsernameClaimed does not claim the name, and works for the name of another user too', async (t) => {
   const { url } = await startServer(t);
   const [api, other] = [await apiFor(url), await apiFor(url)];
   assert.equal(await api.isUsernameClaimed(), false);
@@ -96,7 +96,7 @@ test('asking whether a name is claimed does not claim it, and is answered for a 
   assert.equal(await late.isUsernameClaimed(), true);
 });
 
-test('the first call goes alone, the next ones together, an urgent one at once', async (t) => {
+test('the first call is sent alone, the next ones together, an urgent one at once', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   const bodies = watchRequests(t);
@@ -106,7 +106,7 @@ test('the first call goes alone, the next ones together, an urgent one at once',
   assert.deepEqual(sizes(bodies), [1, 3]);
   const patient = await apiFor(url, { maxWaitTime: 600_000 });
   await patient.poll();
-  await patient.poll({}, { urgent: true }); // not urgent, it would wait for ten minutes
+  await patient.poll({}, { urgent: true }); // not urgent, this would wait for ten minutes
 });
 
 test('batches hold at most maxBatchSize, and batching: false sends each call by itself', async (t) => {
@@ -122,7 +122,7 @@ test('batches hold at most maxBatchSize, and batching: false sends each call by 
   assert.deepEqual(sizes(bodies), [1, 1, 1, 1, 1]);
 });
 
-test('a call that waits is never batched', async (t) => {
+test('a call that waits for an offer is never batched', async (t) => {
   const { url } = await startServer(t);
   const bodies = watchRequests(t);
   const api = await apiFor(url);
@@ -133,7 +133,7 @@ test('a call that waits is never batched', async (t) => {
   assert.deepEqual(sizes(bodies).sort(), [1, 1, 2]);
 });
 
-test('a refused call in a batch leaves the others alone', async (t) => {
+test('a refused call in a batch does not affect the others', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   await api.poll();
@@ -148,7 +148,7 @@ test('a refused call in a batch leaves the others alone', async (t) => {
   assert.match(reason.message, /^getService: /);
 });
 
-test('a wrong clock is put right once, silently, and stays right', async (t) => {
+test('a wrong clock is corrected once, silently, and stays correct', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url, false);
   const bodies = watchRequests(t);
@@ -161,7 +161,7 @@ test('a wrong clock is put right once, silently, and stays right', async (t) => 
   assert.equal(bodies.length, 3);
 });
 
-test('in a batch every call with a wrong clock is put right', async (t) => {
+test('every call in a batch is retried after a wrong clock', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   await api.poll();
@@ -169,7 +169,7 @@ test('in a batch every call with a wrong clock is put right', async (t) => {
   await Promise.all([api.poll(), api.poll(), api.getUser('someone')]);
 });
 
-test('a server that never agrees about the time is asked twice, not for ever', async (t) => {
+test('a server that never agrees about the time gets two attempts', async (t) => {
   const { url, seen } = await serve(t, (requests, response) =>
     json(response, { success: false, error: 'clock', code: 'clock-skew', serverTime: 1000 * requests.length }),
   );
@@ -200,7 +200,7 @@ test('a redirect is not followed', async (t) => {
   assert.deepEqual(inner.seen, []);
 });
 
-test('the texts of v0.5.4 become codes', async (t) => {
+test('the error texts of v0.5.4 are mapped to codes', async (t) => {
   const texts: Record<string, string> = {
     'Offer already answered': 'already-answered',
     'Offer not yet answered': 'not-found',
@@ -227,7 +227,7 @@ test('the texts of v0.5.4 become codes', async (t) => {
   }
 });
 
-test('the code that a server sends counts more than its words', async (t) => {
+test('the code that a server sends takes precedence over its text', async (t) => {
   const { url } = await serve(t, (_requests, response) =>
     json(response, { success: false, error: 'Invalid signature', code: 'replayed' }),
   );
@@ -243,7 +243,7 @@ test('a server that cannot be reached is a NetworkError that names it', async ()
   assert.equal(error.willRetry, false, 'a single call is not tried again by itself');
 });
 
-test('a reply that is not ours says so, with status and a question about apiUrl', async (t) => {
+test('a reply of another server is reported with its status and a hint at apiUrl', async (t) => {
   const replies: [number, string, string][] = [
     [200, 'text/html', '<!doctype html><title>It works!</title>'],
     [404, 'text/html', 'Not Found'],
@@ -297,7 +297,7 @@ test('an aborted call rejects with the reason, before it is sent and while it wa
   await assert.rejects(waiting, (error) => error === reason);
 });
 
-test('close rejects what waits for company', async (t) => {
+test('close rejects calls that wait for their batch', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url, { maxWaitTime: 60_000 });
   await api.poll();
@@ -307,7 +307,7 @@ test('close rejects what waits for company', async (t) => {
   assert.equal(await waiting, 'closed');
 });
 
-test('calls go as text/plain without headers, so that browsers ask for no leave first', async (t) => {
+test('calls are sent as text/plain without headers, so that browsers send no preflight request', async (t) => {
   const types: (string | undefined)[] = [];
   const server = createHttpServer((request, response) => {
     types.push(request.headers['content-type']);
@@ -319,7 +319,7 @@ test('calls go as text/plain without headers, so that browsers ask for no leave 
   assert.match(types[0] ?? '', /^text\/plain/);
 });
 
-test('an address that is none is refused at once', async () => {
+test('an invalid address is refused at once', async () => {
   for (const url of ['', 'localhost:3000', 'ftp://localhost', '/rpc']) {
     await assert.rejects(apiFor(url), (error) => error instanceof ValidationError && error.message.includes(url));
   }

@@ -1,5 +1,5 @@
 /**
- * RpcBatcher: what goes together, what goes at once, and that calls fail apart. What it sends to is a function of the test.
+ * RpcBatcher: which calls are sent together, which at once, and that calls fail separately. It sends to a function of the test.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -28,7 +28,7 @@ test('the very first call is not held back', () => {
   assert.deepEqual(batches, [[1]]);
 });
 
-test('later calls wait for company and go as one batch; each gets its own reply', async () => {
+test('later calls wait for others and are sent as one batch; each gets its own reply', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 20 });
   await batcher.add(request(0));
   const replies = await Promise.all(numbers(1, 5).map((n) => batcher.add(request(n))));
@@ -39,7 +39,7 @@ test('later calls wait for company and go as one batch; each gets its own reply'
   );
 });
 
-test('a full batch goes at once, and none is larger', async () => {
+test('a full batch is sent at once, and no batch is larger', async () => {
   const { batcher, batches } = recorded({ maxBatchSize: 3, maxWaitTime: 20 });
   await batcher.add(request(0));
   const calls = numbers(1, 8).map((n) => batcher.add(request(n)));
@@ -48,7 +48,7 @@ test('a full batch goes at once, and none is larger', async () => {
   assert.deepEqual(batches.at(-1), [7, 8]);
 });
 
-test('ten is the standard size', async () => {
+test('the default batch size is ten', async () => {
   const { batcher, batches } = recorded();
   await batcher.add(request(0));
   const calls = numbers(1, 11).map((n) => batcher.add(request(n)));
@@ -57,7 +57,7 @@ test('ten is the standard size', async () => {
   assert.deepEqual(batches[2], [11]);
 });
 
-test('an urgent call goes at once and takes along what waits', async () => {
+test('an urgent call is sent at once together with the waiting ones', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 });
   await batcher.add(request(0));
   const waiting = batcher.add(request(1));
@@ -66,7 +66,7 @@ test('an urgent call goes at once and takes along what waits', async () => {
   await Promise.all([waiting, urgent]);
 });
 
-test('the throttle holds the next batch back, and then all of it goes together', async () => {
+test('the throttle delays the next batch, and then sends all waiting calls together', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 0, throttleInterval: 60 });
   await batcher.add(request(0));
   const begun = performance.now();
@@ -75,7 +75,7 @@ test('the throttle holds the next batch back, and then all of it goes together',
   assert.ok(performance.now() - begun >= 50, 'setTimeout may be a little early, not more');
 });
 
-test('a call that failed fails alone', async () => {
+test('a failed call does not affect the others', async () => {
   const { batcher } = recorded({ maxWaitTime: 5 }, (requests) =>
     Promise.resolve(
       requests.map((one) =>
@@ -91,7 +91,7 @@ test('a call that failed fails alone', async () => {
   );
 });
 
-test('a batch that cannot be sent rejects its calls, and the next one is tried anew', async () => {
+test('a batch that cannot be sent rejects its calls, and the next one is tried', async () => {
   let down = true;
   const { batcher } = recorded({ maxWaitTime: 5 }, (requests) =>
     down
@@ -104,7 +104,7 @@ test('a batch that cannot be sent rejects its calls, and the next one is tried a
   assert.equal((await batcher.add(request(4))).success, true);
 });
 
-test('a reply with too few or too many items is nobody’s', async () => {
+test('a reply with too few or too many items rejects all calls', async () => {
   for (const count of [0, 1, 3]) {
     const { batcher } = recorded({ maxBatchSize: 2, maxWaitTime: 5 }, (requests) =>
       Promise.resolve(
@@ -117,7 +117,7 @@ test('a reply with too few or too many items is nobody’s', async () => {
   }
 });
 
-test('clear rejects what was not sent and leaves alone what was', async () => {
+test('clear rejects unsent calls and does not affect sent ones', async () => {
   let answer: (() => void) | undefined;
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 }, (requests) =>
     new Promise<void>((resolve) => (answer = resolve)).then(() => requests.map(() => ({ success: true as const, result: 1 }))),

@@ -1,7 +1,7 @@
 /**
- * What the server sends is validated before use, in every place where something comes from it: arbitrary JSON and valid messages with one
- * value exchanged, as results of every call, as frames and as events. Nothing throws out of a callback, and honest messages in between
- * still arrive.
+ * Messages of the server are validated before use, in every place where they enter: arbitrary JSON and valid messages with one
+ * value replaced, as results of every call, as frames and as events. No callback throws, and honest messages in between still
+ * arrive.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -48,11 +48,11 @@ const EVENTS: { [name: string]: Json } = {
   signal: { from: 'bob', sid: 'session', sdp: 'v=0' },
   resync: {},
 };
-/** Not checked: nobody uses them. */
+/** Not checked: unused. */
 const UNUSED = /\.(createdAt|expiresAt|role|serviceId)$/;
 const WRONG: Json[] = [null, 5, true, [], {}, [null], 'x'.repeat(300_000), -1e308];
 
-/** Every path of a message, with a function that makes a copy in which another value stands there. */
+/** Every path of a message, with a function that returns a copy with another value there. */
 function* places(value: Json, path = ''): Generator<[path: string, old: Json, put: (other: Json) => Json]> {
   yield [path, value, (other) => other];
   if (typeof value !== 'object' || value === null) return;
@@ -73,7 +73,7 @@ function* places(value: Json, path = ''): Generator<[path: string, old: Json, pu
 }
 const kindOf = (value: Json): string => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
 
-test('a result about another service than the one requested is refused', () => {
+test('a result about another service than the requested one is refused', () => {
   const named = { serviceFqn: 'chat:1.0.0@alice' };
   const other: [what: string, change: { [name: string]: string }][] = [
     ['another name', { serviceFqn: 'backup:1.0.0@alice' }],
@@ -105,7 +105,7 @@ test('a result with a value of another type in any field is refused, named by it
         const isLong = typeof other === 'string';
         if ((kindOf(other) === kindOf(old) && !isLong) || mayBeNull || (UNUSED.test(path) && method !== 'publishService'))
           continue;
-        // what other users sent is removed from its list; the list itself is the server's
+        // invalid items of other users are removed from their list; the list itself is the server's
         const foreign = /^(.*\.(?:answers|candidates)|\.iceCandidates\.o)\[0\]/.exec(path)?.[1];
         const what = `${method}: ${path} as ${JSON.stringify(other)?.slice(0, 20)}`;
         if (foreign !== undefined) {
@@ -134,13 +134,13 @@ test('a result with a value of another type in any field is refused, named by it
   assert.ok(refused > 300, `only ${refused} were tried`);
 });
 
-test('fields that a newer server adds pass, in results, events and errors', () => {
+test('unknown fields of a newer server are accepted, in results, events and errors', () => {
   for (const [method, params, valid] of RESULTS) checkResult(method, params, { ...(valid as object), later: [1] });
   for (const [event, data] of Object.entries(EVENTS))
     assert.ok(parseFrame(JSON.stringify({ event, seq: 1, later: 1, data: { ...(data as object), later: 1 } })), event);
 });
 
-test('arbitrary JSON as a reply, a frame or a result is refused or taken, and throws nothing but NetworkError', () => {
+test('arbitrary JSON as a reply, a frame or a result is refused or accepted, and throws only NetworkError', () => {
   const json = fc.jsonValue({ maxDepth: 4 });
   fc.assert(
     fc.property(json, fc.constantFrom(...RESULTS), (value, [method, params]) => {
@@ -162,7 +162,7 @@ test('arbitrary JSON as a reply, a frame or a result is refused or taken, and th
     assert.equal(parseFrame(data), undefined, 'what is not text');
 });
 
-/** A server over HTTP and WebSocket that says what the test wants. */
+/** A server over HTTP and WebSocket that replies as the test specifies. */
 async function lyingServer(t: TestContext) {
   const liar = { url: '', sockets: new Set<WebSocket>(), reply: (_method: string): unknown => ({ success: false, error: 'no' }) };
   const http = createServer((request, response) => {
@@ -201,7 +201,7 @@ async function clientOf(t: TestContext, url: string, WebSocketClass?: unknown, u
   return signaling;
 }
 
-/** An answer that is honest, to show that the client still listens. */
+/** An honest answer, to show that the client still listens. */
 const hasListener = async (signaling: SignalingClient, say: () => void): Promise<void> => {
   const heard = new Promise<void>((resolve) => signaling.once('answer', () => resolve()));
   say();
@@ -209,7 +209,7 @@ const hasListener = async (signaling: SignalingClient, say: () => void): Promise
 };
 
 describe('a server that lies', { concurrency: 2 }, () => {
-  test('whatever stands in a frame, the client ignores it and hears the honest ones', async (t) => {
+  test('the client ignores any malformed frame and receives the honest ones', async (t) => {
     const warn = t.mock.method(console, 'warn', () => undefined);
     const liar = await lyingServer(t);
     const results = new Map(RESULTS.map(([method, , result]) => [method, result]));
@@ -237,7 +237,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
   });
 
   for (const road of ['HTTP', 'the socket']) {
-    test(`whatever stands in a reply over ${road}, a call rejects with a code or resolves with what was checked`, async (t) => {
+    test(`a call over ${road} rejects with a code or resolves with a checked result, whatever the reply contains`, async (t) => {
       const liar = await lyingServer(t);
       const session = RESULTS.find(([method]) => method === 'openSession')![2];
       let next: Json = null;
@@ -269,7 +269,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
     });
   }
 
-  test('a session with a malformed reply is not taken for open, and asked for again', async (t) => {
+  test('a session with a malformed reply is not treated as open, and requested again', async (t) => {
     const liar = await lyingServer(t);
     let asked = 0;
     liar.reply = (method) => {
@@ -282,7 +282,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
     assert.equal(asked, 2);
   });
 
-  test('a reply without end is given up', async (t) => {
+  test('an endless reply is aborted', async (t) => {
     const http = createServer((_request, response) => {
       const chunk = Buffer.alloc(1024 * 1024, 32);
       const more = () => {
@@ -300,7 +300,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
     );
   });
 
-  test('answers dated years ahead do not hide the later ones from a client that polls', async (t) => {
+  test('answers dated years ahead do not hide later ones from a polling client', async (t) => {
     const liar = await lyingServer(t);
     const since: number[] = [];
     const ahead = Date.now() + 2 * 365 * 86_400_000;
@@ -318,7 +318,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
   });
 });
 
-test('a real server’s messages are all taken', async (t) => {
+test('all messages of a real server are accepted', async (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const { url } = await startServer(t);
   const signaling = await clientOf(t, url, WebSocket);

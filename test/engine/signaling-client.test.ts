@@ -1,6 +1,6 @@
 /**
- * SignalingClient and PushSocket against the real server: push and polling, events, a server that goes away and comes back,
- * standing in line, and how an old server is recognised.
+ * SignalingClient and PushSocket against the real server: push and polling, events, a server that goes away and returns, waiting
+ * in the queue, and the detection of an old server.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -30,7 +30,7 @@ const never = new AbortController().signal;
 const publish = (signaling: SignalingClient, serviceFqn: string, ...sdps: string[]) =>
   signaling.publish({ serviceFqn, offers: sdps.map((sdp) => ({ sdp })) });
 
-/** One handshake through the server; what the two sides hear. */
+/** One handshake through the server; returns the events of both sides. */
 async function handshake(t: TestContext, url: string, make: typeof client) {
   const [host, joiner] = [await make(t, url), await make(t, url)];
   const answers: AnswerInfo[] = [];
@@ -53,7 +53,7 @@ async function handshake(t: TestContext, url: string, make: typeof client) {
 }
 
 describe('signaling', { concurrency: 4 }, () => {
-  test('the first call opens the socket beside it; calls go over it then', async (t) => {
+  test('opens the socket beside the first call, and sends later calls over it', async (t) => {
     const { url, ...server } = await startServer(t);
     const { signaling, api, states } = await client(t, url);
     assert.equal(signaling.state, 'idle');
@@ -63,7 +63,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.deepEqual(states, ['connecting', 'push']);
     for (const cap of ['v2', 'push', 'instances', 'wait', 'withdraw']) assert.ok(signaling.can(cap), cap);
     let overHttp = 0;
-    api.onCaps = () => overHttp++; // told at each HTTP reply
+    api.onCaps = () => overHttp++; // reported at each HTTP reply
     await api.getUser('someone');
     assert.equal(overHttp, 0);
     const refused = api.getService({ serviceFqn: 'nobody:1.0.0' });
@@ -73,21 +73,21 @@ describe('signaling', { concurrency: 4 }, () => {
     await assert.rejects(signaling.call('poll', {}), (error) => error instanceof RondevuError && error.code === 'closed');
   });
 
-  test('a handshake by push: answer, candidates, and taken', async (t) => {
+  test('completes a handshake by push: answer, candidates, and taken', async (t) => {
     const { url } = await startServer(t);
     const { host, joiner, taken } = await handshake(t, url, client);
     await until(() => host.signaling.state === 'push' && joiner.signaling.state === 'push', 'push');
     await until(() => taken() > 0, 'taken');
   });
 
-  test('a handshake without any WebSocket: the same by polling', async (t) => {
+  test('completes the same handshake without any WebSocket by polling', async (t) => {
     const { url } = await startServer(t);
     const { host, joiner } = await handshake(t, url, polling);
     assert.equal(host.signaling.state, 'polling');
     assert.equal(joiner.signaling.tellsTaken, false);
   });
 
-  test('a WebSocket that may not be made, or never opens, leaves polling', async (t) => {
+  test('falls back to polling if a WebSocket may not be made, or never opens', async (t) => {
     const { url } = await startServer(t);
     class Forbidden {
       constructor() {
@@ -103,7 +103,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('a watch that was stopped hears nothing more', async (t) => {
+  test('passes nothing on to a watch that was stopped', async (t) => {
     const { url } = await startServer(t);
     const { host, entry, stop, joiner } = await handshake(t, url, client);
     await until(() => joiner.signaling.state === 'push', 'push');
@@ -114,7 +114,7 @@ describe('signaling', { concurrency: 4 }, () => {
     await until(() => late.some(({ candidate }) => candidate.candidate === 'late'), 'the second watch');
   });
 
-  test('the server restarts on its port: the socket comes back, and reset is told', async (t) => {
+  test('reopens the socket and emits reset when the server restarts on its port', async (t) => {
     const server = await startServer(t);
     const { signaling, states } = await client(t, server.url);
     let resets = 0;
@@ -130,7 +130,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.ok(!states.includes('idle'));
   });
 
-  test('hint brings a socket back that waits for its next try', async (t) => {
+  test('hint reconnects a socket that waits for its next attempt', async (t) => {
     const server = await startServer(t);
     const { signaling } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -142,7 +142,7 @@ describe('signaling', { concurrency: 4 }, () => {
     await until(() => signaling.state === 'push', 'push again');
   });
 
-  test('calls under way when the socket closes fail as NetworkError', async (t) => {
+  test('fails pending calls with NetworkError when the socket closes', async (t) => {
     const server = await startServer(t);
     const { signaling } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -154,7 +154,7 @@ describe('signaling', { concurrency: 4 }, () => {
     await failed;
   });
 
-  test('a session that is refused is told once and not tried again', async (t) => {
+  test('reports a refused session once and does not retry it', async (t) => {
     const server = await startServer(t);
     const owner = await client(t, server.url);
     await owner.signaling.call('poll', {});
@@ -177,16 +177,16 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.equal(sockets, 1);
   });
 
-  test('a session that a server has no room for is tried again', async (t) => {
+  test('retries a session that a server has no room for', async (t) => {
     const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: 9 } });
     const [other, { signaling }] = [await polling(t, server.url), await client(t, server.url)];
-    await other.signaling.call('poll', {}); // this costs 4 and a session 6, each 3 of them for a new key: it has to wait for the next 10 s
-    await signaling.call('poll', {}).catch(() => undefined); // whichever of the two comes first
+    await other.signaling.call('poll', {}); // costs 4, a session 6, 3 of each for a new key: it has to wait for the next 10 s
+    await signaling.call('poll', {}).catch(() => undefined); // whichever happens first
     assert.notEqual(signaling.state, 'push');
     await until(() => signaling.state === 'push', 'push', 30_000);
   });
 
-  test('a wrong clock does not keep the socket from opening', async (t) => {
+  test('opens the socket in spite of a wrong clock', async (t) => {
     const { url } = await startServer(t);
     const { signaling, api } = await client(t, url);
     api.signer.setServerTime(Date.now() - 10 * 60_000);
@@ -194,7 +194,7 @@ describe('signaling', { concurrency: 4 }, () => {
     await until(() => signaling.state === 'push', 'push');
   });
 
-  test('findOffer waits in line and gets what is published later, by socket and by HTTP', async (t) => {
+  test('findOffer waits in the queue and gets a later offer, by socket and by HTTP', async (t) => {
     const server = await startServer(t);
     for (const make of [client, polling]) {
       const [host, joiner] = [await make(t, server.url), await make(t, server.url)];
@@ -207,7 +207,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('demand tells the publisher whose offers are all taken', async (t) => {
+  test('emits demand to the publisher whose offers are all taken', async (t) => {
     const server = await startServer(t);
     const [host, first, second] = [await client(t, server.url), await client(t, server.url), await client(t, server.url)];
     const demands: number[] = [];
@@ -221,7 +221,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.equal((await found).sdp, 'two');
   });
 
-  test('findOffer ends when the wait is over, or with the signal’s reason', async (t) => {
+  test('findOffer rejects when the wait is over, or with the reason of the signal', async (t) => {
     const { url, ...server } = await startServer(t);
     void server;
     for (const make of [client, polling]) {
@@ -235,7 +235,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('a server that cannot be reached: offline, with the error; and on again when it is there', async (t) => {
+  test('goes offline with the error while the server cannot be reached, and online again when it can', async (t) => {
     const first = await startServer(t);
     await first.close();
     for (const make of [client, polling]) {
@@ -253,7 +253,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('stays offline, with the reason, until the server answers; nobody there is another failure', async (t) => {
+  test('stays offline, with the reason, until the server answers; an absent service is another failure', async (t) => {
     const first = await startServer(t);
     await first.close();
     for (const make of [client, polling]) {
@@ -276,7 +276,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('a server that goes away for good ends in offline, also for a client that waits for nothing', async (t) => {
+  test('goes offline when a server disappears permanently, also for a client that waits for nothing', async (t) => {
     const server = await startServer(t);
     const { signaling, states } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -310,7 +310,7 @@ describe('signaling', { concurrency: 4 }, () => {
     });
   }
 
-  test('an old server is known by its first reply: no socket, no new calls, and both sides get their candidates', async (t) => {
+  test('detects an old server by its first reply: no socket, no new calls, and both peers get their candidates', async (t) => {
     const server = await OldServer.start(t);
     const { host, joiner } = await handshake(t, server.url, client);
     assert.equal(host.signaling.state, 'polling');
@@ -325,7 +325,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.equal(entry, undefined);
   });
 
-  test('before the first reply a server counts as old', async (t) => {
+  test('treats a server as old before its first reply', async (t) => {
     const { url } = await startServer(t);
     const { signaling } = await client(t, url);
     assert.deepEqual([signaling.keepsOffers(), signaling.can('wait'), signaling.tellsTaken], [false, false, false]);

@@ -15,7 +15,7 @@ import { start as startProgram, type Program } from '../support/program.js';
 
 const CLI = 'dist/src/cli/main.js';
 
-/** A place for keys, and the command with it. */
+/** A folder for keys, and the command with it. */
 async function setUp(t: TestContext) {
   const server = await startServer(t);
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-cli-'));
@@ -43,7 +43,7 @@ const lines = (text: string): Record<string, unknown>[] =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 describe('rondevu', { concurrency: 2 }, () => {
-  test('help teaches: of all commands and of each', async (t) => {
+  test('prints help for all commands and for each of them', async (t) => {
     const { run } = await setUp(t);
     const all = await run(['--help']);
     assert.equal(all.code, 0);
@@ -61,7 +61,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match((await run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
   });
 
-  test('what goes wrong is said on stderr, with the exit code that help names', async (t) => {
+  test('prints errors to stderr, with the exit code that help names', async (t) => {
     const { run, client, folder } = await setUp(t);
     const alice = await client('alice');
     await (await alice.publishService({ service: 'x:1.0.0' })).start();
@@ -97,7 +97,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual([json.code, lines(json.err)[0]!['code'], lines(json.err)[0]!['exitCode']], [3, 'unavailable', 3]);
   });
 
-  test('a taken name ends a host at once, and says who holds it and what to do', async (t) => {
+  test('a taken name ends a host at once, with its holder and the remedies', async (t) => {
     const { run, client } = await setUp(t);
     await (await (await client('alice')).publishService({ service: 'x:1.0.0' })).start();
     const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice']);
@@ -116,7 +116,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match((await run(['host', 'x:1.0.0', '-u', 'carol'])).err, /holds the username "bob" already[^]*--key-file FILE/);
   });
 
-  test('an older server that calls a taken name an invalid signature gets the same remedies', async (t) => {
+  test('an older server that reports a taken name as an invalid signature gets the same remedies', async (t) => {
     const { run } = await setUp(t);
     const old = await OldServer.start(t);
     const owner = await connect({ apiUrl: old.url, username: 'alice' });
@@ -128,7 +128,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.doesNotMatch(err, /trying again/);
   });
 
-  test('a host whose name goes to another key while it runs ends, and says so', async (t) => {
+  test('a host ends with an error if its name passes to another key while it runs', async (t) => {
     const { start } = await setUp(t);
     const serve = (port: string): Program =>
       startProgram(t, process.execPath, ['server/dist/main.js', '--port', port, '--storage', ':memory:']);
@@ -150,7 +150,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(host.err(), /"alice" is taken: another key[^]*--username/);
   });
 
-  test('a server that is away is told apart from nobody being there, by host and joiner', async (t) => {
+  test('host and joiner distinguish an unreachable server from an absent service', async (t) => {
     const { folder, start } = await setUp(t);
     const serve = (port: string): Program =>
       startProgram(t, process.execPath, ['server/dist/main.js', '--port', port, '--storage', join(folder, 'server.db')]);
@@ -180,7 +180,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await lost.ended, [130, null]);
   });
 
-  test('keys: made once, shown, carried under a passphrase; the private one is never printed', async (t) => {
+  test('keys are created once, shown, and exported under a passphrase; the private key is never printed', async (t) => {
     const { run, folder } = await setUp(t);
     const path = join(folder, 'rondevu', 'identity.json');
     assert.match((await run(['keys', 'show'])).err, /there is no key file .*Make one: rondevu keys make/);
@@ -208,7 +208,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     for (const { out, err } of [made, exported, wrong, imported]) assert.ok(!`${out}${err}`.includes(privateKey));
   });
 
-  test('find: by name and by user, for people and for programs; nothing is taken', async (t) => {
+  test('find lists by name and by user, for people and for programs, and leases nothing', async (t) => {
     const { run, client } = await setUp(t);
     for (const name of ['alice', 'bob'])
       await (await (await client(name)).publishService({ service: 'x:1.2.0', maxOffers: 1 })).start();
@@ -223,7 +223,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(await joiner.findService('x:1.2.0@bob'), 'the only offer is still there');
   });
 
-  test('host and connect: a chat of three, with what would rule a terminal taken out', async (t) => {
+  test('host and connect run a chat of three, without characters that control a terminal', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice']);
     await until(() => host.out().includes('is live'), 'the host');
@@ -257,7 +257,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(!/[\u0007\u001b]/.test(host.out() + bob.out()));
   });
 
-  test('nothing that a server says rules the terminal: find, connect and doctor, as text, as JSON, with --debug', async (t) => {
+  test('no text of a server controls the terminal: find, connect and doctor, as text, as JSON, with --debug', async (t) => {
     const { run } = await setUp(t);
     const EVIL = '\u001b]0;title\u0007\u001b[2J\u009b31m\u007f\u202egpj\u2066\u200b\r\nrondevu: forged';
     const CONTROLS = /[\0-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2066]|^rondevu: forged/m;
@@ -304,7 +304,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(told, /gpj/, 'the words of the server were printed');
   });
 
-  test('in a terminal what comes stands above the line that is being typed', async (t) => {
+  test('prints incoming lines above the line that is being typed in a terminal', async (t) => {
     const { folder, server } = await setUp(t);
     const inTerminal = (...args: string[]): Program => {
       const command = `stty cols 40; echo $$; exec '${process.execPath}' ${[CLI, ...args].join(' ')}`;
@@ -319,25 +319,25 @@ describe('rondevu', { concurrency: 2 }, () => {
     await until(() => joiner.out().endsWith('half a li'), 'what is typed');
     host.child.stdin!.write('in between\r');
     await until(() => joiner.out().includes('in between'), 'what comes');
-    // the row is cleared, and what was typed is put below
+    // the row is cleared, and the typed text is printed below
     await until(
       () => joiner.out().includes('\u001b[1G\u001b[0Jalice: in between\r\n\u001b[1G\u001b[0J> half a li'),
       'the line, whole',
     );
     joiner.child.stdin!.write('ne\r');
     await until(() => host.out().includes('bobby: half a line\r\n'), 'the whole line at the host');
-    // of one that takes two rows both are cleared, and nothing above them
+    // if it takes two rows, both are cleared, and nothing above them
     for (let typed = 1; typed <= 50; typed++) {
       joiner.child.stdin!.write('x');
       await until(() => (joiner.out().match(/x/g)?.length ?? 0) >= typed, 'each character');
     }
     for (const text of ['again', 'and again']) {
       host.child.stdin!.write(`${text}\r`);
-      // the last characters may still be on their way
+      // the last characters may still be under way
       const shown = new RegExp(`\\[1A\\u001b\\[1G\\u001b\\[0Jalice: ${text}\\r\\n\\u001b\\[1G\\u001b\\[0J> x{38,50}`);
       await until(() => shown.test(joiner.out()), 'what comes above it');
     }
-    // Ctrl-Z, and the way back
+    // Ctrl-Z, and back
     const [shown, pid] = [joiner.out().length, parseInt(joiner.out())];
     joiner.child.stdin!.write('\u001a');
     await until(() => process.kill(pid, 'SIGCONT') && joiner.out().length > shown, 'the prompt once more');
@@ -350,7 +350,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await host.ended, [0, null], 'Ctrl-C of the host');
   });
 
-  test('a wait is told, and cut off it is no success', async (t) => {
+  test('a wait is reported, and an aborted one is no success', async (t) => {
     const { start } = await setUp(t);
     const waiting = start(['connect', 'x:1.0.0@nobody', '--wait', '60']);
     await until(() => waiting.err().includes('nobody is there yet; waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
@@ -359,7 +359,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.equal(waiting.out(), '');
   });
 
-  test('whoever floods a chat is not passed on to the others', async (t) => {
+  test('a flood of chat messages is not relayed to the others', async (t) => {
     const { start, client } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice', '--json']);
     await until(() => host.out().includes('"live"'), 'the host');
@@ -380,7 +380,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(host.err(), /mallory sends more than 20 chat messages a second/);
   });
 
-  test('--raw to --echo and to --exec: the same bytes, whatever they are, and an end on both sides', async (t) => {
+  test('--raw to --echo and to --exec carries any bytes unchanged, and ends on both sides', async (t) => {
     const { start } = await setUp(t);
     const echo = start(['host', 'echo:1.0.0', '-u', 'echo', '--echo']);
     const sum = start([
@@ -411,7 +411,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     }
   });
 
-  test('--raw to a program that knows nothing of pipes: bytes as they are, and the end', async (t) => {
+  test('--raw to a program without pipe support carries the bytes unchanged, and the end', async (t) => {
     const { start, client } = await setUp(t);
     const host = await client('plain');
     const got: (string | ArrayBuffer)[] = [];
@@ -431,7 +431,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(program.err(), /10 B sent, 7 B received/);
   });
 
-  test('a transfer that is begun anew begins at the beginning: what was there of the first is not mixed in', async (t) => {
+  test('a restarted transfer starts at the beginning, without data of the first attempt', async (t) => {
     const { start, folder } = await setUp(t);
     const host = start(['host', 'drop:1.0.0', '-u', 'drop', '--exec', `cat > ${folder}/got-$$.bin`]);
     await until(() => host.out().includes('is live'), 'the host');
@@ -443,7 +443,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const sizes = () => files().map((name) => statSync(join(folder, name)).size);
     await until(() => sizes().includes(1_000_000), 'the first half');
     first.child.kill('SIGKILL');
-    // the first attempt may meet what is left of the one before, and says so
+    // an attempt may meet the remains of the previous one, and reports that
     let code: number | null = 7;
     for (let attempt = 0; attempt < 3 && code !== 0; attempt++) {
       const again = start(['connect', 'drop:1.0.0@drop', '--raw', '--wait', '20', ...key]);
@@ -457,7 +457,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(files().some((name) => readFileSync(join(folder, name)).equals(bytes)));
   });
 
-  test('a host tells that it is live when it is, and what it started ends with it', async (t) => {
+  test('a host reports that it is live only when it is, and ends the programs that it started', async (t) => {
     const { start, folder } = await setUp(t);
     const lost = start(['host', 'x:1.0.0', '-u', 'xhost', '--server', 'http://127.0.0.1:9']);
     await until(() => /trying again/.test(lost.err()), 'the word that it is not');
@@ -476,12 +476,12 @@ describe('rondevu', { concurrency: 2 }, () => {
       try {
         return !process.kill(-group, 0);
       } catch {
-        return true; // nobody is left in it
+        return true; // no process is left in it
       }
     }, 'the end of the program');
   });
 
-  test('a second signal ends a host at once, also where the server does not answer any more', async (t) => {
+  test('a second signal ends a host at once, even if the server no longer answers', async (t) => {
     const { start } = await setUp(t);
     const server = startProgram(t, process.execPath, ['server/dist/main.js', '--port', '0', '--storage', ':memory:']);
     await until(() => /Rondevu server on (\S+)/.test(server.out()), 'the server');
@@ -505,7 +505,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.equal((await run(['connect', String(serviceId), '--raw'], 'hidden')).out, 'hidden');
   });
 
-  test('serve: the server, with its own options and its end', async (t) => {
+  test('serve runs the server with its options, and ends it', async (t) => {
     const { start } = await setUp(t);
     const serving = start(['serve', '--port', '0', '--storage', ':memory:']);
     await until(() => serving.out().includes('Rondevu server on'), 'the server');
@@ -516,7 +516,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(help.out(), /--storage/);
   });
 
-  test('a transfer that is cut off is no success, on either side; a program that stops reading cuts nothing off', async (t) => {
+  test('an aborted transfer is no success on either side; a program that stops reading aborts nothing', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'x:1.0.0', '-u', 'host', '--echo']);
     await until(() => host.out().includes('is live'), 'the host');

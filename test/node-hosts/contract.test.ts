@@ -1,6 +1,6 @@
 /**
- * One contract for every WebRTC implementation, each with itself and with Chromium on the other side. Beyond it, what one of them can do
- * stands in abilities.json, which docs/hosting-in-node.md shows: what is said there must hold, in both directions.
+ * One contract for every WebRTC implementation, each with itself and with Chromium as its peer. Further abilities of each are in
+ * abilities.json, which docs/hosting-in-node.md shows: each must be present if listed as true, and absent otherwise.
  * RONDEVU_HOSTS=full runs werift and Firefox too.
  */
 import assert from 'node:assert/strict';
@@ -28,7 +28,7 @@ after(async () => {
 });
 
 let pairs = 0;
-/** A host and a joiner; the host echoes what comes. */
+/** A host and a joiner; the host echoes every message. */
 async function open(hostAt: Place, joinerAt: Place): Promise<{ host: End; joiner: End; close(): Promise<void> }> {
   const name = `contract${++pairs}`;
   const host = await places.open(hostAt, { apiUrl: server.url, username: name, service: 'contract:1.0.0', plain: true });
@@ -56,7 +56,7 @@ async function open(hostAt: Place, joinerAt: Place): Promise<{ host: End; joiner
   };
 }
 
-/** Sends to the host and compares what comes back. Runs where the joiner is. */
+/** Sends to the host and compares the echoes. Runs where the joiner is. */
 async function echoes(end: Parameters<Parameters<End['run']>[0]>[0], sizes: number[]): Promise<string[]> {
   const connection = end.connection!;
   const wrong: string[] = [];
@@ -90,11 +90,11 @@ for (const place of PLACES) {
         });
         after(() => pair.close());
 
-        it('text and bytes of every size come back as they went', async () => {
+        it('returns text and bytes of every size unchanged', async () => {
           assert.deepEqual(await pair.joiner.run(echoes, [0, 1, 15_000, 16_384, 65_536, 300_000, 1_048_576]), []);
         });
 
-        it('a link that is closed behind our back is followed by another, and nothing is lost', async () => {
+        it('replaces a link that is closed behind the engine’s back, and loses nothing', async () => {
           for (const end of [pair.joiner, pair.host, pair.joiner]) {
             const outcomes = await end.run(async ({ connection }) => {
               const sent = Array.from({ length: 20 }, () => connection!.send('quiet'));
@@ -110,7 +110,7 @@ for (const place of PLACES) {
     }
   }
 
-  describe(`what ${nameOf(place)} can do`, () => {
+  describe(`abilities of ${nameOf(place)}`, () => {
     const abilities = ABILITIES[nameOf(place)]!;
     const shown: Record<string, boolean> = {};
     let pair: Awaited<ReturnType<typeof open>>;
@@ -126,7 +126,7 @@ for (const place of PLACES) {
         return { roundTripTime, bytesSent, bytesReceived, path, protocol };
       });
       shown['round-trip time'] = typeof stats.roundTripTime === 'number';
-      // of this machine to itself: what is larger is another unit
+      // the path is local: a larger value has another unit
       if (shown['round-trip time']) assert.ok(stats.roundTripTime! < 1000, `${stats.roundTripTime} ms`);
       shown['bytes sent and received'] = stats.bytesSent > 100_000 && stats.bytesReceived > 100_000;
       shown['kind of path'] = stats.path !== undefined;
@@ -159,7 +159,7 @@ for (const place of PLACES) {
       shown['the tail arrives before the end'] = (await pair.joiner.run((end) => (end as { tail?: number }).tail)) === 200;
     });
 
-    it('is what abilities.json says', () => {
+    it('match abilities.json', () => {
       assert.deepEqual(shown, abilities);
     });
   });

@@ -1,4 +1,4 @@
-/** `rondevu doctor` and `diagnose()`: the right verdict for what is really wrong, and an end in time. */
+/** `rondevu doctor` and `diagnose()`: the right verdict for each real problem, within the time limit. */
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
@@ -32,7 +32,7 @@ interface Verdict {
   ms: number;
 }
 
-/** `rondevu doctor --json`. @param inside a command that it is run by */
+/** `rondevu doctor --json`. @param inside a command that runs it */
 async function doctor(args: string[], env: Record<string, string> = {}, inside: string[] = []): Promise<Verdict> {
   const start = performance.now();
   const [command = '', ...rest] = [...inside, process.execPath, CLI, 'doctor', '--json', '--timeout', '2', ...args];
@@ -59,7 +59,7 @@ const explained = ({ checks }: Pick<Diagnosis, 'checks'>): void => {
   }
 };
 
-/** A server with TURN at a coturn of its own; it signs with `secret`, coturn takes `taken`. */
+/** A server with TURN at its own coturn; it signs with `secret`, coturn accepts `taken`. */
 async function withTurn(t: TestContext, secret: string, taken: string) {
   const coturn = await startCoturn(t, [taken]);
   const turn = {
@@ -75,13 +75,13 @@ const SECRET = 'a secret of sixteen';
 const OK = { server: 'ok', clock: 'ok', push: 'ok', webrtc: 'ok', stun: 'ok', turn: 'ok', udp: 'ok' };
 
 for (const webrtc of ['node-datachannel', '@roamhq/wrtc']) {
-  test(`all is well, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
+  test(`reports no problem, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
     const { url } = await withTurn(t, SECRET, SECRET);
     const verdict = await doctor(['--server', url, '--webrtc', webrtc]);
     assert.deepEqual([verdict.codes, verdict.status, verdict.exitCode], [OK, 'ok', 0]);
   });
 
-  test(`TURN with bad credentials, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
+  test(`reports bad TURN credentials, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
     const { url } = await withTurn(t, 'another secret than', SECRET);
     const verdict = await doctor(['--server', url, '--webrtc', webrtc]);
     assert.deepEqual([verdict.codes, verdict.status, verdict.exitCode], [{ ...OK, turn: 'turn-refused' }, 'failed', 1]);
@@ -90,7 +90,7 @@ for (const webrtc of ['node-datachannel', '@roamhq/wrtc']) {
   });
 }
 
-test('no server', async () => {
+test('reports a missing server', async () => {
   const verdict = await doctor(['--server', 'http://127.0.0.1:9']);
   const none = 'server-unreachable';
   assert.deepEqual([verdict.codes['server'], verdict.codes['clock'], verdict.codes['push']], [none, none, none]);
@@ -98,7 +98,7 @@ test('no server', async () => {
   explained(verdict);
 });
 
-test('something that takes connections and never answers', async (t) => {
+test('reports an address that accepts connections and never answers', async (t) => {
   const silent = createServer(() => undefined);
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
   t.after(() => silent.close());
@@ -107,26 +107,26 @@ test('something that takes connections and never answers', async (t) => {
   assert.match(verdict.checks[0]!.cause, /no answer within 2000 ms/);
 });
 
-test('something that is no Rondevu server', async (t) => {
+test('reports a server that is not a Rondevu server', async (t) => {
   const other = await serveFiles(() => ({ '/': { body: '<h1>hello</h1>' } }));
   t.after(() => other.close());
   assert.equal((await doctor(['--server', other.url])).codes['server'], 'not-a-rondevu-server');
 });
 
-test('a server whose replies are too long', async (t) => {
+test('reports a server whose replies are too long', async (t) => {
   const other = await serveFiles(() => ({ '/': { body: `{"name":"Rondevu","x":"${'x'.repeat(20_000_000)}"}` } }));
   t.after(() => other.close());
   assert.equal((await doctor(['--server', other.url])).codes['server'], 'server-unreachable');
 });
 
-test('a server without push', async (t) => {
+test('reports a server without push', async (t) => {
   const { url } = await OldServer.start(t);
   const verdict = await doctor(['--server', url]);
   assert.deepEqual([verdict.codes['push'], verdict.status, verdict.exitCode], ['push-missing', 'warning', 0]);
   explained(verdict);
 });
 
-test('a clock that is wrong: a warning with ours, which tells the time; the end of it with an old server', async (t) => {
+test('reports a wrong clock: a warning with our server, which sends its time; an error with an old server', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-clock-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   // two hours ahead, as the process sees it
@@ -141,7 +141,7 @@ test('a clock that is wrong: a warning with ours, which tells the time; the end 
   assert.deepEqual((await doctor(['--server', old.url], env)).status, 'failed');
 });
 
-test('UDP is blocked', { skip: nftMissing() }, async (t) => {
+test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
   const net = new Namespaces();
   t.after(() => net.close());
   const server = net.run('one', ['node', 'server/dist/main.js', '--port', '3000', '--host', '0.0.0.0', '--storage', ':memory:'], {
@@ -155,7 +155,7 @@ test('UDP is blocked', { skip: nftMissing() }, async (t) => {
   const inside = ['ip', 'netns', 'exec', net.other];
   net.do('other', 'nft', 'add', 'table', 'inet', 'wall');
   net.do('other', 'nft', 'add', 'chain', 'inet', 'wall', 'out', '{ type filter hook output priority 0; }');
-  // to the outside alone
+  // only to the outside
   net.do('other', 'nft', 'add', 'rule', 'inet', 'wall', 'out', 'oifname', 'cable', 'meta', 'l4proto', 'udp', 'drop');
   const outside = await doctor(url, {}, inside);
   assert.deepEqual(
@@ -164,7 +164,7 @@ test('UDP is blocked', { skip: nftMissing() }, async (t) => {
   );
   assert.match(outside.checks.at(-1)!.cause, /UDP is blocked in this network/);
   explained(outside);
-  // and to itself
+  // also to itself
   net.do('other', 'nft', 'add', 'rule', 'inet', 'wall', 'out', 'meta', 'l4proto', 'udp', 'drop');
   const all = await doctor(url, {}, inside);
   assert.deepEqual(
@@ -175,7 +175,7 @@ test('UDP is blocked', { skip: nftMissing() }, async (t) => {
   assert.equal(all.exitCode, 1);
 });
 
-test('an address that is none: said without the credentials', async (t) => {
+test('reports an invalid address without its credentials', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-turn-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   writeFileSync(join(folder, 'password'), 'very-secret');
@@ -189,7 +189,7 @@ test('an address that is none: said without the credentials', async (t) => {
   }
 });
 
-test('for people: a line for each check, and what to do', () => {
+test('prints a line for each check, with remedies', () => {
   const { stdout } = spawnSync(process.execPath, [CLI, 'doctor', '--timeout', '2', '--server', 'http://127.0.0.1:9'], {
     encoding: 'utf8',
   });
@@ -204,7 +204,7 @@ const browsers: Browser[] = [];
 after(() => Promise.all(browsers.map((browser) => browser.close())));
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-  test(`the same in a page, ${name}`, { skip: coturnMissing() }, async (t) => {
+  test(`reports the same in a page, ${name}`, { skip: coturnMissing() }, async (t) => {
     const server = new ServerProcess();
     await server.start();
     t.after(() => server.close());

@@ -1,6 +1,6 @@
 /**
- * Runs every snippet of the documents for people who write programs: what stands in front of each says how. `run` in Node or a shell,
- * `page` in Chromium; a `host` stays until the end of its section, and then ends in order.
+ * Runs every snippet of the documents for programmers; the text before each says how. `run` in Node or a shell, `page` in
+ * Chromium; a `host` stays until the end of its section, and then shuts down cleanly.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -85,7 +85,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
   const folder = project(t);
   const port = await freePort();
   const url = `http://localhost:${port}`;
-  // the document for the command line starts a server of its own
+  // the document for the command line starts its own server
   const servesItself = readFileSync(file, 'utf8').includes('\nrondevu serve\n');
   if (!servesItself) await startServer(t, { port, host: 'localhost' });
   const env = {
@@ -101,7 +101,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     const text = code.replaceAll('http://localhost:3000', url);
     const script = join(folder, `line-${line}.mjs`);
     if (language === 'js') writeFileSync(script, text);
-    // so that a signal reaches the command itself; what is more than one command stays with the shell
+    // so that a signal reaches the command itself; a line of several commands needs the shell
     const isOne = !/&&|^\w+=/.test(text);
     const [command, args] = language === 'js' ? [process.execPath, [script]] : ['sh', ['-c', isOne ? `exec ${text}` : text]];
     const program = start(t, command, args, { cwd: folder, env });
@@ -116,7 +116,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
       assert.match(output(), prints, at);
     }
     if (isHost) continue;
-    // one that has said what it is for may be left to itself
+    // a program that has done its work may be ended
     if (prints && language === 'js') child.kill('SIGKILL');
     else assert.deepEqual(await ended, [0, null], `${at}: ${output()}`);
     await ended;

@@ -1,4 +1,4 @@
-/** The programs in examples/, run as they stand: with a page at the other end, and under SIGINT. */
+/** The programs in examples/, run unchanged: with a page as the peer, and under SIGINT. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -48,11 +48,11 @@ const chatPage = (to: string) =>
 const stateOf = (page: Page): Promise<string> => page.evaluate(() => document.querySelector('rondevu-connect')!.state);
 
 for (const [file, left] of [
-  // on a raw channel nobody says goodbye: the page sees that the link is gone, and looks for the bot
+  // a raw channel has no goodbye: the page detects that the link is gone, and looks for the bot
   ['chat-bot.mjs', /^(disconnected|reconnecting|closed)$/],
   ['chat-bot-short.mjs', /^closed$/],
 ] as const) {
-  test(`${file}: talks to a page, and leaves in order`, async (t) => {
+  test(`${file} talks to a page, and shuts down cleanly`, async (t) => {
     const name = file.replace('.mjs', '');
     const bot = run(t, [`examples/${file}`], name);
     await until('the bot to be there', async () => (await countFree(t, `chat:2.0.0@${name}`)) === 1);
@@ -67,7 +67,7 @@ for (const [file, left] of [
       ['', 'hello', true],
       [name, 'You said: hello', false],
     ]);
-    // seen from the page: when its state tells that the bot has gone
+    // seen from the page: when its state shows that the bot has gone
     await page.evaluate(() => {
       const listen = (): void =>
         void ((window as unknown as { goneAt: number }).goneAt = performance.timeOrigin + performance.now());
@@ -85,7 +85,7 @@ for (const [file, left] of [
   });
 }
 
-test('data-processor.mjs: a stream of numbers, with back-pressure on both sides', async (t) => {
+test('data-processor.mjs streams numbers with back-pressure in both directions', async (t) => {
   const host = run(t, ['examples/data-processor.mjs'], 'mean');
   await until('the processor to be live', () => host.output().includes('mean:1.0.0@mean is live'));
   const sender = run(t, ['examples/data-processor.mjs', 'join', 'mean:1.0.0@mean'], 'x', { NUMBERS: '1000000' });
@@ -96,7 +96,7 @@ test('data-processor.mjs: a stream of numbers, with back-pressure on both sides'
   assert.deepEqual(await host.ended, [0, null]);
 });
 
-test('graceful-shutdown.mjs: a last word reaches everyone, no offer is left, exit code 0', async (t) => {
+test('graceful-shutdown.mjs sends a last message to everyone, leaves no offer, and exits with 0', async (t) => {
   const clock = run(t, ['examples/graceful-shutdown.mjs'], 'clock');
   await until('the clock to be live', () => clock.output().includes('is live'));
   const rondevu = await connect({ apiUrl: server.url });

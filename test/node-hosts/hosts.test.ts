@@ -1,7 +1,7 @@
 /**
- * Programs in Node and pages, either as host: 1000 numbered messages each way while the link is closed ten times behind the engine's back.
- * RONDEVU_HOSTS=full is both browsers and all three implementations; else a short piece with two. @roamhq/wrtc is not one of the two:
- * it may take the process down where a link is closed while it sends (docs/hosting-in-node.md), about once in ten full runs.
+ * Programs in Node and pages, either as host: 1000 numbered messages each way while the link is closed ten times behind the
+ * engine's back. RONDEVU_HOSTS=full is both browsers and all three implementations; otherwise a short version with two, but not
+ * @roamhq/wrtc: it may crash the process if a link closes while it sends (docs/hosting-in-node.md), once in about ten full runs.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -15,7 +15,7 @@ const CLOSES = FULL ? 10 : 4;
 const BROWSERS: Place[] = FULL ? ['chromium', 'firefox'] : ['chromium'];
 const NODES: Place[] = FULL ? ['datachannel', 'node', 'werift'] : ['datachannel', 'werift'];
 
-/** Where an end stands, for who looks for what went wrong. Runs there, so it may use nothing from outside. */
+/** State of an end, for debugging. Runs there, so it may use nothing from outside. */
 const stateOf = ({ connection, sent, next, outcomes, events, streaming }: EndState): string => {
   const pc = connection?.getPeerConnection();
   return JSON.stringify({

@@ -1,4 +1,4 @@
-/** What `rondevu-elements/node` adds to the engine: finding WebRTC, keys in a file, the end by a signal. */
+/** Additions of `rondevu-elements/node` to the engine: finding WebRTC, keys in a file, shutdown by a signal. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import {
@@ -37,7 +37,7 @@ function folder(t: TestContext): string {
   return path;
 }
 
-/** A project that has the package installed, with what it depends on and of the rest only what is named. */
+/** A project with the package and its dependencies installed, and only the named optional packages. */
 function project(t: TestContext, ...packages: string[]): string {
   const path = folder(t);
   const installed = join(path, 'node_modules', 'rondevu-elements');
@@ -53,7 +53,7 @@ function project(t: TestContext, ...packages: string[]): string {
 
 const script = (cwd: string, text: string) => run(process.execPath, ['--input-type=module', '-e', text], { cwd });
 
-test('every package is found by its name, none of them touches a global', async () => {
+test('every package is found by its name, and no package modifies globals', async () => {
   // werift's own dependencies add helpers of their compiler
   const known = () =>
     Object.getOwnPropertyNames(globalThis).filter((name) => /^(RTC|Media|WebSocket|navigator|window)/.test(name));
@@ -71,7 +71,7 @@ test('every package is found by its name, none of them touches a global', async 
   await assert.rejects(findWebRtc('wrtc' as never), /webrtc must be node-datachannel, @roamhq\/wrtc, werift, got "wrtc"/);
 });
 
-test('where none is installed the error has the command; where one is, that one is taken', async (t) => {
+test('the error without a package has the install command; an installed package is used', async (t) => {
   const text = `import { connect } from 'rondevu-elements/node';
     const told = await connect({ apiUrl: 'http://localhost:1' }).then((r) => r.close().then(() => 'connected'), ({ code, message }) => code + ': ' + message);
     console.log(told); process.exit();`;
@@ -88,7 +88,7 @@ test('where none is installed the error has the command; where one is, that one 
   assert.equal(named.stdout.trim(), 'there is no WebRTC in Node, and werift is not installed. Run: npm install werift');
 });
 
-test('one that is installed and broken says why', async (t) => {
+test('a broken package is reported with its error', async (t) => {
   const path = project(t);
   const broken = join(path, 'node_modules', 'werift');
   mkdirSync(broken);
@@ -101,7 +101,7 @@ test('one that is installed and broken says why', async (t) => {
   assert.match(stdout, /^werift is installed and does not load: wrong architecture\. Run: npm install node-datachannel/);
 });
 
-test('options that exclude each other, and those that are none', async () => {
+test('exclusive options and unknown options are refused', async () => {
   const apiUrl = 'http://localhost:1';
   const { RTCPeerConnection } = await findWebRtc('@roamhq/wrtc');
   const wrong: [Record<string, unknown>, RegExp][] = [
@@ -113,7 +113,7 @@ test('options that exclude each other, and those that are none', async () => {
   for (const [options, message] of wrong) await assert.rejects(connect({ apiUrl, ...options } as NodeOptions), message);
 });
 
-test('a key file is made once, for its user alone, and holds the same identity the next time', async (t) => {
+test('a key file is created once, for its user alone, and yields the same identity the next time', async (t) => {
   const path = join(folder(t), 'deep', 'alice.key');
   const first = await identityFromFile(path);
   assert.equal(statSync(path).mode & 0o777, 0o600);
@@ -124,7 +124,7 @@ test('a key file is made once, for its user alone, and holds the same identity t
   await rondevu.close();
 });
 
-test('two programs that come first at once have the same identity', async (t) => {
+test('two programs that start at the same time get the same identity', async (t) => {
   const path = join(folder(t), 'shared.key');
   const text = `import { identityFromFile } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
     console.log((await identityFromFile(${JSON.stringify(path)})).publicKey);`;
@@ -132,7 +132,7 @@ test('two programs that come first at once have the same identity', async (t) =>
   assert.equal(new Set(keys.map(({ stdout }) => stdout)).size, 1);
 });
 
-test('a key file that others may read, that is no file, or holds something else: said without its content', async (t) => {
+test('a key file that is readable by others, not a file, or invalid is reported without its content', async (t) => {
   const path = join(folder(t), 'bob.key');
   await identityFromFile(path);
   const secret = (JSON.parse(readFileSync(path, 'utf8')) as { privateKey: string }).privateKey;
@@ -153,7 +153,7 @@ test('a key file that others may read, that is no file, or holds something else:
   await assert.rejects(identityFromFile(join(path, 'below')), { code: 'unavailable' });
 });
 
-test('a signal ends a program in order: offers withdrawn, exit code 0; a second one at once', async (t) => {
+test('a signal shuts a program down: offers withdrawn, exit code 0; a second signal ends it at once', async (t) => {
   const server = await startServer(t);
   const program = `import { connect, closeOnSignal } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
     const rondevu = await connect({ apiUrl: ${JSON.stringify(server.url)} });
@@ -181,7 +181,7 @@ test('a signal ends a program in order: offers withdrawn, exit code 0; a second 
   assert.deepEqual(await slow.ended, [130, null]);
 });
 
-test('werift gives out all that came, also what waited for a packet that was lost and comes again', async () => {
+test('werift delivers everything that arrived, including data that waited for a retransmitted packet', async () => {
   const { RTCPeerConnection } = await findWebRtc('werift');
   const [a, b] = [new RTCPeerConnection(), new RTCPeerConnection()];
   a.onicecandidate = ({ candidate }) => void (candidate && b.addIceCandidate(candidate));
@@ -196,7 +196,7 @@ test('werift gives out all that came, also what waited for a packet that was los
     await b.setLocalDescription(await b.createAnswer());
     await a.setRemoteDescription(b.localDescription!);
     await until(() => first.readyState === 'open' && received[0]!.readyState === 'open');
-    // the way from DTLS into SCTP: the first packet with a message on it comes when all others are there
+    // the hand-over from DTLS to SCTP: the first packet with a message arrives there after all others
     const dtls = (b.sctp as unknown as { dtlsTransport: { dataReceiver(packet: Buffer): void } }).dtlsTransport;
     const { dataReceiver } = dtls;
     const late: Buffer[] = [];
@@ -216,7 +216,7 @@ test('werift gives out all that came, also what waited for a packet that was los
   }
 });
 
-test('TURN that node-datachannel does not have is named: an error where there is no other way, else a warning', async (t) => {
+test('a TURN transport that node-datachannel lacks is an error if there is no other path, or a warning', async (t) => {
   const { RTCPeerConnection } = await findWebRtc('node-datachannel');
   const tcp = {
     urls: ['turn:127.0.0.1:3478?transport=tcp', 'turns:127.0.0.1:5349'],
@@ -239,7 +239,7 @@ test('TURN that node-datachannel does not have is named: an error where there is
   assert.equal(warn.mock.callCount(), 1);
 });
 
-test('a proxy of the environment that is not used is told, with the way out', () => {
+test('an unused proxy of the environment is reported, with a remedy', () => {
   const proxy = 'http://user:secret@proxy.example:3128';
   const told = (url: string, env: NodeJS.ProcessEnv): string => unusedProxy(url, env) ?? '';
   assert.match(told('https://signal.example.org/x', { HTTPS_PROXY: proxy }), /^HTTPS_PROXY .*signal\.example\.org.*NO_PROXY/);

@@ -1,4 +1,6 @@
-/** The packages as they would be published: installed by the commands of the documents into an empty folder, and used from there. */
+/**
+ * The packages as they would be published: installed by the commands of the documents into an empty folder, and used from there.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +17,7 @@ function installCommand(file: string): string[] {
   return line.split(' ').slice(1);
 }
 
-/** Uses every entry that is for programs, with types; `tsc` reads what the package says of itself. */
+/** Uses every entry for programs, with types; `tsc` reads what the package declares. */
 const USES = `
 import { Rondevu, type RondevuConnection } from 'rondevu-elements/core';
 import { closeOnSignal, connect, type NodeOptions } from 'rondevu-elements/node';
@@ -33,7 +35,7 @@ await rondevu.close();
 process.exit();
 `;
 
-/** What only a page can load, with types all the same. */
+/** Entries that only a page can load, but with types. */
 const PAGE = `
 import { RondevuChat, RondevuConnect, RondevuService } from 'rondevu-elements';
 import 'rondevu-elements/define/rondevu-chat';
@@ -55,7 +57,7 @@ rondevu.on('connection:opened', (_id, connection: RondevuConnection) => {
 export {};
 `;
 
-test('installed as the documents say, the packages work: programs, types, the command line, the server', async (t) => {
+test('the packages work when installed as documented: programs, types, the command line, the server', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-package-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const registry = await startRegistry(t, ['.', 'server']);
@@ -106,7 +108,7 @@ test('installed as the documents say, the packages work: programs, types, the co
       await compile(version, 'uses.ts', '--lib es2022,dom,dom.iterable --module nodenext');
       await compile(version, 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution bundler');
     }
-    // the newest has no node10 any more
+    // the newest version has no node10 any more
     await compile('ts-floor', 'host.ts', '--lib es2022 --module esnext --moduleResolution node10');
     await compile('ts-floor', 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution node10');
   });

@@ -1,6 +1,6 @@
 /**
- * Files through `rondevu connect --raw`, over a cable that is pulled twice: what comes out has the same SHA-256, and neither process keeps
- * the file in memory. RONDEVU_HOSTS=full is 200 MB; PIPE_WEBRTC names another implementation.
+ * Files through `rondevu connect --raw`, over a cable that is pulled twice: the output has the same SHA-256, and neither process
+ * keeps the file in memory. RONDEVU_HOSTS=full is 200 MB; PIPE_WEBRTC selects another implementation.
  */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
@@ -38,7 +38,7 @@ class Memory {
     );
   }
 
-  /** What it has before there is anything to do; its peak counts from here. */
+  /** Memory before there is work; the peak counts from here. */
   measureIdle(): void {
     writeFileSync(`/proc/${this.#program.child.pid}/clear_refs`, '5');
     this.idle = this.#status('VmRSS');
@@ -54,7 +54,7 @@ class Memory {
 }
 
 test(
-  `${SIZE / 1e6} MB through a pipe, the cable pulled ${CUTS} times`,
+  `carries ${SIZE / 1e6} MB through a pipe while the cable is pulled ${CUTS} times`,
   { skip: namespacesMissing(), timeout: 300_000 },
   async (t) => {
     const net = new Namespaces();
@@ -96,7 +96,7 @@ test(
       if (cuts < CUTS && sent > (SIZE * (cuts + 1)) / (CUTS + 1)) {
         cuts++;
         net.pull();
-        // the pipe takes no more until the cable is in again
+        // back-pressure stops the pipe until the cable is plugged in again
         void pause(8000).then(() => net.plug());
       }
     }

@@ -1,6 +1,7 @@
 /**
- * Anything on the real channels of a connection, with real WebRTC in Node: it ends the connections that it comes on, one error each, and
- * an honest joiner beside them gets everything exactly once. CHANNEL_FUZZ_RUNS says how many inputs, FUZZ_SEED replays.
+ * Arbitrary input on the real channels of a connection, with real WebRTC in Node: it ends the connections on which it arrives,
+ * with one error each, and an honest joiner beside them gets everything exactly once. CHANNEL_FUZZ_RUNS is the number of inputs,
+ * FUZZ_SEED replays.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -16,7 +17,7 @@ import { client, pair } from './pair.js';
 const USUAL = 300;
 const RUNS = Number(process.env['CHANNEL_FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
-/** Inputs that a connection is sent at most; most end before. */
+/** Maximum number of inputs sent to a connection; most end before. */
 const EACH = 100;
 
 setFlagsFromString('--expose-gc');

@@ -1,4 +1,4 @@
-/** Further channels of a connection, with real WebRTC in Node: made by either side, and lasting as the connection does. */
+/** Further channels of a connection, with real WebRTC in Node: created by either peer, and as durable as the connection. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { RondevuChannel, RondevuConnection } from '../../src/index.js';
@@ -19,7 +19,7 @@ const told = async (connection: RondevuConnection, label: string): Promise<Ronde
 const numbers = (count: number, from: string) => Array.from({ length: count }, (_, index) => `${from} ${index + 1}`);
 
 describe('further channels', { concurrency: 3 }, () => {
-  test('either side makes them, the other is told, text and bytes go both ways', async (t) => {
+  test('are created by either peer, announced to the other, and carry text and bytes in both directions', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const made: string[] = [];
@@ -44,7 +44,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.deepEqual([files.readyState, files.bufferedAmount, back.config.ordered], ['open', 0, true]);
   });
 
-  test('both make the same one at once: it is one', async (t) => {
+  test('are one channel if both peers create it at once', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [one, two] = [connection.createChannel('game'), other.createChannel('game')];
@@ -56,7 +56,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.equal(await one.send('last').delivered, 'delivered');
   });
 
-  test('through 20 raw closes every channel exactly once and in order, the threshold still in force', async (t) => {
+  test('deliver exactly once and in order through 20 raw closes, with the threshold still in force', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const count = 400;
@@ -93,7 +93,7 @@ describe('further channels', { concurrency: 3 }, () => {
     }
   });
 
-  test('close comes after what was sent, and the label may be used again', async (t) => {
+  test('close after all messages were sent, and free their label', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const first = connection.createChannel('once');
@@ -110,7 +110,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.notEqual(other.getChannel('once'), there);
   });
 
-  test('one that is closed while the link is down is closed at the other side when it is back', async (t) => {
+  test('close at the peer once the link is back, if closed while it was down', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('gone');
@@ -123,7 +123,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.equal(other.getChannel('gone'), undefined);
   });
 
-  test('a lossy one carries messages and promises nothing; the other side makes it of the same kind', async (t) => {
+  test('carry messages without a promise if they are lossy; the peer creates them of the same kind', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const position = connection.createChannel('position', { ordered: false, maxRetransmits: 0 });
@@ -142,7 +142,7 @@ describe('further channels', { concurrency: 3 }, () => {
     await until(() => there.readyState === 'closed', 'the end at the other side');
   });
 
-  test('an overflowing queue says how many it dropped, and which', async (t) => {
+  test('report how many messages an overflowing queue dropped, and which', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('small', { maxQueueSize: 2 });
@@ -164,7 +164,7 @@ describe('further channels', { concurrency: 3 }, () => {
     ]);
   });
 
-  test('a peer that was loaded anew: what was under way is told as lost, what waited goes to the new one', async (t) => {
+  test('report sent messages as lost when the peer was reloaded, and send queued ones to the new page', async (t) => {
     const { join, server } = await pair(t);
     const { rondevu, connection, other } = await join('bob');
     const channel = other.createChannel('news');
@@ -182,7 +182,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.equal(channel.readyState, 'open');
   });
 
-  test('the end of the connection is the end of its channels, after what was sent', async (t) => {
+  test('end with their connection, after all messages were sent', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('tail');
@@ -196,7 +196,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.throws(() => connection.createChannel('another'), /closed/);
   });
 
-  test('options that are none, and a peer that has no channels, say so', async (t) => {
+  test('refuse unknown options, and a peer without channel support', async (t) => {
     const server = await startServer(t);
     const host = new OldHost(server.url, someone('oldhost'), 'chat:1.0.0');
     t.after(() => host.close());

@@ -34,7 +34,7 @@ const told = (service: DurableService): string[] => {
 };
 
 describe('the durable API', { concurrency: 3 }, () => {
-  test('a service with a handler, a connection with channels: made before it is up, and after', async (t) => {
+  test('connects a service with a handler to channels that were created before and after the link is up', async (t) => {
     const { bob, service, handled } = await setUp(t);
     const log = told(service);
     const { serviceId, uuid, expiresAt } = await service.start();
@@ -64,7 +64,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.throws(() => channel.send('late'), /closed/);
     await service.stop();
     assert.deepEqual(states, ['connecting → connected', 'connected → closed']);
-    // an offer that takes the place of one that was used refreshes the service too
+    // an offer that replaces a used one refreshes the service too
     assert.deepEqual(
       log.filter((line) => !line.startsWith('ttl-refreshed')),
       [`published ${serviceId} ${serviceId}`, `connection ${id}`, `disconnection ${id}`, 'closed'],
@@ -72,7 +72,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(service.getServiceInfo(), null);
   });
 
-  test('one that is not public is found by its id only, also when the link is made anew', async (t) => {
+  test('finds a service that is not public by its id only, also for a new link', async (t) => {
     const { bob, alice, service, handled } = await setUp(t, { isPublic: false });
     const { uuid } = await service.start();
     const missing = await bob.connect('alice', 'chat:1.0.0', { connectionTimeout: 300 });
@@ -96,7 +96,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal((await (await bob.connectByUuid(uuid)).connect(), handled.length), 1);
   });
 
-  test('its time is refreshed before it ends', async (t) => {
+  test('renews a service before it expires', async (t) => {
     const { service } = await setUp(t, { ttl: 2000, ttlRefreshMargin: 0.5 });
     const refreshed: number[] = [];
     service.on('ttl-refreshed', (at) => refreshed.push(at));
@@ -106,7 +106,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(service.getServiceInfo()!.expiresAt, refreshed.at(-1));
   });
 
-  test('5 channels, both sides making some, through rotations: each exactly once and in order, the threshold in force', async (t) => {
+  test('delivers exactly once and in order through rotations: 5 channels of both peers, threshold in force', async (t) => {
     const [count, rotations] = FULL ? [2000, 20] : [300, 5];
     const { bob, alice, service, handled } = await setUp(t);
     await service.start();
@@ -139,7 +139,7 @@ describe('the durable API', { concurrency: 3 }, () => {
         for (const { from } of flows) from.send(`${index} ${'x'.repeat((index * 37) % 500)}`);
       const pc = host.getPeerConnection();
       links.add(pc);
-      // in turn while all of it is under way, and when some of it is out
+      // while all of it is under way and while some has arrived, in turn
       if (round % 2) await new Promise((resolve) => setTimeout(resolve, 50));
       pc!.close();
       await until(() => host.getPeerConnection() !== pc && host.isConnected() && connection.isConnected(), `link ${round + 2}`);
@@ -151,7 +151,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     await until(() => low > 0, 'bufferedAmountLow');
   });
 
-  test('an overflowing queue says how many it dropped, and which', async (t) => {
+  test('reports how many messages an overflowing queue dropped, and which', async (t) => {
     const { bob, service, handled } = await setUp(t);
     const connection = await bob.connect('alice', 'chat@1.0.0', { maxQueueSize: 3 });
     const channel = connection.createChannel('small');
@@ -165,7 +165,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(connection.createChannel('other', { maxQueueSize: 7 }).config.maxQueueSize, 7);
   });
 
-  test('the limits are those of every channel, whoever made it', async (t) => {
+  test('applies its limits to every channel, whichever peer created it', async (t) => {
     const { bob, service, handled } = await setUp(t, { maxQueueSize: 7, maxMessageAge: 1234 });
     await service.start();
     const connection = await bob.connect('alice', 'chat@1.0.0', { maxQueueSize: 5 });
@@ -176,9 +176,9 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.deepEqual([maxQueueSize, maxMessageAge, channel.config.maxQueueSize], [7, 1234, 5]);
   });
 
-  test('nobody is there: said as that, looked for anew at the next connect(), and never before the first', async (t) => {
+  test('reports an absent service, looks for it again at the next connect(), and never before the first', async (t) => {
     const { bob, service } = await setUp(t);
-    // also the time for a link
+    // also the timeout of a link
     const connection = await bob.connect('alice', 'chat@1.0.0', { connectionTimeout: 3000 });
     bob.hint('online');
     assert.equal(connection.getState(), 'connecting');
@@ -192,7 +192,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.ok(connection.isConnected());
   });
 
-  test('a service that was stopped is exposed anew; one that waits for the server can be stopped', async (t) => {
+  test('exposes a stopped service again; a service that waits for the server can be stopped', async (t) => {
     const { alice, service } = await setUp(t);
     const config = { username: 'alice', serviceFqn: 'chat@1.0.0', isPublic: true, handler: () => undefined };
     const { uuid } = await service.start();
@@ -207,7 +207,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     await starting;
   });
 
-  test('a handler that throws is told, and harms nobody', async (t) => {
+  test('reports a handler that throws, and continues', async (t) => {
     const { bob, service } = await setUp(t, {
       handler: ({ label }) => {
         if (label === 'bad') throw new Error('no such room');
@@ -227,7 +227,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.deepEqual(errors, ['handler of bad: no such room', 'handler of foreign: of another realm']);
   });
 
-  test('what is wrong with an option is said, and no key is', async (t) => {
+  test('reports an invalid option without printing a key', async (t) => {
     const { alice, bob } = await setUp(t);
     const handler = () => undefined;
     const base = { username: 'alice', serviceFqn: 'other@1.0.0', handler };

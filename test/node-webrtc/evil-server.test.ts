@@ -1,6 +1,6 @@
 /**
- * A signaling server that lies: it stands before the real one and changes what it passes on. Whatever it does, a pinned peer
- * is not talked to, not one byte of the application passes, and the error says why. docs/security.md.
+ * A malicious signaling server: it sits in front of the real one and changes what it forwards. A pinned peer is never
+ * connected, whatever the server does; no byte of the application passes, and the error has the reason. docs/security.md.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -23,17 +23,17 @@ interface Reply {
 }
 type Lie = (reply: Reply) => void | Promise<void>;
 
-/** A server that passes everything on, and changes replies. */
+/** A server that forwards everything, and changes replies. */
 async function evilServer(t: TestContext) {
   const front = createServer((request, response) => {
-    // where Node has a WebSocket of its own the client asks for one first; without it every reply passes here
+    // where Node has its own WebSocket the client requests one first; without it every reply passes here
     if (request.method !== 'POST') return void response.writeHead(404).end();
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       pass(Buffer.concat(chunks).toString()).then(
         (text) => response.end(text),
-        // the server behind this one is gone at the end of a test
+        // the server behind this one is closed at the end of a test
         () => response.destroy(),
       );
     });
@@ -60,7 +60,7 @@ async function evilServer(t: TestContext) {
   return evil;
 }
 
-/** Alice hosts and bob joins, who have met before; no socket, so that every reply passes the liar. */
+/** Alice hosts and bob joins, who have met before; no socket, so that every reply passes through the malicious server. */
 async function setUp(t: TestContext, bobs: typeof RTCPeerConnection = NodePeerConnection) {
   const evil = await evilServer(t);
   const person = async (username: string, rtcPeerConnection = NodePeerConnection) => {
@@ -97,7 +97,7 @@ async function setUp(t: TestContext, bobs: typeof RTCPeerConnection = NodePeerCo
 const changeLine = (sdp: string, change: Partial<SdpLine>): string =>
   sdp.replace(/a=x-rondevu:.*/, `a=x-rondevu:${bytesToBase64Url(utf8(canonicalJson({ ...readSdpLine(sdp)!, ...change })))}`);
 
-/** What is done to the offer that bob is given. */
+/** Changes to the offer that bob gets. */
 const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) => string][] = [
   ['swaps a fingerprint', 'unverified', /fp in the SDP line/, (sdp) => sdp.replace(/(a=fingerprint:sha-256 )../, '$100')],
   ...['a=FINGERPRINT:', 'a= fingerprint:', 'a=:fingerprint:', ' a=fingerprint:', 'b=AS:1\ra=fingerprint:', 'a=fingerprint'].map(
@@ -115,7 +115,7 @@ const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) 
 ];
 
 describe('a server that lies', () => {
-  test('the two talk when it does not', async (t) => {
+  test('connects the two peers when it is honest', async (t) => {
     const { bytes, join, errors } = await setUp(t);
     const connection = await join();
     await until(() => bytes.includes('secret'), 'the message');
@@ -220,7 +220,7 @@ describe('a server that lies', () => {
   });
 });
 
-/** The server's own end of a link that bob takes for one with alice: ICE and DTLS are real. */
+/** The server's own end of a link that bob believes to be with alice: ICE and DTLS are real. */
 async function standIn(t: TestContext) {
   const pc = new NodePeerConnection({ iceServers: [] });
   t.after(() => pc.close());

@@ -1,4 +1,4 @@
-/** `maxConnections` and `accept`: what a joiner of a full service, and one that is turned away, get to know. */
+/** `maxConnections` and `accept`: the errors of a joiner of a full service, and of one that is rejected. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ConnectionError, RondevuError, type AnswererConnection } from '../../src/index.js';
@@ -12,7 +12,7 @@ const codeOf = async (promise: Promise<unknown>): Promise<string> =>
   );
 
 describe('a full service', { concurrency: 2 }, () => {
-  test('a member that is away holds its place: no offer for others, and it comes back', async (t) => {
+  test('keeps the place of a member that is away: no offer for others, and the member returns', async (t) => {
     const { server, pool, opened, join } = await pair(t, { maxConnections: 1 });
     const { rondevu, connection, other } = await join('bob');
     await until(() => pool.offers.length === 0, 'no offer while bob is there');
@@ -29,7 +29,7 @@ describe('a full service', { concurrency: 2 }, () => {
     await joined.opened;
   });
 
-  test('lowering maxConnections withdraws what would be refused', async (t) => {
+  test('withdraws the excess offers when maxConnections is lowered', async (t) => {
     const { pool, join } = await pair(t, { maxOffers: 3 });
     await join('bob');
     await until(() => pool.offers.length === 3, 'the pool to be full again');
@@ -39,7 +39,7 @@ describe('a full service', { concurrency: 2 }, () => {
     await until(() => pool.offers.length === 0, 'no room');
   });
 
-  test('a joiner that came too late is told service-full', async (t) => {
+  test('reports service-full to a joiner that came too late', async (t) => {
     let decide: () => void = () => undefined;
     const decided = new Promise<void>((resolve) => (decide = resolve));
     let asked = 0;
@@ -56,7 +56,7 @@ describe('a full service', { concurrency: 2 }, () => {
     await until(() => opened.length === 1, 'the one that was in time');
   });
 
-  test('a joiner whom accept turns away is told forbidden, and tries no more', async (t) => {
+  test('reports forbidden to a joiner that accept refuses, which does not try again', async (t) => {
     let asked = 0;
     const { server, pool } = await pair(t, { accept: () => (asked++, false) });
     const bob = await client(t, server, 'bob');
@@ -66,7 +66,7 @@ describe('a full service', { concurrency: 2 }, () => {
     assert.equal(asked, 1);
   });
 
-  test('a server that says refuse to a session that was up ends no more than the attempt', async (t) => {
+  test('a server that sends refuse to an established session ends only the attempt', async (t) => {
     const { join } = await pair(t, {});
     const { rondevu, connection } = await join('bob');
     const errors: (ConnectionError | RondevuError)[] = [];

@@ -1,4 +1,4 @@
-/** A peer that speaks below the engine, with real WebRTC in Node: whatever it sends ends its own connection, and nothing else. */
+/** A peer that bypasses the engine, with real WebRTC in Node: its invalid input ends its own connection, and nothing else. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
@@ -12,14 +12,14 @@ setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 const heap = (): number => (collectGarbage(), process.memoryUsage().heapUsed);
 
-/** What the engine keeps to itself. */
+/** Internals of the engine. */
 interface Inner {
   link: WebRtcLink;
   endpoint: { receive(data: string | ArrayBuffer, link: WebRtcLink): void; control(text: string, link: WebRtcLink): boolean };
 }
 const inner = (connection: RondevuConnection): Inner => connection as unknown as Inner;
 
-/** The codes of `failed`, and the end of it. */
+/** The codes of `failed`, and the end of the connection. */
 function ending(connection: RondevuConnection): { codes: string[]; closed: Promise<void> } {
   const codes: string[] = [];
   connection.on('failed', ({ code }) => codes.push(code));
@@ -27,7 +27,7 @@ function ending(connection: RondevuConnection): { codes: string[]; closed: Promi
 }
 
 describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
-  test('a malformed frame ends its connection with one error; others go on, and it may come back', async (t) => {
+  test('ends its connection with one error by a malformed frame; others continue, and it may reconnect', async (t) => {
     const { join } = await pair(t);
     const honest = await join('carol');
     const got: unknown[] = [];
@@ -37,7 +37,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
       const { connection, other } = await join(`mallory-${index}`);
       other.on('message', () => undefined);
       const { codes, closed } = ending(other);
-      // a second one is not looked at any more
+      // a second one is ignored
       for (let i = 0; i < 2; i++) inner(connection).link.send(frame);
       await closed;
       assert.deepEqual(codes, ['bad-request'], String(frame));
@@ -49,7 +49,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
     );
   });
 
-  test('an exception in a handler of what came ends the connection with an error, and not the process', async (t) => {
+  test('ends its connection with an error, but not the process, if handling its messages throws', async (t) => {
     const { join } = await pair(t);
     for (const [index, part] of (['receive', 'control'] as const).entries()) {
       const { connection, other } = await join(`bob-${index}`);
@@ -65,7 +65,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
   });
 });
 
-test('the messages that a peer makes this side hold are bounded across all channels', async (t) => {
+test('is bounded in the messages that it makes this peer hold, across all channels', async (t) => {
   const { join } = await pair(t);
   const { connection, other } = await join('mallory');
   const { codes } = ending(other);
@@ -84,10 +84,10 @@ test('the messages that a peer makes this side hold are bounded across all chann
   assert.deepEqual(codes, []);
 });
 
-describe('what a peer says on the control channel', { concurrency: 3, timeout: 60_000 }, () => {
+describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () => {
   const open = (label: string, id: number): string => `open ${JSON.stringify({ label, id })}`;
 
-  test('opens no more channels than there are ids, and each once', async (t) => {
+  test('open no more channels than there are ids, and each once', async (t) => {
     const { join } = await pair(t);
     const wrong: Record<string, string[]> = {
       'two labels on one id': [open('a', 103), open('b', 103)],
@@ -115,7 +115,7 @@ describe('what a peer says on the control channel', { concurrency: 3, timeout: 6
     }
   });
 
-  test('channels that the peer does not announce again on the next link make room for new ones', async (t) => {
+  test('make room for new channels if they do not announce old ones again on the next link', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const { codes } = ending(other);
@@ -135,7 +135,7 @@ describe('what a peer says on the control channel', { concurrency: 3, timeout: 6
     assert.deepEqual([kept(0), kept(1000), codes], [61, 400, []]);
   });
 
-  test('reaches the server no more often than its time allows', async (t) => {
+  test('reach the server at a limited rate only', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     let signals = 0;
@@ -144,14 +144,14 @@ describe('what a peer says on the control channel', { concurrency: 3, timeout: 6
       const { signal } = port;
       port.signal = (...args) => (signals++, signal.apply(port, args));
     }
-    // each side may play the other's part
+    // either peer may take either role
     for (let i = 0; i < 2000; i++) for (const side of [connection, other]) inner(side).link.control('restart?');
     assert.equal(await connection.send('after all of them').delivered, 'delivered');
     await other.send('and back').delivered;
     assert.ok(signals <= 2 * 2, `${signals} messages to the server for 4000 on the control channel`);
   });
 
-  test('renegotiates once for each signed description, however a server changes the copies', async (t) => {
+  test('renegotiate once for each signed description, however a server changes the copies', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const { link } = inner(connection);
@@ -176,7 +176,7 @@ describe('what a peer says on the control channel', { concurrency: 3, timeout: 6
     assert.ok(!taken.some((sdp) => sdp.includes(password)));
   });
 
-  test('is not remembered without end', async (t) => {
+  test('are not kept without a limit', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     other.on('message', () => undefined);

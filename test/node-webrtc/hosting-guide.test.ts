@@ -1,6 +1,6 @@
 /**
- * The hosting guide of the Rondevu client 0.18, its code as it was written but for imports and addresses: an `offerFactory` that
- * makes its own peer connection, and `connectToService({ onConnection })`. Raw on both sides, each with one warning.
+ * The hosting guide of the Rondevu client 0.18, its code unchanged but for imports and addresses: an `offerFactory` that creates
+ * its own peer connection, and `connectToService({ onConnection })`. Raw on both sides, each with one warning.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -18,14 +18,14 @@ interface Note {
   text?: string;
 }
 
-test('the hosting guide works as it is written', async (t) => {
+test('the code of the hosting guide works as written', async (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const { url } = await startServer(t, { iceServers: [{ urls: 'stun:127.0.0.1:9' }] } as object);
   const webSocket = WebSocket as unknown as typeof globalThis.WebSocket;
   const states: string[] = [];
   const configurations: RTCConfiguration[] = [];
 
-  // the host: no WebRTC of this platform, no option that brings one
+  // the host: no WebRTC of this platform, and no option that provides it
   assert.equal(globalThis.RTCPeerConnection, undefined);
   const host = await Rondevu.connect({
     apiUrl: url,
@@ -92,7 +92,7 @@ test('the hosting guide works as it is written', async (t) => {
     configurations.every(({ iceServers }) => Array.isArray(iceServers)),
     'each call got the configuration',
   );
-  // what the user sets on the peer connection is called
+  // handlers set on the peer connection are called
   assert.ok(states.includes('connected'), states.join());
   const ends: string[] = [];
   pc.onconnectionstatechange = () => ends.push(pc.connectionState);

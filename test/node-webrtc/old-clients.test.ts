@@ -1,6 +1,6 @@
 /**
- * Clients of v0.20 at our server: a host and a joiner played by hand (test/support/old-host.ts) talk to our engine over real
- * WebRTC. And ten minutes of an old host's life against store and matchmaker, on a clock of the test's own.
+ * Clients of v0.20 with the current server: a simulated host and joiner (test/support/old-host.ts) talk to the current engine
+ * over real WebRTC. And ten minutes of an old host against store and matchmaker, on a clock of the test.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -25,7 +25,7 @@ async function client(t: TestContext, url: string, username?: string) {
   t.after(() => rondevu.close());
   return rondevu;
 }
-/** As v0.20 makes it up: `anon-<base36 ms>-<6 hex>`. */
+/** As v0.20 generates it: `anon-<base36 ms>-<6 hex>`. */
 const oldAnonymousName = () => `anon-${Date.now().toString(36)}-${Math.random().toString(16).slice(2, 8).padEnd(6, '0')}`;
 
 test('our joiner talks to an old host', async (t) => {
@@ -51,7 +51,7 @@ test('our joiner talks to an old host', async (t) => {
   assert.equal(connection.peer?.username, host.client.username);
 });
 
-test('two of ours at one old host get two of its offers', async (t) => {
+test('two current joiners at one old host get two of its offers', async (t) => {
   const { url } = await startServer(t);
   const host = new OldHost(url, someone('oldhost'), 'chat:1.0.0');
   t.after(() => host.close());
@@ -91,7 +91,7 @@ test('an old joiner with an old anonymous name talks to our host', async (t) => 
   assert.equal(joiner.signaling?.dropped, 0, 'every candidate said its role');
 });
 
-test('an old joiner that goes without a word is waited for, and its place is not given away', async (t) => {
+test('an old joiner that leaves silently is waited for, and its place is not given away', async (t) => {
   const { url } = await startServer(t);
   const alice = await client(t, url, 'alice');
   const opened: OffererConnection[] = [];
@@ -112,7 +112,7 @@ test('an old joiner that goes without a word is waited for, and its place is not
   assert.equal(opened.length, 1, 'the same connection object');
 });
 
-test('ten minutes of an old host: no joiner ever gets an offer that its host has dropped', async (t) => {
+test('joiners never get an offer that its host has dropped, over ten minutes of an old host', async (t) => {
   const INTERVAL = 30_000;
   let now = 1_800_000_000_000;
   t.mock.method(Date, 'now', () => now);
@@ -128,7 +128,7 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
   let seed = 20_261_121;
   const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31;
 
-  // five slots, each with its own beat; only a slot's latest offer has a peer connection behind it
+  // five slots, each with its own timer; only a slot's latest offer has a peer connection
   const slots = Array.from({ length: 5 }, (_, slot) => ({ slot, next: now + slot * 900, sdp: '' }));
   const publish = async (slot: (typeof slots)[number]) => {
     slot.sdp = `slot ${slot.slot} at ${now}`;
@@ -168,7 +168,7 @@ test('ten minutes of an old host: no joiner ever gets an offer that its host has
     assert.ok(age <= 30_000 + INTERVAL, `joiner ${joined} at ${now - start} got an offer ${age} ms old: ${offer.sdp}`);
     assert.equal(await store.answer(offer, { ...joiner, sdp: `answer of ${username}` }, now), 'answered');
     matchmaker.answered(offer.offerId, joiner.publicKey);
-    // the host sees the answer at its next poll, connects, and puts a new offer in the slot's place
+    // the host sees the answer at its next poll, connects, and puts a new offer in the slot
     const slot = slots.find(({ sdp }) => sdp === offer.sdp);
     assert.ok(slot, `joiner ${joined} at ${now - start} got a dead offer: ${offer.sdp}`);
     slot.next = now + 1000;

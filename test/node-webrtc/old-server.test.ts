@@ -1,6 +1,6 @@
 /**
- * Our engine on both sides of a signaling server of v0.5.4 (a stand-in, test/support/old-server.ts), with real WebRTC: what
- * works with ours works there, and nothing is sent that such a server does not know.
+ * The current engine on both sides of a signaling server of v0.5.4 (a stand-in, test/support/old-server.ts), with real WebRTC: it
+ * works as with the current server, and sends nothing that such a server does not know.
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
@@ -26,7 +26,7 @@ const messages = (connection: RondevuConnection): string[] => {
   connection.on('message', (data) => received.push(String(data)));
   return received;
 };
-/** Nothing went to the server that v0.5.4 does not know. */
+/** Asserts that no unknown call or path went to the server of v0.5.4. */
 function assertOldCallsOnly({ calls }: OldServer): void {
   for (const { method, params } of calls) {
     assert.doesNotMatch(method, NEW_METHODS);
@@ -40,7 +40,7 @@ function assertOldCallsOnly({ calls }: OldServer): void {
 }
 
 describe('a server of v0.5.4', { concurrency: 2 }, () => {
-  test('a pool, two joiners one after the other, messages both ways', async (t) => {
+  test('serves a pool to two joiners in turn, with messages in both directions', async (t) => {
     const { server, host, pool, opened } = await hosted(t);
     assert.equal(pool.offers.length, 3);
     assert.equal(server.free(FQN), 3, 'publishing replaces: each call brings all that is free');
@@ -63,7 +63,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('a raw close heals on the same objects, and what was sent meanwhile arrives', async (t) => {
+  test('recovers from a raw close on the same objects, and delivers queued messages', async (t) => {
     const { server, opened } = await hosted(t);
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ serviceFqn: FQN });
@@ -84,7 +84,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('two joiners at once are handed the same offer, and both get in', async (t) => {
+  test('hands the same offer to two joiners at once, and both connect', async (t) => {
     const { server, opened } = await hosted(t);
     const connections = await Promise.all(
       ['bob', 'carol'].map(async (name) => (await client(t, server, name)).connectToService({ serviceFqn: FQN })),
@@ -93,7 +93,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     await until(() => opened.length === 2, 'both at the host');
   });
 
-  test('joiners get in after a renewal: every offer that the server hands out is alive', async (t) => {
+  test('hands out only live offers after a renewal, and joiners connect', async (t) => {
     // renewed after 1.2 s of its 60 s
     const { server, pool, opened } = await hosted(t, 3, { ttl: 60_000, renewAt: 0.02 });
     for (const name of ['bob', 'carol', 'dave', 'erin']) {
@@ -114,7 +114,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('an offer that the pool gives up is not handed out any more', async (t) => {
+  test('does not hand out an offer that the pool has dropped', async (t) => {
     const { server, pool } = await hosted(t, 4);
     pool.update({ maxOffers: 1 });
     await until(() => server.free(FQN) === 1, 'one offer to be left');
@@ -126,7 +126,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     await connection.opened;
   });
 
-  test('an answer that a publication of the host has deleted is sent again', async (t) => {
+  test('receives an answer again that a publication of the host has deleted', async (t) => {
     const { server, pool, opened } = await hosted(t);
     let publication: () => void = () => undefined;
     const published = new Promise<void>((resolve) => (publication = resolve));
@@ -136,7 +136,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
       if (isHeld && method === 'publishService') {
         isHeld = false;
         publication();
-        // the host has polled, and its publication replaces the offer that is answered now
+        // the host has polled, and its publication now replaces the answered offer
         await until(() => server.answered(FQN) === 1, 'the answer');
       }
       return carryOut();
@@ -151,7 +151,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('an offer that is gone without a link is given up for another one', async (t) => {
+  test('makes a joiner replace a used offer that yields no link', async (t) => {
     const { server, opened } = await hosted(t);
     const bob = await client(t, server, 'bob');
     let isDropped = false;
@@ -166,7 +166,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assert.equal(server.calls.filter(({ method }) => method === 'getService').length, 2);
   });
 
-  test('waiting for a service is imitated by asking again', async (t) => {
+  test('is polled to imitate the wait for a service', async (t) => {
     const server = await OldServer.start(t);
     const bob = await client(t, server, 'bob');
     const waiting = bob.connectToService({ serviceFqn: FQN, wait: 30_000 });
@@ -181,7 +181,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('nobody there is not-found, by the words of the server', async (t) => {
+  test('has its text for an absent service mapped to not-found', async (t) => {
     const server = await OldServer.start(t);
     const bob = await client(t, server, 'bob');
     const refused = (error: unknown) => error instanceof RondevuError && error.code === 'not-found';
@@ -189,7 +189,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     await assert.rejects(bob.connectToService({ service: 'chat:1.0.0' }), refused);
   });
 
-  test('a refusal of later offers ends the service, with an event that says so', async (t) => {
+  test('ends the service with an event if it refuses later offers', async (t) => {
     const { server, pool } = await hosted(t);
     server.onCall = ({ method }, carryOut) => {
       if (method === 'publishService') throw new Error('Too many offers');
@@ -206,7 +206,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     ]);
   });
 
-  test('stopping deletes the service, the only way such a server knows', async (t) => {
+  test('has the service deleted on stop, the only method that it knows', async (t) => {
     const { server, host } = await hosted(t);
     await host.stopFilling();
     assert.equal(server.free(FQN), 0);
@@ -214,7 +214,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('the socket is tried once at most, and polling goes on without it', async (t) => {
+  test('gets at most one attempt to open a socket, and polling continues without it', async (t) => {
     const { server, host } = await hosted(t);
     await until(() => server.calls.filter(({ method }) => method === 'poll').length >= 3, 'polls', 20_000);
     assert.ok(server.otherPaths.length <= 1, String(server.otherPaths));

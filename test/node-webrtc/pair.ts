@@ -26,20 +26,20 @@ export async function client(
   return rondevu;
 }
 
-/** What arrives, bytes as arrays of numbers. */
+/** Received messages, bytes as arrays of numbers. */
 export function listen(connection: RondevuConnection): (string | number[])[] {
   const messages: (string | number[])[] = [];
   connection.on('message', (data) => messages.push(typeof data === 'string' ? data : [...new Uint8Array(data)]));
   return messages;
 }
-/** The names of the events that happened, of those that are asked for. */
+/** Names of the emitted events, of those requested. */
 export function record(connection: RondevuConnection, ...names: (keyof ConnectionEvents)[]): string[] {
   const log: string[] = [];
   for (const name of names) connection.on(name, () => void log.push(name));
   return log;
 }
 
-/** A host `alice` with chat:1.0.0, and `join` for whoever comes. */
+/** A host `alice` with chat:1.0.0, and `join` to add a joiner. */
 export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
   const server = await startServer(t);
   const host = await client(t, server, 'alice', more);
@@ -51,7 +51,7 @@ export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}
     const rondevu = await client(t, server, username, { ...more, ...options });
     const connection = await rondevu.connectToService({
       serviceFqn: 'chat:1.0.0@alice',
-      wait: 10_000, // the pool may just be filling up again
+      wait: 10_000, // the pool may just be refilling
       ...(publish.connectionConfig && { connectionConfig: publish.connectionConfig }),
     });
     await connection.opened;
@@ -61,7 +61,7 @@ export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}
   return { server, host, pool, opened, join };
 }
 
-/** Sends on an in-band channel until something came: libwebrtc may lose the first message on one (docs/protocol.md, "Data channels"). */
+/** Sends on an in-band channel until a message arrives: libwebrtc may lose the first one (docs/protocol.md, "Data channels"). */
 export async function sendRaw(channel: RTCDataChannel, came: () => boolean): Promise<void> {
   const again = setInterval(() => channel.send('raw'), 100);
   try {

@@ -1,6 +1,6 @@
 /**
- * Publishing, joining, losing the link and getting it back, with real WebRTC in Node (wrtc) and the real server:
- * what connections promise to those who hold them. What needs a page or a bad network is in test/e2e.
+ * Publishing, joining, losing the link and recovering it, with real WebRTC in Node (wrtc) and the real server: the guarantees of
+ * connections to applications. Tests that need a page or a bad network are in test/e2e.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -21,7 +21,7 @@ const codeOf = (act: () => unknown): string | undefined => {
   return undefined;
 };
 
-/** A peer connection that is deaf to one handler, and says other things of itself; its own properties cannot be redefined. */
+/** A peer connection that ignores one handler, and reports altered properties; its own properties cannot be redefined. */
 const altered = (pc: RTCPeerConnection, deafTo: string, says: Partial<RTCPeerConnection> = {}): RTCPeerConnection =>
   new Proxy(pc, {
     get(target, name) {
@@ -32,7 +32,7 @@ const altered = (pc: RTCPeerConnection, deafTo: string, says: Partial<RTCPeerCon
   });
 
 describe('links', { concurrency: 3 }, () => {
-  test('a link that is up before the reply to the answer is told to who waited for the connection', async (t) => {
+  test('emits connected to a caller of connectToService although the link opened before the reply to the answer', async (t) => {
     const { server, opened } = await pair(t);
     const bob = await client(t, server, 'bob');
     const call = bob.api.call.bind(bob.api);
@@ -49,10 +49,10 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(connected, 1);
   });
 
-  test('where gathering brings nothing another peer connection takes its place, and it keeps the promises', async (t) => {
+  test('replaces a peer connection that gathers no candidates, and the replacement delivers messages', async (t) => {
     const { join } = await pair(t);
     let made = 0;
-    /** The first one gathers for ever, as some of Chromium 156 do. */
+    /** The first one gathers without end, like some of Chromium 156. */
     class Stalling extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         super(configuration);
@@ -66,7 +66,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['over it']);
   });
 
-  test('who stood in line for long has the same promises', async (t) => {
+  test('delivers messages after a long wait in the queue', async (t) => {
     const server = await startServer(t);
     let isLetGo = false;
     class Told extends NodePeerConnection {
@@ -85,9 +85,9 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(await connection.send('at last').delivered, 'delivered');
   });
 
-  test('the channel for messages is never handed out as the raw one, also where that has not come', async (t) => {
+  test('never exposes the message channel as the raw one, even if the raw channel is missing', async (t) => {
     const { join } = await pair(t);
-    /** Never tells of a channel that the other side made. */
+    /** Never reports a channel that the peer created. */
     class Deaf extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         super(configuration);
@@ -99,7 +99,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(await connection.send('a message').delivered, 'delivered');
   });
 
-  test('text and bytes go both ways, in order', async (t) => {
+  test('carries text and bytes in both directions, in order', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [atHost, atBob] = [listen(other), listen(connection)];
@@ -120,7 +120,7 @@ describe('links', { concurrency: 3 }, () => {
     );
   });
 
-  test('bytes are those of the moment of sending', async (t) => {
+  test('sends bytes as they were at the call of send', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -132,7 +132,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, [[1]]);
   });
 
-  test('what send does not take is a ValidationError, what is too large says so', async (t) => {
+  test('send throws ValidationError for unsupported values, and reports a message that is too large', async (t) => {
     const { join } = await pair(t, { connectionConfig: { maxMessageSize: 1000 } });
     const { connection } = await join('bob');
     for (const data of [5, null, undefined, {}])
@@ -154,7 +154,7 @@ describe('links', { concurrency: 3 }, () => {
     );
   });
 
-  test('both sides know whom they talk to, and the raw objects can be had', async (t) => {
+  test('both peers know the identity of the other, and raw objects are accessible', async (t) => {
     const { join, host, pool } = await pair(t);
     const { connection, other, rondevu } = await join('bob');
     assert.deepEqual([connection.peer?.username, connection.peer?.publicKey], ['alice', host.getPublicKey()]);
@@ -178,7 +178,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.ok(stats.bytesSent > 0 && stats.bytesReceived > 0 && stats.roundTripTime! >= 0, JSON.stringify(stats));
   });
 
-  test('a listener of connected that is added in connection:opened is called', async (t) => {
+  test('calls a listener of connected that is added in connection:opened', async (t) => {
     const { host, pool, server } = await pair(t);
     const calls: string[] = [];
     host.on('connection:opened', (offerId, connection) => {
@@ -198,7 +198,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.deepEqual(calls, ['opened connected', 'connected']);
   });
 
-  test('close reaches the peer as the end, after what was sent', async (t) => {
+  test('close reaches the peer as the end, after all sent messages', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const log = record(other, 'disconnected', 'reconnecting', 'closed');
@@ -280,7 +280,7 @@ describe('recovery', { concurrency: 3 }, () => {
     }
   }
 
-  test('again and again, nothing is lost and nothing comes twice', async (t) => {
+  test('loses and duplicates nothing over repeated closes', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [atHost, atBob] = [listen(other), listen(connection)];
@@ -296,7 +296,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(atBob, ['a0', 'a1', 'a2', 'a3', 'a4']);
   });
 
-  test('bufferEnabled: false: send throws while the link is down and works again after', async (t) => {
+  test('bufferEnabled: false makes send throw while the link is down and work again afterwards', async (t) => {
     const { join } = await pair(t, { connectionConfig: { bufferEnabled: false } });
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -312,7 +312,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['kept']);
   });
 
-  test('past maxBufferSize the oldest are discarded and told', async (t) => {
+  test('discards and reports the oldest messages past maxBufferSize', async (t) => {
     const { join } = await pair(t, { connectionConfig: { maxBufferSize: 3 } });
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -328,7 +328,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['3', '4', '5']);
   });
 
-  test('what is older than maxBufferAge expires, is told once and is not sent', async (t) => {
+  test('messages older than maxBufferAge expire, are reported once and are not sent', async (t) => {
     const { join, pool } = await pair(t, { connectionConfig: { maxBufferAge: 50, sessionTtl: 60_000 } });
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -347,12 +347,12 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual([expired, atHost], [['old'], ['new']]);
   });
 
-  test('a message to bob never goes to carol, and bob gets all of them once', async (t) => {
+  test('messages for bob never reach carol, and bob gets all of them once', async (t) => {
     const { join, opened, server } = await pair(t);
     const { connection, other, rondevu } = await join('bob');
     const keypair = rondevu.getKeypair();
     const hostLog = record(other, 'closed', 'reconnect:success');
-    // bob goes without a word, as a process that is killed
+    // bob disappears without a goodbye, like a killed process
     rondevu.hint('hide');
     await until(() => !other.isConnected(), 'the host to notice');
     const numbers = Array.from({ length: 51 }, (_, index) => index + 1);
@@ -385,7 +385,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.notEqual(connection.getState(), 'connected');
   });
 
-  test('reconnectEnabled: false: a lost link is the end of it', async (t) => {
+  test('reconnectEnabled: false ends the connection with its link', async (t) => {
     const { join } = await pair(t, { connectionConfig: { reconnectEnabled: false } });
     const { connection, other } = await join('bob');
     const log = record(connection, 'reconnecting', 'failed');
@@ -395,7 +395,7 @@ describe('recovery', { concurrency: 3 }, () => {
     await assert.doesNotReject(connection.opened, 'it was open once');
   });
 
-  test('a joiner that was killed and comes back at once is known before its old link is known to be dead', async (t) => {
+  test('recognises a joiner that was killed and returns before its old link is known to be dead', async (t) => {
     const { join, server, opened } = await pair(t);
     const { rondevu, other } = await join('bob');
     // the same name and key from another process: the old link still looks alive, and answers
@@ -406,9 +406,9 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.ok(other.isConnected() && opened[1]!.isConnected(), 'a second tab does not take the first one’s place');
   });
 
-  test('two connected peers do not notice frames from the server that are not frames', async (t) => {
+  test('two connected peers are not affected by malformed frames from the server', async (t) => {
     const sockets: WebSocket[] = [];
-    /** Lets the test say something in the server's name. */
+    /** Lets the test send something in the server's name. */
     class Tapped extends WebSocket {
       constructor(...args: ConstructorParameters<typeof WebSocket>) {
         super(...args);
@@ -435,7 +435,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.ok(later.isConnected(), 'and others still get in');
   });
 
-  test('ICE servers of the signaling server that the platform refuses are left out, with one warning', async (t) => {
+  test('skips ICE servers of the signaling server that the platform refuses, with one warning', async (t) => {
     const warn = t.mock.method(console, 'warn', () => undefined);
     /** As W3C webrtc section 4.4.1 has it; wrtc takes anything. */
     class Strict extends NodePeerConnection {

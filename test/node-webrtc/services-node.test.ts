@@ -1,6 +1,6 @@
 /**
- * Services with real WebRTC in Node: looking them up, who may come in and how many, what is left on the server when they
- * stop, and what happens when the server or the platform says no.
+ * Services with real WebRTC in Node: discovery, admission and limits, the remains on the server after a stop, and refusals by the
+ * server or the platform.
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
@@ -22,7 +22,7 @@ async function hosted(t: TestContext, options: Partial<Parameters<Rondevu['publi
   await host.startFilling();
   return { server, host, pool, opened };
 }
-/** What the server has to offer, asked by a stranger who is no client of ours. */
+/** The offers on the server, requested by another client. */
 const offersOn = async (server: RunningServer, serviceFqn = FQN): Promise<number> => {
   const reply = await new Client(server.url, someone('stranger')).call('getService', { serviceFqn, limit: 100 });
   return (reply as { count: number }).count;
@@ -30,7 +30,7 @@ const offersOn = async (server: RunningServer, serviceFqn = FQN): Promise<number
 const hasCode = (code: string) => (error: unknown) => error instanceof RondevuError && error.code === code;
 
 describe('services', { concurrency: 3 }, () => {
-  test('discovery finds a service by name, and then it is that peer’s', async (t) => {
+  test('discovery finds a service by name, and binds the connection to that peer', async (t) => {
     const { server } = await hosted(t);
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0' });
@@ -41,7 +41,7 @@ describe('services', { concurrency: 3 }, () => {
     await byName.opened;
   });
 
-  test('failover: another provider takes the place of one that is gone, and nothing that was for the first goes to it', async (t) => {
+  test('failover replaces a provider that is gone, and sends it no messages meant for the first one', async (t) => {
     const { server, host } = await hosted(t);
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0', failover: true });
@@ -54,7 +54,7 @@ describe('services', { concurrency: 3 }, () => {
     spare.on('connection:opened', (_id, other) => other.on('message', (data) => got.push(data)));
     const lost: unknown[] = [];
     connection.on('reset', (messages) => lost.push(...messages.map(({ data }) => data)));
-    // alice goes without a word that she ends
+    // alice disappears without a goodbye
     host.hint('hide');
     await until(() => !connection.isConnected(), 'the loss');
     const unsent = connection.send('for alice');
@@ -66,7 +66,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.deepEqual(got, ['for dora']);
   });
 
-  test('an offerFactory that asks for it: delivery works beside the channel of its own', async (t) => {
+  test('an offerFactory that requests delivery gets it beside its own channel', async (t) => {
     const raw: unknown[] = [];
     const { server, opened } = await hosted(t, {
       offerFactory: async (pc) => {
@@ -85,13 +85,13 @@ describe('services', { concurrency: 3 }, () => {
     await until(() => connection.getDataChannel()?.readyState === 'open', 'the channel of the factory');
     assert.equal(connection.getDataChannel()!.label, 'own');
     await sendRaw(connection.getDataChannel()!, () => raw.length > 0);
-    // and over the next link too
+    // and on the next link too
     connection.getPeerConnection()!.close();
     assert.equal(await connection.send('again').delivered, 'delivered');
     assert.deepEqual([got, raw[0]], [['durable', 'again'], 'raw']);
   });
 
-  test('findService: direct, random and paginated, with their older names', async (t) => {
+  test('findService supports direct, random and paginated, with their older names', async (t) => {
     const { server, host } = await hosted(t);
     const bob = await client(t, server, 'bob');
     for (const found of [await bob.findService(FQN), await bob.getService(FQN)]) {
@@ -108,7 +108,7 @@ describe('services', { concurrency: 3 }, () => {
     await assert.rejects(bob.findService('chat:1.0.0@nobody'), hasCode('not-found'));
   });
 
-  test('the same instance does not find its own offers, another one of the same user does', async (t) => {
+  test('an instance does not find its own offers, another instance of the same user does', async (t) => {
     const { server, host } = await hosted(t);
     await assert.rejects(
       host.connectToService({ service: 'chat:1.0.0' }),
@@ -120,7 +120,7 @@ describe('services', { concurrency: 3 }, () => {
     ).opened;
   });
 
-  test('nobody there: not-found at once; a service that comes within `wait` is found; abort ends the search', async (t) => {
+  test('an absent service fails at once, is found if it appears within `wait`, and abort ends the search', async (t) => {
     const server = await startServer(t);
     const bob = await client(t, server, 'bob');
     await assert.rejects(bob.connectToService({ serviceFqn: FQN }), hasCode('not-found'));
@@ -142,7 +142,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('accept decides who comes in; one that throws lets nobody in and stops nothing', async (t) => {
+  test('accept decides who may join; if it throws, nobody joins and nothing stops', async (t) => {
     t.mock.method(console, 'error', () => undefined);
     const asked: (string | undefined)[] = [];
     const { server, host, opened } = await hosted(t, {
@@ -168,7 +168,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('maxConnections: the next one comes in when one goes', async (t) => {
+  test('maxConnections admits the next joiner when one leaves', async (t) => {
     const { server, host, pool } = await hosted(t, { maxConnections: 2, maxOffers: 3 });
     const join = async (name: string, wait = 0) => (await client(t, server, name)).connectToService({ serviceFqn: FQN, wait });
     const [bob, carol] = [await join('bob'), await join('carol')];
@@ -216,7 +216,7 @@ describe('services', { concurrency: 3 }, () => {
     ).opened;
   });
 
-  test('close leaves nothing behind: no offer, no session; twice is once', async (t) => {
+  test('close leaves no offer and no session behind; a second close changes nothing', async (t) => {
     const { server, host } = await hosted(t);
     await until(() => server.sessions === 1, 'the push socket');
     await Promise.all([host.close(), host.close()]);
@@ -225,7 +225,7 @@ describe('services', { concurrency: 3 }, () => {
     await until(() => server.sessions === 0, 'the socket to close');
   });
 
-  test('update takes offers back, and makes more', async (t) => {
+  test('update withdraws offers, and makes more', async (t) => {
     const { server, pool } = await hosted(t, { maxOffers: 4 });
     assert.equal(pool.offers.length, 4);
     pool.update({ maxOffers: 1 });
@@ -235,7 +235,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(await offersOn(server), 1, 'a page lists one offer a service');
   });
 
-  test('a server that is not there yet: told with willRetry, and published when it comes', async (t) => {
+  test('an unreachable server is reported with willRetry, and the service is published when it appears', async (t) => {
     const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
     const { url, port } = first;
     await first.close();
@@ -254,7 +254,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(pool.offers.length, 1);
   });
 
-  test('start rejects when the service is stopped, or refused, before anything was published', async (t) => {
+  test('start rejects when the service is stopped or refused before anything was published', async (t) => {
     const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
     const { url, port } = first;
     await first.close();
@@ -307,7 +307,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(opened.length, 1);
   });
 
-  test('offers that cannot be renewed stay where they are until they can', async (t) => {
+  test('offers that cannot be renewed are kept until they can', async (t) => {
     let isAway = false;
     const server = await startServer(t, {
       authorize({ action }) {
@@ -318,7 +318,7 @@ describe('services', { concurrency: 3 }, () => {
     const host = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
     host.on('offer:failed', (_id, error) => failures.push(error));
-    // renewed after 3 s, long before they end
+    // renewed after 3 s, long before they expire
     const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ttl: 60_000, renewAt: 0.05 });
     await pool.start();
     const before = pool.offers.map(({ offerId }) => offerId);
@@ -341,7 +341,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('a name that is taken: start rejects, told without willRetry', async (t) => {
+  test('start rejects for a taken name, reported without willRetry', async (t) => {
     const { server } = await hosted(t);
     const impostor = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
@@ -355,7 +355,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(pool.isStarted, false);
   });
 
-  test('a server that forgot all and gave the name away: told, and nothing is left unhandled', async (t) => {
+  test('a server that lost its data and gave the name away is reported, and no rejection is unhandled', async (t) => {
     const { server, host, pool } = await hosted(t);
     await until(() => host.signalingState === 'push', 'the push socket');
     const failures: RondevuError[] = [];
@@ -371,7 +371,7 @@ describe('services', { concurrency: 3 }, () => {
     await new Promise(setImmediate); // an unhandled rejection fails the test here
   });
 
-  test('a platform that refuses a peer connection: told, and the pool fills when it no longer does', async (t) => {
+  test('a platform that refuses a peer connection is reported, and the pool fills when it recovers', async (t) => {
     const server = await startServer(t);
     let refused = 0;
     const Refusing = new Proxy(NodePeerConnection, {
@@ -390,8 +390,8 @@ describe('services', { concurrency: 3 }, () => {
   });
 });
 
-// outside the suite, whose tests run side by side: the clock is that of the process, so it is also that of their servers
-test('a wall clock that steps back neither stops the renewal of offers nor holds calls back', async (t) => {
+// outside the suite, whose tests run concurrently: the clock of the process is also the clock of their servers
+test('a wall clock that steps back neither stops the renewal of offers nor delays calls', async (t) => {
   const now = Date.now.bind(Date);
   let shift = 0;
   t.after(() => (Date.now = now));

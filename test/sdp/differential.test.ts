@@ -1,6 +1,6 @@
 /**
- * Our parser against those of the platforms: a description that both accept must say the same to both, or a signaling server
- * could show the verifier one peer and the platform another. `SDP_MUTANTS=200000` runs as many, `SDP_SEED` replays a run.
+ * Our parser against the platforms' parsers: a description that both accept must mean the same to both, or a signaling server
+ * could show the verifier one peer and the platform another. `SDP_MUTANTS=200000` sets the number, `SDP_SEED` replays a run.
  */
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
@@ -18,7 +18,7 @@ const AT_ONCE = 250;
 
 type Facts = Pick<SdpDescription, 'fp' | 'ufrag' | 'setup' | 'media'>;
 
-/** What a platform read, from the description that it wrote anew. */
+/** Facts that a platform read, from the description as it serialized it. */
 function factsOf(written: string): Facts {
   const lines = written.split(/\r?\n/);
   const values = (name: string) => [
@@ -64,20 +64,20 @@ describe(`session descriptions, seed ${SEED}`, () => {
     });
   }
 
-  test('shows what a platform read: Firefox takes a=FINGERPRINT for a fingerprint', async () => {
+  test('shows what a platform read: Firefox treats a=FINGERPRINT as a fingerprint', async () => {
     const firefox = platforms.find(({ name }) => name === 'firefox')!;
     const [written] = await firefox.read([bases[1]!.replace('a=setup:', `a=FINGERPRINT:${EVIL.fingerprint}\r\na=setup:`)]);
     assert.ok(factsOf(written!).fp.includes(EVIL.fingerprint.toLowerCase()));
   });
 
   for (const platform of platforms) {
-    test(`${platform.name} reads from ${COUNT} changed descriptions what we read, or one of us refuses`, async (t) => {
+    test(`${platform.name} reads ${COUNT} changed descriptions as the engine does, or one of them refuses`, async (t) => {
       const mutants = new Mutants(SEED, bases);
       const refused = new Map<string, number>();
       let [common, accepted] = [0, 0];
       for (let done = 0; done < COUNT; done += AT_ONCE) {
         const all = Array.from({ length: Math.min(AT_ONCE, COUNT - done) }, () => mutants.next());
-        // the packages of Node are given what the engine would give them; some end the process for less
+        // the packages of Node get only what the engine would pass to them; some crash on less
         const batch = platform.isBrowser ? all : all.filter((sdp) => typeof ours(sdp) !== 'string');
         for (const [index, written] of (await platform.read(batch)).entries()) {
           if (written === null) continue;
@@ -98,7 +98,7 @@ describe(`session descriptions, seed ${SEED}`, () => {
       assert.ok(common > COUNT / 100, `only ${common} were accepted by both, so nothing is shown`);
     });
 
-    test(`${platform.name} reads no other facts from candidates that we accept`, async () => {
+    test(`${platform.name} reads no other facts from candidates that the engine accepts`, async () => {
       const mutants = new Mutants(SEED + 1, bases);
       const base = bases[platforms.indexOf(platform)]!;
       const candidates = Array.from({ length: COUNT / 10 }, () => mutants.nextCandidate()).filter(isCandidate);

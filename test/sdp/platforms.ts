@@ -1,4 +1,4 @@
-/** What each platform reads from a description: browsers in a page, and the WebRTC packages of Node in processes of their own. */
+/** How each platform reads a description: browsers in a page, and the WebRTC packages of Node in separate processes. */
 import type { Page } from 'puppeteer-core';
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,11 +11,13 @@ import { makeOffer, readAll, readAllCandidates } from './reading.js';
 export interface Platform {
   name: string;
   isBrowser: boolean;
-  /** A description that it makes. */
+  /** A description that it creates. */
   offer(): Promise<string>;
-  /** For each description, the one that the platform holds after it took it, written anew by the platform; null if it refused. */
+  /**
+   * For each description, the one that the platform holds after setting it, as serialized by the platform; null if it refused.
+   */
   read(descriptions: string[]): Promise<(string | null)[]>;
-  /** As `read`, for candidates that are added to a description, one by one. */
+  /** Like `read`, for candidates that are added to a description, one by one. */
   readCandidates(description: string, candidates: string[]): Promise<(string | null)[]>;
   close(): Promise<void>;
 }
@@ -29,7 +31,7 @@ export async function browserPlatform(name: BrowserName): Promise<Platform> {
   const page: Page = await browser.newPage();
   const inPage = <T>(call: string, ...args: unknown[]): Promise<T> =>
     page.evaluate(`(${call})(${args.map((arg) => JSON.stringify(arg)).join()})`) as Promise<T>;
-  // what the test runner's compiler puts round named functions
+  // the test runner's compiler wraps named functions in this
   await page.evaluate('globalThis.__name = (f) => f; globalThis.make = () => new RTCPeerConnection({ iceServers: [] })');
   return {
     name,
@@ -68,7 +70,7 @@ export async function nodePlatform(name: WebRtcPackage): Promise<Platform> {
     } catch (error) {
       if (!(error instanceof ReaderEndedError) || descriptions.length < 2)
         throw new Error(`${error}: ${JSON.stringify(descriptions)}`);
-      // one of them ended it: which
+      // find the description that crashed it by bisection
       const half = descriptions.length >> 1;
       return [...(await read(descriptions.slice(0, half))), ...(await read(descriptions.slice(half)))];
     }

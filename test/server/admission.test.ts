@@ -1,4 +1,4 @@
-/** What one address may have under way at once, what is refused before it is read, and how the event loop is shared. */
+/** Requests of one address under way at once, refusals before a request is read, and the sharing of the event loop. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -40,7 +40,7 @@ async function begin(t: TestContext, server: RunningServer, length: number, body
   return { socket, said: () => said };
 }
 
-/** Spends points of an address, and those of one new key. */
+/** Spends points of an address and of one new key. */
 async function exhaust(server: RunningServer, points: number): Promise<void> {
   const client = new Client(server.url, anonymous());
   for (let i = 0; i < points; i++) await client.call('poll', {});
@@ -65,7 +65,7 @@ test('a small request that is refused unread keeps its connection', async (t) =>
   await until(() => said().includes('HTTP/1.1 200'), 'the next reply');
 });
 
-test('every call of a batch is told that its address may not call, with HTTP 200, as v0.20 clients need it', async (t) => {
+test('every call of a batch gets an error if its address may not call, with HTTP 200, as v0.20 clients need it', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const old = new Client(server.url, someone(), 'old');
@@ -137,7 +137,7 @@ test('a large frame of an address that may not call is not parsed', async (t) =>
   assert.equal(await client.closed, 4429);
 });
 
-test('a socket that goes on calling although it is refused is closed', async (t) => {
+test('a socket that keeps calling although it is refused is closed', async (t) => {
   const server = await limited(t, { pointsPerKey: 4 });
   const client = await PushClient.open(server.url, anonymous());
   let open = true;
@@ -146,7 +146,7 @@ test('a socket that goes on calling although it is refused is closed', async (t)
   assert.equal(await client.closed, 4429);
 });
 
-/** Turns with a fake clock that each call advances. `began` lists, for each turn of the event loop, the addresses whose calls began. */
+/** Turns with a fake clock that each call advances. `began` lists the addresses whose calls began, per turn of the event loop. */
 function turnsOnAClock() {
   let now = 0;
   const turns = new Turns(() => now);
@@ -175,7 +175,7 @@ test('an address that has spent its points for a turn of the event loop waits; o
   const begun: string[] = [];
   for (let each = 1; begun.length < calls; each++) {
     begun.push(...(await turn()));
-    // one as it arrived, then one a turn: a round that took all the time is the last
+    // one on arrival, then one per turn: a round that took all the time is the last
     assert.ok(begun.length <= each + 1, `${begun.length} calls in ${each} turns`);
     assert.ok(each <= calls + 1, `${begun.length} calls in ${each} turns`);
   }
@@ -189,13 +189,13 @@ test('short calls are served in rounds without waiting for another turn of the e
   assert.deepEqual([...first, ...(await turn())], ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'a', 'a']);
 });
 
-test('no round begins after ROUNDS_FOR, however many addresses wait', async () => {
+test('no round starts after ROUNDS_FOR, however many addresses wait', async () => {
   const { make, turn } = turnsOnAClock();
   const addresses = Array.from({ length: 5 }, (_, index) => `address ${index}`);
   for (const address of addresses) make(address, 20, ROUNDS_FOR / 10);
   const counts: number[] = [];
   for (let begun = 0; begun < 100; begun += counts.at(-1)!) counts.push((await turn()).length);
-  // each address once as it arrived, and rounds of all until the time is over
+  // one call per address on arrival, and rounds of all until the time is over
   for (const count of counts) assert.ok(count <= 5 + 10 + 5, `${count} calls in one turn`);
   assert.ok(counts.length <= 12, `${counts.length} turns`);
 });

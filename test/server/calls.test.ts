@@ -1,6 +1,6 @@
 /**
- * Replays, which must not hurt honest old clients (protocol.md, part 1); what old messages are checked for; and the bodies:
- * wrong JSON, deep JSON, batches.
+ * Replays, which must not hurt honest old clients (protocol.md, part 1); checks of old messages; and bodies: invalid JSON, deep
+ * JSON, batches.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -16,7 +16,7 @@ async function start(t: TestContext) {
   return { server, old, host, fqn: `${FQN}@${host.username}`, send };
 }
 
-test('two addIceCandidates in one ms, of one signature and different params, both work', async (t) => {
+test('two addIceCandidates in one ms, with one signature and different params, both work', async (t) => {
   const { old, host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -39,7 +39,7 @@ test('two addIceCandidates in one ms, of one signature and different params, bot
   assert.equal(again.candidates.length, 2, 'a repeated candidate is there once');
 });
 
-test('answerOffer with the same SDP by the same user is a success again, with another SDP or user it is not', async (t) => {
+test('answerOffer succeeds again with the same SDP by the same user, and fails with another SDP or user', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -55,7 +55,7 @@ test('answerOffer with the same SDP by the same user is a success again, with an
   );
 });
 
-test('publishing an SDP that is live gives the same offer again', async (t) => {
+test('publishing a live SDP again returns the same offer', async (t) => {
   const { old, host, fqn } = await start(t);
   const first = await host.publish(fqn, ['a', 'b']);
   const second = await host.publish(fqn, ['b', 'c']);
@@ -66,7 +66,7 @@ test('publishing an SDP that is live gives the same offer again', async (t) => {
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('a deleteService that is sent again is refused, and what was published since stays', async (t) => {
+test('a replayed deleteService is refused, and later publications stay', async (t) => {
   const { old, host, fqn, send } = await start(t);
   await host.publish(fqn, ['before']);
   const request = signOld(host.identity, 'deleteService', { serviceFqn: fqn });
@@ -76,15 +76,15 @@ test('a deleteService that is sent again is refused, and what was published sinc
   assert.equal((await old().take(fqn)).sdp, 'after');
 });
 
-test('an old message is for one method', async (t) => {
+test('an old message is valid for one method', async (t) => {
   const { host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   const published = signOld(host.identity, 'publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] });
-  // captured from a publish, played back as a deletion
+  // captured from a publish, replayed as a deletion
   await refused(send({ ...published, method: 'deleteService', params: { serviceFqn: fqn } }), 'bad-signature');
 });
 
-test('an old message is for one context: service, offer, name, since', async (t) => {
+test('an old message is valid for one context: service, offer, name, since', async (t) => {
   const { old, host, fqn, send } = await start(t);
   const { offers } = await host.publish(fqn, ['one', 'two']);
   const [one, two] = offers.map(({ offerId }) => offerId);
@@ -107,13 +107,13 @@ test('an old message is for one context: service, offer, name, since', async (t)
   }
 });
 
-test('methods that v0.20 does not know are not taken in the old form', async (t) => {
+test('methods that v0.20 does not know are refused in the old form', async (t) => {
   const { host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   await refused(send(signOld(host.identity, 'withdrawOffers', { serviceFqn: fqn, offerIds: [] })), 'bad-signature');
 });
 
-test('wrong JSON is HTTP 400, whatever it is', async (t) => {
+test('invalid JSON is HTTP 400', async (t) => {
   const { server, host } = await start(t);
   for (const body of ['', '{', 'nope', '{"method":', '[{]', '\u0000']) {
     const reply = await post(server.url, body);
@@ -123,7 +123,7 @@ test('wrong JSON is HTTP 400, whatever it is', async (t) => {
   await host.call('poll', {});
 });
 
-test('JSON that is no call fails as a call does, with HTTP 200', async (t) => {
+test('JSON that is not a call fails like a call, with HTTP 200', async (t) => {
   const { server } = await start(t);
   const whole = { method: 'poll', message: 'x', signature: 'x' };
   const bodies = ['1', 'null', '"text"', '{}', '{"method":1}', '{"method":"poll"}', '{"__proto__":{"method":"poll"}}'];
@@ -140,7 +140,7 @@ test('JSON that is no call fails as a call does, with HTTP 200', async (t) => {
   }
 });
 
-test('params of a wrong kind are refused, naming the field', async (t) => {
+test('params of a wrong type are refused, naming the field', async (t) => {
   const { server, host, fqn, send } = await start(t);
   const call = (method: string, params: unknown) => send(signV2(host.identity, method, params, server.url));
   for (const params of [{}, null, [], 7, 'text', { since: 'x' }, { since: -1 }]) {
@@ -168,7 +168,7 @@ test('params of a wrong kind are refused, naming the field', async (t) => {
   }
 });
 
-test('deeply nested JSON is refused and harms nothing', async (t) => {
+test('deeply nested JSON is refused without other effects', async (t) => {
   const { server, host, fqn } = await start(t);
   const deep = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`;
   const logged = t.mock.method(console, 'error', () => undefined);
@@ -190,7 +190,7 @@ test('deeply nested JSON is refused and harms nothing', async (t) => {
   await host.publish(fqn, ['fine']);
   for (const { arguments: said } of logged.mock.calls) assert.doesNotMatch(String(said), /uncaught/i);
 });
-/** What a client cannot sign it cannot send: the signer refuses it as the server would. */
+/** A client cannot send what it cannot sign: the signer refuses it like the server. */
 const asRefusal = (error: Error & { code?: string }): never => {
   throw new CallError(error.message, error.code);
 };
@@ -226,7 +226,7 @@ test('an empty batch and one of 101 are HTTP 400, one of 100 is served', async (
   assert.ok((body as { success: boolean }[]).every(({ success }) => success));
 });
 
-test('paths and verbs that are not there are 404', async (t) => {
+test('unknown paths and verbs are 404', async (t) => {
   const { server } = await start(t);
   for (const [method, path] of [
     ['GET', '/rpc'],

@@ -1,6 +1,6 @@
 /**
- * Settings and the life of the process: readConfig's defaults, variables, flags and texts for bad values; a port that is
- * taken, a file that cannot be opened; SIGTERM, and SIGKILL with a restart on the same file.
+ * Settings and lifecycle of the process: readConfig's defaults, variables, flags and texts for invalid values; a port in use, a
+ * file that cannot be opened; SIGTERM, and SIGKILL with a restart on the same file.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -18,7 +18,7 @@ import { Client, PushClient, newInstance, refused, someone, spawnServer, startSe
 
 const read = (argv: string[] = [], env: Record<string, string> = {}): ServerConfig => readConfig(argv, env) as ServerConfig;
 
-test('defaults', () => {
+test('readConfig applies the defaults', () => {
   assert.deepEqual(read(), {
     port: 3000,
     host: 'localhost',
@@ -77,9 +77,9 @@ const FROM_ENV = {
   turn: DEFAULT_TURN,
   limits: { ...DEFAULT_LIMITS, maxSockets: 7 },
 };
-test('variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
+test('readConfig reads the variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
 
-test('flags, which go before variables and may be repeated', () => {
+test('flags take precedence over variables and may be repeated', () => {
   const argv = [
     '--port',
     '0',
@@ -121,7 +121,7 @@ test('flags, which go before variables and may be repeated', () => {
   });
 });
 
-test('every limit and variable is in the documents, with its default', () => {
+test('every limit and variable is documented with its default', () => {
   const read = (name: string): string =>
     readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8').replaceAll('\u00a0', ' ');
   const [security, readme] = [read('docs/security.md'), read('server/README.md')];
@@ -135,14 +135,14 @@ test('every limit and variable is in the documents, with its default', () => {
   for (const name of variables.filter((each) => !each.startsWith('LIMIT_'))) assert.ok(readme.includes(`\`${name}\``), name);
 });
 
-test('--help', () => assert.equal(readConfig(['--help'], {}), 'help'));
+test('--help returns help', () => assert.equal(readConfig(['--help'], {}), 'help'));
 
 test('a bad REDIS_URL is named without being shown: it may hold a password', () => {
   for (const value of ['redis.example', 'http://u:geheim@redis.example', 'redis://u:geheim@:x'])
     assert.throws(() => read([], { REDIS_URL: value }), { message: /^REDIS_URL must be redis:\/\/(?!.*geheim)/ }, value);
 });
 
-test('a bad limit, an unknown one and a bad proxy are named', () => {
+test('a bad limit, an unknown limit and a bad proxy are named', () => {
   for (const value of ['', '0', '-1', '1.5', 'many'])
     assert.throws(() => read([], { LIMIT_MAX_OFFERS: value }), {
       message: `LIMIT_MAX_OFFERS must be a whole number above 0, got "${value}"`,
@@ -156,7 +156,7 @@ test('a bad limit, an unknown one and a bad proxy are named', () => {
     });
 });
 
-test('a list of commas and a reserved name that nobody can have are refused; an empty path or host counts as not set', () => {
+test('a list of only commas and an invalid reserved name are refused; an empty path or host counts as not set', () => {
   for (const variable of ['PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'RESERVED_NAMES', 'STUN_URLS', 'TURN_SECRET'])
     assert.throws(() => read([], { [variable]: ' , ' }), { message: `${variable} has only commas and blanks, got " , "` });
   assert.throws(() => read(['--cors-origin', ',']), { message: 'CORS_ORIGINS has only commas and blanks, got ","' });
@@ -180,7 +180,7 @@ for (const [variable, flag, values] of [
   ['LOG_LEVEL', '--log-level', ['', 'verbose', 'WARN']],
   ['DRAIN_SECONDS', '--drain', ['', '-1', 'soon', '3601']],
 ] as const) {
-  test(`a bad ${variable} is named, with what was expected and what was got`, () => {
+  test(`a bad ${variable} is named, with the expected and the received value`, () => {
     for (const value of values) {
       const text = { message: new RegExp(`${variable} \\(${flag}\\) must be .+, got "${value.replaceAll('.', '\\.')}"`) };
       assert.throws(() => read([`${flag}=${value}`]), text, value);
@@ -197,14 +197,14 @@ test('a METRICS_TOKEN that is too short is refused without being quoted', () => 
 
 test('an unknown flag is refused', () => assert.throws(() => read(['--prot', '1']), /--prot/));
 
-test('a port that is taken: the error says which, and what to do', async (t) => {
+test('a port in use is named in the error, with a remedy', async (t) => {
   const { port } = await startServer(t);
   await assert.rejects(createServer({ port, host: '127.0.0.1', storagePath: ':memory:' }), {
     message: `port ${port} on 127.0.0.1 is taken: choose another with PORT or --port`,
   });
 });
 
-test('a database that cannot be opened: the error says which, and what to look at', async (t) => {
+test('a database that cannot be opened is named in the error, with what to check', async (t) => {
   const path = `${temporaryFile(t)}/no/such/folder.db`;
   await assert.rejects(createServer({ port: 0, host: '127.0.0.1', storagePath: path }), (error: Error) => {
     assert.match(error.message, /^cannot open the database .*folder\.db: .*Does the folder exist/);
@@ -214,7 +214,7 @@ test('a database that cannot be opened: the error says which, and what to look a
 
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
 
-test('the command says where it listens, and that PUBLIC_URL is not set', async (t) => {
+test('the command prints where it listens, and that PUBLIC_URL is not set', async (t) => {
   const server = await spawnServer(t, local(':memory:'));
   assert.equal(((await (await fetch(server.url)).json()) as { name: string }).name, 'Rondevu');
   assert.match(server.output(), /storage: :memory:/);
@@ -230,7 +230,7 @@ test('the command ends with 1 and one line for a bad setting, without a stack', 
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`${signal} ends the command with 0, with a joiner in line, a socket open and a connection kept alive`, async (t) => {
+  test(`${signal} ends the command with 0, with a queued joiner, an open socket and a kept-alive connection`, async (t) => {
     const server = await spawnServer(t, local(':memory:'));
     const host = await PushClient.open(server.url);
     const fqn = `chat:1.0.0@${host.username}`;
@@ -246,7 +246,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-test('SIGKILL and a start on the same file: claims, services and offers are there', async (t) => {
+test('claims, services and offers survive SIGKILL and a restart on the same file', async (t) => {
   const path = temporaryFile(t);
   const first = await spawnServer(t, local(path));
   const host = someone('host');

@@ -1,4 +1,4 @@
-/** What a call costs its caller, in which order a call is looked at, and how large replies become. */
+/** Costs of calls, the order of the checks of a call, and the size of replies. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
@@ -20,7 +20,7 @@ async function publisher(url: string, count: number): Promise<Client> {
 const pageOf = (client: Client, serviceFqn: string, offset: number): Promise<ServicePage> =>
   client.call('getService', { serviceFqn, limit: 100, offset }) as Promise<ServicePage>;
 
-test('a page ends after its bytes, and says where the next one begins', async (t) => {
+test('a page ends at its size limit, and returns where the next one begins', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 200 * KIB });
   const host = await publisher(url, 8);
   const seen: string[] = [];
@@ -37,14 +37,14 @@ test('a page ends after its bytes, and says where the next one begins', async (t
   assert.equal(new Set(seen).size, 8);
 });
 
-test('a page holds one service even when that alone is larger', async (t) => {
+test('a page holds one service even if that alone is larger', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 1000 });
   const host = await publisher(url, 2);
   const page = await pageOf(host, `big:1.0.0@${host.username}`, 1);
   assert.deepEqual([page.count, page.next], [1, undefined]);
 });
 
-test('a batch whose replies grow too large runs no more calls, and each of these is told so with HTTP 200', async (t) => {
+test('a batch whose replies grow too large runs no more calls, and the rest get an error with HTTP 200', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 100 * KIB });
   const host = await publisher(url, 2);
   const lists = Array.from({ length: 30 }, () =>
@@ -61,7 +61,7 @@ test('a batch whose replies grow too large runs no more calls, and each of these
   await refused(host.take(`late:1.0.0@${host.username}`), 'not-found');
 });
 
-test('a poll ends after its bytes, and the next ones give the rest', async (t) => {
+test('a poll ends at its size limit, and the next ones return the rest', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 150 * KIB });
   const [host, joiner] = [new Client(url), new Client(url)];
   const fqn = `chat:1.0.0@${host.username}`;
@@ -73,7 +73,7 @@ test('a poll ends after its bytes, and the next ones give the rest', async (t) =
   const answers = new Set<string>();
   for (let polls = 0; polls < 3; polls++) {
     const given = (await host.call('poll', {})).answers;
-    // what was given before follows where there is room
+    // answers returned before are repeated where there is room
     assert.ok(JSON.stringify(given).length < 211 * KIB, 'the bytes of a poll');
     for (const { offerId } of given) answers.add(offerId);
   }
@@ -100,7 +100,7 @@ test('params with too many values are refused, signed or not, over HTTP and sock
   assert.equal((body as { code: string }).code, 'too-large');
 });
 
-test('params that are nested too deep are refused before anything follows their nesting', async (t) => {
+test('params that are nested too deep are refused before they are traversed', async (t) => {
   const { url } = await limited(t, {});
   const host = await PushClient.open(url);
   let ids = 1000;
@@ -129,7 +129,7 @@ test('params that are nested too deep are refused before anything follows their 
   }
 });
 
-test('a body of too many values is refused before it is parsed, and what stands in a text does not count', async (t) => {
+test('a body of too many values is refused before it is parsed; the content of strings does not count', async (t) => {
   const { url } = await limited(t, {});
   for (const json of [`{"a":[${'[],'.repeat(50_000)}`, `{${'"a":0,'.repeat(50_000)}`, '['.repeat(50_000)]) {
     const { status, body } = await post(url, json);
@@ -152,7 +152,7 @@ test('costs grow with the items of a call', () => {
   for (const list of [{ length: 1e9 }, 'x'.repeat(1000), null, 5]) assert.equal(costOf('withdrawOffers', { offerIds: list }), 1);
 });
 
-/** How many points an address has left, by asking without a key until it is refused. */
+/** How many points an address has left, measured by calls without a key until one is refused. */
 async function left(url: string): Promise<number> {
   for (let count = 0; ; count++) if ((await post(url, {})).status === 429) return count;
 }
@@ -174,11 +174,11 @@ for (const [what, spend, spent] of spending) {
   });
 }
 
-test('the bytes of a reply are paid for by the calls after it', async (t) => {
+test('the bytes of a reply are charged to the next calls', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = new Client(url);
-  // 3, 9 for the bytes of the request and 9 for those of the reply
+  // 3, plus 9 for the bytes of the request and 9 for the bytes of the reply
   await host.publish(`big:1.0.0@${host.username}`, [large('x', 9.5 * BYTES_A_POINT)]);
   const before = POINTS - NEW_KEY_COST - 3 - 9 - 9;
   await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7 and 9
@@ -195,7 +195,7 @@ test('a poll costs more when the user has many answered offers', async (t) => {
     for (const { offerId } of offers) await joiner.answer({ serviceFqn, offerId });
   }
   const spent = (POLLED_A_POINT / 10) * 4;
-  // answers that were given already are not given again
+  // answers that were returned before are not returned again
   const since = Date.now() + 1000;
   const isRefused = (): Promise<boolean> =>
     host.call('poll', { since }).then(
@@ -211,7 +211,7 @@ test('a poll costs more when the user has many answered offers', async (t) => {
   assert.ok(polls > (700 - spent) / 4 && polls <= (700 - spent) / 2, `${polls} polls`);
 });
 
-test('frames that are no calls are paid for, and a socket that sends too many is closed', async (t) => {
+test('frames that are not calls are charged, and a socket that sends too many is closed', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = await PushClient.open(url);
@@ -220,7 +220,7 @@ test('frames that are no calls are paid for, and a socket that sends too many is
   assert.ok(host.frames.filter(({ error }) => error).length <= POINTS, 'the frames that were answered');
 });
 
-test('acknowledgements and pongs are paid for by the dozen', async (t) => {
+test('acknowledgements and pongs are charged by the dozen', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = await PushClient.open(url);
@@ -237,7 +237,7 @@ test('a socket that sends large frames without the points for them is closed', a
   assert.equal(await host.closed, 4429);
 });
 
-test('a client that hangs up in the middle of a batch has no more of it run', async (t) => {
+test('the rest of a batch is not run when its client hangs up', async (t) => {
   const { url } = await limited(t, {});
   const client = new Client(url);
   const batchOf = (caller: Client): unknown[] =>

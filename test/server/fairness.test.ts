@@ -1,5 +1,5 @@
 /**
- * The order of the waiting line: round-robin by address, then by key; who leaves leases unanswered is served last, one at a
+ * The order of the queue: round-robin by address, then by key; joiners that leave leases unanswered are served last, one at a
  * time. Fairness alone with the time as argument, and Matchmaker on a store in memory with a mocked clock.
  */
 import assert from 'node:assert/strict';
@@ -14,10 +14,10 @@ import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { mockClock, noCharge, until } from './helpers.js';
 
 const T = 1_700_000_000_000;
-/** Somebody who publishes the offers that the askers take. */
+/** The publisher of the offers that the joiners take. */
 const host = { publicKey: 'key of host', address: 'address of host' };
 const asker = (publicKey: string, address = `address of ${publicKey}`): Asker => ({ publicKey, address });
-/** Three leases that ran out. */
+/** Three leases that expired. */
 function waste(fairness: Fairness, who: Asker, now: number, times = 3): void {
   for (let i = 0; i < times; i++) {
     fairness.leased(who);
@@ -25,7 +25,7 @@ function waste(fairness: Fairness, who: Asker, now: number, times = 3): void {
   }
 }
 
-test('who was served longest ago comes first, by address before key', () => {
+test('the joiner that was served longest ago comes first, by address before key', () => {
   const fairness = new Fairness();
   const [a1, a2, b1] = [asker('a1', 'A'), asker('a2', 'A'), asker('b1', 'B')];
   const order = (): Asker[] => [a1, a2, b1].sort((x, y) => fairness.compare(x, y, T));
@@ -35,7 +35,7 @@ test('who was served longest ago comes first, by address before key', () => {
   assert.deepEqual(order(), [a2, a1, b1]);
 });
 
-test('three leases unanswered within a minute make one the last, until the minute is over', () => {
+test('three unanswered leases within a minute move a joiner to the end of the queue until the minute is over', () => {
   const fairness = new Fairness();
   const [greedy, good] = [asker('greedy'), asker('good')];
   waste(fairness, greedy, T, 2);
@@ -48,7 +48,7 @@ test('three leases unanswered within a minute make one the last, until the minut
   assert.equal(fairness.isLast(greedy, T + 60_000), false);
 });
 
-test('answered leases are no reproach', () => {
+test('answered leases do not count against a joiner', () => {
   const fairness = new Fairness();
   const busy = asker('busy');
   for (let i = 0; i < 50; i++) {
@@ -58,7 +58,7 @@ test('answered leases are no reproach', () => {
   assert.equal(fairness.isLast(busy, T), false);
 });
 
-test('who is last holds one lease at a time', () => {
+test('a joiner that is served last holds one lease at a time', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
   waste(fairness, greedy, T);
@@ -82,7 +82,7 @@ test('nobody holds more than ten leases at once', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
-test('an address that makes up keys is last as well; one good class with one bad pupil is not', () => {
+test('an address that invents keys is served last too; a well-behaved class with one bad pupil is not', () => {
   const fairness = new Fairness();
   for (let i = 0; i < 3; i++) waste(fairness, asker(`made up ${i}`, 'farm'), T, 1);
   assert.equal(fairness.isLast(asker('made up 4', 'farm'), T), true);
@@ -95,7 +95,7 @@ test('an address that makes up keys is last as well; one good class with one bad
   assert.equal(fairness.isLast(asker('bad pupil', 'school'), T), true);
 });
 
-test('sweeping forgets who has not been seen for a minute, and no one else', () => {
+test('sweeping forgets joiners that were not seen for a minute, and no others', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
   waste(fairness, greedy, T);
@@ -139,10 +139,10 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   };
 }
 
-test('the line is served round-robin by address, then by key', async (t) => {
+test('the queue is served round-robin by address, then by key', async (t) => {
   const { matchmaker, publish, find } = scene(t);
   const served: string[] = [];
-  // one address with many keys came first, and one key of it twice
+  // an address with many keys came first, and one key of it twice
   const line = ['a1@A', 'a1@A', 'a2@A', 'a3@A', 'b1@B', 'b2@B', 'c1@C'];
   const all = line.map((who) => find(who, 60_000).then(() => served.push(who)));
   await until(() => matchmaker.waiting === line.length);
@@ -154,13 +154,13 @@ test('the line is served round-robin by address, then by key', async (t) => {
   assert.deepEqual(served, ['a1@A', 'b1@B', 'c1@C', 'a2@A', 'b2@B', 'a3@A', 'a1@A']);
 });
 
-test('who left three leases unanswered is served after all others, and one at a time', async (t) => {
+test('a joiner with three unanswered leases is served after all others, and one lease at a time', async (t) => {
   const clock = mockClock(t);
   const { matchmaker, publish, find } = scene(t);
   await publish(3);
   for (let i = 0; i < 3; i++) await find('greedy@A');
   await clock.tick(LEASE + 1000);
-  // the three are free again: the first goes to the greedy one, but no second
+  // the three are free again: the first goes to the greedy joiner, but no second
   await find('greedy@A');
   await assert.rejects(find('greedy@A'), (error: RpcError) => error.code === 'rate-limited');
   await find('good@B');
@@ -193,11 +193,11 @@ test('one greedy key does not close a service: others get in while it takes all 
   assert.equal(greedy.length, 1, 'at last it gets one at a time');
 });
 
-test('a lease that another address of the same user takes up is closed for the one that took it out', async (t) => {
+test('a lease is closed for its holder when another address of the same user takes it up', async (t) => {
   const clock = mockClock(t);
   const { matchmaker, publish, joiner } = scene(t);
   await publish(1);
-  // an old client without an instance looks up twice, on the train in between
+  // an old client without an instance looks up twice, with a change of networks in between
   const target = { name: 'chat', version: '1.0.0', username: 'host' };
   const signal = new AbortController().signal;
   for (const who of ['old@wifi', 'old@mobile']) {
@@ -211,7 +211,7 @@ test('a lease that another address of the same user takes up is closed for the o
   }
 });
 
-test('demand tells how many wait, again with each that comes', async (t) => {
+test('demand reports the number of waiting joiners, again for each new one', async (t) => {
   const { matchmaker, demand, publish, find } = scene(t);
   await publish(1);
   await find('first@A');
@@ -222,7 +222,7 @@ test('demand tells how many wait, again with each that comes', async (t) => {
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('the line has an end: past it joiners are told to come later', async (t) => {
+test('the queue is bounded: further joiners are rejected with a time to retry', async (t) => {
   const { find, matchmaker } = scene(t, { maxWaiting: 1 });
   const abort = new AbortController();
   const waiting = find('first@A', 60_000, abort.signal);
@@ -234,7 +234,7 @@ test('the line has an end: past it joiners are told to come later', async (t) =>
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('a look-up without success reads the names once, tries no lease, and pays for every 25 services examined', async (t) => {
+test('an unsuccessful look-up reads the names once, tries no lease, and pays for every 25 services examined', async (t) => {
   const { store, matchmaker } = scene(t);
   for (let index = 0; index < 60; index++) {
     const username = `host-${index}`;
@@ -263,7 +263,7 @@ test('a look-up without success reads the names once, tries no lease, and pays f
   assert.equal(points, 2 + 3, 'the names that were read cost 2 more');
 });
 
-test('a store that fails while someone waits fails that wait, and nothing else', async (t) => {
+test('a store that fails while a joiner waits fails only that wait', async (t) => {
   const { store, find, matchmaker } = scene(t);
   t.mock.method(console, 'error', () => undefined);
   const waiting = find('first@A', 50);

@@ -1,5 +1,5 @@
 /**
- * What the fuzzer sends: calls that are almost right, built by a grammar over the calls of the wire, and a corpus of what broke
+ * The fuzzer's input: almost valid calls, built by a grammar over the calls of the wire, and a corpus of inputs that broke
  * servers before (docs/protocol.md, and the old server's holes).
  */
 import fc from 'fast-check';
@@ -10,7 +10,7 @@ export const METHODS = [
   ...['getServiceById', 'withdrawOffers', 'releaseUsername', 'signal', 'getIceServers', 'openSession'],
 ];
 
-/** Names and texts that mean something to JavaScript, JSON, SQL, Redis, HTTP or this protocol. */
+/** Names and texts with a meaning in JavaScript, JSON, SQL, Redis, HTTP or this protocol. */
 const CORPUS = [
   ...['constructor', '__proto__', 'prototype', 'toString', 'hasOwnProperty', 'valueOf', 'then', 'length'],
   ...['', ' ', ':', '::', ':::', '@', '#', '~v2', 'poll', 'poll:', ':poll:', 'poll:alice', 'poll:alice:0', 'poll:alice:NaN'],
@@ -67,14 +67,14 @@ const text = fc.oneof(
   { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 40 }) },
 );
 const scalar = fc.oneof(text, fc.constantFrom(...NUMBERS), fc.boolean(), fc.constant(null));
-/** Params with more in them than any call has. */
+/** Params with more values than any call has. */
 const WIDE = [
   Array(20_000).fill(0),
   Array(9_000).fill([]),
   Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`key ${index}`, index])),
   { sdp: 'x'.repeat(65_537) },
 ];
-/** Any JSON, with names that are worth trying. */
+/** Any JSON, with interesting names. */
 export const anything: fc.Arbitrary<unknown> = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
     { depthSize: 'small', withCrossShrink: false },
@@ -87,7 +87,7 @@ export const anything: fc.Arbitrary<unknown> = fc.letrec<{ value: unknown }>((ti
   ),
 })).value;
 
-/** What a field should hold, more or less. */
+/** Approximately valid values of a field. */
 const FIELDS: Record<string, fc.Arbitrary<unknown>> = {
   username: fc.constantFrom('alice', 'bob', 'nobody'),
   serviceFqn: fc.constantFrom('chat:1.0.0@fuzz', 'chat:1.0.0', 'game:0.1.0@alice'),
@@ -109,14 +109,14 @@ const FIELDS: Record<string, fc.Arbitrary<unknown>> = {
   limit: fc.constantFrom(1, 100),
   offset: fc.constantFrom(0, 5),
   since: fc.constantFrom(0, 1e13),
-  // joiners that wait would make the run long, not hard
+  // waiting joiners would make the run long, not hard
   wait: fc.constantFrom(0, 1, 5),
   hidden: fc.boolean(),
   metadata: fc.constantFrom({ a: 1 }, [], 'text'),
   resume: fc.constantFrom({ epoch: 'x', seq: 1 }, undefined),
 };
 
-/** Params of a call in which some fields are right, some are anything, and some are missing. */
+/** Params of a call in which some fields are valid, some are arbitrary, and some are missing. */
 export const params: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 1, arbitrary: anything },
   {
@@ -135,7 +135,7 @@ export const params: fc.Arbitrary<unknown> = fc.oneof(
 
 export const method = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...METHODS) }, { weight: 1, arbitrary: text });
 
-/** How a call is spoilt after it was signed, if at all. */
+/** How a call is corrupted after it was signed, if at all. */
 export const spoiling = fc.oneof(
   { weight: 3, arbitrary: fc.constant(undefined) },
   {
@@ -151,7 +151,7 @@ export const spoiling = fc.oneof(
   },
 );
 
-/** Bodies and frames that are no calls at all. */
+/** Bodies and frames that are not calls at all. */
 export const garbage: fc.Arbitrary<string> = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 200 }),
   anything.map((value) => JSON.stringify(value)),

@@ -1,7 +1,7 @@
 /**
- * Malformed calls and frames by a grammar, over HTTP, raw connections and sockets, properly signed for the most part so that they
- * get far. Nothing crashes, nothing is an internal error, valid traffic beside goes on, and a second flood of the same size leaves the
- * memory where it is. FUZZ_RUNS says how many (200 000 is the whole), FUZZ_SEED replays.
+ * Malformed calls and frames by a grammar, over HTTP, raw connections and sockets, mostly with valid signatures so that they get
+ * far. Nothing crashes, no reply is an internal error, valid traffic beside it continues, and a second flood of the same size
+ * does not increase memory. FUZZ_RUNS sets the number (200 000 is the full run), FUZZ_SEED replays.
  */
 import assert from 'node:assert/strict';
 import { fork, type ChildProcess } from 'node:child_process';
@@ -29,7 +29,7 @@ import {
 const USUAL = 4000;
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
-/** How many values are drawn at once; of each a few lanes run side by side. */
+/** Values drawn at once; a few of them are processed concurrently. */
 const CHUNK = 500;
 const LANES = 4;
 
@@ -41,7 +41,7 @@ before(async () => {
 });
 after(() => child.kill());
 
-/** Bytes of the server's heap after a collection. */
+/** Bytes of the server's heap after a garbage collection. */
 async function heap(): Promise<number> {
   child.send('collect');
   const [{ heap: bytes }] = (await once(child, 'message')) as [{ heap: number }];
@@ -58,7 +58,7 @@ const call = fc.record({
 type Drawn<A> = A extends fc.Arbitrary<infer T> ? T : never;
 type Call = Drawn<typeof call>;
 
-/** A call, signed as well as it goes, and then spoilt. */
+/** A call, signed if possible, and then corrupted. */
 function build({ method: name, params: given, spoiling: spoilt, form, identity, skew }: Call): unknown {
   let request: Record<string, unknown>;
   try {
@@ -67,7 +67,7 @@ function build({ method: name, params: given, spoiling: spoilt, form, identity, 
       form === 'v2' ? signV2(identity, name, given, url, { timestamp }) : signOld(identity, name, given, { timestamp });
     request = { ...signed };
   } catch {
-    // what cannot be signed is sent all the same
+    // sent even if it cannot be signed
     request = { method: name, message: `${name}:fuzz:0`, signature: 'AA==', params: given };
   }
   if (spoilt) request[spoilt.field] = spoilt.value;
@@ -87,7 +87,7 @@ async function overHttp(body: unknown): Promise<void> {
   for (const item of [reply].flat()) checkItem(item, body);
 }
 
-/** A connection of its own for what is no HTTP, or hardly. */
+/** A separate connection for input that is not, or hardly, HTTP. */
 async function raw(bytes: string): Promise<void> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   let said = '';
@@ -145,7 +145,7 @@ const requestLine = fc.record({
   body: fc.oneof(fc.constantFrom('', 'zz\r\n', '5\r\nhello\r\n0\r\n\r\n'), fc.string({ unit: 'binary', maxLength: 60 })),
 });
 
-/** Frames on one socket, in a session or before one; the replies are looked at as they come. */
+/** Frames on one socket, in a session or before one; the replies are checked as they arrive. */
 class Lane {
   #socket: PushSocket | undefined;
   #looked = 0;
@@ -173,7 +173,7 @@ class Lane {
     this.#socket?.socket.terminate();
   }
 
-  /** What was sent has been answered: a last call has its reply. */
+  /** Waits until all sent frames are answered: a last call has its reply. */
   async settle(): Promise<void> {
     if (this.#socket?.socket.readyState === this.#socket?.socket.OPEN)
       await Promise.race([this.#socket?.request({ method: 'poll', params: {} }).catch(() => undefined), this.#socket?.closed]);
@@ -205,7 +205,7 @@ const anyRun = fc.oneof(
   },
 );
 
-/** @returns how many calls and frames that were */
+/** @returns how many calls and frames were sent */
 async function runOne(run: Drawn<typeof anyRun>, session: Lane, bare: Lane): Promise<number> {
   switch (run.kind) {
     case 'batch': {
@@ -227,7 +227,7 @@ async function runOne(run: Drawn<typeof anyRun>, session: Lane, bare: Lane): Pro
   }
 }
 
-/** Handshakes as they should be, one after the other, until told to stop. @returns how many */
+/** Valid handshakes, one after the other, until stopped. @returns how many */
 async function validTraffic(isOver: () => boolean): Promise<number> {
   const host = await PushClient.open(url, someone('valid'));
   const fqn = `valid:1.0.0@${host.username}`;
@@ -246,7 +246,7 @@ async function validTraffic(isOver: () => boolean): Promise<number> {
   return count;
 }
 
-/** Half of the whole, with valid traffic beside; @returns the heap when what is kept for a while is over. */
+/** Half of the run, with valid traffic beside it; @returns the heap once temporarily kept data has expired. */
 async function flood(runs: number, seed: number, fails: Promise<unknown>): Promise<{ bytes: number; handshakes: number }> {
   let [done, isOver] = [0, false];
   const valid = validTraffic(() => isOver);
@@ -276,7 +276,7 @@ test(`${RUNS} malformed calls and frames, seed ${SEED}`, { timeout: 3_000_000 },
   const second = await flood(RUNS / 2, SEED + 1_000_000, ended);
   isOver = true;
   assert.ok(first.handshakes > 0 && second.handshakes > 0);
-  // caches have their bounds: what a second flood adds to the first is what would go on for ever
+  // caches are bounded: memory that a second flood adds to the first would grow without a limit
   const allowed = first.bytes * 1.05 + 2_000_000;
   assert.ok(second.bytes <= allowed, `the heap grew from ${first.bytes} to ${second.bytes} bytes`);
   t.diagnostic(

@@ -1,7 +1,7 @@
-/** A server as a child process that tells its parent how much memory it holds after a collection. Run with --expose-gc. */
+/** A server as a child process that reports its memory after a garbage collection to its parent. Run with --expose-gc. */
 import { createServer, DEFAULT_LIMITS } from '../../server/src/index.js';
 
-// the flood must reach what is behind the limits; those have tests of their own
+// the flood must pass the limits, which have their own tests
 const limits = { ...DEFAULT_LIMITS, pointsPerAddress: 1e12, pointsPerKey: 1e12, claimsPerAddress: 1e12 };
 const server = await createServer({
   ...{ port: 0, host: '127.0.0.1', storagePath: ':memory:', logLevel: 'error', limits },

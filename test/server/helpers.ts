@@ -1,6 +1,6 @@
 /**
- * What the server's tests share: starting a server on a free port, identities that sign in the old form and in v2 with
- * node:crypto (so that the engine's own signer is not what checks itself), a client over HTTP, one over the push socket.
+ * Shared by the server's tests: starting a server on a free port, identities that sign in the old form and in v2 with node:crypto
+ * (so that the engine's signer is not checked against itself), a client over HTTP, one over the push socket.
  */
 import assert from 'node:assert/strict';
 import {
@@ -38,7 +38,7 @@ import {
 
 export { mockClock } from './mock-clock.js';
 
-/** A refused call, as the client sees it. */
+/** A refused call, as seen by the client. */
 export class CallError extends Error {
   readonly code: string | undefined;
   readonly details: Record<string, unknown>;
@@ -50,7 +50,7 @@ export class CallError extends Error {
   }
 }
 
-/** The real one, also where a test mocks it. */
+/** The real timer, even where a test mocks it. */
 const monotonic = performance.now.bind(performance);
 
 /** Waits until a condition holds, on the real clock even where timers are mocked; fails after `ms`. */
@@ -62,13 +62,16 @@ export async function until(condition: () => boolean | Promise<boolean>, what = 
   }
 }
 
-/** Resolves when a raw connection is over. A server that closes it without reading the rest resets it, which is an error first. */
+/**
+ * Resolves when a raw connection is closed. A server that closes it without reading the rest resets it, an error that comes
+ * first.
+ */
 export function closed(socket: Socket): Promise<void> {
   socket.on('error', () => undefined);
   return new Promise((resolve) => socket.on('close', () => resolve()));
 }
 
-/** Waits for the code that a call is refused with. */
+/** Waits for the code with which a call is refused. */
 export async function refused(call: Promise<unknown>, code: string): Promise<CallError> {
   const error = await call.then(
     (result) => assert.fail(`expected ${code}, got ${JSON.stringify(result)}`),
@@ -86,7 +89,7 @@ export class Identity {
   readonly publicKey: string;
   readonly #key: KeyObject;
 
-  /** @param seed base64 of 32 bytes; a new key without */
+  /** @param seed base64 of 32 bytes; default: a new key */
   constructor(username: string, seed?: string) {
     this.username = username;
     this.#key = seed
@@ -110,7 +113,7 @@ export class Identity {
 }
 
 let count = 0;
-/** A name that no other test of the process has. */
+/** A name that no other test of the process uses. */
 export const someone = (prefix = 'user'): Identity => new Identity(`${prefix}-${++count}`);
 
 export const anonymous = (): Identity => {
@@ -118,7 +121,7 @@ export const anonymous = (): Identity => {
   return key.as(anonymousNameFor(key.publicKey));
 };
 
-/** Written apart from the engine's: `anon-` and 26 characters of base32 of SHA-256(key). */
+/** Independent of the engine's implementation: `anon-` and 26 characters of base32 of SHA-256(key). */
 export function anonymousNameFor(publicKey: string): string {
   const hash = createHash('sha256').update(Buffer.from(publicKey, 'base64')).digest();
   const bits = [...hash].map((byte) => byte.toString(2).padStart(8, '0')).join('');
@@ -126,7 +129,7 @@ export function anonymousNameFor(publicKey: string): string {
   return `anon-${letters.join('').slice(0, 26)}`;
 }
 
-/** What may be wrong with a signed call. */
+/** Possible faults of a signed call. */
 export interface SignOptions {
   timestamp?: number;
   nonce?: string;
@@ -171,7 +174,7 @@ export interface HttpReply {
   body: unknown;
 }
 
-/** POSTs anything to /rpc, a string as it is. */
+/** POSTs anything to /rpc, a string unchanged. */
 export async function post(url: string, body: unknown, signal?: AbortSignal): Promise<HttpReply> {
   const response = await fetch(`${url}/rpc`, {
     method: 'POST',
@@ -263,9 +266,9 @@ export class PushSocket {
   readonly events: AnyEvent[] = [];
   /** Resolves with the close code. */
   readonly closed: Promise<number>;
-  /** Whether pings are answered. */
+  /** Whether it answers pings. */
   pongs = true;
-  /** Whether frames and events are kept to be looked at. */
+  /** Whether it collects frames and events. */
   keeps = true;
   #id = 0;
   readonly #pending = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
@@ -284,7 +287,7 @@ export class PushSocket {
     });
   }
 
-  /** Resolves when the upgrade went through. @throws Error with the HTTP status when it was refused */
+  /** Resolves when the upgrade succeeded. @throws Error with the HTTP status when it was refused */
   async up(): Promise<this> {
     await new Promise<void>((resolve, reject) => {
       this.socket.once('open', resolve);
@@ -298,7 +301,7 @@ export class PushSocket {
     this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
   }
 
-  /** Sends a frame with an id of its own and waits for the reply to it. @throws CallError */
+  /** Sends a frame with its own id and waits for the reply. @throws CallError */
   request(frame: Record<string, unknown>): Promise<unknown> {
     const id = ++this.#id;
     return new Promise((resolve, reject) => {
@@ -397,7 +400,7 @@ export class PushClient extends PushSocket {
   }
 }
 
-/** A server of its own for one test, on a free port, closed when the test ends; on Redis where RONDEVU_TEST_REDIS names one. */
+/** A separate server for one test, on a free port, closed when the test ends; on Redis if RONDEVU_TEST_REDIS names one. */
 export async function startServer(t: TestContext, options: ServerOptions = {}): Promise<RunningServer> {
   const redisUrl = process.env['RONDEVU_TEST_REDIS'];
   const storage =
@@ -412,7 +415,7 @@ export async function startServer(t: TestContext, options: ServerOptions = {}): 
 export interface ServerProcess {
   url: string;
   process: ChildProcess;
-  /** What it wrote, both streams. */
+  /** Its output, both streams. */
   output(): string;
   /** Resolves with exit code and signal. */
   ended: Promise<[code: number | null, signal: string | null]>;
@@ -420,7 +423,7 @@ export interface ServerProcess {
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** The command `rondevu-server` as a process of its own, from the sources; killed when the test ends. */
+/** The command `rondevu-server` as a separate process, from the sources; killed when the test ends. */
 export async function spawnServer(t: TestContext, args: string[] = [], env: Record<string, string> = {}): Promise<ServerProcess> {
   const child = spawn(process.execPath, ['--import', 'tsx', 'server/src/main.ts', ...args], {
     cwd: ROOT,
@@ -438,7 +441,7 @@ export async function spawnServer(t: TestContext, args: string[] = [], env: Reco
   return { url: /Rondevu server on (\S+)/.exec(output)?.[1] ?? '', process: child, output: () => output, ended };
 }
 
-/** A database file in a folder of its own, removed when the test ends. */
+/** A database file in its own folder, removed when the test ends. */
 export function temporaryFile(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-test-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,6 +1,6 @@
 /**
  * "Holes to keep shut" (protocol.md, part 1): each was real in v0.5.4. And the replay rules, which must not hurt honest old
- * clients, and what wrong, huge or strange bodies get.
+ * clients, and the replies to invalid, huge or strange bodies.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -76,16 +76,16 @@ test('a wrong signature claims nothing', async (t) => {
   assert.ok(await isFree(old(), host.username));
 });
 
-test('a claimed name is not for another key, though it signs well', async (t) => {
+test('a claimed name is refused to another key with a valid signature', async (t) => {
   const { server, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const thief = new Client(server.url, someone().as(host.username), 'old');
   await refused(thief.publish(fqn, ['stolen']), 'name-taken');
-  // without a key the claimed one is taken to check, and does not fit
+  // without a key, the claimed key is used for the check, and does not match
   await refused(thief.call('poll', {}, { publicKey: undefined }), 'bad-signature');
 });
 
-test('a service is published and deleted by its owner only', async (t) => {
+test('only its owner publishes and deletes a service', async (t) => {
   const { host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const stranger = old();
@@ -115,7 +115,7 @@ const refusal = (body: unknown): Error => {
   return assert.fail(`expected a refusal, got ${JSON.stringify(body)}`);
 };
 
-/** The y of each small-order point, and the spellings past the prime that decode to such points. ed25519 "taming" paper, table 2. */
+/** The y of each small-order point, and spellings past the prime that decode to such points. Ed25519 "taming" paper, table 2. */
 const SMALL_ORDER = [
   '0100000000000000000000000000000000000000000000000000000000000000',
   'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
@@ -191,7 +191,7 @@ test('strangers do not read candidates of an offer that is not answered yet', as
   await refused(old().call('getIceCandidates', { ...offer, since: 0 }), 'forbidden');
 });
 
-test('getOfferAnswer is for the owner: neither strangers nor the answerer', async (t) => {
+test('getOfferAnswer is for the owner: neither strangers nor the answerer may call it', async (t) => {
   const { joiner, stranger, offer, fqn } = await answered(t);
   const ask = { serviceFqn: fqn, offerId: offer.offerId };
   const error = await refused(stranger.call('getOfferAnswer', ask), 'forbidden');
@@ -199,7 +199,7 @@ test('getOfferAnswer is for the owner: neither strangers nor the answerer', asyn
   await refused(joiner.call('getOfferAnswer', ask), 'forbidden');
 });
 
-test('an offer id under another service name is not there', async (t) => {
+test('an offer id under another service name is not found', async (t) => {
   const { host, joiner, offer } = await answered(t);
   const wrong = { serviceFqn: `game:1.0.0@${host.username}`, offerId: offer.offerId };
   await refused(host.call('getOfferAnswer', wrong), 'offer-gone');
@@ -224,10 +224,10 @@ test('texts of internal errors do not leak, over HTTP and over the socket', asyn
   await push.close();
 });
 
-test('a body of 20 MB is refused, and the server lives on', async (t) => {
+test('a body of 20 MB is refused, and the server keeps running', async (t) => {
   const { server, host, fqn } = await start(t);
   const request = signOld(host.identity, 'publishService', { serviceFqn: fqn, offers: [{ sdp: 'x'.repeat(20_000_000) }] });
-  // the server may hang up before all is sent; both are refusals
+  // the server may hang up before all is sent; either way it is refused
   const status = await post(server.url, request).then(
     (reply) => reply.status,
     () => 413,
@@ -246,7 +246,7 @@ test('an SDP past the limit is refused, in an offer and in an answer', async (t)
   await refused(joiner.answer(offer, ''), 'bad-request');
 });
 
-test('offers of one call, candidates of one call and of one user, metadata: all have limits', async (t) => {
+test('offers of one call, candidates of one call and of one user, and metadata are limited', async (t) => {
   const { host, joiner, offer, fqn } = await answered(t);
   await refused(
     host.publish(
@@ -265,7 +265,7 @@ test('offers of one call, candidates of one call and of one user, metadata: all 
   await refused(host.publish(fqn, ['m'], { metadata: 'x'.repeat(4095) }), 'too-large');
 });
 
-test('the limit of candidates holds for calls at the same time, too', async (t) => {
+test('the limit of candidates also holds for concurrent calls', async (t) => {
   const { server, host, fqn } = await start(t);
   const [publisher, joiner] = [await PushClient.open(server.url, host.identity), await PushClient.open(server.url)];
   await publisher.publish(fqn, ['offer']);
@@ -284,7 +284,7 @@ test('the limit of candidates holds for calls at the same time, too', async (t) 
   await Promise.all([publisher.close(), joiner.close()]);
 });
 
-/** Opens a connection by hand, as no decent client does; the server is a process of its own, since it may fall. */
+/** Opens a connection by hand, unlike any well-behaved client; the server is a separate process, because it may crash. */
 function rawUpgrade(url: string, path: string): Socket {
   const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
   socket.on('error', () => undefined);
@@ -297,7 +297,7 @@ const lives = async (url: string): Promise<boolean> =>
     () => false,
   );
 
-test('no upgrade request ends the server: not with a strange path, not by hanging up on its refusal', async (t) => {
+test('no upgrade request ends the server: neither by a strange path, nor by hanging up on its refusal', async (t) => {
   const server = await spawnServer(t, ['--port', '0', '--host', '127.0.0.1', '--storage', ':memory:']);
   for (const path of ['//', '/ws?%zz', '/%', 'http://[', '*', '/nope']) {
     const socket = rawUpgrade(server.url, path);
@@ -314,7 +314,7 @@ test('no upgrade request ends the server: not with a strange path, not by hangin
   }
 });
 
-test('who is refused an upgrade and does not hang up is hung up on, and does not hold up the end of the server', async (t) => {
+test('a client that stays connected after a refused upgrade is disconnected, and does not delay the shutdown', async (t) => {
   const server = await spawnServer(t, ['--port', '0', '--host', '127.0.0.1', '--storage', ':memory:']);
   const socket = rawUpgrade(server.url, '/nope');
   t.after(() => socket.destroy());
@@ -326,7 +326,7 @@ test('who is refused an upgrade and does not hang up is hung up on, and does not
   assert.equal(code, 0);
 });
 
-test('an instance is told by its own user: nobody keeps alive or withdraws for another', async (t) => {
+test('an instance belongs to its user: no other user keeps it alive or withdraws its offers', async (t) => {
   const { server, host, fqn, old } = await start(t);
   const instance = newInstance();
   const { offers } = await new Client(server.url, host.identity, 'v2', instance).publish(fqn, ['offer']);

@@ -1,7 +1,7 @@
 /**
- * Honest clients beside a hostile one that makes every call at the limit of its allowance: all their handshakes complete, `/health`
- * answers every time, and what the hostile client keeps here stays within its bounds. `npm run bench -- attack hostile` measures
- * the times.
+ * Honest clients beside a hostile one that makes every call at the limit of its allowance: all their handshakes complete,
+ * `/health` answers every time, and the data kept here for the hostile client stays bounded. `npm run bench -- attack hostile`
+ * measures the times.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -10,7 +10,7 @@ import { attackFromOneAddress, attackWithOneKey, type Hostility } from '../suppo
 import { PushClient, someone, spawnServer, until } from './helpers.js';
 
 const HANDSHAKES = 10;
-/** Less than what is allowed, as this process has honest clients to run, too; the bench makes as many as are. */
+/** Less than the allowance, because this process also runs honest clients; the bench uses all of it. */
 const CALLS_A_SECOND = 100;
 
 async function beside(t: TestContext, attack: (url: string) => Hostility | Promise<Hostility>): Promise<void> {

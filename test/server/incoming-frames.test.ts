@@ -1,4 +1,4 @@
-/** What sockets make the server hold before a frame has arrived in full. */
+/** Memory of the server for frames that have not arrived in full. */
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
@@ -21,14 +21,14 @@ function frame(length: number, sent: number, { first = 0x81 } = {}): Buffer {
   head.writeBigUInt64BE(BigInt(length), 2);
   return Buffer.concat([head, Buffer.alloc(sent, ' ')]);
 }
-/** The code that each socket was closed with, as far as it was. */
+/** The close code of each socket that is closed. */
 function codesOf(sockets: PushSocket[]): Map<PushSocket, number> {
   const codes = new Map<PushSocket, number>();
   for (const socket of sockets) void socket.closed.then((code) => codes.set(socket, code));
   return codes;
 }
 
-test('unfinished frames of one address are bounded in bytes, together with bodies, and given back with their sockets', async (t) => {
+test('unfinished frames of one address are bounded in bytes, together with bodies, and freed with their sockets', async (t) => {
   const { url } = await start(t);
   const sockets: PushSocket[] = [];
   for (let i = 0; i <= BODIES_AT_ONCE; i++) sockets.push(await PushClient.open(url));
@@ -51,7 +51,7 @@ test('frames in small pieces count for more than their bytes', async (t) => {
     sockets.map(async (socket) => {
       streamOf(socket).setNoDelay(true);
       streamOf(socket).write(frame(MAX_FRAME, 0));
-      // each a piece of its own, once the one before was read
+      // each is sent separately, after the previous one was read
       for (let i = 0; i < 600 && !codes.size; i++) {
         streamOf(socket).write(' ');
         await new Promise((resolve) => setTimeout(resolve, 1));
@@ -62,14 +62,14 @@ test('frames in small pieces count for more than their bytes', async (t) => {
   assert.equal([...codes.values()][0], 4429);
 });
 
-test('whole frames are not counted any more, however many come', async (t) => {
+test('complete frames are no longer counted, however many arrive', async (t) => {
   const { url } = await start(t);
   const client = await PushClient.open(url);
   for (let i = 0; i < 2 * BODIES_AT_ONCE; i++)
     await client.publish(`x:1.0.0@${client.username}`, [`${i} `.padEnd(48 * KIB, 'x')]);
 });
 
-test('a socket sends little before its session is open', async (t) => {
+test('a socket may send little before its session is open', async (t) => {
   const { url } = await startServer(t);
   const [unfinished, many] = [await new PushSocket(url).up(), await new PushSocket(url).up()];
   streamOf(unfinished).write(frame(1024 * KIB, MAX_BEFORE_SESSION));
@@ -80,7 +80,7 @@ test('a socket sends little before its session is open', async (t) => {
   await PushClient.open(url, someone());
 });
 
-test('a message of very many fragments is refused', async (t) => {
+test('a message of too many fragments is refused', async (t) => {
   const { url } = await startServer(t);
   const client = await PushClient.open(url);
   const next = frame(1, 1, { first: 0x00 });
@@ -89,7 +89,7 @@ test('a message of very many fragments is refused', async (t) => {
 });
 
 for (const kind of ['ping', 'pong'] as const)
-  test(`a socket pays for each WebSocket ${kind} frame, whatever messages come between`, async (t) => {
+  test(`a socket pays for each WebSocket ${kind} frame, whatever messages arrive between`, async (t) => {
     const points = 20;
     const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: points } });
     const client = await PushClient.open(url);
@@ -100,7 +100,7 @@ for (const kind of ['ping', 'pong'] as const)
     for (let sent = 16; code === undefined && sent <= 2 * 16 * points; sent += 16) {
       for (let i = 0; i < 16; i++) client.socket[kind]();
       client.send({ ack: 0 });
-      // ws ends a socket with too many pings that are not answered yet
+      // ws ends a socket with too many unanswered pings
       if (kind === 'ping') await until(() => pongs >= sent || code !== undefined, 'the pongs');
     }
     await until(() => code !== undefined, 'the socket to be closed');

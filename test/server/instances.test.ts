@@ -1,6 +1,6 @@
 /**
- * Instances (protocol.md, part 2): offers live and die with the Rondevu that published them, and answers and candidates
- * find it. Whole servers with sockets; where seconds must pass, on a mocked clock.
+ * Instances (protocol.md, part 2): offers live as long as the Rondevu instance that published them, and answers and candidates
+ * reach it. Whole servers with sockets; where seconds must pass, on a mocked clock.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -19,7 +19,7 @@ async function start(t: TestContext) {
     joiner: new Client(server.url, someone('joiner'), 'v2', newInstance()),
   };
 }
-/** How many offers a service shows. */
+/** Number of offers that a service shows. */
 async function offered(client: Client, fqn: string): Promise<number> {
   const page = (await client.call('getService', { serviceFqn: fqn, limit: 10 })) as { services: unknown[] };
   return page.services.length;
@@ -38,7 +38,7 @@ test('offers are withdrawn 2 s after the socket of their instance closed', async
   await until(async () => (await offered(joiner, fqn)) === 0);
 });
 
-test('they stay when the instance is back in time', async (t) => {
+test('offers stay when the instance reconnects in time', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -64,7 +64,7 @@ test('a second socket of the same instance takes over; the end of the first does
   await second.event('answer');
 });
 
-test('what was answered stays when the instance goes', async (t) => {
+test('answered offers stay when the instance ends', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -77,7 +77,7 @@ test('what was answered stays when the instance goes', async (t) => {
   assert.equal((await host.http.call('getOfferAnswer', { serviceFqn: fqn, offerId: offer.offerId })).sdp, 'answer');
 });
 
-test('an instance that only polls goes after 15 s of silence, and not while it polls', async (t) => {
+test('an instance that only polls ends after 15 s of silence, and not while it polls', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = new Client(server.url, identity, 'v2', newInstance());
@@ -102,7 +102,7 @@ test('offers of old clients, which have no instance, stay till their TTL', async
   assert.equal(await offered(joiner, fqn), 0);
 });
 
-test('answers and candidates go to the instance that published, of two of one user', async (t) => {
+test('answers and candidates reach the publishing instance, if a user has two', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   const joiner = await PushClient.open(server.url);
@@ -124,7 +124,7 @@ test('answers and candidates go to the instance that published, of two of one us
   assert.equal((await laptop.http.call('poll', { since: 0 })).answers.length, 1, 'and so it is for polls');
 });
 
-test('one instance of a user goes, the other stays', async (t) => {
+test('one instance of a user ends, the other stays', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
@@ -137,7 +137,7 @@ test('one instance of a user goes, the other stays', async (t) => {
   await refused(joiner.take(fqn), 'no-offer');
 });
 
-test('one does not get or answer an offer of one’s own instance; another instance of the same user does', async (t) => {
+test('an instance neither gets nor answers its own offers; another instance of the same user does', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   const { offers } = await laptop.publish(fqn, ['laptop']);
@@ -157,7 +157,7 @@ test('old clients, all of one user, do not answer their own offers', async (t) =
   await refused(old.answer({ serviceFqn: fqn, offerId: offers[0]!.offerId }), 'own-offer');
 });
 
-test('candidates between two instances of one user reach the other one', async (t) => {
+test('candidates between two instances of one user reach the other instance', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   await laptop.publish(fqn, ['laptop']);
@@ -177,7 +177,7 @@ test('candidates between two instances of one user reach the other one', async (
   await until(() => laptop.eventsOf('candidates').length > 0 && phone.eventsOf('candidates').length > 0, 'the events', 2000);
 });
 
-test('withdrawOffers takes what is named and free; its answer is offer-gone then', async (t) => {
+test('withdrawOffers removes named free offers; answering them fails with offer-gone', async (t) => {
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
   await host.publish(fqn, ['a', 'b', 'c']);
@@ -203,7 +203,7 @@ test('an answer to an offer whose instance is dead is offer-gone', async (t) => 
   await refused(joiner.answer(offer), 'offer-gone');
 });
 
-test('who answered and heard offer-gone has left nothing unanswered', async (t) => {
+test('a joiner that answered and got offer-gone has no unanswered lease', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -216,10 +216,10 @@ test('who answered and heard offer-gone has left nothing unanswered', async (t) 
   await clock.tick(9000);
   await host.publish(fqn, ['a', 'b']);
   await joiner.take(fqn);
-  await joiner.take(fqn); // who is served last would hold one at a time
+  await joiner.take(fqn); // a joiner that is served last would hold one at a time
 });
 
-test('who answers under the name of another service leaves its leases unanswered all the same', async (t) => {
+test('a joiner that answers under the name of another service leaves its leases unanswered', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -234,7 +234,7 @@ test('who answers under the name of another service leaves its leases unanswered
   await refused(joiner.take(fqn), 'rate-limited');
 });
 
-test('instances found in the file after a restart have one period of silence to come back', async (t) => {
+test('instances found in the file after a restart get one period of silence to reconnect', async (t) => {
   const clock = mockClock(t);
   const storagePath = temporaryFile(t);
   const options = { port: 0, host: '127.0.0.1', storagePath };
@@ -257,7 +257,7 @@ test('instances found in the file after a restart have one period of silence to 
   assert.equal(await offered(joiner, `${FQN}@${returns.username}`), 1);
 });
 
-test('a publisher whose socket is back hears of demand again, without publishing anew', async (t) => {
+test('a publisher that reconnects receives demand again, without another publication', async (t) => {
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
   await host.publish(fqn, ['offer']);

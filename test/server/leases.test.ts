@@ -1,6 +1,6 @@
 /**
- * Leases and the waiting line (protocol.md, part 2) through whole servers: one offer for one call, who wins, waiting over
- * both roads, look-ups by id, and how a server that closes lets its waiters go. fairness.test.ts has the order of the line.
+ * Leases and the queue (protocol.md, part 2) through whole servers: one offer for one call, the winner of an offer, waiting over
+ * HTTP and socket, look-ups by id, and the end of waiting when a server closes. fairness.test.ts has the order of the queue.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -23,12 +23,12 @@ const FQN = 'chat:1.0.0';
 async function start(t: TestContext) {
   const server = await startServer(t);
   const host = await PushClient.open(server.url, someone('host'));
-  /** A joiner over HTTP, with an instance as ours have one. */
+  /** A joiner over HTTP, with an instance like the engine's. */
   const joiner = (): Client => new Client(server.url, someone('joiner'), 'v2', newInstance());
   return { server, host, joiner, fqn: `${FQN}@${host.username}` };
 }
 
-test('an offer that was handed out goes to nobody else for 8 s, not even to the same user', async (t) => {
+test('a leased offer is not handed out again for 8 s, not even to the same user', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
@@ -50,7 +50,7 @@ test('listings lease nothing, and show an offer that is leased', async (t) => {
   assert.equal(await list(fqn), 1);
 });
 
-test('a lease prolongs the offer to its end and 2 s', async (t) => {
+test('a lease extends the offer to the end of the lease plus 2 s', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer'], { ttl: 3000 });
@@ -62,7 +62,7 @@ test('a lease prolongs the offer to its end and 2 s', async (t) => {
   await taker.answer(offer);
 });
 
-test('nobody but its holder answers a leased offer; the first valid answer wins when the lease is over', async (t) => {
+test('only its holder answers a leased offer; the first valid answer wins when the lease is over', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer', 'another', 'third']);
@@ -79,7 +79,7 @@ test('nobody but its holder answers a leased offer; the first valid answer wins 
   assert.equal((await host.event('answer', 1)).data.sdp, 'faster');
 });
 
-test('a v0.20 client answers what it was handed, and what a listing shows, and steals nothing either', async (t) => {
+test('a v0.20 client answers leased and listed offers, and steals none', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer', 'another', 'third']);
   const [old, thief] = [new Client(server.url, someone(), 'old'), new Client(server.url, someone(), 'old')];
@@ -92,7 +92,7 @@ test('a v0.20 client answers what it was handed, and what a listing shows, and s
   await refused(thief.answer(last), 'already-answered');
 });
 
-test('two answers at once: one wins', async (t) => {
+test('only one of two concurrent answers wins', async (t) => {
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiners = Array.from({ length: 8 }, joiner);
@@ -101,7 +101,7 @@ test('two answers at once: one wins', async (t) => {
   assert.equal(fates.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
-test('the holder of a lease is shown the candidates of the offer, and what came later', async (t) => {
+test('the holder of a lease gets the candidates of the offer, and the later ones', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -119,7 +119,7 @@ test('the holder of a lease is shown the candidates of the offer, and what came 
   );
 });
 
-test('who waits over HTTP gets the offer that comes', async (t) => {
+test('a joiner that waits over HTTP gets the next offer', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['first']);
   await joiner().take(fqn);
@@ -131,7 +131,7 @@ test('who waits over HTTP gets the offer that comes', async (t) => {
   assert.equal(server.waiting, 0);
 });
 
-test('who waits over the socket gets the offer that comes, and is served for other calls meanwhile', async (t) => {
+test('a joiner that waits over the socket gets the next offer, and may make other calls meanwhile', async (t) => {
   const { server, host, fqn } = await start(t);
   const joiner = await PushClient.open(server.url);
   const waiting = joiner.take(fqn, { wait: 60_000 });
@@ -140,7 +140,7 @@ test('who waits over the socket gets the offer that comes, and is served for oth
   assert.equal((await waiting).sdp, 'offer');
 });
 
-test('a joiner may come before the service exists, by name, at random, or for a lower version', async (t) => {
+test('a joiner may wait before the service exists, by name, at random, or for a lower version', async (t) => {
   const { server, host, joiner } = await start(t);
   const fqn = `${host.username.replace('host', 'app')}:1.2.0`;
   const waiting = [`${fqn}@${host.username}`, fqn, fqn.replace('1.2.0', '1.0.0')].map((name) =>
@@ -151,7 +151,7 @@ test('a joiner may come before the service exists, by name, at random, or for a 
   assert.deepEqual((await Promise.all(waiting)).map(({ sdp }) => sdp).sort(), ['a', 'b', 'c']);
 });
 
-test('a wait ends: with no-offer when there is a service, with not-found when there is none', async (t) => {
+test('a wait ends with no-offer if there is a service, with not-found if there is no service', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   await joiner().take(fqn);
@@ -160,7 +160,7 @@ test('a wait ends: with no-offer when there is a service, with not-found when th
   assert.equal(server.waiting, 0);
 });
 
-test('an offer whose lease runs out goes to who waits', async (t) => {
+test('an offer whose lease expires goes to a waiting joiner', async (t) => {
   const clock = mockClock(t);
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
@@ -184,7 +184,7 @@ test('a wait is refused in a batch, past 25 s over HTTP, past 2 min over the soc
   await push.take(fqn, { wait: 25_001 });
 });
 
-test('a joiner that disconnects leaves the line, over HTTP and over the socket', async (t) => {
+test('a joiner that disconnects leaves the queue, over HTTP and over the socket', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   const abort = new AbortController();
   const http = joiner()
@@ -201,7 +201,7 @@ test('a joiner that disconnects leaves the line, over HTTP and over the socket',
   assert.equal((await joiner().take(fqn)).sdp, 'offer', 'nobody absent holds it');
 });
 
-test('200 joiners on a pool of 5 that is filled up on demand all get in, each on an offer of its own', async (t) => {
+test('200 joiners on a pool of 5 that is refilled on demand all connect, each on its own offer', async (t) => {
   const { server, host, fqn } = await start(t);
   let published = 0;
   const fill = async (): Promise<void> => {
@@ -219,7 +219,7 @@ test('200 joiners on a pool of 5 that is filled up on demand all get in, each on
   });
   const crowd = await PushClient.open(server.url);
   const joiners = Array.from({ length: 200 }, (_, i) =>
-    // half over HTTP; half, as many tabs of one user would, over one socket
+    // half over HTTP; the other half, like many tabs of one user, over one socket
     i % 2 ? new Client(server.url, someone('crowd'), 'v2', newInstance()) : crowd,
   );
   const taken = await Promise.all(
@@ -233,7 +233,7 @@ test('200 joiners on a pool of 5 that is filled up on demand all get in, each on
   assert.equal(new Set(taken).size, 200);
 });
 
-test('getServiceById finds a service, hidden or not; hidden ones by no other way', async (t) => {
+test('getServiceById finds services, hidden or not; hidden ones are found in no other way', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const secret = `secret:1.0.0@${host.username}`;
   const open = await host.publish(fqn, ['open']);
@@ -251,7 +251,7 @@ test('getServiceById finds a service, hidden or not; hidden ones by no other way
   await refused(joiner().call('getServiceById', { serviceId: 'chat' }), 'bad-request');
 });
 
-test('getServiceById waits in line as getService does', async (t) => {
+test('getServiceById waits in the queue like getService', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   const { serviceId } = await host.publish(fqn, ['first']);
   await joiner().take(fqn);
@@ -291,7 +291,7 @@ test('a serviceId stays: when offers are refreshed, when none was there for a wh
   assert.equal((await new Client(second.url, identity).publish(fqn, ['d'])).serviceId, serviceId);
 });
 
-test('a server that closes answers who waits, and takes its time for nobody else', async (t) => {
+test('a server that closes replies to waiting joiners, and delays its shutdown for no other client', async (t) => {
   const { server, joiner, fqn } = await start(t);
   const push = await PushClient.open(server.url);
   const http = refused(joiner().take(fqn, { wait: 20_000 }), 'unavailable');

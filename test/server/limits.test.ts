@@ -1,6 +1,6 @@
 /**
- * What one may ask for and keep: points by address and key, quotas, reserved names, giving a name up, whose forwarded headers
- * are believed, and the operator's own say.
+ * Limits on calls and stored data: points by address and key, quotas, reserved names, releasing a name, trust in forwarded
+ * headers, and the operator's `authorize`.
  */
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
@@ -13,7 +13,7 @@ import { Client, CallError, Identity, PushClient, anonymous, mockClock, post, re
 const limited = (t: TestContext, limits: Partial<Limits>, more: Parameters<typeof startServer>[1] = {}) =>
   startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...more });
 
-test('who asks too much gets 429 with Retry-After, an item of a batch an error of its own, and later all is well', async (t) => {
+test('a client over its limit gets 429 with Retry-After, an item of a batch its own error, and later succeeds', async (t) => {
   const clock = mockClock(t);
   const server = await limited(t, { pointsPerAddress: 10 + NEW_KEY_COST });
   const client = new Client(server.url);
@@ -32,7 +32,7 @@ test('who asks too much gets 429 with Retry-After, an item of a batch an error o
   await client.call('poll', {});
 });
 
-test('what is refused for its address is not verified', async (t) => {
+test('signatures of calls refused for their address are not verified', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   const metrics = async (): Promise<number> =>
     Number(/rondevu_verify_seconds_count (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())![1]);
@@ -43,7 +43,7 @@ test('what is refused for its address is not verified', async (t) => {
   assert.equal(await metrics(), before);
 });
 
-test('a key has its own measure, over HTTP and socket together', async (t) => {
+test('a key has its own budget, over HTTP and socket together', async (t) => {
   const server = await limited(t, { pointsPerKey: 8 });
   const host = await PushClient.open(server.url, someone()); // costs 3
   const http = new Client(server.url, host.http.identity);
@@ -64,7 +64,7 @@ test('costs: signatures, rows that are written, rows that are read', () => {
   for (const name of ['constructor', '__proto__', '']) assert.equal(costOf(name, {}), 1);
 });
 
-test('a new key and the offers that are deleted are paid for beside the call', async (t) => {
+test('a new key and deleted offers are charged in addition to the call', async (t) => {
   const points = 1 + NEW_KEY_COST;
   const server = await limited(t, { pointsPerAddress: points });
   const client = new Client(server.url);
@@ -83,7 +83,7 @@ test('a new key and the offers that are deleted are paid for beside the call', a
   await new Client(other.url).take(two!);
 });
 
-test('a class of 60 behind one address that comes at once is served with the default limits', async (t) => {
+test('a class of 60 behind one address that arrives at once is served with the default limits', async (t) => {
   const server = await startServer(t);
   const teacher = await PushClient.open(server.url, someone('teacher'));
   const fqn = `lesson:1.0.0@${teacher.http.username}`;
@@ -118,7 +118,7 @@ async function refusedAs429(client: Client): Promise<CallError> {
   return new CallError(error, code);
 }
 
-test('services and offers of one user have a limit', async (t) => {
+test('services and offers of one user are limited', async (t) => {
   const server = await limited(t, { maxServicesPerUser: 2, maxOffersPerUser: 5 });
   const host = new Client(server.url);
   const publish = (name: string, count: number): Promise<unknown> =>
@@ -133,7 +133,7 @@ test('services and offers of one user have a limit', async (t) => {
   assert.match((await refused(publish('one', 1), 'too-large')).message, /At most 5 free and answered offers a user, 5 are there/);
 });
 
-test('a full server still takes who has less than an equal share', async (t) => {
+test('a full server still accepts users below an equal share', async (t) => {
   const clock = mockClock(t);
   const server = await limited(t, { maxTotalOffers: 10 });
   const [greedy, modest] = [new Client(server.url), new Client(server.url)];
@@ -153,7 +153,7 @@ test('a full server still takes who has less than an equal share', async (t) => 
   assert.match((await refused(publish(modest, 1), 'unavailable')).message, /an equal share is 5 free offers, 5 are there/);
 });
 
-test('reserved names cannot be claimed; those of the operator’s list take the place of the default', async (t) => {
+test('reserved names cannot be claimed; the operator’s list replaces the default', async (t) => {
   const first = await startServer(t);
   assert.match(
     (await refused(new Client(first.url, new Identity('admin')).call('poll', {}), 'forbidden')).message,
@@ -164,7 +164,7 @@ test('reserved names cannot be claimed; those of the operator’s list take the 
   await refused(new Client(second.url, new Identity('boss')).call('poll', {}), 'forbidden');
 });
 
-test('a name that was given up is free, and its services are gone', async (t) => {
+test('a released name is free, and its services are gone', async (t) => {
   const server = await startServer(t);
   const host = new Client(server.url);
   const { serviceId } = await host.publish(`x:1.0.0@${host.username}`, ['offer']);
@@ -177,7 +177,7 @@ test('a name that was given up is free, and its services are gone', async (t) =>
   await refused(host.call('poll', {}), 'name-taken');
 });
 
-test('a name is not given up, and a service not deleted, without a signature of that call', async (t) => {
+test('releasing a name and deleting a service require a signature of that call', async (t) => {
   const server = await startServer(t);
   const push = await PushClient.open(server.url);
   await push.publish(`x:1.0.0@${push.http.username}`, ['offer']);
@@ -187,14 +187,14 @@ test('a name is not given up, and a service not deleted, without a signature of 
   await refused(old.call('releaseUsername', {}), 'bad-signature');
 });
 
-test('X-Forwarded-For is believed of configured proxies only', () => {
+test('X-Forwarded-For is trusted from configured proxies only', () => {
   const [none, some] = [proxyList([]), proxyList(['10.0.0.0/8', '::1'])];
   const cases: [remote: string, header: string | undefined, proxies: typeof none, expected: string][] = [
     ['192.0.2.1', '198.51.100.7', none, '192.0.2.1'],
     ['192.0.2.1', '198.51.100.7', some, '192.0.2.1'],
     ['10.1.2.3', '198.51.100.7', some, '198.51.100.7'],
     ['::ffff:10.1.2.3', '198.51.100.7, 10.9.9.9', some, '198.51.100.7'],
-    // what a client wrote itself stands before what the proxy saw
+    // a client's own entry precedes the address that the proxy saw
     ['10.1.2.3', '203.0.113.9, 198.51.100.7', some, '198.51.100.7'],
     ['10.1.2.3', undefined, some, '10.1.2.3'],
     ['10.1.2.3', 'unknown', some, '10.1.2.3'],
@@ -203,7 +203,7 @@ test('X-Forwarded-For is believed of configured proxies only', () => {
     ['2001:db8::1', undefined, none, '2001:db8:0:0::/64'],
     ['fe80::1%eth0', undefined, none, 'fe80:0:0:0::/64'],
     ['', undefined, none, ''],
-    // every spelling of an IPv4 address is that address
+    // every spelling of an IPv4 address is the same address
     ['::ffff:909:909', undefined, none, '9.9.9.9'],
     ['0:0:0:0:0:FFFF:0909:0909', undefined, none, '9.9.9.9'],
     ['::FFFF:9.9.9.9%eth0', undefined, none, '9.9.9.9'],
@@ -213,7 +213,7 @@ test('X-Forwarded-For is believed of configured proxies only', () => {
     ['2002:909:909:1234::1', undefined, none, '9.9.9.9'],
     ['::ffff:a01:203', '[::ffff:c633:6407]:443', some, '198.51.100.7'],
     ['::1', '0:0:0:0:0:ffff:c633:6407', some, '198.51.100.7'],
-    // and every spelling of an IPv6 address is one of its /64
+    // every spelling of an IPv6 address is an address of its /64
     ['2001:DB8:0:0:1::', undefined, none, '2001:db8:0:0::/64'],
     ['2001:0db8::1:0:0:1', undefined, none, '2001:db8:0:0::/64'],
     ['10.1.2.3', `${'1.1.1.1,'.repeat(5000)}198.51.100.7`, some, '198.51.100.7'],
@@ -223,7 +223,7 @@ test('X-Forwarded-For is believed of configured proxies only', () => {
     assert.equal(clientAddress(remote, header, proxies), expected, `${remote} and ${header}`);
 });
 
-test('behind a configured proxy each client has a measure of its own, over HTTP and socket', async (t) => {
+test('each client behind a configured proxy has its own budget, over HTTP and socket', async (t) => {
   const server = await limited(t, { pointsPerAddress: 4 + NEW_KEY_COST }, { trustedProxies: ['127.0.0.1'] });
   const client = new Client(server.url);
   const ask = (from: string): Promise<number> =>
@@ -237,7 +237,7 @@ test('behind a configured proxy each client has a measure of its own, over HTTP 
   assert.equal(await ask('198.51.100.2'), 200);
 });
 
-test('authorize is asked before all that matters, and its no is told', async (t) => {
+test('authorize is called before all effects, and its refusal is reported', async (t) => {
   const asked: AuthorizeContext[] = [];
   let verdict: boolean | string = true;
   const server = await startServer(t, { authorize: (context) => (asked.push(context), verdict) });
@@ -273,7 +273,7 @@ test('an authorize that throws refuses, without its text', async (t) => {
   assert.equal((await refused(host.publish(`x:1.0.0@${host.username}`, ['a']), 'unavailable')).message, 'Internal server error');
 });
 
-test('who sends a request slowly is cut off', { timeout: 60_000 }, async (t) => {
+test('a client that sends a request slowly is disconnected', { timeout: 60_000 }, async (t) => {
   const server = await startServer(t);
   const socket = connect(server.port, '127.0.0.1');
   t.after(() => socket.destroy());

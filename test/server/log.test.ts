@@ -1,4 +1,4 @@
-/** The two forms of the log, and that neither holds what a terminal would obey; the addresses that are told. */
+/** The two formats of the log, which contain no terminal control characters; and the reported addresses. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
@@ -21,14 +21,14 @@ function logged(format: LogFormat): string[] {
 }
 
 for (const format of ['json', 'text'] as const)
-  test(`as ${format} it holds nothing that a terminal obeys`, () => {
+  test(`contains no terminal control characters as ${format}`, () => {
     const lines = logged(format);
     for (const line of lines) assert.doesNotMatch(line, CONTROLS);
-    // a line break of a stranger begins no line of its own
+    // a line break from a client does not start a new line
     assert.doesNotMatch(lines.join(''), /^forged line/m);
   });
 
-test('JSON is one object a line, with the values as they were', () => {
+test('JSON is one object a line, with unchanged values', () => {
   const [warning] = logged('json').map((line) => JSON.parse(line) as Record<string, unknown>);
   assert.deepEqual([warning!['username'], warning!['sockets'], warning!['msg']], [EVIL, 3, EVIL]);
 });
@@ -40,7 +40,7 @@ test('text is for people: time, level, message, values, the stack of an error', 
   assert.match(error!, /^\d\d:\d\d:\d\d error failed\n {4}Error: /);
 });
 
-test('a server on every address tells those that can be opened', () => {
+test('a server on every address reports those that can be opened', () => {
   const address = (address: string, family: 'IPv4' | 'IPv6', internal = false): NetworkInterfaceInfo =>
     ({ address, family, internal }) as NetworkInterfaceInfo;
   const interfaces = {
@@ -57,7 +57,7 @@ test('a server on every address tells those that can be opened', () => {
   );
 });
 
-/** Everything that is in a pipe now. */
+/** Current content of a pipe. */
 function drained(fd: number): Buffer {
   const pieces: Buffer[] = [];
   for (;;)
@@ -70,7 +70,7 @@ function drained(fd: number): Buffer {
     }
 }
 
-test('a full pipe drops lines, whole ones, and the log says how many', (t) => {
+test('a full pipe drops whole lines, and the log reports how many', (t) => {
   const path = join(dirname(temporaryFile(t)), 'pipe');
   execFileSync('mkfifo', [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -78,7 +78,7 @@ test('a full pipe drops lines, whole ones, and the log says how many', (t) => {
   t.after(() => closeSync(writer));
   const log = createLog('warn', 'json', lineWriter(writer));
   const count = 300;
-  // longer than what a pipe takes as a whole or not at all
+  // longer than the size up to which a pipe writes atomically
   const text = 'é'.repeat(5000);
   for (let i = 0; i < count; i++) log.warn({ i, text }, 'before');
   const before = drained(reader);
@@ -98,7 +98,7 @@ test('a full pipe drops lines, whole ones, and the log says how many', (t) => {
   log.warn('lost');
 });
 
-test('what cannot be written is counted until the count itself is written', () => {
+test('lines that cannot be written are counted until the count itself is written', () => {
   const lines: string[] = [];
   let room = 0;
   const log = createLog('warn', 'json', (line) => {

@@ -1,4 +1,4 @@
-/** What is kept in memory for clients whose socket broke: bytes of a user, bytes in all, age, one copy for all instances. */
+/** Events kept in memory for clients whose socket broke: bytes of a user, bytes in total, age, one copy for all instances. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
@@ -34,7 +34,7 @@ async function open(hub: MemoryHub, instance = 'instance-1'): Promise<FakeSessio
 
 const signal = (size: number) => ({ from: 'sender', sid: 'abcdefgh', sdp: 'x'.repeat(size) });
 
-test('events of one user are kept up to their bytes', async (t) => {
+test('events of one user are kept up to the byte limit of a user', async (t) => {
   const hub = startHub(t);
   const session = await open(hub);
   for (let i = 0; i < 20; i++) await hub.pushToUser(session.principal, 'signal', signal(KEPT_BYTES / 8));
@@ -43,7 +43,7 @@ test('events of one user are kept up to their bytes', async (t) => {
   assert.ok(hub.bytes > KEPT_BYTES / 2, `only ${hub.bytes} bytes are kept`);
 });
 
-test('events of all users are kept up to the bytes of the server', async (t) => {
+test('events of all users are kept up to the byte limit of the server', async (t) => {
   const hub = startHub(t);
   const size = KEPT_BYTES / 2;
   for (let i = 0; i < KEPT_BYTES_IN_ALL / size + 10; i++)

@@ -1,6 +1,6 @@
 /**
- * What happens to sessions when a username passes to another key, through whole servers: on one server, and with
- * RONDEVU_TEST_REDIS on several. store-conformance.ts has what the stores do.
+ * Sessions of a username that passes to another key, through whole servers: on one server, and with RONDEVU_TEST_REDIS on
+ * several. store-conformance.ts tests the stores.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -19,9 +19,9 @@ const freshName = (): string => `passes-on-${++names}`;
 /** Ends the claim of a username in the store, as a year without a call does. */
 type Expire = (username: string) => Promise<unknown>;
 
-/** @param start two servers with the same data, or one twice */
+/** @param start two servers with the same data, or the same one twice */
 function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer, Expire]>): void {
-  test('the sessions of a name end when it is given up', async (t) => {
+  test('the sessions of a name end when it is released', async (t) => {
     const [one, two] = await start(t);
     const identity = new Identity(freshName());
     const [here, there] = [await PushClient.open(one.url, identity), await PushClient.open(two.url, identity)];
@@ -32,7 +32,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     await until(() => one.sessions + (one === two ? 0 : two.sessions) === 1);
   });
 
-  test('a session of the former key neither publishes nor hears once the name is another’s', async (t) => {
+  test('a session of the former key neither publishes nor receives once another key has the name', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -69,7 +69,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     await heir.call('poll', {});
   });
 
-  test('whoever may signal to a name may not signal to its next holder, nor its next holder to them', async (t) => {
+  test('permission to signal does not pass to the next holder of a name, in either direction', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -86,7 +86,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.deepEqual(next.events, []);
   });
 
-  test('the mailbox of an instance does not pass to the next holder who names the same instance', async (t) => {
+  test('the mailbox of an instance does not pass to the next holder who uses the same instance', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -105,7 +105,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.deepEqual(answers, []);
   });
 
-  test('an offer for a name that is given up goes to nobody else', async (t) => {
+  test('an offer for a released name goes to nobody else', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -136,7 +136,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.equal((await new Client(one.url).take(fqn)).sdp, 'new');
   });
 
-  test('a signal reaches a bounded number of a user’s sockets, and each further one is paid for', async (t) => {
+  test('a signal reaches a bounded number of a user’s sockets, and each further socket is charged', async (t) => {
     const [one, two] = await start(t);
     const sinks = [await PushClient.open(one.url, someone())];
     const sender = await PushClient.open(two.url, someone());
@@ -157,7 +157,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.equal(reached(), 32);
   });
 
-  test('an anonymous session goes on, and so does another name of the same key', async (t) => {
+  test('another name of the same key keeps its session', async (t) => {
     const [one, two] = await start(t);
     const identity = new Identity(freshName());
     const second = identity.as(freshName());
@@ -169,7 +169,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
   });
 }
 
-describe('on one server', () => {
+describe('one server', () => {
   suite(async (t) => {
     const storagePath = temporaryFile(t);
     const server = await startServer(t, { storagePath });
@@ -182,7 +182,7 @@ describe('on one server', () => {
   });
 });
 
-describe('on two servers with one Redis', { skip: redisMissing() ?? false }, () => {
+describe('two servers with one Redis', { skip: redisMissing() ?? false }, () => {
   const redis = new RedisProcess();
   before(() => redis.start());
   after(() => redis.close());

@@ -1,6 +1,7 @@
 /**
  * Two servers on one Redis: two publishers on one, joiners on the other, while servers and Redis are killed and a reader is
- * stopped. Every handshake completes, no answer is lost, and none reaches two. RONDEVU_NODES=full is 200 handshakes for each.
+ * stopped. Every handshake completes, no answer is lost, and none reaches both publishers. RONDEVU_NODES=full is 200 handshakes
+ * for each.
  */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -25,7 +26,7 @@ interface Answered {
 }
 
 describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
-  // with `everysec` a killed Redis loses what it acknowledged while an fsync held its writes up
+  // with `everysec` a killed Redis loses acknowledged writes if an fsync held them up
   const redis = new RedisProcess('--appendfsync', 'always');
   let nodes: [ServerProcess, ServerProcess];
   /** One prefers the first server, the other the second. */
@@ -43,7 +44,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     for (const each of [...balancers, ...nodes, redis]) await each.close();
   });
 
-  /** Processes that publish one service at the first server; what they print is collected. */
+  /** Processes that publish one service at the first server; their output is collected. */
   async function startPublishers(t: TestContext, count: number, pool: number) {
     const username = `host-${++names}`;
     const { privateKey, publicKey } = await RondevuAPI.generateKeypair();
@@ -74,15 +75,15 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
 
   interface Join {
     username: string;
-    /** Offers that took its answer. */
+    /** Offers that accepted its answer. */
     answered: string[];
-    /** What it was given, and for how long it counted on it. */
+    /** Offers that it was given, and how long it relied on each. */
     held: { offerId: string; from: number; until: number }[];
-    /** How often it heard that somebody else had answered. */
+    /** How often another joiner had answered first. */
     late: number;
   }
 
-  /** One joiner with a key of its own, as persistent as the engine's; over when it hears `taken`. */
+  /** A joiner with its own key, as persistent as the engine's; finished when it gets `taken`. */
   async function join(serviceFqn: string, balancer = balancers[1]): Promise<Join> {
     const username = `joiner-${++names}`;
     const api = new RondevuAPI(balancer.url, username, await RondevuAPI.generateKeypair(), undefined, false);
@@ -120,7 +121,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }
   }
 
-  /** Handshakes, some at once, and what is done when a third and two thirds of them are over. */
+  /** Handshakes, some concurrently, with an action when a third and two thirds of them are done. */
   async function handshakes(t: TestContext, disturb: (processes: ChildProcess[], time: number) => Promise<void>): Promise<void> {
     const { serviceFqn, answers, processes } = await startPublishers(t, 2, 5);
     const joins: Join[] = [];
@@ -156,9 +157,9 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
   }
 
   const options = { timeout: 300_000 };
-  it('handshakes across', options, (t) => handshakes(t, async () => undefined));
+  it('complete handshakes across both servers', options, (t) => handshakes(t, async () => undefined));
 
-  it('kill -9 of the publishers’ server, and of the joiners’', options, (t) =>
+  it('complete all handshakes when the server of the publishers, and the one of the joiners, is killed', options, (t) =>
     handshakes(t, async (_processes, time) => {
       const node = nodes[time - 1]!;
       await node.stop('SIGKILL');
@@ -167,7 +168,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }),
   );
 
-  it('Redis is killed and started again', options, (t) =>
+  it('complete all handshakes when Redis is killed and restarted', options, (t) =>
     handshakes(t, async () => {
       await redis.kill();
       await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -175,7 +176,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }),
   );
 
-  it('500 joiners at once over both servers on a pool of 5', options, async (t) => {
+  it('serve 500 joiners at once on a pool of 5', options, async (t) => {
     const { serviceFqn } = await startPublishers(t, 1, 5);
     const joins = await Promise.all(Array.from({ length: 500 }, (_, index) => join(serviceFqn, balancers[index % 2])));
     const held = joins.flatMap((each) => each.held);
@@ -188,7 +189,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     t.diagnostic(`${joins.length} joiners, ${held.length} leases`);
   });
 
-  it('a publisher is stopped for 5 s', options, (t) =>
+  it('complete all handshakes when a publisher is stopped for 5 s', options, (t) =>
     handshakes(t, async (processes, time) => {
       const publisher = processes[time - 1]!;
       publisher.kill('SIGSTOP');
@@ -198,7 +199,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
   );
 });
 
-/** What the network or a restart broke is tried again, as the engine does. */
+/** Retries calls that failed by the network or a restart, like the engine. */
 async function again<T>(call: () => Promise<T>): Promise<T> {
   for (let left = 100; ; left--) {
     try {

@@ -1,6 +1,6 @@
 /**
- * "What the old pair gets wrong, and our server puts right on the same wire" (protocol.md, part 1), line by line, as a
- * v0.20 client sees it: every call here is in the old form and without an instance, unless a line says otherwise.
+ * "What the old pair gets wrong, and our server puts right on the same wire" (protocol.md, part 1), line by line, as seen by a
+ * v0.20 client: every call here is in the old form and without an instance, unless a line says otherwise.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -39,7 +39,7 @@ test('publishing leaves answered offers alone', async (t) => {
   assert.equal(answer.sdp, 'the answer');
 });
 
-test('offers die by TTL', async (t) => {
+test('offers end by TTL', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['short'], { ttl: 5000 });
@@ -48,7 +48,7 @@ test('offers die by TTL', async (t) => {
   await refused(old().take(fqn), 'not-found');
 });
 
-test('offers die by answer, and by deleteService', async (t) => {
+test('offers end by an answer, and by deleteService', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['one', 'two']);
   const joiner = old();
@@ -81,7 +81,7 @@ test('offers in the old form older than 30 s are handed out last', async (t) => 
   await clock.tick(1000);
   await host.publish(fqn, ['old form']);
   await clock.tick(10_000);
-  await modern.call('poll', {}); // a sign of life, or its offer goes
+  await modern.call('poll', {}); // a call that keeps its offers
   assert.equal((await list(old(), FQN)).services[0]!.sdp, 'old form', 'newest first as long as it is fresh');
   await clock.tick(12_000);
   await modern.call('poll', {});
@@ -90,7 +90,7 @@ test('offers in the old form older than 30 s are handed out last', async (t) => 
   assert.deepEqual(order, ['with an instance', 'old form']);
 });
 
-test('past 100 free offers of a service the oldest are dropped', async (t) => {
+test('the oldest offers of a service are dropped past 100 free ones', async (t) => {
   const clock = mockClock(t);
   const { host, fqn } = await start(t);
   const first = await host.publish(fqn, ['the oldest', 'the second']);
@@ -100,16 +100,16 @@ test('past 100 free offers of a service the oldest are dropped', async (t) => {
     Array.from({ length: 99 }, (_, i) => `offer ${i}`),
   );
   const ask = (offerId: string) => host.call('getOfferAnswer', { serviceFqn: fqn, offerId });
-  // which of two of one call is older is not said; one of them had to go
+  // the order of the two offers of one call is undefined; one of them had to be dropped
   const fates = await Promise.allSettled(first.offers.map(({ offerId }) => ask(offerId)));
   const codes = fates.map((fate) => (fate as { reason: { code: string } }).reason.code).sort();
   assert.deepEqual(codes, ['not-found', 'offer-gone']);
 });
 
-test('after ten minutes of an old host no joiner gets a dead offer', async (t) => {
+test('no joiner gets a dead offer after ten minutes of an old host', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
-  // an old host makes a new offer every 30 s for each one that waits, and forgets the one before
+  // an old host makes a new offer every 30 s for each waiting one, and forgets the previous one
   const pool = 2;
   for (let minute = 0; minute < 20; minute++) {
     await host.publish(fqn, [`${minute} a`], { ttl: 600_000 });
@@ -119,7 +119,7 @@ test('after ten minutes of an old host no joiner gets a dead offer', async (t) =
   for (let i = 0; i < pool; i++) assert.match((await old().take(fqn)).sdp, /^19 /);
 });
 
-test('ICE replies say the role, in getIceCandidates and in poll', async (t) => {
+test('ICE replies contain the role, in getIceCandidates and in poll', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -139,7 +139,7 @@ test('ICE replies say the role, in getIceCandidates and in poll', async (t) => {
   );
 });
 
-test('candidates are dated strictly upwards and never ahead of the clock', async (t) => {
+test('timestamps of candidates increase strictly and are never ahead of the clock', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -160,7 +160,7 @@ test('candidates are dated strictly upwards and never ahead of the clock', async
   assert.ok(Math.max(...dates) <= after, 'none is dated into the future');
 });
 
-test('a side gets candidates older than its since, once it has not had them, by both roads', async (t) => {
+test('a peer gets candidates older than its since, if it has not had them, by both calls', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -168,7 +168,7 @@ test('a side gets candidates older than its since, once it has not had them, by 
   await joiner.answer(offer);
   await host.addCandidates(offer, 'early');
   await joiner.addCandidates(offer, 'early');
-  // the old client starts to ask with the time at which it starts
+  // the old client starts to poll with its start time
   const since = Date.now() + 1000;
   const toJoiner = (await joiner.call('getIceCandidates', { serviceFqn: fqn, offerId: offer.offerId, since })).candidates;
   assert.deepEqual(linesOf(toJoiner), ['early']);
@@ -176,7 +176,7 @@ test('a side gets candidates older than its since, once it has not had them, by 
   assert.deepEqual(linesOf(toHost), ['early']);
 });
 
-test('a side gets a candidate again while its since has not passed the newest one given', async (t) => {
+test('a peer gets a candidate again while its since has not passed the newest one returned', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -193,7 +193,7 @@ test('a side gets a candidate again while its since has not passed the newest on
   assert.deepEqual(linesOf(await ask(b!.createdAt)), ['c']);
 });
 
-test('what a joiner that gave up was given is given to the one who answers', async (t) => {
+test('candidates returned to a joiner that gave up are returned to the answerer', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
@@ -220,7 +220,7 @@ test("a stranger's candidates are parked: not shown, 16 at most", async (t) => {
   assert.deepEqual((await host.call('poll', { since: 0 })).iceCandidates, {});
 });
 
-test("parked candidates are taken with that user's answer, and only that user's", async (t) => {
+test('parked candidates are accepted with an answer of that user only', async (t) => {
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -257,7 +257,7 @@ test('a direct and a random getService return `offers` as well', async (t) => {
   }
 });
 
-test('poll gives both sides: answers and candidates to the host, candidates to the answerer', async (t) => {
+test('poll returns both directions: answers and candidates to the host, candidates to the answerer', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -333,7 +333,7 @@ test('pages have limit and offset', async (t) => {
   assert.deepEqual(sizes, [2, 1, 0]);
 });
 
-test('two joiners never get the same offer, and who finds none is told so', async (t) => {
+test('two joiners never get the same offer, and a joiner without an offer gets an error', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['one', 'two']);
   const offers = await Promise.all([old().take(fqn), old().take(fqn)]);
@@ -341,7 +341,7 @@ test('two joiners never get the same offer, and who finds none is told so', asyn
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('an old joiner that looks up again gets the offer that it holds, when there is no other', async (t) => {
+test('an old joiner that looks up again gets its leased offer, if there is no other', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['only one']);
   const joiner = old();
@@ -350,14 +350,14 @@ test('an old joiner that looks up again gets the offer that it holds, when there
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('getOfferAnswer says `not yet answered`', async (t) => {
+test('getOfferAnswer fails with `not yet answered`', async (t) => {
   const { host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const error = await refused(host.call('getOfferAnswer', { serviceFqn: fqn, offerId: offers[0]!.offerId }), 'not-found');
   assert.match(error.message, /not yet answered/);
 });
 
-test('a name that v0.20 made up for an anonymous user is claimed as any other', async (t) => {
+test('a name that v0.20 generated for an anonymous user is claimed like any other', async (t) => {
   const { server, old } = await start(t);
   const username = `anon-${Date.now().toString(36)}-0a1b2c`;
   const client = new Client(server.url, someone().as(username), 'old');
@@ -366,7 +366,7 @@ test('a name that v0.20 made up for an anonymous user is claimed as any other', 
   assert.deepEqual([user.available, user.publicKey], [false, client.identity.publicKey]);
 });
 
-test('a name is looked up by someone who has claimed none and sends no key', async (t) => {
+test('a caller without a claim and without a key may look up a name', async (t) => {
   const { host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const stranger = old();

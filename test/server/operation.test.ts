@@ -1,4 +1,4 @@
-/** What an operator sees: metrics, readiness, the log; and that none of it tells secrets. */
+/** Interfaces for operators: metrics, readiness, the log; none of them contains secrets. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,7 +15,7 @@ async function scrape(url: string, headers: Record<string, string> = {}): Promis
   return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
 }
 
-test('metrics count calls by method and outcome, and tell what is there', async (t) => {
+test('metrics count calls by method and outcome, and report current totals', async (t) => {
   const server = await startServer(t);
   const identity = someone('alice');
   const serviceFqn = `chat:1.0.0@${identity.username}`;
@@ -37,7 +37,7 @@ test('metrics count calls by method and outcome, and tell what is there', async 
   for (const name of samples.keys()) assert.doesNotMatch(name, /alice|bob|carol|one|two/);
 });
 
-test('a method that does not exist makes no new label', async (t) => {
+test('an unknown method adds no label', async (t) => {
   const server = await startServer(t);
   const bob = new Client(server.url, someone('bob'));
   await refused(bob.call('__proto__' as never, {} as never), 'bad-request');
@@ -45,7 +45,7 @@ test('a method that does not exist makes no new label', async (t) => {
   assert.ok(![...(await scrape(server.url)).keys()].some((name) => /proto|xxx/.test(name)));
 });
 
-test('metrics are for this machine alone, or for who shows the token', async (t) => {
+test('metrics are for this machine only, or for clients with the token', async (t) => {
   const open = await startServer(t);
   const proxied = await fetch(`${open.url}/metrics`, { headers: { 'X-Forwarded-For': '203.0.113.7' } });
   assert.equal(proxied.status, 403);
@@ -56,7 +56,7 @@ test('metrics are for this machine alone, or for who shows the token', async (t)
   await scrape(url, { Authorization: `Bearer ${token}`, 'X-Forwarded-For': '203.0.113.7' });
 });
 
-test('metrics are not for a page in a browser of this machine, nor for what a proxy beside the server passes on', async (t) => {
+test('metrics are refused to a page in a browser of this machine, and to requests passed on by a local proxy', async (t) => {
   const { port } = await startServer(t);
   const ask = (headers: Record<string, string>, version = '1.1'): Promise<number> => statusOf(port, '/metrics', headers, version);
   const host = `localhost:${port}`;
@@ -78,7 +78,7 @@ test('metrics are not for a page in a browser of this machine, nor for what a pr
     { 'Fastly-Client-IP': '203.0.113.7' },
     { 'X-Request-Id': '1' },
     { Traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' },
-    // DNS that leads here
+    // a DNS name that resolves to this machine
     { Host: 'page.example' },
     { Host: '127.0.0.1.page.example' },
     { Host: 'localhost.page.example:3000' },
@@ -102,7 +102,7 @@ async function statusOf(port: number, path: string, headers: Record<string, stri
   return Number(/^HTTP\/1\.1 (\d+)/.exec(said)?.[1]);
 }
 
-test('a server that stops says so to balancers, answers what still comes, and sends its sockets away one after the other', async (t) => {
+test('a server that stops reports it to balancers, answers late requests, and closes its sockets one by one', async (t) => {
   const server = await startServer(t, { drainTime: 600 });
   const { url } = server;
   assert.equal((await fetch(`${url}/ready`)).status, 200);

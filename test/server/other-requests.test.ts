@@ -1,4 +1,4 @@
-/** Requests beside the calls: what they cost, and what a connection that pipelines them gets. */
+/** Requests other than calls: their costs, and the replies to a connection that pipelines them. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -9,7 +9,7 @@ import { Client, startServer, until } from './helpers.js';
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
 
-/** What a connection has been answered so far. */
+/** Replies on a connection so far. */
 function connection(t: TestContext, port: number) {
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());
@@ -19,7 +19,7 @@ function connection(t: TestContext, port: number) {
   return { socket, statuses: () => [...said.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)) };
 }
 
-test('files, pages and unknown paths cost points of their address; what balancers ask does not', async (t) => {
+test('files, pages and unknown paths cost points of their address; requests of balancers do not', async (t) => {
   const points = 30;
   const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: points } });
   const paths = ['/', '/demo/', '/rondevu-elements.js', '/nothing'];
@@ -34,7 +34,7 @@ test('files, pages and unknown paths cost points of their address; what balancer
     for (let i = 0; i < 2 * points; i++) assert.equal((await fetch(url + path)).status, 200);
 });
 
-test('60 visitors behind one address each load a page with 15 files and call', async (t) => {
+test('60 visitors behind one address can each load a page with 15 files and make a call', async (t) => {
   const { url } = await startServer(t);
   const visit = async (): Promise<number[]> => {
     const files = await Promise.all(Array.from({ length: 15 }, async () => (await fetch(`${url}/`)).status));
@@ -47,7 +47,7 @@ test('60 visitors behind one address each load a page with 15 files and call', a
   assert.ok(statuses.every((status) => status === 200));
 });
 
-test('pipelined requests are answered in order, one under way; far too many close the connection', async (t) => {
+test('pipelined requests are answered in order, one at a time; too many close the connection', async (t) => {
   const { port, url } = await startServer(t);
   const few = connection(t, port);
   few.socket.write(`${get('/')}${get('/nothing')}`.repeat(MAX_PIPELINED / 2));

@@ -1,6 +1,6 @@
 /**
- * A publisher as a process of its own, so that it can be stopped: keeps a pool of offers at a server with the engine's own
- * signaling client, and prints each answer that it gets as a line of JSON. Arguments: address, name, private and public key, service, pool.
+ * A publisher as a separate process, so that it can be stopped: keeps a pool of offers at a server with the engine's signaling
+ * client, and prints each received answer as a line of JSON. Arguments: address, name, private and public key, service, pool.
  */
 import WebSocket from 'ws';
 import { RpcClient } from '../../src/signaling/rpc-client.js';
@@ -22,7 +22,7 @@ const publish = async (): Promise<void> => {
   for (;;) {
     try {
       const { offers } = await client.publish({ serviceFqn, offers: sdps.map((sdp) => ({ sdp })), ttl: 300_000 });
-      // an answer may have come before this reply
+      // an answer may have arrived before this reply
       for (const { offerId, sdp } of offers) if (!seen.has(offerId)) free.set(offerId, sdp);
       return;
     } catch {

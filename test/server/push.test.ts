@@ -1,6 +1,6 @@
 /**
- * The push socket (protocol.md, "Push"): how it is opened, what frames it takes and refuses, its events, its heartbeat.
- * Instances and their offers have a file of their own, instances.test.ts.
+ * The push socket (protocol.md, "Push"): opening, accepted and refused frames, events, heartbeat. Instances and their offers are
+ * in instances.test.ts.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -37,7 +37,7 @@ async function pair(t: TestContext) {
   return { ...context, host, joiner, fqn, offer: { serviceFqn: fqn, offerId: offers[0]!.offerId } };
 }
 
-test('the upgrade needs the path /ws and the subprotocol rondevu.v1', async (t) => {
+test('the upgrade requires the path /ws and the subprotocol rondevu.v1', async (t) => {
   const { server } = await start(t);
   for (const protocols of [[], ['other'], ['rondevu.v2']]) {
     await assert.rejects(new PushSocket(server.url, { protocols }).up(), /HTTP 400/, String(protocols));
@@ -48,7 +48,7 @@ test('the upgrade needs the path /ws and the subprotocol rondevu.v1', async (t) 
   await socket.close();
 });
 
-test('the Origin allow-list holds for the upgrade; programs that send none are let in', async (t) => {
+test('the Origin allow-list applies to the upgrade; programs that send no Origin are allowed', async (t) => {
   const { server } = await start(t, { corsOrigins: ['https://good.example'] });
   const from = (origin?: string) => new PushSocket(server.url, { headers: origin === undefined ? {} : { origin } }).up();
   for (const origin of ['https://evil.example', 'https://good.example.evil.example', 'null', 'http://good.example']) {
@@ -64,7 +64,7 @@ test('past the limit of sockets the upgrade is refused', async (t) => {
   await first.close();
 });
 
-test('openSession replies with what the client has to know, and claims the name', async (t) => {
+test('openSession returns the settings for the client, and claims the name', async (t) => {
   const { server, open } = await start(t);
   const before = Date.now();
   const client = await open();
@@ -79,7 +79,7 @@ test('openSession replies with what the client has to know, and claims the name'
   await client.close();
 });
 
-test('before openSession nothing else is answered, and the socket is closed', async (t) => {
+test('only openSession is answered on a new socket; any other frame closes it', async (t) => {
   const { server } = await start(t);
   for (const frame of [
     { method: 'poll' },
@@ -95,7 +95,7 @@ test('before openSession nothing else is answered, and the socket is closed', as
   }
 });
 
-test('openSession is signed as any call: signature, name, nonce, form, instance', async (t) => {
+test('openSession is signed like any call: signature, name, nonce, form, instance', async (t) => {
   const { server, open } = await start(t);
   const taken = await open();
   const who = someone();
@@ -126,7 +126,7 @@ async function opened(url: string, frame: Record<string, unknown>): Promise<Push
   return socket;
 }
 
-test('a wrong clock may be put right on the same socket', async (t) => {
+test('a wrong clock may be corrected on the same socket', async (t) => {
   const { server } = await start(t);
   const [who, instance] = [someone(), newInstance()];
   const socket = await new PushSocket(server.url).up();
@@ -149,7 +149,7 @@ test('a socket without openSession is closed after 5 s, one with it is not', asy
   assert.equal(client.socket.readyState, client.socket.OPEN);
 });
 
-test('frames sent right behind openSession, without waiting for its reply, are answered in order', async (t) => {
+test('frames sent right after openSession, without waiting for its reply, are answered in order', async (t) => {
   const { server } = await start(t);
   const [who, instance] = [someone(), newInstance()];
   const socket = await new PushSocket(server.url).up();
@@ -192,12 +192,12 @@ test('every call works over the socket, unsigned, and its errors have code and m
   assert.deepEqual(await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: [] }), { count: 0 });
   await refused(joiner.call('publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] }), 'forbidden');
   await refused(joiner.call('poll', { since: 'x' as unknown as number }), 'bad-request');
-  // what deletes needs a signature of its own
+  // deletions need their own signature
   await refused(host.call('deleteService', { serviceFqn: fqn }), 'unauthorized');
   await host.http.call('deleteService', { serviceFqn: fqn });
 });
 
-test('a session speaks for its own instance, whatever a call says', async (t) => {
+test('a session acts for its own instance, whatever a call names', async (t) => {
   const { host, joiner, fqn } = await pair(t);
   await host.publish(fqn, ['second'], { instance: newInstance() });
   const offer = await joiner.take(fqn);
@@ -205,7 +205,7 @@ test('a session speaks for its own instance, whatever a call says', async (t) =>
   await host.event('answer');
 });
 
-test('frames that are none: unknown ones are answered, text that is no JSON object and binary ones close', async (t) => {
+test('unknown frames are answered; text that is no JSON object and binary frames close the socket', async (t) => {
   const { server, open } = await start(t);
   const client = await open();
   for (const frame of [{ id: 77 }, { id: 77, method: 7 }, { method: 'poll' }, { event: 'answer', data: {} }, { ack: 'x' }]) {
@@ -234,7 +234,7 @@ test('a frame that is too large closes the socket, before and after openSession'
   await until(() => server.sessions === 0);
 });
 
-test('an answer is pushed to the publisher, with who gave it', async (t) => {
+test('an answer is pushed to the publisher, with its author', async (t) => {
   const { host, joiner, fqn, offer } = await pair(t);
   await joiner.take(fqn);
   await joiner.answer(offer, 'the answer');
@@ -247,7 +247,7 @@ test('an answer is pushed to the publisher, with who gave it', async (t) => {
   assert.equal(data.answererKey, joiner.http.identity.publicKey);
 });
 
-test('candidates are pushed both ways, those parked before the answer too', async (t) => {
+test('candidates are pushed in both directions, including those parked before the answer', async (t) => {
   const { host, joiner, offer } = await pair(t);
   await joiner.http.addCandidates(offer, 'parked');
   await joiner.answer(offer);
@@ -265,7 +265,7 @@ test('candidates are pushed both ways, those parked before the answer too', asyn
   assert.deepEqual(lines(joiner), [['from the host', 'offerer']]);
 });
 
-test('`taken` comes to the joiner once the publisher has acknowledged the answer, and not before', async (t) => {
+test('`taken` is sent to the joiner after the publisher has acknowledged the answer, and not before', async (t) => {
   const { host, joiner, fqn, offer } = await pair(t);
   await joiner.take(fqn);
   await joiner.answer(offer);
@@ -282,7 +282,7 @@ test('`taken` comes to the joiner once the publisher has acknowledged the answer
   assert.equal(joiner.eventsOf('taken').length, 1, 'once');
 });
 
-test('a poll that brings the answer counts as its acknowledgement', async (t) => {
+test('a poll that returns the answer counts as its acknowledgement', async (t) => {
   const { joiner, server } = await pair(t);
   const host = new Client(server.url, someone(), 'v2', newInstance());
   const fqn = `${FQN}@${host.username}`;
@@ -315,14 +315,14 @@ test('`demand` tells publishers, and only them, how many wait', async (t) => {
   await Promise.all(waiting);
 });
 
-test('a joiner that does not wait makes a demand, too', async (t) => {
+test('a joiner that does not wait causes demand, too', async (t) => {
   const { host, joiner, fqn } = await pair(t);
   await joiner.take(fqn);
   await refused(joiner.take(fqn), 'no-offer');
   assert.deepEqual((await host.event('demand')).data, { serviceFqn: fqn, waiting: 1 });
 });
 
-test('a silent socket is asked for a sign of life after 15 s, and cut off without one', async (t) => {
+test('a silent socket is pinged after 15 s, and terminated without a pong', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const [alive, dead] = [await open(), await open()];
@@ -337,7 +337,7 @@ test('a silent socket is asked for a sign of life after 15 s, and cut off withou
   assert.equal(alive.socket.readyState, alive.socket.OPEN);
 });
 
-test('a wall clock that jumps is no silence of a socket', async (t) => {
+test('a jump of the wall clock does not count as silence of a socket', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const client = await open();
@@ -348,7 +348,7 @@ test('a wall clock that jumps is no silence of a socket', async (t) => {
   assert.ok(!client.frames.some((frame) => 'ping' in frame));
 });
 
-test('a reader that is too slow is cut off, not buffered without end', async (t) => {
+test('a slow reader is disconnected, not buffered without a limit', async (t) => {
   const { server, open } = await start(t);
   const client = await open();
   const fqn = `${FQN}@${client.username}`;
@@ -380,7 +380,7 @@ test('closing the server closes its sockets with 1001, and leaves no timers behi
   );
 });
 
-test('signal goes between two with an answered offer, to every socket of the other, and to nobody else', async (t) => {
+test('signal passes between two users with an answered offer, to every socket of the recipient and nobody else', async (t) => {
   const { host, joiner, offer, server, open } = await pair(t);
   const sid = 'session-1';
   await refused(joiner.call('signal', { to: host.username, sid, sdp: 'restart?' }), 'forbidden');
@@ -402,7 +402,7 @@ test('signal goes between two with an answered offer, to every socket of the oth
   await refused(host.call('signal', { to: joiner.username, sid, sdp: 'x' }), 'peer-gone');
 });
 
-test('a socket that comes back within the grace is told what it missed, in order and with the same numbers', async (t) => {
+test('a socket that reconnects within the grace period gets missed events, in order and with the same numbers', async (t) => {
   const { host, joiner, fqn, server } = await pair(t);
   await host.publish(fqn, ['b', 'c']);
   await joiner.answer(await joiner.take(fqn), 'first');
@@ -422,7 +422,7 @@ test('a socket that comes back within the grace is told what it missed, in order
   assert.deepEqual(back.eventsOf('resync'), []);
 });
 
-test('a socket that cannot be told what it missed gets resync: another epoch, or a number that never was', async (t) => {
+test('a socket that cannot resume gets resync: another epoch, or a number that was never used', async (t) => {
   const { server } = await start(t);
   const identity = someone();
   const instance = newInstance();
@@ -437,7 +437,7 @@ test('a socket that cannot be told what it missed gets resync: another epoch, or
   }
 });
 
-test('a place to resume from is a whole number of at least 0', async (t) => {
+test('the position to resume from must be a whole number of at least 0', async (t) => {
   const { url } = await startServer(t);
   const identity = someone();
   const instance = newInstance();

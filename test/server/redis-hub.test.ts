@@ -1,6 +1,6 @@
 /**
- * What only the hub of several servers has to bear: Redis loses a mailbox, events grow too large, a publisher's socket comes
- * back at another server, and servers that were away give nobody up at once.
+ * Cases that only the hub of several servers meets: Redis loses a mailbox, events grow too large, a publisher's socket reconnects
+ * to another server, and restarted servers must not give up instances at once.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -15,7 +15,7 @@ import { RedisStore } from '../../server/src/redis-store.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
 import { Client, PushClient, PushSocket, newInstance, openSessionFrame, someone, startServer, until } from './helpers.js';
 
-describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
+describe('several servers on one Redis', { skip: redisMissing() ?? false }, () => {
   const redis = new RedisProcess();
   before(() => redis.start());
   after(() => redis.close());
@@ -54,7 +54,7 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'its life in Redis to end');
   });
 
-  test('a mailbox that Redis lost begins anew with resync, numbered on from what the client has', async (t) => {
+  test('a mailbox that Redis lost starts with resync, and continues the numbers of the client', async (t) => {
     const { urls, connection, redisPrefix } = await start(t);
     const host = await PushClient.open(urls[0], someone('host'));
     const fqn = `x:1.0.0@${host.username}`;
@@ -73,27 +73,27 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     assert.ok((await host.event('answer', 2)).seq > seq);
   });
 
-  test('a message of a former release ends no session of the key that holds the name now', async (t) => {
+  test('a message of a former release ends no session of the current holder of the name', async (t) => {
     const { urls, connection } = await start(t);
     const [host, other] = [await PushClient.open(urls[0], someone('host')), await PushClient.open(urls[1], someone('other'))];
     await other.publish(`x:1.0.0@${other.username}`, ['offer']);
     await host.answer(await host.take(`x:1.0.0@${other.username}`));
     await connection.tell('names', host.username);
-    // what is told after it has come, so it has come too
+    // sent afterwards: when it has arrived, `names` has arrived too
     await other.call('signal', { to: host.username, sid: 'abcdefgh', sdp: 'after it' });
     await host.event('signal');
     await host.call('poll', {});
     assert.equal(host.socket.readyState, host.socket.OPEN, 'the session of the holder is open');
   });
 
-  test('a mailbox holds a bounded number of bytes: who missed more is told to ask for everything', async (t) => {
+  test('a mailbox holds a bounded number of bytes: a client that missed more gets resync', async (t) => {
     const { urls } = await start(t);
     const [one, two] = [await PushClient.open(urls[0], someone('one')), await PushClient.open(urls[1], someone('two'))];
     await one.publish(`x:1.0.0@${one.username}`, ['offer']);
     await two.answer(await two.take(`x:1.0.0@${one.username}`));
     const { seq } = await one.event('answer');
     const { epoch } = one.session;
-    one.socket.pause(); // it reads nothing, and its socket stands
+    one.socket.pause(); // it reads nothing, but its socket stays open
     const texts = Array.from({ length: 40 }, (_, index) => `${index} ${'x'.repeat(60_000)}`);
     for (const sdp of texts) await two.call('signal', { to: one.username, sid: 'abcdefgh', sdp });
     one.socket.terminate();
@@ -104,7 +104,7 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     assert.ok(numbers().length < 20, `${numbers().length} came`);
   });
 
-  test('events for several instances are kept within the bytes of their user', async (t) => {
+  test('events for several instances count towards the byte limit of their user', async (t) => {
     const { urls, connection, redisPrefix } = await start(t);
     const one = await PushClient.open(urls[0], someone('one'));
     await PushClient.open(urls[1], one.http.identity, newInstance());
@@ -118,7 +118,7 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     assert.ok(kept > 0 && kept * sdp.length <= KEPT_BYTES, `${kept} events are kept`);
   });
 
-  test('the publishers of a service are those instances that are there, until the service ends', async (t) => {
+  test('the publishers of a service are its live instances, until the service ends', async (t) => {
     const { connection, redisPrefix } = await start(t);
     const store = new RedisStore(connection);
     const hub = new RedisHub(connection, store, createLog('silent'), () => undefined, 3);
@@ -136,7 +136,7 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     assert.ok(Number(await connection.command('PTTL', publishers)) <= 60_000);
   });
 
-  test('the joiner hears `taken` though the acknowledgement was lost with the publisher’s socket', async (t) => {
+  test('the joiner gets `taken` although the acknowledgement was lost with the publisher’s socket', async (t) => {
     const { urls } = await start(t);
     const host = await PushClient.open(urls[0], someone('host'));
     const joiner = await PushClient.open(urls[0], someone('joiner'));
@@ -149,13 +149,13 @@ describe('servers on Redis', { skip: redisMissing() ?? false }, () => {
     await joiner.event('taken');
   });
 
-  test('a server that starts gives nobody up whom it has not had time to hear', async (t) => {
+  test('a server that starts gives up no instance before it had time to hear from it', async (t) => {
     const past = String(Date.now() - 1000); // before any of the servers started
     const { connection, redisPrefix, urls } = await start(t);
     const host = new Client(urls[0], someone('host'), 'v2', newInstance());
     const fqn = `x:1.0.0@${host.username}`;
     const { offers } = await host.publish(fqn, ['offer']);
-    // as it is after all servers were away for a while
+    // as after all servers were down for a while
     await connection.command('HSET', `${redisPrefix}hub:{${principalOf(host.identity)}}:at:${host.instance}`, 'deadline', past);
     await connection.command('ZADD', `${redisPrefix}alive:{}`, past, `${principalOf(host.identity)}/${host.instance}`);
     await startServer(t, { redisUrl: redis.url, redisPrefix });

@@ -1,6 +1,6 @@
 /**
- * RedisStore through the conformance suite, on a real Redis; and what is its own: every key ends by itself, what was
- * acknowledged is there after Redis was killed, and a Redis that cannot be used is named without its password.
+ * RedisStore through the conformance suite, on a real Redis; and its own properties: every key expires by itself, acknowledged
+ * data survives a kill of Redis, and an unusable Redis is named without its password.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -13,7 +13,7 @@ import type { PublishInput } from '../../server/src/store.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
 import { storeConformance } from './store-conformance.js';
 
-describe('on Redis', { skip: redisMissing() ?? false }, () => {
+describe('the Redis store', { skip: redisMissing() ?? false }, () => {
   // by default Redis may acknowledge a write before it is on disk; these tests kill it
   const redis = new RedisProcess('--appendfsync', 'always');
   before(() => redis.start());
@@ -37,7 +37,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
   });
   const bob = { username: 'bob', publicKey: 'key-b', instance: 'bob-instance' };
 
-  /** A life of everything that a store keeps. */
+  /** Writes every kind of data that a store keeps. */
   async function liveThrough(store: RedisStore): Promise<void> {
     const now = Date.now();
     await store.claim('alice', 'key-a', true, now);
@@ -50,7 +50,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     await store.useOnce('token', now + 1000, now);
   }
 
-  test('every key ends by itself', async (t) => {
+  test('every key expires by itself', async (t) => {
     const { store, connection } = await openStore(t);
     await liveThrough(store);
     const keys = (await connection.command('KEYS', `${connection.prefix}*`)) as string[];
@@ -58,7 +58,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     const endless: string[] = [];
     for (const key of keys)
       if (Number(await connection.command('PTTL', key)) < 0) endless.push(key.slice(connection.prefix.length));
-    // the count is swept
+    // entries of these sets are swept
     assert.deepEqual(endless.sort(), ['answered:{}', 'free:{}', 'publishers:{}']);
   });
 
@@ -90,7 +90,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     assert.ok((await left()) > 3_000_000, 'the next publication keeps it again');
   });
 
-  test('the indexes of an instance hold no services and answers that are long over', async (t) => {
+  test('the indexes of an instance hold no long-expired services and answers', async (t) => {
     const { store, connection } = await openStore(t);
     const now = Date.now();
     for (let i = 0; i < 20; i++) {
@@ -104,7 +104,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     assert.equal(await count('by:{bob key-b/bob-instance}'), 1);
   });
 
-  test('an offer that is answered or withdrawn is not counted as free', async (t) => {
+  test('an answered or withdrawn offer does not count as free', async (t) => {
     const { store } = await openStore(t);
     await liveThrough(store);
     assert.equal(await store.countFreeOffers(Date.now()), 2);
@@ -112,7 +112,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     assert.equal(await store.countFreeOffers(Date.now()), 0);
   });
 
-  test('an instance that came back keeps what it published after it was given up', async (t) => {
+  test('an instance that reconnects keeps offers that it published after it was given up', async (t) => {
     const { store } = await openStore(t);
     const now = Date.now();
     const { service } = await store.publish(ofAlice(['before', 'again']), 100, now);
@@ -121,7 +121,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     assert.deepEqual((await store.listUnanswered(service, 10, now + 2)).map(({ sdp }) => sdp).sort(), ['after', 'again']);
   });
 
-  test('what two stores lease at the same time is never the same', async (t) => {
+  test('two stores never lease the same offer at the same time', async (t) => {
     const prefix = `${randomUUID()}:`;
     const stores = [(await openStore(t, prefix)).store, (await openStore(t, prefix)).store];
     const now = Date.now();
@@ -137,7 +137,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     assert.equal(new Set(ids).size, 50);
   });
 
-  test('calls wait for a Redis that is killed and started again, and it knows what it acknowledged', async (t) => {
+  test('calls wait for a Redis that is killed and restarted, and it keeps acknowledged data', async (t) => {
     const { store } = await openStore(t);
     const now = Date.now();
     const claimed: string[] = [];
@@ -167,7 +167,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     await assert.rejects(RedisConnection.open(evicting.url, 'x:', log), /maxmemory-policy is volatile-lru.*noeviction/);
   });
 
-  test('a Redis that cannot be used is named, without its password', async () => {
+  test('an unusable Redis is named, without its password', async () => {
     await assert.rejects(RedisConnection.open('redis://user:geheim@127.0.0.1:1', 'x:', log), (error: Error) => {
       assert.match(error.message, /Redis at 127\.0\.0\.1:1 \(REDIS_URL\) cannot be used/);
       assert.doesNotMatch(error.message, /geheim/);
@@ -175,7 +175,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     });
   });
 
-  /** A client with nothing of ours around it. */
+  /** A client without the server around it. */
   async function admin(t: TestContext, url = redis.url): Promise<(...args: string[]) => Promise<unknown>> {
     const client = createClient({ url });
     await client.connect();
@@ -183,7 +183,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     return (...args) => client.sendCommand(args);
   }
 
-  test('a wrong password, a missing right and a closed port are said at once, and no password is', async (t) => {
+  test('a wrong password, a missing permission and a closed port are reported at once, without the password', async (t) => {
     const run = await admin(t);
     await run('ACL', 'SETUSER', 'narrow', 'on', '>geheim', '+@all', '-set', '~*', '&*');
     for (const [user, reason] of [
@@ -200,7 +200,7 @@ describe('on Redis', { skip: redisMissing() ?? false }, () => {
     await assert.rejects(RedisConnection.open('redis://127.0.0.1:1', 'x:', log), /ECONNREFUSED/);
   });
 
-  test('a Redis that takes no writes any more fails the ping, and cannot be started with', async (t) => {
+  test('a Redis that refuses writes fails the ping, and is refused at the start', async (t) => {
     const { store } = await openStore(t);
     await store.ping();
     const run = await admin(t);

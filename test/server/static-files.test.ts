@@ -1,4 +1,4 @@
-/** The static files: what is served, what never is, compressed forms, and copies that are still current. */
+/** The static files: served files, files that are never served, compressed forms, and copies that are still current. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -33,7 +33,7 @@ async function setUp(t: TestContext, options: Parameters<typeof startServer>[1] 
   symlinkSync(join(root, 'secret/identity.json'), join(root, 'dist/link.json'));
   symlinkSync('/etc/hostname', join(root, 'demo/outside.json'));
   const server = await startServer(t, { staticRoot: root, ...options });
-  /** The request as it is written, which fetch would put in order first. */
+  /** The unmodified request; fetch would normalise it first. */
   const get = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
     new Promise<{ status: number; headers: Record<string, string>; body: Buffer }>((resolve, reject) => {
       const { hostname, port } = new URL(server.url);
@@ -54,7 +54,7 @@ async function setUp(t: TestContext, options: Parameters<typeof startServer>[1] 
   return { root, server, get };
 }
 
-test('serves the demo and the bundle, compressed as the client can read it', async (t) => {
+test('serves the demo and the bundle, compressed for the client', async (t) => {
   const { get } = await setUp(t);
   assert.equal((await get('/demo')).headers['location'], '/demo/');
   const demo = await get('/demo/');
@@ -80,7 +80,7 @@ test('serves the demo and the bundle, compressed as the client can read it', asy
   assert.deepEqual([head.status, head.body.length], [200, 0]);
 });
 
-test('a copy that is still current is confirmed, one that is not is sent anew', async (t) => {
+test('a current copy is confirmed, an outdated one is replaced', async (t) => {
   const { root, get } = await setUp(t);
   const first = await get('/rondevu-elements.js', { 'accept-encoding': 'br' });
   assert.equal(first.headers['cache-control'], 'no-cache');
@@ -131,7 +131,7 @@ test('serves nothing else: no database, no dotfile, no path or link out of the f
   }
 });
 
-test('a reply says who may read it, what the server can do, and all that it varies by', async (t) => {
+test('a reply names allowed readers, server capabilities, and all headers that it varies by', async (t) => {
   const { get } = await setUp(t, { corsOrigins: ['https://page.example'] });
   const { headers } = await get('/rondevu-elements.js', { Origin: 'https://page.example' });
   assert.equal(headers['access-control-allow-origin'], 'https://page.example');
@@ -144,7 +144,7 @@ test('a reply says who may read it, what the server can do, and all that it vari
   );
 });
 
-test('a file that many clients do not read is in memory once', async (t) => {
+test('a file that many clients leave unread is in memory once', async (t) => {
   const { server, root } = await setUp(t);
   const size = 12 * 1024 * 1024;
   writeFileSync(join(root, 'demo/large.png'), Buffer.alloc(size, 1));

@@ -1,5 +1,5 @@
 /**
- * What any Store must do, as tests over a factory: claims, publishing, leases, answers, candidates, polls, sweeping.
+ * The contract of any Store, as tests over a factory: claims, publishing, leases, answers, candidates, polls, sweeping.
  * store.test.ts runs SQLite through it, in memory and on a file; redis-store.test.ts runs Redis.
  */
 import assert from 'node:assert/strict';
@@ -9,7 +9,7 @@ import { principalOf, usernameOf } from '../../server/src/principal.js';
 import type { CandidateInfo, WireCandidate } from '../../src/protocol/index.js';
 
 const DAY = 86_400_000;
-/** Any time will do: stores know none of their own. */
+/** Any time is valid: stores have no clock. */
 const T = 1_700_000_000_000;
 const MAX_FREE = 100;
 
@@ -50,8 +50,8 @@ async function added(
 
 /**
  * @param open makes an empty store; it is closed here
- * @param keys whether what is over is deleted by `sweep` or by the store on its own clock, which here does not reach the ends;
- *   then whether instances' lives are kept elsewhere, too
+ * @param keys whether expired data is deleted by `sweep`, or by the store on its own clock, which does not reach the expiry here;
+ * in the latter case the lifetimes of instances are kept elsewhere, too
  */
 export function storeConformance(
   name: string,
@@ -268,7 +268,7 @@ export function storeConformance(
 
   describe(`${name}: a name that passes to another key`, () => {
     const heir = { username: 'alice', publicKey: 'key-heir' };
-    /** The name was alice's, and is the heir's. */
+    /** The name was alice's, and now belongs to the heir. */
     async function passOn(store: Store): Promise<void> {
       await store.claim('alice', 'key-a', false, T);
       await store.release('alice', 'key-a');
@@ -459,7 +459,7 @@ export function storeConformance(
       await store.lease(offer, bob, T + 17_000, T + 9000);
       await store.answer(offer, bobAnswers, T + 9001);
       const answered = (await store.getOffer(offer, T + 9001))!;
-      // v0.20 starts to ask with the time at which it starts
+      // v0.20 starts to poll with its start time
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'answerer', T + 9001, T + 9002)), ['a']);
     });
     check('parked ones come with the answer of their user, if it comes in time', async (store) => {
@@ -637,7 +637,7 @@ export function storeConformance(
       assert.equal(await store.takeAnswer(before, T + 500), true);
       const after = (await store.getOffer(published, T + 10))!;
       assert.deepEqual([before.answer?.isGiven, after.answer?.isGiven], [false, true]);
-      // it makes no difference when the offer was read
+      // the time at which the offer was read makes no difference
       for (const offer of [before, after]) {
         assert.equal(await store.takeAnswer(offer, T + 500), false);
         assert.equal(await store.takeAnswer(offer, T + 9), true);

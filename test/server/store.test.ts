@@ -1,6 +1,6 @@
 /**
- * SqliteStore through the conformance suite, in memory and on a file; and what only a file has: it survives a restart,
- * and it is not opened when it was written by a newer server.
+ * SqliteStore through the conformance suite, in memory and on a file; and properties of a file: it survives a restart, and it is
+ * not opened when a newer server wrote it.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -27,7 +27,7 @@ test('a file keeps claims, services and offers', async (t) => {
   await second.close();
 });
 
-test('a service keeps its id for 30 days after it expired, and is forgotten an hour after that', async () => {
+test('a service keeps its id for 30 days after it expired, and is forgotten an hour later', async () => {
   const store = new SqliteStore(':memory:');
   const [MINUTE, DAY] = [60_000, 86_400_000];
   const base = { username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' };
@@ -35,7 +35,7 @@ test('a service keeps its id for 30 days after it expired, and is forgotten an h
     (await store.publish({ ...base, offers: [{ sdp: `at ${now}` }], ttl: MINUTE }, 10, now)).service.serviceId;
   await store.claim('alice', 'key-a', true, 0);
   const id = await publish(0);
-  // each publication prolongs it, also those that find it known
+  // each publication extends it, including those that find it known
   for (let now = 0; now < 3 * 3_600_000; now += 20 * MINUTE) assert.equal(await publish(now), id);
   const last = 3 * 3_600_000 - 20 * MINUTE + MINUTE;
   await store.sweep(last + 30 * DAY - 1);
@@ -63,7 +63,7 @@ test('the rows of ended services are bounded and hold no metadata', async (t) =>
     db.close();
     return found;
   };
-  // ten ended ones, the newest, and at most one that was live when the newest came
+  // ten ended services, the newest, and at most one that was live when the newest was published
   assert.ok(rows().length <= 12, `${rows().length} rows`);
   assert.ok(
     rows().filter(({ metadata }) => metadata !== null).length <= 2,
@@ -78,7 +78,7 @@ test('the rows of ended services are bounded and hold no metadata', async (t) =>
   await store.close();
 });
 
-test('a file of a newer server is refused, with a text that says what to do', async (t) => {
+test('a file of a newer server is refused, with a remedy', async (t) => {
   const path = temporaryFile(t);
   await new SqliteStore(path).close();
   const Database = createRequire(import.meta.url)('libsql') as new (path: string) => { exec(sql: string): void; close(): void };

@@ -1,4 +1,4 @@
-/** What a server does when its disk, its clock or another process gives it trouble, and what its end leaves behind. */
+/** A server with a failing disk, a wrong clock or a lock by another process, and its state after the end. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { Client, Identity, refused, signV2, someone, spawnServer, startServer, t
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
 const status = async (url: string, path: string): Promise<number> => (await fetch(url + path)).status;
 
-test('a server that cannot write says 503 at /health and /ready, and 200 when it can again', async (t) => {
+test('a server that cannot write returns 503 at /health and /ready, and 200 when it can again', async (t) => {
   const path = temporaryFile(t);
   const server = await spawnServer(t, local(path), { LOG_LEVEL: 'silent' });
   const host = new Client(server.url);
@@ -37,7 +37,7 @@ test('a server that cannot write says 503 at /health and /ready, and 200 when it
   assert.ok(await publish('last'));
 });
 
-test('a server whose file was replaced says so: what it writes would be lost', async (t) => {
+test('a server whose file was replaced reports it: its writes would be lost', async (t) => {
   const path = temporaryFile(t);
   const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
   assert.equal(await status(server.url, '/health'), 200);
@@ -47,7 +47,7 @@ test('a server whose file was replaced says so: what it writes would be lost', a
   await until(async () => (await status(server.url, '/health')) === 200, '200');
 });
 
-test('a lock of another process holds up writes alone, and these go on when it is gone', async (t) => {
+test('a lock of another process delays only writes, and these continue when it is released', async (t) => {
   const path = temporaryFile(t);
   const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
   const host = new Client(server.url);
@@ -68,7 +68,7 @@ test('a lock of another process holds up writes alone, and these go on when it i
   await host.publish(`x:1.0.0@${host.username}`, ['fourth']);
 });
 
-test('a database that another process holds is named at the start', async (t) => {
+test('a database that another process locks is named at the start', async (t) => {
   const path = temporaryFile(t);
   const { database: other } = openDatabase(path);
   t.after(() => other.close());
@@ -78,7 +78,7 @@ test('a database that another process holds is named at the start', async (t) =>
   assert.match(server.output(), /the database \S+ cannot be used: database is locked.*does no other process hold it\?\n$/);
 });
 
-test('after a clean stop all data is in the file itself', async (t) => {
+test('all data is in the file itself after a clean stop', async (t) => {
   const path = temporaryFile(t);
   const server = await spawnServer(t, local(path));
   const host = someone('kept');
@@ -94,7 +94,7 @@ test('after a clean stop all data is in the file itself', async (t) => {
 
 const [HOUR, DAY, YEAR] = [3_600_000, 86_400_000, 365 * 86_400_000];
 
-test('a clock that is two years ahead for a moment neither gives a name away nor deletes it', async (t) => {
+test('a clock that is two years ahead for a moment neither frees a name nor deletes it', async (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
   const server = await startServer(t, { storagePath: temporaryFile(t), logLevel: 'silent' });
   const host = new Client(server.url);
@@ -111,7 +111,7 @@ test('a clock that is two years ahead for a moment neither gives a name away nor
   assert.equal((await new Client(server.url).call('getServiceById', { serviceId })).sdp, 'offer');
 });
 
-test('a jump of the clock is believed after it has lasted for a day', () => {
+test('a jump of the clock is accepted after it has lasted for a day', () => {
   let [uptime, doubts] = [0, 0];
   const start = Date.UTC(2026, 0, 1);
   const clock = new ClaimClock(
@@ -155,7 +155,7 @@ test('a clock that is wrong at the start is compared with the last use of a clai
   assert.equal(late.at(lastUse + 2 * YEAR + DAY), lastUse + 2 * YEAR + DAY, 'it was away for two years');
 });
 
-test('a doubted clock tells whole milliseconds, at the start and after a jump', () => {
+test('a distrusted clock returns whole milliseconds, at the start and after a jump', () => {
   let uptime = 0.25;
   const lastUse = Date.UTC(2026, 0, 1);
   for (const [last, start] of [
@@ -208,7 +208,7 @@ test('restarts with a clock two years ahead do not add up to the end of a claim'
   }
 });
 
-test('a request that asks for h2c is answered as if it had not, with its body, and the connection goes on', async (t) => {
+test('a request for h2c is answered as HTTP/1.1, with its body, and the connection continues', async (t) => {
   const { port, url } = await startServer(t);
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());

@@ -1,4 +1,6 @@
-/** getIceServers: what is handed out, to whom and how often; and that a real coturn takes it, and takes nothing else. */
+/**
+ * getIceServers: the handed out servers, to whom and how often; and that a real coturn accepts these credentials and no others.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DEFAULT_TURN, readConfig, type ServerConfig, type TurnConfig } from '../../server/src/index.js';
@@ -18,7 +20,7 @@ const turnOf = (more: Partial<TurnConfig> = {}): TurnConfig => ({
 });
 const caller = (name: string, address = '192.0.2.1') => ({ username: name, publicKey: `key of ${name}`, address });
 
-test('a server without ICE servers says so, and hands out none', async (t) => {
+test('a server without ICE servers reports that, and hands out an empty list', async (t) => {
   const { url } = await startServer(t);
   const { caps } = (await (await fetch(url)).json()) as { caps: string[] };
   assert.ok(!caps.includes('ice'));
@@ -26,7 +28,7 @@ test('a server without ICE servers says so, and hands out none', async (t) => {
   assert.deepEqual(iceServers, []);
 });
 
-test('credentials carry their end, the same id for a key, and none for the old signatures', async (t) => {
+test('credentials contain their expiry and a stable id for each key, and are refused to old signatures', async (t) => {
   const { url } = await startServer(t, { turn: turnOf({ ttl: 60 }) });
   assert.ok(((await (await fetch(url)).json()) as { caps: string[] }).caps.includes('ice'));
   const bob = new Client(url, someone('bob'));
@@ -44,7 +46,7 @@ test('credentials carry their end, the same id for a key, and none for the old s
   await refused(new Client(url, someone('old'), 'old').call('getIceServers', {}), 'bad-signature');
 });
 
-test('TURN_FOR=claimed: who has no name of its own gets STUN alone', async (t) => {
+test('TURN_FOR=claimed gives only STUN to callers without a claimed name', async (t) => {
   const { url } = await startServer(t, { turn: turnOf({ for: 'claimed' }) });
   const stranger = await new Client(url, anonymous()).call('getIceServers', {});
   assert.deepEqual(
@@ -54,7 +56,7 @@ test('TURN_FOR=claimed: who has no name of its own gets STUN alone', async (t) =
   assert.equal((await new Client(url, someone()).call('getIceServers', {})).iceServers.length, 2);
 });
 
-test('so many an hour for a key and for an address, and again when the hour is over', () => {
+test('requests per hour are limited for a key and for an address, and allowed again when the hour is over', () => {
   const turn = new Turn(turnOf({ perKey: 2, perAddress: 5 }));
   const ask = (name: string, at: number, address?: string) => turn.iceServers(caller(name, address), true, at);
   ask('bob', NOW);
@@ -68,7 +70,7 @@ test('so many an hour for a key and for an address, and again when the hour is o
 });
 
 test(
-  'a real coturn takes fresh credentials of either secret, and neither forged nor expired ones',
+  'a real coturn accepts fresh credentials of either secret, and neither forged nor expired ones',
   { skip: coturnMissing() },
   async (t) => {
     const coturn = await startCoturn(t, SECRETS);
@@ -109,7 +111,7 @@ test('settings', () => {
   for (const [env, text] of bad) assert.throws(() => read(env), { message: text });
 });
 
-test('who is given an offer, or opens a session, is given ICE servers along; the same ones while they are good', async (t) => {
+test('offers and new sessions include ICE servers, the same ones while they are valid', async (t) => {
   const server = await startServer(t, { turn: turnOf({ ttl: 60 }) });
   const host = await PushClient.open(server.url, someone());
   assert.equal(host.session.iceServers?.length, 2);
@@ -123,7 +125,7 @@ test('who is given an offer, or opens a session, is given ICE servers along; the
   assert.equal(listed.services[0]?.iceServers, undefined);
 });
 
-test('what is given along leaves the budget be, and stays out where it is used up', () => {
+test('included ICE servers do not use up the budget, and are omitted when it is exhausted', () => {
   const turn = new Turn(turnOf({ ttl: 60, perKey: 1 }));
   const first = turn.along(caller('bob'), true, NOW)!;
   assert.deepEqual(turn.along(caller('bob'), true, NOW + 29_000)!.iceServers, first.iceServers);

@@ -1,4 +1,4 @@
-/** What clients leave unread: the slowest reader is cut off, and large replies are put together a few at a time. */
+/** Replies that clients leave unread: the slowest reader is disconnected, and large replies are assembled a few at a time. */
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { connect } from 'node:net';
@@ -22,7 +22,7 @@ class TestReader implements Reader {
   }
 }
 
-test('the slowest reader of an address is cut off, not the one that is sent something', () => {
+test('the slowest reader of an address is disconnected, not the current recipient', () => {
   const unread = new Unread(100, 1000);
   const [slow, other, elsewhere] = [new TestReader('a'), new TestReader('a'), new TestReader('b')];
   const add = (reader: TestReader, bytes: number): void => {
@@ -39,7 +39,7 @@ test('the slowest reader of an address is cut off, not the one that is sent some
   assert.equal(other.isCutOff, false, 'what was cut off counts no more');
 });
 
-test('what was read meanwhile does not count', () => {
+test('bytes that were read meanwhile do not count', () => {
   const unread = new Unread(100, 1000);
   const [one, other] = [new TestReader('a'), new TestReader('a')];
   one.unread = 90;
@@ -54,7 +54,7 @@ test('what was read meanwhile does not count', () => {
   assert.equal(one.isCutOff, false);
 });
 
-test('when all together leave too much unread, the slowest of the address with the most is cut off', () => {
+test('the slowest reader of the address with the most unread bytes is disconnected if the total is too large', () => {
   const unread = new Unread(100, 250);
   const readers = Array.from({ length: 6 }, (_, index) => new TestReader(`address ${index % 3}`));
   for (const [index, reader] of readers.entries()) {
@@ -68,7 +68,7 @@ test('when all together leave too much unread, the slowest of the address with t
   );
 });
 
-test('work runs a few at a time for each name and in all, and names take turns', async () => {
+test('work runs a few at a time for each name and in total, and names take turns', async () => {
   const slots = new Slots(2, 3);
   const ends: (() => void)[] = [];
   const begun: string[] = [];
@@ -137,7 +137,7 @@ async function deafSession(unread: Unread): Promise<{ session: PushSession; sock
 const deliver = (session: PushSession, seq: number, length: number): void =>
   session.deliver({ seq, event: 'signal', text: JSON.stringify('x'.repeat(length)) } as never);
 
-test('frames of one turn count as unsent: a session holds a bounded number of bytes and is cut off then', async () => {
+test('frames of one turn count as unsent: a session holds a bounded number of bytes and is then disconnected', async () => {
   const { session, socket } = await deafSession(new Unread(1e9, 1e9));
   for (let i = 0; i < 60 && socket.readyState === 1; i++) {
     deliver(session, i, 100_000);
@@ -147,7 +147,7 @@ test('frames of one turn count as unsent: a session holds a bounded number of by
   assert.equal(session.unread, 0);
 });
 
-test('what sessions leave unread counts for their address', async () => {
+test('unread bytes of sessions count for their address', async () => {
   const unread = new Unread(500_000, 1e9);
   const [one, other] = [await deafSession(unread), await deafSession(unread)];
   deliver(one.session, 1, 300_000);
@@ -159,7 +159,7 @@ test('what sessions leave unread counts for their address', async () => {
   assert.equal(other.socket.readyState, 1);
 });
 
-test('what HTTP clients leave unread counts for their address until they read it', async (t) => {
+test('unread bytes of HTTP clients count for their address until they are read', async (t) => {
   const noted = new Set<Reader>();
   t.mock.method(Unread.prototype, 'note', (reader: Reader) => noted.add(reader));
   const forgotten = t.mock.method(Unread.prototype, 'forget', () => undefined);

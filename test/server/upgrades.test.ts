@@ -1,4 +1,4 @@
-/** Requests that ask for a protocol other than WebSocket: they are answered as if they had not. */
+/** Requests for a protocol other than WebSocket: they are answered without an upgrade. */
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
@@ -6,7 +6,7 @@ import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { MAX_IGNORED_UPGRADES } from '../../server/src/upgrades.js';
 import { closed, signV2, someone, startServer, until } from './helpers.js';
 
-/** Everything that the server says on one connection, to which `requests` were written at once. */
+/** Everything that the server sends on one connection, to which `requests` were written at once. */
 function pipelined(t: TestContext, port: number, requests: string): { socket: Socket; said(): string; closed: Promise<void> } {
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());
@@ -19,7 +19,7 @@ function pipelined(t: TestContext, port: number, requests: string): { socket: So
 const upgradeOf = (port: number): string =>
   `Host: localhost:${port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n`;
 
-test('requests that ask for h2c behind each other are all answered, in their order', async (t) => {
+test('pipelined requests for h2c are all answered, in order', async (t) => {
   const { port } = await startServer(t);
   const call = JSON.stringify(
     signV2(someone(), 'getService', { serviceFqn: 'nothing:1.0.0', wait: 300 }, `http://localhost:${port}`),
@@ -37,7 +37,7 @@ test('requests that ask for h2c behind each other are all answered, in their ord
 
 const replies = (said: string): number => said.split('HTTP/1.1 404').length - 1;
 
-test('a connection on which one request after the other asks for h2c is closed after some', async (t) => {
+test('a connection with one request for h2c after the other is closed after some', async (t) => {
   const { port } = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxSocketsPerAddress: 1 } });
   const warnings: Error[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning);

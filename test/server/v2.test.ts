@@ -1,5 +1,5 @@
 /**
- * Signed messages, v2 (protocol.md, part 2): digest, audience, nonce, clock, the fate of the old form beside it, and
+ * Signed messages, v2 (protocol.md, part 2): digest, audience, nonce, clock, the treatment of the old form beside it, and
  * anonymous names that prove their key. Whole servers where the wire matters, Authenticator alone where days must pass.
  */
 import assert from 'node:assert/strict';
@@ -63,12 +63,12 @@ test('the digest is over params as sent: order does not matter, unknown fields a
   }
 });
 
-test('a message is for one method', async (t) => {
+test('a message is valid for one method', async (t) => {
   const { client, send, server, fqn } = await start(t);
   await client.publish(fqn, ['offer']);
   const request = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   await refused(send({ ...request, method: 'deleteService' }), 'bad-signature');
-  // and the digest binds it once more, should the message name another
+  // the digest binds the method too, should the message name another
   const forged = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   const message = forged.message.replace('getService', 'deleteService');
   await refused(
@@ -77,7 +77,7 @@ test('a message is for one method', async (t) => {
   );
 });
 
-test('a message is for one server: another port, host, scheme or path is refused', async (t) => {
+test('a message is valid for one server: another port, host, scheme or path is refused', async (t) => {
   const { client, server } = await start(t, { publicUrls: ['https://signal.example/api'] });
   const call = (aud: string) => client.call('poll', {}, { aud });
   await call('https://signal.example/api');
@@ -93,14 +93,14 @@ test('a message is for one server: another port, host, scheme or path is refused
   }
 });
 
-test('PUBLIC_URL is a list: each of its addresses will do', async (t) => {
+test('PUBLIC_URL is a list: each of its addresses is accepted', async (t) => {
   const { client } = await start(t, { publicUrls: ['https://a.example', 'https://b.example/path'] });
   await client.call('poll', {}, { aud: 'https://a.example' });
   await client.call('poll', {}, { aud: 'https://b.example/path' });
   await refused(client.call('poll', {}, { aud: 'https://b.example' }), 'bad-signature');
 });
 
-test("without PUBLIC_URL the audience is the request's own Host", async (t) => {
+test("the audience without PUBLIC_URL is the request's own Host", async (t) => {
   const { client, server } = await start(t);
   await client.call('poll', {}, { aud: `http://127.0.0.1:${server.port}` });
   await client.call('poll', {}, { aud: `https://127.0.0.1:${server.port}` });
@@ -118,7 +118,7 @@ test('a call for another address is refused with the expected addresses and the 
   await assert.rejects(wrong.call('poll', {}, outside), { message: message('https://a.example or https://b.example/path') });
 });
 
-test('a nonce is good once', async (t) => {
+test('a nonce is accepted once', async (t) => {
   const { client, send, server } = await start(t);
   const request = client.signed('poll', {});
   await send(request);
@@ -161,7 +161,7 @@ test('~v2 messages of a wrong form are refused', async (t) => {
   }
 });
 
-test('LEGACY_AUTH=allow takes the old form of a key that used v2, sticky does not, off takes none', async (t) => {
+test('LEGACY_AUTH=allow accepts the old form from a key that used v2, sticky refuses it, off refuses all', async (t) => {
   for (const [legacyAuth, before, after] of [
     ['allow', true, true],
     ['sticky', true, false],
@@ -208,17 +208,17 @@ test('sticky counts from the last v2 message, not from an earlier one of the sam
   await assert.rejects(auth.authenticate(signOld(who, 'poll', {}, { timestamp: now }), '', '', now), RpcError);
 });
 
-test('a replay is remembered as long as its message could be played, and forgotten then', async (t) => {
+test('a nonce is remembered as long as its message could be replayed, and then forgotten', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const auth = new Authenticator(store, { publicUrls: [AUD], legacyAuth: 'allow' });
   const T = 1_700_000_000_000;
   const attempt = (request: RpcRequest, now: number) => auth.authenticate(request, '', '', now);
-  // the latest clock that is taken: 60 s ahead, so it stays good for two minutes
+  // the latest accepted clock: 60 s ahead, so it stays valid for two minutes
   const request = signV2(someone(), 'poll', {}, AUD, { timestamp: T + 60_000 });
   await attempt(request, T);
   for (const now of [T + 1, T + 30_000, T + 119_000, T + 120_000]) {
-    await attempt(signV2(someone(), 'poll', {}, AUD, { timestamp: now }), now); // gives the cache a reason to clean up
+    await attempt(signV2(someone(), 'poll', {}, AUD, { timestamp: now }), now); // makes the cache clean up
     await assert.rejects(attempt(request, now), (error: RpcError) => error.code === 'replayed');
   }
   await assert.rejects(attempt(request, T + 120_001), (error: RpcError) => error.code === 'clock-skew');
@@ -228,7 +228,7 @@ test('a replay is remembered as long as its message could be played, and forgott
   await assert.rejects(attempt(deletion, T + 600_000), (error: RpcError) => error.code === 'replayed');
 });
 
-test('an anonymous name works with its key, and nothing is stored for it', async (t) => {
+test('an anonymous name works with its key, and is not stored', async (t) => {
   const { server, client } = await start(t);
   const who = anonymous();
   assert.equal(who.username, anonymousNameFor(who.publicKey));
@@ -238,7 +238,7 @@ test('an anonymous name works with its key, and nothing is stored for it', async
   assert.equal((await client.call('getUser', { username: who.username })).available, true);
 });
 
-test('an anonymous name is refused to any other key, though it signs well', async (t) => {
+test('an anonymous name is refused to any other key with a valid signature', async (t) => {
   const { server } = await start(t);
   const [owner, thief] = [anonymous(), someone()];
   const stolen = new Client(server.url, thief.as(owner.username));
@@ -253,7 +253,7 @@ test('an anonymous name is refused in the old form, even where that is allowed',
   await refused(new Client(server.url, who, 'old').call('poll', {}), 'bad-signature');
 });
 
-test('an anonymous caller must send its key each time, for nothing is stored', async (t) => {
+test('an anonymous caller must send its key each time, because none is stored', async (t) => {
   const { server } = await start(t);
   const nobody = new Client(server.url, anonymous());
   await nobody.call('poll', {});
@@ -266,7 +266,7 @@ test('a key may have a claimed name and its anonymous one', async (t) => {
   await new Client(server.url, client.identity.as(anonymousNameFor(client.identity.publicKey))).call('poll', {});
 });
 
-test('expired names come free', async (t) => {
+test('expired names become free', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const auth = new Authenticator(store, { publicUrls: [AUD], legacyAuth: 'sticky' });

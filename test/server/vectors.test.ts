@@ -1,7 +1,7 @@
 /**
- * Recorded traffic between a v0.20 client and a v0.5.4 server, replayed to ours: each request with our ids put in and signed
- * anew in the old form must get a reply of the recorded shape, but for the corrections that protocol.md demands, which are
- * listed here. Beside it: what every HTTP reply carries.
+ * Recorded traffic between a v0.20 client and a v0.5.4 server, replayed to the current one: each request, with current ids and
+ * signed again in the old form, must get a reply of the recorded shape, except for the corrections required by protocol.md,
+ * listed here. Also the headers of every HTTP reply.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -34,7 +34,7 @@ const lines = readFileSync(new URL('../vectors/rpc-v0.20.jsonl', import.meta.url
 const keys = lines[0] as Keys;
 const exchanges = lines.slice(1) as Exchange[];
 
-/** Where our reply must differ from the recorded one, and why. */
+/** Required differences between our reply and the recorded one, with the reason. */
 const CORRECTIONS: Record<string, (ours: Record<string, unknown>) => void> = {
   // "Old discovery matches the exact version only. Ours follows the compatibility rule."
   'getService, direct, older compatible version asked (upstream answers not found: exact match)': (ours) => {
@@ -43,7 +43,7 @@ const CORRECTIONS: Record<string, (ours: Record<string, unknown>) => void> = {
   },
 };
 
-/** What protocol.md takes out of a recorded reply: the row id and the repeated offer id of each candidate of a poll. */
+/** Fields of a recorded reply that protocol.md drops: the row id and the repeated offer id of each candidate of a poll. */
 const DROPPED = /^\.result\.iceCandidates\.[^.]+\.0\.(id|offerId)$/;
 
 /** Every key of `theirs` is in `ours`, with a value of the same type. */
@@ -64,14 +64,14 @@ test('every recorded exchange gets a reply of the same shape and status', async 
     bob: new Identity('bob.smith', keys.bob.privateKey),
   };
   assert.equal(people.alice.publicKey, keys.alice.publicKey, 'the seed of the file gives its public key');
-  /** Recorded ids and ours for them. */
+  /** Recorded ids and the current ones. */
   const ids = new Map<string, string>();
   const translate = <T>(value: T): T =>
     JSON.parse([...ids].reduce((text, [theirs, ours]) => text.replaceAll(theirs, ours), JSON.stringify(value))) as T;
 
   const resign = (recorded: Request): Request => {
     const request = translate(recorded);
-    // an unknown method has no message that could be made anew
+    // an unknown method has no message that could be signed
     if (recorded.method === 'nope') return request;
     const name = request.message.split(':')[1];
     // the recording signs its stolen name with bob's key
@@ -90,13 +90,13 @@ test('every recorded exchange gets a reply of the same shape and status', async 
       const expected = translate(exchange.response);
       sameShape(body, expected);
       const [ours, theirs] = [body, exchange.response].map((reply) => (reply as { error?: string }).error);
-      // old clients look into the texts, so ours begin with theirs
+      // old clients parse the texts, so ours begin with the recorded ones
       if (theirs !== undefined) assert.ok(ours!.startsWith(theirs), `${ours} must begin with ${theirs}`);
     });
   }
 });
 
-/** Pairs the recorded service and offer ids with ours, by what the offers say: ours hands them out in another order. */
+/** Maps the recorded service and offer ids to the current ones by the content of the offers: our server uses another order. */
 function learnIds(ids: Map<string, string>, ours: unknown, theirs: unknown): void {
   const [mine, recorded] = [ours, theirs].map(
     (reply) => (reply as { result?: { serviceId?: string; offers?: { offerId: string; sdp: string }[] } }).result,
@@ -121,7 +121,7 @@ test('GET / and GET /health look as recorded', async (t) => {
   }
 });
 
-test('every reply, of whatever kind, carries Rondevu-Caps, exposed by CORS', async (t) => {
+test('every kind of reply carries Rondevu-Caps, exposed by CORS', async (t) => {
   const server = await startServer(t);
   const origin = { origin: 'https://app.example' };
   const replies = {
@@ -155,7 +155,7 @@ test('a preflight request is allowed from anywhere by default', async (t) => {
   assert.match(response.headers.get('access-control-allow-headers') ?? '', /content-type/i);
 });
 
-test('with an allow-list only its origins may read replies', async (t) => {
+test('only origins of the allow-list may read replies', async (t) => {
   const server = await startServer(t, { corsOrigins: ['https://good.example'] });
   const allowed = async (origin: string): Promise<string | null> =>
     (await fetch(server.url, { headers: { origin } })).headers.get('access-control-allow-origin');
@@ -163,7 +163,7 @@ test('with an allow-list only its origins may read replies', async (t) => {
   assert.equal(await allowed('https://evil.example'), null);
 });
 
-test('a body is taken as text/plain and as application/json alike', async (t) => {
+test('a body is accepted as text/plain and as application/json', async (t) => {
   const server = await startServer(t);
   for (const type of ['text/plain', 'application/json']) {
     const request = signOld(new Identity('carol'), 'getUser', { username: 'nobody' }, { publicKey: undefined });

@@ -1,6 +1,6 @@
 /**
- * What waiting joiners cost, counted in calls of the store and in comparisons of their standing, never in time; how many may
- * wait; and that nobody gains standing for free.
+ * Costs of waiting joiners, counted in calls of the store and in comparisons of their standing, never in time; how many may wait;
+ * and that nobody improves its standing for free.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -48,7 +48,7 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   return {
     matchmaker,
     demand,
-    /** The work since it was asked last. */
+    /** The work since the last call. */
     work() {
       const done = { storeCalls, ranked };
       [storeCalls, ranked] = [0, 0];
@@ -90,7 +90,7 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
     (error: RpcError) => error.code,
   );
 
-test('a joiner that waits costs the same however many wait for other names, versions and owners', async (t) => {
+test('a waiting joiner costs the same however many wait for other names, versions and owners', async (t) => {
   const { find, matchmaker, work } = scene(t);
   const costs: { storeCalls: number; ranked: number }[] = [];
   for (const crowd of [10, 100, 1000]) {
@@ -134,7 +134,7 @@ test('an offer costs the same however many wait for other names', async (t) => {
   assert.deepEqual(costs[1], costs[0]);
 });
 
-test('to serve a crowd of one service costs each joiner at most the logarithm of their number', async (t) => {
+test('serving a crowd at one service costs each joiner at most the logarithm of their number', async (t) => {
   const costs: number[] = [];
   const crowds = [50, 200, 800];
   for (const crowd of crowds) {
@@ -172,7 +172,7 @@ test('leaving costs the same however many wait, and leaves nothing behind', asyn
   assert.equal(matchmaker.waiting, 500);
 });
 
-test('one key and one address may wait so often; others still may', async (t) => {
+test('one key and one address may have a limited number of waits; others still may wait', async (t) => {
   const { find, matchmaker } = scene(t, { maxWaitingPerKey: 3, maxWaitingPerAddress: 5 });
   for (let i = 0; i < 3; i++) find('evil@E', `name-${i}`, 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 3);
@@ -196,7 +196,7 @@ test('one key may wait for a few versions of a name; other names and other keys 
   await until(() => matchmaker.waiting === MAX_VERSIONS + 3);
 });
 
-test('when all places are taken, the address with the most gives one up to an address with few', async (t) => {
+test('the address with the most places gives one up to an address with few when all are taken', async (t) => {
   const { find, matchmaker } = scene(t, { maxWaiting: 10 });
   const evil = Array.from({ length: 9 }, (_, index) => codeOf(find(`evil-${index}@E`, `name-${index}`, 60_000)));
   await until(() => matchmaker.waiting === 9);
@@ -208,7 +208,7 @@ test('when all places are taken, the address with the most gives one up to an ad
   assert.equal(await codeOf(find('evil-10@E', 'name', 60_000)), 'unavailable');
 });
 
-test('an offer meant for one user reaches it though others wait before it, and reaches nobody else', async (t) => {
+test('an offer for one user reaches it although others wait before it, and reaches nobody else', async (t) => {
   const { find, matchmaker, publish } = scene(t);
   const others = ['first@A', 'second@B'].map((who) => find(who, 'chat', 60_000));
   for (const call of others) call.catch(ignore);
@@ -220,7 +220,7 @@ test('an offer meant for one user reaches it though others wait before it, and r
   assert.equal(matchmaker.waiting, 2);
 });
 
-test('a joiner that was held back is served when its lease is over', async (t) => {
+test('a joiner that was delayed is served when its lease is over', async (t) => {
   const clock = mockClock(t);
   const { find, matchmaker, publish } = scene(t);
   await publish('chat', 'host', 3);
@@ -261,7 +261,7 @@ test('when a lease ends, serving the queues of its holder has a bounded cost, ho
   assert.ok(costs[0]! > 0 && costs[1]! <= 17, `${costs.join(', ')} calls of the store`);
 });
 
-test('answers to offers of the same key or from the same address improve nobodyâ€™s standing', async (t) => {
+test('answers to offers of the same key or from the same address do not improve the standing', async (t) => {
   const { find, matchmaker, publish } = scene(t);
   const waste = { publicKey: 'key of evil', address: 'E' };
   const { fairness } = matchmaker;
@@ -296,7 +296,7 @@ test('answers to offers of the same key or from the same address improve nobodyâ
   assert.equal(isLast(), false, 'real answers do');
 });
 
-test('a lease that somebody else answers is no merit of its holder', async (t) => {
+test('a lease that somebody else answers does not improve the standing of its holder', async (t) => {
   const { find, matchmaker, publish } = scene(t);
   const { fairness } = matchmaker;
   for (let i = 0; i < 3; i++) {
@@ -312,7 +312,7 @@ test('a lease that somebody else answers is no merit of its holder', async (t) =
   assert.equal(fairness.isLast({ publicKey: 'fresh', address: 'E' }, Date.now()), true);
 });
 
-test('a class and its teacher behind one address are not held back for one bad pupil', () => {
+test('a class and its teacher behind one address are not delayed for one bad pupil', () => {
   const fairness = new Fairness();
   const now = Date.now();
   const teacher = { publicKey: 'teacher', address: 'school' };
@@ -325,7 +325,7 @@ test('a class and its teacher behind one address are not held back for one bad p
   assert.equal(fairness.isLast({ publicKey: 'bad', address: 'school' }, now), true);
 });
 
-test('a look-up that finds nothing tells a bounded number of publishers, each at most once in a while', async (t) => {
+test('an unsuccessful look-up notifies a bounded number of publishers, each at most once per interval', async (t) => {
   const { find, publish, demand } = scene(t);
   for (let i = 0; i < 40; i++) await publish('chat', `host${i}`, 1);
   for (let i = 0; i < 40; i++) await find(`joiner-${i}@J${i}`, 'chat');
@@ -337,7 +337,7 @@ test('a look-up that finds nothing tells a bounded number of publishers, each at
   assert.ok(demand.length <= 4, `${demand.length} times for 50 look-ups in a moment`);
 });
 
-test('the heap gives items in the order of their present rank, first come first served among equals', () => {
+test('the heap returns items in the order of their current rank, first come first served among equals', () => {
   const heap = new Heap<string>();
   const ranks = new Map<string, number>();
   let seed = 7;

@@ -1,4 +1,4 @@
-/** One who takes offers and answers none, from an address of his own. */
+/** An attacker that takes offers without answering them, from its own address. */
 import { request } from 'node:http';
 import { Rondevu } from '../../dist/src/index.js';
 import { RequestSigner } from '../../dist/src/signaling/request-signer.js';
@@ -9,7 +9,7 @@ export interface Attack {
   stop(): void;
 }
 
-/** Asks 50 times a second with one key; from 127.0.0.2, so that the server sees another address than that of honest pages. */
+/** Sends 50 requests a second with one key; from 127.0.0.2, so that the server sees another address than for honest pages. */
 export async function startAttack(serverUrl: string, serviceFqn: string): Promise<Attack> {
   const signer = new RequestSigner(serverUrl, 'attacker', await Rondevu.createIdentity());
   const { host, port } = new URL(serverUrl);

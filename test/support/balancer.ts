@@ -1,4 +1,4 @@
-/** A balancer of TCP connections, as it stands before several servers: each goes to the first one, in a given order, that takes it. */
+/** A TCP balancer in front of several servers: each connection goes to the first one, in a given order, that accepts it. */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
@@ -7,7 +7,7 @@ export interface Balancer {
   close(): Promise<void>;
 }
 
-/** @param targets addresses of servers, in the order in which they are tried; asked for at each connection */
+/** @param targets addresses of servers, in the order in which they are tried; called for each connection */
 export async function startBalancer(targets: () => string[]): Promise<Balancer> {
   const open = new Set<Socket>();
   const server = createServer((client) => {

@@ -1,6 +1,6 @@
 /**
- * Starts the real browsers for tests that need more than one page or process. Finds them by CHROME_PATH and FIREFOX_PATH, then
- * by their usual names. Flags: what makes WebRTC work on loopback, and headless Chromium work as root.
+ * Starts the real browsers for tests that need more than one page or process. Finds them by CHROME_PATH and FIREFOX_PATH, then by
+ * their usual names. The flags make WebRTC work on loopback, and headless Chromium work as root.
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -35,7 +35,7 @@ export const CHROMIUM_ARGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-features=WebRtcHideLocalIpsWithMdns',
-  // timers of pages behind others would be held back, and which page is in front is chance in a test
+  // timers of background pages would be throttled, and in a test any page may be in front
   '--disable-background-timer-throttling',
   '--disable-renderer-backgrounding',
   '--disable-backgrounding-occluded-windows',
@@ -52,7 +52,7 @@ export const FIREFOX_PREFS = {
   'dom.timeout.throttling_delay': -1,
 };
 
-/** @throws Error that says what to install */
+/** @throws Error that names what to install */
 export function findBrowser(name: BrowserName): string {
   const { env, names, places, install } = NAMES[name];
   const folders = (process.env['PATH'] ?? '').split(delimiter);
@@ -71,7 +71,7 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Launch options for a headless browser, also for the test runner in the browser. */
+/** Launch options for a headless browser, also for the in-browser test runner. */
 export function launchOptions(name: BrowserName): LaunchOptions {
   const executablePath = findBrowser(name);
   return name === 'chromium'

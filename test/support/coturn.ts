@@ -1,4 +1,4 @@
-/** A real coturn on ports of its own, on loopback. */
+/** A real coturn on its own ports, on loopback. */
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -8,7 +8,7 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 
-/** Why there is none here; undefined where there is. In CI there must be one. */
+/** Why coturn is missing; undefined if it is installed. CI requires it. */
 export function coturnMissing(): string | undefined {
   const found = ['turnserver', 'turnutils_uclient'].every((name) => spawnSync('which', [name]).status === 0);
   if (found || process.env['CI']) return undefined;
@@ -34,7 +34,7 @@ async function answers(address: string, port: number): Promise<void> {
   socket.close();
 }
 
-/** An address of this machine that browsers relay from: they have no use for one of loopback. */
+/** An address of this machine that browsers relay from: they ignore loopback addresses. */
 export function machineAddress(): string {
   const found = Object.values(networkInterfaces())
     .flat()
@@ -44,12 +44,12 @@ export function machineAddress(): string {
 
 export interface Coturn {
   readonly port: number;
-  /** Whether coturn gives an allocation for these credentials, asked by its own client. */
+  /** Whether coturn gives an allocation for these credentials, requested by its own client. */
   allocates(credentials: { username: string; credential: string }): boolean;
 }
 
 /**
- * Starts one that takes credentials made with any of the secrets; ends with the test.
+ * Starts a coturn that accepts credentials made with any of the secrets; stopped when the test ends.
  * @param address where it listens and from where it relays
  */
 export async function startCoturn(t: TestContext, secrets: string[], address = '127.0.0.1'): Promise<Coturn> {

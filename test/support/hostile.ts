@@ -1,6 +1,6 @@
 /**
- * A hostile client: makes every call of the protocol as often as it is allowed to and a little more, from one address of its own
- * or with one key over many sockets. It keeps nothing of what comes back but counts.
+ * A hostile client: makes every call of the protocol slightly more often than allowed, from its own address or with one key over
+ * many sockets. It keeps only counts of the replies.
  */
 import { Agent, request } from 'node:http';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -8,11 +8,14 @@ import { WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL, type RpcMethod } from '../../src/protocol/index.js';
 import { anonymous, newInstance, openSessionFrame, signV2, type Identity } from '../server/helpers.js';
 
-/** Not that of honest clients of the same machine; the server counts by it. */
+/** Differs from the honest clients on the same machine; the server counts by address. */
 const ADDRESS = '127.0.0.2';
-/** Calls in a second: 6000 points in 10 s at the most, of which nearly every call costs more than one. */
+/** Calls per second: at most 6000 points in 10 s, and nearly every call costs more than one. */
 const CALLS_A_SECOND = 600;
-/** The same for one key, 2000 points in 10 s: the sockets of a client that goes on with large frames beyond that are cut off. */
+/**
+ * Calls per second of one key, 2000 points in 10 s: the sockets of a client that keeps sending large frames beyond that are cut
+ * off.
+ */
 const CALLS_OF_A_KEY = 50;
 const TICK = 20;
 const SDP = 'v=0\r\n'.padEnd(1500, 'a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n');
@@ -36,7 +39,7 @@ class Calls {
   #offers: { serviceFqn: string; offerId: string }[] = [];
   readonly #services: string[] = [];
 
-  /** Remembers what a publication returned, to answer it later. */
+  /** Stores the result of a publication, to answer it later. */
   published(result: { serviceId: string; serviceFqn: string; offers: { offerId: string }[] }): void {
     if (this.#services.length < 100) this.#services.push(result.serviceId);
     this.#offers.push(...result.offers.slice(0, 5).map(({ offerId }) => ({ serviceFqn: result.serviceFqn, offerId })));
@@ -81,7 +84,7 @@ function counting(): Pick<Hostility, 'made' | 'answered'> & { count(which: 'made
   return { ...counts, count: (which, method) => void counts[which].set(method, (counts[which].get(method) ?? 0) + 1) };
 }
 
-/** Signed calls over HTTP with a handful of keys, each call with an instance of its own. */
+/** Signed calls over HTTP with a handful of keys, each call with its own instance. */
 export function attackFromOneAddress(url: string, callsASecond = CALLS_A_SECOND): Hostility {
   const { made, answered, count } = counting();
   const calls = new Calls();
@@ -152,7 +155,7 @@ export async function attackWithOneKey(url: string, sockets: number, callsASecon
       if (socket.readyState !== WebSocket.OPEN) continue;
       socket.methods.set(id, method);
       socket.send(JSON.stringify({ id, method, params }));
-      // what is no call costs, too
+      // invalid frames are charged, too
       socket.send(JSON.stringify({ ack: turn, filler: randomBytes(64).toString('hex') }));
       count('made', method);
     }

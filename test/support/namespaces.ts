@@ -1,9 +1,9 @@
-/** Two network namespaces with one cable between them, for tests that pull it. Linux, as root: `ip` of iproute2. */
+/** Two network namespaces connected by one cable, for tests that pull it. Linux, as root: `ip` of iproute2. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 
 const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
-/** Why namespaces cannot be had here; false when they can, which is what `skip` of a test takes. */
+/** Why namespaces are unavailable here; false if they are available, the value for `skip` of a test. */
 export function namespacesMissing(): string | false {
   const name = `rdv-try-${process.pid}`;
   try {
@@ -37,7 +37,7 @@ export class Namespaces {
     for (const name of [this.one, this.other]) ip('-n', name, 'link', 'set', 'cable', 'up');
   }
 
-  /** Everything between the two is lost from now on. */
+  /** All packets between the two are lost from now on. */
   pull(): void {
     ip('-n', this.other, 'link', 'set', 'cable', 'down');
   }
@@ -46,7 +46,7 @@ export class Namespaces {
     return spawn('ip', ['netns', 'exec', this[where], ...command], { env: { ...process.env, ...env } });
   }
 
-  /** Runs to its end. @throws Error with what it wrote when it fails */
+  /** Runs to completion. @throws Error with its output if it fails */
   do(where: 'one' | 'other', ...command: string[]): string {
     return ip('netns', 'exec', this[where], ...command);
   }

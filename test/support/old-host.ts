@@ -1,16 +1,16 @@
 /**
- * WebRTC for tests in Node, and a host and a joiner that behave as the client 0.20.0 does: they sign in the old form, know no
- * instance, have one in-band channel, send descriptions without candidates and each candidate in a call of its own, and ask for
+ * WebRTC for tests in Node, and a host and a joiner that behave like the client 0.20.0: they sign in the old form, send no
+ * instance, have one in-band channel, send descriptions without candidates and each candidate in its own call, and poll for
  * candidates on their own schedule, with the wrong start.
  */
 import wrtc from '@roamhq/wrtc';
 import type { CandidateInfo, ServiceEntry, WireCandidate } from '../../src/protocol/index.js';
 import { Client, type Identity } from '../server/helpers.js';
 
-/** libwebrtc, as browsers have it. */
+/** libwebrtc, as in browsers. */
 export const NodePeerConnection = wrtc.RTCPeerConnection as typeof RTCPeerConnection;
 
-/** How long after the answer a slow link learns of the other side's candidates, in ms. */
+/** Delay from the answer until a slow link gets the peer's candidates, in ms. */
 const SLOW = 1000;
 
 /** A second passes between answer and link. */
@@ -21,7 +21,7 @@ export class SlowPeerConnection extends NodePeerConnection {
   }
 }
 
-/** A data channel of an old client: what it got, and how to send. */
+/** A data channel of an old client: received messages, and a way to send. */
 export class OldChannel {
   readonly received: string[] = [];
   readonly pc: RTCPeerConnection;
@@ -50,25 +50,25 @@ export class OldChannel {
   }
 }
 
-/** How often the host asks for answers, in ms. */
+/** Interval at which the host polls for answers, in ms. */
 const POLL = 1000;
-/** How often both ask for candidates once ICE is checking, in ms. */
+/** Interval at which both poll for candidates once ICE is checking, in ms. */
 const POLL_CANDIDATES = 500;
 
-/** What the connections of both sides do with candidates. */
+/** Handling of candidates, shared by host and joiner. */
 class OldSignaling {
-  /** Candidates of the other side that it was given, and those it dropped for want of a role. */
+  /** Accepted candidates of the peer, and the number dropped for lack of a role. */
   readonly taken: CandidateInfo[] = [];
   dropped = 0;
   readonly #client: Client;
   readonly #offer: { serviceFqn: string; offerId: string };
   readonly #pc: RTCPeerConnection;
-  /** The one role that it takes candidates of; the host takes all. */
+  /** The only role whose candidates it accepts; the host accepts all. */
   readonly #role: 'offerer' | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #since = 0;
 
-  /** From here on candidates are sent; a host has lost those that came before its offer was published. */
+  /** Candidates are sent from here on; a host has lost those gathered before its offer was published. */
   constructor(
     client: Client,
     offer: { serviceFqn: string; offerId: string },
@@ -115,11 +115,11 @@ class OldSignaling {
   }
 }
 
-/** A host of v0.20: publishes one offer a call and asks for answers every second. */
+/** A host of v0.20: publishes one offer per call and polls for answers every second. */
 export class OldHost {
   readonly client: Client;
   readonly serviceFqn: string;
-  /** Links that were answered, by the answerer's name; the latest of each. */
+  /** Answered links, by the answerer's name; the latest of each. */
   readonly links = new Map<string, OldChannel>();
   readonly #offers = new Map<string, { link: OldChannel; signaling: OldSignaling }>();
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -143,7 +143,7 @@ export class OldHost {
     return offerId;
   }
 
-  /** Takes answers only: the candidates of the reply are ignored. */
+  /** Handles answers only: the candidates of the reply are ignored. */
   async #poll(): Promise<void> {
     const { answers } = await this.client.call('poll', { since: this.#since });
     for (const { offerId, answererId, sdp, answeredAt } of answers) {
@@ -164,7 +164,7 @@ export class OldHost {
   }
 }
 
-/** A joiner of v0.20: its candidates may be there before its answer; it takes only those that say that they are the offerer's. */
+/** A joiner of v0.20: its candidates may arrive before its answer; it accepts only candidates marked as the offerer's. */
 export class OldJoiner {
   readonly client: Client;
   readonly link = new OldChannel(new SlowPeerConnection({ iceServers: [] }));
@@ -172,7 +172,7 @@ export class OldJoiner {
 
   constructor(url: string, identity: Identity) {
     this.client = new Client(url, identity, 'old');
-    // it takes the last incoming channel for its own
+    // it treats the last incoming channel as its own
     this.link.pc.ondatachannel = ({ channel }) => this.link.use(channel);
   }
 
@@ -198,6 +198,6 @@ export class OldJoiner {
 }
 
 async function addCandidate(pc: RTCPeerConnection, candidate: WireCandidate): Promise<void> {
-  // one that does not fit is dropped, as the old client does
+  // a candidate that does not match is dropped, as in the old client
   await pc.addIceCandidate(candidate as RTCIceCandidateInit).catch(() => undefined);
 }

@@ -1,9 +1,9 @@
 /**
- * Stand-in for a signaling server v0.5.4: POST /rpc, / and /health, with the storage rules of the original, which
- * part 1 of protocol.md describes. Publishing deletes the offers of the service that were there before, answered ones and the
- * candidates of both sides included; the id of an offer is the hash of its description; everybody is handed the oldest free
- * offer; `deleteService` leaves the offers; `poll` serves owners only; times of candidates run into the future. Signatures
- * are checked as there: part 2 of the message is the name, the last one the time.
+ * Stand-in for a signaling server v0.5.4: POST /rpc, / and /health, with the storage rules of the original, which part 1 of
+ * protocol.md describes. Publishing deletes the earlier offers of the service, including answered ones and the candidates of both
+ * sides; the id of an offer is the hash of its description; everybody gets the oldest free offer; `deleteService` leaves the
+ * offers; `poll` serves owners only; timestamps of candidates run into the future. Signatures are checked as there: part 2 of the
+ * message is the name, the last part the time.
  */
 import { createHash, createPublicKey, randomUUID, verify } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -58,9 +58,9 @@ export interface RecordedCall {
 }
 
 export class OldServer {
-  /** Every call that came, in order. */
+  /** Every received call, in order. */
   readonly calls: RecordedCall[] = [];
-  /** Paths that were asked for besides /rpc. */
+  /** Requested paths other than /rpc. */
   readonly otherPaths: string[] = [];
   url = '';
   readonly #keys = new Map<string, string>();
@@ -69,14 +69,14 @@ export class OldServer {
   /** By id, in the order of their creation. */
   readonly #offers = new Map<string, OldOffer>();
   #candidates = 0;
-  /** Carries each call out in place of the server, for tests that put something before or after it. */
+  /** Runs each call in place of the server, for tests that add something before or after it. */
   onCall: ((call: RecordedCall, carryOut: () => unknown) => unknown) | undefined;
   readonly #http = createServer((request, response) => void this.#receive(request, response));
 
   static async start(t: TestContext): Promise<OldServer> {
     const server = new OldServer();
     server.#http.on('upgrade', (request, socket) => {
-      socket.on('error', () => undefined); // a client that gives up resets it
+      socket.on('error', () => undefined); // a client that gives up resets the connection
       server.otherPaths.push(request.url ?? '');
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
     });
@@ -268,7 +268,7 @@ export class OldServer {
     );
   }
 
-  /** @throws Error when there is none */
+  /** @throws Error if there is none */
   #offer(offerId: string): OldOffer {
     const offer = this.#offers.get(offerId);
     if (!offer || offer.expiresAt <= Date.now()) throw new Error('Offer not found');

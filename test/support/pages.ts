@@ -1,19 +1,19 @@
-/** Pages of the documents, and what a person does in them. */
+/** Pages of the documents, and the actions of a person in them. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type { Page } from 'puppeteer-core';
 
-/** What the documents give as the server's address. */
+/** The server's address in the documents. */
 const DOCUMENTED_URL = 'http://localhost:3000';
 
-/** The README's code block that follows a file's name, with another server's address put in. */
+/** The README's code block that follows a file's name, with another server's address. */
 export function readmePage(name: string, serverUrl: string): string {
   const [, page] = new RegExp(`\`${name}\`:\\n\\n\`\`\`html\\n([\\s\\S]*?)\`\`\``).exec(readFileSync('README.md', 'utf8')) ?? [];
   assert.ok(page, `README.md has a page ${name}`);
   return page.replaceAll(DOCUMENTED_URL, serverUrl);
 }
 
-/** Every block of HTML in a document, by its place, with another server's address put in. */
+/** Every block of HTML in a document, by its place, with another server's address. */
 export function htmlSnippets(file: string, serverUrl: string): { at: string; html: string }[] {
   const lines = readFileSync(file, 'utf8').split('\n');
   return lines.flatMap((line, index) => {
@@ -32,7 +32,7 @@ export const bubbles = (page: Page): Promise<(string | null)[]> =>
     ),
   );
 
-/** Writes as a person does: into the input, with the keyboard. */
+/** Writes like a person: into the input, with the keyboard. */
 export async function write(page: Page, text: string): Promise<void> {
   await page.evaluate(() => document.querySelector('rondevu-chat')!.focus());
   await page.keyboard.type(text);

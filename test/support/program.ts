@@ -1,4 +1,4 @@
-/** A program as a process of its own: what it wrote, and how it ended. Killed when the test ends. */
+/** A program as a separate process: its output, and how it ended. Killed when the test ends. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
@@ -7,12 +7,12 @@ export interface Program {
   child: ChildProcess;
   out(): string;
   err(): string;
-  /** Both, as they came. */
+  /** Both streams, in order of arrival. */
   output(): string;
   ended: Promise<[code: number | null, signal: string | null]>;
 }
 
-/** @param env beside that of this process */
+/** @param env added to the environment of this process */
 export function start(
   t: TestContext,
   command: string,
@@ -34,7 +34,7 @@ export function watch(child: ChildProcess): Program {
     err += String(data);
     output += String(data);
   });
-  child.stdin?.on('error', () => undefined); // it may read nothing
+  child.stdin?.on('error', () => undefined); // it may have closed its input
   const ended = once(child, 'close') as Program['ended'];
   return { child, out: () => out, err: () => err, output: () => output, ended };
 }

@@ -1,6 +1,6 @@
 /**
- * A Redis of its own on a free port of loopback, with an append-only file in a temporary folder, so that it can be killed and
- * started again with what it knew.
+ * A separate Redis on a free loopback port, with an append-only file in a temporary folder, so that it can be killed and
+ * restarted with its data.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
@@ -10,7 +10,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Why there is none here; undefined where there is. In CI there must be one. */
+/** Why Redis is missing; undefined if it is installed. CI requires it. */
 export function redisMissing(): string | undefined {
   if (process.env['CI'] || spawnSync('redis-server', ['--version']).status === 0) return undefined;
   return 'redis-server is not installed: apt-get install redis-server';
@@ -22,7 +22,7 @@ export class RedisProcess {
   #process: ChildProcess | undefined;
   port = 0;
 
-  /** @param flags of redis-server, further ones */
+  /** @param flags additional flags of redis-server */
   constructor(...flags: string[]) {
     this.#flags = flags;
   }

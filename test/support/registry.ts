@@ -1,4 +1,7 @@
-/** A package registry that has the packages of this checkout beside those of the real one: what is installed is what would be published. */
+/**
+ * A package registry that serves the packages of this checkout in addition to the real registry: tests install what would be
+ * published.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -39,7 +42,7 @@ export async function startRegistry(t: TestContext, folders: string[]): Promise<
     }));
   }
   const server = createServer(({ url: path = '/', headers }, response) => {
-    // another run may have had this port, and its cache lasts
+    // another run may have had this port, and its cache persists
     response.setHeader('cache-control', 'no-store');
     const document = packages.get(path.slice(1));
     if (document) return void response.end(JSON.stringify(document(`http://${headers.host}`)));

@@ -1,6 +1,6 @@
 /**
- * What tests with whole browsers need round them: the signaling server as a process that can be killed, a second origin for
- * pages, and pages with the bundle in them.
+ * Helpers for tests with whole browsers: the signaling server as a process that can be killed, a second origin for pages, and
+ * pages with the bundle in them.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer as createHttpServer, type Server } from 'node:http';
@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { once } from 'node:events';
 import type { Browser, Page } from 'puppeteer-core';
 
-/** Resolves when the condition holds. @throws Error that names what was waited for, after `ms` */
+/** Resolves when the condition holds. @throws Error that names the awaited event, after `ms` */
 export async function until(what: string, condition: () => unknown, ms = 60_000): Promise<void> {
   const end = Date.now() + ms;
   while (!(await condition())) {
@@ -28,12 +28,12 @@ export class ServerProcess {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-'));
   readonly #env: Record<string, string>;
 
-  /** @param env settings of the server beside those of this process */
+  /** @param env settings of the server, added to the environment of this process */
   constructor(env: Record<string, string> = {}) {
     this.#env = env;
   }
 
-  /** The file that it writes. */
+  /** The server's database file. */
   get database(): string {
     return join(this.#folder, 'rondevu.db');
   }
@@ -62,7 +62,7 @@ export class ServerProcess {
     await ended;
   }
 
-  /** SIGSTOP: it takes connections and answers nothing. */
+  /** SIGSTOP: it accepts connections and answers nothing. */
   pause(): void {
     this.#process?.kill('SIGSTOP');
   }
@@ -103,15 +103,15 @@ export async function serveFiles(files: () => Record<string, SiteFile>): Promise
   };
 }
 
-/** A page without anything but the bundle. */
+/** A page with only the bundle. */
 export const blankPage = (apiUrl: string, extra = ''): string =>
   `<!doctype html><html lang="en"><meta charset="utf-8"><title>test</title><script type="module" src="${apiUrl}/rondevu-elements.js"></script>${extra}`;
 
-/** Opens a page that tells its errors to the test's output, and waits until the tags are defined. */
+/** Opens a page that prints its errors to the test's output, and waits until the tags are defined. */
 export async function openPage(browser: Browser, url: string): Promise<Page> {
   const page = await browser.newPage();
   page.on('pageerror', (error) => console.error('page error:', error));
-  // what the test runner's compiler puts round named functions
+  // the test runner's compiler wraps named functions in this
   await page.evaluateOnNewDocument('globalThis.__name = (f) => f');
   await page.goto(url);
   await page.evaluate(async () => {
@@ -120,5 +120,5 @@ export async function openPage(browser: Browser, url: string): Promise<Page> {
   return page;
 }
 
-/** Runs in CI in a few rounds; `RONDEVU_ROUNDS=20` is the whole. */
+/** CI runs a few rounds; `RONDEVU_ROUNDS=20` is the full run. */
 export const ROUNDS = Number(process.env['RONDEVU_ROUNDS'] ?? 3);

@@ -1,0 +1,89 @@
+/** The search for an offer: by name or id, with failover, and with a spare link. */
+import assert from 'node:assert/strict';
+import { describe, mock, test } from 'node:test';
+import { OfferSearch } from '../../src/connection/offer-search.js';
+import type { WebRtcLink } from '../../src/connection/webrtc-link.js';
+import { RondevuError } from '../../src/errors.js';
+import type { ServiceEntry } from '../../src/protocol/rpc.js';
+import type { SignalingPort } from '../../src/signaling/signaling-port.js';
+
+const SIGNAL = new AbortController().signal;
+const ALICE = { fqn: 'chat:1.0.0@alice', hadLink: true };
+
+/** A search whose server has only the offers that `offered` names. */
+function search(target: string, failover: boolean, offered: string[]) {
+  const asked: [target: string, wait: number][] = [];
+  let links = 0;
+  const closed: number[] = [];
+  let onWaiting!: (reason: RondevuError) => void;
+  const port = {
+    findOffer(name: string, wait: number, waiting: (reason: RondevuError) => void) {
+      asked.push([name, wait]);
+      onWaiting = waiting;
+      if (!offered.includes(name)) return Promise.reject(new RondevuError('no-offer', name));
+      return Promise.resolve({ serviceFqn: name } as ServiceEntry);
+    },
+  } as unknown as SignalingPort;
+  const makeLink = () => {
+    const number = ++links;
+    return { number, close: () => closed.push(number) } as unknown as WebRtcLink;
+  };
+  const made = new OfferSearch(target, failover, port, makeLink);
+  return { search: made, asked, closed, waiting: () => onWaiting(new RondevuError('no-offer', 'nobody')) };
+}
+
+const nothing = (): void => undefined;
+
+describe('the offer search', () => {
+  test('requests the service that was found last, a hidden one by its id', async () => {
+    const named = search('chat:1.0.0', false, ['chat:1.0.0@alice']);
+    await named.search.find(ALICE, 500, nothing, SIGNAL);
+    assert.deepEqual(named.asked, [['chat:1.0.0@alice', 500]]);
+    const hidden = search('service-id', false, ['service-id']);
+    await hidden.search.find(ALICE, 500, nothing, SIGNAL);
+    assert.deepEqual(hidden.asked, [['service-id', 500]]);
+  });
+
+  test('with failover, looks for another provider if the previous one is gone', async () => {
+    const { search: found, asked } = search('chat:1.0.0', true, ['chat:1.0.0']);
+    await found.find(ALICE, 500, nothing, SIGNAL);
+    assert.deepEqual(asked, [
+      ['chat:1.0.0@alice', 0],
+      ['chat:1.0.0', 500],
+    ]);
+  });
+
+  test('does not fail over before the first link, nor for a name with a username', async () => {
+    const early = search('chat:1.0.0', true, []);
+    await assert.rejects(early.search.find({ ...ALICE, hadLink: false }, 500, nothing, SIGNAL), { code: 'no-offer' });
+    assert.equal(early.asked.length, 1);
+    const named = search('chat:1.0.0@alice', true, []);
+    assert.equal(named.search.hasFailover, false);
+    await assert.rejects(named.search.find(ALICE, 500, nothing, SIGNAL), { code: 'no-offer' });
+    assert.equal(named.asked.length, 1);
+  });
+
+  test('makes one spare link, hands it out once, and closes it if nobody comes', async () => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    const { search: found, closed, waiting } = search('chat:1.0.0@alice', false, ['chat:1.0.0@alice']);
+    const numberOf = () => (found.takeLink() as unknown as { number: number }).number;
+    await found.find(ALICE, 0, nothing, SIGNAL);
+    await found.find(ALICE, 0, nothing, SIGNAL);
+    assert.deepEqual([numberOf(), numberOf()], [1, 2]);
+    await found.find(ALICE, 0, nothing, SIGNAL);
+    waiting();
+    mock.timers.tick(5000);
+    assert.deepEqual(closed, [3]);
+    assert.equal(numberOf(), 4);
+    mock.timers.reset();
+  });
+
+  test('reports a link that cannot be made, and leaves no unhandled rejection', async () => {
+    const port = { findOffer: () => Promise.reject(new RondevuError('no-offer', 'late')) } as unknown as SignalingPort;
+    const failing = new OfferSearch('chat:1.0.0@alice', false, port, () => {
+      throw new RondevuError('unsupported', 'no WebRTC');
+    });
+    await assert.rejects(failing.find(ALICE, 0, nothing, SIGNAL), { code: 'unsupported' });
+    await new Promise((resolve) => setTimeout(resolve)); // an unhandled rejection fails the test
+  });
+});
