@@ -1,4 +1,7 @@
-/** Entry point `rondevu-elements/core`: the engine, and the names of the Rondevu clients 0.20 and 0.9 that nothing else needs. */
+/**
+ * Entry point `rondevu-elements/core`: the engine, and names of the Rondevu clients 0.20 and 0.9 that are kept for compatibility
+ * only.
+ */
 export * from './index.js';
 export { AsyncLock } from './base/async-lock.js';
 export { NodeCryptoAdapter, WebCryptoAdapter } from './identity/index.js';

@@ -1,13 +1,13 @@
-/** `diagnose`: why nobody connects, as far as one end can tell. The checks are a chunk of their own. */
+/** `diagnose`: finds out why no connection comes up, as far as one peer can. The checks are a separate chunk. */
 import { chunk } from './base/chunk.js';
 import type { DiagnoseOptions, Diagnosis } from './diagnosis/diagnosis.js';
 
 export type { Check, CheckName, CheckStatus, DiagnoseOptions, Diagnosis } from './diagnosis/diagnosis.js';
 
 /**
- * Looks at server, clock, push, WebRTC, STUN, TURN and UDP, one after the other. Never hangs, and does not reject for what it finds: that is
- * its result.
- * @throws ValidationError for a bad option, quoting it
+ * Checks server, clock, push, WebRTC, STUN, TURN and UDP, one after the other. Each check has a time limit; findings are the
+ * result, never a rejection.
+ * @throws ValidationError for an invalid option, quoting it
  */
 export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   return (await chunk('checks', () => import('./diagnosis/checks.js'))).runChecks(options);

@@ -1,6 +1,6 @@
 /**
- * Messages that `<rondevu-connect>` sends before its connection exists (the engine and the key are being loaded): composed, checked,
- * copied and bounded by the code that the connection uses, and handed over to it with ids and handles.
+ * Messages that `<rondevu-connect>` sends before its connection exists (the engine and the key are being loaded): composed,
+ * checked, copied and bounded by the same code as in a connection, then passed to the connection with their ids and handles.
  */
 import { connectionConfig, type ConnectionConfig } from './connection/connection-config.js';
 import { Backlog } from './delivery/backlog.js';
@@ -31,7 +31,7 @@ export class EarlyMessages {
     );
   }
 
-  /** @throws as RondevuConnection.send of a connection whose link is not up yet */
+  /** @throws like `RondevuConnection.send` while no link is up */
   send(data: unknown): SendHandle {
     if (!this.#config.bufferEnabled)
       throw new RondevuError('not-connected', 'send: there is no connection yet and bufferEnabled is false');

@@ -1,10 +1,10 @@
 /**
- * The errors of the engine: one base class with a stable `code`, and three kinds that users can catch apart.
- * Every layer may use it. Never put a secret into a message; text from the other side is made printable here.
+ * The errors of the engine: one base class with a stable `code`, and three subclasses that users can tell apart.
+ * Every layer may use it. Never put a secret into a message; text from the peer is made printable here.
  */
 import { escapeUnprintable } from './base/printable.js';
 
-/** Every code an error of the client or the server may carry; docs/protocol.md lists them with a hint each. */
+/** All codes of errors of the client and the server; docs/protocol.md lists them, each with a hint. */
 export type ErrorCode =
   | 'bad-request'
   | 'bad-signature'
@@ -38,10 +38,10 @@ export type ErrorCode =
 export class RondevuError extends Error {
   /** Stable, kebab-case. */
   readonly code: ErrorCode;
-  /** Whether the engine goes on trying by itself after this error. Default false. */
+  /** Whether the engine retries by itself after this error. Default false. */
   willRetry = false;
 
-  /** What the thrower added, in the form of v0.20. */
+  /** Additional data of the thrower, in the format of v0.20. */
   readonly context?: Record<string, unknown>;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
@@ -58,21 +58,21 @@ export class RondevuError extends Error {
   }
 }
 
-/** An option, a name or an argument is not what was expected; the message quotes what was got. */
+/** An option, a name or an argument is invalid; the message quotes the value. */
 export class ValidationError extends RondevuError {
   constructor(message: string, options?: { cause?: unknown; [context: string]: unknown }) {
     super('bad-request', message, options);
   }
 }
 
-/** The signaling server could not be reached, or answered with something that is not its protocol. */
+/** The signaling server could not be reached, or its reply violates the protocol. */
 export class NetworkError extends RondevuError {
   constructor(message: string, options?: { cause?: unknown; code?: ErrorCode; [context: string]: unknown }) {
     super(options?.code ?? 'unavailable', message, options);
   }
 }
 
-/** The peer-to-peer link could not be made, or was given up. */
+/** The peer-to-peer link could not be set up, or was given up. */
 export class ConnectionError extends RondevuError {
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
   /** As in v0.20; the code is `not-connected`. */
@@ -83,22 +83,22 @@ export class ConnectionError extends RondevuError {
   }
 }
 
-/** An error of the engine as it is; any other as the cause of one that says what failed. @internal */
+/** Returns an error of the engine as it is; wraps any other as the cause of an error that states what failed. @internal */
 export const asRondevuError = (error: unknown, what: string): RondevuError =>
   error instanceof RondevuError ? error : new RondevuError('bad-request', `${what}: ${String(error)}`, { cause: error });
 
-/** The commonest ValidationError: what is wrong, what it must be, and what was got. */
+/** The most common ValidationError: the name of the value, what was expected, and what was received. */
 export const mustBe = (what: string, expected: string, got: unknown): ValidationError =>
   new ValidationError(`${what} must be ${expected}, got ${quote(got)}`);
 
-/** Quotes a value for an error message: short, on one line, safe for anything. */
+/** Quotes a value for an error message: short, on one line, and never throws. */
 export function quote(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
   } catch {
-    // circular, or a BigInt: its plain string says enough
+    // circular, or a BigInt: its plain string suffices
   }
   try {
     text ??= String(value);

@@ -1,16 +1,16 @@
 /**
- * ICE presets by name. The source holds no TURN server: they come from the configuration or from the signaling server.
+ * ICE presets by name. No TURN server is built in: they come from the configuration or from the signaling server.
  */
 import { mustBe } from './errors.js';
 
-/** `server`: what the signaling server hands out, else `google-stun`, else nothing on loopback. */
+/** `server`: the servers that the signaling server hands out; without any, `google-stun`, or nothing on loopback. */
 export type IcePreset = 'server' | 'google-stun' | 'ipv4-turn' | 'hostname-turns' | 'relay-only';
 export type IceServersOption = IcePreset | RTCIceServer[];
 
 const GOOGLE_STUN: RTCIceServer[] = [{ urls: ['stun:stun.l.google.com:19302', 'stun:stun1.l.google.com:19302'] }];
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
-/** Which TURN addresses a preset takes. */
+/** TURN URLs that a preset uses. */
 const TURN_FILTERS: Partial<Record<string, RegExp>> = {
   'ipv4-turn': /^turn:\d+\.\d+\.\d+\.\d+[:?]?/,
   'hostname-turns': /^turns:/,
@@ -26,9 +26,9 @@ export const takesServed = (choice: IceServersOption, turnServers: RTCIceServer[
 
 /**
  * The RTCConfiguration of a choice.
- * @param apiUrl address of the signaling server, to tell loopback
- * @param served what the signaling server hands out; TURN presets use its TURN servers where none are configured
- * @throws ValidationError for an unknown name, or when no configured TURN server fits the preset
+ * @param apiUrl address of the signaling server, to recognize loopback
+ * @param served servers that the signaling server hands out; TURN presets use its TURN servers if none are configured
+ * @throws ValidationError for an unknown name, or if no configured TURN server fits the preset
  */
 export function rtcConfiguration(
   choice: IceServersOption,
@@ -47,7 +47,7 @@ export function rtcConfiguration(
   let iceServers = pick(turnServers, filter);
   if (takesServed(choice, turnServers)) {
     iceServers = pick(served, filter);
-    // a relay of the other kind is better than none
+    // a relay of another kind is better than no relay
     if (!iceServers.length) iceServers = pick(served, TURN_FILTERS['relay-only']!);
   } else if (!iceServers.length)
     throw mustBe(

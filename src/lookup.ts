@@ -1,4 +1,4 @@
-/** Looks services up. A chunk of its own: pages that join by name do not need it. */
+/** Looks up services. A separate chunk: pages that join by name do not need it. */
 import { mustBe } from './errors.js';
 import type { FindOptions } from './options.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';

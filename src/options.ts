@@ -1,5 +1,5 @@
 /**
- * Every public option of `Rondevu` and of a published service: unit, default, check. A bad value is quoted in the error.
+ * Every public option of `Rondevu` and of a published service: unit, default, check. Errors quote the invalid value.
  */
 import type { ConnectionConfig } from './connection/connection-config.js';
 import type { Peer } from './connection/connection-events.js';
@@ -13,19 +13,22 @@ export interface RondevuOptions {
   apiUrl: string;
   /** 3–32 of `a-z 0-9 . -`. Default: an anonymous name made from the key. */
   username?: string;
-  /** Base64 keys. Default: fresh ones. */
+  /** Base64 keys. Default: new ones. */
   keypair?: Keypair;
   /** An identity that signs, instead of a keypair. */
   identity?: Signer;
-  /** Another implementation of signing. Default: the platform's. */
+  /** A signing implementation. Default: the platform's. */
   cryptoAdapter?: CryptoAdapter;
-  /** `false` sends every call alone. Default `{ maxBatchSize: 10, maxWaitTime: 50, throttleInterval: 10 }`, times in ms. */
+  /**
+   * `false` sends each call in its own request. Default `{ maxBatchSize: 10, maxWaitTime: 50, throttleInterval: 10 }`, times in
+   * ms.
+   */
   batching?: BatchingOptions | false;
-  /** A preset's name or RTCIceServer[]. Default `'server'`. */
+  /** Name of a preset, or RTCIceServer[]. Default `'server'`. */
   iceServers?: IceServersOption;
-  /** TURN servers with credentials, for the presets that need some. */
+  /** TURN servers with credentials, for the presets that use TURN. */
   turnServers?: RTCIceServer[];
-  /** Most RTCPeerConnections of the page or process at once. Default 256; Chromium refuses near 500. */
+  /** Maximum number of RTCPeerConnections of the page or process. Default 256; Chromium refuses more than about 500. */
   maxPeerConnections?: number;
   /** Logs to the console. Default false. */
   debug?: boolean;
@@ -34,19 +37,19 @@ export interface RondevuOptions {
   rtcIceCandidate?: typeof RTCIceCandidate;
   /** A WebSocket implementation. Default: the global one; without any, HTTP polling. */
   webSocket?: typeof WebSocket;
-  /** Where the keys of peers are pinned at the first meeting. Default: in memory, as long as this instance lives. */
+  /** Store for peer keys, pinned on first use. Default: in memory, for the lifetime of this instance. */
   pins?: PinStore;
-  /** Whether page events (hidden for good, back, online) are followed. Default true in pages. */
+  /** Whether to follow page events (hidden for good, shown again, online). Default true in pages. */
   lifecycle?: boolean;
 }
 
-/** What an `offerFactory` returns: the offer it made on the peer connection it got, and the channel it opened. */
+/** Result of an `offerFactory`: the offer made on the given peer connection, and the channel that it opened. */
 export interface OfferFactoryResult {
   offer: RTCSessionDescriptionInit;
   dc?: RTCDataChannel;
   /**
-   * Whether messages of the connection go over channels of ours beside `dc`, with all that delivery promises. Default false: they
-   * go over `dc`, as they are.
+   * Whether messages of the connection use separate channels beside `dc`, with all delivery guarantees. Default false: they are
+   * sent over `dc` as they are.
    */
   durable?: boolean;
 }
@@ -56,20 +59,20 @@ export interface PublishOptions {
   service: string;
   /** Offers kept free for joiners. Default 5. */
   maxOffers?: number;
-  /** Makes offer and channel on the peer connection it is given. */
+  /** Makes the offer and the channel on the given peer connection. */
   offerFactory?: (pc: RTCPeerConnection) => Promise<OfferFactoryResult>;
-  /** Life of an offer in ms; it is renewed before. Default 300 000. */
+  /** Lifetime of an offer in ms; it is renewed before it expires. Default 300 000. */
   ttl?: number;
-  /** After which share of its life it is renewed, 0 to 1. Default 0.8. */
+  /** Fraction of its lifetime after which an offer is renewed, above 0 and at most 1. Default 0.8. */
   renewAt?: number;
   connectionConfig?: Partial<ConnectionConfig>;
-  /** Most connections at once. Default: no limit. */
+  /** Maximum number of connections at once. Default: no limit. */
   maxConnections?: number;
-  /** Asked before an answer is taken; false turns the joiner away. */
+  /** Called before an answer is processed; false refuses the joiner. */
   accept?: (peer: Peer) => boolean | Promise<boolean>;
-  /** Found by id only. Default false. */
+  /** Whether the service is found by its id only. Default false. */
   hidden?: boolean;
-  /** At most 4 KiB of JSON, given to who looks the service up. */
+  /** At most 4 KiB of JSON, returned by look-ups of the service. */
   metadata?: unknown;
   /** ICE servers of this service's connections. Default: the instance's. */
   iceServers?: IceServersOption;
@@ -81,19 +84,22 @@ export interface ConnectOptions {
   /** `name:version`, with or without `username` beside it. */
   service?: string;
   username?: string;
-  /** Instead of a name: the id of the service, as its `serviceId` says. The only way to one that is hidden. */
+  /** Instead of a name: the id of the service (`serviceId` of its pool). Hidden services can be joined only by id. */
   serviceId?: string;
   /** Replaces the instance's RTCConfiguration. */
   rtcConfig?: RTCConfiguration;
   connectionConfig?: Partial<ConnectionConfig>;
-  /** How long to stand in line when nobody is there, in ms. Default 0; Infinity returns at once a connection that goes on looking. */
+  /**
+   * How long to wait in the queue if there is no offer, in ms. Default 0; with Infinity, returns a connection at once that keeps
+   * looking.
+   */
   wait?: number;
   /**
-   * Whether another provider may take the place of one that was found by discovery and is gone: a new session, told with `reset`
-   * and all that the first one has not had. Default false.
+   * Whether another provider may replace a provider that was found by discovery and is gone: starts a new session and emits
+   * `reset` with all messages that the first provider has not received. Default false.
    */
   failover?: boolean;
-  /** Ends the search. */
+  /** Ends the search when aborted. */
   signal?: AbortSignal;
   /** ICE servers of this connection. Default: the instance's. */
   iceServers?: IceServersOption;
@@ -109,7 +115,7 @@ export interface FindOptions {
   offset?: number;
 }
 
-/** Names by the type of their value; `any` is checked where it is used. */
+/** Option names by the type of their value; `any` is checked where it is used. */
 export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
 
 const RONDEVU: OptionKinds = {
@@ -128,7 +134,7 @@ const CONNECT: OptionKinds = {
   any: 'iceServers',
 };
 
-/** @throws ValidationError naming the option, what was expected and what was got */
+/** @throws ValidationError naming the option, what was expected and what was received */
 export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
   if (typeof options !== 'object' || options === null) throw mustBe(where, 'called with an object', options);
   for (const [name, value] of Object.entries(options)) {
@@ -136,7 +142,7 @@ export function checkOptions(where: string, options: object, kinds: OptionKinds)
     if (!kind) throw mustBe(`the options of ${where}`, Object.values(kinds).join(' '), name);
     if (value === undefined || kind === 'any') continue;
     if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0))) {
-      // quoting would print the secret where the option is a key
+      // quoting a key option would print the secret
       throw mustBe(
         `${where}: ${name}`,
         `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
@@ -146,7 +152,7 @@ export function checkOptions(where: string, options: object, kinds: OptionKinds)
   }
 }
 
-/** @throws ValidationError naming the option, what was expected and what was got */
+/** @throws ValidationError naming the option, what was expected and what was received */
 export const checkRondevuOptions = (options: RondevuOptions): void => checkOptions('Rondevu.connect', options, RONDEVU);
 /** @throws ValidationError */
 export const checkConnectOptions = (options: ConnectOptions): void => checkOptions('connectToService', options, CONNECT);

@@ -1,8 +1,8 @@
 /**
- * Hands a page's events to a client as hints. Reads `globalThis` only, so it loads and does nothing in Node.
+ * Passes page events to a client as hints. Uses only `globalThis`, so in Node it can be loaded and does nothing.
  */
 
-/** `hide`: the page goes, perhaps for good. The others: look at once. */
+/** `hide`: the page is being hidden, perhaps for good. All others: check links and signaling at once. */
 export type Hint = 'hide' | 'show' | 'online' | 'visible' | 'resume';
 
 const EVENTS: Record<string, Hint> = {
@@ -19,7 +19,7 @@ export function watchPage(client: { hint(kind: Hint): void }): () => void {
   if (typeof addEventListener !== 'function') return () => undefined;
   const listen = (event: Event) => {
     const kind = EVENTS[event.type]!;
-    // pageshow comes after every load; only a page that was kept has something to catch up with
+    // pageshow fires after each load; only a page restored from the back/forward cache has links to check
     if (kind === 'show' && !(event as PageTransitionEvent).persisted) return;
     client.hint(kind);
   };

@@ -37,12 +37,12 @@ import { checkUsername } from './protocol/service-name.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
 
-/** The publishing side is a chunk of its own: pages that only join do not load it. */
+/** The publishing side is a separate chunk: pages that only join do not load it. */
 const publishing = () => chunk('publishing', () => import('./offers/publishing.js'));
 /** Connections: requested when a client is made. */
 const talking = () => chunk('talk', () => import('./talk.js'));
 
-/** Support for older clients, a chunk of its own. */
+/** Support for older clients, a separate chunk. */
 const legacy = () => chunk('raw', () => import('./legacy/raw.js'));
 
 type Talk = Awaited<ReturnType<typeof talking>>;
@@ -75,8 +75,8 @@ export interface RondevuEvents {
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
   /**
-   * The state of signaling changed. `offline` always comes with `error`: `unavailable` if the server cannot be reached (its message
-   * says why), another code if the server refused the session. Emitted again when the error changes.
+   * The state of signaling changed. `offline` always comes with `error`: `unavailable` if the server cannot be reached (its
+   * message says why), another code if the server refused the session. Emitted again when the error changes.
    */
   'signaling:state': [state: SignalingState, error?: RondevuError];
 }
@@ -200,7 +200,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     const { iceServers } = options;
     const { make, configuration } = this.#linkFactory(iceServers, talk, {}, undefined, options.offerFactory);
     const makeLink = async (durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => {
-      // an offer is made once and then waits: it needs its relays from the start
+      // an offer is made once and then waits for an answer: it needs its relays from the start
       if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
       return make(durable, await own?.(configuration()));
     };
@@ -296,7 +296,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return connection;
   }
 
-  /** Looks services up. @throws RondevuError `not-found` or `no-offer` for a single one */
+  /** Looks up services. @throws RondevuError `not-found` or `no-offer` for a single one */
   findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
   findService(serviceFqn: string, options?: FindOptions & { mode?: 'direct' | 'random' }): Promise<ServiceEntry>;
   findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
@@ -327,7 +327,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return { active: [...this.#pools.values()].some(({ isStarted }) => isStarted), offerCount: this.getOfferCount() };
   }
 
-  /** Closes every connection, of services and joined ones; services go on accepting. */
+  /** Closes all connections, of services and joined ones; services continue to accept joiners. */
   async disconnectAll(): Promise<void> {
     await Promise.all([...this.#hosted(), ...this.#joined].map((connection) => connection.close()));
   }

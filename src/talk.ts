@@ -1,4 +1,4 @@
-/** Connections and all they need. A chunk of its own, requested when a client is made. */
+/** Connections and their dependencies. A separate chunk, requested when a client is made. */
 export { AnswererConnection } from './connection/answerer-connection.js';
 export { count } from './connection/census.js';
 export { connectionConfig } from './connection/connection-config.js';

@@ -1,10 +1,10 @@
-/** Which service `connectToService` joins. */
+/** The target of `connectToService`. */
 import { ValidationError, mustBe } from './errors.js';
 import type { ConnectOptions } from './options.js';
 import { checkUsername, formatServiceName, isServiceId, parseServiceName } from './protocol/service-name.js';
 
 /**
- * Whom to join: a name, or an id.
+ * The service to join, by name or id; and the expected key fingerprint of the name.
  * @throws ValidationError
  */
 export function targetOf({ serviceFqn, service, username, serviceId, failover }: ConnectOptions): {

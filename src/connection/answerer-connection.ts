@@ -1,6 +1,6 @@
 /**
- * AnswererConnection: the joiner's connection. Searches for an offer and answers it, again whenever the link is lost, and decides when
- * to stop trying.
+ * AnswererConnection: the joiner's connection. Searches for an offer and answers it, again whenever the link is lost, and decides
+ * when to stop trying.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
@@ -109,7 +109,7 @@ export class AnswererConnection extends RondevuConnection {
     else void this.#run(this.#wait, false);
   }
 
-  /** Something changed outside: checks the link at once. */
+  /** The network or the page changed: checks the link at once. */
   hint(): void {
     if (!this.#isBegun) return;
     if (this.#suspended || this.getState() !== 'connected') this.connect();
@@ -215,7 +215,7 @@ export class AnswererConnection extends RondevuConnection {
       // a listener of the failure may have started again
       if (this.#loop === loop) this.#loop = undefined;
       if (signal.aborted) return;
-      loop.abort(error); // ends a search that is still under way
+      loop.abort(error); // ends a search that is still in progress
       this.#giveUp(error as Error);
     } finally {
       if (this.#loop === loop) this.#loop = undefined;

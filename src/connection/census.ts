@@ -1,11 +1,11 @@
 /**
- * Census: how many peer connections of this page were made and not collected. Chromium refuses new ones past 500 and counts
- * closed ones until they are collected, which an idle page may not do for minutes.
+ * Census: number of peer connections of this page that were made and not garbage-collected. Chromium refuses new ones beyond 500
+ * and counts closed ones until they are collected, which may take minutes in an idle page.
  */
 
-/** Past this many, collection is helped along. */
+/** Above this number, garbage collection is provoked. */
 const MANY = 300;
-/** What an allocation needs to be for Chromium to collect at once, in bytes. It is never touched, so it costs nothing. */
+/** Size of an allocation that makes Chromium collect at once, in bytes. The memory is never touched, so it costs nothing. */
 const PRESSURE = 100_000_000;
 
 let uncollected = 0;
@@ -24,7 +24,7 @@ export function count<T extends object>(pc: T): T {
   try {
     void new ArrayBuffer(PRESSURE);
   } catch {
-    // no memory for it: then the platform collects by itself
+    // too little memory: then the platform collects by itself
   }
   return pc;
 }

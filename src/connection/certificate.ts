@@ -1,30 +1,30 @@
 /**
- * Reads the certificate that the other side of a peer connection used in its DTLS handshake, where the platform tells. It is
- * compared with the fingerprint that was verified: the platform's own parser may have read another one from the description.
+ * Reads the certificate that the peer used in the DTLS handshake, if the platform reports it. It is compared with the verified
+ * fingerprint, because the platform's own parser may have read another fingerprint from the description.
  */
 import { bytesToHex } from '../base/bytes.js';
 import { sha256 } from '../identity/ed25519.js';
 
-/** How often, and how many times, a platform is asked that has the method and no certificate yet; in ms. */
+/** Polling interval in ms, and maximum number of polls, while the platform has the method but no certificate yet. */
 const ASK_EVERY = 20;
 const ASKS = 100;
 
 type Stats = { type: string; id: string; remoteCertificateId?: string; fingerprint?: string; fingerprintAlgorithm?: string };
 
 /**
- * @returns the SHA-256 fingerprint as an `a=fingerprint` value in lower case; undefined where the platform has no means to tell
- * @throws Error when the platform has the means and names no certificate
+ * @returns the SHA-256 fingerprint as an `a=fingerprint` value in lower case; undefined if the platform cannot report it
+ * @throws Error if the platform can report certificates but reports none
  */
 export async function remoteFingerprint(pc: RTCPeerConnection): Promise<string | undefined> {
   const transport = pc.sctp?.transport;
   for (let asks = 1; ; asks++) {
-    // W3C webrtc, section 5.5: empty until the handshake is over
+    // W3C webrtc, section 5.5: empty until the handshake is complete
     const certificates = transport?.getRemoteCertificates?.();
     const [certificate] = certificates ?? [];
     if (certificate?.byteLength) return withColons(bytesToHex(await sha256(new Uint8Array(certificate))));
     const reported = await fromStats(pc);
     if (reported) return reported;
-    // node-datachannel's has the method and gives an empty buffer; where there is no list at all, nothing will come
+    // node-datachannel has the method but returns an empty buffer; without a list, no certificate will follow
     if (!certificates || certificate) return undefined;
     if (asks === ASKS) throw new Error('the platform reports no certificate of the peer');
     await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
@@ -37,7 +37,7 @@ async function fromStats(pc: RTCPeerConnection): Promise<string | undefined> {
   try {
     stats = [...((await pc.getStats()) as unknown as Map<string, Stats>).values()];
   } catch {
-    return undefined; // not implemented, or closed meanwhile
+    return undefined; // not implemented, or closed in the meantime
   }
   const id = stats.find(({ remoteCertificateId }) => remoteCertificateId)?.remoteCertificateId;
   const { fingerprint, fingerprintAlgorithm } = stats.find((entry) => entry.type === 'certificate' && entry.id === id) ?? {};

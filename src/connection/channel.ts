@@ -1,6 +1,7 @@
 /**
- * RondevuChannel: a further channel of a connection, by its label. Like an RTCDataChannel to its user, but it outlives links:
- * queued while there is none, and between two of ours exactly once and in order, as `send` of the connection itself.
+ * RondevuChannel: a further channel of a connection, identified by its label. It is used like an RTCDataChannel, but outlives
+ * links: messages are queued while there is no link, and delivered once and in order if both peers run this version, as by the
+ * connection.
  */
 import { Emitter } from '../base/emitter.js';
 import { Arrivals } from '../delivery/arrivals.js';
@@ -12,13 +13,13 @@ import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import type { Link } from './link.js';
 
 export interface ChannelConfig {
-  /** Whether messages come in the order of `send`. Default true; false promises no more than a raw data channel does. */
+  /** Whether messages arrive in the order of `send`. Default true; false guarantees no more than a raw data channel does. */
   ordered: boolean;
-  /** How often a lost message is sent again (RFC 8831). Default: as often as it takes; a number promises no delivery. */
+  /** Maximum number of retransmissions of a message (RFC 8831). Default: no limit; with a number, delivery is not guaranteed. */
   maxRetransmits?: number;
-  /** Most messages that wait while the channel is not open. Default 1000. */
+  /** Maximum number of messages queued while the channel is not open. Default 1000. */
   maxQueueSize: number;
-  /** How long one may wait, in ms. Default 60 000; 0 or Infinity for ever. */
+  /** Maximum age of a queued message, in ms. Default 60 000; 0 or Infinity for no limit. */
   maxMessageAge: number;
 }
 
@@ -27,26 +28,26 @@ export interface ChannelEvents {
   message: [data: string | ArrayBuffer];
   /** `bufferedAmount` fell to the threshold or below. */
   bufferedAmountLow: [];
-  /** Too many waited: how many had to go, and which. */
+  /** Too many messages were queued: the number of dropped messages, and the messages. */
   queueOverflow: [dropped: number, messages: BufferedMessage[]];
   expired: [message: BufferedMessage];
-  /** The peer was loaded anew; these may or may not have arrived. */
+  /** The peer was reloaded; these messages may or may not have arrived. */
   reset: [lost: BufferedMessage[]];
   error: [error: RondevuError];
   close: [];
 }
 
-/** What a channel needs of its connection. */
+/** The connection, as a channel uses it. */
 export interface ChannelHost extends SessionLimits {
   readonly allowances: Allowances;
   /** The link lost a message of this channel. */
   hole(reason: string): void;
-  /** The channel was closed here: the peer is to be told. */
+  /** The channel was closed on this side: informs the peer. */
   closed(channel: RondevuChannel): void;
 }
 
 const DEFAULTS: ChannelConfig = { ordered: true, maxQueueSize: 1000, maxMessageAge: 60_000 };
-/** How long `close` waits for the other side's word that it has all, in ms. */
+/** How long `close` waits for the peer to confirm that it has received everything, in ms. */
 const FIN_WITHIN = 2000;
 
 /** The data channel of one link under a channel. */
@@ -69,7 +70,7 @@ export class ChannelPort implements DeliveryPort {
     this.#channel.onbufferedamountlow = link.guard(() => this.onLow?.());
   }
 
-  /** @param onOpen called once it can send, now or later and before anything is told that came */
+  /** @param onOpen called when the channel can send, perhaps at once, and before `onMessage` gets early messages */
   listen(onOpen: () => void, onMessage: (data: string | ArrayBuffer) => void): void {
     const early = new Arrivals();
     this.#channel.onmessage = this.#link.guard(({ data }: { data: string | ArrayBuffer }) => {
@@ -110,7 +111,7 @@ export class ChannelPort implements DeliveryPort {
     this.#link.control(`ch ${this.id} ${text}`);
   }
 
-  /** Ends it, and is silent from now on; `onClosed` when the other side's half is gone too. */
+  /** Closes the channel and removes its handlers; calls `onClosed` when the peer's half is closed too. */
   close(onClosed?: () => void): void {
     this.onLow = undefined;
     this.#channel.onmessage = this.#channel.onbufferedamountlow = this.#channel.onopen = null;
@@ -121,21 +122,21 @@ export class ChannelPort implements DeliveryPort {
 
 export class RondevuChannel extends Emitter<ChannelEvents> {
   readonly label: string;
-  /** As it was made; order and retransmission are those of who made it first. */
+  /** Its options; the side that made the channel first determines `ordered` and `maxRetransmits`. */
   config: Readonly<ChannelConfig>;
-  /** Whether the peer said that it has all, and knows that the channel is over. */
+  /** Whether the peer confirmed that it has received everything, and knows that the channel is closed. */
   isFinished = false;
   readonly #host: ChannelHost;
   readonly #endpoint: Endpoint;
   #isClosed = false;
   #port: ChannelPort | undefined;
-  /** The other side has its half of the port. */
+  /** The peer has its half of the data channel. */
   #mayCarry = false;
-  /** Both halves are open: the port is the session's. */
+  /** Both halves are open: the session uses the port. */
   #carries = false;
   #closing: Promise<void> | undefined;
 
-  /** @throws ValidationError for an option that is none */
+  /** @throws ValidationError for an unknown or invalid option */
   constructor(label: string, config: Partial<ChannelConfig>, sid: string, host: ChannelHost) {
     super();
     this.label = label;
@@ -216,7 +217,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     return this.#endpoint.drained();
   }
 
-  /** Sends what is queued if there is a link, and closes the channel on both sides. Idempotent. */
+  /** Sends queued messages if there is a link, and closes the channel on both sides. Idempotent. */
   close(): Promise<void> {
     if (this.#isClosed) return Promise.resolve();
     return (this.#closing ??= (async () => {
@@ -228,13 +229,13 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     })());
   }
 
-  /** Who made it first says of what kind it is. */
+  /** Applies the options of the side that made the channel first. */
   reconfigure(kind: Pick<ChannelConfig, 'ordered' | 'maxRetransmits'>): void {
     const { maxQueueSize, maxMessageAge } = this.config;
     this.config = { maxQueueSize, maxMessageAge, ...kind };
   }
 
-  /** Its data channel of a new link; `carry` when the other side has its own. @param onOpen called when it can send */
+  /** Uses a data channel of a new link; call `carry` when the peer has its half. @param onOpen called when it can send */
   bind(port: ChannelPort, onOpen: () => void): void {
     this.release();
     this.#port = port;
@@ -245,19 +246,19 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
         onOpen();
       },
       (data) => {
-        // what comes on it may overtake the word that it stands, which takes another road
+        // a message may arrive before the peer's `opened`, which uses the control channel
         this.carry();
         this.#endpoint.receive(data, port);
       },
     );
   }
 
-  /** The data channel that it has on the current link. */
+  /** The data channel on the current link. */
   get port(): ChannelPort | undefined {
     return this.#port;
   }
 
-  /** The other side has its data channel: messages may go. */
+  /** The peer has its half of the data channel: messages may be sent. */
   carry(): void {
     this.#mayCarry = true;
     if (this.#port?.isOpen && !this.#carries) this.#attach();
@@ -269,12 +270,12 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.#endpoint.control(text, this.#port);
   }
 
-  /** The link is gone, or is not to be used for now. */
+  /** The link is gone, or must not be used for now. */
   pause(): void {
     this.#endpoint.detach();
   }
 
-  /** The link that fell silent is back. */
+  /** The silent link has recovered. */
   resume(): void {
     if (this.#port && this.#carries) this.#endpoint.reattach(this.#port);
   }
@@ -285,7 +286,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.#port = undefined;
   }
 
-  /** The peer's page was loaded anew. */
+  /** Another session with the peer starts. */
   renew(sid: string): void {
     this.#endpoint.renew(sid);
   }
@@ -314,7 +315,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   }
 }
 
-/** @throws ValidationError that names the option */
+/** @throws ValidationError naming the option */
 function checkChannelConfig(config: Partial<ChannelConfig>): ChannelConfig {
   const known = ['ordered', 'maxRetransmits', 'maxQueueSize', 'maxMessageAge'];
   for (const [name, value] of Object.entries(config)) {

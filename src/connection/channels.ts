@@ -1,6 +1,6 @@
 /**
- * Channels: the further channels of one connection, by label. Either side makes them, and announces its own over the control channel
- * on each link, so that both halves exist before anything is sent. docs/protocol.md, "Further channels".
+ * Channels: the further channels of one connection, by label. Either side can make channels, and announces them over the control
+ * channel on each link, so that both halves exist before anything is sent. docs/protocol.md, "Further channels".
  */
 import { asRondevuError, ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import { MAX_LABEL, parseChannelWord } from '../protocol/frames.js';
@@ -8,13 +8,13 @@ import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ChannelPort, RondevuChannel, type ChannelConfig } from './channel.js';
 import type { Link } from './link.js';
 
-/** What the channels need of their connection. */
+/** The connection, as its channels use it. */
 export interface ChannelsOwner {
-  /** Of each channel. */
+  /** Limits of each channel. */
   readonly limits: SessionLimits;
   /** Shared by the connection and all its channels. */
   readonly allowances: Allowances;
-  /** Of each channel, unless its options say otherwise. */
+  /** Options of each channel, unless `createChannel` overrides them. */
   readonly defaults: Pick<ChannelConfig, 'maxQueueSize' | 'maxMessageAge'>;
   isOfferer(): boolean;
   sessionId(): string;
@@ -29,7 +29,7 @@ export interface ChannelsOwner {
 /** Stream ids of one link: even for the offerer, odd for the answerer. Chromium supports them up to 1023. */
 const FIRST_ID = 102;
 const LAST_ID = 1022;
-/** Maximum number of channels that the peer makes: as many as one link has ids for. */
+/** Maximum number of channels made by the peer: all ids that it has on one link. */
 const MAX_OF_PEER = (LAST_ID - FIRST_ID) / 2 + 1;
 /** Maximum number and length of texts that are kept until the link carries messages. */
 const EARLY = 1000;
@@ -124,7 +124,7 @@ export class Channels {
     this.#all((channel) => channel.renew(sid));
   }
 
-  /** Sends what is queued on all channels, and closes them. */
+  /** Sends queued messages on all channels, and closes them. */
   async finish(): Promise<void> {
     await Promise.all([...this.#channels.values()].map((channel) => channel.close()));
   }
@@ -170,11 +170,11 @@ export class Channels {
     if (this.#isOurs(id) || id < FIRST_ID || id > LAST_ID || Number.isNaN(id))
       throw mustBe('the id of a channel', `one of ${FIRST_ID} to ${LAST_ID} of the other side's`, id);
     let channel = this.#channels.get(label);
-    // both made it at the same time: the offerer's stays
+    // both peers made it at the same time: the offerer's stays
     const isOurs = channel?.port !== undefined && this.#isOurs(channel.port.id);
     if (isOurs && this.#owner.isOfferer()) return;
     if (channel?.port && !isOurs && channel.readyState === 'closing') {
-      // the peer closed it too, and its message is on the way
+      // the peer closed it too, and its `shut` is on the way
       channel.end();
       channel = undefined;
     }
@@ -195,7 +195,10 @@ export class Channels {
     });
   }
 
-  /** Adds a channel of the peer; first removes those that it did not announce again on this link. @throws ConnectionError `too-large` */
+  /**
+   * Makes room for a channel of the peer: ends one that was not announced again on this link.
+   * @throws ConnectionError `too-large`
+   */
   #makeRoom(): void {
     const theirs = [...this.#channels.values()].filter((channel) => !this.#ours.has(channel));
     if (theirs.length < MAX_OF_PEER) return;
@@ -220,7 +223,7 @@ export class Channels {
     this.#channels.get(label)?.end();
   }
 
-  /** A channel was closed here: with frames, FIN has reported it if there was a link. */
+  /** A channel was closed on this side: sends `shut` unless the peer has confirmed FIN; without a link, on the next one. */
   #tellShut(channel: RondevuChannel): void {
     const { label } = channel;
     if (!this.#link?.isOpen) this.#toShut.add(label);

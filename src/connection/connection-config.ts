@@ -1,50 +1,50 @@
 /**
- * The options of a connection: defaults and checks, one table for both. Times in ms.
+ * The options of a connection: one table for defaults and checks. Times are in ms.
  */
 import { mustBe } from '../errors.js';
 
 export interface ConnectionConfig {
-  /** How long one attempt to make a link may take. Default 30 000. */
+  /** Maximum duration of one attempt to set up a link. Default 30 000. */
   connectionTimeout: number;
-  /** When `ice:gathering:timeout` is told; candidates that come later are still used. Default 10 000. */
+  /** Time until `ice:gathering:timeout` is emitted; later candidates are still used. Default 10 000. */
   iceGatheringTimeout: number;
-  /** Whether a lost link is made anew. Default true. */
+  /** Whether a lost link is replaced. Default true. */
   reconnectEnabled: boolean;
-  /** Attempts that got an answer and still failed; 0 for no end. Default 5. */
+  /** Maximum number of attempts that got an answer and still failed; 0 for no limit. Default 5. */
   maxReconnectAttempts: number;
-  /** Delay before the second attempt; it doubles from there. Default 1000. */
+  /** Delay before the second attempt; doubles with each further one. Default 1000. */
   reconnectBackoffBase: number;
-  /** Longest delay between attempts. Default 30 000. */
+  /** Maximum delay between attempts. Default 30 000. */
   reconnectBackoffMax: number;
-  /** Share by which delays vary, 0 to 1. Default 0.1. */
+  /** Random variation of the delays, as a fraction from 0 to 1. Default 0.1. */
   reconnectJitter: number;
-  /** Whether messages sent while the link is down are kept for later. Default true. */
+  /** Whether messages sent while the link is down are buffered. Default true. */
   bufferEnabled: boolean;
-  /** Messages kept while the link is down; past it the oldest go. Default 100. */
+  /** Maximum number of messages buffered while the link is down; beyond it, the oldest are dropped. Default 100. */
   maxBufferSize: number;
-  /** How long such a message is kept; 0 for ever. Default 60 000. */
+  /** Maximum age of a buffered message; 0 for no limit. Default 60 000. */
   maxBufferAge: number;
-  /** Whether `takeBuffer()` still gives what was not sent after `close()`. Default false. */
+  /** Whether `takeBuffer()` still returns unsent messages after `close()`. Default false. */
   preserveBufferOnClose: boolean;
-  /** Candidates are asked for this often where there is no push. Default 500. */
+  /** Polling interval for candidates, without push. Default 500. */
   icePollingInterval: number;
-  /** And for this long. Default 30 000. */
+  /** How long candidates are polled for. Default 30 000. */
   icePollingTimeout: number;
-  /** How long an absent peer is waited for. Default 600 000. */
+  /** How long to wait for an absent peer. Default 600 000. */
   sessionTtl: number;
-  /** Bytes that may wait for the network before `send` throws `queue-full`. Default 64 MiB. */
+  /** Maximum size of queued data in bytes; beyond it, `send` throws `queue-full`. Default 64 MiB. */
   maxQueuedBytes: number;
-  /** Largest message in bytes, sent or received; towards an old peer also what both platforms carry in one. Default 64 MiB. */
+  /** Maximum message size in bytes, sent or received; to an old peer, the platforms' limit applies too. Default 64 MiB. */
   maxMessageSize: number;
-  /** Silence after which the peer is asked for a sign of life. Default 1000. */
+  /** Silence after which the peer is pinged. Default 1000. */
   heartbeatInterval: number;
   /** Silence after which the path is suspect. Default 2500. */
   suspectAfter: number;
-  /** Silence after which the link is given up and another one is made. Default 5000. */
+  /** Silence after which the link is given up and replaced. Default 5000. */
   deadAfter: number;
-  /** Messages that may wait on a further channel, where who makes it says nothing else. Default 1000. */
+  /** Maximum number of messages queued on a further channel, unless its options override it. Default 1000. */
   maxQueueSize: number;
-  /** How long one may wait there; 0 or Infinity for ever. Default 60 000. */
+  /** Maximum age of a message queued there; 0 or Infinity for no limit. Default 60 000. */
   maxMessageAge: number;
   /** Whether to log to the console. Default false. */
   debug: boolean;
@@ -78,8 +78,8 @@ export const DEFAULT_CONNECTION_CONFIG: Readonly<ConnectionConfig> = {
 };
 
 /**
- * Fills the defaults in.
- * @throws ValidationError for an unknown option, a wrong type, a negative number
+ * Fills in the defaults.
+ * @throws ValidationError for an unknown option, a wrong type or a negative number
  */
 export function connectionConfig(options: Partial<ConnectionConfig> = {}): ConnectionConfig {
   for (const [name, value] of Object.entries(options)) {

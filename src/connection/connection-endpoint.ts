@@ -1,4 +1,4 @@
-/** ConnectionEndpoint: the endpoint of a connection, with its further channels, which begin and end with it. */
+/** ConnectionEndpoint: the endpoint of a connection, with its further channels, which have the same lifetime. */
 import { Endpoint, type EndpointHandlers } from '../delivery/endpoint.js';
 import type { BufferedMessage } from '../delivery/message-buffer.js';
 import { createAllowances } from '../delivery/session.js';

@@ -1,4 +1,4 @@
-/** The events of a connection, in one place: names, arguments, meaning. docs/architecture.md. */
+/** The events of a connection: names, arguments and meaning. docs/architecture.md. */
 import type { RondevuError } from '../errors.js';
 import type { RondevuChannel } from './channel.js';
 import type { ConnectionState } from './connection-state.js';
@@ -11,7 +11,7 @@ export interface ConnectionEvents {
   connected: [];
   disconnected: [reason: string];
   /**
-   * A link was given up, or the search for the peer failed; with `error.willRetry` the connection goes on trying. `unavailable`:
+   * A link was given up, or the search for the peer failed; with `error.willRetry` the connection keeps trying. `unavailable`:
    * the signaling server cannot be reached, so it is not known whether the peer is there.
    */
   failed: [error: RondevuError];
@@ -20,23 +20,23 @@ export interface ConnectionEvents {
   'reconnect:scheduled': [plan: { attempt: number; delay: number; maxAttempts: number }];
   'reconnect:attempting': [attempt: number];
   'reconnect:success': [];
-  /** The link is back and the session went on where it was. */
+  /** The link is back and the session continues without loss. */
   resumed: [];
-  /** The peer began anew. `lost` was under way: it may have arrived and is not repeated. */
+  /** The peer started another session. The messages in `lost` were in flight: they may have arrived and are not sent again. */
   reset: [lost: BufferedMessage[]];
   'reconnect:failed': [error: RondevuError];
   'reconnect:exhausted': [attempts: number];
-  /** The server answered, and nobody offers the service yet: the connection is queued. */
+  /** The server replied that nobody offers the service yet: the connection is queued. */
   waiting: [];
   message: [data: string | ArrayBuffer];
-  /** The peer made a further channel; messages of it come right after. */
+  /** The peer made a further channel; its messages may follow at once. */
   channel: [channel: RondevuChannel];
-  /** Once for every `send`. */
+  /** Emitted once for each `send`. */
   'message:sent': [data: MessageData, buffered: boolean];
   'message:buffered': [data: MessageData];
-  /** The peer's listeners have had it. */
+  /** The peer's listeners have received the message. */
   'message:delivered': [id: string];
-  /** A message could not be sent, such as a file that cannot be read any more. Its `delivered` resolves to `dropped`. */
+  /** A message could not be sent, such as a file that can no longer be read. Its `delivered` resolves to `dropped`. */
   'message:error': [id: string, error: RondevuError];
   /** The number of buffered messages changed. */
   'message:buffer:size': [size: number];
@@ -66,8 +66,8 @@ export type { Peer } from '../identity/handshake-proof.js';
 export type { Outcome, SendHandle } from '../delivery/message-buffer.js';
 
 export interface CloseOptions {
-  /** Told to our listeners of `closed`. */
+  /** Passed to `closed` listeners on this side. */
   reason?: string;
-  /** Whether what is queued and not sent is dropped. Default false. */
+  /** Whether queued messages are dropped instead of sent. Default false. */
   discard?: boolean;
 }

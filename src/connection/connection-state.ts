@@ -1,9 +1,9 @@
 /**
- * The life of a connection as a pure table: `next(state, event)` says the new state and what has to be done. Nothing here
- * does anything; connection.ts is the one place that writes a state. docs/architecture.md prints this table.
+ * The state machine of a connection as a pure table: `next(state, event)` returns the new state and the effects. Nothing here
+ * has side effects; only connection.ts writes a state. docs/architecture.md shows this table.
  */
 
-/** As they are reflected to attributes. */
+/** State names, as reflected to attributes. */
 export type ConnectionState =
   | 'initializing'
   | 'gathering'
@@ -19,31 +19,31 @@ export type ConnectionState =
 export type ConnectionEvent =
   /** Candidates are being gathered for the first link. */
   | 'gather'
-  /** The local description is ready and under way to the peer. */
+  /** The local description is ready and is being sent to the peer. */
   | 'signal'
-  /** Both descriptions are in place. */
+  /** Both descriptions are set. */
   | 'check'
-  /** ICE found a path; DTLS and the channel are under way. */
+  /** ICE found a path; DTLS and the data channel are being set up. */
   | 'path'
   /** The data channel is open. */
   | 'open'
   /** The link is gone. */
   | 'lost'
-  /** A new link is going to be tried. */
+  /** A new link will be tried. */
   | 'retry'
   /** Nothing more will be tried. */
   | 'give-up'
-  /** The end, by whoever. */
+  /** Either side closes the connection. */
   | 'close';
 
-/** What connection.ts does after the state was written, in this order. */
+/** Actions that connection.ts performs after it has written the state, in the order of the table. */
 export type Effect = 'announce' | 'drop-link' | 'recover' | 'end';
 
 export type Transition = readonly [to: ConnectionState, ...effects: Effect[]];
 
 const CLOSE: Transition = ['closed', 'drop-link', 'end', 'announce'];
 const GIVE_UP: Transition = ['failed', 'drop-link', 'announce'];
-// a link that is lost before it ever opened is tried again like any other
+// a link that is lost before it opened is retried like any other
 const BEFORE_OPEN = {
   open: ['connected', 'announce'],
   lost: ['disconnected', 'drop-link', 'recover'],
@@ -51,7 +51,7 @@ const BEFORE_OPEN = {
   close: CLOSE,
 } as const;
 
-/** Rows are states, columns are events; what is not here is ignored. */
+/** Rows are states, columns are events; events without an entry are ignored. */
 export const TABLE: { readonly [S in ConnectionState]: { readonly [E in ConnectionEvent]?: Transition } } = {
   initializing: { gather: ['gathering'], signal: ['signaling'], check: ['checking'], ...BEFORE_OPEN },
   gathering: { signal: ['signaling'], check: ['checking'], ...BEFORE_OPEN },
@@ -70,7 +70,7 @@ export const TABLE: { readonly [S in ConnectionState]: { readonly [E in Connecti
   closed: {},
 };
 
-/** The transition of an event in a state; undefined when the event means nothing there. */
+/** The transition for an event in a state; undefined if the event does not apply. */
 export function next(state: ConnectionState, event: ConnectionEvent): { state: ConnectionState; effects: Effect[] } | undefined {
   const transition = TABLE[state][event];
   if (!transition) return undefined;

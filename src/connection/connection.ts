@@ -20,7 +20,7 @@ import type { Renegotiation } from './renegotiation.js';
 import type { ConnectionStats } from './stats.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** What a connection needs once a link is up; whoever makes a connection has loaded it. */
+/** Modules that a connection needs once a link is up; its creator has loaded them. */
 export type Talk = typeof import('./talk.js');
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
@@ -121,14 +121,17 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.link?.pc;
   }
 
-  /** The raw in-band channel of the link, once it is there: not buffered, not replayed. If both peers run this version, only the application uses it. */
+  /**
+   * The raw in-band channel of the link, once it exists: not buffered, not replayed. If both peers run this version, only the
+   * application uses it.
+   */
   getDataChannel(): RTCDataChannel | undefined {
     return this.link?.raw;
   }
 
   /**
-   * Bytes that were accepted and are not acknowledged; with an old peer, bytes that are not sent. Does not include messages that are
-   * queued because no link is up.
+   * Bytes that were accepted and are not acknowledged; with an old peer, bytes that are not sent. Does not include messages that
+   * are queued because no link is up.
    */
   get bufferedAmount(): number {
     return this.endpoint.bufferedAmount;
@@ -162,8 +165,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Makes a further channel with its own queue, order and limits; it lasts as long as the connection. Either side can make it, and
-   * the other side emits `channel`. There is one channel per label.
+   * Makes a further channel with its own queue, order and limits; it lasts as long as the connection. Either side can make it,
+   * and the peer emits `channel`. There is one channel per label.
    * @throws ValidationError; RondevuError `closed`
    */
   createChannel(label: string, config?: Partial<ChannelConfig>): RondevuChannel {
@@ -171,7 +174,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.endpoint.channels.create(label, config);
   }
 
-  /** The channel with this label, whichever side made it. */
+  /** The channel with this label, made by either side. */
   getChannel(label: string): RondevuChannel | undefined {
     return this.endpoint.channels.get(label);
   }
@@ -179,8 +182,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /**
    * Sends text or bytes. While the link is down, messages are buffered and sent when it is back, in order; exactly once if both
    * peers run this version. docs/delivery.md.
-   * @throws RondevuError `closed` after `close()`, `not-connected` while down with `bufferEnabled: false`, `too-large`, `queue-full`;
-   *   ValidationError for anything but text or bytes
+   * @throws RondevuError `closed` after `close()`, `not-connected` while down with `bufferEnabled: false`, `too-large`,
+   *   `queue-full`; ValidationError for anything but text or bytes
    */
   send(data: string | Blob | ArrayBuffer | ArrayBufferView): SendHandle {
     if (this.#state === 'closed') throw new ConnectionError('closed', `send: the connection to ${this.#peerName()} is closed`);
@@ -202,7 +205,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     for (const message of messages) this.endpoint.queue(message);
   }
 
-  /** Sends what is queued, tells the peer, and closes. Idempotent. The state is `closed` at once; resolves when all resources are released. */
+  /**
+   * Sends queued messages, informs the peer, and closes. Idempotent. The state is `closed` at once; resolves when all resources
+   * are released.
+   */
   close({ reason = 'closed here', discard = false }: CloseOptions = {}): Promise<void> {
     return (this.#closing ??= this.#end(reason, discard));
   }
@@ -217,7 +223,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected abstract linkOpened(): void;
   /** The link that was given up has recovered: stops the current attempt. */
   protected abstract abandonAttempt(): void;
-  /** Releases what the subclass holds: searches, timers, watches. */
+  /** Releases the resources of the subclass: searches, timers, watches. */
   protected abstract cleanUp(): void;
 
   /** The only writer of the state. Returns whether the event applies in the current state. */
@@ -241,7 +247,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     if (this.link && !this.apply('lost', reason)) this.linkFailed(reason);
   }
 
-  /** Something changed outside: pings the peer at once. */
+  /** The network or the page changed: pings the peer at once. */
   checkNow(): void {
     this.link?.checkNow();
   }
@@ -337,7 +343,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** The peer violated the protocol: ends the connection, with one report. */
   #broken(error: RondevuError): void {
-    // a listener of `failed` may close the connection, and more of what the peer sent is read meanwhile
+    // a listener of `failed` may close the connection, and more data of the peer is read in the meantime
     if (this.#closing || this.#isBroken) return;
     this.#isBroken = true;
     this.emit('failed', error);
@@ -366,7 +372,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#closing ??= (async () => {
       this.link = undefined;
       this.apply('close', 'closed by the peer');
-      // letting the channel close by itself still sends our last message
+      // closing the channel first still sends the last message
       await link?.finish();
     })();
   }

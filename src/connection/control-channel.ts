@@ -1,9 +1,9 @@
 /**
- * The control channel: a negotiated data channel (id 100) beside the one for messages. Two of ours ask each other on it for a
- * sign of life, acknowledge, and renegotiate; a peer that is not ours never sees it open. docs/protocol.md, "Control channel".
+ * The control channel: a negotiated data channel (id 100) beside the channel for messages. Peers that both run this version use
+ * it for pings, acknowledgements and renegotiation; with any other peer it never opens. docs/protocol.md, "Control channel".
  */
 
-/** Fixed by docs/protocol.md, so that neither side has to announce it. */
+/** Fixed by docs/protocol.md, so that neither peer has to announce it. */
 const CONTROL_ID = 100;
 const PING = 'ping';
 const PONG = 'pong';
@@ -11,7 +11,7 @@ const PONG = 'pong';
 export const MAX_TEXT = 65_536;
 /** Maximum number of texts that are kept until the channel opens. */
 const MAX_EARLY = 1000;
-/** While this many bytes are unsent, no `pong` is added: the other side does not read the replies to its pings. */
+/** While this many bytes are unsent, no `pong` is sent: the peer does not read the replies to its pings. */
 const UNREAD = 16_384;
 /** A peer that leaves this many bytes unread ends the link. */
 const MAX_UNREAD = 1_048_576;
@@ -19,27 +19,27 @@ const MAX_UNREAD = 1_048_576;
 export class ControlChannel {
   readonly #channel: RTCDataChannel;
   #waiting: (() => void)[] = [];
-  /** What was said before the channel opened. */
+  /** Texts sent before the channel opened. */
   #early: string[] = [];
-  /** What came beyond signs of life. */
+  /** Called for each text other than `ping` and `pong`. */
   onText: ((text: string) => void) | undefined;
-  /** Anything came. */
+  /** Called whenever anything is received. */
   onLife: (() => void) | undefined;
-  /** The other side breaks the rules, or does not read. */
+  /** Called if the peer violates the protocol or does not read. */
   onBroken: ((reason: string) => void) | undefined;
 
   constructor(pc: RTCPeerConnection) {
     this.#channel = pc.createDataChannel('rondevu-control', { negotiated: true, id: CONTROL_ID });
     this.#channel.onmessage = ({ data }) => {
       this.onLife?.();
-      // answered here and not from a timer: timers of background pages are held back
+      // answered here, not from a timer: browsers throttle timers of background pages
       if (data === PING) {
         if (this.#channel.bufferedAmount < UNREAD) this.send(PONG);
       } else if (data === PONG) for (const resolve of this.#waiting.splice(0)) resolve();
       else if (typeof data === 'string' && data.length <= MAX_TEXT) this.onText?.(data);
       else this.onBroken?.(`a control message must be a text of at most ${MAX_TEXT} characters`);
     };
-    // it opens a moment before or after the channel for messages
+    // it may open before or after the channel for messages
     this.#channel.onopen = () => {
       for (const text of this.#early.splice(0)) this.send(text);
     };
@@ -49,7 +49,7 @@ export class ControlChannel {
     this.send(PING);
   }
 
-  /** Whether the other side answered within `ms`. */
+  /** Whether the peer answers within `ms`. */
   probe(ms: number): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => resolve(false), ms);
@@ -65,7 +65,7 @@ export class ControlChannel {
     try {
       this.#channel.send(text);
     } catch {
-      // closing under us; who waits for an answer finds out by its timer
+      // the channel is being closed; a pending `probe` ends by its timer
     }
   }
 

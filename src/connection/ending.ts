@@ -1,4 +1,4 @@
-/** Orderly closing of a link: sends what is queued, and waits until the peer confirms it. */
+/** Orderly closing of a link: sends queued messages, and waits until the peer confirms it. */
 import type { Endpoint } from '../delivery/endpoint.js';
 import type { Link } from './link.js';
 
@@ -6,12 +6,12 @@ import type { Link } from './link.js';
 const FIN_WITHIN = 2000;
 
 /**
- * Sends what is queued and FIN. The connection no longer holds the link.
+ * Sends queued messages and FIN. The connection no longer holds the link.
  * @returns resolves when the peer has confirmed, or the link is lost
  */
 export async function sendTail(link: Link, endpoint: Endpoint): Promise<void> {
   let resolveLost: () => void;
-  // if the peer closes at the same time its confirmation may be lost, and no other link is made now
+  // if the peer closes at the same time its confirmation may be lost, and the link is not replaced now
   const lost = new Promise<void>((resolve) => (resolveLost = resolve));
   const onLost = () => {
     endpoint.detach();

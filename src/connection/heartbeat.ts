@@ -1,10 +1,10 @@
 /**
- * Heartbeat: knows how long nothing came from the other side, asks after a while, and tells when that is too long. Life is
- * anything that was received. It is the truth about a path; ICE states, seconds behind, are hints. docs/delivery.md.
+ * Heartbeat: measures how long nothing was received from the peer, pings it after a while, and reports when the silence is too
+ * long. Anything received proves that the path works; ICE states lag by seconds and are only hints. docs/delivery.md.
  */
 
 export interface HeartbeatTimes {
-  /** Silence after which the other side is asked, in ms. */
+  /** Silence after which the peer is pinged, in ms. */
   interval: number;
   /** Silence after which the path is suspect, in ms. */
   suspectAfter: number;
@@ -12,18 +12,18 @@ export interface HeartbeatTimes {
   deadAfter: number;
 }
 
-/** What is known of the other side by what came from it. */
+/** State of the peer, judged by the data received from it. */
 export type Health = 'alive' | 'suspect' | 'dead';
 
 export interface HeartbeatHandlers {
   ping(): void;
   onSuspect(): void;
   onDead(): void;
-  /** Life again after `onSuspect` or `onDead`. */
+  /** Something was received again after `onSuspect` or `onDead`. */
   onAlive(): void;
 }
 
-/** A timer that is this late was not late: the page was frozen, or the machine slept. In ms. */
+/** Delay of a timer, in ms, above which the page must have been frozen or the machine asleep. */
 const ASLEEP = 1500;
 
 export class Heartbeat {
@@ -34,7 +34,7 @@ export class Heartbeat {
   #lastLife = performance.now();
   #lastTick = this.#lastLife;
   #lastPing = 0;
-  /** The deadline is put off until then. */
+  /** Time before which the link is not given up. */
   #patience = 0;
   #state: Health = 'alive';
 
@@ -49,7 +49,7 @@ export class Heartbeat {
     return this.#state;
   }
 
-  /** Something came. */
+  /** Something was received. */
   life(): void {
     this.#lastLife = performance.now();
     if (this.#state === 'alive') return;
@@ -57,7 +57,7 @@ export class Heartbeat {
     this.#handlers.onAlive();
   }
 
-  /** Asks at once, and gives the other side as long as a fresh doubt would. */
+  /** Pings at once, and gives the peer as much time to answer as after a new `onSuspect`. */
   checkNow(): void {
     const { suspectAfter, deadAfter, interval } = this.#times;
     const now = performance.now();
@@ -67,7 +67,7 @@ export class Heartbeat {
     this.#ping(now);
   }
 
-  /** What was just tried may help: nothing is given up for another `ms`. */
+  /** A recovery is in progress: does not give up the link for another `ms`. */
   wait(ms: number): void {
     this.#patience = performance.now() + ms;
   }
@@ -81,7 +81,7 @@ export class Heartbeat {
     const { interval, suspectAfter, deadAfter } = this.#times;
     const slept = now - this.#lastTick > this.#tick + ASLEEP;
     this.#lastTick = now;
-    // what came meanwhile waits behind this timer: nobody can be called dead yet
+    // received data may still be queued behind this timer: too early to declare the link dead
     if (slept) return this.checkNow();
     const silence = now - this.#lastLife;
     if (silence >= interval && now - this.#lastPing >= interval) this.#ping(now);

@@ -1,31 +1,31 @@
 /**
- * IceSource: the ICE servers that the signaling server hands out, renewed before their credentials end. A renewal reaches every
- * live link: those that carry messages negotiate their path anew, with new relays, before the old ones are refused. Part of what
- * is loaded once a link is wanted. docs/protocol.md, "getIceServers".
+ * IceSource: the ICE servers that the signaling server hands out, renewed before their credentials expire. A renewal is applied
+ * to all live links: links that carry messages restart ICE with the new relays before the old credentials expire. In the chunk
+ * that is loaded when the first link is needed. docs/protocol.md, "getIceServers".
  */
 import type { IceServersResult } from '../protocol/rpc.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
 type Served = Pick<IceServersResult, 'iceServers' | 'ttl'>;
 
-/** What the source needs of signaling. */
+/** The signaling client, as the source uses it. */
 export interface IcePort {
-  /** Undefined where the server has none or cannot be asked. Never rejects. */
+  /** Undefined if the server has none or cannot be reached. Never rejects. */
   fetchIceServers(): Promise<Served | undefined>;
 }
 
-/** Credentials are renewed after this share of their life. */
+/** Credentials are renewed after this fraction of their lifetime. */
 const RENEW_AT = 0.8;
-/** Credentials are taken to last at least this long, so that a server cannot make us ask without pause; in s. */
+/** Minimum lifetime assumed for credentials, in s, so that a server cannot cause requests without a pause. */
 const MIN_TTL = 5;
-/** When a renewal that failed is tried again, and how long a server that gave nothing is left alone, in ms. */
+/** Delay before a failed renewal is retried, and before a server that returned no ICE servers is asked again, in ms. */
 const RETRY_AFTER = 5000;
 const ASK_AFTER = 30_000;
 
 export class IceSource {
-  /** The last that came; undefined before any did. */
+  /** The ICE servers received last; undefined before the first reply. */
   served: RTCIceServer[] | undefined;
-  /** Servers came where there were none: what was gathered before has no relay. */
+  /** Called when the first servers arrive: candidates gathered earlier include no relay. */
   onFirst: (() => void) | undefined;
   readonly #port: IcePort;
   readonly #links = new Map<WebRtcLink, { configuration: () => RTCConfiguration; applied: string }>();
@@ -38,7 +38,7 @@ export class IceSource {
     this.#port = port;
   }
 
-  /** Resolves when servers are there that are good for a while, or it is known that there are none. Never rejects. */
+  /** Resolves when there are servers that do not expire soon, or the server is known to have none. Never rejects. */
   ready(): Promise<void> {
     if (performance.now() < Math.max(this.#renewAt, this.#askAfter)) return Promise.resolve();
     return (this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)));
@@ -50,7 +50,7 @@ export class IceSource {
     else if (!this.served) this.#askAfter = performance.now() + ASK_AFTER;
   }
 
-  /** What came with another reply; nothing happens while what is there is good. */
+  /** Takes ICE servers from any reply; ignored while the current ones need no renewal. */
   learn({ iceServers, ttl }: Served): void {
     const life = Math.max(ttl, MIN_TTL) * 1000 * RENEW_AT;
     if (this.served?.length && performance.now() < this.#renewAt) return;
@@ -62,7 +62,7 @@ export class IceSource {
     if (isFirst) this.onFirst?.();
   }
 
-  /** @param configuration of the link as it should be, with what is served now */
+  /** @param configuration returns the configuration that the link should have, with the current servers */
   track(link: WebRtcLink, configuration: () => RTCConfiguration): WebRtcLink {
     for (const known of this.#links.keys()) if (known.isClosed) this.#links.delete(known);
     this.#links.set(link, { configuration, applied: JSON.stringify(configuration()) });
@@ -83,12 +83,12 @@ export class IceSource {
     try {
       link.pc.setConfiguration({ ...link.pc.getConfiguration(), ...configuration });
     } catch {
-      return; // a platform that cannot: its path stays until it is lost, and the next link has the new servers
+      return; // not supported here: the path stays until it is lost, and the next link uses the new servers
     }
     link.renewPath();
   }
 
-  /** One timer; nobody is asked while there is no link that needs it. */
+  /** Uses one timer; sends no request while no link is open. */
   #schedule(delay: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(

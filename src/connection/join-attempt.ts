@@ -1,6 +1,6 @@
 /**
- * JoinAttempt: one answer to one offer. Makes the answer, sends it, and watches until the link is open or the attempt has failed. It
- * settles once; after that it has stopped its timers and changes nothing.
+ * JoinAttempt: one answer to one offer. Makes the answer, sends it, and watches until the link is open or the attempt has failed.
+ * Settles once; after that its timers are stopped, and it changes nothing.
  */
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
@@ -19,7 +19,7 @@ const ANSWER_GATHERING = 300;
 const TRICKLE = 150;
 /** How long the host has to confirm an answer before another offer is requested, in ms; doubles with each unconfirmed answer. */
 const CONFIRM_WITHIN = 4000;
-/** Interval at which an answer is repeated on a server that may lose it, in ms. */
+/** Interval at which an answer is sent again to a server that may lose it, in ms. */
 const REPEAT_INTERVAL = 2000;
 /** A link without any candidate after this time is given up, in ms. */
 const GATHERS_WITHIN = 3000;
@@ -35,13 +35,13 @@ export class OfferLostError extends Error {
   }
 }
 
-/** What an attempt needs of its connection. */
+/** The connection, as an attempt uses it. */
 export interface JoinAttemptHost {
   readonly config: ConnectionConfig;
   readonly port: SignalingPort;
   readonly proof: HandshakeProof;
   takeLink(): WebRtcLink;
-  /** Makes it the connection's current link. */
+  /** Makes the link the connection's current one. */
   useLink(link: WebRtcLink): void;
   /** The attempt reached a state of the connection. */
   reached(event: 'gather' | 'signal' | 'check', reason: string): void;
@@ -74,8 +74,8 @@ export class JoinAttempt {
 
   /**
    * Resolves when the link is open.
-   * @throws OfferLostError; ConnectionError if the link did not come up; RondevuError if the server refuses the answer; what `fail` was
-   *   called with
+   * @throws OfferLostError; ConnectionError if the link did not come up; RondevuError if the server refuses the answer; the error
+   *   passed to `fail`
    */
   run(): Promise<void> {
     return new Promise<void>((resolve, reject) => {
@@ -143,9 +143,9 @@ export class JoinAttempt {
   }
 
   /**
-   * Sends the answer. A joiner that contacts the host and then does not get the offer spoils it: Chromium remembers the first DTLS
-   * hello, whoever sent it. So the host's candidates are used only after the answer was accepted.
-   * @returns the answer as it was sent; undefined if the attempt failed meanwhile
+   * Sends the answer. A joiner that contacts the host and then does not get the offer makes the offer unusable: Chromium accepts
+   * the first DTLS hello from any sender. So the host's candidates are used only after the answer was accepted.
+   * @returns the answer as it was sent; undefined if the attempt failed in the meantime
    */
   async #send(link: WebRtcLink): Promise<string | undefined> {
     const { proof, port } = this.#host;
@@ -180,7 +180,7 @@ export class JoinAttempt {
         if (isStalled(link)) this.#linkFailed('no candidate was gathered');
       }, GATHERS_WITHIN),
     ];
-    // this host may get answers later than others
+    // this host may get answers with a longer delay than others
     const confirmWithin = Math.min(CONFIRM_WITHIN * 2 ** unconfirmed, config.connectionTimeout);
     const confirmation = port.tellsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmWithin) : undefined;
     const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);

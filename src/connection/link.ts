@@ -1,6 +1,6 @@
 /**
- * Link: one transport under a connection, and what a connection and its channels need of it. A connection has one link after another;
- * webrtc-link.ts implements a link over one RTCPeerConnection.
+ * Link: the interface of one transport under a connection. A connection uses one link after another; webrtc-link.ts implements a
+ * link over one RTCPeerConnection.
  */
 import type { DeliveryPort } from '../delivery/delivery-port.js';
 import type { ErrorCode, RondevuError } from '../errors.js';
@@ -42,7 +42,7 @@ export interface Link extends DeliveryPort {
   times: HeartbeatTimes | undefined;
   /** Called when the link is about to open; true postpones that until pending promise callbacks have run. */
   onOpening: (() => boolean) | undefined;
-  /** Hands the link to a holder. What has already happened is reported to it at once. */
+  /** Sets the holder of the link. Events that have already occurred are reported to it at once. */
   attach(handlers: LinkHandlers): void;
   /** Wraps a handler for platform events: if it throws, the link ends, never the process. */
   guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void;

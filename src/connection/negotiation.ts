@@ -1,15 +1,15 @@
 /**
- * The steps of a handshake that both sides share: waiting for candidates as long as it pays, and trickling the rest.
+ * The steps of a handshake that both peers share: waiting for candidates as long as it is worthwhile, and trickling the rest.
  */
 import type { WireCandidate } from '../protocol/rpc.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
-/** Silence after which local candidates count as all that will come soon, in ms. */
+/** Time without a new local candidate after which no more are expected soon, in ms. */
 const QUIET = 2;
 
 /**
- * Resolves when gathering is complete, or at the latest after `max` ms; with `orQuiet` also as soon as candidates came and no
- * more followed: `complete` takes Chromium 120 ms, its host candidates 5.
+ * Resolves when gathering is complete, or at the latest after `max` ms; with `orQuiet` also as soon as candidates were found and
+ * no more followed: Chromium needs 120 ms for `complete`, but only 5 ms for its host candidates.
  */
 export function gathered(link: WebRtcLink, max: number, orQuiet: boolean): Promise<void> {
   const { pc } = link;
@@ -37,15 +37,15 @@ export function gathered(link: WebRtcLink, max: number, orQuiet: boolean): Promi
 }
 
 /**
- * Whether gathering has brought nothing at all though it had its time. In Chromium 156 it then never will: closing one peer
- * connection of a page can stall others that are gathering. Another one will do. Relays may take their time, and follow.
+ * Whether gathering has found no candidate after the usual time. In Chromium 156 it then never will: closing one peer connection
+ * of a page can stall others that are gathering. A new peer connection works. Relay-only links may take longer and are exempt.
  */
 export const isStalled = ({ localCandidates, pc }: WebRtcLink): boolean =>
   !localCandidates.length && pc.iceGatheringState === 'gathering' && pc.getConfiguration().iceTransportPolicy !== 'relay';
 
 /**
- * Sends local candidates that come after the description, gathered for `delay` ms; once the link is open they are of no use.
- * @param sent how many went with the description
+ * Sends local candidates that are found after the description, in batches of `delay` ms, until the link is open.
+ * @param sent number of candidates sent with the description
  */
 export function trickle(
   link: WebRtcLink,
@@ -59,7 +59,7 @@ export function trickle(
     if (link.isOpen || link.isClosed) return;
     const candidates = link.localCandidates.slice(sent).map((candidate) => candidate.toJSON() as WireCandidate);
     sent += candidates.length;
-    // a peer that hears fewer candidates has fewer paths, no more; the next handshake brings all again
+    // a lost candidate only means fewer paths; the next handshake sends all again
     if (candidates.length) send(candidates).catch(() => undefined);
   };
   const later = () => (timer ??= setTimeout(flush, delay));

@@ -1,6 +1,6 @@
 /**
- * OfferSearch: finds the next offer of a service for a joiner, waits in the server's queue until there is one, and prepares a link
- * meanwhile. With failover, it looks for another provider when the previous one is gone.
+ * OfferSearch: finds the next offer of a service for a joiner, waits in the server's queue until there is one, and prepares a
+ * link in the meantime. With failover, it looks for another provider when the previous one is gone.
  */
 import { RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
@@ -8,10 +8,10 @@ import { parseServiceName } from '../protocol/service-name.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
-/** How long a spare link is kept while other links of the page may be gathering, in ms: see isStalled. */
+/** How long a spare link is kept while other links of the page may be gathering, in ms: see `isStalled`. */
 const SPARE_FOR = 5000;
 
-/** Whether an error says that nobody offers the service at present. */
+/** Whether an error means that nobody offers the service at present. */
 export const isAbsence = (error: unknown): boolean => error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code);
 
 export class OfferSearch {
@@ -64,7 +64,7 @@ export class OfferSearch {
           })
         : find(target, wait);
     finding.catch(() => undefined); // makeLink may throw
-    // made while the server looks, so that its candidates are there when the offer is
+    // made while the server looks, so that its candidates are ready when the offer arrives
     this.#spare ??= this.#makeLink();
     return finding;
   }

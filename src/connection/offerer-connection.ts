@@ -1,6 +1,6 @@
 /**
- * OffererConnection: the side that published the offer. It cannot call its peer back; when the link is lost it is bound to
- * another offer of the pool and waits there. Whether an answer is its peer's is decided by the pool.
+ * OffererConnection: the host's connection. It cannot call the joiner; when the link is lost, it is bound to another offer of the
+ * pool and waits there. The pool decides which connection an answer belongs to.
  */
 import { ConnectionError } from '../errors.js';
 import { RondevuConnection, type Talk } from './connection.js';
@@ -10,9 +10,9 @@ import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { WebRtcLink } from './webrtc-link.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** What the pool does for a connection. */
+/** Callbacks of a connection to its pool. */
 export interface OffererHooks {
-  /** It lost its peer and needs an offer to wait at. */
+  /** The connection lost its peer and needs an offer to wait at. */
   needsOffer(connection: OffererConnection): void;
   ended(connection: OffererConnection): void;
 }
@@ -21,11 +21,11 @@ export class OffererConnection extends RondevuConnection {
   protected override readonly isOfferer = true;
   readonly #hooks: OffererHooks;
   #offerId: string;
-  /** The answer that this link was made with; the link has none yet while it is undefined. */
+  /** The answer to the current offer; undefined until one was processed. */
   #answer: string | undefined;
   #timeout: ReturnType<typeof setTimeout> | undefined;
   #peerGone: ReturnType<typeof setTimeout> | undefined;
-  /** The offer and answer of the last link that was up: it may come back. */
+  /** The offer and answer of the last link that was up: that link may recover. */
   #carried: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
 
   constructor(
@@ -48,15 +48,15 @@ export class OffererConnection extends RondevuConnection {
     return this.#offerId;
   }
 
-  /** Whether it lost its peer and waits for it at another offer. */
+  /** Whether the connection lost its peer and waits for it at another offer. */
   isRotating(): boolean {
     return this.getState() === 'reconnecting';
   }
 
   /**
-   * Takes the answer to the current offer. Emits `answer:duplicate` if it is the same one again.
+   * Processes the answer to the current offer. Emits `answer:duplicate` if it was processed already.
    * @param framed whether both peers use frames
-   * @throws ConnectionError `already-answered` for another one after the first; DOMException when the answer does not fit the offer
+   * @throws ConnectionError `already-answered` for a different second answer; DOMException if the answer does not fit the offer
    */
   async processAnswer(sdp: string, answererId: string, framed = false): Promise<void> {
     if (this.reportDuplicate(sdp)) return;
@@ -86,7 +86,7 @@ export class OffererConnection extends RondevuConnection {
     this.emit('answer:processed', this.#offerId, answererId);
   }
 
-  /** Emits `answer:duplicate` if this is the answer that was taken; returns whether it is. */
+  /** Emits `answer:duplicate` if this answer was processed already; returns whether it was. */
   reportDuplicate(sdp: string): boolean {
     return this.#answer === sdp && (this.emit('answer:duplicate', this.#offerId), true);
   }
@@ -101,14 +101,14 @@ export class OffererConnection extends RondevuConnection {
     await this.#webRtcLink?.addRemoteCandidate(candidate);
   }
 
-  /** Waits at another offer from now on, with the same listeners and buffer. */
+  /** Binds the connection to another offer; its listeners and its buffer stay. */
   rebindToOffer(newOfferId: string, pc: RTCPeerConnection, dc?: RTCDataChannel): void {
     const link = new WebRtcLink(pc);
     if (dc) link.useRaw(dc);
     this.bind(newOfferId, link);
   }
 
-  /** rebindToOffer, for a link that exists. */
+  /** `rebindToOffer` for an existing link. */
   bind(newOfferId: string, link: WebRtcLink): void {
     if (this.getState() === 'closed')
       throw new ConnectionError('closed', `a closed connection cannot be bound to offer ${newOfferId}`);
@@ -118,24 +118,24 @@ export class OffererConnection extends RondevuConnection {
     if (link !== this.link) this.useLink(link);
   }
 
-  /** Gives up its place at an offer that somebody else answered or that is renewed. */
+  /** Leaves an offer that another joiner answered or that is being renewed. */
   leaveOffer(offerId: string): void {
     if (offerId === this.#offerId && this.#answer === undefined) this.releaseLink();
   }
 
-  /** The peer must be somebody: set before the answer is taken. With another `sid` its page was loaded anew. */
+  /** Sets the peer, before its answer is processed. Another `sid` starts another session: the peer's page was reloaded. */
   setPeer(peer: Peer, sid?: string): void {
     this.peer = peer;
     if (sid !== undefined && sid !== this.sessionId) this.renewSession(sid);
   }
 
-  /** Its peer came back while the old link seemed alive. */
+  /** The peer came back while the old link seemed alive. */
   supersede(): void {
     this.apply('lost', 'the peer came back on another link');
   }
 
   protected override recover(reason: string): void {
-    // a joiner whose very first link does not come up tries again by itself, as a new connection
+    // a joiner whose very first link does not come up retries by itself, as a new connection
     if (!this.wasConnected) return void this.close({ reason });
     clearTimeout(this.#timeout);
     this.attempt = 1;
@@ -167,7 +167,7 @@ export class OffererConnection extends RondevuConnection {
   }
 
   protected override abandonAttempt(): void {
-    // an offer that nobody answered goes on without us
+    // an offer that nobody answered stays published without this connection
     if (this.#answer === undefined) this.releaseLink();
     clearTimeout(this.#timeout);
     ({ offerId: this.#offerId, answer: this.#answer } = this.#carried);

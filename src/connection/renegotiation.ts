@@ -1,7 +1,7 @@
 /**
- * Renegotiation: the ICE restart of one link (RFC 8838, RFC 8829 section 5.3.2), asked for when a path is suspect. The original
- * offerer makes the offer, always: the other order fails against Firefox. Descriptions go over the control channel and over
- * the server, and the first to arrive counts. docs/delivery.md, "The ladder".
+ * Renegotiation: the ICE restart of one link (RFC 8838, RFC 8829 section 5.3.2), started when a path is suspect. The original
+ * offerer always makes the offer: the other order fails with Firefox. Descriptions are sent over the control channel and over
+ * the server, and the first copy to arrive is used. docs/delivery.md, "The ladder".
  */
 import { RateLimit } from '../base/rate-limit.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
@@ -9,7 +9,7 @@ import { MAX_TEXT } from './control-channel.js';
 import type { Link } from './link.js';
 import { WebRtcLink } from './webrtc-link.js';
 
-/** Who talks to whom about which link. */
+/** The link and the two peers that renegotiate it. */
 export interface Negotiators {
   link: WebRtcLink;
   /** Whether this side made the link's first offer. */
@@ -18,33 +18,35 @@ export interface Negotiators {
   sid: string;
   peer: Peer;
   proof: HandshakeProof;
-  /** Over the server; lost when that cannot be reached. */
+  /** Sends a text over the server; lost if the server cannot be reached. */
   signal(text: string): void;
 }
 
-/** How a description is told from the other words on the control channel. */
+/** Prefix of a description among the texts on the control channel. */
 const SDP = 'sdp ';
 const ASK = 'restart?';
-/** How long is gathered, in ms: host candidates are there in a few, and without any candidate it is worth to wait for a relay. */
+/** Time to gather candidates, in ms: host candidates take a few ms; without any candidate, it is worth waiting for a relay. */
 const GATHERING = 500;
 const FIRST_CANDIDATE = 5000;
-/** How many descriptions are remembered, so that the second copy of one is not taken for another. */
+/** Number of descriptions that are remembered, to recognize second copies. */
 const REMEMBERED = 16;
-/** How often the peer may ask for a restart: its request comes over two paths, and each one costs a message to the server. */
+/**
+ * Rate at which the peer may request a restart: a request arrives over two paths, and each restart costs a message to the server.
+ */
 const ASKED = { burst: 1, perSecond: 0.5 };
-/** How many descriptions of the peer are looked at: each one costs a signature check. */
+/** Rate at which descriptions of the peer are processed: each one costs a signature check. */
 const DESCRIPTIONS = { burst: 10, perSecond: 1 };
-/** How often and how many times is looked whether ICE has found a new pair; in ms. */
+/** Interval in ms, and maximum number, of checks whether ICE has found a new pair. */
 const LOOK_EVERY = 200;
 const LOOKS = 25;
 
 export class Renegotiation {
   readonly #between: Negotiators;
-  /** The signature of our offer that has no answer yet. */
+  /** Signature of the local offer that has no answer yet. */
   #offerSig: string | undefined;
-  /** The last descriptions that came: each comes over two paths. */
+  /** The descriptions received last: each arrives over two paths. */
   readonly #seen = new Set<string>();
-  /** The one to take next; a newer one replaces it. */
+  /** The description to process next; a newer one replaces it. */
   #pending: string | undefined;
   readonly #asked = new RateLimit(ASKED.burst, ASKED.perSecond);
   readonly #descriptions = new RateLimit(DESCRIPTIONS.burst, DESCRIPTIONS.perSecond);
@@ -60,7 +62,7 @@ export class Renegotiation {
     return this.#inTurn(() => this.#offer());
   }
 
-  /** What the other side says; nothing happens for what does not concern us. */
+  /** Handles a text of the peer; ignores all texts that are not about renegotiation. */
   receive(text: string): Promise<void> {
     const nothing = Promise.resolve();
     if (text === ASK) return this.#between.isOfferer && this.#asked.take() ? this.begin() : nothing;
@@ -79,7 +81,7 @@ export class Renegotiation {
     return this.#take(sdp);
   }
 
-  /** One after the other; one that fails changes nothing, the next step of the ladder follows. */
+  /** Runs steps one after the other; a failed step changes nothing, and the next step of the ladder follows. */
   #inTurn(step: () => Promise<void>): Promise<void> {
     const { link } = this.#between;
     return (this.#running = this.#running.then(() => (link.isClosed ? undefined : step())).catch(() => undefined));
@@ -87,7 +89,7 @@ export class Renegotiation {
 
   async #offer(): Promise<void> {
     const { pc } = this.#between.link;
-    // one that is under way is as good
+    // a negotiation in progress serves the same purpose
     if (pc.signalingState !== 'stable' || !('restartIce' in pc)) return;
     await this.#describe('offer', await pc.createOffer({ iceRestart: true }));
   }
@@ -97,7 +99,7 @@ export class Renegotiation {
     const role = isOfferer ? 'answer' : 'offer';
     const expected = { role, fqn, username: peer.username, key: peer.publicKey, offerSig: this.#offerSig } as const;
     const { line } = await proof.open(sdp, expected);
-    // a server may send on a copy whose unsigned parts it changed
+    // a server may forward a copy with changed unsigned parts
     if (line?.sid !== sid || this.#seen.has(line.sig)) return;
     this.#seen.add(line.sig);
     const before = await goodPairs(link.pc);
@@ -119,8 +121,8 @@ export class Renegotiation {
   }
 
   /**
-   * A new pair that is good means that checks came through both ways: what is silent then is SCTP, which tries again only after
-   * a while. No event tells it where the old pair was never called lost.
+   * Reports a new good pair: checks passed in both directions, so only SCTP is still silent, which retransmits only after a
+   * while. No event reports the pair if the old one never counted as lost.
    */
   async #watchPath(before: readonly string[]): Promise<void> {
     const { link } = this.#between;
@@ -142,17 +144,17 @@ export function renegotiationOf(link: Link, between: Omit<Negotiators, 'link'>):
   return link instanceof WebRtcLink ? new Renegotiation({ link, ...between }) : undefined;
 }
 
-/** The pairs that ICE has checked and found good, by their ids. W3C webrtc-stats, RTCIceCandidatePairStats. */
+/** Ids of the candidate pairs that ICE has checked successfully. W3C webrtc-stats, RTCIceCandidatePairStats. */
 async function goodPairs(pc: RTCPeerConnection): Promise<string[]> {
   try {
     const stats = [...(await pc.getStats()).values()] as { type: string; id: string; state?: string }[];
     return stats.filter(({ type, state }) => type === 'candidate-pair' && state === 'succeeded').map(({ id }) => id);
   } catch {
-    return []; // closed meanwhile
+    return []; // closed in the meantime
   }
 }
 
-/** Resolves at the end of the candidates; the gathering state still tells of the generation before. */
+/** Resolves at the end of candidates; `iceGatheringState` still refers to the previous ICE generation. */
 function allCandidates(pc: RTCPeerConnection): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {

@@ -1,28 +1,28 @@
-/** The few figures of RTCPeerConnection.getStats that people ask for. W3C webrtc-stats. */
+/** The most useful figures of RTCPeerConnection.getStats. W3C webrtc-stats. */
 
 export interface ConnectionStats {
-  /** Of the path, in ms; undefined before it was measured. */
+  /** Round-trip time of the path, in ms; undefined until it is measured. */
   roundTripTime: number | undefined;
-  /** Over the current link, all its channels and what keeps it up. */
+  /** Over the current link: all channels, and the traffic that maintains the link. */
   bytesSent: number;
   bytesReceived: number;
-  /** How the two reach each other: `relay` when either side goes over a TURN server; undefined where the platform does not tell. */
+  /** How the peers reach each other: `relay` if either uses a TURN server; undefined if the platform does not report it. */
   path: RTCIceCandidateType | undefined;
-  /** `udp` or `tcp`; undefined where the platform does not tell. */
+  /** `udp` or `tcp`; undefined if the platform does not report it. */
   protocol: string | undefined;
-  /** Links after the first one. */
+  /** Number of links after the first one. */
   rotations: number;
-  /** All that the platform says of the current link. */
+  /** The platform's full report of the current link. */
   report: RTCStatsReport;
 }
 
-/** Worst first: what either side uses is what the path is. */
+/** Worst first: the worse candidate type of the two peers is the type of the path. */
 const KINDS = ['relay', 'srflx', 'prflx', 'host'] as const;
 
 export function digestStats(report: RTCStatsReport, rotations: number): ConnectionStats {
   const all = [...report.values()] as Record<string, unknown>[];
   const transport = all.find(({ type }) => type === 'transport');
-  // Firefox tells the pair itself, Chromium over its transport
+  // Chromium names the pair in its transport; Firefox marks the pair itself as nominated
   const pair =
     all.find(({ type, id }) => type === 'candidate-pair' && id === transport?.['selectedCandidatePairId']) ??
     all.find(({ type, nominated, state }) => type === 'candidate-pair' && nominated && state === 'succeeded');

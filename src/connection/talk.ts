@@ -1,6 +1,6 @@
 /**
- * What a connection needs once its link is up. Apart from the rest, so that a page loads it while the server looks for an offer,
- * and whole: when a path is lost it is too late to load anything.
+ * Everything that a connection needs once its link is up. Separate from the rest, so that a page loads it while the server looks
+ * for an offer, and complete: when a path is lost it is too late to load anything.
  */
 export { ConnectionEndpoint } from './connection-endpoint.js';
 export { sendTail } from './ending.js';

@@ -1,6 +1,6 @@
 /**
- * WebRtcLink: a link over one RTCPeerConnection, with its message channel and control channel, and nothing that outlives them. After
- * `close`, it calls no handler, whatever its peer connection still does.
+ * WebRtcLink: a link over one RTCPeerConnection, with its message channel and control channel, and no state that outlives them.
+ * After `close`, it calls no handler, even if the peer connection still fires events.
  */
 import { Arrivals } from '../delivery/arrivals.js';
 import { LOW_WATER } from '../delivery/delivery-port.js';
@@ -22,7 +22,7 @@ const DOUBT = 3000;
  * each retransmission may be lost: five in a row are one case in 100 000 at 10 % loss. Firefox closes its channels after 25 s.
  */
 const AFTER_ICE = 12_000;
-/** How long an ending may take, in ms. */
+/** How long `finish` may take, in ms. */
 const FINISH = 2000;
 /** Message size that every platform supports, in bytes. */
 const SAFE_MESSAGE_SIZE = 262_144;
@@ -36,7 +36,7 @@ export class WebRtcLink implements Link {
   /** Live links of this page or process: platforms refuse new peer connections beyond a few hundred. */
   static live = 0;
   onOpening: (() => boolean) | undefined;
-  /** Called for each local candidate, whoever holds the link. */
+  /** Called for each local candidate, regardless of the holder. */
   onCandidate: ((candidate: RTCIceCandidate) => void) | undefined;
   onLow: (() => void) | undefined;
   /** The peer uses frames on the negotiated channel. */
@@ -58,10 +58,13 @@ export class WebRtcLink implements Link {
   #localCandidates: RTCIceCandidate[] = [];
   /** Candidates that arrived before the remote description. */
   #remoteCandidates: RTCIceCandidateInit[] | undefined = [];
-  /** Candidates of the other side since the last description. */
+  /** Number of candidates of the peer since the last description. */
   #candidateCount = 0;
 
-  /** The negotiated channel for messages; undefined for offers of a custom factory that did not ask for it: its user works on their own channel. */
+  /**
+   * The negotiated channel for messages; undefined for offers of a custom factory that did not request it: its user works on
+   * their own channel.
+   */
   durable: RTCDataChannel | undefined;
 
   constructor(pc: RTCPeerConnection, durable = true) {
@@ -156,7 +159,7 @@ export class WebRtcLink implements Link {
     return this.#localCandidates;
   }
 
-  /** The in-band channel of an offer of ours. */
+  /** Sets the in-band channel of a local offer. */
   useRaw(channel: RTCDataChannel): void {
     this.raw = channel;
     this.useChannel(channel);
@@ -220,7 +223,7 @@ export class WebRtcLink implements Link {
   }
 
   /**
-   * Takes the other side's description in a renegotiation of the same DTLS association (RFC 8842 section 5.5).
+   * Sets the peer's description in a renegotiation of the same DTLS association (RFC 8842 section 5.5).
    * @throws ConnectionError `unverified` if it has other fingerprints; otherwise as `setRemote`
    */
   async renegotiate(description: RTCSessionDescriptionInit): Promise<void> {
@@ -254,7 +257,7 @@ export class WebRtcLink implements Link {
     if (this.isOpen) this.#handlers?.onSuspect?.();
   }
 
-  /** ICE found a path, for the first time or again: waits for a sign of life on it. */
+  /** ICE found a path, for the first time or again: waits until something is received on it. */
   pathFound(): void {
     this.#heartbeat?.wait(AFTER_ICE);
   }

@@ -1,10 +1,10 @@
-/** Messages that arrived before anybody could take them, in order and bounded: a peer must not exhaust the memory. */
+/** Messages that arrived before they could be delivered, in order and bounded: a peer must not exhaust the memory. */
 
 import { Allowance } from './allowance.js';
 
 /** Maximum size of the messages held for a listener, in bytes as `sizeOf` counts them. */
 export const MAX_ARRIVALS = 1_048_576;
-/** Bytes that count for a message in addition to its content: empty messages are not free. */
+/** Bytes counted per message in addition to its content: empty messages need memory too. */
 const OVERHEAD = 64;
 
 const sizeOf = (data: string | ArrayBuffer): number => (typeof data === 'string' ? data.length * 2 : data.byteLength) + OVERHEAD;
@@ -32,14 +32,14 @@ export class Arrivals {
     return true;
   }
 
-  /** Removes and returns the oldest. */
+  /** Removes and returns the oldest message. */
   take(): string | ArrayBuffer | undefined {
     const data = this.#messages.shift();
     if (data !== undefined) this.#free(sizeOf(data));
     return data;
   }
 
-  /** Removes the newest `count`. */
+  /** Removes the newest `count` messages. */
   forget(count: number): void {
     for (const data of count ? this.#messages.splice(-count) : []) this.#free(sizeOf(data));
   }

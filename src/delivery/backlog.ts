@@ -1,6 +1,6 @@
 /**
- * Backlog: the queue of messages sent while no link is up, with the timer that expires them. Expiry is reported when it happens, not
- * with the next call.
+ * Backlog: the queue of messages sent while no link is up, with the timer that expires them. Expiry is reported when it happens,
+ * not with the next call.
  */
 import { MessageBuffer, type Message, type MessageBufferOptions } from './message-buffer.js';
 

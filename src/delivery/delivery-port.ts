@@ -1,23 +1,26 @@
-/** What delivery needs of a link or of one of its channels, and the water marks both keep to. */
+/** The transport under delivery: a link or one of its channels; and the water marks for both. */
 
-/** What a link is to delivery. */
+/** A link or a channel of a link, as delivery uses it. */
 export interface DeliveryPort {
-  /** Whether the other side speaks frames; else messages go as they are and nothing is promised of what was in flight. */
+  /** Whether the peer uses frames; otherwise messages are sent as they are, and may be lost with the link. */
   readonly framed: boolean;
-  /** @throws when the channel cannot take it */
+  /** @throws if the channel cannot accept it */
   send(data: string | ArrayBuffer | Uint8Array): void;
-  /** Over the control channel; lost when that is not open. */
+  /** Sends a text over the control channel; lost if that is not open. */
   control(text: string): void;
   readonly isOpen: boolean;
-  /** Whether the other side shows life on the link. */
+  /** Whether the peer is alive on the link. */
   readonly isAlive: boolean;
   readonly bufferedAmount: number;
-  /** Largest message that goes in one piece without frames, in bytes. */
+  /** Maximum size of one message of the data channel, in bytes. */
   readonly maxMessageSize: number;
   /** Called when `bufferedAmount` falls below the low water mark. */
   onLow: (() => void) | undefined;
 }
 
-/** `bufferedAmount` in bytes above which sending pauses. Beyond 1 MiB, Chromium drops to a tenth of its throughput; see docs/architecture.md. */
+/**
+ * `bufferedAmount` in bytes above which sending pauses. Beyond 1 MiB, Chromium drops to a tenth of its throughput; see
+ * docs/architecture.md.
+ */
 export const HIGH_WATER = 262_144;
 export const LOW_WATER = 65_536;

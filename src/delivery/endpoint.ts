@@ -1,7 +1,7 @@
 /**
  * Endpoint: one end of a message stream that outlives its links. Owns the session with the peer, the queue of messages sent while
- * no link carries messages, and what a session that was replaced has lost. A connection has one, and so has each of its channels.
- * Knows neither WebRTC nor the server. docs/delivery.md.
+ * no link carries messages, and the messages lost by a replaced session. A connection has one, and so has each of its channels.
+ * Independent of WebRTC and the server. docs/delivery.md.
  */
 import { Backlog, type BacklogHandlers } from './backlog.js';
 import type { DeliveryPort } from './delivery-port.js';
@@ -83,7 +83,10 @@ export class Endpoint {
     return this.#queue.size;
   }
 
-  /** Bytes that were accepted and are not acknowledged, without those of queued messages; with a peer without frames, bytes that are not sent. */
+  /**
+   * Bytes that were accepted and are not acknowledged, without queued messages; with a peer without frames, bytes that are not
+   * sent.
+   */
   get bufferedAmount(): number {
     return this.#session.bufferedAmount;
   }
@@ -107,7 +110,7 @@ export class Endpoint {
     this.#queue.add(message);
   }
 
-  /** Sends what is queued, if a link carries messages. */
+  /** Sends queued messages, if a link carries messages. */
   flush(): void {
     if (!this.#isOpen) return;
     for (const message of this.#queue.takeAll()) this.#session.send(message, () => this.#handlers.onReplayed?.(message));
@@ -156,8 +159,8 @@ export class Endpoint {
   }
 
   /**
-   * Starts another session with the peer. What the previous session lost is reported with `onReset` on the next link.
-   * @param isOther it is another peer, who must not get messages for the previous one: they are lost too
+   * Starts another session with the peer. Messages lost by the previous session are reported with `onReset` on the next link.
+   * @param isOther whether it is another peer, which must not get messages for the previous one: they are lost too
    */
   renew(sid: string, isOther = false): void {
     this.#lost.push(...this.#session.renew(sid));
@@ -176,12 +179,15 @@ export class Endpoint {
     return this.#session.finish(ms);
   }
 
-  /** Stops the clock of the queue. Queued messages can still be taken. */
+  /** Stops the timer of the queue. Queued messages can still be taken. */
   stopQueue(): void {
     this.#queue.stop();
   }
 
-  /** Ends the session: the outcome of messages is `dropped` if they were never handed to a link, otherwise `unknown`. The queue stays. */
+  /**
+   * Ends the session: the outcome of messages is `dropped` if they were never handed to a link, otherwise `unknown`. The queue
+   * stays.
+   */
   end(): void {
     this.#hasEnded = true;
     this.#isOpen = false;

@@ -1,11 +1,12 @@
 /**
- * Inbox: takes frames, assembles messages and delivers each once, in order: accepts only the next number and drops lower ones. Pure. docs/delivery.md.
+ * Inbox: takes frames, assembles messages and delivers each once, in order: accepts only the next number and drops lower ones.
+ * Pure. docs/delivery.md.
  */
 import { ConnectionError, ValidationError } from '../errors.js';
 import { readFrame, type MessagePart } from '../protocol/frames.js';
 import type { Allowance } from './allowance.js';
 
-/** The link has lost a message. Ordered channels must not; Firefox may, in the last moments of a page. */
+/** The link has lost a message. Ordered channels must not lose any; Firefox may, while a page is closing. */
 export class MissingMessageError extends ValidationError {}
 
 // a leading U+FEFF is part of the message
@@ -37,7 +38,7 @@ export class Inbox {
   }
 
   /**
-   * @param deliver called with each due message; `next` increases after it has returned. Returns whether to go on.
+   * @param deliver called with each due message, before `next` is increased; returns whether to continue
    * @throws ConnectionError `too-large`; ValidationError for an invalid frame; MissingMessageError for a gap in the numbers
    */
   accept(frame: Uint8Array, deliver: (data: string | ArrayBuffer) => boolean): void {
@@ -56,7 +57,10 @@ export class Inbox {
     }
   }
 
-  /** The message that a part completes; undefined while parts are missing. @throws ValidationError for a part that does not fit */
+  /**
+   * The message that a part completes; undefined while parts are missing.
+   * @throws ValidationError for a part that does not fit
+   */
   #join({ number, text, total, first, last, payload }: MessagePart): Uint8Array | undefined {
     const begun = this.#partial;
     if (first === (begun !== undefined)) {
@@ -89,7 +93,7 @@ export class Inbox {
     this.#partial = undefined;
   }
 
-  /** The other side's numbers start again. */
+  /** The peer's numbers start again. */
   reset(): void {
     this.restart();
     this.next = 1;

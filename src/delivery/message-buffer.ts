@@ -4,13 +4,13 @@
 
 import { ConnectionError, ValidationError, quote } from '../errors.js';
 
-/** What `send` takes, after views were reduced to their bytes. */
+/** The argument of `send`, with views reduced to their bytes. */
 export type MessageData = string | Blob | ArrayBuffer;
 
 export interface BufferedMessage {
   readonly id: string;
   readonly data: MessageData;
-  /** When it was sent, in ms. */
+  /** Time of `send`, in ms since the epoch. */
   readonly timestamp: number;
   /** Number of times it was handed to a link. */
   attempts: number;
@@ -24,8 +24,8 @@ export interface SendHandle {
   /** Unique within the connection. */
   readonly id: string;
   /**
-   * Outcome of the message: `delivered` after the peer's listeners have run, `expired` or `dropped` if it was never sent, `unknown`
-   * if it may or may not have arrived. Never rejects.
+   * Outcome of the message: `delivered` after the peer's listeners have run, `expired` or `dropped` if it was never sent,
+   * `unknown` if it may or may not have arrived. Never rejects.
    */
   readonly delivered: Promise<Outcome>;
 }
@@ -87,7 +87,7 @@ export interface MessageBufferOptions {
 
 export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   readonly #options: MessageBufferOptions;
-  /** With the time of the monotonic clock: the wall clock may be changed. */
+  /** With the time of a monotonic clock: the wall clock may be changed. */
   #messages: { message: M; at: number }[] = [];
 
   constructor(options: MessageBufferOptions) {

@@ -1,6 +1,6 @@
 /**
- * Outbox: what was accepted for sending, in order. Numbers a message when it is first handed to a link, keeps it until it is
- * acknowledged, and hands it again on the next link. Pure: no clock, no channel. docs/delivery.md.
+ * Outbox: messages accepted for sending, in order. Numbers a message when it is first handed to a link, keeps it until it is
+ * acknowledged, and hands it to the next link again. Pure: no clock, no channel. docs/delivery.md.
  */
 import { utf8 } from '../base/bytes.js';
 import { Queue } from '../base/queue.js';
@@ -13,9 +13,9 @@ export const FRAME_SIZE = 66_560;
 
 interface Entry {
   readonly message: BufferedMessage;
-  /** As it is counted against the limit. */
+  /** Bytes that count towards the limit. */
   readonly size: number;
-  /** Called when it is first handed to a link. */
+  /** Called when the message is first handed to a link. */
   readonly onHanded: (() => void) | undefined;
 }
 
@@ -25,14 +25,14 @@ export class Outbox {
   #base = 1;
   /** Not numbered yet. */
   readonly #queue = new Queue<Entry>();
-  /** The place in `#sent` to go on from, and the bytes of that message that were handed already. */
+  /** Index in `#sent` of the next message to hand over, and the bytes of it that were handed over already. */
   #position = 0;
   #offset = 0;
   /** The message that is being cut into parts, encoded. */
   #cutting: Uint8Array | undefined;
   #bytes = 0;
 
-  /** Bytes of all that is kept, text by an upper bound. */
+  /** Total size of all messages kept, in bytes; for text, an upper bound. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -42,7 +42,7 @@ export class Outbox {
     return this.#position === this.#sent.length && !this.#queue.length;
   }
 
-  /** Whether the link was given something that is not acknowledged. */
+  /** Whether the link was given a message that is not acknowledged. */
   get isAwaited(): boolean {
     return this.#position > 0 || this.#offset > 0;
   }
@@ -57,7 +57,7 @@ export class Outbox {
     return this.#base === 1;
   }
 
-  /** Returns the bytes that it counts. */
+  /** Adds a message. Returns its size in bytes, as it counts towards the limit. */
   push(message: BufferedMessage, onHanded?: () => void): number {
     const size = byteLength(message);
     this.#bytes += size;
@@ -65,14 +65,14 @@ export class Outbox {
     return size;
   }
 
-  /** The Blob that must be read before anything else can be handed; its bytes are given back with `replaceBlob`. */
+  /** The Blob that must be read before anything else can be handed over; pass its bytes to `replaceBlob`. */
   get blob(): Blob | undefined {
     const entry = this.#position < this.#sent.length ? undefined : this.#queue.at(0);
     const data = entry?.message.data;
     return data !== undefined && isBlob(data) ? data : undefined;
   }
 
-  /** Puts the bytes of the Blob at the head in its place; undefined leaves it out. Returns the message. */
+  /** Replaces the Blob at the head by its bytes; undefined removes the message. Returns the message. */
   replaceBlob(data: ArrayBuffer | undefined): BufferedMessage {
     const entry = this.#queue.at(0)!;
     if (data) this.#queue.replaceFirst({ ...entry, message: Object.assign(entry.message, { data }) });
@@ -82,8 +82,8 @@ export class Outbox {
   }
 
   /**
-   * The next frame: a part of a message, or several short ones; undefined when nothing can be handed.
-   * @param limit what the channel carries in one piece, in bytes
+   * The next frame: a part of a message, or several short messages; undefined if nothing can be handed over.
+   * @param limit maximum message size of the channel, in bytes
    */
   takeFrame(limit = FRAME_SIZE): Uint8Array | undefined {
     if (this.isHanded || this.blob) return undefined;
@@ -92,7 +92,7 @@ export class Outbox {
     const writer = new FrameWriter(only ? Math.min(size, this.#peek.size + MAX_RECORD_HEAD) : size);
     while (!this.isHanded && !this.blob) {
       const entry = this.#peek;
-      // what surely does not fit any more is not even encoded
+      // a message that cannot fit is not even encoded
       if (!writer.isEmpty && entry.size > size * 3) break;
       const encoded = (this.#cutting ??= encode(entry.message));
       if (!writer.isEmpty && encoded.length > writer.room) break;
@@ -111,7 +111,7 @@ export class Outbox {
     return writer.finish();
   }
 
-  /** The next message whole, forgotten at once: for a channel without frames. */
+  /** Removes and returns the next message, which is not numbered or kept: for a channel without frames. */
   takeRaw(): BufferedMessage | undefined {
     if (this.blob) return undefined;
     const entry = this.#queue.shift();
@@ -121,7 +121,7 @@ export class Outbox {
     return entry.message;
   }
 
-  /** Puts back what a channel did not take after all. */
+  /** Puts back a message that the channel did not accept. */
   untakeRaw(message: BufferedMessage): void {
     const size = byteLength(message);
     this.#bytes += size;
@@ -129,8 +129,8 @@ export class Outbox {
   }
 
   /**
-   * The other side expects this number next: everything before it has arrived. Returns what that is news of.
-   * @throws ValidationError for a number that was never handed
+   * The peer expects this number next: all lower ones have arrived. Returns the messages newly acknowledged.
+   * @throws ValidationError for a number that was never handed over
    */
   acknowledge(next: number): BufferedMessage[] {
     const handed = this.#base + this.#position;
@@ -143,8 +143,8 @@ export class Outbox {
   }
 
   /**
-   * Goes on on a new link from the number that the other side expects. Returns what is now known to have arrived, undefined
-   * when it expects something that is not kept any more: then `reset`.
+   * Continues on a new link from the number that the peer expects. Returns the messages newly known to have arrived; undefined
+   * if the peer expects a message that is no longer kept: call `reset` then.
    */
   resume(next: number): BufferedMessage[] | undefined {
     if (next < this.#base || next > this.next) return undefined;
@@ -154,19 +154,19 @@ export class Outbox {
     return arrived;
   }
 
-  /** The other side knows nothing of the numbers: they begin again. Returns what was numbered and not acknowledged. */
+  /** The peer does not know the numbers: restarts them at 1. Removes and returns numbered messages that are not acknowledged. */
   reset(): BufferedMessage[] {
     this.#restart();
     this.#base = 1;
     return this.#drop(this.#sent.take());
   }
 
-  /** Takes out what has no number yet. */
+  /** Removes and returns messages that have no number yet. */
   discard(): BufferedMessage[] {
     return this.#drop(this.#queue.take());
   }
 
-  /** The next one to hand; asked only when there is one. */
+  /** The next message to hand over; must exist. */
   get #peek(): Entry {
     return this.#sent.at(this.#position) ?? this.#queue.at(0)!;
   }

@@ -1,7 +1,7 @@
 /**
- * Session: the delivery state that two peers share over all their links. Sends HELLO on each new link and learns from the other's
- * HELLO whether to resume or to start again; acknowledges; replays; respects the water marks of the channel. Uses neither WebRTC nor
- * the server directly, only a `DeliveryPort`. docs/delivery.md.
+ * Session: the delivery state that two peers share over all their links. Sends HELLO on each new link and learns from the peer's
+ * HELLO whether to resume or to start again; acknowledges; replays; respects the water marks of the channel. Uses neither WebRTC
+ * nor the server directly, only a `DeliveryPort`. docs/delivery.md.
  */
 import { randomId } from '../base/bytes.js';
 import { asRondevuError, ConnectionError, RondevuError } from '../errors.js';
@@ -20,15 +20,15 @@ export interface SessionHandlers {
   hasListener(): boolean;
   /** The link carries messages now: `new` the first time, otherwise see delivery.md. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
-  /** The other side's application has it; with a peer without frames, the channel has it. */
+  /** The peer's application has the message; with a peer without frames, the channel has it. */
   onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown' | 'dropped'): void;
   /** A message was given up before it was handed to a link. */
   onUnsent(message: BufferedMessage, error: RondevuError): void;
-  /** The other side ends the session. */
+  /** The peer ends the session. */
   onFin(): void;
   /** The link lost a message: it cannot be used any more, and the next link continues. */
   onGap(reason: string): void;
-  /** The other side violated the protocol. */
+  /** The peer violated the protocol. */
   onError(error: RondevuError): void;
 }
 
@@ -38,7 +38,7 @@ const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
 /** How often a closing side repeats that it accepts nothing more, in ms: otherwise its link would look stalled. */
 const REFUSED_AGAIN = 5000;
-/** Number of links in a row that may lose messages before the other side is blamed. */
+/** Number of links in a row that may lose messages before the peer is considered the cause. */
 const MAX_GAPS = 3;
 /** How long messages are held for a listener, in ms from the first of them. */
 const HOLD_FOR = 10_000;
@@ -85,12 +85,12 @@ export class Session {
   #isFinHeld = false;
   #sid: string;
   #inst = randomId(8);
-  /** The other side's id in the session, once it sent HELLO. */
+  /** The peer's id in the session, once it sent HELLO. */
   #known: string | null = null;
   #port: DeliveryPort | undefined;
   /** Messages may be sent on the port. */
   #sending = false;
-  /** The other side sent HELLO on this port. */
+  /** The peer sent HELLO on this port. */
   #greeted = false;
   #attached = 0;
   /** The port is the first of the session. */
@@ -112,10 +112,10 @@ export class Session {
   readonly #waiters = new Set<() => void>();
   #ended = false;
   #nextId = 1;
-  /** In a row. */
+  /** Number of gaps in a row. */
   #gaps = 0;
   #finishing = false;
-  /** The other side violated the protocol. */
+  /** The peer violated the protocol. */
   #isBroken = false;
   #onFinAck: (() => void) | undefined;
 
@@ -175,7 +175,7 @@ export class Session {
       return this.#pump();
     }
     this.#sendNow(helloFrame({ sid: this.#sid, inst: this.#inst, known: this.#known, next: this.#inbox.next }));
-    // a first link has nothing to resume, so it does not wait for the other's HELLO
+    // a first link has nothing to resume, so it does not wait for the peer's HELLO
     this.#isFirst = this.#attached === 1 && this.#outbox.next === 1;
     if (!this.#isFirst) return;
     this.#sending = true;
@@ -195,7 +195,7 @@ export class Session {
     this.#unackedMessages = this.#unackedBytes = 0;
     this.#tellDrained();
     if (!this.#isFinHeld || this.#ended) return;
-    // the other side stopped waiting for a listener here
+    // the peer stopped waiting for a listener on this side
     this.#isFinHeld = false;
     this.#handlers.onFin();
   }
@@ -205,7 +205,7 @@ export class Session {
     this.#port = port;
     port.onLow = () => this.#pump();
     this.#sending = true;
-    // a first link may have fallen silent before the other's HELLO arrived: then HELLO makes it usable
+    // a first link may have fallen silent before the peer's HELLO arrived: then HELLO makes it usable
     this.#greeted = this.#known !== null;
     this.#handlers.onReady('resumed', []);
     this.#acknowledge();
@@ -231,7 +231,7 @@ export class Session {
     }
   }
 
-  /** The other side violated the protocol: further data from it is ignored. */
+  /** The peer violated the protocol: further data from it is ignored. */
   #break(error: unknown): void {
     if (this.#isBroken) return;
     this.#isBroken = true;
@@ -285,7 +285,7 @@ export class Session {
     return new Promise((resolve) => this.#waiters.add(resolve));
   }
 
-  /** Sends what is queued and FIN, then waits at most `ms` until the other side confirms. */
+  /** Sends queued messages and FIN, then waits at most `ms` until the peer confirms. */
   async finish(ms: number): Promise<void> {
     if (!this.#port || !this.#sending) return;
     this.#finishing = true;
@@ -326,12 +326,12 @@ export class Session {
     const isNewPeer = this.#known !== inst;
     const hadPeer = this.#known !== null;
     if (isNewPeer) this.#inbox.reset();
-    // from here on this link counts; partial messages of another link are sent again
+    // from here on this link is used; partial messages of another link are sent again
     else this.#inbox.restart();
     this.#known = inst;
-    // a first link sends already, because there was nothing to resume
+    // a first link is sending already, because there was nothing to resume
     if (this.#isFirst) return;
-    // the numbers continue where the other side expects; if it has none of ours and all are kept, it gets all
+    // the numbers continue where the peer expects; if it has no message of this session and all are kept, it gets all
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
     if (arrived?.length) this.#watch.arrived();
@@ -431,7 +431,7 @@ export class Session {
   }
 
   #acknowledged(next: number): void {
-    // on a first link it may arrive before the other side's HELLO, which uses another channel
+    // on a first link it may arrive before the peer's HELLO, which uses another channel
     if (!this.#greeted && !this.#sending) return;
     try {
       const arrived = this.#outbox.acknowledge(next);
@@ -447,7 +447,7 @@ export class Session {
   #fin(): void {
     this.#isFinHeld = this.#held.count > 0 && !this.#finishing;
     if (this.#isFinHeld) return;
-    // the acknowledgement says what it got: a side that closes at the same time accepts nothing more
+    // the acknowledgement states what arrived: a side that closes at the same time accepts nothing more
     this.#acknowledge();
     this.#port?.control('finack');
     this.#handlers.onFin();
@@ -498,7 +498,7 @@ export class Session {
 
   #pumpFrame(port: DeliveryPort): boolean {
     const frame = this.#outbox.takeFrame(port.maxMessageSize);
-    // if the link does not accept it, its loss is about to be reported; the next link starts where the other side says
+    // if the link does not accept it, its loss is about to be reported; the next link starts where the peer says
     if (!frame) return false;
     this.#watch.start();
     return this.#trySend(port, frame);
@@ -535,7 +535,7 @@ export class Session {
     if (this.#port) this.#trySend(this.#port, text);
   }
 
-  /** Replaces a Blob by its bytes; one that cannot be read (its file is gone) is skipped and reported. */
+  /** Replaces a Blob by its bytes; if it cannot be read (its file is gone), it is skipped and reported. */
   async #read(blob: Blob): Promise<void> {
     this.#reading = true;
     let data: ArrayBuffer | undefined;

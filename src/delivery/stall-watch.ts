@@ -1,19 +1,21 @@
 /**
- * StallWatch: finds a link that shows life and carries nothing on. What a link loses is found by the message after it; what it loses at
- * its end has none, and would be waited for for ever. docs/delivery.md.
+ * StallWatch: finds a link that is alive but makes no progress. A lost message is detected by the next message; if the last
+ * message is lost, none follows, and its acknowledgement would be awaited without a limit. docs/delivery.md.
  */
 
-/** How often it is looked, in ms: a link is left after one to two of these. Twice as seldom after each in a row, up to the last. */
+/** Check interval in ms: a link is given up after one to two intervals. Doubles with each stall in a row, up to the maximum. */
 const LOOK_EVERY = 30_000;
 const LOOK_AT_LEAST_EVERY = 240_000;
-/** A look that is this late was not late: the page was frozen, or the machine slept, and what came meanwhile waits behind it. In ms. */
+/**
+ * Delay of a check, in ms, above which the page was frozen or the machine asleep: received data may be queued behind the timer.
+ */
 const ASLEEP = 1500;
 
-/** What is waited for on a link. */
+/** State of a link with unacknowledged messages. */
 export interface Waiting {
-  /** The other side shows life; its silence is found elsewhere. */
+  /** Whether the peer is alive; the heartbeat handles its silence. */
   isAlive: boolean;
-  /** Bytes that have not left yet. */
+  /** Bytes in the send buffer. */
   left: number;
 }
 
@@ -23,28 +25,28 @@ export class StallWatch {
   #every = LOOK_EVERY;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = 0;
-  /** The other side acknowledged since the last look, be it what it had acknowledged before. */
+  /** An acknowledgement arrived since the last check, even if it repeats an earlier one. */
   #heard = false;
-  /** As it was at the last look. */
+  /** State at the last check. */
   #last: Waiting | undefined;
 
-  /** @param waiting undefined when all that the link was given is acknowledged */
+  /** @param waiting returns undefined if everything that the link was given is acknowledged */
   constructor(waiting: () => Waiting | undefined, onStall: (reason: string) => void) {
     this.#waiting = waiting;
     this.#onStall = onStall;
   }
 
-  /** There is something to wait for, or may be. */
+  /** Starts the checks: there may be unacknowledged messages. */
   start(): void {
     if (!this.#timer) this.#arm();
   }
 
-  /** An acknowledgement came; one that is not new says that the other side is at it. */
+  /** An acknowledgement arrived; even a repeated one shows that the peer is receiving. */
   heard(): void {
     this.#heard = true;
   }
 
-  /** Something arrived. */
+  /** A message was newly acknowledged. */
   arrived(): void {
     this.#heard = true;
     this.#every = LOOK_EVERY;

@@ -1,6 +1,6 @@
 /**
- * AnswerRouter: decides which connection an answer belongs to. The buffer of a connection belongs to its peer and reaches nobody else:
- * a peer is identified by its key and session, an old client by its name. docs/delivery.md.
+ * AnswerRouter: decides which connection an answer belongs to. The buffer of a connection is for its peer only: a peer is
+ * identified by its key and session, an old client by its name. docs/delivery.md.
  */
 import type { Peer } from '../connection/connection-events.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
@@ -10,18 +10,18 @@ import type { SdpLine } from '../protocol/sdp-line.js';
 import type { Offer } from './offer.js';
 import type { OfferPoolOptions } from './offer-pool-options.js';
 
-/** If the peer of a connection that looks alive answers another offer, how long that connection has to prove it is alive, in ms. */
+/** If the peer of a connection that looks alive answers another offer, how long to wait for a reply to a ping, in ms. */
 const PROBE = 500;
 
-/** Where an answer belongs. */
+/** Decision about an answer. */
 export type Verdict =
-  /** To the connection that waits at this offer. */
+  /** It belongs to the connection that waits at this offer. */
   | { kind: 'resume'; connection: OffererConnection }
-  /** To a connection that is at another offer: bind it to this one. */
+  /** It belongs to a connection at another offer: bind that connection to this one. */
   | { kind: 'rebind'; connection: OffererConnection }
-  /** To a new connection. */
+  /** It belongs to a new connection. */
   | { kind: 'new' }
-  /** To none. The reason is sent to the joiner; without one, the answer is ignored. */
+  /** It is refused. The reason is sent to the joiner; without one, the answer is ignored. */
   | { kind: 'refuse'; reason?: 'service-full' | 'forbidden' };
 
 /** An answer whose sender was verified. */
@@ -39,7 +39,7 @@ export class AnswerRouter {
   readonly #proof: HandshakeProof;
   readonly #connections: ReadonlySet<OffererConnection>;
 
-  /** @param connections all connections of the service, which the pool changes */
+  /** @param connections all connections of the service; the pool adds and removes them */
   constructor(options: OfferPoolOptions, proof: HandshakeProof, connections: ReadonlySet<OffererConnection>) {
     this.#options = options;
     this.#proof = proof;
@@ -58,14 +58,14 @@ export class AnswerRouter {
     if (reason) return { ...verified, refusal: { kind: 'refuse', reason } };
     const same = this.#of(peer);
     const resuming = line && same.find(({ sessionId }) => sessionId === line.sid);
-    // its link may look alive here but be gone there; if both were alive, there would be one too many
+    // the link may look alive here but be gone at the peer; if it is alive at both, the answer is superfluous
     if (resuming?.isConnected() && (await resuming.probe(PROBE)) && resuming.isConnected())
       return { ...verified, refusal: { kind: 'refuse' } };
     const returning = resuming ?? (await this.#down(same));
     return { ...verified, ...(returning && { returning }) };
   }
 
-  /** Decides by the state of now. Carry the verdict out at once. */
+  /** Decides by the current state: carry out the verdict at once. */
   decide({ peer, refusal, returning }: Examined, offer: Offer): Verdict {
     if (refusal) return refusal;
     if (this.#isFullFor(peer)) return { kind: 'refuse', reason: 'service-full' };
@@ -73,7 +73,7 @@ export class AnswerRouter {
     return { kind: returning.getOfferId() === offer.id ? 'resume' : 'rebind', connection: returning };
   }
 
-  /** Why a peer is refused, if it is. */
+  /** The reason for which a peer is refused; undefined if it is not. */
   async #refusal(peer: Peer): Promise<'service-full' | 'forbidden' | undefined> {
     const { accept } = this.#options;
     if (this.#isFullFor(peer)) return 'service-full';
@@ -90,7 +90,7 @@ export class AnswerRouter {
     return this.#connections.size >= this.#options.maxConnections && !this.#of(peer).length;
   }
 
-  /** Connections with the same peer: by its proven key, an old client by its name. */
+  /** Connections with the same peer, identified by its proven key; for an old client, by its name. */
   #of(peer: Peer): OffererConnection[] {
     return [...this.#connections].filter(({ peer: other }) =>
       peer.verified
@@ -99,7 +99,7 @@ export class AnswerRouter {
     );
   }
 
-  /** The one connection of a peer that is down, if there is exactly one: a reloaded page returns to it. */
+  /** The peer's connection that is down, if there is exactly one: a reloaded page returns to it. */
   async #down(same: OffererConnection[]): Promise<OffererConnection | undefined> {
     let down = same.filter((connection) => connection.isRotating());
     if (!down.length && same.length) {

@@ -1,6 +1,6 @@
 /**
- * DirectedOffers: which connection waits for its peer at which offer. A directed offer is published for one user alone; after a while
- * the connection gives it up, and its peer can answer any free offer of the service instead.
+ * DirectedOffers: maps connections to the offers at which they wait for their peers. A directed offer is published for one user
+ * alone; after a while the connection gives it up, and its peer can answer any free offer of the service instead.
  */
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { Offer } from './offer.js';
@@ -8,7 +8,7 @@ import type { Offer } from './offer.js';
 /** How long a connection waits with a directed offer before it waits without one, in ms. */
 const PARK_AFTER = 30_000;
 
-/** What directed offers need of their pool. */
+/** The pool, as directed offers use it. */
 export interface DirectedOffersHost {
   /** Maximum time that an offer may wait, in ms. */
   maxWait(): number;

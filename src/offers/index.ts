@@ -1,4 +1,4 @@
-/** The publishing side's low-level classes. Apart from the core barrel, so that who only joins does not load them. */
+/** The host's low-level classes. Separate from the core barrel, so that pages that only join do not load them. */
 export { OffererConnection } from '../connection/offerer-connection.js';
 export { OfferPool } from './offer-pool.js';
 export { checkPublishOptions, makePool } from './publishing.js';

@@ -1,4 +1,4 @@
-/** What a pool tells and what it takes; types only. */
+/** Events and options of a pool; types only. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { RondevuError } from '../errors.js';
@@ -10,9 +10,11 @@ export interface OfferPoolEvents {
   'connection:closed': [connection: OffererConnection, reason: string];
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
-  /** The service cannot be offered any more, and nothing is tried until the next `start()`: the server refused it, for example. */
+  /**
+   * The service cannot be offered any more, for example because the server refused it; the pool does not retry until `start()`.
+   */
   failed: [error: RondevuError];
-  /** The server has the service, or has it for longer. @param expiresAt ms */
+  /** The service was published or its expiry extended. @param expiresAt ms */
   published: [serviceId: string, expiresAt: number];
   /** The number of free offers or of connections may have changed. */
   changed: [];
@@ -22,7 +24,7 @@ export interface OfferPoolOptions extends Pick<PublishOptions, 'offerFactory' | 
   serviceFqn: string;
   maxOffers: number;
   ttl: number;
-  /** After which share of its life an offer is renewed. */
+  /** Fraction of its lifetime after which an offer is renewed. */
   renewAt: number;
   maxConnections: number;
   maxPeerConnections: number;

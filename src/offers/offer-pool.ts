@@ -94,7 +94,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     });
   }
 
-  /** Free offers, as the server knows them. */
+  /** Free offers that are published on the server. */
   get offers(): { offerId: string; sdp: string }[] {
     return [...this.#free].filter(({ id }) => id).map(({ id, sdp }) => ({ offerId: id, sdp }));
   }
@@ -109,8 +109,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /**
-   * Starts to accept joiners; resolves when the first offers are published. While the server cannot be reached, it keeps trying and
-   * emits `offer:failed` with the reason.
+   * Starts to accept joiners; resolves when the first offers are published. While the server cannot be reached, it keeps trying
+   * and emits `offer:failed` with the reason.
    * @throws RondevuError if the server refuses the service; `closed` if `stop()` is called before anything was published
    */
   async start(): Promise<void> {
@@ -239,7 +239,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     return [...this.#free].filter(({ id }) => !id);
   }
 
-  /** @param only user that the offer is directed to */
+  /** @param only the user to whom the offer is directed */
   #create(only?: string): Promise<Offer> {
     const { offerFactory, connectionConfig } = this.#options;
     return Offer.create((...own) => this.#makeLink(!offerFactory, ...own), {
@@ -258,7 +258,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     error.willRetry = !(error instanceof ValidationError);
     if (!error.willRetry) this.#started = false;
     this.emit('offer:failed', '', error);
-    // a factory of the wrong form will not change
+    // a factory of the wrong form fails each time
     if (!error.willRetry) this.#failed(error);
   }
 
@@ -371,7 +371,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     );
   }
 
-  /** Publishes new offers before withdrawing the old ones, so that the service always has some; without new ones, the old ones stay. */
+  /**
+   * Publishes new offers before withdrawing the old ones, so that the service always has some; without new ones, the old ones
+   * stay.
+   */
   async #renew(old: Offer[]): Promise<void> {
     for (const offer of old) offer.renewAt = Infinity;
     await this.#fill(old.length);

@@ -1,5 +1,5 @@
 /**
- * One published offer: its link, its life on the server, and who waits at it.
+ * Offer: one offer of a service, with its link, its id on the server and the time of its renewal.
  */
 import type { WebRtcLink } from '../connection/webrtc-link.js';
 import { gathered, isStalled, trickle } from '../connection/negotiation.js';
@@ -7,7 +7,7 @@ import { RondevuError, ValidationError } from '../errors.js';
 import type { OfferFactoryResult, PublishOptions } from '../options.js';
 import type { WireCandidate } from '../protocol/rpc.js';
 
-/** Offers are published when gathering is complete, or after this, in ms; later candidates follow. */
+/** Offers are published when gathering is complete, or after this time in ms; later candidates are trickled. */
 const OFFER_GATHERING = 1000;
 const LATE_CANDIDATES = 50;
 
@@ -16,28 +16,28 @@ export type MakeLink = (own?: (configuration: RTCConfiguration) => Promise<RTCPe
 
 export interface OfferMaking {
   factory: PublishOptions['offerFactory'];
-  /** Whether messages may be kept for later at all. */
+  /** Whether messages may be buffered at all. */
   durable: boolean;
-  /** The one user whom it is for. */
+  /** The only user who may answer; undefined for anybody. */
   only: string | undefined;
-  /** Puts our line into the description. */
+  /** Adds the signed SDP line to the description. */
   seal(sdp: string, caps: string[]): Promise<{ sdp: string; sig: string }>;
 }
 
 export class Offer {
   readonly link: WebRtcLink;
   readonly sdp: string;
-  /** The signature in it. */
+  /** The signature in `sdp`. */
   readonly sig: string;
-  /** Whether it says that we speak frames. */
+  /** Whether the offer announces support for frames. */
   readonly durable: boolean;
-  /** The one user whom it is for. */
+  /** The only user who may answer; undefined for anybody. */
   readonly only: string | undefined;
-  /** Given by the server; empty before. */
+  /** Id given by the server; empty until published. */
   id = '';
   /** When it must be renewed, in ms of `performance.now()`; 0 while it is not published, Infinity while it is being renewed. */
   renewAt = 0;
-  /** Whether a server that replaces (v0.5.4) hands it out. */
+  /** Whether a server that replaces offers (v0.5.4) hands it out. */
   isListed = false;
   readonly #candidatesSent: number;
 
@@ -50,7 +50,7 @@ export class Offer {
     this.#candidatesSent = sent;
   }
 
-  /** @throws ValidationError when the factory returns something else than an offer; whatever the factory throws */
+  /** @throws ValidationError if the factory returns anything but an offer; any error that the factory throws */
   static async create(makeLink: MakeLink, { factory, durable, only, seal }: OfferMaking): Promise<Offer> {
     let link = await gather(makeLink, factory);
     if (isStalled(link)) {
@@ -68,7 +68,7 @@ export class Offer {
     }
   }
 
-  /** Sends the candidates that came after the offer was written down. */
+  /** Sends the candidates that were found after `sdp` was created. */
   trickle(send: (offerId: string, candidates: WireCandidate[]) => Promise<unknown>): void {
     trickle(this.link, this.#candidatesSent, LATE_CANDIDATES, (candidates) => send(this.id, candidates));
   }
@@ -81,7 +81,7 @@ async function gather(makeLink: MakeLink, factory: PublishOptions['offerFactory'
   try {
     link = await makeLink();
   } catch (error) {
-    // without WebRTC on this platform only a factory that brings its own can make an offer
+    // without WebRTC on this platform, only a factory with its own implementation can make an offer
     if (!factory || !(error instanceof RondevuError) || error.code !== 'unsupported') throw error;
     return gathering(await linkOfOwn(makeLink, factory));
   }
@@ -107,13 +107,13 @@ async function gathering(link: WebRtcLink): Promise<WebRtcLink> {
 type OfferFactory = NonNullable<PublishOptions['offerFactory']>;
 type Made = OfferFactoryResult & { pc?: RTCPeerConnection };
 
-/** Factories of v0.18: they take the RTCConfiguration and return a peer connection of their own. */
+/** Factories of v0.18: they take an RTCConfiguration and return their own peer connection. */
 const ownPeerConnection = new WeakSet<OfferFactory>();
 let isWarned = false;
 
 async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFactory): Promise<WebRtcLink> {
   const { pc } = link;
-  // a factory of v0.18 takes what it is given for an RTCConfiguration, of which Firefox reads `peerIdentity` too
+  // a factory of v0.18 treats its argument as an RTCConfiguration, and Firefox also reads `peerIdentity` of that
   const { iceServers, iceTransportPolicy } = pc.getConfiguration();
   for (const [name, value] of Object.entries({ iceServers, iceTransportPolicy, peerIdentity: undefined }))
     Object.defineProperty(pc, name, { value, configurable: true });
@@ -122,7 +122,7 @@ async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFa
     link.close();
     return linkOfOwn(makeLink, factory, made);
   }
-  // beside the channels for messages the user's own is none of our business
+  // besides the channels for messages, the user's own channel is left alone
   if (made.durable) link.addDurable();
   else if (made.dc) {
     keepHandlers(made.dc, CHANNEL_EVENTS);
@@ -162,7 +162,7 @@ const WRONG_FACTORY =
   'offerFactory must use the peer connection that it is given and return { offer, dc? }: ' +
   "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }";
 
-/** @throws ValidationError that shows the form of a factory */
+/** @throws ValidationError showing the expected form of a factory */
 function checkMade(made: Made | undefined): Made {
   if (!made?.offer || (made.pc !== undefined && typeof made.pc?.setRemoteDescription !== 'function'))
     throw new ValidationError(WRONG_FACTORY);
@@ -175,7 +175,7 @@ const PEER_CONNECTION_EVENTS = [
   ...['icecandidate', 'datachannel'],
 ];
 
-/** Calls the handlers that the user has set as properties, which the link replaces by its own. */
+/** Keeps handlers that the user has set as properties, which the link replaces by its own. */
 function keepHandlers(target: EventTarget, names: string[]): void {
   for (const name of names) {
     const handler = (target as unknown as Record<string, unknown>)[`on${name}`];

@@ -1,4 +1,4 @@
-/** What publishService does: checks the options and makes the pool. */
+/** Implements publishService: checks the options and makes the pool. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { WebRtcLink } from '../connection/webrtc-link.js';
 import { mustBe } from '../errors.js';
@@ -18,10 +18,10 @@ const PUBLISH: OptionKinds = {
   any: 'metadata iceServers',
 };
 
-/** @throws ValidationError naming the option, what was expected and what was got */
+/** @throws ValidationError naming the option, what was expected and what was received */
 export const checkPublishOptions = (options: PublishOptions): void => checkOptions('publishService', options, PUBLISH);
 
-/** What the client says beside the options of the service. */
+/** Settings of the client, in addition to the options of the service. */
 export interface PoolLimits {
   maxPeerConnections: number | undefined;
   config: ConnectionConfig;

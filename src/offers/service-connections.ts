@@ -1,6 +1,6 @@
 /**
- * ServiceConnections: the connections of one service, from the answer to the end. Makes them, watches for candidates of their peers,
- * and knows which have been announced.
+ * ServiceConnections: the connections of one service, from the answer until they are closed. Makes them, watches for candidates
+ * of their peers, and tracks which of them have been announced.
  */
 import type { Peer } from '../connection/connection-events.js';
 import { OffererConnection } from '../connection/offerer-connection.js';
@@ -85,7 +85,7 @@ export class ServiceConnections {
     return connection;
   }
 
-  /** Gives an answer to its connection. @param isFramed whether both peers use frames */
+  /** Passes an answer to its connection. @param isFramed whether both peers use frames */
   async takeAnswer(connection: OffererConnection, answer: AnswerInfo, isFramed: boolean): Promise<void> {
     this.#watch(connection, answer.offerId);
     try {
