@@ -5,7 +5,7 @@ export class AsyncLock {
   #tail: Promise<unknown> = Promise.resolve();
   #pending = 0;
 
-  /** Runs `section` when all earlier ones are over; resolves or rejects as it does. */
+  /** Runs `section` after all earlier ones have finished; resolves or rejects like `section`. */
   run<T>(section: () => T | Promise<T>): Promise<T> {
     this.#pending++;
     const result = this.#tail.then(section);

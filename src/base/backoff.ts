@@ -1,5 +1,5 @@
 /**
- * Exponential backoff with jitter. Pure but for Math.random; knows nothing of what is retried.
+ * Exponential backoff with jitter. Pure except for Math.random.
  */
 import { mustBe } from '../errors.js';
 
@@ -30,17 +30,17 @@ export class ExponentialBackoff {
     this.jitter = jitter;
   }
 
-  /** How many delays were handed out since the last reset. */
+  /** Number of delays returned by `next()` since the last reset. */
   getAttempt(): number {
     return this.#attempt;
   }
 
-  /** The next delay in ms, without jitter; `next()` counts on. */
+  /** The next delay in ms, without jitter; does not count as an attempt. */
   peek(): number {
     return Math.min(this.base * 2 ** this.#attempt, this.max);
   }
 
-  /** The next delay in ms. */
+  /** The next delay in ms; counts as an attempt. */
   next(): number {
     const plain = this.peek();
     this.#attempt++;

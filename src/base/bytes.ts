@@ -6,8 +6,8 @@
 const encoder = new TextEncoder();
 
 /**
- * A view on a plain ArrayBuffer, which is what WebCrypto takes: `Uint8Array<ArrayBuffer>` from TypeScript 5.7 on, `Uint8Array` before,
- * where the class has no parameter.
+ * A view on a plain ArrayBuffer, as WebCrypto requires: `Uint8Array<ArrayBuffer>` since TypeScript 5.7, `Uint8Array` before,
+ * where the class has no type parameter.
  */
 export type Bytes = ReturnType<Uint8ArrayConstructor['from']>;
 

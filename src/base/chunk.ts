@@ -1,15 +1,15 @@
-/** Lazily loaded parts: in the bundle each is a file of its own, `rondevu-<name>.js`. */
+/** Lazily loaded parts: in the bundle each is a separate file, `rondevu-<name>.js`. */
 import { RondevuError } from '../errors.js';
 
-/** Chunks that could not be loaded before. */
+/** Chunks that failed to load. */
 const failed = new Set<string>();
 /** Chunks loaded by another URL after a failure. */
 const retried = new Map<string, Promise<unknown>>();
 let retries = 0;
 
 /**
- * Loads a chunk. A failure is not final: the next call tries again. Browsers before https://github.com/whatwg/html/pull/10327 (Firefox
- * 154, Chrome of 2025) keep the failure under the URL until the page is reloaded, so the retry uses another URL.
+ * Loads a chunk. A failure is not final: the next call tries again. Browsers before https://github.com/whatwg/html/pull/10327
+ * (Firefox 154, Chrome of 2025) keep the failure under the URL until the page is reloaded, so the retry uses another URL.
  * @param name of the file in the bundle, without `rondevu-` and `.js`
  * @param load the import itself, so that bundlers find it
  * @throws RondevuError `unsupported` when the file cannot be loaded
@@ -23,7 +23,7 @@ export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T>
     try {
       if (isRetry) return (await retry(name)) as T;
     } catch {
-      // the first failure says more: outside our bundle there is no such file
+      // the first failure is more useful: outside the bundle there is no such file
     }
     throw new RondevuError(
       'unsupported',

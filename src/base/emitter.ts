@@ -1,7 +1,6 @@
 /**
- * The engine's emitter: typed `on`, `once`, `off`. Written here and not taken from a library because of one promise that
- * the usual ones do not make: a listener that throws is reported and keeps neither the other listeners nor the emitting
- * state machine from going on.
+ * The engine's emitter: typed `on`, `once`, `off`. Not taken from a library, because the common ones lack one guarantee:
+ * a listener that throws is reported, and interrupts neither the other listeners nor the emitting state machine.
  */
 type Listener = (...args: any[]) => void; // eslint-disable-line @typescript-eslint/no-explicit-any -- private to this file
 type Args<Events, K extends keyof Events> = Events[K] extends unknown[] ? Events[K] : never;
@@ -17,7 +16,7 @@ export class Emitter<Events extends object> {
     return this.#add(event, listener as Listener, true);
   }
 
-  /** Removes one listener of an event, or all of them when none is named. */
+  /** Removes one listener of an event, or all of them if `listener` is omitted. */
   off<K extends keyof Events>(event: K, listener?: (...args: Args<Events, K>) => void): this {
     const rest = listener ? (this.#listeners.get(event) ?? []).filter((entry) => entry.listener !== (listener as Listener)) : [];
     this.#listeners.set(event, rest);
@@ -38,7 +37,7 @@ export class Emitter<Events extends object> {
     return this.off(event, listener);
   }
 
-  /** Removes all listeners of an event, or of every event when none is named. */
+  /** Removes all listeners of an event, or of every event if `event` is omitted. */
   removeAllListeners(event?: keyof Events): this {
     if (event === undefined) this.#listeners.clear();
     else this.#listeners.delete(event);
@@ -72,7 +71,7 @@ export class Emitter<Events extends object> {
 
   /** Called after a listener was added. */
   protected listenerAdded(_event: keyof Events): void {
-    // for subclasses that wait for one
+    // for subclasses that wait for a listener
   }
 
   #add(event: keyof Events, listener: Listener, once: boolean): this {

@@ -1,6 +1,6 @@
 /**
- * A FIFO queue that removes its first items in amortized constant time. `Array.prototype.shift` may move all remaining items, which is
- * slow for long arrays.
+ * A FIFO queue that removes its first items in amortized constant time. `Array.prototype.shift` may move all remaining items,
+ * which is slow for long arrays.
  */
 
 /** Removed items from which the array is compacted, once they are more than half of its length. */

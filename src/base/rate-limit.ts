@@ -1,17 +1,17 @@
-/** A token bucket: bounds how often something may happen, whoever asks for it. Measured on the monotonic clock. */
+/** A token bucket: limits how often something may happen, for all callers together. Uses the monotonic clock. */
 export class RateLimit {
   readonly #burst: number;
   readonly #perSecond: number;
   #tokens: number;
   #at = performance.now();
 
-  /** @param burst how often at once, after a while without any */
+  /** @param burst maximum number at once, when the bucket is full */
   constructor(burst: number, perSecond: number) {
     this.#burst = this.#tokens = burst;
     this.#perSecond = perSecond;
   }
 
-  /** Whether it may happen now; counts it if so. */
+  /** Whether it may happen now; takes a token if so. */
   take(): boolean {
     const now = performance.now();
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#at) / 1000) * this.#perSecond);

@@ -1,6 +1,7 @@
 /**
- * The WebRTC types of the published declarations: those of the DOM library where a project has it, else the part that a program in Node
- * uses. scripts/types.mjs imports them into every declaration file that names one; the engine itself compiles against the DOM library.
+ * The WebRTC types of the published declarations: the types of the DOM library if a project includes it, else the subset that a
+ * program in Node uses. scripts/types.mjs imports them into every declaration file that names one; the engine itself compiles
+ * against the DOM library.
  */
 
 export type RTCIceConnectionState = 'checking' | 'closed' | 'completed' | 'connected' | 'disconnected' | 'failed' | 'new';

@@ -1,16 +1,16 @@
-/** A conversation in a terminal: who is there, what they wrote as it is safe to print, and what is being typed. */
+/** Chat in a terminal: peer names, received messages in a form that is safe to print, and typed input. */
 import { clearScreenDown, createInterface, cursorTo, moveCursor, type Interface } from 'node:readline';
 import type { RondevuConnection } from '../node/index.js';
 import { cleanName, printable } from '../protocol/chat.js';
 import { printer, warn, type Print, type Values } from './command.js';
 
-/** Who is at the other end; the key in the link has proven it, not the message. */
+/** Name of the peer, which comes from the link and not from a message. */
 export const peerName = (connection: RondevuConnection): string => cleanName(connection.peer?.username ?? 'somebody');
 
-/** What somebody wrote, for people; further lines are set in, so that none looks like another's. */
+/** A received message as text; further lines are indented, so that none looks like another user's message. */
 export const chatLine = (from: string, text: string): string => `${from}: ${printable(text, true).replaceAll('\n', '\n    ')}`;
 
-/** What is printed and what is typed. In a terminal a prompt stays below what comes, and a line that is half typed stays whole. */
+/** Prints output and reads input. In a terminal the prompt stays below the output, and a half-typed line stays intact. */
 export class Screen {
   readonly #values: Values;
   readonly #print: Print;
@@ -20,17 +20,17 @@ export class Screen {
   constructor(values: Values) {
     this.#values = values;
     this.#print = printer(values);
-    // a dumb terminal cannot take back what it shows
+    // a dumb terminal cannot erase what it shows
     const isTerminal = process.stdin.isTTY && process.stdout.isTTY && process.env['TERM'] !== 'dumb';
     this.#hasPrompt = isTerminal && values['json'] !== true;
   }
 
   readonly print: Print = (event, text) => this.#above(() => this.#print(event, text));
 
-  /** Reports on stderr something that does not end the command. @param code for programs, as errors have it */
+  /** Prints a warning on stderr. @param code error code, for `--json` */
   readonly warn = (text: string, code?: string): void => this.#above(() => warn(text, this.#values, code));
 
-  /** Hands over each line that is typed. @returns settled when the input has ended */
+  /** Calls `onLine` for each typed line that is not blank. @returns a promise that resolves when the input has ended */
   read(onLine: (text: string) => void): Promise<void> {
     const terminal = this.#hasPrompt && { output: process.stdout, prompt: '> ' };
     const lines = createInterface({ input: process.stdin, ...terminal });
@@ -40,16 +40,16 @@ export class Screen {
     });
     if (terminal) {
       this.#lines = lines;
-      // in raw mode a terminal hands Ctrl-C over as a character
+      // in raw mode a terminal delivers Ctrl-C as a character
       lines.on('SIGINT', () => process.emit('SIGINT', 'SIGINT'));
-      // after Ctrl-Z and fg it waits to be told so
+      // after Ctrl-Z and fg, the input stays paused until it is resumed
       lines.on('SIGCONT', () => lines.resume());
       lines.prompt();
     }
     return new Promise((resolve) => lines.on('close', () => (this.close(), resolve())));
   }
 
-  /** Takes the prompt away; what is printed from now on begins where it stood. */
+  /** Removes the prompt; later output starts in its place. */
   close(): void {
     const lines = this.#lines;
     if (!lines) return;
@@ -64,12 +64,12 @@ export class Screen {
     this.#lines?.prompt(true);
   }
 
-  /** Of a line that is typed on, all rows that it has. */
+  /** Clears all rows of the line being typed, which may wrap. */
   #clear(lines: Interface): void {
     moveCursor(process.stdout, 0, -lines.getCursorPos().rows);
     cursorTo(process.stdout, 0);
     clearScreenDown(process.stdout);
-    // where readline takes its line to begin, that many rows above the cursor; it would clear what is printed now
+    // readline clears from this many rows above the cursor, which would erase the text printed next
     (lines as Interface & { prevRows?: number }).prevRows = 0;
   }
 }

@@ -1,4 +1,4 @@
-/** What the commands of `rondevu` share: their options, their exit codes, how errors are told. */
+/** Shared by the commands of `rondevu`: options, exit codes and error reports. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { inspect, type ParseArgsConfig } from 'node:util';
@@ -7,7 +7,7 @@ import { KeyFileError } from '../node/key-file.js';
 import { escapeUnprintable, printable } from '../base/printable.js';
 import { explain } from './remedies.js';
 
-/** What the process ends with; `rondevu --help` lists them. */
+/** Exit codes of the process; `rondevu --help` lists them. */
 export const EXIT = {
   ok: 0,
   failed: 1,
@@ -28,17 +28,17 @@ type ArgOptions = NonNullable<ParseArgsConfig['options']>;
 export type Values = Record<string, string | boolean | undefined>;
 
 export interface Command {
-  /** For the list of commands. */
+  /** Shown in the list of commands. */
   summary: string;
   help: string;
   options: ArgOptions;
-  /** Names of the arguments; one in brackets may be missing. */
+  /** Names of the arguments; an argument in brackets is optional. */
   args: string[];
   /** @returns the exit code */
   run(args: string[], values: Values): Promise<number>;
 }
 
-/** The command cannot be carried out as it was given. */
+/** The command line is invalid. */
 export class UsageError extends Error {}
 
 export function defaultKeyFile(): string {
@@ -67,13 +67,13 @@ export const CLIENT_HELP = `  -s, --server URL     signaling server (RONDEVU_SER
 export const serverOf = ({ server }: Values): string =>
   String(server ?? process.env['RONDEVU_SERVER'] ?? 'http://localhost:3000');
 
-/** The key file that the options or the environment name. */
+/** The key file named by the options or the environment. */
 function keyFileOf(values: Values): string | undefined {
   const named = values['key-file'] ?? (process.env['RONDEVU_KEY_FILE'] || undefined);
   return named === undefined ? undefined : String(named);
 }
 
-/** A client as the options want it. @param keep whether the identity is that of the file also where none is named */
+/** Creates a client from the options. @param keep whether to use the default key file if none is named */
 export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
   const { username, webrtc, ice, debug } = values;
   const keyFile = keyFileOf(values) ?? (keep || username !== undefined ? defaultKeyFile() : undefined);
@@ -94,10 +94,10 @@ export function printer({ json }: Values): Print {
   return (event, text) => console.log(json ? jsonLine(event) : forTerminal(text));
 }
 
-/** Text that may hold a stranger's words: nothing in it rules the terminal, and its further lines are set in. */
+/** Text that may contain a stranger's input: characters that control the terminal are removed, further lines indented. */
 export const forTerminal = (text: string): string => printable(text, true).replaceAll(/\n(?! {4})/g, '\n    ');
 
-/** One line of JSON, with what a terminal would obey escaped. */
+/** One line of JSON; characters that control a terminal are escaped. */
 export const jsonLine = (value: unknown): string => escapeUnprintable(JSON.stringify(value));
 
 const CODES: Record<string, number> = {
@@ -123,14 +123,14 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /**
- * Reports on stderr something that does not end the command.
- * @param code for programs, as errors have it
+ * Prints a warning on stderr.
+ * @param code error code, for `--json`
  */
 export function warn(message: string, { json }: Values, code?: string): void {
   console.error(json ? jsonLine({ event: 'warning', code, message }) : forTerminal(`rondevu: ${message}`));
 }
 
-/** Reports an error and what to do about it on stderr. @returns its exit code */
+/** Prints an error and its remedy on stderr. @returns its exit code */
 export function tellError(error: unknown, values: Values): number {
   const { json, debug } = values;
   const exitCode = exitCodeOf(error);

@@ -1,4 +1,4 @@
-/** `rondevu doctor`: why nobody connects, as far as this end can tell. */
+/** `rondevu doctor`: finds out why peers cannot connect, as far as this machine can tell. */
 import { readFileSync } from 'node:fs';
 import { WebSocket } from 'ws';
 import {
@@ -32,7 +32,7 @@ function tell({ name, status, code, cause, remedy }: Check): void {
   if (remedy) console.log(forTerminal(`          → ${remedy}`));
 }
 
-/** The TURN server of the options. */
+/** The TURN server given by the options. */
 function turnOf(values: Values): RTCIceServer[] {
   const { turn } = values;
   const file = values['turn-password-file'];
@@ -71,7 +71,7 @@ ${CLIENT_HELP}`,
     if (!(seconds > 0 && seconds <= 600))
       throw new UsageError(`--timeout must be a number of seconds from 0 to 600, got "${String(values['timeout'])}"`);
     const wanted = values['webrtc'] as WebRtcPackage | undefined;
-    // that there is none is a finding, unless one was named
+    // a missing package is a finding, unless one was named
     const webrtc = await findWebRtc(wanted).catch((error: unknown) => {
       if (wanted !== undefined) throw error;
       return undefined;

@@ -1,4 +1,4 @@
-/** `rondevu find`: who offers a service. */
+/** `rondevu find`: lists the hosts of a service. */
 import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, forTerminal, printer, type Command } from './command.js';
 import { printable } from '../protocol/chat.js';
 

@@ -1,4 +1,4 @@
-/** `rondevu host`: publishes a service, and answers whoever joins with a chat, an echo, or a program. */
+/** `rondevu host`: publishes a service, and serves each joiner with a chat, an echo, or a program. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { PassThrough } from 'node:stream';
 import { closeOnSignal, type OffererConnection, type PublishOptions } from '../node/index.js';
@@ -18,39 +18,39 @@ import {
 } from './command.js';
 import { PIPE_CONFIG, Pipe, saveMemory, wordOf } from './pipe.js';
 
-/** How long a program may go on when nobody is there any more, in ms. */
+/** How long a program may keep running after its connection has closed, in ms. */
 const END_WITHIN = 1000;
 
-/** What becomes of a connection. */
+/** Serves one connection. */
 type Answer = (connection: OffererConnection) => void;
 
 const connections = new Set<OffererConnection>();
 
-/** To everyone but one; who is closing in this moment needs it no more. */
+/** Sends to all connections except one; a connection that is closing is skipped. */
 function sendAll(message: ChatMessage, except?: OffererConnection): void {
   for (const connection of connections) {
     if (connection === except || connection.getState() === 'closed') continue;
     try {
       connection.send(JSON.stringify(message));
     } catch (error) {
-      // one that takes nothing any more must not keep it from the others
+      // a connection that cannot send must not keep the message from the others
       void connection.close({ discard: true, reason: (error as Error).message });
     }
   }
 }
 
-/** Programs that run; each leads a group of its own, so that what it started ends with it. */
+/** Running programs; each leads its own process group, so that its child processes end with it. */
 const children = new Set<ChildProcess>();
 
 function end(child: ChildProcess): void {
   try {
     process.kill(-child.pid!, 'SIGTERM');
   } catch {
-    // it has ended
+    // it has already exited
   }
 }
 
-/** A group chat, as a page with <rondevu-chat> in a <rondevu-service> hosts one. */
+/** A group chat, like one hosted by a page with <rondevu-chat> in a <rondevu-service>. */
 function chat(own: { username: string; publicKey: string }, { print, warn }: Screen): Answer {
   const rates = new ChatRates(warn);
   return (connection) => {
@@ -68,18 +68,18 @@ function chat(own: { username: string; publicKey: string }, { print, warn }: Scr
   };
 }
 
-/** What comes goes back, text as text and bytes as bytes; another `rondevu connect --raw` is answered as one of its kind. */
+/** Sends everything back, text as text and bytes as bytes; `rondevu connect --raw` is served by a `Pipe`. */
 const echo: Answer = (connection) => {
   const onMessage = (data: string | ArrayBuffer): void => {
     if (!wordOf(data)) return void connection.send(data);
     connection.off('message', onMessage);
     const through = new PassThrough();
-    new Pipe(connection, through, { early: [data], endsOutput: true }).run(through).catch(() => undefined); // `closed` is told
+    new Pipe(connection, through, { early: [data], endsOutput: true }).run(through).catch(() => undefined); // reported by `closed`
   };
   connection.on('message', onMessage);
 };
 
-/** One program for each who joins, its input and output are the connection. */
+/** Runs one program for each joiner; the connection is its input and output. */
 const execute =
   (command: string, print: Print): Answer =>
   (connection) => {
@@ -90,7 +90,7 @@ const execute =
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
         ...process.env,
-        // it may become the name of a file, and a username has nothing that a shell or a path would understand otherwise
+        // the program may use it as a file name; a valid username has no characters special to a shell or a path
         RONDEVU_PEER: isUsername(peer?.username) ? peer.username : '',
         RONDEVU_PEER_KEY: peer?.publicKey ?? '',
         RONDEVU_PEER_VERIFIED: String(peer?.verified ?? false),
@@ -100,7 +100,7 @@ const execute =
       print({ event: 'error', message: error.message }, `the program cannot be started: ${error.message}`);
       void connection.close({ discard: true, reason: 'the program cannot be started' });
     });
-    // without a process there are no streams, whatever the types say
+    // without a process there are no streams, despite the types
     if (child.pid === undefined) return;
     children.add(child);
     const pipe = new Pipe(connection, child.stdin, { endsOutput: true });
@@ -191,7 +191,7 @@ ${CLIENT_HELP}`,
       let outage: string | undefined;
       rondevu.on('signaling:state', (state, error) => {
         if (isClosing) return;
-        // the server refused the session: the name belongs to another key by now, for example
+        // the server refused the session, for example because the name now belongs to another key
         if (error && error.code !== 'unavailable') return reject(error);
         if (error && error.message !== outage) {
           outage = error.message;

@@ -1,4 +1,4 @@
-/** `rondevu connect`: joins a service, for a chat or with bytes from stdin and to stdout. */
+/** `rondevu connect`: joins a service for a chat, or to transfer bytes from stdin and to stdout. */
 import { constants } from 'node:os';
 import { ConnectionError, RondevuError, type AnswererConnection, type ConnectOptions, type Rondevu } from '../node/index.js';
 import { authorOf, parseChatMessage, printable } from '../protocol/chat.js';
@@ -8,17 +8,17 @@ import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, serverOf, type
 import { PIPE_CONFIG, Pipe, saveMemory } from './pipe.js';
 import { inputLength, showProgress } from './progress.js';
 
-/** A signal has come: the end is near, and ours. */
+/** A signal was received, so this side is closing the connection. */
 let isCut = false;
-/** There was a link. */
+/** A link has been up. */
 let isOpen = false;
 
-/** How long a first link may take once somebody was found, in ms. */
+/** How long the first link may take after an offer was found, in ms. */
 const OPENS_WITHIN = 60_000;
-/** After how long without a result the command reports what it waits for, in ms. */
+/** Time without a result after which the command reports what it waits for, in ms. */
 const QUIET = 2000;
 
-/** Reports what the connection goes on after: any failure before the first link, an unreachable server after it too. */
+/** Reports failures that are retried: any failure before the first link, only an unreachable server after it. */
 function reportRetries(connection: AnswererConnection, screen: Screen): void {
   let reported: string | undefined;
   const forget = (): void => void (reported = undefined);
@@ -30,7 +30,7 @@ function reportRetries(connection: AnswererConnection, screen: Screen): void {
   });
 }
 
-/** Looks for somebody to join. @param wait s @throws RondevuError */
+/** Finds a host to join. @param wait in s @throws RondevuError */
 async function search(rondevu: Rondevu, name: string, wait: number, screen: Screen, values: Values): Promise<AnswererConnection> {
   const connection = await rondevu.prepareConnection({
     ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),
@@ -55,7 +55,7 @@ async function search(rondevu: Rondevu, name: string, wait: number, screen: Scre
   }
 }
 
-/** In the words of the command, if the error is that nobody is there. */
+/** Rewords an error that says that nobody is there; returns any other error unchanged. */
 function absence(cause: Error, name: string, wait: number, server: string): Error {
   const { code } = cause as RondevuError;
   const waited = wait ? ` after ${wait} s` : '';
@@ -142,7 +142,7 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
   });
   const reason = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);
   screen.close();
-  // what ends it here is no news of the other side
+  // after a signal, this side ended the chat; the peer did not leave
   if (reason !== undefined && !isCut) note('left', `${peerName(connection)} left: ${printable(reason)}`);
   await rondevu.close();
   const isLost = reason !== undefined && reason !== 'closed by the peer' && !isCut;
@@ -176,7 +176,7 @@ ${CLIENT_HELP}`,
     if (!(wait >= 0)) throw new UsageError(`--wait must be a number of seconds, got "${String(values['wait'])}"`);
     if (values['raw']) saveMemory();
     const rondevu = await clientOf(values, false);
-    // the first signal ends in order; a transfer that is cut off is no success, nor is a conversation that had not begun
+    // the first signal closes cleanly; an interrupted transfer is a failure, and so is a chat that was not connected yet
     const cut = new Promise<number>((resolve) => {
       for (const signal of ['SIGINT', 'SIGTERM'] as const) {
         const code = 128 + constants.signals[signal];
@@ -192,7 +192,7 @@ ${CLIENT_HELP}`,
       const connection = await search(rondevu, name, wait, screen, values);
       return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, screen);
     };
-    // what the end by a signal interrupts fails, and that is no news
+    // errors of operations that the signal interrupted are not reported
     return Promise.race([talk(), cut]).catch((error: Error) => (isCut ? cut : Promise.reject(error)));
   },
 };

@@ -1,4 +1,4 @@
-/** `rondevu keys`: the identity in the key file: make, show, export and import under a passphrase. */
+/** `rondevu keys`: makes and shows the identity in the key file, and exports and imports it with a passphrase. */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
@@ -7,7 +7,7 @@ import { anonymousNameOf, createIdentity, exportIdentity, importIdentity, pinOf,
 import { readIdentity, writeIdentity, RondevuError } from '../node/index.js';
 import { EXIT, UsageError, defaultKeyFile, printer, type Command, type Values } from './command.js';
 
-/** Asks without showing what is typed. From RONDEVU_PASSPHRASE where that is set. */
+/** Prompts for a passphrase without echo, unless RONDEVU_PASSPHRASE is set. */
 async function passphrase(twice: boolean): Promise<string> {
   const given = process.env['RONDEVU_PASSPHRASE'];
   if (given !== undefined) return given;

@@ -32,7 +32,7 @@ rondevu COMMAND --help tells more of each. RONDEVU_SERVER names the signaling se
 ${EXIT_CODES}`;
 }
 
-/** What the engine warns of may quote a stranger: nothing that reaches the terminal may rule it. */
+/** Warnings of the engine may quote strangers: removes characters that control the terminal from all console output. */
 function guardConsole(): void {
   for (const level of ['log', 'info', 'warn', 'error', 'debug'] as const) {
     const print = console[level];
@@ -57,7 +57,7 @@ async function main([name, ...rest]: string[]): Promise<number> {
     const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (!load) throw new UsageError(`there is no command ${JSON.stringify(name)}; there are ${Object.keys(COMMANDS).join(', ')}`);
     const command = await load();
-    // its own options are the server's
+    // the server parses the options of `serve`
     if (name === 'serve') return await command.run(rest, values);
     const help = { help: { type: 'boolean', short: 'h' } } as const;
     const parsed = parseArgs({ args: rest, options: { ...command.options, ...help }, allowPositionals: true });

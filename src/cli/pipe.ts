@@ -1,26 +1,27 @@
 /**
- * Bytes between two streams and a connection. Two of these tell each other how much was written and where the input ended, so that a slow
- * output holds the other side's input back, and one direction may end before the other. To any other peer it is bytes, as they come.
+ * Copies bytes between two streams and a connection. Two pipes report to each other how many bytes were written and where the
+ * input ended, so that a slow output holds back the peer's input, and one direction may end before the other. Any other peer just
+ * sends and receives bytes.
  */
 import type { Readable, Writable } from 'node:stream';
 import { setFlagsFromString } from 'node:v8';
 import { ConnectionError, type RondevuConnection } from '../node/index.js';
 
-/** What the two say to each other, as text; everything else that is text is taken as bytes. */
+/** Control messages between two pipes, as text; any other text is treated as bytes. */
 type Word = { type: 'pipe' } | { type: 'pipe:written'; bytes: number } | { type: 'pipe:end' };
 
-/** Bytes under way that nobody has said to have arrived. */
+/** Maximum number of bytes sent and not acknowledged. */
 const MOST_QUEUED = 4 << 20;
-/** Bytes that the other side has not written. */
+/** Maximum number of bytes sent that the peer has not written to its output. */
 const MOST_UNWRITTEN = 8 << 20;
-/** And past this many from one that does not wait the connection is closed. */
+/** Maximum number of bytes received and not written; the connection to a peer that ignores back-pressure is closed. */
 const MOST_KEPT = 4 * MOST_UNWRITTEN;
-/** How often is told what was written, in bytes. */
+/** Interval of `pipe:written` messages, in bytes. */
 const TELL_EVERY = 1 << 20;
-/** How long the other side may take to say that it is one of these, once it has all, in ms. */
+/** How long the peer may take to identify itself as a pipe after everything was delivered, in ms. */
 const GREETING_WITHIN = 1000;
 const LOOK_EVERY = 10;
-/** As connections give it. */
+/** Reason of the `closed` event when the peer closed the connection. */
 const CLOSED_BY_PEER = 'closed by the peer';
 
 export function wordOf(data: string | ArrayBuffer): Word | undefined {
@@ -33,19 +34,19 @@ export function wordOf(data: string | ArrayBuffer): Word | undefined {
   }
 }
 
-/** What keeps messages until there is a link: a pipe waits for the link, and loses nothing that it sent. */
+/** Connection options that keep messages until there is a link, so that a pipe loses nothing that it sent. */
 export const PIPE_CONFIG = { maxBufferSize: 1_000_000, maxBufferAge: 0, maxReconnectAttempts: 0 };
 
 /**
- * Has used buffers collected before many have gathered: of a long transfer V8 would else keep tens of MB, which matter more here than its
- * speed (V8 reads this flag as it runs; with werift 64 MB above idle become 29).
+ * Makes V8 collect used buffers early: in a long transfer it would otherwise keep tens of MB, which matter more here than speed
+ * (V8 reads this flag at run time; with werift, 64 MB above idle become 29).
  */
 export const saveMemory = (): void => setFlagsFromString('--optimize-for-size');
 
 export interface PipeOptions {
-  /** Messages that came before the pipe was made. */
+  /** Messages received before the pipe was created. */
   early?: (string | ArrayBuffer)[];
-  /** Whether the output ends where the other side's input did. Default false. */
+  /** Whether to end the output when the peer's input has ended. Default false. */
   endsOutput?: boolean;
 }
 
@@ -57,13 +58,13 @@ export class Pipe {
   readonly #output: Writable;
   readonly #endsOutput: boolean;
   #input: Readable | undefined;
-  /** The other side is one of these. */
+  /** The peer is a pipe too. */
   #isPipe = false;
   #theyWrote = 0;
   #written = 0;
   #told = 0;
   #theyEnded = false;
-  /** Why the connection is over. */
+  /** Why the connection was closed. */
   #closed: string | undefined;
   #failure: Error | undefined;
   #wakes: (() => void)[] = [];
@@ -82,7 +83,7 @@ export class Pipe {
       if (!error.willRetry) this.#fail(error);
     });
     connection.on('reset', () => {
-      // so that it knows that an end now is no good one
+      // identifies this side as a pipe again, so that the peer treats the close that follows as a failure
       this.#say({ type: 'pipe' });
       this.#fail(new ConnectionError('closed', 'the other side began anew: what was under way is not whole'));
     });
@@ -93,14 +94,14 @@ export class Pipe {
   }
 
   /**
-   * Sends the input to its end, and writes what comes until the other side has ended too; then the connection is closed.
-   * @throws ConnectionError when the connection ended before that; what the streams throw
+   * Sends the input to its end, and writes received bytes until the peer has ended too; then closes the connection.
+   * @throws ConnectionError if the connection ended before that; errors of the streams
    */
   async run(input: Readable): Promise<void> {
     try {
       await this.#run(input);
     } catch (error) {
-      // so that the other side knows too, and another attempt begins at the beginning
+      // so that the peer fails too, and another attempt starts from the beginning
       await this.#connection.close({ discard: true });
       throw error;
     }
@@ -117,7 +118,7 @@ export class Pipe {
         this.sent += (chunk as Buffer).length;
       }
     } catch (error) {
-      // it was destroyed, because there is nobody to send to
+      // destroyed by `#changed`, because the connection is over
       if (!this.#isOver) throw error;
     }
     let outcome: unknown;
@@ -136,7 +137,7 @@ export class Pipe {
     await this.#connection.close();
   }
 
-  /** Whether the other side closed the connection when all was done. A peer that is none of these may close when it likes. */
+  /** Throws unless the peer closed the connection after everything was done. A peer that is not a pipe need not end its input. */
   #checkEnd(reason: string, outcome: unknown): void {
     const isDone = this.#isPipe ? this.#theyEnded : outcome === 'delivered' || outcome === 'unknown';
     if (isDone && reason === CLOSED_BY_PEER) return;
@@ -147,7 +148,7 @@ export class Pipe {
     return this.#closed !== undefined || this.#failure !== undefined;
   }
 
-  /** Whether the next chunk may go. */
+  /** Whether the next chunk may be sent. */
   get #mayGo(): boolean {
     if (!this.#connection.isConnected() || this.#connection.bufferedAmount > MOST_QUEUED) return false;
     return !this.#isPipe || this.sent - this.#theyWrote < MOST_UNWRITTEN;
@@ -180,12 +181,12 @@ export class Pipe {
     try {
       this.#connection.send(JSON.stringify(word));
     } catch (error) {
-      // closed in this moment, and told by `closed`
+      // closed in the meantime, and reported by `closed`
       if (!(error instanceof ConnectionError)) throw error;
     }
   }
 
-  /** A program need not read all that it is given; what is left then goes nowhere. */
+  /** A program need not read all of its input; the rest is discarded. */
   #outputFailed(error: Error): void {
     if (!this.#endsOutput) this.#fail(error);
   }
@@ -201,7 +202,7 @@ export class Pipe {
     for (const wake of this.#wakes.splice(0)) wake();
   }
 
-  /** What is under way gets less without a word, so that is looked at now and then. */
+  /** Resolves at the next change, or after LOOK_EVERY: no event reports that `bufferedAmount` decreased. */
   #change(): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, LOOK_EVERY);

@@ -1,4 +1,4 @@
-/** A line on stderr that says how far a transfer is, redrawn in place. */
+/** A progress line for a transfer on stderr, redrawn in place. */
 import { fstatSync } from 'node:fs';
 
 const EVERY = 200;
@@ -11,7 +11,7 @@ export function size(bytes: number): string {
   return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
 }
 
-/** The length of what is piped in, where it is a file. */
+/** Length of the input in bytes if it is a file. */
 export function inputLength(fd = 0): number | undefined {
   try {
     const stats = fstatSync(fd);
@@ -21,7 +21,7 @@ export function inputLength(fd = 0): number | undefined {
   }
 }
 
-/** @returns how to draw the last line and stop */
+/** @returns a function that draws the last line and stops */
 export function showProgress(
   read: () => { sent: number; received: number; state: string },
   total: number | undefined,

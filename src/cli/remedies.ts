@@ -1,11 +1,11 @@
-/** What an error means to the person at the command line, and what to do about it. */
+/** Explains an error to a user of the command line, and what to do about it. */
 import { RondevuError } from '../node/index.js';
 import { KeyFileError } from '../node/key-file.js';
 
 export interface Settings {
   server: string;
   username: string | boolean | undefined;
-  /** Path of the file with the key. */
+  /** Path of the key file. */
   keyFile: string;
 }
 
@@ -27,7 +27,7 @@ export function explain(error: Error, { server, username, keyFile }: Settings): 
         remedy: NAME_REMEDIES,
       };
     case 'bad-signature':
-      // all that an older server says when another key holds the name
+      // an older server gives no other reason when another key holds the name
       return username !== undefined && message.endsWith(': Invalid signature')
         ? { message, remedy: `If another key holds the username "${String(username)}":\n${NAME_REMEDIES}` }
         : { message };

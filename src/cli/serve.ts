@@ -1,4 +1,4 @@
-/** `rondevu serve`: the signaling server, if it is installed. */
+/** `rondevu serve`: runs the signaling server, if it is installed. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
@@ -28,7 +28,7 @@ export const serve: Command = {
     const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
     const env = { STATIC_ROOT: packageRoot, ...process.env };
     const child = spawn(process.execPath, [serverCommand(), ...args], { stdio: 'inherit', env });
-    // a terminal tells both, a service manager this process alone
+    // a terminal signals both processes, a service manager only this one
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void child.kill(signal));
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     return code ?? 128 + constants.signals[signal!];

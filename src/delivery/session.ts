@@ -141,7 +141,7 @@ export class Session {
     return this.#outbox.bytes;
   }
 
-  /** Bytes that have not been sent. */
+  /** Bytes that were accepted and are not acknowledged; with a peer without frames, bytes that are not sent. */
   get bufferedAmount(): number {
     return this.#outbox.bytes + (this.#port?.framed ? 0 : (this.#port?.bufferedAmount ?? 0));
   }

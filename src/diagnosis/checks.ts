@@ -1,4 +1,4 @@
-/** All checks, in the order in which the next ones need the ones before; each has an end in time, so the whole has one too. */
+/** All checks, each after the checks that it depends on; each has a time limit, so the diagnosis has one too. */
 import { RondevuError, ValidationError, mustBe } from '../errors.js';
 import { rtcConfiguration } from '../ice-servers.js';
 import { generateSigner } from '../identity/index.js';
@@ -16,7 +16,7 @@ const KINDS = {
   function: 'rtcPeerConnection webSocket onCheck answersUdp',
   any: 'iceServers',
 };
-/** What a check may take beyond its own time: to make and close what it needs. */
+/** Time that a check may take beyond its own timeout, to create and close its resources; in ms. */
 const GRACE = 2000;
 
 export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
@@ -24,7 +24,7 @@ export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
   const { apiUrl, timeout = 5000, onCheck, answersUdp, iceServers = 'server', turnServers = [] } = options;
   if (!(timeout > 0 && timeout <= 600_000)) throw mustBe('diagnose: timeout', 'a number of ms above 0, at most 600 000', timeout);
   const ms = Math.ceil(timeout);
-  const base = audience(apiUrl); // says what is wrong with it
+  const base = audience(apiUrl); // throws if it is invalid
   rtcConfiguration(iceServers, turnServers, apiUrl);
   const Connection = options.rtcPeerConnection ?? globalThis.RTCPeerConnection;
   const checks: Check[] = [];
@@ -67,7 +67,7 @@ export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
   return { status, checks };
 }
 
-/** What a check says, or that it did not end, or threw. */
+/** Result of a check; a failure if it does not end in time, or throws. */
 async function within<T>(ms: number, act: () => T | Promise<T>): Promise<T | Verdict> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<Verdict>((resolve) => {

@@ -1,25 +1,25 @@
-/** What a diagnosis says; types only. */
+/** Types of a diagnosis. */
 import type { RondevuOptions } from '../options.js';
 
 export type CheckName = 'server' | 'clock' | 'push' | 'webrtc' | 'stun' | 'turn' | 'udp';
-/** `warning`: connections work, and worse than they could. `skipped`: there is nothing to check. */
+/** `warning`: connections work, but worse than they could. `skipped`: there is nothing to check. */
 export type CheckStatus = 'ok' | 'warning' | 'failed' | 'skipped';
 
 export interface Check {
   name: CheckName;
   status: CheckStatus;
-  /** Stable, kebab-case; `ok` when all is well. */
+  /** Stable, kebab-case; `ok` if the check passed. */
   code: string;
-  /** What was found, for people. */
+  /** The finding, as text for users. */
   cause: string;
-  /** What to do about it; empty when there is nothing to do. */
+  /** The remedy, as text for users; empty if there is nothing to do. */
   remedy: string;
-  /** How long it took. */
+  /** Duration of the check. */
   ms: number;
 }
 
 export interface Diagnosis {
-  /** The worst of the checks. */
+  /** The worst status of the checks. */
   status: 'ok' | 'warning' | 'failed';
   checks: Check[];
 }
@@ -30,11 +30,11 @@ export interface DiagnoseOptions extends Pick<
 > {
   /** How long each check may take, in ms. Default 5000. */
   timeout?: number;
-  /** Told of each check as soon as it is done. */
+  /** Called with each check as soon as it is done. */
   onCheck?: (check: Check) => void;
   /**
-   * Whether a STUN or TURN server answers over UDP at all, where the program can send packets: then a TURN server that refuses us is told
-   * apart from one that is not reached. Default: what the platform's own ICE errors say.
+   * Whether a STUN or TURN server answers over UDP at all, if the program can send packets: this distinguishes a TURN server that
+   * refuses the request from an unreachable one. Default: the platform's own ICE errors decide.
    */
   answersUdp?: (host: string, port: number, ms: number) => Promise<boolean>;
 }

@@ -5,13 +5,13 @@ import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 type PeerConnection = typeof RTCPeerConnection;
 type AnswersUdp = (host: string, port: number, ms: number) => Promise<boolean>;
 
-/** A TURN server refuses with one of these: credentials, or a quota (RFC 8656 section 15). */
+/** Error codes of a TURN server that refuses a request: credentials, or a quota (RFC 8656 section 15). */
 const REFUSALS = [400, 401, 403, 437, 438, 441, 486, 508];
 /** W3C webrtc section 5.1.1: the server could not be reached. */
 const UNREACHED = 701;
 
 const NOT_ALL = ', which node-datachannel does not have';
-/** In ms. */
+/** How long candidates may arrive after gathering is complete, in ms. */
 const LATE = 200;
 
 const urlsOf = (servers: RTCIceServer[], scheme: RegExp): string[] =>
@@ -19,7 +19,7 @@ const urlsOf = (servers: RTCIceServer[], scheme: RegExp): string[] =>
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Two peer connections of this program, with each other. */
+/** Connects two peer connections of this program to each other. */
 export async function checkWebRtc(Connection: PeerConnection | undefined, ms: number): Promise<Verdict> {
   if (!Connection)
     return failed(
@@ -29,7 +29,7 @@ export async function checkWebRtc(Connection: PeerConnection | undefined, ms: nu
     );
   const [one, other] = [new Connection({ iceServers: [] }), new Connection({ iceServers: [] })];
   try {
-    // a candidate that comes before the description is refused
+    // a candidate that arrives before the description is rejected
     const described: (() => void)[] = [];
     const pass = (to: RTCPeerConnection) => (event: RTCPeerConnectionIceEvent) => {
       const { candidate } = event;
@@ -67,11 +67,11 @@ export async function checkWebRtc(Connection: PeerConnection | undefined, ms: nu
 
 interface Gathering {
   candidates: RTCIceCandidate[];
-  /** Codes of the errors that the platform told; Node's implementations tell none. */
+  /** Codes of the errors that the platform reported; Node's implementations report none. */
   errors: number[];
 }
 
-/** Gathers until there is a candidate that will do, or nothing more comes. */
+/** Gathers until there is a candidate of the given kind, gathering is complete, or the time is over. */
 async function gather(Connection: PeerConnection, configuration: RTCConfiguration, kind: string, ms: number): Promise<Gathering> {
   const pc = new Connection(configuration);
   const found: Gathering = { candidates: [], errors: [] };
@@ -82,7 +82,7 @@ async function gather(Connection: PeerConnection, configuration: RTCConfiguratio
         if (!candidate || candidate.candidate.includes(` typ ${kind}`)) resolve();
       };
       pc.onicecandidateerror = ({ errorCode }) => void found.errors.push(errorCode);
-      // in Node the last candidate may be told after the end
+      // in Node the last candidate may be reported after gathering is complete
       pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && setTimeout(resolve, LATE);
     });
     pc.createDataChannel('diagnosis');
@@ -122,7 +122,7 @@ export async function checkStun(
   const found = await gather(Connection, { iceServers: [{ urls }] }, 'srflx', ms);
   if (has(found, 'srflx')) return ok(`${names} reports our public address`);
   if (found.errors.includes(UNREACHED)) return failed('stun-unreachable', `${names} does not answer`, remedy);
-  // one without a router in between has no other address than its own
+  // a machine that is not behind a NAT has no other address than its own
   return warning(
     'stun-silent',
     `${names} reports no other address than our own`,
@@ -176,7 +176,7 @@ export async function checkTurn(
   return failed('turn-unreachable', `${names} does not answer within ${ms} ms`, remedy);
 }
 
-/** What the others say of UDP, together. */
+/** Concludes from the other checks whether UDP works. */
 export function checkUdp(webrtc: Verdict, stun: Verdict, turn: Verdict): Verdict {
   const unreached = [stun, turn].filter(({ code }) => /unreachable$/.test(code));
   const reached = [stun, turn].some(({ status, code }) => status === 'ok' || code === 'turn-refused');

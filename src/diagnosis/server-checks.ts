@@ -1,16 +1,16 @@
-/** Whether the signaling server is there, agrees about the time, and can push. */
+/** Whether the signaling server can be reached, agrees about the time, and can push. */
 import { RondevuError } from '../errors.js';
 import { RpcClient, SignalingClient, textOf } from '../signaling/index.js';
 import { anonymousNameOf, type Signer } from '../identity/index.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 
-/** What the server's own calls bear; an old one takes more. In ms. */
+/** Clock difference that the server tolerates in signed calls, in ms; an old server tolerates more. */
 const CLOCK_TO = 60_000;
 const OLD_CLOCK_TO = 300_000;
 
 export interface ServerFacts {
   caps: Set<string>;
-  /** How far our clock is ahead of the server's, in ms; undefined where it does not tell. */
+  /** How far the local clock is ahead of the server's, in ms; undefined if the server does not report its time. */
   ahead: number | undefined;
 }
 
@@ -70,7 +70,7 @@ export function checkClock({ ahead, caps }: ServerFacts): Verdict {
   return warning('clock-wrong', cause, `${remedy}Until then the first call of each client has to be made twice.`);
 }
 
-/** @returns also the client, which knows what the server hands out; the caller closes it */
+/** @returns also the client, for fetching the server's ICE servers; the caller closes it */
 export async function checkPush(
   base: string,
   { caps }: ServerFacts,
@@ -121,7 +121,7 @@ function parse(text: string): object {
   }
 }
 
-/** What `fetch` says is in its cause, in Node. */
+/** In Node, the reason why `fetch` failed is in the cause of the error. */
 function reasonOf(error: unknown): string {
   const { message, cause } = error as Error & { cause?: Error & { code?: string } };
   return cause?.message || cause?.code || message;

@@ -1,5 +1,5 @@
 /**
- * CryptoAdapter, the interface that users of the Rondevu client pass in, and its one implementation for all platforms.
+ * CryptoAdapter, an interface that users of the Rondevu client may implement, and its only implementation, for all platforms.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { importSeed, sign, verify } from './ed25519.js';
@@ -20,20 +20,20 @@ export interface CryptoAdapter {
   randomBytes(length: number): Uint8Array;
 }
 
-/** A fresh pair whose private key can be read. */
+/** Generates a key pair whose private key can be read. */
 export async function generateKeypair(): Promise<Keypair> {
   const seed = randomBytes(32);
   const { publicKey } = await importSeed(seed);
   return { publicKey: bytesToBase64(publicKey), privateKey: bytesToBase64(seed) };
 }
 
-/** CryptoAdapter on `globalThis.crypto`, which browsers and Node share; noble stands in where Ed25519 is missing. */
+/** CryptoAdapter on `globalThis.crypto`, which browsers and Node share; falls back to noble if Ed25519 is missing. */
 export class WebCryptoAdapter implements CryptoAdapter {
   generateKeypair(): Promise<Keypair> {
     return generateKeypair();
   }
 
-  /** @throws ValidationError when the key is not 32 bytes */
+  /** @throws ValidationError if the key is not 32 bytes */
   async signMessage(message: string, privateKeyBase64: string): Promise<string> {
     const { privateKey } = await importSeed(base64ToBytes(privateKeyBase64));
     return bytesToBase64(await sign(utf8(message), privateKey));
@@ -62,5 +62,5 @@ export class WebCryptoAdapter implements CryptoAdapter {
   }
 }
 
-/** The same class under the name that Node users know. */
+/** The same class under its name for Node. */
 export { WebCryptoAdapter as NodeCryptoAdapter };

@@ -1,17 +1,17 @@
-/** The database of a page, where keys and pins stay. Knows nothing of what is in it. */
+/** The database of a page for keys and pins. Does not interpret its content. */
 import { RondevuError } from '../errors.js';
 
 const DATABASE = 'rondevu';
 const STORES = ['keys', 'pins'] as const;
-/** Upgrades that may collide with those of other tabs. */
+/** Maximum number of attempts to open the database: an upgrade may collide with an upgrade in another tab. */
 const TRIES = 5;
 
-/** Whether the database was open once: if it was, a failure to open it will pass. */
+/** Whether the database was open before: if so, a failure to open it is temporary. */
 let hasOpened = false;
 
 /**
- * One request to a store, in a transaction of its own.
- * @throws RondevuError `unsupported` where the page has no storage, as in a sandboxed frame; `unavailable` for a failure that may pass
+ * Makes one request to a store, in its own transaction.
+ * @throws RondevuError `unsupported` if the page has no storage, as in a sandboxed frame; `unavailable` for a temporary failure
  */
 export async function withStore<T>(
   name: (typeof STORES)[number],
@@ -36,7 +36,7 @@ export async function withStore<T>(
   }
 }
 
-/** At whatever version it has: a newer release may have raised it before this one was put back. */
+/** Opens the database at its current version: a newer release may have raised it before a rollback to this one. */
 async function open(): Promise<IDBDatabase> {
   for (let tries = 1, version: number | undefined; ; tries++) {
     try {
@@ -69,7 +69,7 @@ function asPromise<T>(make: () => IDBRequest): Promise<T> {
     const request = make();
     request.onsuccess = () => resolve(request.result as T);
     request.onerror = (event) => {
-      event.preventDefault(); // else a lost race in add() aborts loudly as an uncaught error
+      event.preventDefault(); // otherwise a lost race in add() would be reported as an uncaught error
       reject(request.error ?? new Error('unknown reason'));
     };
   });

@@ -1,20 +1,20 @@
 /**
- * Ed25519 (RFC 8032) and SHA-256 on raw bytes: WebCrypto where it can, noble where not. Knows nothing of names or base64.
+ * Ed25519 (RFC 8032) and SHA-256 on raw bytes: WebCrypto if it supports them, else noble.
  */
 import { base64UrlToBytes, bytesToBase64Url, bytesToHex, randomBytes, type Bytes } from '../base/bytes.js';
 import { chunk } from '../base/chunk.js';
 import { ValidationError } from '../errors.js';
 
-/** A private key that can sign: the platform's own handle, or the raw 32-byte seed where the platform has no Ed25519. */
+/** A private key that can sign: the platform's own handle, or the raw 32-byte seed if the platform has no Ed25519. */
 export type PrivateKey = CryptoKey | Bytes;
 
 const ALGORITHM = 'Ed25519';
-// what stands before the 32 bytes of the seed in a PKCS #8 key, RFC 8410 section 7
+// the bytes before the 32-byte seed in a PKCS #8 key, RFC 8410 section 7
 const PKCS8_PREFIX = Uint8Array.of(48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32);
 
 let native: Promise<boolean> | undefined;
 
-/** Whether WebCrypto knows Ed25519 here; asked once. */
+/** Whether WebCrypto supports Ed25519 here; tested once. */
 export function hasNativeEd25519(): Promise<boolean> {
   native ??= (async () => {
     if (!globalThis.crypto?.subtle) return false;
@@ -35,7 +35,7 @@ export async function sha256(bytes: Bytes): Promise<Bytes> {
   return (await noble()).sha256(bytes);
 }
 
-/** A new pair whose private key signs but can never be read, where the platform can; else a seed. */
+/** Generates a key pair whose private key can never be read, if the platform supports Ed25519; else a seed. */
 export async function generateSigningKey(): Promise<{ publicKey: Bytes; privateKey: PrivateKey }> {
   if (!(await hasNativeEd25519())) {
     const seed = randomBytes(32);
@@ -46,8 +46,8 @@ export async function generateSigningKey(): Promise<{ publicKey: Bytes; privateK
 }
 
 /**
- * Takes a raw seed of 32 bytes in.
- * @throws ValidationError when its length is another
+ * Imports a raw seed of 32 bytes.
+ * @throws ValidationError for any other length
  */
 export async function importSeed(seed: Bytes): Promise<{ publicKey: Bytes; privateKey: PrivateKey }> {
   if (seed.length !== 32) throw new ValidationError(`a private key must be 32 bytes, got ${seed.length}`);
@@ -59,7 +59,7 @@ export async function importSeed(seed: Bytes): Promise<{ publicKey: Bytes; priva
 }
 
 export async function sign(message: Bytes, key: PrivateKey): Promise<Bytes> {
-  // a key of another realm is no instance of this one's Uint8Array
+  // a key from another realm is not an instance of this realm's Uint8Array
   if (ArrayBuffer.isView(key)) return (await noble()).sign(message, key);
   return new Uint8Array(await crypto.subtle.sign(ALGORITHM, key, message));
 }
@@ -72,12 +72,12 @@ const SMALL_ORDER = new Set([
   '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
   'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
 ]);
-/** y coordinates of p and above: other spellings of small ones. */
+/** y coordinates of p and above: non-canonical encodings of small ones. */
 const NOT_CANONICAL = /^(e[d-f]|f[0-9a-f])(ff){30}7f$/;
 
 /**
- * Whether the bytes are the one spelling of a key that is not of small order; a key of small order verifies signatures that nobody
- * made. Costs no arithmetic, so it cannot see whether the point is on the curve: see `isStrictPublicKey`.
+ * Whether the bytes are the canonical encoding of a key that is not of small order; a key of small order verifies signatures that
+ * nobody made. Does no curve arithmetic, so it does not check that the point is on the curve: see `isStrictPublicKey`.
  */
 export function isPlausiblePublicKey(publicKey: Uint8Array): boolean {
   if (publicKey.length !== 32) return false;
@@ -89,7 +89,7 @@ export function isPlausiblePublicKey(publicKey: Uint8Array): boolean {
 /**
  * Checks a signature. Never throws for bad input.
  * @returns false for anything that is not a valid signature, and for a key of small order
- * @throws RondevuError `unsupported` when the platform has no Ed25519 and the chunk cannot be loaded
+ * @throws RondevuError `unsupported` if the platform has no Ed25519 and the chunk cannot be loaded
  */
 export async function verify(signature: Bytes, message: Bytes, publicKey: Bytes): Promise<boolean> {
   if (!isPlausiblePublicKey(publicKey)) return false;
@@ -108,7 +108,7 @@ export const pinOf = async (publicKey: Bytes): Promise<string> => bytesToBase64U
 
 /**
  * Whether a public key may be trusted with a name: 32 bytes, canonical, on the curve, of large prime order. Small-order keys
- * verify signatures that nobody made. Costs a few ms, so ask it once a key.
+ * verify signatures that nobody made. Costs a few ms, so check each key only once.
  */
 export const isStrictPublicKey = async (publicKey: Bytes): Promise<boolean> =>
   publicKey.length === 32 && (await noble()).isStrictKey(publicKey);

@@ -1,6 +1,6 @@
 /**
- * HandshakeProof: signs our descriptions and finds out whose the other side's are, before a byte of them is used. DTLS then
- * proves that the holder of that key is at the other end. docs/protocol.md, "The SDP line"; docs/security.md.
+ * HandshakeProof: signs local descriptions and verifies the peer's, before any of their content is used. DTLS then proves that
+ * the peer holds the signing key. docs/protocol.md, "The SDP line"; docs/security.md.
  */
 import { base64ToBytes, base64UrlToBytes, bytesToBase64Url, utf8 } from '../base/bytes.js';
 import { RondevuError } from '../errors.js';
@@ -11,25 +11,25 @@ import { pinOf, sha256, verify } from './ed25519.js';
 import { IdentityChangedError, type PinStore } from './pins.js';
 import { anonymousNameOf, type Signer } from './signer.js';
 
-/** Who is at the other end. */
+/** Identity of the peer. */
 export interface Peer {
   readonly username: string;
-  /** Base64; missing when nobody said. */
+  /** Base64; missing if neither the peer nor the server reported a key. */
   readonly publicKey?: string | undefined;
   /** Whether the peer proved in the handshake that it holds the key. */
   readonly verified: boolean;
-  /** Whether the key equals a pin: one of an earlier meeting, or the one in the address. */
+  /** Whether the key equals a pin: the key of an earlier meeting, or the pin in the address. */
   readonly pinned: boolean;
 }
 
-/** What a description must be. */
+/** Expected properties of a description. */
 export interface Expected {
   role: 'offer' | 'answer';
   fqn: string;
   username: string;
-  /** The key that the server reports for the name; undefined when it does not. */
+  /** The key that the server reports for the name; undefined if it reports none. */
   key: string | undefined;
-  /** In answers: the `sig` of our offer. */
+  /** In answers: the `sig` of the local offer. */
   offerSig?: string | undefined;
   /** The pin in the address. */
   pin?: string | undefined;
@@ -49,8 +49,8 @@ export class HandshakeProof {
   }
 
   /**
-   * Signs a description of ours.
-   * @returns the description with the line in it, and the signature, base64url
+   * Signs a local description.
+   * @returns the description with the SDP line added, and the signature, base64url
    * @throws ValidationError for a description that other peers would refuse (see `parseSdp`)
    */
   async seal(
@@ -72,9 +72,9 @@ export class HandshakeProof {
   }
 
   /**
-   * Whose description this is. Without a line it is an old client's: not verified, and refused where a pin is known.
-   * @throws RondevuError `unverified` for a missing or wrong proof, `identity-mismatch` when the server reports another key,
-   *   IdentityChangedError when a pin says another key
+   * Verifies the author of a description. Without a line it comes from an old client: unverified, and refused if a pin is known.
+   * @throws RondevuError `unverified` for a missing or invalid proof, `identity-mismatch` if the server reports another key,
+   *   IdentityChangedError if the key differs from a pin
    */
   async open(sdp: string, expected: Expected): Promise<{ peer: Peer; line?: SdpLine }> {
     const { username, key, pin } = expected;
@@ -90,23 +90,23 @@ export class HandshakeProof {
     const shown = line?.key;
     if (!line || shown === undefined) {
       if (pin !== undefined || stored !== undefined) throw unverified(username, 'it shows no proof, and its key is pinned');
-      // old clients make up other names
+      // old clients generate names of another form
       if (isAnonymousName(username)) throw unverified(username, 'it shows no proof, and its name is made from its key');
       return { peer: { username, publicKey: key, verified: false, pinned: false } };
     }
-    // a pin in the address is never overridden by what is stored
+    // a pin in the address is never overridden by a stored one
     if (pin !== undefined && pin !== (await pinOf(base64ToBytes(shown)))) throw new IdentityChangedError(username, pin, shown);
     if (pin === undefined && stored !== undefined && stored !== shown) throw new IdentityChangedError(username, stored, shown);
     const pinned = pin !== undefined || stored !== undefined;
     return { peer: { username, publicKey: shown, verified: true, pinned }, line };
   }
 
-  /** Remembers the key of a verified peer at the first meeting; anonymous names carry theirs. */
+  /** Pins the key of a verified peer at the first meeting; an anonymous name already proves its key. */
   async remember({ username, publicKey, verified, pinned }: Peer): Promise<void> {
     if (verified && !pinned && publicKey && !isAnonymousName(username)) await this.trust(username, publicKey);
   }
 
-  /** Pins a key to a name, whatever was pinned before. */
+  /** Pins a key to a name, replacing any earlier pin. */
   trust(username: string, publicKey: string): Promise<void> {
     return this.#pins.set(this.#pinName(username), publicKey);
   }
@@ -121,7 +121,7 @@ const hashOf = async (text: string): Promise<string> => bytesToBase64Url(await s
 const unverified = (username: string, why: string, cause?: unknown): RondevuError =>
   new RondevuError('unverified', `${username} could not be verified: ${why}`, { cause });
 
-/** @throws RondevuError that says what does not fit */
+/** @throws RondevuError that names the mismatch */
 async function check(line: SdpLine, { role, fqn, username, key, offerSig }: Expected): Promise<void> {
   if (line.role !== role) throw new RondevuError('unverified', `its description is an ${line.role}`);
   if (line.fqn !== fqn) throw new RondevuError('unverified', `its description is for ${line.fqn}`);

@@ -1,6 +1,6 @@
 /**
- * Where a page's keys stay: one entry a name in IndexedDB, as non-extractable keys where the platform can.
- * Knows nothing of servers or usernames; who calls it makes up the entry's name.
+ * Stores the keys of a page: one entry per name in IndexedDB, as non-extractable keys if the platform supports them.
+ * Independent of servers and usernames; the caller chooses the entry's name.
  */
 import type { Bytes } from '../base/bytes.js';
 import { withStore } from './database.js';
@@ -8,7 +8,7 @@ import { generateSigningKey, type PrivateKey } from './ed25519.js';
 import { generateSigner, signerFromKey, type Signer } from './signer.js';
 
 export interface KeyStore {
-  /** The signer kept under a name, made when there is none. */
+  /** Returns the signer stored under a name; creates it if there is none. */
   getOrCreate(name: string): Promise<Signer>;
   delete(name: string): Promise<void>;
 }
@@ -18,10 +18,10 @@ interface Entry {
   privateKey: PrivateKey;
 }
 
-/** @throws RondevuError `unsupported` in a page without storage, `unavailable` when the storage is there and fails */
+/** @throws RondevuError `unsupported` in a page without storage, `unavailable` if the storage fails */
 export class IndexedDbKeyStore implements KeyStore {
   async getOrCreate(name: string): Promise<Signer> {
-    // made before the transaction: a transaction ends as soon as something else is awaited in it
+    // generated outside of a transaction, which ends as soon as something else is awaited in it
     const existing = await withStore<Entry | undefined>('keys', 'readonly', (store) => store.get(name));
     const entry = existing ?? (await this.#addOrGet(name, await generateSigningKey()));
     return signerFromKey(entry.publicKey, entry.privateKey);
@@ -31,7 +31,7 @@ export class IndexedDbKeyStore implements KeyStore {
     await withStore('keys', 'readwrite', (store) => store.delete(name));
   }
 
-  /** Two tabs may come first at once: add() lets one of them win, and both read what it wrote. */
+  /** Two tabs may create the entry at once: add() lets one of them win, and both use its key. */
   async #addOrGet(name: string, entry: Entry): Promise<Entry> {
     try {
       await withStore('keys', 'readwrite', (store) => store.add(entry, name));
@@ -44,7 +44,7 @@ export class IndexedDbKeyStore implements KeyStore {
   }
 }
 
-/** Keys for as long as the page or process lives. */
+/** Keeps keys until the page or process ends. */
 export class MemoryKeyStore implements KeyStore {
   #keys = new Map<string, Promise<Signer>>();
 

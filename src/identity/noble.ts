@@ -1,18 +1,18 @@
 /**
  * Ed25519 and SHA-256 where the platform has none: old browsers, and http:// pages, which get no crypto.subtle.
- * Loaded only then, as a chunk of its own; the one place that imports @noble.
+ * Loaded only then, as a separate chunk; the only place that imports @noble.
  */
 import { Point, getPublicKeyAsync, hashes, signAsync, verifyAsync } from '@noble/ed25519';
 import { sha256 as nobleSha256, sha512 } from '@noble/hashes/sha2.js';
 import type { Bytes } from '../base/bytes.js';
 
-// by default noble asks crypto.subtle for SHA-512, which is what is missing here
+// by default noble uses crypto.subtle for SHA-512, which is missing here
 hashes.sha512Async = async (message) => sha512(message) as Bytes;
 
 export const sha256 = (bytes: Bytes): Bytes => nobleSha256(bytes) as Bytes;
 export const sign = (message: Bytes, seed: Bytes): Promise<Bytes> => signAsync(message, seed) as Promise<Bytes>;
 export const publicKeyOf = (seed: Bytes): Promise<Bytes> => getPublicKeyAsync(seed) as Promise<Bytes>;
-/** zip215: false is the strict check of RFC 8032. */
+/** zip215: false selects the strict check of RFC 8032. */
 export const verify = (signature: Bytes, message: Bytes, publicKey: Bytes): Promise<boolean> =>
   verifyAsync(signature, message, publicKey, { zip215: false });
 

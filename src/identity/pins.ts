@@ -1,17 +1,17 @@
 /**
- * Pins: which key a name had when it was first met, or that the user gave. Kept per server and username.
+ * Pins: the key of a name at the first meeting, or a key set by the user. Stored per server and username.
  * docs/security.md.
  */
 import { RondevuError } from '../errors.js';
 import { withStore } from './database.js';
 
 export interface PinStore {
-  /** The key pinned for a name, base64; undefined when there is none. */
+  /** The key pinned for a name, base64; undefined if there is none. */
   get(name: string): Promise<string | undefined>;
   set(name: string, publicKey: string): Promise<void>;
 }
 
-/** Pins for as long as the page or process lives. */
+/** Keeps pins until the page or process ends. */
 export class MemoryPinStore implements PinStore {
   readonly #pins = new Map<string, string>();
 
@@ -24,13 +24,13 @@ export class MemoryPinStore implements PinStore {
   }
 }
 
-/** Where the pins of a page without storage are kept. */
+/** The pins of a page without storage. */
 const ofThisPage = new MemoryPinStore();
 let hasWarned = false;
 
 /**
- * Pins that outlive the page. In a page without storage, as a sandboxed frame is, they last as long as the page, with one warning.
- * @throws RondevuError `unavailable` when the storage is there and fails
+ * Pins that outlive the page. In a page without storage, such as a sandboxed frame, they last as long as the page; warns once.
+ * @throws RondevuError `unavailable` if the storage fails
  */
 export class IndexedDbPinStore implements PinStore {
   get(name: string): Promise<string | undefined> {
@@ -52,7 +52,7 @@ async function orInMemory<T>(stored: () => Promise<T>, inMemory: () => Promise<T
   try {
     return await stored();
   } catch (error) {
-    // a storage that is there and fails must not make anybody forget a pin
+    // existing pins must not be ignored because the storage fails
     if (!(error instanceof RondevuError) || error.code !== 'unsupported') throw error;
     if (!hasWarned) console.warn(`rondevu: the keys of peers are pinned only until this page is closed: ${error.message}`);
     hasWarned = true;
@@ -60,12 +60,12 @@ async function orInMemory<T>(stored: () => Promise<T>, inMemory: () => Promise<T
   }
 }
 
-/** The key of a name is another than the one that is pinned. */
+/** The key of a name differs from the pinned key. */
 export class IdentityChangedError extends RondevuError {
   readonly username: string;
   /** The pinned key, or the pin in the address. */
   readonly old: string;
-  /** The key that is shown now, base64. */
+  /** The key that the peer presented, base64. */
   readonly new: string;
 
   constructor(username: string, old: string, now: string) {

@@ -1,6 +1,6 @@
 /**
- * Exports an identity as text, encrypted with a passphrase, for another device: PBKDF2 (RFC 8018) with SHA-256, AES-256-GCM (NIST SP
- * 800-38D). Imports it and stores it in the key store there. A chunk of its own: few pages need it.
+ * Exports an identity as text, encrypted with a passphrase, for another device: PBKDF2 (RFC 8018) with SHA-256, AES-256-GCM (NIST
+ * SP 800-38D). Imports it and stores it in the key store there. A separate chunk, because few pages need it.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError, mustBe } from '../errors.js';
@@ -11,12 +11,12 @@ import { exportKeypair, signerFromKeypair, type Signer } from './signer.js';
 
 /** From the OWASP cheat sheet on password storage, 2023. */
 const ITERATIONS = 600_000;
-/** Iterations that a text may demand: fewer are weak, more would block the page. */
+/** Range of iterations accepted in a text: fewer are weak, more would block the page. */
 const FEWEST = 100_000;
 const MOST = 10_000_000;
 const MIN_PASSPHRASE = 8;
 
-/** All fields but the last two are authenticated together with the key. */
+/** All fields except `sealed` are authenticated together with the key. */
 interface PortableIdentity {
   type: 'rondevu-identity';
   version: 1;
@@ -25,7 +25,7 @@ interface PortableIdentity {
   iterations: number;
   salt: string;
   iv: string;
-  /** The 32 bytes of the private key and 16 of the tag. */
+  /** The encrypted private key (32 bytes) and the GCM tag (16 bytes). */
   sealed: string;
 }
 
@@ -115,8 +115,8 @@ async function keyOf(
 }
 
 /**
- * Stores an identity in the key store of this page, replacing one with the same name; non-extractable if the platform has Ed25519. An
- * element with `identity="NAME"` uses this key from its next start.
+ * Stores an identity in the key store of this page, replacing one with the same name; non-extractable if the platform has
+ * Ed25519. An element with `identity="NAME"` uses this key from its next start.
  * @param name of the entry, as in the attribute `identity`
  * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` if the storage fails
  */
@@ -126,6 +126,6 @@ export async function keepIdentity(name: string, identity: Signer): Promise<void
   await withStore('keys', 'readwrite', (store) => store.put({ publicKey, privateKey: kept }, name));
 }
 
-/** The same key, as one that can sign but not be exported. */
+/** The same key as non-extractable. */
 const sealed = async (key: CryptoKey): Promise<CryptoKey> =>
   crypto.subtle.importKey('pkcs8', await crypto.subtle.exportKey('pkcs8', key), key.algorithm, false, ['sign']);

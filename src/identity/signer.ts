@@ -1,6 +1,6 @@
 /**
- * Signer: an identity that can sign, whether or not its private key can be read. Everything above this folder signs
- * through it and never sees a private key.
+ * Signer: an identity that can sign, whether or not its private key can be read. Code outside this folder signs
+ * through it and never handles a private key.
  */
 import { base64ToBytes, bytesToBase64, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError } from '../errors.js';
@@ -24,8 +24,8 @@ export function signerFromKey(publicKey: Bytes, privateKey: PrivateKey): Signer 
 }
 
 /**
- * A signer of a key pair that the caller holds.
- * @throws ValidationError when a key is not 32 bytes of base64, or the two do not belong together
+ * Creates a signer from a key pair.
+ * @throws ValidationError if a key is not 32 bytes of base64, or the two keys do not match
  */
 export async function signerFromKeypair(keypair: Keypair, adapter?: CryptoAdapter): Promise<Signer> {
   const seed = decodeKey(keypair?.privateKey, 'keypair.privateKey');
@@ -49,13 +49,13 @@ function decodeKey(text: unknown, where: string): Bytes {
   try {
     bytes = base64ToBytes(text as string);
   } catch {
-    // said below, without the value: it may be a secret
+    // reported below, without the value: it may be a secret
   }
   if (bytes?.length !== 32) throw new ValidationError(`${where} must be 32 bytes as standard base64`);
   return bytes;
 }
 
-/** A fresh signer whose private key can never be read, where the platform can. */
+/** Creates a signer whose private key can never be read, if the platform supports Ed25519. */
 export async function generateSigner(): Promise<Signer> {
   const { publicKey, privateKey } = await generateSigningKey();
   return signerFromKey(publicKey, privateKey);
@@ -72,9 +72,9 @@ export function exportKeypair(signer: Signer): Keypair {
   return signer.exportKeypair();
 }
 
-/** The anonymous name that belongs to a key. */
+/** The anonymous name of a key. */
 export const anonymousNameOf = async (publicKey: string): Promise<string> =>
   anonymousName(await sha256(base64ToBytes(publicKey)));
 
-/** Signs text, base64 out. */
+/** Signs text; returns base64. */
 export const signText = async (signer: Signer, text: string): Promise<string> => bytesToBase64(await signer.sign(utf8(text)));

@@ -1,9 +1,9 @@
-/** RondevuAuth and RondevuUsername of the client 0.9. A key replaces its credentials, so most of it is a shorter way to a keypair. */
+/** RondevuAuth and RondevuUsername of the client 0.9. A keypair replaces its credentials, so it mostly manages keypairs. */
 import { RondevuError } from '../errors.js';
 import { WebCryptoAdapter, type Keypair } from '../identity/index.js';
 import { RondevuAPI } from '../signaling/index.js';
 
-/** 0.9: what its server handed out. Nothing here uses it. */
+/** 0.9: credentials issued by its server. Unused here. */
 export interface Credentials {
   peerId: string;
   secret: string;
@@ -25,7 +25,7 @@ export interface UsernameClaimResult extends Keypair {
   expiresAt: number;
 }
 
-/** 0.9: registered with a server of that time. */
+/** 0.9: registration with a server of that version. */
 export class RondevuAuth {
   /** @throws RondevuError `unsupported`, always: clients of 0.9 need a server of 0.9 */
   register(): Promise<Credentials> {
@@ -38,7 +38,7 @@ export class RondevuAuth {
   }
 }
 
-/** 0.9: names and the keypairs that it kept for them. */
+/** 0.9: usernames and their stored keypairs. */
 export class RondevuUsername {
   readonly #baseUrl: string;
   readonly #crypto = new WebCryptoAdapter();
@@ -56,14 +56,14 @@ export class RondevuUsername {
     return this.#crypto.signMessage(message, privateKey);
   }
 
-  /** Whether nobody has the name. */
+  /** Looks up whether a username is free. */
   async checkUsername(username: string): Promise<UsernameCheckResult> {
     return this.#api('anon', await this.generateKeypair()).getUser(username);
   }
 
   /**
-   * Claims a name for a keypair, as the first call under it does.
-   * @throws RondevuError `name-taken` or `bad-signature` when it is another's
+   * Claims a name for a keypair, like the first call under that name.
+   * @throws RondevuError `name-taken` or `bad-signature` if another key holds it
    */
   async claimUsername(username: string, keypair?: Keypair): Promise<UsernameClaimResult> {
     const { publicKey, privateKey } = keypair ?? (await this.generateKeypair());
@@ -74,12 +74,12 @@ export class RondevuUsername {
     return { username, publicKey, privateKey, claimedAt, expiresAt };
   }
 
-  /** Keeps a keypair in localStorage, readable by every script of the origin. */
+  /** Stores a keypair in localStorage, readable by every script of the origin. */
   saveKeypairToStorage(username: string, publicKey: string, privateKey: string): void {
     localStorage.setItem(storageKey(username), JSON.stringify({ publicKey, privateKey }));
   }
 
-  /** The keypair that was kept for a name; null when there is none. */
+  /** The keypair stored for a name; null if there is none. */
   loadKeypairFromStorage(username: string): Keypair | null {
     try {
       const { publicKey, privateKey } = JSON.parse(localStorage.getItem(storageKey(username)) ?? '{}') as Partial<Keypair>;

@@ -3,19 +3,19 @@ import { MessageBuffer, type BufferedMessage, type MessageData, type MessageBuff
 
 let nextId = 0;
 
-/** Messages that wait, bounded in number and age. Overflow drops the oldest. */
+/** Queued messages, bounded in number and age. Overflow drops the oldest. */
 export class LegacyMessageBuffer extends MessageBuffer {
   readonly #options: MessageBufferOptions;
 
-  /** @param options `maxAge` in ms; 0 or Infinity for ever */
+  /** @param options `maxAge` in ms; 0 or Infinity for no limit */
   constructor(options: MessageBufferOptions) {
     super(options);
     this.#options = options;
   }
 
-  /** Keeps data; returns the message that it became. */
+  /** Adds data; returns the message created from it. */
   override add(data: MessageData): BufferedMessage;
-  /** Keeps a message; returns the oldest one if it had to go for it. */
+  /** Adds a message; returns the oldest one if it was dropped to make room. */
   override add(message: BufferedMessage): BufferedMessage | undefined;
   override add(data: MessageData | BufferedMessage): BufferedMessage | undefined {
     if (typeof data === 'object' && 'timestamp' in data) return this.#keep(data);
@@ -32,19 +32,19 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return messages;
   }
 
-  /** Messages that are not too old. */
+  /** Messages that have not expired. */
   getValid(): BufferedMessage[] {
     const { maxAge } = this.#options;
     // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
     return this.getAll().filter(({ timestamp }) => !maxAge || Date.now() - timestamp <= maxAge);
   }
 
-  /** Takes out what is too old. */
+  /** Removes and returns expired messages. */
   getExpired(): BufferedMessage[] {
     return this.takeExpired();
   }
 
-  /** Takes one message out; null when it is not there. */
+  /** Removes and returns one message; null if there is no such message. */
   remove(id: string): BufferedMessage | null {
     let removed: BufferedMessage | null = null;
     for (const message of this.takeAll()) {
@@ -54,12 +54,12 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return removed;
   }
 
-  /** Takes everything out, oldest first. */
+  /** Removes and returns all messages, oldest first. */
   clear(): BufferedMessage[] {
     return this.takeAll();
   }
 
-  /** Counts an attempt to send a message; returns whether it is there. */
+  /** Counts an attempt to send a message; returns whether it exists. */
   incrementAttempt(id: string): boolean {
     const message = this.getAll().find((one) => one.id === id);
     if (message) message.attempts++;
@@ -74,7 +74,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return this.size >= this.#options.maxSize;
   }
 
-  /** A message may be older than its place in this buffer: its age counts from its `timestamp`, as in the client 0.20. */
+  /** A message may be older than its entry in this buffer: its age counts from its `timestamp`, as in the client 0.20. */
   #keep(message: BufferedMessage): BufferedMessage | undefined {
     // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
     return super.add(message, performance.now() - (Date.now() - message.timestamp));

@@ -1,6 +1,6 @@
 /**
- * OlderNames: the methods of the Rondevu clients 0.20 and 0.9, and the low-level calls of the wire protocol, on top of today's methods,
- * which it declares and the client implements. Has no state; larger parts are loaded on the first call.
+ * OlderNames: the methods of the Rondevu clients 0.20 and 0.9, and the low-level calls of the wire protocol, on top of the
+ * current methods, which this class declares and the client implements. Has no state; larger parts are loaded on the first call.
  */
 import { chunk } from '../base/chunk.js';
 import { Emitter } from '../base/emitter.js';
@@ -20,10 +20,10 @@ import type { RondevuAPI, RpcClient } from '../signaling/index.js';
 const durable = () => chunk('durable', () => import('./durable/index.js'));
 const api = () => chunk('rondevu-api', () => import('../signaling/rondevu-api.js'));
 
-/** Methods of an array that `getActiveConnections()` has beside those of a Map. */
+/** Array methods that `getActiveConnections()` has in addition to the methods of a Map. */
 const ARRAY_METHODS = ['at', 'every', 'filter', 'find', 'flatMap', 'map', 'some'] as const;
 
-/** A Map by offer id, as in v0.20, with indices, `length` and the commonest methods of an array. A snapshot. */
+/** A Map by offer id, as in v0.20, with indices, `length` and the most common array methods. A snapshot. */
 export type ActiveConnections = Map<string, OffererConnection> &
   Pick<readonly OffererConnection[], 'length' | number | (typeof ARRAY_METHODS)[number]>;
 
@@ -65,7 +65,7 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
     return this.api.call('answerOffer', { serviceFqn, offerId, sdp });
   }
 
-  /** Resolves with null while the offer is not answered. */
+  /** Resolves to null while the offer is not answered. */
   async getOfferAnswer(serviceFqn: string, offerId: string) {
     return (await api()).offerAnswer(this.api, serviceFqn, offerId);
   }
@@ -92,7 +92,7 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
     });
   }
 
-  /** v0.20: the calls of the wire protocol, signed as this client. @deprecated Use `api.call()`, or make a `RondevuAPI`. */
+  /** v0.20: the calls of the wire protocol, signed by this client. @deprecated Use `api.call()`, or make a `RondevuAPI`. */
   getAPIPublic(): RondevuAPI {
     const { baseUrl, username, identity } = this.api;
     let made: RondevuAPI | undefined;
@@ -129,7 +129,7 @@ export abstract class OlderNames<Events extends object> extends Emitter<Events> 
   }
 
   /**
-   * v0.9: declares a service whose channels are given to a handler; call its `start()`.
+   * v0.9: declares a service whose channels are passed to a handler; call its `start()`.
    * @throws ValidationError; RondevuError `already-published`
    */
   async exposeService(config: DurableServiceConfig): Promise<DurableService> {

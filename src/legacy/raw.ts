@@ -1,6 +1,6 @@
 /**
- * `connectToService({ onConnection })` of the client 0.18: a raw link whose channel the user works on. And the warning of the
- * presets of 0.20. A chunk of its own.
+ * `connectToService({ onConnection })` of the client 0.18: a raw link whose channel the user handles. Also the warning of the
+ * 0.20 presets. A separate chunk.
  */
 import type { ConnectOptions } from '../options.js';
 import type { AnswererConnection } from '../connection/answerer-connection.js';
@@ -8,7 +8,7 @@ import type { ConnectionContext } from './types.js';
 
 const warned = new Set<unknown>();
 
-/** Warns once for each preset when it has no TURN server. @param served what the signaling server hands out */
+/** Warns once per preset if there is no TURN server. @param served ICE servers from the signaling server */
 export function warnWithoutTurn(preset: unknown, served: RTCIceServer[] = []): void {
   const hasTurn = served.some(({ urls }) => [urls].flat().some((url) => /^turns?:/.test(url)));
   if (hasTurn || warned.has(preset)) return;
@@ -25,7 +25,7 @@ let isWarned = false;
 
 /**
  * Resolves when the channel is open and `onConnection` is done.
- * @throws RondevuError when nobody is there or the link does not come up; whatever `onConnection` throws
+ * @throws RondevuError if nobody is there or the link does not come up; any error of `onConnection`
  */
 export async function connectRaw(
   client: { prepareConnection(options: ConnectOptions): Promise<AnswererConnection> },
@@ -51,17 +51,17 @@ export async function connectRaw(
       if (!pc || !dc) return;
       const { serviceFqn, peer } = connection;
       const context = { pc, dc, serviceFqn, offerId: connection.getOfferId(), peerUsername: peer?.username ?? '' };
-      // what came before this is told right after it, and the channel has told it already
+      // earlier messages are emitted right after this event, but the channel has already dispatched them
       early = dc;
       queueMicrotask(() => (early = undefined));
-      // called at once: what the channel tells next is for its listeners
+      // called synchronously, so that its listeners receive the next event of the channel
       const called = (async () => onConnection(context))();
       called.then(() => resolve(context), reject);
     });
     connection.on('message', (data) => {
       const channel = early;
       if (!channel) return;
-      early = undefined; // the link hears it again, too
+      early = undefined; // the link receives the dispatched event again
       channel.dispatchEvent(new MessageEvent('message', { data }));
       early = channel;
     });

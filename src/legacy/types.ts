@@ -35,17 +35,17 @@ export interface IceCandidate {
   role: 'offerer' | 'answerer';
   createdAt: number;
 }
-/** 0.20: what `getActiveOffers()` returns. */
+/** 0.20: result of `getActiveOffers()`. */
 export interface ActiveOffer {
   offerId: string;
   serviceFqn: string;
   pc: RTCPeerConnection;
   dc?: RTCDataChannel;
   answered: boolean;
-  /** When it was asked for, in ms. */
+  /** Time of the call, in ms. */
   createdAt: number;
 }
-/** 0.18 to 0.20: a raw connection, as `onConnection` gets it. */
+/** 0.18 to 0.20: a raw connection, as passed to `onConnection`. */
 export interface ConnectionContext {
   pc: RTCPeerConnection;
   dc: RTCDataChannel;
@@ -63,7 +63,7 @@ export type ConnectionEventArgs<Name extends ConnectionEventName> = ConnectionEv
 export type ReconnectInfo = ConnectionEvents['reconnect:scheduled'][0];
 /** 0.20. */
 export type StateChangeInfo = ConnectionEvents['state:changed'][0];
-/** 0.20: how a connection was constructed there. Connections are made by `publishService` and `connectToService`. */
+/** 0.20: constructor options of a connection. Here, `publishService` and `connectToService` create connections. */
 export interface OffererOptions {
   api: RondevuAPI;
   serviceFqn: string;
@@ -81,9 +81,9 @@ export interface AnswererOptions {
   rtcConfig?: RTCConfiguration;
   config?: Partial<ConnectionConfig>;
 }
-/** 0.20: ends what it came from. */
+/** 0.20: undoes the call that returned it. */
 export type Binnable = () => void;
-/** 0.20: exchanges descriptions and candidates. Nothing here takes one. */
+/** 0.20: exchanges descriptions and candidates. Unused here. */
 export interface Signaler {
   addIceCandidate(candidate: RTCIceCandidate): Promise<void>;
   addListener(callback: (candidate: RTCIceCandidate) => void): Binnable;
@@ -94,7 +94,7 @@ export interface Signaler {
 }
 /** 0.9: the states of a channel. */
 export type DurableChannelState = RondevuChannel['readyState'];
-/** 0.9: a message that waits. */
+/** 0.9: a queued message. */
 export interface QueuedMessage {
   data: MessageData;
   /** When it was sent, in ms. */

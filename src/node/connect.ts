@@ -1,5 +1,5 @@
 /**
- * `connect`: a client with all that a program in Node needs, and nothing put into globals.
+ * `connect`: a client with everything that a program in Node needs. Sets no globals.
  */
 import { WebSocket } from 'ws';
 import { ValidationError, mustBe } from '../errors.js';
@@ -12,7 +12,7 @@ import { findWebRtc, type WebRtcPackage } from './webrtc.js';
 
 let hasWarnedOfProxy = false;
 
-/** `ws` takes frames of 100 MiB, and compressed ones, unless it is told otherwise: a server that lies would pay little for much. */
+/** By default `ws` accepts frames of 100 MiB, even compressed: a malicious server could exhaust memory at little cost. */
 class BoundedWebSocket extends WebSocket {
   constructor(url: string | URL, protocols?: string | string[]) {
     super(url, protocols, { maxPayload: MAX_SERVER_FRAME, perMessageDeflate: false });
@@ -21,22 +21,23 @@ class BoundedWebSocket extends WebSocket {
 
 export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
   /**
-   * The package to take WebRTC from. Default: the first that is installed of node-datachannel, `@roamhq/wrtc`, werift. One that is passed as
-   * `rtcPeerConnection` is taken as it is.
+   * Package that provides WebRTC. Default: the first installed one of node-datachannel, `@roamhq/wrtc`, werift. A class passed as
+   * `rtcPeerConnection` is used unchanged.
    */
   webrtc?: WebRtcPackage;
   /**
-   * Path of the file that the identity is kept in, made with mode 600 when it is missing. Default: none, and a fresh identity each
-   * time; then a username is `name-taken` the next time.
+   * Path of the file that stores the identity, created with mode 600 if it is missing. Default: none, and a new identity each
+   * time; a username is then `name-taken` the next time.
    */
   keyFile?: string;
 }
 
 /**
- * `Rondevu.connect` for Node: with a WebRTC implementation that is installed, a WebSocket, and the identity from a file. No network
- * call is made here. Warns once where the environment names an HTTP proxy that Node does not use.
- * @throws RondevuError `unsupported` with the command that installs WebRTC where there is none; ValidationError for a bad option, quoting
- *   it, or a key file that others may read; RondevuError `unavailable` for one that cannot be read or written
+ * `Rondevu.connect` for Node: with an installed WebRTC implementation, a WebSocket, and the identity from a file. Makes no
+ * network call. Warns once if the environment names an HTTP proxy that Node does not use.
+ * @throws RondevuError `unsupported` with the command that installs WebRTC if it is missing; ValidationError for an invalid
+ *   option, quoting it, or a key file that others may read; RondevuError `unavailable` for a key file that cannot be read or
+ *   written
  */
 export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Promise<Rondevu> {
   if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile)) throw mustBe('connect: keyFile', 'a path', keyFile);

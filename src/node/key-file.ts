@@ -1,5 +1,5 @@
 /**
- * An identity in a file that only its user can read. Its content is never part of a message.
+ * Stores an identity in a file that only its owner can read. The content never appears in an error message.
  */
 import { link, mkdir, open, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -7,12 +7,13 @@ import { randomBytes } from 'node:crypto';
 import { RondevuError, ValidationError } from '../errors.js';
 import { createIdentity, exportKeypair, signerFromKeypair, type Keypair, type Signer } from '../identity/index.js';
 
-/** A key file cannot be read or written. Its code is also that of a server that cannot be reached. */
+/** A key file cannot be read or written. A class of its own, because an unreachable server has the same error code. */
 export class KeyFileError extends RondevuError {}
 
 /**
- * The identity in the file, made there when the file is missing.
- * @throws RondevuError `unavailable` when it cannot be read or written; ValidationError when others may read it, or it holds no identity
+ * Reads the identity from the file; creates both if the file is missing.
+ * @throws RondevuError `unavailable` if it cannot be read or written; ValidationError if others may read it, or it holds no
+ *   identity
  */
 export async function identityFromFile(path: string): Promise<Signer> {
   const found = await readIdentity(path);
@@ -23,15 +24,15 @@ export async function identityFromFile(path: string): Promise<Signer> {
   return (await readIdentity(path))!;
 }
 
-/** @returns undefined when there is no such file. @throws as identityFromFile */
+/** @returns undefined if there is no such file. @throws like identityFromFile */
 export async function readIdentity(path: string): Promise<Signer | undefined> {
   let text: string;
   let file: FileHandle | undefined;
   try {
     file = await open(path, 'r');
-    // of what was opened, wherever a link may point meanwhile
+    // of the opened file, even if the path is a link that has changed meanwhile
     const { mode, uid } = await file.stat();
-    // Windows has no such bits
+    // Windows has no such permission bits
     if (process.platform !== 'win32' && mode & 0o077)
       throw new ValidationError(`others may read the key file ${path}, or change it. Run: chmod 600 ${path}`);
     if (process.getuid && uid !== process.getuid())
@@ -54,8 +55,8 @@ export async function readIdentity(path: string): Promise<Signer | undefined> {
 }
 
 /**
- * Writes an identity, whole or not at all and only where no file is.
- * @returns false when there is one
+ * Writes an identity atomically, and only if the file does not exist.
+ * @returns false if it exists
  * @throws RondevuError `unavailable`, `key-not-exportable`
  */
 export async function writeIdentity(path: string, identity: Signer): Promise<boolean> {

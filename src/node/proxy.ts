@@ -1,14 +1,13 @@
-/** HTTP proxies of the environment. Node's `fetch` and the WebSocket go past them unless Node itself is told to use them. */
+/** HTTP proxies from the environment. Node's `fetch` and the WebSocket bypass them unless Node is configured to use them. */
 
 /**
- * What to tell the user of a proxy that the environment names for this address and that is not used; undefined when there is nothing
- * to tell.
- * @param env of the process
+ * Warning for the user if the environment names a proxy for this address and it is not used; undefined otherwise.
+ * @param env environment of the process
  */
 export function unusedProxy(apiUrl: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
   if (!URL.canParse(apiUrl)) return undefined;
   const { protocol, hostname, port } = new URL(apiUrl);
-  // Node 22.21 and 24.5 read it; older ones ignore it
+  // supported since Node 22.21 and 24.5; older versions ignore it
   if (env['NODE_USE_ENV_PROXY'] === '1' && usesEnvironment(process.versions.node)) return undefined;
   const name = [`${protocol.slice(0, -1)}_proxy`, 'all_proxy'].find((lower) => env[lower] || env[lower.toUpperCase()]);
   if (!name || isExempt(hostname, port, env['no_proxy'] ?? env['NO_PROXY'] ?? '')) return undefined;
@@ -25,7 +24,7 @@ function usesEnvironment(version: string): boolean {
   return major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21);
 }
 
-/** As curl reads NO_PROXY: names with all below them, with a port or without, or `*`. This machine needs no proxy. */
+/** Reads NO_PROXY like curl: names with their subdomains, with a port or without, or `*`. Loopback addresses are exempt. */
 function isExempt(hostname: string, port: string, list: string): boolean {
   if (hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')) return true;
   return list

@@ -1,19 +1,19 @@
-/** The end of a program in Node: offers withdrawn, peers told, then the process ends. */
+/** Shutdown of a program in Node: withdraws offers, notifies peers, then ends the process. */
 import { constants } from 'node:os';
 
 export interface ShutdownOptions {
   /** Default: SIGINT and SIGTERM. */
   signals?: NodeJS.Signals[];
-  /** Called before anything is closed, with the signal that came. */
+  /** Called before anything is closed, with the received signal. */
   onSignal?: (signal: NodeJS.Signals) => void | Promise<void>;
-  /** Called last, with 0, or 1 when something failed. Default: process.exit. */
+  /** Called last, with 0, or 1 if something failed. Default: process.exit. */
   exit?: (code: number) => void;
 }
 
 /**
- * Closes a client (or several) when a signal comes, and ends the process with exit code 0. A second signal ends it at once, with 128 and
+ * Closes a client (or several) on a signal, and ends the process with exit code 0. A second signal ends it at once, with 128 plus
  * the signal's number, as a shell expects.
- * @returns how to take this back
+ * @returns a function that removes the signal handlers
  */
 export function closeOnSignal(
   clients: { close(): Promise<void> } | { close(): Promise<void> }[],

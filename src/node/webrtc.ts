@@ -1,16 +1,16 @@
 /**
- * Finds a WebRTC implementation that is installed. Nothing is put into globals: what is found is handed to one client.
+ * Finds an installed WebRTC implementation. Sets no globals: the classes are passed to one client.
  */
 import { randomId } from '../base/bytes.js';
 import { RondevuError, mustBe } from '../errors.js';
 
-/** The packages that are known to work, the one that is taken first in front. */
+/** Packages that are known to work, in order of preference. */
 export const WEBRTC_PACKAGES = ['node-datachannel', '@roamhq/wrtc', 'werift'] as const;
 export type WebRtcPackage = (typeof WEBRTC_PACKAGES)[number];
 
-/** What a client is given of an implementation. */
+/** The classes of an implementation that a client uses. */
 export interface WebRtc {
-  /** The package that it comes from. */
+  /** Name of the package. */
   readonly name: WebRtcPackage;
   readonly RTCPeerConnection: typeof RTCPeerConnection;
   readonly RTCIceCandidate: typeof RTCIceCandidate;
@@ -34,13 +34,13 @@ const LOADERS: Record<WebRtcPackage, () => Promise<Classes>> = {
   },
 };
 
-// a name that the compiler does not see: the packages are optional
+// hides the name from the compiler, because the packages are optional
 const load = <T>(name: string): Promise<T> => import(name) as Promise<T>;
 
 /**
- * The implementation of that name, or the first of WEBRTC_PACKAGES that is installed.
- * @throws RondevuError `unsupported` with the command that installs one, or with the reason why one that is installed does not load;
- *   ValidationError for a name that is none
+ * Loads the named implementation, or the first of WEBRTC_PACKAGES that is installed.
+ * @throws RondevuError `unsupported` with the command that installs one, or with the reason why an installed one does not load;
+ *   ValidationError for an unknown name
  */
 export async function findWebRtc(wanted?: WebRtcPackage): Promise<WebRtc> {
   if (wanted !== undefined && !WEBRTC_PACKAGES.includes(wanted)) throw mustBe('webrtc', WEBRTC_PACKAGES.join(', '), wanted);
@@ -62,7 +62,7 @@ export async function findWebRtc(wanted?: WebRtcPackage): Promise<WebRtc> {
 const isMissing = (error: unknown, name: string): boolean =>
   (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' && (error as Error).message.includes(`'${name}'`);
 
-/** With `setLocalDescription()` without an argument, as W3C webrtc section 4.4.1.2 has it and wrtc has not. */
+/** Adds `setLocalDescription()` without an argument (W3C webrtc section 4.4.1.2), which wrtc lacks. */
 function describingItself(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
     override async setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void> {
@@ -73,25 +73,28 @@ function describingItself(Base: typeof RTCPeerConnection): typeof RTCPeerConnect
   };
 }
 
-/** How long the other side has to take our answer before it is sent packets, in ms. */
+/** How long the peer has to apply the answer before connectivity checks are sent to it, in ms. */
 const HEAD_START = 100;
-/** How often and how many times a candidate is given to a platform that is not ready for it, in ms. */
+/** Interval in ms, and maximum number of attempts, to add a candidate while the platform is not ready for it. */
 const AGAIN_AFTER = 20;
 const TRIES = 50;
 const CANDIDATES = /^a=candidate:.*\r?\n/gm;
 
-/** The class of node-datachannel under its polyfill. */
+/** The native class beneath node-datachannel's polyfill. */
 interface NativePeerConnection {
-  /** Of the certificate in use, once DTLS is up. */
+  /** Fingerprint of the peer's certificate in use, once DTLS is up. */
   remoteFingerprint(): { value: string; algorithm: string };
 }
 type NativePeerConnectionClass = new (name: string, configuration: object) => NativePeerConnection;
 
 /**
- * node-datachannel, with the certificate of the other side in its statistics, which its polyfill leaves out; with round-trip times in seconds, as W3C webrtc-stats section 8.21 has them; it says ms. And later with its checks:
- * those that reach Firefox 153 before the answer does leave it `checking` for ever, about one time in four. And with TURN credentials in
- * which a colon may be: it makes a URL of them (coturn's REST usernames are `<end>:<id>`). And candidates of a description one by one:
- * on a busy machine its ICE may not be there when the description is, and then it refuses the whole.
+ * Patches node-datachannel:
+ * - statistics include the peer's certificate, which its polyfill omits, and round-trip times in seconds (W3C webrtc-stats
+ *   section 8.21) instead of ms;
+ * - connectivity checks start later: if they arrive before the answer, Firefox 153 stays `checking` forever, about one time in 4;
+ * - TURN credentials may contain a colon, although it builds a URL from them (coturn's REST usernames are `<end>:<id>`);
+ * - candidates of a description are added one by one: on a busy machine its ICE transport may not exist yet when the description
+ *   is set, and it would then reject the whole description.
  */
 function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionClass): typeof RTCPeerConnection {
   const natives = new WeakMap<RTCPeerConnection, NativePeerConnection>();
@@ -104,7 +107,7 @@ function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionCl
         super({ ...configuration, iceServers, peerConnection } as RTCConfiguration);
         natives.set(this, peerConnection);
       } catch (error) {
-        // its own words hold the credentials
+        // its own error message contains the credentials
         const urls = iceServers.flatMap((server) => server.urls);
         throw urls.length ? new SyntaxError(`an ICE server of these is none: ${urls.join(', ')}`) : error;
       }
@@ -140,8 +143,8 @@ function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionCl
 let hasWarnedOfTurn = false;
 
 /**
- * libjuice, the ICE of node-datachannel, has TURN over UDP only, and leaves other TURN servers out without a word.
- * @throws RondevuError `unsupported` when only relays may be used and there can be none
+ * libjuice, the ICE implementation of node-datachannel, supports TURN over UDP only, and silently ignores other TURN servers.
+ * @throws RondevuError `unsupported` if only relays may be used and no usable server remains
  */
 function checkTurn(iceServers: RTCIceServer[], policy: RTCIceTransportPolicy | undefined): void {
   const urls = iceServers.flatMap((server) => server.urls).filter((url) => /^turns?:/.test(url));
@@ -157,7 +160,7 @@ function checkTurn(iceServers: RTCIceServer[], policy: RTCIceTransportPolicy | u
 
 const isClosed = (pc: RTCPeerConnection): boolean => pc.signalingState === 'closed';
 
-/** Refused is also what comes before the thread of a peer connection is ready for it. */
+/** Retries, because a candidate is also rejected if the native thread of the peer connection is not ready for it. */
 async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: number): Promise<void> {
   for (let tries = 1; tries <= TRIES; tries++) {
     await new Promise((resolve) => setTimeout(resolve, tries === 1 ? delay : AGAIN_AFTER));
@@ -170,7 +173,7 @@ async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: 
   }
 }
 
-/** The URLs of an ICE server as node-datachannel takes them: credentials before the address. */
+/** The URLs of an ICE server in the form of node-datachannel: credentials before the address. */
 function nativeUrls({ urls, username, credential }: RTCIceServer): string[] {
   return [urls].flat().map((url) => {
     if (!username || !credential) return url;
@@ -179,7 +182,7 @@ function nativeUrls({ urls, username, credential }: RTCIceServer): string[] {
   });
 }
 
-/** What of werift's SCTP (0.24 and 0.25) has to be put right. */
+/** The parts of werift's SCTP (0.24 and 0.25) that are patched. */
 interface WeriftStream {
   popMessages?(): Iterable<unknown>;
 }
@@ -189,9 +192,11 @@ interface WeriftSctp {
 }
 
 /**
- * werift, without gathering ahead of time: it refuses the option, which is but a hint (W3C webrtc section 4.2.1). And giving out all that
- * came: of several messages of a stream that are whole at once, as they are when a lost packet comes again, it gives out the first, and
- * the others when something else comes on that stream, which may be never (shinyoshiaki/werift-webrtc#706).
+ * Patches werift:
+ * - removes `iceCandidatePoolSize`, which it rejects although it is only a hint (W3C webrtc section 4.2.1);
+ * - delivers all complete messages: if several messages of a stream become complete at once, as after the retransmission of a
+ *   lost packet, it delivers the first, and the others only when more data arrives on that stream, which may be never
+ *   (shinyoshiaki/werift-webrtc#706).
  */
 function givingAllOut(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
@@ -202,7 +207,7 @@ function givingAllOut(Base: typeof RTCPeerConnection): typeof RTCPeerConnection 
     override createDataChannel(label: string, options?: RTCDataChannelInit): RTCDataChannel {
       const channel = super.createDataChannel(label, options);
       const { sctp } = (this.sctp ?? {}) as { sctp?: WeriftSctp };
-      // once for each SCTP; before it is connected, so no stream is there yet
+      // once per SCTP transport; it is not connected yet, so it has no streams
       if (sctp?.getInboundStream && !Object.hasOwn(sctp, 'getInboundStream')) putStreamsRight(sctp);
       return channel;
     }

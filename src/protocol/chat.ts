@@ -1,18 +1,18 @@
 /**
- * The chat's words, as <rondevu-chat> and the command line say them: docs/elements.md, "What it says on the wire". Who wrote comes from
- * the link, and what others wrote is cleaned before it is shown.
+ * The chat's messages, as <rondevu-chat> and the command line exchange them: docs/elements.md, "What it says on the wire". The
+ * sender's name comes from the link, and text from peers is cleaned before it is shown.
  */
 
 import { printable } from '../base/printable.js';
 
 export { printable };
 
-/** Largest message taken, in characters of JSON. */
+/** Maximum length of an accepted message, in characters of JSON. */
 const MAX_MESSAGE = 16_384;
 const MAX_NAME = 64;
-/** Messages a second that one peer may send; twice as many in a burst. */
+/** Messages per second that one peer may send; twice as many in a burst. */
 const RATE = 20;
-/** How many peers are remembered before those that have been silent are forgotten. */
+/** Number of tracked peers from which silent ones are removed. */
 const MOST_BUCKETS = 1000;
 
 export interface ChatMessage {
@@ -22,7 +22,7 @@ export interface ChatMessage {
   publicKey?: string;
 }
 
-/** What the chat takes, or undefined for anything else. */
+/** Parses a chat message; returns undefined for anything else. */
 export function parseChatMessage(data: string | ArrayBuffer): ChatMessage | undefined {
   if (typeof data !== 'string' || data.length > MAX_MESSAGE) return undefined;
   try {
@@ -33,12 +33,12 @@ export function parseChatMessage(data: string | ArrayBuffer): ChatMessage | unde
   }
 }
 
-/** A name as it is shown. */
+/** A name in the form in which it is shown. */
 export const cleanName = (name: string): string => printable(name).slice(0, MAX_NAME);
 
 /**
- * Whose words they are, and who passed them on, where another is said to have written them: then we have but the peer's word for it.
- * @param username of the peer at the other end of the link
+ * Author of a message, and the peer that forwarded it if it names another author; only that peer then vouches for the author.
+ * @param username of the peer
  */
 export function authorOf({ from }: ChatMessage, username: string): { author: string; via: string | undefined } {
   const peer = cleanName(username);
@@ -46,19 +46,19 @@ export function authorOf({ from }: ChatMessage, username: string): { author: str
   return claimed && claimed !== peer ? { author: claimed, via: peer } : { author: peer, via: undefined };
 }
 
-/** A token bucket for each peer, so that none floods the others. */
+/** A token bucket per peer, so that no peer floods the others. */
 export class ChatRates {
   readonly #buckets = new Map<string, { tokens: number; at: number; toldAt: number }>();
   readonly #tell: (text: string) => void;
 
-  /** @param tell is given a line for people when messages are dropped, at most once a second and peer */
+  /** @param tell called with a text for users when messages are dropped, at most once per second and peer */
   constructor(tell: (text: string) => void) {
     this.#tell = tell;
   }
 
-  /** Whether one more message is taken. @param now in ms, of the monotonic clock */
+  /** Whether another message is accepted. @param now in ms, of the monotonic clock */
   mayTalk(username: string, now = performance.now()): boolean {
-    // after two seconds one is full, as one is that is not there
+    // after two seconds a bucket is full, the same as a new one
     if (this.#buckets.size >= MOST_BUCKETS)
       for (const [name, { at }] of this.#buckets) if (now - at > 2000) this.#buckets.delete(name);
     const bucket = this.#buckets.get(username) ?? { tokens: 2 * RATE, at: now, toldAt: -Infinity };

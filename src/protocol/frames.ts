@@ -5,15 +5,15 @@
 import { ValidationError, quote } from '../errors.js';
 import type { Bytes } from '../base/bytes.js';
 
-/** First on every link, both ways. */
+/** The first frame on every link, in both directions. */
 export interface Hello {
   /** The session, base64url of 16 bytes, made by the joiner. */
   sid: string;
   /** Id of this side in the session; changes after a reload. */
   inst: string;
-  /** Id of the other side that `next` refers to; null if unknown. */
+  /** Id of the peer that `next` refers to; null if unknown. */
   known: string | null;
-  /** The next number expected from the other side, 1 or more. */
+  /** The next number expected from the peer, 1 or more. */
   next: number;
 }
 

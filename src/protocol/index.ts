@@ -1,4 +1,4 @@
-/** The wire, as one import: what clients and servers have to agree on, and nothing that talks to a network. */
+/** The wire protocol as one import: everything that clients and servers must agree on, without network code. */
 export * from './anonymous.js';
 export * from './json.js';
 export * from './message.js';

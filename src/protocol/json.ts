@@ -1,10 +1,10 @@
 /**
- * The JSON Canonicalization Scheme (RFC 8785): one text for one value, so that two sides can hash the same bytes.
- * JSON.stringify already writes numbers and strings as the RFC wants them; what is left is the order of the names.
+ * The JSON Canonicalization Scheme (RFC 8785): one text per value, so that two parties hash the same bytes.
+ * JSON.stringify already writes numbers and strings as the RFC requires; only the order of the names remains.
  */
 import { ValidationError } from '../errors.js';
 
-/** `String.prototype.isWellFormed` is faster, and younger than some browsers that are otherwise good enough. */
+/** `String.prototype.isWellFormed` is faster, but newer than some supported browsers. */
 const isWellFormed = (text: string & { isWellFormed?(): boolean }): boolean =>
   text.isWellFormed?.() ?? !/\p{Surrogate}/u.test(text);
 
@@ -12,7 +12,7 @@ const isWellFormed = (text: string & { isWellFormed?(): boolean }): boolean =>
 export const MAX_JSON_DEPTH = 64;
 
 /**
- * @throws ValidationError for what JSON cannot carry (undefined, NaN, functions, lone surrogates) and past `MAX_JSON_DEPTH`
+ * @throws ValidationError for values that JSON cannot carry (undefined, NaN, functions, lone surrogates), past `MAX_JSON_DEPTH`
  */
 export function canonicalJson(value: unknown, depth = 0): string {
   if (depth > MAX_JSON_DEPTH) throw new ValidationError(`JSON is nested more than ${MAX_JSON_DEPTH} levels deep`);

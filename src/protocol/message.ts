@@ -1,6 +1,6 @@
 /**
- * What is signed: the message beside each call, in the form of v0.20 and in ours (v2). docs/protocol.md, "Signed messages".
- * Pure: it builds and takes apart text; hashing and signing are done by who calls it.
+ * Signed messages: the text that accompanies each call, in the form of v0.20 and in v2. docs/protocol.md, "Signed messages".
+ * Pure: builds and parses text; the caller hashes and signs it.
  */
 import { ValidationError, mustBe, quote } from '../errors.js';
 import { canonicalJson } from './json.js';
@@ -13,7 +13,7 @@ export const V2_MAX_AGE = 60_000;
 
 const V2_MARK = '~v2';
 
-/** A message taken apart. `context` is the middle of an old message; `nonce` and `digest` are there for v2. */
+/** A parsed message. `context` is the middle part of an old message; `nonce` and `digest` are present in v2. */
 export interface SignedMessage {
   method: string;
   username: string;
@@ -31,13 +31,13 @@ export const digestInput = (aud: string, method: string, params: unknown): Bytes
 export const v2Message = (method: string, username: string, nonce: string, digest: string, timestamp: number): string =>
   `${method}:${username}:${V2_MARK}:${nonce}:${digest}:${timestamp}`;
 
-/** The old form, `method:username[:context]:timestamp`. Only tests and old servers' peers make it; we send v2. */
+/** The old form, `method:username[:context]:timestamp`. Only tests and old clients write it; this version sends v2. */
 export const legacyMessage = (method: string, username: string, context: string, timestamp: number): string =>
   `${method}:${username}:${context === '' ? '' : `${context}:`}${timestamp}`;
 
 /**
- * Takes a message of either form apart; says nothing about signature or clock.
- * @throws ValidationError when a part is missing or the timestamp is no whole number
+ * Parses a message of either form; does not check signature or clock.
+ * @throws ValidationError if a part is missing or the timestamp is not a whole number
  */
 export function parseMessage(message: unknown): SignedMessage {
   const parts = typeof message === 'string' && message.length <= 1024 ? message.split(':') : [];
@@ -59,7 +59,7 @@ export function parseMessage(message: unknown): SignedMessage {
 
 /**
  * The audience that v2 messages are bound to: scheme, host, port and path of the API's address, without trailing slash.
- * @throws ValidationError when it is no http(s) address
+ * @throws ValidationError if it is not an http(s) address
  */
 export function audience(apiUrl: string): string {
   const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;

@@ -1,10 +1,10 @@
 /**
- * The calls: every method's params and result as they stand on the wire, the envelope round them, and the frames of the
- * push socket. Types, and the one table that says what an old message carries as context. docs/protocol.md, "Calls".
+ * The RPC calls: params and result of every method as sent on the wire, their envelope, and the frames of the push socket.
+ * Types, and the table of contexts in old messages. docs/protocol.md, "Calls".
  */
 import type { ErrorCode } from '../errors.js';
 
-/** An ICE candidate as RTCIceCandidate.toJSON() gives it; the server does not look inside. */
+/** An ICE candidate as returned by RTCIceCandidate.toJSON(); the server does not interpret it. */
 export interface WireCandidate {
   candidate: string;
   sdpMid?: string | null;
@@ -21,11 +21,11 @@ export interface OfferInfo {
 
 export interface PublishParams {
   serviceFqn: string;
-  /** `for`: hidden from everyone but this user, and handed to him first. */
+  /** `for`: the only user to whom the offer is handed out, in preference to other offers; no one else sees it. */
   offers: { sdp: string; for?: string }[];
-  /** Life of the offers in ms. Default 300 000. */
+  /** Lifetime of the offers in ms. Default 300 000. */
   ttl?: number;
-  /** Random id of the publishing `Rondevu`; its offers live and die with it. */
+  /** Random id of the publishing `Rondevu`; its offers end with it. */
   instance?: string;
   /** Found by id only. */
   hidden?: boolean;
@@ -46,12 +46,12 @@ export interface GetServiceParams {
   serviceFqn: string;
   limit?: number;
   offset?: number;
-  /** How long to stand in line when no offer is free, in ms; at most 25 000 over HTTP. */
+  /** How long to wait in the queue if no offer is free, in ms; at most 25 000 over HTTP. */
   wait?: number;
   instance?: string;
 }
 
-/** One service with one offer of it; the last four only from our server. */
+/** One service with one of its offers; `publicKey` and the properties after it only from this version's server. */
 export interface ServiceEntry {
   serviceId: string;
   username: string;
@@ -66,7 +66,7 @@ export interface ServiceEntry {
   metadata?: unknown;
   /** Candidates that the offerer added after publishing. */
   candidates?: WireCandidate[];
-  /** For who joins, as `getIceServers` has them, and their life in s: only with a leased offer, and only where there are any. */
+  /** As in `getIceServers`, for the joiner, and their lifetime in s: only with a leased offer, and only if there are any. */
   iceServers?: IceServersResult['iceServers'];
   iceTtl?: number;
 }
@@ -76,7 +76,7 @@ export interface ServicePage {
   count: number;
   limit: number;
   offset: number;
-  /** The `offset` of the next page, if there is one; only from our server. A page may hold fewer than `limit`: it ends after 1 MiB. */
+  /** `offset` of the next page, if any; only from this version's server. A page may be shorter than `limit`: at most 1 MiB. */
   next?: number;
 }
 
@@ -93,18 +93,18 @@ export interface AnswerInfo {
   answererId: string;
   sdp: string;
   answeredAt: number;
-  /** The answerer's public key, base64; only from our server. */
+  /** The answerer's public key, base64; only from this version's server. */
   answererKey?: string;
-  /** What the answerer calls its `Rondevu`; only from our server. */
+  /** Instance id of the answerer; only from this version's server. */
   answererInstance?: string;
 }
 
 export interface SignalParams {
-  /** The other user. */
+  /** Username of the recipient. */
   to: string;
-  /** The session of the two. */
+  /** Id of the session shared by the two peers. */
   sid: string;
-  /** A description, or `restart?` to ask for one; at most 64 KiB. Either this or candidates. */
+  /** A description, or `restart?` to request one; at most 64 KiB. Either this or candidates. */
   sdp?: string;
   candidates?: WireCandidate[];
   instance?: string;
@@ -130,10 +130,10 @@ export interface UserInfo {
   publicKey?: string;
 }
 
-/** ICE servers for an RTCConfiguration, good until `expiresAt`. */
+/** ICE servers for an RTCConfiguration, valid until `expiresAt`. */
 export interface IceServersResult {
   iceServers: { urls: string[]; username?: string; credential?: string }[];
-  /** Life of the credentials, in s. */
+  /** Lifetime of the credentials, in s. */
   ttl: number;
   /** By the server's clock, in ms. */
   expiresAt: number;
@@ -146,7 +146,7 @@ export interface RpcMethods {
   getService: [params: GetServiceParams, result: ServiceEntry | ServicePage];
   getServiceById: [params: { serviceId: string; wait?: number; instance?: string }, result: ServiceEntry];
   deleteService: [params: { serviceFqn: string }, result: { success: true }];
-  /** Gives one's name up, with its services. */
+  /** Releases the caller's username and its services. */
   releaseUsername: [params: object, result: { success: true }];
   withdrawOffers: [params: { serviceFqn: string; offerIds: string[] }, result: { count: number }];
   answerOffer: [params: AnswerParams, result: { success: true; offerId: string }];
@@ -168,7 +168,7 @@ export type RpcMethod = keyof RpcMethods;
 export type RpcParams<M extends RpcMethod> = RpcMethods[M][0];
 export type RpcResult<M extends RpcMethod> = RpcMethods[M][1];
 
-/** What an old message carries between username and timestamp. Methods that v0.20 does not know are not here. */
+/** Context of an old message, between username and timestamp. Methods unknown to v0.20 are omitted. */
 export const LEGACY_CONTEXT: { readonly [M in RpcMethod]?: (params: RpcParams<M>) => string } = {
   getUser: (p) => p.username,
   publishService: (p) => p.serviceFqn,
@@ -181,7 +181,7 @@ export const LEGACY_CONTEXT: { readonly [M in RpcMethod]?: (params: RpcParams<M>
   getIceCandidates: (p) => `${p.offerId}:${p.since ?? 0}`,
 };
 
-/** What needs a signature of its own, and so goes over HTTP even while a session is open. */
+/** Methods that need their own signature, and so use HTTP even while a session is open. */
 export const ALWAYS_SIGNED: ReadonlySet<string> = new Set<RpcMethod>(['deleteService', 'releaseUsername']);
 
 /** One call over HTTP. */
@@ -195,12 +195,12 @@ export interface RpcRequest {
   params?: unknown;
 }
 
-/** The reply to one call over HTTP; `code`, `serverTime` and `retryAfter` only from our server. */
+/** The reply to one call over HTTP; `code`, `serverTime` and `retryAfter` only from this version's server. */
 export type RpcResponse =
   | { success: true; result: unknown }
   | { success: false; error: string; code?: ErrorCode; serverTime?: number; retryAfter?: number };
 
-/** Maximum size of a push-socket frame that a client accepts, in bytes; replies of this version's server have at most about 2 MiB. */
+/** Maximum size of a push-socket frame that a client accepts, in bytes; this version's server sends at most about 2 MiB. */
 export const MAX_SERVER_FRAME = 4_194_304;
 
 /** Maximum number of calls in one HTTP request. */
@@ -209,10 +209,10 @@ export const MAX_BATCH = 100;
 export const MAX_HTTP_WAIT = 25_000;
 /** Subprotocol of the push socket. */
 export const PUSH_SUBPROTOCOL = 'rondevu.v1';
-/** Reply header that tells what the server can do beyond v0.5.4. */
+/** Reply header that lists the server's capabilities beyond v0.5.4. */
 export const CAPS_HEADER = 'Rondevu-Caps';
 
-/** First frame of a push socket, signed as a call over HTTP is. */
+/** First frame of a push socket, signed like a call over HTTP. */
 export interface OpenSessionFrame {
   id: number;
   method: 'openSession';
@@ -228,23 +228,23 @@ export interface OpenSessionResult {
   serverTime: number;
   caps: string[];
   limits: { maxFrameBytes: number; maxOffers: number; maxCandidates: number };
-  /** As `getIceServers` has them, and their life in s, where there are any. */
+  /** As in `getIceServers`, and their lifetime in s, if there are any. */
   iceServers?: IceServersResult['iceServers'];
   iceTtl?: number;
 }
 
-/** What the server pushes. */
+/** Events that the server pushes. */
 export interface PushEvents {
   answer: AnswerInfo & { serviceFqn: string };
   candidates: { offerId: string; candidates: CandidateInfo[] };
   demand: { serviceFqn: string; waiting: number };
   taken: { offerId: string };
   signal: { from: string; sid: string; sdp?: string; candidates?: WireCandidate[] };
-  /** What was missed cannot be told: poll and publish again. */
+  /** Missed events cannot be replayed: poll and publish again. */
   resync: Record<string, never>;
 }
 
-/** Frames from the client, after the first: a call, an acknowledgement of events, or a sign of life. */
+/** Frames from the client, after the first: a call, an acknowledgement of events, or the reply to a ping. */
 export type ClientFrame = { id: number; method: string; params?: unknown } | { ack: number } | { pong: true };
 
 /** Frames from the server. */

@@ -1,7 +1,7 @@
 /**
- * The SDP line: one session-level attribute in every offer and answer of this version, `a=x-rondevu:<base64url of JCS>`. It says
- * who made the description and what that peer supports, and carries a signature over the parts of the description that decide
- * with whom DTLS is spoken. Pure: text in, text out; signing is for src/identity. docs/protocol.md, "The SDP line".
+ * The SDP line: one session-level attribute in every offer and answer of this version, `a=x-rondevu:<base64url of JCS>`. It names
+ * the author of the description and the author's capabilities, and carries a signature over the parts of the description that
+ * determine the DTLS peer. Pure: text in, text out; src/identity signs. docs/protocol.md, "The SDP line".
  */
 import { base64UrlToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
 import { ValidationError, mustBe } from '../errors.js';
@@ -15,13 +15,13 @@ export interface SdpLine extends SdpFacts {
   fqn: string;
   /** The signer's public key, base64. */
   key: string;
-  /** What the signer supports: `durable` for frames on the negotiated channels. */
+  /** Capabilities of the signer: `durable` for frames on the negotiated channels. */
   caps: string[];
-  /** In answers: the session, base64url of 16 bytes. */
+  /** In answers: the session id, base64url of 16 bytes. */
   sid?: string;
   /** The instance of the signer. */
   inst: string;
-  /** The kinds of the media sections, in order; left out when there is one, for data. */
+  /** The kinds of the media sections, in order; omitted if the only section is for data. */
   media?: string[];
   /** In answers: SHA-256 of the offer's `sig` as it stands, base64url. */
   re?: string;
@@ -49,9 +49,9 @@ export function writeSdpLine(sdp: string, line: SdpLine): string {
 }
 
 /**
- * Reads the line of a description; undefined when it has none, as descriptions of old clients.
+ * Reads the line of a description; returns undefined if it has no line, like descriptions of old clients.
  * @throws ValidationError for a description that does not satisfy the grammar (see `parseSdp`), for a line that cannot be read or
- *   is not canonical, and for one that disagrees with its description
+ *   is not canonical, and for a line that disagrees with its description
  */
 export function readSdpLine(sdp: string): SdpLine | undefined {
   const description = parseSdp(sdp);
@@ -65,7 +65,7 @@ export function readSdpLine(sdp: string): SdpLine | undefined {
   } catch (cause) {
     throw new ValidationError('the SDP line must be base64url of JSON', { cause });
   }
-  // one text for one value: a name that stands twice, or a second spelling, would be read differently elsewhere
+  // one text per value: other parsers might read a duplicate name or a second spelling differently
   if (canonical !== proof) throw new ValidationError('the SDP line must be canonical JSON (RFC 8785) in base64url');
   const texts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === 'string');
   const isValid =

@@ -1,7 +1,7 @@
 /**
- * Reads session descriptions (RFC 8866) by one strict grammar, before any other code uses them. Parsers of the platforms are
- * lenient, each in its own way: Firefox takes `a=FINGERPRINT:` for a fingerprint, Chromium does not. What every parser would
- * read in the same way is accepted, everything else is refused, so that what we verify is what the platform uses. Pure.
+ * Reads session descriptions (RFC 8866) by one strict grammar, before any other code uses them. The platforms' parsers are
+ * lenient, each in its own way: Firefox reads `a=FINGERPRINT:` as a fingerprint, Chromium does not. Only descriptions that every
+ * parser reads in the same way are accepted, so that the verified values are those the platform uses. Pure.
  */
 import { ValidationError, mustBe } from '../errors.js';
 import type { WireCandidate } from './rpc.js';
@@ -10,11 +10,11 @@ import type { WireCandidate } from './rpc.js';
 export const MAX_SDP_LENGTH = 131_072;
 /** Maximum number of lines of one description. */
 export const MAX_SDP_LINES = 4096;
-/** Candidates that are accepted from the other side for one link or ICE restart; each costs connectivity checks. */
+/** Maximum number of candidates accepted from the peer for one link or ICE restart; each costs connectivity checks. */
 export const MAX_CANDIDATES = 128;
 /** Maximum number of media sections in a description; the platform has to set up each of them. */
 export const MAX_SECTIONS = 64;
-/** The parts of a description that decide with whom DTLS is spoken (RFC 8122, RFC 8839, RFC 8842). */
+/** The parts of a description that determine the DTLS peer (RFC 8122, RFC 8839, RFC 8842). */
 export interface SdpFacts {
   /** The `a=setup` value. */
   setup: string;
@@ -43,7 +43,7 @@ const CANDIDATE = new RegExp(
 );
 const MAX_CANDIDATE_LENGTH = 1024;
 
-/** Attributes that decide who is at the other end or what may come from there, with their values. */
+/** Attributes that determine the peer or what it may send, with the patterns of their values. */
 const STRICT: Record<string, RegExp> = {
   fingerprint: new RegExp(`^sha-(?:256 ${hex(32)}|384 ${hex(48)}|512 ${hex(64)})$`),
   setup: /^(?:actpass|active|passive)$/,
@@ -55,10 +55,10 @@ const STRICT: Record<string, RegExp> = {
   'max-message-size': /^(?:0|\d{4,10})$/,
   'x-rondevu': /^[\w-]+$/,
 };
-/** Attributes of one level only. */
+/** Attributes allowed at one level only. */
 const OF_SESSION = /^x-rondevu$/;
 const OF_MEDIA = /^(?:candidate|sctp-port|max-message-size)$/;
-/** Other ways to agree on keys or identities, which no peer uses, and names of which some parsers compare only the beginning. */
+/** Other ways to agree on keys or identities, which no peer uses, and names that some parsers compare only by their prefix. */
 const REFUSED = new RegExp(`^(?:crypto|identity|key-mgmt|${Object.keys(STRICT).join('|')})`);
 const SECTION =
   /^(application) \d{1,5} (?:UDP|TCP)\/DTLS\/SCTP webrtc-datachannel$|^(audio|video) \d{1,5} [A-Z]+(?:\/[A-Z]+)* \d[\d ]*$/;
@@ -75,7 +75,7 @@ export function parseSdp(sdp: string): SdpDescription {
   const values: Record<string, Set<string>> = { fingerprint: new Set(), setup: new Set(), 'ice-ufrag': new Set() };
   let proof: string | undefined;
   let candidates = 0;
-  /** The strict attributes of the session, and of this section with those of the session. */
+  /** The strict attributes of the session, and all that apply to the current section. */
   let ofSession: Set<string> | undefined;
   let seen = new Set<string>();
   for (const [index, line] of lines.entries()) {
@@ -83,7 +83,7 @@ export function parseSdp(sdp: string): SdpDescription {
       if (!isSo) throw mustBe(`line ${index + 1} of a description`, expected, line);
     };
     const [, type = '', value = ''] = /^([a-z])=([\x20-\x7e]*)$/.exec(line) ?? [];
-    // v, o and s once and first; the others as RFC 8866 has them at either level
+    // v, o and s once and first; the others as RFC 8866 allows them at either level
     const types = index < 3 ? 'vos'[index]! : media.length ? 'micbka' : 'miuepcbtrzka';
     must(type && types.includes(type) && (type !== 'v' || value === '0'), `one of "${types}", "=", and printable ASCII`);
     if (type === 'm') {
@@ -104,7 +104,7 @@ export function parseSdp(sdp: string): SdpDescription {
       must(++candidates <= MAX_CANDIDATES && isCandidate(value), `one of at most ${MAX_CANDIDATES} candidates (RFC 8839)`);
       continue;
     }
-    // several fingerprints are of one certificate, each by another hash
+    // several fingerprints belong to one certificate, each with another hash
     const once = name + /^sha-\d+/.exec(text);
     must(!seen.has(once), `${name} once, for the session or in a media section`);
     seen.add(once);
@@ -120,12 +120,12 @@ export function parseSdp(sdp: string): SdpDescription {
   return { media, proof, setup: setup[0]!, ufrag, fp };
 }
 
-/** Whether a candidate attribute is well-formed (RFC 8839 section 5.1): one line, whatever a parser would make of more. */
+/** Whether a candidate attribute is well-formed (RFC 8839 section 5.1): a single line, because parsers differ on more lines. */
 export const isCandidate = (text: string): boolean => text.length <= MAX_CANDIDATE_LENGTH && CANDIDATE.test(text);
 
 /**
- * Takes the candidates out of a description that satisfies the grammar (RFC 8839 section 5.1), so that they can be added later:
- * a peer that knows candidates begins to connect at once.
+ * Splits the candidates from a description that satisfies the grammar (RFC 8839 section 5.1), so that they can be added later:
+ * a peer that has candidates starts connecting at once.
  */
 export function splitCandidates(sdp: string): { sdp: string; candidates: WireCandidate[] } {
   const candidates: WireCandidate[] = [];

@@ -3,11 +3,11 @@
  */
 import { mustBe, quote } from '../errors.js';
 
-/** `name:version@username`, taken apart. */
+/** `name:version@username`, parsed. */
 export interface ServiceName {
   name: string;
   version: string;
-  /** Missing when the name is for discovery. */
+  /** Missing in names for discovery. */
   username?: string;
   /** First 22 characters of base64url(SHA-256(raw key)); part of addresses only, never sent to the server. */
   pin?: string;
@@ -20,7 +20,7 @@ const PIN = /^[A-Za-z0-9_-]{22}$/;
 
 export const isUsername = (text: unknown): text is string => typeof text === 'string' && USERNAME.test(text);
 
-/** Whether it has the form of a service's id: a UUID, RFC 9562, in lower case as servers write it. */
+/** Whether the text has the form of a service id: a UUID (RFC 9562) in lower case, as servers write it. */
 export const isServiceId = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
 
 /** @throws ValidationError */
@@ -30,8 +30,8 @@ export function checkUsername(username: unknown, where = 'username'): string {
 }
 
 /**
- * Takes `name:version[@username][#pin]` apart.
- * @throws ValidationError naming the part that is wrong
+ * Parses `name:version[@username][#pin]`.
+ * @throws ValidationError that names the invalid part
  */
 export function parseServiceName(fqn: unknown, where = 'service name'): ServiceName {
   const text = typeof fqn === 'string' && fqn.length <= 256 ? fqn : '';
@@ -75,7 +75,7 @@ function comparePrerelease(a: string, b: string): number {
   return left.length - right.length;
 }
 
-/** Whether a service of version `available` serves who asked for `requested`: same major, not older, see docs/protocol.md. */
+/** Whether a service of version `available` satisfies a request for `requested`: same major, not older, see docs/protocol.md. */
 export function isCompatible(available: string, requested: string): boolean {
   const [have, want] = [parseVersion(available), parseVersion(requested)];
   if (have.pre !== undefined || want.pre !== undefined) return available === requested;

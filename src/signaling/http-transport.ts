@@ -42,7 +42,7 @@ export class HttpTransport {
         body: JSON.stringify(requests.length === 1 ? requests[0] : requests),
         signal: controller.signal,
         keepalive,
-        // a server must not redirect us to addresses that only we can reach
+        // a server must not redirect the client to addresses that only the client can reach
         redirect: 'manual',
       });
       text = await textOf(response);
@@ -56,7 +56,7 @@ export class HttpTransport {
     const replies = parseReplies(text);
     // 404 and 405 mean that the address is wrong, also if a Rondevu server sends them
     if (!replies || response.status === 404 || response.status === 405) {
-      // browsers reveal nothing about a redirect except that it is one
+      // browsers reveal only that the response is a redirect
       const isRedirect = response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400);
       const what = isRedirect
         ? ' with a redirect'

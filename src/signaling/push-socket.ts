@@ -1,6 +1,6 @@
 /**
- * The push socket: opens a session, carries calls and events, answers the server's heartbeat, and comes back by itself.
- * docs/protocol.md, "Push". Knows nothing of what the events mean.
+ * The push socket: opens a session, carries calls and events, answers the server's heartbeat, and reconnects by itself.
+ * docs/protocol.md, "Push". Does not interpret the events.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { Emitter } from '../base/emitter.js';
@@ -11,15 +11,15 @@ import type { RequestSigner } from './request-signer.js';
 import { checkResult, parseFrame } from './server-messages.js';
 import { ServerError } from './server-error.js';
 
-/** Past this silence the socket is taken for dead: the server sends a ping every 15 s. In ms. */
+/** Silence after which the socket is considered dead, in ms: the server sends a ping every 15 s. */
 const SILENCE = 40_000;
 
 export interface PushSocketEvents {
-  /** `resumes`: what was missed follows, or `resync`. */
+  /** `resumes`: the missed events follow, or `resync`. */
   open: [session: OpenSessionResult, resumes: boolean];
-  /** `refused` when the server said no to the session itself; it is not tried again then. */
+  /** `refused` if the server rejected the session itself; the socket does not reconnect then. */
   close: [refused: RondevuError | undefined];
-  /** Who did not take it sets `handled.done` to false. */
+  /** A listener that does not take the event sets `handled.done` to false. */
   event: [name: keyof PushEvents, data: PushEvents[keyof PushEvents], handled: { done: boolean }];
 }
 
@@ -40,7 +40,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   readonly #backoff = new ExponentialBackoff({ base: 500, max: 15_000, jitter: 0.3 });
   #socket: WebSocket | undefined;
   #nextId = 1;
-  /** What to resume with. */
+  /** Session and last event received, for resuming. */
   #session: { epoch: string; seq: number } | undefined;
   #lastFrame = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -59,7 +59,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   /** Whether a session is open. */
   isOpen = false;
 
-  /** Opens the socket, and again whenever it closes, until `stop`. */
+  /** Opens the socket, and reopens it whenever it closes, until `stop`. */
   start(): void {
     if (this.#wanted) return;
     this.#wanted = true;
@@ -72,14 +72,14 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     this.#drop();
   }
 
-  /** Lets go of the socket until `retryNow`, as a page that is put aside: the browser would cut it off without telling. */
+  /** Closes the socket until `retryNow`, for a page that is frozen: the browser would cut it off without an event. */
   suspend(): void {
     this.#suspended = true;
     clearTimeout(this.#timer);
     this.#drop();
   }
 
-  /** Tries at once instead of when the backoff says. */
+  /** Reconnects at once instead of after the backoff. */
   retryNow(): void {
     this.#suspended = false;
     if (!this.#wanted) return;
@@ -90,8 +90,8 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   }
 
   /**
-   * A call over the open session.
-   * @throws ServerError as the server says, NetworkError when the socket closes before the reply
+   * Makes a call over the open session.
+   * @throws ServerError with the server's code, NetworkError if the socket closes before the reply
    */
   async request(method: string, params: unknown, wait = 0, signal?: AbortSignal): Promise<unknown> {
     if (!this.isOpen) throw new NetworkError('the push socket is not open');
@@ -125,7 +125,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     try {
       socket = new this.#WebSocket(this.#url, PUSH_SUBPROTOCOL);
     } catch {
-      return this.#later(); // a Content Security Policy may forbid it; polling goes on
+      return this.#later(); // a Content Security Policy may forbid it; polling continues
     }
     this.#socket = socket;
     this.#lastFrame = performance.now();
@@ -146,7 +146,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       this.#backoff.reset();
       this.isOpen = true;
       this.#session = { epoch: session.epoch, seq: session.epoch === resume?.epoch ? resume.seq : session.seq };
-      // events follow for a client that resumes where the server can, `resync` where it cannot
+      // after a resume, the server sends the missed events if it can, else `resync`
       this.emit('open', session, resume !== undefined && session.caps.includes('resume'));
     } catch (error) {
       if (socket !== this.#socket) return;
@@ -154,7 +154,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       if (error instanceof NetworkError) return this.#drop();
       const serverTime = error instanceof ServerError && mayRetry ? error.serverTime : undefined;
       if (serverTime !== undefined && this.#signer.setServerTime(serverTime)) return this.#openSession(socket, false);
-      // a server in trouble, or one that has too many at once, is asked again
+      // a server that is unavailable or limits the rate is tried again
       const passes = error instanceof RondevuError && /^(unavailable|rate-limited)$/.test(error.code);
       this.#wanted = passes;
       this.#drop(passes || !(error instanceof RondevuError) ? undefined : error);
@@ -174,13 +174,13 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     if ('event' in frame) {
       const { seq } = frame;
       if (this.#session) {
-        // at least once: what came before the socket broke may come again
+        // delivery is at least once: events received before the socket broke may come again
         if (seq <= this.#session.seq) return;
         this.#session.seq = seq;
       }
       const handled = { done: true };
       this.emit('event', frame.event, frame.data, handled);
-      // only what somebody has taken is acknowledged; the joiner hears `taken` after this
+      // acknowledges only answers that a listener took; the joiner receives `taken` after this
       if (frame.event === 'answer' && handled.done) this.#send({ ack: seq });
       return;
     }
@@ -203,7 +203,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     else this.#timer = setTimeout(() => this.#watch(), SILENCE - silence + 100);
   }
 
-  /** Lets go of the socket at once; a dead one may take minutes to say that it closed. */
+  /** Closes the socket without waiting for its close event, which may take minutes on a dead connection. */
   #drop(refused?: RondevuError): void {
     if (!this.#socket) return;
     this.#socket.close();

@@ -1,12 +1,12 @@
 /**
- * Signs calls in the v2 form and keeps the difference to the server's clock. Knows no transport.
+ * Signs calls in the v2 form and keeps the offset of the server's clock. Independent of the transport.
  */
 import { bytesToBase64Url, randomId } from '../base/bytes.js';
 import { sha256, signText, signerFromKeypair, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
 import { audience, digestInput, v2Message } from '../protocol/message.js';
 import type { RpcRequest } from '../protocol/rpc.js';
 
-/** How far a server's clock may be ahead of ours, in ms. */
+/** How far a server's clock may be ahead of the local clock, in ms. */
 const MAX_AHEAD = 86_400_000;
 
 export class RequestSigner {
@@ -14,7 +14,7 @@ export class RequestSigner {
   /** Scheme, host, port and path that signatures are bound to. */
   readonly aud: string;
   readonly #signer: Promise<Signer>;
-  /** Server time minus ours, in ms. */
+  /** Server time minus local time, in ms. */
   #clockOffset = 0;
 
   constructor(baseUrl: string, username: string, identity: Keypair | Signer, adapter?: CryptoAdapter) {
@@ -24,7 +24,7 @@ export class RequestSigner {
     this.#signer.catch(() => undefined); // reported by the first call that needs it
   }
 
-  /** A call ready to be sent; a retry must be signed anew, because a nonce is good for once. */
+  /** Returns a signed call, ready to be sent; a retry must be signed again, because a nonce is valid only once. */
   async sign(method: string, params: unknown): Promise<RpcRequest> {
     const signer = await this.#signer;
     const digest = bytesToBase64Url(await sha256(digestInput(this.aud, method, params)));
@@ -33,15 +33,15 @@ export class RequestSigner {
     return { method, message, signature: await signText(signer, message), publicKey: signer.publicKey, params };
   }
 
-  /** The server's clock, as far as it is known, in ms. */
+  /** The server's time as far as it is known, in ms. */
   serverNow(): number {
     // eslint-disable-next-line no-restricted-syntax -- compared with the clock of the server
     return Date.now() + this.#clockOffset;
   }
 
   /**
-   * Adopts the server's clock, unless it is more than a day ahead of ours: a server could keep requests signed for that time and
-   * use them then.
+   * Adopts the server's clock, unless it is more than a day ahead of the local clock: a server could keep requests signed for
+   * that time and replay them then.
    * @param serverTime ms
    * @returns whether it was adopted
    */

@@ -1,6 +1,6 @@
 /**
- * RondevuAPI: one method per call of the wire, for callers that work at that level. Methods also take the positional arguments
- * of the Rondevu client 0.20. The engine itself uses RpcClient, which keeps this class out of pages.
+ * RondevuAPI: one method per RPC call, for callers that work at that level. Methods also take the positional arguments
+ * of the Rondevu client 0.20. The engine itself uses RpcClient, so that pages do not load this class.
  */
 import { WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
 import type { RpcParams, RpcResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
@@ -135,7 +135,7 @@ export class RondevuAPI extends RpcClient {
   }
 }
 
-/** The answer to an own offer; null while there is none. */
+/** The answer to the caller's own offer; null while there is no answer. */
 export async function offerAnswer(
   client: RpcClient,
   serviceFqn: string,

@@ -1,15 +1,15 @@
 /**
- * Gathers calls for a moment and sends them as one HTTP request. Knows nothing of signatures: it gets calls that are ready.
+ * Gathers calls for a short time and sends them as one HTTP request. Calls arrive already signed.
  */
 import { NetworkError, RondevuError, mustBe } from '../errors.js';
 import { MAX_BATCH, type RpcRequest, type RpcResponse } from '../protocol/rpc.js';
 
 export interface BatchingOptions {
-  /** Most calls in one request. Default 10, at most 100. */
+  /** Maximum number of calls in one request. Default 10, at most 100. */
   maxBatchSize?: number;
-  /** How long a call waits for company, in ms. Default 50. */
+  /** How long a call waits for others to share its request, in ms. Default 50. */
   maxWaitTime?: number;
-  /** Shortest time between two requests, in ms. Default 10. */
+  /** Minimum time between two requests, in ms. Default 10. */
   throttleInterval?: number;
 }
 
@@ -27,7 +27,7 @@ export class RpcBatcher {
   #first = true;
   #lastSent = -Infinity;
 
-  /** @throws ValidationError for an option that is no whole number of 0 or more */
+  /** @throws ValidationError for an option that is not a whole number of 0 or more */
   constructor(send: (requests: RpcRequest[]) => Promise<RpcResponse[]>, options: BatchingOptions = {}) {
     this.#send = send;
     const { maxBatchSize = 10, maxWaitTime = 50, throttleInterval = 10 } = options;
@@ -40,7 +40,7 @@ export class RpcBatcher {
     }
   }
 
-  /** @param urgent send at once, with what is waiting; the very first call always is */
+  /** @param urgent send at once, together with the waiting calls; the very first call is always sent at once */
   add(request: RpcRequest, urgent = false): Promise<RpcResponse> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ request, resolve, reject });
@@ -55,13 +55,13 @@ export class RpcBatcher {
     });
   }
 
-  /** Rejects what has not been sent. */
+  /** Rejects calls that have not been sent. */
   clear(): void {
     clearTimeout(this.#timer);
     for (const { reject } of this.#queue.splice(0)) reject(new RondevuError('closed', 'the client was closed'));
   }
 
-  /** Sends what is waiting; resolves when the replies are there. Never rejects: each call has its own outcome. */
+  /** Sends the waiting calls; resolves when all have their replies. Never rejects: each call has its own outcome. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -1,6 +1,6 @@
 /**
- * RpcClient: any call of the wire, over the push socket when one is open, else over HTTP, signed either way. Knows nothing of
- * WebRTC. docs/protocol.md, "Calls".
+ * RpcClient: makes RPC calls, over the push socket if one is open, else over HTTP, signed either way. Independent of WebRTC.
+ * docs/protocol.md, "Calls".
  */
 import { chunk } from '../base/chunk.js';
 import { NetworkError, RondevuError } from '../errors.js';
@@ -21,7 +21,7 @@ import { checkResult } from './server-messages.js';
 import { ServerError } from './server-error.js';
 
 export interface CallOptions {
-  /** Not to be held back for company. Default false. */
+  /** Do not hold the call back for a batch. Default false. */
   urgent?: boolean;
   signal?: AbortSignal | undefined;
   /** Let the request outlive the page. Default false. */
@@ -32,11 +32,11 @@ export class RpcClient {
   readonly baseUrl: string;
   readonly username: string;
   readonly signer: RequestSigner;
-  /** What calls are signed with. */
+  /** Key pair or signer that signs the calls. */
   readonly identity: Keypair | Signer;
   /** Carries calls while it is open. */
   socket: PushSocket | undefined;
-  /** Told at each HTTP reply what the server can do; empty for v0.5.4. */
+  /** Called at each HTTP reply with the server's capabilities; empty for v0.5.4. */
   onCaps: ((caps: string[]) => void) | undefined;
   protected batcher: RpcBatcher | undefined;
   readonly #http: HttpTransport;
@@ -44,10 +44,10 @@ export class RpcClient {
   #closed = false;
 
   /**
-   * @param baseUrl where the server is; `/rpc` and `/ws` are below it
+   * @param baseUrl address of the server; `/rpc` and `/ws` are below it
    * @param keypair base64 keys, or a Signer
-   * @param batching false sends every call by itself
-   * @throws ValidationError when baseUrl is no http(s) address
+   * @param batching false sends every call in its own request
+   * @throws ValidationError if baseUrl is not an http(s) address
    */
   constructor(
     baseUrl: string,
@@ -65,7 +65,7 @@ export class RpcClient {
   }
 
   /**
-   * Any call. A wrong clock is put right once, silently.
+   * Makes any call. If the clocks disagree, adopts the server's time and retries once, silently.
    * @throws ServerError with the server's code, NetworkError when it cannot be reached
    */
   async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options: CallOptions = {}): Promise<RpcResult<M>> {
@@ -80,13 +80,13 @@ export class RpcClient {
     return checkResult(method, params, response.result) as RpcResult<M>;
   }
 
-  /** Rejects calls that wait for company. */
+  /** Rejects calls that wait for a batch. */
   close(): void {
     this.#closed = true;
     this.batcher?.clear();
   }
 
-  /** Only clients without a push socket have use for it. @throws ValidationError for a wrong option */
+  /** Useful only to clients without a push socket. @throws ValidationError for an invalid option */
   async useBatcher(options: BatchingOptions): Promise<RpcBatcher> {
     const { RpcBatcher } = await chunk('rpc-batcher', () => import('./rpc-batcher.js'));
     if (this.#closed) throw new RondevuError('closed', 'the client was closed');
@@ -99,9 +99,9 @@ export class RpcClient {
 
   async #post(method: string, params: unknown, wait: number, { urgent, signal, keepalive }: CallOptions): Promise<RpcResponse> {
     const request = await this.signer.sign(method, params);
-    // to ask for a name must not claim it
+    // looking up a name must not claim it
     if (method === 'getUser') delete request.publicKey;
-    // a call that waits, or that may be cut off alone, must not hold others up
+    // a call that waits, or that may be aborted alone, must not delay others
     if (this.#batching && !wait && !signal && !keepalive && (!urgent || this.batcher))
       return (await this.useBatcher(this.#batching)).add(request, urgent);
     const [response] = await this.#http.post([request], { wait, signal, ...(keepalive && { keepalive }) });
@@ -110,12 +110,12 @@ export class RpcClient {
   }
 }
 
-/** Whether the server knows a username as taken, by us or by another. */
+/** Whether a username is claimed at the server, by this client or by another. */
 export async function isUsernameClaimed(client: RpcClient, username: string): Promise<boolean> {
   try {
     return !(await client.call('getUser', { username })).available;
   } catch (error) {
-    // asked under a name that is another's, the server answers that our signature does not fit
+    // if another key holds this client's own name, the server rejects the signature of the call
     if (error instanceof ServerError && /^(bad-signature|name-taken)$/.test(error.code)) return true;
     throw error;
   }

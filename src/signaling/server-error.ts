@@ -1,5 +1,5 @@
 /**
- * Turns what a server says of a failed call into an error with a code. Servers of v0.5.4 send only a text; its words decide.
+ * Turns a server's error reply into an error with a code. Servers of v0.5.4 send only text, from which the code is derived.
  */
 import { RondevuError, type ErrorCode } from '../errors.js';
 
@@ -15,10 +15,10 @@ const OLD_TEXTS: [RegExp, ErrorCode][] = [
   [/too (many|large)/i, 'too-large'],
 ];
 
-/** Longest text that is kept, in characters. */
+/** Maximum length of the text that is kept, in characters. */
 const MAX_TEXT = 500;
 
-/** As the server sent it: of any type. */
+/** The fields as the server sent them: of any type. */
 export interface ServerFailure {
   error?: unknown;
   code?: unknown;

@@ -1,16 +1,16 @@
 /**
- * Validates everything the server sends, before anything else sees it: replies over HTTP and over the socket, and events. Types and
- * bounds are strict; unknown fields pass, so that newer servers can add some. docs/protocol.md, "Calls" and "Push".
+ * Validates everything the server sends, before anything else uses it: replies over HTTP and over the socket, and events. Types
+ * and bounds are strict; unknown fields pass, so that newer servers can add some. docs/protocol.md, "Calls" and "Push".
  */
 import { NetworkError, RondevuError } from '../errors.js';
 import { MAX_SERVER_FRAME, type PushEvents, type RpcResponse, type ServerFrame } from '../protocol/rpc.js';
 import { MAX_SDP_LENGTH } from '../protocol/sdp.js';
 import { isCompatible, isUsername, parseServiceName } from '../protocol/service-name.js';
 
-/** Most items of a list that has no smaller bound. */
+/** Maximum number of items in a list that has no smaller bound. */
 const MAX_ITEMS = 10_000;
 
-/** Returns the path of the first value that is wrong, with its type; undefined when there is none. Values may be secret. */
+/** Returns path and type of the first invalid value; undefined if there is none. Omits the value, which may be secret. */
 type Check = (value: unknown, path: string) => string | undefined;
 
 const wrong = (value: unknown, path: string): string =>
@@ -37,7 +37,7 @@ const nullable =
   (value, path) =>
     value === null ? undefined : check(value, path);
 
-/** Fields by name; one whose name ends with `?` may be missing. */
+/** Fields by name; a name that ends with `?` is optional. */
 const object =
   (fields: Record<string, Check>): Check =>
   (value, path) => {
@@ -62,7 +62,7 @@ const list =
     return undefined;
   };
 
-/** A list of what other users sent: a malformed item is removed, because it must not keep away what others sent. */
+/** A list of items sent by other users: a malformed item is removed, because it must not suppress the items of others. */
 const listOfForeign =
   (item: Check): Check =>
   (value, path) => {

@@ -1,6 +1,6 @@
 /**
- * SignalingClient: the engine's view of the server. Opens the push socket along with the first call, polls if there is none, emits
- * each event once, and hides whether the server is old or new.
+ * SignalingClient: the engine's view of the server. Opens the push socket along with the first call, polls if there is no socket,
+ * emits each event once, and hides whether the server is old or new.
  */
 import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
@@ -24,9 +24,9 @@ import type { CallOptions, RpcClient } from './rpc-client.js';
 import type { PublisherPort, WatchHandlers } from './signaling-port.js';
 
 /**
- * How the signaling server is reached: `idle` before the first call and after `close()`, `connecting` while the push socket opens,
- * `push` over the socket, `polling` over HTTP. `offline`: the server cannot be reached (error code `unavailable`) or refused the
- * session (any other code); the state stays until the server answers.
+ * How the signaling server is reached: `idle` before the first call and after `close()`, `connecting` while the push socket
+ * opens, `push` over the socket, `polling` over HTTP. `offline`: the server cannot be reached (error code `unavailable`) or
+ * refused the session (any other code); the state stays until the server answers.
  */
 export type SignalingState = 'idle' | 'connecting' | 'push' | 'polling' | 'offline';
 
@@ -37,7 +37,7 @@ export interface SignalingEvents {
   signal: [signal: PushEvents['signal']];
   /** `offline` always comes with `error`; emitted again when the error changes. */
   state: [state: SignalingState, error?: RondevuError];
-  /** The server may have forgotten us: publish again. */
+  /** The server may have dropped this client's state: publish again. */
   reset: [];
   /** A reply contained ICE servers. */
   ice: [served: Pick<IceServersResult, 'iceServers' | 'ttl'>];
@@ -49,7 +49,7 @@ const POLL_IDLE = 5000;
 /** Maximum `wait` of one call, in ms: over the socket, over HTTP. */
 const WAIT_PUSH = 60_000;
 const WAIT_HTTP = 20_000;
-/** How far the server's clock may be ahead of our estimate, in ms: a v0.5.4 server tolerates this much. */
+/** How far the server's clock may be ahead of the local estimate, in ms: a v0.5.4 server tolerates this much. */
 const CLOCK_TO = 300_000;
 /** How long a joiner waits for the push socket before it is queued over HTTP, in ms. */
 const SOCKET_WITHIN = 3000;
@@ -63,7 +63,7 @@ interface Handshake extends WatchHandlers {
 
 export class SignalingClient extends Emitter<SignalingEvents> implements PublisherPort {
   readonly api: RpcClient;
-  /** Id of this client among those of the same user. */
+  /** Id of this client, distinct from other clients of the same user. */
   readonly instance = randomId(12);
   state: SignalingState = 'idle';
   /** Why the state is `offline`; undefined in every other state. */
@@ -136,8 +136,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
    * Gets a service with an offer that is leased to this call. Waits in the server's queue, or retries if the server has none.
    * @param target name or id of the service
    * @param wait in ms; Infinity for no limit
-   * @param onWaiting called when the search goes on after a failure, and again when the code of the failure changes: `not-found` or
-   * `no-offer` when nobody is there, `unavailable` when the server cannot be reached, `rate-limited` when it refuses the call for now
+   * @param onWaiting called when the search continues after a failure, and again when the failure changes: `not-found` or
+   *   `no-offer` if nobody is there, `unavailable` if the server cannot be reached, `rate-limited` if it refuses the call for now
    * @throws RondevuError `not-found` or `no-offer` when the wait is over; the signal's reason when it is aborted
    */
   async findOffer(
@@ -296,7 +296,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   }
 
   #tellCandidates(offerId: string, candidates: CandidateInfo[]): void {
-    // an old server gives a publisher its own candidates too
+    // an old server also returns a publisher's own candidates
     const foreign = this.can('instances') ? candidates : candidates.filter(({ username }) => username !== this.api.username);
     if (foreign.length) this.#tell(offerId, ({ onCandidates }) => onCandidates(foreign));
   }

@@ -1,5 +1,5 @@
 /**
- * What connections and pools need of signaling, as an interface: they never see how the server is reached.
+ * The signaling interface for connections and pools, independent of how the server is reached.
  */
 import type { RondevuError } from '../errors.js';
 import type {
@@ -15,22 +15,22 @@ import type {
 
 export interface SignalingPort {
   /**
-   * An offer of the service, leased to us.
-   * @param target its name, or its id
-   * @param wait how long to stand in line, in ms
-   * @param onWaiting called when the search goes on after a failure, and again when the kind of the failure changes
+   * Gets an offer of the service, leased to this client.
+   * @param target name or id of the service
+   * @param wait how long to wait in the queue, in ms
+   * @param onWaiting called when the search continues after a failure, and again when the kind of the failure changes
    */
   findOffer(target: string, wait: number, onWaiting: (reason: RondevuError) => void, signal: AbortSignal): Promise<ServiceEntry>;
   /** @throws RondevuError `already-answered`, `offer-gone` */
   answerOffer(entry: ServiceEntry, sdp: string): Promise<unknown>;
   addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]): Promise<unknown>;
-  /** To a peer of a session, over the server. Never rejects: what is lost is lost. */
+  /** Sends a signal to the peer of a session through the server. Never rejects: a signal may be lost. */
   signal(params: SignalParams): Promise<unknown>;
-  /** Candidates of the other side, and `taken`, for one offer; returns how to stop. */
+  /** Reports the peer's candidates and `taken` for one offer; returns a function that stops it. */
   watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers): () => void;
-  /** Whether `taken` will be told. */
+  /** Whether `onTaken` will be called. */
   readonly tellsTaken: boolean;
-  /** Whether publishing adds to the offers that are there; otherwise it replaces them (v0.5.4, and until the server is known). */
+  /** Whether publishing adds to the existing offers; otherwise it replaces them (v0.5.4, and until the server is known). */
   keepsOffers(): boolean;
 }
 
@@ -39,19 +39,19 @@ export interface WatchHandlers {
   onTaken?(): void;
 }
 
-/** The publishing side. */
+/** The interface for publishers. */
 export interface PublisherPort extends SignalingPort {
-  /** Answers, demand and the need to publish again; returns how to stop. */
+  /** Reports answers, demand and the need to publish again; returns a function that unsubscribes. */
   subscribe(handlers: {
     onAnswer(answer: AnswerInfo): void;
     onDemand(demand: PushEvents['demand']): void;
     onReset(): void;
   }): () => void;
   publish(params: PublishParams): Promise<PublishResult>;
-  /** @param last no offer of ours is left */
+  /** @param last whether no free offer of the service remains */
   withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<unknown>;
-  /** Whether an offer can be for one user alone. */
+  /** Whether an offer can be reserved for one user. */
   keepsDirected(): boolean;
-  /** Asks for answers now. Never rejects. */
+  /** Polls for answers now. Never rejects. */
   fetchAnswers(): Promise<unknown>;
 }

@@ -1,4 +1,4 @@
-/** The options of the durable API (v0.9.0), and what they are called in the engine. */
+/** The options of the durable API (v0.9.0), and their names in the engine. */
 import type { ConnectionConfig } from '../../connection/connection-config.js';
 import { ValidationError, mustBe } from '../../errors.js';
 import { checkOptions, type OptionKinds } from '../../options.js';
@@ -6,19 +6,19 @@ import { formatServiceName, parseServiceName, type ServiceName } from '../../pro
 
 /** Times in ms. */
 export interface DurableConnectionConfig {
-  /** Attempts that got an answer and still failed; 0 for no end. Default 10. */
+  /** Maximum number of attempts that got an answer and still failed; 0 for no limit. Default 10. */
   maxReconnectAttempts?: number;
-  /** Default 1000; it doubles with every attempt. */
+  /** Default 1000; doubles with every attempt. */
   reconnectBackoffBase?: number;
   /** Default 30 000. */
   reconnectBackoffMax?: number;
   /** Share by which delays vary, 0 to 1. Default 0.2. */
   reconnectJitter?: number;
-  /** Of one attempt; and how long `connect()` looks for somebody. Default 30 000. */
+  /** Timeout of one attempt, and how long `connect()` searches for a host. Default 30 000. */
   connectionTimeout?: number;
-  /** Messages that may wait on one channel. Default 1000. */
+  /** Maximum number of messages queued on one channel. Default 1000. */
   maxQueueSize?: number;
-  /** How long one may wait; 0 or Infinity for ever. Default 60 000. */
+  /** Maximum age of a queued message; 0 or Infinity for no limit. Default 60 000. */
   maxMessageAge?: number;
   /** Replaces the instance's RTCConfiguration. */
   rtcConfig?: RTCConfiguration;
@@ -51,14 +51,14 @@ export function withDefaults(config: DurableConnectionConfig): typeof DEFAULTS {
   return { ...DEFAULTS, ...given };
 }
 
-/** As connections take them. */
+/** The options in the form that connections use. */
 export function engineConfig(config: typeof DEFAULTS): Partial<ConnectionConfig> {
   const { maxQueueSize, maxMessageAge } = config;
   return { ...config, maxBufferSize: maxQueueSize, maxBufferAge: maxMessageAge === Infinity ? 0 : maxMessageAge };
 }
 
 /**
- * A service's name as v0.9.0 writes it, `name@version`, or as the wire has it.
+ * Parses a service name in the form of v0.9.0, `name@version`, or of the wire protocol.
  * @throws ValidationError
  */
 export function parseDurableName(where: string, fqn: string): ServiceName {
@@ -66,7 +66,7 @@ export function parseDurableName(where: string, fqn: string): ServiceName {
   return parseServiceName(fqn.replace(/^([^@:]+)@(?=\d)/, '$1:'), where);
 }
 
-/** `name:version@username`. @throws ValidationError also where the name has another username already */
+/** `name:version@username`. @throws ValidationError also if the name already has another username */
 export function durableTarget(where: string, fqn: string, username: string): string {
   const parsed = parseDurableName(where, fqn);
   if (parsed.username !== undefined && parsed.username !== username)

@@ -1,4 +1,4 @@
-/** DurableConnection of v0.9.0: a joined connection under its older names. All that lasts is the engine's. */
+/** DurableConnection of v0.9.0: a joined connection under its older names. The engine provides the durability. */
 import { Emitter } from '../../base/emitter.js';
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
 import type { ChannelConfig, RondevuChannel } from '../../connection/channel.js';
@@ -6,7 +6,7 @@ import type { ConnectionState } from '../../connection/connection-state.js';
 import { ConnectionError, type RondevuError } from '../../errors.js';
 import type { DurableConnectionConfig } from './config.js';
 
-/** A channel of the durable API is one of the engine's: queued while the link is down, and the same through every new link. */
+/** A channel of the durable API is a channel of the engine: it queues while the link is down, and is kept across links. */
 export type DurableChannel = RondevuChannel;
 export type DurableState = 'connecting' | 'connected' | 'reconnecting' | 'disconnected' | 'failed' | 'closed';
 
@@ -16,18 +16,18 @@ export interface DurableConnectionEvents {
   /** `nextRetryIn` in ms. */
   reconnecting: [attempt: number, maxAttempts: number, nextRetryIn: number];
   disconnected: [];
-  /** `permanent`: nothing more is tried. */
+  /** `permanent`: there are no further attempts. */
   failed: [error: RondevuError, permanent: boolean];
   closed: [];
-  /** The other side made a channel; ours, beyond v0.9.0. */
+  /** The peer created a channel; an addition to v0.9.0. */
   channel: [channel: DurableChannel];
 }
 
-/** What is known of the two ends. */
+/** Facts about the connection and its peer. */
 export interface ConnectionInfo {
   connectionId: string;
   serviceFqn: string;
-  /** Of `connectByUuid`. */
+  /** Set for connections from `connectByUuid`. */
   uuid: string | undefined;
   username: string | undefined;
   publicKey: string | undefined;
@@ -49,10 +49,10 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
   #state: DurableState = 'connecting';
   #wasConnected = false;
 
-  /** The configuration with its defaults. `connectionTimeout` is also how long `connect()` looks for somebody. */
+  /** The configuration with its defaults. `connectionTimeout` is also how long `connect()` searches for a host. */
   readonly config: Readonly<DurableConnectionConfig & { connectionTimeout: number }>;
 
-  /** @param uuid what it was asked for by, instead of a name */
+  /** @param uuid id of the service, if it was requested by id instead of by name */
   constructor(connection: AnswererConnection, config: DurableConnectionConfig & { connectionTimeout: number }, uuid?: string) {
     super();
     this.#connection = connection;
@@ -71,7 +71,7 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
       .on('channel', (channel) => this.emit('channel', channel));
   }
 
-  /** The same at both ends, as long as neither was loaded anew. */
+  /** Session id shared by both peers, as long as neither reloads. */
   get connectionId(): string {
     return this.#connection.sessionId;
   }
@@ -90,8 +90,8 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
   }
 
   /**
-   * Resolves when connected. After `failed` it tries again.
-   * @throws RondevuError when nobody was found in time, or the connection was closed
+   * Resolves when connected. After `failed`, tries again.
+   * @throws RondevuError if nobody was found in time, or the connection was closed
    */
   async connect(): Promise<void> {
     if (this.#state === 'closed') throw new ConnectionError('closed', 'connect: this connection was closed');
@@ -112,8 +112,8 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
   }
 
   /**
-   * Made by either side; one label is one channel. It may be made, and sent on, before `connect()`. Of RTCDataChannelInit only
-   * `ordered` and `maxRetransmits` have an effect: the channel negotiates itself on each link.
+   * Either peer may create a channel; one label is one channel. It can be created and used before `connect()`. Of
+   * RTCDataChannelInit only `ordered` and `maxRetransmits` have an effect: the channel negotiates itself on each link.
    * @throws ValidationError; RondevuError `closed`
    */
   createChannel(label: string, config: Partial<ChannelConfig> & RTCDataChannelInit = {}): DurableChannel {
@@ -133,7 +133,7 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
     return this.#state === 'connected';
   }
 
-  /** Sends what is queued, tells the other side, ends. Idempotent. */
+  /** Sends queued messages, notifies the peer, and closes. Idempotent. */
   close(): Promise<void> {
     return this.#connection.close();
   }

@@ -8,31 +8,31 @@ import type { DurableChannel } from './durable-connection.js';
 
 /** Times in ms. */
 export interface DurableServiceConfig extends DurableConnectionConfig {
-  /** That of the instance. */
+  /** Must be the username of the instance. */
   username: string;
-  /** Base64, that of the instance. Default: the instance's, whatever it is. */
+  /** Base64; must be the private key of the instance. Default: the instance's key. */
   privateKey?: string;
   /** `name@version` or `name:version`. */
   serviceFqn: string;
-  /** Whether it is found by its name; else by its id only. Default false. */
+  /** Whether the service is found by its name; else by its id only. Default false. */
   isPublic?: boolean;
-  /** At most 4 KiB of JSON, given to who looks the service up. */
+  /** At most 4 KiB of JSON, returned by look-ups. */
   metadata?: unknown;
   /** Default 300 000. */
   ttl?: number;
-  /** It is refreshed when this share of the ttl is left, 0 to 1. Default 0.2. */
+  /** The service is refreshed when this share of the ttl is left, 0 to 1. Default 0.2. */
   ttlRefreshMargin?: number;
-  /** Offers kept free. Default 1. */
+  /** Number of free offers to keep. Default 1. */
   poolSize?: number;
-  /** Of no effect where the server pushes; else the engine's own pace. Default 2000. */
+  /** Has no effect: the server pushes, or else the engine uses its own polling interval. Default 2000. */
   pollingInterval?: number;
-  /** Called for each channel that somebody opens. What it throws is told with `error`. */
+  /** Called for each channel that a joiner opens. Errors that it throws are emitted as `error`. */
   handler(channel: DurableChannel, connectionId: string): void | Promise<void>;
 }
 
 export interface PublishedAs {
   serviceId: string;
-  /** The same as serviceId: what `connectByUuid` takes. */
+  /** Same as serviceId; the argument of `connectByUuid`. */
   uuid: string;
   /** ms */
   expiresAt: number;
@@ -54,7 +54,7 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   #info: PublishedAs | undefined;
   #isStarted = false;
   #lastError: RondevuError | undefined;
-  /** For a `start()` that waits. */
+  /** Wakes a waiting `start()`. */
   #wakeStart: (() => void) | undefined;
 
   /** The configuration with its defaults, without the private key. */
@@ -82,13 +82,13 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   }
 
   /**
-   * Publishes, and accepts from now on.
-   * @throws RondevuError when the server refuses it, or `stop()` came before; a server that cannot be reached is waited for
+   * Publishes the service and accepts connections. Waits for a server that cannot be reached.
+   * @throws RondevuError if the server refuses it, or `stop()` was called before it was published
    */
   async start(): Promise<PublishedAs> {
     this.#isStarted = true;
     await this.#pool.start();
-    // a server that cannot be reached is tried again, and this one waits for it
+    // the pool retries while the server cannot be reached, and this call waits for it
     while (!this.#info) {
       await new Promise<void>((resolve) => (this.#wakeStart = resolve));
       if (!this.#pool.isStarted) throw this.#lastError ?? new RondevuError('closed', 'start: the service was stopped');
@@ -96,7 +96,7 @@ export class DurableService extends Emitter<DurableServiceEvents> {
     return this.#info;
   }
 
-  /** Withdraws it, and closes its connections. */
+  /** Withdraws the service and closes its connections. */
   async stop(): Promise<void> {
     if (!this.#isStarted) return;
     this.#isStarted = false;
@@ -111,7 +111,7 @@ export class DurableService extends Emitter<DurableServiceEvents> {
     return [...this.#connections.values()];
   }
 
-  /** Null while it is not published. */
+  /** Null while the service is not published. */
   getServiceInfo(): (PublishedAs & { serviceFqn: string }) | null {
     return this.#info ? { ...this.#info, serviceFqn: this.#pool.fqn } : null;
   }

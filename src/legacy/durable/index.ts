@@ -1,4 +1,4 @@
-/** The durable API of v0.9.0 on today's client: a thin adapter, loaded on the first call. */
+/** The durable API of v0.9.0 on the current client: a thin adapter, loaded on the first call. */
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
 import { ValidationError, mustBe } from '../../errors.js';
 import type { Keypair } from '../../identity/index.js';
@@ -25,7 +25,7 @@ const SERVICE_KINDS = {
   any: 'metadata',
 };
 
-/** What the durable API needs of a client. */
+/** The methods of a client that the durable API uses. */
 export interface DurableClient {
   getUsername(): string;
   getKeypair(): Keypair;
@@ -37,7 +37,7 @@ export interface DurableClient {
 /** Exposed services by client and name. */
 const services = new WeakMap<DurableClient, Map<string, DurableService>>();
 
-/** @throws ValidationError naming the option, never with a key in it */
+/** @throws ValidationError that names the option and never contains a key */
 export async function exposeService(client: DurableClient, config: DurableServiceConfig): Promise<DurableService> {
   checkOptions('exposeService', config, SERVICE_KINDS);
   const { username, privateKey, serviceFqn, handler, metadata, ttl, rtcConfig, ttlRefreshMargin = 0.2 } = config;
@@ -53,7 +53,7 @@ export async function exposeService(client: DurableClient, config: DurableServic
   const service = durableTarget('exposeService: serviceFqn', serviceFqn, username);
   const known = services.get(client) ?? new Map<string, DurableService>();
   services.set(client, known);
-  // one that was stopped may be exposed anew
+  // a stopped service may be exposed again
   if (known.get(service)?.isStarted === false) await client.unpublishService(service);
   const pool = await client.publishService({
     service,
