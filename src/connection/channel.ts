@@ -6,7 +6,7 @@
 import { Emitter } from '../base/emitter.js';
 import { Arrivals } from '../delivery/arrivals.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
-import { Endpoint } from '../delivery/endpoint.js';
+import { Endpoint, FIN_TIMEOUT } from '../delivery/endpoint.js';
 import type { BufferedMessage, SendHandle } from '../delivery/message-buffer.js';
 import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
@@ -41,14 +41,12 @@ export interface ChannelEvents {
 export interface ChannelHost extends SessionLimits {
   readonly allowances: Allowances;
   /** The link lost a message of this channel. */
-  hole(reason: string): void;
+  onGap(reason: string): void;
   /** The channel was closed on this side: informs the peer. */
   closed(channel: RondevuChannel): void;
 }
 
 const DEFAULTS: ChannelConfig = { ordered: true, maxQueueSize: 1000, maxMessageAge: 60_000 };
-/** How long `close` waits for the peer to confirm that it has received everything, in ms. */
-const FIN_WITHIN = 2000;
 
 /** The data channel of one link under a channel. */
 export class ChannelPort implements DeliveryPort {
@@ -159,7 +157,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
           this.isFinished = true;
           this.end();
         },
-        onGap: (reason) => host.hole(reason),
+        onGap: (reason) => host.onGap(reason),
         onError: (error) => {
           this.emit('error', error);
           host.closed(this);
@@ -222,8 +220,8 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     if (this.#isClosed) return Promise.resolve();
     return (this.#closing ??= (async () => {
       // messages may have been queued right after the channel was made
-      if (!this.#endpoint.isOpen && this.#port) await this.#opened(FIN_WITHIN);
-      await this.#endpoint.finish(FIN_WITHIN);
+      if (!this.#endpoint.isOpen && this.#port) await this.#opened(FIN_TIMEOUT);
+      await this.#endpoint.finish();
       this.#host.closed(this);
       this.end();
     })());

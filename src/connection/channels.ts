@@ -137,7 +137,7 @@ export class Channels {
   #make(label: string, config: Partial<ChannelConfig>): RondevuChannel {
     const { limits, allowances, onGap, defaults } = this.#owner;
     const { maxQueueSize, maxMessageAge } = defaults;
-    const host = { ...limits, allowances, hole: onGap, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
+    const host = { ...limits, allowances, onGap, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
     const channel = new RondevuChannel(label, { maxQueueSize, maxMessageAge, ...config }, this.#owner.sessionId(), host);
     this.#channels.set(label, channel);
     channel.on('close', () => {

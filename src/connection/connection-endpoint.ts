@@ -33,10 +33,10 @@ export class ConnectionEndpoint extends Endpoint {
     this.channels.renew(sid);
   }
 
-  override async finish(ms: number): Promise<void> {
+  override async finish(): Promise<void> {
     // FIN of the connection itself ends everything
     await this.channels.finish();
-    await super.finish(ms);
+    await super.finish();
   }
 
   override end(): void {

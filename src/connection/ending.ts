@@ -2,9 +2,6 @@
 import type { Endpoint } from '../delivery/endpoint.js';
 import type { Link } from './link.js';
 
-/** How long `close` waits for the peer to confirm, in ms. */
-const FIN_WITHIN = 2000;
-
 /**
  * Sends queued messages and FIN. The connection no longer holds the link.
  * @returns resolves when the peer has confirmed, or the link is lost
@@ -24,5 +21,5 @@ export async function sendTail(link: Link, endpoint: Endpoint): Promise<void> {
     onError: onLost,
     onDead: () => endpoint.detach(),
   });
-  await Promise.race([endpoint.finish(FIN_WITHIN), lost]);
+  await Promise.race([endpoint.finish(), lost]);
 }

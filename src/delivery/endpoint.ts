@@ -31,6 +31,9 @@ export interface EndpointHandlers extends BacklogHandlers, Omit<SessionHandlers,
   onBufferedAmountLow?(): void;
 }
 
+/** How long `finish` waits for the peer to confirm, in ms. */
+export const FIN_TIMEOUT = 2000;
+
 export class Endpoint {
   /** Bytes at which `onBufferedAmountLow` is called. */
   bufferedAmountLowThreshold = 0;
@@ -173,10 +176,10 @@ export class Endpoint {
     return settleDropped(this.#session.discard());
   }
 
-  /** Sends everything and FIN, then waits at most `ms` until the peer confirms. */
-  finish(ms: number): Promise<void> {
+  /** Sends everything and FIN, then waits until the peer confirms, at most `FIN_TIMEOUT`. */
+  finish(): Promise<void> {
     this.flush();
-    return this.#session.finish(ms);
+    return this.#session.finish(FIN_TIMEOUT);
   }
 
   /** Stops the timer of the queue. Queued messages can still be taken. */

@@ -200,7 +200,7 @@ describe('an endpoint', () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     a.endpoint.send('last');
-    const finished = a.endpoint.finish(1000);
+    const finished = a.endpoint.finish();
     await settle(a, b);
     await finished;
     assert.deepEqual(b.take(), ['open', 'message last', 'fin']);
