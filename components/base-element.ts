@@ -3,7 +3,7 @@
  * author input from engine state, dispatches events in the documented form, and survives being moved in the document.
  */
 import { LitElement, type PropertyDeclaration, type PropertyDeclarations } from 'lit';
-import type { ErrorDetail, StateDetail, TypedEvents } from './events.js';
+import type { CommonEvents, TypedEvents } from './events.js';
 import { RondevuError, type IceServersOption, type Rondevu } from '../src/index.js';
 import { borrowClient, type Lease } from './client-registry.js';
 import { addDeparting, endDeparting, removeDeparting } from './departing.js';
@@ -25,19 +25,14 @@ interface Run {
   lease?: Lease;
 }
 
-/** Events that both elements dispatch. */
-interface CommonDetails {
-  'rondevu-state': StateDetail;
-  'rondevu-error': ErrorDetail;
-}
-
-export interface RondevuElement<Details extends CommonDetails = CommonDetails> {
+export interface RondevuElement<Details extends CommonEvents = CommonEvents> {
   addEventListener: TypedEvents<Details, this>['addEventListener'];
   removeEventListener: TypedEvents<Details, this>['removeEventListener'];
 }
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
-export abstract class RondevuElement<Details extends CommonDetails = CommonDetails> extends LitElement {
+export abstract class RondevuElement<Details extends CommonEvents = CommonEvents> extends LitElement {
+  /** @internal */
   static override properties: PropertyDeclarations = {
     apiUrl: { attribute: 'api-url' },
     username: {},
@@ -63,7 +58,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
   /** While set, the element is stopped. */
   disabled = false;
 
-  /** Attributes that the element writes. */
+  /** Attributes that the element writes. @internal */
   static readonly stateAttributes: readonly string[] = [];
 
   readonly #states = new Map<string, StateValue>();
@@ -87,6 +82,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
   #isDispatching = false;
   #batches = 0;
 
+  /** @internal */
   constructor() {
     super();
     // server rendering has no internals
@@ -106,14 +102,16 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
   /**
    * Begins with the current attributes.
    * @param isCurrent whether the run has neither ended nor been replaced; check it after every `await`
+   * @internal
    */
   protected abstract run(isCurrent: () => boolean): Promise<void>;
   /**
    * Releases the resources of the run and dispatches no events. Resources that a new run also needs are released synchronously.
    * @param error why, if the run failed
+   * @internal
    */
   protected abstract release(reason: string, error?: RondevuError): Promise<unknown>;
-  /** Shows that the run ended, and dispatches its events. Called after `release`. */
+  /** Shows that the run ended, and dispatches its events. Called after `release`. @internal */
   protected abstract ended(reason: string): void;
 
   override connectedCallback(): void {
@@ -145,6 +143,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
   /**
    * Acts on a changed property at once, not with the next update: a method that is called right after the assignment must not act
    * on the previous peer.
+   * @internal
    */
   override requestUpdate(name?: PropertyKey, oldValue?: unknown, ...rest: [PropertyDeclaration?, boolean?, unknown?]): void {
     super.requestUpdate(name, oldValue, ...rest);
@@ -156,6 +155,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     } else if (name === 'disabled' && this.disabled) void this.end('disabled');
   }
 
+  /** @internal */
   protected override updated(changed: Map<PropertyKey, unknown>): void {
     if (!this.#wasUpdated) {
       this.#wasUpdated = true;
@@ -164,14 +164,15 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     else if (changed.get('disabled') && !this.disabled) this.#autostart();
   }
 
-  /** Whether a run is under way or is about to begin. */
+  /** Whether a run is under way or is about to begin. @internal */
   protected get running(): boolean {
     return this.#run !== undefined || this.#isRestarting;
   }
 
-  /** Resolves when an earlier run no longer blocks a new one. */
+  /** Resolves when an earlier run no longer blocks a new one. @internal */
   protected vacated: Promise<unknown> = Promise.resolve();
 
+  /** @internal */
   protected async begin(): Promise<void> {
     if (this.#run || !this.isConnected || this.disabled) return;
     const run: Run = (this.#run = { key: this.#key() });
@@ -188,6 +189,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     }
   }
 
+  /** @internal */
   protected async end(reason: string): Promise<void> {
     this.#isWanted = this.#isRestarting = false;
     await this.#stop(reason);
@@ -211,13 +213,13 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     }
   }
 
-  /** Ends the run with a final error: sets `error-code` and the state `failed`, dispatches `rondevu-error`, logs to the console. */
+  /** Ends the run with a final error: sets `error-code` and the state `failed`, dispatches `rondevu-error`, logs to the console. @internal */
   protected fail(error: RondevuError): void {
     if (this.#run) void this.#release(this.#run, error.message, error);
     this.showFailure(error);
   }
 
-  /** Shows a final error, without ending the run. */
+  /** Shows a final error, without ending the run. @internal */
   protected showFailure(error: RondevuError): void {
     // the server refuses a name once on each transport
     if (this.#hasFailed) return;
@@ -229,27 +231,27 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     this.complain(error);
   }
 
-  /** Prints an error to the console, once until the element works again. */
+  /** Prints an error to the console, once until the element works again. @internal */
   protected complain(error: RondevuError): void {
     if (this.#complaint === error.message) return;
     this.#complaint = error.message;
     report(this, this.#apiUrlText(), error);
   }
 
-  /** Shows an error: `error-code` and `rondevu-error`. */
+  /** Shows an error: `error-code` and `rondevu-error`. @internal */
   protected showError(error: RondevuError): void {
     this.#error = error;
     this.reflect('error-code', error.code);
     this.tell('rondevu-error', { error } as Details['rondevu-error']);
   }
 
-  /** Shows that the signaling server cannot be reached, once an outage. */
+  /** Shows that the signaling server cannot be reached, once an outage. @internal */
   protected showOutage(error: RondevuError): void {
     if (this.errorCode !== error.code) this.showError(error);
     this.complain(error);
   }
 
-  /** The element works again. */
+  /** The element works again. @internal */
   protected recovered(): void {
     this.#complaint = undefined;
     this.#clearError();
@@ -260,7 +262,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     this.reflect('error-code', undefined);
   }
 
-  /** Borrows the client of these attributes for the current run. @throws RondevuError for attributes that are wrong */
+  /** Borrows the client of these attributes for the current run. @throws RondevuError for attributes that are wrong @internal */
   protected async borrow(): Promise<Rondevu> {
     const lease = borrowClient({
       apiUrl: this.#resolvedApiUrl(),
@@ -273,7 +275,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     return lease.client;
   }
 
-  /** Writes engine state as an attribute, at once; false and undefined remove the attribute. */
+  /** Writes engine state as an attribute, at once; false and undefined remove the attribute. @internal */
   protected reflect(name: string, value: StateValue): void {
     this.#counts.delete(name);
     this.#states.set(name, value);
@@ -281,7 +283,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     else this.setAttribute(name, value === true ? '' : String(value));
   }
 
-  /** As `reflect`, for numbers that change often. */
+  /** As `reflect`, for numbers that change often. @internal */
   protected reflectCount(name: string, value: number): void {
     this.#states.set(name, value);
     this.#counts.set(name, value);
@@ -291,12 +293,12 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     }, COUNT_EVERY);
   }
 
-  /** The last value from the engine, whatever the page wrote into the attribute. */
+  /** The last value from the engine, whatever the page wrote into the attribute. @internal */
   protected stateOf<T extends StateValue>(name: string, fallback: T): T {
     return (this.#states.get(name) as T | undefined) ?? fallback;
   }
 
-  /** Shows a custom state, for `:state(name)`. */
+  /** Shows a custom state, for `:state(name)`. @internal */
   protected toggleState(name: string, on: boolean): void {
     try {
       // eslint-disable-next-line no-restricted-properties -- guarded: the attribute says the same
@@ -312,6 +314,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
    * Dispatches an event, after those that are being dispatched. Lifecycle events bubble and cross shadow roots, data events do
    * neither.
    * @param isDue called when the event's turn has come; if it returns false, the event is not dispatched
+   * @internal
    */
   protected tell<Name extends keyof Details & string>(
     name: Name,
@@ -324,7 +327,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     this.#dispatch();
   }
 
-  /** Dispatches the events of one transition together. Events caused by a listener follow them. */
+  /** Dispatches the events of one transition together. Events caused by a listener follow them. @internal */
   protected batch(act: () => void): void {
     this.#batches++;
     try {
@@ -347,6 +350,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
    * Writes the state, also as a custom state, and dispatches `rondevu-state`. Returns whether it changed.
    * @param before dispatches the events that come first; if one of their listeners changes the state again, this change is not
    *   reported
+   * @internal
    */
   protected changeState(to: Details['rondevu-state']['to'], reason: string, before?: () => void): boolean {
     if (to !== 'failed') this.#hasFailed = false;
@@ -365,7 +369,7 @@ export abstract class RondevuElement<Details extends CommonDetails = CommonDetai
     return true;
   }
 
-  /** The option `iceServers` for the engine: the attribute can only name a preset. */
+  /** The option `iceServers` for the engine: the attribute can only name a preset. @internal */
   protected iceChoice(): { iceServers?: IceServersOption } {
     return this.iceServers ? { iceServers: this.iceServers } : {};
   }

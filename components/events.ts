@@ -24,6 +24,12 @@ export interface ErrorDetail {
   readonly error: RondevuError;
 }
 
+/** Events that `<rondevu-service>` and `<rondevu-connect>` have in common. */
+export interface CommonEvents {
+  'rondevu-state': StateDetail;
+  'rondevu-error': ErrorDetail;
+}
+
 /** An error of a service; `peer` and `connection` if it concerns one peer. */
 export interface ServiceErrorDetail extends ErrorDetail {
   readonly peer?: Peer | undefined;
@@ -197,7 +203,7 @@ export type RondevuConnectEventMap = EventMap<RondevuConnectEventDetails>;
 export type RondevuChatEventMap = EventMap<RondevuChatEventDetails>;
 
 /** Names of events that are not this project's: a misspelled `rondevu-` event is a type error. */
-type ForeignName<Name extends string> = Name extends `rondevu-${string}` ? never : Name;
+export type ForeignName<Name extends string> = Name extends `rondevu-${string}` ? never : Name;
 
 /** `addEventListener` and `removeEventListener` with typed events, merged into each element's class. */
 export interface TypedEvents<Details, Target> {

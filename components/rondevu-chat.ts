@@ -72,6 +72,7 @@ export interface RondevuChat {
  */
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
 export class RondevuChat extends LitElement {
+  /** @internal */
   static override properties: PropertyDeclarations = {
     for: { attribute: 'for' },
     name: {},
@@ -91,7 +92,9 @@ export class RondevuChat extends LitElement {
     version: { state: true, attribute: false },
   };
 
+  /** @internal */
   static override styles = chatStyles;
+  /** @internal */
   static override shadowRootOptions = { ...LitElement.shadowRootOptions, delegatesFocus: true };
 
   /** Id of the service or connect element to use. */
@@ -204,15 +207,18 @@ export class RondevuChat extends LitElement {
     this.#scrollTop = log.scrollTop;
   }
 
+  /** @internal */
   protected override willUpdate(): void {
     this.#bind(); // also when the source ended: another element may have taken its id
   }
 
+  /** @internal */
   protected override firstUpdated(): void {
     // an on-screen keyboard, or a narrower window, must not cover the newest message
     if (this.#log && globalThis.ResizeObserver) new ResizeObserver(() => this.#atEnd && this.scrollToEnd()).observe(this.#log);
   }
 
+  /** @internal */
   protected override updated(): void {
     if (this.#atEnd) this.scrollToEnd();
     this.#reflect('state', this.state);
@@ -327,6 +333,7 @@ export class RondevuChat extends LitElement {
     this.#input?.focus();
   }
 
+  /** @internal */
   protected override render() {
     const words = stringsFor(this, this.strings);
     return html`<div part="base">

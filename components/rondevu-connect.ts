@@ -9,6 +9,7 @@ import {
   type ConnectionConfig,
   type Peer,
   type Rondevu,
+  type Sendable,
   type SendHandle,
 } from '../src/index.js';
 import { EarlyMessages } from '../src/early-messages.js';
@@ -18,8 +19,6 @@ import type { RondevuConnectEventDetails } from './events.js';
 import type { ConnectState } from './states.js';
 
 export type { ConnectState };
-
-type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
 
 /**
  * Joins a service and keeps one connection object through network outages and restarts. Has no appearance of its own.
@@ -54,12 +53,14 @@ type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
  * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
+  /** @internal */
   static override properties: PropertyDeclarations = {
     to: {},
     timeout: { type: Number },
     connectionConfig: { attribute: false },
   };
 
+  /** @internal */
   static override styles = css`
     :host {
       display: contents;
@@ -76,6 +77,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
   /** Options of the connection. */
   connectionConfig?: Partial<ConnectionConfig>;
 
+  /** @internal */
   static override readonly stateAttributes = [
     'state',
     'peer',
@@ -173,6 +175,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     await this.end(reason);
   }
 
+  /** @internal */
   protected override async run(isCurrent: () => boolean): Promise<void> {
     this.changeState('initializing', 'started');
     const rondevu = await this.borrow();
@@ -193,6 +196,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     connection.start(Infinity);
   }
 
+  /** @internal */
   protected override async release(reason: string, error = new RondevuError('closed', reason)): Promise<void> {
     const connection = this.#connection;
     clearTimeout(this.#timer);
@@ -205,10 +209,12 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     await connection?.close({ reason });
   }
 
+  /** @internal */
   protected override ended(reason: string): void {
     this.changeState('closed', reason, () => this.tell('rondevu-close', { reason }));
   }
 
+  /** @internal */
   protected override render() {
     return html`<slot></slot>`;
   }

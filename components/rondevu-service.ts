@@ -11,6 +11,7 @@ import {
   type OfferPool,
   type Peer,
   type PublishOptions,
+  type Sendable,
   type SignalingState,
 } from '../src/index.js';
 import { RondevuElement } from './base-element.js';
@@ -50,6 +51,7 @@ export type { ServiceState };
  * @fires rondevu-error - Something failed: `{error}`; if one peer cannot take a message: `{error, peer, connection}`. Bubbles.
  */
 export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
+  /** @internal */
   static override properties: PropertyDeclarations = {
     service: {},
     maxOffers: { type: Number, attribute: 'max-offers' },
@@ -60,6 +62,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     accept: { attribute: false },
   };
 
+  /** @internal */
   static override styles = css`
     :host {
       display: contents;
@@ -84,6 +87,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   /** Called before a joiner is accepted. */
   accept?: PublishOptions['accept'];
 
+  /** @internal */
   static override readonly stateAttributes = ['state', 'offer-count', 'peer-count', 'rotations', 'rotating', 'error-code'];
   #rondevu: Rondevu | undefined;
   #pool: OfferPool | undefined;
@@ -147,7 +151,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
    * @returns number of peers it was sent to
    * @throws RondevuError as RondevuConnection.send, if no peer can take it
    */
-  broadcast(data: string | Blob | ArrayBuffer | ArrayBufferView): number {
+  broadcast(data: Sendable): number {
     const { sent, failures } = sendToAll(this.connections, data);
     if (failures.length && !sent.length) throw failures[0]!.error;
     for (const { connection, error } of failures) this.tell('rondevu-error', { error, peer: connection.peer, connection });
@@ -159,6 +163,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     await Promise.all(this.connections.map((connection) => connection.close()));
   }
 
+  /** @internal */
   protected override async run(isCurrent: () => boolean): Promise<void> {
     this.changeState('publishing', 'started');
     Rondevu.preparePublishing();
@@ -201,6 +206,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     await pool.start();
   }
 
+  /** @internal */
   protected override async release(reason: string, error = new RondevuError('closed', reason)): Promise<void> {
     const [rondevu, pool] = [this.#rondevu, this.#pool];
     this.#rondevu = this.#pool = undefined;
@@ -216,10 +222,12 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     if (pool) await rondevu?.unpublishService(pool.fqn);
   }
 
+  /** @internal */
   protected override ended(reason: string): void {
     this.changeState('stopped', reason);
   }
 
+  /** @internal */
   protected override updated(changed: Map<string, unknown>): void {
     super.updated(changed);
     if (['maxOffers', 'ttl', 'maxConnections'].some((name) => changed.has(name))) {
@@ -227,6 +235,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     }
   }
 
+  /** @internal */
   protected override render() {
     return html`<slot></slot>`;
   }

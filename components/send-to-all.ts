@@ -1,4 +1,4 @@
-import type { OffererConnection, RondevuError, SendHandle } from '../src/index.js';
+import type { OffererConnection, RondevuError, Sendable, SendHandle } from '../src/index.js';
 
 export interface SendFailure {
   connection: OffererConnection;
@@ -8,7 +8,7 @@ export interface SendFailure {
 /** Sends to each connection; one that cannot take it keeps no other from getting it. */
 export function sendToAll(
   connections: readonly OffererConnection[],
-  data: string | Blob | ArrayBuffer | ArrayBufferView,
+  data: Sendable,
 ): { sent: SendHandle[]; failures: SendFailure[] } {
   const sent: SendHandle[] = [];
   const failures: SendFailure[] = [];

@@ -1,5 +1,6 @@
 /** The public engine. */
 export { Rondevu, type RondevuEvents } from './rondevu.js';
+export type { Emitter, EventArgs } from './base/emitter.js';
 export type { ConnectOptions, FindOptions, OfferFactoryResult, PublishOptions, RondevuOptions } from './options.js';
 export { diagnose, type Check, type CheckName, type CheckStatus, type DiagnoseOptions, type Diagnosis } from './diagnose.js';
 export { watchPage, type Hint } from './page.js';
@@ -21,7 +22,13 @@ export { DEFAULT_CONNECTION_CONFIG, type ConnectionConfig } from './connection/c
 export type { CloseOptions, ConnectionEvents, Outcome, Peer, SendHandle } from './connection/connection-events.js';
 export type { Health } from './connection/heartbeat.js';
 export type { ConnectionState } from './connection/connection-state.js';
-export { MessageBuffer, type BufferedMessage, type MessageData } from './delivery/message-buffer.js';
+export {
+  MessageBuffer,
+  type BufferedMessage,
+  type MessageBufferOptions,
+  type MessageData,
+  type Sendable,
+} from './delivery/message-buffer.js';
 export type { OfferPool } from './offers/offer-pool.js';
 export type { OfferPoolEvents } from './offers/offer-pool-options.js';
 
@@ -35,14 +42,45 @@ export type {
 } from './legacy/durable/durable-service.js';
 export type {
   ConnectionInfo,
-  DurableChannel,
   DurableConnection,
   DurableConnectionEvents,
   DurableState,
   DurableState as DurableConnectionState,
 } from './legacy/durable/durable-connection.js';
-export { ServerError, type BatchingOptions, type RondevuAPI, type RpcBatcher, type SignalingState } from './signaling/index.js';
-export { ExponentialBackoff } from './base/backoff.js';
+export {
+  ServerError,
+  type ServerFailure,
+  type BatchingOptions,
+  type CallOptions,
+  type RondevuAPI,
+  type RpcBatcher,
+  type RpcClient,
+  type SignalingState,
+} from './signaling/index.js';
+export type {
+  AnswerInfo,
+  AnswerParams,
+  CandidateInfo,
+  GetServiceParams,
+  IceServersResult,
+  OfferInfo,
+  PollResult,
+  PublishParams,
+  PublishResult,
+  RpcMethod,
+  RpcMethods,
+  RpcParams,
+  RpcRequest,
+  RpcResponse,
+  RpcResult,
+  ServiceEntry,
+  ServicePage,
+  SignalParams,
+  UserInfo,
+  WireCandidate,
+} from './protocol/rpc.js';
+export type { Bytes } from './base/bytes.js';
+export { ExponentialBackoff, type BackoffOptions } from './base/backoff.js';
 export {
   IdentityChangedError,
   createIdentity,
@@ -56,6 +94,6 @@ export {
 export { formatServiceName, parseServiceName, type ServiceName } from './protocol/service-name.js';
 
 export type * from './legacy/types.js';
-export type { ActiveConnections } from './legacy/older-names.js';
+export type { ActiveConnections, OlderNames } from './legacy/older-types.js';
 export type { Credentials, FetchFunction, UsernameCheckResult, UsernameClaimResult } from './legacy/accounts.js';
 export type { OnConnection } from './legacy/raw.js';

@@ -2,6 +2,7 @@
  * Rondevu: the façade. Wires identity, signaling, offers and connections together and owns their lifetimes.
  */
 import { chunk } from './base/chunk.js';
+import { Emitter } from './base/emitter.js';
 import type { AnswererConnection } from './connection/answerer-connection.js';
 import type { IceSource } from './connection/ice-source.js';
 import type { WebRtcLink } from './connection/webrtc-link.js';
@@ -21,7 +22,8 @@ import {
 } from './identity/index.js';
 import type { OnConnection } from './legacy/raw.js';
 import type { ConnectionContext } from './legacy/types.js';
-import { activeConnections, OlderNames, type ActiveConnections } from './legacy/older-names.js';
+import { activeConnections, addOlderNames } from './legacy/older-names.js';
+import type { ActiveConnections, OlderNames } from './legacy/older-types.js';
 import type { OfferPool } from './offers/offer-pool.js';
 import {
   checkConnectOptions,
@@ -81,9 +83,17 @@ export interface RondevuEvents {
   'signaling:state': [state: SignalingState, error?: RondevuError];
 }
 
-export class Rondevu extends OlderNames<RondevuEvents> {
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- addOlderNames adds them
+export interface Rondevu extends OlderNames {}
+
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging
+export class Rondevu extends Emitter<RondevuEvents> {
+  static {
+    addOlderNames(this.prototype);
+  }
+
   /** The calls of the wire protocol, for anything that this class does not offer. */
-  override readonly api: RpcClient;
+  readonly api: RpcClient;
   readonly #username: string;
   readonly #signer: Signer;
   readonly #options: RondevuOptions;
@@ -152,7 +162,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
     return generateSigner();
   }
 
-  override getUsername(): string {
+  getUsername(): string {
     return this.#username;
   }
 
@@ -162,7 +172,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /** @throws RondevuError `key-not-exportable` */
-  override getKeypair(): Keypair {
+  getKeypair(): Keypair {
     return exportKeypair(this.#signer);
   }
 
@@ -193,7 +203,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    * Declares a service. To accept joiners, call `start()` of the returned pool, or `startFilling()`.
    * @throws ValidationError for an invalid option; RondevuError `already-published` if this client publishes it already
    */
-  override async publishService(options: PublishOptions): Promise<OfferPool> {
+  async publishService(options: PublishOptions): Promise<OfferPool> {
     this.#mustLive();
     const [{ checkPublishOptions, makePool }, talk] = await Promise.all([publishing(), talking()]);
     checkPublishOptions(options);
@@ -217,7 +227,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /** Removes a service, so that it can be published with other options, and closes its connections. */
-  override async unpublishService(serviceFqn: string): Promise<void> {
+  async unpublishService(serviceFqn: string): Promise<void> {
     const pool = this.#pools.get(serviceFqn);
     this.#pools.delete(serviceFqn);
     await pool?.stop();
@@ -270,7 +280,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
    * Makes the connection of `connectToService` without starting it; call its `start(wait)`.
    * @throws ValidationError for invalid options
    */
-  override async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
+  async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
     checkConnectOptions(options);
     this.#mustLive();
     const talk = await talking();
@@ -300,7 +310,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
   findService(serviceFqn: string, options?: FindOptions & { mode?: 'direct' | 'random' }): Promise<ServiceEntry>;
   findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
-  override async findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage> {
+  async findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage> {
     const { findService } = await chunk('lookup', () => import('./lookup.js'));
     return findService(this.#signaling, serviceFqn, options);
   }
@@ -311,7 +321,7 @@ export class Rondevu extends OlderNames<RondevuEvents> {
   }
 
   /** Connections of all services, whether their link is up or not: by offer id, and by index. A snapshot. */
-  override getActiveConnections(): ActiveConnections {
+  getActiveConnections(): ActiveConnections {
     return activeConnections(this.#hosted());
   }
 

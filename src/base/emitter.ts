@@ -3,21 +3,22 @@
  * a listener that throws is reported, and interrupts neither the other listeners nor the emitting state machine.
  */
 type Listener = (...args: any[]) => void; // eslint-disable-line @typescript-eslint/no-explicit-any -- private to this file
-type Args<Events, K extends keyof Events> = Events[K] extends unknown[] ? Events[K] : never;
+/** Arguments of the listeners of an event. */
+export type EventArgs<Events, K extends keyof Events> = Events[K] extends unknown[] ? Events[K] : never;
 
 export class Emitter<Events extends object> {
   #listeners = new Map<keyof Events, { listener: Listener; once: boolean }[]>();
 
-  on<K extends keyof Events>(event: K, listener: (...args: Args<Events, K>) => void): this {
+  on<K extends keyof Events>(event: K, listener: (...args: EventArgs<Events, K>) => void): this {
     return this.#add(event, listener as Listener, false);
   }
 
-  once<K extends keyof Events>(event: K, listener: (...args: Args<Events, K>) => void): this {
+  once<K extends keyof Events>(event: K, listener: (...args: EventArgs<Events, K>) => void): this {
     return this.#add(event, listener as Listener, true);
   }
 
   /** Removes one listener of an event, or all of them if `listener` is omitted. */
-  off<K extends keyof Events>(event: K, listener?: (...args: Args<Events, K>) => void): this {
+  off<K extends keyof Events>(event: K, listener?: (...args: EventArgs<Events, K>) => void): this {
     const rest = listener ? (this.#listeners.get(event) ?? []).filter((entry) => entry.listener !== (listener as Listener)) : [];
     this.#listeners.set(event, rest);
     return this;
@@ -28,12 +29,12 @@ export class Emitter<Events extends object> {
   }
 
   /** Same as `on`. */
-  addListener<K extends keyof Events>(event: K, listener: (...args: Args<Events, K>) => void): this {
+  addListener<K extends keyof Events>(event: K, listener: (...args: EventArgs<Events, K>) => void): this {
     return this.on(event, listener);
   }
 
   /** Same as `off`. */
-  removeListener<K extends keyof Events>(event: K, listener?: (...args: Args<Events, K>) => void): this {
+  removeListener<K extends keyof Events>(event: K, listener?: (...args: EventArgs<Events, K>) => void): this {
     return this.off(event, listener);
   }
 
@@ -45,7 +46,7 @@ export class Emitter<Events extends object> {
   }
 
   /** Listeners of an event, in the order in which they are called. */
-  listeners<K extends keyof Events>(event: K): ((...args: Args<Events, K>) => void)[] {
+  listeners<K extends keyof Events>(event: K): ((...args: EventArgs<Events, K>) => void)[] {
     return (this.#listeners.get(event) ?? []).map(({ listener }) => listener);
   }
 
@@ -55,11 +56,11 @@ export class Emitter<Events extends object> {
   }
 
   /** Calls the listeners in the order of their registration; returns whether there was one. */
-  emit<K extends keyof Events>(event: K, ...args: Args<Events, K>): boolean {
+  emit<K extends keyof Events>(event: K, ...args: EventArgs<Events, K>): boolean {
     // off() and #add() replace the array, so a listener may add and remove listeners while this loop runs
     const entries = this.#listeners.get(event) ?? [];
     for (const { listener, once } of entries) {
-      if (once) this.off(event, listener as (...args: Args<Events, K>) => void);
+      if (once) this.off(event, listener as (...args: EventArgs<Events, K>) => void);
       try {
         listener(...args);
       } catch (error) {
@@ -69,7 +70,7 @@ export class Emitter<Events extends object> {
     return entries.length > 0;
   }
 
-  /** Called after a listener was added. */
+  /** Called after a listener was added. @internal */
   protected listenerAdded(_event: keyof Events): void {
     // for subclasses that wait for a listener
   }

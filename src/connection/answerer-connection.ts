@@ -4,6 +4,7 @@
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
+import type { Writable } from '../base/writable.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
@@ -23,6 +24,7 @@ const DOUBTFUL_FOR = 10_000;
 export class AnswererConnection extends RondevuConnection {
   /** Resolves when an offer was found and answered for the first time; rejects if none was found. */
   readonly found: Promise<void>;
+  /** @internal */
   protected override readonly isOfferer = false;
   readonly #search: OfferSearch;
   readonly #attemptHost: JoinAttemptHost;
@@ -47,6 +49,7 @@ export class AnswererConnection extends RondevuConnection {
    * @param makeLink makes a link with the negotiated channel for messages
    * @param pin expected key fingerprint, from the address
    * @param failover whether another provider may take over; has an effect only without a username in the name
+   * @internal
    */
   constructor(
     target: string,
@@ -109,14 +112,14 @@ export class AnswererConnection extends RondevuConnection {
     else void this.#run(this.#wait, false);
   }
 
-  /** The network or the page changed: checks the link at once. */
+  /** The network or the page changed: checks the link at once. @internal */
   hint(): void {
     if (!this.#isBegun) return;
     if (this.#suspended || this.getState() !== 'connected') this.connect();
     else this.checkNow();
   }
 
-  /** Closes the link until the next hint, because the page is being hidden or frozen. */
+  /** Closes the link until the next hint, because the page is being hidden or frozen. @internal */
   suspend(): void {
     this.#suspended = true;
     this.#loop?.abort(new RondevuError('closed', 'suspended'));
@@ -124,6 +127,7 @@ export class AnswererConnection extends RondevuConnection {
     this.dropLinkForNow('the page was hidden');
   }
 
+  /** @internal */
   protected override recover(reason: string): void {
     if (this.#suspended) return;
     if (this.#isLooking()) this.linkFailed(reason);
@@ -133,13 +137,14 @@ export class AnswererConnection extends RondevuConnection {
       void this.#run(this.wasConnected ? this.config.sessionTtl : this.#wait, true);
   }
 
+  /** @internal */
   protected override linkFailed(reason: string): void {
     const text = `the link to ${this.serviceFqn} did not come up: ${reason}`;
     const code = this.failureCode;
     this.#attempt?.fail(code === 'unverified' ? new RondevuError(code, text) : new ConnectionError(code, text));
   }
 
-  /** The host refuses this joiner, or restarts ICE. */
+  /** The host refuses this joiner, or restarts ICE. @internal */
   override receiveSignal(text: string): void {
     const code = /^refuse (service-full|forbidden)$/.exec(text)?.[1] as 'service-full' | 'forbidden' | undefined;
     if (!code || !this.#attempt || this.link?.isOpen) return super.receiveSignal(text);
@@ -149,12 +154,14 @@ export class AnswererConnection extends RondevuConnection {
     else this.#attempt.fail(code === 'service-full' && this.#wait > 0 ? new OfferLostError() : new RondevuError(...error));
   }
 
+  /** @internal */
   protected override abandonAttempt(): void {
     this.#loop?.abort(new RondevuError('closed', 'the link came back'));
     this.#loop = undefined;
     this.#search.dropSpare();
   }
 
+  /** @internal */
   protected override linkOpened(): void {
     // the link may be up before the server's reply to the answer arrives
     this.apply('check', 'the offer was answered');
@@ -172,6 +179,7 @@ export class AnswererConnection extends RondevuConnection {
     return isFirst;
   }
 
+  /** @internal */
   protected override cleanUp(): void {
     this.#loop?.abort(new RondevuError('closed', 'the connection was closed'));
     this.#rejectFound(new ConnectionError('closed', 'the connection was closed before an offer was found'));
@@ -315,8 +323,8 @@ export class AnswererConnection extends RondevuConnection {
     if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
       throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
     if (known?.verified && !peer.verified) throw new RondevuError('unverified', `${username} shows no proof, and it did before`);
-    this.serviceFqn = serviceFqn;
-    this.peer = peer;
+    (this as Writable<RondevuConnection>).serviceFqn = serviceFqn;
+    (this as Writable<RondevuConnection>).peer = peer;
     if (isOther) this.renewSession(randomId(16), true);
   }
 }

@@ -4,10 +4,11 @@
  * connection.
  */
 import { Emitter } from '../base/emitter.js';
+import type { Writable } from '../base/writable.js';
 import { Arrivals } from '../delivery/arrivals.js';
 import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
 import { Endpoint, FIN_TIMEOUT } from '../delivery/endpoint.js';
-import type { BufferedMessage, SendHandle } from '../delivery/message-buffer.js';
+import type { BufferedMessage, Sendable, SendHandle } from '../delivery/message-buffer.js';
 import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
 import type { Link } from './link.js';
@@ -37,7 +38,7 @@ export interface ChannelEvents {
   close: [];
 }
 
-/** The connection, as a channel uses it. */
+/** The connection, as a channel uses it. @internal */
 export interface ChannelHost extends SessionLimits {
   readonly allowances: Allowances;
   /** The link lost a message of this channel. */
@@ -48,7 +49,7 @@ export interface ChannelHost extends SessionLimits {
 
 const DEFAULTS: ChannelConfig = { ordered: true, maxQueueSize: 1000, maxMessageAge: 60_000 };
 
-/** The data channel of one link under a channel. */
+/** The data channel of one link under a channel. @internal */
 export class ChannelPort implements DeliveryPort {
   readonly framed: boolean;
   readonly id: number;
@@ -121,8 +122,8 @@ export class ChannelPort implements DeliveryPort {
 export class RondevuChannel extends Emitter<ChannelEvents> {
   readonly label: string;
   /** Its options; the side that made the channel first determines `ordered` and `maxRetransmits`. */
-  config: Readonly<ChannelConfig>;
-  /** Whether the peer confirmed that it has received everything, and knows that the channel is closed. */
+  readonly config: Readonly<ChannelConfig>;
+  /** Whether the peer confirmed that it has received everything, and knows that the channel is closed. @internal */
   isFinished = false;
   readonly #host: ChannelHost;
   readonly #endpoint: Endpoint;
@@ -134,7 +135,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   #carries = false;
   #closing: Promise<void> | undefined;
 
-  /** @throws ValidationError for an unknown or invalid option */
+  /** @throws ValidationError for an unknown or invalid option @internal */
   constructor(label: string, config: Partial<ChannelConfig>, sid: string, host: ChannelHost) {
     super();
     this.label = label;
@@ -168,6 +169,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     );
   }
 
+  /** @internal */
   protected override listenerAdded(event: keyof ChannelEvents): void {
     if (event === 'message') this.#endpoint.listened();
   }
@@ -204,7 +206,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
    * Sends text or bytes, or queues them until the channel is open.
    * @throws ConnectionError `closed`, `too-large`, `queue-full`; ValidationError for anything but text or bytes
    */
-  send(data: string | Blob | ArrayBuffer | ArrayBufferView): SendHandle {
+  send(data: Sendable): SendHandle {
     if (this.#closing || this.#isClosed)
       throw new ConnectionError('closed', `send: the channel ${this.label} is ${this.readyState}`);
     return this.#endpoint.send(data).handle;
@@ -227,13 +229,13 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     })());
   }
 
-  /** Applies the options of the side that made the channel first. */
+  /** Applies the options of the side that made the channel first. @internal */
   reconfigure(kind: Pick<ChannelConfig, 'ordered' | 'maxRetransmits'>): void {
     const { maxQueueSize, maxMessageAge } = this.config;
-    this.config = { maxQueueSize, maxMessageAge, ...kind };
+    (this as Writable<RondevuChannel>).config = { maxQueueSize, maxMessageAge, ...kind };
   }
 
-  /** Uses a data channel of a new link; call `carry` when the peer has its half. @param onOpen called when it can send */
+  /** Uses a data channel of a new link; call `carry` when the peer has its half. @param onOpen called when it can send @internal */
   bind(port: ChannelPort, onOpen: () => void): void {
     this.release();
     this.#port = port;
@@ -251,45 +253,47 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     );
   }
 
-  /** The data channel on the current link. */
+  /** The data channel on the current link. @internal */
   get port(): ChannelPort | undefined {
     return this.#port;
   }
 
-  /** The peer has its half of the data channel: messages may be sent. */
+  /** The peer has its half of the data channel: messages may be sent. @internal */
   carry(): void {
     this.#mayCarry = true;
     if (this.#port?.isOpen && !this.#carries) this.#attach();
   }
 
+  /** @internal */
   control(text: string): void {
     if (!this.#port) return;
     if (text === 'finack') this.isFinished = true;
     this.#endpoint.control(text, this.#port);
   }
 
-  /** The link is gone, or must not be used for now. */
+  /** The link is gone, or must not be used for now. @internal */
   pause(): void {
     this.#endpoint.detach();
   }
 
-  /** The silent link has recovered. */
+  /** The silent link has recovered. @internal */
   resume(): void {
     if (this.#port && this.#carries) this.#endpoint.reattach(this.#port);
   }
 
+  /** @internal */
   release(onClosed?: () => void): void {
     this.pause();
     this.#port?.close(onClosed);
     this.#port = undefined;
   }
 
-  /** Another session with the peer starts. */
+  /** Another session with the peer starts. @internal */
   renew(sid: string): void {
     this.#endpoint.renew(sid);
   }
 
-  /** Closes the channel at once. */
+  /** Closes the channel at once. @internal */
   end(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -6,7 +6,8 @@ import { randomId } from '../base/bytes.js';
 import { chunk } from '../base/chunk.js';
 import { Emitter } from '../base/emitter.js';
 import { printable } from '../base/printable.js';
-import type { BufferedMessage, Message } from '../delivery/message-buffer.js';
+import type { Writable } from '../base/writable.js';
+import type { BufferedMessage, Message, Sendable } from '../delivery/message-buffer.js';
 import { ConnectionError, RondevuError, type ErrorCode } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { ChannelConfig, RondevuChannel } from './channel.js';
@@ -20,36 +21,41 @@ import type { Renegotiation } from './renegotiation.js';
 import type { ConnectionStats } from './stats.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** Modules that a connection needs once a link is up; its creator has loaded them. */
+/** Modules that a connection needs once a link is up; its creator has loaded them. @internal */
 export type Talk = typeof import('./talk.js');
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
-  serviceFqn: string;
-  readonly config: ConnectionConfig;
+  readonly serviceFqn: string;
+  readonly config: Readonly<ConnectionConfig>;
   /** Resolves at the first `connected`; rejects if the connection ends before that. */
   readonly opened: Promise<this>;
   /** Number of the current link; events of older links are never emitted. */
-  generation = 0;
+  readonly generation: number = 0;
   /** The peer; undefined until known. */
-  peer: Peer | undefined;
+  readonly peer: Peer | undefined;
+  /** @internal */
   protected link: Link | undefined;
   /** A link that was silent for too long and may recover; kept until another one carries messages. */
   #lingering: Link | undefined;
+  /** @internal */
   protected readonly endpoint: ConnectionEndpoint;
   readonly #talk: Talk;
+  /** @internal */
   protected readonly proof: HandshakeProof;
+  /** @internal */
   protected readonly port: Pick<SignalingPort, 'signal'>;
-  /** Why the connection stopped trying, if known. */
+  /** Why the connection stopped trying, if known. @internal */
   protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
-  /** Whether a link was up before. */
+  /** Whether a link was up before. @internal */
   protected wasConnected = false;
   #closing: Promise<void> | undefined;
   #isBroken = false;
   #negotiation: Renegotiation | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
 
+  /** @internal */
   constructor(
     serviceFqn: string,
     config: ConnectionConfig,
@@ -94,6 +100,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.opened.catch(() => undefined); // users may ignore it
   }
 
+  /** @internal */
   protected override listenerAdded(event: keyof ConnectionEvents): void {
     if (event === 'message') this.endpoint.listened();
   }
@@ -185,7 +192,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    * @throws RondevuError `closed` after `close()`, `not-connected` while down with `bufferEnabled: false`, `too-large`,
    *   `queue-full`; ValidationError for anything but text or bytes
    */
-  send(data: string | Blob | ArrayBuffer | ArrayBufferView): SendHandle {
+  send(data: Sendable): SendHandle {
     if (this.#state === 'closed') throw new ConnectionError('closed', `send: the connection to ${this.#peerName()} is closed`);
     const up = this.#state === 'connected';
     if (!up && !this.config.bufferEnabled) {
@@ -213,20 +220,20 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return (this.#closing ??= this.#end(reason, discard));
   }
 
-  /** Whether this side makes the first offer of each link. */
+  /** Whether this side makes the first offer of each link. @internal */
   protected abstract readonly isOfferer: boolean;
-  /** Called when the link is lost and the connection should reconnect. */
+  /** Called when the link is lost and the connection should reconnect. @internal */
   protected abstract recover(reason: string): void;
-  /** A link that was set up in the background did not come up. */
+  /** A link that was set up in the background did not come up. @internal */
   protected abstract linkFailed(reason: string): void;
-  /** The current link is up; called before `connected` is emitted. */
+  /** The current link is up; called before `connected` is emitted. @internal */
   protected abstract linkOpened(): void;
-  /** The link that was given up has recovered: stops the current attempt. */
+  /** The link that was given up has recovered: stops the current attempt. @internal */
   protected abstract abandonAttempt(): void;
-  /** Releases the resources of the subclass: searches, timers, watches. */
+  /** Releases the resources of the subclass: searches, timers, watches. @internal */
   protected abstract cleanUp(): void;
 
-  /** The only writer of the state. Returns whether the event applies in the current state. */
+  /** The only writer of the state. Returns whether the event applies in the current state. @internal */
   protected apply(event: ConnectionEvent, reason: string): boolean {
     const transition = next(this.#state, event);
     if (!transition) return false;
@@ -240,38 +247,38 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return true;
   }
 
-  /** Closes the link because the page is about to be hidden; the session continues, and the peer sees a lost link. */
+  /** Closes the link because the page is about to be hidden; the session continues, and the peer sees a lost link. @internal */
   dropLinkForNow(reason: string): void {
     this.link?.control('bye');
     this.link?.close();
     if (this.link && !this.apply('lost', reason)) this.linkFailed(reason);
   }
 
-  /** The network or the page changed: pings the peer at once. */
+  /** The network or the page changed: pings the peer at once. @internal */
   checkNow(): void {
     this.link?.checkNow();
   }
 
-  /** The peer starts a new session; unacknowledged messages of the old one are reported with `reset`. */
+  /** The peer starts a new session; unacknowledged messages of the old one are reported with `reset`. @internal */
   protected renewSession(sid: string, isOther = false): void {
     this.#dropLingering(); // it is of the old session
     this.endpoint.renew(sid, isOther);
   }
 
-  /** Gives up the current link without closing it. */
+  /** Gives up the current link without closing it. @internal */
   protected releaseLink(): Link | undefined {
     const { link } = this;
     this.link = undefined;
     return link;
   }
 
-  /** Makes a link the current one and closes the previous one. */
+  /** Makes a link the current one and closes the previous one. @internal */
   protected useLink(link: Link): void {
     this.#dropLink();
     this.link = link;
     this.failureCode = 'timeout';
     this.#negotiation = undefined;
-    this.generation++;
+    (this as Writable<RondevuConnection>).generation++;
     const { heartbeatInterval: interval, suspectAfter, deadAfter } = this.config;
     link.times = { interval, suspectAfter, deadAfter };
     link.attach(this.#handlers(link));
@@ -316,7 +323,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#renegotiate((negotiation) => negotiation.begin());
   }
 
-  /** A message about the current link, over the control channel or the server. */
+  /** A message about the current link, over the control channel or the server. @internal */
   receiveSignal(text: string): void {
     this.#renegotiate((negotiation) => negotiation.receive(text));
   }
@@ -419,10 +426,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     else this.emit('connecting');
   }
 
-  /** Code of the error if the current link does not come up. */
+  /** Code of the error if the current link does not come up. @internal */
   protected failureCode: ErrorCode = 'timeout';
 
-  /** Attempts since the last link that got an answer but no link. */
+  /** Attempts since the last link that got an answer but no link. @internal */
   protected attempt = 0;
 
   #dropLink(): void {

@@ -2,6 +2,7 @@
  * OffererConnection: the host's connection. It cannot call the joiner; when the link is lost, it is bound to another offer of the
  * pool and waits there. The pool decides which connection an answer belongs to.
  */
+import type { Writable } from '../base/writable.js';
 import { ConnectionError } from '../errors.js';
 import { RondevuConnection, type Talk } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
@@ -10,7 +11,7 @@ import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { WebRtcLink } from './webrtc-link.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** Callbacks of a connection to its pool. */
+/** Callbacks of a connection to its pool. @internal */
 export interface OffererHooks {
   /** The connection lost its peer and needs an offer to wait at. */
   needsOffer(connection: OffererConnection): void;
@@ -18,6 +19,7 @@ export interface OffererHooks {
 }
 
 export class OffererConnection extends RondevuConnection {
+  /** @internal */
   protected override readonly isOfferer = true;
   readonly #hooks: OffererHooks;
   #offerId: string;
@@ -28,6 +30,7 @@ export class OffererConnection extends RondevuConnection {
   /** The offer and answer of the last link that was up: that link may recover. */
   #carried: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
 
+  /** @internal */
   constructor(
     { offerId, serviceFqn, link }: { offerId: string; serviceFqn: string; link: WebRtcLink },
     config: ConnectionConfig,
@@ -69,7 +72,7 @@ export class OffererConnection extends RondevuConnection {
     const link = this.#webRtcLink;
     if (!link) throw new ConnectionError('offer-gone', `offer ${this.#offerId} has no peer connection any more`);
     this.#answer = sdp;
-    this.peer ??= { username: answererId, verified: false, pinned: false };
+    (this as Writable<RondevuConnection>).peer ??= { username: answererId, verified: false, pinned: false };
     clearTimeout(this.#timeout);
     this.#timeout = setTimeout(() => {
       this.emit('connection:timeout');
@@ -86,7 +89,7 @@ export class OffererConnection extends RondevuConnection {
     this.emit('answer:processed', this.#offerId, answererId);
   }
 
-  /** Emits `answer:duplicate` if this answer was processed already; returns whether it was. */
+  /** Emits `answer:duplicate` if this answer was processed already; returns whether it was. @internal */
   reportDuplicate(sdp: string): boolean {
     return this.#answer === sdp && (this.emit('answer:duplicate', this.#offerId), true);
   }
@@ -95,7 +98,7 @@ export class OffererConnection extends RondevuConnection {
     return this.link instanceof WebRtcLink ? this.link : undefined;
   }
 
-  /** Adds a candidate of the peer. */
+  /** Adds a candidate of the peer. @internal */
   async addCandidate(candidate: RTCIceCandidateInit): Promise<void> {
     this.emit('ice:candidate:remote', candidate);
     await this.#webRtcLink?.addRemoteCandidate(candidate);
@@ -108,7 +111,7 @@ export class OffererConnection extends RondevuConnection {
     this.bind(newOfferId, link);
   }
 
-  /** `rebindToOffer` for an existing link. */
+  /** `rebindToOffer` for an existing link. @internal */
   bind(newOfferId: string, link: WebRtcLink): void {
     if (this.getState() === 'closed')
       throw new ConnectionError('closed', `a closed connection cannot be bound to offer ${newOfferId}`);
@@ -118,22 +121,23 @@ export class OffererConnection extends RondevuConnection {
     if (link !== this.link) this.useLink(link);
   }
 
-  /** Leaves an offer that another joiner answered or that is being renewed. */
+  /** Leaves an offer that another joiner answered or that is being renewed. @internal */
   leaveOffer(offerId: string): void {
     if (offerId === this.#offerId && this.#answer === undefined) this.releaseLink();
   }
 
-  /** Sets the peer, before its answer is processed. Another `sid` starts another session: the peer's page was reloaded. */
+  /** Sets the peer, before its answer is processed. Another `sid` starts another session: the peer's page was reloaded. @internal */
   setPeer(peer: Peer, sid?: string): void {
-    this.peer = peer;
+    (this as Writable<RondevuConnection>).peer = peer;
     if (sid !== undefined && sid !== this.sessionId) this.renewSession(sid);
   }
 
-  /** The peer came back while the old link seemed alive. */
+  /** The peer came back while the old link seemed alive. @internal */
   supersede(): void {
     this.apply('lost', 'the peer came back on another link');
   }
 
+  /** @internal */
   protected override recover(reason: string): void {
     // a joiner whose very first link does not come up retries by itself, as a new connection
     if (!this.wasConnected) return void this.close({ reason });
@@ -145,6 +149,7 @@ export class OffererConnection extends RondevuConnection {
     if (this.isRotating()) this.#hooks.needsOffer(this);
   }
 
+  /** @internal */
   protected override linkFailed(reason: string): void {
     if (!this.wasConnected) return void this.close({ reason });
     if (this.#answer === undefined) {
@@ -166,6 +171,7 @@ export class OffererConnection extends RondevuConnection {
     this.#hooks.needsOffer(this);
   }
 
+  /** @internal */
   protected override abandonAttempt(): void {
     // an offer that nobody answered stays published without this connection
     if (this.#answer === undefined) this.releaseLink();
@@ -173,6 +179,7 @@ export class OffererConnection extends RondevuConnection {
     ({ offerId: this.#offerId, answer: this.#answer } = this.#carried);
   }
 
+  /** @internal */
   protected override linkOpened(): void {
     this.#carried = { offerId: this.#offerId, answer: this.#answer };
     this.attempt = 0;
@@ -180,6 +187,7 @@ export class OffererConnection extends RondevuConnection {
     clearTimeout(this.#peerGone);
   }
 
+  /** @internal */
   protected override cleanUp(): void {
     clearTimeout(this.#timeout);
     clearTimeout(this.#peerGone);

@@ -4,6 +4,9 @@
 
 import { ConnectionError, ValidationError, quote } from '../errors.js';
 
+/** The argument of `send`. */
+export type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
+
 /** The argument of `send`, with views reduced to their bytes. */
 export type MessageData = string | Blob | ArrayBuffer;
 
@@ -13,7 +16,7 @@ export interface BufferedMessage {
   /** Time of `send`, in ms since the epoch. */
   readonly timestamp: number;
   /** Number of times it was handed to a link. */
-  attempts: number;
+  readonly attempts: number;
 }
 
 /** Outcome of a message: see docs/delivery.md. */

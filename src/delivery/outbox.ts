@@ -2,6 +2,7 @@
  * Outbox: messages accepted for sending, in order. Numbers a message when it is first handed to a link, keeps it until it is
  * acknowledged, and hands it to the next link again. Pure: no clock, no channel. docs/delivery.md.
  */
+import type { Writable } from '../base/writable.js';
 import { utf8 } from '../base/bytes.js';
 import { Queue } from '../base/queue.js';
 import { ValidationError } from '../errors.js';
@@ -97,7 +98,7 @@ export class Outbox {
       const encoded = (this.#cutting ??= encode(entry.message));
       if (!writer.isEmpty && encoded.length > writer.room) break;
       if (this.#position === this.#sent.length) this.#sent.push(this.#queue.shift()!);
-      if (this.#offset === 0 && entry.message.attempts++ === 0) entry.onHanded?.();
+      if (this.#offset === 0 && (entry.message as Writable<BufferedMessage>).attempts++ === 0) entry.onHanded?.();
       const end = Math.min(encoded.length, this.#offset + writer.room);
       writer.add(this.#base + this.#position, typeof entry.message.data === 'string', encoded, this.#offset, end);
       if (end < encoded.length) {
@@ -117,7 +118,7 @@ export class Outbox {
     const entry = this.#queue.shift();
     if (!entry) return undefined;
     this.#bytes -= entry.size;
-    if (entry.message.attempts++ === 0) entry.onHanded?.();
+    if ((entry.message as Writable<BufferedMessage>).attempts++ === 0) entry.onHanded?.();
     return entry.message;
   }
 

@@ -22,7 +22,7 @@ export interface Peer {
   readonly pinned: boolean;
 }
 
-/** Expected properties of a description. */
+/** Expected properties of a description. @internal */
 export interface Expected {
   role: 'offer' | 'answer';
   fqn: string;
@@ -35,6 +35,7 @@ export interface Expected {
   pin?: string | undefined;
 }
 
+/** @internal */
 export class HandshakeProof {
   readonly #signer: Signer;
   readonly #instance: string;

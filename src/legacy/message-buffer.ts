@@ -1,4 +1,5 @@
 /** MessageBuffer as the client 0.20 exports it, on the buffer of the engine. */
+import type { Writable } from '../base/writable.js';
 import { MessageBuffer, type BufferedMessage, type MessageData, type MessageBufferOptions } from '../delivery/message-buffer.js';
 
 let nextId = 0;
@@ -62,7 +63,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
   /** Counts an attempt to send a message; returns whether it exists. */
   incrementAttempt(id: string): boolean {
     const message = this.getAll().find((one) => one.id === id);
-    if (message) message.attempts++;
+    if (message) (message as Writable<BufferedMessage>).attempts++;
     return message !== undefined;
   }
 

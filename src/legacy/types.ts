@@ -92,6 +92,8 @@ export interface Signaler {
   setOffer(offer: RTCSessionDescriptionInit): Promise<void>;
   setAnswer(answer: RTCSessionDescriptionInit): Promise<void>;
 }
+/** 0.9. @deprecated Use `RondevuChannel`. */
+export type DurableChannel = RondevuChannel;
 /** 0.9: the states of a channel. */
 export type DurableChannelState = RondevuChannel['readyState'];
 /** 0.9: a queued message. */

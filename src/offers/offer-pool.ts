@@ -5,10 +5,12 @@
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
 import { Emitter } from '../base/emitter.js';
+import type { Writable } from '../base/writable.js';
 import { WebRtcLink } from '../connection/webrtc-link.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import { RondevuError, ValidationError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
+import type { PublishOptions } from '../options.js';
 import type { AnswerInfo } from '../protocol/rpc.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
 import { AnswerRouter, type Examined } from './answer-router.js';
@@ -29,7 +31,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** `name:version@username`. */
   readonly fqn: string;
   /** Id of the service on the server: stable for this user and name, also after a restart. Undefined before it was published. */
-  serviceId: string | undefined;
+  readonly serviceId: string | undefined;
   readonly #port: PublisherPort;
   readonly #options: OfferPoolOptions;
   readonly #makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<WebRtcLink>;
@@ -54,6 +56,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** The `start()` that waits until something is published. */
   #starting: { promise: Promise<void>; resolve(): void; reject(error: Error): void } | undefined;
 
+  /** @internal */
   constructor(
     options: OfferPoolOptions,
     port: PublisherPort,
@@ -160,18 +163,18 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /** Applies at once to free offers, and to new ones. */
-  update(changes: Partial<Pick<OfferPoolOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>>): void {
+  update(changes: Pick<PublishOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>): void {
     Object.assign(this.#options, changes);
     void this.#withdraw([...this.#free].slice(this.#target()));
     this.#refill();
   }
 
-  /** Replaces all free offers, because the ICE servers or the network changed. */
+  /** Replaces all free offers, because the ICE servers or the network changed. @internal */
   renewOffers(): void {
     if (this.#started) void this.#renew([...this.#free]).catch(reported);
   }
 
-  /** The page is being hidden, perhaps for good: withdraws the offers and closes the links; peers see a lost link. */
+  /** The page is being hidden, perhaps for good: withdraws the offers and closes the links; peers see a lost link. @internal */
   suspend(): void {
     if (!this.#started) return;
     clearTimeout(this.#timer);
@@ -180,7 +183,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const connection of this.#connections.all) connection.dropLinkForNow('the page was hidden');
   }
 
-  /** The page is back, or the network changed. */
+  /** The page is back, or the network changed. @internal */
   hint(): void {
     this.#started ||= this.#unsubscribe !== undefined;
     this.#refill();
@@ -338,7 +341,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       ...(metadata !== undefined && { metadata }),
     });
     batch.forEach((offer, index) => this.#published(offer, published.offers[index]!.offerId));
-    this.serviceId = published.serviceId;
+    (this as Writable<OfferPool>).serviceId = published.serviceId;
     this.emit('published', published.serviceId, published.expiresAt);
   }
 

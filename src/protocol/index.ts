@@ -9,3 +9,4 @@ export * from './service-name.js';
 export { escapeUnprintable, printable } from '../base/printable.js';
 export { RondevuError, ValidationError, quote } from '../errors.js';
 export type { ErrorCode } from '../errors.js';
+export type { Bytes } from '../base/bytes.js';

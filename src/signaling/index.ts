@@ -3,5 +3,5 @@ export { textOf } from './http-transport.js';
 export { RondevuAPI } from './rondevu-api.js';
 export { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
 export { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
-export { ServerError } from './server-error.js';
+export { ServerError, type ServerFailure } from './server-error.js';
 export { SignalingClient, sleep, type SignalingState } from './signaling-client.js';

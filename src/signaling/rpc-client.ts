@@ -31,13 +31,15 @@ export interface CallOptions {
 export class RpcClient {
   readonly baseUrl: string;
   readonly username: string;
+  /** @internal */
   readonly signer: RequestSigner;
   /** Key pair or signer that signs the calls. */
   readonly identity: Keypair | Signer;
-  /** Carries calls while it is open. */
+  /** Carries calls while it is open. @internal */
   socket: PushSocket | undefined;
-  /** Called at each HTTP reply with the server's capabilities; empty for v0.5.4. */
+  /** Called at each HTTP reply with the server's capabilities; empty for v0.5.4. @internal */
   onCaps: ((caps: string[]) => void) | undefined;
+  /** @internal */
   protected batcher: RpcBatcher | undefined;
   readonly #http: HttpTransport;
   readonly #batching: BatchingOptions | false;
@@ -93,6 +95,7 @@ export class RpcClient {
     return (this.batcher ??= new RpcBatcher((requests) => this.post(requests), options));
   }
 
+  /** @internal */
   protected post(requests: RpcRequest[]): Promise<RpcResponse[]> {
     return this.#http.post(requests);
   }

@@ -6,8 +6,6 @@ import type { ConnectionState } from '../../connection/connection-state.js';
 import { ConnectionError, type RondevuError } from '../../errors.js';
 import type { DurableConnectionConfig } from './config.js';
 
-/** A channel of the durable API is a channel of the engine: it queues while the link is down, and is kept across links. */
-export type DurableChannel = RondevuChannel;
 export type DurableState = 'connecting' | 'connected' | 'reconnecting' | 'disconnected' | 'failed' | 'closed';
 
 export interface DurableConnectionEvents {
@@ -20,7 +18,7 @@ export interface DurableConnectionEvents {
   failed: [error: RondevuError, permanent: boolean];
   closed: [];
   /** The peer created a channel; an addition to v0.9.0. */
-  channel: [channel: DurableChannel];
+  channel: [channel: RondevuChannel];
 }
 
 /** Facts about the connection and its peer. */
@@ -116,12 +114,12 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
    * RTCDataChannelInit only `ordered` and `maxRetransmits` have an effect: the channel negotiates itself on each link.
    * @throws ValidationError; RondevuError `closed`
    */
-  createChannel(label: string, config: Partial<ChannelConfig> & RTCDataChannelInit = {}): DurableChannel {
+  createChannel(label: string, config: Partial<ChannelConfig> & RTCDataChannelInit = {}): RondevuChannel {
     const { protocol: _protocol, negotiated: _negotiated, maxPacketLifeTime: _life, id: _id, ...rest } = config;
     return this.#connection.createChannel(label, rest);
   }
 
-  getChannel(label: string): DurableChannel | undefined {
+  getChannel(label: string): RondevuChannel | undefined {
     return this.#connection.getChannel(label);
   }
 

@@ -4,7 +4,7 @@ import type { OffererConnection } from '../../connection/offerer-connection.js';
 import { RondevuError } from '../../errors.js';
 import type { OfferPool } from '../../offers/offer-pool.js';
 import type { DurableConnectionConfig } from './config.js';
-import type { DurableChannel } from './durable-connection.js';
+import type { RondevuChannel } from '../../connection/channel.js';
 
 /** Times in ms. */
 export interface DurableServiceConfig extends DurableConnectionConfig {
@@ -27,7 +27,7 @@ export interface DurableServiceConfig extends DurableConnectionConfig {
   /** Has no effect: the server pushes, or else the engine uses its own polling interval. Default 2000. */
   pollingInterval?: number;
   /** Called for each channel that a joiner opens. Errors that it throws are emitted as `error`. */
-  handler(channel: DurableChannel, connectionId: string): void | Promise<void>;
+  handler(channel: RondevuChannel, connectionId: string): void | Promise<void>;
 }
 
 export interface PublishedAs {
@@ -133,7 +133,7 @@ export class DurableService extends Emitter<DurableServiceEvents> {
     this.emit('connection', id);
   }
 
-  async #handle(channel: DurableChannel, id: string): Promise<void> {
+  async #handle(channel: RondevuChannel, id: string): Promise<void> {
     try {
       await this.#handler(channel, id);
     } catch (cause) {
