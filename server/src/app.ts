@@ -7,7 +7,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { Hono, type Context, type Next } from 'hono';
 import { cors } from 'hono/cors';
-import { CAPS_HEADER } from 'rondevu-elements/protocol';
+import { CAPS_HEADER, type ErrorCode } from 'rondevu-elements/protocol';
 import { isLoopback } from './client-address.js';
 import type { ServerConfig } from './config.js';
 import type { Dispatcher } from './dispatcher.js';
@@ -117,7 +117,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
   return app;
 }
 
-const refuse = (c: Context, status: 403 | 404 | 500, code: string, error: string) =>
+const refuse = (c: Context, status: 403 | 404 | 500, code: ErrorCode, error: string) =>
   c.json({ success: false, error, code }, status);
 
 function addressOf(c: Context): string {

@@ -32,7 +32,7 @@ export interface ServerConfig {
   /** Usernames that nobody can claim. Default: names such as `admin` or `support` that look like the operator's. */
   reservedNames: string[];
   /** Whether signatures in the old form are accepted. Default `sticky`: refused for keys that used v2 in the last 7 days. */
-  legacyAuth: 'allow' | 'sticky' | 'off';
+  legacyAuth: (typeof LEGACY_AUTH)[number];
   /** A folder whose `demo/` and `dist/` are served, laid out as in the package rondevu-elements; undefined or empty for none. */
   staticRoot?: string | undefined;
   /** Lowest level that is logged to stderr. Default `info` for the command, `warn` for `createServer`. */
@@ -54,6 +54,9 @@ export interface ServerConfig {
   turn: TurnConfig;
   limits: Limits;
 }
+
+/** Modes for signatures in the old form. docs/protocol.md, "The old form". */
+export const LEGACY_AUTH = ['allow', 'sticky', 'off'] as const;
 
 export const DEFAULT_RESERVED = [
   ...['admin', 'administrator', 'root', 'system', 'rondevu', 'server', 'operator', 'moderator'],
@@ -212,8 +215,9 @@ function readOrigin(text: string): string {
   throw new Error(`CORS_ORIGINS (--cors-origin) must be "*" or origins such as https://example.org, got "${text}"`);
 }
 
-function readLegacyAuth(text: string): 'allow' | 'sticky' | 'off' {
-  if (text === 'allow' || text === 'sticky' || text === 'off') return text;
+function readLegacyAuth(text: string): ServerConfig['legacyAuth'] {
+  const mode = LEGACY_AUTH.find((name) => name === text);
+  if (mode) return mode;
   throw new Error(`LEGACY_AUTH (--legacy-auth) must be allow, sticky or off, got "${text}"`);
 }
 

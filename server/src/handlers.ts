@@ -30,18 +30,21 @@ import type { Slots } from './slots.js';
 import { MAX_ENDED, type OfferRow, type ServiceRow, type Side, type Store } from './store.js';
 import type { Turn } from './turn.js';
 
-/** Candidates of users that are not on either side: how many of one user are kept on an offer, and for how long, in ms. */
-const PARKED = 16;
-const PARKED_FOR = 10_000;
-const MAX_PARKING_USERS = 8;
+/** Candidates of one user, on neither side of an offer, that are kept until the offer is answered. */
+export const PARKED = 16;
+/** How long such candidates are kept, in ms. */
+export const PARKED_FOR = 10_000;
+/** Users whose candidates are kept in this way on one offer. */
+export const MAX_PARKING_USERS = 8;
 /** Services of a page that are read before other calls get a turn. */
 const ROWS_A_TURN = 20;
-/** Points for parking candidates, in addition to the call. */
-const PARKING_COST = 20;
+/** Points that such candidates cost in addition to the call. */
+export const PARKING_COST = 20;
 /** Number of answered offers that a poll examines for each additional point. */
 export const POLLED_A_POINT = 250;
-/** Bytes to further sockets of a user that cost one point, and bytes that a candidate counts as. */
-const BYTES_A_POINT = 8192;
+/** Bytes of a `signal` to further sockets of a user that cost one point. */
+export const SIGNAL_BYTES_A_POINT = 8192;
+/** Bytes that a candidate counts as. */
 const CANDIDATE_SIZE = 200;
 /** A principal that no user has. */
 const NOBODY: Principal = '-';
@@ -371,7 +374,7 @@ export function createHandlers(services: Services): Handlers {
       return info;
     },
 
-    async poll({ since = 0, instance }, caller, disconnectSignal) {
+    async poll({ since, instance }, caller, disconnectSignal) {
       await hub.seen(principalOf(caller), instance, Date.now());
       return large(caller, disconnectSignal, () => news(caller, instance, since));
     },
@@ -426,7 +429,7 @@ export function createHandlers(services: Services): Handlers {
       // each further socket costs as much as the first one
       const sockets = await hub.countSessions(target);
       const size = (sdp?.length ?? 0) + (candidates?.length ?? 0) * CANDIDATE_SIZE;
-      if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / BYTES_A_POINT));
+      if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / SIGNAL_BYTES_A_POINT));
       const told = await hub.pushToUser(target, 'signal', {
         from: caller.username,
         sid,
@@ -437,7 +440,7 @@ export function createHandlers(services: Services): Handlers {
       return { success: true };
     },
 
-    async getIceCandidates({ serviceFqn, offerId, since = 0, instance }, caller) {
+    async getIceCandidates({ serviceFqn, offerId, since, instance }, caller) {
       const offer = await offerOf(offerId, serviceFqn);
       const side = sideOf(offer, caller, instance);
       if (!side) throw new RpcError('forbidden', 'Not authorized to access this offer');

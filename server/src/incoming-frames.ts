@@ -4,6 +4,7 @@
  */
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { CLOSE } from './close-codes.js';
 import type { Tally } from './tally.js';
 
 /** Bytes that a socket may send before its session is open: far more than `openSession` needs. */
@@ -26,9 +27,6 @@ export interface FrameReceiver {
   refuse(reason: string, code?: number): void;
 }
 
-/** Close code "message too big", RFC 6455 section 7.4.1. */
-const TOO_BIG = 1009;
-
 /**
  * @param stream what the socket reads from
  * @param bytesOfAddress bytes that one address may have under way
@@ -49,7 +47,7 @@ export function boundIncomingFrames(stream: Duplex, socket: WebSocket, receiver:
   // ws registered its listener first, so a message that this piece completes has been emitted already
   stream.on('data', (piece: Buffer) => {
     if (!receiver.isOpen && (total += piece.length) > MAX_BEFORE_SESSION)
-      return refuse(`more than ${MAX_BEFORE_SESSION} bytes before the session is open`, TOO_BIG);
+      return refuse(`more than ${MAX_BEFORE_SESSION} bytes before the session is open`, CLOSE.tooLarge);
     // a piece that ends one frame may begin the next
     pending = (isWhole ? 0 : pending) + piece.length + PIECE;
     isWhole = false;

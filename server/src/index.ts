@@ -24,7 +24,7 @@ import { Matchmaker } from './matchmaker.js';
 import { boundOtherRequests } from './other-requests.js';
 import { principalOf } from './principal.js';
 import { Quotas } from './quotas.js';
-import { BODIES_AT_ONCE, createRpcEndpoint } from './rpc-endpoint.js';
+import { BODIES_AT_ONCE, HEADERS_WITHIN, REQUEST_WITHIN, createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
 import { asksForWebSocket, createUpgradeIgnorer } from './upgrades.js';
@@ -153,7 +153,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   });
   const server = createHttpServer(
     // slow senders occupy a connection, not the server; replies may take as long as a joiner waits
-    { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 },
+    { headersTimeout: HEADERS_WITHIN, requestTimeout: REQUEST_WITHIN, connectionsCheckingInterval: 5000 },
     (request, response) =>
       request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : rest(request, response),
   );

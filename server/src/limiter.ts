@@ -10,7 +10,8 @@ import { Turns } from './turns.js';
 
 /** Period over which points are counted, in s. */
 export const WINDOW = 10;
-const CLAIM_WINDOW = 3600;
+/** Period over which new usernames are counted, in s. */
+export const CLAIM_WINDOW = 3600;
 
 /** Cost of a call in points; one point is about one signature verification. Calls that are not listed cost one. */
 const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {

@@ -18,10 +18,14 @@ import type { Reader, Unread } from './unread.js';
 
 /** The replies of a batch may have this many times `maxReplyBytes` together; calls beyond that are not run. */
 export const BATCH_REPLIES = 8;
+/** How long the headers of a request may take to arrive, in ms. */
+export const HEADERS_WITHIN = 10_000;
+/** How long a whole request may take to arrive, in ms. */
+export const REQUEST_WITHIN = 30_000;
 /** How long a client may take to read a reply, in ms. */
 export const READ_WITHIN = 60_000;
 /** If a refused request has a body up to this size, in bytes, the body is read or discarded and the connection kept. */
-const SMALL_BODY = 65_536;
+export const SMALL_BODY = 65_536;
 /** Bodies of one address that are read or processed at once, counted in bodies of the maximum size. */
 export const BODIES_AT_ONCE = 32;
 

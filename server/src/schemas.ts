@@ -31,7 +31,7 @@ const serviceFqn = v.pipe(
 );
 const offerId = v.pipe(v.string(), v.regex(/^[\w-]{1,128}$/, 'an offer id'));
 const instance = v.optional(v.pipe(v.string(), v.regex(/^[\w-]{8,64}$/, '8 to 64 characters of base64url')));
-const time = v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER)));
+const since = v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER)), 0);
 const nullable = <T extends v.GenericSchema>(schema: T) => v.optional(v.nullable(schema));
 const candidate = v.object({
   candidate: v.pipe(v.string(), v.maxLength(1024)),
@@ -79,7 +79,7 @@ export function createSchemas(limits: Limits) {
     withdrawOffers: v.object({ serviceFqn, offerIds: v.pipe(v.array(offerId), v.maxLength(1000)) }),
     answerOffer: v.object({ serviceFqn, offerId, sdp, instance }),
     getOfferAnswer: v.object({ serviceFqn, offerId }),
-    poll: v.object({ since: time, instance }),
+    poll: v.object({ since, instance }),
     addIceCandidates: v.object({
       serviceFqn,
       offerId,
@@ -90,15 +90,14 @@ export function createSchemas(limits: Limits) {
         v.maxLength(limits.maxCandidates, `at most ${limits.maxCandidates} candidates a call`),
       ),
     }),
-    getIceCandidates: v.object({ serviceFqn, offerId, since: time, instance }),
-    getIceServers: v.object({ instance }),
+    getIceCandidates: v.object({ serviceFqn, offerId, since, instance }),
+    getIceServers: v.object({}),
     signal: v.pipe(
       v.object({
         to: username,
         sid: v.pipe(v.string(), v.regex(/^[\w-]{8,64}$/, '8 to 64 characters of base64url')),
         sdp: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_SIGNAL, `at most ${MAX_SIGNAL} characters`))),
         candidates: v.optional(v.pipe(v.array(candidate), v.maxLength(limits.maxCandidates))),
-        instance,
       }),
       v.check(({ sdp, candidates }) => (sdp === undefined) !== (candidates === undefined), 'sdp or candidates, not both'),
     ),
@@ -130,7 +129,7 @@ export function checkParams<M extends RpcMethod>(schemas: Schemas, method: M, pa
 }
 
 /** How many values, at any depth, the params of a call may hold: more than any call of the largest allowed size has. */
-const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): number =>
+export const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): number =>
   4096 + 4 * maxOffers + 8 * maxCandidates + maxMetadataBytes;
 
 /**

@@ -6,6 +6,7 @@ import type { WebSocket } from 'ws';
 import { isAnonymousName, type ClientFrame, type OpenSessionResult, type ServerFrame } from 'rondevu-elements/protocol';
 import type { Authenticator } from './auth.js';
 import type { Caller } from './caller.js';
+import { CLOSE, PAGE_LEFT } from './close-codes.js';
 import type { Limits } from './limits.js';
 import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
 import type { Dispatcher } from './dispatcher.js';
@@ -23,24 +24,22 @@ import type { Reader, Unread } from './unread.js';
 /** How long a socket may be open without a session, in ms. */
 export const OPEN_WITHIN = 5000;
 /** How long a ping may go unanswered, in ms. */
-const PONG_WITHIN = 3000;
+export const PONG_WITHIN = 3000;
 /** Unsent bytes beyond which a reader is too slow and is cut off. */
 export const MAX_BUFFERED = 1_048_576;
 /** Calls of one session that may run at once, and frames that may arrive before it is open. */
 export const MAX_CALLS = 512;
-/** Number of acknowledgements, pings and pongs that cost one point together, and their maximum size in bytes for this price. */
-const FRAMES_A_POINT = 16;
+/** Number of acknowledgements, pings and pongs that cost one point together. */
+export const FRAMES_A_POINT = 16;
+/** Maximum size of these frames for this price, in bytes. */
 const MAX_SMALL_FRAME = 1024;
 /** If an address has no points left, a frame larger than this closes its socket, in bytes. */
-const MAX_FRAME_UNPAID = 8192;
+export const MAX_FRAME_UNPAID = 8192;
 /** Calls in a row that may be refused as too many before the socket is closed. */
 export const MAX_REFUSED = 2 * MAX_CALLS;
 
 /** How long a client that sends too much has to read why its socket is closed, in ms. */
 const CUT_OFF_AFTER = 1000;
-
-/** Why the server closes a socket; 4000–4999 are free for applications, RFC 6455 section 7.4.2. */
-const CLOSE = { noSession: 4401, nameLost: 4403, silent: 4408, replaced: 4409, tooMuch: 4429 } as const;
 
 export interface SessionContext {
   hub: Hub;
@@ -157,7 +156,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   /** Closes the socket because the server is stopping. */
   close(): void {
     this.#isClosedHere = true;
-    this.#close(1001, 'the server is shutting down');
+    this.#close(CLOSE.stopping, 'the server is shutting down');
   }
 
   /** Call this every second. */
@@ -181,10 +180,11 @@ export class PushSession implements Session, Reader, FrameReceiver {
     if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN) return;
     // reading a large frame costs more than refusing it
     if (data.length > MAX_FRAME_UNPAID && !(await this.#mayCall())) return;
-    if (hasMoreValues(data, MAX_BODY_VALUES)) return this.#close(1009, `more than ${MAX_BODY_VALUES} values in a frame`);
+    if (hasMoreValues(data, MAX_BODY_VALUES))
+      return this.#close(CLOSE.tooLarge, `more than ${MAX_BODY_VALUES} values in a frame`);
     const frame = binary ? undefined : parseFrame(String(data));
     if (!frame) {
-      this.#close(1003, 'frames are JSON objects as text');
+      this.#close(CLOSE.notJson, 'frames are JSON objects as text');
     } else if (this.#caller) {
       await this.#handle(frame, data.length);
     } else if (++this.#framesBefore > MAX_CALLS) {
@@ -376,8 +376,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#givePlaceBack?.();
     this.#context.unread.forget(this);
     if (!this.#caller) return;
-    // browsers send 1001 when a page is left, RFC 6455 section 7.4.1
-    const ending: Ending = this.#isClosedHere ? 'closed-here' : code === 1001 ? 'left' : 'broken';
+    const ending: Ending = this.#isClosedHere ? 'closed-here' : code === PAGE_LEFT ? 'left' : 'broken';
     const { hub, log } = this.#context;
     hub.closed(this, ending).catch((err: unknown) => log.warn({ err }, 'the end of a session could not be kept'));
   }

@@ -107,7 +107,6 @@ export interface SignalParams {
   /** A description, or `restart?` to request one; at most 64 KiB. Either this or candidates. */
   sdp?: string;
   candidates?: WireCandidate[];
-  instance?: string;
 }
 
 export interface CandidateInfo {
@@ -157,7 +156,7 @@ export interface RpcMethods {
     result: { count: number; offerId: string },
   ];
   signal: [params: SignalParams, result: { success: true }];
-  getIceServers: [params: { instance?: string }, result: IceServersResult];
+  getIceServers: [params: object, result: IceServersResult];
   getIceCandidates: [
     params: { serviceFqn: string; offerId: string; since?: number; instance?: string },
     result: { candidates: CandidateInfo[]; offerId: string },
@@ -218,7 +217,7 @@ export interface OpenSessionFrame {
   method: 'openSession';
   message: string;
   signature: string;
-  publicKey: string;
+  publicKey?: string;
   params: { instance: string; resume?: { epoch: string; seq: number } };
 }
 

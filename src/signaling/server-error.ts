@@ -3,7 +3,8 @@
  */
 import { RondevuError, type ErrorCode } from '../errors.js';
 
-const OLD_TEXTS: [RegExp, ErrorCode][] = [
+/** The first match counts. docs/protocol.md, "Towards a v0.5.4 server". */
+export const OLD_TEXTS: readonly [RegExp, ErrorCode][] = [
   [/already answered/i, 'already-answered'],
   [/not yet answered/i, 'not-found'],
   [/already claimed/i, 'name-taken'],
@@ -12,7 +13,7 @@ const OLD_TEXTS: [RegExp, ErrorCode][] = [
   [/no available|no offers/i, 'no-offer'],
   [/not found|no services/i, 'not-found'],
   [/not authorized/i, 'forbidden'],
-  [/too (many|large)/i, 'too-large'],
+  [/too many|too large/i, 'too-large'],
 ];
 
 /** Maximum length of the text that is kept, in characters. */

@@ -254,7 +254,7 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
   }
   const caller = { ...one, address: '192.0.2.1' };
   const gone = (): AbortSignal => new AbortController().signal;
-  await handlers.poll({}, caller, gone);
+  await handlers.poll({ since: 0 }, caller, gone);
   assert.equal(inArrears, 1, 'points of the poll');
   inArrears = 0;
   await handlers.getService({ serviceFqn: 'many:1.0.0@one', limit: 10 } as Params<'getService'>, caller, gone);

@@ -1,0 +1,19 @@
+/** Codes with which the server closes a push socket. docs/protocol.md, "Close codes". */
+
+/** Below 4000: RFC 6455 section 7.4.1. 4000–4999 are free for applications, section 7.4.2. */
+export const CLOSE = {
+  stopping: 1001,
+  notJson: 1003,
+  /** Sent by `ws` itself, for a message of more than MAX_FRAGMENTS fragments. */
+  fragments: 1008,
+  /** Also sent by `ws` itself, for a frame that is too large. */
+  tooLarge: 1009,
+  noSession: 4401,
+  nameLost: 4403,
+  silent: 4408,
+  replaced: 4409,
+  tooMuch: 4429,
+} as const;
+
+/** Browsers close their sockets with this code when a page is left. */
+export const PAGE_LEFT = 1001;
