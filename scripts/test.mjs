@@ -62,13 +62,13 @@ const LONG = [
 /** Maximum length of a failure when it is repeated at the end, in characters. */
 const MAX_FAILURE = 3000;
 
-/** Files that do not depend on Node: mutations of the source, and Redis, which is another process. */
-const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/redis-hub', 'server/redis-store'].map(
+/** Files that do not depend on Node: mutations of the source, facts of the source, and Redis, which is another process. */
+const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/protocol-document', 'server/redis-hub', 'server/redis-store'].map(
   (name) => `test/${name}.test.ts`,
 );
 
 /** Files of the server suite that start their own Redis, or that test one kind of storage only. */
-const ONE_STORAGE = /server\/(redis|nodes|store|config|crash)[\w-]*\.test\.ts$/;
+const ONE_STORAGE = /server\/(redis|nodes|store|config|crash|protocol-document)[\w-]*\.test\.ts$/;
 
 const { values: flags, positionals: only } = parseArgs({
   allowPositionals: true,

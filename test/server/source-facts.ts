@@ -3,6 +3,7 @@
  * them with TypeScript's own checker.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import type { Shape } from './document-tables.js';
@@ -33,14 +34,20 @@ export class SourceFacts {
       strict: true,
       skipLibCheck: true,
       useDefineForClassFields: false,
-      lib: ['lib.es2024.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
-      types: ['node'],
-      // the sources instead of the build
-      paths: Object.fromEntries(['protocol', 'identity'].map((name) => [`rondevu-elements/${name}`, [`./src/${name}/index.ts`]])),
-      baseUrl: ROOT,
+      lib: ['lib.es2024.d.ts'],
+      types: [],
     };
+    // without packages and the DOM, which take most of the time and have none of the facts
+    const host = ts.createCompilerHost(options);
+    host.resolveModuleNameLiterals = (names, from) =>
+      names.map(({ text }) => {
+        const [, part] = /^rondevu-elements\/(\w+)$/.exec(text) ?? [];
+        const path = part ? `${ROOT}src/${part}/index.ts` : resolve(dirname(from), text.replace(/\.js$/, '.ts'));
+        const isOwn = part !== undefined || text.startsWith('.');
+        return { resolvedModule: isOwn ? { resolvedFileName: path, extension: ts.Extension.Ts } : undefined };
+      });
     const files = ['src', 'server/src', 'components'].flatMap(filesIn).map((name) => ROOT + name);
-    this.#program = ts.createProgram(files, options);
+    this.#program = ts.createProgram(files, options, host);
     this.#checker = this.#program.getTypeChecker();
     this.#codes = new Set(this.literals('src/errors.ts', 'ErrorCode'));
     for (const file of filesIn('server/src'))
