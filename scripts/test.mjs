@@ -67,7 +67,7 @@ const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/protocol-documen
   (name) => `test/${name}.test.ts`,
 );
 
-/** Files of the server suite that start their own Redis, or that test one kind of storage only. */
+/** Files of the server suite that start their own Redis, or that test one kind of storage only, or none. */
 const ONE_STORAGE = /server\/(redis|nodes|store|config|crash|protocol-document)[\w-]*\.test\.ts$/;
 
 const { values: flags, positionals: only } = parseArgs({
