@@ -1,16 +1,12 @@
 /** Every block of HTML in the documents works when it is pasted, alone, into an empty page. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'puppeteer-core';
 import { connect } from '../../dist/src/node/index.js';
 import { launch, type BrowserName } from '../support/browsers.ts';
 import { htmlSnippets } from '../support/pages.ts';
 import { ServerProcess, serveFiles, until, type SiteFile } from '../support/site.ts';
-
-const DOCUMENTS = ['README.md', 'server/README.md', ...readdirSync('docs').map((name) => `docs/${name}`)].filter((name) =>
-  name.endsWith('.md'),
-);
+import { DOCUMENTS } from '../support/snippets.ts';
 
 // browsers request an icon by themselves
 const files: Record<string, SiteFile> = { '/favicon.ico': { body: '' } };

@@ -16,12 +16,9 @@ import { startServer, until } from '../server/helpers.js';
 import { launch } from '../support/browsers.js';
 import { start, type Program } from '../support/program.js';
 import { serveFiles } from '../support/site.js';
+import { snippetsOf, type Snippet } from '../support/snippets.js';
 
-interface Snippet {
-  section: string;
-  line: number;
-  language: string;
-  code: string;
+interface RunnableSnippet extends Snippet {
   where: 'run' | 'page';
   isHost: boolean;
   prints: RegExp | undefined;
@@ -31,35 +28,22 @@ interface Snippet {
 const DIRECTIVE = /^<!-- (run|page)( host)?(?:, prints "([^"]*)")?(?:, input "([^"]*)")?(?:, prints "([^"]*)")? -->$/;
 
 /** @throws Error for a block of code that does not say how it is run */
-function snippetsOf(file: string): Snippet[] {
-  const lines = readFileSync(file, 'utf8').split('\n');
-  const snippets: Snippet[] = [];
-  let section = '';
-  for (let index = 0; index < lines.length; index++) {
-    section = /^## (.*)/.exec(lines[index]!)?.[1] ?? section;
-    const language = /^```(\w+)$/.exec(lines[index]!)?.[1];
-    if (!language) continue;
-    const end = lines.indexOf('```', index);
-    const code = lines.slice(index + 1, end).join('\n');
-    const [, where, host, before, input = '', behind] = DIRECTIVE.exec(lines[index - 2] ?? '') ?? [];
-    const prints = before ?? behind;
-    if (where) {
-      snippets.push({
-        section,
-        line: index + 1,
-        language,
-        code,
-        where: where as 'run',
+const runnableSnippets = (file: string): RunnableSnippet[] =>
+  snippetsOf(file)
+    // package.test.ts installs
+    .filter(({ code }) => !code.startsWith('npm install'))
+    .map((snippet) => {
+      const [, where, host, before, input = '', behind] = DIRECTIVE.exec(snippet.above) ?? [];
+      if (!where) throw new Error(`${snippet.at}: nothing says how this block is run`);
+      const prints = before ?? behind;
+      return {
+        ...snippet,
+        where: where as 'run' | 'page',
         isHost: host !== undefined,
         prints: prints === undefined ? undefined : new RegExp(prints),
         input,
-      });
-      // package.test.ts installs
-    } else if (!code.startsWith('npm install')) throw new Error(`${file}:${index + 1}: nothing says how this block is run`);
-    index = end;
-  }
-  return snippets;
-}
+      };
+    });
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, 'localhost');
@@ -95,9 +79,8 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     PORT: String(port),
     STORAGE_PATH: join(folder, 'server.db'),
   };
-  const hosts: { program: Program; line: number }[] = [];
-  for (const { line, language, code, isHost, prints, input } of snippetsOf(file)) {
-    const at = `${file}:${line}`;
+  const hosts: { program: Program; at: string }[] = [];
+  for (const { at, line, language, code, isHost, prints, input } of runnableSnippets(file)) {
     const text = code.replaceAll('http://localhost:3000', url);
     const script = join(folder, `line-${line}.mjs`);
     if (language === 'js') writeFileSync(script, text);
@@ -106,7 +89,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     const [command, args] = language === 'js' ? [process.execPath, [script]] : ['sh', ['-c', isOne ? `exec ${text}` : text]];
     const program = start(t, command, args, { cwd: folder, env });
     const { child, output, ended } = program;
-    if (isHost) hosts.push({ program, line });
+    if (isHost) hosts.push({ program, at });
     let isOver = false;
     void ended.then(() => (isOver = true));
     // a line, or bytes as they are
@@ -123,11 +106,11 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
   }
   for (const {
     program: { child, ended },
-    line,
+    at,
   } of hosts.reverse()) {
-    assert.equal(child.exitCode, null, `${file}:${line} is still there`);
+    assert.equal(child.exitCode, null, `${at} is still there`);
     child.kill('SIGINT');
-    assert.deepEqual(await ended, [0, null], `${file}:${line} ends in order`);
+    assert.deepEqual(await ended, [0, null], `${at} ends in order`);
   }
 }
 
@@ -153,7 +136,7 @@ async function runInPages(t: TestContext, file: string, section: string): Promis
     peerServer.closeAllConnections();
     peerServer.close();
   });
-  const snippets = snippetsOf(file).filter((snippet) => snippet.section === section);
+  const snippets = runnableSnippets(file).filter((snippet) => snippet.section === section);
   const imports = {
     'rondevu-elements/core': '/rondevu-elements.js',
     '@xtr-dev/rondevu-client': '/rondevu-elements.js',
@@ -183,18 +166,16 @@ async function runInPages(t: TestContext, file: string, section: string): Promis
   };
   const site = await serveFiles(() => files);
   t.after(() => site.close());
-  for (const { line, isHost, prints } of snippets) {
+  for (const { at, line, isHost, prints } of snippets) {
     const page = await browser!.newPage();
     t.after(() => page.close());
     let output = '';
     page.on('console', (message) => (output += `${message.text()}\n`));
     page.on('pageerror', (error) => (output += `${String(error)}\n`));
     await page.goto(`${site.url}/${line}`);
-    await until(() => prints!.test(output), `${file}:${line} to print ${prints}; it printed ${output}`, 20_000).catch(
-      (error: Error) => {
-        throw new Error(`${error.message}; it printed: ${output}`);
-      },
-    );
+    await until(() => prints!.test(output), `${at} to print ${prints}; it printed ${output}`, 20_000).catch((error: Error) => {
+      throw new Error(`${error.message}; it printed: ${output}`);
+    });
     if (!isHost) await page.goto('about:blank');
   }
 }
