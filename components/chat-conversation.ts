@@ -34,7 +34,7 @@ export interface ChatConversationHooks {
   /** An entry's status, the state or the members changed. */
   onChange(): void;
   /** A message that is not a chat message. */
-  onOther(data: string | ArrayBuffer, peer: Peer | undefined): void;
+  onOther(data: string | ArrayBuffer, peer: Peer): void;
 }
 
 const PIN_LENGTH = 22;
@@ -67,7 +67,7 @@ export class ChatConversation {
       const onUp = () => (this.#flushed(), this.#identify());
       listen('rondevu-state', ({ to }) => this.#stateChanged(to));
       listen('rondevu-error', onChange);
-      listen('rondevu-message', ({ data, peer }) => peer && this.#receive(data, peer, undefined));
+      listen('rondevu-message', ({ data, peer }) => this.#receive(data, peer, undefined));
       listen('rondevu-open', onUp);
       listen('rondevu-reconnected', onUp);
       listen('rondevu-buffered', onChange);

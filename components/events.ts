@@ -38,17 +38,16 @@ export interface ServiceErrorDetail extends ErrorDetail {
 
 export interface MessageDetail {
   readonly data: string | ArrayBuffer;
-  readonly peer: Peer | undefined;
+  readonly peer: Peer;
 }
 
 export interface ServiceMessageDetail extends MessageDetail {
-  readonly peer: Peer;
   readonly connection: OffererConnection;
 }
 
 export interface ConnectionDetail<Connection extends RondevuConnection = RondevuConnection> {
   readonly connection: Connection;
-  readonly peer: Peer | undefined;
+  readonly peer: Peer;
 }
 
 export interface ReconnectedDetail<
@@ -68,7 +67,6 @@ export interface PublishedDetail {
 }
 
 export interface ServiceConnectionDetail extends ConnectionDetail<OffererConnection> {
-  readonly peer: Peer;
   readonly offerId: string;
 }
 
@@ -78,7 +76,6 @@ export interface ServiceRotatedDetail extends ConnectionDetail<OffererConnection
 }
 
 export interface DisconnectedDetail extends ConnectionDetail<OffererConnection> {
-  readonly peer: Peer;
   readonly reason: string;
 }
 

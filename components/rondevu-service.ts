@@ -193,7 +193,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     pool.on('connection:rotated', (oldOfferId, newOfferId, connection) => {
       this.reflectCount('rotations', ++this.#rotations);
       this.#showRotating();
-      this.tell('rondevu-rotated', { oldOfferId, newOfferId, connection, peer: connection.peer });
+      this.tell('rondevu-rotated', { oldOfferId, newOfferId, connection, peer: connection.peer as Peer });
     });
     pool.on('changed', () => isCurrent() && this.#showCounts());
     pool.on('offer:created', () => isCurrent() && this.#live());

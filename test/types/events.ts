@@ -21,10 +21,13 @@ joiner.addEventListener('rondevu-reconnecting', function ({ detail }) {
   void [delay, this.attempt];
 });
 joiner.addEventListener('rondevu-error', ({ detail: { error } }) => void error.code.startsWith('x'));
+joiner.addEventListener('rondevu-message', ({ detail: { peer } }) => void peer.username);
 joiner.addEventListener('click', (event) => void event.clientX);
 joiner.addEventListener('of-somebody-else', (event) => void event.type);
 chat.addEventListener('rondevu-chat-message', ({ detail: { text, own } }) => void [text.length, own === true]);
-document.querySelector('rondevu-connect')!.addEventListener('rondevu-open', ({ detail }) => void detail.connection.getOfferId());
+document
+  .querySelector('rondevu-connect')!
+  .addEventListener('rondevu-open', ({ detail }) => void [detail.connection.getOfferId(), detail.peer.username]);
 const listener = ({ detail }: CustomEvent<{ id: string }>): string => detail.id;
 joiner.addEventListener('rondevu-delivered', listener);
 joiner.removeEventListener('rondevu-delivered', listener);
