@@ -1,0 +1,257 @@
+/**
+ * The code of the documents compiles under `strict` against the published types: as a module of a page, and of a Node program with
+ * and without the DOM library. Attributes in markup are compared with `custom-elements.json`. Needs the build.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { before, test } from 'node:test';
+import ts from 'typescript';
+import { DOCUMENTS, snippetsOf, type Snippet } from '../support/snippets.js';
+
+/** A block of a document, by a part of its code. */
+interface Block {
+  document: string;
+  part: string;
+}
+
+/** Types of the names that a block uses and that the text or another block before it introduces. */
+const PRELUDES: (Block & { names: Record<string, string> })[] = [
+  {
+    document: 'README.md',
+    part: `connection.createChannel('files')`,
+    names: { connection: `import('rondevu-elements/core').AnswererConnection` },
+  },
+  { document: 'docs/security.md', part: 'exportIdentity(', names: { passphrase: 'string' } },
+];
+
+/** Blocks of code that are not compiled. */
+const NOT_COMPILED: (Block & { reason: string })[] = [
+  { document: 'docs/migrating.md', part: `from 'simple-peer'`, reason: 'simple-peer publishes no types' },
+];
+
+/** Languages without types. A fence that names no language holds text. */
+const OTHER_LANGUAGES = ['', 'json', 'mermaid', 'sh', 'text'];
+
+/** Errors of correct code, because a published type is wrong. */
+const TYPE_FAULTS: { at: RegExp; error: RegExp; fault: string }[] = [
+  {
+    at: /^(README|docs\/hosting-in-node)\.md/,
+    error: /'connection\.peer' is possibly 'undefined'/,
+    fault: 'the peer is known in `connection:opened` and `connection:rotated`',
+  },
+  {
+    at: /^docs\/hosting-in-node\.md/,
+    error: /'on\w+' does not exist on type 'MinimalDataChannel'|Binding element 'data' implicitly/,
+    fault: 'without the DOM library, a data channel has no `on…` properties',
+  },
+  {
+    at: /^docs\/migrating\.md/,
+    error: /'RTCPeerConnection' has no properties in common with type 'RTCConfiguration'/,
+    fault: 'the argument of an `offerFactory` also has `iceServers` and `iceTransportPolicy`',
+  },
+];
+
+const WITH_DOM = ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'];
+const ENVIRONMENTS = {
+  'a page': { lib: WITH_DOM, types: [] },
+  'Node with the DOM library': { lib: WITH_DOM, types: ['node'] },
+  'Node without the DOM library': { lib: ['lib.es2022.d.ts'], types: ['node'] },
+};
+type Environment = keyof typeof ENVIRONMENTS;
+
+interface Module {
+  at: string;
+  document: string;
+  environments: Environment[];
+  /** A file beside the document, so that imports are resolved as from a file of the same package. */
+  fileName: string;
+  /** The code, at the line and column that it has in the document. */
+  code: string;
+  /** Declarations for the compiler that follow the code. */
+  declarations: string;
+  isJavaScript: boolean;
+  names: string[];
+}
+
+function environmentsOf(document: string, { language, code }: Snippet): Environment[] {
+  // documents.test.ts runs that document in a page
+  if (language === 'html' || document === 'docs/migrating.md') return ['a page'];
+  if (/from '(?:rondevu-elements\/node|rondevu-server|node:\w+)'/.test(code))
+    return ['Node with the DOM library', 'Node without the DOM library'];
+  return ['a page', 'Node without the DOM library'];
+}
+
+/** The inline scripts of a page, each with blanks in place of everything before it. */
+const scriptsOf = (html: string): string[] =>
+  [...html.matchAll(/(<script\b[^>]*>)([^]*?)<\/script>/g)]
+    .filter(([, tag, script]) => !/ type="(?!module")/.test(tag!) && script!.trim())
+    .map(({ index, 1: tag, 2: script }) => html.slice(0, index + tag!.length).replace(/[^\n]/g, ' ') + script!);
+
+/** Declares that `querySelector` finds the elements that are in the markup of the page. */
+function elementsOf(html: string): string {
+  const tags = [...new Set(html.match(/(?<=<)rondevu-[a-z]+/g))];
+  return `import 'rondevu-elements';
+    declare const document: {
+      ${tags.map((tag) => `querySelector(tag: '${tag}'): HTMLElementTagNameMap['${tag}'];`).join('\n')}
+    } & Document;`;
+}
+
+const usedBlocks = new Set<Block>();
+function find<T extends Block>(blocks: T[], document: string, code: string): T | undefined {
+  const found = blocks.find((block) => block.document === document && code.includes(block.part));
+  if (found) usedBlocks.add(found);
+  return found;
+}
+
+function modulesOf(document: string): Module[] {
+  return snippetsOf(document).flatMap((snippet) => {
+    const { at, language, code, line } = snippet;
+    if (OTHER_LANGUAGES.includes(language) || find(NOT_COMPILED, document, code)) return [];
+    const isPage = language === 'html';
+    assert.ok(
+      isPage || /^m?[jt]s$/.test(language),
+      `${at}: a block in "${language}" is neither compiled nor listed with a reason`,
+    );
+    const { names = {} } = find(PRELUDES, document, code) ?? {};
+    const prelude = Object.entries(names).map(([name, type]) => `declare const ${name}: ${type};`);
+    return (isPage ? scriptsOf(code) : [code]).map((script, index) => ({
+      at,
+      document,
+      environments: environmentsOf(document, snippet),
+      fileName: resolve(`${document}-${line}-${index}.mts`),
+      code: '\n'.repeat(line - 1) + script,
+      declarations: [isPage ? elementsOf(code) : '', ...prelude].join('\n'),
+      isJavaScript: !language.endsWith('ts'),
+      names: Object.keys(names),
+    }));
+  });
+}
+
+const modules = DOCUMENTS.flatMap(modulesOf);
+
+/** Files of libraries, which are parsed once. */
+const parsed = new Map<string, ts.SourceFile | undefined>();
+
+function programOf(environment: Environment): ts.Program {
+  const options: ts.CompilerOptions = {
+    ...ENVIRONMENTS[environment],
+    strict: true,
+    noEmit: true,
+    allowJs: true,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    moduleDetection: ts.ModuleDetectionKind.Force,
+    // the code for that package runs on this engine, which has its exports
+    paths: { '@xtr-dev/rondevu-client': [resolve('dist/src/core.d.ts')] },
+  };
+  const texts = new Map<string, string>();
+  for (const { fileName, code, declarations, isJavaScript, environments } of modules) {
+    if (!environments.includes(environment)) continue;
+    texts.set(fileName, `${code}\n;${declarations}`);
+    if (isJavaScript) texts.set(inJavaScript(fileName), code);
+  }
+  const host = ts.createCompilerHost(options);
+  const { getSourceFile, fileExists, readFile } = host;
+  host.fileExists = (name) => texts.has(name) || fileExists(name);
+  host.readFile = (name) => texts.get(name) ?? readFile(name);
+  host.getSourceFile = (name, ...others) => {
+    const text = texts.get(name);
+    if (text !== undefined) return ts.createSourceFile(name, text, others[0], true);
+    if (!parsed.has(name)) parsed.set(name, getSourceFile(name, ...others));
+    return parsed.get(name);
+  };
+  return ts.createProgram([...texts.keys()], options, host);
+}
+
+/** The same code as a file of JavaScript, where syntax of TypeScript is an error. */
+const inJavaScript = (fileName: string): string => fileName.replace(/\.mts$/, '.js.mjs');
+
+/** `README.md:43:5 TS2339: …` */
+function print(document: string, { file, start, code, messageText }: ts.Diagnostic): string {
+  const { line, character } = file!.getLineAndCharacterOfPosition(start!);
+  return `${document}:${line + 1}:${character + 1} TS${code}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+}
+
+/** Names of the prelude that the code of a module uses. */
+function namesUsed(program: ts.Program, { fileName, code }: Module): Set<string> {
+  const names = new Set<string>();
+  const checker = program.getTypeChecker();
+  const visit = (node: ts.Node): void => {
+    if (node.pos >= code.length) return;
+    const declaration = ts.isIdentifier(node) ? checker.getSymbolAtLocation(node)?.valueDeclaration : undefined;
+    if (declaration?.getSourceFile().fileName === fileName && declaration.pos > code.length) names.add(node.getText());
+    ts.forEachChild(node, visit);
+  };
+  visit(program.getSourceFile(fileName)!);
+  return names;
+}
+
+const usedFaults = new Set<object>();
+
+/** Errors of all modules for an environment, except the known faults of types. */
+function problemsIn(environment: Environment): string[] {
+  const program = programOf(environment);
+  assert.ok(program.getSourceFile(resolve('dist/src/core.d.ts')), 'the types are the published ones');
+  const problems = program.getOptionsDiagnostics().map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+  for (const module of modules.filter(({ environments }) => environments.includes(environment))) {
+    const { at, document, fileName, names, isJavaScript } = module;
+    const diagnostics = [...ts.getPreEmitDiagnostics(program, program.getSourceFile(fileName))];
+    if (isJavaScript) diagnostics.push(...program.getSyntacticDiagnostics(program.getSourceFile(inJavaScript(fileName))));
+    for (const error of diagnostics.map((diagnostic) => print(document, diagnostic))) {
+      const fault = TYPE_FAULTS.find((known) => known.at.test(error) && known.error.test(error));
+      if (fault) usedFaults.add(fault);
+      else problems.push(error);
+    }
+    const used = namesUsed(program, module);
+    problems.push(...names.filter((name) => !used.has(name)).map((name) => `${at}: does not use ${name} of its prelude`));
+  }
+  return problems;
+}
+
+const environments = Object.keys(ENVIRONMENTS) as Environment[];
+const problems = new Map<Environment, string[]>();
+before(() => {
+  for (const environment of environments) problems.set(environment, problemsIn(environment));
+});
+
+for (const environment of environments)
+  test(`the code of the documents compiles for ${environment}`, () => assert.deepEqual(problems.get(environment), []));
+
+test('the lists of exceptions contain nothing that the documents no longer need', () => {
+  assert.deepEqual(
+    [...PRELUDES, ...NOT_COMPILED].filter((block) => !usedBlocks.has(block)),
+    [],
+  );
+  assert.deepEqual(
+    TYPE_FAULTS.filter((fault) => !usedFaults.has(fault)),
+    [],
+  );
+});
+
+interface Manifest {
+  modules: { declarations: { tagName?: string; attributes?: { name: string; description?: string }[] }[] }[];
+}
+
+test('the markup of the documents has only attributes that authors write, and no inline handlers', () => {
+  const { modules: files } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as Manifest;
+  const known = new Map(
+    files
+      .flatMap(({ declarations }) => declarations)
+      .map(({ tagName, attributes = [] }) => [
+        tagName,
+        attributes.filter(({ description = '' }) => !description.includes('read-only')).map(({ name }) => name),
+      ]),
+  );
+  const wrong = DOCUMENTS.flatMap(snippetsOf)
+    .filter(({ language }) => language === 'html')
+    .flatMap(({ at, code }) =>
+      [...code.matchAll(/<([a-z][\w-]*)((?:\s+[\w-]+(?:="[^"]*")?)*)\s*>/g)].flatMap(([, tag, text]) =>
+        [...text!.matchAll(/\s([\w-]+)(?:="[^"]*")?/g)]
+          .map(([, name]) => name!)
+          .filter((name) => /^on/.test(name) || (tag!.startsWith('rondevu-') && !['id', ...known.get(tag)!].includes(name)))
+          .map((name) => `${at}: <${tag} ${name}>`),
+      ),
+    );
+  assert.deepEqual(wrong, []);
+});
