@@ -224,14 +224,13 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig };
   }
 
+  /** Casts `connection.peer`: the peer is known before the first link is up. */
   #listen(connection: AnswererConnection): void {
     let opened = false;
     let generation = 0;
     const isCurrent = () => connection === this.#connection;
-    // known before the first link is up
-    const peer = () => connection.peer as Peer;
     const back = (verdict: 'resumed' | 'reset', lost: readonly BufferedMessage[]) =>
-      this.tell('rondevu-reconnected', { peer: peer(), connection, verdict, lost });
+      this.tell('rondevu-reconnected', { peer: connection.peer as Peer, connection, verdict, lost });
     connection.on('resumed', () => back('resumed', []));
     connection.on('reset', (lost) => back('reset', lost));
     connection.on('message:delivered', (id) => this.tell('rondevu-delivered', { id }, false));
@@ -264,14 +263,14 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
         opened = true;
         clearTimeout(this.#timer);
         this.#ready.resolve(connection);
-        this.tell('rondevu-open', { peer: peer(), connection });
+        this.tell('rondevu-open', { peer: connection.peer as Peer, connection });
       }
     });
     connection.on('reconnect:scheduled', (plan) => {
       this.reflect('attempt', plan.attempt);
       this.tell('rondevu-reconnecting', { ...plan });
     });
-    connection.on('message', (data) => this.tell('rondevu-message', { data, peer: peer() }, false));
+    connection.on('message', (data) => this.tell('rondevu-message', { data, peer: connection.peer as Peer }, false));
     connection.on('message:error', (_id, error) => this.tell('rondevu-error', { error }));
     connection.on('message:buffer:size', (size) => isCurrent() && this.reflectCount('buffered', size));
     connection.on('message:buffered', (data) => this.tell('rondevu-buffered', { data }, false));
