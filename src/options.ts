@@ -59,8 +59,13 @@ export interface PublishOptions {
   service: string;
   /** Offers kept free for joiners. Default 5. */
   maxOffers?: number;
-  /** Makes the offer and the channel on the given peer connection. */
-  offerFactory?: (pc: RTCPeerConnection) => Promise<OfferFactoryResult>;
+  /**
+   * Makes the offer and the channel on the given peer connection. It also has `iceServers` and `iceTransportPolicy`, for factories
+   * of v0.18, which expect an RTCConfiguration.
+   */
+  offerFactory?: (
+    pc: RTCPeerConnection & Pick<RTCConfiguration, 'iceServers' | 'iceTransportPolicy'>,
+  ) => Promise<OfferFactoryResult>;
   /** Lifetime of an offer in ms; it is renewed before it expires. Default 300 000. */
   ttl?: number;
   /** Fraction of its lifetime after which an offer is renewed, above 0 and at most 1. Default 0.8. */

@@ -57,7 +57,16 @@ interface MinimalTarget {
   removeEventListener(type: string, listener: (event: any) => void): void;
 }
 
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type MinimalHandler = ((event: any) => void) | null;
+
 interface MinimalDataChannel extends MinimalTarget {
+  onopen: MinimalHandler;
+  onmessage: MinimalHandler;
+  onbufferedamountlow: MinimalHandler;
+  onerror: MinimalHandler;
+  onclosing: MinimalHandler;
+  onclose: MinimalHandler;
   readonly label: string;
   readonly id: number | null;
   readonly ordered: boolean;
@@ -77,6 +86,13 @@ interface MinimalIceCandidate extends RTCIceCandidateInit {
 }
 
 interface MinimalPeerConnection extends MinimalTarget {
+  onconnectionstatechange: MinimalHandler;
+  ondatachannel: MinimalHandler;
+  onicecandidate: MinimalHandler;
+  oniceconnectionstatechange: MinimalHandler;
+  onicegatheringstatechange: MinimalHandler;
+  onnegotiationneeded: MinimalHandler;
+  onsignalingstatechange: MinimalHandler;
   readonly connectionState: RTCPeerConnectionState;
   readonly iceConnectionState: RTCIceConnectionState;
   readonly iceGatheringState: RTCIceGatheringState;

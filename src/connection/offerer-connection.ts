@@ -19,6 +19,8 @@ export interface OffererHooks {
 }
 
 export class OffererConnection extends RondevuConnection {
+  /** The pool makes a connection when it has an answer, and sets the peer before it emits `connection:opened`. */
+  declare readonly peer: Peer;
   /** @internal */
   protected override readonly isOfferer = true;
   readonly #hooks: OffererHooks;

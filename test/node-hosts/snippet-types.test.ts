@@ -32,26 +32,6 @@ const NOT_COMPILED: (Block & { reason: string })[] = [
 
 /** Languages without types. A fence that names no language holds text. */
 const OTHER_LANGUAGES = ['', 'json', 'mermaid', 'sh', 'text'];
-
-/** Errors of correct code, because a published type is wrong. */
-const TYPE_FAULTS: { at: RegExp; error: RegExp; fault: string }[] = [
-  {
-    at: /^(README|docs\/hosting-in-node)\.md/,
-    error: /'connection\.peer' is possibly 'undefined'/,
-    fault: 'the peer is known in `connection:opened` and `connection:rotated`',
-  },
-  {
-    at: /^docs\/hosting-in-node\.md/,
-    error: /'on\w+' does not exist on type 'MinimalDataChannel'|Binding element 'data' implicitly/,
-    fault: 'without the DOM library, a data channel has no `on…` properties',
-  },
-  {
-    at: /^docs\/migrating\.md/,
-    error: /'RTCPeerConnection' has no properties in common with type 'RTCConfiguration'/,
-    fault: 'the argument of an `offerFactory` also has `iceServers` and `iceTransportPolicy`',
-  },
-];
-
 const WITH_DOM = ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'];
 const ENVIRONMENTS = {
   'a page': { lib: WITH_DOM, types: [] },
@@ -187,9 +167,7 @@ function namesUsed(program: ts.Program, { fileName, code }: Module): Set<string>
   return names;
 }
 
-const usedFaults = new Set<object>();
-
-/** Errors of all modules for an environment, except the known faults of types. */
+/** Errors of all modules for an environment. */
 function problemsIn(environment: Environment): string[] {
   const program = programOf(environment);
   assert.ok(program.getSourceFile(resolve('dist/src/core.d.ts')), 'the types are the published ones');
@@ -198,11 +176,7 @@ function problemsIn(environment: Environment): string[] {
     const { at, document, fileName, names, isJavaScript } = module;
     const diagnostics = [...ts.getPreEmitDiagnostics(program, program.getSourceFile(fileName))];
     if (isJavaScript) diagnostics.push(...program.getSyntacticDiagnostics(program.getSourceFile(inJavaScript(fileName))));
-    for (const error of diagnostics.map((diagnostic) => print(document, diagnostic))) {
-      const fault = TYPE_FAULTS.find((known) => known.at.test(error) && known.error.test(error));
-      if (fault) usedFaults.add(fault);
-      else problems.push(error);
-    }
+    problems.push(...diagnostics.map((diagnostic) => print(document, diagnostic)));
     const used = namesUsed(program, module);
     problems.push(...names.filter((name) => !used.has(name)).map((name) => `${at}: does not use ${name} of its prelude`));
   }
@@ -221,10 +195,6 @@ for (const environment of environments)
 test('the lists of exceptions contain nothing that the documents no longer need', () => {
   assert.deepEqual(
     [...PRELUDES, ...NOT_COMPILED].filter((block) => !usedBlocks.has(block)),
-    [],
-  );
-  assert.deepEqual(
-    TYPE_FAULTS.filter((fault) => !usedFaults.has(fault)),
     [],
   );
 });
