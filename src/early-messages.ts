@@ -34,7 +34,7 @@ export class EarlyMessages {
   /** @throws like `RondevuConnection.send` while no link is up */
   send(data: unknown): SendHandle {
     if (!this.#config.bufferEnabled)
-      throw new RondevuError('not-connected', 'send: there is no connection yet and bufferEnabled is false');
+      throw new RondevuError('not-connected', 'send: no connection yet, and bufferEnabled is false');
     const message = composeMessage(`early-${++this.#lastId}`, data, this.#config);
     this.#backlog.add(message, () => this.#handlers.onBuffered(message.data));
     return message.handle;

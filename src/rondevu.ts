@@ -53,8 +53,8 @@ const ignored = (): void => undefined;
 
 const NO_WEBRTC =
   'location' in globalThis
-    ? 'this browser has no WebRTC, or a setting, a policy or an extension disabled it'
-    : 'there is no WebRTC here: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
+    ? 'this browser has no WebRTC, or a setting, policy or extension disables it'
+    : 'WebRTC is unavailable: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
 
 /** Features that the engine needs; all supported browsers have them (Baseline 2023). */
 const NEEDED = ['URL.canParse', 'Object.hasOwn', 'Array.prototype.at', 'crypto.getRandomValues', 'AbortSignal.timeout'];
@@ -139,8 +139,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     void talking().catch(ignored); // reported when it is needed
     audience(options.apiUrl); // throws if it is invalid
     if (options.username !== undefined) checkUsername(options.username);
-    if (options.keypair && options.identity)
-      throw new ValidationError('Rondevu.connect: keypair and identity exclude each other');
+    if (options.keypair && options.identity) throw new ValidationError('Rondevu.connect: pass keypair or identity, not both');
     const adapter = options.cryptoAdapter;
     const keypair = options.keypair ?? (options.identity ? undefined : await (adapter?.generateKeypair() ?? generateKeypair()));
     const signer = keypair ? await signerFromKeypair(keypair, adapter) : options.identity!;
@@ -219,7 +218,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeLink);
     const { fqn: serviceFqn } = pool;
     if (this.#pools.has(serviceFqn))
-      throw new RondevuError('already-published', `${serviceFqn} is published already by this client`);
+      throw new RondevuError('already-published', `${serviceFqn} is already published by this client`);
     this.#pools.set(serviceFqn, pool);
     for (const event of ['connection:opened', 'connection:rotated', 'offer:created', 'offer:failed'] as const)
       pool.on(event, (...args) => this.emit(event, ...(args as never)));
@@ -366,7 +365,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   #mustLive(): void {
-    if (this.#closing) throw new RondevuError('closed', 'this Rondevu was closed');
+    if (this.#closing) throw new RondevuError('closed', 'this client was closed');
   }
 
   #config({ connectionConfig }: Talk, options: PublishOptions['connectionConfig']) {

@@ -156,7 +156,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /** @internal */
   protected override abandonAttempt(): void {
-    this.#loop?.abort(new RondevuError('closed', 'the link came back'));
+    this.#loop?.abort(new RondevuError('closed', 'the link recovered'));
     this.#loop = undefined;
     this.#search.dropSpare();
   }
@@ -322,7 +322,7 @@ export class AnswererConnection extends RondevuConnection {
     // buffered messages are for the previous peer; another key only if the user trusts it
     if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
       throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
-    if (known?.verified && !peer.verified) throw new RondevuError('unverified', `${username} shows no proof, and it did before`);
+    if (known?.verified && !peer.verified) throw new RondevuError('unverified', `${username} sent no proof, unlike before`);
     (this as Writable<RondevuConnection>).serviceFqn = serviceFqn;
     (this as Writable<RondevuConnection>).peer = peer;
     if (isOther) this.renewSession(randomId(16), true);

@@ -26,7 +26,7 @@ export async function remoteFingerprint(pc: RTCPeerConnection): Promise<string |
     if (reported) return reported;
     // node-datachannel has the method but returns an empty buffer; without a list, no certificate will follow
     if (!certificates || certificate) return undefined;
-    if (asks === ASKS) throw new Error('the platform reports no certificate of the peer');
+    if (asks === ASKS) throw new Error('the platform reports no peer certificate');
     await new Promise((resolve) => setTimeout(resolve, ASK_EVERY));
   }
 }

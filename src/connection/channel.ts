@@ -76,7 +76,7 @@ export class ChannelPort implements DeliveryPort {
       this.#link.received();
       // Firefox may deliver a message before it reports that the channel is open
       if (this.#channel.readyState === 'open') onMessage(data);
-      else if (!early.add(data)) throw new ConnectionError('too-large', 'too much arrived before the channel was open');
+      else if (!early.add(data)) throw new ConnectionError('too-large', 'too much data before the channel opened');
     });
     const opened = this.#link.guard(() => {
       onOpen();

@@ -114,7 +114,7 @@ export class Channels {
         this.#byId(Number(id))?.control(words.join(' '));
       }
     } catch (error) {
-      this.#owner.onError(asRondevuError(error, 'a channel message of the peer could not be handled'));
+      this.#owner.onError(asRondevuError(error, 'cannot handle a channel message from the peer'));
     }
     return true;
   }
@@ -157,9 +157,9 @@ export class Channels {
     const link = this.#link;
     if (!link?.isOpen) return;
     const { label } = channel;
-    if (!link.framed) return this.#fail(channel, `the peer is an older client, and has no channel ${label}`);
+    if (!link.framed) return this.#fail(channel, `the peer is an older client without channel ${label}`);
     const id = this.#fresh <= LAST_ID ? (this.#fresh += 2) - 2 : this.#free.shift();
-    if (id === undefined) return this.#fail(channel, `no room for the channel ${label}: there are too many on this connection`);
+    if (id === undefined) return this.#fail(channel, `cannot open channel ${label}: too many channels on this connection`);
     const { ordered, maxRetransmits } = channel.config;
     this.#bind(channel, link, id, () => link.control(`open ${JSON.stringify({ label, id, ordered, maxRetransmits })}`));
   }
@@ -168,7 +168,7 @@ export class Channels {
   #opened(link: Link, json: string): void {
     const { label, id, ordered, maxRetransmits } = parseChannelWord(json);
     if (this.#isOurs(id) || id < FIRST_ID || id > LAST_ID || Number.isNaN(id))
-      throw mustBe('the id of a channel', `one of ${FIRST_ID} to ${LAST_ID} of the other side's`, id);
+      throw mustBe('channel id', `one of the peer's ids, ${FIRST_ID} to ${LAST_ID}`, id);
     let channel = this.#channels.get(label);
     // both peers made it at the same time: the offerer's stays
     const isOurs = channel?.port !== undefined && this.#isOurs(channel.port.id);
@@ -178,8 +178,8 @@ export class Channels {
       channel.end();
       channel = undefined;
     }
-    if (channel?.port && !isOurs) throw mustBe('the label of a channel', 'announced once per link', label);
-    if (this.#byId(id)) throw mustBe('the id of a channel', 'unused', id);
+    if (channel?.port && !isOurs) throw mustBe('channel label', 'announced once per link', label);
+    if (this.#byId(id)) throw mustBe('channel id', 'unused', id);
     const config = { ordered, ...(maxRetransmits !== undefined && { maxRetransmits }) };
     if (!channel) {
       this.#makeRoom();
@@ -212,7 +212,7 @@ export class Channels {
     try {
       port = new ChannelPort(link, channel, id);
     } catch (cause) {
-      if (link.isOpen) this.#fail(channel, `the platform has no channel ${channel.label}`, cause);
+      if (link.isOpen) this.#fail(channel, `cannot create channel ${channel.label}`, cause);
       return;
     }
     channel.bind(port, onOpen);

@@ -299,7 +299,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       },
       onControl: (text) => {
         if (!this.#alive(link) || this.endpoint.control(text, link)) return;
-        if (text === 'bye') this.#linkLost(link, 'the page of the peer was hidden or left');
+        if (text === 'bye') this.#linkLost(link, "the peer's page was hidden or closed");
         else this.receiveSignal(text);
       },
       onLost: (reason, code) => this.#linkLost(link, reason, code),
@@ -310,7 +310,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
         if (this.#state !== 'connected') return;
         this.#lingering = this.releaseLink();
         this.endpoint.detach();
-        this.apply('lost', 'no sign of life from the peer');
+        this.apply('lost', 'nothing received from the peer');
       }),
       onAlive: () => void this.#alive(link),
       onLocalCandidate: (candidate) => isCurrent() && this.emit('ice:candidate:local', candidate),
@@ -371,7 +371,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     // DTLS has proven the key; if the store fails, only the next comparison is lost
     if (this.peer) void this.proof.remember(this.peer).catch(() => undefined);
     this.linkOpened();
-    this.apply('open', 'the peer is there');
+    this.apply('open', 'the link is open');
   }
 
   #closedByPeer(): void {
@@ -417,8 +417,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.emit('connected');
       if (again) this.emit('reconnect:success');
     } else if (state === 'failed') {
-      const error =
-        this.reason ?? new ConnectionError('peer-gone', `the connection to ${this.#peerName()} was given up: ${reason}`);
+      const error = this.reason ?? new ConnectionError('peer-gone', `gave up connecting to ${this.#peerName()}: ${reason}`);
       this.#settleOpened.reject(error);
       this.emit('failed', error);
     } else if (state === 'reconnecting') this.emit('reconnecting', this.attempt);

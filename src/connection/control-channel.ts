@@ -37,7 +37,7 @@ export class ControlChannel {
         if (this.#channel.bufferedAmount < UNREAD) this.send(PONG);
       } else if (data === PONG) for (const resolve of this.#waiting.splice(0)) resolve();
       else if (typeof data === 'string' && data.length <= MAX_TEXT) this.onText?.(data);
-      else this.onBroken?.(`a control message must be a text of at most ${MAX_TEXT} characters`);
+      else this.onBroken?.(`a control message must be text of at most ${MAX_TEXT} characters`);
     };
     // it may open before or after the channel for messages
     this.#channel.onopen = () => {

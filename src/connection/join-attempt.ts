@@ -136,7 +136,7 @@ export class JoinAttempt {
       await link.setRemote({ type: 'offer', sdp }, isFramed);
       await pc.setLocalDescription(await pc.createAnswer());
     } catch (cause) {
-      throw new ConnectionError('timeout', `the offer of ${entry.serviceFqn} cannot be answered: ${String(cause)}`, { cause });
+      throw new ConnectionError('timeout', `cannot answer the offer of ${entry.serviceFqn}: ${String(cause)}`, { cause });
     }
     await gathered(link, ANSWER_GATHERING, true);
     return this.#state === 'pending' ? link : undefined;
@@ -174,7 +174,7 @@ export class JoinAttempt {
     const timers = [
       setTimeout(() => {
         emit('connection:timeout');
-        this.#linkFailed('the time was up');
+        this.#linkFailed('timed out');
       }, config.connectionTimeout),
       setTimeout(() => {
         if (isStalled(link)) this.#linkFailed('no candidate was gathered');

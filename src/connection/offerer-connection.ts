@@ -68,22 +68,22 @@ export class OffererConnection extends RondevuConnection {
     if (this.#answer !== undefined) {
       throw new ConnectionError(
         'already-answered',
-        `offer ${this.#offerId} was answered already; ${answererId} sent another answer`,
+        `offer ${this.#offerId} was already answered; ${answererId} sent another answer`,
       );
     }
     const link = this.#webRtcLink;
-    if (!link) throw new ConnectionError('offer-gone', `offer ${this.#offerId} has no peer connection any more`);
+    if (!link) throw new ConnectionError('offer-gone', `offer ${this.#offerId} no longer has a peer connection`);
     this.#answer = sdp;
     (this as Writable<RondevuConnection>).peer ??= { username: answererId, verified: false, pinned: false };
     clearTimeout(this.#timeout);
     this.#timeout = setTimeout(() => {
       this.emit('connection:timeout');
-      if (!this.apply('lost', 'the link did not come up in time')) this.linkFailed('the link did not come up in time');
+      if (!this.apply('lost', 'timed out')) this.linkFailed('timed out');
     }, this.config.connectionTimeout);
     try {
       await link.setRemote({ type: 'answer', sdp }, framed);
     } catch (cause) {
-      if (link === this.link) this.linkFailed('the answer does not fit the offer');
+      if (link === this.link) this.linkFailed('the answer does not match the offer');
       throw cause;
     }
     if (link !== this.link) return;
@@ -136,7 +136,7 @@ export class OffererConnection extends RondevuConnection {
 
   /** The peer came back while the old link seemed alive. @internal */
   supersede(): void {
-    this.apply('lost', 'the peer came back on another link');
+    this.apply('lost', 'the peer returned on another link');
   }
 
   /** @internal */

@@ -90,7 +90,7 @@ export class WebRtcLink implements Link {
         this.#handlers?.onPath?.();
       }
       if (state === 'disconnected') void this.#doubt();
-      if (state === 'failed') this.#failed('the path between the two failed');
+      if (state === 'failed') this.#failed('the path to the peer failed');
     });
     pc.onconnectionstatechange = this.guard(() => {
       this.#handlers?.onRaw?.('connection:state', pc.connectionState);
@@ -335,7 +335,7 @@ export class WebRtcLink implements Link {
   #receive(data: string | ArrayBuffer, isControl: boolean): void {
     if (!this.#handlers || !this.#isOpen) {
       if ((isControl ? this.#earlyControl : this.#early).add(data)) return;
-      throw new ConnectionError('too-large', 'too much arrived before the channel was open');
+      throw new ConnectionError('too-large', 'too much data before the channel opened');
     }
     if (isControl) this.#handlers.onControl(data as string);
     else this.#handlers.onMessage(data);
@@ -349,7 +349,7 @@ export class WebRtcLink implements Link {
       if (!this.#isCertified)
         this.#lost(`the certificate in use (${used}) is not the one in the description (${this.#fingerprints})`, 'unverified');
     } catch (error) {
-      this.#lost(`the certificate of the peer cannot be read: ${(error as Error).message}`, 'unverified');
+      this.#lost(`cannot read the peer's certificate: ${(error as Error).message}`, 'unverified');
     }
     return this.#isCertified;
   }
@@ -373,7 +373,7 @@ export class WebRtcLink implements Link {
     this.#doubted = true;
     await new Promise((resolve) => setTimeout(resolve, DOUBT));
     this.#doubted = false;
-    if (this.pc.iceConnectionState === 'disconnected') this.#lost('no sign of life from the peer');
+    if (this.pc.iceConnectionState === 'disconnected') this.#lost('nothing received from the peer');
   }
 
   #lost(reason: string, code?: ErrorCode): void {
@@ -382,7 +382,7 @@ export class WebRtcLink implements Link {
 
   #broken(cause: unknown): void {
     try {
-      const error = asRondevuError(cause, 'data of the peer could not be handled');
+      const error = asRondevuError(cause, 'cannot handle data from the peer');
       if (this.#handlers) this.#handlers.onError(error);
       else this.close();
     } catch (error) {

@@ -45,9 +45,9 @@ export class Inbox {
     for (const part of readFrame(frame)) {
       const { number, text, total } = part;
       if (number < this.next) continue; // it arrived on an earlier link, but its acknowledgement was lost
-      if (number > this.next) throw new MissingMessageError(`message ${this.next} was expected, ${number} came`);
+      if (number > this.next) throw new MissingMessageError(`expected message ${this.next}, got ${number}`);
       if (total > this.#maxMessageSize) {
-        throw new ConnectionError('too-large', `a message of ${total} bytes came, maxMessageSize is ${this.#maxMessageSize}`);
+        throw new ConnectionError('too-large', `got a message of ${total} bytes, maxMessageSize is ${this.#maxMessageSize}`);
       }
       const whole = this.#join(part);
       if (!whole) continue;
@@ -64,18 +64,18 @@ export class Inbox {
   #join({ number, text, total, first, last, payload }: MessagePart): Uint8Array | undefined {
     const begun = this.#partial;
     if (first === (begun !== undefined)) {
-      throw new ValidationError(`message ${number}: a ${first ? 'first part came within it' : 'part came before its first'}`);
+      throw new ValidationError(`message ${number}: ${first ? 'unexpected first part' : 'the first part is missing'}`);
     }
     if (first && last) return payload;
     const partial = (this.#partial = begun ?? { text, total, bytes: new Uint8Array(0), filled: 0 });
     const filled = partial.filled + payload.length;
     if (text !== partial.text || filled > partial.total || last !== (filled === partial.total))
-      throw new ValidationError(`the parts of message ${number} do not fit together`);
+      throw new ValidationError(`the parts of message ${number} are inconsistent`);
     if (filled > partial.bytes.length) {
       // memory grows with the bytes that arrived: the total is only a claim of the peer
       const size = Math.min(partial.total, Math.max(filled, partial.bytes.length * 2, LEAST_ROOM));
       if (!this.#allowance.take(size - partial.bytes.length))
-        throw new ConnectionError('too-large', 'too many large messages arrive at once on the channels of this connection');
+        throw new ConnectionError('too-large', 'too many large messages at once on the channels of this connection');
       const bytes = new Uint8Array(size);
       bytes.set(partial.bytes);
       partial.bytes = bytes;

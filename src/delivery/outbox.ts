@@ -135,7 +135,7 @@ export class Outbox {
    */
   acknowledge(next: number): BufferedMessage[] {
     const handed = this.#base + this.#position;
-    if (next > handed) throw new ValidationError(`the peer acknowledges up to ${next - 1}, and ${handed - 1} were sent`);
+    if (next > handed) throw new ValidationError(`the peer acknowledged message ${next - 1}, but only ${handed - 1} were sent`);
     const count = next - this.#base;
     if (count <= 0) return [];
     this.#base = next;

@@ -235,7 +235,7 @@ export class Session {
   #break(error: unknown): void {
     if (this.#isBroken) return;
     this.#isBroken = true;
-    this.#handlers.onError(asRondevuError(error, 'data of the peer could not be handled'));
+    this.#handlers.onError(asRondevuError(error, 'cannot handle data from the peer'));
   }
 
   /** The application has added a listener for messages. */
@@ -321,7 +321,7 @@ export class Session {
 
   #hello({ sid, inst, known, next }: Hello): void {
     if (this.#greeted) return;
-    if (sid !== this.#sid) throw new RondevuError('bad-request', `HELLO of session ${sid} came in session ${this.#sid}`);
+    if (sid !== this.#sid) throw new RondevuError('bad-request', `got HELLO of session ${sid} in session ${this.#sid}`);
     this.#greeted = true;
     const isNewPeer = this.#known !== inst;
     const hadPeer = this.#known !== null;
@@ -343,7 +343,7 @@ export class Session {
   }
 
   #records(frame: Uint8Array): void {
-    if (!this.#greeted) throw new RondevuError('bad-request', 'a message came before HELLO');
+    if (!this.#greeted) throw new RondevuError('bad-request', 'got a message before HELLO');
     const port = this.#port;
     const before = this.#had;
     this.#inbox.accept(frame, (data) => {
@@ -383,8 +383,8 @@ export class Session {
   #stopHolding(): void {
     this.#mayHold = false;
     console.warn(
-      `rondevu: ${this.#held.count} or more messages are lost because nobody listens: add a 'message' listener ` +
-        `at most ${HOLD_FOR / 1000} s after the connection or channel is announced`,
+      `rondevu: at least ${this.#held.count} messages were lost because there was no 'message' listener: add one ` +
+        `within ${HOLD_FOR / 1000} s after the connection or channel is announced`,
     );
     this.#release();
   }

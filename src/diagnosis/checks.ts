@@ -36,7 +36,7 @@ export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
     onCheck?.(done);
     return verdict;
   };
-  const noServer = (): Verdict => skipped('server-unreachable', 'the server is needed for this');
+  const noServer = (): Verdict => skipped('server-unreachable', 'this requires the server');
   let client: SignalingClient | undefined;
   try {
     const identity = options.identity ?? (await generateSigner());
@@ -56,7 +56,7 @@ export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
     const served = client && (await within(ms, async () => (await client!.fetchIceServers())?.iceServers));
     const { iceServers: servers = [] } = rtcConfiguration(iceServers, turnServers, apiUrl, Array.isArray(served) ? served : []);
     const webrtc = await check('webrtc', () => checkWebRtc(Connection, ms));
-    const noWebRtc = skipped('webrtc-missing', 'WebRTC is needed for this');
+    const noWebRtc = skipped('webrtc-missing', 'this requires WebRTC');
     const stun = await check('stun', () => (Connection ? checkStun(Connection, servers, ms, answersUdp) : noWebRtc));
     const turn = await check('turn', () => (Connection ? checkTurn(Connection, servers, ms, answersUdp) : noWebRtc));
     await check('udp', () => checkUdp(webrtc, stun, turn));
@@ -74,7 +74,7 @@ async function within<T>(ms: number, act: () => T | Promise<T>): Promise<T | Ver
     const verdict: Verdict = {
       status: 'failed',
       code: 'timeout',
-      cause: `nothing was found out within ${ms} ms`,
+      cause: `no result within ${ms} ms`,
       remedy: 'Try again.',
     };
     timer = setTimeout(() => resolve(verdict), ms);
@@ -84,7 +84,7 @@ async function within<T>(ms: number, act: () => T | Promise<T>): Promise<T | Ver
   } catch (error) {
     if (error instanceof ValidationError) throw error;
     const { message, code = 'check-failed' } = error as Partial<RondevuError>;
-    return { status: 'failed', code, cause: String(message), remedy: 'Look at what is told; if it is not clear, report it.' };
+    return { status: 'failed', code, cause: String(message), remedy: 'See the message; if it is unclear, report it.' };
   } finally {
     clearTimeout(timer);
   }

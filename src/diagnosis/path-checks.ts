@@ -10,7 +10,7 @@ const REFUSALS = [400, 401, 403, 437, 438, 441, 486, 508];
 /** W3C webrtc section 5.1.1: the server could not be reached. */
 const UNREACHED = 701;
 
-const NOT_ALL = ', which node-datachannel does not have';
+const NOT_ALL = ', which node-datachannel does not support';
 /** How long candidates may arrive after gathering is complete, in ms. */
 const LATE = 200;
 
@@ -22,11 +22,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** Connects two peer connections of this program to each other. */
 export async function checkWebRtc(Connection: PeerConnection | undefined, ms: number): Promise<Verdict> {
   if (!Connection)
-    return failed(
-      'webrtc-missing',
-      'there is no WebRTC here',
-      'In Node: npm install node-datachannel. In a browser: it is switched off.',
-    );
+    return failed('webrtc-missing', 'WebRTC is unavailable', 'In Node: npm install node-datachannel. In a browser: enable it.');
   const [one, other] = [new Connection({ iceServers: [] }), new Connection({ iceServers: [] })];
   try {
     // a candidate that arrives before the description is rejected
@@ -50,19 +46,19 @@ export async function checkWebRtc(Connection: PeerConnection | undefined, ms: nu
     await other.setLocalDescription(await other.createAnswer());
     await one.setRemoteDescription(other.localDescription!);
     for (const add of described) add();
-    if (await Promise.race([came, pause(ms)])) return ok('two peer connections of this program reach each other');
+    if (await Promise.race([came, pause(ms)])) return ok('two local peer connections reach each other');
   } catch (error) {
     return failed(
       'webrtc-broken',
       `WebRTC does not work here: ${(error as Error).message}`,
-      'Look at what is told above; a policy or an extension may forbid it.',
+      'See the message above; a policy or an extension may block it.',
     );
   } finally {
     one.close();
     other.close();
   }
-  const cause = `two peer connections of this program do not reach each other within ${ms} ms`;
-  return failed('webrtc-blocked', cause, 'A firewall on this machine drops UDP even to itself: let it through for this program.');
+  const cause = `two local peer connections do not reach each other within ${ms} ms`;
+  return failed('webrtc-blocked', cause, 'A firewall on this machine drops even local UDP: allow it for this program.');
 }
 
 interface Gathering {
@@ -113,7 +109,7 @@ export async function checkStun(
   const urls = urlsOf(servers, /^stun:/);
   if (!urls.length) return skipped('stun-none', 'no STUN server is configured: peers can only connect within one network');
   const names = urls.join(', ');
-  const remedy = 'Open UDP to it, or set another in iceServers; without STUN, peers behind different routers need TURN.';
+  const remedy = 'Allow UDP to it, or set another in iceServers; without STUN, peers behind different routers need TURN.';
   if (answersUdp) {
     const answers = await Promise.all(urls.map(hostAndPort).map(({ host, port }) => answersUdp(host, port, ms)));
     if (answers.some(Boolean)) return ok(`${urls.filter((_, index) => answers[index]).join(', ')} answers`);
@@ -125,7 +121,7 @@ export async function checkStun(
   // a machine that is not behind a NAT has no other address than its own
   return warning(
     'stun-silent',
-    `${names} reports no other address than our own`,
+    `${names} reports no address other than our own`,
     `This is fine on a machine with a public address. Otherwise: ${remedy}`,
   );
 }
@@ -163,8 +159,8 @@ export async function checkTurn(
   const refused = (): Verdict =>
     failed(
       'turn-refused',
-      `${names} answers but grants no relay`,
-      'Its credentials are wrong or have expired, or a quota is used up: compare the secret of the server (TURN_SECRET) with that of the TURN server (static-auth-secret), and check its log.',
+      `${names} answers but allocates no relay`,
+      'The credentials are wrong or expired, or a quota is used up: compare TURN_SECRET of the signaling server with static-auth-secret of the TURN server, and check the log of the latter.',
     );
   if (found.errors.some((code) => REFUSALS.includes(code))) return refused();
   if (answersUdp) {
@@ -181,18 +177,18 @@ export function checkUdp(webrtc: Verdict, stun: Verdict, turn: Verdict): Verdict
   const unreached = [stun, turn].filter(({ code }) => /unreachable$/.test(code));
   const reached = [stun, turn].some(({ status, code }) => status === 'ok' || code === 'turn-refused');
   if (webrtc.code === 'webrtc-missing' || webrtc.code === 'webrtc-broken')
-    return skipped('udp-unknown', 'it cannot be tested without WebRTC');
+    return skipped('udp-unknown', 'cannot be tested without WebRTC');
   if (webrtc.status === 'failed')
     return failed(
       'udp-blocked',
       'UDP is blocked on this machine',
-      `Allow UDP in its firewall; until then only TURN over TCP or TLS can help (turns:…:443?transport=tcp)${NOT_ALL}.`,
+      `Allow UDP in its firewall; until then, only TURN over TCP or TLS works (turns:…:443?transport=tcp)${NOT_ALL}.`,
     );
   if (unreached.length && !reached)
     return failed(
       'udp-blocked',
-      'UDP is blocked in this network: neither STUN nor TURN answers',
-      `Open outgoing UDP, or offer TURN over TLS at port 443 (turns:…:443?transport=tcp)${NOT_ALL}.`,
+      'UDP is blocked on this network: neither STUN nor TURN answers',
+      `Open outgoing UDP, or offer TURN over TLS on port 443 (turns:…:443?transport=tcp)${NOT_ALL}.`,
     );
   if (reached) return ok('UDP works in both directions');
   return ok('UDP works on this machine; without a STUN or TURN server, the network cannot be tested');

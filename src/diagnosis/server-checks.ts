@@ -28,9 +28,9 @@ export async function checkServer(base: string, ms: number): Promise<{ verdict: 
   }
   const { name, caps = [], version } = parse(text) as { name?: unknown; caps?: string[]; version?: string };
   if (name !== 'Rondevu') {
-    const what = `${base} answers with status ${response.status} and is no Rondevu server`;
+    const what = `${base} answers with status ${response.status} but is not a Rondevu server`;
     return {
-      verdict: failed('not-a-rondevu-server', what, 'Look at the address: scheme, host, port, and the path if there is one.'),
+      verdict: failed('not-a-rondevu-server', what, 'Check the address: scheme, host, port and, if any, the path.'),
     };
   }
   let health: Response;
@@ -44,14 +44,14 @@ export async function checkServer(base: string, ms: number): Promise<{ verdict: 
     ahead = typeof timestamp === 'number' ? at - timestamp : undefined;
   } catch (error) {
     return {
-      verdict: failed('server-failing', `${base}/health does not answer: ${reasonOf(error)}`, 'Look at the log of the server.'),
+      verdict: failed('server-failing', `${base}/health does not answer: ${reasonOf(error)}`, 'Check the server log.'),
     };
   }
   const facts = { caps: new Set(Array.isArray(caps) ? caps : []), ahead };
   if (!health.ok) {
-    const cause = `the server says that it is not well (status ${health.status} of ${base}/health)`;
+    const cause = `the server is unhealthy (status ${health.status} of ${base}/health)`;
     return {
-      verdict: failed('server-failing', cause, 'Look at the log of the server: most often its storage cannot be reached.'),
+      verdict: failed('server-failing', cause, 'Check the server log: most often its storage is unreachable.'),
       facts,
     };
   }
@@ -60,14 +60,14 @@ export async function checkServer(base: string, ms: number): Promise<{ verdict: 
 }
 
 export function checkClock({ ahead, caps }: ServerFacts): Verdict {
-  if (ahead === undefined) return skipped('clock-unknown', 'the server does not tell its time');
+  if (ahead === undefined) return skipped('clock-unknown', 'the server does not report its time');
   const off = Math.abs(ahead);
-  if (off < CLOCK_TO) return ok(`the clocks agree to ${off < 1000 ? 'the second' : `${Math.round(off / 1000)} s`}`);
+  if (off < CLOCK_TO) return ok(`the clocks agree to within ${off < 1000 ? 'a second' : `${Math.round(off / 1000)} s`}`);
   const cause = `this clock is ${Math.round(off / 1000)} s ${ahead > 0 ? 'ahead of' : 'behind'} the server's`;
-  const remedy = 'Set the clock that is wrong by network time (timedatectl set-ntp true). ';
+  const remedy = 'Synchronize the wrong clock with network time (timedatectl set-ntp true). ';
   if (!caps.has('v2') && off > OLD_CLOCK_TO)
-    return failed('clock-wrong', cause, `${remedy}This server refuses all that is signed until then.`);
-  return warning('clock-wrong', cause, `${remedy}Until then the first call of each client has to be made twice.`);
+    return failed('clock-wrong', cause, `${remedy}Until then, this server rejects all signed calls.`);
+  return warning('clock-wrong', cause, `${remedy}Until then, each client has to repeat its first call.`);
 }
 
 /** @returns also the client, for fetching the server's ICE servers; the caller closes it */
@@ -91,7 +91,7 @@ export async function checkPush(
     () => undefined,
     (error: unknown) => (error instanceof RondevuError ? error : undefined),
   );
-  const polls = 'Connections work, and take up to a second longer to come up: the client asks again and again instead.';
+  const polls = 'Connections work, but take up to a second longer to open: the client polls instead.';
   const verdictOf = async (): Promise<Verdict> => {
     if (refusal && refusal.code !== 'unavailable')
       return failed(
@@ -99,15 +99,17 @@ export async function checkPush(
         `the server refuses a signed call: ${refusal.message}`,
         'See the error codes in docs/protocol.md.',
       );
-    if (!caps.has('push')) return warning('push-missing', 'this server has no push', `${polls} rondevu-server has it.`);
-    if (!WebSocketClass) return warning('push-unsupported', 'there is no WebSocket here', `${polls} Pass one as webSocket.`);
+    if (!caps.has('push'))
+      return warning('push-missing', 'this server does not support push', `${polls} rondevu-server supports it.`);
+    if (!WebSocketClass)
+      return warning('push-unsupported', 'WebSocket is unavailable', `${polls} Pass an implementation as webSocket.`);
     const error = await settled;
-    if (client.state === 'push') return ok('the WebSocket opens, and the server pushes over it');
-    const cause = `the server has push, and its WebSocket does not open from here${error ? `: ${error.message}` : ` within ${ms} ms`}`;
+    if (client.state === 'push') return ok('the WebSocket opens and the server pushes over it');
+    const cause = `the server supports push, but its WebSocket does not open from here${error ? `: ${error.message}` : ` within ${ms} ms`}`;
     return warning(
       'push-blocked',
       cause,
-      `${polls} Let ${base}/ws through with Upgrade in whatever stands between (a proxy, a firewall).`,
+      `${polls} Allow the WebSocket upgrade of ${base}/ws in every proxy and firewall on the way.`,
     );
   };
   return { verdict: await verdictOf(), client };

@@ -90,9 +90,9 @@ export class HandshakeProof {
     }
     const shown = line?.key;
     if (!line || shown === undefined) {
-      if (pin !== undefined || stored !== undefined) throw unverified(username, 'it shows no proof, and its key is pinned');
+      if (pin !== undefined || stored !== undefined) throw unverified(username, 'no proof, but the key is pinned');
       // old clients generate names of another form
-      if (isAnonymousName(username)) throw unverified(username, 'it shows no proof, and its name is made from its key');
+      if (isAnonymousName(username)) throw unverified(username, 'no proof, but the name is derived from a key');
       return { peer: { username, publicKey: key, verified: false, pinned: false } };
     }
     // a pin in the address is never overridden by a stored one
@@ -124,14 +124,14 @@ const unverified = (username: string, why: string, cause?: unknown): RondevuErro
 
 /** @throws RondevuError that names the mismatch */
 async function check(line: SdpLine, { role, fqn, username, key, offerSig }: Expected): Promise<void> {
-  if (line.role !== role) throw new RondevuError('unverified', `its description is an ${line.role}`);
-  if (line.fqn !== fqn) throw new RondevuError('unverified', `its description is for ${line.fqn}`);
+  if (line.role !== role) throw new RondevuError('unverified', `the description is an ${line.role}`);
+  if (line.fqn !== fqn) throw new RondevuError('unverified', `the description is for ${line.fqn}`);
   if (role === 'answer' && (offerSig === undefined || line.re !== (await hashOf(offerSig))))
-    throw new RondevuError('unverified', 'its answer belongs to another offer');
+    throw new RondevuError('unverified', 'the answer belongs to another offer');
   if (key !== undefined && line.key !== key)
-    throw new RondevuError('identity-mismatch', `${username} has the key ${key} by the server, and shows ${line.key}`);
+    throw new RondevuError('identity-mismatch', `${username} presented key ${line.key}, but the server reports ${key}`);
   if (isAnonymousName(username) && username !== (await anonymousNameOf(line.key)))
     throw new RondevuError('identity-mismatch', `${username} does not belong to the key ${line.key}`);
   if (!(await verify(base64UrlToBytes(line.sig), signedBytes(line), base64ToBytes(line.key))))
-    throw new RondevuError('unverified', 'its signature is wrong');
+    throw new RondevuError('unverified', 'the signature is invalid');
 }

@@ -54,7 +54,7 @@ async function orInMemory<T>(stored: () => Promise<T>, inMemory: () => Promise<T
   } catch (error) {
     // existing pins must not be ignored because the storage fails
     if (!(error instanceof RondevuError) || error.code !== 'unsupported') throw error;
-    if (!hasWarned) console.warn(`rondevu: the keys of peers are pinned only until this page is closed: ${error.message}`);
+    if (!hasWarned) console.warn(`rondevu: pins are kept only until this page is closed: ${error.message}`);
     hasWarned = true;
     return inMemory();
   }
@@ -69,7 +69,7 @@ export class IdentityChangedError extends RondevuError {
   readonly new: string;
 
   constructor(username: string, old: string, now: string) {
-    super('identity-changed', `${username} shows another key than before (${now} instead of ${old}): trust() it if it is right`);
+    super('identity-changed', `${username} presented key ${now} instead of ${old}: if it is genuine, call trust()`);
     this.username = username;
     this.old = old;
     this.new = now;

@@ -73,9 +73,9 @@ function parse(text: string): PortableIdentity {
   } catch {
     // reported below
   }
-  if (value?.type !== 'rondevu-identity') throw new ValidationError('importIdentity: this is not a text of exportIdentity');
+  if (value?.type !== 'rondevu-identity') throw new ValidationError('importIdentity: the text is not from exportIdentity');
   if (value.version !== 1 || value.kdf !== 'PBKDF2-SHA256')
-    throw mustBe('importIdentity: version and kdf', '1 and PBKDF2-SHA256; a newer release may know these', [
+    throw mustBe('importIdentity: version and kdf', '1 and PBKDF2-SHA256; a newer release may support these', [
       value.version,
       value.kdf,
     ]);
@@ -104,7 +104,7 @@ async function keyOf(
   if (typeof passphrase !== 'string' || passphrase.length < MIN_PASSPHRASE)
     throw new ValidationError(`the passphrase must have at least ${MIN_PASSPHRASE} characters`);
   if (!globalThis.crypto?.subtle)
-    throw new RondevuError('unsupported', 'there is no WebCrypto here: open the page over https, or on localhost');
+    throw new RondevuError('unsupported', 'WebCrypto is unavailable: open the page over https or on localhost');
   // another device may encode the same passphrase with different code points
   const secret: Bytes = utf8(passphrase.normalize('NFKC'));
   const base = await crypto.subtle.importKey('raw', secret, 'PBKDF2', false, ['deriveKey']);

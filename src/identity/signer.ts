@@ -66,7 +66,7 @@ export function exportKeypair(signer: Signer): Keypair {
   if (!signer.exportKeypair) {
     throw new RondevuError(
       'key-not-exportable',
-      'the private key of this identity cannot be read; make it with a keypair of your own if you need to',
+      'the private key of this identity cannot be read; if you need it, pass your own keypair',
     );
   }
   return signer.exportKeypair();

@@ -32,7 +32,7 @@ export class RondevuAuth {
     return Promise.reject(
       new RondevuError(
         'unsupported',
-        'register: there is nothing to register, the keypair of Rondevu.connect({ apiUrl, username, keypair }) is the account',
+        'register: nothing to register, the keypair of Rondevu.connect({ apiUrl, username, keypair }) is the account',
       ),
     );
   }

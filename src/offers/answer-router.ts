@@ -80,7 +80,7 @@ export class AnswerRouter {
     try {
       return !accept || (await accept(peer)) ? undefined : 'forbidden';
     } catch (error) {
-      console.error('rondevu: accept threw, and the joiner is refused', error);
+      console.error('rondevu: accept threw; the joiner is refused', error);
       return 'forbidden';
     }
   }

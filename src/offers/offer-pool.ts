@@ -257,7 +257,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     const error =
       failure instanceof RondevuError
         ? failure
-        : new RondevuError('unsupported', `an offer could not be made: ${failure.message}`, { cause: failure });
+        : new RondevuError('unsupported', `cannot create an offer: ${failure.message}`, { cause: failure });
     error.willRetry = !(error instanceof ValidationError);
     if (!error.willRetry) this.#started = false;
     this.emit('offer:failed', '', error);

@@ -142,7 +142,7 @@ async function linkOfOwn(makeLink: MakeLink, factory: OfferFactory, made?: Made)
       isWarned = true;
       console.warn(
         'rondevu: an offerFactory that returns a peer connection of its own is deprecated and makes raw connections, which do ' +
-          'not survive their link: use the one that it is given, see docs/migrating.md',
+          'not survive their link: use the one passed to it, see docs/migrating.md',
       );
     }
     ownPeerConnection.add(factory);
@@ -159,7 +159,7 @@ async function linkOfOwn(makeLink: MakeLink, factory: OfferFactory, made?: Made)
 }
 
 const WRONG_FACTORY =
-  'offerFactory must use the peer connection that it is given and return { offer, dc? }: ' +
+  'offerFactory must use the peer connection passed to it and return { offer, dc? }: ' +
   "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }";
 
 /** @throws ValidationError showing the expected form of a factory */

@@ -91,7 +91,7 @@ export class ServiceConnections {
     try {
       await connection.processAnswer(answer.sdp, answer.answererId, isFramed);
     } catch (cause) {
-      const text = `the answer of ${answer.answererId} does not fit: ${String(cause)}`;
+      const text = `invalid answer from ${answer.answererId}: ${String(cause)}`;
       this.#handlers.onFailed(answer.offerId, new RondevuError('bad-request', text, { cause }));
     }
   }

@@ -152,7 +152,7 @@ export function* readFrame(frame: Uint8Array): Generator<MessagePart> {
       value += (byte & 127) * factor;
       if (value > Number.MAX_SAFE_INTEGER) refuse('a number must be below 2^53');
       if (byte >= 128) continue;
-      if (byte === 0 && factor > 1) refuse('a number must not end with a byte of zero');
+      if (byte === 0 && factor > 1) refuse('a number must not end with a zero byte');
       return value >= least ? value : refuse(`expected a number of ${least} or more, got ${value}`);
     }
     return refuse('it ends within a number');

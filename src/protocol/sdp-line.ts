@@ -74,7 +74,7 @@ export function readSdpLine(sdp: string): SdpLine | undefined {
     [line.fqn, line.key, line.inst, line.sig, line.setup].every((value) => typeof value === 'string') &&
     [line.sid, line.re].every((value) => value === undefined || typeof value === 'string') &&
     [line.caps, line.ufrag, line.fp].every(texts);
-  if (!isValid) throw new ValidationError('the SDP line lacks a field, or has one of another type');
+  if (!isValid) throw new ValidationError('the SDP line lacks a field or has one of the wrong type');
   const facts = signedFacts(description);
   for (const name of ['setup', 'ufrag', 'fp', 'media'] as const) {
     const [expected, got] = [facts[name], line[name]].map((value) => canonicalJson(value ?? DATA_ONLY));

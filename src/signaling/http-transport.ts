@@ -58,9 +58,7 @@ export class HttpTransport {
     if (!replies || response.status === 404 || response.status === 405) {
       // browsers reveal only that the response is a redirect
       const isRedirect = response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400);
-      const what = isRedirect
-        ? ' with a redirect'
-        : ` HTTP ${response.status}${replies ? '' : ' with something that is not a Rondevu reply'}`;
+      const what = isRedirect ? ' with a redirect' : ` HTTP ${response.status}${replies ? '' : ' without a valid Rondevu reply'}`;
       throw new NetworkError(
         `POST ${this.#url} answered${what}: apiUrl must be the address of a Rondevu server, with its path if it has one`,
       );

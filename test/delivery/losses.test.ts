@@ -42,7 +42,7 @@ describe('a link that loses messages', () => {
       wire.pass('a', Infinity);
     };
     lose();
-    assert.deepEqual([left, end.got], [['message 1 was expected, 2 came'], []]);
+    assert.deepEqual([left, end.got], [['expected message 1, got 2'], []]);
     wire.connect();
     wire.settle(tick);
     assert.deepEqual(end.got, ['one', 'two']);

@@ -261,26 +261,26 @@ describe('a session', () => {
       ['no JSON', /HELLO or FIN/, 'hello?'],
       ['a message before HELLO', /before HELLO/, Uint8Array.of(7, 1, 0).buffer],
       ['a HELLO without a number', /HELLO or FIN/, JSON.stringify({ hello: { sid: 's', inst: 'i', known: null, next: 0 } })],
-      ['a hole', /message 1 was expected, 2 came/, hello, Uint8Array.of(7, 2, 1, 65).buffer],
+      ['a hole', /expected message 1, got 2/, hello, Uint8Array.of(7, 2, 1, 65).buffer],
       ['a length beyond its frame', /longer than its frame/, hello, Uint8Array.of(7, 1, 9, 65).buffer],
       ['no end of a number', /ends within a number/, hello, Uint8Array.of(7, 255, 255).buffer],
       ['a head that nobody writes', /begin with 0 to 7/, hello, Uint8Array.of(9, 1, 1, 65).buffer],
-      ['a number with a needless byte', /end with a byte of zero/, hello, Uint8Array.of(7, 129, 0, 1, 65).buffer],
+      ['a number with a needless byte', /end with a zero byte/, hello, Uint8Array.of(7, 129, 0, 1, 65).buffer],
       ['a number past 2^53', /below 2\^53/, hello, Uint8Array.of(7, 255, 255, 255, 255, 255, 255, 255, 127, 0).buffer],
       ['a number without end', /below 2\^53/, hello, new Uint8Array(66_560).fill(255).fill(7, 0, 1).buffer],
       ['message 0', /of 1 or more, got 0/, hello, Uint8Array.of(7, 0, 0).buffer],
       ['an empty first part', /of 1 or more, got 0/, hello, Uint8Array.of(2, 1, 5, 0).buffer],
       ['an empty middle part', /of 1 or more, got 0/, hello, Uint8Array.of(2, 1, 5, 1, 65, 0, 1, 0).buffer],
       ['a message in parts of length 0', /of 1 or more, got 0/, hello, Uint8Array.of(2, 1, 0, 0).buffer],
-      ['a last part without its first', /before its first/, hello, Uint8Array.of(4, 1, 1, 65).buffer],
-      ['a middle part without its first', /before its first/, hello, Uint8Array.of(0, 1, 1, 65).buffer],
+      ['a last part without its first', /first part is missing/, hello, Uint8Array.of(4, 1, 1, 65).buffer],
+      ['a middle part without its first', /first part is missing/, hello, Uint8Array.of(0, 1, 1, 65).buffer],
       ['an empty part without its first', /of 1 or more, got 0/, hello, Uint8Array.of(0, 1, 0).buffer],
-      ['a first part within a message', /first part came within/, hello, Uint8Array.of(2, 1, 5, 1, 65, 2, 1, 5, 1, 65).buffer],
-      ['a message within itself', /first part came within/, hello, Uint8Array.of(2, 1, 5, 1, 65, 7, 1, 1, 65).buffer],
-      ['bytes that go on as text', /do not fit/, hello, Uint8Array.of(2, 1, 2, 1, 65, 5, 1, 1, 65).buffer],
-      ['more than was announced', /do not fit/, hello, Uint8Array.of(2, 1, 2, 1, 65, 4, 1, 2, 65, 66).buffer],
-      ['less than was announced', /do not fit/, hello, Uint8Array.of(2, 1, 9, 1, 65, 4, 1, 1, 65).buffer],
-      ['whole before its last part', /do not fit/, hello, Uint8Array.of(2, 1, 2, 2, 65, 66).buffer],
+      ['a first part within a message', /unexpected first part/, hello, Uint8Array.of(2, 1, 5, 1, 65, 2, 1, 5, 1, 65).buffer],
+      ['a message within itself', /unexpected first part/, hello, Uint8Array.of(2, 1, 5, 1, 65, 7, 1, 1, 65).buffer],
+      ['bytes that go on as text', /are inconsistent/, hello, Uint8Array.of(2, 1, 2, 1, 65, 5, 1, 1, 65).buffer],
+      ['more than was announced', /are inconsistent/, hello, Uint8Array.of(2, 1, 2, 1, 65, 4, 1, 2, 65, 66).buffer],
+      ['less than was announced', /are inconsistent/, hello, Uint8Array.of(2, 1, 9, 1, 65, 4, 1, 1, 65).buffer],
+      ['whole before its last part', /are inconsistent/, hello, Uint8Array.of(2, 1, 2, 2, 65, 66).buffer],
       ['HELLO as a list', /HELLO or FIN/, JSON.stringify({ hello: ['sid', 'other', null, 1] })],
       ['HELLO as null', /HELLO or FIN/, '{"hello":null}'],
       ['null', /HELLO or FIN/, 'null'],
@@ -367,7 +367,7 @@ describe('a session', () => {
     wire.connect();
     wire.pass('b', 1);
     wire.ends.a.session.control('ack 2', wire.ends.a.port!);
-    assert.match(wire.ends.a.errors.join(), /acknowledges up to 1, and 0 were sent/);
+    assert.match(wire.ends.a.errors.join(), /acknowledged message 1, but only 0 were sent/);
   });
 });
 

@@ -139,7 +139,7 @@ test('a server that swaps, replays, splices or strips is detected before a descr
     ],
     ['gives an answer for an offer', () => bob.proof.open(answer.sdp, toBob), 'unverified', /is an answer/],
     ['gives the offer of another service', () => bob.proof.open(elsewhere.sdp, toBob), 'unverified', /files:1.0.0@alice/],
-    ['answers with its own key', () => bob.proof.open(forged.sdp, toBob), 'identity-mismatch', /has the key/],
+    ['answers with its own key', () => bob.proof.open(forged.sdp, toBob), 'identity-mismatch', /presented key/],
     [
       'puts its key into the line',
       () => bob.proof.open(tampered(offer.sdp, { key: mallory.key }), { ...toBob, key: mallory.key }),
@@ -214,7 +214,7 @@ test('an anonymous name without a proof is nobody, another name without one is a
   const [alice, anonymous] = [await person(), await person()];
   const expected = { role: 'answer' as const, fqn: FQN, key: anonymous.key };
   const username = await anonymousNameOf(anonymous.key);
-  await assert.rejects(alice.proof.open(ANSWER, { ...expected, username }), refused('unverified', /made from its key/));
+  await assert.rejects(alice.proof.open(ANSWER, { ...expected, username }), refused('unverified', /derived from a key/));
   const { peer } = await alice.proof.open(ANSWER, { ...expected, username: 'old-client' });
   assert.deepEqual([peer.verified, peer.pinned], [false, false]);
 });
@@ -305,6 +305,6 @@ test('a key of small order is never accepted as proven: it verifies signatures t
   for (const key of [new Uint8Array(32), identity]) {
     const forged = { ...line, key: bytesToBase64(key), sig: bytesToBase64Url(new Uint8Array([...key, ...new Uint8Array(32)])) };
     const sdp = offer.sdp.replace(/a=x-rondevu:.*(?=\r)/, `a=x-rondevu:${bytesToBase64Url(utf8(canonicalJson(forged)))}`);
-    await assert.rejects(bob.proof.open(sdp, { ...toBob, key: forged.key }), refused('unverified', /signature is wrong/));
+    await assert.rejects(bob.proof.open(sdp, { ...toBob, key: forged.key }), refused('unverified', /signature is invalid/));
   }
 });

@@ -140,6 +140,6 @@ describe('an attempt to join', () => {
     remote.reject(new Error('malformed'));
     const error = await outcome;
     assert.ok(error instanceof ConnectionError);
-    assert.match(error.message, /cannot be answered: Error: malformed/);
+    assert.match(error.message, /cannot answer the offer of .*: Error: malformed/);
   });
 });

@@ -79,9 +79,9 @@ test('Rondevu.connect: apiUrl is required, and unknown options are reported with
   }
 });
 
-test('Rondevu.connect: keypair and identity exclude each other, keys must belong together', async () => {
+test('Rondevu.connect: takes keypair or identity, keys must belong together', async () => {
   const [one, other] = [(await client()).getKeypair(), (await client()).getKeypair()];
-  await assert.rejects(client({ keypair: one, identity: await Rondevu.createIdentity() }), /keypair and identity/);
+  await assert.rejects(client({ keypair: one, identity: await Rondevu.createIdentity() }), /keypair or identity/);
   await assert.rejects(client({ keypair: { ...one, publicKey: other.publicKey } }), /does not belong/);
   for (const keypair of [{}, { ...one, privateKey: 'short' }, { ...one, publicKey: 'AA==' }]) {
     await assert.rejects(client({ keypair }), (error) => error instanceof ValidationError && /keypair\./.test(error.message));

@@ -45,10 +45,10 @@ test('an invalid text, out-of-range costs and an invalid passphrase are refused 
   const text = await exportIdentity(await createIdentity(), PASSPHRASE);
   const value = JSON.parse(text) as Record<string, unknown>;
   const wrong: [string, RegExp][] = [
-    ['', /not a text of exportIdentity/],
-    ['null', /not a text of exportIdentity/],
-    ['{"publicKey":"x","privateKey":"y"}', /not a text of exportIdentity/],
-    [JSON.stringify({ ...value, version: 2 }), /a newer release may know these, got \[2,/],
+    ['', /not from exportIdentity/],
+    ['null', /not from exportIdentity/],
+    ['{"publicKey":"x","privateKey":"y"}', /not from exportIdentity/],
+    [JSON.stringify({ ...value, version: 2 }), /a newer release may support these, got \[2,/],
     [JSON.stringify({ ...value, iterations: 1 }), /iterations must be 100000 to 10000000, got 1/],
     [JSON.stringify({ ...value, iterations: 1e12 }), /iterations must be/],
     [JSON.stringify({ ...value, iv: 'AAAA' }), /iv must be 12 bytes/],

@@ -162,7 +162,7 @@ test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
     ['server', 'push', 'webrtc', 'stun', 'udp'].map((name) => outside.codes[name]),
     ['ok', 'ok', 'ok', 'stun-unreachable', 'udp-blocked'],
   );
-  assert.match(outside.checks.at(-1)!.cause, /UDP is blocked in this network/);
+  assert.match(outside.checks.at(-1)!.cause, /UDP is blocked on this network/);
   explained(outside);
   // also to itself
   net.do('other', 'nft', 'add', 'rule', 'inet', 'wall', 'out', 'meta', 'l4proto', 'udp', 'drop');

@@ -78,7 +78,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     const missing = await bob.connect('alice', 'chat:1.0.0', { connectionTimeout: 300 });
     const failures: boolean[] = [];
     missing.on('failed', (_error, permanent) => failures.push(permanent));
-    await assert.rejects(missing.connect(), /not found|no offer|given up/i);
+    await assert.rejects(missing.connect(), /not found|no offer|gave up/i);
     assert.deepEqual([missing.getState(), failures], ['failed', [true]]);
     await assert.rejects(bob.findService('chat:1.0.0', { mode: 'random' }), { code: 'not-found' });
     const connection = await bob.connectByUuid(uuid);
@@ -233,8 +233,8 @@ describe('the durable API', { concurrency: 3 }, () => {
     const base = { username: 'alice', serviceFqn: 'other@1.0.0', handler };
     const key = bob.getKeypair().privateKey;
     const wrong: [Record<string, unknown>, RegExp][] = [
-      [{ username: 'carol' }, /username must be that of the instance, alice, got "carol"/],
-      [{ privateKey: key }, /privateKey must be that of the instance/],
+      [{ username: 'carol' }, /username must be the instance's, alice, got "carol"/],
+      [{ privateKey: key }, /privateKey must be the instance's/],
       [{ serviceFqn: 'other' }, /serviceFqn/],
       [{ serviceFqn: 'other:1.0.0@bob' }, /is not a service of alice/],
       [{ ttlRefreshMargin: 2 }, /ttlRefreshMargin must be a share between 0 and 1, got 2/],

@@ -45,11 +45,11 @@ export async function exposeService(client: DurableClient, config: DurableServic
   if (!(ttlRefreshMargin > 0 && ttlRefreshMargin < 1))
     throw mustBe('exposeService: ttlRefreshMargin', 'a share between 0 and 1', ttlRefreshMargin);
   if (username !== client.getUsername())
-    throw mustBe('exposeService: username', `that of the instance, ${client.getUsername()}`, username);
+    throw mustBe('exposeService: username', `the instance's, ${client.getUsername()}`, username);
   if (privateKey !== undefined && privateKey !== client.getKeypair().privateKey)
-    throw new ValidationError('exposeService: privateKey must be that of the instance: pass the keypair to Rondevu.connect');
+    throw new ValidationError("exposeService: privateKey must be the instance's: pass the keypair to Rondevu.connect");
   if (rtcConfig?.iceTransportPolicy === 'relay')
-    throw new ValidationError("exposeService: for relays only pass iceServers: 'relay-only' to Rondevu.connect");
+    throw new ValidationError("exposeService: for relays only, pass iceServers: 'relay-only' to Rondevu.connect");
   const service = durableTarget('exposeService: serviceFqn', serviceFqn, username);
   const known = services.get(client) ?? new Map<string, DurableService>();
   services.set(client, known);
