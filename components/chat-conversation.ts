@@ -205,7 +205,7 @@ export class ChatConversation {
     const message = this.#encode({ type: 'message', text, from });
     const others = (this.source as RondevuService).connections.filter((each) => each !== origin);
     for (const { connection, error } of sendToAll(others, message).failures)
-      console.warn(`rondevu: a chat message was not passed on to ${connection.peer?.username}`, error);
+      console.warn(`rondevu: cannot forward a chat message to ${connection.peer?.username}`, error);
   }
 
   #identify(): void {

@@ -88,7 +88,7 @@ async function keptIdentity(name: string): Promise<Signer> {
   try {
     return await new IndexedDbKeyStore().getOrCreate(name);
   } catch (error) {
-    console.warn('rondevu: keys cannot be kept in this page; a reload will be somebody new', error);
+    console.warn('rondevu: this page cannot store keys; a reload creates a new identity', error);
     return (memory ??= new MemoryKeyStore()).getOrCreate(name);
   }
 }

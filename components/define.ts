@@ -17,7 +17,7 @@ export function define(tag: string, element: CustomElementConstructor): void {
     versions.set(tag, VERSION);
   } else if (versions.get(tag) !== VERSION) {
     console.warn(
-      `rondevu: <${tag}> is defined already, by ${versions.get(tag) ?? 'something else'}; version ${VERSION} is not used`,
+      `rondevu: <${tag}> is already defined by ${versions.get(tag) ?? 'something else'}; version ${VERSION} is not used`,
     );
     versions.set(tag, VERSION);
   }

@@ -247,7 +247,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
       if (this.errorCode === 'unavailable') this.recovered(); // the server has answered
       if (connection.generation > 0) return;
       this.batch(() => {
-        if (this.changeState('waiting', 'nobody is there yet')) this.tell('rondevu-waiting', {});
+        if (this.changeState('waiting', 'no host yet')) this.tell('rondevu-waiting', {});
       });
     });
     connection.on('connected', () => {
@@ -294,8 +294,8 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
       const { error: last } = this;
       const error =
         last?.code === 'unavailable'
-          ? new RondevuError('unavailable', `${last.message} (given up after ${timeout} ms)`, { cause: last })
-          : new RondevuError('timeout', `nobody was there at ${to} within ${timeout} ms`);
+          ? new RondevuError('unavailable', `${last.message} (gave up after ${timeout} ms)`, { cause: last })
+          : new RondevuError('timeout', `no connection to ${to} within ${timeout} ms`);
       this.batch(() => {
         this.fail(error);
         this.tell('rondevu-close', { reason: error.message });

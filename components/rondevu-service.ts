@@ -255,14 +255,14 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   readonly #onSignaling = (state: SignalingState, error?: RondevuError): void => {
     if (state === 'push' || state === 'polling') {
       if (this.errorCode === 'unavailable') this.recovered();
-      if (this.state === 'reconnecting') this.changeState('live', 'the signaling server is back');
+      if (this.state === 'reconnecting') this.changeState('live', 'the signaling server is reachable again');
     } else if (error && error.code !== 'unavailable') {
       // the server refused the session itself, for example because the name is taken
       this.#ready.reject(error);
       this.showFailure(error);
     } else {
       this.batch(() => {
-        if (this.state === 'live') this.changeState('reconnecting', error?.message ?? 'the signaling server is away');
+        if (this.state === 'live') this.changeState('reconnecting', error?.message ?? 'the signaling server is unreachable');
         if (error) this.showOutage(error);
       });
     }

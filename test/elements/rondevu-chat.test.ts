@@ -117,7 +117,7 @@ describe('rondevu-chat', () => {
     expect(joiner.state).to.equal('failed');
     const chat = joiner.querySelector('rondevu-chat')!;
     await chat.updateComplete;
-    expect(statusLine(chat)).to.contain('another key');
+    expect(statusLine(chat)).to.contain('different key');
     await expectAccessible(chat);
     chat.shadowRoot!.querySelector<HTMLButtonElement>('[part=trust]')!.click();
     await until(() => joiner.state === 'connected');
@@ -411,7 +411,7 @@ describe('rondevu-chat', () => {
     error.willRetry = true;
     joiner.connection!.emit('failed', error);
     await chat.updateComplete;
-    expect(statusLine(chat)).to.contain('another key');
+    expect(statusLine(chat)).to.contain('different key');
     const trust = () => chat.shadowRoot!.querySelector<HTMLButtonElement>('[part=trust]');
     trust()!.click();
     await until(() => !trust());
