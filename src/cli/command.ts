@@ -20,9 +20,9 @@ export const EXIT = {
 } as const;
 
 export const EXIT_CODES = `Exit codes
-  0  done            3  the server cannot be reached    6  a package is missing
-  1  failed          4  nobody is there                 7  the connection was lost
-  2  wrong usage     5  refused: name, key, rights      130, 143  ended by a signal before it was done`;
+  0  success         3  the server is unreachable       6  a package is missing
+  1  failure         4  no host is available            7  the connection was lost
+  2  usage error     5  refused: name, key, permission  130, 143  interrupted by a signal`;
 
 type ArgOptions = NonNullable<ParseArgsConfig['options']>;
 export type Values = Record<string, string | boolean | undefined>;
@@ -57,12 +57,12 @@ export const CLIENT_OPTIONS: ArgOptions = {
 };
 
 export const CLIENT_HELP = `  -s, --server URL     signaling server (RONDEVU_SERVER; default http://localhost:3000)
-  -u, --username NAME  who you are (default: a name made from the key)
-  -k, --key-file FILE  your key, made when missing (RONDEVU_KEY_FILE; default ~/.config/rondevu/identity.json)
-      --webrtc NAME    node-datachannel, @roamhq/wrtc or werift (default: what is installed)
-      --ice PRESET     server, google-stun, relay-only (default: server)
-      --json           one JSON object a line, for programs
-      --debug          tell on stderr what happens`;
+  -u, --username NAME  your username (default: derived from the key)
+  -k, --key-file FILE  your key, created if missing (RONDEVU_KEY_FILE; default ~/.config/rondevu/identity.json)
+      --webrtc NAME    node-datachannel, @roamhq/wrtc or werift (default: the first one installed)
+      --ice PRESET     ICE servers: server, google-stun or relay-only (default: server)
+      --json           print one JSON object per line, for programs
+      --debug          write debug output to stderr`;
 
 export const serverOf = ({ server }: Values): string =>
   String(server ?? process.env['RONDEVU_SERVER'] ?? 'http://localhost:3000');

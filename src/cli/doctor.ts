@@ -43,20 +43,20 @@ function turnOf(values: Values): RTCIceServer[] {
 }
 
 export const doctor: Command = {
-  summary: 'find out why nobody connects',
+  summary: 'diagnose connection problems',
   help: `rondevu doctor
 
-Looks at what a connection needs, one after the other, and says what is wrong, why, and what to do about it: the server, the
-clocks, push, WebRTC on this machine, STUN, TURN, UDP. The same as diagnose() in a page. Ends with 1 when something failed, and
-with 0 when there are only warnings (!).
+Checks everything that a connection needs, and for each problem prints the cause and a remedy: the server, the clocks, push,
+WebRTC on this machine, STUN, TURN, UDP. Runs the same checks as diagnose() in a page. Exits with 1 if a check failed, and with
+0 if there are only warnings (!).
 
   rondevu doctor --server https://signal.example.org
   rondevu doctor --turn turn:turn.example.org:3478 --turn-user alice --turn-password-file secret.txt
 
-      --timeout S      how long each check may take, in seconds (default 5)
-      --turn URL       look at this TURN server instead of those of the signaling server
+      --timeout S      time limit of each check, in seconds (default 5)
+      --turn URL       check this TURN server instead of the signaling server's
       --turn-user NAME, --turn-password-file FILE
-                       its user, and a file with the password
+                       its username, and a file that contains its password
 ${CLIENT_HELP}`,
   options: {
     ...CLIENT_OPTIONS,
@@ -69,7 +69,7 @@ ${CLIENT_HELP}`,
   async run(_args, values) {
     const seconds = Number(values['timeout'] ?? 5);
     if (!(seconds > 0 && seconds <= 600))
-      throw new UsageError(`--timeout must be a number of seconds from 0 to 600, got "${String(values['timeout'])}"`);
+      throw new UsageError(`--timeout must be a number of seconds above 0, at most 600, got "${String(values['timeout'])}"`);
     const wanted = values['webrtc'] as WebRtcPackage | undefined;
     // a missing package is a finding, unless one was named
     const webrtc = await findWebRtc(wanted).catch((error: unknown) => {

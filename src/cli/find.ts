@@ -10,17 +10,17 @@ function wholeNumber(text: unknown, name: string, standard: number): number {
 }
 
 export const find: Command = {
-  summary: 'list who offers a service',
+  summary: 'list the hosts of a service',
   help: `rondevu find SERVICE
 
-Lists who offers a service and is there to be joined, the highest version first. SERVICE is name:version, which finds every
-compatible one, or name:version@username. Nothing is taken: the offers stay for those who join.
+Lists the hosts of a service that can be joined, highest version first. SERVICE is name:version, which finds every
+compatible version, or name:version@username. Does not reserve an offer.
 
   rondevu find chat:1.0.0
   rondevu find chat:1.0.0@alice --json
 
-      --limit N        at most so many (default 10)
-      --offset N       after so many (default 0)
+      --limit N        maximum number of results (default 10)
+      --offset N       number of results to skip (default 0)
 ${CLIENT_HELP}`,
   options: { ...CLIENT_OPTIONS, limit: { type: 'string' }, offset: { type: 'string' } },
   args: ['SERVICE'],
@@ -32,7 +32,7 @@ ${CLIENT_HELP}`,
     for (const { serviceFqn, username, publicKey, createdAt, expiresAt } of services)
       print({ event: 'service', serviceFqn, username, publicKey, createdAt, expiresAt }, printable(serviceFqn));
     await rondevu.close();
-    if (!services.length && !values['json']) console.error(forTerminal(`rondevu: nobody offers ${service}`));
+    if (!services.length && !values['json']) console.error(forTerminal(`rondevu: nobody is hosting ${service}`));
     return services.length ? EXIT.ok : EXIT.nobody;
   },
 };

@@ -97,7 +97,7 @@ const execute =
       },
     });
     child.on('error', (error) => {
-      print({ event: 'error', message: error.message }, `the program cannot be started: ${error.message}`);
+      print({ event: 'error', message: error.message }, `cannot start the program: ${error.message}`);
       void connection.close({ discard: true, reason: 'the program cannot be started' });
     });
     // without a process there are no streams, despite the types
@@ -108,7 +108,7 @@ const execute =
       .run(child.stdout)
       .catch((error: Error) => print({ event: 'error', message: error.message }, `${peerName(connection)}: ${error.message}`));
     child.on('exit', (code, signal) =>
-      print({ event: 'exit', code, signal }, `${peerName(connection)}: the program ended with ${code ?? signal}`),
+      print({ event: 'exit', code, signal }, `${peerName(connection)}: the program exited with ${code ?? signal}`),
     );
     child.on('exit', () => children.delete(child));
     connection.on('closed', () => void setTimeout(() => children.has(child) && end(child), END_WITHIN));
@@ -117,29 +117,29 @@ const execute =
 function answerOf(values: Values, own: { username: string; publicKey: string }, screen: Screen): Answer {
   const { echo: isEcho, exec, chat: isChat } = values;
   if ([isEcho, exec, isChat].filter((value) => value !== undefined).length > 1)
-    throw new UsageError('--echo, --exec and --chat exclude each other');
+    throw new UsageError('--echo, --exec and --chat cannot be combined');
   if (isEcho) return echo;
   return typeof exec === 'string' ? execute(exec, screen.print) : chat(own, screen);
 }
 
 export const host: Command = {
-  summary: 'offer a service: a chat, an echo, a program',
+  summary: 'host a service: a chat, an echo or a program',
   help: `rondevu host SERVICE [--chat | --echo | --exec CMD]
 
-Publishes SERVICE (name:version) under your name, until Ctrl-C: then its offers are withdrawn and everyone is told.
+Publishes SERVICE (name:version) under your username until Ctrl-C, then withdraws its offers and notifies every peer.
 
-  rondevu host chat:1.0.0 --username alice                talk to whoever joins: with "rondevu connect", or from a page
-  rondevu host echo:1.0.0 --echo                          send back what comes
-  rondevu host sum:1.0.0 --exec sha256sum                 a program for each who joins
+  rondevu host chat:1.0.0 --username alice                chat with joiners in "rondevu connect" or in a page
+  rondevu host echo:1.0.0 --echo                          send back what is received
+  rondevu host sum:1.0.0 --exec sha256sum                 run a program for each joiner
   rondevu host drop:1.0.0 --exec 'cat > "from-$RONDEVU_PEER"'
-                                                          take files: rondevu connect drop:1.0.0@… --raw < FILE
+                                                          receive files: rondevu connect drop:1.0.0@… --raw < FILE
 
-      --chat           a group chat; what you write goes to all (default)
-      --echo           send back what comes
-      --exec CMD       run CMD in a shell for each who joins. It has RONDEVU_PEER, RONDEVU_PEER_KEY, RONDEVU_PEER_VERIFIED.
-                       Whoever knows the name may join: CMD must be made for strangers
-      --max N          at most so many connections at once
-      --hidden         found by its id only, which is told at the start
+      --chat           a group chat: your messages go to all joiners (default)
+      --echo           send back what is received
+      --exec CMD       run CMD in a shell for each joiner. It gets RONDEVU_PEER, RONDEVU_PEER_KEY, RONDEVU_PEER_VERIFIED.
+                       Anyone who knows the name can join: CMD must be safe to expose to strangers
+      --max N          maximum number of simultaneous connections
+      --hidden         can only be found by its id, which is printed at the start
 ${CLIENT_HELP}`,
   options: {
     ...CLIENT_OPTIONS,
@@ -199,7 +199,7 @@ ${CLIENT_HELP}`,
           screen.warn(`${error.message}; trying again${here}`, error.code);
         } else if (outage !== undefined && /^(push|polling)$/.test(state)) {
           outage = undefined;
-          print({ event: 'online', server: serverOf(values) }, `* ${serverOf(values)} can be reached again`);
+          print({ event: 'online', server: serverOf(values) }, `* ${serverOf(values)} is reachable again`);
         }
       });
       pool.on('offer:failed', (_id, error) => {

@@ -40,7 +40,7 @@ async function search(rondevu: Rondevu, name: string, wait: number, screen: Scre
   let isAbsent = false;
   connection.on('waiting', () => void (isAbsent = true)).on('failed', () => void (isAbsent = false));
   const patience = setTimeout(() => {
-    if (isAbsent) screen.warn(`nobody is there yet; waiting up to ${wait} s for ${name}`, 'not-found');
+    if (isAbsent) screen.warn(`no host yet; waiting up to ${wait} s for ${name}`, 'not-found');
     else if (rondevu.signalingState !== 'offline') screen.warn(`waiting up to ${wait} s for ${name}`);
   }, QUIET);
   connection.start(wait * 1000);
@@ -60,7 +60,7 @@ function absence(cause: Error, name: string, wait: number, server: string): Erro
   const { code } = cause as RondevuError;
   const waited = wait ? ` after ${wait} s` : '';
   if (code === 'not-found')
-    return new RondevuError(code, `nobody offers ${name} on ${server}${waited}. "rondevu find" lists who is there`, {
+    return new RondevuError(code, `nobody is hosting ${name} on ${server}${waited}. "rondevu find" lists available hosts`, {
       cause,
     });
   if (code === 'no-offer')
@@ -74,7 +74,7 @@ function absence(cause: Error, name: string, wait: number, server: string): Erro
 async function untilOpen(connection: AnswererConnection): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    const text = `${connection.serviceFqn} is online, but no link to it came up within ${OPENS_WITHIN / 1000} s`;
+    const text = `${connection.serviceFqn} is online, but no link to it opened within ${OPENS_WITHIN / 1000} s`;
     timer = setTimeout(() => reject(new ConnectionError('timeout', text)), OPENS_WITHIN);
   });
   try {
@@ -125,8 +125,8 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
       chatLine(via ? `${author} (via ${via})` : author, text),
     );
   });
-  connection.on('disconnected', (reason) => note('disconnected', `disconnected: ${printable(reason)}; what you write is kept`));
-  connection.on('reconnect:success', () => note('connected', 'connected again'));
+  connection.on('disconnected', (reason) => note('disconnected', `disconnected: ${printable(reason)}; your messages are queued`));
+  connection.on('reconnect:success', () => note('connected', 'reconnected'));
   await untilOpen(connection);
   const { peer } = connection;
   note('connected', `connected to ${peerName(connection)}${peer?.verified ? '' : ' (unverified)'}`, { peer });
@@ -150,19 +150,19 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
 }
 
 export const join: Command = {
-  summary: 'join a service: a chat, or files through a pipe',
+  summary: 'join a service: chat, or transfer files',
   help: `rondevu connect FQN [--raw]
 
-Joins name:version@username (or name:version, whoever offers it; or the id of a hidden service), and stays connected through
-whatever the network does. Talks as <rondevu-chat> does: a line is a message, Ctrl-D or Ctrl-C ends.
+Joins name:version@username, name:version at any host, or a hidden service by its id, and stays connected through network
+outages. Chats with <rondevu-chat> and with "rondevu host --chat": each line is a message; Ctrl-D or Ctrl-C ends the chat.
 
   rondevu connect chat:1.0.0@alice
   rondevu connect drop:1.0.0@alice --raw < film.mkv       send a file; a progress bar is on stderr
-  rondevu connect chat:1.0.0@alice#Vn3Q…                  only if her key is this one
+  rondevu connect chat:1.0.0@alice#Vn3Q…                  only if her key has this pin
 
-      --raw            bytes: stdin goes there, what comes goes to stdout; ends when both sides have ended
-      --progress       show the progress bar also where stderr is no terminal
-      --wait S         how long to wait for somebody to be there, in seconds (default 10)
+      --raw            transfer bytes: sends stdin, writes received bytes to stdout; exits when both sides have ended
+      --progress       show the progress bar even if stderr is not a terminal
+      --wait S         how long to wait for a host, in seconds (default 10)
 ${CLIENT_HELP}`,
   options: {
     ...CLIENT_OPTIONS,

@@ -11,7 +11,7 @@ import { EXIT, UsageError, defaultKeyFile, printer, type Command, type Values } 
 async function passphrase(twice: boolean): Promise<string> {
   const given = process.env['RONDEVU_PASSPHRASE'];
   if (given !== undefined) return given;
-  if (!process.stdin.isTTY) throw new UsageError('a passphrase is needed: set RONDEVU_PASSPHRASE, or run this in a terminal');
+  if (!process.stdin.isTTY) throw new UsageError('a passphrase is required: set RONDEVU_PASSPHRASE, or run this in a terminal');
   const ask = async (question: string): Promise<string> => {
     process.stderr.write(question);
     const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
@@ -26,19 +26,21 @@ async function passphrase(twice: boolean): Promise<string> {
     return answer;
   };
   const first = await ask('Passphrase (at least 8 characters): ');
-  if (twice && (await ask('The same once more: ')) !== first) throw new UsageError('the two passphrases are not the same');
+  if (twice && (await ask('Repeat the passphrase: ')) !== first) throw new UsageError('the passphrases do not match');
   return first;
 }
 
 async function kept(path: string): Promise<Signer> {
   const identity = await readIdentity(path);
-  if (!identity) throw new RondevuError('not-found', `there is no key file ${path}. Make one: rondevu keys make`);
+  if (!identity) throw new RondevuError('not-found', `there is no key file ${path}. Create one: rondevu keys make`);
   return identity;
 }
 
 async function keep(path: string, identity: Signer): Promise<void> {
   if (!(await writeIdentity(path, identity)))
-    throw new UsageError(`there is a key file ${path} already, and it stays: move it away, or name another with --key-file`);
+    throw new UsageError(
+      `the key file ${path} already exists and is not overwritten: move it away, or choose another with --key-file`,
+    );
 }
 
 async function tell(identity: Signer, path: string, values: Values): Promise<number> {
@@ -52,20 +54,20 @@ async function tell(identity: Signer, path: string, values: Values): Promise<num
 }
 
 export const keys: Command = {
-  summary: 'make, show, export and import your key',
+  summary: 'create, show, export and import your key',
   help: `rondevu keys make | show | export | import [FILE]
 
-Your key is your identity: who has it can speak as you. It stays in a file that only you can read; no command prints it.
+Your key is your identity: anyone who has it can impersonate you. It stays in a file that only you can read; no command prints it.
 
-  rondevu keys make                     make a key file
-  rondevu keys show                     its public key, anonymous name, and pin
-  rondevu keys export > me.txt          the key under a passphrase, to be carried to another machine
-  rondevu keys import me.txt            the other way round; without FILE from stdin
+  rondevu keys make                     create a key file
+  rondevu keys show                     show its public key, anonymous name and pin
+  rondevu keys export > me.txt          export the key, encrypted with a passphrase, to copy it to another machine
+  rondevu keys import me.txt            import an exported key; without FILE, from stdin
 
-The passphrase is asked for, or taken from RONDEVU_PASSPHRASE.
+Prompts for the passphrase, or reads it from RONDEVU_PASSPHRASE.
 
-  -k, --key-file FILE  (RONDEVU_KEY_FILE; default ~/.config/rondevu/identity.json)
-      --json           one JSON object a line, for programs`,
+  -k, --key-file FILE  the key file (RONDEVU_KEY_FILE; default ~/.config/rondevu/identity.json)
+      --json           print one JSON object per line, for programs`,
   options: { 'key-file': { type: 'string', short: 'k' }, json: { type: 'boolean' } },
   args: ['make|show|export|import', '[FILE]'],
   async run([action, file], values) {
@@ -83,7 +85,8 @@ The passphrase is asked for, or taken from RONDEVU_PASSPHRASE.
         console.log(await exportIdentity(await kept(path), await passphrase(true)));
         return EXIT.ok;
       case 'import': {
-        if (file === undefined && process.stdin.isTTY) throw new UsageError('keys import needs a FILE, or the text on stdin');
+        if (file === undefined && process.stdin.isTTY)
+          throw new UsageError('keys import needs a FILE, or an exported key on stdin');
         const text = readFileSync(file ?? 0, 'utf8').trim();
         const identity = await importIdentity(text, await passphrase(false));
         await keep(path, identity);

@@ -18,16 +18,16 @@ async function overview(): Promise<string> {
   const rows = await Promise.all(
     Object.entries(COMMANDS).map(async ([name, load]) => `  ${name.padEnd(9)}${(await load()).summary}`),
   );
-  return `rondevu: peer-to-peer connections that last, from the command line
+  return `rondevu: durable peer-to-peer connections from the command line
 
 ${rows.join('\n')}
 
-A first conversation, in three terminals
+A first chat, in three terminals
   rondevu serve
   rondevu host chat:1.0.0 --username alice
   rondevu connect chat:1.0.0@alice
 
-rondevu COMMAND --help tells more of each. RONDEVU_SERVER names the signaling server for all of them.
+"rondevu COMMAND --help" explains each command. RONDEVU_SERVER sets the signaling server for all of them.
 
 ${EXIT_CODES}`;
 }
@@ -55,7 +55,8 @@ async function main([name, ...rest]: string[]): Promise<number> {
   let values: Values = { json: rest.includes('--json'), debug: rest.includes('--debug') };
   try {
     const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-    if (!load) throw new UsageError(`there is no command ${JSON.stringify(name)}; there are ${Object.keys(COMMANDS).join(', ')}`);
+    if (!load)
+      throw new UsageError(`unknown command ${JSON.stringify(name)}; expected one of ${Object.keys(COMMANDS).join(', ')}`);
     const command = await load();
     // the server parses the options of `serve`
     if (name === 'serve') return await command.run(rest, values);
@@ -69,7 +70,7 @@ async function main([name, ...rest]: string[]): Promise<number> {
     const { positionals } = parsed;
     const least = command.args.filter((arg) => !arg.startsWith('[')).length;
     if (positionals.length < least || positionals.length > command.args.length)
-      throw new UsageError(`expected: rondevu ${[name, ...command.args].join(' ')}; rondevu ${name} --help tells more`);
+      throw new UsageError(`expected: rondevu ${[name, ...command.args].join(' ')}. For details: rondevu ${name} --help`);
     return await command.run(positionals, values);
   } catch (error) {
     return tellError(error, values);

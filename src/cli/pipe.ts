@@ -85,9 +85,9 @@ export class Pipe {
     connection.on('reset', () => {
       // identifies this side as a pipe again, so that the peer treats the close that follows as a failure
       this.#say({ type: 'pipe' });
-      this.#fail(new ConnectionError('closed', 'the other side began anew: what was under way is not whole'));
+      this.#fail(new ConnectionError('closed', 'the peer started another session during the transfer: the data is incomplete'));
     });
-    if (connection.getState() === 'closed') this.#closed = 'it was closed before';
+    if (connection.getState() === 'closed') this.#closed = 'it was already closed';
     output.on('error', (error) => this.#outputFailed(error));
     this.#say({ type: 'pipe' });
     for (const data of early) this.#take(data);
@@ -141,7 +141,7 @@ export class Pipe {
   #checkEnd(reason: string, outcome: unknown): void {
     const isDone = this.#isPipe ? this.#theyEnded : outcome === 'delivered' || outcome === 'unknown';
     if (isDone && reason === CLOSED_BY_PEER) return;
-    throw new ConnectionError('closed', `the connection ended before everything was through: ${reason}`);
+    throw new ConnectionError('closed', `the connection ended before the transfer was complete: ${reason}`);
   }
 
   get #isOver(): boolean {
@@ -165,7 +165,9 @@ export class Pipe {
     const bytes = typeof data === 'string' ? Buffer.from(data) : Buffer.from(data);
     this.received += bytes.length;
     if (this.received - this.#written > MOST_KEPT)
-      return this.#fail(new ConnectionError('queue-full', 'the other side sends more than can be written, and does not wait'));
+      return this.#fail(
+        new ConnectionError('queue-full', 'the peer sends faster than the output is written and ignores back-pressure'),
+      );
     this.#output.write(bytes, (error) => {
       if (error) this.#outputFailed(error);
       this.#written += bytes.length;

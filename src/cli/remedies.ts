@@ -9,11 +9,11 @@ export interface Settings {
   keyFile: string;
 }
 
-const DOCTOR = 'Find out more with: rondevu doctor';
+const DOCTOR = 'To find the cause, run: rondevu doctor';
 
 const NAME_REMEDIES = [
   'choose another name: --username NAME',
-  'or use the key that holds it: --key-file FILE, or carry it over with "rondevu keys export" and "rondevu keys import"',
+  'or use the key that holds it: --key-file FILE, or copy it with "rondevu keys export" and "rondevu keys import"',
   'or, while developing, start the server with a fresh store: rondevu serve --storage FILE',
 ].join('\n');
 
@@ -23,7 +23,7 @@ export function explain(error: Error, { server, username, keyFile }: Settings): 
   switch (error instanceof RondevuError ? error.code : undefined) {
     case 'name-taken':
       return {
-        message: `the username "${String(username)}" is taken: another key than the one in ${keyFile} holds it on ${server}. A username belongs to the first key that uses it`,
+        message: `the username "${String(username)}" is taken: on ${server} it belongs to another key than the one in ${keyFile}. A username belongs to the first key that uses it`,
         remedy: NAME_REMEDIES,
       };
     case 'bad-signature':

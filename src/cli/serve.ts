@@ -13,7 +13,7 @@ function serverCommand(): string {
   try {
     return join(dirname(createRequire(import.meta.url).resolve('rondevu-server')), 'main.js');
   } catch (cause) {
-    const text = 'the server is a package of its own, and not installed. Run: npm install rondevu-server';
+    const text = 'the server is a separate package that is not installed. Run: npm install rondevu-server';
     throw new RondevuError('unsupported', text, { cause });
   }
 }

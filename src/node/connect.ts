@@ -42,9 +42,9 @@ export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
 export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Promise<Rondevu> {
   if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile)) throw mustBe('connect: keyFile', 'a path', keyFile);
   if (keyFile !== undefined && (options.keypair || options.identity))
-    throw new ValidationError('connect: keyFile excludes keypair and identity');
+    throw new ValidationError('connect: keyFile cannot be combined with keypair or identity');
   if (webrtc !== undefined && options.rtcPeerConnection)
-    throw new ValidationError('connect: webrtc names a package, and rtcPeerConnection is one already: pass one of the two');
+    throw new ValidationError('connect: pass webrtc or rtcPeerConnection, not both');
   const found = options.rtcPeerConnection ? undefined : await findWebRtc(webrtc);
   const proxy = unusedProxy(options.apiUrl);
   if (proxy && !hasWarnedOfProxy) console.warn(`rondevu: ${proxy}`);

@@ -34,9 +34,9 @@ export async function readIdentity(path: string): Promise<Signer | undefined> {
     const { mode, uid } = await file.stat();
     // Windows has no such permission bits
     if (process.platform !== 'win32' && mode & 0o077)
-      throw new ValidationError(`others may read the key file ${path}, or change it. Run: chmod 600 ${path}`);
+      throw new ValidationError(`other users may read or change the key file ${path}. Run: chmod 600 ${path}`);
     if (process.getuid && uid !== process.getuid())
-      throw new ValidationError(`the key file ${path} belongs to another user (uid ${uid}, and this is ${process.getuid()})`);
+      throw new ValidationError(`the key file ${path} belongs to another user (uid ${uid}, not ${process.getuid()})`);
     text = await file.readFile('utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -50,7 +50,7 @@ export async function readIdentity(path: string): Promise<Signer | undefined> {
     return await signerFromKeypair(keypair);
   } catch (error) {
     const reason = error instanceof ValidationError ? error.message : 'it is not the JSON that `rondevu keys make` writes';
-    throw new ValidationError(`the key file ${path} holds no identity: ${reason}`);
+    throw new ValidationError(`the key file ${path} contains no identity: ${reason}`);
   }
 }
 

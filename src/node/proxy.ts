@@ -13,9 +13,9 @@ export function unusedProxy(apiUrl: string, env: NodeJS.ProcessEnv = process.env
   if (!name || isExempt(hostname, port, env['no_proxy'] ?? env['NO_PROXY'] ?? '')) return undefined;
   const variable = env[name] ? name : name.toUpperCase();
   return (
-    `${variable} names an HTTP proxy that is not used: requests to ${hostname} go there directly. ` +
+    `${variable} sets an HTTP proxy that is not used: requests to ${hostname} bypass it. ` +
     'With Node 22.21, 24.5 or newer, NODE_USE_ENV_PROXY=1 sends HTTP through it (not the push socket; polling replaces it). ' +
-    `If ${hostname} can be reached without the proxy, add it to NO_PROXY`
+    `If ${hostname} is reachable without the proxy, add it to NO_PROXY`
   );
 }
 

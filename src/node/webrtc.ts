@@ -49,12 +49,12 @@ export async function findWebRtc(wanted?: WebRtcPackage): Promise<WebRtc> {
     try {
       return { name, ...(await LOADERS[name]()) };
     } catch (error) {
-      if (!isMissing(error, name)) broken.push(`${name} is installed and does not load: ${(error as Error).message}`);
+      if (!isMissing(error, name)) broken.push(`${name} is installed but does not load: ${(error as Error).message}`);
     }
   }
   const install = `npm install ${wanted ?? WEBRTC_PACKAGES[0]}`;
-  const others = wanted ? '' : ` (${WEBRTC_PACKAGES.slice(1).join(' and ')} will do as well)`;
-  const missing = `there is no WebRTC in Node, and ${wanted ? `${wanted} is not` : 'no package with it is'} installed`;
+  const others = wanted ? '' : ` (${WEBRTC_PACKAGES.slice(1).join(' or ')} also works)`;
+  const missing = `Node has no WebRTC, and ${wanted ? `${wanted} is not` : 'no package that provides it is'} installed`;
   const reason = broken.length ? broken.join('; ') : missing;
   throw new RondevuError('unsupported', `${reason}. Run: ${install}${others}`);
 }
@@ -109,7 +109,7 @@ function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionCl
       } catch (error) {
         // its own error message contains the credentials
         const urls = iceServers.flatMap((server) => server.urls);
-        throw urls.length ? new SyntaxError(`an ICE server of these is none: ${urls.join(', ')}`) : error;
+        throw urls.length ? new SyntaxError(`one of these ICE server URLs is invalid: ${urls.join(', ')}`) : error;
       }
     }
 

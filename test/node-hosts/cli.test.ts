@@ -68,20 +68,20 @@ describe('rondevu', { concurrency: 2 }, () => {
     writeFileSync(join(folder, 'open.key'), '{}', { mode: 0o644 });
     mkdirSync(join(folder, 'a-folder'), { mode: 0o700 });
     const cases: [string[], number, RegExp][] = [
-      [['frob'], 2, /there is no command "frob"; there are serve, host/],
+      [['frob'], 2, /unknown command "frob"; expected one of serve, host/],
       [['connect'], 2, /expected: rondevu connect FQN/],
       [['connect', 'a', 'b'], 2, /expected: rondevu connect FQN/],
       [['connect', 'x:1.0.0@alice', '--rwa'], 2, /Unknown option '--rwa'/],
       [['connect', 'nonsense'], 2, /nonsense/],
       [['connect', 'x:1.0.0@alice', '--wait', 'long'], 2, /--wait must be a number of seconds, got "long"/],
-      [['connect', 'x:1.0.0@nobody', '--wait', '0'], 4, /nobody offers x:1\.0\.0@nobody on http/],
+      [['connect', 'x:1.0.0@nobody', '--wait', '0'], 4, /nobody is hosting x:1\.0\.0@nobody on http/],
       [['connect', 'x:1.0.0@alice', '--server', 'http://127.0.0.1:9', '--wait', '0'], 3, /cannot be reached[^]*rondevu doctor/],
-      [['connect', 'x:1.0.0@alice', '--username', 'alice'], 5, /"alice" is taken: another key/],
-      [['host', 'y:1.0.0', '--echo', '--exec', 'cat'], 2, /exclude each other/],
+      [['connect', 'x:1.0.0@alice', '--username', 'alice'], 5, /"alice" is taken: on http.* another key/],
+      [['host', 'y:1.0.0', '--echo', '--exec', 'cat'], 2, /cannot be combined/],
       [['host', 'y:1.0.0', '--max', '0'], 2, /--max must be a whole number above 0/],
       [['host', 'y:1.0.0', '--key-file', join(folder, 'open.key')], 2, /chmod 600/],
       [['host', 'y:1.0.0', '--key-file', join(folder, 'a-folder')], 1, /the key file .*a-folder cannot be read: EISDIR/],
-      [['find', 'x:9.0.0'], 4, /nobody offers x:9\.0\.0/],
+      [['find', 'x:9.0.0'], 4, /nobody is hosting x:9\.0\.0/],
       [['find', 'x:1.0.0', '--limit', '-1'], 2, /limit/],
       [['find', 'x:1.0.0', '--webrtc', 'wrtc'], 2, /webrtc must be node-datachannel/],
       [['keys', 'frob'], 2, /keys must be make, show, export or import, got "frob"/],
@@ -102,7 +102,10 @@ describe('rondevu', { concurrency: 2 }, () => {
     await (await (await client('alice')).publishService({ service: 'x:1.0.0' })).start();
     const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice']);
     assert.equal(code, 5);
-    assert.match(err, /^rondevu: the username "alice" is taken: another key than the one in \S+identity\.json holds it on http/);
+    assert.match(
+      err,
+      /^rondevu: the username "alice" is taken: on http\S+ it belongs to another key than the one in \S+identity\.json/,
+    );
     for (const remedy of ['--username', '--key-file', 'keys export', 'fresh store']) assert.ok(err.includes(remedy), remedy);
     assert.doesNotMatch(err, /Invalid signature|trying again/);
     const json = lines((await run(['host', 'x:1.0.0', '-u', 'alice', '--json'])).err);
@@ -147,7 +150,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     await (await other.publishService({ service: 'y:1.0.0' })).start();
     host.child.kill('SIGCONT');
     assert.deepEqual(await host.ended, [5, null]);
-    assert.match(host.err(), /"alice" is taken: another key[^]*--username/);
+    assert.match(host.err(), /"alice" is taken: on http[^]*--username/);
   });
 
   test('host and joiner distinguish an unreachable server from an absent service', async (t) => {
@@ -162,7 +165,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const joiner = start(['connect', 'x:1.0.0@alice', '-s', url, '--json']);
     await until(() => host.out().includes('"joined"') && joiner.out().includes('"connected"'), 'the joiner');
     const lost = start(['connect', 'x:1.0.0@nobody', '-s', url, '--json', '--wait', '600']);
-    await until(() => lost.err().includes('nobody is there yet'), 'the word that nobody is there');
+    await until(() => lost.err().includes('no host yet'), 'the word that nobody is there');
     server.child.kill('SIGTERM');
     await server.ended;
     for (const { err } of [host, lost]) await until(() => err().includes('"unavailable"'), 'the word that the server is away');
@@ -183,12 +186,12 @@ describe('rondevu', { concurrency: 2 }, () => {
   test('keys are created once, shown, and exported under a passphrase; the private key is never printed', async (t) => {
     const { run, folder } = await setUp(t);
     const path = join(folder, 'rondevu', 'identity.json');
-    assert.match((await run(['keys', 'show'])).err, /there is no key file .*Make one: rondevu keys make/);
+    assert.match((await run(['keys', 'show'])).err, /there is no key file .*Create one: rondevu keys make/);
     const made = await run(['keys', 'make']);
     assert.equal(made.code, 0, made.err);
     assert.equal(statSync(path).mode & 0o777, 0o600);
     const { privateKey, publicKey } = JSON.parse(readFileSync(path, 'utf8')) as { privateKey: string; publicKey: string };
-    assert.match((await run(['keys', 'make'])).err, /already, and it stays/);
+    assert.match((await run(['keys', 'make'])).err, /already exists and is not overwritten/);
     const shown = lines((await run(['keys', 'show', '--json'])).out)[0]!;
     assert.equal(shown['publicKey'], publicKey);
     assert.match(String(shown['anonymousName']), /^anon-[a-z2-7]{26}$/);
@@ -353,7 +356,7 @@ describe('rondevu', { concurrency: 2 }, () => {
   test('a wait is reported, and an aborted one is no success', async (t) => {
     const { start } = await setUp(t);
     const waiting = start(['connect', 'x:1.0.0@nobody', '--wait', '60']);
-    await until(() => waiting.err().includes('nobody is there yet; waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
+    await until(() => waiting.err().includes('no host yet; waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
     waiting.child.kill('SIGINT');
     assert.deepEqual(await waiting.ended, [130, null]);
     assert.equal(waiting.out(), '');
@@ -532,7 +535,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const there = await begin();
     host.child.kill('SIGINT');
     assert.deepEqual(await there.ended, [7, null]);
-    assert.match(there.err(), /ended before everything was through: closed by the peer/);
+    assert.match(there.err(), /ended before the transfer was complete: closed by the peer/);
     const head = start(['host', 'head:1.0.0', '-u', 'host', '--exec', 'head -c 10']);
     await until(() => head.out().includes('is live'), 'the next host');
     const reader = start(['connect', 'head:1.0.0@host', '--raw']);

@@ -78,14 +78,14 @@ test('the error without a package has the install command; an installed package 
   const none = await script(project(t), text);
   assert.equal(
     none.stdout.trim(),
-    'unsupported: there is no WebRTC in Node, and no package with it is installed. Run: npm install node-datachannel (@roamhq/wrtc and werift will do as well)',
+    'unsupported: Node has no WebRTC, and no package that provides it is installed. Run: npm install node-datachannel (@roamhq/wrtc or werift also works)',
   );
   assert.equal((await script(project(t, '@roamhq/wrtc'), text)).stdout.trim(), 'connected');
   const named = await script(
     project(t, '@roamhq/wrtc'),
     `import { findWebRtc } from 'rondevu-elements/node'; findWebRtc('werift').catch(({ message }) => console.log(message));`,
   );
-  assert.equal(named.stdout.trim(), 'there is no WebRTC in Node, and werift is not installed. Run: npm install werift');
+  assert.equal(named.stdout.trim(), 'Node has no WebRTC, and werift is not installed. Run: npm install werift');
 });
 
 test('a broken package is reported with its error', async (t) => {
@@ -98,16 +98,16 @@ test('a broken package is reported with its error', async (t) => {
     path,
     `import { findWebRtc } from 'rondevu-elements/node'; findWebRtc().catch(({ message }) => console.log(message));`,
   );
-  assert.match(stdout, /^werift is installed and does not load: wrong architecture\. Run: npm install node-datachannel/);
+  assert.match(stdout, /^werift is installed but does not load: wrong architecture\. Run: npm install node-datachannel/);
 });
 
 test('exclusive options and unknown options are refused', async () => {
   const apiUrl = 'http://localhost:1';
   const { RTCPeerConnection } = await findWebRtc('@roamhq/wrtc');
   const wrong: [Record<string, unknown>, RegExp][] = [
-    [{ keyFile: 'x', keypair: { publicKey: '', privateKey: '' } }, /keyFile excludes keypair and identity/],
+    [{ keyFile: 'x', keypair: { publicKey: '', privateKey: '' } }, /keyFile cannot be combined with keypair or identity/],
     [{ keyFile: 7 }, /keyFile must be a path, got 7/],
-    [{ webrtc: 'werift', rtcPeerConnection: RTCPeerConnection }, /pass one of the two/],
+    [{ webrtc: 'werift', rtcPeerConnection: RTCPeerConnection }, /pass webrtc or rtcPeerConnection, not both/],
     [{ lifecycel: true }, /the options of Rondevu\.connect must be .*, got "lifecycel"/],
   ];
   for (const [options, message] of wrong) await assert.rejects(connect({ apiUrl, ...options } as NodeOptions), message);
@@ -139,13 +139,13 @@ test('a key file that is readable by others, not a file, or invalid is reported 
   chmodSync(path, 0o640);
   await assert.rejects(identityFromFile(path), {
     code: 'bad-request',
-    message: `others may read the key file ${path}, or change it. Run: chmod 600 ${path}`,
+    message: `other users may read or change the key file ${path}. Run: chmod 600 ${path}`,
   });
   chmodSync(path, 0o600);
   for (const content of ['', secret, `{"publicKey":"${secret}","privateKey":"${secret}"}`, `{"privateKey":"${secret}`, 'null']) {
     writeFileSync(path, content);
     await assert.rejects(identityFromFile(path), (error: RondevuError) => {
-      assert.match(error.message, /^the key file .* holds no identity: /);
+      assert.match(error.message, /^the key file .* contains no identity: /);
       assert.ok(!`${error.message} ${String(error.cause)}`.includes(secret.slice(0, 10)));
       return error.code === 'bad-request';
     });
