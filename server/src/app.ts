@@ -79,7 +79,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
         c,
         403,
         'forbidden',
-        'Metrics are for programs of this machine that ask directly; set METRICS_TOKEN and show it as a bearer token to ask from elsewhere, through a proxy, with further headers, or where PUBLIC_URL or TRUSTED_PROXIES is set',
+        'Without METRICS_TOKEN, only direct requests from this machine get metrics. Set METRICS_TOKEN and send it as a bearer token for requests from elsewhere, through a proxy, with further headers, or where PUBLIC_URL or TRUSTED_PROXIES is set',
       );
     const { type, body } = await metrics.text();
     return c.body(body, 200, { 'Content-Type': type });
@@ -111,7 +111,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
   }
 
   app.notFound((c) =>
-    refuse(c, 404, 'not-found', `Nothing here: ${c.req.method} ${c.req.path.slice(0, 100)}. The calls are at POST /rpc`),
+    refuse(c, 404, 'not-found', `Not found: ${c.req.method} ${c.req.path.slice(0, 100)}. Send calls to POST /rpc`),
   );
   app.onError((error, c) => refuse(c, 500, 'unavailable', errors.publicError(error).message));
   return app;

@@ -113,7 +113,7 @@ export class Authenticator {
     else await this.#checkLegacy(call, message, (user?.lastV2At ?? 0) > claimTime - STICKY, now);
     if (!user && !isAnonymousName(message.username)) {
       if (this.#reserved.has(message.username))
-        throw new RpcError('forbidden', `Username "${message.username}" is reserved here`);
+        throw new RpcError('forbidden', `Username "${message.username}" is reserved on this server`);
       await this.#limiter.ofClaim(address);
     }
     await this.#claim(message.username, publicKey, v2, claimTime, user);
@@ -164,7 +164,7 @@ export class Authenticator {
     if (isAnonymousName(username) || this.#asserted.get(principal)! > now - ASSERTED_FOR) return;
     const claimTime = this.#clock.at(now);
     const user = await this.#store.getUser(username, claimTime);
-    if (!user) throw new NameLostError('unauthorized', `Username "${username}" is not claimed any more: open a new session`);
+    if (!user) throw new NameLostError('unauthorized', `Username "${username}" is no longer claimed: open a new session`);
     if (user.publicKey !== publicKey) throw nameTaken(username);
     await this.#claim(username, publicKey, true, claimTime, user);
     if (this.#asserted.size >= KEY_CACHE) this.#asserted.clear();
@@ -192,7 +192,7 @@ export class Authenticator {
     if (message.method !== call.method) {
       throw new RpcError(
         'bad-signature',
-        `Invalid message format: it is signed for ${message.method}, the call is ${call.method}`,
+        `Invalid message format: it is signed for ${message.method}, but the call is ${call.method}`,
       );
     }
     if (!isUsername(message.username))
@@ -222,7 +222,7 @@ export class Authenticator {
     }
     throw new RpcError(
       'bad-signature',
-      `Invalid signature: it is not for these params at ${allowed.join(' or ')}. If clients use another address, set PUBLIC_URL to it`,
+      `Invalid signature: it does not match these params at ${allowed.join(' or ')}. If clients use another address, set PUBLIC_URL to it`,
     );
   }
 
@@ -239,7 +239,7 @@ export class Authenticator {
   /** The old form covers method and context, not the params. */
   #checkContext(call: SignedCall, message: SignedMessage): void {
     const context = Object.hasOwn(LEGACY_CONTEXT, call.method) ? LEGACY_CONTEXT[call.method as RpcMethod] : undefined;
-    if (!context) throw new RpcError('bad-signature', `${call.method} takes only v2 signatures`);
+    if (!context) throw new RpcError('bad-signature', `${call.method} requires a v2 signature`);
     let expected: string;
     try {
       expected = String((context as (params: unknown) => unknown)(call.params ?? {}));
@@ -253,14 +253,14 @@ export class Authenticator {
   async #checkLegacy(call: SignedCall, message: SignedMessage, usedV2Lately: boolean, now: number): Promise<void> {
     const { legacyAuth } = this.#config;
     const refused = legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && usedV2Lately);
-    if (refused) throw new RpcError('bad-signature', 'Invalid signature: this server takes only v2 signatures of this key');
+    if (refused) throw new RpcError('bad-signature', 'Invalid signature: this server accepts only v2 signatures from this key');
     // honest old clients repeat themselves within one ms; every call but this one is harmless when repeated
     if (call.method === 'deleteService') await this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);
   }
 
   async #checkReplay(token: string, until: number, now: number): Promise<void> {
     if (!(await this.#store.useOnce(token, until, now)))
-      throw new RpcError('replayed', 'This message was used already: sign every call anew');
+      throw new RpcError('replayed', 'This message was already used: sign every call separately');
   }
 
   async #claim(username: string, publicKey: string, v2: boolean, now: number, known?: UserRow): Promise<void> {

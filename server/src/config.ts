@@ -67,26 +67,26 @@ export const HELP = `rondevu-server: the signaling server of Rondevu Elements
 
   --port N           PORT           port, default 3000
   --host ADDRESS     HOST           address to listen on, default localhost
-  --storage PATH     STORAGE_PATH   SQLite file, default ./rondevu.db; ":memory:" keeps nothing
+  --storage PATH     STORAGE_PATH   SQLite file, default ./rondevu.db; ":memory:" stores nothing
                      REDIS_URL      redis:// or rediss:// address of Redis 7 or Valkey, for several servers
                      REDIS_PREFIX   prefix of all keys in Redis, default "rondevu:"
-  --public-url URL   PUBLIC_URL     address that clients use; several: comma or repeat
-  --cors-origin O    CORS_ORIGINS   origins whose pages may call; several: comma or repeat; default *
-                     TRUSTED_PROXIES  addresses or ranges whose X-Forwarded-For is believed; several: comma
-                     RESERVED_NAMES usernames that nobody can claim; several: comma; default: admin, root and such
-  --legacy-auth M    LEGACY_AUTH    allow, sticky (default) or off: the signatures of v0.20 clients
+  --public-url URL   PUBLIC_URL     addresses that clients use (comma-separated or repeated)
+  --cors-origin O    CORS_ORIGINS   origins whose pages may call (comma-separated or repeated), default *
+                     TRUSTED_PROXIES  addresses or ranges whose X-Forwarded-For is trusted (comma-separated)
+                     RESERVED_NAMES usernames that nobody can claim (comma-separated), default admin, root and others
+  --legacy-auth M    LEGACY_AUTH    signatures of v0.20 clients: allow, sticky (default) or off
   --static PATH      STATIC_ROOT    folder with demo/ and dist/ to serve; empty for none
-  --drain SECONDS    DRAIN_SECONDS  how long to go on answering after SIGTERM, default 0
+  --drain SECONDS    DRAIN_SECONDS  how long to keep answering after SIGTERM, default 0
   --log-level L      LOG_LEVEL      fatal, error, warn, info (default), debug or silent
   --log-format F     LOG_FORMAT     auto (default: text in a terminal, else json), json or text
-                     STUN_URLS      stun: addresses handed out to clients; several: comma
-                     TURN_URLS      turn: and turns: addresses handed out to clients; several: comma
+                     STUN_URLS      stun: addresses for clients (comma-separated)
+                     TURN_URLS      turn: and turns: addresses for clients (comma-separated)
                      TURN_SECRET    coturn's static-auth-secret, 16 characters or more
-                     TURN_TTL       life of a TURN credential in seconds, 60 to 86400, default 3600
+                     TURN_TTL       lifetime of a TURN credential in seconds, 60 to 86400, default 3600
                      TURN_FOR       all (default) or claimed: anonymous users get no TURN
                      METRICS_TOKEN  bearer token for /metrics; without it only programs on this machine may request it,
                                     and nobody if TRUSTED_PROXIES is set or PUBLIC_URL is not a loopback address
-                     LIMIT_…        each limit by its name, such as LIMIT_MAX_SOCKETS=20000; docs/security.md lists them
+                     LIMIT_…        a limit by its name, for example LIMIT_MAX_SOCKETS=20000; docs/security.md lists them
   --help`;
 
 /**
@@ -117,7 +117,8 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
       .map((text) => text.trim())
       .filter(Boolean);
     // falling back to the default would hide the mistake
-    if (!items.length && texts.some(Boolean)) throw new Error(`${variable} has only commas and blanks, got "${texts.join(',')}"`);
+    if (!items.length && texts.some(Boolean))
+      throw new Error(`${variable} contains only commas and spaces, got "${texts.join(',')}"`);
     return items;
   };
 

@@ -72,8 +72,7 @@ export class Dispatcher {
     await this.#auth.reassert(caller, method, params, bytes, Date.now());
     const known = this.#method(method);
     return this.#counted(known, async () => {
-      if (ALWAYS_SIGNED.has(known))
-        throw new RpcError('unauthorized', `${known} needs a signature of its own: send it over HTTP`);
+      if (ALWAYS_SIGNED.has(known)) throw new RpcError('unauthorized', `${known} requires its own signature: send it over HTTP`);
       checkSize(params, this.#limits);
       return this.#run(known, params, caller, maxWait, disconnectSignal);
     });
@@ -126,7 +125,7 @@ export class Dispatcher {
     const text = JSON.stringify(await this.#handlers[method](checked as never, caller, disconnectSignal));
     const bytes = Buffer.byteLength(text);
     const most = maxReply(this.#limits);
-    if (bytes > most) throw new RpcError('too-large', `${method}: the reply has ${bytes} bytes, at most ${most} are sent`);
+    if (bytes > most) throw new RpcError('too-large', `${method}: the reply is ${bytes} bytes, more than the limit of ${most}`);
     await this.#auth.chargeReply(caller, bytes);
     return text;
   }

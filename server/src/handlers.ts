@@ -113,7 +113,7 @@ export function createHandlers(services: Services): Handlers {
   ): Promise<void> {
     if (!authorize) return;
     const verdict = await authorize({ action, username, publicKey, address, ...of });
-    if (verdict !== true) throw new RpcError('forbidden', verdict || `This server does not let ${username} ${action} here`);
+    if (verdict !== true) throw new RpcError('forbidden', verdict || `This server does not allow ${username} to ${action} here`);
   }
 
   /** Deleting a user's offers costs as much as giving them in a call does. @throws RpcError `rate-limited` */
@@ -167,7 +167,7 @@ export function createHandlers(services: Services): Handlers {
   /** Runs a call that may need much memory when there is room, if the caller's earlier replies are paid for. */
   const large = <T>(caller: Caller, disconnectSignal: DisconnectSignal, run: () => Promise<T>): Promise<T> =>
     services.large.run(caller.address, async (hasWaited) => {
-      if (hasWaited && disconnectSignal().aborted) throw new RpcError('closed', 'The client went away');
+      if (hasWaited && disconnectSignal().aborted) throw new RpcError('closed', 'The client disconnected');
       if (hasWaited) await services.checkPoints(caller);
       return run();
     });
@@ -192,7 +192,7 @@ export function createHandlers(services: Services): Handlers {
     for (; next < found.length && entries.length < limit && bytes < limits.maxReplyBytes; next++) {
       if (entries.length % ROWS_A_TURN === ROWS_A_TURN - 1) {
         await new Promise(setImmediate);
-        if (disconnectSignal().aborted) throw new RpcError('closed', 'The client went away');
+        if (disconnectSignal().aborted) throw new RpcError('closed', 'The client disconnected');
       }
       const service = await store.getService(found[next]!.serviceId, now);
       const [offer] = service ? await store.listUnanswered(service, 1, now) : [];
@@ -408,7 +408,7 @@ export function createHandlers(services: Services): Handlers {
       if (added === 'too-many') {
         throw new RpcError(
           'too-large',
-          `At most ${from.max} candidates a user on one offer, ${side ? '' : 'before its answer, '}got ${candidates.length} more`,
+          `At most ${from.max} candidates per user and offer, ${side ? '' : 'before its answer, '}got ${candidates.length} more`,
         );
       }
       // it may have been answered while the clock made room
@@ -436,7 +436,7 @@ export function createHandlers(services: Services): Handlers {
         ...(sdp !== undefined && { sdp }),
         ...(candidates && { candidates }),
       });
-      if (!told) throw new RpcError('peer-gone', `${to} has no push socket open here`);
+      if (!told) throw new RpcError('peer-gone', `${to} has no open push socket`);
       return { success: true };
     },
 

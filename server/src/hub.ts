@@ -66,7 +66,7 @@ export interface NumberedEvent {
 }
 
 export const tooManyInstances = (max: number): RpcError =>
-  new RpcError('rate-limited', `At most ${max} instances of one user at once: close some, or wait until they are forgotten`, {
+  new RpcError('rate-limited', `At most ${max} instances per user: close some, or wait until they expire`, {
     retryAfter: SILENCE,
   });
 

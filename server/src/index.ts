@@ -101,7 +101,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const clock = new ClaimClock(await store.lastUse(), Date.now(), (jump) =>
     log.warn(
       { hours: Math.round(jump / 3_600_000) },
-      'the clock has jumped: until the new time has held for a day, no claim expires and nothing expired is deleted',
+      'the clock has jumped: until the new time has been stable for a day, no claim expires and nothing expired is deleted',
     ),
   );
   const onClaim = (username: string): Promise<void> => hub.nameChanged(username);
@@ -303,7 +303,7 @@ function acceptSockets(
     if (origin !== undefined && !config.corsOrigins.includes('*') && !config.corsOrigins.includes(origin))
       return refuse('403 Forbidden');
     if (sockets.clients.size >= config.limits.maxSockets) {
-      log.warn({ sockets: sockets.clients.size }, 'a socket was refused: maxSockets is reached');
+      log.warn({ sockets: sockets.clients.size }, 'refused a socket: maxSockets is reached');
       return refuse('503 Service Unavailable');
     }
     const address = clientAddress(request.socket.remoteAddress ?? '', String(request.headers['x-forwarded-for'] ?? ''), proxies);

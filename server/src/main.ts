@@ -14,7 +14,7 @@ try {
   // Node prints warnings as plain text, which must not appear among the lines of the log
   const log = createLog(config.logLevel, config.logFormat);
   process.removeAllListeners('warning');
-  process.on('warning', (err) => log.warn({ err }, 'a warning of Node'));
+  process.on('warning', (err) => log.warn({ err }, 'Node warning'));
   const server = await createServer(config);
   // before the address is printed, because a parent process may send a signal as soon as it reads it
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
@@ -22,9 +22,11 @@ try {
   console.log(`Rondevu server on ${server.url} (storage: ${config.redisUrl ? 'Redis' : config.storagePath})`);
   for (const url of lanUrls(config.host, server.port)) console.log(`For other machines: ${url}`);
   if (config.staticRoot)
-    console.log(`Open ${server.url}/demo/ in a browser: that tab hosts a chat, and shows the link for a second tab.`);
+    console.log(`Open ${server.url}/demo/ in a browser: that tab hosts a chat and shows a link for a second tab.`);
   if (!config.publicUrls.length)
-    console.log('PUBLIC_URL is not set: signatures are bound to the Host of each request. Fine here, set it in production.');
+    console.log(
+      'PUBLIC_URL is not set: signatures are bound to the Host of each request. Fine on this machine; set it in production.',
+    );
 } catch (error) {
   console.error(`rondevu-server: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);

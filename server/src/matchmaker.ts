@@ -198,7 +198,7 @@ export class Matchmaker {
     for (const { timer } of [...this.#leases.values(), ...this.#told.values()]) clearTimeout(timer);
     clearTimeout(this.#retry);
     for (const waiter of [...this.#room.all()])
-      waiter.reject(new RpcError('unavailable', 'The server is shutting down: ask again'));
+      waiter.reject(new RpcError('unavailable', 'The server is shutting down: try again'));
   }
 
   /**
@@ -307,14 +307,14 @@ export class Matchmaker {
     if (!this.fairness.mayLease(joiner, Date.now())) {
       return new RpcError(
         'rate-limited',
-        'Too many offers were taken and not answered from here: wait, or answer the one you hold',
+        'Too many offers leased by this key or address were not answered: wait, or answer the one you hold',
         { retryAfter: LEASE },
       );
     }
     const services = await this.#read(query, fqns.slice(0, DEMAND_FAN_OUT));
     if (services.length) {
       this.#demand(services, 1);
-      return new RpcError('no-offer', `No available offers for ${services[0]!.serviceFqn}: all are taken, ask again or wait`);
+      return new RpcError('no-offer', `No available offers for ${services[0]!.serviceFqn}: all are leased, try again or wait`);
     }
     return new RpcError(
       'not-found',
@@ -335,7 +335,7 @@ export class Matchmaker {
         resolve: (match) => (leave(), resolve(match)),
         reject: (error) => (leave(), reject(error as Error)),
       };
-      const onAbort = (): void => waiter.reject(new RpcError('closed', 'The joiner went away'));
+      const onAbort = (): void => waiter.reject(new RpcError('closed', 'The joiner disconnected'));
       const onTimeout = async (): Promise<RpcError> => this.#nothing(query, await this.#names(query), joiner);
       const timer = setTimeout(() => void onTimeout().then(waiter.reject, waiter.reject), wait);
       signal.addEventListener('abort', onAbort);
@@ -357,7 +357,7 @@ export class Matchmaker {
       for (const service of services) this.#change(service, [joiner.username], false);
       if (!services.length) this.#demand(await this.#read(query, fqns.slice(0, DEMAND_FAN_OUT)), 1);
     } catch (err) {
-      this.#log.error({ err }, 'services could not be read for a joiner that waits');
+      this.#log.error({ err }, 'could not read services for a waiting joiner');
     }
   }
 
@@ -373,7 +373,7 @@ export class Matchmaker {
   #serveAll(): void {
     this.#serving ??= this.#serve()
       .catch((err: unknown) => {
-        this.#log.error({ err }, 'joiners that wait could not be served');
+        this.#log.error({ err }, 'could not serve waiting joiners');
         clearTimeout(this.#retry);
         this.#retry = setTimeout(() => this.look(), RETRY_AFTER);
       })

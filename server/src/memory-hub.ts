@@ -310,7 +310,7 @@ export class MemoryHub implements Hub {
     try {
       for (const service of distinct(await this.#store.withdrawInstance(principal, name, Date.now()))) this.#onGone(service);
     } catch (err) {
-      this.#log.error({ err }, 'the offers of a client that went could not be withdrawn');
+      this.#log.error({ err }, 'could not withdraw the offers of a disconnected client');
     }
   }
 }

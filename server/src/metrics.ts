@@ -35,27 +35,27 @@ export class Metrics {
     });
     this.#latency = new Histogram({
       name: 'rondevu_request_seconds',
-      help: 'From the call to its reply. Calls that wait in line count while they wait.',
+      help: 'Time from a call to its reply, including time in the queue.',
       labelNames: ['method'],
       buckets: BUCKETS,
       registers,
     });
     this.#verify = new Histogram({
       name: 'rondevu_verify_seconds',
-      help: 'Checking one signature.',
+      help: 'Time to verify one signature.',
       buckets: BUCKETS,
       registers,
     });
     this.#store = new Histogram({
       name: 'rondevu_store_seconds',
-      help: 'One operation of the store.',
+      help: 'Time of one store operation.',
       labelNames: ['operation'],
       buckets: BUCKETS,
       registers,
     });
     this.#slowReaders = new Counter({
       name: 'rondevu_slow_readers_total',
-      help: 'Sockets that were cut off because their reader was too slow.',
+      help: 'Sockets closed because their reader was too slow.',
       registers,
     });
   }
@@ -127,7 +127,7 @@ export class Metrics {
     });
     new Gauge({
       name: 'rondevu_waiting_joiners',
-      help: 'Joiners in line.',
+      help: 'Joiners in the queue.',
       registers,
       collect() {
         this.set(gauges.waiting());

@@ -53,16 +53,16 @@ export class Quotas {
     const { maxServicesPerUser, maxOffersPerUser, maxTotalOffers } = this.#limits;
     const [own, free] = await Promise.all([this.#ownOf(username, serviceFqn, count, now), this.#countFree(count, now)]);
     if (own.otherServices >= maxServicesPerUser)
-      throw new RpcError('too-large', `At most ${maxServicesPerUser} services a user`, { retryAfter: RETRY_AFTER });
+      throw new RpcError('too-large', `At most ${maxServicesPerUser} services per user`, { retryAfter: RETRY_AFTER });
     if (own.offers + count > maxOffersPerUser)
-      throw new RpcError('too-large', `At most ${maxOffersPerUser} free and answered offers a user, ${own.offers} are there`, {
+      throw new RpcError('too-large', `At most ${maxOffersPerUser} free and answered offers per user, you have ${own.offers}`, {
         retryAfter: RETRY_AFTER,
       });
     if (free + count <= maxTotalOffers) return;
     const publishers = await this.#countPublishers(now);
     const share = Math.floor(maxTotalOffers / (publishers + (own.offers ? 0 : 1)));
     if (own.offers + count > share)
-      throw new RpcError('unavailable', `The server is full; an equal share is ${share} free offers, ${own.offers} are there`, {
+      throw new RpcError('unavailable', `The server is full; an equal share is ${share} free offers, you have ${own.offers}`, {
         retryAfter: RETRY_AFTER,
       });
   }

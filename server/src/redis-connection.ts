@@ -104,7 +104,7 @@ export class RedisConnection {
     const info = String(await this.command('INFO', 'server'));
     const version = /^(?:valkey|redis)_version:(\S+)/m.exec(info)?.[1] ?? 'unknown';
     if (!(Number.parseInt(version) >= MIN_VERSION))
-      throw new Error(`its version is ${version}, ${MIN_VERSION} or newer is needed`);
+      throw new Error(`its version is ${version}, ${MIN_VERSION} or newer is required`);
     // providers may forbid this command
     const memory = String(await this.command('INFO', 'memory').catch(() => ''));
     const policy = /^maxmemory_policy:(\S+)/m.exec(memory)?.[1] ?? 'noeviction';
@@ -116,7 +116,7 @@ export class RedisConnection {
     if (persistence.includes('aof_enabled:0'))
       log.warn(
         { host: new URL(this.#url).host },
-        'Redis keeps no append-only file: names are lost when it restarts; set "appendonly yes"',
+        'Redis has no append-only file: usernames are lost when it restarts; set "appendonly yes"',
       );
   }
 
@@ -150,7 +150,7 @@ export class RedisConnection {
             try {
               onMessage(channel.slice(this.prefix.length), message);
             } catch (err) {
-              this.#log.warn({ err }, 'a hint of another server could not be read');
+              this.#log.warn({ err }, 'could not read a notification from another server');
             }
           },
         ),

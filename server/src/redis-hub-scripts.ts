@@ -110,7 +110,7 @@ end
 if #targets == 0 then return 0 end
 local sum = base .. 'sum'
 if call('HINCRBY', sum, 'bytes', #text) > tonumber(ARGV[7]) then
-  -- who has not read so much is told to ask for everything: there is a gap now
+  -- an instance that has not read this far gets resync: its events have a gap
   for _, each in ipairs(all) do call('DEL', base .. 'mail:' .. each) end
   for _, id in ipairs(call('SMEMBERS', base .. 'events')) do call('DEL', base .. 'event:' .. id) end
   call('DEL', base .. 'events')

@@ -204,7 +204,9 @@ export class RedisHub implements Hub {
   }
 
   #nameToldOf(username: string): void {
-    this.#endFormer(username).catch((err: unknown) => this.#log.warn({ err }, 'the sessions of a name that passed on stay open'));
+    this.#endFormer(username).catch((err: unknown) =>
+      this.#log.warn({ err }, 'could not close the sessions of the former owner of a username'),
+    );
   }
 
   /**
@@ -286,7 +288,7 @@ export class RedisHub implements Hub {
         }
       } catch (err) {
         // the next look reads it
-        this.#log.warn({ err }, 'a mailbox could not be read');
+        this.#log.warn({ err }, 'could not read a mailbox');
       }
     }));
   }
@@ -311,7 +313,7 @@ export class RedisHub implements Hub {
       await Promise.all([...this.#locals].map(([name, local]) => this.#look(name, local, now)));
       await this.#giveUp(now);
     } catch (err) {
-      this.#log.warn({ err }, 'looking after the mailboxes failed');
+      this.#log.warn({ err }, 'mailbox maintenance failed');
     } finally {
       this.#isTicking = false;
     }

@@ -16,7 +16,7 @@ local function int(n) return string.format('%.0f', n) end
 local function keep(key, ms)
   if call('PTTL', key) < ms + 1000 then call('PEXPIRE', key, int(ms + 1000)) end
 end
--- whether another key than this holds the name whose claim is KEYS[2]
+-- whether a key other than this one holds the username claimed in KEYS[2]
 local function taken(key, now)
   local claim = call('HMGET', KEYS[2], 'publicKey', 'expiresAt')
   return claim[1] and claim[1] ~= key and tonumber(claim[2]) > now
@@ -46,7 +46,7 @@ if taken(ARGV[7], now) then return false end
 local offers, trimmed = {}, {}
 local holder = call('HGET', service, 'publicKey')
 if holder and holder ~= ARGV[7] then
-  -- the id and the offers are of the key that held the name before
+  -- the id and the offers belong to the previous holder of the username
   for _, set in ipairs({ free, base .. 'answered:' .. fqn }) do
     for _, id in ipairs(call('ZRANGE', set, 0, -1)) do
       drop(fqn, id)
@@ -75,7 +75,7 @@ for i = 14, #ARGV, 3 do
   local offer = base .. 'offer:' .. id
   local old = call('HGET', offer, 'expiresAt')
   if old and tonumber(old) > now then
-    -- an answered one has its own short life
+    -- an answered offer has its own, shorter expiry
     if call('HEXISTS', offer, 'answerSdp') == 0 then call('HSET', offer, 'expiresAt', int(math.max(tonumber(old), ends)), 'publishedAt', int(now)) end
   else
     drop(fqn, id)
@@ -235,7 +235,7 @@ for _, id in ipairs(ids) do
     for i = 1, #candidates, 2 do
       local at, of, ends = string.match(candidates[i + 1], '^(%d+) (%a+) (%d*)$')
       local author = string.match(candidates[i], '^[^\\n]*')
-      -- an anonymous name stands alone
+      -- an anonymous author is stored without a key
       if of == role and (author == principal or author == other) and (ends == '' or tonumber(ends) > now) then
         newest = math.max(newest, tonumber(at))
       end
@@ -376,7 +376,7 @@ local all, last, count, known = call('HGETALL', key), 0, 0, {}
 for i = 1, #all, 2 do
   local at, _, ends = string.match(all[i + 1], '^(%d+) (%a+) (%d*)$')
   if ends ~= '' and tonumber(ends) <= now then
-    -- what was parked and is over may come again
+    -- a parked candidate that has expired may be sent again
     call('HDEL', key, all[i])
   else
     last = math.max(last, tonumber(at))

@@ -164,7 +164,7 @@ async function batch(
   disconnectSignal: DisconnectSignal,
 ): Promise<Reply | undefined> {
   if (calls.length === 0 || calls.length > MAX_BATCH)
-    return refuse(400, new RpcError('bad-request', `A batch must hold 1 to ${MAX_BATCH} calls, got ${calls.length}`));
+    return refuse(400, new RpcError('bad-request', `A batch must contain 1 to ${MAX_BATCH} calls, got ${calls.length}`));
   const most = BATCH_REPLIES * limits.maxReplyBytes;
   const replies: string[] = [];
   let length = 0;
@@ -178,7 +178,7 @@ async function batch(
         : failed(
             new RpcError(
               'too-large',
-              `This call was not run: the replies before it have ${most} bytes; send it in another batch`,
+              `This call was not run: the replies before it exceed ${most} bytes; send it in another batch`,
             ),
           );
     replies.push(reply);

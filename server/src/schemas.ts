@@ -23,7 +23,7 @@ const serviceFqn = v.pipe(
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
     try {
-      if (parseServiceName(dataset.value).pin !== undefined) addIssue({ message: 'a pin is never sent to the server' });
+      if (parseServiceName(dataset.value).pin !== undefined) addIssue({ message: 'must not contain a pin' });
     } catch (error) {
       addIssue({ message: (error as Error).message });
     }
@@ -51,7 +51,7 @@ export function createSchemas(limits: Limits) {
       offers: v.pipe(
         v.array(v.object({ sdp, for: v.optional(username) })),
         v.minLength(1),
-        v.maxLength(limits.maxOffers, `at most ${limits.maxOffers} offers a call`),
+        v.maxLength(limits.maxOffers, `at most ${limits.maxOffers} offers per call`),
       ),
       ttl: v.optional(v.pipe(v.number(), v.minValue(MIN_TTL), v.maxValue(MAX_TTL), v.transform(Math.floor)), 300_000),
       instance,
@@ -87,7 +87,7 @@ export function createSchemas(limits: Limits) {
       candidates: v.pipe(
         v.array(candidate),
         v.minLength(1),
-        v.maxLength(limits.maxCandidates, `at most ${limits.maxCandidates} candidates a call`),
+        v.maxLength(limits.maxCandidates, `at most ${limits.maxCandidates} candidates per call`),
       ),
     }),
     getIceCandidates: v.object({ serviceFqn, offerId, since, instance }),

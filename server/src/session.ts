@@ -94,7 +94,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     socket.on('message', (data, binary) => {
       // an error in a frame ends its socket, not the process
       this.#receive(data as Buffer, binary).catch((err: unknown) => {
-        context.log.error({ err }, 'a frame could not be handled');
+        context.log.error({ err }, 'could not handle a frame');
         socket.terminate();
       });
     });
@@ -131,7 +131,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   cutOff(): void {
     const { metrics, log } = this.#context;
     metrics.slowReader();
-    log.warn({ username: usernameOf(this.principal), address: this.address }, 'a reader was too slow and is cut off');
+    log.warn({ username: usernameOf(this.principal), address: this.address }, 'closed the socket of a slow reader');
     this.#socket.terminate();
   }
 
@@ -166,7 +166,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     if (!this.#caller) {
       if (silence >= OPEN_WITHIN) this.#close(CLOSE.noSession, 'no openSession within 5 s');
     } else if (silence >= SILENCE + PONG_WITHIN) {
-      this.#close(CLOSE.silent, 'no sign of life');
+      this.#close(CLOSE.silent, 'no reply to ping');
       this.#socket.terminate();
     } else if (silence >= SILENCE && this.#pinged < this.#lastFrame) {
       this.#pinged = performance.now();
@@ -257,7 +257,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#givePlaceBack = socketsOfKey.take(caller.publicKey);
       if (!this.#givePlaceBack)
-        throw new RpcError('rate-limited', `At most ${limits.maxSocketsPerKey} sockets of one key`, { retryAfter: SILENCE });
+        throw new RpcError('rate-limited', `At most ${limits.maxSocketsPerKey} sockets per key`, { retryAfter: SILENCE });
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
@@ -328,7 +328,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     for (const { answer } of this.#untaken.filter((entry) => entry.seq <= seq)) {
       hub
         .push(answer.answerer, answer.instance, 'taken', { offerId: answer.offerId })
-        .catch((err: unknown) => this.#context.log.warn({ err }, 'could not tell a joiner that its answer was taken'));
+        .catch((err: unknown) => this.#context.log.warn({ err }, 'could not notify a joiner that its answer was received'));
     }
     this.#untaken = this.#untaken.filter((entry) => entry.seq > seq);
   }
@@ -378,7 +378,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     if (!this.#caller) return;
     const ending: Ending = this.#isClosedHere ? 'closed-here' : code === PAGE_LEFT ? 'left' : 'broken';
     const { hub, log } = this.#context;
-    hub.closed(this, ending).catch((err: unknown) => log.warn({ err }, 'the end of a session could not be kept'));
+    hub.closed(this, ending).catch((err: unknown) => log.warn({ err }, 'could not store the end of a session'));
   }
 }
 

@@ -36,7 +36,9 @@ export function openDatabase(path: string): { database: Database; module: string
       module = require.resolve('libsql');
       Constructor = require(module) as typeof Constructor;
     } catch (cause) {
-      throw new Error('no SQLite here: run `npm install libsql`, or use Node 22.13 or newer, which brings its own', { cause });
+      throw new Error('SQLite is unavailable: run `npm install libsql`, or use Node 22.13 or newer, which includes it', {
+        cause,
+      });
     }
   }
   try {

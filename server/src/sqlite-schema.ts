@@ -92,7 +92,7 @@ export function migrate(db: Database, path: string): void {
     const { message } = cause as Error;
     if (message.includes(path)) throw cause;
     throw new Error(
-      `the database ${path} cannot be used: ${message}. Is it a database, may this user write to it, is there room on the disk, and does no other process hold it?`,
+      `the database ${path} cannot be used: ${message}. Check that it is a database, that this user can write to it, that the disk has space, and that no other process locks it.`,
       { cause },
     );
   }
@@ -106,7 +106,7 @@ function toNewest(db: Database, path: string): void {
   const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
   if (version > MIGRATIONS.length) {
     throw new Error(
-      `the database ${path} has schema version ${version}, this server knows ${MIGRATIONS.length}: update the server`,
+      `the database ${path} has schema version ${version}, this server supports up to ${MIGRATIONS.length}: update the server`,
     );
   }
   MIGRATIONS.slice(version).forEach((sql, index) => {

@@ -234,7 +234,7 @@ export const MET_FOR = DAY;
 
 /** The error for a write under a username that another key holds by now. */
 export const nameTaken = (username: string): RpcError =>
-  new NameLostError('name-taken', `Username "${username}" belongs to another key by now: choose another name`);
+  new NameLostError('name-taken', `Username "${username}" now belongs to another key: choose another name`);
 
 /** The id of an offer: a hash of its content, so an SDP that is live, or is published again after a restart, keeps its id. */
 export function offerIdOf({ serviceFqn, instance = '' }: Pick<PublishInput, 'serviceFqn' | 'instance'>, sdp: string): string {

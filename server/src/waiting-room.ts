@@ -82,7 +82,7 @@ export class WaitingRoom {
     const { maxWaiting, maxWaitingPerKey, maxWaitingPerAddress } = this.#limits;
     const details = { retryAfter: RETRY_AFTER };
     if ((this.#byKey.get(publicKey)?.size ?? 0) >= maxWaitingPerKey)
-      throw new RpcError('rate-limited', `At most ${maxWaitingPerKey} joiners of one key may wait: ask again later`, details);
+      throw new RpcError('rate-limited', `At most ${maxWaitingPerKey} joiners per key can wait: try again later`, details);
     const [target, version] = placeOf(waiter.query);
     const versions = new Set([version]);
     for (const { query } of this.#byKey.get(publicKey) ?? []) {
@@ -90,15 +90,15 @@ export class WaitingRoom {
       if (other === target) versions.add(wanted);
     }
     if (versions.size > MAX_VERSIONS)
-      throw new RpcError('rate-limited', `One key may wait for at most ${MAX_VERSIONS} versions of a service`, details);
+      throw new RpcError('rate-limited', `One key can wait for at most ${MAX_VERSIONS} versions of a service`, details);
     const here = this.#byAddress.get(address)?.size ?? 0;
     if (here >= maxWaitingPerAddress)
       throw new RpcError(
         'rate-limited',
-        `At most ${maxWaitingPerAddress} joiners at one address may wait: ask again later`,
+        `At most ${maxWaitingPerAddress} joiners per address can wait: try again later`,
         details,
       );
-    const full = new RpcError('unavailable', `More than ${maxWaiting} are waiting: ask again later`, details);
+    const full = new RpcError('unavailable', `More than ${maxWaiting} joiners are waiting: try again later`, details);
     if (this.#waiters.size >= maxWaiting) {
       // an address with many places yields one to an address with few
       const displaced = this.#ofLargestAddress(here + 1);

@@ -291,7 +291,7 @@ describe('signaling', { concurrency: 4 }, () => {
 
   for (const [what, status, body] of [
     ['a page that says 404', 404, '<h1>Not found</h1>'],
-    ['a 404 in the form of a reply', 404, JSON.stringify({ success: false, error: 'Nothing here', code: 'not-found' })],
+    ['a 404 in the form of a reply', 404, JSON.stringify({ success: false, error: 'Not found', code: 'not-found' })],
     ['a page instead of the server', 200, '<!doctype html>'],
     ['a gateway in trouble', 502, 'Bad Gateway'],
   ] as const) {

@@ -266,7 +266,7 @@ test('sockets of one key and of one address are bounded', async (t) => {
   const one = someone();
   const sockets = [await PushClient.open(server.url, one), await PushClient.open(server.url, one)];
   const error = await refused(PushClient.open(server.url, one), 'rate-limited');
-  assert.match(error.message, /At most 2 sockets of one key/);
+  assert.match(error.message, /At most 2 sockets per key/);
   await sockets[0]!.close();
   await PushClient.open(server.url, one);
   await PushClient.open(server.url, someone());
@@ -284,7 +284,7 @@ test('instances of one user are bounded, over HTTP and sockets together', async 
   const third = new Client(server.url, user, 'v2', 'third-instance');
   const { status, body } = await post(server.url, third.signed('poll', { instance: 'third-instance' }));
   assert.equal(status, 429);
-  assert.match((body as { error: string }).error, /At most 2 instances of one user/);
+  assert.match((body as { error: string }).error, /At most 2 instances per user/);
   await new Client(server.url, user, 'v2', 'second-instance').call('poll', {});
 });
 

@@ -158,8 +158,8 @@ test('a bad limit, an unknown limit and a bad proxy are named', () => {
 
 test('a list of only commas and an invalid reserved name are refused; an empty path or host counts as not set', () => {
   for (const variable of ['PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'RESERVED_NAMES', 'STUN_URLS', 'TURN_SECRET'])
-    assert.throws(() => read([], { [variable]: ' , ' }), { message: `${variable} has only commas and blanks, got " , "` });
-  assert.throws(() => read(['--cors-origin', ',']), { message: 'CORS_ORIGINS has only commas and blanks, got ","' });
+    assert.throws(() => read([], { [variable]: ' , ' }), { message: `${variable} contains only commas and spaces, got " , "` });
+  assert.throws(() => read(['--cors-origin', ',']), { message: 'CORS_ORIGINS contains only commas and spaces, got ","' });
   assert.throws(() => read([], { RESERVED_NAMES: 'boss,Admin' }), {
     message: 'RESERVED_NAMES must be valid usernames, in lower case, got "Admin"',
   });

@@ -87,7 +87,7 @@ test('the signature over the message is checked before the digest over the param
   const { body } = await post(url, call);
   assert.equal((body as { error: string }).error, 'Invalid signature');
   const signed = { ...client.signed('poll', {}), params: { other: 'params' } };
-  assert.match(((await post(url, signed)).body as { error: string }).error, /it is not for these params/);
+  assert.match(((await post(url, signed)).body as { error: string }).error, /it does not match these params/);
 });
 
 test('params with too many values are refused, signed or not, over HTTP and socket', async (t) => {

@@ -109,7 +109,7 @@ test("the audience without PUBLIC_URL is the request's own Host", async (t) => {
 
 test('a call for another address is refused with the expected addresses and the setting', async (t) => {
   const message = (url: string) =>
-    `Invalid signature: it is not for these params at ${url}. If clients use another address, set PUBLIC_URL to it`;
+    `Invalid signature: it does not match these params at ${url}. If clients use another address, set PUBLIC_URL to it`;
   const outside = { aud: 'https://signal.example/api' };
   const { client: unset, server } = await start(t);
   const { host } = new URL(server.url);
