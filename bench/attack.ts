@@ -56,7 +56,7 @@ async function crowd(): Promise<number> {
     JOINERS,
   );
   await page.close();
-  await until('the joiners to be gone', () =>
+  await until('the joiners to leave', () =>
     host.evaluate(() => document.querySelector('rondevu-service')!.connections.every((each) => !each.isConnected())),
   );
   return time;
@@ -66,7 +66,7 @@ const times = { alone: [] as number[], attacked: [] as number[] };
 for (let round = 0; round < rounds; round++) {
   times.alone.push(await crowd());
   const attack = await startAttack(server.url, target);
-  await until('the attack to be under way', () => attack.asked > 20);
+  await until('the attack to start', () => attack.asked > 20);
   times.attacked.push(await crowd());
   attack.stop();
   console.log(

@@ -38,7 +38,7 @@ async function infoOf(redis: RedisProcess): Promise<{ bytes: number; cpu: number
     socket.destroy();
     return { bytes: bytes!, cpu: system! + user! };
   }
-  throw new Error('Redis told nothing');
+  throw new Error('Redis sent no statistics');
 }
 
 function bytesOfFile(): number {
@@ -88,7 +88,8 @@ async function measure(
   const handshakes = await throughput(LANES, 1, TIME, (lane) =>
     handshake(hosts[lane]!.host, hosts[lane]!.fqn, joiners[lane]!, id++),
   );
-  if (redisCpu) console.log(`Redis: ${((((await redisCpu()) - redisBefore!) * 1e6) / id).toFixed(0)} µs of its core a handshake`);
+  if (redisCpu)
+    console.log(`Redis: ${((((await redisCpu()) - redisBefore!) * 1e6) / id).toFixed(0)} µs of its core per handshake`);
   const pools = await Promise.all(hosts.map(({ host, fqn }) => idsOf(host, fqn)));
   const renewals = await throughput(LANES, 1, TIME, async (lane) => {
     const { host, fqn } = hosts[lane]!;
@@ -99,7 +100,7 @@ async function measure(
   for (const { socket } of [...hosts.map(({ host }) => host), ...joiners]) socket.terminate();
   console.log(
     `${name}: ${handshakes.toFixed(0)} handshakes/s; ${renewals.toFixed(0)} renewals/s of ${POOL} offers; an idle service: ` +
-      `${(perService / 1024).toFixed(1)} KiB stored, ${(perMemory / 1024).toFixed(1)} KiB in the server, ${(share * 1e6).toFixed(1)} µs of a core a second`,
+      `${(perService / 1024).toFixed(1)} KiB stored, ${(perMemory / 1024).toFixed(1)} KiB in the server, ${(share * 1e6).toFixed(1)} µs of a core per second`,
   );
 }
 

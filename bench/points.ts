@@ -382,7 +382,7 @@ async function measure(server: Child, { method, form, count, prepare }: Row): Pr
   const each = cpu / points;
   const name = `${method}${form && `, ${form}`}`;
   console.log(
-    `${name.padEnd(56)} ${(points / done).toFixed(1).padStart(7)} points ${(cpu / done).toFixed(2).padStart(8)} ms ${each.toFixed(3).padStart(8)} ms a point${each > WANTED ? `  (wanted ${WANTED})` : ''}`,
+    `${name.padEnd(56)} ${(points / done).toFixed(1).padStart(7)} points ${(cpu / done).toFixed(2).padStart(8)} ms ${each.toFixed(3).padStart(8)} ms per point${each > WANTED ? `  (wanted ${WANTED})` : ''}`,
   );
   return each;
 }
@@ -401,5 +401,5 @@ for (const [index, row] of rows.entries()) {
   await server.stop();
 }
 rmSync(folder, { recursive: true, force: true });
-console.log(`at most ${worst.toFixed(2)} ms of CPU a point (wanted ${WANTED})`);
+console.log(`at most ${worst.toFixed(2)} ms of CPU per point (wanted ${WANTED})`);
 process.exit(worst > WANTED ? 1 : 0);

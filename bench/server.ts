@@ -143,7 +143,7 @@ async function handshakes(): Promise<void> {
   say('handshakes over sessions', report.join(' | '));
   say(
     'answer to push at half load',
-    `median p99 ${round(median(ourTails))} ms, ${(median(ourTails) / median(theirTails)).toFixed(2)} x that of a relay at the same rate (${round(median(theirTails))} ms; wanted 5)`,
+    `median p99 ${round(median(ourTails))} ms, ${(median(ourTails) / median(theirTails)).toFixed(2)} x a relay at the same rate (${round(median(theirTails))} ms; wanted 5)`,
   );
 }
 
@@ -222,7 +222,7 @@ async function idle(): Promise<void> {
   await ours.stop();
   say(
     'an idle socket',
-    `${round(our / 1024)} KiB, ${(our / other).toFixed(2)} x that of a bare ws server (${round(other / 1024)} KiB; ${SOCKETS} sockets; wanted 2)`,
+    `${round(our / 1024)} KiB, ${(our / other).toFixed(2)} x a bare ws server (${round(other / 1024)} KiB; ${SOCKETS} sockets; wanted 2)`,
   );
 }
 
@@ -309,7 +309,7 @@ const measures: Record<string, () => Promise<void>> = { calls, signed, handshake
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in measures));
 if (unknown.length) {
-  console.error(`no such measure: ${unknown.join(', ')}; there are ${Object.keys(measures).join(', ')}`);
+  console.error(`unknown measure: ${unknown.join(', ')}; expected one of ${Object.keys(measures).join(', ')}`);
   process.exitCode = 2;
 } else if (wanted.length === 1) {
   pinGenerator();

@@ -24,7 +24,7 @@ const service = await rondevu.publishService({
     dc.onmessage = ({ data }) => {
       const word = parse(data);
       if (word?.type === 'identify') {
-        console.log(`it is ${word.from}`);
+        console.log(`peer: ${word.from}`);
         dc.send(JSON.stringify({ type: 'identify_ack', from, publicKey }));
       } else if (word?.type === 'message') {
         dc.send(JSON.stringify({ type: 'message', from, text: `You said: ${word.text}` }));
@@ -33,7 +33,7 @@ const service = await rondevu.publishService({
     return { dc, offer: await pc.createOffer() };
   },
 });
-rondevu.on('offer:failed', (offerId, error) => console.error('an offer failed:', error.message));
+rondevu.on('offer:failed', (offerId, error) => console.error('offer failed:', error.message));
 await service.start();
 closeOnSignal(rondevu, { onSignal: (signal) => console.log(`${signal}: leaving`) });
 console.log(`${service.fqn} is live`);

@@ -46,7 +46,7 @@ async function join(serviceFqn) {
   });
   connection.on('closed', (reason) => {
     if (last.count === total) return;
-    console.error(`the processor is gone: ${reason}`);
+    console.error(`the processor disconnected: ${reason}`);
     process.exit(1);
   });
   const CHUNK = 8192;

@@ -7,7 +7,7 @@ const fresh = (file, make) => () => {
   const status = make();
   if (status !== 0) return status;
   if (readFileSync(file, 'utf8') === before) return 0;
-  console.error(`${file} was stale; it is written anew now: look at it and commit it`);
+  console.error(`${file} was stale and has been regenerated: review and commit it`);
   return 1;
 };
 

@@ -21,7 +21,7 @@ function replacePart(file, name, content) {
   const text = readFileSync(file, 'utf8');
   const [begin, end] = [`<!-- begin ${name} -->`, `<!-- end ${name} -->`];
   const [from, to] = [text.indexOf(begin), text.indexOf(end)];
-  if (from < 0 || to < 0) throw new Error(`${file} has no part ${name}`);
+  if (from < 0 || to < 0) throw new Error(`${file} has no section ${name}`);
   writeFileSync(file, `${text.slice(0, from + begin.length)}\n${content}\n${text.slice(to)}`);
 }
 

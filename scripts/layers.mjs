@@ -42,8 +42,7 @@ for (const file of files) {
 
 const done = new Set();
 const visit = (file, path) => {
-  if (path.includes(file))
-    return void problems.push(`a circle of imports: ${[...path.slice(path.indexOf(file)), file].join(' → ')}`);
+  if (path.includes(file)) return void problems.push(`circular import: ${[...path.slice(path.indexOf(file)), file].join(' → ')}`);
   if (done.has(file)) return;
   for (const next of graph.get(file) ?? []) visit(next, [...path, file]);
   done.add(file);

@@ -43,7 +43,7 @@ for (const { name, input = 'page', code, plugins: used, limit, and = [] } of MEA
   load(output.find(({ isEntry }) => isEntry).fileName);
   for (const prefix of and) {
     const fileName = [...chunks.keys()].find((candidate) => candidate.startsWith(prefix));
-    if (!fileName) throw new Error(`${name}: there is no chunk ${prefix}*, only ${[...chunks.keys()].join(', ')}`);
+    if (!fileName) throw new Error(`${name}: there is no chunk ${prefix}*; found ${[...chunks.keys()].join(', ')}`);
     load(fileName);
   }
   const bytes = (fileName) => gzipSync(chunks.get(fileName).code, { level: 9 }).length;

@@ -45,7 +45,7 @@ const [port, host] = [Number(setting('--port', 'PORT', 3000)), setting('--host',
 if (!args.includes('--help')) {
   if (Number.isInteger(port) && port > 0 && port < 65_536 && (await isTaken(port, host))) {
     console.error(
-      `npm start: port ${port} on ${host} is taken, perhaps by an earlier npm start. Stop that, or run: npm start -- --port ${port + 1}`,
+      `npm start: port ${port} on ${host} is taken, perhaps by an earlier npm start. Stop it, or run: npm start -- --port ${port + 1}`,
     );
     process.exit(1);
   }

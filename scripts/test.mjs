@@ -81,16 +81,16 @@ const { values: flags, positionals: only } = parseArgs({
 });
 const unknown = only.filter((name) => !SUITES.some((suite) => suite.name === name));
 if (unknown.length) {
-  console.error(`npm test: no suite ${unknown.join(', ')}; there are: ${SUITES.map(({ name }) => name).join(', ')}`);
+  console.error(`npm test: unknown suite ${unknown.join(', ')}; expected one of ${SUITES.map(({ name }) => name).join(', ')}`);
   process.exit(1);
 }
 for (const name of [...LONG, ...ONE_NODE, ...SUITES.flatMap(({ everyNode }) => (Array.isArray(everyNode) ? everyNode : []))]) {
   if (!SUITES.some((suite) => suite.name === name) && !existsSync(name))
-    throw new Error(`scripts/test.mjs names ${name}, which is not there`);
+    throw new Error(`scripts/test.mjs names ${name}, which does not exist`);
 }
 const hasRedis = !spawnSync('redis-server', ['--version']).error;
 if (!process.env.CI && !hasRedis)
-  console.warn('redis-server is not installed: tests that need it are left out (apt-get install redis-server)');
+  console.warn('redis-server is not installed: tests that need it are skipped (apt-get install redis-server)');
 
 /** Cut to MAX_FAILURE, without colours: a cut could leave the terminal coloured. */
 const short = (failure) => {

@@ -174,7 +174,7 @@ describe('idle cost and resistance to an attacker', () => {
     const page = await openPage(browser, site.url);
     const attack = await startAttack(server.url, 'crowd:1.0.0@attacked');
     t.after(() => attack.stop());
-    await until('the attack to be under way', () => attack.asked > 20);
+    await until('the attack to start', () => attack.asked > 20);
     await join(page, 'crowd:1.0.0@attacked', 20);
     await until('20 connected joiners', async () => (await connected(page)) === 20);
     await Promise.all([host.close(), page.close()]);
