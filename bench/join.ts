@@ -201,7 +201,7 @@ async function compare(name: string, ours: 'ours' | 'fresh', raw: 'raw' | 'fresh
 }
 
 await compare('warm join, client open', 'ours', 'raw');
-await compare('warm join, new client (keys and sockets made within the time)', 'fresh', 'freshRaw');
+await compare('warm join, new client (including creation of keys and sockets)', 'fresh', 'freshRaw');
 
 await browser.close();
 await site.close();

@@ -36,15 +36,15 @@ for (const element of modules.flatMap(({ declarations }) => declarations).filter
     ({ kind, inheritedFrom, static: isStatic }) => kind === 'method' && !inheritedFrom && !isStatic,
   );
   const parts = [
-    `#### Attributes you write\n\n${table(
+    `#### Attributes that you set\n\n${table(
       ['attribute', 'type', 'default', 'meaning'],
       input.map((a) => [code(a.name), code(a.type?.text), code(a.default), a.description]),
     )}`,
-    `#### Attributes we write\n\n${table(
+    `#### State attributes (read-only)\n\n${table(
       ['attribute', 'type', 'meaning'],
       state.map((a) => [code(a.name), code(a.type?.text), a.description]),
     )}`,
-    `#### Properties without attribute\n\n${table(
+    `#### Properties without an attribute\n\n${table(
       ['property', 'type', 'meaning'],
       properties.map((p) => [code(p.name), code(p.type?.text), p.description]),
     )}`,
@@ -159,11 +159,11 @@ replacePart(
   'docs/security.md',
   'limits',
   [
-    '### Of the server, to be set by the operator',
+    '### Server limits that the operator can set',
     table(['variable', 'default', 'meaning'], settings),
-    '### Of the server, fixed',
+    '### Fixed server limits',
     table(['constant', 'value', 'meaning', 'where'], await constantsOf('server/src', 'server/dist')),
-    '### Of the engine',
+    '### Engine limits',
     table(['constant', 'value', 'meaning', 'where'], await constantsOf('src', 'dist/src')),
   ].join('\n\n'),
 );

@@ -145,7 +145,7 @@ export function checkSize(params: unknown, limits: Limits): void {
     if (typeof value !== 'object' || value === null) return;
     const inner: unknown[] = Array.isArray(value) ? value : Object.values(value);
     count += inner.length;
-    if (count > most) throw new RpcError('too-large', `params hold more than ${most} values`);
+    if (count > most) throw new RpcError('too-large', `params contain more than ${most} values`);
     for (const each of inner) add(each, depth + 1);
   };
   add(params, 1);

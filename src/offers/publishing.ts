@@ -38,7 +38,7 @@ export function makePool(
 ): OfferPool {
   const parsed = parseServiceName(options.service, 'publishService: service');
   if (parsed.username !== undefined && parsed.username !== username)
-    throw mustBe('publishService: the username in service', `${username} or left out`, parsed.username);
+    throw mustBe('publishService: the username in service', `${username} or omitted`, parsed.username);
   if (options.renewAt === 0 || options.renewAt! > 1)
     throw mustBe('publishService: renewAt', 'a share above 0, at most 1', options.renewAt);
   const { name, version } = parsed;
