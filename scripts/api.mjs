@@ -19,7 +19,7 @@ mkdirSync(FOLDER, { recursive: true });
 const problems = [];
 const forgotten = [];
 const exported = new Set(NAMESAKES);
-// types that stand in for those of the DOM library
+// substitutes for types of the DOM library
 for (const [, name] of readFileSync('src/base/webrtc-types.ts', 'utf8').matchAll(/^export (?:type|interface) (\w+)/gm))
   exported.add(`${name}_2`);
 

@@ -1,4 +1,4 @@
-/** What users may touch of the objects they hold, as the published types declare it. Compiled by `npm run check`, never run. */
+/** The public members of the objects that users hold, as the published types declare them. Compiled by `npm run check`, never run. */
 import { Rondevu, type AnswererConnection, type OffererConnection, type OfferPool, type RondevuChannel } from 'rondevu-elements';
 
 declare const rondevu: Rondevu;
