@@ -1,6 +1,7 @@
 // Bundles what tsc emitted. Rare parts (noble, publishing) become chunks beside the entry, loaded when needed.
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import terser from '@rollup/plugin-terser';
+import { transform } from 'esbuild';
 
 const compactCss = (css) =>
   css
@@ -45,6 +46,13 @@ const keepQuery = {
   },
 };
 
+/** Terser gives every private name of a file a name of its own; esbuild uses the same short ones again in each class. */
+const shortPrivateNames = {
+  name: 'short-private-names',
+  renderChunk: (code) =>
+    transform(code, { minify: true, sourcemap: true, format: 'esm', target: 'es2022', legalComments: 'inline' }),
+};
+
 /** @param resolveOptions further options of the resolver @param more plugins that change what is minified */
 export const plugins = (resolveOptions = {}, more = []) => [
   nodeResolve({ browser: true, exportConditions: ['production', 'browser'], ...resolveOptions }),
@@ -61,7 +69,7 @@ export const plugins = (resolveOptions = {}, more = []) => [
 ];
 
 // `sideEffects` of package.json names files in dist; a build in another folder would lose the modules that define the tags
-export const bundlePlugins = () => plugins({ ignoreSideEffectsForRoot: true }, [keepQuery]);
+export const bundlePlugins = () => [...plugins({ ignoreSideEffectsForRoot: true }, [keepQuery]), shortPrivateNames];
 
 /**
  * For `<script src>` without `type="module"`: imports the module beside it. The getter itself is called, because `<img name=currentScript>`

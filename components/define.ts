@@ -1,7 +1,7 @@
 /**
  * Registers a tag once. A second definition by the same version is silent, by another one warns once; nothing throws.
  */
-export const VERSION = '0.1.0';
+import { VERSION } from './version.js';
 
 const VERSIONS = Symbol.for('rondevu.versions/1');
 

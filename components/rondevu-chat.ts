@@ -3,6 +3,7 @@
  */
 import { LitElement, html, nothing, type PropertyDeclarations } from 'lit';
 import { cleanName } from '../src/protocol/chat.js';
+import type { IceServersOption } from '../src/index.js';
 import { ChatConversation, isGroup, type ChatEntry, type ChatSource } from './chat-conversation.js';
 import { chatStyles } from './chat-styles.js';
 import type { RondevuChatEventDetails, TypedEvents } from './events.js';
@@ -17,7 +18,7 @@ const SOURCES = 'rondevu-service, rondevu-connect';
 /** How long a chat may have no source before this is logged, in ms. */
 const SOURCE_WITHIN = 1000;
 /** Properties that are passed to a source that the chat creates. */
-const SOURCE_PROPERTIES = ['apiUrl', 'username', 'identity', 'to', 'service'] as const;
+const SOURCE_PROPERTIES = ['apiUrl', 'username', 'identity', 'iceServers', 'to', 'service'] as const;
 const UNVERIFIED = /^(unverified|identity-)/;
 const NO_SOURCE = { code: 'no-source' as const, message: 'it has no source' };
 /** States of a source in which no message can be sent. */
@@ -86,6 +87,7 @@ export class RondevuChat extends LitElement {
     apiUrl: { attribute: 'api-url' },
     username: {},
     identity: {},
+    iceServers: { attribute: 'ice-servers' },
     source: { attribute: false },
     strings: { attribute: false },
     entries: { state: true, attribute: false },
@@ -121,6 +123,8 @@ export class RondevuChat extends LitElement {
   username?: string;
   /** Name of a stored key, for a source that the chat creates; `none` for a key that is not stored. */
   identity?: string;
+  /** ICE servers of a source that the chat creates: the name of a preset, or as a property RTCIceServer[]. */
+  iceServers?: IceServersOption;
   /** The service or connection to use. */
   source?: ChatSource;
   /** Texts for this element only. */
@@ -274,8 +278,7 @@ export class RondevuChat extends LitElement {
     if (this.#own?.localName !== tag) this.#dropOwn();
     if (!tag) return undefined;
     const own = (this.#own ??= this.ownerDocument.createElement(tag));
-    const properties = own as { [name in (typeof SOURCE_PROPERTIES)[number]]?: string | undefined };
-    for (const name of SOURCE_PROPERTIES) properties[name] = this[name];
+    for (const name of SOURCE_PROPERTIES) Object.assign(own, { [name]: this[name] });
     if (!own.parentNode) this.renderRoot.append(own);
     return own;
   }

@@ -20,7 +20,10 @@ function swap(folder) {
 }
 
 for (const folder of [NEW, SERVER_NEW]) rmSync(folder, { recursive: true, force: true });
-step('the engine and the elements', () => run('tsc', ['-p', 'tsconfig.json', '--outDir', NEW]));
+step('the engine and the elements', () => {
+  run('node', ['scripts/version.mjs']);
+  run('tsc', ['-p', 'tsconfig.json', '--outDir', NEW]);
+});
 step('the Node entry point and the command line', () => run('tsc', ['-p', 'tsconfig.node.json', '--outDir', NEW]));
 step('the bundle', () => {
   run('node', ['scripts/types.mjs', NEW]);

@@ -19,6 +19,7 @@ const CHECKS = {
   types: () => tryRun('tsc', ['-p', 'tsconfig.test.json', '--noEmit']),
   words: () => tryRun('node', ['scripts/words.mjs']),
   layers: () => tryRun('node', ['scripts/layers.mjs']),
+  version: fresh('components/version.ts', () => tryRun('node', ['scripts/version.mjs'])),
   manifest: fresh('custom-elements.json', () => tryRun('node', ['scripts/manifest.mjs'])),
   'docs/elements.md': fresh('docs/elements.md', () => tryRun('node', ['scripts/docs.mjs'])),
   'docs/architecture.md': fresh('docs/architecture.md', () => tryRun('node', ['scripts/docs.mjs'])),

@@ -19,7 +19,7 @@ export type { ConnectionStats } from './connection/stats.js';
 export type { OffererConnection } from './connection/offerer-connection.js';
 export { AnswererConnection } from './connection/answerer-connection.js';
 export { DEFAULT_CONNECTION_CONFIG, type ConnectionConfig } from './connection/connection-config.js';
-export type { CloseOptions, ConnectionEvents, Outcome, Peer, SendHandle } from './connection/connection-events.js';
+export type { CloseOptions, ConnectionEvents, EndCode, Outcome, Peer, SendHandle } from './connection/connection-events.js';
 export type { Health } from './connection/heartbeat.js';
 export type { ConnectionState } from './connection/connection-state.js';
 export {

@@ -34,6 +34,7 @@ export interface RondevuOptions {
   debug?: boolean;
   /** A WebRTC implementation for this instance. Default: the global one. */
   rtcPeerConnection?: typeof RTCPeerConnection;
+  /** Class for the peer's candidates, for a WebRTC implementation that does not take plain objects. Default: plain objects. */
   rtcIceCandidate?: typeof RTCIceCandidate;
   /** A WebSocket implementation. Default: the global one; without any, HTTP polling. */
   webSocket?: typeof WebSocket;

@@ -384,7 +384,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     exact?: RTCConfiguration,
     factory?: PublishOptions['offerFactory'],
   ) {
-    const { rtcPeerConnection, iceServers, turnServers = [], apiUrl } = this.#options;
+    const { rtcPeerConnection, rtcIceCandidate, iceServers, turnServers = [], apiUrl } = this.#options;
     const PeerConnection = rtcPeerConnection ?? globalThis.RTCPeerConnection;
     if (!PeerConnection && !factory) throw new RondevuError('unsupported', NO_WEBRTC);
     if (!this.#ice) {
@@ -418,7 +418,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     const make = (durable: boolean, own?: RTCPeerConnection): WebRtcLink => {
       if (preset !== 'server' && takesServed(preset, turnServers))
         void Promise.all([legacy(), ice.ready()]).then(([{ warnWithoutTurn }]) => warnWithoutTurn(preset, ice.served), ignored);
-      return ice.track(new LinkClass(count(own ?? makePeerConnection()), durable), configuration);
+      return ice.track(new LinkClass(count(own ?? makePeerConnection()), durable, rtcIceCandidate), configuration);
     };
     return { make, configuration };
   }

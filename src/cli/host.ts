@@ -171,9 +171,9 @@ ${CLIENT_HELP}`,
       connections.add(connection);
       const { peer } = connection;
       print({ event: 'joined', peer }, `* ${peerName(connection)} joined${peer?.verified ? '' : ' (unverified)'}`);
-      connection.on('closed', (reason) => {
+      connection.on('closed', (reason, { code }) => {
         connections.delete(connection);
-        print({ event: 'left', peer, reason }, `* ${peerName(connection)} left: ${printable(reason)}`);
+        print({ event: 'left', peer, reason, code }, `* ${peerName(connection)} left: ${printable(reason)}`);
       });
       answer(connection);
     });

@@ -1,6 +1,13 @@
 /** `rondevu connect`: joins a service for a chat, or to transfer bytes from stdin and to stdout. */
 import { constants } from 'node:os';
-import { ConnectionError, RondevuError, type AnswererConnection, type ConnectOptions, type Rondevu } from '../node/index.js';
+import {
+  ConnectionError,
+  RondevuError,
+  type AnswererConnection,
+  type ConnectOptions,
+  type EndCode,
+  type Rondevu,
+} from '../node/index.js';
 import { authorOf, parseChatMessage, printable } from '../protocol/chat.js';
 import { isServiceId } from '../protocol/service-name.js';
 import { Screen, chatLine, peerName } from './chat.js';
@@ -110,9 +117,9 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
   const { print } = screen;
   const note = (event: string, text: string, more: object = {}): void => print({ event, ...more }, `* ${text}`);
   const own = { from: rondevu.getUsername(), publicKey: rondevu.getPublicKey() };
-  const isOver = new Promise<string>((resolve) => {
-    connection.on('closed', resolve);
-    connection.on('failed', (error) => !error.willRetry && resolve(error.message));
+  const isOver = new Promise<{ reason: string; code: EndCode }>((resolve) => {
+    connection.on('closed', (reason, { code }) => resolve({ reason, code }));
+    connection.on('failed', ({ willRetry, message: reason, code }) => !willRetry && resolve({ reason, code }));
   });
   connection.on('message', (data) => {
     const message = parseChatMessage(data);
@@ -140,12 +147,12 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
       screen.warn(`not sent: ${(error as Error).message}`);
     }
   });
-  const reason = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);
+  const end = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);
   screen.close();
   // after a signal, this side ended the chat; the peer did not leave
-  if (reason !== undefined && !isCut) note('left', `${peerName(connection)} left: ${printable(reason)}`);
+  if (end && !isCut) note('left', `${peerName(connection)} left: ${printable(end.reason)}`);
   await rondevu.close();
-  const isLost = reason !== undefined && reason !== 'closed by the peer' && !isCut;
+  const isLost = end !== undefined && end.code !== 'closed-by-peer' && !isCut;
   return isLost || /^(expired|dropped)$/.test(await last) ? EXIT.lost : EXIT.ok;
 }
 

@@ -5,7 +5,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import { setFlagsFromString } from 'node:v8';
-import { ConnectionError, type RondevuConnection } from '../node/index.js';
+import { ConnectionError, type EndCode, type RondevuConnection } from '../node/index.js';
 
 /** Control messages between two pipes, as text; any other text is treated as bytes. */
 type Word = { type: 'pipe' } | { type: 'pipe:written'; bytes: number } | { type: 'pipe:end' };
@@ -21,8 +21,6 @@ const TELL_EVERY = 1 << 20;
 /** How long the peer may take to identify itself as a pipe after everything was delivered, in ms. */
 const GREETING_WITHIN = 1000;
 const LOOK_EVERY = 10;
-/** Reason of the `closed` event when the peer closed the connection. */
-const CLOSED_BY_PEER = 'closed by the peer';
 
 export function wordOf(data: string | ArrayBuffer): Word | undefined {
   if (typeof data !== 'string' || data.length > 100 || !data.startsWith('{"type":"pipe')) return undefined;
@@ -65,7 +63,7 @@ export class Pipe {
   #told = 0;
   #theyEnded = false;
   /** Why the connection was closed. */
-  #closed: string | undefined;
+  #closed: { reason: string; code: EndCode } | undefined;
   #failure: Error | undefined;
   #wakes: (() => void)[] = [];
 
@@ -75,8 +73,8 @@ export class Pipe {
     this.#endsOutput = endsOutput;
     connection.on('message', (data) => this.#take(data));
     connection.on('connected', () => this.#changed());
-    connection.on('closed', (reason) => {
-      this.#closed = reason;
+    connection.on('closed', (reason, { code }) => {
+      this.#closed = { reason, code };
       this.#changed();
     });
     connection.on('failed', (error) => {
@@ -87,7 +85,7 @@ export class Pipe {
       this.#say({ type: 'pipe' });
       this.#fail(new ConnectionError('closed', 'the peer started another session during the transfer: the data is incomplete'));
     });
-    if (connection.getState() === 'closed') this.#closed = 'it was already closed';
+    if (connection.getState() === 'closed') this.#closed = { reason: 'it was already closed', code: 'closed' };
     output.on('error', (error) => this.#outputFailed(error));
     this.#say({ type: 'pipe' });
     for (const data of early) this.#take(data);
@@ -133,14 +131,14 @@ export class Pipe {
     while (!this.#isOver && this.#isPipe && !this.#theyEnded) await this.#change();
     while (!this.#failure && this.#written < this.received) await this.#change();
     if (this.#failure) throw this.#failure;
-    if (this.#closed !== undefined) this.#checkEnd(this.#closed, outcome);
+    if (this.#closed) this.#checkEnd(this.#closed, outcome);
     await this.#connection.close();
   }
 
   /** Throws unless the peer closed the connection after everything was done. A peer that is not a pipe need not end its input. */
-  #checkEnd(reason: string, outcome: unknown): void {
+  #checkEnd({ reason, code }: { reason: string; code: EndCode }, outcome: unknown): void {
     const isDone = this.#isPipe ? this.#theyEnded : outcome === 'delivered' || outcome === 'unknown';
-    if (isDone && reason === CLOSED_BY_PEER) return;
+    if (isDone && code === 'closed-by-peer') return;
     throw new ConnectionError('closed', `the connection ended before the transfer was complete: ${reason}`);
   }
 

@@ -252,7 +252,7 @@ export class AnswererConnection extends RondevuConnection {
     this.emit('failed', error);
     this.attempt++;
     // the first link did not come up: from here on it is a normal reconnect
-    this.apply('lost', error.message);
+    this.apply('lost', error.message, error.code);
     this.apply('retry', error.message);
   }
 
@@ -262,7 +262,7 @@ export class AnswererConnection extends RondevuConnection {
     // after a link was up, the reason is that the peer is gone; otherwise the last error
     const isCause = error instanceof RondevuError && (!this.wasConnected || /^(unverified|identity-)/.test(error.code));
     this.reason = isCause ? error : undefined;
-    if (this.wasConnected && isAbsence(error)) void this.close({ reason: 'peer-gone' });
+    if (this.wasConnected && isAbsence(error)) void this.close({ reason: 'peer-gone', code: 'peer-gone' });
     else this.apply('give-up', error.message);
   }
 

@@ -6,7 +6,10 @@ import { mustBe } from '../errors.js';
 export interface ConnectionConfig {
   /** Maximum duration of one attempt to set up a link. Default 30 000. */
   connectionTimeout: number;
-  /** Time until `ice:gathering:timeout` is emitted; later candidates are still used. Default 10 000. */
+  /**
+   * How long candidates may be gathered until `ice:gathering:timeout` is emitted; later ones are still used. Also limits how long
+   * an offer or an answer waits for its first candidates. Default 10 000.
+   */
   iceGatheringTimeout: number;
   /** Whether a lost link is replaced. Default true. */
   reconnectEnabled: boolean;
@@ -26,9 +29,9 @@ export interface ConnectionConfig {
   maxBufferAge: number;
   /** Whether `takeBuffer()` still returns unsent messages after `close()`. Default false. */
   preserveBufferOnClose: boolean;
-  /** Polling interval for candidates, without push. Default 500. */
+  /** How often the peer's candidates are polled for if the server cannot push them; at least 50. Default 500. */
   icePollingInterval: number;
-  /** How long candidates are polled for. Default 30 000. */
+  /** How long the peer's candidates are polled for. Default 30 000. */
   icePollingTimeout: number;
   /** How long to wait for an absent peer. Default 600 000. */
   sessionTtl: number;
@@ -82,11 +85,10 @@ export const DEFAULT_CONNECTION_CONFIG: Readonly<ConnectionConfig> = {
  * @throws ValidationError for an unknown option, a wrong type or a negative number
  */
 export function connectionConfig(options: Partial<ConnectionConfig> = {}): ConnectionConfig {
+  const config = { ...DEFAULT_CONNECTION_CONFIG };
   for (const [name, value] of Object.entries(options)) {
-    const standard: unknown = Object.hasOwn(DEFAULT_CONNECTION_CONFIG, name)
-      ? DEFAULT_CONNECTION_CONFIG[name as keyof ConnectionConfig]
-      : undefined;
-    if (standard === undefined)
+    const standard: unknown = DEFAULT_CONNECTION_CONFIG[name as keyof ConnectionConfig];
+    if (!Object.hasOwn(DEFAULT_CONNECTION_CONFIG, name))
       throw mustBe('the options of connectionConfig', Object.keys(DEFAULT_CONNECTION_CONFIG).join(', '), name);
     if (value === undefined) continue;
     const isNumber = typeof standard === 'number';
@@ -97,7 +99,9 @@ export function connectionConfig(options: Partial<ConnectionConfig> = {}): Conne
     ) {
       throw mustBe(`connectionConfig.${name}`, `a ${typeof standard}${isNumber ? ' of 0 or more' : ''}`, value);
     }
+    // a timer with more than 2³¹ − 1 ms (24 days) would fire at once
+    const isTimer = /(Timeout|Interval|Base|Max|After)$/.test(name);
+    Object.assign(config, { [name]: isTimer ? Math.min(Number(value), 2 ** 31 - 1) : value });
   }
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  return { ...DEFAULT_CONNECTION_CONFIG, ...given };
+  return config;
 }

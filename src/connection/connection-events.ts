@@ -1,5 +1,5 @@
 /** The events of a connection: names, arguments and meaning. docs/architecture.md. */
-import type { RondevuError } from '../errors.js';
+import type { ErrorCode, RondevuError } from '../errors.js';
 import type { RondevuChannel } from './channel.js';
 import type { ConnectionState } from './connection-state.js';
 import type { BufferedMessage, MessageData } from '../delivery/message-buffer.js';
@@ -9,13 +9,15 @@ export interface ConnectionEvents {
   connecting: [];
   /** The link is up, the first time or again. */
   connected: [];
-  disconnected: [reason: string];
+  /** The link was lost. `code`: `peer-gone` if the page of the peer was hidden or left, `closed` if this page was hidden. */
+  disconnected: [reason: string, detail: { code: EndCode }];
   /**
    * A link was given up, or the search for the peer failed; with `error.willRetry` the connection keeps trying. `unavailable`:
    * the signaling server cannot be reached, so it is not known whether the peer is there.
    */
   failed: [error: RondevuError];
-  closed: [reason: string];
+  /** `reason` is for people, `code` for programs. */
+  closed: [reason: string, detail: { code: EndCode }];
   reconnecting: [attempt: number];
   'reconnect:scheduled': [plan: { attempt: number; delay: number; maxAttempts: number }];
   'reconnect:attempting': [attempt: number];
@@ -65,9 +67,17 @@ export interface ConnectionEvents {
 export type { Peer } from '../identity/handshake-proof.js';
 export type { Outcome, SendHandle } from '../delivery/message-buffer.js';
 
+/**
+ * Why a connection or its link ended: `closed` on this side, `closed-by-peer`, `peer-gone` if the peer did not come back in time,
+ * `timeout` if the link failed, or the code of the error that ended it.
+ */
+export type EndCode = ErrorCode | 'closed-by-peer';
+
 export interface CloseOptions {
   /** Passed to `closed` listeners on this side. */
   reason?: string;
+  /** Passed to `closed` listeners. Default `closed`. @internal */
+  code?: EndCode;
   /** Whether queued messages are dropped instead of sent. Default false. */
   discard?: boolean;
 }

@@ -13,7 +13,7 @@ import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { ChannelConfig, RondevuChannel } from './channel.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { ConnectionEndpoint } from './connection-endpoint.js';
-import type { CloseOptions, ConnectionEvents, Peer, SendHandle } from './connection-events.js';
+import type { CloseOptions, ConnectionEvents, EndCode, Peer, SendHandle } from './connection-events.js';
 import { next, type ConnectionEvent, type ConnectionState, type Effect } from './connection-state.js';
 import type { Health } from './heartbeat.js';
 import type { Link, LinkHandlers } from './link.js';
@@ -216,8 +216,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    * Sends queued messages, informs the peer, and closes. Idempotent. The state is `closed` at once; resolves when all resources
    * are released.
    */
-  close({ reason = 'closed here', discard = false }: CloseOptions = {}): Promise<void> {
-    return (this.#closing ??= this.#end(reason, discard));
+  close({ reason = 'closed here', code = 'closed', discard = false }: CloseOptions = {}): Promise<void> {
+    return (this.#closing ??= this.#end(reason, code, discard));
   }
 
   /** Whether this side makes the first offer of each link. @internal */
@@ -234,7 +234,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected abstract cleanUp(): void;
 
   /** The only writer of the state. Returns whether the event applies in the current state. @internal */
-  protected apply(event: ConnectionEvent, reason: string): boolean {
+  protected apply(event: ConnectionEvent, reason: string, code: EndCode = 'timeout'): boolean {
     const transition = next(this.#state, event);
     if (!transition) return false;
     const oldState = this.#state;
@@ -243,7 +243,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.#log(`${oldState} → ${transition.state}: ${reason}`);
       this.emit('state:changed', { oldState, newState: transition.state, reason });
     }
-    for (const effect of transition.effects) this.#perform(effect, transition.state, reason);
+    for (const effect of transition.effects) this.#perform(effect, transition.state, reason, code);
     return true;
   }
 
@@ -251,7 +251,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   dropLinkForNow(reason: string): void {
     this.link?.control('bye');
     this.link?.close();
-    if (this.link && !this.apply('lost', reason)) this.linkFailed(reason);
+    if (this.link && !this.apply('lost', reason, 'closed')) this.linkFailed(reason);
   }
 
   /** The network or the page changed: pings the peer at once. @internal */
@@ -281,7 +281,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     (this as Writable<RondevuConnection>).generation++;
     const { heartbeatInterval: interval, suspectAfter, deadAfter } = this.config;
     link.times = { interval, suspectAfter, deadAfter };
-    link.attach(this.#handlers(link));
+    link.attach(this.#handlers(link), this.config.iceGatheringTimeout);
   }
 
   #handlers(link: Link): LinkHandlers {
@@ -299,7 +299,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       },
       onControl: (text) => {
         if (!this.#alive(link) || this.endpoint.control(text, link)) return;
-        if (text === 'bye') this.#linkLost(link, "the peer's page was hidden or closed");
+        if (text === 'bye') this.#linkLost(link, "the peer's page was hidden or closed", 'timeout', 'peer-gone');
         else this.receiveSignal(text);
       },
       onLost: (reason, code) => this.#linkLost(link, reason, code),
@@ -354,15 +354,16 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     if (this.#closing || this.#isBroken) return;
     this.#isBroken = true;
     this.emit('failed', error);
-    void this.close({ reason: error.message, discard: true });
+    void this.close({ reason: error.message, code: error.code, discard: true });
   }
 
-  #linkLost(link: Link, reason: string, code: ErrorCode = 'timeout'): void {
+  /** @param endCode reported by `disconnected` */
+  #linkLost(link: Link, reason: string, code: ErrorCode = 'timeout', endCode: EndCode = code): void {
     if (link === this.#lingering) return this.#dropLingering();
     if (link !== this.link) return;
     this.failureCode = code;
     if (this.#state === 'connected') this.emit('datachannel:close');
-    if (!this.apply('lost', reason)) this.linkFailed(reason);
+    if (!this.apply('lost', reason, endCode)) this.linkFailed(reason);
   }
 
   /** The link carries messages. */
@@ -378,20 +379,20 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     const { link } = this;
     this.#closing ??= (async () => {
       this.link = undefined;
-      this.apply('close', 'closed by the peer');
+      this.apply('close', 'closed by the peer', 'closed-by-peer');
       // closing the channel first still sends the last message
       await link?.finish();
     })();
   }
 
-  #perform(effect: Effect, state: ConnectionState, reason: string): void {
+  #perform(effect: Effect, state: ConnectionState, reason: string, code: EndCode): void {
     // listeners of an earlier effect may have changed the state; its remaining effects are obsolete then
     if (this.#state !== state) return;
     switch (effect) {
       case 'drop-link':
         return this.#dropLink();
       case 'announce':
-        return this.#announce(state, reason);
+        return this.#announce(state, reason, code);
       case 'recover':
         if (this.config.reconnectEnabled) this.recover(reason);
         else this.apply('give-up', `${reason}, and reconnectEnabled is false`);
@@ -409,7 +410,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     }
   }
 
-  #announce(state: ConnectionState, reason: string): void {
+  #announce(state: ConnectionState, reason: string, code: EndCode): void {
     if (state === 'connected') {
       const again = this.wasConnected;
       this.wasConnected = true;
@@ -421,7 +422,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.#settleOpened.reject(error);
       this.emit('failed', error);
     } else if (state === 'reconnecting') this.emit('reconnecting', this.attempt);
-    else if (state === 'disconnected' || state === 'closed') this.emit(state, reason);
+    else if (state === 'disconnected' || state === 'closed') this.emit(state, reason, { code });
     else this.emit('connecting');
   }
 
@@ -447,14 +448,14 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** The session continues after the state is `closed`, until its last messages are sent. */
   #finishing = false;
 
-  async #end(reason: string, discard: boolean): Promise<void> {
+  async #end(reason: string, code: EndCode, discard: boolean): Promise<void> {
     const link = this.link;
     this.#finishing = this.#state === 'connected' && link !== undefined;
     this.link = undefined; // so that the effects of closing do not close it
     if (discard) this.endpoint.discard();
     // a listener of `connected` may close before the queued messages were sent
     else if (this.#finishing) this.endpoint.flush();
-    this.apply('close', reason);
+    this.apply('close', reason, code);
     if (!link) return;
     if (this.#finishing) {
       await this.#talk.sendTail(link, this.endpoint);

@@ -7,7 +7,7 @@ import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
 import type { SdpLine } from '../protocol/sdp-line.js';
 import { splitCandidates } from '../protocol/sdp.js';
-import type { SignalingPort } from '../signaling/signaling-port.js';
+import type { SignalingPort, WatchHandlers } from '../signaling/signaling-port.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { ConnectionEvents } from './connection-events.js';
 import { gathered, isStalled, trickle } from './negotiation.js';
@@ -138,7 +138,7 @@ export class JoinAttempt {
     } catch (cause) {
       throw new ConnectionError('timeout', `cannot answer the offer of ${entry.serviceFqn}: ${String(cause)}`, { cause });
     }
-    await gathered(link, ANSWER_GATHERING, true);
+    await gathered(link, Math.min(ANSWER_GATHERING, host.config.iceGatheringTimeout), true);
     return this.#state === 'pending' ? link : undefined;
   }
 
@@ -185,15 +185,14 @@ export class JoinAttempt {
     const confirmation = port.tellsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmWithin) : undefined;
     const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);
     emit('ice:polling:started');
-    const stop = port.watch(entry.offerId, entry.serviceFqn, true, {
-      onCandidates: (candidates) => {
-        for (const { candidate } of candidates) {
-          emit('ice:candidate:remote', candidate);
-          void link.addRemoteCandidate(candidate);
-        }
-      },
-      onTaken: () => clearTimeout(confirmation),
-    });
+    const onCandidates: WatchHandlers['onCandidates'] = (candidates) => {
+      for (const { candidate } of candidates) {
+        emit('ice:candidate:remote', candidate);
+        void link.addRemoteCandidate(candidate);
+      }
+    };
+    const handlers = { onCandidates, onTaken: () => clearTimeout(confirmation) };
+    const stop = port.watch(entry.offerId, entry.serviceFqn, true, handlers, config);
     this.#stopWatching = () => {
       for (const timer of [...timers, confirmation]) clearTimeout(timer);
       stopRepeating?.();

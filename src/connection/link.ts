@@ -28,8 +28,12 @@ export interface LinkHandlers {
   onPath?(): void;
   onLocalCandidate?(candidate: RTCIceCandidate): void;
   /** For the events that report raw states. */
-  onRaw?(event: 'ice:connection:state' | 'ice:gathering:state' | 'connection:state' | 'datachannel:error', value: unknown): void;
+  onRaw?(event: RawEvent, value?: unknown): void;
 }
+
+/** Events of a connection that report a raw state of its link. */
+export type RawEvent =
+  'ice:connection:state' | 'ice:gathering:state' | 'ice:gathering:timeout' | 'connection:state' | 'datachannel:error';
 
 export interface Link extends DeliveryPort {
   /** The peer connection; undefined for a link without WebRTC. */
@@ -42,8 +46,11 @@ export interface Link extends DeliveryPort {
   times: HeartbeatTimes | undefined;
   /** Called when the link is about to open; true postpones that until pending promise callbacks have run. */
   onOpening: (() => boolean) | undefined;
-  /** Sets the holder of the link. Events that have already occurred are reported to it at once. */
-  attach(handlers: LinkHandlers): void;
+  /**
+   * Sets the holder of the link. Events that have already occurred are reported to it at once.
+   * @param gatheringTimeout how long candidates may be gathered until that is reported, in ms. Default: it is not reported
+   */
+  attach(handlers: LinkHandlers, gatheringTimeout?: number): void;
   /** Wraps a handler for platform events: if it throws, the link ends, never the process. */
   guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void;
   /** Makes the negotiated data channel of a further channel. @throws DOMException if the platform has no more channels */

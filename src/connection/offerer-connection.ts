@@ -142,18 +142,18 @@ export class OffererConnection extends RondevuConnection {
   /** @internal */
   protected override recover(reason: string): void {
     // a joiner whose very first link does not come up retries by itself, as a new connection
-    if (!this.wasConnected) return void this.close({ reason });
+    if (!this.wasConnected) return void this.close({ reason, code: this.failureCode });
     clearTimeout(this.#timeout);
     this.attempt = 1;
     this.apply('retry', reason);
     if (this.config.sessionTtl < 2 ** 31)
-      this.#peerGone = setTimeout(() => void this.close({ reason: 'peer-gone' }), this.config.sessionTtl);
+      this.#peerGone = setTimeout(() => void this.close({ reason: 'peer-gone', code: 'peer-gone' }), this.config.sessionTtl);
     if (this.isRotating()) this.#hooks.needsOffer(this);
   }
 
   /** @internal */
   protected override linkFailed(reason: string): void {
-    if (!this.wasConnected) return void this.close({ reason });
+    if (!this.wasConnected) return void this.close({ reason, code: this.failureCode });
     if (this.#answer === undefined) {
       this.releaseLink()?.close();
       return this.#hooks.needsOffer(this);
@@ -167,7 +167,7 @@ export class OffererConnection extends RondevuConnection {
     this.releaseLink()?.close();
     if (!error.willRetry) {
       this.emit('reconnect:exhausted', this.attempt);
-      return void this.close({ reason: `gave up after ${this.attempt} attempts` });
+      return void this.close({ reason: `gave up after ${this.attempt} attempts`, code: this.failureCode });
     }
     this.attempt++;
     this.#hooks.needsOffer(this);

@@ -43,8 +43,10 @@ export class WebRtcLink implements Link {
   framed = false;
   times: HeartbeatTimes | undefined;
   #handlers: LinkHandlers | undefined;
+  readonly #Candidate: typeof RTCIceCandidate | undefined;
   readonly #control: ControlChannel;
   readonly #watch: ReturnType<typeof setInterval>;
+  #gatheringTimer: ReturnType<typeof setTimeout> | undefined;
   #heartbeat: Heartbeat | undefined;
   #isOpen = false;
   #closed = false;
@@ -67,9 +69,11 @@ export class WebRtcLink implements Link {
    */
   durable: RTCDataChannel | undefined;
 
-  constructor(pc: RTCPeerConnection, durable = true) {
+  /** @param Candidate class for the peer's candidates, if the platform does not take plain objects */
+  constructor(pc: RTCPeerConnection, durable = true, Candidate?: typeof RTCIceCandidate) {
     WebRtcLink.live++;
     this.pc = pc;
+    this.#Candidate = Candidate;
     if (durable) this.addDurable();
     this.#control = new ControlChannel(pc);
     this.#control.onText = this.guard((text) => this.#receive(text, true));
@@ -121,8 +125,15 @@ export class WebRtcLink implements Link {
     this.durable = this.pc.createDataChannel('rondevu', { negotiated: true, id: DATA_ID });
   }
 
-  attach(handlers: LinkHandlers): void {
+  attach(handlers: LinkHandlers, gatheringTimeout?: number): void {
     this.#handlers = handlers;
+    if (gatheringTimeout !== undefined)
+      this.#gatheringTimer = setTimeout(
+        this.guard(() => {
+          if (this.pc.iceGatheringState === 'gathering') this.#handlers?.onRaw?.('ice:gathering:timeout');
+        }),
+        gatheringTimeout,
+      );
     for (const candidate of this.#localCandidates) handlers.onLocalCandidate?.(candidate);
     if (this.#isOpen) this.#tellOpen();
     this.#check();
@@ -198,7 +209,7 @@ export class WebRtcLink implements Link {
     if (!candidate || ++this.#candidateCount > MAX_CANDIDATES) return;
     if (this.#remoteCandidates) return void this.#remoteCandidates.push(candidate);
     try {
-      await this.pc.addIceCandidate(candidate);
+      await this.pc.addIceCandidate(this.#Candidate ? new this.#Candidate(candidate) : candidate);
     } catch {
       // the platform may not support its address family or transport; other candidates may work
     }
@@ -285,6 +296,7 @@ export class WebRtcLink implements Link {
     WebRtcLink.live--;
     this.#handlers = this.onCandidate = this.onLow = undefined;
     clearInterval(this.#watch);
+    clearTimeout(this.#gatheringTimer);
     this.#heartbeat?.stop();
     const { pc } = this;
     pc.onicecandidate =

@@ -1,5 +1,6 @@
 /** Implements the methods of the Rondevu clients 0.20 and 0.9 on the current ones. Loaded on the first call of any. */
 import { chunk } from '../base/chunk.js';
+import type { RondevuAPI } from '../signaling/index.js';
 import type { OlderClient, OlderNames } from './older-types.js';
 
 const durable = () => chunk('durable', () => import('./durable/index.js'));
@@ -41,3 +42,10 @@ export const connect: Call<'connect'> = async (client, username, serviceFqn, con
 
 export const connectByUuid: Call<'connectByUuid'> = async (client, uuid, config) =>
   (await durable()).connectByUuid(client, uuid, config);
+
+/** The result of `getAPIPublic`. */
+export async function makeAPI(client: OlderClient): Promise<RondevuAPI> {
+  const { RondevuAPI } = await api();
+  const { baseUrl, username, identity } = client.api;
+  return new RondevuAPI(baseUrl, username, identity);
+}

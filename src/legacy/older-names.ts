@@ -9,7 +9,6 @@ import type { ActiveConnections, OlderClient } from './older-types.js';
 import type { ActiveOffer } from './types.js';
 
 const calls = () => chunk('older-calls', () => import('./older-calls.js'));
-const api = () => chunk('rondevu-api', () => import('../signaling/rondevu-api.js'));
 
 /** Array methods that `getActiveConnections()` has in addition to the methods of a Map. */
 const ARRAY_METHODS = ['at', 'every', 'filter', 'find', 'flatMap', 'map', 'some'] as const;
@@ -39,7 +38,7 @@ function getActiveOffers(this: OlderClient): ActiveOffer[] {
 }
 
 function getAPIPublic(this: OlderClient): RondevuAPI {
-  const { baseUrl, username, identity } = this.api;
+  const { baseUrl, username } = this.api;
   let made: RondevuAPI | undefined;
   // all its methods are asynchronous, so the first call loads it
   return new Proxy({ baseUrl, username } as RondevuAPI, {
@@ -47,8 +46,7 @@ function getAPIPublic(this: OlderClient): RondevuAPI {
       name === 'then' || name in target
         ? target[name as keyof RondevuAPI]
         : async (...args: never[]) => {
-            const { RondevuAPI } = await api();
-            made ??= new RondevuAPI(baseUrl, username, identity);
+            made ??= await (await calls()).makeAPI(this);
             return (made as unknown as Record<string, (...args: never[]) => unknown>)[name]!(...args);
           },
   });

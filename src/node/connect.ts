@@ -51,7 +51,7 @@ export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Pro
   hasWarnedOfProxy ||= proxy !== undefined;
   return Rondevu.connect({
     ...options,
-    ...(found && { rtcPeerConnection: found.RTCPeerConnection, rtcIceCandidate: found.RTCIceCandidate }),
+    ...(found && { rtcPeerConnection: found.RTCPeerConnection }),
     ...(keyFile !== undefined && { identity: await identityFromFile(keyFile) }),
     webSocket: options.webSocket ?? globalThis.WebSocket ?? (BoundedWebSocket as unknown as typeof globalThis.WebSocket),
     lifecycle: false,

@@ -247,6 +247,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     const { offerFactory, connectionConfig } = this.#options;
     return Offer.create((...own) => this.#makeLink(!offerFactory, ...own), {
       factory: offerFactory,
+      gatheringTimeout: connectionConfig.iceGatheringTimeout,
       durable: connectionConfig.bufferEnabled,
       only,
       seal: (sdp, caps) => this.#proof.seal(sdp, { role: 'offer', fqn: this.fqn, caps }),

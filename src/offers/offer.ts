@@ -16,6 +16,8 @@ export type MakeLink = (own?: (configuration: RTCConfiguration) => Promise<RTCPe
 
 export interface OfferMaking {
   factory: PublishOptions['offerFactory'];
+  /** How long to wait for candidates, in ms, if that is shorter than usual. */
+  gatheringTimeout: number;
   /** Whether messages may be buffered at all. */
   durable: boolean;
   /** The only user who may answer; undefined for anybody. */
@@ -51,11 +53,16 @@ export class Offer {
   }
 
   /** @throws ValidationError if the factory returns anything but an offer; any error that the factory throws */
-  static async create(makeLink: MakeLink, { factory, durable, only, seal }: OfferMaking): Promise<Offer> {
-    let link = await gather(makeLink, factory);
+  static async create(makeLink: MakeLink, { factory, durable, only, seal, gatheringTimeout }: OfferMaking): Promise<Offer> {
+    const gather = async () => {
+      const link = await makeOffer(makeLink, factory);
+      await gathered(link, Math.min(OFFER_GATHERING, gatheringTimeout), false);
+      return link;
+    };
+    let link = await gather();
     if (isStalled(link)) {
       link.close();
-      link = await gather(makeLink, factory);
+      link = await gather();
     }
     const sent = link.localCandidates.length;
     const isDurable = durable && link.durable !== undefined;
@@ -74,16 +81,16 @@ export class Offer {
   }
 }
 
-/** A link with an offer and its candidates. */
-async function gather(makeLink: MakeLink, factory: PublishOptions['offerFactory']): Promise<WebRtcLink> {
-  if (factory && ownPeerConnection.has(factory)) return gathering(await linkOfOwn(makeLink, factory));
+/** A link with an offer, whose candidates are being gathered. */
+async function makeOffer(makeLink: MakeLink, factory: PublishOptions['offerFactory']): Promise<WebRtcLink> {
+  if (factory && ownPeerConnection.has(factory)) return linkOfOwn(makeLink, factory);
   let link: WebRtcLink;
   try {
     link = await makeLink();
   } catch (error) {
     // without WebRTC on this platform, only a factory with its own implementation can make an offer
     if (!factory || !(error instanceof RondevuError) || error.code !== 'unsupported') throw error;
-    return gathering(await linkOfOwn(makeLink, factory));
+    return linkOfOwn(makeLink, factory);
   }
   const { pc } = link;
   try {
@@ -96,11 +103,6 @@ async function gather(makeLink: MakeLink, factory: PublishOptions['offerFactory'
     link.close();
     throw error;
   }
-  return gathering(link);
-}
-
-async function gathering(link: WebRtcLink): Promise<WebRtcLink> {
-  await gathered(link, OFFER_GATHERING, false);
   return link;
 }
 

@@ -7,7 +7,7 @@ import { OffererConnection } from '../connection/offerer-connection.js';
 import * as talk from '../connection/talk.js';
 import { RondevuError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
-import type { AnswerInfo } from '../protocol/rpc.js';
+import type { AnswerInfo, CandidateInfo } from '../protocol/rpc.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
 import type { Offer } from './offer.js';
 import type { OfferPoolOptions } from './offer-pool-options.js';
@@ -103,11 +103,11 @@ export class ServiceConnections {
 
   #watch(connection: OffererConnection, offerId: string): void {
     this.#watches.get(connection)?.();
-    const stop = this.#port.watch(offerId, this.#options.serviceFqn, false, {
-      onCandidates: (candidates) => {
-        for (const { candidate } of candidates) void connection.addCandidate(candidate);
-      },
-    });
+    const { serviceFqn, connectionConfig } = this.#options;
+    const onCandidates = (candidates: CandidateInfo[]) => {
+      for (const { candidate } of candidates) void connection.addCandidate(candidate);
+    };
+    const stop = this.#port.watch(offerId, serviceFqn, false, { onCandidates }, connectionConfig);
     this.#watches.set(connection, stop);
   }
 

@@ -21,7 +21,7 @@ import type {
 } from '../protocol/rpc.js';
 import { PushSocket } from './push-socket.js';
 import type { CallOptions, RpcClient } from './rpc-client.js';
-import type { PublisherPort, WatchHandlers } from './signaling-port.js';
+import type { PublisherPort, PollingOptions, WatchHandlers } from './signaling-port.js';
 
 /**
  * How the signaling server is reached: `idle` before the first call and after `close()`, `connecting` while the push socket
@@ -43,7 +43,8 @@ export interface SignalingEvents {
   ice: [served: Pick<IceServersResult, 'iceServers' | 'ttl'>];
 }
 
-/** Polling intervals in ms: during a handshake, and the maximum when nothing happens. */
+/** Polling intervals in ms: the shortest, after something happened, and the longest, when nothing happens. */
+const POLL_MIN = 50;
 const POLL_BUSY = 250;
 const POLL_IDLE = 5000;
 /** Maximum `wait` of one call, in ms: over the socket, over HTTP. */
@@ -59,6 +60,9 @@ interface Handshake extends WatchHandlers {
   serviceFqn: string;
   answering: boolean;
   since: number;
+  /** How often its candidates are polled for, in ms, and until when. */
+  interval: number;
+  pollUntil: number;
 }
 
 export class SignalingClient extends Emitter<SignalingEvents> implements PublisherPort {
@@ -234,9 +238,17 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.state === 'push';
   }
 
-  /** While a handshake is watched, polling is quick and an old server is asked for candidates. */
-  watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers): () => void {
-    const handshake = { offerId, serviceFqn, answering, since: 0, ...handlers };
+  /** While a handshake is watched, its candidates are polled for; on an old server by a call of its own. */
+  watch(
+    offerId: string,
+    serviceFqn: string,
+    answering: boolean,
+    handlers: WatchHandlers,
+    { icePollingInterval, icePollingTimeout }: PollingOptions,
+  ): () => void {
+    const interval = Math.max(POLL_MIN, icePollingInterval);
+    const pollUntil = performance.now() + icePollingTimeout;
+    const handshake = { offerId, serviceFqn, answering, since: 0, interval, pollUntil, ...handlers };
     this.#handshakes.add(handshake);
     this.#schedulePoll(POLL_BUSY);
     return () => this.#handshakes.delete(handshake);
@@ -301,8 +313,13 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (foreign.length) this.#tell(offerId, ({ onCandidates }) => onCandidates(foreign));
   }
 
+  /** The handshakes whose candidates are polled for. */
+  #polled(): Handshake[] {
+    return [...this.#handshakes].filter(({ pollUntil }) => performance.now() < pollUntil);
+  }
+
   #schedulePoll(delay: number): void {
-    if (this.#closed || this.#socket?.isOpen || !(this.listenerCount('answer') || this.#handshakes.size)) return;
+    if (this.#closed || this.#socket?.isOpen || !(this.listenerCount('answer') || this.#polled().length)) return;
     clearTimeout(this.#pollTimer);
     this.#pollDelay = delay;
     this.#pollTimer = setTimeout(() => void this.#pollOn(), delay);
@@ -315,8 +332,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     // the server withdraws the offers of a silent client
     if (found !== undefined && this.#missed) this.emit('reset');
     this.#missed = found === undefined;
-    const busy = found || this.#handshakes.size > 0;
-    this.#schedulePoll(busy && found !== undefined ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE));
+    const intervals = found === undefined ? [] : this.#polled().map(({ interval }) => interval);
+    this.#schedulePoll(found ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE, ...intervals));
   }
 
   /** Polls once; returns whether there was anything, undefined if the server did not answer. */
@@ -339,7 +356,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   /** An old server reports nothing to the answering side by poll. */
   async #askOldServer(): Promise<boolean> {
     let found = false;
-    for (const handshake of this.#handshakes) {
+    for (const handshake of this.#polled()) {
       if (!handshake.answering) continue;
       const { serviceFqn, offerId, since } = handshake;
       const { candidates } = await this.call('getIceCandidates', { serviceFqn, offerId, since });

@@ -27,11 +27,17 @@ export interface SignalingPort {
   /** Sends a signal to the peer of a session through the server. Never rejects: a signal may be lost. */
   signal(params: SignalParams): Promise<unknown>;
   /** Reports the peer's candidates and `taken` for one offer; returns a function that stops it. */
-  watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers): () => void;
+  watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers, polling: PollingOptions): () => void;
   /** Whether `onTaken` will be called. */
   readonly tellsTaken: boolean;
   /** Whether publishing adds to the existing offers; otherwise it replaces them (v0.5.4, and until the server is known). */
   keepsOffers(): boolean;
+}
+
+/** How candidates are polled for if the server cannot push them; times in ms. */
+export interface PollingOptions {
+  icePollingInterval: number;
+  icePollingTimeout: number;
 }
 
 export interface WatchHandlers {

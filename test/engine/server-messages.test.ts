@@ -9,10 +9,11 @@ import type { AddressInfo } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { WebSocket, WebSocketServer } from 'ws';
+import { DEFAULT_CONNECTION_CONFIG } from '../../src/connection/connection-config.js';
 import { NetworkError, RondevuError } from '../../src/errors.js';
 import { RondevuAPI, SignalingClient } from '../../src/signaling/index.js';
 import { checkResult, parseFrame, parseReplies } from '../../src/signaling/server-messages.js';
-import type { RpcMethod } from '../../src/protocol/rpc.js';
+import type { CandidateInfo, RpcMethod } from '../../src/protocol/rpc.js';
 import { startServer, until } from '../server/helpers.js';
 
 type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
@@ -215,9 +216,8 @@ describe('a server that lies', { concurrency: 2 }, () => {
     const results = new Map(RESULTS.map(([method, , result]) => [method, result]));
     liar.reply = (method) => ({ success: true, result: results.get(method) ?? {} });
     const signaling = await clientOf(t, liar.url, WebSocket);
-    signaling.watch('o', 'chat:1.0.0@alice', true, {
-      onCandidates: (some) => some.map(({ candidate }) => candidate.candidate.length),
-    });
+    const onCandidates = (some: CandidateInfo[]): unknown => some.map(({ candidate }) => candidate.candidate.length);
+    signaling.watch('o', 'chat:1.0.0@alice', true, { onCandidates }, DEFAULT_CONNECTION_CONFIG);
     signaling.on('signal', ({ from, sid, sdp }) => [from, sid, sdp].map((text) => text?.length));
     await signaling.call('getUser', { username: 'alice' });
     await until(() => signaling.state === 'push', 'push');

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import WebSocket from 'ws';
+import { DEFAULT_CONNECTION_CONFIG } from '../../src/connection/connection-config.js';
 import { RondevuError } from '../../src/errors.js';
 import { RondevuAPI } from '../../src/signaling/rondevu-api.js';
 import { SignalingClient } from '../../src/signaling/signaling-client.js';
@@ -96,10 +97,8 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
         const hold = { offerId: offer.offerId, from: performance.now(), until: Infinity };
         done.held.push(hold);
         let isTaken = false;
-        const stop = client.watch(offer.offerId, offer.serviceFqn, true, {
-          onCandidates: () => undefined,
-          onTaken: () => (isTaken = true),
-        });
+        const handlers = { onCandidates: () => undefined, onTaken: () => (isTaken = true) };
+        const stop = client.watch(offer.offerId, offer.serviceFqn, true, handlers, DEFAULT_CONNECTION_CONFIG);
         try {
           await again(() => client.answerOffer(offer, sdp));
         } catch (error) {
