@@ -6,8 +6,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LIMITS } from '../server/dist/index.js';
+import { EXAMINED_PER_POINT, LISTED_PER_POINT, MAX_DISCOVERED, NAMES_PER_POINT } from '../server/dist/discovery.js';
 import { POLLED_A_POINT } from '../server/dist/handlers.js';
-import { LISTED_A_POINT, MAX_DISCOVERED, NAMES_A_POINT, TRIED_A_POINT } from '../server/dist/matchmaker.js';
 import { ITEMS_A_POINT, NEW_KEY_COST, costOf, costOfBytes } from '../server/dist/limiter.js';
 import { Client, PushClient, anonymous, newInstance, signV2, someone } from '../test/server/helpers.ts';
 import { SDP } from './load/clients.ts';
@@ -179,7 +179,7 @@ const rows: Row[] = [
           asker,
           'getService',
           { serviceFqn: `list-${limit}:1.0.0`, limit },
-          1000 / NAMES_A_POINT + 1000 / LISTED_A_POINT - 1,
+          1000 / NAMES_PER_POINT + 1000 / LISTED_PER_POINT - 1,
         );
     },
   })),
@@ -194,7 +194,7 @@ const rows: Row[] = [
           ttl: 3_600_000,
         });
       const asker = new Client(url);
-      return () => request(asker, 'getService', { serviceFqn: 'list:1.0.0', limit: 1 }, 100 / LISTED_A_POINT - 1);
+      return () => request(asker, 'getService', { serviceFqn: 'list:1.0.0', limit: 1 }, 100 / LISTED_PER_POINT - 1);
     },
   },
   ...[
@@ -222,7 +222,9 @@ const rows: Row[] = [
       }
       // a joiner without an instance is given the offer that it already holds
       const joiner = new Client(url, someone('joiner'));
-      const points = hidden ? 0 : Math.floor((users * 100) / NAMES_A_POINT) + (isFree ? 0 : MAX_DISCOVERED / TRIED_A_POINT - 1);
+      const points = hidden
+        ? 0
+        : Math.floor((users * 100) / NAMES_PER_POINT) + (isFree ? 0 : MAX_DISCOVERED / EXAMINED_PER_POINT - 1);
       return () => request(joiner, 'getService', { serviceFqn: 'many:1.0.0' }, points);
     },
   })),

@@ -17,6 +17,7 @@ import {
 } from 'rondevu-elements/protocol';
 import type { Caller, DisconnectSignal } from './caller.js';
 import type { ClaimClock } from './claim-clock.js';
+import type { Discovery } from './discovery.js';
 import type { Limits } from './limits.js';
 import type { Hub } from './hub.js';
 import { ITEMS_A_POINT } from './limiter.js';
@@ -52,6 +53,7 @@ const NOBODY: Principal = '-';
 export interface Services {
   store: Store;
   hub: Hub;
+  discovery: Discovery;
   matchmaker: Matchmaker;
   limits: Limits;
   turn: Turn;
@@ -104,7 +106,7 @@ type Handler<M extends RpcMethod> = (
 export type Handlers = { [M in RpcMethod]: Handler<M> };
 
 export function createHandlers(services: Services): Handlers {
-  const { store, hub, matchmaker, limits, turn, quotas, clock, authorize } = services;
+  const { store, hub, discovery, matchmaker, limits, turn, quotas, clock, authorize } = services;
 
   async function permit(
     action: AuthorizeContext['action'],
@@ -182,7 +184,7 @@ export function createHandlers(services: Services): Handlers {
   ): Promise<ServicePage> {
     const now = Date.now();
     // pages must not overlap, so the order is fixed
-    const listed = await matchmaker.list(target, (points) => services.chargeInArrears(caller, points));
+    const listed = await discovery.list(target, (points) => services.chargeInArrears(caller, points));
     const found = listed.sort(
       (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
     );

@@ -14,6 +14,7 @@ import { Authenticator } from './auth.js';
 import { ClaimClock } from './claim-clock.js';
 import { clientAddress, isTrusted, proxyList } from './client-address.js';
 import { DEFAULT_RESERVED, type ServerConfig } from './config.js';
+import { Discovery } from './discovery.js';
 import { Dispatcher } from './dispatcher.js';
 import { createHandlers, type Authorize } from './handlers.js';
 import { MAX_FRAGMENTS, MAX_PIECES, boundIncomingFrames } from './incoming-frames.js';
@@ -97,7 +98,8 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
       .pushToPublishers(principalOf(service), service.serviceId, 'demand', { serviceFqn: service.serviceFqn, waiting })
       .catch((err: unknown) => log.warn({ err }, 'could not send demand to publishers'));
   };
-  const matchmaker = new Matchmaker(store, log, config.limits, onDemand, storage.tellOthers);
+  const discovery = new Discovery(store);
+  const matchmaker = new Matchmaker(store, discovery, log, config.limits, onDemand, storage.tellOthers);
   const clock = new ClaimClock(await store.lastUse(), Date.now(), (jump) =>
     log.warn(
       { hours: Math.round(jump / 3_600_000) },
@@ -111,6 +113,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const handlers = createHandlers({
     store,
     hub,
+    discovery,
     matchmaker,
     limits: config.limits,
     turn,

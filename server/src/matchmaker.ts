@@ -1,11 +1,6 @@
-/**
- * Hands free offers to joiners: finds the matching services, leases one offer to one call, and queues joiners that find none
- * until an offer comes, their wait is over, or they leave. When the offers of a service change, only the joiners that can use
- * them are considered. Does not deal with sockets or signatures. Each of several servers has its own waiting joiners and leases;
- * the servers tell each other which services got offers.
- */
+/** Leases free offers to joiners: one offer to one call, with a queue for the joiners that find none. */
 import type { DisconnectSignal } from './caller.js';
-import { compareVersions, isCompatible, type ServiceName } from 'rondevu-elements/protocol';
+import { pointsForNames, type Charge, type Discovery, type NameCache } from './discovery.js';
 import { Heap } from './fair-queue.js';
 import { Fairness, type Asker, type LeaseEnd } from './fairness.js';
 import type { Joiner, Match, Query } from './joiner.js';
@@ -32,9 +27,6 @@ interface Lease {
   timer: NodeJS.Timeout;
 }
 
-/** Charges a joiner for work beyond the base cost of a look-up. @throws RpcError `rate-limited` */
-export type Charge = (points: number) => Promise<void>;
-
 /** A service that is to be served. */
 interface Changed {
   service: ServiceKey;
@@ -48,18 +40,6 @@ interface Changed {
 const SLICE = 16;
 /** Delay before joiners are served again after the store failed, in ms. */
 const RETRY_AFTER = 1000;
-/** Services of one name that a discovery tries, chosen at random if there are more. */
-export const MAX_DISCOVERED = 100;
-/** Number of services whose names a look-up reads for one more point. */
-export const NAMES_A_POINT = 500;
-/** Number of services that a discovery examines for one point. */
-export const TRIED_A_POINT = 25;
-/** Number of services that a page examines for one point. */
-export const LISTED_A_POINT = 50;
-/** Reads, of up to TRIED_A_POINT services each, for which a waiting joiner is not charged. */
-const FREE_LOOKS = MAX_DISCOVERED / TRIED_A_POINT;
-/** How long queues for one name share the full names that were read for one of them, in ms. */
-const SHARED_FOR = 1000;
 /** Queues whose services one `look` reads. */
 const LOOK_LINES = 100;
 /** A publisher gets `demand` at most once in this time, in ms, not counting those after its own publications. */
@@ -71,9 +51,14 @@ const OWN_TRIES = 4;
 /** Number of services whose publisher's address is remembered. */
 const KNOWN_PUBLISHERS = 20_000;
 
+/**
+ * When the offers of a service change, only the joiners that can use them are considered. Each of several servers has its own
+ * waiting joiners and leases; the servers tell each other which services got offers.
+ */
 export class Matchmaker {
   readonly fairness = new Fairness();
   readonly #store: Store;
+  readonly #discovery: Discovery;
   readonly #log: Logger;
   /** Tells the publishers of a service how many joiners wait for it. */
   readonly #onDemand: (service: FoundService, waiting: number) => void;
@@ -95,12 +80,14 @@ export class Matchmaker {
 
   constructor(
     store: Store,
+    discovery: Discovery,
     log: Logger,
     limits: WaitingLimits,
     onDemand: (service: FoundService, waiting: number) => void,
     tellOthers: (hint: Hint) => void = () => undefined,
   ) {
     this.#store = store;
+    this.#discovery = discovery;
     this.#log = log;
     this.#room = new WaitingRoom(this.fairness, limits);
     this.#onDemand = onDemand;
@@ -120,9 +107,9 @@ export class Matchmaker {
    *   leaves leases unanswered, already has too many waiting calls, or cannot pay
    */
   async find(query: Query, joiner: Joiner, wait: number, disconnectSignal: DisconnectSignal, charge: Charge): Promise<Match> {
-    const fqns = await this.#names(query);
+    const fqns = await this.#discovery.find(query);
     // for a joiner that waits, they are read twice more: when it starts to wait, and when its time is over
-    const points = Math.floor(fqns.length / NAMES_A_POINT) * (wait > 0 ? 3 : 1);
+    const points = pointsForNames(fqns) * (wait > 0 ? 3 : 1);
     if (points) await charge(points);
     const match = await this.#tryLease(query, fqns, joiner, charge);
     if (match) return match;
@@ -201,56 +188,18 @@ export class Matchmaker {
       waiter.reject(new RpcError('unavailable', 'The server is shutting down: try again'));
   }
 
-  /**
-   * Live services for a page: those that match and have an offer for everyone, in no particular order.
-   * @param charge charges for the services that are examined
-   */
-  async list(target: ServiceName, charge: Charge): Promise<FoundService[]> {
-    const fqns = bestOf(await this.#store.findServices(target.name, target.username, Date.now(), 'first'), target);
-    const points = Math.floor(fqns.length / NAMES_A_POINT);
-    if (points) await charge(points);
-    const found: FoundService[] = [];
-    for (let start = 0; start < fqns.length;) {
-      if (start) await charge(1);
-      const { services, looked } = await this.#store.offering(fqns.slice(start, start + LISTED_A_POINT), Date.now(), 'all');
-      found.push(...services);
-      start += looked;
-    }
-    return found;
-  }
-
-  /** Full names of the live services that match a query, best first: by version, then at random, to spread the joiners. */
-  async #names(query: Query): Promise<string[]> {
-    const now = Date.now();
-    if ('serviceId' in query) {
-      const service = await this.#store.getService(query.serviceId, now);
-      return service ? [service.serviceFqn] : [];
-    }
-    const { name, username } = query.target;
-    return bestOf(shuffle(await this.#store.findServices(name, username, now, 'anywhere')), query.target);
-  }
-
-  /** Reads some of the services that a query found. */
-  async #read(query: Query, fqns: string[]): Promise<FoundService[]> {
-    return onlyAsked(query, await this.#store.readServices(fqns, Date.now()));
-  }
-
   /** @param fqns of the services that match, best first */
   async #tryLease(query: Query, fqns: string[], joiner: Joiner, charge: Charge): Promise<Match | undefined> {
     if (!this.fairness.mayLease(joiner, Date.now())) return undefined;
     this.fairness.reserve(joiner);
     let match: Match | undefined;
     try {
-      const most = Math.min(fqns.length, MAX_DISCOVERED);
-      for (let start = 0; start < most && !match;) {
-        if (start) await charge(1);
-        const tried = fqns.slice(start, Math.min(start + TRIED_A_POINT, most));
-        const { services, looked } = await this.#store.offering(tried, Date.now(), joiner);
-        start += looked;
-        for (const service of onlyAsked(query, services)) {
+      for await (const services of this.#discovery.offering(query, fqns, joiner, charge)) {
+        for (const service of services) {
           match = await this.#lease(service, joiner);
           if (match) break;
         }
+        if (match) break;
       }
     } finally {
       this.fairness.release(joiner);
@@ -311,7 +260,7 @@ export class Matchmaker {
         { retryAfter: LEASE },
       );
     }
-    const services = await this.#read(query, fqns.slice(0, DEMAND_FAN_OUT));
+    const services = await this.#discovery.read(query, fqns.slice(0, DEMAND_FAN_OUT));
     if (services.length) {
       this.#demand(services, 1);
       return new RpcError('no-offer', `No available offers for ${services[0]!.serviceFqn}: all are leased, try again or wait`);
@@ -336,7 +285,7 @@ export class Matchmaker {
         reject: (error) => (leave(), reject(error as Error)),
       };
       const onAbort = (): void => waiter.reject(new RpcError('closed', 'The joiner disconnected'));
-      const onTimeout = async (): Promise<RpcError> => this.#nothing(query, await this.#names(query), joiner);
+      const onTimeout = async (): Promise<RpcError> => this.#nothing(query, await this.#discovery.find(query), joiner);
       const timer = setTimeout(() => void onTimeout().then(waiter.reject, waiter.reject), wait);
       signal.addEventListener('abort', onAbort);
       if (signal.aborted) return onAbort();
@@ -352,10 +301,10 @@ export class Matchmaker {
   /** Looks again, because an offer may have come before the joiner was queued; otherwise tells publishers of the demand. */
   async #tryOnceMore({ query, joiner }: Waiter): Promise<void> {
     try {
-      const fqns = await this.#names(query);
-      const services = await this.#offering(query, fqns, joiner);
+      const fqns = await this.#discovery.find(query);
+      const services = await this.#discovery.firstOffering(query, fqns, joiner);
       for (const service of services) this.#change(service, [joiner.username], false);
-      if (!services.length) this.#demand(await this.#read(query, fqns.slice(0, DEMAND_FAN_OUT)), 1);
+      if (!services.length) this.#demand(await this.#discovery.read(query, fqns.slice(0, DEMAND_FAN_OUT)), 1);
     } catch (err) {
       this.#log.error({ err }, 'could not read services for a waiting joiner');
     }
@@ -384,8 +333,7 @@ export class Matchmaker {
   }
 
   async #serve(): Promise<void> {
-    /** Full names that queues for the same service name share, with the time when they were read. */
-    const read = new Map<string, { fqns: string[]; at: number }>();
+    const cache: NameCache = new Map();
     for (let wasLine = false; ;) {
       const [line] = this.#lines;
       const [changed] = this.#changed.values();
@@ -393,7 +341,7 @@ export class Matchmaker {
       wasLine = line !== undefined && !(wasLine && changed);
       if (wasLine && line) {
         this.#lines.delete(line);
-        await this.#lookFor(line, read);
+        await this.#lookFor(line, cache);
       } else if (changed) {
         this.#changed.delete(changed.service.serviceId);
         await this.#serveService(changed);
@@ -403,32 +351,12 @@ export class Matchmaker {
   }
 
   /** Looks for offers that may now be leased to the first joiner of a queue. */
-  async #lookFor({ query, waiters }: Line, read: Map<string, { fqns: string[]; at: number }>): Promise<void> {
+  async #lookFor({ query, waiters }: Line, cache: NameCache): Promise<void> {
     const now = Date.now();
     const first = waiters.first(now)?.item;
     if (!first) return;
-    let fqns: string[];
-    if ('target' in query) {
-      const { name, username = '' } = query.target;
-      let names = read.get(`${name}@${username}`);
-      if (!names || names.at <= now - SHARED_FOR) {
-        names = { fqns: shuffle(await this.#store.findServices(name, query.target.username, now, 'anywhere')), at: now };
-        read.set(`${name}@${username}`, names);
-      }
-      fqns = bestOf(names.fqns, query.target);
-    } else fqns = await this.#names(query);
-    for (const service of await this.#offering(query, fqns, first.joiner)) this.#change(service, [], false);
-  }
-
-  /** The first services found that have an offer for a joiner, after at most FREE_LOOKS reads, which are not charged. */
-  async #offering(query: Query, fqns: string[], joiner: Joiner): Promise<FoundService[]> {
-    for (let start = 0, looks = 0; start < Math.min(fqns.length, MAX_DISCOVERED) && looks < FREE_LOOKS; looks++) {
-      const { services, looked } = await this.#store.offering(fqns.slice(start, start + TRIED_A_POINT), Date.now(), joiner);
-      const found = onlyAsked(query, services);
-      if (found.length) return found;
-      start += looked;
-    }
-    return [];
+    const fqns = await this.#discovery.find(query, cache);
+    for (const service of await this.#discovery.firstOffering(query, fqns, first.joiner)) this.#change(service, [], false);
   }
 
   /** Yields to the event loop. */
@@ -516,30 +444,4 @@ export class Matchmaker {
     const waiting = this.#room.mayConcern(service) ? this.#waitingFor(this.#room.linesFor(service, service.hidden)) : 0;
     this.#onDemand(service, Math.max(least, waiting));
   }
-}
-
-/** Full names of the services with a compatible version, best version first and otherwise in the given order. */
-function bestOf(fqns: string[], { name, version }: ServiceName): string[] {
-  const byVersion = new Map<string, string[]>();
-  for (const fqn of fqns) {
-    const found = fqn.slice(name.length + 1, fqn.indexOf('@'));
-    const same = byVersion.get(found);
-    if (same) same.push(fqn);
-    else byVersion.set(found, [fqn]);
-  }
-  // many services share few versions: each version is parsed once, not in every comparison of two services
-  const versions = [...byVersion.keys()].filter((each) => isCompatible(each, version));
-  return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
-}
-
-/** For a query by id, leaves out a service with another id: the full name may have passed to another user. */
-const onlyAsked = (query: Query, services: FoundService[]): FoundService[] =>
-  'serviceId' in query ? services.filter(({ serviceId }) => serviceId === query.serviceId) : services;
-
-function shuffle<T>(items: T[]): T[] {
-  for (let i = items.length - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [items[i], items[j]] = [items[j]!, items[i]!];
-  }
-  return items;
 }

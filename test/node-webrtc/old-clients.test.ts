@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { DEFAULT_LIMITS } from '../../server/src/limits.js';
+import { Discovery } from '../../server/src/discovery.js';
 import { createLog } from '../../server/src/log.js';
 import { Matchmaker } from '../../server/src/matchmaker.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
@@ -118,7 +119,7 @@ test('joiners never get an offer that its host has dropped, over ten minutes of 
   t.mock.method(Date, 'now', () => now);
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const store = new SqliteStore(':memory:');
-  const matchmaker = new Matchmaker(store, createLog('silent'), DEFAULT_LIMITS, () => undefined);
+  const matchmaker = new Matchmaker(store, new Discovery(store), createLog('silent'), DEFAULT_LIMITS, () => undefined);
   t.after(async () => {
     matchmaker.close();
     await store.close();

@@ -4,11 +4,12 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { countItems } from '../../server/src/count-values.js';
+import { Discovery, LISTED_PER_POINT } from '../../server/src/discovery.js';
 import { POLLED_A_POINT, createHandlers } from '../../server/src/handlers.js';
 import { DEFAULT_LIMITS, type Limits, type RunningServer, type ServerOptions } from '../../server/src/index.js';
 import { NEW_KEY_COST } from '../../server/src/limiter.js';
 import { createLog } from '../../server/src/log.js';
-import { LISTED_A_POINT, Matchmaker } from '../../server/src/matchmaker.js';
+import { Matchmaker } from '../../server/src/matchmaker.js';
 import { MemoryHub } from '../../server/src/memory-hub.js';
 import { Quotas } from '../../server/src/quotas.js';
 import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
@@ -211,6 +212,7 @@ test('there are at most MAX_ROUNDS rounds in a turn of the event loop, however s
 test('a call that holds a slot for large calls does not wait for a turn: its extra cost is charged in arrears', async (t) => {
   const [store, log] = [new SqliteStore(':memory:'), createLog('silent')];
   const hub = new MemoryHub(store, log, () => undefined);
+  const discovery = new Discovery(store);
   t.after(() => Promise.all([hub.close(), store.close()]));
   let held = 0;
   let inArrears = 0;
@@ -225,7 +227,8 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
   const handlers = createHandlers({
     store,
     hub,
-    matchmaker: new Matchmaker(store, log, DEFAULT_LIMITS, () => undefined),
+    discovery,
+    matchmaker: new Matchmaker(store, discovery, log, DEFAULT_LIMITS, () => undefined),
     limits: DEFAULT_LIMITS,
     turn: new Turn(DEFAULT_TURN),
     quotas: new Quotas(store, DEFAULT_LIMITS),
@@ -246,7 +249,7 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
     { username: 'other', publicKey: 'key-2' },
   ];
   const now = Date.now();
-  for (let index = 0; index < Math.max(POLLED_A_POINT, LISTED_A_POINT + 1); index++) {
+  for (let index = 0; index < Math.max(POLLED_A_POINT, LISTED_PER_POINT + 1); index++) {
     const service = { name: 'many', version: `1.0.${index}`, serviceFqn: `many:1.0.${index}@one` };
     const input = { ...one, ...service, offers: [{ sdp: 'to answer' }, { sdp: 'free' }], ttl: 60_000 };
     const { offers } = await store.publish(input, 10, now);

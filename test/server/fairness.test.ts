@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
+import { Discovery } from '../../server/src/discovery.js';
 import { Fairness, type Asker } from '../../server/src/fairness.js';
 import type { WaitingLimits } from '../../server/src/waiting-room.js';
 import type { Joiner, Match } from '../../server/src/joiner.js';
@@ -110,7 +111,9 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   const store = new SqliteStore(':memory:');
   const demand: number[] = [];
   const all = { maxWaiting: 100, maxWaitingPerKey: 100, maxWaitingPerAddress: 100, ...limits };
-  const matchmaker = new Matchmaker(store, createLog('silent'), all, (_service, waiting) => demand.push(waiting));
+  const matchmaker = new Matchmaker(store, new Discovery(store), createLog('silent'), all, (_service, waiting) =>
+    demand.push(waiting),
+  );
   t.after(async () => {
     matchmaker.close();
     await store.close();

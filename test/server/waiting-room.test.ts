@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
+import { Discovery } from '../../server/src/discovery.js';
 import { Fairness } from '../../server/src/fairness.js';
 import { Heap } from '../../server/src/fair-queue.js';
 import { createLog } from '../../server/src/log.js';
@@ -34,7 +35,7 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   });
   const demand: { serviceFqn: string; waiting: number }[] = [];
   const all = { maxWaiting: UNBOUNDED, maxWaitingPerKey: UNBOUNDED, maxWaitingPerAddress: UNBOUNDED, ...limits };
-  const matchmaker = new Matchmaker(store, createLog('silent'), all, ({ serviceFqn }, waiting) =>
+  const matchmaker = new Matchmaker(store, new Discovery(store), createLog('silent'), all, ({ serviceFqn }, waiting) =>
     demand.push({ serviceFqn, waiting }),
   );
   t.after(async () => {
