@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LIMITS } from '../server/dist/index.js';
 import { EXAMINED_PER_POINT, LISTED_PER_POINT, MAX_DISCOVERED, NAMES_PER_POINT } from '../server/dist/discovery.js';
-import { POLLED_A_POINT } from '../server/dist/handlers.js';
-import { ITEMS_A_POINT, NEW_KEY_COST, costOf, costOfBytes } from '../server/dist/limiter.js';
+import { POLLED_PER_POINT } from '../server/dist/handlers.js';
+import { ITEMS_PER_POINT, NEW_KEY_COST, costOf, costOfBytes } from '../server/dist/limiter.js';
 import { Client, PushClient, anonymous, newInstance, signV2, someone } from '../test/server/helpers.ts';
 import { SDP } from './load/clients.ts';
 import { postBody } from './load/generator.ts';
@@ -241,7 +241,7 @@ const rows: Row[] = [
     async prepare(url) {
       const hosts: Host[] = [];
       for (let index = 0; index < 10; index++) hosts.push(await host(url, 100, maxSdpLength));
-      return (index) => request(hosts[index]!.client, 'deleteService', { serviceFqn: hosts[index]!.fqn }, 100 / ITEMS_A_POINT);
+      return (index) => request(hosts[index]!.client, 'deleteService', { serviceFqn: hosts[index]!.fqn }, 100 / ITEMS_PER_POINT);
     },
   },
   {
@@ -249,7 +249,7 @@ const rows: Row[] = [
     async prepare(url) {
       const hosts: Host[] = [];
       for (let index = 0; index < 10; index++) hosts.push(await host(url, 100, maxSdpLength));
-      return (index) => request(hosts[index]!.client, 'releaseUsername', {}, 100 / ITEMS_A_POINT);
+      return (index) => request(hosts[index]!.client, 'releaseUsername', {}, 100 / ITEMS_PER_POINT);
     },
   },
   {
@@ -289,7 +289,7 @@ const rows: Row[] = [
     async prepare(url) {
       const { client } = await answeredHost(url, 1000, 2000);
       for (let index = 0; index < 25; index++) await client.call('poll', {});
-      return () => request(client, 'poll', { since: Date.now() + 1000 }, 1000 / POLLED_A_POINT);
+      return () => request(client, 'poll', { since: Date.now() + 1000 }, 1000 / POLLED_PER_POINT);
     },
   },
   {

@@ -214,7 +214,7 @@ async function idle(): Promise<void> {
   await bare.stop();
   const ours = await startOurs(':memory:');
   const our = await cost(ours, async () => {
-    const socket = await new PushSocket(ours.url).up();
+    const socket = await new PushSocket(ours.url).connect();
     opened.push(socket);
     await socket.request(openSessionFrame(ours.url, someone('idle'), newInstance()));
   });

@@ -19,7 +19,7 @@ import { StaticFiles } from './static-files.js';
 export const DESCRIPTION = 'WebRTC signaling with RPC interface and Ed25519 authentication';
 
 /** In ms. */
-const CHECK_EVERY = 1000;
+const HEALTH_CHECK_INTERVAL = 1000;
 
 export interface AppContext {
   config: ServerConfig;
@@ -55,26 +55,26 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
   });
 
   // at most one check a second, however often a client asks, because the check writes to the store
-  let checked: { at: number; isWell: Promise<boolean> } | undefined;
+  let checked: { at: number; isHealthy: Promise<boolean> } | undefined;
   const health = (): Promise<boolean> => {
-    if (checked && performance.now() - checked.at < CHECK_EVERY) return checked.isWell;
-    const isWell = ping().then(
+    if (checked && performance.now() - checked.at < HEALTH_CHECK_INTERVAL) return checked.isHealthy;
+    const isHealthy = ping().then(
       () => true,
       (err: unknown) => {
         log.error({ err }, 'the store cannot be written to');
         return false;
       },
     );
-    checked = { at: performance.now(), isWell };
-    return isWell;
+    checked = { at: performance.now(), isHealthy };
+    return isHealthy;
   };
-  const state = (c: Context, isWell: boolean, otherwise: string) =>
-    c.json({ status: isWell ? 'ok' : otherwise, timestamp: Date.now(), version }, isWell ? 200 : 503);
+  const state = (c: Context, isHealthy: boolean, failure: string) =>
+    c.json({ status: isHealthy ? 'ok' : failure, timestamp: Date.now(), version }, isHealthy ? 200 : 503);
   app.get('/health', async (c) => state(c, await health(), 'unavailable'));
   // for load balancers: a stopping server is healthy but gets no new clients
   app.get('/ready', async (c) => (isDraining() ? state(c, false, 'draining') : state(c, await health(), 'unavailable')));
   app.get('/metrics', async (c) => {
-    if (!mayAskForMetrics(c, config))
+    if (!mayReadMetrics(c, config))
       return refuse(
         c,
         403,
@@ -149,7 +149,7 @@ const DIRECT_HEADERS = new Set([
  * (RFC 6454, Fetch Metadata, DNS rebinding) nor a local proxy, which forwards anybody's requests. A proxy or port forwarder that
  * leaves requests unchanged is indistinguishable from a local program; see docs/operations.md.
  */
-function mayAskForMetrics(c: Context, { metricsToken: token, publicUrls, trustedProxies }: ServerConfig): boolean {
+function mayReadMetrics(c: Context, { metricsToken: token, publicUrls, trustedProxies }: ServerConfig): boolean {
   if (token === undefined) {
     const { headers, httpVersion } = (c.env as { incoming: IncomingMessage }).incoming;
     const isPublic = trustedProxies.length > 0 || publicUrls.some((url) => !LOCAL_HOST.test(new URL(url).host));

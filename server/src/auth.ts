@@ -39,11 +39,11 @@ export interface SignedCall {
 }
 
 // the store keeps the time of the last v2 message to the hour
-const STICKY = 7 * 86_400_000 + 3_600_000;
+const STICKY_PERIOD = 7 * 86_400_000 + 3_600_000;
 const KEY_CACHE = 10_000;
 const HOST_CACHE = 100;
 /** How long an asserted claim is valid for the next calls of a session, in ms. */
-const ASSERTED_FOR = 1000;
+const ASSERTION_TTL = 1000;
 
 export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
   Partial<Pick<ServerConfig, 'limits' | 'reservedNames'>>;
@@ -85,7 +85,7 @@ export class Authenticator {
    */
   async authenticate(call: SignedCall, address: string, host: string, now: number): Promise<Caller> {
     const cost = costOf(call.method, call.params);
-    await this.#limiter.ofAddress(address, cost);
+    await this.#limiter.chargeAddress(address, cost);
     const message = this.#parse(call);
     const v2 = message.nonce !== undefined;
     this.#checkClock(message, v2, now);
@@ -104,17 +104,17 @@ export class Authenticator {
     const known = this.#keys.get(publicKey);
     const key = known ?? importKey(publicKey);
     const signature = decodeSignature(call.signature);
-    const isRight = (): boolean => verify(null, Buffer.from(call.message), key, signature);
-    if (!(this.#metrics ? this.#metrics.verifying(isRight) : isRight())) throw new RpcError('bad-signature', 'Invalid signature');
+    const isValid = (): boolean => verify(null, Buffer.from(call.message), key, signature);
+    if (!(this.#metrics ? this.#metrics.verifying(isValid) : isValid())) throw new RpcError('bad-signature', 'Invalid signature');
     if (!known) await this.#admitKey(publicKey, key, address);
-    await this.#limiter.ofKey(publicKey, cost);
+    await this.#limiter.chargeKey(publicKey, cost);
     if (v2) this.#checkDigest(call, message, host);
     if (v2) await this.#checkReplay(`${publicKey}:${message.nonce}`, message.timestamp + V2_MAX_AGE, now);
-    else await this.#checkLegacy(call, message, (user?.lastV2At ?? 0) > claimTime - STICKY, now);
+    else await this.#checkLegacy(call, message, (user?.lastV2At ?? 0) > claimTime - STICKY_PERIOD, now);
     if (!user && !isAnonymousName(message.username)) {
       if (this.#reserved.has(message.username))
         throw new RpcError('forbidden', `Username "${message.username}" is reserved on this server`);
-      await this.#limiter.ofClaim(address);
+      await this.#limiter.chargeClaim(address);
     }
     await this.#claim(message.username, publicKey, v2, claimTime, user);
     if (!user && !isAnonymousName(message.username)) await this.#onClaim(message.username);
@@ -123,12 +123,12 @@ export class Authenticator {
 
   /**
    * Charges for bytes before they are parsed.
-   * @param least minimum in points, for a request that is refused before it is known to be a call
+   * @param minimum in points, for a request that is refused before it is known to be a call
    * @throws RpcError `rate-limited`
    */
-  async pay(address: string, bytes: number, least = 0): Promise<void> {
-    const cost = Math.max(least, costOfBytes(bytes));
-    if (cost > 0) await this.#limiter.ofAddress(address, cost);
+  async chargeBytes(address: string, bytes: number, minimum = 0): Promise<void> {
+    const cost = Math.max(minimum, costOfBytes(bytes));
+    if (cost > 0) await this.#limiter.chargeAddress(address, cost);
   }
 
   /** Checks whether an address may call at all, before its request is read. @throws RpcError `rate-limited` */
@@ -148,7 +148,7 @@ export class Authenticator {
 
   /** Charges points for work that is done: they count against the next calls. */
   async chargeInArrears({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, points: number): Promise<void> {
-    await this.#limiter.charge(address, publicKey, points);
+    await this.#limiter.chargeInArrears(address, publicKey, points);
   }
 
   /**
@@ -161,7 +161,7 @@ export class Authenticator {
     await this.charge(caller, costOf(method, params) + costOfBytes(bytes));
     const { username, publicKey } = caller;
     const principal = principalOf(caller);
-    if (isAnonymousName(username) || this.#asserted.get(principal)! > now - ASSERTED_FOR) return;
+    if (isAnonymousName(username) || this.#asserted.get(principal)! > now - ASSERTION_TTL) return;
     const claimTime = this.#clock.at(now);
     const user = await this.#store.getUser(username, claimTime);
     if (!user) throw new NameLostError('unauthorized', `Username "${username}" is no longer claimed: open a new session`);
@@ -178,8 +178,8 @@ export class Authenticator {
 
   /** Charges points for costs that become known during the call. @throws RpcError `rate-limited` */
   async charge({ publicKey, address }: Caller, points: number): Promise<void> {
-    await this.#limiter.ofAddress(address, points);
-    await this.#limiter.ofKey(publicKey, points);
+    await this.#limiter.chargeAddress(address, points);
+    await this.#limiter.chargeKey(publicKey, points);
   }
 
   #parse(call: SignedCall): SignedMessage {
@@ -250,10 +250,10 @@ export class Authenticator {
       throw new RpcError('bad-signature', 'Invalid signature: the message was signed for another call');
   }
 
-  async #checkLegacy(call: SignedCall, message: SignedMessage, usedV2Lately: boolean, now: number): Promise<void> {
+  async #checkLegacy(call: SignedCall, message: SignedMessage, hasRecentV2: boolean, now: number): Promise<void> {
     const { legacyAuth } = this.#config;
-    const refused = legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && usedV2Lately);
-    if (refused) throw new RpcError('bad-signature', 'Invalid signature: this server accepts only v2 signatures from this key');
+    const isRefused = legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && hasRecentV2);
+    if (isRefused) throw new RpcError('bad-signature', 'Invalid signature: this server accepts only v2 signatures from this key');
     // honest old clients repeat themselves within one ms; every call but this one is harmless when repeated
     if (call.method === 'deleteService') await this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);
   }
@@ -284,20 +284,21 @@ export class Authenticator {
    * longer than verifying a signature, so it is done after the signature, and is limited.
    */
   async #admitKey(publicKey: string, key: KeyObject, address: string): Promise<void> {
-    await this.#limiter.ofNewKey(address);
-    if (!(await isStrictPublicKey(Uint8Array.from(Buffer.from(publicKey, 'base64'))))) throw badKey();
+    await this.#limiter.chargeNewKey(address);
+    if (!(await isStrictPublicKey(Uint8Array.from(Buffer.from(publicKey, 'base64'))))) throw invalidKey();
     if (this.#keys.size >= KEY_CACHE) this.#keys.delete(this.#keys.keys().next().value!);
     this.#keys.set(publicKey, key);
   }
 }
 
-const badKey = (): RpcError => new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
+const invalidKey = (): RpcError =>
+  new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
 
 /** Checks of a key that need no arithmetic: canonical spelling, and no small order. @throws RpcError */
 function importKey(publicKey: string): KeyObject {
   const bytes = Buffer.from(publicKey, 'base64');
-  if (bytes.length !== 32 || bytes.toString('base64') !== publicKey) throw badKey();
-  if (!isPlausiblePublicKey(bytes)) throw badKey();
+  if (bytes.length !== 32 || bytes.toString('base64') !== publicKey) throw invalidKey();
+  if (!isPlausiblePublicKey(bytes)) throw invalidKey();
   return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: bytes.toString('base64url') }, format: 'jwk' });
 }
 

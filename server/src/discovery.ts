@@ -88,8 +88,8 @@ export class Discovery {
   async *#offering(fqns: string[], batch: number, to: Holder | 'all', charge?: Charge): AsyncGenerator<FoundService[]> {
     for (let start = 0; start < fqns.length;) {
       if (start) await charge?.(1);
-      const { services, looked } = await this.#store.offering(fqns.slice(start, start + batch), Date.now(), to);
-      start += looked;
+      const { services, examined } = await this.#store.offering(fqns.slice(start, start + batch), Date.now(), to);
+      start += examined;
       yield services;
     }
   }

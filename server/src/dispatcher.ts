@@ -40,14 +40,14 @@ export class Dispatcher {
    * @returns the result as JSON
    * @throws RpcError
    */
-  async signed(
+  async dispatchSigned(
     request: unknown,
     from: { address: string; host: string },
     maxWait: number,
     disconnectSignal: DisconnectSignal,
   ): Promise<string> {
-    const { call, method } = await this.#read(request, from.address);
-    return this.#counted(method, async () => {
+    const { call, method } = await this.#parse(request, from.address);
+    return this.#measured(method, async () => {
       checkSize(call.params, this.#limits);
       const caller = await this.#auth.authenticate(call, from.address, from.host, Date.now());
       return this.#run(method, call.params, caller, maxWait, disconnectSignal);
@@ -60,7 +60,7 @@ export class Dispatcher {
    * @returns the result as JSON
    * @throws RpcError
    */
-  async ofSession(
+  async dispatchInSession(
     method: string,
     params: unknown,
     bytes: number,
@@ -70,8 +70,8 @@ export class Dispatcher {
   ): Promise<string> {
     // charges first: unknown methods are not free
     await this.#auth.reassert(caller, method, params, bytes, Date.now());
-    const known = this.#method(method);
-    return this.#counted(known, async () => {
+    const known = this.#methodOf(method);
+    return this.#measured(known, async () => {
       if (ALWAYS_SIGNED.has(known)) throw new RpcError('unauthorized', `${known} requires its own signature: send it over HTTP`);
       checkSize(params, this.#limits);
       return this.#run(known, params, caller, maxWait, disconnectSignal);
@@ -86,30 +86,30 @@ export class Dispatcher {
   }
 
   /** A request that is not a call costs one point; otherwise it would be free. */
-  async #read(request: unknown, address: string): Promise<{ call: SignedCall; method: RpcMethod }> {
+  async #parse(request: unknown, address: string): Promise<{ call: SignedCall; method: RpcMethod }> {
     try {
       const call = checkEnvelope(request);
-      return { call, method: this.#method(call.method) };
+      return { call, method: this.#methodOf(call.method) };
     } catch (error) {
-      await this.#auth.pay(address, 0, 1);
+      await this.#auth.chargeBytes(address, 0, 1);
       throw error;
     }
   }
 
-  async #counted(method: RpcMethod, run: () => Promise<string>): Promise<string> {
+  async #measured(method: RpcMethod, run: () => Promise<string>): Promise<string> {
     const done = this.#metrics.request(method);
     try {
       const result = await run();
       done('ok');
       return result;
     } catch (error) {
-      const told = this.publicError(error, method);
-      done(told.code);
-      throw told;
+      const publicError = this.publicError(error, method);
+      done(publicError.code);
+      throw publicError;
     }
   }
 
-  #method(name: string): RpcMethod {
+  #methodOf(name: string): RpcMethod {
     if (Object.hasOwn(this.#handlers, name)) return name as RpcMethod;
     throw new RpcError('bad-request', `Unknown method: ${name.slice(0, 64)}`);
   }

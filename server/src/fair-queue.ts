@@ -47,12 +47,12 @@ export class Heap<T> {
   }
 
   /** Rebuilds the heap with one entry per live item, if most of its entries are stale. */
-  compact(wanted: number, isWanted: (item: T) => boolean): void {
+  compact(wanted: number, shouldKeep: (item: T) => boolean): void {
     if (this.#entries.length <= 2 * wanted + STALE) return;
     const kept = new Map<T, Entry<T>>();
     // a sorted array is a heap
     const entries = this.#entries.splice(0).sort((a, b) => a.rank - b.rank || a.order - b.order);
-    for (const entry of entries) if (isWanted(entry.item) && !kept.has(entry.item)) kept.set(entry.item, entry);
+    for (const entry of entries) if (shouldKeep(entry.item) && !kept.has(entry.item)) kept.set(entry.item, entry);
     this.#entries.push(...kept.values());
   }
 

@@ -24,14 +24,14 @@ export interface Publisher {
 export type LeaseEnd = 'answered' | 'unanswered' | 'excused';
 
 /** How long an unanswered lease counts, in ms. */
-const MEMORY = 60_000;
+const RECORD_TTL = 60_000;
 const MAX_UNANSWERED = 3;
 /**
  * Leases that one key may hold at once. A joiner that answers needs each only briefly; one that does not must not empty a pool.
  */
 export const MAX_LEASES_PER_KEY = 10;
 /** Added to the rank of joiners that are served last; larger than any other rank. */
-const LAST = 2 ** 52;
+const LAST_RANK = 2 ** 52;
 
 interface Record {
   /** Times at which a lease ended without an answer. */
@@ -46,7 +46,7 @@ export class Fairness {
   readonly #records = new Map<string, Record>();
   #served = 0;
 
-  leased({ publicKey, address }: Asker): void {
+  startLease({ publicKey, address }: Asker): void {
     this.#served++;
     for (const name of [publicKey, address]) {
       const record = this.#record(name);
@@ -55,7 +55,7 @@ export class Fairness {
     }
   }
 
-  /** Counts a lease that is being looked for, so that concurrent calls see each other. Call `release` for each. */
+  /** Counts a lease that is being acquired, so that concurrent calls see each other. Call `release` for each. */
   reserve(asker: Asker): void {
     this.#count(asker, 1);
   }
@@ -68,7 +68,7 @@ export class Fairness {
    * Records the end of a lease. A lease of one's own offer proves nothing: it does not count if the key is the same, and counts
    * only for the key if the offer was published from the same address, because a class and its teacher may share an address.
    */
-  ended({ publicKey, address }: Asker, end: LeaseEnd, publisher: Publisher, now: number): void {
+  endLease({ publicKey, address }: Asker, end: LeaseEnd, publisher: Publisher, now: number): void {
     for (const name of [publicKey, address]) {
       const record = this.#record(name);
       record.outstanding--;
@@ -93,8 +93,8 @@ export class Fairness {
     const held = this.#records.get(asker.publicKey)?.outstanding ?? 0;
     if (held >= MAX_LEASES_PER_KEY) return false;
     if (!this.isLast(asker, now)) return true;
-    const isKeyBad = (this.#recent(asker.publicKey, now)?.unanswered.length ?? 0) >= MAX_UNANSWERED;
-    return (isKeyBad ? held : (this.#records.get(asker.address)?.outstanding ?? 0)) === 0;
+    const isKeyPenalized = (this.#recent(asker.publicKey, now)?.unanswered.length ?? 0) >= MAX_UNANSWERED;
+    return (isKeyPenalized ? held : (this.#records.get(asker.address)?.outstanding ?? 0)) === 0;
   }
 
   /** Sorts askers: the well-behaved first, then round-robin by address, then by key. */
@@ -109,7 +109,7 @@ export class Fairness {
    * @param name the asker's key or address
    */
   rank(asker: Asker, name: string, now: number): number {
-    return (this.isLast(asker, now) ? LAST : 0) + this.#lastServed(name);
+    return (this.isLast(asker, now) ? LAST_RANK : 0) + this.#lastServed(name);
   }
 
   /** Forgets askers that have not been seen for a minute. */
@@ -132,7 +132,7 @@ export class Fairness {
     const record = this.#records.get(name);
     if (!record) return undefined;
     for (const times of [record.unanswered, record.answered]) {
-      const current = times.findIndex((time) => time > now - MEMORY);
+      const current = times.findIndex((time) => time > now - RECORD_TTL);
       if (current !== 0 && times.length) times.splice(0, current < 0 ? times.length : current);
     }
     return record;

@@ -20,7 +20,7 @@ import type { ClaimClock } from './claim-clock.js';
 import type { Discovery } from './discovery.js';
 import type { Limits } from './limits.js';
 import type { Hub } from './hub.js';
-import { ITEMS_A_POINT } from './limiter.js';
+import { ITEMS_PER_POINT } from './limiter.js';
 import type { Joiner, Match, Query } from './joiner.js';
 import type { Matchmaker } from './matchmaker.js';
 import { principalOf, type Principal } from './principal.js';
@@ -32,19 +32,19 @@ import { MAX_ENDED, type OfferRow, type ServiceRow, type Side, type Store } from
 import type { Turn } from './turn.js';
 
 /** Candidates of one user, on neither side of an offer, that are kept until the offer is answered. */
-export const PARKED = 16;
+export const MAX_PARKED = 16;
 /** How long such candidates are kept, in ms. */
-export const PARKED_FOR = 10_000;
+export const PARKED_TTL = 10_000;
 /** Users whose candidates are kept in this way on one offer. */
 export const MAX_PARKING_USERS = 8;
 /** Services of a page that are read before other calls get a turn. */
-const ROWS_A_TURN = 20;
+const ROWS_PER_TURN = 20;
 /** Points that such candidates cost in addition to the call. */
 export const PARKING_COST = 20;
 /** Number of answered offers that a poll examines for each additional point. */
-export const POLLED_A_POINT = 250;
+export const POLLED_PER_POINT = 250;
 /** Bytes of a `signal` to further sockets of a user that cost one point. */
-export const SIGNAL_BYTES_A_POINT = 8192;
+export const SIGNAL_BYTES_PER_POINT = 8192;
 /** Bytes that a candidate counts as. */
 const CANDIDATE_SIZE = 200;
 /** A principal that no user has. */
@@ -121,13 +121,13 @@ export function createHandlers(services: Services): Handlers {
   /** Deleting a user's offers costs as much as giving them in a call does. @throws RpcError `rate-limited` */
   async function chargeOffers(caller: Caller, serviceFqn = ''): Promise<void> {
     const { offers } = await store.countOf(caller.username, serviceFqn, Date.now());
-    const points = Math.floor(offers / ITEMS_A_POINT);
+    const points = Math.floor(offers / ITEMS_PER_POINT);
     if (points) await services.charge(caller, points);
   }
 
-  async function offerOf(offerId: string, serviceFqn: string): Promise<OfferRow> {
+  async function requireOffer(offerId: string, serviceFqn: string): Promise<OfferRow> {
     const offer = await store.getOffer({ offerId, serviceFqn }, Date.now());
-    if (!offer) throw goneOffer(offerId);
+    if (!offer) throw offerGoneError(offerId);
     return offer;
   }
 
@@ -153,7 +153,7 @@ export function createHandlers(services: Services): Handlers {
   }
 
   /** An offer for an unclaimed name is handed to nobody: a later claimant of the name is not the intended user. */
-  async function directed(
+  async function resolveRecipients(
     offers: { sdp: string; for?: string | undefined }[],
   ): Promise<{ sdp: string; for?: Principal | undefined }[]> {
     const names = [...new Set(offers.flatMap(({ for: name }) => name ?? []))];
@@ -192,7 +192,7 @@ export function createHandlers(services: Services): Handlers {
     let bytes = 0;
     let next = offset;
     for (; next < found.length && entries.length < limit && bytes < limits.maxReplyBytes; next++) {
-      if (entries.length % ROWS_A_TURN === ROWS_A_TURN - 1) {
+      if (entries.length % ROWS_PER_TURN === ROWS_PER_TURN - 1) {
         await new Promise(setImmediate);
         if (disconnectSignal().aborted) throw new RpcError('closed', 'The client disconnected');
       }
@@ -209,12 +209,12 @@ export function createHandlers(services: Services): Handlers {
   }
 
   /** The result of a poll: answers and candidates, up to the byte limit. */
-  async function news(caller: Caller, instance: string | undefined, since: number): Promise<RpcResult<'poll'>> {
+  async function pollResult(caller: Caller, instance: string | undefined, since: number): Promise<RpcResult<'poll'>> {
     const now = Date.now();
     const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
     let bytes = 0;
-    const { offers, looked } = await store.pollOffers(caller, instance, since, now);
-    const points = Math.floor(looked / POLLED_A_POINT);
+    const { offers, examined } = await store.pollOffers(caller, instance, since, now);
+    const points = Math.floor(examined / POLLED_PER_POINT);
     if (points) await services.chargeInArrears(caller, points);
     for (const offer of offers) {
       // the rest is left for the next poll
@@ -238,10 +238,10 @@ export function createHandlers(services: Services): Handlers {
   const find = (query: Query, joiner: Caller & Joiner, wait: number, disconnectSignal: DisconnectSignal): Promise<Match> =>
     matchmaker.find(query, joiner, wait, disconnectSignal, (points) => services.charge(joiner, points));
 
-  async function leased({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
+  async function leasedEntry({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
     const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
     // v0.20 reconnects with `offers`, which it expects from every look-up
-    const ice = turn.along(caller, !isAnonymousName(caller.username), Date.now());
+    const ice = turn.iceServersIfAvailable(caller, !isAnonymousName(caller.username), Date.now());
     return {
       ...entry({ ...service, metadata: (await store.getService(service.serviceId, Date.now()))?.metadata }, offer),
       offers: [offerInfo(offer)],
@@ -265,14 +265,14 @@ export function createHandlers(services: Services): Handlers {
       const now = Date.now();
       const own = principalOf(caller);
       // a call that is refused for too many instances must not publish
-      await Promise.all([quotas.check(caller.username, serviceFqn, offers.length, now), hub.seen(own, instance, now)]);
+      await Promise.all([quotas.check(caller.username, serviceFqn, offers.length, now), hub.touch(own, instance, now)]);
       const published = await store.publish(
         {
           ...target,
           username: caller.username,
           publicKey: caller.publicKey,
           serviceFqn,
-          offers: await directed(offers),
+          offers: await resolveRecipients(offers),
           ttl,
           instance,
           hidden,
@@ -285,7 +285,7 @@ export function createHandlers(services: Services): Handlers {
       const { service } = published;
       await hub.published(own, instance, service.serviceId, service.expiresAt - now);
       matchmaker.published(service.serviceId, caller.address);
-      matchmaker.offersCame(
+      matchmaker.offersAdded(
         service,
         offers.flatMap(({ for: user }) => user ?? []),
       );
@@ -302,15 +302,16 @@ export function createHandlers(services: Services): Handlers {
     async getService({ serviceFqn, limit, offset, wait, instance }, caller, disconnectSignal) {
       const target = parseServiceName(serviceFqn);
       await permit(limit === undefined ? 'join' : 'get', caller, { serviceFqn });
-      await hub.seen(principalOf(caller), instance, Date.now());
-      if (limit === undefined) return leased(await find({ target }, { ...caller, instance }, wait, disconnectSignal), caller);
+      await hub.touch(principalOf(caller), instance, Date.now());
+      if (limit === undefined)
+        return leasedEntry(await find({ target }, { ...caller, instance }, wait, disconnectSignal), caller);
       return large(caller, disconnectSignal, () => page(target, caller, limit, offset, disconnectSignal));
     },
 
     async getServiceById({ serviceId, wait, instance }, caller, disconnectSignal) {
       await permit('join', caller, { serviceId });
-      await hub.seen(principalOf(caller), instance, Date.now());
-      return leased(await find({ serviceId }, { ...caller, instance }, wait, disconnectSignal), caller);
+      await hub.touch(principalOf(caller), instance, Date.now());
+      return leasedEntry(await find({ serviceId }, { ...caller, instance }, wait, disconnectSignal), caller);
     },
 
     async deleteService({ serviceFqn }, caller) {
@@ -338,22 +339,22 @@ export function createHandlers(services: Services): Handlers {
     async answerOffer({ serviceFqn, offerId, sdp, instance }, caller) {
       await permit('answer', caller, { serviceFqn });
       const now = Date.now();
-      await hub.seen(principalOf(caller), instance, now);
+      await hub.touch(principalOf(caller), instance, now);
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
       if (!offer) {
         // a joiner that answers an offer withdrawn in the meantime has done its part
-        matchmaker.gone(offerId, serviceFqn, caller.publicKey);
-        throw goneOffer(offerId);
+        matchmaker.offerWithdrawn(offerId, serviceFqn, caller.publicKey);
+        throw offerGoneError(offerId);
       }
       if (principalOf(offer) === principalOf(caller) && offer.instance === instance)
         throw new RpcError('own-offer', 'Cannot answer your own offer');
       const answer = { username: caller.username, publicKey: caller.publicKey, instance, sdp };
       const verdict = await store.answer(offer, answer, now);
-      if (verdict === 'gone') throw goneOffer(offerId);
+      if (verdict === 'gone') throw offerGoneError(offerId);
       if (verdict === 'reserved')
         throw new RpcError('already-answered', 'Offer reserved for another joiner: look the service up again');
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
-      matchmaker.answered(offerId, caller.publicKey);
+      matchmaker.offerAnswered(offerId, caller.publicKey);
       // a repeated answer is pushed again: the server that took it may have stopped before it did
       const first = verdict === 'repeated' ? await store.getOffer(offer, now) : undefined;
       const answered = first ?? { ...offer, answer: { ...answer, answeredAt: now, isGiven: false } };
@@ -369,7 +370,7 @@ export function createHandlers(services: Services): Handlers {
     },
 
     async getOfferAnswer({ serviceFqn, offerId }, caller) {
-      const offer = await offerOf(offerId, serviceFqn);
+      const offer = await requireOffer(offerId, serviceFqn);
       if (principalOf(caller) !== principalOf(offer)) throw new RpcError('forbidden', 'Not authorized to access this offer');
       if (!offer.answer) throw new RpcError('not-found', 'Offer not yet answered');
       const { serviceId: _, ...info } = answerInfo(offer);
@@ -377,12 +378,12 @@ export function createHandlers(services: Services): Handlers {
     },
 
     async poll({ since, instance }, caller, disconnectSignal) {
-      await hub.seen(principalOf(caller), instance, Date.now());
-      return large(caller, disconnectSignal, () => news(caller, instance, since));
+      await hub.touch(principalOf(caller), instance, Date.now());
+      return large(caller, disconnectSignal, () => pollResult(caller, instance, since));
     },
 
     async addIceCandidates({ serviceFqn, offerId, candidates, instance }, caller) {
-      const offer = await offerOf(offerId, serviceFqn);
+      const offer = await requireOffer(offerId, serviceFqn);
       const side = sideOf(offer, caller, instance);
       if (!side && offer.answer) throw new RpcError('forbidden', 'Not authorized to access this offer');
       const now = Date.now();
@@ -390,15 +391,15 @@ export function createHandlers(services: Services): Handlers {
       if (!side) await services.charge(caller, PARKING_COST);
       if (!side && (await store.countParkingUsers(offer, principalOf(caller), now)) >= MAX_PARKING_USERS) {
         throw new RpcError('rate-limited', 'Too many users sent candidates for this offer before any answered it', {
-          retryAfter: PARKED_FOR,
+          retryAfter: PARKED_TTL,
         });
       }
       const from = {
         username: caller.username,
         publicKey: caller.publicKey,
         role: side ?? ('answerer' as const),
-        max: side ? limits.maxCandidates : PARKED,
-        ...(!side && { parkedUntil: now + PARKED_FOR }),
+        max: side ? limits.maxCandidates : MAX_PARKED,
+        ...(!side && { parkedUntil: now + PARKED_TTL }),
       };
       let added = await store.addCandidates(offer, from, candidates, now);
       while (typeof added === 'object' && 'wait' in added) {
@@ -406,7 +407,7 @@ export function createHandlers(services: Services): Handlers {
         await new Promise((resolve) => setTimeout(resolve, wait));
         added = await store.addCandidates(offer, from, candidates, Date.now());
       }
-      if (added === 'gone') throw goneOffer(offerId);
+      if (added === 'gone') throw offerGoneError(offerId);
       if (added === 'too-many') {
         throw new RpcError(
           'too-large',
@@ -431,19 +432,19 @@ export function createHandlers(services: Services): Handlers {
       // each further socket costs as much as the first one
       const sockets = await hub.countSessions(target);
       const size = (sdp?.length ?? 0) + (candidates?.length ?? 0) * CANDIDATE_SIZE;
-      if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / SIGNAL_BYTES_A_POINT));
-      const told = await hub.pushToUser(target, 'signal', {
+      if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / SIGNAL_BYTES_PER_POINT));
+      const recipients = await hub.pushToUser(target, 'signal', {
         from: caller.username,
         sid,
         ...(sdp !== undefined && { sdp }),
         ...(candidates && { candidates }),
       });
-      if (!told) throw new RpcError('peer-gone', `${to} has no open push socket`);
+      if (!recipients) throw new RpcError('peer-gone', `${to} has no open push socket`);
       return { success: true };
     },
 
     async getIceCandidates({ serviceFqn, offerId, since, instance }, caller) {
-      const offer = await offerOf(offerId, serviceFqn);
+      const offer = await requireOffer(offerId, serviceFqn);
       const side = sideOf(offer, caller, instance);
       if (!side) throw new RpcError('forbidden', 'Not authorized to access this offer');
       return { candidates: await store.takeCandidates(offer, side, since, Date.now()), offerId };
@@ -463,7 +464,7 @@ function requireOwner(username: string | undefined, caller: Caller, serviceFqn: 
   );
 }
 
-const goneOffer = (offerId: string): RpcError =>
+const offerGoneError = (offerId: string): RpcError =>
   new RpcError('offer-gone', `Offer not found or expired: ${offerId.slice(0, 16)}…`);
 
 const offerInfo = ({ offerId, sdp, createdAt, expiresAt }: OfferRow): OfferInfo => ({ offerId, sdp, createdAt, expiresAt });

@@ -11,15 +11,15 @@ import type { ServiceKey } from './store.js';
 /** How long the offers of an instance stay after its socket closed, in ms. */
 export const CLOSED_GRACE = 2000;
 /** How long an instance may be silent, and how long it has to reconnect after the server closed its socket, in ms. */
-export const SILENCE = 15_000;
+export const MAX_SILENCE = 15_000;
 /** Events that are kept for one instance whose client lost its socket. */
-export const KEPT_EVENTS = 256;
+export const MAX_KEPT_EVENTS = 256;
 /** Bytes of events, as JSON, that are kept for one user; an event for several instances counts once. */
-export const KEPT_BYTES = 1_048_576;
+export const MAX_KEPT_BYTES = 1_048_576;
 /** Bytes of events that one server without Redis keeps for all users. */
-export const KEPT_BYTES_IN_ALL = 67_108_864;
+export const MAX_KEPT_BYTES_TOTAL = 67_108_864;
 /** How long an event is kept, in ms: longer than an instance may stay disconnected. */
-export const KEPT_FOR = 60_000;
+export const EVENT_TTL = 60_000;
 /** Instances of one user at once, unless `maxInstancesPerUser` is set. */
 export const DEFAULT_MAX_INSTANCES = 128;
 /** Maximum number of a user's sockets that receive an event for that user. The newest instances are preferred. */
@@ -27,7 +27,7 @@ export const MAX_FAN_OUT = 32;
 /** Services of one instance for which it gets `demand` events. */
 export const MAX_PUBLISHED = 1000;
 /** Maximum age of an answer, in ms, for which `taken` is sent again after the publisher has opened another socket. */
-export const RETELL = 10_000;
+export const RESEND_WINDOW = 10_000;
 
 /** One open push socket. */
 export interface Session {
@@ -67,7 +67,7 @@ export interface NumberedEvent {
 
 export const tooManyInstances = (max: number): RpcError =>
   new RpcError('rate-limited', `At most ${max} instances per user: close some, or wait until they expire`, {
-    retryAfter: SILENCE,
+    retryAfter: MAX_SILENCE,
   });
 
 /** The client's position: the epoch of the instance that it knows, and the last event number it received in it. */
@@ -80,15 +80,15 @@ export interface Position {
 export type Ending = 'left' | 'broken' | 'closed-here';
 
 /** How long an instance may stay away after such an ending, in ms. */
-export const GRACE: Record<Ending, number> = { left: 0, broken: CLOSED_GRACE, 'closed-here': SILENCE };
+export const GRACE: Record<Ending, number> = { left: 0, broken: CLOSED_GRACE, 'closed-here': MAX_SILENCE };
 
 /** Key of an instance. */
 export const instanceKey = (principal: Principal, instance: string): string => `${principal}/${instance}`;
 
 /** The inverse of instanceKey. */
 export function instanceOf(name: string): { principal: Principal; instance: string } {
-  const cut = name.lastIndexOf('/');
-  return { principal: name.slice(0, cut), instance: name.slice(cut + 1) };
+  const separator = name.lastIndexOf('/');
+  return { principal: name.slice(0, separator), instance: name.slice(separator + 1) };
 }
 
 /** Removes duplicate services. */
@@ -101,7 +101,7 @@ export interface Hub {
   readonly sessions: number;
   start(now: number): Promise<void>;
   /** The instance is alive: a call, or a frame on its socket. */
-  seen(principal: Principal, instance: string | undefined, now: number): Promise<void>;
+  touch(principal: Principal, instance: string | undefined, now: number): Promise<void>;
   /**
    * Takes over from an older session of the instance, and delivers the events after `resume` before anything newer, or `resync`
    * if they are not known.

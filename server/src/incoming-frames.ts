@@ -11,14 +11,14 @@ import type { Tally } from './tally.js';
 export const MAX_BEFORE_SESSION = 65_536;
 /** Fragments of one message; each takes memory beyond its bytes. */
 export const MAX_FRAGMENTS = 256;
-/** Pieces in which one frame may arrive; each takes memory beyond its bytes. */
-export const MAX_PIECES = 8192;
+/** Chunks in which one frame may arrive; each takes memory beyond its bytes. */
+export const MAX_CHUNKS = 8192;
 /** Bytes of a socket that are not counted: the size of a typical frame. */
-const UNCOUNTED = 16_384;
+const UNCOUNTED_BYTES = 16_384;
 /** Bytes are reserved in steps of this size. */
-const STEP = 65_536;
-/** Bytes of memory that a piece takes beyond its content. */
-const PIECE = 256;
+const RESERVATION_STEP = 65_536;
+/** Bytes of memory that a chunk takes beyond its content. */
+const CHUNK_OVERHEAD = 256;
 
 export interface FrameReceiver {
   readonly address: string;
@@ -31,11 +31,11 @@ export interface FrameReceiver {
  * @param stream what the socket reads from
  * @param bytesOfAddress bytes that one address may have under way
  */
-export function boundIncomingFrames(stream: Duplex, socket: WebSocket, receiver: FrameReceiver, bytesOfAddress: Tally): void {
+export function limitIncomingFrames(stream: Duplex, socket: WebSocket, receiver: FrameReceiver, bytesOfAddress: Tally): void {
   let total = 0;
   /** Bytes that came since the last message. */
   let pending = 0;
-  let isWhole = true;
+  let isComplete = true;
   let reserved = 0;
   let release: (() => void) | undefined;
 
@@ -43,15 +43,15 @@ export function boundIncomingFrames(stream: Duplex, socket: WebSocket, receiver:
     socket.pause();
     receiver.refuse(reason, code);
   };
-  socket.on('message', () => (isWhole = true));
-  // ws registered its listener first, so a message that this piece completes has been emitted already
-  stream.on('data', (piece: Buffer) => {
-    if (!receiver.isOpen && (total += piece.length) > MAX_BEFORE_SESSION)
+  socket.on('message', () => (isComplete = true));
+  // ws registered its listener first, so a message that this chunk completes has been emitted already
+  stream.on('data', (chunk: Buffer) => {
+    if (!receiver.isOpen && (total += chunk.length) > MAX_BEFORE_SESSION)
       return refuse(`more than ${MAX_BEFORE_SESSION} bytes before the session is open`, CLOSE.tooLarge);
-    // a piece that ends one frame may begin the next
-    pending = (isWhole ? 0 : pending) + piece.length + PIECE;
-    isWhole = false;
-    const needed = pending <= UNCOUNTED ? 0 : Math.ceil(pending / STEP) * STEP;
+    // a chunk that ends one frame may begin the next
+    pending = (isComplete ? 0 : pending) + chunk.length + CHUNK_OVERHEAD;
+    isComplete = false;
+    const needed = pending <= UNCOUNTED_BYTES ? 0 : Math.ceil(pending / RESERVATION_STEP) * RESERVATION_STEP;
     if (needed === reserved) return;
     release?.();
     release = needed ? bytesOfAddress.take(receiver.address, needed) : undefined;

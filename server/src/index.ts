@@ -17,18 +17,18 @@ import { DEFAULT_RESERVED, type ServerConfig } from './config.js';
 import { Discovery } from './discovery.js';
 import { Dispatcher } from './dispatcher.js';
 import { createHandlers, type Authorize } from './handlers.js';
-import { MAX_FRAGMENTS, MAX_PIECES, boundIncomingFrames } from './incoming-frames.js';
+import { MAX_FRAGMENTS, MAX_CHUNKS, limitIncomingFrames } from './incoming-frames.js';
 import { createLog, type Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { DEFAULT_LIMITS } from './limits.js';
 import { Matchmaker } from './matchmaker.js';
-import { boundOtherRequests } from './other-requests.js';
+import { limitOtherRequests } from './other-requests.js';
 import { principalOf } from './principal.js';
 import { Quotas } from './quotas.js';
-import { BODIES_AT_ONCE, HEADERS_WITHIN, REQUEST_WITHIN, createRpcEndpoint } from './rpc-endpoint.js';
+import { MAX_CONCURRENT_BODIES, HEADERS_WITHIN, REQUEST_WITHIN, createRpcEndpoint } from './rpc-endpoint.js';
 import { createSchemas } from './schemas.js';
 import { PushSession } from './session.js';
-import { asksForWebSocket, createUpgradeIgnorer } from './upgrades.js';
+import { isWebSocketUpgrade, createUpgradeIgnorer } from './upgrades.js';
 import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS, Slots } from './slots.js';
 import { openStorage } from './storage.js';
 import type { FoundService } from './store.js';
@@ -63,9 +63,9 @@ export interface ServerOptions extends Partial<ServerConfig> {
 }
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
-const SWEEP_EVERY = 10_000;
+const SWEEP_INTERVAL = 10_000;
 /** TCP connections per socket that may be open: a client with a push socket also calls over HTTP. */
-const CONNECTIONS_A_SOCKET = 2;
+const CONNECTIONS_PER_SOCKET = 2;
 
 /**
  * Starts a server.
@@ -91,7 +91,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   };
   const log = createLog(config.logLevel, config.logFormat);
   const metrics = new Metrics();
-  const storage = await openStorage(config, metrics, log, (service) => matchmaker.offersCame(service));
+  const storage = await openStorage(config, metrics, log, (service) => matchmaker.offersAdded(service));
   const { store, hub } = storage;
   const onDemand = (service: FoundService, waiting: number): void => {
     hub
@@ -99,7 +99,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
       .catch((err: unknown) => log.warn({ err }, 'could not send demand to publishers'));
   };
   const discovery = new Discovery(store);
-  const matchmaker = new Matchmaker(store, discovery, log, config.limits, onDemand, storage.tellOthers);
+  const matchmaker = new Matchmaker(store, discovery, log, config.limits, onDemand, storage.broadcast);
   const clock = new ClaimClock(await store.lastUse(), Date.now(), (jump) =>
     log.warn(
       { hours: Math.round(jump / 3_600_000) },
@@ -145,8 +145,8 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   });
 
   const unread = new Unread(MAX_UNREAD_PER_ADDRESS, MAX_UNREAD);
-  const bytesOfAddress = new Tally(BODIES_AT_ONCE * config.limits.maxBodyBytes);
-  const rest = boundOtherRequests(getRequestListener(app.fetch), {
+  const bytesOfAddress = new Tally(MAX_CONCURRENT_BODIES * config.limits.maxBodyBytes);
+  const otherRequests = limitOtherRequests(getRequestListener(app.fetch), {
     ...{ auth, errors: dispatcher, proxies, caps, corsOrigins: config.corsOrigins },
   });
   const rpc = createRpcEndpoint({
@@ -158,23 +158,25 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     // slow senders occupy a connection, not the server; replies may take as long as a joiner waits
     { headersTimeout: HEADERS_WITHIN, requestTimeout: REQUEST_WITHIN, connectionsCheckingInterval: 5000 },
     (request, response) =>
-      request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '') ? rpc(request, response) : rest(request, response),
+      request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '')
+        ? rpc(request, response)
+        : otherRequests(request, response),
   );
-  boundConnections(server, config, proxies);
+  limitConnections(server, config, proxies);
   const sessions = new Set<PushSession>();
   const socketsOfKey = new Tally(config.limits.maxSocketsPerKey);
   const context = { hub, auth, dispatcher, metrics, log, limits: config.limits, turn, caps, socketsOfKey, unread };
   const sockets = acceptSockets(server, config, proxies, log, (socket, stream, from) => {
     const session = new PushSession(socket, from, context);
-    boundIncomingFrames(stream, socket, session, bytesOfAddress);
+    limitIncomingFrames(stream, socket, session, bytesOfAddress);
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
   });
   try {
     await hub.start(Date.now());
-    await storage.listen(
-      (hint) => matchmaker.heard(hint),
-      () => matchmaker.look(),
+    await storage.subscribe(
+      (hint) => matchmaker.onHint(hint),
+      () => matchmaker.rescan(),
     );
   } catch (error) {
     storage.stop();
@@ -188,7 +190,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   const sweeper = setInterval(() => {
     matchmaker.fairness.sweep(Date.now());
     store.sweep(clock.at(Date.now())).catch((err: unknown) => log.error({ err }, 'the sweep failed'));
-  }, SWEEP_EVERY);
+  }, SWEEP_INTERVAL);
 
   const close = async (): Promise<void> => {
     log.info({ sockets: hub.sessions, waiting: matchmaker.waiting }, 'stopping');
@@ -203,12 +205,12 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     for (const session of sessions) session.close();
     // keep-alive connections without a call would keep the server open forever
     server.closeIdleConnections();
-    const slow = setTimeout(() => {
+    const forceClose = setTimeout(() => {
       for (const socket of sockets.clients) socket.terminate();
       server.closeAllConnections();
     }, 3000);
     await stopped;
-    clearTimeout(slow);
+    clearTimeout(forceClose);
     clearInterval(heartbeat);
     storage.stop();
     await store.close();
@@ -258,9 +260,9 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
 }
 
 /** Idle connections and requests use file descriptors as sockets do. A proxy holds the connections of all its clients. */
-function boundConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
-  server.maxConnections = CONNECTIONS_A_SOCKET * limits.maxSockets;
-  const ofAddress = new Tally(CONNECTIONS_A_SOCKET * limits.maxSocketsPerAddress);
+function limitConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
+  server.maxConnections = CONNECTIONS_PER_SOCKET * limits.maxSockets;
+  const ofAddress = new Tally(CONNECTIONS_PER_SOCKET * limits.maxSocketsPerAddress);
   // a connection that is read again (upgrades.ts) is emitted again
   const known = new WeakSet<Socket>();
   server.on('connection', (socket) => {
@@ -284,14 +286,14 @@ function acceptSockets(
     noServer: true,
     maxPayload: config.limits.maxBodyBytes,
     maxFragments: MAX_FRAGMENTS,
-    maxBufferedChunks: MAX_PIECES,
+    maxBufferedChunks: MAX_CHUNKS,
     perMessageDeflate: false,
     handleProtocols: () => PUSH_SUBPROTOCOL,
   });
   const ofAddress = new Tally(config.limits.maxSocketsPerAddress);
   const ignoreUpgrade = createUpgradeIgnorer(server);
   server.on('upgrade', (request, socket, head) => {
-    if (!asksForWebSocket(request)) return ignoreUpgrade(request, socket, head);
+    if (!isWebSocketUpgrade(request)) return ignoreUpgrade(request, socket, head);
     // Node has removed its own listener; a client that disconnects now must not crash the process
     socket.on('error', () => socket.destroy());
     const refuse = (status: string): void => {
@@ -310,10 +312,10 @@ function acceptSockets(
       return refuse('503 Service Unavailable');
     }
     const address = clientAddress(request.socket.remoteAddress ?? '', String(request.headers['x-forwarded-for'] ?? ''), proxies);
-    const givePlaceBack = ofAddress.take(address);
+    const releaseSlot = ofAddress.take(address);
     // RFC 6585 section 4
-    if (!givePlaceBack) return refuse('429 Too Many Requests');
-    socket.once('close', givePlaceBack);
+    if (!releaseSlot) return refuse('429 Too Many Requests');
+    socket.once('close', releaseSlot);
     sockets.handleUpgrade(request, socket, head, (opened) => onSocket(opened, socket, { address, host }));
   });
   return sockets;

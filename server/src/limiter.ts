@@ -26,13 +26,13 @@ const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
 /** Points that a page of services costs in addition to the call. */
 export const LISTING_COST = 5;
 /** Number of offers, offer ids or candidates that costs one more point. */
-export const ITEMS_A_POINT = 10;
+export const ITEMS_PER_POINT = 10;
 /** Points that a new key costs in addition to the call: it is checked strictly, with arithmetic in JavaScript. */
 export const NEW_KEY_COST = 3;
 /** Bytes of a request or reply that cost one more point. */
-export const BYTES_A_POINT = 4096;
+export const BYTES_PER_POINT = 4096;
 /** New keys from one address in one period. */
-export const NEW_KEYS = 1000;
+export const MAX_NEW_KEYS = 1000;
 
 /** The list in params whose items cost points. */
 const LISTS: Partial<Record<string, string>> = {
@@ -46,20 +46,20 @@ const LISTS: Partial<Record<string, string>> = {
 export function costOf(method: string, params: unknown): number {
   const given = Object(params) as Record<string, unknown>;
   const list = Object.hasOwn(LISTS, method) ? given[LISTS[method]!] : undefined;
-  const items = Array.isArray(list) ? Math.floor(list.length / ITEMS_A_POINT) : 0;
+  const items = Array.isArray(list) ? Math.floor(list.length / ITEMS_PER_POINT) : 0;
   const base = Object.hasOwn(COSTS, method) ? COSTS[method as RpcMethod]! : 1;
   return base + items + (method === 'getService' && given['limit'] !== undefined ? LISTING_COST : 0);
 }
 
 /** Cost of bytes in points, in addition to the call. */
-export const costOfBytes = (bytes: number): number => Math.floor(bytes / BYTES_A_POINT);
+export const costOfBytes = (bytes: number): number => Math.floor(bytes / BYTES_PER_POINT);
 
 export class Limiter {
   readonly #address: RateLimiterMemory;
   readonly #key: RateLimiterMemory;
   readonly #claims: RateLimiterMemory;
   readonly #turns = new Turns();
-  readonly #newKeys = new RateLimiterMemory({ points: NEW_KEYS, duration: WINDOW });
+  readonly #newKeys = new RateLimiterMemory({ points: MAX_NEW_KEYS, duration: WINDOW });
 
   constructor({ pointsPerAddress, pointsPerKey, claimsPerAddress }: Limits) {
     this.#address = new RateLimiterMemory({ points: pointsPerAddress, duration: WINDOW });
@@ -68,8 +68,8 @@ export class Limiter {
   }
 
   /** Charges the address, and resolves when it is its turn. @throws RpcError `rate-limited` with `retryAfter` in ms */
-  async ofAddress(address: string, cost: number): Promise<void> {
-    await spend(this.#address, address, cost, this.#ofAddress);
+  async chargeAddress(address: string, cost: number): Promise<void> {
+    await spend(this.#address, address, cost, this.#addressLimit);
     const turn = this.#turns.take(address, cost);
     if (turn) await turn;
   }
@@ -80,48 +80,48 @@ export class Limiter {
    */
   async checkAddress(address: string): Promise<void> {
     const spent = await this.#address.get(address);
-    if (spent && spent.remainingPoints <= 0) throw tooMany(this.#ofAddress, spent.msBeforeNext);
+    if (spent && spent.remainingPoints <= 0) throw rateLimited(this.#addressLimit, spent.msBeforeNext);
   }
 
   /** Charges nothing. @throws RpcError `rate-limited` when the address or the key has overspent its points */
   async checkSpent(address: string, publicKey: string): Promise<void> {
     for (const [limiter, name, what] of [
-      [this.#address, address, this.#ofAddress],
-      [this.#key, publicKey, this.#ofKey],
+      [this.#address, address, this.#addressLimit],
+      [this.#key, publicKey, this.#keyLimit],
     ] as const) {
       const spent = await limiter.get(name);
-      if (spent && spent.consumedPoints > limiter.points) throw tooMany(what, spent.msBeforeNext);
+      if (spent && spent.consumedPoints > limiter.points) throw rateLimited(what, spent.msBeforeNext);
     }
   }
 
-  get #ofAddress(): string {
+  get #addressLimit(): string {
     return `calls from this address: at most ${this.#address.points} points in ${WINDOW} s`;
   }
 
-  get #ofKey(): string {
+  get #keyLimit(): string {
     return `calls of this key: at most ${this.#key.points} points in ${WINDOW} s`;
   }
 
   /** @throws RpcError `rate-limited` with `retryAfter` in ms */
-  async ofKey(publicKey: string, cost: number): Promise<void> {
-    await spend(this.#key, publicKey, cost, this.#ofKey);
+  async chargeKey(publicKey: string, cost: number): Promise<void> {
+    await spend(this.#key, publicKey, cost, this.#keyLimit);
   }
 
   /** Charges for work that is done, such as a reply whose size was not known in advance: it counts against the next calls. */
-  async charge(address: string, publicKey: string | undefined, cost: number): Promise<void> {
+  async chargeInArrears(address: string, publicKey: string | undefined, cost: number): Promise<void> {
     if (cost <= 0) return;
     await this.#address.penalty(address, cost);
     if (publicKey) await this.#key.penalty(publicKey, cost);
   }
 
   /** Charges an address for checking a new key. @throws RpcError `rate-limited` with `retryAfter` in ms */
-  async ofNewKey(address: string): Promise<void> {
-    await this.ofAddress(address, NEW_KEY_COST);
-    await spend(this.#newKeys, address, 1, `new keys from this address: at most ${NEW_KEYS} in ${WINDOW} s`);
+  async chargeNewKey(address: string): Promise<void> {
+    await this.chargeAddress(address, NEW_KEY_COST);
+    await spend(this.#newKeys, address, 1, `new keys from this address: at most ${MAX_NEW_KEYS} in ${WINDOW} s`);
   }
 
   /** Charges an address for claiming a free name. @throws RpcError `rate-limited` with `retryAfter` in ms */
-  async ofClaim(address: string): Promise<void> {
+  async chargeClaim(address: string): Promise<void> {
     await spend(this.#claims, address, 1, `new usernames from this address: at most ${this.#claims.points} an hour`);
   }
 }
@@ -131,8 +131,9 @@ async function spend(limiter: RateLimiterMemory, name: string, cost: number, wha
     await limiter.consume(name, cost);
   } catch (refusal) {
     if (!(refusal instanceof RateLimiterRes)) throw refusal;
-    throw tooMany(what, refusal.msBeforeNext);
+    throw rateLimited(what, refusal.msBeforeNext);
   }
 }
 
-const tooMany = (what: string, retryAfter: number): RpcError => new RpcError('rate-limited', `Too many ${what}`, { retryAfter });
+const rateLimited = (what: string, retryAfter: number): RpcError =>
+  new RpcError('rate-limited', `Too many ${what}`, { retryAfter });

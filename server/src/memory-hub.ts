@@ -4,14 +4,14 @@ import type { PushEvents } from 'rondevu-elements/protocol';
 import {
   DEFAULT_MAX_INSTANCES,
   GRACE,
-  KEPT_BYTES,
-  KEPT_BYTES_IN_ALL,
-  KEPT_EVENTS,
-  KEPT_FOR,
+  MAX_KEPT_BYTES,
+  MAX_KEPT_BYTES_TOTAL,
+  MAX_KEPT_EVENTS,
+  EVENT_TTL,
   MAX_FAN_OUT,
   MAX_PUBLISHED,
-  RETELL,
-  SILENCE,
+  RESEND_WINDOW,
+  MAX_SILENCE,
   answerOrigin,
   distinct,
   tooManyInstances,
@@ -69,20 +69,20 @@ export class MemoryHub implements Hub {
   readonly #store: Store;
   readonly #log: Logger;
   /** Called for each service whose free offers were withdrawn because their instance left. */
-  readonly #onGone: (service: ServiceKey) => void;
+  readonly #onWithdrawn: (service: ServiceKey) => void;
   readonly #maxInstances: number;
   readonly #sweeper: NodeJS.Timeout;
   #ended = false;
 
-  constructor(store: Store, log: Logger, onGone: (service: ServiceKey) => void, maxInstances = DEFAULT_MAX_INSTANCES) {
+  constructor(store: Store, log: Logger, onWithdrawn: (service: ServiceKey) => void, maxInstances = DEFAULT_MAX_INSTANCES) {
     this.#store = store;
     this.#log = log;
-    this.#onGone = onGone;
+    this.#onWithdrawn = onWithdrawn;
     this.#maxInstances = maxInstances;
     this.#sweeper = setInterval(() => this.#sweep(), 1000);
   }
 
-  /** Adopts the instances that a restarted server finds in its store: each has SILENCE to return. */
+  /** Adopts the instances that a restarted server finds in its store: each has MAX_SILENCE to return. */
   async start(now: number): Promise<void> {
     for (const { owner, instance } of await this.#store.listInstances(now)) this.#instance(owner, instance, true).lastSeen = now;
   }
@@ -96,7 +96,7 @@ export class MemoryHub implements Hub {
     return this.#bytes;
   }
 
-  async seen(principal: Principal, instance: string | undefined, now: number): Promise<void> {
+  async touch(principal: Principal, instance: string | undefined, now: number): Promise<void> {
     if (instance === undefined) return;
     const entry = this.#instance(principal, instance);
     entry.lastSeen = now;
@@ -130,7 +130,7 @@ export class MemoryHub implements Hub {
     // its acknowledgements may have been lost with the previous socket
     for (const { kept, seq } of events)
       // eslint-disable-next-line no-restricted-syntax -- the other time is from the wall clock
-      if (kept.answer && seq <= since && kept.answer.answeredAt > Date.now() - RETELL)
+      if (kept.answer && seq <= since && kept.answer.answeredAt > Date.now() - RESEND_WINDOW)
         void this.push(kept.answer.answerer, kept.answer.instance, 'taken', { offerId: kept.answer.offerId });
     for (const { kept, seq } of missed) session.deliver({ event: kept.event, text: kept.text!, seq, answer: kept.answer });
   }
@@ -143,7 +143,7 @@ export class MemoryHub implements Hub {
     this.#sessions--;
     // sockets may close after the hub: their offers are kept for the next start
     if (this.#ended) return;
-    instance.closing = setTimeout(() => void this.#gone(session.principal, session.instance), GRACE[ending]);
+    instance.closing = setTimeout(() => void this.#expire(session.principal, session.instance), GRACE[ending]);
   }
 
   async published(principal: Principal, instance: string | undefined, serviceId: string): Promise<void> {
@@ -224,12 +224,13 @@ export class MemoryHub implements Hub {
     if (this.#kept.length > 2 * this.#live + 1024) this.#kept = this.#kept.filter((each) => each.text !== undefined);
     for (const instance of instances) {
       instance.events.push(kept);
-      if (instance.events.length > KEPT_EVENTS) instance.events.shift();
+      if (instance.events.length > MAX_KEPT_EVENTS) instance.events.shift();
       const seq = ++instance.seq;
       instance.session?.deliver({ event, text, seq, answer });
     }
-    while (user.bytes > KEPT_BYTES || user.kept.length > KEPT_EVENTS * user.instances.size) this.#drop(user.kept.shift()!);
-    if (this.#bytes > KEPT_BYTES_IN_ALL) this.#trim(() => this.#bytes > KEPT_BYTES_IN_ALL);
+    while (user.bytes > MAX_KEPT_BYTES || user.kept.length > MAX_KEPT_EVENTS * user.instances.size)
+      this.#drop(user.kept.shift()!);
+    if (this.#bytes > MAX_KEPT_BYTES_TOTAL) this.#trim(() => this.#bytes > MAX_KEPT_BYTES_TOTAL);
   }
 
   #drop(kept: Kept): void {
@@ -241,10 +242,10 @@ export class MemoryHub implements Hub {
   }
 
   /** Drops the oldest events of all users while the condition holds. */
-  #trim(isWanted: (oldest: Kept) => boolean): void {
+  #trim(shouldDrop: (oldest: Kept) => boolean): void {
     let count = 0;
     for (const kept of this.#kept) {
-      if (kept.text !== undefined && !isWanted(kept)) break;
+      if (kept.text !== undefined && !shouldDrop(kept)) break;
       this.#drop(kept);
       if (kept.user.kept[0] === kept) kept.user.kept.shift();
       count++;
@@ -272,8 +273,8 @@ export class MemoryHub implements Hub {
       user = { principal, instances: new Map(), kept: [], bytes: 0 };
       this.#users.set(principal, user);
       const username = usernameOf(principal);
-      const those = this.#byName.get(username);
-      if (those) those.add(user);
+      const users = this.#byName.get(username);
+      if (users) users.add(user);
       else this.#byName.set(username, new Set([user]));
     }
     const instance = { lastSeen: Date.now(), services: new Set<string>(), epoch: randomUUID(), seq: 0, events: [] };
@@ -292,23 +293,23 @@ export class MemoryHub implements Hub {
     for (const kept of user.kept) this.#drop(kept);
     this.#users.delete(principal);
     const username = usernameOf(principal);
-    const those = this.#byName.get(username);
-    if (those?.delete(user) && !those.size) this.#byName.delete(username);
+    const users = this.#byName.get(username);
+    if (users?.delete(user) && !users.size) this.#byName.delete(username);
   }
 
   /** Finds silent instances without a socket; the heartbeat of the session watches those with one. */
   #sweep(): void {
     const now = Date.now();
-    this.#trim(({ at }) => at <= now - KEPT_FOR);
+    this.#trim(({ at }) => at <= now - EVENT_TTL);
     for (const { principal, instances } of [...this.#users.values()])
       for (const [name, { session, closing, lastSeen }] of instances)
-        if (!session && !closing && now - lastSeen > SILENCE) void this.#gone(principal, name);
+        if (!session && !closing && now - lastSeen > MAX_SILENCE) void this.#expire(principal, name);
   }
 
-  async #gone(principal: Principal, name: string): Promise<void> {
+  async #expire(principal: Principal, name: string): Promise<void> {
     this.#remove(principal, name);
     try {
-      for (const service of distinct(await this.#store.withdrawInstance(principal, name, Date.now()))) this.#onGone(service);
+      for (const service of distinct(await this.#store.withdrawInstance(principal, name, Date.now()))) this.#onWithdrawn(service);
     } catch (err) {
       this.#log.error({ err }, 'could not withdraw the offers of a disconnected client');
     }

@@ -13,17 +13,17 @@ import { Turns } from './turns.js';
 /** Requests of one connection that may wait for the one before them; with one more, the connection is closed. */
 export const MAX_PIPELINED = 64;
 
-const FREE = /^\/(health|ready|metrics)(\?|$)/;
+const FREE_PATHS = /^\/(health|ready|metrics)(\?|$)/;
 
 export interface OtherRequestsContext extends Pick<RpcContext, 'caps' | 'corsOrigins'> {
-  auth: Pick<Authenticator, 'pay'>;
+  auth: Pick<Authenticator, 'chargeBytes'>;
   errors: Pick<Dispatcher, 'publicError'>;
   proxies: BlockList | undefined;
 }
 
 type Handle = (request: IncomingMessage, response: ServerResponse) => void;
 
-export function boundOtherRequests(handle: Handle, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
+export function limitOtherRequests(handle: Handle, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
   /** Queued requests, by connection; replies are sent in order anyway. */
   const queues = new WeakMap<Socket, (() => void)[]>();
   /** Separate turns: calls of the same address must not delay free requests. */
@@ -31,9 +31,9 @@ export function boundOtherRequests(handle: Handle, { auth, errors, proxies, ...c
 
   const start: Handle = (request, response) => {
     const address = addressOf(request, proxies);
-    const isFree = (request.method === 'GET' || request.method === 'HEAD') && FREE.test(request.url ?? '');
-    const paid = isFree ? (turns.take(address, 1) ?? Promise.resolve()) : auth.pay(address, 0, 1);
-    paid
+    const isFree = (request.method === 'GET' || request.method === 'HEAD') && FREE_PATHS.test(request.url ?? '');
+    const admitted = isFree ? (turns.take(address, 1) ?? Promise.resolve()) : auth.chargeBytes(address, 0, 1);
+    admitted
       .then(
         () => void (response.destroyed || handle(request, response)),
         (error: unknown) => sendRefusal(context, request, response, errors.publicError(error)),

@@ -7,17 +7,17 @@ import { RpcError } from './rpc-error.js';
 import type { Store } from './store.js';
 
 /** How long a count is reused, in ms. */
-const FRESH = 1000;
+const COUNT_TTL = 1000;
 /** The same for the total of offers, in ms, while it is below half of the limit: counting reads every offer. */
-const FRESH_FAR = 10_000;
+const FAR_COUNT_TTL = 10_000;
 /** How many offers a user may publish before it is counted again, and how many users are cached. */
-const FAR = 50;
-const MOST_KNOWN = 10_000;
+const FAR_MARGIN = 50;
+const MAX_CACHED = 10_000;
 /** `retryAfter` of the errors, in ms. */
 const RETRY_AFTER = 30_000;
 
 /** The last count of a user, and the number of offers it published since. */
-interface Own {
+interface CachedCount {
   offers: number;
   otherServices: number;
   published: number;
@@ -34,10 +34,10 @@ export class Quotas {
   readonly #store: Store;
   readonly #limits: Limits;
   /** Users far below their quota, which need not be counted at every call. */
-  readonly #own = new Map<string, Own>();
+  readonly #cached = new Map<string, CachedCount>();
   #free: Count | undefined;
   /** Free and answered offers at the last count, plus the offers published here since. */
-  #freeAtMost = 0;
+  #freeUpperBound = 0;
   #publishers: Count | undefined;
 
   constructor(store: Store, limits: Limits) {
@@ -51,7 +51,7 @@ export class Quotas {
    */
   async check(username: string, serviceFqn: string, count: number, now: number): Promise<void> {
     const { maxServicesPerUser, maxOffersPerUser, maxTotalOffers } = this.#limits;
-    const [own, free] = await Promise.all([this.#ownOf(username, serviceFqn, count, now), this.#countFree(count, now)]);
+    const [own, free] = await Promise.all([this.#countOwn(username, serviceFqn, count, now), this.#countFree(count, now)]);
     if (own.otherServices >= maxServicesPerUser)
       throw new RpcError('too-large', `At most ${maxServicesPerUser} services per user`, { retryAfter: RETRY_AFTER });
     if (own.offers + count > maxOffersPerUser)
@@ -68,45 +68,45 @@ export class Quotas {
   }
 
   /** An upper bound that is good enough far from the quota, the exact count near it. */
-  async #ownOf(
+  async #countOwn(
     username: string,
     serviceFqn: string,
     count: number,
     now: number,
   ): Promise<{ offers: number; otherServices: number }> {
-    const known = this.#own.get(username);
-    if (known && known.until > now && known.serviceFqn === serviceFqn && known.published + count <= FAR) {
+    const known = this.#cached.get(username);
+    if (known && known.until > now && known.serviceFqn === serviceFqn && known.published + count <= FAR_MARGIN) {
       known.published += count;
       return { offers: known.offers + known.published - count, otherServices: known.otherServices };
     }
     const counted = await this.#store.countOf(username, serviceFqn, now);
     const { maxServicesPerUser, maxOffersPerUser } = this.#limits;
-    const isFar = counted.offers + 2 * FAR < maxOffersPerUser && counted.otherServices < maxServicesPerUser;
-    if (this.#own.size >= MOST_KNOWN) this.#own.clear();
-    if (isFar) this.#own.set(username, { ...counted, published: count, serviceFqn, until: now + FRESH });
-    else this.#own.delete(username);
+    const isFar = counted.offers + 2 * FAR_MARGIN < maxOffersPerUser && counted.otherServices < maxServicesPerUser;
+    if (this.#cached.size >= MAX_CACHED) this.#cached.clear();
+    if (isFar) this.#cached.set(username, { ...counted, published: count, serviceFqn, until: now + COUNT_TTL });
+    else this.#cached.delete(username);
     return counted;
   }
 
   /** @param count number of offers to be published now */
   async #countFree(count: number, now: number): Promise<number> {
-    const isFar = this.#freeAtMost * 2 < this.#limits.maxTotalOffers;
-    if (!this.#free || now - this.#free.at >= (isFar ? FRESH_FAR : FRESH)) {
-      this.#freeAtMost = 0;
+    const isFar = this.#freeUpperBound * 2 < this.#limits.maxTotalOffers;
+    if (!this.#free || now - this.#free.at >= (isFar ? FAR_COUNT_TTL : COUNT_TTL)) {
+      this.#freeUpperBound = 0;
       const counts = [this.#store.countFreeOffers(now), this.#store.countAnswered(now)];
       const value = Promise.all(counts).then(([free = 0, answered = 0]) => {
-        this.#freeAtMost += free + answered;
+        this.#freeUpperBound += free + answered;
         return free + answered;
       });
       value.catch(() => (this.#free = undefined));
       this.#free = { value, at: now };
     }
-    this.#freeAtMost += count;
+    this.#freeUpperBound += count;
     return this.#free.value;
   }
 
   #countPublishers(now: number): Promise<number> {
-    if (!this.#publishers || now - this.#publishers.at >= FRESH) {
+    if (!this.#publishers || now - this.#publishers.at >= COUNT_TTL) {
       const value = this.#store.countPublishers(now);
       value.catch(() => (this.#publishers = undefined));
       this.#publishers = { value, at: now };

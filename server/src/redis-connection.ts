@@ -7,12 +7,12 @@ import { createClient, ErrorReply, type RedisClientType } from '@redis/client';
 import type { Logger } from './log.js';
 
 /** How long a command may take, with all its attempts, in ms. */
-const GIVE_UP_AFTER = 5000;
-const RETRY_AFTER = 50;
+const COMMAND_TIMEOUT = 5000;
+const RETRY_DELAY = 50;
 /** How long the write that checks whether Redis works may take, in ms. */
-const PROBE_WITHIN = 2000;
+const PROBE_TIMEOUT = 2000;
 /** Errors of Redis while it starts or changes its role; the same command succeeds later. */
-const PASSING = /^(LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN|BUSY) /;
+const TRANSIENT = /^(LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN|BUSY) /;
 const MIN_VERSION = 7;
 
 /** A Lua script, sent by its SHA-1 once Redis knows it. */
@@ -47,7 +47,7 @@ export class RedisConnection {
       // RESP2, so that replies of scripts and commands look the same everywhere
       RESP: 2 as const,
       socket: {
-        connectTimeout: GIVE_UP_AFTER,
+        connectTimeout: COMMAND_TIMEOUT,
         reconnectStrategy: (tries: number, cause: Error) => this.#reconnectAfter(tries, cause),
       },
       // a command that was given up must not run later; retries happen here, not in the client
@@ -78,17 +78,17 @@ export class RedisConnection {
       return connection;
     } catch (error) {
       connection.#destroy();
-      throw connection.#unusable(error);
+      throw connection.#unusableError(error);
     }
   }
 
   /** An error reply at the start, such as a wrong password, is not retried: it would look like a time-out. */
   #reconnectAfter(tries: number, cause: Error): number | false {
-    if (!this.#isOpened && cause instanceof ErrorReply && !PASSING.test(cause.message)) return false;
-    return Math.min(1000, RETRY_AFTER * 2 ** tries);
+    if (!this.#isOpened && cause instanceof ErrorReply && !TRANSIENT.test(cause.message)) return false;
+    return Math.min(1000, RETRY_DELAY * 2 ** tries);
   }
 
-  #unusable(error: unknown): Error {
+  #unusableError(error: unknown): Error {
     // the error of an attempt says more than the time-out
     const cause = error instanceof DeadlineError && this.#reason ? this.#reason : error;
     const { host } = new URL(this.#url);
@@ -97,7 +97,7 @@ export class RedisConnection {
 
   /** Writes once, without retries. @throws Error when that fails */
   async probe(): Promise<void> {
-    await withDeadline(this.#client.sendCommand(['SET', `${this.prefix}probe`, '1', 'PX', '10000']), PROBE_WITHIN);
+    await withDeadline(this.#client.sendCommand(['SET', `${this.prefix}probe`, '1', 'PX', '10000']), PROBE_TIMEOUT);
   }
 
   async #check(log: Logger): Promise<void> {
@@ -122,13 +122,13 @@ export class RedisConnection {
 
   /** Runs a command; retries it if the connection broke. */
   command(...args: string[]): Promise<Reply> {
-    return this.#retried(() => this.#client.sendCommand(args) as Promise<Reply>);
+    return this.#withRetries(() => this.#client.sendCommand(args) as Promise<Reply>);
   }
 
   /** Runs a script; retries it if the connection broke. It may have run before, so it must be idempotent. */
   run({ source, sha }: Script, keys: string[], args: (string | number)[]): Promise<Reply> {
     const rest = [String(keys.length), ...keys, ...args.map(String)];
-    return this.#retried(async () => {
+    return this.#withRetries(async () => {
       try {
         return (await this.#client.sendCommand(['EVALSHA', sha, ...rest])) as Reply;
       } catch (error) {
@@ -141,7 +141,7 @@ export class RedisConnection {
   /**
    * @param onReady called whenever the subscription is re-established: hints may have been missed
    */
-  async listen(channels: string[], onMessage: (channel: string, message: string) => void, onReady: () => void): Promise<void> {
+  async subscribe(channels: string[], onMessage: (channel: string, message: string) => void, onReady: () => void): Promise<void> {
     try {
       await withDeadline(
         this.#listener.subscribe(
@@ -156,13 +156,13 @@ export class RedisConnection {
         ),
       );
     } catch (error) {
-      throw this.#unusable(error);
+      throw this.#unusableError(error);
     }
     this.#listener.on('ready', onReady);
   }
 
   /** Publishes a hint to all subscribers. Delivery is not guaranteed. */
-  async tell(channel: string, message: string): Promise<void> {
+  async publish(channel: string, message: string): Promise<void> {
     await this.#client.publish(this.prefix + channel, message).catch(() => undefined);
   }
 
@@ -176,15 +176,15 @@ export class RedisConnection {
     for (const client of [this.#client, this.#listener]) if (client.isOpen) client.destroy();
   }
 
-  async #retried<T>(attempt: () => Promise<T>): Promise<T> {
-    const giveUpAt = performance.now() + GIVE_UP_AFTER;
+  async #withRetries<T>(attempt: () => Promise<T>): Promise<T> {
+    const deadline = performance.now() + COMMAND_TIMEOUT;
     for (;;) {
       try {
-        return await withDeadline(attempt(), giveUpAt - performance.now());
+        return await withDeadline(attempt(), deadline - performance.now());
       } catch (error) {
-        const mayPass = error instanceof ErrorReply ? PASSING.test(error.message) : !this.#isClosed;
-        if (!mayPass || performance.now() + RETRY_AFTER >= giveUpAt) throw error;
-        await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER));
+        const isTransient = error instanceof ErrorReply ? TRANSIENT.test(error.message) : !this.#isClosed;
+        if (!isTransient || performance.now() + RETRY_DELAY >= deadline) throw error;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY));
       }
     }
   }
@@ -196,13 +196,13 @@ class DeadlineError extends Error {}
 const reasonOf = (error: Error): string =>
   error.message || (error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.name);
 
-async function withDeadline<T>(promise: Promise<T>, ms = GIVE_UP_AFTER): Promise<T> {
+async function withDeadline<T>(promise: Promise<T>, ms = COMMAND_TIMEOUT): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
+  const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new DeadlineError(`no answer within ${ms} ms`)), ms);
   });
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([promise, timeout]);
   } finally {
     clearTimeout(timer);
   }

@@ -12,7 +12,7 @@ local call = redis.call
 local now, instance = tonumber(ARGV[1] or 0), ARGV[2] or ''
 local at, mail = base .. 'at:' .. instance, base .. 'mail:' .. instance
 local function int(n) return string.format('%.0f', n) end
-local function stay(deadline)
+local function extend(deadline)
   local ends = math.max(deadline, tonumber(call('HGET', at, 'deadline') or 0))
   call('HSET', at, 'deadline', int(ends))
   for _, key in ipairs({ at, base .. 'all' }) do call('PEXPIRE', key, int(ends - now + 60000)) end
@@ -45,7 +45,7 @@ if not live(ARGV[3], tonumber(ARGV[8])) then return false end
 if tonumber(call('HGET', at, 'seq')) < tonumber(ARGV[7]) then call('HSET', at, 'seq', ARGV[7]) end
 local was = call('HMGET', at, 'epoch', 'seq', 'node', 'socket')
 call('HSET', at, 'node', ARGV[5], 'socket', ARGV[6])
-stay(tonumber(ARGV[4]))
+extend(tonumber(ARGV[4]))
 return was
 `);
 
@@ -53,10 +53,10 @@ return was
  * The instance is alive: reported for its current socket, or by a call over HTTP. ARGV: now, instance, an epoch in case the
  * instance is new, deadline, socket or empty, the maximum number of instances. Returns epoch, number, socket; false for too many.
  */
-export const SEEN = lua(`
+export const TOUCH = lua(`
 if not live(ARGV[3], tonumber(ARGV[6])) then return false end
 local socket = call('HGET', at, 'socket')
-if ARGV[5] == '' or socket == '' or socket == ARGV[5] then stay(tonumber(ARGV[4])) end
+if ARGV[5] == '' or socket == '' or socket == ARGV[5] then extend(tonumber(ARGV[4])) end
 return call('HMGET', at, 'epoch', 'seq', 'socket')
 `);
 
@@ -64,7 +64,7 @@ return call('HMGET', at, 'epoch', 'seq', 'socket')
 export const CLOSE = lua(`
 if call('HGET', at, 'socket') ~= ARGV[3] then return 0 end
 call('HSET', at, 'node', '', 'socket', '', 'deadline', ARGV[4])
-stay(tonumber(ARGV[4]))
+extend(tonumber(ARGV[4]))
 return 1
 `);
 
@@ -84,7 +84,7 @@ return 1
 `);
 
 /** Deletes an instance if its deadline has passed. ARGV: now, instance. Returns 1, or the deadline if it has not passed. */
-export const GIVE_UP = lua(`
+export const EXPIRE = lua(`
 local deadline = call('HGET', at, 'deadline')
 if deadline and tonumber(deadline) > now then return deadline end
 call('DEL', at, mail)

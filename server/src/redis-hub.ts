@@ -1,6 +1,6 @@
 /**
  * Hub of several servers that share a Redis. Each instance has a mailbox there, so a client may reconnect to any server. A hint
- * tells the server with the socket to read on. Lost hints are covered by a look every few seconds; if Redis lost data, the
+ * tells the server with the socket to read on. Lost hints are covered by a check every few seconds; if Redis lost data, the
  * instance gets a new epoch and `resync`. Documented in hub.ts.
  */
 import { randomUUID } from 'node:crypto';
@@ -8,12 +8,12 @@ import type { PushEvents } from 'rondevu-elements/protocol';
 import {
   DEFAULT_MAX_INSTANCES,
   GRACE,
-  KEPT_BYTES,
-  KEPT_EVENTS,
-  KEPT_FOR,
+  MAX_KEPT_BYTES,
+  MAX_KEPT_EVENTS,
+  EVENT_TTL,
   MAX_FAN_OUT,
-  RETELL,
-  SILENCE,
+  RESEND_WINDOW,
+  MAX_SILENCE,
   answerOrigin,
   distinct,
   instanceKey,
@@ -31,22 +31,22 @@ import * as scripts from './redis-hub-scripts.js';
 import type { ServiceKey, Store } from './store.js';
 
 /** Interval at which a server reads the mailboxes of its sockets, in ms. */
-const LOOK_EVERY = 5000;
+const CHECK_INTERVAL = 5000;
 /** Minimum time between two writes that record an instance as alive, in ms. */
-const SEEN_EVERY = 500;
+const TOUCH_INTERVAL = 500;
 /** Number of instances that are given up in one go. */
-const GIVE_UP_AT_ONCE = 100;
+const EXPIRE_BATCH = 100;
 
 interface Local {
   session: Session;
   socket: string;
   epoch: string;
   /** Number of the last event that the session got. */
-  given: number;
-  lookedAt: number;
+  delivered: number;
+  checkedAt: number;
   /** Reads run one at a time. */
   reading: Promise<void>;
-  isWanted: boolean;
+  isReadQueued: boolean;
 }
 
 export class RedisHub implements Hub {
@@ -54,7 +54,7 @@ export class RedisHub implements Hub {
   readonly #store: Store;
   readonly #log: Logger;
   /** Called for each service whose free offers were withdrawn because their instance left. */
-  readonly #onGone: (service: ServiceKey) => void;
+  readonly #onWithdrawn: (service: ServiceKey) => void;
   readonly #maxInstances: number;
   readonly #node = randomUUID();
   readonly #locals = new Map<string, Local>();
@@ -67,21 +67,21 @@ export class RedisHub implements Hub {
    * Since when Redis is reachable. Instances that expired before get more time: after an outage of Redis or all servers, every
    * instance looks silent.
    */
-  #inReachSince = 0;
+  #reachableSince = 0;
   #ended = false;
 
   constructor(
     redis: RedisConnection,
     store: Store,
     log: Logger,
-    onGone: (service: ServiceKey) => void,
+    onWithdrawn: (service: ServiceKey) => void,
     maxInstances = DEFAULT_MAX_INSTANCES,
   ) {
     this.#maxInstances = maxInstances;
     this.#redis = redis;
     this.#store = store;
     this.#log = log;
-    this.#onGone = onGone;
+    this.#onWithdrawn = onWithdrawn;
     this.#timer = setInterval(() => void this.#tick(), 1000);
   }
 
@@ -90,26 +90,35 @@ export class RedisHub implements Hub {
   }
 
   async start(): Promise<void> {
-    const lookAtAll = (): void => {
-      this.#inReachSince = Date.now();
-      for (const local of this.#locals.values()) local.lookedAt = 0;
+    const onReady = (): void => {
+      this.#reachableSince = Date.now();
+      for (const local of this.#locals.values()) local.checkedAt = 0;
     };
-    this.#inReachSince = Date.now();
-    await this.#redis.listen(
+    this.#reachableSince = Date.now();
+    await this.#redis.subscribe(
       [`node:${this.#node}`, NAMES],
-      (channel, message) => (channel === NAMES ? this.#nameToldOf(message) : this.#hinted(message)),
-      lookAtAll,
+      (channel, message) => (channel === NAMES ? this.#onNameChanged(message) : this.#onHint(message)),
+      onReady,
     );
   }
 
-  async seen(principal: Principal, instance: string | undefined, now: number): Promise<void> {
+  async touch(principal: Principal, instance: string | undefined, now: number): Promise<void> {
     if (instance === undefined) return;
     const name = instanceKey(principal, instance);
-    if (this.#locals.has(name) || this.#lastSeen.get(name)! > now - SEEN_EVERY) return;
-    const isThere = await this.#run(scripts.SEEN, principal, now, instance, randomUUID(), now + SILENCE, '', this.#maxInstances);
-    if (!isThere) throw tooManyInstances(this.#maxInstances);
+    if (this.#locals.has(name) || this.#lastSeen.get(name)! > now - TOUCH_INTERVAL) return;
+    const isPresent = await this.#run(
+      scripts.TOUCH,
+      principal,
+      now,
+      instance,
+      randomUUID(),
+      now + MAX_SILENCE,
+      '',
+      this.#maxInstances,
+    );
+    if (!isPresent) throw tooManyInstances(this.#maxInstances);
     this.#lastSeen.set(name, now);
-    await this.#due(name, now + SILENCE);
+    await this.#scheduleExpiry(name, now + MAX_SILENCE);
   }
 
   async opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position> {
@@ -117,16 +126,16 @@ export class RedisHub implements Hub {
     const name = instanceKey(principal, instance);
     this.#locals.get(name)?.session.replaced();
     const socket = randomUUID();
-    const deadline = now + SILENCE;
+    const deadline = now + MAX_SILENCE;
     const args = [now, instance, randomUUID(), deadline, this.#node, socket, 0, this.#maxInstances];
     const reply = await this.#run(scripts.OPEN, principal, ...args);
     if (!reply) throw tooManyInstances(this.#maxInstances);
-    await this.#due(name, deadline);
+    await this.#scheduleExpiry(name, deadline);
     const [epoch, number, node] = reply as [string, string, string, string];
-    if (node && node !== this.#node) await this.#redis.tell(`node:${node}`, `replaced ${name}`);
+    if (node && node !== this.#node) await this.#redis.publish(`node:${node}`, `replaced ${name}`);
     const seq = Number(number);
     const local: Local = {
-      ...{ session, socket, epoch, given: seq, lookedAt: now, reading: Promise.resolve(), isWanted: false },
+      ...{ session, socket, epoch, delivered: seq, checkedAt: now, reading: Promise.resolve(), isReadQueued: false },
     };
     // a socket that was opened later may have been registered first
     this.#locals.get(name)?.session.replaced();
@@ -135,13 +144,13 @@ export class RedisHub implements Hub {
     if (resume) {
       const since = resume.epoch === epoch ? Number(resume.seq) : Infinity;
       if (since <= seq) {
-        local.given = since;
-        await this.#retellTaken(principal, instance, since, now);
+        local.delivered = since;
+        await this.#resendTaken(principal, instance, since, now);
       } else await this.push(principal, instance, 'resync', {});
     }
     await this.#read(name, local);
     // the missed events are not kept any more
-    if (local.given < seq) await this.push(principal, instance, 'resync', {});
+    if (local.delivered < seq) await this.push(principal, instance, 'resync', {});
     return { epoch, seq };
   }
 
@@ -154,7 +163,7 @@ export class RedisHub implements Hub {
     const now = Date.now();
     const deadline = now + GRACE[ending];
     await this.#run(scripts.CLOSE, session.principal, now, session.instance, local.socket, deadline);
-    await this.#due(name, deadline);
+    await this.#scheduleExpiry(name, deadline);
   }
 
   async published(principal: Principal, instance: string | undefined, serviceId: string, ttl: number): Promise<void> {
@@ -200,11 +209,11 @@ export class RedisHub implements Hub {
   }
 
   async nameChanged(username: string): Promise<void> {
-    await Promise.all([this.#endFormer(username), this.#redis.tell(NAMES, username)]);
+    await Promise.all([this.#endStaleSessions(username), this.#redis.publish(NAMES, username)]);
   }
 
-  #nameToldOf(username: string): void {
-    this.#endFormer(username).catch((err: unknown) =>
+  #onNameChanged(username: string): void {
+    this.#endStaleSessions(username).catch((err: unknown) =>
       this.#log.warn({ err }, 'could not close the sessions of the former owner of a username'),
     );
   }
@@ -214,7 +223,7 @@ export class RedisHub implements Hub {
    * store decides who holds it. If the message is lost, the session stays but gets and writes nothing, because both are bound to
    * the key.
    */
-  async #endFormer(username: string): Promise<void> {
+  async #endStaleSessions(username: string): Promise<void> {
     const before = [...(this.#byName.get(username) ?? [])].map((name) => [name, this.#locals.get(name)] as const);
     if (!before.length) return;
     // regardless of expiry: the clock may be wrong
@@ -231,12 +240,12 @@ export class RedisHub implements Hub {
     this.#index(name, false);
   }
 
-  #index(name: string, isThere: boolean): void {
+  #index(name: string, isPresent: boolean): void {
     const username = usernameOf(instanceOf(name).principal);
-    const those = this.#byName.get(username) ?? new Set();
-    if (isThere) those.add(name);
-    else those.delete(name);
-    if (those.size) this.#byName.set(username, those);
+    const names = this.#byName.get(username) ?? new Set();
+    if (isPresent) names.add(name);
+    else names.delete(name);
+    if (names.size) this.#byName.set(username, names);
     else this.#byName.delete(username);
   }
 
@@ -253,41 +262,49 @@ export class RedisHub implements Hub {
     data: PushEvents[E],
   ): Promise<number> {
     const text = JSON.stringify({ event, data });
-    const bounds = [KEPT_EVENTS, `${this.#redis.prefix}node:`, principal, KEPT_BYTES, KEPT_FOR, randomUUID(), MAX_FAN_OUT];
+    const bounds = [
+      MAX_KEPT_EVENTS,
+      `${this.#redis.prefix}node:`,
+      principal,
+      MAX_KEPT_BYTES,
+      EVENT_TTL,
+      randomUUID(),
+      MAX_FAN_OUT,
+    ];
     return Number(await this.#run(scripts.PUSH, principal, Date.now(), instance, text, ...bounds));
   }
 
-  #hinted(message: string): void {
-    const cut = message.indexOf(' ');
-    const name = message.slice(cut + 1);
+  #onHint(message: string): void {
+    const separator = message.indexOf(' ');
+    const name = message.slice(separator + 1);
     const local = this.#locals.get(name);
     if (!local) return;
-    if (message.slice(0, cut) === 'replaced') local.lookedAt = 0;
+    if (message.slice(0, separator) === 'replaced') local.checkedAt = 0;
     else void this.#read(name, local);
   }
 
   /** Gives the session the new events; hints that come in the meantime cause one more read. */
   #read(name: string, local: Local): Promise<void> {
-    if (local.isWanted) return local.reading;
-    local.isWanted = true;
+    if (local.isReadQueued) return local.reading;
+    local.isReadQueued = true;
     return (local.reading = local.reading.then(async () => {
-      local.isWanted = false;
+      local.isReadQueued = false;
       if (this.#locals.get(name) !== local) return;
       const { principal, instance } = local.session;
       try {
         const mail = `${this.#base(principal)}mail:${instance}`;
-        const found = (await this.#redis.command('XRANGE', mail, `(${local.given}-0`, '+')) as [string, string[]][];
+        const found = (await this.#redis.command('XRANGE', mail, `(${local.delivered}-0`, '+')) as [string, string[]][];
         for (const [id, fields] of found) {
           const seq = Number.parseInt(id);
-          if (this.#locals.get(name) !== local || seq <= local.given) continue;
-          if (seq > local.given + 1) this.#deliver(local, seq - 1, RESYNC);
+          if (this.#locals.get(name) !== local || seq <= local.delivered) continue;
+          if (seq > local.delivered + 1) this.#deliver(local, seq - 1, RESYNC);
           const text = fields[0] === 'ref' ? await this.#event(principal, fields[1]!) : fields[1]!;
           if (this.#locals.get(name) !== local) return;
-          local.given = seq;
+          local.delivered = seq;
           this.#deliver(local, seq, text);
         }
       } catch (err) {
-        // the next look reads it
+        // the next check reads it
         this.#log.warn({ err }, 'could not read a mailbox');
       }
     }));
@@ -309,9 +326,9 @@ export class RedisHub implements Hub {
     this.#isTicking = true;
     try {
       const now = Date.now();
-      for (const [name, at] of this.#lastSeen) if (at <= now - SEEN_EVERY) this.#lastSeen.delete(name);
-      await Promise.all([...this.#locals].map(([name, local]) => this.#look(name, local, now)));
-      await this.#giveUp(now);
+      for (const [name, at] of this.#lastSeen) if (at <= now - TOUCH_INTERVAL) this.#lastSeen.delete(name);
+      await Promise.all([...this.#locals].map(([name, local]) => this.#check(name, local, now)));
+      await this.#expireSilent(now);
     } catch (err) {
       this.#log.warn({ err }, 'mailbox maintenance failed');
     } finally {
@@ -320,72 +337,81 @@ export class RedisHub implements Hub {
   }
 
   /** Reports that the instance is alive, and reads its mailbox in case a hint was lost. */
-  async #look(name: string, local: Local, now: number): Promise<void> {
-    if (local.lookedAt > now - LOOK_EVERY) return;
-    local.lookedAt = now;
+  async #check(name: string, local: Local, now: number): Promise<void> {
+    if (local.checkedAt > now - CHECK_INTERVAL) return;
+    local.checkedAt = now;
     const { principal, instance } = local.session;
     const [reply] = await Promise.all([
-      this.#run(scripts.SEEN, principal, now, instance, randomUUID(), now + SILENCE, local.socket, Number.MAX_SAFE_INTEGER),
-      this.#due(name, now + SILENCE),
+      this.#run(scripts.TOUCH, principal, now, instance, randomUUID(), now + MAX_SILENCE, local.socket, Number.MAX_SAFE_INTEGER),
+      this.#scheduleExpiry(name, now + MAX_SILENCE),
     ]);
     if (this.#locals.get(name) !== local) return;
     const [epoch, seq, socket] = reply as [string, string, string];
     // fewer than the session got: a failover has lost the last ones
-    if (epoch !== local.epoch || Number(seq) < local.given) await this.#startAnew(local, now);
+    if (epoch !== local.epoch || Number(seq) < local.delivered) await this.#resetEpoch(local, now);
     else if (socket !== local.socket) {
       this.#forget(name);
       local.session.replaced();
-    } else if (Number(seq) > local.given) await this.#read(name, local);
+    } else if (Number(seq) > local.delivered) await this.#read(name, local);
   }
 
   /** Redis has lost the mailbox: the client must ask for everything. */
-  async #startAnew(local: Local, now: number): Promise<void> {
+  async #resetEpoch(local: Local, now: number): Promise<void> {
     const { principal, instance } = local.session;
     // numbers continue from the client's position: it would ignore smaller ones as repeats
-    const args = [now, instance, randomUUID(), now + SILENCE, this.#node, local.socket, local.given, Number.MAX_SAFE_INTEGER];
+    const args = [
+      now,
+      instance,
+      randomUUID(),
+      now + MAX_SILENCE,
+      this.#node,
+      local.socket,
+      local.delivered,
+      Number.MAX_SAFE_INTEGER,
+    ];
     const [epoch, seq] = (await this.#run(scripts.OPEN, principal, ...args)) as [string, string];
     local.epoch = epoch;
-    local.given = Number(seq);
+    local.delivered = Number(seq);
     await this.#push(principal, instance, 'resync', {});
   }
 
   /** Withdraws the offers of silent instances of any server; each instance is handled by one server. */
-  async #giveUp(now: number): Promise<void> {
-    const from = now < this.#inReachSince + SILENCE ? String(this.#inReachSince) : '-inf';
+  async #expireSilent(now: number): Promise<void> {
+    const from = now < this.#reachableSince + MAX_SILENCE ? String(this.#reachableSince) : '-inf';
     const due = this.#redis.prefix + ALIVE;
     const names = (await this.#redis.command(
-      ...['ZRANGE', due, from, String(now), 'BYSCORE', 'LIMIT', '0', String(GIVE_UP_AT_ONCE)],
+      ...['ZRANGE', due, from, String(now), 'BYSCORE', 'LIMIT', '0', String(EXPIRE_BATCH)],
     )) as string[];
     for (const name of names) {
       const { principal, instance } = instanceOf(name);
-      const verdict = await this.#run(scripts.GIVE_UP, principal, now, instance);
+      const verdict = await this.#run(scripts.EXPIRE, principal, now, instance);
       if (verdict !== 1) {
         await this.#redis.command('ZADD', due, 'GT', String(verdict), name);
         continue;
       }
       const services = distinct(await this.#store.withdrawInstance(principal, instance, now));
       await this.#redis.command('ZREM', due, name);
-      for (const service of services) this.#onGone(service);
+      for (const service of services) this.#onWithdrawn(service);
     }
-    if (names.length === GIVE_UP_AT_ONCE && !this.#ended) await this.#giveUp(now);
+    if (names.length === EXPIRE_BATCH && !this.#ended) await this.#expireSilent(now);
   }
 
   /** A publisher's acknowledgements may have been lost with its previous socket: sends `taken` to the joiners again. */
-  async #retellTaken(principal: Principal, instance: string, since: number, now: number): Promise<void> {
+  async #resendTaken(principal: Principal, instance: string, since: number, now: number): Promise<void> {
     const mail = `${this.#base(principal)}mail:${instance}`;
     const found = (await this.#redis.command('XRANGE', mail, '-', `${since}-0`)) as [string, string[]][];
     for (const [, fields] of found) {
       // an event for several instances is not an answer
       if (fields[0] === 'ref') continue;
       const { event, data } = JSON.parse(fields[1]!) as { event: string; data: PushEvents['answer'] };
-      if (event !== 'answer' || data.answeredAt <= now - RETELL) continue;
+      if (event !== 'answer' || data.answeredAt <= now - RESEND_WINDOW) continue;
       const origin = answerOrigin(data);
       await this.push(origin.answerer, origin.instance, 'taken', { offerId: origin.offerId });
     }
   }
 
   /** Schedules the check whether the instance is still there. */
-  #due(name: string, deadline: number): Promise<unknown> {
+  #scheduleExpiry(name: string, deadline: number): Promise<unknown> {
     return this.#redis.command('ZADD', this.#redis.prefix + ALIVE, String(deadline), name);
   }
 

@@ -173,7 +173,7 @@ return result
 export const READ_SERVICES = lua(`
 local now, holder, username, instance = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local fields = { 'serviceId', 'username', 'publicKey', 'name', 'version', 'serviceFqn', 'hidden', 'createdAt', 'expiresAt' }
-local result, looked, read = {}, 0, 0
+local result, examined, read = {}, 0, 0
 local function isOffering(fqn)
   for _, id in ipairs(call('ZREVRANGE', base .. 'free:' .. fqn, 0, -1)) do
     read = read + 1
@@ -192,7 +192,7 @@ local function isOffering(fqn)
 end
 for i = 5, #ARGV do
   if read >= ${MAX_READ} then break end
-  looked = looked + 1
+  examined = examined + 1
   local s = call('HMGET', base .. 'service:' .. ARGV[i], unpack(fields))
   if s[1] and tonumber(s[9]) > now and (holder == '' or isOffering(ARGV[i])) then
     local hash = {}
@@ -203,7 +203,7 @@ for i = 5, #ARGV do
     result[#result + 1] = hash
   end
 end
-return { result, looked }
+return { result, examined }
 `);
 
 /**
@@ -211,11 +211,11 @@ return { result, looked }
  * answering side the ids. Returns id, whether something was not given yet, and time of each; the ids of expired offers; and the
  * number of offers examined.
  */
-export const NEWS = lua(`
+export const POLL = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local key = ARGV[7]
 local isOwner = side == 'offerer'
-local ids, found, gone, looked = {}, {}, {}, 0
+local ids, found, gone, examined = {}, {}, {}, 0
 if isOwner then ids = call('ZRANGE', base .. 'answered:' .. fqn, 0, -1) else
   for i = 8, #ARGV do ids[#ids + 1] = ARGV[i] end
 end
@@ -227,7 +227,7 @@ for _, id in ipairs(ids) do
     if not isOwner then gone[#gone + 1] = id end
   elseif (isOwner and o[3] == username and o[11] == key and o[4] == instance)
     or (not isOwner and o[5] == username and o[12] == key and o[6] == instance) then
-    looked = looked + 1
+    examined = examined + 1
     local other, role = isOwner and o[5] or o[3], isOwner and 'answerer' or 'offerer'
     local principal = other .. ' ' .. ((isOwner and o[12] or o[11]) or '')
     local given, newest = tonumber((isOwner and o[9] or o[10]) or 0), 0
@@ -246,7 +246,7 @@ for _, id in ipairs(ids) do
     end
   end
 end
-return { found, gone, looked }
+return { found, gone, examined }
 `);
 
 /**

@@ -10,14 +10,14 @@ import type { RedisConnection, Reply } from './redis-connection.js';
 import { toFound, toHash, toOffer, toService, toUser } from './redis-rows.js';
 import * as scripts from './redis-scripts.js';
 import {
-  ANSWERED_MEMORY,
+  ANSWERED_TTL,
   CLAIM_TTL,
-  MET_FOR,
-  OLD_FORM_FRESH,
-  RENEW_EVERY,
-  SERVICE_MEMORY,
+  MET_TTL,
+  OLD_FORM_MAX_AGE,
+  RENEW_INTERVAL,
+  SERVICE_ID_TTL,
   MAX_ENDED,
-  MAX_FORGOTTEN,
+  MAX_DELETED_ENDED,
   MAX_LISTED,
   MAX_POLLED,
   nameTaken,
@@ -37,7 +37,7 @@ import {
 } from './store.js';
 
 /** Longer than the lifetime of any offer, in ms. */
-const OWN_MEMORY = 86_400_000 + ANSWERED_MEMORY;
+const OWN_TTL = 86_400_000 + ANSWERED_TTL;
 
 /** Member of the index of an instance whose score is the time of its last publication; no service has this name. */
 const PUBLISHED_AT = '-';
@@ -64,11 +64,11 @@ export class RedisStore implements Store {
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }> {
     const user = known ?? (await this.getUser(username, now));
     if (user && user.publicKey !== publicKey) return 'name-taken';
-    if (user && user.expiresAt > now + CLAIM_TTL - RENEW_EVERY && (!v2 || now - user.lastV2At < RENEW_EVERY)) return 'ok';
+    if (user && user.expiresAt > now + CLAIM_TTL - RENEW_INTERVAL && (!v2 || now - user.lastV2At < RENEW_INTERVAL)) return 'ok';
     const ends = now + CLAIM_TTL;
     const holder = this.#key('key', publicKey);
-    const [holds, isNew] = (await this.#redis.run(scripts.CLAIM_KEY, [holder], [now, ends, username])) as [string, number];
-    if (holds !== username) return { keyHolds: holds };
+    const [heldName, isNew] = (await this.#redis.run(scripts.CLAIM_KEY, [holder], [now, ends, username])) as [string, number];
+    if (heldName !== username) return { keyHolds: heldName };
     const verdict = await this.#redis.run(
       scripts.CLAIM_NAME,
       [this.#key('user', username)],
@@ -94,13 +94,13 @@ export class RedisStore implements Store {
     }));
     const index = this.#key('at', `${principalOf(input)}/${instance}`);
     const known = this.#redis.command('ZADD', index, 'GT', String(now + ttl), serviceFqn, String(now), PUBLISHED_AT);
-    const kept = this.#keep(index, ttl + ANSWERED_MEMORY);
-    const trimmedIndex = this.#redis.command('ZREMRANGEBYSCORE', index, '-inf', String(now - ANSWERED_MEMORY));
+    const kept = this.#extendExpiry(index, ttl + ANSWERED_TTL);
+    const trimmedIndex = this.#redis.command('ZREMRANGEBYSCORE', index, '-inf', String(now - ANSWERED_TTL));
     const published = this.#redis.run(
       scripts.PUBLISH,
       [this.#slot(serviceFqn), this.#key('user', username)],
       [
-        ...[now, ttl, maxFree, SERVICE_MEMORY, serviceFqn, username, input.publicKey, input.name, input.version],
+        ...[now, ttl, maxFree, SERVICE_ID_TTL, serviceFqn, username, input.publicKey, input.name, input.version],
         ...[input.hidden ? 1 : 0, input.metadata === undefined ? '' : JSON.stringify(input.metadata), randomUUID(), instance],
         ...offers.flatMap(({ id, sdp, only }) => [id, sdp, only]),
       ],
@@ -113,7 +113,7 @@ export class RedisStore implements Store {
     const isFree = ({ offerId, answer }: OfferRow): boolean => !answer && !trimmed.includes(offerId);
     await Promise.all([
       this.#redis.command(
-        ...['SET', this.#key('id', service.serviceId), serviceFqn, 'PX', String(service.expiresAt - now + SERVICE_MEMORY)],
+        ...['SET', this.#key('id', service.serviceId), serviceFqn, 'PX', String(service.expiresAt - now + SERVICE_ID_TTL)],
       ),
       this.#count(
         username,
@@ -121,18 +121,18 @@ export class RedisStore implements Store {
         trimmed,
       ),
       this.#redis.command('ZADD', this.#key('services', username), 'GT', String(service.expiresAt), serviceFqn),
-      this.#keep(this.#key('services', username), service.expiresAt - now + SERVICE_MEMORY),
+      this.#extendExpiry(this.#key('services', username), service.expiresAt - now + SERVICE_ID_TTL),
       this.#redis.command('ZADD', this.#key('publishers'), 'GT', String(service.expiresAt), username),
     ]);
-    if (service.createdAt === now) await this.#forgetEnded(username, now, maxEnded);
+    if (service.createdAt === now) await this.#deleteEnded(username, now, maxEnded);
     return { service, offers: rows };
   }
 
   /** Called for each new service, so that the memory of a username's ended services is bounded. */
-  async #forgetEnded(username: string, now: number, maxEnded: number): Promise<void> {
+  async #deleteEnded(username: string, now: number, maxEnded: number): Promise<void> {
     const services = this.#key('services', username);
     const fqns = (await this.#redis.command(
-      ...['ZRANGE', services, String(now), '-inf', 'BYSCORE', 'REV', 'LIMIT', String(maxEnded), String(MAX_FORGOTTEN)],
+      ...['ZRANGE', services, String(now), '-inf', 'BYSCORE', 'REV', 'LIMIT', String(maxEnded), String(MAX_DELETED_ENDED)],
     )) as string[];
     if (!fqns.length) return;
     await Promise.all(
@@ -162,7 +162,11 @@ export class RedisStore implements Store {
     return services;
   }
 
-  async offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }> {
+  async offering(
+    serviceFqns: string[],
+    now: number,
+    to: Holder | 'all',
+  ): Promise<{ services: FoundService[]; examined: number }> {
     return to === 'all'
       ? this.#read(serviceFqns, now, 'all')
       : this.#read(serviceFqns, now, principalOf(to), to.username, to.instance ?? '');
@@ -172,15 +176,15 @@ export class RedisStore implements Store {
     serviceFqns: string[],
     now: number,
     ...to: [holder: string, username?: string, instance?: string]
-  ): Promise<{ services: FoundService[]; looked: number }> {
-    if (!serviceFqns.length) return { services: [], looked: 0 };
+  ): Promise<{ services: FoundService[]; examined: number }> {
+    if (!serviceFqns.length) return { services: [], examined: 0 };
     const [holder, username = '', instance = ''] = to;
-    const [found, looked] = (await this.#redis.run(
+    const [found, examined] = (await this.#redis.run(
       scripts.READ_SERVICES,
       [this.#slot(serviceFqns[0]!)],
       [now, holder, username, instance, ...serviceFqns],
     )) as [Reply[], number];
-    return { services: found.map((hash) => toFound(toHash(hash))), looked: Number(looked) };
+    return { services: found.map((hash) => toFound(toHash(hash))), examined: Number(examined) };
   }
 
   async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {
@@ -200,9 +204,9 @@ export class RedisStore implements Store {
     whose: 'of' | 'besides',
   ): Promise<string | undefined> {
     const args = [serviceFqn, username, publicKey, whose];
-    const gone = (await this.#redis.run(scripts.DELETE_SERVICE, [this.#slot(serviceFqn)], args)) as [string, string[]] | null;
-    if (!gone) return undefined;
-    const [serviceId, free] = gone;
+    const removed = (await this.#redis.run(scripts.DELETE_SERVICE, [this.#slot(serviceFqn)], args)) as [string, string[]] | null;
+    if (!removed) return undefined;
+    const [serviceId, free] = removed;
     await Promise.all([
       this.#redis.command('DEL', this.#key('id', serviceId)),
       this.#count(username, [], free),
@@ -220,18 +224,18 @@ export class RedisStore implements Store {
 
   async withdraw({ username, publicKey }: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number> {
     const args = [serviceFqn, username, publicKey, ...offerIds];
-    const gone = (await this.#redis.run(scripts.WITHDRAW, [this.#slot(serviceFqn)], args)) as string[];
-    await this.#count(username, [], gone);
-    return gone.length;
+    const removed = (await this.#redis.run(scripts.WITHDRAW, [this.#slot(serviceFqn)], args)) as string[];
+    await this.#count(username, [], removed);
+    return removed.length;
   }
 
   async withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]> {
     const username = usernameOf(owner);
     const of = `${owner}/${instance}`;
     // polls still need the index for offers that were answered
-    await this.#redis.run(scripts.SHORTEN, [this.#key('at', of)], [now, ANSWERED_MEMORY, PUBLISHED_AT]);
+    await this.#redis.run(scripts.SHORTEN, [this.#key('at', of)], [now, ANSWERED_TTL, PUBLISHED_AT]);
     const fqns = await this.#publishedAt(of);
-    const gone = await Promise.all(
+    const removed = await Promise.all(
       fqns.map(async (fqn) => {
         const args = [fqn, instance, now, username, keyOf(owner) ?? ''];
         const reply = await this.#redis.run(scripts.WITHDRAW_INSTANCE, [this.#slot(fqn)], args);
@@ -242,9 +246,9 @@ export class RedisStore implements Store {
     await this.#count(
       username,
       [],
-      gone.flat().map(({ id }) => id),
+      removed.flat().map(({ id }) => id),
     );
-    return gone.flat().map(({ service }) => service);
+    return removed.flat().map(({ service }) => service);
   }
 
   /** Names of the services that an instance published. */
@@ -289,13 +293,13 @@ export class RedisStore implements Store {
   }
 
   async lease({ serviceFqn }: ServiceKey, by: Holder, until: number, now: number): Promise<OfferRow | undefined> {
-    const at = [now, until, now - OLD_FORM_FRESH, serviceFqn];
+    const at = [now, until, now - OLD_FORM_MAX_AGE, serviceFqn];
     const args = [...at, by.username, by.instance ?? '', randomUUID(), principalOf(by)];
     return toOffer(toHash(await this.#redis.run(scripts.LEASE, [this.#slot(serviceFqn)], args)));
   }
 
   async listUnanswered({ serviceFqn }: ServiceKey, limit: number, now: number): Promise<OfferRow[]> {
-    const args = [now, now - OLD_FORM_FRESH, serviceFqn, limit];
+    const args = [now, now - OLD_FORM_MAX_AGE, serviceFqn, limit];
     const found = (await this.#redis.run(scripts.LIST, [this.#slot(serviceFqn)], args)) as Reply[];
     return found.map((hash) => toOffer(toHash(hash))!);
   }
@@ -309,11 +313,11 @@ export class RedisStore implements Store {
     const { username, publicKey, instance = '', sdp } = input;
     const answerer = principalOf(input);
     const index = this.#key('by', `${answerer}/${instance}`);
-    const args = [now, ANSWERED_MEMORY, serviceFqn, offerId, username, publicKey, instance, sdp, answerer];
+    const args = [now, ANSWERED_TTL, serviceFqn, offerId, username, publicKey, instance, sdp, answerer];
     const [, , , [verdict, owner, ownerKey]] = await Promise.all([
       // before the answer, so that a poll finds it even if the call is interrupted
-      this.#redis.command('ZADD', index, String(now + ANSWERED_MEMORY), `${offerId} ${serviceFqn}`),
-      this.#keep(index, 60 * ANSWERED_MEMORY),
+      this.#redis.command('ZADD', index, String(now + ANSWERED_TTL), `${offerId} ${serviceFqn}`),
+      this.#extendExpiry(index, 60 * ANSWERED_TTL),
       this.#redis.command('ZREMRANGEBYSCORE', index, '-inf', String(now)),
       this.#redis.run(scripts.ANSWER, [this.#slot(serviceFqn), this.#key('user', username)], args) as Promise<
         [AnswerVerdict | 'name-taken', string, string]
@@ -326,13 +330,13 @@ export class RedisStore implements Store {
         this.#redis.command(
           'SET',
           this.#met(answerer, principalOf({ username: owner, publicKey: ownerKey })),
-          String(now + MET_FOR),
+          String(now + MET_TTL),
           'PX',
-          String(MET_FOR),
+          String(MET_TTL),
         ),
         this.#redis.command('ZREM', this.#key('free'), offerId),
-        this.#redis.command('ZADD', this.#key('own', owner), String(now + ANSWERED_MEMORY), offerId),
-        this.#redis.command('ZADD', this.#key('answered'), String(now + ANSWERED_MEMORY), offerId),
+        this.#redis.command('ZADD', this.#key('own', owner), String(now + ANSWERED_TTL), offerId),
+        this.#redis.command('ZADD', this.#key('answered'), String(now + ANSWERED_TTL), offerId),
       ]);
     }
     return verdict;
@@ -402,7 +406,7 @@ export class RedisStore implements Store {
     instance: string | undefined,
     since: number,
     now: number,
-  ): Promise<{ offers: OfferRow[]; looked: number }> {
+  ): Promise<{ offers: OfferRow[]; examined: number }> {
     const { username, publicKey } = user;
     const of = `${principalOf(user)}/${instance ?? ''}`;
     const by = this.#key('by', of);
@@ -410,30 +414,32 @@ export class RedisStore implements Store {
       string[],
       string[],
     ];
-    const theirs = new Map<string, string[]>();
+    const answeredByFqn = new Map<string, string[]>();
     for (const entry of answered) {
       const [offerId, serviceFqn] = [entry.slice(0, 64), entry.slice(65)];
-      theirs.set(serviceFqn, [...(theirs.get(serviceFqn) ?? []), offerId]);
+      answeredByFqn.set(serviceFqn, [...(answeredByFqn.get(serviceFqn) ?? []), offerId]);
     }
-    const news = await Promise.all([
-      ...fqns.map((fqn) => this.#news(fqn, ['offerer', username, instance ?? '', publicKey], since, now)),
-      ...[...theirs].map(([fqn, ids]) => this.#news(fqn, ['answerer', username, instance ?? '', publicKey, ...ids], since, now)),
+    const polls = await Promise.all([
+      ...fqns.map((fqn) => this.#poll(fqn, ['offerer', username, instance ?? '', publicKey], since, now)),
+      ...[...answeredByFqn].map(([fqn, ids]) =>
+        this.#poll(fqn, ['answerer', username, instance ?? '', publicKey, ...ids], since, now),
+      ),
     ]);
-    const gone = news.flatMap(({ gone: ids, serviceFqn }) => ids.map((offerId) => `${offerId} ${serviceFqn}`));
-    if (gone.length) await this.#redis.command('ZREM', by, ...gone);
-    const found = news
+    const removed = polls.flatMap(({ removed: ids, serviceFqn }) => ids.map((offerId) => `${offerId} ${serviceFqn}`));
+    if (removed.length) await this.#redis.command('ZREM', by, ...removed);
+    const found = polls
       .flatMap(({ offers }) => offers)
       .sort((a, b) => Number(b.isNew) - Number(a.isNew) || a.answeredAt - b.answeredAt)
       .slice(0, MAX_POLLED);
     const rows = await Promise.all(found.map((key) => this.getOffer(key, now)));
     return {
       offers: rows.filter((row) => row?.answer !== undefined) as OfferRow[],
-      looked: news.reduce((sum, { looked }) => sum + looked, 0),
+      examined: polls.reduce((sum, { examined }) => sum + examined, 0),
     };
   }
 
   /** Offers of one service that a poll reports on, those that have ended, and how many were examined. */
-  async #news(
+  async #poll(
     serviceFqn: string,
     about: string[],
     since: number,
@@ -441,11 +447,11 @@ export class RedisStore implements Store {
   ): Promise<{
     serviceFqn: string;
     offers: (OfferKey & { isNew: boolean; answeredAt: number })[];
-    gone: string[];
-    looked: number;
+    removed: string[];
+    examined: number;
   }> {
     const args = [now, since, serviceFqn, ...about];
-    const [found, gone, looked] = (await this.#redis.run(scripts.NEWS, [this.#slot(serviceFqn)], args)) as [
+    const [found, removed, examined] = (await this.#redis.run(scripts.POLL, [this.#slot(serviceFqn)], args)) as [
       string[][],
       string[],
       number,
@@ -453,7 +459,7 @@ export class RedisStore implements Store {
     const offers = found.map(([offerId, isNew, answeredAt]) => ({
       ...{ offerId: offerId!, serviceFqn, isNew: isNew === '1', answeredAt: Number(answeredAt) },
     }));
-    return { serviceFqn, offers, gone, looked };
+    return { serviceFqn, offers, removed, examined };
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
@@ -526,7 +532,7 @@ export class RedisStore implements Store {
   }
 
   /** Extends the expiry of an index to `ms` from now; never shortens it. */
-  async #keep(key: string, ms: number): Promise<void> {
+  async #extendExpiry(key: string, ms: number): Promise<void> {
     await Promise.all([
       this.#redis.command('PEXPIRE', key, String(ms), 'NX'),
       this.#redis.command('PEXPIRE', key, String(ms), 'GT'),
@@ -534,16 +540,16 @@ export class RedisStore implements Store {
   }
 
   /** Updates the number of free offers, in total and of one user. */
-  async #count(username: string, came: (readonly [string, number])[], went: string[]): Promise<void> {
+  async #count(username: string, added: (readonly [string, number])[], removed: string[]): Promise<void> {
     const own = this.#key('own', username);
-    const scores = came.flatMap(([id, ends]) => [String(ends), id]);
+    const scores = added.flatMap(([id, ends]) => [String(ends), id]);
     await Promise.all(
       [this.#key('free'), own].flatMap((key) => [
-        came.length ? this.#redis.command('ZADD', key, ...scores) : undefined,
-        went.length ? this.#redis.command('ZREM', key, ...went) : undefined,
+        added.length ? this.#redis.command('ZADD', key, ...scores) : undefined,
+        removed.length ? this.#redis.command('ZREM', key, ...removed) : undefined,
       ]),
     );
-    if (came.length) await this.#redis.command('PEXPIRE', own, String(OWN_MEMORY));
+    if (added.length) await this.#redis.command('PEXPIRE', own, String(OWN_TTL));
   }
 
   async #candidates(
@@ -554,9 +560,9 @@ export class RedisStore implements Store {
     return Object.entries(hash).flatMap(([field, value]) => {
       const [at, role, parkedUntil] = value.split(' ') as [string, Side, string];
       if (parkedUntil !== '' && Number(parkedUntil) <= now) return [];
-      const cut = field.indexOf('\n');
-      const candidate = JSON.parse(field.slice(cut + 1)) as WireCandidate;
-      return [{ candidate, role, author: field.slice(0, cut), createdAt: Number(at), isParked: parkedUntil !== '' }];
+      const separator = field.indexOf('\n');
+      const candidate = JSON.parse(field.slice(separator + 1)) as WireCandidate;
+      return [{ candidate, role, author: field.slice(0, separator), createdAt: Number(at), isParked: parkedUntil !== '' }];
     });
   }
 }

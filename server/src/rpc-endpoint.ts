@@ -17,21 +17,21 @@ import type { Tally } from './tally.js';
 import type { Reader, Unread } from './unread.js';
 
 /** The replies of a batch may have this many times `maxReplyBytes` together; calls beyond that are not run. */
-export const BATCH_REPLIES = 8;
+export const MAX_BATCH_REPLIES = 8;
 /** How long the headers of a request may take to arrive, in ms. */
 export const HEADERS_WITHIN = 10_000;
 /** How long a whole request may take to arrive, in ms. */
 export const REQUEST_WITHIN = 30_000;
 /** How long a client may take to read a reply, in ms. */
-export const READ_WITHIN = 60_000;
+export const READ_TIMEOUT = 60_000;
 /** If a refused request has a body up to this size, in bytes, the body is read or discarded and the connection kept. */
 export const SMALL_BODY = 65_536;
 /** Bodies of one address that are read or processed at once, counted in bodies of the maximum size. */
-export const BODIES_AT_ONCE = 32;
+export const MAX_CONCURRENT_BODIES = 32;
 
 export interface RpcContext {
   dispatcher: Dispatcher;
-  auth: Pick<Authenticator, 'pay' | 'checkAddress'>;
+  auth: Pick<Authenticator, 'chargeBytes' | 'checkAddress'>;
   proxies: BlockList | undefined;
   caps: string[];
   corsOrigins: string[];
@@ -108,34 +108,34 @@ async function respond(
       if (release) held.push(release);
       return release !== undefined;
     };
-    if (!hold(requestsOfAddress, 1)) throw tooMuchAtOnce('requests');
+    if (!hold(requestsOfAddress, 1)) throw tooManyAtOnce('requests');
     read = await readBody(request, limits.maxBodyBytes, (bytes) => hold(bytesOfAddress, bytes));
     if (refusal) throw refusal;
     if (read === undefined) return undefined;
     if (read === 'too-large') {
-      await auth.pay(from.address, limits.maxBodyBytes, 1);
+      await auth.chargeBytes(from.address, limits.maxBodyBytes, 1);
       return refuse(413, new RpcError('too-large', `Request too large: at most ${limits.maxBodyBytes} bytes`));
     }
-    if (read === 'too-many') throw tooMuchAtOnce('bytes');
-    await auth.pay(from.address, read.length);
+    if (read === 'too-many') throw tooManyAtOnce('bytes');
+    await auth.chargeBytes(from.address, read.length);
     if (hasMoreValues(read, MAX_BODY_VALUES))
       return refuse(413, new RpcError('too-large', `Request too large: at most ${MAX_BODY_VALUES} values`));
     let body: unknown;
     try {
       body = JSON.parse(read.toString());
     } catch {
-      await auth.pay(from.address, 0, 1);
+      await auth.chargeBytes(from.address, 0, 1);
       return refuse(400, new RpcError('bad-request', 'Invalid JSON in the request body'));
     }
     return Array.isArray(body)
       ? await batch(context, body, from, response, disconnectSignal)
       : await single(dispatcher, body, from, disconnectSignal);
   } catch (error) {
-    const told = dispatcher.publicError(error);
-    if (told.code !== 'rate-limited') return refuse(500, told);
+    const publicError = dispatcher.publicError(error);
+    if (publicError.code !== 'rate-limited') return refuse(500, publicError);
     const calls = Buffer.isBuffer(read) ? countItems(read) : 0;
-    if (calls === 0 || calls > MAX_BATCH) return refuse(429, told);
-    return { status: 200, text: `[${Array<string>(calls).fill(failed(told)).join(',')}]` };
+    if (calls === 0 || calls > MAX_BATCH) return refuse(429, publicError);
+    return { status: 200, text: `[${Array<string>(calls).fill(failed(publicError)).join(',')}]` };
   } finally {
     for (const release of held) release();
   }
@@ -148,10 +148,10 @@ async function single(
   disconnectSignal: DisconnectSignal,
 ): Promise<Reply> {
   try {
-    return { status: 200, text: succeeded(await dispatcher.signed(call, from, MAX_HTTP_WAIT, disconnectSignal)) };
+    return { status: 200, text: succeeded(await dispatcher.dispatchSigned(call, from, MAX_HTTP_WAIT, disconnectSignal)) };
   } catch (error) {
-    const told = dispatcher.publicError(error);
-    return refuse(told.code === 'rate-limited' ? 429 : 200, told);
+    const publicError = dispatcher.publicError(error);
+    return refuse(publicError.code === 'rate-limited' ? 429 : 200, publicError);
   }
 }
 
@@ -165,7 +165,7 @@ async function batch(
 ): Promise<Reply | undefined> {
   if (calls.length === 0 || calls.length > MAX_BATCH)
     return refuse(400, new RpcError('bad-request', `A batch must contain 1 to ${MAX_BATCH} calls, got ${calls.length}`));
-  const most = BATCH_REPLIES * limits.maxReplyBytes;
+  const most = MAX_BATCH_REPLIES * limits.maxReplyBytes;
   const replies: string[] = [];
   let length = 0;
   for (const call of calls) {
@@ -173,7 +173,7 @@ async function batch(
     const reply =
       length < most
         ? await dispatcher
-            .signed(call, from, 0, disconnectSignal)
+            .dispatchSigned(call, from, 0, disconnectSignal)
             .then(succeeded, (error: unknown) => failed(dispatcher.publicError(error)))
         : failed(
             new RpcError(
@@ -199,7 +199,7 @@ const refuse = (status: number, error: RpcError): Reply => ({
   retryAfter: error.details.retryAfter,
 });
 
-const tooMuchAtOnce = (what: string): RpcError =>
+const tooManyAtOnce = (what: string): RpcError =>
   new RpcError('rate-limited', `Too many ${what} from this address at once`, { retryAfter: 1000 });
 
 /**
@@ -285,8 +285,8 @@ function send(
   // RFC 6585 section 4
   if (status === 429 && retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
   // Node discards a body of which nothing was read; another request can follow only then
-  const isLeft = !request.complete && (request.readableDidRead || !isSmall(request));
-  if (isDraining() || isLeft) response.setHeader('Connection', 'close');
+  const hasUnreadBody = !request.complete && (request.readableDidRead || !isSmall(request));
+  if (isDraining() || hasUnreadBody) response.setHeader('Connection', 'close');
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
   response.end(text);
   if (response.writableLength === 0) return;
@@ -298,9 +298,9 @@ function send(
     cutOff: () => response.destroy(),
   };
   // a client that does not read would keep its reply in memory without a limit
-  const slow = setTimeout(() => response.destroy(), READ_WITHIN);
+  const readTimeout = setTimeout(() => response.destroy(), READ_TIMEOUT);
   response.once('close', () => {
-    clearTimeout(slow);
+    clearTimeout(readTimeout);
     unread.forget(reader);
   });
   unread.note(reader);

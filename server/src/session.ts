@@ -10,7 +10,15 @@ import { CLOSE, PAGE_LEFT } from './close-codes.js';
 import type { Limits } from './limits.js';
 import { MAX_BODY_VALUES, hasMoreValues } from './count-values.js';
 import type { Dispatcher } from './dispatcher.js';
-import { KEPT_EVENTS, SILENCE, type AnswerOrigin, type Ending, type Hub, type NumberedEvent, type Session } from './hub.js';
+import {
+  MAX_KEPT_EVENTS,
+  MAX_SILENCE,
+  type AnswerOrigin,
+  type Ending,
+  type Hub,
+  type NumberedEvent,
+  type Session,
+} from './hub.js';
 import type { FrameReceiver } from './incoming-frames.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
@@ -22,24 +30,24 @@ import type { Turn } from './turn.js';
 import type { Reader, Unread } from './unread.js';
 
 /** How long a socket may be open without a session, in ms. */
-export const OPEN_WITHIN = 5000;
+export const OPEN_TIMEOUT = 5000;
 /** How long a ping may go unanswered, in ms. */
-export const PONG_WITHIN = 3000;
+export const PONG_TIMEOUT = 3000;
 /** Unsent bytes beyond which a reader is too slow and is cut off. */
 export const MAX_BUFFERED = 1_048_576;
 /** Calls of one session that may run at once, and frames that may arrive before it is open. */
 export const MAX_CALLS = 512;
 /** Number of acknowledgements, pings and pongs that cost one point together. */
-export const FRAMES_A_POINT = 16;
+export const SMALL_FRAMES_PER_POINT = 16;
 /** Maximum size of these frames for this price, in bytes. */
 const MAX_SMALL_FRAME = 1024;
 /** If an address has no points left, a frame larger than this closes its socket, in bytes. */
-export const MAX_FRAME_UNPAID = 8192;
+export const MAX_UNPAID_FRAME = 8192;
 /** Calls in a row that may be refused as too many before the socket is closed. */
 export const MAX_REFUSED = 2 * MAX_CALLS;
 
 /** How long a client that sends too much has to read why its socket is closed, in ms. */
-const CUT_OFF_AFTER = 1000;
+const REFUSAL_GRACE = 1000;
 
 export interface SessionContext {
   hub: Hub;
@@ -62,21 +70,21 @@ export class PushSession implements Session, Reader, FrameReceiver {
   readonly #context: SessionContext;
   readonly #from: { address: string; host: string };
   /** Created for the first call that waits: most of the many sessions have none. */
-  #gone: AbortController | undefined;
+  #disconnect: AbortController | undefined;
   /** Answers whose joiner gets `taken` once the publisher has acknowledged them. */
-  #untaken: { seq: number; answer: AnswerOrigin }[] = [];
+  #unacknowledged: { seq: number; answer: AnswerOrigin }[] = [];
   #caller: Caller | undefined;
   /** Events that arrive before the reply to openSession is sent. */
   #early: NumberedEvent[] | undefined = [];
-  #isClosedHere = false;
+  #isClosedByServer = false;
   /** Frames that arrive after the server closed the socket are ignored. */
-  #isOver = false;
-  #givePlaceBack: (() => void) | undefined;
+  #hasEnded = false;
+  #releaseSlot: (() => void) | undefined;
   /** Frames after openSession wait here for its result. */
   #opening: Promise<void> = Promise.resolve();
-  #framesBefore = 0;
+  #framesBeforeOpen = 0;
   /** Acknowledgements, pings and pongs that have not been charged yet. */
-  #unpaid = 0;
+  #uncharged = 0;
   #calls = 0;
   /** Calls in a row that were refused as too many. */
   #refused = 0;
@@ -101,8 +109,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
     // ws answers pings by itself
     for (const event of ['ping', 'pong'] as const)
       socket.on(event, (data: Buffer) => {
-        if (this.#isOver) socket.pause();
-        else void this.#payForSmall(data.length);
+        if (this.#hasEnded) socket.pause();
+        else void this.#chargeSmallFrame(data.length);
       });
     socket.on('close', (code) => this.#closed(code));
     socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
@@ -122,9 +130,9 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   /** Closes the socket of a client that sends too much. A client that does not read could delay the closing handshake. */
   refuse(reason: string, code: number = CLOSE.tooMuch): void {
-    if (this.#isOver) return;
+    if (this.#hasEnded) return;
     this.#close(code, reason);
-    setTimeout(() => this.#socket.terminate(), CUT_OFF_AFTER).unref();
+    setTimeout(() => this.#socket.terminate(), REFUSAL_GRACE).unref();
   }
 
   /** Ends the socket of a slow reader. */
@@ -139,8 +147,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
     if (this.#early) return void this.#early.push(event);
     const { seq, answer } = event;
     if (answer) {
-      this.#untaken.push({ seq, answer });
-      if (this.#untaken.length > KEPT_EVENTS) this.#untaken.shift();
+      this.#unacknowledged.push({ seq, answer });
+      if (this.#unacknowledged.length > MAX_KEPT_EVENTS) this.#unacknowledged.shift();
     }
     this.#sendText(`{"event":"${event.event}","data":${event.text},"seq":${seq}}`);
   }
@@ -155,7 +163,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   /** Closes the socket because the server is stopping. */
   close(): void {
-    this.#isClosedHere = true;
+    this.#isClosedByServer = true;
     this.#close(CLOSE.stopping, 'the server is shutting down');
   }
 
@@ -164,11 +172,11 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#context.unread.note(this);
     const silence = performance.now() - this.#lastFrame;
     if (!this.#caller) {
-      if (silence >= OPEN_WITHIN) this.#close(CLOSE.noSession, 'no openSession within 5 s');
-    } else if (silence >= SILENCE + PONG_WITHIN) {
+      if (silence >= OPEN_TIMEOUT) this.#close(CLOSE.noSession, 'no openSession within 5 s');
+    } else if (silence >= MAX_SILENCE + PONG_TIMEOUT) {
       this.#close(CLOSE.silent, 'no reply to ping');
       this.#socket.terminate();
-    } else if (silence >= SILENCE && this.#pinged < this.#lastFrame) {
+    } else if (silence >= MAX_SILENCE && this.#pinged < this.#lastFrame) {
       this.#pinged = performance.now();
       this.#send({ ping: true });
     }
@@ -177,9 +185,9 @@ export class PushSession implements Session, Reader, FrameReceiver {
   async #receive(data: Buffer, binary: boolean): Promise<void> {
     if (this.#caller) this.#lastFrame = performance.now();
     // frames still buffered for a closed socket are ignored
-    if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN) return;
     // reading a large frame costs more than refusing it
-    if (data.length > MAX_FRAME_UNPAID && !(await this.#mayCall())) return;
+    if (data.length > MAX_UNPAID_FRAME && !(await this.#hasPoints())) return;
     if (hasMoreValues(data, MAX_BODY_VALUES))
       return this.#close(CLOSE.tooLarge, `more than ${MAX_BODY_VALUES} values in a frame`);
     const frame = binary ? undefined : parseFrame(String(data));
@@ -187,14 +195,14 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.#close(CLOSE.notJson, 'frames are JSON objects as text');
     } else if (this.#caller) {
       await this.#handle(frame, data.length);
-    } else if (++this.#framesBefore > MAX_CALLS) {
+    } else if (++this.#framesBeforeOpen > MAX_CALLS) {
       this.refuse(`more than ${MAX_CALLS} frames before the session is open`);
     } else {
       // one by one until the session is open; later calls run concurrently
       let isCall = false;
       this.#opening = this.#opening.then(() => {
         isCall = this.#caller !== undefined;
-        return isCall || this.#isOver ? undefined : this.#open(frame, data.length);
+        return isCall || this.#hasEnded ? undefined : this.#open(frame, data.length);
       });
       await this.#opening;
       if (isCall) await this.#handle(frame, data.length);
@@ -203,13 +211,13 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   async #handle(frame: Record<string, unknown>, bytes: number): Promise<void> {
     if (typeof frame['ack'] === 'number') {
-      await this.#payForSmall(bytes);
+      await this.#chargeSmallFrame(bytes);
       this.#acknowledged(frame['ack']);
     } else if (typeof frame['id'] === 'number' && typeof frame['method'] === 'string') {
       await this.#call(frame as ClientFrame & { id: number; method: string; params?: unknown }, bytes);
     } else if ('pong' in frame) {
-      await this.#payForSmall(bytes);
-    } else if (await this.#pay(bytes, 1)) {
+      await this.#chargeSmallFrame(bytes);
+    } else if (await this.#chargeBytes(bytes, 1)) {
       this.#send({
         id: typeof frame['id'] === 'number' ? frame['id'] : 0,
         error: { code: 'bad-request', message: 'a frame must be {id, method, params}, {ack} or {pong}' },
@@ -217,15 +225,15 @@ export class PushSession implements Session, Reader, FrameReceiver {
     }
   }
 
-  async #payForSmall(bytes: number): Promise<void> {
-    this.#unpaid = (this.#unpaid + 1) % FRAMES_A_POINT;
-    if (this.#unpaid === 0 || bytes > MAX_SMALL_FRAME) await this.#pay(bytes, 1);
+  async #chargeSmallFrame(bytes: number): Promise<void> {
+    this.#uncharged = (this.#uncharged + 1) % SMALL_FRAMES_PER_POINT;
+    if (this.#uncharged === 0 || bytes > MAX_SMALL_FRAME) await this.#chargeBytes(bytes, 1);
   }
 
   /** Charges for a frame that is not a call. @returns false, with the socket closed, if no points are left */
-  async #pay(bytes: number, least: number): Promise<boolean> {
+  async #chargeBytes(bytes: number, minimum: number): Promise<boolean> {
     try {
-      await this.#context.auth.pay(this.#from.address, bytes, least);
+      await this.#context.auth.chargeBytes(this.#from.address, bytes, minimum);
       return true;
     } catch {
       this.refuse('too many frames');
@@ -234,7 +242,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   }
 
   /** @returns whether the address may call at all; if not, the socket is closed */
-  async #mayCall(): Promise<boolean> {
+  async #hasPoints(): Promise<boolean> {
     try {
       await this.#context.auth.checkAddress(this.#from.address);
       return true;
@@ -248,26 +256,26 @@ export class PushSession implements Session, Reader, FrameReceiver {
     const { auth, hub, limits, caps, socketsOfKey } = this.#context;
     const id = typeof frame['id'] === 'number' ? frame['id'] : 0;
     try {
-      await auth.pay(this.#from.address, bytes);
+      await auth.chargeBytes(this.#from.address, bytes);
       const call = checkEnvelope(frame);
       if (call.method !== 'openSession')
         throw new RpcError('unauthorized', `The first frame must be openSession, got ${call.method}`);
       const { instance, resume } = checkOpening(call.params);
       const caller = await auth.authenticate(call, this.#from.address, this.#from.host, Date.now());
       if (this.#socket.readyState !== this.#socket.OPEN) return;
-      this.#givePlaceBack = socketsOfKey.take(caller.publicKey);
-      if (!this.#givePlaceBack)
-        throw new RpcError('rate-limited', `At most ${limits.maxSocketsPerKey} sockets per key`, { retryAfter: SILENCE });
+      this.#releaseSlot = socketsOfKey.take(caller.publicKey);
+      if (!this.#releaseSlot)
+        throw new RpcError('rate-limited', `At most ${limits.maxSocketsPerKey} sockets per key`, { retryAfter: MAX_SILENCE });
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
       // while the hub opened it, the client may have hung up or the name may have been lost: `#closed` does not tell the hub then
-      if (this.#isOver || this.#socket.readyState !== this.#socket.OPEN)
-        return void (await hub.closed(this, this.#isClosedHere ? 'closed-here' : 'broken'));
+      if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN)
+        return void (await hub.closed(this, this.#isClosedByServer ? 'closed-here' : 'broken'));
       this.#caller = caller;
       this.#lastFrame = performance.now();
       const { maxBodyBytes, maxOffers, maxCandidates } = limits;
-      const ice = this.#context.turn.along(caller, !isAnonymousName(caller.username), Date.now());
+      const ice = this.#context.turn.iceServersIfAvailable(caller, !isAnonymousName(caller.username), Date.now());
       const result: OpenSessionResult = {
         epoch,
         seq,
@@ -282,7 +290,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       for (const event of early) this.deliver(event);
     } catch (error) {
       // the hub may have adopted it before something else failed
-      this.#givePlaceBack?.();
+      this.#releaseSlot?.();
       if (this.instance) hub.closed(this, 'broken').catch(() => undefined);
       this.#sendError(id, error);
       if (!(error instanceof RpcError && error.code === 'clock-skew')) this.#close(CLOSE.noSession, 'openSession was refused');
@@ -295,13 +303,15 @@ export class PushSession implements Session, Reader, FrameReceiver {
       return this.#sendError(id, new RpcError('rate-limited', `At most ${MAX_CALLS} calls at once on one socket`));
     this.#calls++;
     try {
-      await hub.seen(this.principal, this.instance, this.#lastFrame);
+      await hub.touch(this.principal, this.instance, this.#lastFrame);
       // the instance comes from the session, so nobody can impersonate another one
       const own =
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
           ? { ...params, instance: this.instance }
           : params;
-      const result = await dispatcher.ofSession(method, own, bytes, this.#caller!, MAX_SOCKET_WAIT, () => this.#whenGone());
+      const result = await dispatcher.dispatchInSession(method, own, bytes, this.#caller!, MAX_SOCKET_WAIT, () =>
+        this.#disconnectSignal(),
+      );
       this.#refused = 0;
       this.#sendText(`{"id":${JSON.stringify(id)},"result":${result}}`);
     } catch (error) {
@@ -309,7 +319,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       // without points, large frames are refused too: they cost time before they are known to be calls
       const isRefused = error instanceof RpcError && error.code === 'rate-limited';
       this.#refused = isRefused ? this.#refused + 1 : 0;
-      if (isRefused && bytes > MAX_FRAME_UNPAID) this.refuse('too many bytes');
+      if (isRefused && bytes > MAX_UNPAID_FRAME) this.refuse('too many bytes');
       else if (this.#refused > MAX_REFUSED) this.refuse('too many calls');
       if (error instanceof NameLostError) this.nameLost();
     } finally {
@@ -317,20 +327,20 @@ export class PushSession implements Session, Reader, FrameReceiver {
     }
   }
 
-  #whenGone(): AbortSignal {
-    this.#gone ??= new AbortController();
-    if (this.#socket.readyState === this.#socket.CLOSED) this.#gone.abort();
-    return this.#gone.signal;
+  #disconnectSignal(): AbortSignal {
+    this.#disconnect ??= new AbortController();
+    if (this.#socket.readyState === this.#socket.CLOSED) this.#disconnect.abort();
+    return this.#disconnect.signal;
   }
 
   #acknowledged(seq: number): void {
     const { hub } = this.#context;
-    for (const { answer } of this.#untaken.filter((entry) => entry.seq <= seq)) {
+    for (const { answer } of this.#unacknowledged.filter((entry) => entry.seq <= seq)) {
       hub
         .push(answer.answerer, answer.instance, 'taken', { offerId: answer.offerId })
         .catch((err: unknown) => this.#context.log.warn({ err }, 'could not notify a joiner that its answer was received'));
     }
-    this.#untaken = this.#untaken.filter((entry) => entry.seq > seq);
+    this.#unacknowledged = this.#unacknowledged.filter((entry) => entry.seq > seq);
   }
 
   #sendError(id: number, error: unknown): void {
@@ -365,18 +375,18 @@ export class PushSession implements Session, Reader, FrameReceiver {
   }
 
   #close(code: number, reason: string): void {
-    this.#isOver = true;
+    this.#hasEnded = true;
     this.#flush();
     this.#socket.close(code, reason);
   }
 
   #closed(code: number): void {
-    this.#isOver = true;
-    this.#gone?.abort();
-    this.#givePlaceBack?.();
+    this.#hasEnded = true;
+    this.#disconnect?.abort();
+    this.#releaseSlot?.();
     this.#context.unread.forget(this);
     if (!this.#caller) return;
-    const ending: Ending = this.#isClosedHere ? 'closed-here' : code === PAGE_LEFT ? 'left' : 'broken';
+    const ending: Ending = this.#isClosedByServer ? 'closed-here' : code === PAGE_LEFT ? 'left' : 'broken';
     const { hub, log } = this.#context;
     hub.closed(this, ending).catch((err: unknown) => log.warn({ err }, 'could not store the end of a session'));
   }

@@ -12,30 +12,30 @@ interface Queue {
 
 export class Slots {
   readonly #perName: number;
-  readonly #inAll: number;
+  readonly #total: number;
   readonly #queues = new Map<string, Queue>();
   /** Names with waiting work that may run more, in the order of their turns. */
   readonly #next = new Set<string>();
   #running = 0;
 
-  constructor(perName: number, inAll: number) {
+  constructor(perName: number, total: number) {
     this.#perName = perName;
-    this.#inAll = inAll;
+    this.#total = total;
   }
 
   /** Runs `work` when a slot is free, and passes whether it had to wait. */
   async run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
     let queue = this.#queues.get(name);
     if (!queue) this.#queues.set(name, (queue = { running: 0, waiting: new Set() }));
-    const mustWait = queue.waiting.size > 0 || queue.running >= this.#perName || this.#running >= this.#inAll;
-    if (mustWait) {
+    const isQueued = queue.waiting.size > 0 || queue.running >= this.#perName || this.#running >= this.#total;
+    if (isQueued) {
       await new Promise<void>((start) => {
         queue.waiting.add(start);
         if (queue.running < this.#perName) this.#next.add(name);
       });
     } else this.#begin(queue);
     try {
-      return await work(mustWait);
+      return await work(isQueued);
     } finally {
       queue.running--;
       this.#running--;
@@ -52,7 +52,7 @@ export class Slots {
 
   #startNext(): void {
     for (const name of this.#next) {
-      if (this.#running >= this.#inAll) return;
+      if (this.#running >= this.#total) return;
       const queue = this.#queues.get(name)!;
       const [start] = queue.waiting;
       // the name goes to the end of the turns if it may run more

@@ -7,7 +7,7 @@ import { close, fdatasync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 
 /** Number of writes between two checkpoints: some megabytes of the log. */
-const EVERY = 2000;
+const WRITES_PER_CHECKPOINT = 2000;
 
 // as text, because a worker has no loader for TypeScript sources, which tests and tools run
 const CODE = `
@@ -25,7 +25,7 @@ parentPort.on('message', (what) => {
 });`;
 
 /** How long the thread may take to close its connection, in ms. */
-const CLOSE_WITHIN = 2000;
+const CLOSE_TIMEOUT = 2000;
 
 /**
  * Whether a second connection may run a checkpoint while the first one writes. Before 3.51.3, a commit that resets the log at the
@@ -71,7 +71,7 @@ export class CheckpointThread implements Checkpoints {
 
   wrote(count: number): void {
     this.#writes += count;
-    if (this.#writes < EVERY || this.#isBusy) return;
+    if (this.#writes < WRITES_PER_CHECKPOINT || this.#isBusy) return;
     this.#writes = 0;
     this.#isBusy = true;
     this.#worker.postMessage('copy');
@@ -83,7 +83,7 @@ export class CheckpointThread implements Checkpoints {
     const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
     this.#worker.ref(); // keeps the process alive until it has ended
     this.#worker.postMessage('close');
-    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_WITHIN))]);
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_TIMEOUT))]);
     await this.#worker.terminate();
   }
 
@@ -94,7 +94,7 @@ export class CheckpointThread implements Checkpoints {
 }
 
 /** Number of writes between two flushes. */
-const FLUSH_EVERY = 100;
+const WRITES_PER_FLUSH = 100;
 
 /** Flushes the log to the disk regularly, on Node's own threads, so that a checkpoint waits little. */
 export class LogFlusher implements Checkpoints {
@@ -110,7 +110,7 @@ export class LogFlusher implements Checkpoints {
 
   wrote(count: number): void {
     this.#writes += count;
-    if (this.#writes < FLUSH_EVERY || this.#isBusy || this.#isClosed) return;
+    if (this.#writes < WRITES_PER_FLUSH || this.#isBusy || this.#isClosed) return;
     this.#writes = 0;
     this.#isBusy = true;
     // an error is ignored: SQLite syncs again and reports it

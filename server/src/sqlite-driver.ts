@@ -69,8 +69,8 @@ function withoutExperimentalWarning<T>(load: () => T): T {
 }
 
 /** How long a write waits for a lock that another process holds, and the interval between attempts, in ms. */
-const LOCK_PATIENCE = 2000;
-const LOCK_LOOK = 20;
+const LOCK_TIMEOUT = 2000;
+const LOCK_POLL_INTERVAL = 20;
 
 /** `SQLITE_BUSY`, as libsql and node:sqlite report it. */
 function isLocked(error: unknown): boolean {
@@ -133,7 +133,7 @@ export class Sql {
    */
   transaction<T>(work: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#do({ work, result: undefined, resolve: resolve as Entry['resolve'], reject });
+      this.#perform({ work, result: undefined, resolve: resolve as Entry['resolve'], reject });
     });
   }
 
@@ -142,7 +142,7 @@ export class Sql {
     return this.#hasFailed;
   }
 
-  #do(entry: Entry): void {
+  #perform(entry: Entry): void {
     if (this.#lockTimer) return void this.#locked.push(entry);
     try {
       this.#batch ??= this.#begin();
@@ -168,15 +168,15 @@ export class Sql {
       try {
         this.#batch = this.#begin();
       } catch (error) {
-        if (isLocked(error) && performance.now() - this.#lockedSince < LOCK_PATIENCE) return;
+        if (isLocked(error) && performance.now() - this.#lockedSince < LOCK_TIMEOUT) return;
         const cause = { cause: error };
         return this.#fail(
           this.#takeLocked(),
           isLocked(error) ? new Error('another process holds a lock on the database', cause) : error,
         );
       }
-      for (const waiting of this.#takeLocked()) this.#do(waiting);
-    }, LOCK_LOOK);
+      for (const waiting of this.#takeLocked()) this.#perform(waiting);
+    }, LOCK_POLL_INTERVAL);
   }
 
   #takeLocked(): Entry[] {

@@ -3,62 +3,63 @@ import { randomUUID } from 'node:crypto';
 import type { Sql } from './sqlite-driver.js';
 import { OTHER_HOLDER, checkHolder } from './sqlite-holder.js';
 import { FOUND, OFFER, toFound, toOffer } from './sqlite-rows.js';
-import { MAX_FORGOTTEN, SERVICE_MEMORY, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
+import { MAX_DELETED_ENDED, SERVICE_ID_TTL, offerIdOf, type OfferRow, type PublishInput, type ServiceRow } from './store.js';
 
 /** Maximum number of services in the cache. */
-const MOST_KNOWN = 10_000;
+const MAX_CACHED = 10_000;
 
 /** Slack added to the time for which a service is kept, in ms, so that most publications need not update it. */
-const KEPT_TO = 3_600_000;
+const EXPIRY_SLACK = 3_600_000;
 
 /** A service as it was written last. Only a guess until an update with the same values matches its row. */
-interface Known {
+interface Cached {
   service: Omit<ServiceRow, 'metadata'>;
   /** As stored: parsed, it may be twenty times as large. */
   metadata: string | null;
   keptUntil: number;
   /** Upper bound of its number of free offers: the exact count is taken only when this exceeds the limit. */
-  atMost: number;
+  freeUpperBound: number;
 }
 
 export class Publishing {
   readonly #sql: Sql;
-  readonly #known = new Map<string, Known>();
+  readonly #cache = new Map<string, Cached>();
 
   constructor(sql: Sql) {
     this.#sql = sql;
-    sql.onRollback = () => this.#known.clear();
+    sql.onRollback = () => this.#cache.clear();
   }
 
   /** Call this within a transaction. @throws RpcError `name-taken` */
   publish(input: PublishInput, maxFree: number, now: number, maxEnded: number): { service: ServiceRow; offers: OfferRow[] } {
-    const known = this.#service(input, now, maxEnded);
-    const offers = input.offers.map((offer) => this.#offer(input, known.service, offer, now));
-    known.atMost += offers.length;
-    if (known.atMost > maxFree) known.atMost = this.#trim(known.service.serviceId, maxFree, now);
-    return { service: { ...known.service, metadata: input.metadata }, offers };
+    const cached = this.#service(input, now, maxEnded);
+    const offers = input.offers.map((offer) => this.#offer(input, cached.service, offer, now));
+    cached.freeUpperBound += offers.length;
+    if (cached.freeUpperBound > maxFree) cached.freeUpperBound = this.#trim(cached.service.serviceId, maxFree, now);
+    return { service: { ...cached.service, metadata: input.metadata }, offers };
   }
 
-  #service(input: PublishInput, now: number, maxEnded: number): Known {
+  #service(input: PublishInput, now: number, maxEnded: number): Cached {
     const { serviceFqn, publicKey, ttl } = input;
     const hidden = input.hidden ?? false;
     const metadata = input.metadata === undefined ? null : JSON.stringify(input.metadata);
-    const known = this.#known.get(serviceFqn);
-    if (known && known.service.publicKey === publicKey && known.service.hidden === hidden && known.metadata === metadata) {
-      const isThere = this.#sql.run(
+    const cached = this.#cache.get(serviceFqn);
+    if (cached && cached.service.publicKey === publicKey && cached.service.hidden === hidden && cached.metadata === metadata) {
+      const isUnchanged = this.#sql.run(
         `UPDATE services SET expires_at = MAX(expires_at, ?) WHERE id = ? AND public_key = ? AND hidden = ? AND metadata IS ?
          AND NOT EXISTS (${OTHER_HOLDER})`,
-        ...[now + ttl, known.service.serviceId, publicKey, hidden ? 1 : 0, metadata, input.username, publicKey, now],
+        ...[now + ttl, cached.service.serviceId, publicKey, hidden ? 1 : 0, metadata, input.username, publicKey, now],
       );
-      if (isThere) {
-        if (known.keptUntil < now + ttl + SERVICE_MEMORY) known.keptUntil = this.#keep(known.service.serviceId, now + ttl);
-        known.service = { ...known.service, expiresAt: Math.max(known.service.expiresAt, now + ttl) };
-        return known;
+      if (isUnchanged) {
+        if (cached.keptUntil < now + ttl + SERVICE_ID_TTL)
+          cached.keptUntil = this.#extendExpiry(cached.service.serviceId, now + ttl);
+        cached.service = { ...cached.service, expiresAt: Math.max(cached.service.expiresAt, now + ttl) };
+        return cached;
       }
     }
     checkHolder(this.#sql, input, now);
     const { username, name, version } = input;
-    if (!this.#sql.get('SELECT 1 FROM services WHERE fqn = ?', serviceFqn)) this.#forgetEnded(username, now, maxEnded);
+    if (!this.#sql.get('SELECT 1 FROM services WHERE fqn = ?', serviceFqn)) this.#deleteEnded(username, now, maxEnded);
     // the id and the offers are of the key that held the name before
     this.#sql.run('DELETE FROM services WHERE fqn = ? AND public_key <> ?', serviceFqn, publicKey);
     this.#sql.run(
@@ -68,18 +69,18 @@ export class Publishing {
       ...[randomUUID(), username, publicKey, name, version, serviceFqn, hidden ? 1 : 0, metadata, now, now + ttl],
     );
     const service = toFound(this.#sql.get(`SELECT ${FOUND} FROM services s WHERE s.fqn = ?`, serviceFqn)!);
-    const keptUntil = this.#keep(service.serviceId, service.expiresAt);
-    const read = { service, metadata, keptUntil, atMost: Infinity };
-    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
-    this.#known.set(serviceFqn, read);
+    const keptUntil = this.#extendExpiry(service.serviceId, service.expiresAt);
+    const read = { service, metadata, keptUntil, freeUpperBound: Infinity };
+    if (this.#cache.size >= MAX_CACHED) this.#cache.clear();
+    this.#cache.set(serviceFqn, read);
     return read;
   }
 
   /** Called for each new service, so that a username has a bounded number of rows and each count of them is cheap. */
-  #forgetEnded(username: string, now: number, maxEnded: number): void {
+  #deleteEnded(username: string, now: number, maxEnded: number): void {
     this.#sql.run(
       `DELETE FROM services WHERE rowid IN (SELECT rowid FROM services WHERE username = ? AND expires_at <= ?
-       ORDER BY expires_at DESC, rowid DESC LIMIT ${MAX_FORGOTTEN} OFFSET ?)`,
+       ORDER BY expires_at DESC, rowid DESC LIMIT ${MAX_DELETED_ENDED} OFFSET ?)`,
       ...[username, now, maxEnded],
     );
     this.#sql.run(
@@ -89,15 +90,15 @@ export class Publishing {
     );
   }
 
-  #keep(serviceId: string, expiresAt: number): number {
-    const until = expiresAt + SERVICE_MEMORY + KEPT_TO;
+  #extendExpiry(serviceId: string, expiresAt: number): number {
+    const until = expiresAt + SERVICE_ID_TTL + EXPIRY_SLACK;
     this.#sql.run('UPDATE services SET kept_until = ? WHERE id = ?', until, serviceId);
     return until;
   }
 
   #offer(
     input: PublishInput,
-    { serviceId, serviceFqn, username, publicKey }: Known['service'],
+    { serviceId, serviceFqn, username, publicKey }: Cached['service'],
     { sdp, for: only }: PublishInput['offers'][number],
     now: number,
   ): OfferRow {

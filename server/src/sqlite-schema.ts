@@ -1,6 +1,6 @@
 /** The schema, one migration per version; `PRAGMA user_version` is the version of a file. */
 import type { Database } from './sqlite-driver.js';
-import { SERVICE_MEMORY } from './store.js';
+import { SERVICE_ID_TTL } from './store.js';
 
 const MIGRATIONS = [
   `CREATE TABLE users (
@@ -53,7 +53,7 @@ const MIGRATIONS = [
   // each publication moved the service in its index, two more pages; `kept_until` changes only once an hour
   `DROP INDEX services_expiry;
    ALTER TABLE services ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
-   UPDATE services SET kept_until = expires_at + ${SERVICE_MEMORY};
+   UPDATE services SET kept_until = expires_at + ${SERVICE_ID_TTL};
    CREATE INDEX services_kept ON services (kept_until);`,
   // listings and polls filter by these columns, which are stored after the SDP in a row
   `DROP INDEX offers_free;

@@ -11,12 +11,12 @@ import { Publishing } from './sqlite-publish.js';
 import { FOUND, OFFER, toFound, toOffer, toService, toUser } from './sqlite-rows.js';
 import { migrate } from './sqlite-schema.js';
 import {
-  ANSWERED_MEMORY,
+  ANSWERED_TTL,
   CLAIM_TTL,
-  MET_FOR,
-  OLD_FORM_FRESH,
-  RENEW_EVERY,
-  SERVICE_MEMORY,
+  MET_TTL,
+  OLD_FORM_MAX_AGE,
+  RENEW_INTERVAL,
+  SERVICE_ID_TTL,
   MAX_ENDED,
   MAX_LISTED,
   MAX_POLLED,
@@ -35,7 +35,7 @@ import {
 } from './store.js';
 
 /** How often a repeated meeting of two users is written, in ms: their 24 hours need to be exact only to a minute. */
-const MET_TO = 60_000;
+const MET_PRECISION = 60_000;
 
 /** Size of the test write after a write failed, in bytes. */
 const LARGE_PROBE = 65_536;
@@ -46,7 +46,7 @@ const MAX_COUNTED = 10_000;
 const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
 // an offer that was handed out and not answered may have been spoilt by the joiner that had it
 // offers directed to this user come first
-const HANDING_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
+const LEASE_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
 // anonymous authors are stored by username alone, others with their key: this may match offers of other keys, which pollOffers
 // filters out
@@ -67,7 +67,7 @@ const POLLED = `WITH answered AS (
     FROM offers o JOIN services s ON s.id = o.service_id
     WHERE o.answer_user = ?1 AND o.answer_instance IS ?2 AND o.expires_at > ?4
   )
-  SELECT COUNT(*) AS looked,
+  SELECT COUNT(*) AS examined,
     json_group_array(json_array(id, is_given = 0 OR IFNULL(newest > given, 0), at)) FILTER (WHERE is_given = 0 OR at > ?3 OR newest IS NOT NULL) AS news
   FROM answered`;
 
@@ -105,7 +105,7 @@ export class SqliteStore implements Store {
     const user = known ?? (await this.getUser(username, now));
     if (user && user.publicKey !== publicKey) return 'name-taken';
     const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
-    if (user && user.expiresAt > now + CLAIM_TTL - RENEW_EVERY && lastV2At - user.lastV2At < RENEW_EVERY) return 'ok';
+    if (user && user.expiresAt > now + CLAIM_TTL - RENEW_INTERVAL && lastV2At - user.lastV2At < RENEW_INTERVAL) return 'ok';
     return this.#sql.transaction(() => {
       // it may have been claimed since the read
       if (isTaken(this.#sql, { username, publicKey }, now)) return 'name-taken';
@@ -139,17 +139,17 @@ export class SqliteStore implements Store {
   async findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]> {
     if (username !== undefined)
       return this.#fqns('FROM services WHERE username = ? AND name = ? AND hidden = 0', now, username, name);
-    // a service that is kept for more than SERVICE_MEMORY from now is live, or ended within the last hour
+    // a service that is kept for more than SERVICE_ID_TTL from now is live, or ended within the last hour
     const rows = 'FROM services INDEXED BY services_public WHERE name = ? AND hidden = 0 AND kept_until > ?';
     const { count } = this.#sql.get(
       `SELECT COUNT(*) AS count FROM (SELECT 1 ${rows} LIMIT ${MAX_COUNTED})`,
       name,
-      now + SERVICE_MEMORY,
+      now + SERVICE_ID_TTL,
     )!;
     const more = from === 'first' ? 0 : Math.max(0, Number(count) - MAX_LISTED);
     return this.#fqns(
       `${rows} ORDER BY kept_until, rowid LIMIT ${MAX_LISTED} OFFSET ?`,
-      ...[now, name, now + SERVICE_MEMORY, Math.floor(Math.random() * (more + 1))],
+      ...[now, name, now + SERVICE_ID_TTL, Math.floor(Math.random() * (more + 1))],
     );
   }
 
@@ -166,7 +166,11 @@ export class SqliteStore implements Store {
     return this.#sql.all(`${LIVE} ORDER BY json_each.key`, JSON.stringify(serviceFqns), now).map(toFound);
   }
 
-  async offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }> {
+  async offering(
+    serviceFqns: string[],
+    now: number,
+    to: Holder | 'all',
+  ): Promise<{ services: FoundService[]; examined: number }> {
     const offers = `FROM offers o INDEXED BY offers_free WHERE o.service_id = s.id AND o.answer_sdp IS NULL AND o.expires_at > ?`;
     const values = [JSON.stringify(serviceFqns), now, now];
     const rows =
@@ -179,7 +183,7 @@ export class SqliteStore implements Store {
             ...[...values, principalOf(to), now, to.username, to.instance ?? null],
             ...[to.instance === undefined ? 1 : 0, principalOf(to), to.username],
           );
-    return { services: rows.map(toFound), looked: serviceFqns.length };
+    return { services: rows.map(toFound), examined: serviceFqns.length };
   }
 
   async getService(serviceId: string, now: number): Promise<ServiceRow | undefined> {
@@ -282,10 +286,10 @@ export class SqliteStore implements Store {
     return this.#sql.transaction(() => {
       // a user's own offers are only for the user's other instances
       const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?)
-        AND (o.for_user IS NULL OR o.for_user = ?) ${HANDING_ORDER} LIMIT 1`;
+        AND (o.for_user IS NULL OR o.for_user = ?) ${LEASE_ORDER} LIMIT 1`;
       const { username, instance = null } = by;
       const holder = principalOf(by);
-      const free = this.#sql.get(query, serviceId, now, now, username, instance, holder, now - OLD_FORM_FRESH);
+      const free = this.#sql.get(query, serviceId, now, now, username, instance, holder, now - OLD_FORM_MAX_AGE);
       const row = free ?? this.#ownLease(serviceId, by, now);
       if (!row) return undefined;
       // asking again does not extend a lease
@@ -316,7 +320,7 @@ export class SqliteStore implements Store {
       .all(
         `${OFFER} WHERE o.service_id = ? AND o.answer_sdp IS NULL AND o.expires_at > ? AND o.for_user IS NULL
        ORDER BY o.lease_until > ?, (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC LIMIT ?`,
-        ...[serviceId, now, now, now - OLD_FORM_FRESH, limit],
+        ...[serviceId, now, now, now - OLD_FORM_MAX_AGE, limit],
       )
       .map(toOffer);
   }
@@ -346,7 +350,7 @@ export class SqliteStore implements Store {
       this.#sql.run(
         `UPDATE offers SET answer_sdp = ?, answer_user = ?, answer_key = ?, answer_instance = ?, answered_at = ?, expires_at = ?,
            given_answerer = CASE WHEN lease_user = ? THEN given_answerer ELSE 0 END WHERE id = ?`,
-        ...[input.sdp, input.username, input.publicKey, input.instance ?? null, now, now + ANSWERED_MEMORY, answerer, offerId],
+        ...[input.sdp, input.username, input.publicKey, input.instance ?? null, now, now + ANSWERED_TTL, answerer, offerId],
       );
       this.#sql.run(
         'UPDATE candidates SET parked_until = NULL WHERE offer_id = ? AND username = ? AND parked_until > ?',
@@ -356,7 +360,7 @@ export class SqliteStore implements Store {
       );
       this.#sql.run(
         `INSERT INTO met (a, b, until) VALUES (MIN(?, ?), MAX(?, ?), ?) ON CONFLICT (a, b) DO UPDATE SET until = excluded.until WHERE excluded.until > until + ?`,
-        ...[answerer, offerer, answerer, offerer, now + MET_FOR, MET_TO],
+        ...[answerer, offerer, answerer, offerer, now + MET_TTL, MET_PRECISION],
       );
       return 'answered';
     });
@@ -467,7 +471,7 @@ export class SqliteStore implements Store {
     instance: string | undefined,
     since: number,
     now: number,
-  ): Promise<{ offers: OfferRow[]; looked: number }> {
+  ): Promise<{ offers: OfferRow[]; examined: number }> {
     const { username, publicKey } = user;
     const row = this.#sql.get(POLLED, username, instance ?? null, since, now, publicKey)!;
     const news = (JSON.parse(String(row['news'])) as [id: number, isNew: number, answeredAt: number][])
@@ -479,7 +483,7 @@ export class SqliteStore implements Store {
     )
       .map(toOffer)
       .filter((offer) => [offer, offer.answer].some((side) => side && principalOf(side) === principalOf(user)));
-    return { offers, looked: Number(row['looked']) };
+    return { offers, examined: Number(row['examined']) };
   }
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
@@ -513,7 +517,7 @@ export class SqliteStore implements Store {
       this.#sql.run(
         `UPDATE services SET metadata = NULL WHERE rowid IN
            (SELECT rowid FROM services WHERE metadata IS NOT NULL AND kept_until <= ? LIMIT 200)`,
-        now + SERVICE_MEMORY,
+        now + SERVICE_ID_TTL,
       );
     for (const piece of [offers, metadata]) {
       while ((await this.#sql.transaction(piece)) > 0) {
@@ -557,13 +561,13 @@ export class SqliteStore implements Store {
 
 /** Checkpoints run in a thread if that is safe and possible, otherwise within commits, in small pieces. */
 function checkpointsOf(database: Database, module: string, path: string): Checkpoints | undefined {
-  const byItself = (): void => database.exec('PRAGMA wal_autocheckpoint = 4000');
-  byItself();
+  const autoCheckpoint = (): void => database.exec('PRAGMA wal_autocheckpoint = 4000');
+  autoCheckpoint();
   if (path === ':memory:') return undefined;
   const { version } = database.prepare('SELECT sqlite_version() AS version').get()!;
   try {
     if (!isSafe(String(version))) return new LogFlusher(path);
-    const thread = new CheckpointThread(module, path, byItself);
+    const thread = new CheckpointThread(module, path, autoCheckpoint);
     // if the thread cannot keep up
     database.exec('PRAGMA wal_autocheckpoint = 16000');
     return thread;

@@ -12,37 +12,37 @@ import { SqliteStore } from './sqlite-store.js';
 import type { ServiceKey, Store } from './store.js';
 
 /** Interval at which a server checks for offers whose hint it may have missed, in ms. */
-const LOOK_EVERY = 1000;
+const RESCAN_INTERVAL = 1000;
 
 export interface Storage {
   /** For the log, without a secret. */
   name: string;
   store: Store;
   hub: Hub;
-  tellOthers(hint: Hint): void;
-  /** @param onDoubt called when hints may have been lost */
-  listen(onHint: (hint: Hint) => void, onDoubt: () => void): Promise<void>;
+  broadcast(hint: Hint): void;
+  /** @param onHintsLost called when hints may have been lost */
+  subscribe(onHint: (hint: Hint) => void, onHintsLost: () => void): Promise<void>;
   /** Stops timers and hub; the store is closed separately. */
   stop(): void;
 }
 
 /**
- * @param onGone called for each service whose offers were withdrawn because their client left
+ * @param onWithdrawn called for each service whose offers were withdrawn because their client left
  * @throws Error if the file or the Redis cannot be used
  */
 export async function openStorage(
   config: Pick<ServerConfig, 'storagePath' | 'redisUrl' | 'redisPrefix' | 'limits'>,
   metrics: Metrics,
   log: Logger,
-  onGone: (service: ServiceKey) => void,
+  onWithdrawn: (service: ServiceKey) => void,
 ): Promise<Storage> {
-  if (config.redisUrl !== undefined) return openRedis(config.redisUrl, config, metrics, log, onGone);
+  if (config.redisUrl !== undefined) return openRedis(config.redisUrl, config, metrics, log, onWithdrawn);
   const store = metrics.timed(new SqliteStore(config.storagePath));
-  const hub = new MemoryHub(store, log, onGone, config.limits.maxInstancesPerUser);
+  const hub = new MemoryHub(store, log, onWithdrawn, config.limits.maxInstancesPerUser);
   return {
     ...{ name: config.storagePath, store, hub },
-    tellOthers: () => undefined,
-    listen: async () => undefined,
+    broadcast: () => undefined,
+    subscribe: async () => undefined,
     stop: () => hub.close(),
   };
 }
@@ -52,7 +52,7 @@ async function openRedis(
   { redisPrefix, limits }: Pick<ServerConfig, 'redisPrefix' | 'limits'>,
   metrics: Metrics,
   log: Logger,
-  onGone: (service: ServiceKey) => void,
+  onWithdrawn: (service: ServiceKey) => void,
 ): Promise<Storage> {
   // not loaded by a server that uses a file
   const [{ RedisConnection }, { RedisStore }, { RedisHub }] = await Promise.all([
@@ -62,14 +62,14 @@ async function openRedis(
   ]);
   const redis = await RedisConnection.open(url, redisPrefix, log);
   const store = metrics.timed(new RedisStore(redis));
-  const hub = new RedisHub(redis, store, log, onGone, limits.maxInstancesPerUser);
+  const hub = new RedisHub(redis, store, log, onWithdrawn, limits.maxInstancesPerUser);
   let timer: NodeJS.Timeout | undefined;
   return {
     ...{ name: `Redis at ${new URL(url).host}`, store, hub },
-    tellOthers: (hint) => void redis.tell('hints', JSON.stringify(hint)),
-    async listen(onHint, onDoubt) {
-      await redis.listen(['hints'], (_channel, message) => onHint(JSON.parse(message) as Hint), onDoubt);
-      timer = setInterval(onDoubt, LOOK_EVERY);
+    broadcast: (hint) => void redis.publish('hints', JSON.stringify(hint)),
+    async subscribe(onHint, onHintsLost) {
+      await redis.subscribe(['hints'], (_channel, message) => onHint(JSON.parse(message) as Hint), onHintsLost);
+      timer = setInterval(onHintsLost, RESCAN_INTERVAL);
     },
     stop() {
       clearInterval(timer);

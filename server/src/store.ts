@@ -120,7 +120,7 @@ export interface Store {
    * `listUnanswered` would return.
    * @returns also how many full names were examined, at least one: a store may examine fewer than all, to answer in time
    */
-  offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; looked: number }>;
+  offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; examined: number }>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
   /** Deletes a service with all its offers, answered ones too. @returns its id */
   deleteService(owner: NameHolder, serviceFqn: string): Promise<string | undefined>;
@@ -187,7 +187,7 @@ export interface Store {
     instance: string | undefined,
     since: number,
     now: number,
-  ): Promise<{ offers: OfferRow[]; looked: number }>;
+  ): Promise<{ offers: OfferRow[]; examined: number }>;
   /** Whether the answer must be given to a poll with this `since`; marks it as given. */
   takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
 
@@ -218,19 +218,19 @@ const DAY = 86_400_000;
 /** How long a claim lasts after its last use, in ms. This and the following are the same in every store. */
 export const CLAIM_TTL = 365 * DAY;
 /** Minimum time between two renewals of a claim, in ms: each renewal costs a write. */
-export const RENEW_EVERY = 3_600_000;
+export const RENEW_INTERVAL = 3_600_000;
 /** Offers in the old form that are older than this, in ms, are handed out last. */
-export const OLD_FORM_FRESH = 30_000;
+export const OLD_FORM_MAX_AGE = 30_000;
 /** How long the id of a service is kept after it ended, in ms. */
-export const SERVICE_MEMORY = 30 * DAY;
+export const SERVICE_ID_TTL = 30 * DAY;
 /** How many ended services of one username keep their ids. */
 export const MAX_ENDED = 100;
 /** Maximum number of surplus ended services that one publication deletes: a database of an older server may hold many. */
-export const MAX_FORGOTTEN = 1000;
+export const MAX_DELETED_ENDED = 1000;
 /** How long an answered offer is kept with its answer and candidates, in ms, whatever its own TTL was. */
-export const ANSWERED_MEMORY = 60_000;
+export const ANSWERED_TTL = 60_000;
 /** How long after an answer its two users may send `signal` to each other, in ms. */
-export const MET_FOR = DAY;
+export const MET_TTL = DAY;
 
 /** The error for a write under a username that another key holds by now. */
 export const nameTaken = (username: string): RpcError =>

@@ -41,9 +41,9 @@ const HOUR = 3_600_000;
 export class Turn {
   readonly #config: TurnConfig;
   /** Times at which credentials were made, by key and by address. */
-  readonly #made = new Map<string, number[]>();
+  readonly #issued = new Map<string, number[]>();
   /** The newest credentials of each key. */
-  readonly #kept = new Map<string, IceServersResult>();
+  readonly #newest = new Map<string, IceServersResult>();
   #lastPrune = 0;
 
   constructor(config: TurnConfig) {
@@ -59,9 +59,9 @@ export class Turn {
    * ICE servers to send along with the reply to another call; undefined if there are none or the budget is used up. Returns the
    * previous credentials of the key while more than half of their lifetime is left.
    */
-  along(caller: Caller, isClaimed: boolean, now: number): IceServersResult | undefined {
+  iceServersIfAvailable(caller: Caller, isClaimed: boolean, now: number): IceServersResult | undefined {
     if (!this.isOn) return undefined;
-    const kept = this.#kept.get(caller.publicKey);
+    const kept = this.#newest.get(caller.publicKey);
     if (kept && kept.expiresAt - now > (this.#config.ttl * 1000) / 2)
       return { ...kept, ttl: Math.floor((kept.expiresAt - now) / 1000) };
     try {
@@ -89,7 +89,7 @@ export class Turn {
       iceServers.push({ urls, username, credential: createHmac('sha1', secrets[0]!).update(username).digest('base64') });
     }
     const result = { iceServers, ttl, expiresAt };
-    this.#kept.set(publicKey, result);
+    this.#newest.set(publicKey, result);
     return result;
   }
 
@@ -99,20 +99,21 @@ export class Turn {
       [`address ${address}`, this.#config.perAddress],
     ];
     for (const [name, most] of bounds) {
-      const times = (this.#made.get(name) ?? []).filter((time) => time > now - HOUR);
+      const times = (this.#issued.get(name) ?? []).filter((time) => time > now - HOUR);
       if (times.length < most) continue;
       const retryAfter = times[0]! + HOUR - now;
       throw new RpcError('rate-limited', `Too many TURN credentials for this ${name.split(' ')[0]}: at most ${most} an hour`, {
         retryAfter,
       });
     }
-    for (const [name] of bounds) this.#made.set(name, [...(this.#made.get(name) ?? []).filter((time) => time > now - HOUR), now]);
+    for (const [name] of bounds)
+      this.#issued.set(name, [...(this.#issued.get(name) ?? []).filter((time) => time > now - HOUR), now]);
   }
 
   #prune(now: number): void {
     if (now - this.#lastPrune < HOUR / 60) return;
     this.#lastPrune = now;
-    for (const [name, { expiresAt }] of this.#kept) if (expiresAt <= now) this.#kept.delete(name);
-    for (const [name, times] of this.#made) if (times.at(-1)! <= now - HOUR) this.#made.delete(name);
+    for (const [name, { expiresAt }] of this.#newest) if (expiresAt <= now) this.#newest.delete(name);
+    for (const [name, times] of this.#issued) if (times.at(-1)! <= now - HOUR) this.#issued.delete(name);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Shares the event loop between addresses. An address that has spent its points for one turn of the loop is queued. At the end of the
- * turn, queued addresses are served in rounds, until MAX_ROUNDS or ROUNDS_FOR is reached. Otherwise, all calls that
+ * turn, queued addresses are served in rounds, until MAX_ROUNDS or ROUNDS_TIME_LIMIT is reached. Otherwise, all calls that
  * arrive together from one address would run before the calls of any other address.
  */
 
@@ -8,10 +8,10 @@
  * Points that one address may spend on arriving calls in one turn of the event loop, and again in each round. A point takes at most
  * 2 ms, and usually far less than 1 ms.
  */
-export const POINTS_A_TURN = 8;
+export const POINTS_PER_TURN = 8;
 /** Time in ms after which no further round begins in the same turn of the event loop. Calls of one turn share one write to the disk. */
-export const ROUNDS_FOR = 20;
-/** Maximum number of rounds in one turn of the event loop: ROUNDS_FOR does not include what calls do after they have waited for the storage. */
+export const ROUNDS_TIME_LIMIT = 20;
+/** Maximum number of rounds in one turn of the event loop: ROUNDS_TIME_LIMIT does not include what calls do after they have waited for the storage. */
 export const MAX_ROUNDS = 16;
 /** Number of started entries from which a queue is compacted, once they are more than half of it. */
 const COMPACT_FROM = 1024;
@@ -42,7 +42,7 @@ export class Turns {
     let queue = this.#queues.get(address);
     if (!queue) this.#queues.set(address, (queue = { spent: 0, waiting: [], next: 0 }));
     this.#schedule();
-    if (queue.next === queue.waiting.length && queue.spent < POINTS_A_TURN) {
+    if (queue.next === queue.waiting.length && queue.spent < POINTS_PER_TURN) {
       queue.spent += points;
       return undefined;
     }
@@ -52,31 +52,31 @@ export class Turns {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => this.#round(1, this.#clock() + ROUNDS_FOR));
+    setImmediate(() => this.#round(1, this.#clock() + ROUNDS_TIME_LIMIT));
   }
 
   #round(number: number, end: number): void {
-    let waits = false;
+    let isWaiting = false;
     for (const [address, queue] of this.#queues) {
       queue.spent = 0;
-      while (queue.next < queue.waiting.length && queue.spent < POINTS_A_TURN) {
+      while (queue.next < queue.waiting.length && queue.spent < POINTS_PER_TURN) {
         const { points, start } = queue.waiting[queue.next++]!;
         queue.spent += points;
         start();
       }
       if (queue.next < queue.waiting.length) {
-        waits = true;
+        isWaiting = true;
         if (queue.next > COMPACT_FROM && queue.next * 2 > queue.waiting.length)
           [queue.waiting, queue.next] = [queue.waiting.slice(queue.next), 0];
       } else if (queue.spent === 0) this.#queues.delete(address);
       else [queue.waiting, queue.next] = [[], 0];
     }
-    if (!waits || number === MAX_ROUNDS) return this.#again();
+    if (!isWaiting || number === MAX_ROUNDS) return this.#reschedule();
     // continue when the calls of this round have run up to their first wait for I/O
-    queueMicrotask(() => process.nextTick(() => (this.#clock() < end ? this.#round(number + 1, end) : this.#again())));
+    queueMicrotask(() => process.nextTick(() => (this.#clock() < end ? this.#round(number + 1, end) : this.#reschedule())));
   }
 
-  #again(): void {
+  #reschedule(): void {
     this.#isScheduled = false;
     if (this.#queues.size) this.#schedule();
   }

@@ -18,48 +18,48 @@ export interface Reader {
 
 export class Unread {
   readonly #perAddress: number;
-  readonly #inAll: number;
-  /** Readers with unread bytes, by address, and their unread bytes at the last look. */
+  readonly #total: number;
+  /** Readers with unread bytes, by address, and their unread bytes at the last check. */
   readonly #addresses = new Map<string, { bytes: number; readers: Map<Reader, number> }>();
   #bytes = 0;
 
-  constructor(perAddress: number, inAll: number) {
+  constructor(perAddress: number, total: number) {
     this.#perAddress = perAddress;
-    this.#inAll = inAll;
+    this.#total = total;
   }
 
   /** Call this after sending to a reader, and from time to time. */
   note(reader: Reader): void {
     this.#set(reader, reader.unread);
     const { address } = reader;
-    if ((this.#addresses.get(address)?.bytes ?? 0) > this.#perAddress && this.#refreshed(address) > this.#perAddress)
+    if ((this.#addresses.get(address)?.bytes ?? 0) > this.#perAddress && this.#refresh(address) > this.#perAddress)
       this.#cutOffSlowest(address);
-    if (this.#bytes <= this.#inAll) return;
-    for (const name of [...this.#addresses.keys()]) this.#refreshed(name);
-    if (this.#bytes <= this.#inAll) return;
+    if (this.#bytes <= this.#total) return;
+    for (const name of [...this.#addresses.keys()]) this.#refresh(name);
+    if (this.#bytes <= this.#total) return;
     const [largest] = [...this.#addresses].reduce((a, b) => (b[1].bytes > a[1].bytes ? b : a));
     this.#cutOffSlowest(largest);
   }
 
-  /** A reader is gone. */
+  /** Forgets a reader that was closed. */
   forget(reader: Reader): void {
     this.#set(reader, 0);
   }
 
   #set(reader: Reader, bytes: number): void {
-    let place = this.#addresses.get(reader.address);
-    const known = place?.readers.get(reader) ?? 0;
+    let entry = this.#addresses.get(reader.address);
+    const known = entry?.readers.get(reader) ?? 0;
     if (bytes === known) return;
-    if (!place) this.#addresses.set(reader.address, (place = { bytes: 0, readers: new Map() }));
-    place.bytes += bytes - known;
+    if (!entry) this.#addresses.set(reader.address, (entry = { bytes: 0, readers: new Map() }));
+    entry.bytes += bytes - known;
     this.#bytes += bytes - known;
-    if (bytes) place.readers.set(reader, bytes);
-    else place.readers.delete(reader);
-    if (!place.readers.size) this.#addresses.delete(reader.address);
+    if (bytes) entry.readers.set(reader, bytes);
+    else entry.readers.delete(reader);
+    if (!entry.readers.size) this.#addresses.delete(reader.address);
   }
 
-  /** Looks again at the unread bytes of an address: some may have been read in the meantime. */
-  #refreshed(address: string): number {
+  /** Reads the unread bytes of an address again: some may have been read in the meantime. */
+  #refresh(address: string): number {
     for (const reader of [...(this.#addresses.get(address)?.readers.keys() ?? [])]) this.#set(reader, reader.unread);
     return this.#addresses.get(address)?.bytes ?? 0;
   }

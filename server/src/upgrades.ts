@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** Whether a request asks for WebSocket; clients may offer several protocols. */
-export const asksForWebSocket = ({ method, headers }: IncomingMessage): boolean =>
+export const isWebSocketUpgrade = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && (headers.upgrade ?? '').split(',').some((name) => name.trim().toLowerCase() === 'websocket');
 
 /** Requests of one connection whose Upgrade is ignored; each costs as much as a new connection, so after the last one it is closed. */
@@ -24,7 +24,7 @@ export function createUpgradeIgnorer(server: Server): (request: IncomingMessage,
     const count = (ignored.get(socket) ?? 0) + 1;
     ignored.set(socket, count);
     socket.unshift(Buffer.concat([plainHead(request, count >= MAX_IGNORED_UPGRADES), head]));
-    const readAnew = (): void => {
+    const resumeReading = (): void => {
       socket.off('error', destroy);
       // the idle timeout must not apply to the next request
       (socket as Socket).setTimeout(0);
@@ -34,8 +34,8 @@ export function createUpgradeIgnorer(server: Server): (request: IncomingMessage,
     socket.on('error', destroy);
     const reply = lastReplies.get(socket);
     // Node keeps the replies of one connection in order, but not across two `connection` events for it
-    if (reply && !reply.closed) reply.once('close', readAnew);
-    else readAnew();
+    if (reply && !reply.closed) reply.once('close', resumeReading);
+    else resumeReading();
   };
 }
 

@@ -23,13 +23,13 @@ export interface Waiter {
 }
 
 /** All joiners with the same query. */
-export interface Line {
+export interface Queue {
   readonly query: Query;
   readonly waiters: FairQueue<Waiter>;
 }
 
 interface Held {
-  line: Line;
+  queue: Queue;
   asker: Asker;
 }
 
@@ -45,9 +45,9 @@ export interface WaitingLimits {
 export class WaitingRoom {
   readonly #fairness: Fairness;
   readonly #limits: WaitingLimits;
-  readonly #waiters = new Map<Waiter, Line>();
+  readonly #waiters = new Map<Waiter, Queue>();
   /** By `name@username`, `name@` for a discovery, or the id of a service; then by version. */
-  readonly #lines = new Map<string, Map<string, Line>>();
+  readonly #queues = new Map<string, Map<string, Queue>>();
   readonly #byAddress = new Map<string, Set<Waiter>>();
   readonly #byKey = new Map<string, Set<Waiter>>();
   readonly #byUser = new Map<string, Set<Waiter>>();
@@ -64,8 +64,8 @@ export class WaitingRoom {
   }
 
   /** All queues. */
-  *lines(): Generator<Line> {
-    for (const versions of this.#lines.values()) yield* versions.values();
+  *queues(): Generator<Queue> {
+    for (const versions of this.#queues.values()) yield* versions.values();
   }
 
   has(waiter: Waiter): boolean {
@@ -83,16 +83,16 @@ export class WaitingRoom {
     const details = { retryAfter: RETRY_AFTER };
     if ((this.#byKey.get(publicKey)?.size ?? 0) >= maxWaitingPerKey)
       throw new RpcError('rate-limited', `At most ${maxWaitingPerKey} joiners per key can wait: try again later`, details);
-    const [target, version] = placeOf(waiter.query);
+    const [target, version] = queueKeyOf(waiter.query);
     const versions = new Set([version]);
     for (const { query } of this.#byKey.get(publicKey) ?? []) {
-      const [other, wanted] = placeOf(query);
+      const [other, wanted] = queueKeyOf(query);
       if (other === target) versions.add(wanted);
     }
     if (versions.size > MAX_VERSIONS)
       throw new RpcError('rate-limited', `One key can wait for at most ${MAX_VERSIONS} versions of a service`, details);
-    const here = this.#byAddress.get(address)?.size ?? 0;
-    if (here >= maxWaitingPerAddress)
+    const atAddress = this.#byAddress.get(address)?.size ?? 0;
+    if (atAddress >= maxWaitingPerAddress)
       throw new RpcError(
         'rate-limited',
         `At most ${maxWaitingPerAddress} joiners per address can wait: try again later`,
@@ -101,82 +101,82 @@ export class WaitingRoom {
     const full = new RpcError('unavailable', `More than ${maxWaiting} joiners are waiting: try again later`, details);
     if (this.#waiters.size >= maxWaiting) {
       // an address with many places yields one to an address with few
-      const displaced = this.#ofLargestAddress(here + 1);
-      if (!displaced) throw full;
-      displaced.reject(full);
+      const evicted = this.#ofLargestAddress(atAddress + 1);
+      if (!evicted) throw full;
+      evicted.reject(full);
     }
-    const line = this.#lineOf(waiter.query);
-    this.#waiters.set(waiter, line);
-    line.waiters.add(waiter, waiter.joiner, now);
+    const queue = this.#queueOf(waiter.query);
+    this.#waiters.set(waiter, queue);
+    queue.waiters.add(waiter, waiter.joiner, now);
     for (const [index, name] of this.#indexes(publicKey, address, username)) {
-      const those = index.get(name);
-      if (those) those.add(waiter);
+      const group = index.get(name);
+      if (group) group.add(waiter);
       else index.set(name, new Set([waiter]));
     }
   }
 
   delete(waiter: Waiter): void {
-    const line = this.#waiters.get(waiter);
-    if (!line) return;
+    const queue = this.#waiters.get(waiter);
+    if (!queue) return;
     this.#waiters.delete(waiter);
     const { publicKey, address, username } = waiter.joiner;
     for (const [index, name] of this.#indexes(publicKey, address, username)) {
-      const those = index.get(name);
-      if (those?.delete(waiter) && !those.size) index.delete(name);
+      const group = index.get(name);
+      if (group?.delete(waiter) && !group.size) index.delete(name);
     }
-    line.waiters.delete(waiter, waiter.joiner);
-    if (line.waiters.size) return;
-    const [target, version] = placeOf(waiter.query);
-    const versions = this.#lines.get(target);
+    queue.waiters.delete(waiter, waiter.joiner);
+    if (queue.waiters.size) return;
+    const [target, version] = queueKeyOf(waiter.query);
+    const versions = this.#queues.get(target);
     versions?.delete(version);
-    if (!versions?.size) this.#lines.delete(target);
+    if (!versions?.size) this.#queues.delete(target);
   }
 
   /** The queues whose joiners can use an offer of this service. @param isHidden whether it is found only by its id */
-  linesFor({ serviceId, serviceFqn }: ServiceKey, isHidden: boolean): Line[] {
+  queuesFor({ serviceId, serviceFqn }: ServiceKey, isHidden: boolean): Queue[] {
     const { name, version, username = '' } = parseServiceName(serviceFqn);
     const named = isHidden ? [] : [`${name}@${username}`, `${name}@`];
-    const found = named.flatMap((target) => [...(this.#lines.get(target)?.entries() ?? [])]);
-    const compatible = found.filter(([wanted]) => isCompatible(version, wanted)).map(([, line]) => line);
-    return [...compatible, ...(this.#lines.get(serviceId)?.values() ?? [])];
+    const found = named.flatMap((target) => [...(this.#queues.get(target)?.entries() ?? [])]);
+    const compatible = found.filter(([wanted]) => isCompatible(version, wanted)).map(([, queue]) => queue);
+    return [...compatible, ...(this.#queues.get(serviceId)?.values() ?? [])];
   }
 
   /** Whether anybody might wait for a service, without reading it. */
-  mayConcern({ serviceId, serviceFqn }: ServiceKey): boolean {
+  mayHaveWaiters({ serviceId, serviceFqn }: ServiceKey): boolean {
     const { name, username = '' } = parseServiceName(serviceFqn);
-    return [`${name}@${username}`, `${name}@`, serviceId].some((target) => this.#lines.has(target));
+    return [`${name}@${username}`, `${name}@`, serviceId].some((target) => this.#queues.has(target));
   }
 
   /** A waiting joiner of a user, in one of the queues, that may get a lease. */
-  ofUser(username: string, lines: Line[], now: number): Waiter | undefined {
+  firstOfUser(username: string, queues: Queue[], now: number): Waiter | undefined {
     for (const waiter of this.#byUser.get(username) ?? [])
-      if (lines.includes(this.#waiters.get(waiter)!) && this.#fairness.mayLease(waiter.joiner, now)) return waiter;
+      if (queues.includes(this.#waiters.get(waiter)!) && this.#fairness.mayLease(waiter.joiner, now)) return waiter;
     return undefined;
   }
 
   /** Skips an asker until `release` is called with its key or address. */
-  hold(line: Line, asker: Asker): void {
-    line.waiters.hold(asker);
-    const held = { line, asker };
+  hold(queue: Queue, asker: Asker): void {
+    queue.waiters.hold(asker);
+    const held = { queue, asker };
     for (const name of [asker.publicKey, asker.address]) {
-      const those = this.#held.get(name);
-      if (those) those.add(held);
+      const group = this.#held.get(name);
+      if (group) group.add(held);
       else this.#held.set(name, new Set([held]));
     }
   }
 
   /** A lease of this asker has ended. @returns the queues in which joiners were held back for it */
-  release({ publicKey, address }: Asker, now: number): Set<Line> {
-    const lines = new Set<Line>();
+  release({ publicKey, address }: Asker, now: number): Set<Queue> {
+    const queues = new Set<Queue>();
     for (const held of [...(this.#held.get(publicKey) ?? []), ...(this.#held.get(address) ?? [])]) {
       for (const name of [held.asker.publicKey, held.asker.address]) {
-        const those = this.#held.get(name);
-        if (those?.delete(held) && !those.size) this.#held.delete(name);
+        const group = this.#held.get(name);
+        if (group?.delete(held) && !group.size) this.#held.delete(name);
       }
-      held.line.waiters.release(held.asker, now);
-      lines.add(held.line);
+      held.queue.waiters.release(held.asker, now);
+      queues.add(held.queue);
     }
-    return lines;
+    return queues;
   }
 
   #indexes(publicKey: string, address: string, username: string): [Map<string, Set<Waiter>>, string][] {
@@ -187,25 +187,25 @@ export class WaitingRoom {
     ];
   }
 
-  #lineOf(query: Query): Line {
-    const [target, version] = placeOf(query);
-    let versions = this.#lines.get(target);
-    if (!versions) this.#lines.set(target, (versions = new Map()));
-    let line = versions.get(version);
-    if (!line) versions.set(version, (line = { query, waiters: new FairQueue(this.#fairness) }));
-    return line;
+  #queueOf(query: Query): Queue {
+    const [target, version] = queueKeyOf(query);
+    let versions = this.#queues.get(target);
+    if (!versions) this.#queues.set(target, (versions = new Map()));
+    let queue = versions.get(version);
+    if (!queue) versions.set(version, (queue = { query, waiters: new FairQueue(this.#fairness) }));
+    return queue;
   }
 
   /** Undefined if no address has more than `most` places. */
   #ofLargestAddress(most: number): Waiter | undefined {
     let largest: Set<Waiter> | undefined;
-    for (const those of this.#byAddress.values()) if (those.size > (largest?.size ?? most)) largest = those;
+    for (const group of this.#byAddress.values()) if (group.size > (largest?.size ?? most)) largest = group;
     return largest && [...largest].at(-1);
   }
 }
 
 /** The two keys by which a query finds its queue. */
-function placeOf(query: Query): [target: string, version: string] {
+function queueKeyOf(query: Query): [target: string, version: string] {
   if ('serviceId' in query) return [query.serviceId, ''];
   const { name, version, username = '' }: ServiceName = query.target;
   return [`${name}@${username}`, version];

@@ -32,7 +32,7 @@ const closeOn = (end: End, state: 'checking' | 'connecting' | 'connected'): Prom
     connection!.getPeerConnection()?.close();
   }, state);
 
-const hole = async ({ rig }: Field, blackhole: Side[], ms: number): Promise<void> => {
+const outage = async ({ rig }: Field, blackhole: Side[], ms: number): Promise<void> => {
   rig.set({ blackhole });
   await pause(ms);
   rig.set();
@@ -44,10 +44,10 @@ export const CUTS: Record<string, (field: Field) => Promise<void>> = {
   'raw close at both': async ({ host, joiner }) => void (await Promise.all([rawClose(host), rawClose(joiner)])),
   'the next link is closed as it connects': ({ joiner }) => closeOn(joiner, 'connected'),
   'the next link is closed at the host as it connects': ({ host }) => closeOn(host, 'connected'),
-  'a short hole': (field) => hole(field, ['offerer', 'answerer'], field.random.between(300, 2000)),
-  'a long hole': (field) => hole(field, ['offerer', 'answerer'], field.random.between(5000, 9000)),
-  'one way to the joiner': (field) => hole(field, ['offerer'], field.random.between(1000, 8000)),
-  'one way to the host': (field) => hole(field, ['answerer'], field.random.between(1000, 8000)),
+  'a short outage': (field) => outage(field, ['offerer', 'answerer'], field.random.between(300, 2000)),
+  'a long outage': (field) => outage(field, ['offerer', 'answerer'], field.random.between(5000, 9000)),
+  'one way to the joiner': (field) => outage(field, ['offerer'], field.random.between(1000, 8000)),
+  'one way to the host': (field) => outage(field, ['answerer'], field.random.between(1000, 8000)),
   'a rebound port at the host': ({ rig }) => rig.rebind('offerer'),
   'a rebound port at the joiner': ({ rig }) => rig.rebind('answerer'),
   'bad weather': async ({ rig, random }) => {

@@ -168,7 +168,7 @@ test('joiners never get an offer that its host has dropped, over ten minutes of 
     const age = now - offer.createdAt;
     assert.ok(age <= 30_000 + INTERVAL, `joiner ${joined} at ${now - start} got an offer ${age} ms old: ${offer.sdp}`);
     assert.equal(await store.answer(offer, { ...joiner, sdp: `answer of ${username}` }, now), 'answered');
-    matchmaker.answered(offer.offerId, joiner.publicKey);
+    matchmaker.offerAnswered(offer.offerId, joiner.publicKey);
     // the host sees the answer at its next poll, connects, and puts a new offer in the slot
     const slot = slots.find(({ sdp }) => sdp === offer.sdp);
     assert.ok(slot, `joiner ${joined} at ${now - start} got a dead offer: ${offer.sdp}`);

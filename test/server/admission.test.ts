@@ -5,20 +5,20 @@ import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { countItems } from '../../server/src/count-values.js';
 import { Discovery, LISTED_PER_POINT } from '../../server/src/discovery.js';
-import { POLLED_A_POINT, createHandlers } from '../../server/src/handlers.js';
+import { POLLED_PER_POINT, createHandlers } from '../../server/src/handlers.js';
 import { DEFAULT_LIMITS, type Limits, type RunningServer, type ServerOptions } from '../../server/src/index.js';
 import { NEW_KEY_COST } from '../../server/src/limiter.js';
 import { createLog } from '../../server/src/log.js';
 import { Matchmaker } from '../../server/src/matchmaker.js';
 import { MemoryHub } from '../../server/src/memory-hub.js';
 import { Quotas } from '../../server/src/quotas.js';
-import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
+import { MAX_CONCURRENT_BODIES } from '../../server/src/rpc-endpoint.js';
 import type { Params } from '../../server/src/schemas.js';
 import { MAX_REFUSED } from '../../server/src/session.js';
 import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS, Slots } from '../../server/src/slots.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { DEFAULT_TURN, Turn } from '../../server/src/turn.js';
-import { MAX_ROUNDS, POINTS_A_TURN, ROUNDS_FOR, Turns } from '../../server/src/turns.js';
+import { MAX_ROUNDS, POINTS_PER_TURN, ROUNDS_TIME_LIMIT, Turns } from '../../server/src/turns.js';
 import { Client, PushClient, PushSocket, anonymous, closed, post, refused, someone, startServer, until } from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>, options: ServerOptions = {}) =>
@@ -26,7 +26,7 @@ const limited = (t: TestContext, limits: Partial<Limits>, options: ServerOptions
 
 interface RawRequest {
   socket: Socket;
-  said(): string;
+  received(): string;
 }
 
 /** The head of a POST and the first bytes of its body. */
@@ -34,11 +34,11 @@ async function begin(t: TestContext, server: RunningServer, length: number, body
   const socket = connect(server.port, '127.0.0.1');
   t.after(() => socket.destroy());
   socket.on('error', () => undefined);
-  let said = '';
-  socket.on('data', (data) => (said += String(data)));
+  let received = '';
+  socket.on('data', (data) => (received += String(data)));
   await once(socket, 'connect');
   socket.write(`POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n${body}`);
-  return { socket, said: () => said };
+  return { socket, received: () => received };
 }
 
 /** Spends points of an address and of one new key. */
@@ -50,20 +50,20 @@ async function exhaust(server: RunningServer, points: number): Promise<void> {
 test('an address that may not call is refused before its body arrives', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
-  const { said } = await begin(t, server, 500_000, '[');
-  await until(() => said().includes('\r\n\r\n'), 'the refusal');
-  assert.match(said(), /^HTTP\/1\.1 429 /);
-  assert.match(said(), /\r\nRetry-After: \d+\r\n/i);
-  assert.match(said(), /\r\nConnection: close\r\n/i);
+  const { received } = await begin(t, server, 500_000, '[');
+  await until(() => received().includes('\r\n\r\n'), 'the refusal');
+  assert.match(received(), /^HTTP\/1\.1 429 /);
+  assert.match(received(), /\r\nRetry-After: \d+\r\n/i);
+  assert.match(received(), /\r\nConnection: close\r\n/i);
 });
 
 test('a small request that is refused unread keeps its connection', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
-  const { socket, said } = await begin(t, server, 10, 'x'.repeat(10));
-  await until(() => said().includes('rate-limited'), 'the refusal');
+  const { socket, received } = await begin(t, server, 10, 'x'.repeat(10));
+  await until(() => received().includes('rate-limited'), 'the refusal');
   socket.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
-  await until(() => said().includes('HTTP/1.1 200'), 'the next reply');
+  await until(() => received().includes('HTTP/1.1 200'), 'the next reply');
 });
 
 test('every call of a batch gets an error if its address may not call, with HTTP 200, as v0.20 clients need it', async (t) => {
@@ -95,7 +95,7 @@ test('every call of a batch gets an error if its address may not call, with HTTP
 test('bodies of one address that have not arrived in full are bounded in bytes', async (t) => {
   const server = await limited(t, { maxBodyBytes: 2048 });
   const open: RawRequest[] = [];
-  for (let i = 0; i < BODIES_AT_ONCE; i++) open.push(await begin(t, server, 2048, 'x'.repeat(2040)));
+  for (let i = 0; i < MAX_CONCURRENT_BODIES; i++) open.push(await begin(t, server, 2048, 'x'.repeat(2040)));
   await until(
     async () => (await post(server.url, 'x'.repeat(1024))).status === 429,
     'a request beyond the bytes of an address to be refused',
@@ -118,8 +118,8 @@ test('TCP connections of one address are bounded', async (t) => {
   const server = await limited(t, { maxSocketsPerAddress: 2 });
   const open: Socket[] = [];
   for (let i = 0; i < 4; i++) {
-    const { socket, said } = await begin(t, server, 2, '[]');
-    await until(() => said().includes('HTTP/1.1 400'), 'a reply');
+    const { socket, received } = await begin(t, server, 2, '[]');
+    await until(() => received().includes('HTTP/1.1 400'), 'a reply');
     open.push(socket);
   }
   const more = connect(server.port, '127.0.0.1');
@@ -148,13 +148,13 @@ test('a socket that keeps calling although it is refused is closed', async (t) =
 });
 
 /** Turns with a fake clock that each call advances. `began` lists the addresses whose calls began, per turn of the event loop. */
-function turnsOnAClock() {
+function mockTurns() {
   let now = 0;
   const turns = new Turns(() => now);
   const began: string[][] = [[]];
   const make = (address: string, calls: number, ms: number): void => {
     for (let call = 0; call < calls; call++)
-      void Promise.resolve(turns.take(address, POINTS_A_TURN)).then(() => {
+      void Promise.resolve(turns.take(address, POINTS_PER_TURN)).then(() => {
         now += ms;
         began.at(-1)!.push(address);
       });
@@ -168,9 +168,9 @@ function turnsOnAClock() {
 }
 
 test('an address that has spent its points for a turn of the event loop waits; other addresses do not', async () => {
-  const { turns, make, turn } = turnsOnAClock();
+  const { turns, make, turn } = mockTurns();
   const calls = 10;
-  make('greedy', calls, ROUNDS_FOR);
+  make('greedy', calls, ROUNDS_TIME_LIMIT);
   await Promise.resolve();
   assert.equal(turns.take('modest', 1), undefined);
   const begun: string[] = [];
@@ -183,17 +183,17 @@ test('an address that has spent its points for a turn of the event loop waits; o
 });
 
 test('short calls are served in rounds without waiting for another turn of the event loop', async () => {
-  const { make, turn } = turnsOnAClock();
-  make('a', 6, ROUNDS_FOR / 20);
-  make('b', 3, ROUNDS_FOR / 20);
+  const { make, turn } = mockTurns();
+  make('a', 6, ROUNDS_TIME_LIMIT / 20);
+  make('b', 3, ROUNDS_TIME_LIMIT / 20);
   const first = await turn();
   assert.deepEqual([...first, ...(await turn())], ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'a', 'a']);
 });
 
 test('no round starts after ROUNDS_FOR, however many addresses wait', async () => {
-  const { make, turn } = turnsOnAClock();
+  const { make, turn } = mockTurns();
   const addresses = Array.from({ length: 5 }, (_, index) => `address ${index}`);
-  for (const address of addresses) make(address, 20, ROUNDS_FOR / 10);
+  for (const address of addresses) make(address, 20, ROUNDS_TIME_LIMIT / 10);
   const counts: number[] = [];
   for (let begun = 0; begun < 100; begun += counts.at(-1)!) counts.push((await turn()).length);
   // one call per address on arrival, and rounds of all until the time is over
@@ -202,7 +202,7 @@ test('no round starts after ROUNDS_FOR, however many addresses wait', async () =
 });
 
 test('there are at most MAX_ROUNDS rounds in a turn of the event loop, however short the calls are', async () => {
-  const { make, turn } = turnsOnAClock();
+  const { make, turn } = mockTurns();
   make('a', 10 * MAX_ROUNDS, 0);
   make('b', 10 * MAX_ROUNDS, 0);
   assert.equal((await turn()).length, 2 * (1 + MAX_ROUNDS));
@@ -216,7 +216,7 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
   t.after(() => Promise.all([hub.close(), store.close()]));
   let held = 0;
   let inArrears = 0;
-  class Watched extends Slots {
+  class CountingSlots extends Slots {
     override run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
       return super.run(name, async (hasWaited) => {
         held++;
@@ -240,7 +240,7 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
       inArrears += points;
     },
     checkPoints: async () => undefined,
-    large: new Watched(LARGE_CALLS_PER_ADDRESS, LARGE_CALLS),
+    large: new CountingSlots(LARGE_CALLS_PER_ADDRESS, LARGE_CALLS),
     onRelease: async () => undefined,
     clock: { at: (now) => now },
   });
@@ -249,18 +249,18 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
     { username: 'other', publicKey: 'key-2' },
   ];
   const now = Date.now();
-  for (let index = 0; index < Math.max(POLLED_A_POINT, LISTED_PER_POINT + 1); index++) {
+  for (let index = 0; index < Math.max(POLLED_PER_POINT, LISTED_PER_POINT + 1); index++) {
     const service = { name: 'many', version: `1.0.${index}`, serviceFqn: `many:1.0.${index}@one` };
     const input = { ...one, ...service, offers: [{ sdp: 'to answer' }, { sdp: 'free' }], ttl: 60_000 };
     const { offers } = await store.publish(input, 10, now);
     assert.equal(await store.answer(offers[0]!, { ...other, sdp: 'answer' }, now), 'answered');
   }
   const caller = { ...one, address: '192.0.2.1' };
-  const gone = (): AbortSignal => new AbortController().signal;
-  await handlers.poll({ since: 0 }, caller, gone);
+  const disconnectSignal = (): AbortSignal => new AbortController().signal;
+  await handlers.poll({ since: 0 }, caller, disconnectSignal);
   assert.equal(inArrears, 1, 'points of the poll');
   inArrears = 0;
-  await handlers.getService({ serviceFqn: 'many:1.0.0@one', limit: 10 } as Params<'getService'>, caller, gone);
+  await handlers.getService({ serviceFqn: 'many:1.0.0@one', limit: 10 } as Params<'getService'>, caller, disconnectSignal);
   assert.ok(inArrears > 0, 'points of the page');
 });
 
@@ -274,7 +274,7 @@ test('sockets of one key and of one address are bounded', async (t) => {
   await PushClient.open(server.url, one);
   await PushClient.open(server.url, someone());
   await PushClient.open(server.url, someone());
-  await assert.rejects(new PushSocket(server.url).up(), /HTTP 429/);
+  await assert.rejects(new PushSocket(server.url).connect(), /HTTP 429/);
   await sockets[1]!.close();
   await PushClient.open(server.url, one);
 });

@@ -90,7 +90,7 @@ test('an old message is valid for one context: service, offer, name, since', asy
   const [one, two] = offers.map(({ offerId }) => offerId);
   const joiner = old();
   const other = `game:1.0.0@${host.username}`;
-  const swaps: [method: string, signedFor: object, sent: object][] = [
+  const substitutions: [method: string, signedFor: object, sent: object][] = [
     ['publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] }, { serviceFqn: other, offers: [{ sdp: 'x' }] }],
     ['getService', { serviceFqn: fqn }, { serviceFqn: other }],
     ['deleteService', { serviceFqn: fqn }, { serviceFqn: other }],
@@ -100,9 +100,9 @@ test('an old message is valid for one context: service, offer, name, since', asy
     ['getIceCandidates', { serviceFqn: fqn, offerId: one, since: 0 }, { serviceFqn: fqn, offerId: one, since: 5 }],
     ['getUser', { username: 'alice' }, { username: 'bob' }],
   ];
-  for (const [method, signedFor, params] of swaps) {
+  for (const [method, signedParams, params] of substitutions) {
     for (const client of [host, joiner]) {
-      await refused(send({ ...signOld(client.identity, method, signedFor), params }), 'bad-signature');
+      await refused(send({ ...signOld(client.identity, method, signedParams), params }), 'bad-signature');
     }
   }
 });

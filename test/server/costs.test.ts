@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
-import { POLLED_A_POINT } from '../../server/src/handlers.js';
-import { BYTES_A_POINT, NEW_KEY_COST, costOf } from '../../server/src/limiter.js';
+import { POLLED_PER_POINT } from '../../server/src/handlers.js';
+import { BYTES_PER_POINT, NEW_KEY_COST, costOf } from '../../server/src/limiter.js';
 import { MAX_JSON_DEPTH, type ServicePage } from '../../src/protocol/index.js';
 import { CallError, Client, PushClient, mockClock, post, refused, someone, startServer, until } from './helpers.js';
 
@@ -179,7 +179,7 @@ test('the bytes of a reply are charged to the next calls', async (t) => {
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = new Client(url);
   // 3, plus 9 for the bytes of the request and 9 for the bytes of the reply
-  await host.publish(`big:1.0.0@${host.username}`, [large('x', 9.5 * BYTES_A_POINT)]);
+  await host.publish(`big:1.0.0@${host.username}`, [large('x', 9.5 * BYTES_PER_POINT)]);
   const before = POINTS - NEW_KEY_COST - 3 - 9 - 9;
   await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7 and 9
   assert.equal(await left(url), before - 7 - 9);
@@ -189,12 +189,12 @@ test('a poll costs more when the user has many answered offers', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerKey: 700 });
   const [host, joiner] = [new Client(url, someone()), new Client(url, someone())];
-  for (let done = 0; done < POLLED_A_POINT; done += 10) {
+  for (let done = 0; done < POLLED_PER_POINT; done += 10) {
     const sdps = Array.from({ length: 10 }, (_, index) => `offer ${done + index}`);
     const { serviceFqn, offers } = await host.publish(`many:1.0.0@${host.username}`, sdps);
     for (const { offerId } of offers) await joiner.answer({ serviceFqn, offerId });
   }
-  const spent = (POLLED_A_POINT / 10) * 4;
+  const spent = (POLLED_PER_POINT / 10) * 4;
   // answers that were returned before are not returned again
   const since = Date.now() + 1000;
   const isRefused = (): Promise<boolean> =>
@@ -244,11 +244,11 @@ test('the rest of a batch is not run when its client hangs up', async (t) => {
     Array.from({ length: 100 }, (_, index) =>
       caller.signed('publishService', { serviceFqn: `s${index}:1.0.0@${caller.username}`, offers: [{ sdp: `offer ${index}` }] }),
     );
-  const hungUp = new AbortController();
-  const asked = post(url, batchOf(client), hungUp.signal).catch(() => undefined);
+  const abort = new AbortController();
+  const reply = post(url, batchOf(client), abort.signal).catch(() => undefined);
   while ((await new Client(url).take(`s0:1.0.0@${client.username}`).catch(() => undefined)) === undefined);
-  hungUp.abort();
-  await asked;
+  abort.abort();
+  await reply;
   // as long as the rest would have taken
   await post(url, batchOf(new Client(url)));
   await refused(new Client(url).take(`s99:1.0.0@${client.username}`), 'not-found');

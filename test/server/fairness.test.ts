@@ -9,7 +9,7 @@ import { Discovery } from '../../server/src/discovery.js';
 import { Fairness, type Asker } from '../../server/src/fairness.js';
 import type { WaitingLimits } from '../../server/src/waiting-room.js';
 import type { Joiner, Match } from '../../server/src/joiner.js';
-import { LEASE, Matchmaker } from '../../server/src/matchmaker.js';
+import { LEASE_DURATION, Matchmaker } from '../../server/src/matchmaker.js';
 import { RpcError } from '../../server/src/rpc-error.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { mockClock, noCharge, until } from './helpers.js';
@@ -19,10 +19,10 @@ const T = 1_700_000_000_000;
 const host = { publicKey: 'key of host', address: 'address of host' };
 const asker = (publicKey: string, address = `address of ${publicKey}`): Asker => ({ publicKey, address });
 /** Three leases that expired. */
-function waste(fairness: Fairness, who: Asker, now: number, times = 3): void {
+function leaveUnanswered(fairness: Fairness, who: Asker, now: number, times = 3): void {
   for (let i = 0; i < times; i++) {
-    fairness.leased(who);
-    fairness.ended(who, 'unanswered', host, now);
+    fairness.startLease(who);
+    fairness.endLease(who, 'unanswered', host, now);
   }
 }
 
@@ -30,20 +30,20 @@ test('the joiner that was served longest ago comes first, by address before key'
   const fairness = new Fairness();
   const [a1, a2, b1] = [asker('a1', 'A'), asker('a2', 'A'), asker('b1', 'B')];
   const order = (): Asker[] => [a1, a2, b1].sort((x, y) => fairness.compare(x, y, T));
-  fairness.leased(a1);
+  fairness.startLease(a1);
   assert.deepEqual(order(), [b1, a2, a1], 'the address that had nothing, then the key that had nothing');
-  fairness.leased(b1);
+  fairness.startLease(b1);
   assert.deepEqual(order(), [a2, a1, b1]);
 });
 
 test('three unanswered leases within a minute move a joiner to the end of the queue until the minute is over', () => {
   const fairness = new Fairness();
   const [greedy, good] = [asker('greedy'), asker('good')];
-  waste(fairness, greedy, T, 2);
+  leaveUnanswered(fairness, greedy, T, 2);
   assert.equal(fairness.isLast(greedy, T), false);
-  waste(fairness, greedy, T, 1);
+  leaveUnanswered(fairness, greedy, T, 1);
   assert.equal(fairness.isLast(greedy, T), true);
-  fairness.leased(good);
+  fairness.startLease(good);
   assert.ok(fairness.compare(good, greedy, T) < 0, 'though it was served later');
   assert.equal(fairness.isLast(greedy, T + 59_999), true);
   assert.equal(fairness.isLast(greedy, T + 60_000), false);
@@ -53,8 +53,8 @@ test('answered leases do not count against a joiner', () => {
   const fairness = new Fairness();
   const busy = asker('busy');
   for (let i = 0; i < 50; i++) {
-    fairness.leased(busy);
-    fairness.ended(busy, 'answered', host, T);
+    fairness.startLease(busy);
+    fairness.endLease(busy, 'answered', host, T);
   }
   assert.equal(fairness.isLast(busy, T), false);
 });
@@ -62,11 +62,11 @@ test('answered leases do not count against a joiner', () => {
 test('a joiner that is served last holds one lease at a time', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
-  waste(fairness, greedy, T);
+  leaveUnanswered(fairness, greedy, T);
   assert.equal(fairness.mayLease(greedy, T), true);
-  fairness.leased(greedy);
+  fairness.startLease(greedy);
   assert.equal(fairness.mayLease(greedy, T), false);
-  fairness.ended(greedy, 'answered', host, T);
+  fairness.endLease(greedy, 'answered', host, T);
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
@@ -75,23 +75,23 @@ test('nobody holds more than ten leases at once', () => {
   const greedy = asker('greedy');
   for (let i = 0; i < 10; i++) {
     assert.equal(fairness.mayLease(greedy, T), true);
-    fairness.leased(greedy);
+    fairness.startLease(greedy);
   }
   assert.equal(fairness.mayLease(greedy, T), false);
   assert.equal(fairness.mayLease(asker('another', greedy.address), T), true);
-  fairness.ended(greedy, 'answered', host, T);
+  fairness.endLease(greedy, 'answered', host, T);
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
 test('an address that invents keys is served last too; a well-behaved class with one bad pupil is not', () => {
   const fairness = new Fairness();
-  for (let i = 0; i < 3; i++) waste(fairness, asker(`made up ${i}`, 'farm'), T, 1);
+  for (let i = 0; i < 3; i++) leaveUnanswered(fairness, asker(`made up ${i}`, 'farm'), T, 1);
   assert.equal(fairness.isLast(asker('made up 4', 'farm'), T), true);
   for (let i = 0; i < 4; i++) {
-    fairness.leased(asker(`pupil ${i}`, 'school'));
-    fairness.ended(asker(`pupil ${i}`, 'school'), 'answered', host, T);
+    fairness.startLease(asker(`pupil ${i}`, 'school'));
+    fairness.endLease(asker(`pupil ${i}`, 'school'), 'answered', host, T);
   }
-  waste(fairness, asker('bad pupil', 'school'), T);
+  leaveUnanswered(fairness, asker('bad pupil', 'school'), T);
   assert.equal(fairness.isLast(asker('pupil 1', 'school'), T), false);
   assert.equal(fairness.isLast(asker('bad pupil', 'school'), T), true);
 });
@@ -99,7 +99,7 @@ test('an address that invents keys is served last too; a well-behaved class with
 test('sweeping forgets joiners that were not seen for a minute, and no others', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
-  waste(fairness, greedy, T);
+  leaveUnanswered(fairness, greedy, T);
   fairness.sweep(T + 30_000);
   assert.equal(fairness.isLast(greedy, T + 30_000), true);
   fairness.sweep(T + 60_001);
@@ -107,7 +107,7 @@ test('sweeping forgets joiners that were not seen for a minute, and no others', 
 });
 
 /** A matchmaker on a store in memory with one service; `name@address` makes a joiner. */
-function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
+function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   const store = new SqliteStore(':memory:');
   const demand: number[] = [];
   const all = { maxWaiting: 100, maxWaitingPerKey: 100, maxWaitingPerAddress: 100, ...limits };
@@ -134,7 +134,7 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
       const input = { ...target, serviceFqn: 'chat:1.0.0@host', publicKey: by.publicKey ?? 'k', ttl: 300_000 };
       const { service } = await store.publish({ ...input, offers: sdps }, 100, Date.now());
       matchmaker.published(service.serviceId, by.address ?? 'address of host');
-      matchmaker.offersCame(service, by.for === undefined ? [] : [by.for]);
+      matchmaker.offersAdded(service, by.for === undefined ? [] : [by.for]);
       await matchmaker.idle();
     },
     find: (who: string, wait = 0, signal = new AbortController().signal): Promise<Match> =>
@@ -143,7 +143,7 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
 }
 
 test('the queue is served round-robin by address, then by key', async (t) => {
-  const { matchmaker, publish, find } = scene(t);
+  const { matchmaker, publish, find } = setUp(t);
   const served: string[] = [];
   // an address with many keys came first, and one key of it twice
   const line = ['a1@A', 'a1@A', 'a2@A', 'a3@A', 'b1@B', 'b2@B', 'c1@C'];
@@ -159,10 +159,10 @@ test('the queue is served round-robin by address, then by key', async (t) => {
 
 test('a joiner with three unanswered leases is served after all others, and one lease at a time', async (t) => {
   const clock = mockClock(t);
-  const { matchmaker, publish, find } = scene(t);
+  const { matchmaker, publish, find } = setUp(t);
   await publish(3);
   for (let i = 0; i < 3; i++) await find('greedy@A');
-  await clock.tick(LEASE + 1000);
+  await clock.tick(LEASE_DURATION + 1000);
   // the three are free again: the first goes to the greedy joiner, but no second
   await find('greedy@A');
   await assert.rejects(find('greedy@A'), (error: RpcError) => error.code === 'rate-limited');
@@ -183,14 +183,14 @@ test('a joiner with three unanswered leases is served after all others, and one 
 
 test('one greedy key does not close a service: others get in while it takes all it can', async (t) => {
   const clock = mockClock(t);
-  const { publish, find } = scene(t);
+  const { publish, find } = setUp(t);
   let greedy: unknown[] = [];
   for (let round = 0; round < 6; round++) {
     await publish(1);
-    const grabs = await Promise.allSettled([find('greedy@A'), find('greedy@A'), find('greedy@A')]);
-    greedy = grabs.filter(({ status }) => status === 'fulfilled');
+    const results = await Promise.allSettled([find('greedy@A'), find('greedy@A'), find('greedy@A')]);
+    greedy = results.filter(({ status }) => status === 'fulfilled');
     const good = find(`good${round}@B${round}`, 60_000);
-    await clock.tick(LEASE + 1000);
+    await clock.tick(LEASE_DURATION + 1000);
     await good;
   }
   assert.equal(greedy.length, 1, 'at last it gets one at a time');
@@ -198,7 +198,7 @@ test('one greedy key does not close a service: others get in while it takes all 
 
 test('a lease is closed for its holder when another address of the same user takes it up', async (t) => {
   const clock = mockClock(t);
-  const { matchmaker, publish, joiner } = scene(t);
+  const { matchmaker, publish, joiner } = setUp(t);
   await publish(1);
   // an old client without an instance looks up twice, with a change of networks in between
   const target = { name: 'chat', version: '1.0.0', username: 'host' };
@@ -206,16 +206,16 @@ test('a lease is closed for its holder when another address of the same user tak
   for (const who of ['old@wifi', 'old@mobile']) {
     await matchmaker.find({ target }, { ...joiner(who), instance: undefined }, 0, () => signal, noCharge);
   }
-  await clock.tick(LEASE + 1000);
+  await clock.tick(LEASE_DURATION + 1000);
   for (const place of ['wifi', 'mobile']) {
     const neighbour = asker('neighbour', place);
-    waste(matchmaker.fairness, neighbour, Date.now());
+    leaveUnanswered(matchmaker.fairness, neighbour, Date.now());
     assert.equal(matchmaker.fairness.mayLease(asker('third', place), Date.now()), true, place);
   }
 });
 
 test('demand reports the number of waiting joiners, again for each new one', async (t) => {
-  const { matchmaker, demand, publish, find } = scene(t);
+  const { matchmaker, demand, publish, find } = setUp(t);
   await publish(1);
   await find('first@A');
   const waiting = [find('second@B', 60_000), find('third@C', 60_000)];
@@ -226,7 +226,7 @@ test('demand reports the number of waiting joiners, again for each new one', asy
 });
 
 test('the queue is bounded: further joiners are rejected with a time to retry', async (t) => {
-  const { find, matchmaker } = scene(t, { maxWaiting: 1 });
+  const { find, matchmaker } = setUp(t, { maxWaiting: 1 });
   const abort = new AbortController();
   const waiting = find('first@A', 60_000, abort.signal);
   await assert.rejects(find('second@B', 60_000), (error: RpcError) => error.code === 'unavailable');
@@ -238,7 +238,7 @@ test('the queue is bounded: further joiners are rejected with a time to retry', 
 });
 
 test('an unsuccessful look-up reads the names once, tries no lease, and pays for every 25 services examined', async (t) => {
-  const { store, matchmaker } = scene(t);
+  const { store, matchmaker } = setUp(t);
   for (let index = 0; index < 60; index++) {
     const username = `host-${index}`;
     const offers = [{ sdp: username, for: 'somebody else' }];
@@ -267,7 +267,7 @@ test('an unsuccessful look-up reads the names once, tries no lease, and pays for
 });
 
 test('a store that fails while a joiner waits fails only that wait', async (t) => {
-  const { store, find, matchmaker } = scene(t);
+  const { store, find, matchmaker } = setUp(t);
   t.mock.method(console, 'error', () => undefined);
   const waiting = find('first@A', 50);
   const fate = waiting.then(

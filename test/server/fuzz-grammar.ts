@@ -1,6 +1,6 @@
 /**
  * The fuzzer's input: almost valid calls, built by a grammar over the calls of the wire, and a corpus of inputs that broke
- * servers before (docs/protocol.md, and the old server's holes).
+ * servers before (docs/protocol.md, and the old server's vulnerabilities).
  */
 import fc from 'fast-check';
 import { LEGACY_CONTEXT } from '../../src/protocol/index.js';
@@ -136,7 +136,7 @@ export const params: fc.Arbitrary<unknown> = fc.oneof(
 export const method = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...METHODS) }, { weight: 1, arbitrary: text });
 
 /** How a call is corrupted after it was signed, if at all. */
-export const spoiling = fc.oneof(
+export const mutation = fc.oneof(
   { weight: 3, arbitrary: fc.constant(undefined) },
   {
     weight: 2,

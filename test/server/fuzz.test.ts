@@ -10,7 +10,7 @@ import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { seedOf } from '../support/random.js';
-import { anything, garbage, method, params, spoiling } from './fuzz-grammar.js';
+import { anything, garbage, method, params, mutation } from './fuzz-grammar.js';
 import {
   Client,
   Identity,
@@ -50,7 +50,7 @@ async function heap(): Promise<number> {
 
 const identities = [new Identity('fuzz'), new Identity('fuzzer-two'), new Identity('admin')];
 const call = fc.record({
-  ...{ method, params, spoiling },
+  ...{ method, params, mutation },
   form: fc.constantFrom('v2', 'v2', 'v2', 'old'),
   identity: fc.constantFrom(...identities),
   skew: fc.constantFrom(0, 0, 0, 0, -70_000, 400_000),
@@ -59,7 +59,7 @@ type Drawn<A> = A extends fc.Arbitrary<infer T> ? T : never;
 type Call = Drawn<typeof call>;
 
 /** A call, signed if possible, and then corrupted. */
-function build({ method: name, params: given, spoiling: spoilt, form, identity, skew }: Call): unknown {
+function build({ method: name, params: given, mutation, form, identity, skew }: Call): unknown {
   let request: Record<string, unknown>;
   try {
     const timestamp = Date.now() + skew;
@@ -70,7 +70,7 @@ function build({ method: name, params: given, spoiling: spoilt, form, identity, 
     // sent even if it cannot be signed
     request = { method: name, message: `${name}:fuzz:0`, signature: 'AA==', params: given };
   }
-  if (spoilt) request[spoilt.field] = spoilt.value;
+  if (mutation) request[mutation.field] = mutation.value;
   return request;
 }
 
@@ -81,7 +81,7 @@ function checkItem(item: unknown, sent: unknown): void {
   assert.notEqual(code, 'unavailable', `an internal error at ${JSON.stringify(sent)?.slice(0, 2000)}`);
 }
 
-async function overHttp(body: unknown): Promise<void> {
+async function sendOverHttp(body: unknown): Promise<void> {
   const { status, body: reply } = await post(url, body);
   assert.ok(status < 500, `HTTP ${status} for ${JSON.stringify(body).slice(0, 2000)}`);
   for (const item of [reply].flat()) checkItem(item, body);
@@ -90,11 +90,11 @@ async function overHttp(body: unknown): Promise<void> {
 /** A separate connection for input that is not, or hardly, HTTP. */
 async function raw(bytes: string): Promise<void> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
-  let said = '';
-  socket.on('data', (data) => (said += String(data)));
+  let received = '';
+  socket.on('data', (data) => (received += String(data)));
   socket.end(bytes);
   await closed(socket);
-  assert.doesNotMatch(said, /^HTTP\/1\.1 5/, `a 5xx for ${JSON.stringify(bytes).slice(0, 500)}`);
+  assert.doesNotMatch(received, /^HTTP\/1\.1 5/, `a 5xx for ${JSON.stringify(bytes).slice(0, 500)}`);
 }
 const requestLine = fc.record({
   verb: fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'G\u0000T', ''),
@@ -148,12 +148,12 @@ const requestLine = fc.record({
 /** Frames on one socket, in a session or before one; the replies are checked as they arrive. */
 class Lane {
   #socket: PushSocket | undefined;
-  #looked = 0;
+  #checked = 0;
 
   async send(frame: string, inSession: boolean): Promise<void> {
     if (!this.#socket || this.#socket.socket.readyState !== this.#socket.socket.OPEN) {
-      this.#socket = await new PushSocket(url).up();
-      this.#looked = 0;
+      this.#socket = await new PushSocket(url).connect();
+      this.#checked = 0;
       if (inSession) await this.#socket.request(openSessionFrame(url, someone('lane'), newInstance()));
     }
     this.#socket.send(frame);
@@ -163,9 +163,9 @@ class Lane {
 
   look(): void {
     const frames = this.#socket?.frames ?? [];
-    for (; this.#looked < frames.length; this.#looked++) {
-      const { error } = frames[this.#looked] as { error?: { code: string } };
-      assert.notEqual(error?.code, 'unavailable', `an internal error: ${JSON.stringify(frames[this.#looked])}`);
+    for (; this.#checked < frames.length; this.#checked++) {
+      const { error } = frames[this.#checked] as { error?: { code: string } };
+      assert.notEqual(error?.code, 'unavailable', `an internal error: ${JSON.stringify(frames[this.#checked])}`);
     }
   }
 
@@ -190,7 +190,7 @@ const frame = fc.oneof(
       .map(({ more, ...rest }) => JSON.stringify({ ...rest, ...more })),
   },
 );
-const anyRun = fc.oneof(
+const arbitraryRun = fc.oneof(
   { weight: 8, arbitrary: fc.array(call, { minLength: 1, maxLength: 20 }).map((calls) => ({ kind: 'batch' as const, calls })) },
   { weight: 4, arbitrary: call.map((one) => ({ kind: 'batch' as const, calls: [one] })) },
   { weight: 2, arbitrary: garbage.map((body) => ({ kind: 'body' as const, body })) },
@@ -206,15 +206,15 @@ const anyRun = fc.oneof(
 );
 
 /** @returns how many calls and frames were sent */
-async function runOne(run: Drawn<typeof anyRun>, session: Lane, bare: Lane): Promise<number> {
+async function runOne(run: Drawn<typeof arbitraryRun>, session: Lane, bare: Lane): Promise<number> {
   switch (run.kind) {
     case 'batch': {
       const calls = run.calls.map(build);
-      await overHttp(calls.length === 1 ? calls[0] : calls);
+      await sendOverHttp(calls.length === 1 ? calls[0] : calls);
       return calls.length;
     }
     case 'body':
-      await overHttp(run.body);
+      await sendOverHttp(run.body);
       return 1;
     case 'raw': {
       const { verb, path, headers, body } = run.request;
@@ -252,7 +252,7 @@ async function flood(runs: number, seed: number, fails: Promise<unknown>): Promi
   const valid = validTraffic(() => isOver);
   const lanes = Array.from({ length: LANES }, () => [new Lane(), new Lane()] as const);
   for (let chunk = 0; done < runs; chunk++) {
-    const drawn = fc.sample(anyRun, { numRuns: CHUNK, seed: seed + chunk });
+    const drawn = fc.sample(arbitraryRun, { numRuns: CHUNK, seed: seed + chunk });
     const work = lanes.map(async ([session, bare]) => {
       for (let run = drawn.pop(); run; run = drawn.pop()) done += await runOne(run, session, bare);
       await session.settle();

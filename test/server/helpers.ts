@@ -288,7 +288,7 @@ export class PushSocket {
   }
 
   /** Resolves when the upgrade succeeded. @throws Error with the HTTP status when it was refused */
-  async up(): Promise<this> {
+  async connect(): Promise<this> {
     await new Promise<void>((resolve, reject) => {
       this.socket.once('open', resolve);
       this.socket.once('unexpected-response', (_request, response) => reject(new Error(`HTTP ${response.statusCode}`)));
@@ -371,7 +371,7 @@ export class PushClient extends PushSocket {
     instance = newInstance(),
     resume?: { epoch: string; seq: number },
   ): Promise<PushClient> {
-    const client = await new PushClient(url, identity, instance).up();
+    const client = await new PushClient(url, identity, instance).connect();
     client.session = (await client.request(openSessionFrame(url, identity, instance, {}, resume))) as OpenSessionResult;
     return client;
   }

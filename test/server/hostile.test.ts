@@ -13,7 +13,7 @@ const HANDSHAKES = 10;
 /** Less than the allowance, because this process also runs honest clients; the bench uses all of it. */
 const CALLS_A_SECOND = 100;
 
-async function beside(t: TestContext, attack: (url: string) => Hostility | Promise<Hostility>): Promise<void> {
+async function handshakesDuring(t: TestContext, attack: (url: string) => Hostility | Promise<Hostility>): Promise<void> {
   const server = await spawnServer(t, ['--port', '0', '--host', '127.0.0.1', '--storage', ':memory:', '--log-level', 'error']);
   const [host, joiner] = [
     await PushClient.open(server.url, someone('host')),
@@ -41,9 +41,9 @@ async function beside(t: TestContext, attack: (url: string) => Hostility | Promi
 }
 
 test('honest handshakes complete beside every call from one address', { timeout: 120_000 }, (t) =>
-  beside(t, (url) => attackFromOneAddress(url, CALLS_A_SECOND)),
+  handshakesDuring(t, (url) => attackFromOneAddress(url, CALLS_A_SECOND)),
 );
 
 test('honest handshakes complete beside one key over 50 sockets', { timeout: 120_000 }, (t) =>
-  beside(t, (url) => attackWithOneKey(url, 50, CALLS_A_SECOND)),
+  handshakesDuring(t, (url) => attackWithOneKey(url, 50, CALLS_A_SECOND)),
 );

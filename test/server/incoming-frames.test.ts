@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { MAX_BEFORE_SESSION, MAX_FRAGMENTS } from '../../server/src/incoming-frames.js';
-import { BODIES_AT_ONCE } from '../../server/src/rpc-endpoint.js';
+import { MAX_CONCURRENT_BODIES } from '../../server/src/rpc-endpoint.js';
 import { PushClient, PushSocket, post, someone, startServer, until } from './helpers.js';
 
 const KIB = 1024;
@@ -31,7 +31,7 @@ function codesOf(sockets: PushSocket[]): Map<PushSocket, number> {
 test('unfinished frames of one address are bounded in bytes, together with bodies, and freed with their sockets', async (t) => {
   const { url } = await start(t);
   const sockets: PushSocket[] = [];
-  for (let i = 0; i <= BODIES_AT_ONCE; i++) sockets.push(await PushClient.open(url));
+  for (let i = 0; i <= MAX_CONCURRENT_BODIES; i++) sockets.push(await PushClient.open(url));
   const codes = codesOf(sockets);
   for (const socket of sockets) streamOf(socket).write(frame(MAX_FRAME, MAX_FRAME - 2 * KIB));
   await until(() => codes.size > 0, 'a socket to be closed');
@@ -45,7 +45,7 @@ test('unfinished frames of one address are bounded in bytes, together with bodie
 test('frames in small pieces count for more than their bytes', async (t) => {
   const { url } = await start(t);
   const sockets: PushSocket[] = [];
-  for (let i = 0; i <= BODIES_AT_ONCE; i++) sockets.push(await PushClient.open(url));
+  for (let i = 0; i <= MAX_CONCURRENT_BODIES; i++) sockets.push(await PushClient.open(url));
   const codes = codesOf(sockets);
   await Promise.all(
     sockets.map(async (socket) => {
@@ -65,13 +65,13 @@ test('frames in small pieces count for more than their bytes', async (t) => {
 test('complete frames are no longer counted, however many arrive', async (t) => {
   const { url } = await start(t);
   const client = await PushClient.open(url);
-  for (let i = 0; i < 2 * BODIES_AT_ONCE; i++)
+  for (let i = 0; i < 2 * MAX_CONCURRENT_BODIES; i++)
     await client.publish(`x:1.0.0@${client.username}`, [`${i} `.padEnd(48 * KIB, 'x')]);
 });
 
 test('a socket may send little before its session is open', async (t) => {
   const { url } = await startServer(t);
-  const [unfinished, many] = [await new PushSocket(url).up(), await new PushSocket(url).up()];
+  const [unfinished, many] = [await new PushSocket(url).connect(), await new PushSocket(url).connect()];
   streamOf(unfinished).write(frame(1024 * KIB, MAX_BEFORE_SESSION));
   const small = frame(4 * KIB, 4 * KIB);
   for (let bytes = 0; bytes <= MAX_BEFORE_SESSION; bytes += small.length) streamOf(many).write(small);

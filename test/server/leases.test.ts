@@ -97,8 +97,8 @@ test('only one of two concurrent answers wins', async (t) => {
   await host.publish(fqn, ['offer']);
   const joiners = Array.from({ length: 8 }, joiner);
   const offer = await joiners[0]!.take(fqn);
-  const fates = await Promise.allSettled(joiners.map((each) => each.answer(offer)));
-  assert.equal(fates.filter(({ status }) => status === 'fulfilled').length, 1);
+  const results = await Promise.allSettled(joiners.map((each) => each.answer(offer)));
+  assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
 test('the holder of a lease gets the candidates of the offer, and the later ones', async (t) => {

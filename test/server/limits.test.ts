@@ -278,10 +278,10 @@ test('a client that sends a request slowly is disconnected', { timeout: 60_000 }
   const socket = connect(server.port, '127.0.0.1');
   t.after(() => socket.destroy());
   socket.write('POST /rpc HTTP/1.1\r\nHost: localhost\r\n');
-  let said = '';
-  socket.on('data', (data) => (said += String(data)));
+  let received = '';
+  socket.on('data', (data) => (received += String(data)));
   const drip = setInterval(() => socket.writable && socket.write('X-Slow: 1\r\n'), 500);
   t.after(() => clearInterval(drip));
   await new Promise((resolve) => socket.once('close', resolve));
-  assert.match(said, /^HTTP\/1\.1 408 /);
+  assert.match(received, /^HTTP\/1\.1 408 /);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
-import { KEPT_BYTES, KEPT_BYTES_IN_ALL, KEPT_FOR, type NumberedEvent, type Session } from '../../server/src/hub.js';
+import { MAX_KEPT_BYTES, MAX_KEPT_BYTES_TOTAL, EVENT_TTL, type NumberedEvent, type Session } from '../../server/src/hub.js';
 import { MemoryHub } from '../../server/src/memory-hub.js';
 import { principalOf } from '../../server/src/principal.js';
 import type { Store } from '../../server/src/store.js';
@@ -37,19 +37,19 @@ const signal = (size: number) => ({ from: 'sender', sid: 'abcdefgh', sdp: 'x'.re
 test('events of one user are kept up to the byte limit of a user', async (t) => {
   const hub = startHub(t);
   const session = await open(hub);
-  for (let i = 0; i < 20; i++) await hub.pushToUser(session.principal, 'signal', signal(KEPT_BYTES / 8));
+  for (let i = 0; i < 20; i++) await hub.pushToUser(session.principal, 'signal', signal(MAX_KEPT_BYTES / 8));
   assert.equal(session.events.length, 20);
-  assert.ok(hub.bytes <= KEPT_BYTES, `${hub.bytes} bytes are kept`);
-  assert.ok(hub.bytes > KEPT_BYTES / 2, `only ${hub.bytes} bytes are kept`);
+  assert.ok(hub.bytes <= MAX_KEPT_BYTES, `${hub.bytes} bytes are kept`);
+  assert.ok(hub.bytes > MAX_KEPT_BYTES / 2, `only ${hub.bytes} bytes are kept`);
 });
 
 test('events of all users are kept up to the byte limit of the server', async (t) => {
   const hub = startHub(t);
-  const size = KEPT_BYTES / 2;
-  for (let i = 0; i < KEPT_BYTES_IN_ALL / size + 10; i++)
+  const size = MAX_KEPT_BYTES / 2;
+  for (let i = 0; i < MAX_KEPT_BYTES_TOTAL / size + 10; i++)
     await hub.pushToUser((await open(hub)).principal, 'signal', signal(size));
-  assert.ok(hub.bytes <= KEPT_BYTES_IN_ALL, `${hub.bytes} bytes are kept`);
-  assert.ok(hub.bytes > KEPT_BYTES_IN_ALL / 2, `only ${hub.bytes} bytes are kept`);
+  assert.ok(hub.bytes <= MAX_KEPT_BYTES_TOTAL, `${hub.bytes} bytes are kept`);
+  assert.ok(hub.bytes > MAX_KEPT_BYTES_TOTAL / 2, `only ${hub.bytes} bytes are kept`);
 });
 
 test('an event is not kept longer than an instance may stay away', async (t) => {
@@ -57,9 +57,9 @@ test('an event is not kept longer than an instance may stay away', async (t) => 
   const hub = startHub(t);
   const session = await open(hub);
   await hub.pushToUser(session.principal, 'signal', signal(1000));
-  await clock.tick(KEPT_FOR / 2);
+  await clock.tick(EVENT_TTL / 2);
   assert.ok(hub.bytes > 1000);
-  await clock.tick(KEPT_FOR / 2 + 2000);
+  await clock.tick(EVENT_TTL / 2 + 2000);
   assert.equal(hub.bytes, 0);
 });
 

@@ -101,8 +101,8 @@ test('the oldest offers of a service are dropped past 100 free ones', async (t) 
   );
   const ask = (offerId: string) => host.call('getOfferAnswer', { serviceFqn: fqn, offerId });
   // the order of the two offers of one call is undefined; one of them had to be dropped
-  const fates = await Promise.allSettled(first.offers.map(({ offerId }) => ask(offerId)));
-  const codes = fates.map((fate) => (fate as { reason: { code: string } }).reason.code).sort();
+  const results = await Promise.allSettled(first.offers.map(({ offerId }) => ask(offerId)));
+  const codes = results.map((result) => (result as { reason: { code: string } }).reason.code).sort();
   assert.deepEqual(codes, ['not-found', 'offer-gone']);
 });
 
@@ -236,16 +236,16 @@ test('parked candidates are dropped after 10 s', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['one', 'two']);
-  const [late, inTime] = offers.map(({ offerId }) => ({ serviceFqn: fqn, offerId }));
+  const [late, early] = offers.map(({ offerId }) => ({ serviceFqn: fqn, offerId }));
   const answerer = old();
   await answerer.addCandidates(late!, 'too early');
   await clock.tick(2000);
-  await answerer.addCandidates(inTime!, 'early');
+  await answerer.addCandidates(early!, 'early');
   await clock.tick(9000);
   await answerer.answer(late!);
-  await answerer.answer(inTime!);
+  await answerer.answer(early!);
   assert.deepEqual((await host.call('getIceCandidates', { ...late!, since: 0 })).candidates, []);
-  assert.deepEqual(linesOf((await host.call('getIceCandidates', { ...inTime!, since: 0 })).candidates), ['early']);
+  assert.deepEqual(linesOf((await host.call('getIceCandidates', { ...early!, since: 0 })).candidates), ['early']);
 });
 
 test('a direct and a random getService return `offers` as well', async (t) => {

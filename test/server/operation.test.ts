@@ -96,10 +96,10 @@ async function statusOf(port: number, path: string, headers: Record<string, stri
   const socket = connect(port, '127.0.0.1');
   const lines = Object.entries({ ...headers, Connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.write(`GET ${path} HTTP/${version}\r\n${lines.join('')}\r\n`);
-  let said = '';
-  socket.on('data', (data) => (said += String(data)));
+  let received = '';
+  socket.on('data', (data) => (received += String(data)));
   await once(socket, 'close');
-  return Number(/^HTTP\/1\.1 (\d+)/.exec(said)?.[1]);
+  return Number(/^HTTP\/1\.1 (\d+)/.exec(received)?.[1]);
 }
 
 test('a server that stops reports it to balancers, answers late requests, and closes its sockets one by one', async (t) => {

@@ -13,10 +13,10 @@ const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
 function connection(t: TestContext, port: number) {
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());
-  let said = '';
+  let received = '';
   socket.on('error', () => undefined); // `close` follows
-  socket.on('data', (data) => (said += String(data)));
-  return { socket, statuses: () => [...said.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)) };
+  socket.on('data', (data) => (received += String(data)));
+  return { socket, statuses: () => [...received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)) };
 }
 
 test('files, pages and unknown paths cost points of their address; requests of balancers do not', async (t) => {
@@ -71,8 +71,8 @@ test('pipelined requests are answered in order, one at a time; too many close th
 
 test('a connection that ends while its requests wait leaves nothing behind', async (t) => {
   const server = await startServer(t);
-  const gone = connection(t, server.port);
-  gone.socket.write(get('/').repeat(MAX_PIPELINED), () => gone.socket.resetAndDestroy());
-  await once(gone.socket, 'close');
+  const aborted = connection(t, server.port);
+  aborted.socket.write(get('/').repeat(MAX_PIPELINED), () => aborted.socket.resetAndDestroy());
+  await once(aborted.socket, 'close');
   assert.equal((await fetch(`${server.url}/`)).status, 200);
 });

@@ -40,17 +40,17 @@ async function pair(t: TestContext) {
 test('the upgrade requires the path /ws and the subprotocol rondevu.v1', async (t) => {
   const { server } = await start(t);
   for (const protocols of [[], ['other'], ['rondevu.v2']]) {
-    await assert.rejects(new PushSocket(server.url, { protocols }).up(), /HTTP 400/, String(protocols));
+    await assert.rejects(new PushSocket(server.url, { protocols }).connect(), /HTTP 400/, String(protocols));
   }
-  await assert.rejects(new PushSocket(`${server.url}/other`).up(), /HTTP 404/);
-  const socket = await new PushSocket(server.url, { protocols: ['other', 'rondevu.v1'] }).up();
+  await assert.rejects(new PushSocket(`${server.url}/other`).connect(), /HTTP 404/);
+  const socket = await new PushSocket(server.url, { protocols: ['other', 'rondevu.v1'] }).connect();
   assert.equal(socket.socket.protocol, 'rondevu.v1');
   await socket.close();
 });
 
 test('the Origin allow-list applies to the upgrade; programs that send no Origin are allowed', async (t) => {
   const { server } = await start(t, { corsOrigins: ['https://good.example'] });
-  const from = (origin?: string) => new PushSocket(server.url, { headers: origin === undefined ? {} : { origin } }).up();
+  const from = (origin?: string) => new PushSocket(server.url, { headers: origin === undefined ? {} : { origin } }).connect();
   for (const origin of ['https://evil.example', 'https://good.example.evil.example', 'null', 'http://good.example']) {
     await assert.rejects(from(origin), /HTTP 403/, origin);
   }
@@ -59,8 +59,8 @@ test('the Origin allow-list applies to the upgrade; programs that send no Origin
 
 test('past the limit of sockets the upgrade is refused', async (t) => {
   const { server } = await start(t, { limits: { ...DEFAULT_LIMITS, maxSockets: 1 } });
-  const first = await new PushSocket(server.url).up();
-  await assert.rejects(new PushSocket(server.url).up(), /HTTP 503/);
+  const first = await new PushSocket(server.url).connect();
+  await assert.rejects(new PushSocket(server.url).connect(), /HTTP 503/);
   await first.close();
 });
 
@@ -88,7 +88,7 @@ test('only openSession is answered on a new socket; any other frame closes it', 
     { pong: true },
     {},
   ]) {
-    const socket = await new PushSocket(server.url).up();
+    const socket = await new PushSocket(server.url).connect();
     socket.send({ id: 1, ...frame });
     assert.equal(await socket.closed, 4401, JSON.stringify(frame));
     assert.ok(socket.frames.every((each) => !('result' in each)));
@@ -114,14 +114,14 @@ test('openSession is signed like any call: signature, name, nonce, form, instanc
     ['bad-request', signV2(who, 'openSession', {}, server.url) as unknown as Record<string, unknown>],
   ];
   for (const [code, frame] of bad) {
-    const socket = await new PushSocket(server.url).up();
+    const socket = await new PushSocket(server.url).connect();
     await refused(socket.request(frame), code);
     assert.equal(await socket.closed, 4401);
   }
   await taken.close();
 });
 async function opened(url: string, frame: Record<string, unknown>): Promise<PushSocket> {
-  const socket = await new PushSocket(url).up();
+  const socket = await new PushSocket(url).connect();
   await socket.request(frame);
   return socket;
 }
@@ -129,7 +129,7 @@ async function opened(url: string, frame: Record<string, unknown>): Promise<Push
 test('a wrong clock may be corrected on the same socket', async (t) => {
   const { server } = await start(t);
   const [who, instance] = [someone(), newInstance()];
-  const socket = await new PushSocket(server.url).up();
+  const socket = await new PushSocket(server.url).connect();
   const frame = openSessionFrame(server.url, who, instance, { timestamp: Date.now() - 100_000 });
   const { details } = await refused(socket.request(frame), 'clock-skew');
   await socket.request(openSessionFrame(server.url, who, instance, { timestamp: details['serverTime'] as number }));
@@ -140,7 +140,7 @@ test('a wrong clock may be corrected on the same socket', async (t) => {
 test('a socket without openSession is closed after 5 s, one with it is not', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
-  const idle = await new PushSocket(server.url).up();
+  const idle = await new PushSocket(server.url).connect();
   const client = await open();
   await clock.tick(4000);
   assert.equal(idle.socket.readyState, idle.socket.OPEN);
@@ -152,7 +152,7 @@ test('a socket without openSession is closed after 5 s, one with it is not', asy
 test('frames sent right after openSession, without waiting for its reply, are answered in order', async (t) => {
   const { server } = await start(t);
   const [who, instance] = [someone(), newInstance()];
-  const socket = await new PushSocket(server.url).up();
+  const socket = await new PushSocket(server.url).connect();
   const replies = [socket.request(openSessionFrame(server.url, who, instance)), socket.request({ method: 'poll', params: {} })];
   const [session, poll] = await Promise.all(replies);
   assert.ok((session as { epoch: string }).epoch);
@@ -162,7 +162,7 @@ test('frames sent right after openSession, without waiting for its reply, are an
 
 test('two openSession frames at once make one session, which ends with its socket', async (t) => {
   const { server } = await start(t);
-  const socket = await new PushSocket(server.url).up();
+  const socket = await new PushSocket(server.url).connect();
   for (const who of [someone(), someone()]) {
     socket.request(openSessionFrame(server.url, who, newInstance())).catch(() => undefined);
   }
@@ -227,7 +227,7 @@ test('unknown frames are answered; text that is no JSON object and binary frames
 
 test('a frame that is too large closes the socket, before and after openSession', async (t) => {
   const { server, open } = await start(t);
-  for (const client of [await new PushSocket(server.url).up(), await open()]) {
+  for (const client of [await new PushSocket(server.url).connect(), await open()]) {
     client.send({ id: 1, method: 'poll', params: { padding: 'x'.repeat(DEFAULT_LIMITS.maxBodyBytes) } });
     assert.ok([1006, 1009].includes(await client.closed));
   }

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test, type TestContext } from 'node:test';
-import { KEPT_BYTES } from '../../server/src/hub.js';
+import { MAX_KEPT_BYTES } from '../../server/src/hub.js';
 import { createLog } from '../../server/src/log.js';
 import { principalOf } from '../../server/src/principal.js';
 import { RedisConnection } from '../../server/src/redis-connection.js';
@@ -33,18 +33,18 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
 
   test('a session whose client hangs up while it opens is forgotten', async (t) => {
     const { servers, urls, connection, redisPrefix } = await start(t);
-    const hungUp = t.mock.method(Unread.prototype, 'forget'); // called when a socket has closed
+    const forgotten = t.mock.method(Unread.prototype, 'forget'); // called when a socket has closed
     const open = RedisHub.prototype.opened;
     let isOpened = false;
     const opened = t.mock.method(RedisHub.prototype, 'opened', async function (this: RedisHub, ...args: Parameters<typeof open>) {
-      await until(() => hungUp.mock.callCount() === 1, 'the end of the socket');
+      await until(() => forgotten.mock.callCount() === 1, 'the end of the socket');
       const position = await open.apply(this, args);
       isOpened = true;
       return position;
     });
     const identity = someone('host');
     const instance = newInstance();
-    const { socket } = await new PushSocket(urls[0]).up();
+    const { socket } = await new PushSocket(urls[0]).connect();
     socket.send(JSON.stringify({ id: 1, ...openSessionFrame(urls[0], identity, instance) }));
     await until(() => opened.mock.callCount() === 1, 'the hub to be asked');
     socket.terminate();
@@ -78,7 +78,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     const [host, other] = [await PushClient.open(urls[0], someone('host')), await PushClient.open(urls[1], someone('other'))];
     await other.publish(`x:1.0.0@${other.username}`, ['offer']);
     await host.answer(await host.take(`x:1.0.0@${other.username}`));
-    await connection.tell('names', host.username);
+    await connection.publish('names', host.username);
     // sent afterwards: when it has arrived, `names` has arrived too
     await other.call('signal', { to: host.username, sid: 'abcdefgh', sdp: 'after it' });
     await host.event('signal');
@@ -115,7 +115,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     for (let i = 0; i < 40; i++) await two.call('signal', { to: one.username, sid: 'abcdefgh', sdp });
     const pattern = `${redisPrefix}hub:{${principalOf(one.http.identity)}}:event:*`;
     const kept = ((await connection.command('KEYS', pattern)) as string[]).length;
-    assert.ok(kept > 0 && kept * sdp.length <= KEPT_BYTES, `${kept} events are kept`);
+    assert.ok(kept > 0 && kept * sdp.length <= MAX_KEPT_BYTES, `${kept} events are kept`);
   });
 
   test('the publishers of a service are its live instances, until the service ends', async (t) => {
@@ -126,7 +126,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     const publishers = `${redisPrefix}publishers:{service}`;
     for (let i = 0; i < 10; i++) {
       const instance = `instance-${i}`;
-      await hub.seen('user key', instance, Date.now());
+      await hub.touch('user key', instance, Date.now());
       await hub.published('user key', instance, 'service', 60_000);
       // it falls silent and is given up
       if (i < 9) await connection.command('DEL', `${redisPrefix}hub:{user key}:at:${instance}`);

@@ -38,7 +38,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
   const bob = { username: 'bob', publicKey: 'key-b', instance: 'bob-instance' };
 
   /** Writes every kind of data that a store keeps. */
-  async function liveThrough(store: RedisStore): Promise<void> {
+  async function exercise(store: RedisStore): Promise<void> {
     const now = Date.now();
     await store.claim('alice', 'key-a', true, now);
     const { service } = await store.publish(ofAlice(['one', 'two', 'three']), 100, now);
@@ -52,7 +52,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
 
   test('every key expires by itself', async (t) => {
     const { store, connection } = await openStore(t);
-    await liveThrough(store);
+    await exercise(store);
     const keys = (await connection.command('KEYS', `${connection.prefix}*`)) as string[];
     assert.ok(keys.length >= 14, keys.join());
     const endless: string[] = [];
@@ -106,7 +106,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
 
   test('an answered or withdrawn offer does not count as free', async (t) => {
     const { store } = await openStore(t);
-    await liveThrough(store);
+    await exercise(store);
     assert.equal(await store.countFreeOffers(Date.now()), 2);
     await store.withdrawInstance('alice key-a', 'instance-1', Date.now());
     assert.equal(await store.countFreeOffers(Date.now()), 0);

@@ -267,9 +267,9 @@ export function storeConformance(
   });
 
   describe(`${name}: a name that passes to another key`, () => {
-    const heir = { username: 'alice', publicKey: 'key-heir' };
+    const successor = { username: 'alice', publicKey: 'key-heir' };
     /** The name was alice's, and now belongs to the heir. */
-    async function passOn(store: Store): Promise<void> {
+    async function transferName(store: Store): Promise<void> {
       await store.claim('alice', 'key-a', false, T);
       await store.release('alice', 'key-a');
       assert.equal(await store.claim('alice', 'key-heir', false, T), 'ok');
@@ -281,12 +281,12 @@ export function storeConformance(
       const offer = await publishOne(store, 'bobs', T, {
         ...{ username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' },
       });
-      await passOn(store);
+      await transferName(store);
       await assert.rejects(publishOne(store, 'late'), isTaken);
       await assert.rejects(store.answer(offer, { ...alice, sdp: 'late' }, T), isTaken);
       await assert.rejects(store.addCandidates(offer, { ...alice, role: 'answerer' }, lines('late'), T), isTaken);
       assert.deepEqual(await store.findServices('chat', 'alice', T, 'anywhere'), []);
-      const mine = await publishOne(store, 'mine', T, heir);
+      const mine = await publishOne(store, 'mine', T, successor);
       assert.equal(await store.withdraw(alice, mine.serviceFqn, [mine.offerId]), 0);
       assert.equal(await store.deleteService(alice, mine.serviceFqn), undefined);
       assert.deepEqual(await store.withdrawInstance(ALICE, '', T), []);
@@ -300,7 +300,7 @@ export function storeConformance(
       assert.equal(await store.claim('alice', 'key-heir', false, T), 'ok');
       assert.deepEqual(await store.findServices('chat', 'alice', T, 'anywhere'), []);
       assert.equal(await store.getOffer(offer, T), undefined);
-      const mine = await publishOne(store, 'new', T, heir);
+      const mine = await publishOne(store, 'new', T, successor);
       assert.notEqual(mine.serviceId, offer.serviceId);
       assert.deepEqual(
         (await store.listUnanswered(mine, 10, T)).map(({ sdp }) => sdp),
@@ -310,7 +310,7 @@ export function storeConformance(
     check('a service of its former key that came late is replaced, with its offers and its id', async (store) => {
       const late = await publishOne(store, 'late');
       await store.claim('alice', 'key-heir', false, T);
-      const mine = await publishOne(store, 'new', T, heir);
+      const mine = await publishOne(store, 'new', T, successor);
       assert.notEqual(mine.serviceId, late.serviceId);
       assert.equal(await store.getOffer(late, T), undefined);
     });
@@ -324,17 +324,17 @@ export function storeConformance(
       await store.answer(first, { ...alice, instance: 'alice-1', sdp: 'answer of alice' }, T);
       await store.release('alice', 'key-a');
       await store.claim('alice', 'key-heir', false, T);
-      assert.deepEqual((await store.pollOffers(heir, 'alice-1', 0, T)).offers, []);
-      assert.equal(await store.haveMet(BOB, principalOf(heir), T), false);
+      assert.deepEqual((await store.pollOffers(successor, 'alice-1', 0, T)).offers, []);
+      assert.equal(await store.haveMet(BOB, principalOf(successor), T), false);
       assert.equal(await store.haveMet(BOB, ALICE, T), true);
-      assert.equal(await store.answer(first, { ...heir, sdp: 'answer of alice' }, T), 'already-answered');
-      await store.answer(second, { ...heir, sdp: 'answer of the heir' }, T);
+      assert.equal(await store.answer(first, { ...successor, sdp: 'answer of alice' }, T), 'already-answered');
+      await store.answer(second, { ...successor, sdp: 'answer of the heir' }, T);
       assert.deepEqual(await store.listCandidates((await store.getOffer(second, T))!, 'answerer', T), []);
     });
     check('an offer for its former holder is handed to nobody else', async (store) => {
       const service = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' };
       const offer = await publishOne(store, '', T, { ...service, offers: [{ sdp: 'for alice', for: ALICE }] });
-      assert.equal(await store.lease(offer, { ...heir, instance: 'alice-1' }, T + 8000, T), undefined);
+      assert.equal(await store.lease(offer, { ...successor, instance: 'alice-1' }, T + 8000, T), undefined);
       assert.equal((await store.lease(offer, { ...alice, instance: 'alice-1' }, T + 8000, T))?.sdp, 'for alice');
     });
     check('of two keys that claim it at once one gets it', async (store) => {
@@ -514,8 +514,8 @@ export function storeConformance(
         await store.answer(offers[i]!, bobAnswers, T + i);
       }
       const polled = async (since: number) => {
-        const { offers: reported, looked } = await store.pollOffers(alice, undefined, since, T + 100);
-        assert.equal(looked, MAX_POLLED + 10);
+        const { offers: reported, examined } = await store.pollOffers(alice, undefined, since, T + 100);
+        assert.equal(examined, MAX_POLLED + 10);
         return reported.map(({ sdp }) => sdp);
       };
       for (const offer of offers.slice(0, 55)) await store.takeAnswer((await store.getOffer(offer, T + 100))!, 0);
@@ -585,7 +585,10 @@ export function storeConformance(
         'free',
         'ends',
       ]);
-      assert.deepEqual([await store.readServices([], T), await store.offering([], T, carol)], [[], { services: [], looked: 0 }]);
+      assert.deepEqual(
+        [await store.readServices([], T), await store.offering([], T, carol)],
+        [[], { services: [], examined: 0 }],
+      );
     });
     check('an instance is not offered its own offers, but another instance of the user is', async (store) => {
       await publishOne(store);
@@ -610,10 +613,10 @@ export function storeConformance(
       ] as const) {
         let count = 0;
         for (let start = 0; start < fqns.length;) {
-          const { services, looked } = await store.offering(fqns.slice(start), T, to);
-          assert.ok(looked >= 1);
+          const { services, examined } = await store.offering(fqns.slice(start), T, to);
+          assert.ok(examined >= 1);
           count += services.length;
-          start += looked;
+          start += examined;
         }
         assert.equal(count, expected);
       }

@@ -127,9 +127,9 @@ test('offers and new sessions include ICE servers, the same ones while they are 
 
 test('included ICE servers do not use up the budget, and are omitted when it is exhausted', () => {
   const turn = new Turn(turnOf({ ttl: 60, perKey: 1 }));
-  const first = turn.along(caller('bob'), true, NOW)!;
-  assert.deepEqual(turn.along(caller('bob'), true, NOW + 29_000)!.iceServers, first.iceServers);
-  assert.equal(turn.along(caller('bob'), true, NOW + 29_000)!.ttl, 31);
-  assert.equal(turn.along(caller('bob'), true, NOW + 31_000), undefined);
-  assert.equal(new Turn(DEFAULT_TURN).along(caller('bob'), true, NOW), undefined);
+  const first = turn.iceServersIfAvailable(caller('bob'), true, NOW)!;
+  assert.deepEqual(turn.iceServersIfAvailable(caller('bob'), true, NOW + 29_000)!.iceServers, first.iceServers);
+  assert.equal(turn.iceServersIfAvailable(caller('bob'), true, NOW + 29_000)!.ttl, 31);
+  assert.equal(turn.iceServersIfAvailable(caller('bob'), true, NOW + 31_000), undefined);
+  assert.equal(new Turn(DEFAULT_TURN).iceServersIfAvailable(caller('bob'), true, NOW), undefined);
 });

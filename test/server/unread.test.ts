@@ -99,7 +99,7 @@ test('work runs a few at a time for each name and in total, and names take turns
 });
 
 /** A socket that nobody reads. */
-class DeafSocket extends EventEmitter {
+class StalledSocket extends EventEmitter {
   readonly OPEN = 1;
   readyState = 1;
   bufferedAmount = 0;
@@ -116,13 +116,13 @@ class DeafSocket extends EventEmitter {
   }
 }
 
-async function deafSession(unread: Unread): Promise<{ session: PushSession; socket: DeafSocket }> {
-  const socket = new DeafSocket();
+async function stalledSession(unread: Unread): Promise<{ session: PushSession; socket: StalledSocket }> {
+  const socket = new StalledSocket();
   const caller = { username: 'somebody', publicKey: 'key', address: 'a' };
   const context = {
-    auth: { pay: async () => undefined, authenticate: async () => caller },
+    auth: { chargeBytes: async () => undefined, authenticate: async () => caller },
     hub: { opened: async () => ({ epoch: 'epoch', seq: 0 }), closed: async () => undefined },
-    turn: { along: () => undefined },
+    turn: { iceServersIfAvailable: () => undefined },
     metrics: { slowReader: () => undefined },
     log: { warn: () => undefined },
     dispatcher: { publicError: (error: unknown) => error },
@@ -138,7 +138,7 @@ const deliver = (session: PushSession, seq: number, length: number): void =>
   session.deliver({ seq, event: 'signal', text: JSON.stringify('x'.repeat(length)) } as never);
 
 test('frames of one turn count as unsent: a session holds a bounded number of bytes and is then disconnected', async () => {
-  const { session, socket } = await deafSession(new Unread(1e9, 1e9));
+  const { session, socket } = await stalledSession(new Unread(1e9, 1e9));
   for (let i = 0; i < 60 && socket.readyState === 1; i++) {
     deliver(session, i, 100_000);
     assert.ok(session.unread <= 2 * MAX_BUFFERED + 200_000, `${session.unread} bytes`);
@@ -149,7 +149,7 @@ test('frames of one turn count as unsent: a session holds a bounded number of by
 
 test('unread bytes of sessions count for their address', async () => {
   const unread = new Unread(500_000, 1e9);
-  const [one, other] = [await deafSession(unread), await deafSession(unread)];
+  const [one, other] = [await stalledSession(unread), await stalledSession(unread)];
   deliver(one.session, 1, 300_000);
   deliver(other.session, 1, 100_000);
   await new Promise((resolve) => setImmediate(resolve));

@@ -7,14 +7,18 @@ import { MAX_IGNORED_UPGRADES } from '../../server/src/upgrades.js';
 import { closed, signV2, someone, startServer, until } from './helpers.js';
 
 /** Everything that the server sends on one connection, to which `requests` were written at once. */
-function pipelined(t: TestContext, port: number, requests: string): { socket: Socket; said(): string; closed: Promise<void> } {
+function pipelined(
+  t: TestContext,
+  port: number,
+  requests: string,
+): { socket: Socket; received(): string; closed: Promise<void> } {
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());
-  let said = '';
-  socket.on('data', (data) => (said += String(data)));
+  let received = '';
+  socket.on('data', (data) => (received += String(data)));
   const isOver = closed(socket);
   socket.write(requests);
-  return { socket, said: () => said, closed: isOver };
+  return { socket, received: () => received, closed: isOver };
 }
 const upgradeOf = (port: number): string =>
   `Host: localhost:${port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n`;
@@ -24,18 +28,18 @@ test('pipelined requests for h2c are all answered, in order', async (t) => {
   const call = JSON.stringify(
     signV2(someone(), 'getService', { serviceFqn: 'nothing:1.0.0', wait: 300 }, `http://localhost:${port}`),
   );
-  const { said } = pipelined(
+  const { received } = pipelined(
     t,
     port,
     `GET /one HTTP/1.1\r\nHost: localhost\r\n\r\nPOST /rpc HTTP/1.1\r\n${upgradeOf(port)}Content-Length: ${call.length}\r\n\r\n${call}` +
       `GET /two HTTP/1.1\r\n${upgradeOf(port)}\r\nGET /three HTTP/1.1\r\n${upgradeOf(port)}\r\nGET /four HTTP/1.1\r\nHost: localhost\r\n\r\n`,
   );
-  await until(() => said().includes('GET /four'), 'the last reply');
-  const order = [...said().matchAll(/GET \/(\w+)|No services found/g)].map((match) => match[1] ?? 'call');
+  await until(() => received().includes('GET /four'), 'the last reply');
+  const order = [...received().matchAll(/GET \/(\w+)|No services found/g)].map((match) => match[1] ?? 'call');
   assert.deepEqual(order, ['one', 'call', 'two', 'three', 'four']);
 });
 
-const replies = (said: string): number => said.split('HTTP/1.1 404').length - 1;
+const replies = (received: string): number => received.split('HTTP/1.1 404').length - 1;
 
 test('a connection with one request for h2c after the other is closed after some', async (t) => {
   const { port } = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxSocketsPerAddress: 1 } });
@@ -44,15 +48,15 @@ test('a connection with one request for h2c after the other is closed after some
   process.on('warning', onWarning);
   t.after(() => process.off('warning', onWarning));
   const request = `GET /nothing HTTP/1.1\r\n${upgradeOf(port)}\r\n`;
-  const { socket, said, closed: isOver } = pipelined(t, port, request);
+  const { socket, received, closed: isOver } = pipelined(t, port, request);
   for (let count = 1; count < MAX_IGNORED_UPGRADES; count++) {
-    await until(() => replies(said()) === count, `reply ${count}`);
+    await until(() => replies(received()) === count, `reply ${count}`);
     socket.write(request);
   }
   await isOver;
-  assert.equal(replies(said()), MAX_IGNORED_UPGRADES);
+  assert.equal(replies(received()), MAX_IGNORED_UPGRADES);
   const all = pipelined(t, port, request.repeat(1000));
   await all.closed;
-  assert.ok(replies(all.said()) <= MAX_IGNORED_UPGRADES);
+  assert.ok(replies(all.received()) <= MAX_IGNORED_UPGRADES);
   assert.deepEqual(warnings, []);
 });

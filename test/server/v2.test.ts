@@ -58,8 +58,8 @@ test('the digest is over params as sent: order does not matter, unknown fields a
     { ...params, ttl: 300_000 },
     { ...params, hidden: false },
   ]) {
-    const anew = signV2(client.identity, 'publishService', params, server.url);
-    await refused(send({ ...anew, params: changed }), 'bad-signature');
+    const again = signV2(client.identity, 'publishService', params, server.url);
+    await refused(send({ ...again, params: changed }), 'bad-signature');
   }
 });
 

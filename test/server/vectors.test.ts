@@ -35,26 +35,26 @@ const keys = lines[0] as Keys;
 const exchanges = lines.slice(1) as Exchange[];
 
 /** Required differences between our reply and the recorded one, with the reason. */
-const CORRECTIONS: Record<string, (ours: Record<string, unknown>) => void> = {
+const CORRECTIONS: Record<string, (actual: Record<string, unknown>) => void> = {
   // "Old discovery matches the exact version only. Ours follows the compatibility rule."
-  'getService, direct, older compatible version asked (upstream answers not found: exact match)': (ours) => {
-    assert.equal(ours['success'], true);
-    assert.equal((ours['result'] as { serviceFqn: string }).serviceFqn, 'chat:1.2.0@alice');
+  'getService, direct, older compatible version asked (upstream answers not found: exact match)': (actual) => {
+    assert.equal(actual['success'], true);
+    assert.equal((actual['result'] as { serviceFqn: string }).serviceFqn, 'chat:1.2.0@alice');
   },
 };
 
 /** Fields of a recorded reply that protocol.md drops: the row id and the repeated offer id of each candidate of a poll. */
 const DROPPED = /^\.result\.iceCandidates\.[^.]+\.0\.(id|offerId)$/;
 
-/** Every key of `theirs` is in `ours`, with a value of the same type. */
-function sameShape(ours: unknown, theirs: unknown, path = ''): void {
+/** Every key of `expected` is in `actual`, with a value of the same type. */
+function sameShape(actual: unknown, expected: unknown, path = ''): void {
   if (DROPPED.test(path)) return;
   const kind = (value: unknown): string => (Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value);
-  assert.equal(kind(ours), kind(theirs), `type of ${path || 'the reply'}`);
-  if (Array.isArray(theirs)) assert.equal((ours as unknown[]).length, theirs.length, `length of ${path}`);
-  if (typeof theirs !== 'object' || theirs === null) return;
-  for (const [name, value] of Object.entries(theirs))
-    sameShape((ours as Record<string, unknown>)[name], value, `${path}.${name}`);
+  assert.equal(kind(actual), kind(expected), `type of ${path || 'the reply'}`);
+  if (Array.isArray(expected)) assert.equal((actual as unknown[]).length, expected.length, `length of ${path}`);
+  if (typeof expected !== 'object' || expected === null) return;
+  for (const [name, value] of Object.entries(expected))
+    sameShape((actual as Record<string, unknown>)[name], value, `${path}.${name}`);
 }
 
 test('every recorded exchange gets a reply of the same shape and status', async (t) => {
@@ -67,7 +67,7 @@ test('every recorded exchange gets a reply of the same shape and status', async 
   /** Recorded ids and the current ones. */
   const ids = new Map<string, string>();
   const translate = <T>(value: T): T =>
-    JSON.parse([...ids].reduce((text, [theirs, ours]) => text.replaceAll(theirs, ours), JSON.stringify(value))) as T;
+    JSON.parse([...ids].reduce((text, [recordedId, id]) => text.replaceAll(recordedId, id), JSON.stringify(value))) as T;
 
   const resign = (recorded: Request): Request => {
     const request = translate(recorded);
@@ -89,21 +89,21 @@ test('every recorded exchange gets a reply of the same shape and status', async 
       if (correction) return correction(body as Record<string, unknown>);
       const expected = translate(exchange.response);
       sameShape(body, expected);
-      const [ours, theirs] = [body, exchange.response].map((reply) => (reply as { error?: string }).error);
+      const [error, recordedError] = [body, exchange.response].map((reply) => (reply as { error?: string }).error);
       // old clients parse the texts, so ours begin with the recorded ones
-      if (theirs !== undefined) assert.ok(ours!.startsWith(theirs), `${ours} must begin with ${theirs}`);
+      if (recordedError !== undefined) assert.ok(error!.startsWith(recordedError), `${error} must begin with ${recordedError}`);
     });
   }
 });
 
 /** Maps the recorded service and offer ids to the current ones by the content of the offers: our server uses another order. */
-function learnIds(ids: Map<string, string>, ours: unknown, theirs: unknown): void {
-  const [mine, recorded] = [ours, theirs].map(
+function learnIds(ids: Map<string, string>, actualReply: unknown, recordedReply: unknown): void {
+  const [actual, recorded] = [actualReply, recordedReply].map(
     (reply) => (reply as { result?: { serviceId?: string; offers?: { offerId: string; sdp: string }[] } }).result,
   );
-  if (ids.size || !mine?.offers || !recorded?.offers) return;
-  ids.set(recorded.serviceId!, mine.serviceId!);
-  for (const { offerId, sdp } of recorded.offers) ids.set(offerId, mine.offers.find((offer) => offer.sdp === sdp)!.offerId);
+  if (ids.size || !actual?.offers || !recorded?.offers) return;
+  ids.set(recorded.serviceId!, actual.serviceId!);
+  for (const { offerId, sdp } of recorded.offers) ids.set(offerId, actual.offers.find((offer) => offer.sdp === sdp)!.offerId);
 }
 
 test('GET / and GET /health look as recorded', async (t) => {

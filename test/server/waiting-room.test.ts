@@ -9,7 +9,7 @@ import { Fairness } from '../../server/src/fairness.js';
 import { Heap } from '../../server/src/fair-queue.js';
 import { createLog } from '../../server/src/log.js';
 import type { Match } from '../../server/src/joiner.js';
-import { LEASE, Matchmaker } from '../../server/src/matchmaker.js';
+import { LEASE_DURATION, Matchmaker } from '../../server/src/matchmaker.js';
 import { principalOf } from '../../server/src/principal.js';
 import type { RpcError } from '../../server/src/rpc-error.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
@@ -20,7 +20,7 @@ import { mockClock, noCharge, until } from './helpers.js';
 
 const UNBOUNDED = 1_000_000;
 
-function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
+function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   let storeCalls = 0;
   const real = new SqliteStore(':memory:');
   const store = new Proxy<Store>(real, {
@@ -65,7 +65,7 @@ function scene(t: TestContext, limits: Partial<WaitingLimits> = {}) {
         Date.now(),
       );
       matchmaker.published(service.serviceId, by.address ?? `address of ${username}`);
-      matchmaker.offersCame(service, by.for === undefined ? [] : [by.for]);
+      matchmaker.offersAdded(service, by.for === undefined ? [] : [by.for]);
       await matchmaker.idle();
       return service;
     },
@@ -92,7 +92,7 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
   );
 
 test('a waiting joiner costs the same however many wait for other names, versions and owners', async (t) => {
-  const { find, matchmaker, work } = scene(t);
+  const { find, matchmaker, work } = setUp(t);
   const costs: { storeCalls: number; ranked: number }[] = [];
   for (const crowd of [10, 100, 1000]) {
     while (matchmaker.waiting < crowd) {
@@ -115,7 +115,7 @@ test('a waiting joiner costs the same however many wait for other names, version
 });
 
 test('an offer costs the same however many wait for other names', async (t) => {
-  const { find, matchmaker, work, publish } = scene(t);
+  const { find, matchmaker, work, publish } = setUp(t);
   const costs: { storeCalls: number; ranked: number }[] = [];
   for (const crowd of [10, 1000]) {
     while (matchmaker.waiting < crowd) {
@@ -139,7 +139,7 @@ test('serving a crowd at one service costs each joiner at most the logarithm of 
   const costs: number[] = [];
   const crowds = [50, 200, 800];
   for (const crowd of crowds) {
-    const { find, matchmaker, work, publish } = scene(t);
+    const { find, matchmaker, work, publish } = setUp(t);
     const served: Promise<Match>[] = [];
     for (let i = 0; i < crowd; i++) served.push(find(`user-${i}@address-${i % 40}`, 'chat', 60_000));
     await until(() => matchmaker.waiting === crowd);
@@ -156,7 +156,7 @@ test('serving a crowd at one service costs each joiner at most the logarithm of 
 });
 
 test('leaving costs the same however many wait, and leaves nothing behind', async (t) => {
-  const { find, matchmaker, work } = scene(t);
+  const { find, matchmaker, work } = setUp(t);
   for (let i = 0; i < 500; i++) find(`stays-${i}@S`, 'chat', 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 500);
   await matchmaker.idle();
@@ -174,7 +174,7 @@ test('leaving costs the same however many wait, and leaves nothing behind', asyn
 });
 
 test('one key and one address may have a limited number of waits; others still may wait', async (t) => {
-  const { find, matchmaker } = scene(t, { maxWaitingPerKey: 3, maxWaitingPerAddress: 5 });
+  const { find, matchmaker } = setUp(t, { maxWaitingPerKey: 3, maxWaitingPerAddress: 5 });
   for (let i = 0; i < 3; i++) find('evil@E', `name-${i}`, 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 3);
   assert.equal(await codeOf(find('evil@elsewhere', 'name', 60_000)), 'rate-limited');
@@ -186,7 +186,7 @@ test('one key and one address may have a limited number of waits; others still m
 });
 
 test('one key may wait for a few versions of a name; other names and other keys are counted separately', async (t) => {
-  const { find, matchmaker } = scene(t);
+  const { find, matchmaker } = setUp(t);
   const wait = (who: string, name: string, version: string) => codeOf(find(who, name, 60_000, { version }));
   for (let i = 0; i < MAX_VERSIONS; i++) void wait('anna@A', 'chat', `1.${i}.0`);
   await until(() => matchmaker.waiting === MAX_VERSIONS);
@@ -198,7 +198,7 @@ test('one key may wait for a few versions of a name; other names and other keys 
 });
 
 test('the address with the most places gives one up to an address with few when all are taken', async (t) => {
-  const { find, matchmaker } = scene(t, { maxWaiting: 10 });
+  const { find, matchmaker } = setUp(t, { maxWaiting: 10 });
   const evil = Array.from({ length: 9 }, (_, index) => codeOf(find(`evil-${index}@E`, `name-${index}`, 60_000)));
   await until(() => matchmaker.waiting === 9);
   for (let i = 0; i < 5; i++) {
@@ -210,7 +210,7 @@ test('the address with the most places gives one up to an address with few when 
 });
 
 test('an offer for one user reaches it although others wait before it, and reaches nobody else', async (t) => {
-  const { find, matchmaker, publish } = scene(t);
+  const { find, matchmaker, publish } = setUp(t);
   const others = ['first@A', 'second@B'].map((who) => find(who, 'chat', 60_000));
   for (const call of others) call.catch(ignore);
   await until(() => matchmaker.waiting === 2);
@@ -223,16 +223,16 @@ test('an offer for one user reaches it although others wait before it, and reach
 
 test('a joiner that was delayed is served when its lease is over', async (t) => {
   const clock = mockClock(t);
-  const { find, matchmaker, publish } = scene(t);
+  const { find, matchmaker, publish } = setUp(t);
   await publish('chat', 'host', 3);
   for (let i = 0; i < 3; i++) await find('greedy@A', 'chat');
-  await clock.tick(LEASE + 1000);
+  await clock.tick(LEASE_DURATION + 1000);
   const held = await find('greedy@A', 'chat');
   const waiting = find('greedy@A', 'chat', 60_000);
   await until(() => matchmaker.waiting === 1);
   await matchmaker.idle();
   assert.equal(matchmaker.waiting, 1, 'though two offers are free');
-  matchmaker.answered(held.offer.offerId, 'key of greedy');
+  matchmaker.offerAnswered(held.offer.offerId, 'key of greedy');
   assert.ok(await waiting);
 });
 
@@ -240,10 +240,10 @@ test('when a lease ends, serving the queues of its holder has a bounded cost, ho
   const costs: number[] = [];
   for (const services of [10, 300]) {
     const clock = mockClock(t);
-    const { find, matchmaker, publish, work } = scene(t);
+    const { find, matchmaker, publish, work } = setUp(t);
     await publish('chat', 'host', 3);
     for (let i = 0; i < 3; i++) await find('greedy@A', 'chat');
-    await clock.tick(LEASE + 1000);
+    await clock.tick(LEASE_DURATION + 1000);
     const held = await find('greedy@A', 'chat');
     for (let i = 0; i < services; i++) await publish('game', `host-${i}`, 1, { for: 'nobody' });
     for (const version of ['1.0.0', '1.0.0-a', '1.0.0-b', '1.0.0-c']) find('greedy@A', 'game', 60_000, { version }).catch(ignore);
@@ -253,7 +253,7 @@ test('when a lease ends, serving the queues of its holder has a bounded cost, ho
     assert.equal(matchmaker.waiting, 4, 'all are held back');
     await find('other@B', 'game', 0, { owner: 'host-0' });
     work();
-    matchmaker.answered(held.offer.offerId, 'key of greedy');
+    matchmaker.offerAnswered(held.offer.offerId, 'key of greedy');
     await matchmaker.idle();
     costs.push(work().storeCalls);
     t.mock.timers.reset();
@@ -263,12 +263,17 @@ test('when a lease ends, serving the queues of its holder has a bounded cost, ho
 });
 
 test('answers to offers of the same key or from the same address do not improve the standing', async (t) => {
-  const { find, matchmaker, publish } = scene(t);
-  const waste = { publicKey: 'key of evil', address: 'E' };
+  const { find, matchmaker, publish } = setUp(t);
+  const evilJoiner = { publicKey: 'key of evil', address: 'E' };
   const { fairness } = matchmaker;
   for (let i = 0; i < 3; i++) {
-    fairness.leased({ ...waste, publicKey: `key of made-up-${i}` });
-    fairness.ended({ ...waste, publicKey: `key of made-up-${i}` }, 'unanswered', { publicKey: 'honest host' }, Date.now());
+    fairness.startLease({ ...evilJoiner, publicKey: `key of made-up-${i}` });
+    fairness.endLease(
+      { ...evilJoiner, publicKey: `key of made-up-${i}` },
+      'unanswered',
+      { publicKey: 'honest host' },
+      Date.now(),
+    );
   }
   const isLast = (): boolean => fairness.isLast({ publicKey: 'key of fresh', address: 'E' }, Date.now());
   assert.equal(isLast(), true);
@@ -286,29 +291,29 @@ test('answers to offers of the same key or from the same address do not improve 
         () => new AbortController().signal,
         noCharge,
       );
-      matchmaker.answered(offer.offerId, `key of ${user}`);
+      matchmaker.offerAnswered(offer.offerId, `key of ${user}`);
     }
   assert.equal(isLast(), true);
   for (let i = 0; i < 4; i++) {
     await publish('real', 'host', 1);
     const { offer } = await find('good@E', 'real');
-    matchmaker.answered(offer.offerId, 'key of good');
+    matchmaker.offerAnswered(offer.offerId, 'key of good');
   }
   assert.equal(isLast(), false, 'real answers do');
 });
 
 test('a lease that somebody else answers does not improve the standing of its holder', async (t) => {
-  const { find, matchmaker, publish } = scene(t);
+  const { find, matchmaker, publish } = setUp(t);
   const { fairness } = matchmaker;
   for (let i = 0; i < 3; i++) {
     const one = { publicKey: `made-up-${i}`, address: 'E' };
-    fairness.leased(one);
-    fairness.ended(one, 'unanswered', { publicKey: 'honest host' }, Date.now());
+    fairness.startLease(one);
+    fairness.endLease(one, 'unanswered', { publicKey: 'honest host' }, Date.now());
   }
   for (let i = 0; i < 6; i++) {
     await publish('chat', 'host', 1);
     const { offer } = await find('evil@E', 'chat');
-    matchmaker.answered(offer.offerId, 'key of an accomplice elsewhere');
+    matchmaker.offerAnswered(offer.offerId, 'key of an accomplice elsewhere');
   }
   assert.equal(fairness.isLast({ publicKey: 'fresh', address: 'E' }, Date.now()), true);
 });
@@ -319,15 +324,15 @@ test('a class and its teacher behind one address are not delayed for one bad pup
   const teacher = { publicKey: 'teacher', address: 'school' };
   for (let i = 0; i < 10; i++) {
     const bad = { publicKey: 'bad', address: 'school' };
-    fairness.leased(bad);
-    fairness.ended(bad, 'unanswered', teacher, now);
+    fairness.startLease(bad);
+    fairness.endLease(bad, 'unanswered', teacher, now);
   }
   assert.equal(fairness.isLast({ publicKey: 'pupil', address: 'school' }, now), false);
   assert.equal(fairness.isLast({ publicKey: 'bad', address: 'school' }, now), true);
 });
 
 test('an unsuccessful look-up notifies a bounded number of publishers, each at most once per interval', async (t) => {
-  const { find, publish, demand } = scene(t);
+  const { find, publish, demand } = setUp(t);
   for (let i = 0; i < 40; i++) await publish('chat', `host${i}`, 1);
   for (let i = 0; i < 40; i++) await find(`joiner-${i}@J${i}`, 'chat');
   demand.length = 0;

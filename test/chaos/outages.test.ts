@@ -16,7 +16,7 @@ const PAIRS = (
 )
   .split(',')
   .map((pair) => pair.split('-') as [Place, Place]);
-const HOLES = (process.env['CHAOS_HOLES'] ?? (FULL ? '2000,8000,20000' : '2000,8000')).split(',').map(Number);
+const OUTAGES = (process.env['CHAOS_OUTAGES'] ?? (FULL ? '2000,8000,20000' : '2000,8000')).split(',').map(Number);
 
 const server = new ServerProcess();
 const places = new Places();
@@ -41,7 +41,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     before(async () => {
       rig = await UdpProxy.start(1);
       const common = { apiUrl: server.url, rigUrl: rig.url };
-      const username = `holes-${hostPlace}-${joinerPlace}`;
+      const username = `outages-${hostPlace}-${joinerPlace}`;
       host = await places.open(hostPlace, { ...common, username, service: 'chaos:1.0.0' });
       joiner = await places.open(joinerPlace, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}` });
       await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
@@ -52,7 +52,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       await rig.close();
     });
 
-    for (const length of HOLES) {
+    for (const length of OUTAGES) {
       it(`recovers from ${ROUNDS} outages of ${length} ms`, { timeout: 3_600_000 }, async () => {
         const delays: { host: number[]; joiner: number[] } = { host: [], joiner: [] };
         const noticed: number[] = [];
@@ -64,7 +64,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
           await pause(Math.min(1000, length / 2));
           await Promise.all([sendOne(host), sendOne(joiner)]);
           if (length >= 5000) {
-            await until('the hole to be noticed at both sides', async () =>
+            await until('the outage to be noticed at both sides', async () =>
               (await Promise.all([host, joiner].map((end) => end.run(({ connection }) => connection!.health !== 'alive')))).every(
                 Boolean,
               ),
@@ -77,7 +77,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
           atHost++;
           atJoiner++;
           await until(
-            'the messages of the hole',
+            'the messages sent during the outage',
             async () => (await received(host)) === atHost && (await received(joiner)) === atJoiner,
           );
           delays.host.push((await host.run(({ lastAt }) => lastAt)) - end);
@@ -92,14 +92,14 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
             ).every(Boolean),
           );
           const seen = [...(await names(host)), ...(await names(joiner))];
-          if (length <= 2000) assert.deepEqual(seen, [], 'a hole of 2 s is no event');
+          if (length <= 2000) assert.deepEqual(seen, [], 'an outage of 2 s emits no event');
           else assert.ok(!seen.includes('reset') && !seen.includes('closed'), seen.join());
           await pause(1500);
         }
         for (const each of [host, joiner]) assert.deepEqual(await each.run(({ wrong }) => wrong), []);
         const text = noticed.length ? `, noticed at both sides after ${median(noticed)} ms` : '';
         console.log(
-          `  ${hostPlace} and ${joinerPlace}, ${ROUNDS} holes of ${length} ms: first delivery ${median(delays.host)} ms (host), ${median(delays.joiner)} ms (joiner) after its end${text}; all: ${delays.host.join(' ')} | ${delays.joiner.join(' ')}`,
+          `  ${hostPlace} and ${joinerPlace}, ${ROUNDS} outages of ${length} ms: first delivery ${median(delays.host)} ms (host), ${median(delays.joiner)} ms (joiner) after its end${text}; all: ${delays.host.join(' ')} | ${delays.joiner.join(' ')}`,
         );
       });
     }

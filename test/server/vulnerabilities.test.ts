@@ -1,6 +1,6 @@
 /**
- * "Holes to keep shut" (protocol.md, part 1): each was real in v0.5.4. And the replay rules, which must not hurt honest old
- * clients, and the replies to invalid, huge or strange bodies.
+ * Vulnerabilities of v0.5.4, each of which was real; the replay rules, which must not affect honest old clients; and the replies
+ * to invalid, huge or unusual bodies.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
