@@ -10,7 +10,8 @@ import { createServer } from '../server/dist/index.js';
 import { startAttack } from '../test/support/attack.ts';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
 import { median } from '../test/support/median.ts';
-import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
+import { blankPage, openPage, serveFiles } from '../test/support/site.ts';
+import { until } from '../test/support/until.ts';
 
 if (process.argv[2] === 'hostile') {
   const { runHostile } = await import('./load/hostile.ts');
@@ -37,7 +38,7 @@ await host.evaluate(async (apiUrl) => {
 
 /** Time until all are connected, in ms; in a separate page, so that both kinds start equal. */
 async function crowd(): Promise<number> {
-  await until('the pool to be full', () => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount >= 5));
+  await until(() => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount >= 5), 'the pool to be full');
   const page = await openPage(browser, site.url);
   const time = await page.evaluate(
     async (apiUrl, to, count) => {
@@ -56,8 +57,9 @@ async function crowd(): Promise<number> {
     JOINERS,
   );
   await page.close();
-  await until('the joiners to leave', () =>
-    host.evaluate(() => document.querySelector('rondevu-service')!.connections.every((each) => !each.isConnected())),
+  await until(
+    () => host.evaluate(() => document.querySelector('rondevu-service')!.connections.every((each) => !each.isConnected())),
+    'the joiners to leave',
   );
   return time;
 }
@@ -66,7 +68,7 @@ const times = { alone: [] as number[], attacked: [] as number[] };
 for (let round = 0; round < rounds; round++) {
   times.alone.push(await crowd());
   const attack = await startAttack(server.url, target);
-  await until('the attack to start', () => attack.asked > 20);
+  await until(() => attack.asked > 20, 'the attack to start');
   times.attacked.push(await crowd());
   attack.stop();
   console.log(

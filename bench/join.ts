@@ -10,7 +10,8 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from '../server/dist/index.js';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
 import { median } from '../test/support/median.ts';
-import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
+import { blankPage, openPage, serveFiles } from '../test/support/site.ts';
+import { until } from '../test/support/until.ts';
 
 interface BenchWindow {
   rondevu: Rondevu;
@@ -174,7 +175,7 @@ await joiner.evaluate(
   server.url,
   relay.url,
 );
-await until('the push socket', () => joiner.evaluate(() => window.rondevu.signalingState === 'push'));
+await until(() => joiner.evaluate(() => window.rondevu.signalingState === 'push'), 'the push socket');
 
 async function compare(name: string, ours: 'ours' | 'fresh', raw: 'raw' | 'freshRaw'): Promise<number> {
   const ratios: number[] = [];
@@ -182,7 +183,7 @@ async function compare(name: string, ours: 'ours' | 'fresh', raw: 'raw' | 'fresh
   const calls = new Set<string>();
   for (let round = -2; round < rounds; round++) {
     // the pool refills between two joins
-    await until('the pool to be full', () => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount === 5));
+    await until(() => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount === 5), 'the pool to be full');
     await joiner.evaluate(() => window.calls.splice(0));
     const mine = await joiner.evaluate((which) => window[which](), ours);
     const seen = await joiner.evaluate(() => window.calls.splice(0));

@@ -7,7 +7,8 @@ import type { RondevuConnection } from '../dist/src/index.js';
 import { createServer } from '../server/dist/index.js';
 import { launch, type BrowserName } from '../test/support/browsers.ts';
 import { median } from '../test/support/median.ts';
-import { blankPage, openPage, serveFiles, until } from '../test/support/site.ts';
+import { blankPage, openPage, serveFiles } from '../test/support/site.ts';
+import { until } from '../test/support/until.ts';
 
 interface BenchWindow {
   connection: RondevuConnection;
@@ -86,15 +87,16 @@ const times = { remote: [] as number[], own: [] as number[], raw: [] as number[]
 for (let round = -2; round < rounds; round++) {
   const [closed, other] = round % 2 ? [host, joiner] : [joiner, host];
   const cost = await raw();
-  await until('the pool to be full', () => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount >= 5));
+  await until(() => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount >= 5), 'the pool to be full');
   for (const page of [host, joiner]) await page.evaluate(() => void (window.closedAt = window.messageAt = 0));
   const at = await closed.evaluate(() => {
     const now = window.now();
     window.connection.getPeerConnection()!.close();
     return now;
   });
-  await until('messages both ways', async () =>
-    (await Promise.all([host, joiner].map((page) => page.evaluate(() => window.messageAt > 0)))).every(Boolean),
+  await until(
+    async () => (await Promise.all([host, joiner].map((page) => page.evaluate(() => window.messageAt > 0)))).every(Boolean),
+    'messages both ways',
   );
   if (round < 0) continue; // warm-up
   const heard = await other.evaluate(() => ({ closedAt: window.closedAt, messageAt: window.messageAt }));

@@ -3,10 +3,10 @@
  * order. RONDEVU_CHAOS=full: 5 channels, 2000 messages each way, 20 rotations; otherwise a short version.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { ServerProcess, until } from '../support/site.js';
+import { describe, it } from 'node:test';
+import { until } from '../support/until.js';
 import type { EndState } from './end.js';
-import { Places, type Place } from './ends.js';
+import { type Place, usePlaces } from './ends.js';
 import { UdpProxy } from './udp-proxy.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
@@ -18,13 +18,7 @@ const PAIRS: [Place, Place][] = [
   ['chromium', 'datachannel'],
 ];
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
 interface Tally {
   next: Record<string, number>;
@@ -71,11 +65,8 @@ for (const [one, other] of PAIRS) {
       { timeout: 600_000 },
       async () => {
         const rig = await UdpProxy.start(1);
-        const common = { apiUrl: server.url, rigUrl: rig.url };
-        const username = `channels-${one}-${other}`;
-        const host = await places.open(one, { ...common, username, service: 'chaos:1.0.0' });
-        const joiner = await places.open(other, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}` });
-        await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+        const options = { apiUrl: server.url, rigUrl: rig.url, username: `channels-${one}-${other}` };
+        const { host, joiner } = await places.openPair(one, other, options);
         const all = ['a', 'b', 'c', 'd', 'e'];
         // both ends create `c`
         const make = (end: EndState, ours: string[]): void => ours.forEach((label) => (end as Tallied).tally.use(label));
@@ -87,22 +78,22 @@ for (const [one, other] of PAIRS) {
             connection!.getPeerConnection()?.close();
             return connection!.generation;
           });
-          await until('the next link', async () => {
+          await until(async () => {
             const up = await side.run(
               ({ connection }, before) => connection!.generation > before && connection!.isConnected(),
               generation,
             );
             return up && (await (side === host ? joiner : host).run(({ connection }) => connection!.isConnected()));
-          });
+          }, 'the next link');
         }
         for (const end of [host, joiner]) {
           const tally = () => end.run((state) => ({ ...(state as Tallied).tally, use: undefined }));
-          await until('all messages', async () => {
+          await until(async () => {
             const { next } = await tally();
             return all.every((label) => next[label]! >= COUNT);
-          });
+          }, 'all messages');
           // its own messages may still be under way
-          await until('the threshold to be in force', async () => (await tally()).low > 0);
+          await until(async () => (await tally()).low > 0, 'the threshold to be in force');
           const { next, wrong } = await tally();
           assert.deepEqual([wrong, next], [[], Object.fromEntries(all.map((label) => [label, COUNT]))], `${end.place}`);
         }

@@ -5,9 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { ServerProcess, until } from '../support/site.js';
+import { until } from '../support/until.js';
 import { CUTS, type Field } from './cuts.js';
-import { Places, type End, type Place } from './ends.js';
+import { type End, type Place, usePlaces } from './ends.js';
 import { Random, seedOf } from '../support/random.js';
 import { UdpProxy } from './udp-proxy.js';
 
@@ -23,13 +23,7 @@ const PAIRS = (
 /** Full runs use messages of up to 1 MiB. */
 const MAX_LENGTH = FULL ? 1_048_576 : 65_536;
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
 async function progress(end: End) {
   return end.run(({ next, wrong, sent, outcomes, lost, streaming, bytes, connections, connection, events }) => ({
@@ -52,15 +46,8 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     before(async () => {
       const rig = await UdpProxy.start(SEED);
       const name = `host-${hostPlace}-${joinerPlace}`.slice(0, 32);
-      const common = { apiUrl: server.url, rigUrl: rig.url };
-      const host = await places.open(hostPlace, { ...common, username: name, service: 'chaos:1.0.0' });
-      const joiner = await places.open(joinerPlace, {
-        ...common,
-        username: `joiner-${name}`.slice(0, 32),
-        to: `chaos:1.0.0@${name}`,
-      });
-      await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
-      field = { host, joiner, rig, server, random: new Random(SEED) };
+      const options = { apiUrl: server.url, rigUrl: rig.url, username: name };
+      field = { ...(await places.openPair(hostPlace, joinerPlace, options)), rig, server, random: new Random(SEED) };
     });
     after(async () => {
       await field.joiner.close();
@@ -88,8 +75,12 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
         const allowed = Math.ceil((MESSAGES * (index + 1)) / COUNT);
         for (const end of [host, joiner]) await end.run((state, count) => void (state.allowed = count), allowed);
         await CUTS[kind]!(field);
-        await until(`both to be connected again after cut ${index}, ${kind}`, async () =>
-          (await Promise.all([host, joiner].map((end) => end.run(({ connection }) => connection!.isConnected())))).every(Boolean),
+        await until(
+          async () =>
+            (await Promise.all([host, joiner].map((end) => end.run(({ connection }) => connection!.isConnected())))).every(
+              Boolean,
+            ),
+          `both to be connected again after cut ${index}, ${kind}`,
         );
         await new Promise((resolve) => setTimeout(resolve, random.between(0, 500)));
         const [a, b] = [await progress(host), await progress(joiner)];
@@ -100,12 +91,12 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
         const [a, b] = [await progress(host), await progress(joiner)];
         return !a.streaming && !b.streaming && a.next === MESSAGES && b.next === MESSAGES;
       };
-      await until('all messages to arrive', done, FULL ? 1_200_000 : 120_000).catch(async (error: Error) => {
+      await until(done, 'all messages to arrive', FULL ? 1_200_000 : 120_000).catch(async (error: Error) => {
         throw new Error(`${error.message}; ${JSON.stringify([await progress(host), await progress(joiner)])}`);
       });
       const delivered = async (end: End): Promise<boolean> =>
         end.run(({ outcomes }, count) => outcomes['delivered'] === count, MESSAGES);
-      await until('all to be told as delivered', async () => (await delivered(host)) && (await delivered(joiner)));
+      await until(async () => (await delivered(host)) && (await delivered(joiner)), 'all to be told as delivered');
       for (const end of [await progress(host), await progress(joiner)]) {
         assert.deepEqual(
           [end.wrong, end.next, end.sent, end.outcomes, end.lost, end.connections, end.events],

@@ -1,4 +1,5 @@
 /** The kinds of cuts that both ends survive, each with its action and its end. */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { ServerProcess } from '../support/site.js';
 import type { End } from './ends.js';
 import type { Random } from '../support/random.js';
@@ -11,8 +12,6 @@ export interface Field {
   server: ServerProcess;
   random: Random;
 }
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 const rawClose = (end: End): Promise<void> =>
   end.run(({ connection }) => {

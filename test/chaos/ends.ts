@@ -2,11 +2,14 @@
  * The two ends of a chaos test, in a real browser or in Node, with the same few commands. Both run the same code: a page gets the
  * functions of a Node end as text.
  */
+import { after } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import { WebSocket as NodeSocket } from 'ws';
 import { Rondevu, findWebRtc, type ConnectionConfig, type WebRtcPackage } from '../../dist/src/node/index.js';
 import { launch, type BrowserName } from '../support/browsers.js';
-import { blankPage, openPage, serveFiles, until } from '../support/site.js';
+import { blankPage, openPage, serveFiles, type ServerProcess } from '../support/site.js';
+import { useServer } from '../support/set-up.js';
+import { until } from '../support/until.js';
 import { createEnd, type EndState } from './end.js';
 import { rigged } from './rigged-peer-connection.js';
 
@@ -50,6 +53,24 @@ export class Places {
       : this.#openInBrowser(place as BrowserName, options);
   }
 
+  /**
+   * Opens a host and a joiner, and waits until both have their connection.
+   * @param username of the host; the joiner gets another one
+   * @param joinerOptions further options of the joiner
+   */
+  async openPair(
+    hostPlace: Place,
+    joinerPlace: Place,
+    { username, service = 'chaos:1.0.0', ...common }: Omit<EndOptions, 'to' | 'keep'>,
+    joinerOptions: Partial<EndOptions> = {},
+  ): Promise<{ host: End; joiner: End }> {
+    const host = await this.open(hostPlace, { ...common, username, service });
+    const to = `${service}@${username}`;
+    const joiner = await this.open(joinerPlace, { ...common, username: `j-${username}`.slice(0, 32), to, ...joinerOptions });
+    await until(() => host.run(({ connection }) => connection?.isConnected()), 'the host to have its connection');
+    return { host, joiner };
+  }
+
   async close(): Promise<void> {
     for (const browser of this.#browsers.values()) await (await browser).close();
     await this.#site?.close();
@@ -89,6 +110,13 @@ export class Places {
   }
 }
 
+/** A server process and places for the tests of a file. */
+export function usePlaces(): { server: ServerProcess; places: Places } {
+  const places = new Places();
+  after(() => places.close());
+  return { server: useServer(), places };
+}
+
 async function openInNode(place: keyof typeof NODE_PLACES, options: EndOptions): Promise<End> {
   const { RTCPeerConnection } = await findWebRtc(NODE_PLACES[place] satisfies WebRtcPackage);
   const end = await createEnd(
@@ -106,5 +134,3 @@ async function openInNode(place: keyof typeof NODE_PLACES, options: EndOptions):
     close: () => end.rondevu.close(),
   };
 }
-
-export { until };

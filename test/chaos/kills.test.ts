@@ -3,21 +3,15 @@
  * same key returns; every message that it sent was either delivered or is reported as lost.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { ServerProcess, until } from '../support/site.js';
-import { Places, type End } from './ends.js';
+import { describe, it } from 'node:test';
+import { until } from '../support/until.js';
+import { type End, usePlaces } from './ends.js';
 import { UdpProxy } from './udp-proxy.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
 const ROUNDS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 20 : 2));
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
 /** Ends a tab as a crash does: no event reaches the page. */
 async function kill(end: End): Promise<void> {
@@ -39,14 +33,10 @@ for (const place of ['chromium', 'firefox'] as const) {
         const rig = await UdpProxy.start(1);
         const common = { apiUrl: server.url, rigUrl: rig.url };
         const username = `kill-${place}`;
-        const host = await places.open(place, { ...common, username, service: 'chaos:1.0.0' });
-        let joiner = await places.open(place, {
-          ...common,
-          username: `j-${username}`,
-          to: `chaos:1.0.0@${username}`,
-          keep: true,
-        });
-        await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+        const joinerOptions = { username: `j-${username}`, to: `chaos:1.0.0@${username}`, keep: true };
+        const pair = await places.openPair(place, place, { ...common, username }, joinerOptions);
+        const { host } = pair;
+        let { joiner } = pair;
         let sent = 0;
         for (let round = 0; round < ROUNDS; round++) {
           sent += 500;
@@ -54,11 +44,13 @@ for (const place of ['chromium', 'firefox'] as const) {
             state.allowed = count;
             if (!state.streaming) void state.stream(500, 1, 20_000);
           }, sent);
-          await until('some to be under way', () => joiner.run(({ next }) => next > 0));
+          await until(() => joiner.run(({ next }) => next > 0), 'some to be under way');
           await kill(joiner);
-          joiner = await places.open(place, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}`, keep: true });
-          await until('all to have an outcome', async () =>
-            host.run(({ outcomes }, count) => Object.values(outcomes).reduce((sum, each) => sum + each, 0) === count, sent),
+          joiner = await places.open(place, { ...common, ...joinerOptions });
+          await until(
+            async () =>
+              host.run(({ outcomes }, count) => Object.values(outcomes).reduce((sum, each) => sum + each, 0) === count, sent),
+            'all to have an outcome',
           );
           const { outcomes, lost, connections, events } = await host.run(
             ({ outcomes: told, lost: count, connections: all, events: seen }) => ({

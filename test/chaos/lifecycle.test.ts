@@ -3,11 +3,13 @@
  * is 10 times, 60 s and 2 minutes.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import type { RondevuConnect } from '../../dist/components/index.js';
 import { launch } from '../support/browsers.js';
-import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+import { blankPage, openPage } from '../support/site.js';
+import { until } from '../support/until.js';
+import { useServer, useSite, useBrowsers } from '../support/set-up.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
 const TIMES = FULL ? 10 : 2;
@@ -23,19 +25,11 @@ interface TestWindow {
 }
 declare const window: Window & TestWindow;
 
-const server = new ServerProcess();
-let site: { url: string; close(): Promise<void> };
-before(async () => {
-  await server.start();
-  site = await serveFiles(() => ({
-    '/': { body: blankPage(server.url) },
-    '/away': { body: '<!doctype html><title>away</title>' },
-  }));
-});
-after(async () => {
-  await site.close();
-  await server.close();
-});
+const site = useSite(() => ({
+  '/': { body: blankPage(server.url) },
+  '/away': { body: '<!doctype html><title>away</title>' },
+}));
+const server = useServer();
 
 async function openHost(browser: Browser, username: string): Promise<Page> {
   const page = await openPage(browser, site.url);
@@ -95,13 +89,11 @@ const sameObject = (page: Page): Promise<boolean> =>
   page.evaluate(() => document.querySelector('rondevu-connect')!.connection === window.first);
 
 describe('page lifecycle, chromium', () => {
-  let browser: Browser;
-  before(async () => void (browser = await launch('chromium')));
-  after(() => browser.close());
+  const browsers = useBrowsers('chromium');
 
   it(`resumes without loss after ${TIMES} trips through the back/forward cache`, { timeout: 600_000 }, async () => {
-    const host = await openHost(browser, 'cached');
-    const joiner = await openJoiner(browser, 'chat:1.0.0@cached');
+    const host = await openHost(browsers.chromium, 'cached');
+    const joiner = await openJoiner(browsers.chromium, 'chat:1.0.0@cached');
     const expected: string[] = [];
     const delays: number[] = [];
     for (let round = 0; round < TIMES; round++) {
@@ -109,11 +101,12 @@ describe('page lifecycle, chromium', () => {
       await joiner.goto(`${site.url}/away`);
       await send(host, `while away ${round}`);
       await joiner.evaluate(() => setTimeout(() => history.back(), 300));
-      await until('the page to be back', () =>
-        joiner.evaluate((count) => window.shows?.length === count, round + 1).catch(() => false),
+      await until(
+        () => joiner.evaluate((count) => window.shows?.length === count, round + 1).catch(() => false),
+        'the page to be back',
       );
       expected.push(`while away ${round}`);
-      await until('what was sent meanwhile', async () => (await got(joiner)).length === expected.length);
+      await until(async () => (await got(joiner)).length === expected.length, 'what was sent meanwhile');
       const { persisted, delay, reasons } = await joiner.evaluate(() => {
         const last = window.shows.at(-1)!;
         const [entry] = performance.getEntriesByType('navigation') as (PerformanceNavigationTiming & {
@@ -131,7 +124,7 @@ describe('page lifecycle, chromium', () => {
       assert.equal(await sameObject(joiner), true);
     }
     assert.deepEqual(await got(joiner), expected);
-    await until('all of the joiner', async () => (await got(host)).length === TIMES);
+    await until(async () => (await got(host)).length === TIMES, 'all of the joiner');
     assert.deepEqual(
       await got(host),
       Array.from({ length: TIMES }, (_, round) => `before ${round}`),
@@ -144,20 +137,20 @@ describe('page lifecycle, chromium', () => {
   });
 
   it(`resumes without loss after being frozen for ${FROZEN / 1000} s`, { timeout: 600_000 }, async () => {
-    const host = await openHost(browser, 'frozen');
-    const joiner = await openJoiner(browser, 'chat:1.0.0@frozen');
+    const host = await openHost(browsers.chromium, 'frozen');
+    const joiner = await openJoiner(browsers.chromium, 'chat:1.0.0@frozen');
     const session = await joiner.createCDPSession();
     await send(joiner, 'before');
-    await until('the first message', async () => (await got(host)).length === 1);
+    await until(async () => (await got(host)).length === 1, 'the first message');
     await session.send('Page.setWebLifecycleState', { state: 'frozen' });
     await send(host, 'while frozen');
     await new Promise((resolve) => setTimeout(resolve, FROZEN));
     const thawed = Date.now();
     await session.send('Page.setWebLifecycleState', { state: 'active' });
-    await until('what was sent meanwhile', async () => (await got(joiner)).length === 1);
+    await until(async () => (await got(joiner)).length === 1, 'what was sent meanwhile');
     console.log(`  thawed after ${FROZEN} ms: the message was there after ${Date.now() - thawed} ms`);
     await send(joiner, 'after');
-    await until('the answer', async () => (await got(host)).length === 2);
+    await until(async () => (await got(host)).length === 2, 'the answer');
     assert.deepEqual([await got(joiner), await got(host)], [['while frozen'], ['before', 'after']]);
     assert.equal(await sameObject(joiner), true);
     const events = await host.evaluate(() => window.events);
@@ -184,7 +177,7 @@ describe('page lifecycle, firefox', () => {
     await new Promise((resolve) => setTimeout(resolve, BACKGROUND));
     assert.deepEqual(await host.evaluate(() => window.events), ['rondevu-connection']);
     await send(host, 'still there');
-    await until('the message', async () => (await got(joiner)).includes('still there'));
+    await until(async () => (await got(joiner)).includes('still there'), 'the message');
     await Promise.all([firefox.close(), chromium.close()]);
   });
 });

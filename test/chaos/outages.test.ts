@@ -4,9 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { median } from '../support/median.js';
-import { ServerProcess, until } from '../support/site.js';
-import { Places, type End, type Place } from './ends.js';
+import { until } from '../support/until.js';
+import { type End, type Place, usePlaces } from './ends.js';
 import { UdpProxy } from './udp-proxy.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
@@ -18,15 +19,8 @@ const PAIRS = (
   .map((pair) => pair.split('-') as [Place, Place]);
 const OUTAGES = (process.env['CHAOS_OUTAGES'] ?? (FULL ? '2000,8000,20000' : '2000,8000')).split(',').map(Number);
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const sendOne = (end: End): Promise<void> =>
   end.run((state) => {
     state.allowed = state.sent + 1;
@@ -40,11 +34,8 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     let host: End, joiner: End, rig: UdpProxy;
     before(async () => {
       rig = await UdpProxy.start(1);
-      const common = { apiUrl: server.url, rigUrl: rig.url };
       const username = `outages-${hostPlace}-${joinerPlace}`;
-      host = await places.open(hostPlace, { ...common, username, service: 'chaos:1.0.0' });
-      joiner = await places.open(joinerPlace, { ...common, username: `j-${username}`, to: `chaos:1.0.0@${username}` });
-      await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+      ({ host, joiner } = await places.openPair(hostPlace, joinerPlace, { apiUrl: server.url, rigUrl: rig.url, username }));
     });
     after(async () => {
       await joiner.close();
@@ -64,10 +55,12 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
           await pause(Math.min(1000, length / 2));
           await Promise.all([sendOne(host), sendOne(joiner)]);
           if (length >= 5000) {
-            await until('the outage to be noticed at both sides', async () =>
-              (await Promise.all([host, joiner].map((end) => end.run(({ connection }) => connection!.health !== 'alive')))).every(
-                Boolean,
-              ),
+            await until(
+              async () =>
+                (
+                  await Promise.all([host, joiner].map((end) => end.run(({ connection }) => connection!.health !== 'alive')))
+                ).every(Boolean),
+              'the outage to be noticed at both sides',
             );
             noticed.push(Date.now() - start);
           }
@@ -77,19 +70,21 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
           atHost++;
           atJoiner++;
           await until(
-            'the messages sent during the outage',
             async () => (await received(host)) === atHost && (await received(joiner)) === atJoiner,
+            'the messages sent during the outage',
           );
           delays.host.push((await host.run(({ lastAt }) => lastAt)) - end);
           delays.joiner.push((await joiner.run(({ lastAt }) => lastAt)) - end);
-          await until('both to be connected', async () =>
-            (
-              await Promise.all(
-                [host, joiner].map((each) =>
-                  each.run(({ connection }) => connection!.isConnected() && connection!.health === 'alive'),
-                ),
-              )
-            ).every(Boolean),
+          await until(
+            async () =>
+              (
+                await Promise.all(
+                  [host, joiner].map((each) =>
+                    each.run(({ connection }) => connection!.isConnected() && connection!.health === 'alive'),
+                  ),
+                )
+              ).every(Boolean),
+            'both to be connected',
           );
           const seen = [...(await names(host)), ...(await names(joiner))];
           if (length <= 2000) assert.deepEqual(seen, [], 'an outage of 2 s emits no event');

@@ -3,11 +3,13 @@
  * accumulate. Counted from outside by a wrapped constructor; the heap by the browser. RONDEVU_CHAOS=full is 1000 rotations.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Browser, CDPSession, Page } from 'puppeteer-core';
 import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
-import { launch, type BrowserName } from '../support/browsers.js';
-import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+import type { BrowserName } from '../support/browsers.js';
+import { blankPage, openPage } from '../support/site.js';
+import { until } from '../support/until.js';
+import { useServer, useSite, useBrowsers } from '../support/set-up.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
 const ROTATIONS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 1000 : 60));
@@ -38,16 +40,8 @@ const COUNTERS = `<script>
   };
 </script>`;
 
-const server = new ServerProcess();
-let site: { url: string; close(): Promise<void> };
-before(async () => {
-  await server.start();
-  site = await serveFiles(() => ({ '/': { body: blankPage(server.url, COUNTERS) } }));
-});
-after(async () => {
-  await site.close();
-  await server.close();
-});
+const site = useSite(() => ({ '/': { body: blankPage(server.url, COUNTERS) } }));
+const server = useServer();
 
 /** Bytes of the page's heap and number of its listeners, after a forced garbage collection. */
 async function measure(session: CDPSession): Promise<{ heap: number; listeners: number }> {
@@ -62,14 +56,12 @@ async function measure(session: CDPSession): Promise<{ heap: number; listeners: 
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   describe(`${ROTATIONS} rotations, ${name}`, () => {
-    let browser: Browser;
-    before(async () => void (browser = await launch(name)));
-    after(() => browser.close());
+    const browsers = useBrowsers(name);
 
     it('throws nothing and accumulates nothing', { timeout: 1_800_000 }, async () => {
       // in separate pages, so that nothing is collected by force before the end
-      const early = await rotate(browser, name, ROTATIONS / 5);
-      const late = await rotate(browser, name, ROTATIONS);
+      const early = await rotate(browsers[name], name, ROTATIONS / 5);
+      const late = await rotate(browsers[name], name, ROTATIONS);
       if (!early || !late) return;
       console.log(
         `  heap after ${ROTATIONS / 5}: ${early.heap}, after ${ROTATIONS}: ${late.heap}; listeners ${early.listeners} and ${late.listeners}`,
@@ -122,7 +114,7 @@ async function rotate(
     await joiner.evaluate((text) => {
       document.querySelector('rondevu-connect')!.send(text);
     }, `round ${round}`);
-    await until(`the message of round ${round}`, () => host.evaluate((count) => window.got === count, round));
+    await until(() => host.evaluate((count) => window.got === count, round), `the message of round ${round}`);
     if (round % 100 === 0)
       console.log(`  ${name}: ${round} rotations, ${await host.evaluate(() => window.made)} peer connections made`);
   }

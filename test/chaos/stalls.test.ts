@@ -3,20 +3,14 @@
  * reveals the gap. The peer waits for their acknowledgement, drops the link after 30 to 60 s, and replays them on the next one.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { ServerProcess, until } from '../support/site.js';
+import { describe, it } from 'node:test';
+import { until } from '../support/until.js';
 import type { EndState } from './end.js';
-import { Places, type Place } from './ends.js';
+import { type Place, usePlaces } from './ends.js';
 
 declare const window: Window & { got: string[]; last: RTCDataChannel };
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
 const PAIRS: [host: Place, joiner: Place][] = [
   ['chromium', 'firefox'],
@@ -34,10 +28,7 @@ describe('a link that loses its last messages', { concurrency: true }, () => {
     for (const deaf of ['host', 'joiner'] as const) {
       it(`${hostAt} hosts for ${joinerAt}, lost at the ${deaf}`, { timeout: 240_000 }, async () => {
         const name = `stall-${hostAt}-${deaf}`;
-        const host = await places.open(hostAt, { apiUrl: server.url, username: name, service: 'stalls:1.0.0' });
-        const to = `stalls:1.0.0@${name}`;
-        const joiner = await places.open(joinerAt, { apiUrl: server.url, username: `j-${name}`, to });
-        await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+        const { host, joiner } = await places.openPair(hostAt, joinerAt, { apiUrl: server.url, username: name });
         const [receiver, sender] = deaf === 'host' ? [host, joiner] : [joiner, host];
         const stream = (count: number) =>
           sender.run((state, more) => {
@@ -45,11 +36,11 @@ describe('a link that loses its last messages', { concurrency: true }, () => {
             void state.stream(more, 1, 20_000);
           }, count);
         await stream(10);
-        await until('the first messages', () => sender.run(({ outcomes }) => outcomes['delivered'] === 10));
+        await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 10), 'the first messages');
         const before = await sender.run(({ connection }) => connection!.generation);
         await receiver.run(deafen);
         await stream(5);
-        await until('the last messages', () => sender.run(({ outcomes }) => outcomes['delivered'] === 15), 120_000);
+        await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 15), 'the last messages', 120_000);
         const { wrong, next, lost } = await receiver.run(({ wrong, next, lost }) => ({ wrong, next, lost }));
         assert.deepEqual({ wrong, next, lost }, { wrong: [], next: 15, lost: 0 });
         const after = await sender.run(({ connection, connections, events, outcomes }) => ({
@@ -67,10 +58,8 @@ describe('a link that loses its last messages', { concurrency: true }, () => {
   }
 
   it('a further channel recovers as well', { timeout: 240_000 }, async () => {
-    const host = await places.open('datachannel', { apiUrl: server.url, username: 'stall-channel', service: 'stalls:1.0.0' });
-    const to = 'stalls:1.0.0@stall-channel';
-    const joiner = await places.open('chromium', { apiUrl: server.url, username: 'j-stall-channel', to });
-    await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+    const options = { apiUrl: server.url, username: 'stall-channel' };
+    const { host, joiner } = await places.openPair('datachannel', 'chromium', options);
     // its data channel is the last one that the page creates
     await joiner.page!.evaluate(() => {
       const { createDataChannel } = RTCPeerConnection.prototype;
@@ -82,7 +71,7 @@ describe('a link that loses its last messages', { concurrency: true }, () => {
       window.got = [];
       connection!.createChannel('x').on('message', (data) => window.got.push(data as string));
     });
-    await until('the channel', () => host.run(({ connection }) => connection!.getChannel('x')?.readyState === 'open'));
+    await until(() => host.run(({ connection }) => connection!.getChannel('x')?.readyState === 'open'), 'the channel');
     const send = (text: string) => host.run(({ connection }, data) => connection!.getChannel('x')!.send(data).delivered, text);
     assert.equal(await send('one'), 'delivered');
     await joiner.run(() => void (window.last.onmessage = null));

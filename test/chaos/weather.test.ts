@@ -4,9 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { openDatabase } from '../../server/dist/sqlite-driver.js';
-import { ServerProcess, until } from '../support/site.js';
-import { Places, type End, type Place } from './ends.js';
+import { until } from '../support/until.js';
+import { type End, type Place, usePlaces } from './ends.js';
 import { UdpProxy } from './udp-proxy.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
@@ -14,15 +15,8 @@ const PAIRS = (process.env['CHAOS_PAIRS'] ?? 'chromium-firefox').split(',').map(
 const LOSSY = FULL ? 300_000 : 15_000;
 const AWAY = FULL ? 60_000 : 12_000;
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const names = (end: End): Promise<string[]> => end.run(({ events }) => events.splice(0).map(([name]) => name));
 
 for (const [hostPlace, joinerPlace] of PAIRS) {
@@ -31,14 +25,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     const username = `weather-${hostPlace}-${joinerPlace}`.slice(0, 32);
     before(async () => {
       rig = await UdpProxy.start(7);
-      const common = { apiUrl: server.url, rigUrl: rig.url };
-      host = await places.open(hostPlace, { ...common, username, service: 'chaos:1.0.0' });
-      joiner = await places.open(joinerPlace, {
-        ...common,
-        username: `j-${username}`.slice(0, 32),
-        to: `chaos:1.0.0@${username}`,
-      });
-      await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+      ({ host, joiner } = await places.openPair(hostPlace, joinerPlace, { apiUrl: server.url, rigUrl: rig.url, username }));
     });
     after(async () => {
       await joiner.close();
@@ -63,8 +50,8 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     async function allCame(): Promise<void> {
       const sent = [await host.run((state) => state.sent), await joiner.run((state) => state.sent)];
       await until(
-        'all to arrive',
         async () => (await host.run(({ next }) => next)) === sent[1] && (await joiner.run(({ next }) => next)) === sent[0],
+        'all to arrive',
       );
       for (const each of [host, joiner]) assert.deepEqual(await each.run(({ wrong }) => wrong), []);
     }
@@ -121,10 +108,10 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
           db.close();
           return rows.map((row) => ({ instance: String(row['instance']), count: Number(row['count']) }));
         };
-        await until('exactly max-offers free offers, all of one instance', () => {
+        await until(() => {
           const rows = free();
           return rows.length === 1 && rows[0]!.count === 2;
-        });
+        }, 'exactly max-offers free offers, all of one instance');
         const known = await host.run(({ rondevu }) => rondevu.getOfferCount());
         assert.equal(known, 2);
       },

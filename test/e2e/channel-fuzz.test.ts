@@ -4,14 +4,16 @@
  * for each browser, FUZZ_SEED replays, FUZZ_BROWSERS=chromium,… selects browsers.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import { connect, type RondevuConnection } from '../../dist/src/node/index.js';
 import type { Rondevu } from '../../dist/src/index.js';
 import { Grammar, sendHostile, type RawLink } from '../delivery/fuzz-grammar.js';
 import { launch, type BrowserName } from '../support/browsers.js';
 import { Random, seedOf } from '../support/random.js';
-import { ServerProcess, blankPage, serveFiles, until } from '../support/site.js';
+import { blankPage } from '../support/site.js';
+import { until } from '../support/until.js';
+import { useServer, useSite } from '../support/set-up.js';
 
 /** The size of the run in CI. */
 const USUAL = 300;
@@ -36,16 +38,8 @@ interface Counts {
 }
 declare const window: Window & { counts: Counts };
 
-const server = new ServerProcess();
-let site: Awaited<ReturnType<typeof serveFiles>>;
-before(async () => {
-  await server.start();
-  site = await serveFiles(() => ({ '/': { body: blankPage(server.url) }, '/favicon.ico': { body: '' } }));
-});
-after(async () => {
-  await site.close();
-  await server.close();
-});
+const site = useSite(() => ({ '/': { body: blankPage(server.url) }, '/favicon.ico': { body: '' } }));
+const server = useServer();
 
 async function host(browser: Browser, username: string): Promise<{ page: Page; errors: string[] }> {
   const page = await browser.newPage();
@@ -149,10 +143,10 @@ describe(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { 
         };
         await Promise.all(Array.from({ length: LANES }, (_, index) => lane(index)));
         const counts = (): Promise<Counts> => page.evaluate(() => window.counts);
-        await until('every hostile connection to end', async () => {
+        await until(async () => {
           const { opened, ended } = await counts();
           return ended === opened - 1;
-        });
+        }, 'every hostile connection to end');
         const { opened, failed, moreErrors, fromCarol } = await counts();
         const grown = early ? (await heap(name, page)) - early : 0;
         console.log(

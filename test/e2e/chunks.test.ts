@@ -1,9 +1,10 @@
 /** Parts of the bundle that are loaded on use: a failed request is not final. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { launch, type BrowserName } from '../support/browsers.ts';
-import { ServerProcess, serveFiles, type SiteFile } from '../support/site.ts';
+import { ServerProcess, type SiteFile } from '../support/site.ts';
+import { useSite } from '../support/set-up.ts';
 
 const requests: string[] = [];
 /** The bundle on a server that is overloaded when a file in `busy` is first requested. */
@@ -21,9 +22,7 @@ for (const path of Object.keys(files)) {
   if (path.endsWith('.js')) Object.defineProperty(files, path, { get: () => file(path) });
 }
 
-let site: Awaited<ReturnType<typeof serveFiles>>;
-before(async () => void (site = await serveFiles(() => files)));
-after(() => site.close());
+const site = useSite(() => files);
 
 /** Result of using each chunk, three times in a row. */
 const USES = {

@@ -8,8 +8,10 @@ import type { Browser, Page } from 'puppeteer-core';
 import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
 import { createServer, type RunningServer } from '../../server/dist/index.js';
 import { startAttack } from '../support/attack.ts';
-import { launch, type BrowserName } from '../support/browsers.ts';
-import { blankPage, openPage, serveFiles, until } from '../support/site.ts';
+import type { BrowserName } from '../support/browsers.ts';
+import { blankPage, openPage } from '../support/site.ts';
+import { until } from '../support/until.ts';
+import { useSite, useBrowsers } from '../support/set-up.ts';
 
 interface TestWindow {
   service: RondevuService;
@@ -39,16 +41,12 @@ const COUNTERS = `
   };
 `;
 
+const site = useSite(() => ({ '/': { body: blankPage(server.url, `<script>${COUNTERS}</script>`) } }));
 let server: RunningServer;
-let site: { url: string; close(): Promise<void> };
 before(async () => {
   server = await createServer({ port: 0, host: 'localhost', storagePath: ':memory:', staticRoot: '.' });
-  site = await serveFiles(() => ({ '/': { body: blankPage(server.url, `<script>${COUNTERS}</script>`) } }));
 });
-after(async () => {
-  await site.close();
-  await server.close();
-});
+after(() => server.close());
 
 async function openHost(browser: Browser, username: string): Promise<Page> {
   const page = await openPage(browser, site.url);
@@ -94,27 +92,21 @@ const connected = (page: Page): Promise<number> =>
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   describe(`many joiners in ${name}`, () => {
-    let browser: Browser;
-    before(async () => {
-      browser = await launch(name);
-    });
-    after(async () => {
-      await browser.close();
-    });
+    const browsers = useBrowsers(name);
 
     it('60 at once on a pool of 5 all connect', async () => {
-      const host = await openHost(browser, `crowd-${name}`);
-      const page = await openPage(browser, site.url);
+      const host = await openHost(browsers[name], `crowd-${name}`);
+      const page = await openPage(browsers[name], site.url);
       await join(page, `crowd:1.0.0@crowd-${name}`, 60);
-      await until('60 peers at the host', () => host.evaluate(() => window.service.peerCount === 60));
-      await until('60 connected joiners', async () => (await connected(page)) === 60);
+      await until(() => host.evaluate(() => window.service.peerCount === 60), '60 peers at the host');
+      await until(async () => (await connected(page)) === 60, '60 connected joiners');
       assert.ok((await host.evaluate(() => window.most)) <= 256);
       await Promise.all([host.close(), page.close()]);
     });
 
     it('200 in turns all connect, and the number of live peer connections stays bounded', async () => {
-      const host = await openHost(browser, `turns-${name}`);
-      const page = await openPage(browser, site.url);
+      const host = await openHost(browsers[name], `turns-${name}`);
+      const page = await openPage(browsers[name], site.url);
       for (let turn = 0; turn < 200; turn++) {
         await join(page, `crowd:1.0.0@turns-${name}`, 1);
         // ten stay at a time: the oldest one leaves
@@ -127,29 +119,24 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         hostMost < 256 && joinMost < 256,
         `at most 256 live peer connections, the host had ${hostMost}, the joiners ${joinMost}`,
       );
-      await until('the host to have let go of those who left', () =>
-        host.evaluate(() => window.service.connections.length === 10),
+      await until(
+        () => host.evaluate(() => window.service.connections.length === 10),
+        'the host to have let go of those who left',
       );
-      await until('peer connections of the host to be closed', () => host.evaluate(() => window.live.size <= 20));
+      await until(() => host.evaluate(() => window.live.size <= 20), 'peer connections of the host to be closed');
       await Promise.all([host.close(), page.close()]);
     });
   });
 }
 
 describe('idle cost and resistance to an attacker', () => {
-  let browser: Browser;
-  before(async () => {
-    browser = await launch('chromium');
-  });
-  after(async () => {
-    await browser.close();
-  });
+  const browsers = useBrowsers('chromium');
 
   it('an idle minute costs no HTTP request and at most 8 socket frames, at host and joiner', async () => {
-    const host = await openHost(browser, 'idle');
-    const page = await openPage(browser, site.url);
+    const host = await openHost(browsers.chromium, 'idle');
+    const page = await openPage(browsers.chromium, site.url);
     await join(page, 'crowd:1.0.0@idle', 1);
-    await until('the pool to be full again', () => host.evaluate(() => window.service.offerCount === 5));
+    await until(() => host.evaluate(() => window.service.offerCount === 5), 'the pool to be full again');
     // the handshake traffic has ended when there is none for a moment
     const quiet = async (): Promise<boolean> => {
       const look = () => Promise.all([host, page].map((each) => each.evaluate(() => JSON.stringify(window.traffic))));
@@ -157,7 +144,7 @@ describe('idle cost and resistance to an attacker', () => {
       await new Promise((resolve) => setTimeout(resolve, 1000));
       return String(await look()) === String(first);
     };
-    await until('the traffic to settle', quiet);
+    await until(quiet, 'the traffic to settle');
     await Promise.all([host, page].map((each) => each.evaluate(() => (window.traffic = { requests: 0, frames: 0 }))));
     await new Promise((resolve) => setTimeout(resolve, 60_000));
     for (const each of [host, page]) {
@@ -170,13 +157,13 @@ describe('idle cost and resistance to an attacker', () => {
   });
 
   it('an attacker who takes 50 offers a second from one address does not keep anybody out', async (t) => {
-    const host = await openHost(browser, 'attacked');
-    const page = await openPage(browser, site.url);
+    const host = await openHost(browsers.chromium, 'attacked');
+    const page = await openPage(browsers.chromium, site.url);
     const attack = await startAttack(server.url, 'crowd:1.0.0@attacked');
     t.after(() => attack.stop());
-    await until('the attack to start', () => attack.asked > 20);
+    await until(() => attack.asked > 20, 'the attack to start');
     await join(page, 'crowd:1.0.0@attacked', 20);
-    await until('20 connected joiners', async () => (await connected(page)) === 20);
+    await until(async () => (await connected(page)) === 20, '20 connected joiners');
     await Promise.all([host.close(), page.close()]);
   });
 });

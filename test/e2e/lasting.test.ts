@@ -3,12 +3,14 @@
  * listeners, and messages sent meanwhile arrive. Each kind of failure many times in a row.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
 import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
 import { Rondevu } from '../../dist/src/index.js';
-import { launch, type BrowserName } from '../support/browsers.ts';
-import { ROUNDS, ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.ts';
+import type { BrowserName } from '../support/browsers.ts';
+import { ROUNDS, blankPage, openPage } from '../support/site.ts';
+import { until } from '../support/until.ts';
+import { useServer, useSite, useBrowsers } from '../support/set-up.ts';
 
 /** State that the pages keep for the tests. */
 interface TestWindow {
@@ -23,16 +25,8 @@ interface TestWindow {
 }
 declare const window: Window & TestWindow;
 
-const server = new ServerProcess();
-let site: { url: string; close(): Promise<void> };
-before(async () => {
-  await server.start();
-  site = await serveFiles(() => ({ '/': { body: blankPage(server.url) } }));
-});
-after(async () => {
-  await site.close();
-  await server.close();
-});
+const site = useSite(() => ({ '/': { body: blankPage(server.url) } }));
+const server = useServer();
 
 let count = 0;
 const freshName = (): string => `host-${Date.now().toString(36)}-${count++}`;
@@ -110,7 +104,7 @@ const events = (page: Page): Promise<string[]> => page.evaluate(() => window.eve
 /** Sends from the joiner and waits for the host's echo: both directions of the same two objects work. */
 async function roundTrip(joiner: Page, text: string): Promise<void> {
   await joiner.evaluate((message) => window.join.send(message), text);
-  await until(`the echo of ${text}`, () => joiner.evaluate((message) => window.got.includes(`echo ${message}`), text));
+  await until(() => joiner.evaluate((message) => window.got.includes(`echo ${message}`), text), `the echo of ${text}`);
 }
 
 const sameAtJoiner = (page: Page): Promise<boolean> => page.evaluate(() => window.join.connection === window.first);
@@ -119,18 +113,12 @@ const sameAtHost = (page: Page): Promise<boolean> =>
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   describe(`durable connections in ${name}`, () => {
-    let browser: Browser;
-    before(async () => {
-      browser = await launch(name);
-    });
-    after(async () => {
-      await browser.close();
-    });
+    const browsers = useBrowsers(name);
 
     it(`survive ${ROUNDS} closes of the joiner's raw peer connection behind the engine's back`, async () => {
       const username = freshName();
-      const host = await openHost(browser, username);
-      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      const host = await openHost(browsers[name], username);
+      const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
       await roundTrip(joiner, 'start');
       for (let round = 0; round < ROUNDS; round++) {
         await Promise.all([events(host), events(joiner)]);
@@ -139,8 +127,9 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
           connection!.once('disconnected', () => connection!.send(text));
           connection!.getPeerConnection()!.close();
         }, `down ${round}`);
-        await until(`echo of down ${round}`, () =>
-          joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+        await until(
+          () => joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+          `echo of down ${round}`,
         );
         assert.equal(await sameAtJoiner(joiner), true);
         assert.equal(await sameAtHost(host), true);
@@ -154,8 +143,8 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
 
     it(`survive ${ROUNDS} closes of the host's raw peer connection behind the engine's back`, async () => {
       const username = freshName();
-      const host = await openHost(browser, username);
-      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      const host = await openHost(browsers[name], username);
+      const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
       await roundTrip(joiner, 'start');
       for (let round = 0; round < ROUNDS; round++) {
         await Promise.all([events(host), events(joiner)]);
@@ -164,7 +153,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
           connection!.once('disconnected', () => connection!.send(text));
           connection!.getPeerConnection()!.close();
         }, `from host ${round}`);
-        await until(`from host ${round}`, () => joiner.evaluate((text) => window.got.includes(text), `from host ${round}`));
+        await until(() => joiner.evaluate((text) => window.got.includes(text), `from host ${round}`), `from host ${round}`);
         await roundTrip(joiner, `after ${round}`);
         assert.equal(await sameAtJoiner(joiner), true);
         assert.equal(await sameAtHost(host), true);
@@ -175,16 +164,16 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
 
     it(`survive ${ROUNDS} kills and restarts of a named joiner's tab`, async () => {
       const username = freshName();
-      const host = await openHost(browser, username);
+      const host = await openHost(browsers[name], username);
       const joinerName = freshName();
-      let joiner = await openJoiner(browser, `chat:1.0.0@${username}`, joinerName);
+      let joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`, joinerName);
       await roundTrip(joiner, 'start');
       for (let round = 0; round < ROUNDS; round++) {
         await kill(joiner, name);
         await host
           .evaluate((text) => window.service.connections[0]!.send(text), `sent while gone ${round}`)
           .catch(() => undefined);
-        joiner = await openJoiner(browser, `chat:1.0.0@${username}`, joinerName);
+        joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`, joinerName);
         await roundTrip(joiner, `again ${round}`);
         assert.equal(await sameAtHost(host), true);
         assert.equal(await host.evaluate(() => window.service.connections.length), 1);
@@ -194,8 +183,8 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
 
     it(`survive ${ROUNDS} reloads of the host's tab`, async () => {
       const username = freshName();
-      const host = await openHost(browser, username);
-      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      const host = await openHost(browsers[name], username);
+      const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
       await roundTrip(joiner, 'start');
       for (let round = 0; round < ROUNDS; round++) {
         await joiner.evaluate((text) => {
@@ -203,8 +192,9 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         }, `down ${round}`);
         await host.reload();
         await startHost(host, username);
-        await until(`echo of down ${round}`, () =>
-          joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+        await until(
+          () => joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+          `echo of down ${round}`,
         );
         assert.equal(await sameAtJoiner(joiner), true);
       }
@@ -213,17 +203,18 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
 
     it(`survive ${ROUNDS} kills and restarts of the host's tab`, async () => {
       const username = freshName();
-      let host = await openHost(browser, username);
-      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      let host = await openHost(browsers[name], username);
+      const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
       await roundTrip(joiner, 'start');
       for (let round = 0; round < ROUNDS; round++) {
         await joiner.evaluate((text) => {
           window.join.connection!.once('disconnected', () => window.join.send(text));
         }, `down ${round}`);
         await kill(host, name);
-        host = await openHost(browser, username);
-        await until(`echo of down ${round}`, () =>
-          joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+        host = await openHost(browsers[name], username);
+        await until(
+          () => joiner.evaluate((text) => window.got.includes(`echo ${text}`), `down ${round}`),
+          `echo of down ${round}`,
         );
         assert.equal(await sameAtJoiner(joiner), true);
       }
@@ -236,7 +227,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       const count = async (fqn: string) => (await asking.findService(fqn, { mode: 'paginated' })).count;
       for (let round = 0; round < ROUNDS; round++) {
         const username = freshName();
-        const host = await openHost(browser, username);
+        const host = await openHost(browsers[name], username);
         assert.equal(await count(`chat:1.0.0@${username}`), 1);
         await kill(host, name);
         await new Promise((resolve) => setTimeout(resolve, 4000)); // the guaranteed time, not a typical one
@@ -247,15 +238,15 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
 
     it(`survive ${ROUNDS} kills and restarts of the server on the same file`, async () => {
       const username = freshName();
-      const host = await openHost(browser, username);
-      const joiner = await openJoiner(browser, `chat:1.0.0@${username}`);
+      const host = await openHost(browsers[name], username);
+      const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
       await roundTrip(joiner, 'start');
       for (let round = 0; round < ROUNDS; round++) {
         await server.stop('SIGKILL');
         await roundTrip(joiner, `without server ${round}`);
         await server.start();
         // the host is left alone: it publishes again by itself, and a newcomer finds it
-        const newcomer = await openJoiner(browser, `chat:1.0.0@${username}`);
+        const newcomer = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
         await roundTrip(newcomer, `newcomer ${round}`);
         await newcomer.close();
         assert.equal(await sameAtJoiner(joiner), true);

@@ -4,20 +4,21 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import type { Browser, Page } from 'puppeteer-core';
-import { launch, type BrowserName } from '../support/browsers.ts';
-import { bubbles, readmePage, write } from '../support/pages.ts';
+import type { BrowserName } from '../support/browsers.ts';
+import { readmePage, chat } from '../support/pages.ts';
 import { watch, type Program } from '../support/program.ts';
-import { openPage, serveFiles, until, type SiteFile } from '../support/site.ts';
+import { openPage, type SiteFile } from '../support/site.ts';
+import { until } from '../support/until.ts';
+import { temporaryFolder } from '../support/folders.ts';
+import { useSite, useBrowsers } from '../support/set-up.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'rondevu-packed-'));
+const folder = temporaryFolder();
 const files: Record<string, SiteFile> = {};
-const browsers = {} as Record<BrowserName, Browser>;
-let site: { url: string; close(): Promise<void> };
+const browsers = useBrowsers('chromium', 'firefox');
+const site = useSite(() => files);
 let program: Program;
 let serverUrl = '';
 
@@ -35,31 +36,14 @@ before(async () => {
   program = watch(spawn(command, ['serve', '--port', '0', '--storage', ':memory:'], { cwd }));
   let hasEnded = false;
   void program.ended.then(() => (hasEnded = true));
-  await until('the server', () => hasEnded || /Rondevu server on (\S+)/.test(program.out()));
+  await until(() => hasEnded || /Rondevu server on (\S+)/.test(program.out()), 'the server');
   assert.ok(!hasEnded, program.output());
   serverUrl = /Rondevu server on (\S+)/.exec(program.out())![1]!;
-  site = await serveFiles(() => files);
-  browsers.chromium = await launch('chromium');
-  browsers.firefox = await launch('firefox');
 });
 after(async () => {
-  await Promise.all(Object.values(browsers).map((browser) => browser.close()));
-  await site?.close();
   program?.child.kill('SIGTERM');
   await program?.ended;
-  rmSync(folder, { recursive: true, force: true });
 });
-
-/** Two pages that connect and chat. */
-async function chat(host: Page, joiner: Page): Promise<void> {
-  await joiner.waitForSelector('rondevu-connect[state=connected]');
-  await host.waitForSelector('rondevu-service[peer-count="1"]');
-  await write(joiner, 'hello from the joiner');
-  await until('the message at the host', async () => (await bubbles(host)).includes('hello from the joiner'));
-  await host.bringToFront();
-  await write(host, 'hello from the host');
-  await until('the message at the joiner', async () => (await bubbles(joiner)).includes('hello from the host'));
-}
 
 const MODULE = /<script type="module" src="([^"]*)rondevu-elements\.js">/;
 

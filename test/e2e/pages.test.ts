@@ -4,31 +4,21 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
-import type { Browser, Page } from 'puppeteer-core';
-import { launch, type BrowserName } from '../support/browsers.ts';
-import { bubbles, readmePage, write } from '../support/pages.ts';
-import { ServerProcess, openPage, serveFiles, until, type SiteFile } from '../support/site.ts';
+import { describe, it } from 'node:test';
+import type { Page } from 'puppeteer-core';
+import type { BrowserName } from '../support/browsers.ts';
+import { bubbles, readmePage, write, chat } from '../support/pages.ts';
+import { openPage, type SiteFile } from '../support/site.ts';
+import { until } from '../support/until.ts';
+import { temporaryFolder } from '../support/folders.ts';
+import { useServer, useSite, useBrowsers } from '../support/set-up.ts';
 
-const server = new ServerProcess();
 const files: Record<string, SiteFile> = {};
-let site: { url: string; close(): Promise<void> };
-const browsers = {} as Record<BrowserName, Browser>;
-
-before(async () => {
-  await server.start();
-  site = await serveFiles(() => files);
-  browsers.chromium = await launch('chromium');
-  browsers.firefox = await launch('firefox');
-});
-after(async () => {
-  await Promise.all(Object.values(browsers).map((browser) => browser.close()));
-  await site.close();
-  await server.close();
-});
+const browsers = useBrowsers('chromium', 'firefox');
+const site = useSite(() => files);
+const server = useServer();
 
 const PAIRS: [BrowserName, BrowserName][] = [
   ['chromium', 'chromium'],
@@ -46,14 +36,7 @@ describe('the two smallest pages', () => {
       files['/join.html'] = { body: readmePage('join.html', server.url).replace('@alice', `@${username}`) };
       const host = await openPage(browsers[hostName], `${site.url}/host.html`);
       const joiner = await openPage(browsers[joinName], `${site.url}/join.html`);
-      await joiner.waitForSelector('rondevu-connect[state=connected]');
-      await host.waitForSelector('rondevu-service[peer-count="1"]');
-      await joiner.bringToFront();
-      await write(joiner, 'hello from the joiner');
-      await until('the message at the host', async () => (await bubbles(host)).includes('hello from the joiner'));
-      await host.bringToFront();
-      await write(host, 'hello from the host');
-      await until('the message at the joiner', async () => (await bubbles(joiner)).includes('hello from the host'));
+      await chat(host, joiner);
       await Promise.all([host.close(), joiner.close()]);
     });
   }
@@ -66,7 +49,7 @@ describe('the two smallest pages', () => {
     const joiner = await openPage(browsers.chromium, `${site.url}/join.html`);
     await joiner.waitForSelector('rondevu-connect[state=connected]');
     await write(joiner, 'to the demo');
-    await until('the message in the demo', async () => (await bubbles(demo)).includes('to the demo'));
+    await until(async () => (await bubbles(demo)).includes('to the demo'), 'the message in the demo');
     for (const name of ['host.html', 'join.html']) {
       const tags = /<rondevu-[\s\S]*<\/rondevu-(?:service|connect)>/;
       const [inReadme, inDemo] = [
@@ -122,7 +105,7 @@ describe('a page with a strict policy', () => {
       const joiner = await open('/strict-join');
       await joiner.waitForSelector('rondevu-connect[state=connected]');
       await write(joiner, 'within the policy');
-      await until('the message at the host', async () => (await bubbles(host)).includes('within the policy'));
+      await until(async () => (await bubbles(host)).includes('within the policy'), 'the message at the host');
       assert.deepEqual(violations, []);
       // the styles are there although no inline style is allowed
       assert.equal(await joiner.$eval('rondevu-chat', (chat) => getComputedStyle(chat).display), 'block');
@@ -132,19 +115,18 @@ describe('a page with a strict policy', () => {
 });
 
 describe('the packed package', () => {
-  it('imports in Node, defines the tags only where there is a DOM, and exports every documented entry', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'rondevu-pack-'));
-    try {
-      const run = (command: string, args: string[], cwd: string) =>
-        execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-      const packed = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], '.')) as unknown;
-      const [{ filename }] = Object.values(packed as Record<string, { filename: string }>) as [{ filename: string }];
-      run('npm', ['init', '-y'], folder);
-      run('npm', ['install', '--no-audit', '--no-fund', join(folder, filename)], folder);
-      const { exports } = JSON.parse(readFileSync('package.json', 'utf8')) as { exports: Record<string, unknown> };
-      const entries = Object.keys(exports).filter((entry) => !entry.endsWith('.json') && entry !== './bundle');
-      const names = entries.map((entry) => entry.replace(/^\./, 'rondevu-elements'));
-      const script = `
+  it('imports in Node, defines the tags only where there is a DOM, and exports every documented entry', (t) => {
+    const folder = temporaryFolder(t);
+    const run = (command: string, args: string[], cwd: string) =>
+      execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    const packed = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], '.')) as unknown;
+    const [{ filename }] = Object.values(packed as Record<string, { filename: string }>) as [{ filename: string }];
+    run('npm', ['init', '-y'], folder);
+    run('npm', ['install', '--no-audit', '--no-fund', join(folder, filename)], folder);
+    const { exports } = JSON.parse(readFileSync('package.json', 'utf8')) as { exports: Record<string, unknown> };
+    const entries = Object.keys(exports).filter((entry) => !entry.endsWith('.json') && entry !== './bundle');
+    const names = entries.map((entry) => entry.replace(/^\./, 'rondevu-elements'));
+    const script = `
         const before = Object.getOwnPropertyDescriptor(globalThis, 'customElements');
         for (const name of ${JSON.stringify(names)}) await import(name);
         const { RondevuChat, Rondevu } = await import('rondevu-elements');
@@ -153,21 +135,18 @@ describe('the packed package', () => {
           if (globalThis.customElements?.get(tag)) throw new Error(tag + ' was defined');
         }
         console.log('fine');`;
-      assert.equal(run(process.execPath, ['--input-type=module', '-e', script], folder).trim(), 'fine');
-      assert.equal(run(process.execPath, ['-e', "import('rondevu-elements')"], folder), '');
-      // a test runner with jsdom or happy-dom: Lit's build for Node, and a document
-      const withDom = `
+    assert.equal(run(process.execPath, ['--input-type=module', '-e', script], folder).trim(), 'fine');
+    assert.equal(run(process.execPath, ['-e', "import('rondevu-elements')"], folder), '');
+    // a test runner with jsdom or happy-dom: Lit's build for Node, and a document
+    const withDom = `
         const defined = new Map();
         globalThis.HTMLElement = class {};
         globalThis.customElements = { get: (tag) => defined.get(tag), define: (tag, element) => defined.set(tag, element) };
         await import('rondevu-elements');
         console.log([...defined.keys()].sort().join());`;
-      assert.equal(
-        run(process.execPath, ['--input-type=module', '-e', withDom], folder).trim(),
-        'rondevu-chat,rondevu-connect,rondevu-service',
-      );
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
+    assert.equal(
+      run(process.execPath, ['--input-type=module', '-e', withDom], folder).trim(),
+      'rondevu-chat,rondevu-connect,rondevu-service',
+    );
   });
 });

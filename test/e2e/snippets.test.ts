@@ -1,27 +1,18 @@
 /** Every block of HTML in the documents works when it is pasted, alone, into an empty page. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import type { Browser } from 'puppeteer-core';
+import { describe, it } from 'node:test';
 import { connect } from '../../dist/src/node/index.js';
-import { launch, type BrowserName } from '../support/browsers.ts';
+import type { BrowserName } from '../support/browsers.ts';
 import { htmlSnippets } from '../support/pages.ts';
-import { ServerProcess, serveFiles, until, type SiteFile } from '../support/site.ts';
+import { ServerProcess, type SiteFile } from '../support/site.ts';
+import { until } from '../support/until.ts';
+import { useSite, useBrowsers } from '../support/set-up.ts';
 import { DOCUMENTS } from '../support/snippets.ts';
 
 // browsers request an icon by themselves
 const files: Record<string, SiteFile> = { '/favicon.ico': { body: '' } };
-const browsers = {} as Record<BrowserName, Browser>;
-let site: { url: string; close(): Promise<void> };
-
-before(async () => {
-  site = await serveFiles(() => files);
-  browsers.chromium = await launch('chromium');
-  browsers.firefox = await launch('firefox');
-});
-after(async () => {
-  await Promise.all(Object.values(browsers).map((browser) => browser.close()));
-  await site.close();
-});
+const browsers = useBrowsers('chromium', 'firefox');
+const site = useSite(() => files);
 
 /** A peer for each element of a snippet: a host for elements that join, a joiner for elements that host. */
 async function meet(html: string, apiUrl: string): Promise<{ received: string[]; close(): Promise<void> }> {
@@ -67,10 +58,10 @@ describe('a block of HTML, alone in an empty page', () => {
         assert.ok(tags.length, 'a snippet has an element');
         const isDefined = (): Promise<boolean> =>
           page.evaluate((names) => names.every((tag) => customElements.get(tag) !== undefined), tags);
-        await until(`${at} to define ${tags.join()}`, isDefined, 10_000);
+        await until(isDefined, `${at} to define ${tags.join()}`, 10_000);
         const peer = await meeting;
         await page.waitForSelector('rondevu-connect[state=connected], rondevu-service[peer-count="1"]');
-        await until(`a message of ${at}`, () => peer.received.length > 0);
+        await until(() => peer.received.length > 0, `a message of ${at}`);
         assert.deepEqual(errors, []);
         await Promise.all([page.close(), peer.close()]);
         await server.close();

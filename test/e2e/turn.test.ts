@@ -5,13 +5,16 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Page } from 'puppeteer-core';
 import type { RondevuConnect, RondevuService } from '../../dist/components/index.js';
 import type { RondevuConnection } from '../../dist/src/index.js';
 import { DEFAULT_TURN, createServer } from '../../server/dist/index.js';
-import { launch, type BrowserName } from '../support/browsers.ts';
+import type { BrowserName } from '../support/browsers.ts';
 import { coturnMissing, machineAddress, startCoturn } from '../support/coturn.ts';
-import { blankPage, openPage, serveFiles, until } from '../support/site.ts';
+import { blankPage, openPage } from '../support/site.ts';
+import { until } from '../support/until.ts';
+import { launchFor, serveFor } from '../support/set-up.ts';
 
 interface TestWindow {
   element: RondevuConnect | RondevuService;
@@ -35,18 +38,9 @@ async function startPair(t: TestContext, names: [BrowserName, BrowserName], rene
     perKey: renewals,
   };
   const server = await createServer({ port: 0, host: 'localhost', storagePath: ':memory:', staticRoot: '.', turn });
-  const site = await serveFiles(() => ({ '/': { body: blankPage(server.url) } }));
-  const pages = await Promise.all(
-    names.map(async (name) => {
-      const browser = await launch(name);
-      t.after(() => browser.close());
-      return openPage(browser, site.url);
-    }),
-  );
-  t.after(async () => {
-    await site.close();
-    await server.close();
-  });
+  const url = await serveFor(t, { '/': { body: blankPage(server.url) } });
+  const pages = await Promise.all(names.map(async (name) => openPage(await launchFor(t, name), url)));
+  t.after(() => server.close());
   const open = (page: Page, tag: string, attributes: Record<string, string>): Promise<void> =>
     page.evaluate(
       (name, all) => {
@@ -70,8 +64,10 @@ async function startPair(t: TestContext, names: [BrowserName, BrowserName], rene
   await open(host, 'rondevu-service', { ...common, service: 'relayed:1.0.0', username: 'relayed' });
   await host.evaluate(async () => void (await window.element.ready));
   await open(joiner, 'rondevu-connect', { ...common, to: 'relayed:1.0.0@relayed' });
-  await until('both to be connected', async () =>
-    (await Promise.all([host, joiner].map((page) => page.evaluate(() => window.connection?.isConnected())))).every(Boolean),
+  await until(
+    async () =>
+      (await Promise.all([host, joiner].map((page) => page.evaluate(() => window.connection?.isConnected())))).every(Boolean),
+    'both to be connected',
   );
   return [host, joiner];
 }
@@ -94,7 +90,7 @@ async function chat(pages: [Page, Page]): Promise<void> {
   for (const [from, to] of [pages, [...pages].reverse()] as [Page, Page][]) {
     const text = `message ${++said}`;
     await from.evaluate((data) => void window.connection.send(data), text);
-    await until(`"${text}" to arrive`, () => to.evaluate((data) => window.got.includes(data), text));
+    await until(() => to.evaluate((data) => window.got.includes(data), text), `"${text}" to arrive`);
   }
 }
 
@@ -111,7 +107,6 @@ async function restarts(pages: [Page, Page], ms: number): Promise<boolean> {
   return false;
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const PAIRS: [BrowserName, BrowserName][] = [
   ['chromium', 'chromium'],
   ['firefox', 'chromium'],

@@ -4,12 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { NetworkError, RondevuError, ValidationError } from '../../src/errors.js';
 import type { RpcRequest } from '../../src/protocol/rpc.js';
 import { RondevuAPI, ServerError, type BatchingOptions } from '../../src/signaling/index.js';
 import { startServer, until } from '../server/helpers.js';
+import { listenFor } from '../support/set-up.js';
 
 let count = 0;
 async function apiFor(url: string, batching?: BatchingOptions | false): Promise<RondevuAPI> {
@@ -40,12 +40,7 @@ async function serve(t: TestContext, reply: (requests: RpcRequest[], response: S
       reply([body].flat(), response);
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen };
+  return { url: await listenFor(t, server), seen };
 }
 const json = (response: ServerResponse, body: unknown, status = 200) =>
   void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
@@ -313,9 +308,7 @@ test('calls are sent as text/plain without headers, so that browsers send no pre
     types.push(request.headers['content-type']);
     json(response, { success: true, result: { answers: [], iceCandidates: {} } });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => (server.closeAllConnections(), server.close()));
-  await (await apiFor(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)).poll();
+  await (await apiFor(await listenFor(t, server))).poll();
   assert.match(types[0] ?? '', /^text\/plain/);
 });
 

@@ -5,7 +5,6 @@
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { WebSocket, WebSocketServer } from 'ws';
@@ -15,6 +14,7 @@ import { RondevuAPI, SignalingClient } from '../../src/signaling/index.js';
 import { checkResult, parseFrame, parseReplies } from '../../src/signaling/server-messages.js';
 import type { CandidateInfo, RpcMethod } from '../../src/protocol/rpc.js';
 import { startServer, until } from '../server/helpers.js';
+import { listenFor } from '../support/set-up.js';
 
 type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 
@@ -185,13 +185,10 @@ async function lyingServer(t: TestContext) {
       socket.send(JSON.stringify(reply?.success ? { id, result: reply.result } : { id, error: reply?.error }));
     });
   });
-  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
   t.after(() => {
     for (const socket of liar.sockets) socket.terminate();
-    http.closeAllConnections();
-    http.close();
   });
-  liar.url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  liar.url = await listenFor(t, http);
   return liar;
 }
 
@@ -291,9 +288,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
       response.on('drain', more);
       more();
     });
-    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
-    t.after(() => (http.closeAllConnections(), http.close()));
-    const signaling = await clientOf(t, `http://127.0.0.1:${(http.address() as AddressInfo).port}`);
+    const signaling = await clientOf(t, await listenFor(t, http));
     await assert.rejects(
       signaling.call('poll', {}),
       (error) => error instanceof NetworkError && /longer than/.test(error.message),

@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { DEFAULT_LIMITS } from '../../server/src/index.js';
@@ -14,6 +13,7 @@ import type { AnswerInfo, CandidateInfo, ServiceEntry } from '../../src/protocol
 import { RondevuAPI, SignalingClient, type SignalingState } from '../../src/signaling/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { OldServer } from '../support/old-server.js';
+import { listenFor } from '../support/set-up.js';
 
 const Socket = WebSocket as unknown as typeof globalThis.WebSocket;
 let count = 0;
@@ -300,9 +300,7 @@ describe('signaling', { concurrency: 4 }, () => {
   ] as const) {
     test(`${what} is no absent service: unavailable, naming address and status`, async (t) => {
       const other = createServer((_request, response) => void response.writeHead(status).end(body));
-      await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
-      t.after(() => other.close());
-      const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+      const url = await listenFor(t, other);
       for (const make of [client, polling]) {
         const { signaling } = await make(t, url);
         const failed = signaling.findOffer('nobody:1.0.0', 0, () => undefined, never);

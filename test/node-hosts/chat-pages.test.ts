@@ -3,27 +3,23 @@
  * each browser. RONDEVU_HOSTS=full is all of them.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, test, type TestContext } from 'node:test';
-import type { Browser, Page } from 'puppeteer-core';
+import { describe, test, type TestContext } from 'node:test';
+import type { Page } from 'puppeteer-core';
 import { NODE_PLACES } from '../chaos/ends.js';
-import { launch, type BrowserName } from '../support/browsers.js';
+import type { BrowserName } from '../support/browsers.js';
 import { start, type Program } from '../support/program.js';
-import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+import { blankPage, openPage } from '../support/site.js';
+import { until } from '../support/until.js';
+import { temporaryFolder } from '../support/folders.js';
+import { useServer, useBrowsers, serveFor } from '../support/set-up.js';
 
 const FULL = process.env['RONDEVU_HOSTS'] === 'full';
 const PACKAGES = FULL ? Object.values(NODE_PLACES) : [NODE_PLACES.datachannel];
 const BROWSERS: BrowserName[] = FULL ? ['chromium', 'firefox'] : ['chromium'];
 
-const server = new ServerProcess();
-const folder = mkdtempSync(join(tmpdir(), 'rondevu-chat-'));
-before(() => server.start());
-after(async () => {
-  await server.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+const server = useServer();
+const folder = temporaryFolder();
 
 let count = 0;
 const terminal = (t: TestContext, webrtc: string, args: string[]): Program =>
@@ -40,20 +36,15 @@ const say = (page: Page, text: string): Promise<boolean> =>
 
 for (const name of BROWSERS) {
   describe(`a terminal and ${name}`, () => {
-    let browser: Browser;
-    before(async () => {
-      browser = await launch(name);
-    });
-    after(() => browser.close());
+    const browsers = useBrowsers(name);
 
     async function open(t: TestContext, tag: string): Promise<Page> {
       const listen = `<script>
         window.heard = [];
         addEventListener('rondevu-chat-message', ({ detail }) => detail.own || heard.push(detail.from + ': ' + detail.text));
       </script>`;
-      const site = await serveFiles(() => ({ '/': { body: blankPage(server.url, tag + listen) } }));
-      t.after(() => site.close());
-      const page = await openPage(browser, site.url);
+      const url = await serveFor(t, { '/': { body: blankPage(server.url, tag + listen) } });
+      const page = await openPage(browsers[name], url);
       t.after(() => page.close());
       return page;
     }
@@ -62,21 +53,22 @@ for (const name of BROWSERS) {
       test(`${webrtc} hosts`, async (t) => {
         const username = `host${count}${name}`;
         const host = terminal(t, webrtc, ['host', 'chat:1.0.0', '--username', username]);
-        await until('the host', () => host.output().includes('is live'));
+        await until(() => host.output().includes('is live'), 'the host');
         const page = await open(
           t,
           `<rondevu-connect api-url="${server.url}" to="chat:1.0.0@${username}"><rondevu-chat></rondevu-chat></rondevu-connect>`,
         );
-        await until('the page to have joined', () => host.output().includes('joined'));
+        await until(() => host.output().includes('joined'), 'the page to have joined');
         await say(page, 'hello from a page');
-        await until('the terminal to show it', () => host.output().includes('hello from a page'));
+        await until(() => host.output().includes('hello from a page'), 'the terminal to show it');
         host.child.stdin!.write('hello from a terminal\n');
-        await until('the page to show it', async () => (await heard(page)).length > 0);
+        await until(async () => (await heard(page)).length > 0, 'the page to show it');
         assert.deepEqual(await heard(page), [`${username}: hello from a terminal`]);
         host.child.kill('SIGINT');
         assert.deepEqual(await host.ended, [0, null]);
-        await until('the page to show that it left', () =>
-          page.evaluate(() => document.querySelector('rondevu-connect')!.state === 'closed'),
+        await until(
+          () => page.evaluate(() => document.querySelector('rondevu-connect')!.state === 'closed'),
+          'the page to show that it left',
         );
       });
 
@@ -86,16 +78,17 @@ for (const name of BROWSERS) {
           t,
           `<rondevu-service api-url="${server.url}" username="${username}" service="chat:1.0.0"><rondevu-chat></rondevu-chat></rondevu-service>`,
         );
-        await until('the page to be live', () =>
-          page.evaluate(() => document.querySelector('rondevu-service')!.state === 'live'),
+        await until(
+          () => page.evaluate(() => document.querySelector('rondevu-service')!.state === 'live'),
+          'the page to be live',
         );
         const joiner = terminal(t, webrtc, ['connect', `chat:1.0.0@${username}`, '--username', `joiner${count}`]);
-        await until('the terminal to be connected', () => joiner.output().includes(`connected to ${username}`));
+        await until(() => joiner.output().includes(`connected to ${username}`), 'the terminal to be connected');
         joiner.child.stdin!.write('hello from a terminal\n');
-        await until('the page to show it', async () => (await heard(page)).length > 0);
+        await until(async () => (await heard(page)).length > 0, 'the page to show it');
         assert.match((await heard(page))[0]!, /^joiner\d+: hello from a terminal$/);
         await say(page, 'hello from a page');
-        await until('the terminal to show it', () => joiner.output().includes(`${username}: hello from a page`));
+        await until(() => joiner.output().includes(`${username}: hello from a page`), 'the terminal to show it');
         joiner.child.stdin!.end();
         assert.deepEqual(await joiner.ended, [0, null]);
       });

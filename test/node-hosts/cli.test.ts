@@ -1,10 +1,8 @@
 /** The command `rondevu`, run as people and programs run it. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
@@ -12,14 +10,15 @@ import { connect, type Rondevu } from '../../dist/src/node/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { OldServer } from '../support/old-server.js';
 import { start as startProgram, type Program } from '../support/program.js';
+import { temporaryFolder } from '../support/folders.js';
+import { listenFor } from '../support/set-up.js';
 
 const CLI = 'dist/src/cli/main.js';
 
 /** A folder for keys, and the command with it. */
 async function setUp(t: TestContext) {
   const server = await startServer(t);
-  const folder = mkdtempSync(join(tmpdir(), 'rondevu-cli-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const start = (args: string[], more: Record<string, string> = {}): Program =>
     startProgram(t, process.execPath, [CLI, ...args], { env: { RONDEVU_SERVER: server.url, XDG_CONFIG_HOME: folder, ...more } });
   const run = async (args: string[], input = '', more: Record<string, string> = {}) => {
@@ -281,13 +280,7 @@ describe('rondevu', { concurrency: 2 }, () => {
         response.end(JSON.stringify(request.method === 'POST' ? replies : { name: EVIL, version: EVIL, caps: [EVIL] }));
       });
     });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.after(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    const RONDEVU_SERVER = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const RONDEVU_SERVER = await listenFor(t, server);
     let told = '';
     for (const [name, what] of Object.entries(replies)) {
       reply = what;

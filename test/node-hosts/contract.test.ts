@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { NODE_PLACES, Places, type End, type Place } from '../chaos/ends.js';
-import { ServerProcess, until } from '../support/site.js';
+import { NODE_PLACES, type End, type Place, usePlaces } from '../chaos/ends.js';
+import { until } from '../support/until.js';
 
 const ABILITIES = JSON.parse(readFileSync(new URL('abilities.json', import.meta.url), 'utf8')) as Record<
   string,
@@ -19,13 +19,7 @@ const PLACES: Place[] =
     : ['datachannel', 'node', 'chromium'];
 const nameOf = (place: Place): string => (place in NODE_PLACES ? NODE_PLACES[place as 'node'] : place);
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
 let pairs = 0;
 /** A host and a joiner; the host echoes every message. */
@@ -45,7 +39,7 @@ async function open(hostAt: Place, joinerAt: Place): Promise<{ host: End; joiner
     to: `contract:1.0.0@${name}`,
     plain: true,
   });
-  await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+  await until(() => host.run(({ connection }) => connection?.isConnected()), 'the host to have its connection');
   return {
     host,
     joiner,
@@ -155,7 +149,7 @@ for (const place of PLACES) {
         for (let i = 0; i < 200; i++) connection!.send(`tail ${i} ${'x'.repeat(2000)}`);
         await connection!.close();
       });
-      await until('the end at the other side', () => pair.joiner.run(({ connection }) => connection!.getState() === 'closed'));
+      await until(() => pair.joiner.run(({ connection }) => connection!.getState() === 'closed'), 'the end at the other side');
       shown['the tail arrives before the end'] = (await pair.joiner.run((end) => (end as { tail?: number }).tail)) === 200;
     });
 

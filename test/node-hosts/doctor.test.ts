@@ -1,21 +1,21 @@
 /** `rondevu doctor` and `diagnose()`: the right verdict for each real problem, within the time limit. */
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
-import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test, type TestContext } from 'node:test';
-import type { Browser } from 'puppeteer-core';
+import { test, type TestContext } from 'node:test';
 import { DEFAULT_TURN } from '../../server/src/index.js';
 import type { Check, Diagnosis, diagnose as Diagnose } from '../../dist/src/node/index.js';
 import { startServer } from '../server/helpers.js';
-import { launch, type BrowserName } from '../support/browsers.js';
+import type { BrowserName } from '../support/browsers.js';
 import { coturnMissing, machineAddress, startCoturn } from '../support/coturn.js';
 import { Namespaces, namespacesMissing } from '../support/namespaces.js';
 import { OldServer } from '../support/old-server.js';
-import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+import { ServerProcess, blankPage, openPage } from '../support/site.js';
+import { until } from '../support/until.js';
+import { temporaryFolder } from '../support/folders.js';
+import { launchFor, serveFor, listenFor } from '../support/set-up.js';
 
 const CLI = 'dist/src/cli/main.js';
 const nftMissing = (): string | false =>
@@ -100,23 +100,19 @@ test('reports a missing server', async () => {
 
 test('reports an address that accepts connections and never answers', async (t) => {
   const silent = createServer(() => undefined);
-  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
-  t.after(() => silent.close());
-  const verdict = await doctor(['--server', `http://127.0.0.1:${(silent.address() as AddressInfo).port}`]);
+  const verdict = await doctor(['--server', await listenFor(t, silent)]);
   assert.deepEqual([verdict.codes['server'], verdict.exitCode], ['server-unreachable', 1]);
   assert.match(verdict.checks[0]!.cause, /no answer within 2000 ms/);
 });
 
 test('reports a server that is not a Rondevu server', async (t) => {
-  const other = await serveFiles(() => ({ '/': { body: '<h1>hello</h1>' } }));
-  t.after(() => other.close());
-  assert.equal((await doctor(['--server', other.url])).codes['server'], 'not-a-rondevu-server');
+  const url = await serveFor(t, { '/': { body: '<h1>hello</h1>' } });
+  assert.equal((await doctor(['--server', url])).codes['server'], 'not-a-rondevu-server');
 });
 
 test('reports a server whose replies are too long', async (t) => {
-  const other = await serveFiles(() => ({ '/': { body: `{"name":"Rondevu","x":"${'x'.repeat(20_000_000)}"}` } }));
-  t.after(() => other.close());
-  assert.equal((await doctor(['--server', other.url])).codes['server'], 'server-unreachable');
+  const url = await serveFor(t, { '/': { body: `{"name":"Rondevu","x":"${'x'.repeat(20_000_000)}"}` } });
+  assert.equal((await doctor(['--server', url])).codes['server'], 'server-unreachable');
 });
 
 test('reports a server without push', async (t) => {
@@ -127,8 +123,7 @@ test('reports a server without push', async (t) => {
 });
 
 test('reports a wrong clock: a warning with our server, which sends its time; an error with an old server', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'rondevu-clock-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   // two hours ahead, as the process sees it
   writeFileSync(join(folder, 'clock.mjs'), 'const now = Date.now; Date.now = () => now() + 7_200_000;');
   const env = { NODE_OPTIONS: `--import=${join(folder, 'clock.mjs')}` };
@@ -150,7 +145,7 @@ test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
   t.after(() => server.kill('SIGKILL'));
   let output = '';
   server.stdout!.on('data', (data) => (output += String(data)));
-  await until('the server to listen', () => output.includes('Rondevu server on'));
+  await until(() => output.includes('Rondevu server on'), 'the server to listen');
   const url = ['--server', `http://${net.addresses.one}:3000`];
   const inside = ['ip', 'netns', 'exec', net.other];
   net.do('other', 'nft', 'add', 'table', 'inet', 'wall');
@@ -176,8 +171,7 @@ test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
 });
 
 test('reports an invalid address without its credentials', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'rondevu-turn-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'password'), 'very-secret');
   const { url } = await startServer(t);
   for (const turn of ['turn:', 'turn:127.0.0.1:70000']) {
@@ -200,19 +194,13 @@ test('prints a line for each check, with remedies', () => {
   assert.match(stdout, /\n✓ webrtc /);
 });
 
-const browsers: Browser[] = [];
-after(() => Promise.all(browsers.map((browser) => browser.close())));
-
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   test(`reports the same in a page, ${name}`, { skip: coturnMissing() }, async (t) => {
     const server = new ServerProcess();
     await server.start();
     t.after(() => server.close());
-    const site = await serveFiles(() => ({ '/': { body: blankPage(server.url) } }));
-    t.after(() => site.close());
-    const browser = await launch(name);
-    browsers.push(browser);
-    const page = await openPage(browser, site.url);
+    const url = await serveFor(t, { '/': { body: blankPage(server.url) } });
+    const page = await openPage(await launchFor(t, name), url);
     const inPage = (apiUrl: string, turnServers: RTCIceServer[] = []): Promise<Diagnosis> =>
       page.evaluate(
         async (bundle, url, turn) => {

@@ -3,19 +3,16 @@
  * Chromium; a `host` stays until the end of its section, and then shuts down cleanly.
  */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
-import { createServer, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
-import { after, before, describe, test, type TestContext } from 'node:test';
+import { describe, test, type TestContext } from 'node:test';
 import { PeerServer } from 'peer';
-import type { Browser } from 'puppeteer-core';
 import { startServer, until } from '../server/helpers.js';
-import { launch } from '../support/browsers.js';
 import { start, type Program } from '../support/program.js';
-import { serveFiles } from '../support/site.js';
+import { temporaryFolder } from '../support/folders.js';
+import { useBrowsers, serveFor } from '../support/set-up.js';
+import { freePort } from '../support/ports.js';
 import { snippetsOf, type Snippet } from '../support/snippets.js';
 
 interface RunnableSnippet extends Snippet {
@@ -45,18 +42,9 @@ const runnableSnippets = (file: string): RunnableSnippet[] =>
       };
     });
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, 'localhost');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
-
 /** A folder with the package and the command in it, as after an installation. */
 function project(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'rondevu-docs-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(resolve('.'), join(folder, 'node_modules', 'rondevu-elements'));
   const command = join(folder, 'rondevu');
@@ -67,7 +55,7 @@ function project(t: TestContext): string {
 
 async function runInNode(t: TestContext, file: string): Promise<void> {
   const folder = project(t);
-  const port = await freePort();
+  const port = await freePort('localhost');
   const url = `http://localhost:${port}`;
   // the document for the command line starts its own server
   const servesItself = readFileSync(file, 'utf8').includes('\nrondevu serve\n');
@@ -119,15 +107,11 @@ const OTHERS = {
   '/simple-peer.js': 'node_modules/simple-peer/simplepeer.min.js',
 };
 
-let browser: Browser | undefined;
-before(async () => {
-  browser = await launch('chromium');
-});
-after(() => browser?.close());
+const browsers = useBrowsers('chromium');
 
 async function runInPages(t: TestContext, file: string, section: string): Promise<void> {
   const { url } = await startServer(t);
-  const peerPort = await freePort();
+  const peerPort = await freePort('localhost');
   const listening = new Promise<HttpServer>((done) =>
     PeerServer({ port: peerPort, path: '/' }, (server) => done(server as HttpServer)),
   );
@@ -164,15 +148,14 @@ async function runInPages(t: TestContext, file: string, section: string): Promis
     '/peerjs.mjs': script(`import '/peerjs.js'; export const { Peer } = globalThis.peerjs;`),
     '/simple-peer.mjs': script(`import '/simple-peer.js'; export default globalThis.SimplePeer;`),
   };
-  const site = await serveFiles(() => files);
-  t.after(() => site.close());
+  const origin = await serveFor(t, files);
   for (const { at, line, isHost, prints } of snippets) {
-    const page = await browser!.newPage();
+    const page = await browsers.chromium.newPage();
     t.after(() => page.close());
     let output = '';
     page.on('console', (message) => (output += `${message.text()}\n`));
     page.on('pageerror', (error) => (output += `${String(error)}\n`));
-    await page.goto(`${site.url}/${line}`);
+    await page.goto(`${origin}/${line}`);
     await until(() => prints!.test(output), `${at} to print ${prints}; it printed ${output}`, 20_000).catch((error: Error) => {
       throw new Error(`${error.message}; it printed: ${output}`);
     });

@@ -1,27 +1,18 @@
 /** The programs in examples/, run unchanged: with a page as the peer, and under SIGINT. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test, type TestContext } from 'node:test';
-import type { Browser, Page } from 'puppeteer-core';
+import { test, type TestContext } from 'node:test';
+import type { Page } from 'puppeteer-core';
 import { connect } from '../../dist/src/node/index.js';
-import { launch } from '../support/browsers.js';
 import { start, type Program } from '../support/program.js';
-import { ServerProcess, blankPage, openPage, serveFiles, until } from '../support/site.js';
+import { blankPage, openPage } from '../support/site.js';
+import { until } from '../support/until.js';
+import { temporaryFolder } from '../support/folders.js';
+import { useServer, useBrowsers, serveFor } from '../support/set-up.js';
 
-const server = new ServerProcess();
-const folder = mkdtempSync(join(tmpdir(), 'rondevu-examples-'));
-let browser: Browser;
-before(async () => {
-  await server.start();
-  browser = await launch('chromium');
-});
-after(async () => {
-  await browser.close();
-  await server.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+const browsers = useBrowsers('chromium');
+const server = useServer();
+const folder = temporaryFolder();
 
 const run = (t: TestContext, args: string[], name: string, more: Record<string, string> = {}): Program =>
   start(t, process.execPath, args, {
@@ -55,14 +46,12 @@ for (const [file, left] of [
   test(`${file} talks to a page, and shuts down cleanly`, async (t) => {
     const name = file.replace('.mjs', '');
     const bot = run(t, [`examples/${file}`], name);
-    await until('the bot to be there', async () => (await countFree(t, `chat:2.0.0@${name}`)) === 1);
-    const site = await serveFiles(() => ({ '/': { body: chatPage(`chat:2.0.0@${name}`) } }));
-    t.after(() => site.close());
-    const page = await openPage(browser, site.url);
-    await until('the page to be connected', async () => (await stateOf(page)) === 'connected');
+    await until(async () => (await countFree(t, `chat:2.0.0@${name}`)) === 1, 'the bot to be there');
+    const page = await openPage(browsers.chromium, await serveFor(t, { '/': { body: chatPage(`chat:2.0.0@${name}`) } }));
+    await until(async () => (await stateOf(page)) === 'connected', 'the page to be connected');
     await page.evaluate(() => document.querySelector('rondevu-chat')!.send('hello'));
     const said = () => page.evaluate(() => (window as unknown as { said: unknown[][] }).said);
-    await until('the answer of the bot', async () => (await said()).length >= 2);
+    await until(async () => (await said()).length >= 2, 'the answer of the bot');
     assert.deepEqual(await said(), [
       ['', 'hello', true],
       [name, 'You said: hello', false],
@@ -76,7 +65,7 @@ for (const [file, left] of [
     const asked = performance.timeOrigin + performance.now();
     bot.child.kill('SIGINT');
     const goneAt = () => page.evaluate(() => (window as unknown as { goneAt?: number }).goneAt);
-    await until('the page to show that it left', goneAt);
+    await until(goneAt, 'the page to show that it left');
     assert.deepEqual(await bot.ended, [0, null], bot.output());
     t.diagnostic(`the page shows that it left after ${((await goneAt())! - asked).toFixed(0)} ms`);
     assert.match(await stateOf(page), left);
@@ -87,27 +76,27 @@ for (const [file, left] of [
 
 test('data-processor.mjs streams numbers with back-pressure in both directions', async (t) => {
   const host = run(t, ['examples/data-processor.mjs'], 'mean');
-  await until('the processor to be live', () => host.output().includes('mean:1.0.0@mean is live'));
+  await until(() => host.output().includes('mean:1.0.0@mean is live'), 'the processor to be live');
   const sender = run(t, ['examples/data-processor.mjs', 'join', 'mean:1.0.0@mean'], 'x', { NUMBERS: '1000000' });
   assert.deepEqual(await sender.ended, [0, null], sender.output());
   assert.match(sender.output(), /1000000 numbers, mean 499999\.5/);
-  await until('the host to see the end', () => /1000000 numbers, closed by the peer/.test(host.output()));
+  await until(() => /1000000 numbers, closed by the peer/.test(host.output()), 'the host to see the end');
   host.child.kill('SIGINT');
   assert.deepEqual(await host.ended, [0, null]);
 });
 
 test('graceful-shutdown.mjs sends a last message to everyone, leaves no offer, and exits with 0', async (t) => {
   const clock = run(t, ['examples/graceful-shutdown.mjs'], 'clock');
-  await until('the clock to be live', () => clock.output().includes('is live'));
+  await until(() => clock.output().includes('is live'), 'the clock to be live');
   const rondevu = await connect({ apiUrl: server.url });
   t.after(() => rondevu.close());
   const connection = await rondevu.connectToService({ service: 'clock:1.0.0', wait: 5000 });
   const got: unknown[] = [];
   connection.on('message', (data) => got.push(data));
-  await until('a tick', () => got.length > 0);
+  await until(() => got.length > 0, 'a tick');
   clock.child.kill('SIGTERM');
   assert.deepEqual(await clock.ended, [0, null], clock.output());
-  await until('the end', () => connection.getState() === 'closed');
+  await until(() => connection.getState() === 'closed', 'the end');
   assert.equal(got.at(-1), 'goodbye');
   assert.equal(await countFree(t, 'clock:1.0.0'), 0);
 });

@@ -4,10 +4,10 @@
  * @roamhq/wrtc: it may crash the process if a link closes while it sends (docs/hosting-in-node.md), once in about ten full runs.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { EndState } from '../chaos/end.js';
-import { Places, type Place } from '../chaos/ends.js';
-import { ServerProcess, until } from '../support/site.js';
+import { type Place, usePlaces } from '../chaos/ends.js';
+import { until } from '../support/until.js';
 
 const FULL = process.env['RONDEVU_HOSTS'] === 'full';
 const MESSAGES = FULL ? 1000 : 200;
@@ -31,13 +31,7 @@ const stateOf = ({ connection, sent, next, outcomes, events, streaming }: EndSta
   });
 };
 
-const server = new ServerProcess();
-const places = new Places();
-before(() => server.start());
-after(async () => {
-  await places.close();
-  await server.close();
-});
+const { server, places } = usePlaces();
 
 for (const browser of BROWSERS) {
   for (const node of NODES) {
@@ -48,10 +42,7 @@ for (const browser of BROWSERS) {
       describe(`${hostAt} hosts for ${joinerAt}`, () => {
         it(`${MESSAGES} messages each way, ${CLOSES} closes: exactly once, in order`, { timeout: 300_000 }, async (t) => {
           const name = `host-${hostAt}-${joinerAt}`;
-          const host = await places.open(hostAt, { apiUrl: server.url, username: name, service: 'hosts:1.0.0' });
-          const to = `hosts:1.0.0@${name}`;
-          const joiner = await places.open(joinerAt, { apiUrl: server.url, username: `j-${name}`, to });
-          await until('the host to have its connection', () => host.run(({ connection }) => connection?.isConnected()));
+          const { host, joiner } = await places.openPair(hostAt, joinerAt, { apiUrl: server.url, username: name });
           const ends = [host, joiner];
           for (const [index, end] of ends.entries())
             void end.run((state, count, seed) => void state.stream(count, seed, 20_000), MESSAGES, index);
@@ -64,8 +55,10 @@ for (const browser of BROWSERS) {
               connection!.getPeerConnection()?.close();
               return before;
             });
-            await until(`the link after close ${round}`, async () =>
-              side.run(({ connection }, old) => connection!.generation > old && connection!.isConnected(), generation),
+            await until(
+              async () =>
+                side.run(({ connection }, old) => connection!.generation > old && connection!.isConnected(), generation),
+              `the link after close ${round}`,
             );
           }
           const read = () =>
@@ -81,8 +74,9 @@ for (const browser of BROWSERS) {
               ),
             );
           try {
-            await until('all to be delivered', async () =>
-              (await read()).every(({ outcomes }) => outcomes['delivered'] === MESSAGES),
+            await until(
+              async () => (await read()).every(({ outcomes }) => outcomes['delivered'] === MESSAGES),
+              'all to be delivered',
             );
           } catch (error) {
             for (const end of ends) t.diagnostic(`${end.place}: ${await end.run(stateOf)}`);

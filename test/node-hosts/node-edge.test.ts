@@ -1,19 +1,7 @@
 /** Additions of `rondevu-elements/node` to the engine: finding WebRTC, keys in a file, shutdown by a signal. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import {
-  chmodSync,
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, cpSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
@@ -28,18 +16,13 @@ import {
 } from '../../dist/src/node/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { start } from '../support/program.js';
+import { temporaryFolder } from '../support/folders.js';
 
 const run = promisify(execFile);
 
-function folder(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), 'rondevu-node-'));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
-
 /** A project with the package and its dependencies installed, and only the named optional packages. */
 function project(t: TestContext, ...packages: string[]): string {
-  const path = folder(t);
+  const path = temporaryFolder(t);
   const installed = join(path, 'node_modules', 'rondevu-elements');
   mkdirSync(installed, { recursive: true });
   cpSync('dist', join(installed, 'dist'), { recursive: true });
@@ -114,7 +97,7 @@ test('exclusive options and unknown options are refused', async () => {
 });
 
 test('a key file is created once, for its user alone, and yields the same identity the next time', async (t) => {
-  const path = join(folder(t), 'deep', 'alice.key');
+  const path = join(temporaryFolder(t), 'deep', 'alice.key');
   const first = await identityFromFile(path);
   assert.equal(statSync(path).mode & 0o777, 0o600);
   assert.equal((await identityFromFile(path)).publicKey, first.publicKey);
@@ -125,7 +108,7 @@ test('a key file is created once, for its user alone, and yields the same identi
 });
 
 test('two programs that start at the same time get the same identity', async (t) => {
-  const path = join(folder(t), 'shared.key');
+  const path = join(temporaryFolder(t), 'shared.key');
   const text = `import { identityFromFile } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
     console.log((await identityFromFile(${JSON.stringify(path)})).publicKey);`;
   const keys = await Promise.all(Array.from({ length: 6 }, () => script(process.cwd(), text)));
@@ -133,7 +116,7 @@ test('two programs that start at the same time get the same identity', async (t)
 });
 
 test('a key file that is readable by others, not a file, or invalid is reported without its content', async (t) => {
-  const path = join(folder(t), 'bob.key');
+  const path = join(temporaryFolder(t), 'bob.key');
   await identityFromFile(path);
   const secret = (JSON.parse(readFileSync(path, 'utf8')) as { privateKey: string }).privateKey;
   chmodSync(path, 0o640);

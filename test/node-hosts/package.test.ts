@@ -2,13 +2,13 @@
  * The packages as they would be published: installed by the commands of the documents into an empty folder, and used from there.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../server/helpers.js';
 import { start } from '../support/program.js';
 import { startRegistry } from '../support/registry.js';
+import { temporaryFolder } from '../support/folders.js';
 
 /** The command by which a document has its readers install. */
 function installCommand(file: string): string[] {
@@ -58,8 +58,7 @@ export {};
 `;
 
 test('the packages work when installed as documented: programs, types, the command line, the server', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'rondevu-package-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const registry = await startRegistry(t, ['.', 'server']);
   const prefix = join(folder, 'prefix');
   const cwd = join(folder, 'program');

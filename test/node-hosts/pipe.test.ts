@@ -5,21 +5,19 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { watch, type Program } from '../support/program.js';
-import { until } from '../support/site.js';
+import { until } from '../support/until.js';
 import { Namespaces, namespacesMissing } from '../support/namespaces.js';
+import { temporaryFolder } from '../support/folders.js';
 
 const FULL = process.env['RONDEVU_HOSTS'] === 'full';
 const SIZE = FULL ? 200_000_000 : 40_000_000;
 const CUTS = 2;
 const CLI = 'dist/src/cli/main.js';
 const MEMORY = 64_000_000;
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** The memory of a process. */
 class Memory {
@@ -58,13 +56,12 @@ test(
   { skip: namespacesMissing(), timeout: 300_000 },
   async (t) => {
     const net = new Namespaces();
-    const folder = mkdtempSync(join(tmpdir(), 'rondevu-pipe-'));
     const children: Program[] = [];
     t.after(() => {
       for (const { child } of children) child.kill('SIGKILL');
       net.close();
-      rmSync(folder, { recursive: true, force: true });
     });
+    const folder = temporaryFolder(t);
     const run = (where: 'one' | 'other', command: string[], env?: Record<string, string>): Program => {
       const started = watch(net.run(where, command, env));
       children.push(started);
@@ -74,11 +71,11 @@ test(
     const env = { RONDEVU_SERVER: url, XDG_CONFIG_HOME: folder };
     const webrtc = ['--webrtc', process.env['PIPE_WEBRTC'] ?? 'node-datachannel'];
     const server = run('one', ['node', 'server/dist/main.js', '--port', '3000', '--host', '0.0.0.0', '--storage', ':memory:']);
-    await until('the server to listen', () => server.out().includes('Rondevu server on'));
+    await until(() => server.out().includes('Rondevu server on'), 'the server to listen');
     const host = run('one', ['node', CLI, 'host', 'sum:1.0.0', '-u', 'sum', '--exec', 'sha256sum', ...webrtc], env);
-    await until('the host to be live', () => host.out().includes('is live'));
+    await until(() => host.out().includes('is live'), 'the host to be live');
     const joiner = run('other', ['node', CLI, 'connect', 'sum:1.0.0@sum', '--raw', '--progress', ...webrtc], env);
-    await until('the joiner to have joined', () => host.out().includes('joined'));
+    await until(() => host.out().includes('joined'), 'the joiner to have joined');
     await pause(1000);
     const memory = { host: new Memory(host), joiner: new Memory(joiner) };
     for (const each of Object.values(memory)) each.measureIdle();

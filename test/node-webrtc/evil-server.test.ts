@@ -4,8 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
 import { Rondevu, type RondevuError } from '../../src/index.js';
 import { bytesToBase64Url, utf8 } from '../../src/base/bytes.js';
@@ -13,6 +11,7 @@ import { HandshakeProof, MemoryPinStore, WebCryptoAdapter, signerFromKeypair } f
 import { canonicalJson, readSdpLine, type SdpLine } from '../../src/protocol/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { NodePeerConnection } from '../support/old-host.js';
+import { listenFor } from '../support/set-up.js';
 
 const FQN = 'chat:1.0.0@alice';
 
@@ -39,9 +38,7 @@ async function evilServer(t: TestContext) {
     });
     response.setHeader('rondevu-caps', 'v2, instances, leases, wait, withdraw');
   });
-  front.listen(0, '127.0.0.1');
-  await once(front, 'listening');
-  const url = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
+  const url = await listenFor(t, front);
   const server = await startServer(t, { publicUrls: [url] });
   const evil = { url, lie: (() => undefined) as Lie };
   async function pass(body: string): Promise<string> {
@@ -53,10 +50,6 @@ async function evilServer(t: TestContext) {
     }
     return JSON.stringify(replies);
   }
-  t.after(() => {
-    front.closeAllConnections();
-    front.close();
-  });
   return evil;
 }
 

@@ -4,28 +4,20 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { WebSocket } from 'ws';
 import { DEFAULT_LIMITS } from '../../server/src/limits.js';
 import { Discovery } from '../../server/src/discovery.js';
 import { createLog } from '../../server/src/log.js';
 import { Matchmaker } from '../../server/src/matchmaker.js';
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import type { FoundService } from '../../server/src/store.js';
-import { Rondevu, type OffererConnection } from '../../src/index.js';
+import type { OffererConnection } from '../../src/index.js';
+import { client } from './pair.js';
 import { noCharge, someone, startServer, until } from '../server/helpers.js';
 import { SlowPeerConnection, OldHost, OldJoiner } from '../support/old-host.js';
 
-async function client(t: TestContext, url: string, username?: string) {
-  const rondevu = await Rondevu.connect({
-    apiUrl: url,
-    ...(username !== undefined && { username }),
-    rtcPeerConnection: SlowPeerConnection,
-    webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
-    lifecycle: false,
-  });
-  t.after(() => rondevu.close());
-  return rondevu;
-}
+/** A current client on a slow link. */
+const slowClient = (t: TestContext, url: string, username: string) =>
+  client(t, { url }, username, { rtcPeerConnection: SlowPeerConnection });
 /** As v0.20 generates it: `anon-<base36 ms>-<6 hex>`. */
 const oldAnonymousName = () => `anon-${Date.now().toString(36)}-${Math.random().toString(16).slice(2, 8).padEnd(6, '0')}`;
 
@@ -34,7 +26,7 @@ test('our joiner talks to an old host', async (t) => {
   const host = new OldHost(url, someone('oldhost'), 'chat:1.0.0');
   t.after(() => host.close());
   for (let i = 0; i < 3; i++) await host.offer();
-  const bob = await client(t, url, 'bob');
+  const bob = await slowClient(t, url, 'bob');
   const connection = await bob.connectToService({ serviceFqn: host.serviceFqn });
   const received: string[] = [];
   connection.on('message', (data) => received.push(String(data)));
@@ -58,7 +50,7 @@ test('two current joiners at one old host get two of its offers', async (t) => {
   t.after(() => host.close());
   for (let i = 0; i < 2; i++) await host.offer();
   const connections = await Promise.all(
-    ['bob', 'carol'].map(async (name) => (await client(t, url, name)).connectToService({ serviceFqn: host.serviceFqn })),
+    ['bob', 'carol'].map(async (name) => (await slowClient(t, url, name)).connectToService({ serviceFqn: host.serviceFqn })),
   );
   await until(() => connections.every((connection) => connection.isConnected()), 'both links', 20_000);
   assert.deepEqual([...host.links.keys()].sort(), ['bob', 'carol']);
@@ -66,7 +58,7 @@ test('two current joiners at one old host get two of its offers', async (t) => {
 
 test('an old joiner with an old anonymous name talks to our host', async (t) => {
   const { url } = await startServer(t);
-  const alice = await client(t, url, 'alice');
+  const alice = await slowClient(t, url, 'alice');
   const pool = await alice.publishService({ service: 'chat:1.0.0', maxOffers: 2 });
   const opened: OffererConnection[] = [];
   alice.on('connection:opened', (_id, connection) => opened.push(connection));
@@ -94,7 +86,7 @@ test('an old joiner with an old anonymous name talks to our host', async (t) => 
 
 test('an old joiner that leaves silently is waited for, and its place is not given away', async (t) => {
   const { url } = await startServer(t);
-  const alice = await client(t, url, 'alice');
+  const alice = await slowClient(t, url, 'alice');
   const opened: OffererConnection[] = [];
   alice.on('connection:opened', (_id, connection) => opened.push(connection));
   await (await alice.publishService({ service: 'chat:1.0.0', maxOffers: 2 })).start();

@@ -4,23 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
-import { RondevuError, type OffererConnection, type PublishOptions, type RondevuConnection } from '../../src/index.js';
+import { RondevuError, type PublishOptions, type RondevuConnection } from '../../src/index.js';
 import { until } from '../server/helpers.js';
 import { OldServer } from '../support/old-server.js';
-import { client } from './pair.js';
+import { client, hosted } from './pair.js';
 
 const FQN = 'chat:1.0.0@alice';
 const NEW_METHODS = /^(withdrawOffers|getServiceById|getIceServers|signal|openSession)$/;
 
-async function hosted(t: TestContext, maxOffers = 3, more: Partial<PublishOptions> = {}) {
-  const server = await OldServer.start(t);
-  const host = await client(t, server, 'alice');
-  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers, ...more });
-  const opened: OffererConnection[] = [];
-  host.on('connection:opened', (_id, connection) => opened.push(connection));
-  await host.startFilling();
-  return { server, host, pool, opened };
-}
+const hostedOnOldServer = async (t: TestContext, publish: Partial<PublishOptions> = {}) =>
+  hosted(t, await OldServer.start(t), { maxOffers: 3, ...publish });
 const messages = (connection: RondevuConnection): string[] => {
   const received: string[] = [];
   connection.on('message', (data) => received.push(String(data)));
@@ -41,7 +34,7 @@ function assertOldCallsOnly({ calls }: OldServer): void {
 
 describe('a server of v0.5.4', { concurrency: 2 }, () => {
   test('serves a pool to two joiners in turn, with messages in both directions', async (t) => {
-    const { server, host, pool, opened } = await hosted(t);
+    const { server, host, pool, opened } = await hostedOnOldServer(t);
     assert.equal(pool.offers.length, 3);
     assert.equal(server.free(FQN), 3, 'publishing replaces: each call brings all that is free');
     for (const name of ['bob', 'carol']) {
@@ -64,7 +57,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('recovers from a raw close on the same objects, and delivers queued messages', async (t) => {
-    const { server, opened } = await hosted(t);
+    const { server, opened } = await hostedOnOldServer(t);
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ serviceFqn: FQN });
     await connection.opened;
@@ -85,7 +78,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('hands the same offer to two joiners at once, and both connect', async (t) => {
-    const { server, opened } = await hosted(t);
+    const { server, opened } = await hostedOnOldServer(t);
     const connections = await Promise.all(
       ['bob', 'carol'].map(async (name) => (await client(t, server, name)).connectToService({ serviceFqn: FQN })),
     );
@@ -95,7 +88,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
 
   test('hands out only live offers after a renewal, and joiners connect', async (t) => {
     // renewed after 1.2 s of its 60 s
-    const { server, pool, opened } = await hosted(t, 3, { ttl: 60_000, renewAt: 0.02 });
+    const { server, pool, opened } = await hostedOnOldServer(t, { ttl: 60_000, renewAt: 0.02 });
     for (const name of ['bob', 'carol', 'dave', 'erin']) {
       const before = pool.offers.map(({ offerId }) => offerId);
       await until(() => pool.offers.length === 3 && !pool.offers.some(({ offerId }) => before.includes(offerId)), 'the renewal');
@@ -115,7 +108,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('does not hand out an offer that the pool has dropped', async (t) => {
-    const { server, pool } = await hosted(t, 4);
+    const { server, pool } = await hostedOnOldServer(t, { maxOffers: 4 });
     pool.update({ maxOffers: 1 });
     await until(() => server.free(FQN) === 1, 'one offer to be left');
     assert.deepEqual(
@@ -127,7 +120,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('receives an answer again that a publication of the host has deleted', async (t) => {
-    const { server, pool, opened } = await hosted(t);
+    const { server, pool, opened } = await hostedOnOldServer(t);
     let publication: () => void = () => undefined;
     const published = new Promise<void>((resolve) => (publication = resolve));
     let isHeld = true;
@@ -152,7 +145,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('makes a joiner replace a used offer that yields no link', async (t) => {
-    const { server, opened } = await hosted(t);
+    const { server, opened } = await hostedOnOldServer(t);
     const bob = await client(t, server, 'bob');
     let isDropped = false;
     server.onCall = ({ method, params }, carryOut) => {
@@ -190,7 +183,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('ends the service with an event if it refuses later offers', async (t) => {
-    const { server, pool } = await hosted(t);
+    const { server, pool } = await hostedOnOldServer(t);
     server.onCall = ({ method }, carryOut) => {
       if (method === 'publishService') throw new Error('Too many offers');
       return carryOut();
@@ -207,7 +200,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('has the service deleted on stop, the only method that it knows', async (t) => {
-    const { server, host } = await hosted(t);
+    const { server, host } = await hostedOnOldServer(t);
     await host.stopFilling();
     assert.equal(server.free(FQN), 0);
     assert.ok(server.calls.some(({ method }) => method === 'deleteService'));
@@ -215,7 +208,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
   });
 
   test('gets at most one attempt to open a socket, and polling continues without it', async (t) => {
-    const { server, host } = await hosted(t);
+    const { server, host } = await hostedOnOldServer(t);
     await until(() => server.calls.filter(({ method }) => method === 'poll').length >= 3, 'polls', 20_000);
     assert.ok(server.otherPaths.length <= 1, String(server.otherPaths));
     assert.equal(host.signalingState, 'polling');

@@ -39,14 +39,24 @@ export function record(connection: RondevuConnection, ...names: (keyof Connectio
   return log;
 }
 
-/** A host `alice` with chat:1.0.0, and `join` to add a joiner. */
-export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
-  const server = await startServer(t);
+/** A host `alice` with chat:1.0.0 on a server, and the connections that it has opened. */
+export async function hosted<S extends Pick<RunningServer, 'url'>>(
+  t: TestContext,
+  server: S,
+  publish: Partial<PublishOptions> = {},
+  more: Partial<RondevuOptions> = {},
+) {
   const host = await client(t, server, 'alice', more);
   const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ...publish });
   const opened: OffererConnection[] = [];
   host.on('connection:opened', (_id, connection) => opened.push(connection));
   await host.startFilling();
+  return { server, host, pool, opened };
+}
+
+/** A host `alice` with chat:1.0.0, and `join` to add a joiner. */
+export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
+  const { server, host, pool, opened } = await hosted(t, await startServer(t), publish, more);
   const join = async (username: string, options: Partial<RondevuOptions> = {}) => {
     const rondevu = await client(t, server, username, { ...more, ...options });
     const connection = await rondevu.connectToService({

@@ -3,25 +3,16 @@
  * server or the platform.
  */
 import assert from 'node:assert/strict';
-import { describe, test, type TestContext } from 'node:test';
+import { describe, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { createServer, type RunningServer } from '../../server/src/index.js';
-import { RondevuError, type OffererConnection, type Rondevu } from '../../src/index.js';
+import { RondevuError, type OffererConnection } from '../../src/index.js';
 import { Client, someone, startServer, until } from '../server/helpers.js';
 import { NodePeerConnection } from '../support/old-host.js';
-import { client, sendRaw } from './pair.js';
+import { client, hosted, sendRaw } from './pair.js';
 
 const FQN = 'chat:1.0.0@alice';
 
-async function hosted(t: TestContext, options: Partial<Parameters<Rondevu['publishService']>[0]> = {}) {
-  const server = await startServer(t);
-  const host = await client(t, server, 'alice');
-  const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ...options });
-  const opened: OffererConnection[] = [];
-  host.on('connection:opened', (_id, connection) => opened.push(connection));
-  await host.startFilling();
-  return { server, host, pool, opened };
-}
 /** The offers on the server, requested by another client. */
 const offersOn = async (server: RunningServer, serviceFqn = FQN): Promise<number> => {
   const reply = await new Client(server.url, someone('stranger')).call('getService', { serviceFqn, limit: 100 });
@@ -31,7 +22,7 @@ const hasCode = (code: string) => (error: unknown) => error instanceof RondevuEr
 
 describe('services', { concurrency: 3 }, () => {
   test('discovery finds a service by name, and binds the connection to that peer', async (t) => {
-    const { server } = await hosted(t);
+    const { server } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0' });
     await connection.opened;
@@ -42,7 +33,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('failover replaces a provider that is gone, and sends it no messages meant for the first one', async (t) => {
-    const { server, host } = await hosted(t);
+    const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0', failover: true });
     await connection.opened;
@@ -68,7 +59,7 @@ describe('services', { concurrency: 3 }, () => {
 
   test('an offerFactory that requests delivery gets it beside its own channel', async (t) => {
     const raw: unknown[] = [];
-    const { server, opened } = await hosted(t, {
+    const { server, opened } = await hosted(t, await startServer(t), {
       offerFactory: async (pc) => {
         const dc = pc.createDataChannel('own');
         dc.onmessage = ({ data }) => void raw.push(data);
@@ -92,7 +83,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('findService supports direct, random and paginated, with their older names', async (t) => {
-    const { server, host } = await hosted(t);
+    const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     for (const found of [await bob.findService(FQN), await bob.getService(FQN)]) {
       assert.ok('offerId' in found);
@@ -109,7 +100,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('an instance does not find its own offers, another instance of the same user does', async (t) => {
-    const { server, host } = await hosted(t);
+    const { server, host } = await hosted(t, await startServer(t));
     await assert.rejects(
       host.connectToService({ service: 'chat:1.0.0' }),
       (error) => error instanceof RondevuError && /^(no-offer|not-found|own-offer)$/.test(error.code),
@@ -145,7 +136,7 @@ describe('services', { concurrency: 3 }, () => {
   test('accept decides who may join; if it throws, nobody joins and nothing stops', async (t) => {
     t.mock.method(console, 'error', () => undefined);
     const asked: (string | undefined)[] = [];
-    const { server, host, opened } = await hosted(t, {
+    const { server, host, opened } = await hosted(t, await startServer(t), {
       accept: async ({ username }) => {
         asked.push(username);
         if (username === 'eve') throw new Error('mine');
@@ -169,7 +160,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('maxConnections admits the next joiner when one leaves', async (t) => {
-    const { server, host, pool } = await hosted(t, { maxConnections: 2, maxOffers: 3 });
+    const { server, host, pool } = await hosted(t, await startServer(t), { maxConnections: 2, maxOffers: 3 });
     const join = async (name: string, wait = 0) => (await client(t, server, name)).connectToService({ serviceFqn: FQN, wait });
     const [bob, carol] = [await join('bob'), await join('carol')];
     await Promise.all([bob.opened, carol.opened]);
@@ -188,7 +179,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('three joiners of one user at once get three connections', async (t) => {
-    const { server, opened } = await hosted(t, { maxOffers: 3 });
+    const { server, opened } = await hosted(t, await startServer(t), { maxOffers: 3 });
     const bob = await client(t, server, 'bob');
     const joined = await Promise.all([1, 2, 3].map(() => bob.connectToService({ serviceFqn: FQN, wait: 10_000 })));
     await Promise.all(joined.map(({ opened: up }) => up));
@@ -201,7 +192,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('stopFilling closes the connections and leaves no offer on the server', async (t) => {
-    const { server, host } = await hosted(t);
+    const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ serviceFqn: FQN });
     await connection.opened;
@@ -217,7 +208,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('close leaves no offer and no session behind; a second close changes nothing', async (t) => {
-    const { server, host } = await hosted(t);
+    const { server, host } = await hosted(t, await startServer(t));
     await until(() => server.sessions === 1, 'the push socket');
     await Promise.all([host.close(), host.close()]);
     await host.close();
@@ -226,7 +217,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('update withdraws offers, and makes more', async (t) => {
-    const { server, pool } = await hosted(t, { maxOffers: 4 });
+    const { server, pool } = await hosted(t, await startServer(t), { maxOffers: 4 });
     assert.equal(pool.offers.length, 4);
     pool.update({ maxOffers: 1 });
     await until(() => pool.offers.length === 1, 'three to go');
@@ -342,7 +333,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('start rejects for a taken name, reported without willRetry', async (t) => {
-    const { server } = await hosted(t);
+    const { server } = await hosted(t, await startServer(t));
     const impostor = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
     impostor.on('offer:failed', (_id, error) => failures.push(error));
@@ -356,7 +347,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 
   test('a server that lost its data and gave the name away is reported, and no rejection is unhandled', async (t) => {
-    const { server, host, pool } = await hosted(t);
+    const { server, host, pool } = await hosted(t, await startServer(t));
     await until(() => host.signalingState === 'push', 'the push socket');
     const failures: RondevuError[] = [];
     const ofPool: string[] = [];

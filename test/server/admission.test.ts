@@ -19,26 +19,30 @@ import { LARGE_CALLS, LARGE_CALLS_PER_ADDRESS, Slots } from '../../server/src/sl
 import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { DEFAULT_TURN, Turn } from '../../server/src/turn.js';
 import { MAX_ROUNDS, POINTS_PER_TURN, ROUNDS_TIME_LIMIT, Turns } from '../../server/src/turns.js';
-import { Client, PushClient, PushSocket, anonymous, closed, post, refused, someone, startServer, until } from './helpers.js';
+import {
+  Client,
+  PushClient,
+  PushSocket,
+  anonymous,
+  closed,
+  post,
+  refused,
+  someone,
+  startServer,
+  until,
+  connectRaw,
+  type RawConnection,
+} from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>, options: ServerOptions = {}) =>
   startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...options });
 
-interface RawRequest {
-  socket: Socket;
-  received(): string;
-}
-
 /** The head of a POST and the first bytes of its body. */
-async function begin(t: TestContext, server: RunningServer, length: number, body = ''): Promise<RawRequest> {
-  const socket = connect(server.port, '127.0.0.1');
-  t.after(() => socket.destroy());
-  socket.on('error', () => undefined);
-  let received = '';
-  socket.on('data', (data) => (received += String(data)));
-  await once(socket, 'connect');
-  socket.write(`POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n${body}`);
-  return { socket, received: () => received };
+async function begin(t: TestContext, server: RunningServer, length: number, body = ''): Promise<RawConnection> {
+  const raw = connectRaw(t, server.port);
+  await once(raw.socket, 'connect');
+  raw.socket.write(`POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n${body}`);
+  return raw;
 }
 
 /** Spends points of an address and of one new key. */
@@ -94,7 +98,7 @@ test('every call of a batch gets an error if its address may not call, with HTTP
 
 test('bodies of one address that have not arrived in full are bounded in bytes', async (t) => {
   const server = await limited(t, { maxBodyBytes: 2048 });
-  const open: RawRequest[] = [];
+  const open: RawConnection[] = [];
   for (let i = 0; i < MAX_CONCURRENT_BODIES; i++) open.push(await begin(t, server, 2048, 'x'.repeat(2040)));
   await until(
     async () => (await post(server.url, 'x'.repeat(1024))).status === 429,

@@ -13,9 +13,7 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import type { Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -36,7 +34,11 @@ import {
   type ServiceEntry,
 } from '../../src/protocol/index.js';
 
+import { temporaryFolder } from '../support/folders.js';
+import { until } from '../support/until.js';
+
 export { mockClock } from './mock-clock.js';
+export { until };
 
 /** A refused call, as seen by the client. */
 export class CallError extends Error {
@@ -50,18 +52,6 @@ export class CallError extends Error {
   }
 }
 
-/** The real timer, even where a test mocks it. */
-const monotonic = performance.now.bind(performance);
-
-/** Waits until a condition holds, on the real clock even where timers are mocked; fails after `ms`. */
-export async function until(condition: () => boolean | Promise<boolean>, what = 'the condition', ms = 60_000): Promise<void> {
-  const deadline = monotonic() + ms;
-  while (!(await condition())) {
-    assert.ok(monotonic() < deadline, `${what} did not come about within ${ms} ms`);
-    await new Promise(setImmediate);
-  }
-}
-
 /**
  * Resolves when a raw connection is closed. A server that closes it without reading the rest resets it, an error that comes
  * first.
@@ -69,6 +59,22 @@ export async function until(condition: () => boolean | Promise<boolean>, what = 
 export function closed(socket: Socket): Promise<void> {
   socket.on('error', () => undefined);
   return new Promise((resolve) => socket.on('close', () => resolve()));
+}
+
+export interface RawConnection {
+  socket: Socket;
+  /** Everything received so far. */
+  received(): string;
+  closed: Promise<void>;
+}
+
+/** A TCP connection to a server of this machine, destroyed when the test ends. */
+export function connectRaw(t: TestContext, port: number): RawConnection {
+  const socket = connect(port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  let received = '';
+  socket.on('data', (data) => (received += String(data)));
+  return { socket, received: () => received, closed: closed(socket) };
 }
 
 /** Waits for the code with which a call is refused. */
@@ -443,9 +449,7 @@ export async function spawnServer(t: TestContext, args: string[] = [], env: Reco
 
 /** A database file in its own folder, removed when the test ends. */
 export function temporaryFile(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'rondevu-test-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return join(folder, 'rondevu.db');
+  return join(temporaryFolder(t), 'rondevu.db');
 }
 
 /** For a look-up that is not charged. */

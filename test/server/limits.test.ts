@@ -3,12 +3,23 @@
  * headers, and the operator's `authorize`.
  */
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { clientAddress, proxyList } from '../../server/src/client-address.js';
 import { DEFAULT_LIMITS, type AuthorizeContext, type Limits } from '../../server/src/index.js';
 import { NEW_KEY_COST, costOf } from '../../server/src/limiter.js';
-import { Client, CallError, Identity, PushClient, anonymous, mockClock, post, refused, someone, startServer } from './helpers.js';
+import {
+  Client,
+  CallError,
+  Identity,
+  PushClient,
+  anonymous,
+  mockClock,
+  post,
+  refused,
+  someone,
+  startServer,
+  connectRaw,
+} from './helpers.js';
 
 const limited = (t: TestContext, limits: Partial<Limits>, more: Parameters<typeof startServer>[1] = {}) =>
   startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...more });
@@ -275,13 +286,10 @@ test('an authorize that throws refuses, without its text', async (t) => {
 
 test('a client that sends a request slowly is disconnected', { timeout: 60_000 }, async (t) => {
   const server = await startServer(t);
-  const socket = connect(server.port, '127.0.0.1');
-  t.after(() => socket.destroy());
+  const { socket, received, closed } = connectRaw(t, server.port);
   socket.write('POST /rpc HTTP/1.1\r\nHost: localhost\r\n');
-  let received = '';
-  socket.on('data', (data) => (received += String(data)));
   const drip = setInterval(() => socket.writable && socket.write('X-Slow: 1\r\n'), 500);
   t.after(() => clearInterval(drip));
-  await new Promise((resolve) => socket.once('close', resolve));
-  assert.match(received, /^HTTP\/1\.1 408 /);
+  await closed;
+  assert.match(received(), /^HTTP\/1\.1 408 /);
 });

@@ -13,7 +13,8 @@ import { RondevuAPI } from '../../src/signaling/rondevu-api.js';
 import { SignalingClient } from '../../src/signaling/signaling-client.js';
 import { startBalancer, type Balancer } from '../support/balancer.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
-import { ServerProcess, until } from '../support/site.js';
+import { ServerProcess } from '../support/site.js';
+import { until } from '../support/until.js';
 
 const FULL = process.env['RONDEVU_NODES'] === 'full';
 const HANDSHAKES = FULL ? 200 : 60;
@@ -69,7 +70,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
           else answers.push(JSON.parse(line) as Answered);
         }
       });
-      await until('a publisher to be ready', () => isReady);
+      await until(() => isReady, 'a publisher to be ready');
     }
     return { serviceFqn, answers, processes };
   }
@@ -141,8 +142,9 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     await disturbed;
     assert.equal(joins.length, HANDSHAKES);
     const acknowledged = joins.flatMap(({ username, answered }) => answered.map((offerId) => ({ username, offerId })));
-    await until('every acknowledged answer to arrive', () =>
-      acknowledged.every(({ offerId }) => answers.some((answer) => answer.offerId === offerId)),
+    await until(
+      () => acknowledged.every(({ offerId }) => answers.some((answer) => answer.offerId === offerId)),
+      'every acknowledged answer to arrive',
     );
     for (const { username, offerId } of acknowledged) {
       const got = answers.filter((answer) => answer.offerId === offerId);

@@ -1,22 +1,17 @@
 /** Requests other than calls: their costs, and the replies to a connection that pipelines them. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { MAX_PIPELINED } from '../../server/src/other-requests.js';
-import { Client, startServer, until } from './helpers.js';
+import { Client, startServer, until, connectRaw } from './helpers.js';
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
 
 /** Replies on a connection so far. */
 function connection(t: TestContext, port: number) {
-  const socket = connect(port, '127.0.0.1');
-  t.after(() => socket.destroy());
-  let received = '';
-  socket.on('error', () => undefined); // `close` follows
-  socket.on('data', (data) => (received += String(data)));
-  return { socket, statuses: () => [...received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)) };
+  const { socket, received } = connectRaw(t, port);
+  return { socket, statuses: () => [...received().matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)) };
 }
 
 test('files, pages and unknown paths cost points of their address; requests of balancers do not', async (t) => {

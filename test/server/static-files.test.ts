@@ -1,20 +1,18 @@
 /** The static files: served files, files that are never served, compressed forms, and copies that are still current. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
-import { startServer } from './helpers.js';
+import { startServer, connectRaw } from './helpers.js';
+import { temporaryFolder } from '../support/folders.js';
 
 const SCRIPT = `export const text = '${'x'.repeat(2000)}';\n`;
 
 async function setUp(t: TestContext, options: Parameters<typeof startServer>[1] = {}) {
-  const root = mkdtempSync(join(tmpdir(), 'rondevu-static-'));
-  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const root = temporaryFolder(t);
   for (const folder of ['demo', 'dist', 'demo/.git', 'secret']) mkdirSync(join(root, folder));
   const files = {
     'demo/index.html': '<!doctype html>demo',
@@ -150,8 +148,7 @@ test('a file that many clients leave unread is in memory once', async (t) => {
   writeFileSync(join(root, 'demo/large.png'), Buffer.alloc(size, 1));
   const { port } = new URL(server.url);
   const begin = async (): Promise<void> => {
-    const socket = connect(Number(port), '127.0.0.1');
-    t.after(() => socket.destroy());
+    const { socket } = connectRaw(t, Number(port));
     socket.write('GET /demo/large.png HTTP/1.1\r\nHost: localhost\r\n\r\n');
     await once(socket, 'data');
     socket.pause();

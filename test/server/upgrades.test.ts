@@ -1,24 +1,15 @@
 /** Requests for a protocol other than WebSocket: they are answered without an upgrade. */
 import assert from 'node:assert/strict';
-import { connect, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { MAX_IGNORED_UPGRADES } from '../../server/src/upgrades.js';
-import { closed, signV2, someone, startServer, until } from './helpers.js';
+import { signV2, someone, startServer, until, connectRaw, type RawConnection } from './helpers.js';
 
 /** Everything that the server sends on one connection, to which `requests` were written at once. */
-function pipelined(
-  t: TestContext,
-  port: number,
-  requests: string,
-): { socket: Socket; received(): string; closed: Promise<void> } {
-  const socket = connect(port, '127.0.0.1');
-  t.after(() => socket.destroy());
-  let received = '';
-  socket.on('data', (data) => (received += String(data)));
-  const isOver = closed(socket);
-  socket.write(requests);
-  return { socket, received: () => received, closed: isOver };
+function pipelined(t: TestContext, port: number, requests: string): RawConnection {
+  const raw = connectRaw(t, port);
+  raw.socket.write(requests);
+  return raw;
 }
 const upgradeOf = (port: number): string =>
   `Host: localhost:${port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n`;

@@ -3,10 +3,10 @@ import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { networkInterfaces, tmpdir } from 'node:os';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { temporaryFolder } from './folders.js';
 
 /** Why coturn is missing; undefined if it is installed. CI requires it. */
 export function coturnMissing(): string | undefined {
@@ -15,7 +15,7 @@ export function coturnMissing(): string | undefined {
   return 'coturn is not installed: apt-get install coturn';
 }
 
-async function freePort(): Promise<number> {
+async function freeUdpPort(): Promise<number> {
   const socket = createSocket('udp4').bind(0, '127.0.0.1');
   await once(socket, 'listening');
   const { port } = socket.address();
@@ -53,15 +53,14 @@ export interface Coturn {
  * @param address where it listens and from where it relays
  */
 export async function startCoturn(t: TestContext, secrets: string[], address = '127.0.0.1'): Promise<Coturn> {
-  const folder = mkdtempSync(join(tmpdir(), 'coturn-'));
-  const port = await freePort();
+  const folder = temporaryFolder(t);
+  const port = await freeUdpPort();
   const args = ['-n', `--listening-ip=${address}`, `--listening-port=${port}`, `--relay-ip=${address}`, '--use-auth-secret'];
   args.push(...secrets.map((secret) => `--static-auth-secret=${secret}`), '--realm=test', '--allow-loopback-peers', '--no-cli');
   args.push('--no-tls', '--no-dtls', `--pidfile=${join(folder, 'pid')}`, `--userdb=${join(folder, 'db')}`, '--log-file=stdout');
   const child = spawn('turnserver', args, { stdio: 'ignore' });
   t.after(async () => {
     if (child.exitCode === null && child.kill('SIGKILL')) await once(child, 'exit');
-    rmSync(folder, { recursive: true, force: true });
   });
   const allocates: Coturn['allocates'] = ({ username, credential }) => {
     const client = ['-u', username, '-w', credential, '-p', String(port), '-y', '-c', '-n', '1', '-m', '1', address];

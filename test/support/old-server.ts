@@ -7,9 +7,9 @@
  */
 import { createHash, createPublicKey, randomUUID, verify } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { WireCandidate } from '../../src/protocol/index.js';
+import { listenFor } from './set-up.js';
 
 /** Limits of a `ttl`, in ms. */
 const MIN_TTL = 60_000;
@@ -80,12 +80,7 @@ export class OldServer {
       server.otherPaths.push(request.url ?? '');
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
     });
-    await new Promise<void>((resolve) => server.#http.listen(0, '127.0.0.1', resolve));
-    server.url = `http://127.0.0.1:${(server.#http.address() as AddressInfo).port}`;
-    t.after(() => {
-      server.#http.closeAllConnections();
-      server.#http.close();
-    });
+    server.url = await listenFor(t, server.#http);
     return server;
   }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Page } from 'puppeteer-core';
 import { snippetsOf } from './snippets.ts';
+import { until } from './until.js';
 
 /** The server's address in the documents. */
 const DOCUMENTED_URL = 'http://localhost:3000';
@@ -32,4 +33,16 @@ export async function write(page: Page, text: string): Promise<void> {
   await page.evaluate(() => document.querySelector('rondevu-chat')!.focus());
   await page.keyboard.type(text);
   await page.keyboard.press('Enter');
+}
+
+/** Two pages connect and send a message each way. */
+export async function chat(host: Page, joiner: Page): Promise<void> {
+  await joiner.waitForSelector('rondevu-connect[state=connected]');
+  await host.waitForSelector('rondevu-service[peer-count="1"]');
+  await joiner.bringToFront();
+  await write(joiner, 'hello from the joiner');
+  await until(async () => (await bubbles(host)).includes('hello from the joiner'), 'the message at the host');
+  await host.bringToFront();
+  await write(host, 'hello from the host');
+  await until(async () => (await bubbles(joiner)).includes('hello from the host'), 'the message at the joiner');
 }

@@ -2,13 +2,10 @@
  * A separate Redis on a free loopback port, with an append-only file in a temporary folder, so that it can be killed and
  * restarted with its data.
  */
-import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { temporaryFolder } from './folders.js';
+import { freePort } from './ports.js';
 
 /** Why Redis is missing; undefined if it is installed. CI requires it. */
 export function redisMissing(): string | undefined {
@@ -17,7 +14,7 @@ export function redisMissing(): string | undefined {
 }
 
 export class RedisProcess {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-redis-'));
+  readonly #folder = temporaryFolder();
   readonly #flags: string[];
   #process: ChildProcess | undefined;
   port = 0;
@@ -67,16 +64,5 @@ export class RedisProcess {
 
   async close(): Promise<void> {
     await this.kill();
-    rmSync(this.#folder, { recursive: true, force: true });
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  assert.ok(port > 0);
-  return port;
 }

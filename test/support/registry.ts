@@ -3,13 +3,12 @@
  * published.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { temporaryFolder } from './folders.js';
+import { listenFor } from './set-up.js';
 
 interface Packed {
   name: string;
@@ -24,8 +23,7 @@ interface Packed {
  * @returns its address, for npm_config_registry
  */
 export async function startRegistry(t: TestContext, folders: string[]): Promise<string> {
-  const store = mkdtempSync(join(tmpdir(), 'rondevu-registry-'));
-  t.after(() => rmSync(store, { recursive: true, force: true }));
+  const store = temporaryFolder(t);
   const real = String(execFileSync('npm', ['config', 'get', 'registry'])).trim();
   const packages = new Map<string, (url: string) => object>();
   const tarballs = new Set<string>();
@@ -49,8 +47,5 @@ export async function startRegistry(t: TestContext, folders: string[]): Promise<
     if (tarballs.has(path.slice(1))) return void response.end(readFileSync(join(store, path.slice(1))));
     response.writeHead(302, { location: new URL(path.slice(1), real).href }).end();
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => server.close());
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  return `${await listenFor(t, server)}/`;
 }

@@ -5,27 +5,17 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from 'node:events';
 import type { Browser, Page } from 'puppeteer-core';
-
-/** Resolves when the condition holds. @throws Error that names the awaited event, after `ms` */
-export async function until(what: string, condition: () => unknown, ms = 60_000): Promise<void> {
-  const end = Date.now() + ms;
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
+import { temporaryFolder } from './folders.js';
 
 /** The server as its own process, on one port and one file, so that it can be killed and started again. */
 export class ServerProcess {
   url = '';
   #port = 0;
   #process: ChildProcess | undefined;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'rondevu-'));
+  readonly #folder = temporaryFolder();
   readonly #env: Record<string, string>;
 
   /** @param env settings of the server, added to the environment of this process */
@@ -73,7 +63,6 @@ export class ServerProcess {
 
   async close(): Promise<void> {
     await this.stop('SIGKILL');
-    rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 

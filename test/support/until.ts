@@ -1,0 +1,26 @@
+/** Waits for conditions, on the real clock even where a test mocks timers. */
+import assert from 'node:assert/strict';
+
+// captured before a test can mock them
+const monotonic = performance.now.bind(performance);
+const { setTimeout } = globalThis;
+
+/** Intervals between two checks, in ms; an asynchronous condition often costs a request. */
+const POLL_INTERVAL = 1;
+const ASYNC_POLL_INTERVAL = 20;
+
+/**
+ * Waits until a condition holds.
+ * @param name of the awaited event, for the error
+ * @throws AssertionError after `ms`
+ */
+export async function until(condition: () => unknown, name = 'the condition', ms = 60_000): Promise<void> {
+  const deadline = monotonic() + ms;
+  for (;;) {
+    const result = condition();
+    const isAsync = result instanceof Promise;
+    if (isAsync ? await result : result) return;
+    assert.ok(monotonic() < deadline, `timed out after ${ms} ms waiting for ${name}`);
+    await new Promise((resolve) => setTimeout(resolve, isAsync ? ASYNC_POLL_INTERVAL : POLL_INTERVAL));
+  }
+}
