@@ -20,6 +20,7 @@ import * as limiter from '../../server/src/limiter.js';
 import { costOf } from '../../server/src/limiter.js';
 import { createLog } from '../../server/src/log.js';
 import { Metrics } from '../../server/src/metrics.js';
+import * as discovery from '../../server/src/discovery.js';
 import * as matchmaker from '../../server/src/matchmaker.js';
 import * as otherRequests from '../../server/src/other-requests.js';
 import { maxReply } from '../../server/src/dispatcher.js';
@@ -295,7 +296,19 @@ const recorded = <T extends object>(values: T): T =>
 
 /** All exported numbers of the server that docs/security.md lists. */
 const MODULES = [
-  ...[countValues, fairness, handlers, hub, incomingFrames, limiter, matchmaker, otherRequests, rpcEndpoint, schemaModule],
+  ...[
+    countValues,
+    discovery,
+    fairness,
+    handlers,
+    hub,
+    incomingFrames,
+    limiter,
+    matchmaker,
+    otherRequests,
+    rpcEndpoint,
+    schemaModule,
+  ],
   ...[session, slots, store, turns, unread, upgrades, waitingRoom],
 ];
 const exported = Object.fromEntries(
@@ -306,22 +319,22 @@ const exported = Object.fromEntries(
 const NOT_IN_TABLES = [
   // "Leases", "Candidates" and "Instances" of the same document
   ...[
-    'LEASE',
+    'LEASE_DURATION',
     'MAX_LEASES_PER_KEY',
     'CLOSED_GRACE',
-    'KEPT_EVENTS',
-    'KEPT_BYTES',
-    'KEPT_FOR',
-    'RENEW_EVERY',
+    'MAX_KEPT_EVENTS',
+    'MAX_KEPT_BYTES',
+    'EVENT_TTL',
+    'RENEW_INTERVAL',
     'CLAIM_TTL',
-    'SERVICE_MEMORY',
+    'SERVICE_ID_TTL',
   ],
-  ...['MAX_ENDED', 'ANSWERED_MEMORY', 'MET_FOR', 'OLD_FORM_FRESH', 'PONG_WITHIN'],
+  ...['MAX_ENDED', 'ANSWERED_TTL', 'MET_TTL', 'OLD_FORM_MAX_AGE', 'PONG_TIMEOUT'],
   // docs/operations.md
-  ...['KEPT_BYTES_IN_ALL', 'LARGE_CALLS', 'LARGE_CALLS_PER_ADDRESS', 'MAX_DISCOVERED', 'MAX_PIPELINED'],
+  ...['MAX_KEPT_BYTES_TOTAL', 'LARGE_CALLS', 'LARGE_CALLS_PER_ADDRESS', 'MAX_DISCOVERED', 'MAX_PIPELINED'],
   // of no consequence for clients that follow the document
-  ...['DEFAULT_MAX_INSTANCES', 'MAX_PUBLISHED', 'RETELL', 'MAX_PIECES', 'MAX_FORGOTTEN', 'MAX_IGNORED_UPGRADES'],
-  ...['POINTS_A_TURN', 'ROUNDS_FOR', 'MAX_ROUNDS'],
+  ...['DEFAULT_MAX_INSTANCES', 'MAX_PUBLISHED', 'RESEND_WINDOW', 'MAX_CHUNKS', 'MAX_DELETED_ENDED', 'MAX_IGNORED_UPGRADES'],
+  ...['POINTS_PER_TURN', 'ROUNDS_TIME_LIMIT', 'MAX_ROUNDS'],
 ];
 
 const call = (method: RpcMethod, params: unknown, maxWait = Infinity): RpcError =>
@@ -446,7 +459,7 @@ test('the table of limits has the figures of the constants, and what happens pas
     ],
     [
       'candidates of one user on one offer',
-      `${n(L.maxCandidates)}; of a stranger ${n(C.PARKED!)}, see [Candidates](#candidates)`,
+      `${n(L.maxCandidates)}; of a stranger ${n(C.MAX_PARKED!)}, see [Candidates](#candidates)`,
       '`too-large`',
     ],
     [
@@ -472,10 +485,10 @@ test('the table of limits has the figures of the constants, and what happens pas
     [
       'calls from one address, IPv6 by its /64',
       `${L.pointsPerAddress} [points](#points) in ${C.WINDOW} s`,
-      `\`rate-limited\` with \`retryAfter\`; HTTP 429 with \`Retry-After\` for a request that is one call; close code ${CLOSE.tooMuch} for frames that are not calls, or larger than ${C.MAX_FRAME_UNPAID} bytes`,
+      `\`rate-limited\` with \`retryAfter\`; HTTP 429 with \`Retry-After\` for a request that is one call; close code ${CLOSE.tooMuch} for frames that are not calls, or larger than ${C.MAX_UNPAID_FRAME} bytes`,
     ],
     ['calls of one key', `${L.pointsPerKey} points in ${C.WINDOW} s`, 'the same'],
-    ['new keys from one address', `${C.NEW_KEYS} in ${C.WINDOW} s`, 'the same'],
+    ['new keys from one address', `${C.MAX_NEW_KEYS} in ${C.WINDOW} s`, 'the same'],
     ['new usernames from one address', `${L.claimsPerAddress} ${hour}`, 'the same'],
     [
       'services of one user',
@@ -529,20 +542,20 @@ test('the table of limits has the figures of the constants, and what happens pas
       'the upgrade gets HTTP 429; `rate-limited`',
     ],
     [
-      `instances of one user, connected or active in the last ${C.SILENCE! / 1000} s`,
+      `instances of one user, connected or active in the last ${C.MAX_SILENCE! / 1000} s`,
       n(L.maxInstancesPerUser),
       c(hub.tooManyInstances(1)),
     ],
     [
       'candidates parked before an answer',
-      `${C.PARKED} of a user on one offer, ${C.MAX_PARKING_USERS} users, for ${C.PARKED_FOR! / 1000} s`,
-      `\`too-large\`; \`rate-limited\`, \`retryAfter\` ${n(C.PARKED_FOR!)}`,
+      `${C.MAX_PARKED} of a user on one offer, ${C.MAX_PARKING_USERS} users, for ${C.PARKED_TTL! / 1000} s`,
+      `\`too-large\`; \`rate-limited\`, \`retryAfter\` ${n(C.PARKED_TTL!)}`,
     ],
     ['bytes of a socket before its session is open', n(C.MAX_BEFORE_SESSION!), `close code ${CLOSE.tooLarge}`],
     ['fragments of one message on the socket', n(C.MAX_FRAGMENTS!), `close code ${CLOSE.fragments}`],
     [
       'bodies, and frames of sockets, of one address that have not arrived in full',
-      `${n(C.BODIES_AT_ONCE! * L.maxBodyBytes)} bytes`,
+      `${n(C.MAX_CONCURRENT_BODIES! * L.maxBodyBytes)} bytes`,
       `HTTP 429; close code ${CLOSE.tooMuch}`,
     ],
     [
@@ -561,9 +574,13 @@ test('the table of limits has the figures of the constants, and what happens pas
       `ends after ${n(L.maxReplyBytes)} bytes, or ${C.MAX_POLLED} offers of a poll`,
       'the next one returns the rest',
     ],
-    ['replies of one batch', `${n(C.BATCH_REPLIES! * L.maxReplyBytes)} bytes`, 'the remaining calls are not run: `too-large`'],
+    [
+      'replies of one batch',
+      `${n(C.MAX_BATCH_REPLIES! * L.maxReplyBytes)} bytes`,
+      'the remaining calls are not run: `too-large`',
+    ],
     ['any other reply', `${n(maxReply(DEFAULT_LIMITS))} bytes`, '`too-large`'],
-    ['reading a reply over HTTP', `${C.READ_WITHIN! / 1000} s`, 'the connection is cut'],
+    ['reading a reply over HTTP', `${C.READ_TIMEOUT! / 1000} s`, 'the connection is cut'],
     ['services of one name that a page chooses from', `${C.MAX_LISTED}, those that end first`, ''],
     [
       'unsent bytes of one socket; for one address; in all',
@@ -600,23 +617,23 @@ test('the table of points has the costs of all calls', () => {
     ['`getService` with `limit`', `${C.LISTING_COST} more`],
     ['a key that the server has not seen lately', `${C.NEW_KEY_COST} more, for the address only`],
     [
-      `every ${C.ITEMS_A_POINT} offers, offer ids or candidates in a call, and every ${C.ITEMS_A_POINT} offers that \`deleteService\` or \`releaseUsername\` deletes`,
+      `every ${C.ITEMS_PER_POINT} offers, offer ids or candidates in a call, and every ${C.ITEMS_PER_POINT} offers that \`deleteService\` or \`releaseUsername\` deletes`,
       '1 more',
     ],
-    [`every ${C.BYTES_A_POINT} bytes of a request, and of a reply`, '1 more'],
+    [`every ${C.BYTES_PER_POINT} bytes of a request, and of a reply`, '1 more'],
     [
-      `every ${C.NAMES_A_POINT} services with the name that a look-up or a page finds`,
+      `every ${C.NAMES_PER_POINT} services with the name that a look-up or a page finds`,
       '1 more; 3 more for a look-up with `wait`',
     ],
     [
-      `every ${C.TRIED_A_POINT} services that a look-up examines after the first ${C.TRIED_A_POINT}, and every ${C.LISTED_A_POINT} that a page examines after the first ${C.LISTED_A_POINT}; for fewer if they have many offers`,
+      `every ${C.EXAMINED_PER_POINT} services that a look-up examines after the first ${C.EXAMINED_PER_POINT}, and every ${C.LISTED_PER_POINT} that a page examines after the first ${C.LISTED_PER_POINT}; for fewer if they have many offers`,
       '1 more',
     ],
-    [`every ${C.POLLED_A_POINT} answered offers that a poll examines`, '1 more'],
+    [`every ${C.POLLED_PER_POINT} answered offers that a poll examines`, '1 more'],
     ['candidates that are parked before an answer', `${C.PARKING_COST} more`],
-    [`every ${C.SIGNAL_BYTES_A_POINT} bytes of a \`signal\` to further sockets of the user, rounded up`, '1 more'],
+    [`every ${C.SIGNAL_BYTES_PER_POINT} bytes of a \`signal\` to further sockets of the user, rounded up`, '1 more'],
     ['a request or frame that is not a call, except `/health`, `/ready` and `/metrics`', '1'],
-    [`${C.FRAMES_A_POINT} acknowledgements, pings or pongs`, '1'],
+    [`${C.SMALL_FRAMES_PER_POINT} acknowledgements, pings or pongs`, '1'],
   ]);
 });
 
@@ -718,7 +735,7 @@ test('every close code has a row', () => {
   const rows = document.rows('Close codes');
   assert.deepEqual(sorted(rows.map(([code]) => code!)), sorted(Object.values(CLOSE).map(String)));
   const [, within] = /no `openSession` within (\d+)/.exec(rows.find(([code]) => code === String(CLOSE.noSession))![1]!)!;
-  assert.equal(Number(within), recorded(exported).OPEN_WITHIN);
+  assert.equal(Number(within), recorded(exported).OPEN_TIMEOUT);
   // no file of the server closes a socket with a code of its own
   for (const file of filesIn('server/src').filter((name) => !name.endsWith('/close-codes.ts')))
     assert.deepEqual([...facts.numbersIn(file, 1001, 1015), ...facts.numbersIn(file, 4400, 4499)], [], file);
