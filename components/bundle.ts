@@ -6,5 +6,5 @@
 import 'lit';
 export * from '../src/index.js';
 /** @internal Keeps connections in the bundle's entry file: a page that joins requests no second file. */
-export * as talk from '../src/talk.js';
+export * as runtime from '../src/link-runtime.js';
 export * from './elements.js';

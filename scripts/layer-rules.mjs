@@ -48,7 +48,7 @@ export const LAYERS = {
       'src/early-messages.ts',
       'src/base/chunk.ts',
       'src/core.ts',
-      'src/talk.ts',
+      'src/link-runtime.ts',
     ],
     packages: /^lit(\/|$)/,
   },

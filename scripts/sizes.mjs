@@ -11,7 +11,7 @@ const joiner = { code: `export { Rondevu } from './dist/src/index.js';`, plugins
 const MEASURES = [
   { name: 'engine (./core)', input: 'dist/src/index.js', plugins: plugins(), limit: 24 * 1024 },
   { name: 'join only', ...joiner, limit: 20 * 1024 },
-  { name: 'join only, connected', ...joiner, and: ['talk-'] },
+  { name: 'join only, connected', ...joiner, and: ['link-runtime-'] },
   { name: 'entry (rondevu-elements.js)', ...bundle, limit: 51 * 1024 },
   { name: 'entry with <rondevu-service>', ...bundle, and: ['publishing-'] },
 ];

@@ -42,12 +42,12 @@ import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } fr
 /** The publishing side is a separate chunk: pages that only join do not load it. */
 const publishing = () => chunk('publishing', () => import('./offers/publishing.js'));
 /** Connections: requested when a client is made. */
-const talking = () => chunk('talk', () => import('./talk.js'));
+const loadLinkRuntime = () => chunk('link-runtime', () => import('./link-runtime.js'));
 
 /** Support for older clients, a separate chunk. */
 const legacy = () => chunk('raw', () => import('./legacy/raw.js'));
 
-type Talk = Awaited<ReturnType<typeof talking>>;
+type LinkRuntimeChunk = Awaited<ReturnType<typeof loadLinkRuntime>>;
 
 const ignored = (): void => undefined;
 
@@ -136,7 +136,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
   static async connect(options: RondevuOptions): Promise<Rondevu> {
     checkPlatform();
     checkRondevuOptions(options);
-    void talking().catch(ignored); // reported when it is needed
+    void loadLinkRuntime().catch(ignored); // reported when it is needed
     audience(options.apiUrl); // throws if it is invalid
     if (options.username !== undefined) checkUsername(options.username);
     if (options.keypair && options.identity) throw new ValidationError('Rondevu.connect: pass keypair or identity, not both');
@@ -204,17 +204,20 @@ export class Rondevu extends Emitter<RondevuEvents> {
    */
   async publishService(options: PublishOptions): Promise<OfferPool> {
     this.#mustLive();
-    const [{ checkPublishOptions, makePool }, talk] = await Promise.all([publishing(), talking()]);
+    const [{ checkPublishOptions, makePool }, runtime] = await Promise.all([publishing(), loadLinkRuntime()]);
     checkPublishOptions(options);
     const { iceServers } = options;
-    const { make, configuration } = this.#linkFactory(iceServers, talk, {}, undefined, options.offerFactory);
+    const { make, configuration } = this.#linkFactory(iceServers, runtime, {}, undefined, options.offerFactory);
     const makeLink = async (durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => {
       // an offer is made once and then waits for an answer: it needs its relays from the start
       if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
       return make(durable, await own?.(configuration()));
     };
     this.#mustLive();
-    const limits = { maxPeerConnections: this.#options.maxPeerConnections, config: this.#config(talk, options.connectionConfig) };
+    const limits = {
+      maxPeerConnections: this.#options.maxPeerConnections,
+      config: this.#config(runtime, options.connectionConfig),
+    };
     const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeLink);
     const { fqn: serviceFqn } = pool;
     if (this.#pools.has(serviceFqn))
@@ -282,22 +285,22 @@ export class Rondevu extends Emitter<RondevuEvents> {
   async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
     checkConnectOptions(options);
     this.#mustLive();
-    const talk = await talking();
-    const { target, pin } = talk.targetOf(options);
+    const runtime = await loadLinkRuntime();
+    const { target, pin } = runtime.targetOf(options);
     this.#mustLive();
     const { make } = this.#linkFactory(
       options.iceServers,
-      talk,
+      runtime,
       { iceCandidatePoolSize: 1, ...options.rtcConfig },
       options.rtcConfig,
     );
-    const connection = new talk.AnswererConnection(
+    const connection = new runtime.AnswererConnection(
       target,
-      this.#config(talk, options.connectionConfig),
+      this.#config(runtime, options.connectionConfig),
       this.#signaling,
       () => make(true),
       this.#proof,
-      talk,
+      runtime,
       { pin, failover: options.failover ?? false },
     );
     this.#joined.add(connection);
@@ -368,7 +371,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     if (this.#closing) throw new RondevuError('closed', 'this client was closed');
   }
 
-  #config({ connectionConfig }: Talk, options: PublishOptions['connectionConfig']) {
+  #config({ connectionConfig }: LinkRuntimeChunk, options: PublishOptions['connectionConfig']) {
     return connectionConfig({ debug: this.#options.debug ?? false, ...options });
   }
 
@@ -379,7 +382,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
    */
   #linkFactory(
     choice: IceServersOption | undefined,
-    { count, IceSource, WebRtcLink: LinkClass }: Talk,
+    { count, IceSource, WebRtcLink: LinkClass }: LinkRuntimeChunk,
     more: RTCConfiguration = {},
     exact?: RTCConfiguration,
     factory?: PublishOptions['offerFactory'],

@@ -10,7 +10,7 @@ import type { ServiceEntry } from '../protocol/rpc.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
 import { IdentityChangedError } from '../identity/pins.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
-import { RondevuConnection, type Talk } from './connection.js';
+import { RondevuConnection, type LinkRuntime } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import { JoinAttempt, OfferLostError, type JoinAttemptHost } from './join-attempt.js';
 import { isAbsence, OfferSearch } from './offer-search.js';
@@ -57,10 +57,10 @@ export class AnswererConnection extends RondevuConnection {
     port: SignalingPort,
     makeLink: () => WebRtcLink,
     proof: HandshakeProof,
-    talk: Talk,
+    runtime: LinkRuntime,
     { pin, failover = false }: { pin?: string | undefined; failover?: boolean } = {},
   ) {
-    super(target, config, port, proof, talk);
+    super(target, config, port, proof, runtime);
     this.#pin = pin;
     this.#search = new OfferSearch(target, failover, port, makeLink);
     this.#attemptHost = {

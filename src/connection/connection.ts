@@ -22,7 +22,7 @@ import type { ConnectionStats } from './stats.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
 /** Modules that a connection needs once a link is up; its creator has loaded them. @internal */
-export type Talk = typeof import('./talk.js');
+export type LinkRuntime = typeof import('./link-runtime.js');
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
@@ -40,7 +40,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #lingering: Link | undefined;
   /** @internal */
   protected readonly endpoint: ConnectionEndpoint;
-  readonly #talk: Talk;
+  readonly #runtime: LinkRuntime;
   /** @internal */
   protected readonly proof: HandshakeProof;
   /** @internal */
@@ -61,7 +61,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     config: ConnectionConfig,
     port: Pick<SignalingPort, 'signal'>,
     proof: HandshakeProof,
-    talk: Talk,
+    runtime: LinkRuntime,
     sid = randomId(16),
   ) {
     super();
@@ -69,12 +69,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.proof = proof;
     this.port = port;
     this.config = config;
-    this.#talk = talk;
+    this.#runtime = runtime;
     const report =
       <Event extends keyof ConnectionEvents>(event: Event) =>
       (...args: ConnectionEvents[Event]) =>
         void this.emit(event, ...(args as never));
-    this.endpoint = new talk.ConnectionEndpoint(sid, config, {
+    this.endpoint = new runtime.ConnectionEndpoint(sid, config, {
       onMessage: report('message'),
       hasListener: () => this.listenerCount('message') > 0,
       onOpen: () => this.#opened(),
@@ -332,7 +332,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     const { link, peer, proof, serviceFqn: fqn, sessionId: sid } = this;
     if (!link?.framed || !link.isOpen || !peer) return;
     const signal = (sdp: string) => void this.port.signal({ to: peer.username, sid, sdp });
-    this.#negotiation ??= this.#talk.renegotiationOf(link, { isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
+    this.#negotiation ??= this.#runtime.renegotiationOf(link, { isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
     if (this.#negotiation) void act(this.#negotiation);
   }
 
@@ -458,7 +458,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.apply('close', reason, code);
     if (!link) return;
     if (this.#finishing) {
-      await this.#talk.sendTail(link, this.endpoint);
+      await this.#runtime.sendTail(link, this.endpoint);
       this.endpoint.end();
       await link.finish();
     }

@@ -4,7 +4,7 @@
  */
 import type { Writable } from '../base/writable.js';
 import { ConnectionError } from '../errors.js';
-import { RondevuConnection, type Talk } from './connection.js';
+import { RondevuConnection, type LinkRuntime } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
 import type { Peer } from './connection-events.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
@@ -39,10 +39,10 @@ export class OffererConnection extends RondevuConnection {
     port: Pick<SignalingPort, 'signal'>,
     proof: HandshakeProof,
     hooks: OffererHooks,
-    talk: Talk,
+    runtime: LinkRuntime,
     sid?: string,
   ) {
-    super(serviceFqn, config, port, proof, talk, sid);
+    super(serviceFqn, config, port, proof, runtime, sid);
     this.#offerId = offerId;
     this.#hooks = hooks;
     this.useLink(link);

@@ -4,7 +4,7 @@
  */
 import type { Peer } from '../connection/connection-events.js';
 import { OffererConnection } from '../connection/offerer-connection.js';
-import * as talk from '../connection/talk.js';
+import * as runtime from '../connection/link-runtime.js';
 import { RondevuError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { AnswerInfo, CandidateInfo } from '../protocol/rpc.js';
@@ -60,7 +60,7 @@ export class ServiceConnections {
       this.#port,
       this.#proof,
       { needsOffer: handlers.onNeedsOffer, ended: (ended) => this.#remove(ended) },
-      talk,
+      runtime,
       sid,
     );
     connection.setPeer(peer);

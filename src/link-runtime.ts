@@ -3,5 +3,5 @@ export { AnswererConnection } from './connection/answerer-connection.js';
 export { count } from './connection/census.js';
 export { connectionConfig } from './connection/connection-config.js';
 export { WebRtcLink } from './connection/webrtc-link.js';
-export * from './connection/talk.js';
+export * from './connection/link-runtime.js';
 export { targetOf } from './target.js';
