@@ -182,7 +182,7 @@ export class JoinAttempt {
     ];
     // this host may get answers with a longer delay than others
     const confirmWithin = Math.min(CONFIRM_WITHIN * 2 ** unconfirmed, config.connectionTimeout);
-    const confirmation = port.tellsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmWithin) : undefined;
+    const confirmation = port.sendsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmWithin) : undefined;
     const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);
     emit('ice:polling:started');
     const onCandidates: WatchHandlers['onCandidates'] = (candidates) => {

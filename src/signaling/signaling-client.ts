@@ -51,9 +51,9 @@ const POLL_IDLE = 5000;
 const WAIT_PUSH = 60_000;
 const WAIT_HTTP = 20_000;
 /** How far the server's clock may be ahead of the local estimate, in ms: a v0.5.4 server tolerates this much. */
-const CLOCK_TO = 300_000;
+const MAX_CLOCK_SKEW = 300_000;
 /** How long a joiner waits for the push socket before it is queued over HTTP, in ms. */
-const SOCKET_WITHIN = 3000;
+const SOCKET_TIMEOUT = 3000;
 
 interface Handshake extends WatchHandlers {
   offerId: string;
@@ -84,18 +84,18 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   /** The server refused the session; only a call that succeeds ends `offline` then. */
   #isRefused = false;
   /** The last poll got no reply. */
-  #missed = false;
+  #pollFailed = false;
   #closed = false;
 
   constructor(api: RpcClient, WebSocketClass: typeof WebSocket | undefined) {
     super();
     this.api = api;
-    api.onCaps = (caps) => this.#learn(caps);
+    api.onCaps = (caps) => this.#setCaps(caps);
     if (!WebSocketClass) return;
     this.#socket = new PushSocket(api.baseUrl, WebSocketClass, api.signer, this.instance);
     api.socket = this.#socket;
     this.#socket.on('open', ({ caps, iceServers, iceTtl }, resumes) => {
-      this.#tellIce(iceServers, iceTtl);
+      this.#emitIce(iceServers, iceTtl);
       this.caps = new Set(caps);
       this.#setState('push');
       // offers were published over HTTP before the socket was up, or events were missed while it was down
@@ -151,20 +151,20 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     signal: AbortSignal,
   ): Promise<ServiceEntry> {
     const end = performance.now() + wait;
-    let told: string | undefined;
+    let reportedKind: string | undefined;
     for (let asked = 0; ; asked++) {
       // browsers allow few HTTP requests at once, and one that waits holds up the others
       if (asked > 0 && this.can('push') && this.state === 'connecting') await this.#socketSettled(signal);
       try {
         const left = Math.max(0, end - performance.now());
         // queued only after the server has said that nobody is there: a queued call is answered late
-        const inLine = told === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
-        const params = { instance: this.instance, ...(inLine > 0 && { wait: Math.round(inLine) }) };
+        const queueTime = reportedKind === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
+        const params = { instance: this.instance, ...(queueTime > 0 && { wait: Math.round(queueTime) }) };
         const options = { urgent: true, signal };
         const entry = (await (target.includes(':')
           ? this.call('getService', { serviceFqn: target, ...params }, options)
           : this.call('getServiceById', { serviceId: target, ...params }, options))) as ServiceEntry;
-        this.#tellIce(entry.iceServers, entry.iceTtl);
+        this.#emitIce(entry.iceServers, entry.iceTtl);
         return entry;
       } catch (error) {
         signal.throwIfAborted();
@@ -172,8 +172,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         const isAbsent = /^(not-found|no-offer)$/.test(error.code);
         if (!isAbsent && !/^(unavailable|rate-limited)$/.test(error.code)) throw error;
         const kind = isAbsent ? 'absent' : error.code;
-        if (kind !== told) onWaiting(error);
-        told = kind;
+        if (kind !== reportedKind) onWaiting(error);
+        reportedKind = kind;
         // in the queue, the server did the waiting; otherwise wait 1 s, 2 s … 5 s
         const pause = this.can('wait') && isAbsent ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
         await sleep(pause, signal);
@@ -183,11 +183,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   /** Resolves when the push socket is open or will not be open soon. */
   async #socketSettled(signal: AbortSignal): Promise<void> {
-    const end = performance.now() + SOCKET_WITHIN;
+    const end = performance.now() + SOCKET_TIMEOUT;
     while (this.state === 'connecting' && performance.now() < end) await sleep(20, signal);
   }
 
-  #tellIce(iceServers: IceServersResult['iceServers'] | undefined, ttl = 0): void {
+  #emitIce(iceServers: IceServersResult['iceServers'] | undefined, ttl = 0): void {
     if (iceServers) this.emit('ice', { iceServers, ttl });
   }
 
@@ -234,7 +234,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.can('instances');
   }
 
-  get tellsTaken(): boolean {
+  get sendsTaken(): boolean {
     return this.state === 'push';
   }
 
@@ -279,7 +279,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     this.#setState('idle');
   }
 
-  #learn(caps: string[]): void {
+  #setCaps(caps: string[]): void {
     this.caps = new Set(caps);
     if (this.state === 'offline' && !this.#isRefused) this.#setState(this.#socket && this.can('push') ? 'connecting' : 'polling');
     // an old server has no push socket
@@ -296,21 +296,21 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   #onPush<E extends keyof PushEvents>(name: E, data: PushEvents[E], handled: { done: boolean }): void {
     const { offerId, candidates } = data as PushEvents['candidates'];
-    if (name === 'candidates') this.#tellCandidates(offerId, candidates);
-    else if (name === 'taken') this.#tell(offerId, ({ onTaken }) => onTaken?.());
+    if (name === 'candidates') this.#notifyCandidates(offerId, candidates);
+    else if (name === 'taken') this.#notify(offerId, ({ onTaken }) => onTaken?.());
     else if (name === 'resync') this.#resync();
     else if (name === 'signal') this.emit('signal', data as PushEvents['signal']);
     else if (name === 'answer' || name === 'demand') handled.done = this.emit(name, data as never);
   }
 
-  #tell(offerId: string, tell: (handshake: Handshake) => void): void {
-    for (const handshake of this.#handshakes) if (handshake.offerId === offerId) tell(handshake);
+  #notify(offerId: string, notify: (handshake: Handshake) => void): void {
+    for (const handshake of this.#handshakes) if (handshake.offerId === offerId) notify(handshake);
   }
 
-  #tellCandidates(offerId: string, candidates: CandidateInfo[]): void {
+  #notifyCandidates(offerId: string, candidates: CandidateInfo[]): void {
     // an old server also returns a publisher's own candidates
     const foreign = this.can('instances') ? candidates : candidates.filter(({ username }) => username !== this.api.username);
-    if (foreign.length) this.#tell(offerId, ({ onCandidates }) => onCandidates(foreign));
+    if (foreign.length) this.#notify(offerId, ({ onCandidates }) => onCandidates(foreign));
   }
 
   /** The handshakes whose candidates are polled for. */
@@ -330,8 +330,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     const found = await this.#poll(this.#since);
     if (found !== undefined && this.caps && !this.#socket?.isOpen) this.#setState('polling');
     // the server withdraws the offers of a silent client
-    if (found !== undefined && this.#missed) this.emit('reset');
-    this.#missed = found === undefined;
+    if (found !== undefined && this.#pollFailed) this.emit('reset');
+    this.#pollFailed = found === undefined;
     const intervals = found === undefined ? [] : this.#polled().map(({ interval }) => interval);
     this.#schedulePoll(found ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE, ...intervals));
   }
@@ -344,7 +344,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         this.#since = this.#later(this.#since, answer.answeredAt);
         this.emit('answer', answer);
       }
-      for (const [offerId, candidates] of Object.entries(iceCandidates)) this.#tellCandidates(offerId, candidates);
+      for (const [offerId, candidates] of Object.entries(iceCandidates)) this.#notifyCandidates(offerId, candidates);
       let found = answers.length > 0 || Object.keys(iceCandidates).length > 0;
       if (this.caps && !this.can('instances')) found = (await this.#askOldServer()) || found;
       return found;
@@ -369,7 +369,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   /** A server clock that was briefly ahead must not hide later events. */
   #later(since: number, time: number): number {
-    return Math.max(since, Math.min(time, this.api.signer.serverNow() + CLOCK_TO));
+    return Math.max(since, Math.min(time, this.api.signer.serverNow() + MAX_CLOCK_SKEW));
   }
 
   #setState(state: SignalingState, error?: RondevuError): void {

@@ -29,7 +29,7 @@ export interface SignalingPort {
   /** Reports the peer's candidates and `taken` for one offer; returns a function that stops it. */
   watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers, polling: PollingOptions): () => void;
   /** Whether `onTaken` will be called. */
-  readonly tellsTaken: boolean;
+  readonly sendsTaken: boolean;
   /** Whether publishing adds to the existing offers; otherwise it replaces them (v0.5.4, and until the server is known). */
   keepsOffers(): boolean;
 }

@@ -86,7 +86,7 @@ describe('signaling', { concurrency: 4 }, () => {
     const { url } = await startServer(t);
     const { host, joiner } = await handshake(t, url, polling);
     assert.equal(host.signaling.state, 'polling');
-    assert.equal(joiner.signaling.tellsTaken, false);
+    assert.equal(joiner.signaling.sendsTaken, false);
   });
 
   test('falls back to polling if a WebSocket may not be made, or never opens', async (t) => {
@@ -315,7 +315,7 @@ describe('signaling', { concurrency: 4 }, () => {
     const server = await OldServer.start(t);
     const { host, joiner } = await handshake(t, server.url, client);
     assert.equal(host.signaling.state, 'polling');
-    assert.deepEqual([host.signaling.caps?.size, host.signaling.keepsOffers(), joiner.signaling.tellsTaken], [0, false, false]);
+    assert.deepEqual([host.signaling.caps?.size, host.signaling.keepsOffers(), joiner.signaling.sendsTaken], [0, false, false]);
     await host.signaling.withdraw(host.fqn, ['x'], false);
     assert.ok(!server.calls.some(({ method }) => /withdraw|delete/.test(method)), 'not while other offers are left');
     await host.signaling.withdraw(host.fqn, ['x'], true);
@@ -329,7 +329,7 @@ describe('signaling', { concurrency: 4 }, () => {
   test('treats a server as old before its first reply', async (t) => {
     const { url } = await startServer(t);
     const { signaling } = await client(t, url);
-    assert.deepEqual([signaling.keepsOffers(), signaling.can('wait'), signaling.tellsTaken], [false, false, false]);
+    assert.deepEqual([signaling.keepsOffers(), signaling.can('wait'), signaling.sendsTaken], [false, false, false]);
     await signaling.call('poll', {});
     assert.deepEqual([signaling.keepsOffers(), signaling.can('wait')], [true, true]);
   });
