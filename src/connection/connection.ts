@@ -287,7 +287,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #handlers(link: Link): LinkHandlers {
     // a late event of a replaced link must not affect its successor
     const isCurrent = () => link === this.link;
-    const current = (act: () => void) => () => void (isCurrent() && act());
+    const current = (action: () => void) => () => void (isCurrent() && action());
     return {
       onOpen: current(() => {
         this.emit('datachannel:open');
@@ -328,12 +328,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#renegotiate((negotiation) => negotiation.receive(text));
   }
 
-  #renegotiate(act: (negotiation: Renegotiation) => Promise<void>): void {
+  #renegotiate(action: (negotiation: Renegotiation) => Promise<void>): void {
     const { link, peer, proof, serviceFqn: fqn, sessionId: sid } = this;
     if (!link?.framed || !link.isOpen || !peer) return;
     const signal = (sdp: string) => void this.port.signal({ to: peer.username, sid, sdp });
     this.#negotiation ??= this.#runtime.renegotiationOf(link, { isOfferer: this.isOfferer, fqn, sid, peer, proof, signal });
-    if (this.#negotiation) void act(this.#negotiation);
+    if (this.#negotiation) void action(this.#negotiation);
   }
 
   /** Something was received on a link: if it had been given up, it is used again. Returns whether it is the current one. */
@@ -412,11 +412,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   #announce(state: ConnectionState, reason: string, code: EndCode): void {
     if (state === 'connected') {
-      const again = this.wasConnected;
+      const isReconnect = this.wasConnected;
       this.wasConnected = true;
       this.#settleOpened.resolve(this);
       this.emit('connected');
-      if (again) this.emit('reconnect:success');
+      if (isReconnect) this.emit('reconnect:success');
     } else if (state === 'failed') {
       const error = this.reason ?? new ConnectionError('peer-gone', `gave up connecting to ${this.#peerName()}: ${reason}`);
       this.#settleOpened.reject(error);
