@@ -17,9 +17,9 @@ import { isAbsence, OfferSearch } from './offer-search.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
 /** Offers lost to other joiners in a row before the next request is delayed. */
-const LOST_IN_A_ROW = 5;
+const LOST_BEFORE_PAUSE = 5;
 /** How long an unconfirmed answer may still lead to a link, in ms: hosts that poll do so every 5 s. */
-const DOUBTFUL_FOR = 10_000;
+const UNCONFIRMED_WAIT = 10_000;
 
 export class AnswererConnection extends RondevuConnection {
   /** Resolves when an offer was found and answered for the first time; rejects if none was found. */
@@ -36,9 +36,9 @@ export class AnswererConnection extends RondevuConnection {
   /** Answers of this search that the host did not confirm in time. */
   #unconfirmed = 0;
   /** Ends the pause between two attempts. */
-  #wake: (() => void) | undefined;
+  #endPause: (() => void) | undefined;
   #suspended = false;
-  #isBegun = false;
+  #isStarted = false;
   #wait = 0;
   #isFound = false;
   #resolveFound!: () => void;
@@ -91,7 +91,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /** Starts looking for an offer. @param wait how long to wait for one, in ms */
   start(wait: number): void {
-    this.#isBegun = true;
+    this.#isStarted = true;
     this.#wait = wait;
     if (!this.#isLooking()) void this.#run(wait, false);
   }
@@ -104,7 +104,7 @@ export class AnswererConnection extends RondevuConnection {
   connect(): void {
     this.#suspended = false;
     this.#backoff.reset();
-    this.#wake?.();
+    this.#endPause?.();
     const state = this.getState();
     if (this.#isLooking() || state === 'connected' || state === 'closed') return;
     if (state === 'disconnected' || state === 'failed') this.recover('tried again');
@@ -114,7 +114,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /** The network or the page changed: checks the link at once. @internal */
   hint(): void {
-    if (!this.#isBegun) return;
+    if (!this.#isStarted) return;
     if (this.#suspended || this.getState() !== 'connected') this.connect();
     else this.checkNow();
   }
@@ -207,16 +207,16 @@ export class AnswererConnection extends RondevuConnection {
         } catch (error) {
           signal.throwIfAborted();
           if (!(error instanceof OfferLostError)) {
-            this.#attemptFailed(this.#asAttempt(error));
+            this.#attemptFailed(this.#asAttemptError(error));
             await this.#pause(this.attempt > 1 ? this.#backoff.next() : 0, signal);
             continue;
           }
           // the answer was not confirmed, but its link may still come up
-          if (error.isDoubtful) {
-            wait = Math.max(wait, DOUBTFUL_FOR);
+          if (error.mayBeAccepted) {
+            wait = Math.max(wait, UNCONFIRMED_WAIT);
             this.#unconfirmed++;
           }
-          if (++lost % LOST_IN_A_ROW === 0) await this.#pause(this.#backoff.next(), signal);
+          if (++lost % LOST_BEFORE_PAUSE === 0) await this.#pause(this.#backoff.next(), signal);
         }
       }
     } catch (error) {
@@ -231,7 +231,7 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   /** Returns errors that end one attempt but not the search. @throws all others */
-  #asAttempt(error: unknown): ConnectionError {
+  #asAttemptError(error: unknown): ConnectionError {
     if (error instanceof ConnectionError) return error;
     // a server that forges a handshake can keep two peers apart, but must not end their connection
     const forged = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code);
@@ -274,11 +274,11 @@ export class AnswererConnection extends RondevuConnection {
       const end = () => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        this.#wake = undefined;
+        this.#endPause = undefined;
       };
       const onAbort = () => (end(), reject(signal.reason));
-      this.#wake = () => (end(), resolve());
-      const timer = setTimeout(this.#wake, delay);
+      this.#endPause = () => (end(), resolve());
+      const timer = setTimeout(this.#endPause, delay);
       signal.addEventListener('abort', onAbort);
     });
     this.emit('reconnect:attempting', attempt);

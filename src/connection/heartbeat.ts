@@ -24,18 +24,18 @@ export interface HeartbeatHandlers {
 }
 
 /** Delay of a timer, in ms, above which the page must have been frozen or the machine asleep. */
-const ASLEEP = 1500;
+const SLEEP_THRESHOLD = 1500;
 
 export class Heartbeat {
   readonly #times: HeartbeatTimes;
   readonly #handlers: HeartbeatHandlers;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #tick: number;
-  #lastLife = performance.now();
-  #lastTick = this.#lastLife;
+  #lastSeen = performance.now();
+  #lastTick = this.#lastSeen;
   #lastPing = 0;
   /** Time before which the link is not given up. */
-  #patience = 0;
+  #patientUntil = 0;
   #state: Health = 'alive';
 
   constructor(times: HeartbeatTimes, handlers: HeartbeatHandlers) {
@@ -50,8 +50,8 @@ export class Heartbeat {
   }
 
   /** Something was received. */
-  life(): void {
-    this.#lastLife = performance.now();
+  touch(): void {
+    this.#lastSeen = performance.now();
     if (this.#state === 'alive') return;
     this.#state = 'alive';
     this.#handlers.onAlive();
@@ -61,15 +61,15 @@ export class Heartbeat {
   checkNow(): void {
     const { suspectAfter, deadAfter, interval } = this.#times;
     const now = performance.now();
-    if (this.#state !== 'alive' || now - this.#lastLife < interval) return;
-    this.#lastLife = Math.max(this.#lastLife, now - suspectAfter);
-    this.#patience = Math.max(this.#patience, now + deadAfter - suspectAfter);
+    if (this.#state !== 'alive' || now - this.#lastSeen < interval) return;
+    this.#lastSeen = Math.max(this.#lastSeen, now - suspectAfter);
+    this.#patientUntil = Math.max(this.#patientUntil, now + deadAfter - suspectAfter);
     this.#ping(now);
   }
 
   /** A recovery is in progress: does not give up the link for another `ms`. */
   wait(ms: number): void {
-    this.#patience = performance.now() + ms;
+    this.#patientUntil = performance.now() + ms;
   }
 
   stop(): void {
@@ -79,18 +79,18 @@ export class Heartbeat {
   #check(): void {
     const now = performance.now();
     const { interval, suspectAfter, deadAfter } = this.#times;
-    const slept = now - this.#lastTick > this.#tick + ASLEEP;
+    const slept = now - this.#lastTick > this.#tick + SLEEP_THRESHOLD;
     this.#lastTick = now;
     // received data may still be queued behind this timer: too early to declare the link dead
     if (slept) return this.checkNow();
-    const silence = now - this.#lastLife;
+    const silence = now - this.#lastSeen;
     if (silence >= interval && now - this.#lastPing >= interval) this.#ping(now);
     if (silence >= suspectAfter && this.#state === 'alive') {
       this.#state = 'suspect';
       this.#ping(now);
       this.#handlers.onSuspect();
     }
-    if (silence >= deadAfter && now >= this.#patience && this.#state === 'suspect') {
+    if (silence >= deadAfter && now >= this.#patientUntil && this.#state === 'suspect') {
       this.#state = 'dead';
       this.#handlers.onDead();
     }

@@ -18,20 +18,20 @@ const ANSWER_GATHERING = 300;
 /** How long later candidates are collected, in ms: most links are up before the first of them would be sent. */
 const TRICKLE = 150;
 /** How long the host has to confirm an answer before another offer is requested, in ms; doubles with each unconfirmed answer. */
-const CONFIRM_WITHIN = 4000;
+const CONFIRM_TIMEOUT = 4000;
 /** Interval at which an answer is sent again to a server that may lose it, in ms. */
 const REPEAT_INTERVAL = 2000;
 /** A link without any candidate after this time is given up, in ms. */
-const GATHERS_WITHIN = 3000;
+const GATHERING_TIMEOUT = 3000;
 
 /** The offer was lost to another joiner, or its host is full: retry at once with the next one. */
 export class OfferLostError extends Error {
   /** Whether the answer may have been accepted all the same. */
-  readonly isDoubtful: boolean;
+  readonly mayBeAccepted: boolean;
 
-  constructor(isDoubtful = false) {
+  constructor(mayBeAccepted = false) {
     super();
-    this.isDoubtful = isDoubtful;
+    this.mayBeAccepted = mayBeAccepted;
   }
 }
 
@@ -178,11 +178,11 @@ export class JoinAttempt {
       }, config.connectionTimeout),
       setTimeout(() => {
         if (isStalled(link)) this.#linkFailed('no candidate was gathered');
-      }, GATHERS_WITHIN),
+      }, GATHERING_TIMEOUT),
     ];
     // this host may get answers with a longer delay than others
-    const confirmWithin = Math.min(CONFIRM_WITHIN * 2 ** unconfirmed, config.connectionTimeout);
-    const confirmation = port.sendsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmWithin) : undefined;
+    const confirmTimeout = Math.min(CONFIRM_TIMEOUT * 2 ** unconfirmed, config.connectionTimeout);
+    const confirmation = port.sendsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmTimeout) : undefined;
     const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);
     emit('ice:polling:started');
     const onCandidates: WatchHandlers['onCandidates'] = (candidates) => {
@@ -207,15 +207,15 @@ export class JoinAttempt {
    * @returns function that stops it
    */
   #repeat(answer: string): () => void {
-    let gone: ReturnType<typeof setTimeout> | undefined;
+    let goneTimer: ReturnType<typeof setTimeout> | undefined;
     const repeating = setInterval(() => {
       this.#host.port.answerOffer(this.#options.entry, answer).catch((error: RondevuError) => {
         if (error.code !== 'not-found') return;
         clearInterval(repeating);
-        gone ??= setTimeout(() => this.fail(new OfferLostError(true)), CONFIRM_WITHIN);
+        goneTimer ??= setTimeout(() => this.fail(new OfferLostError(true)), CONFIRM_TIMEOUT);
       });
     }, REPEAT_INTERVAL);
-    return () => (clearInterval(repeating), clearTimeout(gone));
+    return () => (clearInterval(repeating), clearTimeout(goneTimer));
   }
 
   #linkFailed(reason: string): void {

@@ -30,7 +30,7 @@ export class OffererConnection extends RondevuConnection {
   #timeout: ReturnType<typeof setTimeout> | undefined;
   #peerGone: ReturnType<typeof setTimeout> | undefined;
   /** The offer and answer of the last link that was up: that link may recover. */
-  #carried: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
+  #established: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
 
   /** @internal */
   constructor(
@@ -178,12 +178,12 @@ export class OffererConnection extends RondevuConnection {
     // an offer that nobody answered stays published without this connection
     if (this.#answer === undefined) this.releaseLink();
     clearTimeout(this.#timeout);
-    ({ offerId: this.#offerId, answer: this.#answer } = this.#carried);
+    ({ offerId: this.#offerId, answer: this.#answer } = this.#established);
   }
 
   /** @internal */
   protected override linkOpened(): void {
-    this.#carried = { offerId: this.#offerId, answer: this.#answer };
+    this.#established = { offerId: this.#offerId, answer: this.#answer };
     this.attempt = 0;
     clearTimeout(this.#timeout);
     clearTimeout(this.#peerGone);

@@ -14,16 +14,16 @@ import type { Link, LinkHandlers } from './link.js';
 /** Fixed by docs/protocol.md, as the control channel's id is. */
 const DATA_ID = 101;
 /** How often the raw states are checked, in ms: a peer connection that somebody else closes emits no event. */
-const WATCH_EVERY = 1000;
+const CHECK_INTERVAL = 1000;
 /** How long a disconnected path of an old peer has to recover, in ms. */
-const DOUBT = 3000;
+const RECOVERY_TIME = 3000;
 /**
  * How long a path that ICE found again may take until something is received, in ms. SCTP retransmits every 3 s at the latest, and
  * each retransmission may be lost: five in a row are one case in 100 000 at 10 % loss. Firefox closes its channels after 25 s.
  */
-const AFTER_ICE = 12_000;
+const PATH_TIMEOUT = 12_000;
 /** How long `finish` may take, in ms. */
-const FINISH = 2000;
+const FINISH_TIMEOUT = 2000;
 /** Message size that every platform supports, in bytes. */
 const SAFE_MESSAGE_SIZE = 262_144;
 
@@ -50,7 +50,7 @@ export class WebRtcLink implements Link {
   #heartbeat: Heartbeat | undefined;
   #isOpen = false;
   #closed = false;
-  #doubted = false;
+  #isSuspect = false;
   /** Messages and control texts that arrived before the link was open and had a holder. */
   readonly #early = new Arrivals();
   readonly #earlyControl = new Arrivals();
@@ -78,7 +78,7 @@ export class WebRtcLink implements Link {
     this.#control = new ControlChannel(pc);
     this.#control.onText = this.guard((text) => this.#receive(text, true));
     this.#control.onBroken = (reason) => this.#broken(new ConnectionError('bad-request', reason));
-    this.#control.onLife = this.guard(() => this.#heartbeat?.life());
+    this.#control.onAlive = this.guard(() => this.#heartbeat?.touch());
     pc.onicecandidate = this.guard(({ candidate }) => {
       if (!candidate) return;
       this.#localCandidates.push(candidate);
@@ -93,7 +93,7 @@ export class WebRtcLink implements Link {
         this.pathFound();
         this.#handlers?.onPath?.();
       }
-      if (state === 'disconnected') void this.#doubt();
+      if (state === 'disconnected') void this.#suspect();
       if (state === 'failed') this.#failed('the path to the peer failed');
     });
     pc.onconnectionstatechange = this.guard(() => {
@@ -106,7 +106,7 @@ export class WebRtcLink implements Link {
     });
     this.#watch = setInterval(
       this.guard(() => this.#check()),
-      WATCH_EVERY,
+      CHECK_INTERVAL,
     );
   }
 
@@ -135,7 +135,7 @@ export class WebRtcLink implements Link {
         gatheringTimeout,
       );
     for (const candidate of this.#localCandidates) handlers.onLocalCandidate?.(candidate);
-    if (this.#isOpen) this.#tellOpen();
+    if (this.#isOpen) this.#emitOpen();
     this.#check();
   }
 
@@ -182,7 +182,7 @@ export class WebRtcLink implements Link {
     channel.bufferedAmountLowThreshold = LOW_WATER;
     channel.onbufferedamountlow = this.guard(() => this.onLow?.());
     channel.onmessage = this.guard(({ data }: { data: string | ArrayBuffer }) => {
-      this.#heartbeat?.life();
+      this.#heartbeat?.touch();
       this.#receive(data, false);
     });
     channel.onclose = this.guard(() => this.#lost('the data channel was closed'));
@@ -255,7 +255,7 @@ export class WebRtcLink implements Link {
   }
 
   received(): void {
-    this.#heartbeat?.life();
+    this.#heartbeat?.touch();
   }
 
   checkNow(): void {
@@ -270,7 +270,7 @@ export class WebRtcLink implements Link {
 
   /** ICE found a path, for the first time or again: waits until something is received on it. */
   pathFound(): void {
-    this.#heartbeat?.wait(AFTER_ICE);
+    this.#heartbeat?.wait(PATH_TIMEOUT);
   }
 
   /** Closing the peer connection first would drop buffered data. */
@@ -279,7 +279,7 @@ export class WebRtcLink implements Link {
     this.#handlers = undefined;
     if (channel && this.isOpen) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, FINISH);
+        const timer = setTimeout(resolve, FINISH_TIMEOUT);
         const done = () => (clearTimeout(timer), resolve());
         channel.onclose = done;
         // node-datachannel reports the end of the peer's connection, but not of its channels
@@ -328,10 +328,10 @@ export class WebRtcLink implements Link {
         onAlive: this.guard(() => this.#handlers?.onAlive?.()),
       });
     }
-    this.#tellOpen();
+    this.#emitOpen();
   }
 
-  #tellOpen(): void {
+  #emitOpen(): void {
     if (!this.#handlers) return;
     this.#handlers.onOpen?.();
     // onOpen may have handed the link on or closed it
@@ -379,12 +379,12 @@ export class WebRtcLink implements Link {
   }
 
   /** ICE lost an old peer, which cannot be pinged. It may recover. */
-  async #doubt(): Promise<void> {
+  async #suspect(): Promise<void> {
     if (this.#heartbeat) return this.#heartbeat.checkNow();
-    if (this.#doubted || !this.#isOpen) return;
-    this.#doubted = true;
-    await new Promise((resolve) => setTimeout(resolve, DOUBT));
-    this.#doubted = false;
+    if (this.#isSuspect || !this.#isOpen) return;
+    this.#isSuspect = true;
+    await new Promise((resolve) => setTimeout(resolve, RECOVERY_TIME));
+    this.#isSuspect = false;
     if (this.pc.iceConnectionState === 'disconnected') this.#lost('nothing received from the peer');
   }
 
