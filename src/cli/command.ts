@@ -131,7 +131,7 @@ export function warn(message: string, { json }: Values, code?: string): void {
 }
 
 /** Prints an error and its remedy on stderr. @returns its exit code */
-export function tellError(error: unknown, values: Values): number {
+export function reportError(error: unknown, values: Values): number {
   const { json, debug } = values;
   const exitCode = exitCodeOf(error);
   const { code = 'failed' } = error as { code?: string };

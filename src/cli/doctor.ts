@@ -26,7 +26,7 @@ import {
 
 const MARKS = { ok: '✓', warning: '!', failed: '✗', skipped: '-' } as const;
 
-function tell({ name, status, code, cause, remedy }: Check): void {
+function printCheck({ name, status, code, cause, remedy }: Check): void {
   const title = status === 'ok' || status === 'skipped' ? '' : `${code}: `;
   console.log(forTerminal(`${MARKS[status]} ${name.padEnd(7)} ${title}${cause}`));
   if (remedy) console.log(forTerminal(`          → ${remedy}`));
@@ -88,7 +88,7 @@ ${CLIENT_HELP}`,
       ...(webrtc && { rtcPeerConnection: webrtc.RTCPeerConnection }),
       webSocket: WebSocket as unknown as typeof globalThis.WebSocket,
       answersUdp,
-      ...(!values['json'] && { onCheck: tell }),
+      ...(!values['json'] && { onCheck: printCheck }),
     });
     if (values['json']) console.log(jsonLine({ status, webrtc: webrtc?.name ?? null, checks }));
     return status === 'failed' ? EXIT.failed : EXIT.ok;

@@ -16,10 +16,10 @@ import {
   type Print,
   type Values,
 } from './command.js';
-import { PIPE_CONFIG, Pipe, saveMemory, wordOf } from './pipe.js';
+import { PIPE_CONFIG, Pipe, saveMemory, parsePipeMessage } from './pipe.js';
 
 /** How long a program may keep running after its connection has closed, in ms. */
-const END_WITHIN = 1000;
+const EXIT_TIMEOUT = 1000;
 
 /** Serves one connection. */
 type Answer = (connection: OffererConnection) => void;
@@ -71,7 +71,7 @@ function chat(own: { username: string; publicKey: string }, { print, warn }: Scr
 /** Sends everything back, text as text and bytes as bytes; `rondevu connect --raw` is served by a `Pipe`. */
 const echo: Answer = (connection) => {
   const onMessage = (data: string | ArrayBuffer): void => {
-    if (!wordOf(data)) return void connection.send(data);
+    if (!parsePipeMessage(data)) return void connection.send(data);
     connection.off('message', onMessage);
     const through = new PassThrough();
     new Pipe(connection, through, { early: [data], endsOutput: true }).run(through).catch(() => undefined); // reported by `closed`
@@ -111,7 +111,7 @@ const execute =
       print({ event: 'exit', code, signal }, `${peerName(connection)}: the program exited with ${code ?? signal}`),
     );
     child.on('exit', () => children.delete(child));
-    connection.on('closed', () => void setTimeout(() => children.has(child) && end(child), END_WITHIN));
+    connection.on('closed', () => void setTimeout(() => children.has(child) && end(child), EXIT_TIMEOUT));
   };
 
 function answerOf(values: Values, own: { username: string; publicKey: string }, screen: Screen): Answer {

@@ -21,7 +21,7 @@ let isCut = false;
 let isOpen = false;
 
 /** How long the first link may take after an offer was found, in ms. */
-const OPENS_WITHIN = 60_000;
+const OPEN_TIMEOUT = 60_000;
 /** Time without a result after which the command reports what it waits for, in ms. */
 const QUIET = 2000;
 
@@ -46,7 +46,7 @@ async function search(rondevu: Rondevu, name: string, wait: number, screen: Scre
   reportRetries(connection, screen);
   let isAbsent = false;
   connection.on('waiting', () => void (isAbsent = true)).on('failed', () => void (isAbsent = false));
-  const patience = setTimeout(() => {
+  const noticeTimer = setTimeout(() => {
     if (isAbsent) screen.warn(`no host yet; waiting up to ${wait} s for ${name}`, 'not-found');
     else if (rondevu.signalingState !== 'offline') screen.warn(`waiting up to ${wait} s for ${name}`);
   }, QUIET);
@@ -58,7 +58,7 @@ async function search(rondevu: Rondevu, name: string, wait: number, screen: Scre
     await connection.close({ reason: 'nobody was found' });
     throw absence(error as Error, name, wait, serverOf(values));
   } finally {
-    clearTimeout(patience);
+    clearTimeout(noticeTimer);
   }
 }
 
@@ -81,8 +81,8 @@ function absence(cause: Error, name: string, wait: number, server: string): Erro
 async function untilOpen(connection: AnswererConnection): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    const text = `${connection.serviceFqn} is online, but no link to it opened within ${OPENS_WITHIN / 1000} s`;
-    timer = setTimeout(() => reject(new ConnectionError('timeout', text)), OPENS_WITHIN);
+    const text = `${connection.serviceFqn} is online, but no link to it opened within ${OPEN_TIMEOUT / 1000} s`;
+    timer = setTimeout(() => reject(new ConnectionError('timeout', text)), OPEN_TIMEOUT);
   });
   try {
     await Promise.race([connection.opened, late]);
@@ -194,12 +194,12 @@ ${CLIENT_HELP}`,
         });
       }
     });
-    const talk = async (): Promise<number> => {
+    const transfer = async (): Promise<number> => {
       const screen = new Screen(values);
       const connection = await search(rondevu, name, wait, screen, values);
       return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, screen);
     };
     // errors of operations that the signal interrupted are not reported
-    return Promise.race([talk(), cut]).catch((error: Error) => (isCut ? cut : Promise.reject(error)));
+    return Promise.race([transfer(), cut]).catch((error: Error) => (isCut ? cut : Promise.reject(error)));
   },
 };

@@ -43,7 +43,7 @@ async function keep(path: string, identity: Signer): Promise<void> {
     );
 }
 
-async function tell(identity: Signer, path: string, values: Values): Promise<number> {
+async function printIdentity(identity: Signer, path: string, values: Values): Promise<number> {
   const { publicKey } = identity;
   const [name, pin] = [await anonymousNameOf(publicKey), await pinOf(base64ToBytes(publicKey))];
   printer(values)(
@@ -77,10 +77,10 @@ Prompts for the passphrase, or reads it from RONDEVU_PASSPHRASE.
       case 'make': {
         const identity = await createIdentity();
         await keep(path, identity);
-        return tell(identity, path, values);
+        return printIdentity(identity, path, values);
       }
       case 'show':
-        return tell(await kept(path), path, values);
+        return printIdentity(await kept(path), path, values);
       case 'export':
         console.log(await exportIdentity(await kept(path), await passphrase(true)));
         return EXIT.ok;
@@ -90,7 +90,7 @@ Prompts for the passphrase, or reads it from RONDEVU_PASSPHRASE.
         const text = readFileSync(file ?? 0, 'utf8').trim();
         const identity = await importIdentity(text, await passphrase(false));
         await keep(path, identity);
-        return tell(identity, path, values);
+        return printIdentity(identity, path, values);
       }
       default:
         throw new UsageError(`keys must be make, show, export or import, got ${JSON.stringify(action)}`);

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { format, parseArgs } from 'node:util';
 import { printable } from '../base/printable.js';
-import { EXIT, EXIT_CODES, UsageError, tellError, type Command, type Values } from './command.js';
+import { EXIT, EXIT_CODES, UsageError, reportError, type Command, type Values } from './command.js';
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
   serve: async () => (await import('./serve.js')).serve,
@@ -73,7 +73,7 @@ async function main([name, ...rest]: string[]): Promise<number> {
       throw new UsageError(`expected: rondevu ${[name, ...command.args].join(' ')}. For details: rondevu ${name} --help`);
     return await command.run(positionals, values);
   } catch (error) {
-    return tellError(error, values);
+    return reportError(error, values);
   }
 }
 

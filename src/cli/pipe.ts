@@ -8,25 +8,25 @@ import { setFlagsFromString } from 'node:v8';
 import { ConnectionError, type EndCode, type RondevuConnection } from '../node/index.js';
 
 /** Control messages between two pipes, as text; any other text is treated as bytes. */
-type Word = { type: 'pipe' } | { type: 'pipe:written'; bytes: number } | { type: 'pipe:end' };
+type PipeMessage = { type: 'pipe' } | { type: 'pipe:written'; bytes: number } | { type: 'pipe:end' };
 
 /** Maximum number of bytes sent and not acknowledged. */
-const MOST_QUEUED = 4 << 20;
+const MAX_QUEUED = 4 << 20;
 /** Maximum number of bytes sent that the peer has not written to its output. */
-const MOST_UNWRITTEN = 8 << 20;
+const MAX_UNWRITTEN = 8 << 20;
 /** Maximum number of bytes received and not written; the connection to a peer that ignores back-pressure is closed. */
-const MOST_KEPT = 4 * MOST_UNWRITTEN;
+const MAX_PENDING_OUTPUT = 4 * MAX_UNWRITTEN;
 /** Interval of `pipe:written` messages, in bytes. */
-const TELL_EVERY = 1 << 20;
+const REPORT_INTERVAL = 1 << 20;
 /** How long the peer may take to identify itself as a pipe after everything was delivered, in ms. */
-const GREETING_WITHIN = 1000;
-const LOOK_EVERY = 10;
+const GREETING_TIMEOUT = 1000;
+const POLL_INTERVAL = 10;
 
-export function wordOf(data: string | ArrayBuffer): Word | undefined {
+export function parsePipeMessage(data: string | ArrayBuffer): PipeMessage | undefined {
   if (typeof data !== 'string' || data.length > 100 || !data.startsWith('{"type":"pipe')) return undefined;
   try {
-    const word = JSON.parse(data) as Word;
-    return /^pipe(:written|:end)?$/.test(word.type) ? word : undefined;
+    const message = JSON.parse(data) as PipeMessage;
+    return /^pipe(:written|:end)?$/.test(message.type) ? message : undefined;
   } catch {
     return undefined;
   }
@@ -58,20 +58,20 @@ export class Pipe {
   #input: Readable | undefined;
   /** The peer is a pipe too. */
   #isPipe = false;
-  #theyWrote = 0;
+  #peerWritten = 0;
   #written = 0;
-  #told = 0;
-  #theyEnded = false;
+  #reported = 0;
+  #peerEnded = false;
   /** Why the connection was closed. */
   #closed: { reason: string; code: EndCode } | undefined;
   #failure: Error | undefined;
-  #wakes: (() => void)[] = [];
+  #waiters: (() => void)[] = [];
 
   constructor(connection: RondevuConnection, output: Writable, { early = [], endsOutput = false }: PipeOptions = {}) {
     this.#connection = connection;
     this.#output = output;
     this.#endsOutput = endsOutput;
-    connection.on('message', (data) => this.#take(data));
+    connection.on('message', (data) => this.#receive(data));
     connection.on('connected', () => this.#changed());
     connection.on('closed', (reason, { code }) => {
       this.#closed = { reason, code };
@@ -82,13 +82,13 @@ export class Pipe {
     });
     connection.on('reset', () => {
       // identifies this side as a pipe again, so that the peer treats the close that follows as a failure
-      this.#say({ type: 'pipe' });
+      this.#sendControl({ type: 'pipe' });
       this.#fail(new ConnectionError('closed', 'the peer started another session during the transfer: the data is incomplete'));
     });
     if (connection.getState() === 'closed') this.#closed = { reason: 'it was already closed', code: 'closed' };
     output.on('error', (error) => this.#outputFailed(error));
-    this.#say({ type: 'pipe' });
-    for (const data of early) this.#take(data);
+    this.#sendControl({ type: 'pipe' });
+    for (const data of early) this.#receive(data);
   }
 
   /**
@@ -110,7 +110,7 @@ export class Pipe {
     let delivered: Promise<unknown> = Promise.resolve('delivered');
     try {
       for await (const chunk of input) {
-        while (!this.#isOver && !this.#mayGo) await this.#change();
+        while (!this.#isOver && !this.#canSend) await this.#change();
         if (this.#isOver) break;
         delivered = this.#connection.send(chunk as Buffer).delivered;
         this.sent += (chunk as Buffer).length;
@@ -125,10 +125,10 @@ export class Pipe {
       this.#changed();
     });
     while (!this.#isOver && outcome === undefined) await this.#change();
-    const end = performance.now() + GREETING_WITHIN;
+    const end = performance.now() + GREETING_TIMEOUT;
     while (!this.#isOver && !this.#isPipe && performance.now() < end) await this.#change();
-    if (this.#isPipe) this.#say({ type: 'pipe:end' });
-    while (!this.#isOver && this.#isPipe && !this.#theyEnded) await this.#change();
+    if (this.#isPipe) this.#sendControl({ type: 'pipe:end' });
+    while (!this.#isOver && this.#isPipe && !this.#peerEnded) await this.#change();
     while (!this.#failure && this.#written < this.received) await this.#change();
     if (this.#failure) throw this.#failure;
     if (this.#closed) this.#checkEnd(this.#closed, outcome);
@@ -137,7 +137,7 @@ export class Pipe {
 
   /** Throws unless the peer closed the connection after everything was done. A peer that is not a pipe need not end its input. */
   #checkEnd({ reason, code }: { reason: string; code: EndCode }, outcome: unknown): void {
-    const isDone = this.#isPipe ? this.#theyEnded : outcome === 'delivered' || outcome === 'unknown';
+    const isDone = this.#isPipe ? this.#peerEnded : outcome === 'delivered' || outcome === 'unknown';
     if (isDone && code === 'closed-by-peer') return;
     throw new ConnectionError('closed', `the connection ended before the transfer was complete: ${reason}`);
   }
@@ -147,39 +147,39 @@ export class Pipe {
   }
 
   /** Whether the next chunk may be sent. */
-  get #mayGo(): boolean {
-    if (!this.#connection.isConnected() || this.#connection.bufferedAmount > MOST_QUEUED) return false;
-    return !this.#isPipe || this.sent - this.#theyWrote < MOST_UNWRITTEN;
+  get #canSend(): boolean {
+    if (!this.#connection.isConnected() || this.#connection.bufferedAmount > MAX_QUEUED) return false;
+    return !this.#isPipe || this.sent - this.#peerWritten < MAX_UNWRITTEN;
   }
 
-  #take(data: string | ArrayBuffer): void {
-    const word = wordOf(data);
-    if (word) {
+  #receive(data: string | ArrayBuffer): void {
+    const message = parsePipeMessage(data);
+    if (message) {
       this.#isPipe = true;
-      if (word.type === 'pipe:written') this.#theyWrote = word.bytes;
-      else if (word.type === 'pipe:end') this.#theyEnded = true;
+      if (message.type === 'pipe:written') this.#peerWritten = message.bytes;
+      else if (message.type === 'pipe:end') this.#peerEnded = true;
       return this.#changed();
     }
     const bytes = typeof data === 'string' ? Buffer.from(data) : Buffer.from(data);
     this.received += bytes.length;
-    if (this.received - this.#written > MOST_KEPT)
+    if (this.received - this.#written > MAX_PENDING_OUTPUT)
       return this.#fail(
         new ConnectionError('queue-full', 'the peer sends faster than the output is written and ignores back-pressure'),
       );
     this.#output.write(bytes, (error) => {
       if (error) this.#outputFailed(error);
       this.#written += bytes.length;
-      if (this.#written - this.#told < TELL_EVERY && this.#written < this.received) return;
-      this.#told = this.#written;
-      if (this.#isPipe) this.#say({ type: 'pipe:written', bytes: this.#written });
+      if (this.#written - this.#reported < REPORT_INTERVAL && this.#written < this.received) return;
+      this.#reported = this.#written;
+      if (this.#isPipe) this.#sendControl({ type: 'pipe:written', bytes: this.#written });
       this.#changed();
     });
   }
 
-  #say(word: Word): void {
+  #sendControl(message: PipeMessage): void {
     if (this.#isOver) return;
     try {
-      this.#connection.send(JSON.stringify(word));
+      this.#connection.send(JSON.stringify(message));
     } catch (error) {
       // closed in the meantime, and reported by `closed`
       if (!(error instanceof ConnectionError)) throw error;
@@ -198,15 +198,15 @@ export class Pipe {
 
   #changed(): void {
     if (this.#isOver) this.#input?.destroy();
-    if ((this.#isOver || this.#theyEnded) && this.#endsOutput) this.#output.end();
-    for (const wake of this.#wakes.splice(0)) wake();
+    if ((this.#isOver || this.#peerEnded) && this.#endsOutput) this.#output.end();
+    for (const resume of this.#waiters.splice(0)) resume();
   }
 
-  /** Resolves at the next change, or after LOOK_EVERY: no event reports that `bufferedAmount` decreased. */
+  /** Resolves at the next change, or after POLL_INTERVAL: no event reports that `bufferedAmount` decreased. */
   #change(): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, LOOK_EVERY);
-      this.#wakes.push(() => (clearTimeout(timer), resolve()));
+      const timer = setTimeout(resolve, POLL_INTERVAL);
+      this.#waiters.push(() => (clearTimeout(timer), resolve()));
     });
   }
 }

@@ -35,7 +35,7 @@ export class Heartbeat {
   #lastTick = this.#lastSeen;
   #lastPing = 0;
   /** Time before which the link is not given up. */
-  #patientUntil = 0;
+  #graceUntil = 0;
   #state: Health = 'alive';
 
   constructor(times: HeartbeatTimes, handlers: HeartbeatHandlers) {
@@ -63,13 +63,13 @@ export class Heartbeat {
     const now = performance.now();
     if (this.#state !== 'alive' || now - this.#lastSeen < interval) return;
     this.#lastSeen = Math.max(this.#lastSeen, now - suspectAfter);
-    this.#patientUntil = Math.max(this.#patientUntil, now + deadAfter - suspectAfter);
+    this.#graceUntil = Math.max(this.#graceUntil, now + deadAfter - suspectAfter);
     this.#ping(now);
   }
 
   /** A recovery is in progress: does not give up the link for another `ms`. */
   wait(ms: number): void {
-    this.#patientUntil = performance.now() + ms;
+    this.#graceUntil = performance.now() + ms;
   }
 
   stop(): void {
@@ -90,7 +90,7 @@ export class Heartbeat {
       this.#ping(now);
       this.#handlers.onSuspect();
     }
-    if (silence >= deadAfter && now >= this.#patientUntil && this.#state === 'suspect') {
+    if (silence >= deadAfter && now >= this.#graceUntil && this.#state === 'suspect') {
       this.#state = 'dead';
       this.#handlers.onDead();
     }
