@@ -32,7 +32,7 @@ const SOCKETS = Number(process.env['BENCH_SOCKETS'] ?? 10_000);
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-bench-'));
 let files = 0;
 const file = (): string => join(folder, `${++files}.db`);
-const say = (name: string, text: string): void => console.log(`${name}: ${text}`);
+const print = (name: string, text: string): void => console.log(`${name}: ${text}`);
 const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
 async function calls(): Promise<void> {
@@ -65,9 +65,9 @@ async function calls(): Promise<void> {
     for (const { host } of hosts) host.socket.terminate();
     await ours.stop();
   }
-  say('ws echo', `${round(median(echoes))} /s`);
+  print('ws echo', `${round(median(echoes))} /s`);
   for (const [kind, [name, wanted]] of kinds.entries())
-    say(name, `${round(median(rates[kind]!))} /s, ${median(ratios[kind]!).toFixed(3)} x echo (wanted ${wanted})`);
+    print(name, `${round(median(rates[kind]!))} /s, ${median(ratios[kind]!).toFixed(3)} x echo (wanted ${wanted})`);
 }
 
 async function signed(): Promise<void> {
@@ -100,7 +100,7 @@ async function signed(): Promise<void> {
     await bare.stop();
     await ours.stop();
   }
-  say(
+  print(
     'signed HTTP',
     `${round(median(ourRates))} /s, ${median(ratios).toFixed(2)} x a server that only verifies (${round(median(bareRates))} /s; wanted 0.6)`,
   );
@@ -140,8 +140,8 @@ async function handshakes(): Promise<void> {
     await ours.stop();
     await bare.stop();
   }
-  say('handshakes over sessions', report.join(' | '));
-  say(
+  print('handshakes over sessions', report.join(' | '));
+  print(
     'answer to push at half load',
     `median p99 ${round(median(ourTails))} ms, ${(median(ourTails) / median(theirTails)).toFixed(2)} x a relay at the same rate (${round(median(theirTails))} ms; wanted 5)`,
   );
@@ -189,7 +189,7 @@ async function oldWire(): Promise<void> {
     return new Promise<void>((resolve) => waiting.set(lane, resolve));
   });
   await peerjs.stop();
-  say(
+  print(
     'handshakes over the old wire',
     `${round(rate)} /s, three signed calls each, to a file; peerjs-server relays ${round(theirs)} /s, unsigned and in memory`,
   );
@@ -220,7 +220,7 @@ async function idle(): Promise<void> {
   });
   for (const { socket } of opened) socket.terminate();
   await ours.stop();
-  say(
+  print(
     'an idle socket',
     `${round(our / 1024)} KiB, ${(our / other).toFixed(2)} x a bare ws server (${round(other / 1024)} KiB; ${SOCKETS} sockets; wanted 2)`,
   );
@@ -255,7 +255,7 @@ async function batch(): Promise<void> {
   isOver = true;
   await looking;
   await ours.stop();
-  say(
+  print(
     'a batch of 100 publications',
     `takes ${round(took / 10)} ms; /health beside it p95 ${round(percentile(times, 0.95))} ms (wanted 50)`,
   );
@@ -274,12 +274,12 @@ async function distinct(): Promise<void> {
   const offers = await Promise.all(joiners.map((joiner) => joiner.take(fqn)));
   for (const { socket } of [host, ...joiners]) socket.terminate();
   await ours.stop();
-  say('distinct offers', `${new Set(offers.map(({ offerId }) => offerId)).size} for ${COUNT} joiners at once`);
+  print('distinct offers', `${new Set(offers.map(({ offerId }) => offerId)).size} for ${COUNT} joiners at once`);
 }
 
 async function nodes(): Promise<void> {
   const missing = redisMissing();
-  if (missing) return say('two nodes', missing);
+  if (missing) return print('two nodes', missing);
   const redis = new RedisProcess();
   await redis.start();
   const [one, two] = [
@@ -299,7 +299,7 @@ async function nodes(): Promise<void> {
   for (const { host, joiner } of pairs) for (const { socket } of [host, joiner]) socket.terminate();
   for (const each of [one, two, sqlite]) await each.stop();
   await redis.close();
-  say(
+  print(
     'answer to push across two nodes',
     `${round(across)} ms, ${(across / same).toFixed(2)} x one node on Redis (${round(same)} ms), ${(across / file_).toFixed(2)} x one on a file (${round(file_)} ms; wanted 3 x or 5 ms more)`,
   );

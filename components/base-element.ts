@@ -12,7 +12,7 @@ import { report } from './report.js';
 /** How long an element may be out of the document before its connections are closed, in ms. */
 const REMOVAL_GRACE = 1000;
 /** Minimum time between two writes of a count attribute, in ms. */
-const COUNT_EVERY = 16;
+const COUNT_INTERVAL = 16;
 /** Properties that decide which peer or service the element is about. */
 const IDENTITY: readonly unknown[] = ['to', 'service', 'apiUrl', 'username', 'identity'];
 
@@ -242,7 +242,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   protected showError(error: RondevuError): void {
     this.#error = error;
     this.reflect('error-code', error.code);
-    this.tell('rondevu-error', { error } as Details['rondevu-error']);
+    this.emit('rondevu-error', { error } as Details['rondevu-error']);
   }
 
   /** Shows that the signaling server cannot be reached, once an outage. @internal */
@@ -290,7 +290,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.#countTimer ??= setTimeout(() => {
       this.#countTimer = undefined;
       for (const [count, latest] of [...this.#counts]) this.reflect(count, latest);
-    }, COUNT_EVERY);
+    }, COUNT_INTERVAL);
   }
 
   /** The last value from the engine, whatever the page wrote into the attribute. @internal */
@@ -316,7 +316,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
    * @param isDue called when the event's turn has come; if it returns false, the event is not dispatched
    * @internal
    */
-  protected tell<Name extends keyof Details & string>(
+  protected emit<Name extends keyof Details & string>(
     name: Name,
     detail: Details[Name],
     bubbles = true,
@@ -365,7 +365,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     before?.();
     if (from === to) return false;
     const isDue = before && (() => this.stateOf<string>('state', to) === to);
-    this.tell('rondevu-state', { from, to, reason } as Details['rondevu-state'], true, isDue);
+    this.emit('rondevu-state', { from, to, reason } as Details['rondevu-state'], true, isDue);
     return true;
   }
 

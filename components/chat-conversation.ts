@@ -188,7 +188,7 @@ export class ChatConversation {
   #receive(data: string | ArrayBuffer, peer: Peer, connection: RondevuConnection | undefined): void {
     const message = parseChatMessage(data);
     if (!message) return this.#hooks.onOther(data, peer);
-    if (!this.#rates.mayTalk(peer.username)) return;
+    if (!this.#rates.allows(peer.username)) return;
     if (message.type === 'identify') {
       this.#try(() => connection?.send(this.#encode({ type: 'identify_ack', from: this.ownName })));
     } else if (message.type === 'message' && typeof message.text === 'string') {

@@ -16,13 +16,13 @@ export type { ChatSource } from './chat-conversation.js';
 const END_SLACK = 24;
 const SOURCES = 'rondevu-service, rondevu-connect';
 /** How long a chat may have no source before this is logged, in ms. */
-const SOURCE_WITHIN = 1000;
+const SOURCE_TIMEOUT = 1000;
 /** Properties that are passed to a source that the chat creates. */
 const SOURCE_PROPERTIES = ['apiUrl', 'username', 'identity', 'iceServers', 'to', 'service'] as const;
 const UNVERIFIED = /^(unverified|identity-)/;
 const NO_SOURCE = { code: 'no-source' as const, message: 'it has no source' };
 /** States of a source in which no message can be sent. */
-const MUTE = /^(idle|closed|stopped|failed|unreachable)$/;
+const UNUSABLE = /^(idle|closed|stopped|failed|unreachable)$/;
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
 export interface RondevuChat {
@@ -240,7 +240,7 @@ export class RondevuChat extends LitElement {
     this.#conversation = undefined;
     this.version++;
     if (!source) {
-      this.#sourceTimer ??= setTimeout(() => report(this, '', NO_SOURCE), SOURCE_WITHIN);
+      this.#sourceTimer ??= setTimeout(() => report(this, '', NO_SOURCE), SOURCE_TIMEOUT);
       return;
     }
     clearTimeout(this.#sourceTimer);
@@ -249,7 +249,7 @@ export class RondevuChat extends LitElement {
       this.#conversation = new ChatConversation(source, {
         onEntry: (entry) => this.#add(entry),
         onChange: () => this.version++,
-        onOther: (data, peer) => this.#tell('rondevu-message', { data, peer }, false),
+        onOther: (data, peer) => this.#emit('rondevu-message', { data, peer }, false),
       });
     }
   }
@@ -295,10 +295,10 @@ export class RondevuChat extends LitElement {
     this.entries = [...this.entries.slice(dropped), entry];
     if (!this.#atEnd && entry.kind === 'other') this.#setUnread(this.#unread + 1);
     if (entry.kind !== 'own' && entry.kind !== 'other') return;
-    this.#tell('rondevu-chat-message', { text: entry.text, from: entry.author, own: entry.kind === 'own' }, true);
+    this.#emit('rondevu-chat-message', { text: entry.text, from: entry.author, own: entry.kind === 'own' }, true);
   }
 
-  #tell<Name extends keyof RondevuChatEventDetails>(name: Name, detail: RondevuChatEventDetails[Name], bubbles: boolean): void {
+  #emit<Name extends keyof RondevuChatEventDetails>(name: Name, detail: RondevuChatEventDetails[Name], bubbles: boolean): void {
     this.dispatchEvent(new CustomEvent(name, { detail: Object.freeze(detail), bubbles, composed: bubbles }));
   }
 
@@ -360,7 +360,7 @@ export class RondevuChat extends LitElement {
   /** Whether a message can be sent, now or when a peer comes. */
   get #isOpen(): boolean {
     const { source, changedKey } = this.#conversation ?? {};
-    return source !== undefined && !changedKey && !MUTE.test(source.state) && source.errorCode !== 'unavailable';
+    return source !== undefined && !changedKey && !UNUSABLE.test(source.state) && source.errorCode !== 'unavailable';
   }
 
   #composer(words: Strings) {

@@ -162,7 +162,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     if (!this.running && this.state !== 'failed')
       throw new RondevuError('not-connected', `<rondevu-connect> is ${this.state}: call connect() first`);
     this.#early ??= new EarlyMessages(this.#config(), {
-      onBuffered: (data) => this.tell('rondevu-buffered', { data }, false),
+      onBuffered: (data) => this.emit('rondevu-buffered', { data }, false),
       onQueueSize: (size) => this.reflectCount('buffered', size),
     });
     const handle = this.#early.send(data);
@@ -211,7 +211,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
 
   /** @internal */
   protected override ended(reason: string): void {
-    this.changeState('closed', reason, () => this.tell('rondevu-close', { reason }));
+    this.changeState('closed', reason, () => this.emit('rondevu-close', { reason }));
   }
 
   /** @internal */
@@ -230,10 +230,10 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     let generation = 0;
     const isCurrent = () => connection === this.#connection;
     const back = (verdict: 'resumed' | 'reset', lost: readonly BufferedMessage[]) =>
-      this.tell('rondevu-reconnected', { peer: connection.peer as Peer, connection, verdict, lost });
+      this.emit('rondevu-reconnected', { peer: connection.peer as Peer, connection, verdict, lost });
     connection.on('resumed', () => back('resumed', []));
     connection.on('reset', (lost) => back('reset', lost));
-    connection.on('message:delivered', (id) => this.tell('rondevu-delivered', { id }, false));
+    connection.on('message:delivered', (id) => this.emit('rondevu-delivered', { id }, false));
     connection.on('state:changed', ({ newState, reason }) => {
       if (newState === 'closed' || !isCurrent()) return; // `closed` comes below, with its reason
       if (newState === 'connected') {
@@ -247,7 +247,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
       if (this.errorCode === 'unavailable') this.recovered(); // the server has answered
       if (connection.generation > 0) return;
       this.batch(() => {
-        if (this.changeState('waiting', 'no host yet')) this.tell('rondevu-waiting', {});
+        if (this.changeState('waiting', 'no host yet')) this.emit('rondevu-waiting', {});
       });
     });
     connection.on('connected', () => {
@@ -257,24 +257,24 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
         // the old link recovered before another one was up
         if (connection.generation === generation) return;
         this.reflect('rotations', ++this.#rotations);
-        this.tell('rondevu-rotated', { generation: (generation = connection.generation) });
+        this.emit('rondevu-rotated', { generation: (generation = connection.generation) });
       } else {
         generation = connection.generation;
         opened = true;
         clearTimeout(this.#timer);
         this.#ready.resolve(connection);
-        this.tell('rondevu-open', { peer: connection.peer as Peer, connection });
+        this.emit('rondevu-open', { peer: connection.peer as Peer, connection });
       }
     });
     connection.on('reconnect:scheduled', (plan) => {
       this.reflect('attempt', plan.attempt);
-      this.tell('rondevu-reconnecting', { ...plan });
+      this.emit('rondevu-reconnecting', { ...plan });
     });
-    connection.on('message', (data) => this.tell('rondevu-message', { data, peer: connection.peer as Peer }, false));
-    connection.on('message:error', (_id, error) => this.tell('rondevu-error', { error }));
+    connection.on('message', (data) => this.emit('rondevu-message', { data, peer: connection.peer as Peer }, false));
+    connection.on('message:error', (_id, error) => this.emit('rondevu-error', { error }));
     connection.on('message:buffer:size', (size) => isCurrent() && this.reflectCount('buffered', size));
-    connection.on('message:buffered', (data) => this.tell('rondevu-buffered', { data }, false));
-    connection.on('message:replayed', (message) => this.tell('rondevu-replayed', { message }, false));
+    connection.on('message:buffered', (data) => this.emit('rondevu-buffered', { data }, false));
+    connection.on('message:replayed', (message) => this.emit('rondevu-replayed', { message }, false));
     connection.on('failed', (error) => {
       if (!isCurrent()) return;
       if (error.code === 'unavailable' && error.willRetry) return this.#unreachable(error, connection.generation === 0);
@@ -298,7 +298,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
           : new RondevuError('timeout', `no connection to ${to} within ${timeout} ms`);
       this.batch(() => {
         this.fail(error);
-        this.tell('rondevu-close', { reason: error.message });
+        this.emit('rondevu-close', { reason: error.message });
       });
     }, timeout);
   }

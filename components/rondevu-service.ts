@@ -154,7 +154,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   broadcast(data: Sendable): number {
     const { sent, failures } = sendToAll(this.connections, data);
     if (failures.length && !sent.length) throw failures[0]!.error;
-    for (const { connection, error } of failures) this.tell('rondevu-error', { error, peer: connection.peer, connection });
+    for (const { connection, error } of failures) this.emit('rondevu-error', { error, peer: connection.peer, connection });
     return sent.length;
   }
 
@@ -193,7 +193,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     pool.on('connection:rotated', (oldOfferId, newOfferId, connection) => {
       this.reflectCount('rotations', ++this.#rotations);
       this.#showRotating();
-      this.tell('rondevu-rotated', { oldOfferId, newOfferId, connection, peer: connection.peer as Peer });
+      this.emit('rondevu-rotated', { oldOfferId, newOfferId, connection, peer: connection.peer as Peer });
     });
     pool.on('changed', () => isCurrent() && this.#showCounts());
     pool.on('offer:created', () => isCurrent() && this.#live());
@@ -248,7 +248,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
       this.#showCounts();
       if (!first) return;
       this.#ready.resolve(this);
-      this.tell('rondevu-published', { serviceFqn: this.#pool!.fqn, offers: this.offerCount });
+      this.emit('rondevu-published', { serviceFqn: this.#pool!.fqn, offers: this.offerCount });
     });
   }
 
@@ -270,24 +270,24 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
 
   #opened(offerId: string, connection: OffererConnection): void {
     const peer = connection.peer as Peer;
-    connection.on('message', (data) => this.tell('rondevu-message', { data, peer, connection }, false));
-    connection.on('message:error', (_id, error) => this.tell('rondevu-error', { error, peer, connection }));
+    connection.on('message', (data) => this.emit('rondevu-message', { data, peer, connection }, false));
+    connection.on('message:error', (_id, error) => this.emit('rondevu-error', { error, peer, connection }));
     connection.on('disconnected', (reason) => {
       this.#showCounts();
-      this.tell('rondevu-disconnected', { peer, connection, reason });
+      this.emit('rondevu-disconnected', { peer, connection, reason });
     });
     const back = (verdict: 'resumed' | 'reset', lost: readonly BufferedMessage[]) => {
       this.#showCounts();
-      this.tell('rondevu-reconnected', { peer, connection, verdict, lost });
+      this.emit('rondevu-reconnected', { peer, connection, verdict, lost });
     };
     connection.on('resumed', () => back('resumed', []));
     connection.on('reset', (lost) => back('reset', lost));
     connection.on('closed', (reason) => {
       this.#showCounts();
-      this.tell('rondevu-left', { peer, reason });
+      this.emit('rondevu-left', { peer, reason });
     });
     this.#showCounts();
-    this.tell('rondevu-connection', { connection, peer, offerId });
+    this.emit('rondevu-connection', { connection, peer, offerId });
   }
 
   #showCounts(): void {

@@ -88,7 +88,7 @@ export const asRondevuError = (error: unknown, what: string): RondevuError =>
   error instanceof RondevuError ? error : new RondevuError('bad-request', `${what}: ${String(error)}`, { cause: error });
 
 /** The most common ValidationError: the name of the value, what was expected, and what was received. */
-export const mustBe = (what: string, expected: string, got: unknown): ValidationError =>
+export const invalidValue = (what: string, expected: string, got: unknown): ValidationError =>
   new ValidationError(`${what} must be ${expected}, got ${quote(got)}`);
 
 /** Quotes a value for an error message: short, on one line, and never throws. */

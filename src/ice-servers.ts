@@ -1,7 +1,7 @@
 /**
  * ICE presets by name. No TURN server is built in: they come from the configuration or from the signaling server.
  */
-import { mustBe } from './errors.js';
+import { invalidValue } from './errors.js';
 
 /** `server`: the servers that the signaling server hands out; without any, `google-stun`, or nothing on loopback. */
 export type IcePreset = 'server' | 'google-stun' | 'ipv4-turn' | 'hostname-turns' | 'relay-only';
@@ -42,7 +42,11 @@ export function rtcConfiguration(
   if (choice === 'server') return { iceServers: LOOPBACK.test(new URL(apiUrl).hostname) ? [] : GOOGLE_STUN };
   const filter = filterOf(choice);
   if (!filter)
-    throw mustBe('iceServers', 'server, google-stun, ipv4-turn, hostname-turns, relay-only or a list of RTCIceServer', choice);
+    throw invalidValue(
+      'iceServers',
+      'server, google-stun, ipv4-turn, hostname-turns, relay-only or a list of RTCIceServer',
+      choice,
+    );
   const isRelayOnly = choice === 'relay-only';
   let iceServers = pick(turnServers, filter);
   if (takesServed(choice, turnServers)) {
@@ -50,7 +54,7 @@ export function rtcConfiguration(
     // a relay of another kind is better than no relay
     if (!iceServers.length) iceServers = pick(served, TURN_FILTERS['relay-only']!);
   } else if (!iceServers.length)
-    throw mustBe(
+    throw invalidValue(
       `turnServers for iceServers "${choice}"`,
       `a list with addresses like ${filter.source}`,
       turnServers.map(({ urls }) => urls),

@@ -1,5 +1,5 @@
 /** Looks up services. A separate chunk: pages that join by name do not need it. */
-import { mustBe } from './errors.js';
+import { invalidValue } from './errors.js';
 import type { FindOptions } from './options.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { parseServiceName } from './protocol/service-name.js';
@@ -13,10 +13,10 @@ export async function findService(
 ): Promise<ServiceEntry | ServicePage> {
   const { username } = parseServiceName(serviceFqn, 'findService: service name');
   if (mode !== undefined && !/^(direct|random|paginated)$/.test(mode))
-    throw mustBe('findService: mode', 'direct, random or paginated', mode);
+    throw invalidValue('findService: mode', 'direct, random or paginated', mode);
   if ((mode === 'direct') === (username === undefined) && (mode === 'direct' || mode === 'random')) {
     const expected = `${mode === 'direct' ? 'with' : 'without'} @username in mode ${mode}`;
-    throw mustBe('findService: service name', expected, serviceFqn);
+    throw invalidValue('findService: service name', expected, serviceFqn);
   }
   if (mode === 'paginated') return signaling.api.call('getService', { serviceFqn, limit, offset });
   return signaling.call('getService', { serviceFqn, instance: signaling.instance }, { urgent: true });

@@ -3,7 +3,7 @@
  */
 import type { ConnectionConfig } from './connection/connection-config.js';
 import type { Peer } from './connection/connection-events.js';
-import { mustBe } from './errors.js';
+import { invalidValue } from './errors.js';
 import type { IceServersOption } from './ice-servers.js';
 import type { CryptoAdapter, Keypair, PinStore, Signer } from './identity/index.js';
 import type { BatchingOptions } from './signaling/index.js';
@@ -142,14 +142,14 @@ const CONNECT: OptionKinds = {
 
 /** @throws ValidationError naming the option, what was expected and what was received */
 export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
-  if (typeof options !== 'object' || options === null) throw mustBe(where, 'called with an object', options);
+  if (typeof options !== 'object' || options === null) throw invalidValue(where, 'called with an object', options);
   for (const [name, value] of Object.entries(options)) {
     const kind = Object.entries(kinds).find(([, names]) => names.split(' ').includes(name))?.[0];
-    if (!kind) throw mustBe(`the options of ${where}`, Object.values(kinds).join(' '), name);
+    if (!kind) throw invalidValue(`the options of ${where}`, Object.values(kinds).join(' '), name);
     if (value === undefined || kind === 'any') continue;
     if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0))) {
       // quoting a key option would print the secret
-      throw mustBe(
+      throw invalidValue(
         `${where}: ${name}`,
         `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
         /key|identity/.test(name) ? typeof value : value,

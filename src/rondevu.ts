@@ -57,13 +57,13 @@ const NO_WEBRTC =
     : 'WebRTC is unavailable: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
 
 /** Features that the engine needs; all supported browsers have them (Baseline 2023). */
-const NEEDED = ['URL.canParse', 'Object.hasOwn', 'Array.prototype.at', 'crypto.getRandomValues', 'AbortSignal.timeout'];
+const REQUIRED = ['URL.canParse', 'Object.hasOwn', 'Array.prototype.at', 'crypto.getRandomValues', 'AbortSignal.timeout'];
 
 /** @throws RondevuError `unsupported`, naming the missing features */
 function checkPlatform(): void {
   const valueOf = (path: string) =>
     path.split('.').reduce<unknown>((value, name) => (value as Record<string, unknown> | undefined)?.[name], globalThis);
-  const missing = NEEDED.filter((path) => !valueOf(path));
+  const missing = REQUIRED.filter((path) => !valueOf(path));
   if (missing.length)
     throw new RondevuError(
       'unsupported',
@@ -203,7 +203,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
    * @throws ValidationError for an invalid option; RondevuError `already-published` if this client publishes it already
    */
   async publishService(options: PublishOptions): Promise<OfferPool> {
-    this.#mustLive();
+    this.#checkOpen();
     const [{ checkPublishOptions, makePool }, runtime] = await Promise.all([publishing(), loadLinkRuntime()]);
     checkPublishOptions(options);
     const { iceServers } = options;
@@ -213,7 +213,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
       if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
       return make(durable, await own?.(configuration()));
     };
-    this.#mustLive();
+    this.#checkOpen();
     const limits = {
       maxPeerConnections: this.#options.maxPeerConnections,
       config: this.#config(runtime, options.connectionConfig),
@@ -284,10 +284,10 @@ export class Rondevu extends Emitter<RondevuEvents> {
    */
   async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
     checkConnectOptions(options);
-    this.#mustLive();
+    this.#checkOpen();
     const runtime = await loadLinkRuntime();
     const { target, pin } = runtime.targetOf(options);
-    this.#mustLive();
+    this.#checkOpen();
     const { make } = this.#linkFactory(
       options.iceServers,
       runtime,
@@ -367,7 +367,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     })());
   }
 
-  #mustLive(): void {
+  #checkOpen(): void {
     if (this.#closing) throw new RondevuError('closed', 'this client was closed');
   }
 

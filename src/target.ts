@@ -1,5 +1,5 @@
 /** The target of `connectToService`. */
-import { ValidationError, mustBe } from './errors.js';
+import { ValidationError, invalidValue } from './errors.js';
 import type { ConnectOptions } from './options.js';
 import { checkUsername, formatServiceName, isServiceId, parseServiceName } from './protocol/service-name.js';
 
@@ -14,7 +14,7 @@ export function targetOf({ serviceFqn, service, username, serviceId, failover }:
   if (serviceId !== undefined) {
     if (serviceFqn !== undefined || service !== undefined || username !== undefined || failover)
       throw new ValidationError('connectToService takes serviceId alone, without a name or failover');
-    if (!isServiceId(serviceId)) throw mustBe('connectToService: serviceId', 'the UUID of a service', serviceId);
+    if (!isServiceId(serviceId)) throw invalidValue('connectToService: serviceId', 'the UUID of a service', serviceId);
     return { target: serviceId, pin: undefined };
   }
   if (serviceFqn !== undefined && (service !== undefined || username !== undefined))

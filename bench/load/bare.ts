@@ -31,9 +31,9 @@ function verifying(): void {
     request.on('data', (data: Buffer) => (body += String(data)));
     request.on('end', () => {
       const { message, signature, publicKey } = JSON.parse(body) as Record<string, string>;
-      const isRight = verify(null, Buffer.from(message!), keyOf(publicKey!), Buffer.from(signature!, 'base64'));
+      const isValid = verify(null, Buffer.from(message!), keyOf(publicKey!), Buffer.from(signature!, 'base64'));
       response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify({ success: isRight, result: { answers: [], iceCandidates: {} } }));
+      response.end(JSON.stringify({ success: isValid, result: { answers: [], iceCandidates: {} } }));
     });
   });
   server.listen(0, '127.0.0.1', () => listening((server.address() as AddressInfo).port));

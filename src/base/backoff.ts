@@ -1,7 +1,7 @@
 /**
  * Exponential backoff with jitter. Pure except for Math.random.
  */
-import { mustBe } from '../errors.js';
+import { invalidValue } from '../errors.js';
 
 export interface BackoffOptions {
   /** First delay in ms. Default 1000. */
@@ -22,9 +22,9 @@ export class ExponentialBackoff {
   /** @throws ValidationError when an option is negative, not finite, or the jitter exceeds 1. */
   constructor({ base = 1000, max = 30_000, jitter = 0.1 }: BackoffOptions = {}) {
     for (const [name, value] of Object.entries({ base, max, jitter })) {
-      if (!(value >= 0)) throw mustBe(`backoff ${name}`, 'a number of 0 or more', value);
+      if (!(value >= 0)) throw invalidValue(`backoff ${name}`, 'a number of 0 or more', value);
     }
-    if (jitter > 1) throw mustBe('backoff jitter', '0 to 1', jitter);
+    if (jitter > 1) throw invalidValue('backoff jitter', '0 to 1', jitter);
     this.base = base;
     this.max = max;
     this.jitter = jitter;

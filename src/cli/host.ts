@@ -57,7 +57,7 @@ function chat(own: { username: string; publicKey: string }, { print, warn }: Scr
     connection.on('message', (data) => {
       const message = parseChatMessage(data);
       const from = peerName(connection);
-      if (!message || !rates.mayTalk(from)) return;
+      if (!message || !rates.allows(from)) return;
       if (message.type === 'identify')
         connection.send(JSON.stringify({ type: 'identify_ack', from: own.username, publicKey: own.publicKey }));
       if (message.type !== 'message' || typeof message.text !== 'string') return;

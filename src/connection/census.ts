@@ -4,25 +4,25 @@
  */
 
 /** Above this number, garbage collection is provoked. */
-const MANY = 300;
+const GC_THRESHOLD = 300;
 /** Size of an allocation that makes Chromium collect at once, in bytes. The memory is never touched, so it costs nothing. */
-const PRESSURE = 100_000_000;
+const GC_PRESSURE = 100_000_000;
 
 let uncollected = 0;
-let nextNudge = MANY;
+let nextCollection = GC_THRESHOLD;
 const registry = globalThis.FinalizationRegistry && new FinalizationRegistry<null>(() => uncollected--);
 
 /** Counts a new peer connection. */
 export function count<T extends object>(pc: T): T {
   if (!registry) return pc;
   registry.register(pc, null);
-  if (++uncollected < nextNudge) {
-    if (uncollected < MANY) nextNudge = MANY;
+  if (++uncollected < nextCollection) {
+    if (uncollected < GC_THRESHOLD) nextCollection = GC_THRESHOLD;
     return pc;
   }
-  nextNudge = uncollected + 20;
+  nextCollection = uncollected + 20;
   try {
-    void new ArrayBuffer(PRESSURE);
+    void new ArrayBuffer(GC_PRESSURE);
   } catch {
     // too little memory: then the platform collects by itself
   }

@@ -10,7 +10,7 @@ import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
 import { Endpoint, FIN_TIMEOUT } from '../delivery/endpoint.js';
 import type { BufferedMessage, Sendable, SendHandle } from '../delivery/message-buffer.js';
 import type { Allowances, SessionLimits } from '../delivery/session.js';
-import { ConnectionError, mustBe, type RondevuError } from '../errors.js';
+import { ConnectionError, invalidValue, type RondevuError } from '../errors.js';
 import type { Link } from './link.js';
 
 export interface ChannelConfig {
@@ -130,9 +130,9 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   #isClosed = false;
   #port: ChannelPort | undefined;
   /** The peer has its half of the data channel. */
-  #mayCarry = false;
+  #isPeerReady = false;
   /** Both halves are open: the session uses the port. */
-  #carries = false;
+  #isAttached = false;
   #closing: Promise<void> | undefined;
 
   /** @throws ValidationError for an unknown or invalid option @internal */
@@ -235,19 +235,19 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     (this as Writable<RondevuChannel>).config = { maxQueueSize, maxMessageAge, ...kind };
   }
 
-  /** Uses a data channel of a new link; call `carry` when the peer has its half. @param onOpen called when it can send @internal */
+  /** Uses a data channel of a new link; call `peerReady` when the peer has its half. @param onOpen called when it can send @internal */
   bind(port: ChannelPort, onOpen: () => void): void {
     this.release();
     this.#port = port;
-    this.#carries = this.#mayCarry = false;
+    this.#isAttached = this.#isPeerReady = false;
     port.listen(
       () => {
-        if (this.#mayCarry) this.#attach();
+        if (this.#isPeerReady) this.#attach();
         onOpen();
       },
       (data) => {
         // a message may arrive before the peer's `opened`, which uses the control channel
-        this.carry();
+        this.peerReady();
         this.#endpoint.receive(data, port);
       },
     );
@@ -259,9 +259,9 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   }
 
   /** The peer has its half of the data channel: messages may be sent. @internal */
-  carry(): void {
-    this.#mayCarry = true;
-    if (this.#port?.isOpen && !this.#carries) this.#attach();
+  peerReady(): void {
+    this.#isPeerReady = true;
+    if (this.#port?.isOpen && !this.#isAttached) this.#attach();
   }
 
   /** @internal */
@@ -278,7 +278,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
 
   /** The silent link has recovered. @internal */
   resume(): void {
-    if (this.#port && this.#carries) this.#endpoint.reattach(this.#port);
+    if (this.#port && this.#isAttached) this.#endpoint.reattach(this.#port);
   }
 
   /** @internal */
@@ -304,7 +304,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   }
 
   #attach(): void {
-    this.#carries = true;
+    this.#isAttached = true;
     this.#endpoint.attach(this.#port!);
   }
 
@@ -321,10 +321,10 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
 function checkChannelConfig(config: Partial<ChannelConfig>): ChannelConfig {
   const known = ['ordered', 'maxRetransmits', 'maxQueueSize', 'maxMessageAge'];
   for (const [name, value] of Object.entries(config)) {
-    if (!known.includes(name)) throw mustBe('the config of createChannel', known.join(' '), name);
-    const isRight = name === 'ordered' ? typeof value === 'boolean' : typeof value === 'number' && value >= 0;
-    if (value !== undefined && !isRight)
-      throw mustBe(`createChannel: ${name}`, name === 'ordered' ? 'true or false' : 'a number of 0 or more', value);
+    if (!known.includes(name)) throw invalidValue('the config of createChannel', known.join(' '), name);
+    const isValid = name === 'ordered' ? typeof value === 'boolean' : typeof value === 'number' && value >= 0;
+    if (value !== undefined && !isValid)
+      throw invalidValue(`createChannel: ${name}`, name === 'ordered' ? 'true or false' : 'a number of 0 or more', value);
   }
   return { ...DEFAULTS, ...config };
 }

@@ -2,7 +2,7 @@
  * Channels: the further channels of one connection, by label. Either side can make channels, and announces them over the control
  * channel on each link, so that both halves exist before anything is sent. docs/protocol.md, "Further channels".
  */
-import { asRondevuError, ConnectionError, mustBe, type RondevuError } from '../errors.js';
+import { asRondevuError, ConnectionError, invalidValue, type RondevuError } from '../errors.js';
 import { MAX_LABEL, parseChannelWord } from '../protocol/frames.js';
 import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ChannelPort, RondevuChannel, type ChannelConfig } from './channel.js';
@@ -41,7 +41,7 @@ export class Channels {
   /** Channels made on this side, which this side announces. */
   readonly #ours = new Set<RondevuChannel>();
   /** Labels that were closed here while there was no link. */
-  readonly #toShut = new Set<string>();
+  readonly #unannounced = new Set<string>();
   #link: Link | undefined;
   /** Texts that arrived on a link before it carried messages. */
   #early: { link: Link; text: string }[] = [];
@@ -59,9 +59,9 @@ export class Channels {
    */
   create(label: string, config: Partial<ChannelConfig> = {}): RondevuChannel {
     if (typeof label !== 'string' || label.length > MAX_LABEL)
-      throw mustBe('createChannel: label', `a string of at most ${MAX_LABEL} characters`, label);
+      throw invalidValue('createChannel: label', `a string of at most ${MAX_LABEL} characters`, label);
     const channel = this.#channels.get(label) ?? this.#make(label, config);
-    this.#toShut.delete(label);
+    this.#unannounced.delete(label);
     if (!this.#ours.has(channel)) {
       this.#ours.add(channel);
       if (!channel.port) this.#announce(channel);
@@ -79,8 +79,8 @@ export class Channels {
     this.#link = link;
     this.#fresh = FIRST_ID + (this.#owner.isOfferer() ? 0 : 1);
     this.#free = [];
-    for (const label of this.#toShut) link.control(`shut ${JSON.stringify({ label })}`);
-    this.#toShut.clear();
+    for (const label of this.#unannounced) link.control(`shut ${JSON.stringify({ label })}`);
+    this.#unannounced.clear();
     this.#all((channel) => channel.release());
     for (const channel of this.#ours) this.#announce(channel);
     const early = this.#early;
@@ -107,8 +107,8 @@ export class Channels {
     }
     try {
       if (word === 'open') this.#opened(link, rest);
-      else if (word === 'opened') this.#byId(Number(rest))?.carry();
-      else if (word === 'shut') this.#shut(rest);
+      else if (word === 'opened') this.#byId(Number(rest))?.peerReady();
+      else if (word === 'shut') this.#peerShut(rest);
       else {
         const [id, ...words] = rest.split(' ');
         this.#byId(Number(id))?.control(words.join(' '));
@@ -137,7 +137,7 @@ export class Channels {
   #make(label: string, config: Partial<ChannelConfig>): RondevuChannel {
     const { limits, allowances, onGap, defaults } = this.#owner;
     const { maxQueueSize, maxMessageAge } = defaults;
-    const host = { ...limits, allowances, onGap, closed: (closed: RondevuChannel) => this.#tellShut(closed) };
+    const host = { ...limits, allowances, onGap, closed: (closed: RondevuChannel) => this.#announceShut(closed) };
     const channel = new RondevuChannel(label, { maxQueueSize, maxMessageAge, ...config }, this.#owner.sessionId(), host);
     this.#channels.set(label, channel);
     channel.on('close', () => {
@@ -168,7 +168,7 @@ export class Channels {
   #opened(link: Link, json: string): void {
     const { label, id, ordered, maxRetransmits } = parseChannelWord(json);
     if (this.#isOurs(id) || id < FIRST_ID || id > LAST_ID || Number.isNaN(id))
-      throw mustBe('channel id', `one of the peer's ids, ${FIRST_ID} to ${LAST_ID}`, id);
+      throw invalidValue('channel id', `one of the peer's ids, ${FIRST_ID} to ${LAST_ID}`, id);
     let channel = this.#channels.get(label);
     // both peers made it at the same time: the offerer's stays
     const isOurs = channel?.port !== undefined && this.#isOurs(channel.port.id);
@@ -178,8 +178,8 @@ export class Channels {
       channel.end();
       channel = undefined;
     }
-    if (channel?.port && !isOurs) throw mustBe('channel label', 'announced once per link', label);
-    if (this.#byId(id)) throw mustBe('channel id', 'unused', id);
+    if (channel?.port && !isOurs) throw invalidValue('channel label', 'announced once per link', label);
+    if (this.#byId(id)) throw invalidValue('channel id', 'unused', id);
     const config = { ordered, ...(maxRetransmits !== undefined && { maxRetransmits }) };
     if (!channel) {
       this.#makeRoom();
@@ -188,10 +188,10 @@ export class Channels {
     // a listener may have closed it
     if (channel.readyState === 'closed') return link.control(`shut ${JSON.stringify({ label })}`);
     channel.reconfigure(config);
-    const half = channel;
+    const dataChannel = channel;
     this.#bind(channel, link, id, () => {
       link.control(`opened ${id}`);
-      half.carry();
+      dataChannel.peerReady();
     });
   }
 
@@ -218,15 +218,15 @@ export class Channels {
     channel.bind(port, onOpen);
   }
 
-  #shut(json: string): void {
+  #peerShut(json: string): void {
     const { label } = parseChannelWord(json);
     this.#channels.get(label)?.end();
   }
 
   /** A channel was closed on this side: sends `shut` unless the peer has confirmed FIN; without a link, on the next one. */
-  #tellShut(channel: RondevuChannel): void {
+  #announceShut(channel: RondevuChannel): void {
     const { label } = channel;
-    if (!this.#link?.isOpen) this.#toShut.add(label);
+    if (!this.#link?.isOpen) this.#unannounced.add(label);
     else if (!channel.isFinished) this.#link.control(`shut ${JSON.stringify({ label })}`);
   }
 

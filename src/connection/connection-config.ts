@@ -1,7 +1,7 @@
 /**
  * The options of a connection: one table for defaults and checks. Times are in ms.
  */
-import { mustBe } from '../errors.js';
+import { invalidValue } from '../errors.js';
 
 export interface ConnectionConfig {
   /** Maximum duration of one attempt to set up a link. Default 30 000. */
@@ -89,7 +89,7 @@ export function connectionConfig(options: Partial<ConnectionConfig> = {}): Conne
   for (const [name, value] of Object.entries(options)) {
     const standard: unknown = DEFAULT_CONNECTION_CONFIG[name as keyof ConnectionConfig];
     if (!Object.hasOwn(DEFAULT_CONNECTION_CONFIG, name))
-      throw mustBe('the options of connectionConfig', Object.keys(DEFAULT_CONNECTION_CONFIG).join(', '), name);
+      throw invalidValue('the options of connectionConfig', Object.keys(DEFAULT_CONNECTION_CONFIG).join(', '), name);
     if (value === undefined) continue;
     const isNumber = typeof standard === 'number';
     if (
@@ -97,7 +97,7 @@ export function connectionConfig(options: Partial<ConnectionConfig> = {}): Conne
       (isNumber && !(Number(value) >= 0)) ||
       (name === 'reconnectJitter' && Number(value) > 1)
     ) {
-      throw mustBe(`connectionConfig.${name}`, `a ${typeof standard}${isNumber ? ' of 0 or more' : ''}`, value);
+      throw invalidValue(`connectionConfig.${name}`, `a ${typeof standard}${isNumber ? ' of 0 or more' : ''}`, value);
     }
     // a timer with more than 2³¹ − 1 ms (24 days) would fire at once
     const isTimer = /(Timeout|Interval|Base|Max|After)$/.test(name);

@@ -52,12 +52,12 @@ export class IceSource {
 
   /** Takes ICE servers from any reply; ignored while the current ones need no renewal. */
   learn({ iceServers, ttl }: Served): void {
-    const life = Math.max(ttl, MIN_TTL) * 1000 * RENEW_AT;
+    const delay = Math.max(ttl, MIN_TTL) * 1000 * RENEW_AT;
     if (this.served?.length && performance.now() < this.#renewAt) return;
     const isFirst = !this.served?.length && iceServers.length > 0;
     this.served = iceServers;
-    this.#renewAt = performance.now() + life;
-    this.#schedule(life);
+    this.#renewAt = performance.now() + delay;
+    this.#schedule(delay);
     for (const link of this.#links.keys()) this.#apply(link);
     if (isFirst) this.onFirst?.();
   }

@@ -8,10 +8,10 @@ import type { WebRtcLink } from './webrtc-link.js';
 const QUIET = 2;
 
 /**
- * Resolves when gathering is complete, or at the latest after `max` ms; with `orQuiet` also as soon as candidates were found and
+ * Resolves when gathering is complete, or at the latest after `max` ms; with `untilQuiet` also as soon as candidates were found and
  * no more followed: Chromium needs 120 ms for `complete`, but only 5 ms for its host candidates.
  */
-export function gathered(link: WebRtcLink, max: number, orQuiet: boolean): Promise<void> {
+export function gathered(link: WebRtcLink, max: number, untilQuiet: boolean): Promise<void> {
   const { pc } = link;
   if (pc.iceGatheringState === 'complete') return Promise.resolve();
   return new Promise((resolve) => {
@@ -30,7 +30,7 @@ export function gathered(link: WebRtcLink, max: number, orQuiet: boolean): Promi
     };
     const timer = setTimeout(done, max);
     pc.addEventListener('icegatheringstatechange', onState);
-    if (!orQuiet) return;
+    if (!untilQuiet) return;
     link.onCandidate = waitQuiet;
     if (link.localCandidates.length) waitQuiet();
   });

@@ -9,7 +9,7 @@ import type { SignalingPort } from '../signaling/signaling-port.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
 /** How long a spare link is kept while other links of the page may be gathering, in ms: see `isStalled`. */
-const SPARE_FOR = 5000;
+const SPARE_LIFETIME = 5000;
 
 /** Whether an error means that nobody offers the service at present. */
 export const isAbsence = (error: unknown): boolean => error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code);
@@ -51,7 +51,7 @@ export class OfferSearch {
     const find = (target: string, time: number) => this.#port.findOffer(target, time, waiting, signal);
     const waiting = (reason: RondevuError) => {
       clearTimeout(this.#spareTimer);
-      this.#spareTimer = setTimeout(() => this.dropSpare(), SPARE_FOR);
+      this.#spareTimer = setTimeout(() => this.dropSpare(), SPARE_LIFETIME);
       onWaiting(reason);
     };
     // a hidden service is found by its id alone

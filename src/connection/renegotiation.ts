@@ -37,8 +37,8 @@ const ASKED = { burst: 1, perSecond: 0.5 };
 /** Rate at which descriptions of the peer are processed: each one costs a signature check. */
 const DESCRIPTIONS = { burst: 10, perSecond: 1 };
 /** Interval in ms, and maximum number, of checks whether ICE has found a new pair. */
-const LOOK_EVERY = 200;
-const LOOKS = 25;
+const POLL_INTERVAL = 200;
+const MAX_POLLS = 25;
 
 export class Renegotiation {
   readonly #between: Negotiators;
@@ -126,10 +126,10 @@ export class Renegotiation {
    */
   async #watchPath(before: readonly string[]): Promise<void> {
     const { link } = this.#between;
-    for (let look = 0; look < LOOKS && !link.isClosed; look++) {
+    for (let poll = 0; poll < MAX_POLLS && !link.isClosed; poll++) {
       const good = await goodPairs(link.pc);
       if (good.some((pair) => !before.includes(pair))) return link.pathFound();
-      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY));
+      await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
     }
   }
 

@@ -12,7 +12,7 @@ export class MissingMessageError extends ValidationError {}
 // a leading U+FEFF is part of the message
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 /** Minimum memory allocated for a message in parts, in bytes. */
-const LEAST_ROOM = 65_536;
+const MIN_CAPACITY = 65_536;
 
 /** A message whose parts are arriving. */
 interface Assembly {
@@ -51,9 +51,9 @@ export class Inbox {
       }
       const whole = this.#join(part);
       if (!whole) continue;
-      const goOn = deliver(text ? decoder.decode(whole) : bufferOf(whole));
+      const shouldContinue = deliver(text ? decoder.decode(whole) : bufferOf(whole));
       this.next++;
-      if (!goOn) break;
+      if (!shouldContinue) break;
     }
   }
 
@@ -73,7 +73,7 @@ export class Inbox {
       throw new ValidationError(`the parts of message ${number} are inconsistent`);
     if (filled > partial.bytes.length) {
       // memory grows with the bytes that arrived: the total is only a claim of the peer
-      const size = Math.min(partial.total, Math.max(filled, partial.bytes.length * 2, LEAST_ROOM));
+      const size = Math.min(partial.total, Math.max(filled, partial.bytes.length * 2, MIN_CAPACITY));
       if (!this.#allowance.take(size - partial.bytes.length))
         throw new ConnectionError('too-large', 'too many large messages at once on the channels of this connection');
       const bytes = new Uint8Array(size);

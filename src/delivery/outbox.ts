@@ -17,7 +17,7 @@ interface Entry {
   /** Bytes that count towards the limit. */
   readonly size: number;
   /** Called when the message is first handed to a link. */
-  readonly onHanded: (() => void) | undefined;
+  readonly onSent: (() => void) | undefined;
 }
 
 export class Outbox {
@@ -39,7 +39,7 @@ export class Outbox {
   }
 
   /** Whether everything was handed to the link. */
-  get isHanded(): boolean {
+  get isAllSent(): boolean {
     return this.#position === this.#sent.length && !this.#queue.length;
   }
 
@@ -59,10 +59,10 @@ export class Outbox {
   }
 
   /** Adds a message. Returns its size in bytes, as it counts towards the limit. */
-  push(message: BufferedMessage, onHanded?: () => void): number {
+  push(message: BufferedMessage, onSent?: () => void): number {
     const size = byteLength(message);
     this.#bytes += size;
-    this.#queue.push({ message, size, onHanded });
+    this.#queue.push({ message, size, onSent });
     return size;
   }
 
@@ -87,18 +87,18 @@ export class Outbox {
    * @param limit maximum message size of the channel, in bytes
    */
   takeFrame(limit = FRAME_SIZE): Uint8Array | undefined {
-    if (this.isHanded || this.blob) return undefined;
+    if (this.isAllSent || this.blob) return undefined;
     const only = this.#sent.length - this.#position + this.#queue.length === 1;
     const size = Math.min(limit, FRAME_SIZE);
     const writer = new FrameWriter(only ? Math.min(size, this.#peek.size + MAX_RECORD_HEAD) : size);
-    while (!this.isHanded && !this.blob) {
+    while (!this.isAllSent && !this.blob) {
       const entry = this.#peek;
       // a message that cannot fit is not even encoded
       if (!writer.isEmpty && entry.size > size * 3) break;
       const encoded = (this.#cutting ??= encode(entry.message));
       if (!writer.isEmpty && encoded.length > writer.room) break;
       if (this.#position === this.#sent.length) this.#sent.push(this.#queue.shift()!);
-      if (this.#offset === 0 && (entry.message as Writable<BufferedMessage>).attempts++ === 0) entry.onHanded?.();
+      if (this.#offset === 0 && (entry.message as Writable<BufferedMessage>).attempts++ === 0) entry.onSent?.();
       const end = Math.min(encoded.length, this.#offset + writer.room);
       writer.add(this.#base + this.#position, typeof entry.message.data === 'string', encoded, this.#offset, end);
       if (end < encoded.length) {
@@ -118,15 +118,15 @@ export class Outbox {
     const entry = this.#queue.shift();
     if (!entry) return undefined;
     this.#bytes -= entry.size;
-    if ((entry.message as Writable<BufferedMessage>).attempts++ === 0) entry.onHanded?.();
+    if ((entry.message as Writable<BufferedMessage>).attempts++ === 0) entry.onSent?.();
     return entry.message;
   }
 
   /** Puts back a message that the channel did not accept. */
-  untakeRaw(message: BufferedMessage): void {
+  returnRaw(message: BufferedMessage): void {
     const size = byteLength(message);
     this.#bytes += size;
-    this.#queue.unshift({ message, size, onHanded: undefined });
+    this.#queue.unshift({ message, size, onSent: undefined });
   }
 
   /**
@@ -134,8 +134,8 @@ export class Outbox {
    * @throws ValidationError for a number that was never handed over
    */
   acknowledge(next: number): BufferedMessage[] {
-    const handed = this.#base + this.#position;
-    if (next > handed) throw new ValidationError(`the peer acknowledged message ${next - 1}, but only ${handed - 1} were sent`);
+    const sent = this.#base + this.#position;
+    if (next > sent) throw new ValidationError(`the peer acknowledged message ${next - 1}, but only ${sent - 1} were sent`);
     const count = next - this.#base;
     if (count <= 0) return [];
     this.#base = next;

@@ -41,13 +41,13 @@ const REFUSED_AGAIN = 5000;
 /** Number of links in a row that may lose messages before the peer is considered the cause. */
 const MAX_GAPS = 3;
 /** How long messages are held for a listener, in ms from the first of them. */
-const HOLD_FOR = 10_000;
+const HOLD_TIME = 10_000;
 /** Maximum size of the messages held for listeners on one connection with its channels, in bytes as `sizeOf` counts them. */
 export const MAX_HELD = 8 * MAX_ARRIVALS;
 /** Messages of `maxMessageSize` bytes that may be arriving at once on one connection with its channels. */
 export const MAX_UNFINISHED = 4;
 /** How long to wait for the platform's event that its buffer is low before checking, in ms. */
-const LOOK_AGAIN = 250;
+const POLL_INTERVAL = 250;
 
 /** In bytes. */
 export interface SessionLimits {
@@ -96,10 +96,10 @@ export class Session {
   /** The port is the first of the session. */
   #isFirst = false;
   #pumping = false;
-  #lookAgain: ReturnType<typeof setTimeout> | undefined;
+  #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #scheduled = false;
   /** Bytes accepted since data was last given to the channel. */
-  #gathered = 0;
+  #batched = 0;
   #reading = false;
   #unackedMessages = 0;
   #unackedBytes = 0;
@@ -157,7 +157,7 @@ export class Session {
     this.#attached = 0;
     this.#forgetHeld();
     this.#inbox.reset();
-    return this.#unknown(this.#outbox.reset());
+    return this.#reportUnknown(this.#outbox.reset());
   }
 
   /** A link is up: sends HELLO at once, and messages as soon as possible. */
@@ -189,11 +189,11 @@ export class Session {
     this.#port = undefined;
     this.#sending = this.#greeted = false;
     clearTimeout(this.#ackTimer);
-    clearTimeout(this.#lookAgain);
+    clearTimeout(this.#pollTimer);
     this.#watch.stop();
-    this.#ackTimer = this.#lookAgain = undefined;
+    this.#ackTimer = this.#pollTimer = undefined;
     this.#unackedMessages = this.#unackedBytes = 0;
-    this.#tellDrained();
+    this.#resolveDrained();
     if (!this.#isFinHeld || this.#ended) return;
     // the peer stopped waiting for a listener on this side
     this.#isFinHeld = false;
@@ -227,12 +227,12 @@ export class Session {
     } catch (error) {
       // if it happens repeatedly, the link is not the cause
       if (error instanceof MissingMessageError && ++this.#gaps <= MAX_GAPS) this.#handlers.onGap(error.message);
-      else this.#break(error);
+      else this.#fail(error);
     }
   }
 
   /** The peer violated the protocol: further data from it is ignored. */
-  #break(error: unknown): void {
+  #fail(error: unknown): void {
     if (this.#isBroken) return;
     this.#isBroken = true;
     this.#handlers.onError(asRondevuError(error, 'cannot handle data from the peer'));
@@ -266,10 +266,10 @@ export class Session {
     return message;
   }
 
-  send(message: BufferedMessage, onHanded?: () => void): void {
-    this.#gathered += this.#outbox.push(message, onHanded);
+  send(message: BufferedMessage, onSent?: () => void): void {
+    this.#batched += this.#outbox.push(message, onSent);
     // messages sent together share frames; a large amount is not held back until the end of the turn
-    if (this.#gathered >= FRAME_SIZE) this.#pump();
+    if (this.#batched >= FRAME_SIZE) this.#pump();
     if (this.#scheduled) return;
     this.#scheduled = true;
     queueMicrotask(() => {
@@ -314,8 +314,8 @@ export class Session {
     clearTimeout(this.#holdTimer);
     this.#held.takeAll();
     this.#inbox.restart();
-    this.#unknown(this.#outbox.reset());
-    this.#tellDrained();
+    this.#reportUnknown(this.#outbox.reset());
+    this.#resolveDrained();
     return this.#outbox.discard();
   }
 
@@ -338,14 +338,14 @@ export class Session {
     for (const message of arrived ?? []) this.#handlers.onDone(message, 'delivered');
     this.#sending = true;
     if (arrived) this.#handlers.onReady('resumed', []);
-    else this.#handlers.onReady('reset', this.#unknown(this.#outbox.reset()));
+    else this.#handlers.onReady('reset', this.#reportUnknown(this.#outbox.reset()));
     this.#pump();
   }
 
   #records(frame: Uint8Array): void {
     if (!this.#greeted) throw new RondevuError('bad-request', 'got a message before HELLO');
     const port = this.#port;
-    const before = this.#had;
+    const before = this.#ackable;
     this.#inbox.accept(frame, (data) => {
       this.#deliver(data, 1);
       // a listener may have closed the session or removed the link
@@ -353,7 +353,7 @@ export class Session {
     });
     this.#gaps = 0;
     if (this.#port !== port) return;
-    this.#unackedMessages += this.#had - before;
+    this.#unackedMessages += this.#ackable - before;
     this.#unackedBytes += frame.length;
     // single messages are acknowledged at once
     const isDue = performance.now() - this.#ackedAt > ACK_DELAY;
@@ -362,7 +362,7 @@ export class Session {
   }
 
   /** The number after the last message that the application got. */
-  get #had(): number {
+  get #ackable(): number {
     return this.#inbox.next - this.#heldNumbers;
   }
 
@@ -371,7 +371,7 @@ export class Session {
     if (this.#mayHold && (this.#held.count > 0 || !this.#handlers.hasListener())) {
       if (this.#held.add(data)) {
         this.#heldNumbers += numbers;
-        this.#holdTimer ??= setTimeout(() => this.#stopHolding(), HOLD_FOR);
+        this.#holdTimer ??= setTimeout(() => this.#stopHolding(), HOLD_TIME);
         return;
       }
       this.#stopHolding();
@@ -384,7 +384,7 @@ export class Session {
     this.#mayHold = false;
     console.warn(
       `rondevu: at least ${this.#held.count} messages were lost because there was no 'message' listener: add one ` +
-        `within ${HOLD_FOR / 1000} s after the connection or channel is announced`,
+        `within ${HOLD_TIME / 1000} s after the connection or channel is announced`,
     );
     this.#release();
   }
@@ -427,7 +427,7 @@ export class Session {
     this.#ackTimer = undefined;
     this.#ackedAt = performance.now();
     this.#unackedMessages = this.#unackedBytes = 0;
-    this.#port?.control(`ack ${this.#had}`);
+    this.#port?.control(`ack ${this.#ackable}`);
   }
 
   #acknowledged(next: number): void {
@@ -435,13 +435,13 @@ export class Session {
     if (!this.#greeted && !this.#sending) return;
     try {
       const arrived = this.#outbox.acknowledge(next);
-      this.#watch.heard();
+      this.#watch.received();
       if (arrived.length) this.#watch.arrived();
       for (const message of arrived) this.#handlers.onDone(message, 'delivered');
     } catch (error) {
-      this.#break(error);
+      this.#fail(error);
     }
-    this.#tellDrained();
+    this.#resolveDrained();
   }
 
   #fin(): void {
@@ -453,18 +453,20 @@ export class Session {
     this.#handlers.onFin();
   }
 
-  #unknown(messages: BufferedMessage[]): BufferedMessage[] {
+  #reportUnknown(messages: BufferedMessage[]): BufferedMessage[] {
     for (const message of messages) this.#handlers.onDone(message, 'unknown');
     return messages;
   }
 
   #isDrained(): boolean {
     return (
-      this.#ended || (this.#finishing && !this.#port) || (this.#outbox.isHanded && (this.#port?.bufferedAmount ?? 0) <= LOW_WATER)
+      this.#ended ||
+      (this.#finishing && !this.#port) ||
+      (this.#outbox.isAllSent && (this.#port?.bufferedAmount ?? 0) <= LOW_WATER)
     );
   }
 
-  #tellDrained(): void {
+  #resolveDrained(): void {
     if (!this.#waiters.size || !this.#isDrained()) return;
     const waiters = [...this.#waiters];
     this.#waiters.clear();
@@ -473,7 +475,7 @@ export class Session {
 
   #pump(): void {
     if (this.#pumping || this.#reading) return;
-    this.#gathered = 0;
+    this.#batched = 0;
     this.#pumping = true;
     try {
       while (this.#port?.isOpen && this.#sending && this.#port.bufferedAmount < HIGH_WATER) {
@@ -484,16 +486,16 @@ export class Session {
     } finally {
       this.#pumping = false;
     }
-    this.#tellDrained();
+    this.#resolveDrained();
     // some platforms do not always report that the buffer is low again
-    if (this.#port?.isOpen && this.#sending && (!this.#outbox.isHanded || this.#waiters.size)) this.#pumpLater();
+    if (this.#port?.isOpen && this.#sending && (!this.#outbox.isAllSent || this.#waiters.size)) this.#pumpLater();
   }
 
   #pumpLater(): void {
-    this.#lookAgain ??= setTimeout(() => {
-      this.#lookAgain = undefined;
+    this.#pollTimer ??= setTimeout(() => {
+      this.#pollTimer = undefined;
       this.#pump();
-    }, LOOK_AGAIN);
+    }, POLL_INTERVAL);
   }
 
   #pumpFrame(port: DeliveryPort): boolean {
@@ -515,7 +517,7 @@ export class Session {
     }
     const taken = !fits || this.#trySend(port, message.data as string | ArrayBuffer);
     if (taken) this.#handlers.onDone(message, 'unknown');
-    else this.#outbox.untakeRaw(message);
+    else this.#outbox.returnRaw(message);
     return taken;
   }
 

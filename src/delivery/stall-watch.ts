@@ -4,12 +4,12 @@
  */
 
 /** Check interval in ms: a link is given up after one to two intervals. Doubles with each stall in a row, up to the maximum. */
-const LOOK_EVERY = 30_000;
-const LOOK_AT_LEAST_EVERY = 240_000;
+const CHECK_INTERVAL = 30_000;
+const MAX_CHECK_INTERVAL = 240_000;
 /**
  * Delay of a check, in ms, above which the page was frozen or the machine asleep: received data may be queued behind the timer.
  */
-const ASLEEP = 1500;
+const SLEEP_THRESHOLD = 1500;
 
 /** State of a link with unacknowledged messages. */
 export interface Waiting {
@@ -22,11 +22,11 @@ export interface Waiting {
 export class StallWatch {
   readonly #waiting: () => Waiting | undefined;
   readonly #onStall: (reason: string) => void;
-  #every = LOOK_EVERY;
+  #interval = CHECK_INTERVAL;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = 0;
   /** An acknowledgement arrived since the last check, even if it repeats an earlier one. */
-  #heard = false;
+  #received = false;
   /** State at the last check. */
   #last: Waiting | undefined;
 
@@ -42,14 +42,14 @@ export class StallWatch {
   }
 
   /** An acknowledgement arrived; even a repeated one shows that the peer is receiving. */
-  heard(): void {
-    this.#heard = true;
+  received(): void {
+    this.#received = true;
   }
 
   /** A message was newly acknowledged. */
   arrived(): void {
-    this.#heard = true;
-    this.#every = LOOK_EVERY;
+    this.#received = true;
+    this.#interval = CHECK_INTERVAL;
   }
 
   stop(): void {
@@ -58,21 +58,21 @@ export class StallWatch {
   }
 
   #arm(): void {
-    this.#due = performance.now() + this.#every;
-    this.#timer = setTimeout(() => this.#look(), this.#every);
+    this.#due = performance.now() + this.#interval;
+    this.#timer = setTimeout(() => this.#check(), this.#interval);
   }
 
-  #look(): void {
+  #check(): void {
     this.#timer = undefined;
     const last = this.#last;
     const now = this.#waiting();
-    const excused = this.#heard || performance.now() > this.#due + ASLEEP;
+    const isExcused = this.#received || performance.now() > this.#due + SLEEP_THRESHOLD;
     this.#last = now;
-    this.#heard = false;
+    this.#received = false;
     if (!now) return;
-    if (excused || !now.isAlive || now.left !== last?.left) return this.#arm();
-    const reason = `nothing was acknowledged for ${this.#every / 1000} s`;
-    this.#every = Math.min(this.#every * 2, LOOK_AT_LEAST_EVERY);
+    if (isExcused || !now.isAlive || now.left !== last?.left) return this.#arm();
+    const reason = `nothing was acknowledged for ${this.#interval / 1000} s`;
+    this.#interval = Math.min(this.#interval * 2, MAX_CHECK_INTERVAL);
     this.#onStall(reason);
   }
 }

@@ -1,5 +1,5 @@
 /** All checks, each after the checks that it depends on; each has a time limit, so the diagnosis has one too. */
-import { RondevuError, ValidationError, mustBe } from '../errors.js';
+import { RondevuError, ValidationError, invalidValue } from '../errors.js';
 import { rtcConfiguration } from '../ice-servers.js';
 import { generateSigner } from '../identity/index.js';
 import { checkOptions } from '../options.js';
@@ -22,7 +22,8 @@ const GRACE = 2000;
 export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
   checkOptions('diagnose', options, KINDS);
   const { apiUrl, timeout = 5000, onCheck, answersUdp, iceServers = 'server', turnServers = [] } = options;
-  if (!(timeout > 0 && timeout <= 600_000)) throw mustBe('diagnose: timeout', 'a number of ms above 0, at most 600 000', timeout);
+  if (!(timeout > 0 && timeout <= 600_000))
+    throw invalidValue('diagnose: timeout', 'a number of ms above 0, at most 600 000', timeout);
   const ms = Math.ceil(timeout);
   const base = audience(apiUrl); // throws if it is invalid
   rtcConfiguration(iceServers, turnServers, apiUrl);

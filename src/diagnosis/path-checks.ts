@@ -12,7 +12,7 @@ const UNREACHED = 701;
 
 const NOT_ALL = ', which node-datachannel does not support';
 /** How long candidates may arrive after gathering is complete, in ms. */
-const LATE = 200;
+const LATE_CANDIDATES = 200;
 
 const urlsOf = (servers: RTCIceServer[], scheme: RegExp): string[] =>
   servers.flatMap(({ urls }) => [urls].flat()).filter((url) => scheme.test(url));
@@ -79,7 +79,7 @@ async function gather(Connection: PeerConnection, configuration: RTCConfiguratio
       };
       pc.onicecandidateerror = ({ errorCode }) => void found.errors.push(errorCode);
       // in Node the last candidate may be reported after gathering is complete
-      pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && setTimeout(resolve, LATE);
+      pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && setTimeout(resolve, LATE_CANDIDATES);
     });
     pc.createDataChannel('diagnosis');
     await pc.setLocalDescription(await pc.createOffer());

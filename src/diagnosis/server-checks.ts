@@ -5,8 +5,8 @@ import { anonymousNameOf, type Signer } from '../identity/index.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 
 /** Clock difference that the server tolerates in signed calls, in ms; an old server tolerates more. */
-const CLOCK_TO = 60_000;
-const OLD_CLOCK_TO = 300_000;
+const MAX_SKEW = 60_000;
+const OLD_MAX_SKEW = 300_000;
 
 export interface ServerFacts {
   caps: Set<string>;
@@ -62,10 +62,10 @@ export async function checkServer(base: string, ms: number): Promise<{ verdict: 
 export function checkClock({ ahead, caps }: ServerFacts): Verdict {
   if (ahead === undefined) return skipped('clock-unknown', 'the server does not report its time');
   const off = Math.abs(ahead);
-  if (off < CLOCK_TO) return ok(`the clocks agree to within ${off < 1000 ? 'a second' : `${Math.round(off / 1000)} s`}`);
+  if (off < MAX_SKEW) return ok(`the clocks agree to within ${off < 1000 ? 'a second' : `${Math.round(off / 1000)} s`}`);
   const cause = `this clock is ${Math.round(off / 1000)} s ${ahead > 0 ? 'ahead of' : 'behind'} the server's`;
   const remedy = 'Synchronize the wrong clock with network time (timedatectl set-ntp true). ';
-  if (!caps.has('v2') && off > OLD_CLOCK_TO)
+  if (!caps.has('v2') && off > OLD_MAX_SKEW)
     return failed('clock-wrong', cause, `${remedy}Until then, this server rejects all signed calls.`);
   return warning('clock-wrong', cause, `${remedy}Until then, each client has to repeat its first call.`);
 }

@@ -3,7 +3,7 @@
  * SP 800-38D). Imports it and stores it in the key store there. A separate chunk, because few pages need it.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
-import { RondevuError, ValidationError, mustBe } from '../errors.js';
+import { RondevuError, ValidationError, invalidValue } from '../errors.js';
 import { canonicalJson } from '../protocol/json.js';
 import { withStore } from './database.js';
 import { importSeed } from './ed25519.js';
@@ -12,8 +12,8 @@ import { exportKeypair, signerFromKeypair, type Signer } from './signer.js';
 /** From the OWASP cheat sheet on password storage, 2023. */
 const ITERATIONS = 600_000;
 /** Range of iterations accepted in a text: fewer are weak, more would block the page. */
-const FEWEST = 100_000;
-const MOST = 10_000_000;
+const MIN_ITERATIONS = 100_000;
+const MAX_ITERATIONS = 10_000_000;
 const MIN_PASSPHRASE = 8;
 
 /** All fields except `sealed` are authenticated together with the key. */
@@ -75,13 +75,13 @@ function parse(text: string): PortableIdentity {
   }
   if (value?.type !== 'rondevu-identity') throw new ValidationError('importIdentity: the text is not from exportIdentity');
   if (value.version !== 1 || value.kdf !== 'PBKDF2-SHA256')
-    throw mustBe('importIdentity: version and kdf', '1 and PBKDF2-SHA256; a newer release may support these', [
+    throw invalidValue('importIdentity: version and kdf', '1 and PBKDF2-SHA256; a newer release may support these', [
       value.version,
       value.kdf,
     ]);
   const { iterations } = value;
-  if (!(Number.isInteger(iterations) && iterations >= FEWEST && iterations <= MOST))
-    throw mustBe('importIdentity: iterations', `${FEWEST} to ${MOST}`, iterations);
+  if (!(Number.isInteger(iterations) && iterations >= MIN_ITERATIONS && iterations <= MAX_ITERATIONS))
+    throw invalidValue('importIdentity: iterations', `${MIN_ITERATIONS} to ${MAX_ITERATIONS}`, iterations);
   for (const [name, length] of Object.entries({ publicKey: 32, salt: 16, iv: 12, sealed: 48 })) {
     if (lengthOf(value[name as 'salt']) !== length)
       throw new ValidationError(`importIdentity: ${name} must be ${length} bytes as standard base64`);

@@ -2,7 +2,7 @@
  * `connect`: a client with everything that a program in Node needs. Sets no globals.
  */
 import { WebSocket } from 'ws';
-import { ValidationError, mustBe } from '../errors.js';
+import { ValidationError, invalidValue } from '../errors.js';
 import { Rondevu } from '../rondevu.js';
 import type { RondevuOptions } from '../options.js';
 import { identityFromFile } from './key-file.js';
@@ -40,7 +40,8 @@ export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
  *   written
  */
 export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Promise<Rondevu> {
-  if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile)) throw mustBe('connect: keyFile', 'a path', keyFile);
+  if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile))
+    throw invalidValue('connect: keyFile', 'a path', keyFile);
   if (keyFile !== undefined && (options.keypair || options.identity))
     throw new ValidationError('connect: keyFile cannot be combined with keypair or identity');
   if (webrtc !== undefined && options.rtcPeerConnection)

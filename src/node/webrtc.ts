@@ -2,7 +2,7 @@
  * Finds an installed WebRTC implementation. Sets no globals: the classes are passed to one client.
  */
 import { randomId } from '../base/bytes.js';
-import { RondevuError, mustBe } from '../errors.js';
+import { RondevuError, invalidValue } from '../errors.js';
 
 /** Packages that are known to work, in order of preference. */
 export const WEBRTC_PACKAGES = ['node-datachannel', '@roamhq/wrtc', 'werift'] as const;
@@ -22,15 +22,15 @@ const LOADERS: Record<WebRtcPackage, () => Promise<Classes>> = {
   'node-datachannel': async () => {
     const { RTCPeerConnection, RTCIceCandidate } = await load<Classes>('node-datachannel/polyfill');
     const { PeerConnection } = await load<{ PeerConnection: NativePeerConnectionClass }>('node-datachannel');
-    return { RTCPeerConnection: putRight(RTCPeerConnection, PeerConnection), RTCIceCandidate };
+    return { RTCPeerConnection: patchNodeDatachannel(RTCPeerConnection, PeerConnection), RTCIceCandidate };
   },
   '@roamhq/wrtc': async () => {
     const { default: wrtc } = await load<{ default: Classes }>('@roamhq/wrtc');
-    return { RTCPeerConnection: describingItself(wrtc.RTCPeerConnection), RTCIceCandidate: wrtc.RTCIceCandidate };
+    return { RTCPeerConnection: patchWrtc(wrtc.RTCPeerConnection), RTCIceCandidate: wrtc.RTCIceCandidate };
   },
   werift: async () => {
     const { RTCPeerConnection, RTCIceCandidate } = await load<Classes>('werift');
-    return { RTCPeerConnection: givingAllOut(RTCPeerConnection), RTCIceCandidate };
+    return { RTCPeerConnection: patchWerift(RTCPeerConnection), RTCIceCandidate };
   },
 };
 
@@ -43,7 +43,7 @@ const load = <T>(name: string): Promise<T> => import(name) as Promise<T>;
  *   ValidationError for an unknown name
  */
 export async function findWebRtc(wanted?: WebRtcPackage): Promise<WebRtc> {
-  if (wanted !== undefined && !WEBRTC_PACKAGES.includes(wanted)) throw mustBe('webrtc', WEBRTC_PACKAGES.join(', '), wanted);
+  if (wanted !== undefined && !WEBRTC_PACKAGES.includes(wanted)) throw invalidValue('webrtc', WEBRTC_PACKAGES.join(', '), wanted);
   const broken: string[] = [];
   for (const name of wanted ? [wanted] : WEBRTC_PACKAGES) {
     try {
@@ -63,7 +63,7 @@ const isMissing = (error: unknown, name: string): boolean =>
   (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' && (error as Error).message.includes(`'${name}'`);
 
 /** Adds `setLocalDescription()` without an argument (W3C webrtc section 4.4.1.2), which wrtc lacks. */
-function describingItself(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
+function patchWrtc(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
     override async setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void> {
       const isAnswer = /^have-(remote-offer|local-pranswer)$/.test(this.signalingState);
@@ -74,10 +74,10 @@ function describingItself(Base: typeof RTCPeerConnection): typeof RTCPeerConnect
 }
 
 /** How long the peer has to apply the answer before connectivity checks are sent to it, in ms. */
-const HEAD_START = 100;
+const CHECK_DELAY = 100;
 /** Interval in ms, and maximum number of attempts, to add a candidate while the platform is not ready for it. */
-const AGAIN_AFTER = 20;
-const TRIES = 50;
+const RETRY_INTERVAL = 20;
+const MAX_TRIES = 50;
 const CANDIDATES = /^a=candidate:.*\r?\n/gm;
 
 /** The native class beneath node-datachannel's polyfill. */
@@ -96,7 +96,7 @@ type NativePeerConnectionClass = new (name: string, configuration: object) => Na
  * - candidates of a description are added one by one: on a busy machine its ICE transport may not exist yet when the description
  *   is set, and it would then reject the whole description.
  */
-function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionClass): typeof RTCPeerConnection {
+function patchNodeDatachannel(Base: typeof RTCPeerConnection, Native: NativePeerConnectionClass): typeof RTCPeerConnection {
   const natives = new WeakMap<RTCPeerConnection, NativePeerConnection>();
   return class extends Base {
     constructor({ iceServers = [], ...configuration }: RTCConfiguration = {}) {
@@ -119,11 +119,11 @@ function putRight(Base: typeof RTCPeerConnection, Native: NativePeerConnectionCl
       const candidates = (sdp.match(CANDIDATES) ?? []).map((line) => ({ candidate: line.trim().slice(2), sdpMid }));
       const add = (candidate: RTCIceCandidateInit) => super.addIceCandidate(candidate);
       for (const each of candidates)
-        void addLater(this, () => add(each), type === 'offer' ? HEAD_START : 0).catch(() => undefined);
+        void addLater(this, () => add(each), type === 'offer' ? CHECK_DELAY : 0).catch(() => undefined);
     }
 
     override addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
-      return addLater(this, () => super.addIceCandidate(candidate), HEAD_START);
+      return addLater(this, () => super.addIceCandidate(candidate), CHECK_DELAY);
     }
 
     override async getStats(selector?: MediaStreamTrack | null): Promise<RTCStatsReport> {
@@ -162,13 +162,13 @@ const isClosed = (pc: RTCPeerConnection): boolean => pc.signalingState === 'clos
 
 /** Retries, because a candidate is also rejected if the native thread of the peer connection is not ready for it. */
 async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: number): Promise<void> {
-  for (let tries = 1; tries <= TRIES; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, tries === 1 ? delay : AGAIN_AFTER));
+  for (let tries = 1; tries <= MAX_TRIES; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, tries === 1 ? delay : RETRY_INTERVAL));
     if (isClosed(pc)) return;
     try {
       return await add();
     } catch (error) {
-      if (tries === TRIES || !/without ICE transport/.test((error as Error).message)) throw error;
+      if (tries === MAX_TRIES || !/without ICE transport/.test((error as Error).message)) throw error;
     }
   }
 }
@@ -198,7 +198,7 @@ interface WeriftSctp {
  *   lost packet, it delivers the first, and the others only when more data arrives on that stream, which may be never
  *   (shinyoshiaki/werift-webrtc#706).
  */
-function givingAllOut(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
+function patchWerift(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
     constructor({ iceCandidatePoolSize: _, ...configuration }: RTCConfiguration = {}) {
       super(configuration);
@@ -208,13 +208,13 @@ function givingAllOut(Base: typeof RTCPeerConnection): typeof RTCPeerConnection 
       const channel = super.createDataChannel(label, options);
       const { sctp } = (this.sctp ?? {}) as { sctp?: WeriftSctp };
       // once per SCTP transport; it is not connected yet, so it has no streams
-      if (sctp?.getInboundStream && !Object.hasOwn(sctp, 'getInboundStream')) putStreamsRight(sctp);
+      if (sctp?.getInboundStream && !Object.hasOwn(sctp, 'getInboundStream')) patchInboundStreams(sctp);
       return channel;
     }
   };
 }
 
-function putStreamsRight(sctp: WeriftSctp): void {
+function patchInboundStreams(sctp: WeriftSctp): void {
   const get = sctp.getInboundStream!;
   sctp.getInboundStream = function (id) {
     const isNew = !this.inboundStreams[id];

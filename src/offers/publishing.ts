@@ -1,7 +1,7 @@
 /** Implements publishService: checks the options and makes the pool. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { WebRtcLink } from '../connection/webrtc-link.js';
-import { mustBe } from '../errors.js';
+import { invalidValue } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { checkOptions, type OptionKinds, type PublishOptions } from '../options.js';
 import { formatServiceName, parseServiceName } from '../protocol/service-name.js';
@@ -38,9 +38,9 @@ export function makePool(
 ): OfferPool {
   const parsed = parseServiceName(options.service, 'publishService: service');
   if (parsed.username !== undefined && parsed.username !== username)
-    throw mustBe('publishService: the username in service', `${username} or omitted`, parsed.username);
+    throw invalidValue('publishService: the username in service', `${username} or omitted`, parsed.username);
   if (options.renewAt === 0 || options.renewAt! > 1)
-    throw mustBe('publishService: renewAt', 'a share above 0, at most 1', options.renewAt);
+    throw invalidValue('publishService: renewAt', 'a share above 0, at most 1', options.renewAt);
   const { name, version } = parsed;
   return new OfferPool(
     {

@@ -13,7 +13,7 @@ const MAX_NAME = 64;
 /** Messages per second that one peer may send; twice as many in a burst. */
 const RATE = 20;
 /** Number of tracked peers from which silent ones are removed. */
-const MOST_BUCKETS = 1000;
+const MAX_BUCKETS = 1000;
 
 export interface ChatMessage {
   type: 'identify' | 'identify_ack' | 'message';
@@ -48,20 +48,20 @@ export function authorOf({ from }: ChatMessage, username: string): { author: str
 
 /** A token bucket per peer, so that no peer floods the others. */
 export class ChatRates {
-  readonly #buckets = new Map<string, { tokens: number; at: number; toldAt: number }>();
-  readonly #tell: (text: string) => void;
+  readonly #buckets = new Map<string, { tokens: number; at: number; warnedAt: number }>();
+  readonly #warn: (text: string) => void;
 
-  /** @param tell called with a text for users when messages are dropped, at most once per second and peer */
-  constructor(tell: (text: string) => void) {
-    this.#tell = tell;
+  /** @param warn called with a text for users when messages are dropped, at most once per second and peer */
+  constructor(warn: (text: string) => void) {
+    this.#warn = warn;
   }
 
   /** Whether another message is accepted. @param now in ms, of the monotonic clock */
-  mayTalk(username: string, now = performance.now()): boolean {
+  allows(username: string, now = performance.now()): boolean {
     // after two seconds a bucket is full, the same as a new one
-    if (this.#buckets.size >= MOST_BUCKETS)
+    if (this.#buckets.size >= MAX_BUCKETS)
       for (const [name, { at }] of this.#buckets) if (now - at > 2000) this.#buckets.delete(name);
-    const bucket = this.#buckets.get(username) ?? { tokens: 2 * RATE, at: now, toldAt: -Infinity };
+    const bucket = this.#buckets.get(username) ?? { tokens: 2 * RATE, at: now, warnedAt: -Infinity };
     this.#buckets.set(username, bucket);
     bucket.tokens = Math.min(2 * RATE, bucket.tokens + ((now - bucket.at) / 1000) * RATE);
     bucket.at = now;
@@ -69,9 +69,9 @@ export class ChatRates {
       bucket.tokens--;
       return true;
     }
-    if (now - bucket.toldAt >= 1000) {
-      bucket.toldAt = now;
-      this.#tell(`${cleanName(username)} sends more than ${RATE} chat messages a second; some are dropped`);
+    if (now - bucket.warnedAt >= 1000) {
+      bucket.warnedAt = now;
+      this.#warn(`${cleanName(username)} sends more than ${RATE} chat messages a second; some are dropped`);
     }
     return false;
   }

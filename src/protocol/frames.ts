@@ -123,13 +123,13 @@ export interface ChannelWord {
 export function parseChannelWord(json: string): ChannelWord {
   const word = parseObject<Record<keyof ChannelWord, unknown>>(json, MAX_CHANNEL_WORD);
   const { label, id = NaN, ordered = true, maxRetransmits } = word;
-  const isRight =
+  const isValid =
     typeof label === 'string' &&
     label.length <= MAX_LABEL &&
     (Number.isNaN(id) || Number.isInteger(id)) &&
     typeof ordered === 'boolean' &&
     (maxRetransmits === undefined || (Number.isInteger(maxRetransmits) && inRange(Number(maxRetransmits), 0, MAX_RETRANSMITS)));
-  if (!isRight) throw new ValidationError(`a channel must have label, id, ordered and maxRetransmits, got ${quote(json)}`);
+  if (!isValid) throw new ValidationError(`a channel must have label, id, ordered and maxRetransmits, got ${quote(json)}`);
   return { label, id: id as number, ordered, maxRetransmits: maxRetransmits as number | undefined };
 }
 

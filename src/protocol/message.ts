@@ -2,7 +2,7 @@
  * Signed messages: the text that accompanies each call, in the form of v0.20 and in v2. docs/protocol.md, "Signed messages".
  * Pure: builds and parses text; the caller hashes and signs it.
  */
-import { ValidationError, mustBe, quote } from '../errors.js';
+import { ValidationError, invalidValue, quote } from '../errors.js';
 import { canonicalJson } from './json.js';
 import { utf8, type Bytes } from '../base/bytes.js';
 
@@ -63,7 +63,7 @@ export function parseMessage(message: unknown): SignedMessage {
  */
 export function audience(apiUrl: string): string {
   const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol)) throw mustBe('apiUrl', 'an absolute http or https address', apiUrl);
+  if (!url || !/^https?:$/.test(url.protocol)) throw invalidValue('apiUrl', 'an absolute http or https address', apiUrl);
   let end = url.pathname.length;
   while (url.pathname[end - 1] === '/') end--;
   return url.origin + url.pathname.slice(0, end);

@@ -4,7 +4,7 @@
  * determine the DTLS peer. Pure: text in, text out; src/identity signs. docs/protocol.md, "The SDP line".
  */
 import { base64UrlToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
-import { ValidationError, mustBe } from '../errors.js';
+import { ValidationError, invalidValue } from '../errors.js';
 import { canonicalJson } from './json.js';
 import { parseSdp, type SdpDescription, type SdpFacts } from './sdp.js';
 
@@ -78,7 +78,7 @@ export function readSdpLine(sdp: string): SdpLine | undefined {
   const facts = signedFacts(description);
   for (const name of ['setup', 'ufrag', 'fp', 'media'] as const) {
     const [expected, got] = [facts[name], line[name]].map((value) => canonicalJson(value ?? DATA_ONLY));
-    if (expected !== got) throw mustBe(`${name} in the SDP line`, expected!, line[name]);
+    if (expected !== got) throw invalidValue(`${name} in the SDP line`, expected!, line[name]);
   }
   return line;
 }

@@ -3,7 +3,7 @@
  * lenient, each in its own way: Firefox reads `a=FINGERPRINT:` as a fingerprint, Chromium does not. Only descriptions that every
  * parser reads in the same way are accepted, so that the verified values are those the platform uses. Pure.
  */
-import { ValidationError, mustBe } from '../errors.js';
+import { ValidationError, invalidValue } from '../errors.js';
 import type { WireCandidate } from './rpc.js';
 
 /** Maximum length of one description, in characters. */
@@ -56,8 +56,8 @@ const STRICT: Record<string, RegExp> = {
   'x-rondevu': /^[\w-]+$/,
 };
 /** Attributes allowed at one level only. */
-const OF_SESSION = /^x-rondevu$/;
-const OF_MEDIA = /^(?:candidate|sctp-port|max-message-size)$/;
+const SESSION_ONLY = /^x-rondevu$/;
+const MEDIA_ONLY = /^(?:candidate|sctp-port|max-message-size)$/;
 /** Other ways to agree on keys or identities, which no peer uses, and names that some parsers compare only by their prefix. */
 const REFUSED = new RegExp(`^(?:crypto|identity|key-mgmt|${Object.keys(STRICT).join('|')})`);
 const SECTION =
@@ -70,17 +70,21 @@ const SECTION =
 export function parseSdp(sdp: string): SdpDescription {
   const lines = sdp.length > MAX_SDP_LENGTH ? [] : sdp.split('\r\n', MAX_SDP_LINES + 1);
   if (lines.pop() !== '')
-    throw mustBe('a description', `at most ${MAX_SDP_LENGTH} characters in ${MAX_SDP_LINES} lines that end with CR LF`, sdp);
+    throw invalidValue(
+      'a description',
+      `at most ${MAX_SDP_LENGTH} characters in ${MAX_SDP_LINES} lines that end with CR LF`,
+      sdp,
+    );
   const media: string[] = [];
   const values: Record<string, Set<string>> = { fingerprint: new Set(), setup: new Set(), 'ice-ufrag': new Set() };
   let proof: string | undefined;
   let candidates = 0;
   /** The strict attributes of the session, and all that apply to the current section. */
-  let ofSession: Set<string> | undefined;
+  let sessionNames: Set<string> | undefined;
   let seen = new Set<string>();
   for (const [index, line] of lines.entries()) {
-    const must = (isSo: unknown, expected: string) => {
-      if (!isSo) throw mustBe(`line ${index + 1} of a description`, expected, line);
+    const must = (isValid: unknown, expected: string) => {
+      if (!isValid) throw invalidValue(`line ${index + 1} of a description`, expected, line);
     };
     const [, type = '', value = ''] = /^([a-z])=([\x20-\x7e]*)$/.exec(line) ?? [];
     // v, o and s once and first; the others as RFC 8866 allows them at either level
@@ -91,7 +95,7 @@ export function parseSdp(sdp: string): SdpDescription {
       must(data ? !media.includes(data) : other, 'a media section of audio or video, or the one for data over DTLS');
       must(media.length < MAX_SECTIONS, `one of at most ${MAX_SECTIONS} media sections`);
       media.push(data ?? other!);
-      seen = new Set((ofSession ??= seen));
+      seen = new Set((sessionNames ??= seen));
     }
     if (type !== 'a') continue;
     const [, name = '', colon, text = ''] = /^([a-z0-9-]+)(?:(:)(.*))?$/.exec(value) ?? [];
@@ -99,7 +103,7 @@ export function parseSdp(sdp: string): SdpDescription {
     must(name && (rule || !REFUSED.test(name)), 'an attribute with a plain name');
     if (!rule) continue;
     must(colon && rule.test(text), `a well-formed ${name}`);
-    must(!(media.length ? OF_SESSION : OF_MEDIA).test(name), `an attribute that is allowed at this level`);
+    must(!(media.length ? SESSION_ONLY : MEDIA_ONLY).test(name), `an attribute that is allowed at this level`);
     if (name === 'candidate') {
       must(++candidates <= MAX_CANDIDATES && isCandidate(value), `one of at most ${MAX_CANDIDATES} candidates (RFC 8839)`);
       continue;

@@ -1,7 +1,7 @@
 /**
  * Service names (FQN), usernames and version compatibility: docs/protocol.md, "Names". Pure, used by client and server.
  */
-import { mustBe, quote } from '../errors.js';
+import { invalidValue, quote } from '../errors.js';
 
 /** `name:version@username`, parsed. */
 export interface ServiceName {
@@ -26,7 +26,7 @@ export const isServiceId = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}
 /** @throws ValidationError */
 export function checkUsername(username: unknown, where = 'username'): string {
   if (isUsername(username)) return username;
-  throw mustBe(where, '3 to 32 of a-z 0-9 . -, beginning and ending with a letter or digit', username);
+  throw invalidValue(where, '3 to 32 of a-z 0-9 . -, beginning and ending with a letter or digit', username);
 }
 
 /**
@@ -36,7 +36,7 @@ export function checkUsername(username: unknown, where = 'username'): string {
 export function parseServiceName(fqn: unknown, where = 'service name'): ServiceName {
   const text = typeof fqn === 'string' && fqn.length <= 256 ? fqn : '';
   const [, name = '', version = '', username, pin] = /^([^:@#]*):([^@#]*)(?:@([^#]*))?(?:#(.*))?$/.exec(text) ?? [];
-  const wrong = (part: string, expected: string) => mustBe(`${where}${part}`, `${expected}, as in chat:1.0.0@alice`, fqn);
+  const wrong = (part: string, expected: string) => invalidValue(`${where}${part}`, `${expected}, as in chat:1.0.0@alice`, fqn);
   if (!name && !version) throw wrong('', 'name:MAJOR.MINOR.PATCH[@username]');
   if (!NAME.test(name)) throw wrong(': the name', '1 to 128 of a-z 0-9 . -');
   if (!VERSION.test(version)) throw wrong(': the version', 'MAJOR.MINOR.PATCH');
@@ -86,6 +86,6 @@ export function isCompatible(available: string, requested: string): boolean {
 
 function parseVersion(version: string): { numbers: number[]; pre: string | undefined } {
   const [, major, minor, patch, pre] = VERSION.exec(version) ?? [];
-  if (major === undefined) throw mustBe('version', 'MAJOR.MINOR.PATCH', version);
+  if (major === undefined) throw invalidValue('version', 'MAJOR.MINOR.PATCH', version);
   return { numbers: [Number(major), Number(minor), Number(patch)], pre };
 }

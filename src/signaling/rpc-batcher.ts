@@ -1,7 +1,7 @@
 /**
  * Gathers calls for a short time and sends them as one HTTP request. Calls arrive already signed.
  */
-import { NetworkError, RondevuError, mustBe } from '../errors.js';
+import { NetworkError, RondevuError, invalidValue } from '../errors.js';
 import { MAX_BATCH, type RpcRequest, type RpcResponse } from '../protocol/rpc.js';
 
 export interface BatchingOptions {
@@ -35,7 +35,7 @@ export class RpcBatcher {
     for (const [name, value] of Object.entries(this.#options)) {
       const least = name === 'maxBatchSize' ? 1 : 0;
       if (!Number.isInteger(value) || value < least || (least && value > MAX_BATCH)) {
-        throw mustBe(`batching.${name}`, `a whole number ${least ? `from 1 to ${MAX_BATCH}` : 'of 0 or more'}`, value);
+        throw invalidValue(`batching.${name}`, `a whole number ${least ? `from 1 to ${MAX_BATCH}` : 'of 0 or more'}`, value);
       }
     }
   }

@@ -84,13 +84,13 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   /** The server refused the session; only a call that succeeds ends `offline` then. */
   #isRefused = false;
   /** The last poll got no reply. */
-  #pollFailed = false;
+  #failed = false;
   #closed = false;
 
   constructor(api: RpcClient, WebSocketClass: typeof WebSocket | undefined) {
     super();
     this.api = api;
-    api.onCaps = (caps) => this.#setCaps(caps);
+    api.onCaps = (caps) => this.#onCaps(caps);
     if (!WebSocketClass) return;
     this.#socket = new PushSocket(api.baseUrl, WebSocketClass, api.signer, this.instance);
     api.socket = this.#socket;
@@ -158,7 +158,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       try {
         const left = Math.max(0, end - performance.now());
         // queued only after the server has said that nobody is there: a queued call is answered late
-        const queueTime = reportedKind === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
+        const queueTime =
+          reportedKind === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
         const params = { instance: this.instance, ...(queueTime > 0 && { wait: Math.round(queueTime) }) };
         const options = { urgent: true, signal };
         const entry = (await (target.includes(':')
@@ -279,7 +280,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     this.#setState('idle');
   }
 
-  #setCaps(caps: string[]): void {
+  #onCaps(caps: string[]): void {
     this.caps = new Set(caps);
     if (this.state === 'offline' && !this.#isRefused) this.#setState(this.#socket && this.can('push') ? 'connecting' : 'polling');
     // an old server has no push socket
@@ -296,7 +297,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 
   #onPush<E extends keyof PushEvents>(name: E, data: PushEvents[E], handled: { done: boolean }): void {
     const { offerId, candidates } = data as PushEvents['candidates'];
-    if (name === 'candidates') this.#notifyCandidates(offerId, candidates);
+    if (name === 'candidates') this.#emitCandidates(offerId, candidates);
     else if (name === 'taken') this.#notify(offerId, ({ onTaken }) => onTaken?.());
     else if (name === 'resync') this.#resync();
     else if (name === 'signal') this.emit('signal', data as PushEvents['signal']);
@@ -307,7 +308,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     for (const handshake of this.#handshakes) if (handshake.offerId === offerId) notify(handshake);
   }
 
-  #notifyCandidates(offerId: string, candidates: CandidateInfo[]): void {
+  #emitCandidates(offerId: string, candidates: CandidateInfo[]): void {
     // an old server also returns a publisher's own candidates
     const foreign = this.can('instances') ? candidates : candidates.filter(({ username }) => username !== this.api.username);
     if (foreign.length) this.#notify(offerId, ({ onCandidates }) => onCandidates(foreign));
@@ -330,8 +331,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     const found = await this.#poll(this.#since);
     if (found !== undefined && this.caps && !this.#socket?.isOpen) this.#setState('polling');
     // the server withdraws the offers of a silent client
-    if (found !== undefined && this.#pollFailed) this.emit('reset');
-    this.#pollFailed = found === undefined;
+    if (found !== undefined && this.#failed) this.emit('reset');
+    this.#failed = found === undefined;
     const intervals = found === undefined ? [] : this.#polled().map(({ interval }) => interval);
     this.#schedulePoll(found ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE, ...intervals));
   }
@@ -344,7 +345,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         this.#since = this.#later(this.#since, answer.answeredAt);
         this.emit('answer', answer);
       }
-      for (const [offerId, candidates] of Object.entries(iceCandidates)) this.#notifyCandidates(offerId, candidates);
+      for (const [offerId, candidates] of Object.entries(iceCandidates)) this.#emitCandidates(offerId, candidates);
       let found = answers.length > 0 || Object.keys(iceCandidates).length > 0;
       if (this.caps && !this.can('instances')) found = (await this.#askOldServer()) || found;
       return found;

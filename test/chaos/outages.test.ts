@@ -1,5 +1,5 @@
 /**
- * Network outages: how soon one is noticed, what it costs, and how soon messages flow after it. Idle connections, one message
+ * Network outages: how soon one is detected, what it costs, and how soon messages flow after it. Idle connections, one message
  * each way sent during the outage. RONDEVU_CHAOS=full is 20 rounds for each; the medians are printed.
  */
 import assert from 'node:assert/strict';
@@ -46,7 +46,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     for (const length of OUTAGES) {
       it(`recovers from ${ROUNDS} outages of ${length} ms`, { timeout: 3_600_000 }, async () => {
         const delays: { host: number[]; joiner: number[] } = { host: [], joiner: [] };
-        const noticed: number[] = [];
+        const detected: number[] = [];
         let [atHost, atJoiner] = [await received(host), await received(joiner)];
         await Promise.all([names(host), names(joiner)]);
         for (let round = 0; round < ROUNDS; round++) {
@@ -62,7 +62,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
                 ).every(Boolean),
               'the outage to be noticed at both sides',
             );
-            noticed.push(Date.now() - start);
+            detected.push(Date.now() - start);
           }
           await pause(Math.max(0, length - (Date.now() - start)));
           const end = Date.now();
@@ -92,7 +92,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
           await pause(1500);
         }
         for (const each of [host, joiner]) assert.deepEqual(await each.run(({ wrong }) => wrong), []);
-        const text = noticed.length ? `, noticed at both sides after ${median(noticed)} ms` : '';
+        const text = detected.length ? `, detected at both sides after ${median(detected)} ms` : '';
         console.log(
           `  ${hostPlace} and ${joinerPlace}, ${ROUNDS} outages of ${length} ms: first delivery ${median(delays.host)} ms (host), ${median(delays.joiner)} ms (joiner) after its end${text}; all: ${delays.host.join(' ')} | ${delays.joiner.join(' ')}`,
         );

@@ -18,18 +18,18 @@ const PAIRS: [host: Place, joiner: Place][] = [
 ];
 
 /** From now on this end of the link drops everything that arrives on the message channel. */
-const deafen = ({ connection }: EndState): void => {
+const ignoreMessages = ({ connection }: EndState): void => {
   const { channel } = (connection as unknown as { link: { channel: RTCDataChannel } }).link;
   channel.onmessage = null;
 };
 
 describe('a link that loses its last messages', { concurrency: true }, () => {
   for (const [hostAt, joinerAt] of PAIRS) {
-    for (const deaf of ['host', 'joiner'] as const) {
-      it(`${hostAt} hosts for ${joinerAt}, lost at the ${deaf}`, { timeout: 240_000 }, async () => {
-        const name = `stall-${hostAt}-${deaf}`;
+    for (const lossySide of ['host', 'joiner'] as const) {
+      it(`${hostAt} hosts for ${joinerAt}, lost at the ${lossySide}`, { timeout: 240_000 }, async () => {
+        const name = `stall-${hostAt}-${lossySide}`;
         const { host, joiner } = await places.openPair(hostAt, joinerAt, { apiUrl: server.url, username: name });
-        const [receiver, sender] = deaf === 'host' ? [host, joiner] : [joiner, host];
+        const [receiver, sender] = lossySide === 'host' ? [host, joiner] : [joiner, host];
         const stream = (count: number) =>
           sender.run((state, more) => {
             state.allowed += more;
@@ -38,7 +38,7 @@ describe('a link that loses its last messages', { concurrency: true }, () => {
         await stream(10);
         await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 10), 'the first messages');
         const before = await sender.run(({ connection }) => connection!.generation);
-        await receiver.run(deafen);
+        await receiver.run(ignoreMessages);
         await stream(5);
         await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 15), 'the last messages', 120_000);
         const { wrong, next, lost } = await receiver.run(({ wrong, next, lost }) => ({ wrong, next, lost }));

@@ -73,7 +73,7 @@ class Path {
       end.address ??= { address: from.address, port: from.port };
       if (from.port !== end.address.port || from.address !== end.address.address) return;
       if (this.#proxy.weather.onlyStun && packet[0]! > 3) return;
-      this.#proxy.carry(side, () => this.#forward(OTHER[side], packet));
+      this.#proxy.pass(side, () => this.#forward(OTHER[side], packet));
     });
   }
 
@@ -90,7 +90,7 @@ class Path {
 export class UdpProxy {
   weather: Weather = FAIR;
   /** Forwarded packets, and dropped ones. */
-  carried = 0;
+  forwarded = 0;
   lost = 0;
   /** URL at which peer connections request their sockets. */
   url = '';
@@ -140,10 +140,10 @@ export class UdpProxy {
   }
 
   /** Applies the conditions to one packet from an end. */
-  carry(from: Side, forward: () => void): void {
+  pass(from: Side, forward: () => void): void {
     const { drop, duplicate, reorder, delay, blackhole } = this.weather;
     if (blackhole.includes(from) || (drop && this.#random.next() < drop)) return void this.lost++;
-    this.carried++;
+    this.forwarded++;
     const copies = duplicate && this.#random.next() < duplicate ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       const late = reorder && this.#random.next() < reorder ? delay : 0;

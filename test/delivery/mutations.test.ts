@@ -35,7 +35,7 @@ const MUTATIONS: [what: string, file: string, from: string, to: string][] = [
   ],
   ['the end of a link is not watched', 'session.ts', 'this.#watch.start();\n    return this.#trySend', 'return this.#trySend'],
   ['a link that is back is not watched', 'session.ts', 'this.#watch.start();\n    this.#pump();', 'this.#pump();'],
-  ['only what is new is heard', 'session.ts', '      this.#watch.heard();\n', ''],
+  ['only new acknowledgements are counted', 'session.ts', '      this.#watch.received();\n', ''],
   ['who refuses says it once', 'session.ts', 'if (this.#finishing) this.#acknowledgeIn(REFUSED_AGAIN);', ''],
   ['events of an old generation are let through', 'session.ts', 'port !== this.#port || this.#ended', 'this.#ended'],
 ];

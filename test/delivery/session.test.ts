@@ -91,17 +91,17 @@ describe('a session', () => {
     t.mock.method(performance, 'now', () => now);
     const wire = new Wire();
     wire.connect();
-    const say = (text: string): void => {
+    const send = (text: string): void => {
       wire.ends.a.send(text);
       wire.pass('a', Infinity);
     };
     const acks = (): number => wire.ends.b.port!.controls.length;
     now += 101;
-    say('one');
+    send('one');
     assert.equal(acks(), 1);
     // at most every 100 ms
     now += 1;
-    say('two');
+    send('two');
     mock.timers.tick(99);
     assert.equal(acks(), 1);
     mock.timers.tick(1);
@@ -261,7 +261,7 @@ describe('a session', () => {
       ['no JSON', /HELLO or FIN/, 'hello?'],
       ['a message before HELLO', /before HELLO/, Uint8Array.of(7, 1, 0).buffer],
       ['a HELLO without a number', /HELLO or FIN/, JSON.stringify({ hello: { sid: 's', inst: 'i', known: null, next: 0 } })],
-      ['a hole', /expected message 1, got 2/, hello, Uint8Array.of(7, 2, 1, 65).buffer],
+      ['a gap', /expected message 1, got 2/, hello, Uint8Array.of(7, 2, 1, 65).buffer],
       ['a length beyond its frame', /longer than its frame/, hello, Uint8Array.of(7, 1, 9, 65).buffer],
       ['no end of a number', /ends within a number/, hello, Uint8Array.of(7, 255, 255).buffer],
       ['a head that nobody writes', /begin with 0 to 7/, hello, Uint8Array.of(9, 1, 1, 65).buffer],
@@ -297,7 +297,7 @@ describe('a session', () => {
       for (const frame of data) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.match(wire.ends.b.errors.join(), expected, what);
       assert.deepEqual(wire.ends.b.got, [], what);
-      if (what === 'a hole') continue; // blamed on the link at first
+      if (what === 'a gap') continue; // blamed on the link at first
       for (const frame of [hello, Uint8Array.of(7, 1, 0).buffer, 'again?']) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.deepEqual(
         [wire.ends.b.errors.length, wire.ends.b.got],

@@ -94,13 +94,13 @@ describe('attribute changes of <rondevu-connect>', () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
-    const told: string[] = [];
-    for (const name of ['rondevu-close', 'rondevu-open']) joiner.addEventListener(name, () => told.push(name));
+    const events: string[] = [];
+    for (const name of ['rondevu-close', 'rondevu-open']) joiner.addEventListener(name, () => events.push(name));
     joiner.to = 'chat:1.0.0@nobody.there';
     joiner.username = freshName();
     joiner.to = two.to;
     await joiner.ready;
-    expect(told).to.deep.equal(['rondevu-close', 'rondevu-open']);
+    expect(events).to.deep.equal(['rondevu-close', 'rondevu-open']);
   });
 
   it('stays closed when close() is called right after the change', async () => {

@@ -88,10 +88,10 @@ describe('a broadcast', () => {
     const down = host.connections[0]!;
     down.getPeerConnection()!.close();
     await until(() => !down.isConnected());
-    const told = next<{ error: { code: string }; connection: unknown }>(host, 'rondevu-error');
+    const reported = next<{ error: { code: string }; connection: unknown }>(host, 'rondevu-error');
     // reconnecting is fast: this must be sent while the link is down
     expect(host.broadcast('to all who are here')).to.equal(2);
-    const { error, connection } = await told;
+    const { error, connection } = await reported;
     expect([error.code, connection]).to.deep.equal(['not-connected', down]);
     expect(host.errorCode).to.equal('');
     await until(() => joiners.filter(({ got }) => got.includes('to all who are here')).length === 2);

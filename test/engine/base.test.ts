@@ -12,7 +12,7 @@ import { ExponentialBackoff } from '../../src/base/backoff.js';
 import { base64ToBytes, bytesToBase32, bytesToBase64, bytesToBase64Url, bytesToHex, utf8 } from '../../src/base/bytes.js';
 import { Emitter } from '../../src/base/emitter.js';
 import { Queue } from '../../src/base/queue.js';
-import { ConnectionError, NetworkError, RondevuError, ValidationError, mustBe, quote } from '../../src/errors.js';
+import { ConnectionError, NetworkError, RondevuError, ValidationError, invalidValue, quote } from '../../src/errors.js';
 import { Rondevu } from '../../src/rondevu.js';
 
 // --- ExponentialBackoff
@@ -230,7 +230,7 @@ test('quote never throws, and returns one short line', () => {
     const text = quote(value);
     assert.equal(typeof text, 'string');
     assert.doesNotMatch(text, /\n/);
-    assert.ok(mustBe('it', 'fine', value).message.includes(text));
+    assert.ok(invalidValue('it', 'fine', value).message.includes(text));
   }
   assert.ok(quote('x'.repeat(10_000)).length <= 80);
 });
@@ -246,7 +246,7 @@ test('quote never throws for values that throw when they are read', () => {
   circularBare.self = circularBare;
   for (const value of [throwsInJson, nothingWorks, circularBare, Object.assign(Object.create(null) as object, { n: 1n })]) {
     assert.equal(typeof quote(value), 'string');
-    assert.equal(mustBe('it', 'fine', value).code, 'bad-request');
+    assert.equal(invalidValue('it', 'fine', value).code, 'bad-request');
   }
 });
 

@@ -34,16 +34,16 @@ test('messages whose type is not a string are ignored', () => {
 
 test('a flood is limited to 20 messages a second per peer after a burst of 40, and reported once a second', () => {
   let now = 0;
-  const told: string[] = [];
-  const rates = new ChatRates((text) => told.push(text));
-  const burst = (name: string) => Array.from({ length: 100 }, () => rates.mayTalk(name, now)).filter(Boolean).length;
+  const warnings: string[] = [];
+  const rates = new ChatRates((text) => warnings.push(text));
+  const burst = (name: string) => Array.from({ length: 100 }, () => rates.allows(name, now)).filter(Boolean).length;
   assert.equal(burst('mallory'), 40);
-  assert.equal(told.length, 1);
-  assert.match(told[0]!, /^mallory sends more than 20 chat messages a second/);
+  assert.equal(warnings.length, 1);
+  assert.match(warnings[0]!, /^mallory sends more than 20 chat messages a second/);
   assert.equal(burst('alice'), 40, 'of another');
   now += 1000;
   assert.equal(burst('mallory'), 20);
-  assert.equal(told.length, 3);
+  assert.equal(warnings.length, 3);
   now += 60_000;
   assert.equal(burst('mallory'), 40);
 });

@@ -13,15 +13,15 @@ const CLOSE = 'closed: drop-link end announce';
 const GIVE_UP = 'failed: drop-link announce';
 const OPEN = 'connected: announce';
 const LOST = 'disconnected: drop-link recover';
-const LINK_IN_THE_MAKING = { open: OPEN, lost: LOST, 'give-up': GIVE_UP, close: CLOSE };
+const LINK_SETUP = { open: OPEN, lost: LOST, 'give-up': GIVE_UP, close: CLOSE };
 
 /** `state: effects` for each event that is handled; all others are ignored. */
 const EXPECTED: Record<ConnectionState, Partial<Record<ConnectionEvent, string>>> = {
-  initializing: { gather: 'gathering:', signal: 'signaling:', check: 'checking:', ...LINK_IN_THE_MAKING },
-  gathering: { signal: 'signaling:', check: 'checking:', ...LINK_IN_THE_MAKING },
-  signaling: { check: 'checking:', ...LINK_IN_THE_MAKING },
-  checking: { path: 'connecting: announce', ...LINK_IN_THE_MAKING },
-  connecting: LINK_IN_THE_MAKING,
+  initializing: { gather: 'gathering:', signal: 'signaling:', check: 'checking:', ...LINK_SETUP },
+  gathering: { signal: 'signaling:', check: 'checking:', ...LINK_SETUP },
+  signaling: { check: 'checking:', ...LINK_SETUP },
+  checking: { path: 'connecting: announce', ...LINK_SETUP },
+  connecting: LINK_SETUP,
   connected: { lost: 'disconnected: drop-link announce recover', close: CLOSE },
   disconnected: { open: OPEN, retry: 'reconnecting: announce', 'give-up': GIVE_UP, close: CLOSE },
   reconnecting: { open: OPEN, 'give-up': GIVE_UP, close: CLOSE },
@@ -34,8 +34,8 @@ for (const state of STATES) {
   test(`row ${state}`, () => {
     for (const event of EVENTS) {
       const transition = next(state, event);
-      const told = transition && `${transition.state}: ${transition.effects.join(' ')}`.trim();
-      assert.equal(told, EXPECTED[state][event], `${event} in ${state}`);
+      const actual = transition && `${transition.state}: ${transition.effects.join(' ')}`.trim();
+      assert.equal(actual, EXPECTED[state][event], `${event} in ${state}`);
     }
   });
 }

@@ -42,7 +42,7 @@ function begin() {
     addRemoteCandidate: () => void calls.push('candidate'),
   } as unknown as WebRtcLink;
   const port = {
-    tellsTaken: false,
+    sendsTaken: false,
     keepsOffers: () => true,
     answerOffer: () => (calls.push('send'), reply.promise),
     addCandidates: () => Promise.resolve(),

@@ -200,9 +200,9 @@ async function clientOf(t: TestContext, url: string, WebSocketClass?: unknown, u
 }
 
 /** An honest answer, to show that the client still listens. */
-const hasListener = async (signaling: SignalingClient, say: () => void): Promise<void> => {
+const hasListener = async (signaling: SignalingClient, push: () => void): Promise<void> => {
   const heard = new Promise<void>((resolve) => signaling.once('answer', () => resolve()));
-  say();
+  push();
   await heard;
 };
 
@@ -218,30 +218,30 @@ describe('a server that lies', { concurrency: 2 }, () => {
     signaling.on('signal', ({ from, sid, sdp }) => [from, sid, sdp].map((text) => text?.length));
     await signaling.call('getUser', { username: 'alice' });
     await until(() => signaling.state === 'push', 'push');
-    const say = (frame: unknown) => {
+    const push = (frame: unknown) => {
       for (const socket of liar.sockets) socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
     };
     const mutants = Object.entries(EVENTS).flatMap(([event, data]) =>
       [...places({ event, data, seq: 0 })].flatMap(([, , put]) => WRONG.slice(0, -2).map((other) => put(other))),
     );
     assert.ok(mutants.length > 200);
-    for (const frame of ['null', '5', '"x"', 'true', '[null]', 'garbage', '{"id":1,"error":null}', ...mutants]) say(frame);
-    for (const frame of fc.sample(fc.jsonValue({ maxDepth: 3 }), 500)) say(frame);
+    for (const frame of ['null', '5', '"x"', 'true', '[null]', 'garbage', '{"id":1,"error":null}', ...mutants]) push(frame);
+    for (const frame of fc.sample(fc.jsonValue({ maxDepth: 3 }), 500)) push(frame);
     for (const socket of liar.sockets) socket.send(Buffer.from('{"ping":true}'), { binary: true });
-    await hasListener(signaling, () => say({ event: 'answer', data: ANSWER, seq: 1_000_000 }));
+    await hasListener(signaling, () => push({ event: 'answer', data: ANSWER, seq: 1_000_000 }));
     assert.equal(signaling.state, 'push');
     assert.equal(warn.mock.callCount(), 1, 'one warning for all of them');
   });
 
-  for (const road of ['HTTP', 'the socket']) {
-    test(`a call over ${road} rejects with a code or resolves with a checked result, whatever the reply contains`, async (t) => {
+  for (const transport of ['HTTP', 'the socket']) {
+    test(`a call over ${transport} rejects with a code or resolves with a checked result, whatever the reply contains`, async (t) => {
       const liar = await lyingServer(t);
       const session = RESULTS.find(([method]) => method === 'openSession')![2];
       let next: Json = null;
       liar.reply = (method) => (method === 'openSession' ? { success: true, result: session } : next);
-      const signaling = await clientOf(t, liar.url, road === 'HTTP' ? undefined : WebSocket);
+      const signaling = await clientOf(t, liar.url, transport === 'HTTP' ? undefined : WebSocket);
       await signaling.call('getUser', { username: 'x' }).catch(() => undefined);
-      if (road !== 'HTTP') await until(() => signaling.state === 'push', 'push');
+      if (transport !== 'HTTP') await until(() => signaling.state === 'push', 'push');
       const methods = RESULTS.map(([method]) => method).filter((method) => method !== 'openSession');
       await fc.assert(
         fc.asyncProperty(

@@ -201,12 +201,12 @@ describe('signaling', { concurrency: 4 }, () => {
     const server = await startServer(t);
     for (const make of [client, polling]) {
       const [host, joiner] = [await make(t, server.url), await make(t, server.url)];
-      let told = 0;
-      const found = joiner.signaling.findOffer(host.fqn, 30_000, () => told++, never);
+      let calls = 0;
+      const found = joiner.signaling.findOffer(host.fqn, 30_000, () => calls++, never);
       await until(() => server.waiting === 1, 'the joiner to stand in line');
       await publish(host.signaling, host.fqn, 'late');
       assert.equal((await found).sdp, 'late');
-      assert.equal(told, 1);
+      assert.equal(calls, 1);
     }
   });
 

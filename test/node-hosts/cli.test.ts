@@ -281,7 +281,7 @@ describe('rondevu', { concurrency: 2 }, () => {
       });
     });
     const RONDEVU_SERVER = await listenFor(t, server);
-    let told = '';
+    let output = '';
     for (const [name, what] of Object.entries(replies)) {
       reply = what;
       const commands = [
@@ -294,10 +294,10 @@ describe('rondevu', { concurrency: 2 }, () => {
       for (const command of [...commands, 'find x:1.0.0 --debug', 'connect x:1.0.0@bob --wait 0 --json']) {
         const { out, err } = await run(command.split(' '), '', { RONDEVU_SERVER });
         assert.doesNotMatch(out + err, CONTROLS, `${name}: ${command}`);
-        told += out + err;
+        output += out + err;
       }
     }
-    assert.match(told, /gpj/, 'the words of the server were printed');
+    assert.match(output, /gpj/, 'the words of the server were printed');
   });
 
   test('prints incoming lines above the line that is being typed in a terminal', async (t) => {
@@ -402,8 +402,8 @@ describe('rondevu', { concurrency: 2 }, () => {
         return Buffer.concat(got);
       };
       assert.ok((await through('echo:1.0.0@echo')).equals(bytes), `${size} bytes`);
-      const told = String(await through('sum:1.0.0@sum'));
-      assert.match(told, new RegExp(`^${createHash('sha256').update(bytes).digest('hex')} {2}-\nanon-`));
+      const output = String(await through('sum:1.0.0@sum'));
+      assert.match(output, new RegExp(`^${createHash('sha256').update(bytes).digest('hex')} {2}-\nanon-`));
     }
   });
 

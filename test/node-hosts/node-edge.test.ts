@@ -224,11 +224,11 @@ test('a TURN transport that node-datachannel lacks is an error if there is no ot
 
 test('an unused proxy of the environment is reported, with a remedy', () => {
   const proxy = 'http://user:secret@proxy.example:3128';
-  const told = (url: string, env: NodeJS.ProcessEnv): string => unusedProxy(url, env) ?? '';
-  assert.match(told('https://signal.example.org/x', { HTTPS_PROXY: proxy }), /^HTTPS_PROXY .*signal\.example\.org.*NO_PROXY/);
-  assert.match(told('http://signal.example.org', { http_proxy: proxy }), /^http_proxy /);
-  assert.match(told('http://signal.example.org', { ALL_PROXY: proxy }), /^ALL_PROXY /);
-  assert.ok(!told('https://signal.example.org', { HTTPS_PROXY: proxy }).includes('secret'));
+  const warning = (url: string, env: NodeJS.ProcessEnv): string => unusedProxy(url, env) ?? '';
+  assert.match(warning('https://signal.example.org/x', { HTTPS_PROXY: proxy }), /^HTTPS_PROXY .*signal\.example\.org.*NO_PROXY/);
+  assert.match(warning('http://signal.example.org', { http_proxy: proxy }), /^http_proxy /);
+  assert.match(warning('http://signal.example.org', { ALL_PROXY: proxy }), /^ALL_PROXY /);
+  assert.ok(!warning('https://signal.example.org', { HTTPS_PROXY: proxy }).includes('secret'));
   for (const [url, env] of [
     ['https://signal.example.org', {}],
     ['https://signal.example.org', { HTTP_PROXY: proxy }],
@@ -240,7 +240,7 @@ test('an unused proxy of the environment is reported, with a remedy', () => {
     ['http://signal.example.org:8080', { HTTP_PROXY: proxy, no_proxy: 'example.org:8080' }],
   ] as const)
     assert.equal(unusedProxy(url, env), undefined, `${url} ${JSON.stringify(env)}`);
-  assert.ok(told('http://signal.example.org:8080', { HTTP_PROXY: proxy, no_proxy: 'example.org:80 ample.org' }));
+  assert.ok(warning('http://signal.example.org:8080', { HTTP_PROXY: proxy, no_proxy: 'example.org:80 ample.org' }));
 });
 
 test('connect and the doctor warn of the proxy, once', async (t) => {

@@ -12,7 +12,7 @@ const received = (channel: RondevuChannel): Data[] => {
   channel.on('message', (data) => messages.push(data));
   return messages;
 };
-const told = async (connection: RondevuConnection, label: string): Promise<RondevuChannel> => {
+const channelOf = async (connection: RondevuConnection, label: string): Promise<RondevuChannel> => {
   await until(() => connection.getChannel(label) !== undefined, `the channel ${label} at the other side`);
   return connection.getChannel(label)!;
 };
@@ -28,7 +28,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.deepEqual([files.readyState, files.getQueueSize()], ['connecting', 0]);
     files.send('before it is open');
     assert.equal(files.getQueueSize(), 1);
-    const there = await told(other, 'files');
+    const there = await channelOf(other, 'files');
     const [atHost, atBob] = [received(there), received(files)];
     there.send(Uint8Array.of(1, 2, 3));
     assert.equal(await files.send('x'.repeat(300_000)).delivered, 'delivered');
@@ -37,7 +37,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.deepEqual(new Uint8Array(atBob[0] as ArrayBuffer), Uint8Array.of(1, 2, 3));
     assert.equal(connection.createChannel('files'), files, 'one label is one channel');
     const back = other.createChannel('back');
-    const atBack = received(await told(connection, 'back'));
+    const atBack = received(await channelOf(connection, 'back'));
     back.send('from the host');
     await until(() => atBack.length === 1, 'what the host sent');
     assert.deepEqual(made, ['files']);
@@ -100,7 +100,7 @@ describe('further channels', { concurrency: 3 }, () => {
     first.send('the only one');
     const closing = first.close();
     assert.throws(() => first.send('too late'), /closed|closing/);
-    const there = await told(other, 'once');
+    const there = await channelOf(other, 'once');
     const got = received(there);
     const closed = new Promise<void>((resolve) => there.once('close', () => resolve()));
     await Promise.all([closing, closed]);
@@ -127,7 +127,7 @@ describe('further channels', { concurrency: 3 }, () => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const position = connection.createChannel('position', { ordered: false, maxRetransmits: 0 });
-    const there = await told(other, 'position');
+    const there = await channelOf(other, 'position');
     const got = received(there);
     assert.deepEqual(there.config, { maxQueueSize: 1000, maxMessageAge: 60_000, ordered: false, maxRetransmits: 0 });
     await until(() => position.readyState === 'open', 'open');

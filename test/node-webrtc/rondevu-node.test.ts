@@ -22,13 +22,13 @@ const codeOf = (act: () => unknown): string | undefined => {
 };
 
 /** A peer connection that ignores one handler, and reports altered properties; its own properties cannot be redefined. */
-const altered = (pc: RTCPeerConnection, deafTo: string, says: Partial<RTCPeerConnection> = {}): RTCPeerConnection =>
+const altered = (pc: RTCPeerConnection, ignored: string, says: Partial<RTCPeerConnection> = {}): RTCPeerConnection =>
   new Proxy(pc, {
     get(target, name) {
       const value: unknown = Reflect.get(name in says ? says : target, name);
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },
-    set: (target, name, value) => name === deafTo || Reflect.set(target, name, value),
+    set: (target, name, value) => name === ignored || Reflect.set(target, name, value),
   });
 
 describe('links', { concurrency: 3 }, () => {
@@ -60,7 +60,7 @@ describe('links', { concurrency: 3 }, () => {
       }
     }
     const { connection, other } = await join('bob', { rtcPeerConnection: Stalling });
-    assert.ok(made > 1, 'another one was made');
+    assert.ok(made > 1, 'another link was made');
     const atHost = listen(other);
     assert.equal(await connection.send('over it').delivered, 'delivered');
     assert.deepEqual(atHost, ['over it']);
@@ -68,17 +68,17 @@ describe('links', { concurrency: 3 }, () => {
 
   test('delivers messages after a long wait in the queue', async (t) => {
     const server = await startServer(t);
-    let isLetGo = false;
-    class Told extends NodePeerConnection {
+    let isClosed = false;
+    class Observed extends NodePeerConnection {
       override close(): void {
-        isLetGo = true;
+        isClosed = true;
         super.close();
       }
     }
     const host = await client(t, server, 'alice');
-    const bob = await client(t, server, 'bob', { rtcPeerConnection: Told });
+    const bob = await client(t, server, 'bob', { rtcPeerConnection: Observed });
     const joining = bob.connectToService({ serviceFqn: 'chat:1.0.0@alice', wait: 60_000 });
-    await until(() => isLetGo, 'what was made ahead to be let go of', 20_000);
+    await until(() => isClosed, 'the spare link to be closed', 20_000);
     await (await host.publishService({ service: 'chat:1.0.0' })).start();
     const connection = await joining;
     await connection.opened;
@@ -88,13 +88,13 @@ describe('links', { concurrency: 3 }, () => {
   test('never exposes the message channel as the raw one, even if the raw channel is missing', async (t) => {
     const { join } = await pair(t);
     /** Never reports a channel that the peer created. */
-    class Deaf extends NodePeerConnection {
+    class Unresponsive extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         super(configuration);
         return altered(this, 'ondatachannel') as this;
       }
     }
-    const { connection } = await join('bob', { rtcPeerConnection: Deaf });
+    const { connection } = await join('bob', { rtcPeerConnection: Unresponsive });
     assert.equal(connection.getDataChannel(), undefined);
     assert.equal(await connection.send('a message').delivered, 'delivered');
   });

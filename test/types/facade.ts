@@ -46,7 +46,7 @@ hosted.bind('offer', {});
 // @ts-expect-error -- internal
 hosted.setPeer({});
 // @ts-expect-error -- internal
-channel.carry();
+channel.peerReady();
 // @ts-expect-error -- internal
 channel.bind({}, () => undefined);
 // @ts-expect-error -- internal

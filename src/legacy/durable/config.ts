@@ -1,6 +1,6 @@
 /** The options of the durable API (v0.9.0), and their names in the engine. */
 import type { ConnectionConfig } from '../../connection/connection-config.js';
-import { ValidationError, mustBe } from '../../errors.js';
+import { ValidationError, invalidValue } from '../../errors.js';
 import { checkOptions, type OptionKinds } from '../../options.js';
 import { formatServiceName, parseServiceName, type ServiceName } from '../../protocol/service-name.js';
 
@@ -62,7 +62,7 @@ export function engineConfig(config: typeof DEFAULTS): Partial<ConnectionConfig>
  * @throws ValidationError
  */
 export function parseDurableName(where: string, fqn: string): ServiceName {
-  if (typeof fqn !== 'string') throw mustBe(where, 'name@version or name:version', fqn);
+  if (typeof fqn !== 'string') throw invalidValue(where, 'name@version or name:version', fqn);
   return parseServiceName(fqn.replace(/^([^@:]+)@(?=\d)/, '$1:'), where);
 }
 

@@ -1,6 +1,6 @@
 /** The durable API of v0.9.0 on the current client: a thin adapter, loaded on the first call. */
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
-import { ValidationError, mustBe } from '../../errors.js';
+import { ValidationError, invalidValue } from '../../errors.js';
 import type { Keypair } from '../../identity/index.js';
 import type { OfferPool } from '../../offers/offer-pool.js';
 import { checkOptions, type ConnectOptions, type PublishOptions } from '../../options.js';
@@ -41,11 +41,11 @@ const services = new WeakMap<DurableClient, Map<string, DurableService>>();
 export async function exposeService(client: DurableClient, config: DurableServiceConfig): Promise<DurableService> {
   checkOptions('exposeService', config, SERVICE_KINDS);
   const { username, privateKey, serviceFqn, handler, metadata, ttl, rtcConfig, ttlRefreshMargin = 0.2 } = config;
-  if (typeof handler !== 'function') throw mustBe('exposeService: handler', 'a function', handler);
+  if (typeof handler !== 'function') throw invalidValue('exposeService: handler', 'a function', handler);
   if (!(ttlRefreshMargin > 0 && ttlRefreshMargin < 1))
-    throw mustBe('exposeService: ttlRefreshMargin', 'a share between 0 and 1', ttlRefreshMargin);
+    throw invalidValue('exposeService: ttlRefreshMargin', 'a share between 0 and 1', ttlRefreshMargin);
   if (username !== client.getUsername())
-    throw mustBe('exposeService: username', `the instance's, ${client.getUsername()}`, username);
+    throw invalidValue('exposeService: username', `the instance's, ${client.getUsername()}`, username);
   if (privateKey !== undefined && privateKey !== client.getKeypair().privateKey)
     throw new ValidationError("exposeService: privateKey must be the instance's: pass the keypair to Rondevu.connect");
   if (rtcConfig?.iceTransportPolicy === 'relay')
