@@ -458,7 +458,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.apply('close', reason, code);
     if (!link) return;
     if (this.#finishing) {
-      await this.#runtime.finishLink(link, this.endpoint);
+      await this.#runtime.finish(link, this.endpoint);
       this.endpoint.end();
       await link.finish();
     }

@@ -24,14 +24,14 @@ export class ControlChannel {
   /** Called for each text other than `ping` and `pong`. */
   onText: ((text: string) => void) | undefined;
   /** Called whenever anything is received. */
-  onAlive: (() => void) | undefined;
+  onMessage: (() => void) | undefined;
   /** Called if the peer violates the protocol or does not read. */
   onBroken: ((reason: string) => void) | undefined;
 
   constructor(pc: RTCPeerConnection) {
     this.#channel = pc.createDataChannel('rondevu-control', { negotiated: true, id: CONTROL_ID });
     this.#channel.onmessage = ({ data }) => {
-      this.onAlive?.();
+      this.onMessage?.();
       // answered here, not from a timer: browsers throttle timers of background pages
       if (data === PING) {
         if (this.#channel.bufferedAmount < UNREAD) this.send(PONG);

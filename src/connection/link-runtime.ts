@@ -3,6 +3,6 @@
  * for an offer, and complete: when a path is lost it is too late to load anything.
  */
 export { ConnectionEndpoint } from './connection-endpoint.js';
-export { finishLink } from './finish-link.js';
+export { finish } from './finish.js';
 export { IceSource } from './ice-source.js';
 export { renegotiationOf, type Renegotiation } from './renegotiation.js';

@@ -78,7 +78,7 @@ export class WebRtcLink implements Link {
     this.#control = new ControlChannel(pc);
     this.#control.onText = this.guard((text) => this.#receive(text, true));
     this.#control.onBroken = (reason) => this.#broken(new ConnectionError('bad-request', reason));
-    this.#control.onAlive = this.guard(() => this.#heartbeat?.touch());
+    this.#control.onMessage = this.guard(() => this.#heartbeat?.touch());
     pc.onicecandidate = this.guard(({ candidate }) => {
       if (!candidate) return;
       this.#localCandidates.push(candidate);

@@ -6,7 +6,7 @@ import type { Link } from './link.js';
  * Sends queued messages and FIN. The connection no longer holds the link.
  * @returns resolves when the peer has confirmed, or the link is lost
  */
-export async function finishLink(link: Link, endpoint: Endpoint): Promise<void> {
+export async function finish(link: Link, endpoint: Endpoint): Promise<void> {
   let resolveLost: () => void;
   // if the peer closes at the same time its confirmation may be lost, and the link is not replaced now
   const lost = new Promise<void>((resolve) => (resolveLost = resolve));
