@@ -212,7 +212,7 @@ export class AnswererConnection extends RondevuConnection {
             continue;
           }
           // the answer was not confirmed, but its link may still come up
-          if (error.isUnconfirmed) {
+          if (error.unconfirmed) {
             wait = Math.max(wait, UNCONFIRMED_WAIT);
             this.#unconfirmed++;
           }

@@ -27,11 +27,11 @@ const GATHERING_TIMEOUT = 3000;
 /** The offer was lost to another joiner, or its host is full: retry at once with the next one. */
 export class OfferLostError extends Error {
   /** Whether the answer may have been accepted all the same. */
-  readonly isUnconfirmed: boolean;
+  readonly unconfirmed: boolean;
 
-  constructor(isUnconfirmed = false) {
+  constructor(unconfirmed = false) {
     super();
-    this.isUnconfirmed = isUnconfirmed;
+    this.unconfirmed = unconfirmed;
   }
 }
 
