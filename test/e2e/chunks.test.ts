@@ -16,7 +16,9 @@ const file = (path: string): SiteFile => {
 };
 const files: Record<string, SiteFile> = {
   '/': { body: '<!doctype html><title>chunks</title>' },
-  ...Object.fromEntries(['elements', 'durable', 'noble'].map((name) => [`/rondevu-${name}.js`, { body: '' } as SiteFile])),
+  ...Object.fromEntries(
+    ['elements', 'older-calls', 'durable', 'noble'].map((name) => [`/rondevu-${name}.js`, { body: '' } as SiteFile]),
+  ),
 };
 for (const path of Object.keys(files)) {
   if (path.endsWith('.js')) Object.defineProperty(files, path, { get: () => file(path) });
