@@ -1,5 +1,5 @@
-// `npm test` builds and runs the tests that fit in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and
-// LONG below are the complete lists.
+// `npm test` runs the tests that fit in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and LONG below are the
+// complete lists. A build comes first, unless every selected suite runs from source.
 //
 //   SUITE …             only these suites: `npm test -- server e2e`
 //   --long, --all       the long part; both parts
@@ -15,13 +15,13 @@ import { run, tryRun } from './run.mjs';
 /**
  * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a
  * time: 3 where they mostly wait, for sockets and timers; `exit` ends processes that native WebRTC threads would keep alive;
+ * `fromSource` marks suites that need no build: their servers import the engine from src, by the paths of tsconfig.source.json;
  * `everyNode` selects files that also run on each further Node version (--also-node): true for all files except ONE_NODE, or a
  * list of files. Browsers behave the same on every Node.
  */
 const SUITES = [
-  // platform.test.ts connects two peers with wrtc, which may crash when its process ends by itself
-  { name: 'engine', folder: 'test/engine', concurrency: 2, exit: true, everyNode: true },
-  { name: 'delivery', folder: 'test/delivery', concurrency: 2, everyNode: true },
+  { name: 'engine', folder: 'test/engine', concurrency: 3, exit: true, fromSource: true, everyNode: true },
+  { name: 'delivery', folder: 'test/delivery', concurrency: 2, fromSource: true, everyNode: true },
   { name: 'server', folder: 'test/server', concurrency: 3, everyNode: true },
   // the server suite again with Redis: the storage must make no difference
   { name: 'server-redis', folder: 'test/server', concurrency: 3, redis: true },
@@ -118,9 +118,10 @@ const plan = [undefined, ...flags['also-node']].flatMap((node) =>
 );
 
 /** Runs the files of one suite. @returns the exit code */
-function runSuite({ browsers, redis, exit, concurrency = 1, node, files }, progress, counts) {
+function runSuite({ browsers, redis, exit, fromSource, concurrency = 1, node, files }, progress, counts) {
   const PATH = [...(node ? [resolve(node)] : []), resolve('node_modules/.bin'), process.env.PATH].join(delimiter);
   const env = { PATH, RONDEVU_COUNTS: counts, RONDEVU_PROGRESS: JSON.stringify(progress) };
+  if (fromSource) env.TSX_TSCONFIG_PATH = 'tsconfig.source.json';
   if (browsers) return tryRun('web-test-runner', ['--config', 'web-test-runner.config.mjs', '--files', ...files], { env });
   const tests = ['--test', `--test-concurrency=${concurrency}`, '--test-timeout=600000', ...(exit ? ['--test-force-exit'] : [])];
   const reporter = ['--test-reporter=./scripts/progress-reporter.mjs', '--test-reporter-destination=stdout'];
@@ -134,7 +135,7 @@ function runSuite({ browsers, redis, exit, concurrency = 1, node, files }, progr
 // a separate folder, so that concurrent runs do not disturb each other
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-test-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-if (!flags['no-build']) run('node', ['scripts/build.mjs']);
+if (!flags['no-build'] && plan.some(({ fromSource }) => !fromSource)) run('node', ['scripts/build.mjs']);
 
 const started = performance.now();
 const duration = (ms) => `${Math.floor(ms / 60_000)}:${String(Math.floor(ms / 1000) % 60).padStart(2, '0')} min`;
