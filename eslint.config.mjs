@@ -22,6 +22,15 @@ const newer = [
   ...NEWER_MEMBERS.map((property) => ({ property, message })),
 ];
 
+/**
+ * Calls whose promise nobody has to handle: node's runner waits for a test and reports its failure; `equal` of chai is synchronous,
+ * although @open-wc/semantic-dom-diff declares a promise for the comparison of elements.
+ */
+const SAFE_CALLS = [
+  { from: 'package', package: 'node:test', name: ['test', 'describe', 'suite', 'it'] },
+  { from: 'package', package: 'chai', name: 'Equal' },
+];
+
 export default tseslint.config(
   { ignores: ['**/dist/', '**/dist.new/', '**/dist.old/', '**/node_modules/', '.test-results/'] },
   ...tseslint.configs.recommended,
@@ -33,6 +42,20 @@ export default tseslint.config(
         { argsIgnorePattern: '^_', varsIgnorePattern: '^_', destructuredArrayIgnorePattern: '^_' },
       ],
       '@typescript-eslint/no-unused-expressions': ['error', { allowTernary: true, allowShortCircuit: true }],
+    },
+  },
+  {
+    files: ['src/**/*.ts', 'components/**/*.ts', 'server/src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts'],
+    languageOptions: {
+      parserOptions: {
+        project: ['tsconfig.json', 'tsconfig.node.json', 'server/tsconfig.json', 'tsconfig.test.json'],
+        tsconfigRootDir: import.meta.dirname,
+      },
+    },
+    rules: {
+      '@typescript-eslint/no-floating-promises': ['error', { allowForKnownSafeCalls: SAFE_CALLS }],
+      '@typescript-eslint/no-misused-promises': 'error',
+      '@typescript-eslint/await-thenable': 'error',
     },
   },
   {

@@ -22,8 +22,9 @@ export interface OtherRequestsContext extends Pick<RpcContext, 'caps' | 'corsOri
 }
 
 type Handle = (request: IncomingMessage, response: ServerResponse) => void;
+type HandleAsync = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
-export function limitOtherRequests(handle: Handle, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
+export function limitOtherRequests(handle: HandleAsync, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
   /** Queued requests, by connection; replies are sent in order anyway. */
   const queues = new WeakMap<Socket, (() => void)[]>();
   /** Separate turns: calls of the same address must not delay free requests. */
@@ -35,7 +36,7 @@ export function limitOtherRequests(handle: Handle, { auth, errors, proxies, ...c
     const admitted = isFree ? (turns.take(address, 1) ?? Promise.resolve()) : auth.chargeBytes(address, 0, 1);
     admitted
       .then(
-        () => void (response.destroyed || handle(request, response)),
+        () => (response.destroyed ? undefined : handle(request, response)),
         (error: unknown) => sendRefusal(context, request, response, errors.publicError(error)),
       )
       .catch((error: unknown) => {

@@ -545,8 +545,8 @@ export class RedisStore implements Store {
     const scores = added.flatMap(([id, ends]) => [String(ends), id]);
     await Promise.all(
       [this.#key('free'), own].flatMap((key) => [
-        added.length ? this.#redis.command('ZADD', key, ...scores) : undefined,
-        removed.length ? this.#redis.command('ZREM', key, ...removed) : undefined,
+        added.length ? this.#redis.command('ZADD', key, ...scores) : Promise.resolve(),
+        removed.length ? this.#redis.command('ZREM', key, ...removed) : Promise.resolve(),
       ]),
     );
     if (added.length) await this.#redis.command('PEXPIRE', own, String(OWN_TTL));

@@ -98,7 +98,7 @@ for (const [one, other] of PAIRS) {
           assert.deepEqual([wrong, next], [[], Object.fromEntries(all.map((label) => [label, COUNT]))], `${end.place}`);
         }
         for (const end of [host, joiner]) await end.close();
-        rig.close();
+        await rig.close();
       },
     );
   });

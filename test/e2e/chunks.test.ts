@@ -106,7 +106,7 @@ describe('the bundle under a URL with a query, as content management systems wri
           const [check] = (await diagnose({ apiUrl: url })).checks;
           const rondevu = await Rondevu.connect({ apiUrl: url, username: 'bob' });
           const found = await rondevu.findService('chat:1.0.0@alice');
-          rondevu.close();
+          await rondevu.close();
           return [typeof stats, check?.name, typeof found, customElements.get('rondevu-connect') === joiner.constructor];
         }, server.url);
         assert.deepEqual(outcome, ['object', 'server', 'object', true]);

@@ -217,7 +217,10 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
   const [store, log] = [new SqliteStore(':memory:'), createLog('silent')];
   const hub = new MemoryHub(store, log, () => undefined);
   const discovery = new Discovery(store);
-  t.after(() => Promise.all([hub.close(), store.close()]));
+  t.after(() => {
+    hub.close();
+    return store.close();
+  });
   let held = 0;
   let inArrears = 0;
   class CountingSlots extends Slots {
