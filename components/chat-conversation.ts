@@ -12,7 +12,7 @@ import { sendToAll } from './send-to-all.js';
 export type ChatSource = RondevuService | RondevuConnect;
 
 /** Status of an own message. `nobody`: not sent because nobody is there; `partly`: some peers could not take it. */
-export type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed' | 'nobody' | 'partly';
+type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed' | 'nobody' | 'partly';
 
 export interface ChatEntry {
   readonly key: number;

@@ -16,7 +16,7 @@ import type { Metrics } from './metrics.js';
 import { setCommonHeaders } from './rpc-endpoint.js';
 import { StaticFiles } from './static-files.js';
 
-export const DESCRIPTION = 'WebRTC signaling with RPC interface and Ed25519 authentication';
+const DESCRIPTION = 'WebRTC signaling with RPC interface and Ed25519 authentication';
 
 /** In ms. */
 const HEALTH_CHECK_INTERVAL = 1000;

@@ -117,7 +117,7 @@ function of(exitCode: number, codes: string): Record<string, number> {
 }
 
 /** The exit code of an error. */
-export function exitCodeOf(error: unknown): number {
+function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError || String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS')) return EXIT.usage;
   return error instanceof RondevuError && !(error instanceof KeyFileError) ? (CODES[error.code] ?? EXIT.failed) : EXIT.failed;
 }

@@ -5,7 +5,7 @@ const EVERY = 200;
 const WIDTH = 24;
 
 /** 12.3 MiB */
-export function size(bytes: number): string {
+function size(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   const power = bytes < 1 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1);
   return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;

@@ -4,4 +4,4 @@ export { RondevuAPI } from './rondevu-api.js';
 export { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
 export { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
 export { ServerError, type ServerFailure } from './server-error.js';
-export { SignalingClient, sleep, type SignalingState } from './signaling-client.js';
+export { SignalingClient, type SignalingState } from './signaling-client.js';

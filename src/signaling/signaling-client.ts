@@ -382,7 +382,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
 }
 
 /** Resolves after `ms`; rejects with the signal's reason if it is aborted. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const onAbort = () => (clearTimeout(timer), reject(signal.reason));

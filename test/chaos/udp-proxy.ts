@@ -35,7 +35,7 @@ interface End {
 }
 
 /** Chromium and Firefox offer the address of an interface, not the loopback address. */
-export function interfaceAddress(): string {
+function interfaceAddress(): string {
   const found = Object.values(networkInterfaces())
     .flat()
     .find((address) => address?.family === 'IPv4' && !address.internal);

@@ -5,7 +5,7 @@
 import fc from 'fast-check';
 import { LEGACY_CONTEXT } from '../../src/protocol/index.js';
 
-export const METHODS = [
+const METHODS = [
   ...Object.keys(LEGACY_CONTEXT),
   ...['getServiceById', 'withdrawOffers', 'releaseUsername', 'signal', 'getIceServers', 'openSession'],
 ];

@@ -26,7 +26,7 @@ const NAMES: Record<BrowserName, { env: string; names: string[]; places: string[
   },
 };
 
-export const CHROMIUM_ARGS = [
+const CHROMIUM_ARGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -41,7 +41,7 @@ export const CHROMIUM_ARGS = [
   '--disable-backgrounding-occluded-windows',
 ];
 
-export const FIREFOX_PREFS = {
+const FIREFOX_PREFS = {
   'media.peerconnection.ice.obfuscate_host_addresses': false,
   'media.peerconnection.ice.loopback': true,
   'media.navigator.streams.fake': true,
@@ -53,7 +53,7 @@ export const FIREFOX_PREFS = {
 };
 
 /** @throws Error that names what to install */
-export function findBrowser(name: BrowserName): string {
+function findBrowser(name: BrowserName): string {
   const { env, names, places, install } = NAMES[name];
   const folders = (process.env['PATH'] ?? '').split(delimiter);
   const candidates = [process.env[env] ?? '', ...names.flatMap((file) => folders.map((folder) => join(folder, file))), ...places];

@@ -61,7 +61,7 @@ export function engineConfig(config: typeof DEFAULTS): Partial<ConnectionConfig>
  * Parses a service name in the form of v0.9.0, `name@version`, or of the wire protocol.
  * @throws ValidationError
  */
-export function parseDurableName(where: string, fqn: string): ServiceName {
+function parseDurableName(where: string, fqn: string): ServiceName {
   if (typeof fqn !== 'string') throw invalidValue(where, 'name@version or name:version', fqn);
   return parseServiceName(fqn.replace(/^([^@:]+)@(?=\d)/, '$1:'), where);
 }

@@ -1,0 +1,38 @@
+// `npm run coverage`: line and branch coverage of the pure layers, which have no sockets and no WebRTC, by the tests that run them
+// directly. Prints a table by file. Needs no build.
+import { tryRun } from './run.mjs';
+
+/** Files of the pure layers. */
+const FILES = [
+  'src/errors.ts',
+  'src/base/*.ts',
+  'src/protocol/*.ts',
+  'src/delivery/*.ts',
+  'src/connection/connection-state.ts',
+  'src/offers/answer-router.ts',
+  'src/offers/directed-offers.ts',
+];
+/** Files of types alone. */
+const TYPES = ['src/base/webrtc-types.ts', 'src/base/writable.ts'];
+/** The tests that start no browser and no server process, without the long ones that mutate the source and fuzz. */
+const TESTS = [
+  ...[
+    ...['answer-router', 'base', 'chat', 'connection-state', 'control-channel', 'handshake-proof', 'join-attempt'],
+    ...['message-buffer', 'offer-search', 'options', 'printable', 'protocol', 'rpc-batcher'],
+  ].map((name) => `test/engine/${name}.test.ts`),
+  ...['endpoint', 'losses', 'session'].map((name) => `test/delivery/${name}.test.ts`),
+];
+
+process.exit(
+  tryRun(
+    'c8',
+    [
+      ...['--all', '--src', '.', '--extension', '.ts', '--reporter', 'text'],
+      ...FILES.flatMap((file) => ['--include', file]),
+      ...TYPES.flatMap((file) => ['--exclude', file]),
+      ...['node', '--import', 'tsx', '--test', '--test-force-exit', '--test-reporter', 'dot'],
+      ...TESTS,
+    ],
+    { env: { TSX_TSCONFIG_PATH: 'tsconfig.source.json' } },
+  ),
+);
