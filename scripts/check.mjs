@@ -1,37 +1,67 @@
-// `npm run check`: everything that needs no browser: build, lint, format, types, words, layers, manifest and generated docs, sizes.
+// `npm run check`: everything that needs no browser. The build comes early: the checks of types, API reports, packages and sizes
+// use it. Ends with the time of each check.
 import { readFileSync } from 'node:fs';
-import { tryRun } from './run.mjs';
+import { startRun, tryRun } from './run.mjs';
 
-const fresh = (file, make) => () => {
-  const before = readFileSync(file, 'utf8');
+/** Regenerates files; fails if one was stale. */
+const fresh = (files, make) => () => {
+  const before = files.map((file) => readFileSync(file, 'utf8'));
   const status = make();
   if (status !== 0) return status;
-  if (readFileSync(file, 'utf8') === before) return 0;
-  console.error(`${file} was stale and has been regenerated: review and commit it`);
-  return 1;
+  const stale = files.filter((file, index) => readFileSync(file, 'utf8') !== before[index]);
+  for (const file of stale) console.error(`${file} was stale and has been regenerated: review and commit it`);
+  return stale.length ? 1 : 0;
+};
+
+/** Documents with generated parts. */
+const DOCUMENTS = ['elements', 'architecture', 'delivery', 'hosting-in-node', 'security'].map((name) => `docs/${name}.md`);
+
+/** The published packages. */
+const PACKAGES = ['.', 'server'];
+const eachPackage = (check) => () => Math.max(...PACKAGES.map(check));
+
+/** Are the types wrong? Its tables are long: they are printed only if there is a problem. */
+const attw = (folder) => {
+  const args = ['--pack', folder, '--profile', 'esm-only'];
+  return tryRun('attw', [...args, '--quiet']) && tryRun('attw', args);
 };
 
 const CHECKS = {
+  // the build writes it too
+  version: fresh(['components/version.ts'], () => tryRun('node', ['scripts/version.mjs'])),
   build: () => tryRun('node', ['scripts/build.mjs']),
-  lint: () => tryRun('eslint', ['.', '--max-warnings', '0']),
   patterns: () => tryRun('eslint', ['-c', 'eslint.patterns.config.mjs', '--quiet', 'src', 'components', 'server/src']),
   format: () => tryRun('prettier', ['--check', '--log-level', 'warn', '.']),
   types: () => tryRun('tsc', ['-p', 'tsconfig.test.json', '--noEmit']),
   words: () => tryRun('node', ['scripts/words.mjs']),
   layers: () => tryRun('node', ['scripts/layers.mjs']),
-  version: fresh('components/version.ts', () => tryRun('node', ['scripts/version.mjs'])),
-  manifest: fresh('custom-elements.json', () => tryRun('node', ['scripts/manifest.mjs'])),
-  'docs/elements.md': fresh('docs/elements.md', () => tryRun('node', ['scripts/docs.mjs'])),
-  'docs/architecture.md': fresh('docs/architecture.md', () => tryRun('node', ['scripts/docs.mjs'])),
-  'docs/delivery.md': fresh('docs/delivery.md', () => tryRun('node', ['scripts/docs.mjs'])),
-  'docs/hosting-in-node.md': fresh('docs/hosting-in-node.md', () => tryRun('node', ['scripts/docs.mjs'])),
-  'docs/security.md': fresh('docs/security.md', () => tryRun('node', ['scripts/docs.mjs'])),
+  knip: () => tryRun('knip', ['--treat-config-hints-as-errors']),
+  api: () => tryRun('node', ['scripts/api.mjs']),
+  publint: eachPackage((folder) => tryRun('publint', ['--strict', folder])),
+  attw: eachPackage(attw),
+  manifest: fresh(['custom-elements.json'], () => tryRun('node', ['scripts/manifest.mjs'])),
+  docs: fresh(DOCUMENTS, () => tryRun('node', ['scripts/docs.mjs'])),
   sizes: () => tryRun('node', ['scripts/sizes.mjs']),
 };
 
-const failed = Object.entries(CHECKS).filter(([name, check]) => {
+const failed = [];
+const times = [];
+const add = (name, status, start) => {
+  times.push(`${name} ${((performance.now() - start) / 1000).toFixed(0)} s`);
+  if (status !== 0) failed.push(name);
+};
+let lint;
+for (const [name, check] of Object.entries(CHECKS)) {
   console.log(`--- ${name}`);
-  return check() !== 0;
-});
-console.log(failed.length ? `\nfailed: ${failed.map(([name]) => name).join(', ')}` : '\nall checks passed');
+  const start = performance.now();
+  add(name, check(), start);
+  // the longest check runs beside the others; its types need the build
+  if (name === 'build') lint = { start: performance.now(), result: startRun('eslint', ['.', '--max-warnings', '0']) };
+}
+console.log('--- lint');
+const { status, output } = await lint.result();
+process.stdout.write(output);
+add('lint', status, lint.start);
+console.log(`\n${times.join(', ')}`);
+console.log(failed.length ? `\nfailed: ${failed.join(', ')}` : '\nall checks passed');
 process.exit(failed.length ? 1 : 0);
