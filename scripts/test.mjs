@@ -21,6 +21,8 @@ import { run, tryRun } from './run.mjs';
  */
 const SUITES = [
   { name: 'engine', folder: 'test/engine', concurrency: 3, exit: true, fromSource: true, everyNode: true },
+  // the signaling clients against the real server
+  { name: 'signaling', folder: 'test/signaling', concurrency: 3, exit: true, fromSource: true, everyNode: true },
   { name: 'delivery', folder: 'test/delivery', concurrency: 2, fromSource: true, everyNode: true },
   { name: 'server', folder: 'test/server', concurrency: 3, everyNode: true },
   // the server suite again with Redis: the storage must make no difference

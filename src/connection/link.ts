@@ -32,7 +32,7 @@ export interface LinkHandlers {
 }
 
 /** Events of a connection that report a raw state of its link. */
-export type RawEvent =
+type RawEvent =
   'ice:connection:state' | 'ice:gathering:state' | 'ice:gathering:timeout' | 'connection:state' | 'datachannel:error';
 
 export interface Link extends DeliveryPort {

@@ -16,7 +16,7 @@ const OPTIONS: Record<string, string[]> = {
   'src/node/connect.ts': ['NodeOptions'],
   'src/node/shutdown.ts': ['ShutdownOptions'],
 };
-/** Interfaces of lower layers to which whole options are passed; reading a member of theirs reads the option of that name. */
+/** Interfaces of lower layers that receive a whole options object: a read of their member reads the option of that name. */
 const PASSED_TO: Record<string, [file: string, name: string][]> = {
   ConnectionConfig: [
     ['src/signaling/signaling-port.ts', 'PollingOptions'],

@@ -69,7 +69,7 @@ function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
       await matchmaker.idle();
       return service;
     },
-    /** @param who `name@address`; its key is `key of name` */
+    /** `who` is `name@address`; its key is `key of name`. */
     find(
       who: string,
       name: string,
