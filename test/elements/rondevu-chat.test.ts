@@ -323,6 +323,17 @@ describe('rondevu-chat', () => {
     await until(() => texts(byId).includes('by myself'));
   });
 
+  it('passes its address, name, identity and ICE servers to a source of its own', async () => {
+    const attributes = { 'api-url': apiUrl, username: freshName(), identity: 'none', 'ice-servers': 'google-stun' };
+    const chat = await make('rondevu-chat', { ...attributes, to: `chat:1.0.0@${freshName()}` });
+    const { apiUrl: url, username, identity, iceServers } = chat.shadowRoot!.querySelector<RondevuConnect>('rondevu-connect')!;
+    expect([url, username, identity, iceServers]).to.deep.equal(Object.values(attributes));
+    const servers = [{ urls: 'stun:192.0.2.1' }];
+    Object.assign(chat, { iceServers: servers });
+    await (chat as RondevuChat).updateComplete;
+    expect(chat.shadowRoot!.querySelector<RondevuConnect>('rondevu-connect')!.iceServers).to.equal(servers);
+  });
+
   it('has no composer when readonly, and sends nothing when disabled', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];

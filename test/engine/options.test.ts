@@ -398,3 +398,9 @@ test('the error without any WebRTC names the option to pass', async () => {
   await assert.rejects(rondevu.publishService({ service: 'chat:1.0.0' }), named);
   await assert.rejects(rondevu.connectToService({ service: 'chat:1.0.0' }), named);
 });
+
+test('connectionConfig: a time beyond the longest timer is the longest timer, not none', () => {
+  const long = connectionConfig({ connectionTimeout: Infinity, reconnectBackoffMax: 1e12, deadAfter: 2 ** 31 });
+  assert.deepEqual([long.connectionTimeout, long.reconnectBackoffMax, long.deadAfter], Array(3).fill(2 ** 31 - 1));
+  assert.equal(connectionConfig({ sessionTtl: Infinity, maxBufferAge: Infinity }).sessionTtl, Infinity);
+});

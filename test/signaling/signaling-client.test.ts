@@ -324,3 +324,27 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.deepEqual([signaling.keepsOffers(), signaling.can('wait')], [true, true]);
   });
 });
+
+test('candidates are polled for at icePollingInterval, and no longer than icePollingTimeout', async (t) => {
+  const { url } = await startServer(t);
+  const count = async (icePollingInterval: number, icePollingTimeout: number) => {
+    const { signaling, api } = await polling(t, url);
+    const call = t.mock.method(api, 'call');
+    signaling.watch(
+      'an-offer',
+      'chat:1.0.0@nobody',
+      true,
+      { onCandidates: () => undefined },
+      { icePollingInterval, icePollingTimeout },
+    );
+    return () => call.mock.calls.filter(({ arguments: [method] }) => method === 'poll').length;
+  };
+  const [often, seldom, briefly] = [await count(50, 60_000), await count(400, 60_000), await count(50, 300)];
+  await until(() => seldom() >= 5, 'the seldom one to poll');
+  assert.ok(often() >= 2 * seldom(), `${often()} polls at 50 ms, ${seldom()} at 400 ms`);
+  const ended = briefly();
+  assert.ok(ended > 0);
+  const before = often();
+  await until(() => often() >= before + 10, 'further polls');
+  assert.equal(briefly(), ended, 'polls after icePollingTimeout');
+});
