@@ -1,4 +1,4 @@
-/** Requests of one address under way at once, refusals before a request is read, and the sharing of the event loop. */
+/** Limits on concurrent requests from one address, refusals before a request is read, and fair use of the event loop. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -45,13 +45,13 @@ async function begin(t: TestContext, server: RunningServer, length: number, body
   return raw;
 }
 
-/** Spends points of an address and of one new key. */
+/** Spends points of this machine's address and of one new key. */
 async function exhaust(server: RunningServer, points: number): Promise<void> {
   const client = new Client(server.url, anonymous());
   for (let i = 0; i < points; i++) await client.call('poll', {});
 }
 
-test('an address that may not call is refused before its body arrives', async (t) => {
+test('a request from an address over its limit is refused before its body arrives', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const { received } = await begin(t, server, 500_000, '[');
@@ -61,7 +61,7 @@ test('an address that may not call is refused before its body arrives', async (t
   assert.match(received(), /\r\nConnection: close\r\n/i);
 });
 
-test('a small request that is refused unread keeps its connection', async (t) => {
+test('the connection stays open when a small request is refused unread', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const { socket, received } = await begin(t, server, 10, 'x'.repeat(10));
@@ -70,7 +70,7 @@ test('a small request that is refused unread keeps its connection', async (t) =>
   await until(() => received().includes('HTTP/1.1 200'), 'the next reply');
 });
 
-test('every call of a batch gets an error if its address may not call, with HTTP 200, as v0.20 clients need it', async (t) => {
+test('every call in a batch from an address over its limit gets an error, with HTTP 200 as v0.20 clients require', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const old = new Client(server.url, someone(), 'old');
@@ -96,7 +96,7 @@ test('every call of a batch gets an error if its address may not call, with HTTP
     assert.equal(countItems(Buffer.from(json)), items, json);
 });
 
-test('bodies of one address that have not arrived in full are bounded in bytes', async (t) => {
+test('incomplete bodies from one address are limited in bytes', async (t) => {
   const server = await limited(t, { maxBodyBytes: 2048 });
   const open: RawConnection[] = [];
   for (let i = 0; i < MAX_CONCURRENT_BODIES; i++) open.push(await begin(t, server, 2048, 'x'.repeat(2040)));
@@ -110,7 +110,7 @@ test('bodies of one address that have not arrived in full are bounded in bytes',
   await until(async () => (await post(server.url, 'x'.repeat(1024))).status === 400, 'room for further bytes');
 });
 
-test('requests of one address under way are bounded', async (t) => {
+test('concurrent requests from one address are limited', async (t) => {
   const server = await limited(t, { maxSocketsPerAddress: 2 });
   const open = [await begin(t, server, 100, 'x'), await begin(t, server, 100, 'x')];
   await until(async () => (await post(server.url, [])).status === 429, 'a third request to be refused');
@@ -118,7 +118,7 @@ test('requests of one address under way are bounded', async (t) => {
   await until(async () => (await post(server.url, [])).status === 400, 'room for another request');
 });
 
-test('TCP connections of one address are bounded', async (t) => {
+test('TCP connections from one address are limited', async (t) => {
   const server = await limited(t, { maxSocketsPerAddress: 2 });
   const open: Socket[] = [];
   for (let i = 0; i < 4; i++) {
@@ -133,16 +133,16 @@ test('TCP connections of one address are bounded', async (t) => {
   await until(async () => (await fetch(`${server.url}/health`).catch(() => undefined))?.status === 200, 'a free connection');
 });
 
-test('a large frame of an address that may not call is not parsed', async (t) => {
+test('a large frame from an address over its limit is not parsed', async (t) => {
   const server = await limited(t, { pointsPerAddress: 10 + 2 * NEW_KEY_COST });
   const client = await PushClient.open(server.url, anonymous());
   await exhaust(server, 7);
-  // parsed, it would be closed with 1003
+  // if the frame were parsed, the socket would be closed with 1003
   client.send('x'.repeat(100_000));
   assert.equal(await client.closed, 4429);
 });
 
-test('a socket that keeps calling although it is refused is closed', async (t) => {
+test('a socket that keeps making refused calls is closed', async (t) => {
   const server = await limited(t, { pointsPerKey: 4 });
   const client = await PushClient.open(server.url, anonymous());
   let open = true;
@@ -180,7 +180,7 @@ test('an address that has spent its points for a turn of the event loop waits; o
   const begun: string[] = [];
   for (let each = 1; begun.length < calls; each++) {
     begun.push(...(await turn()));
-    // one on arrival, then one per turn: a round that took all the time is the last
+    // one on arrival, then one per turn: each call uses up the time, so no further round starts
     assert.ok(begun.length <= each + 1, `${begun.length} calls in ${each} turns`);
     assert.ok(each <= calls + 1, `${begun.length} calls in ${each} turns`);
   }
@@ -194,18 +194,18 @@ test('short calls are served in rounds without waiting for another turn of the e
   assert.deepEqual([...first, ...(await turn())], ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'a', 'a']);
 });
 
-test('no round starts after ROUNDS_FOR, however many addresses wait', async () => {
+test('no round starts after ROUNDS_TIME_LIMIT, however many addresses wait', async () => {
   const { make, turn } = mockTurns();
   const addresses = Array.from({ length: 5 }, (_, index) => `address ${index}`);
   for (const address of addresses) make(address, 20, ROUNDS_TIME_LIMIT / 10);
   const counts: number[] = [];
   for (let begun = 0; begun < 100; begun += counts.at(-1)!) counts.push((await turn()).length);
-  // one call per address on arrival, and rounds of all until the time is over
+  // one call per address on arrival, then rounds over all addresses until the time is up
   for (const count of counts) assert.ok(count <= 5 + 10 + 5, `${count} calls in one turn`);
   assert.ok(counts.length <= 12, `${counts.length} turns`);
 });
 
-test('there are at most MAX_ROUNDS rounds in a turn of the event loop, however short the calls are', async () => {
+test('at most MAX_ROUNDS rounds run in a turn of the event loop, however short the calls are', async () => {
   const { make, turn } = mockTurns();
   make('a', 10 * MAX_ROUNDS, 0);
   make('b', 10 * MAX_ROUNDS, 0);
@@ -271,7 +271,7 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
   assert.ok(inArrears > 0, 'points of the page');
 });
 
-test('sockets of one key and of one address are bounded', async (t) => {
+test('sockets per key and per address are limited', async (t) => {
   const server = await limited(t, { maxSocketsPerKey: 2, maxSocketsPerAddress: 4 });
   const one = someone();
   const sockets = [await PushClient.open(server.url, one), await PushClient.open(server.url, one)];
@@ -286,7 +286,7 @@ test('sockets of one key and of one address are bounded', async (t) => {
   await PushClient.open(server.url, one);
 });
 
-test('instances of one user are bounded, over HTTP and sockets together', async (t) => {
+test('instances per user are limited, counting HTTP and sockets together', async (t) => {
   const server = await limited(t, { maxInstancesPerUser: 2 });
   const user = someone();
   await PushClient.open(server.url, user);
@@ -298,7 +298,7 @@ test('instances of one user are bounded, over HTTP and sockets together', async 
   await new Client(server.url, user, 'v2', 'second-instance').call('poll', {});
 });
 
-test('candidates that are parked for a stranger cost 20 points more', async (t) => {
+test('candidates from a stranger, which are parked, cost 20 points more', async (t) => {
   const server = await limited(t, { pointsPerKey: 30 });
   const host = new Client(server.url);
   const { offers } = await host.publish(`x:1.0.0@${host.username}`, ['offer']);

@@ -1,6 +1,6 @@
 /**
- * Replays, which must not hurt honest old clients (protocol.md, part 1); checks of old messages; and bodies: invalid JSON, deep
- * JSON, batches.
+ * Replay protection, which must not affect honest old clients (protocol.md, part 1); checks of messages in the old form; and
+ * request bodies: invalid JSON, deeply nested JSON, batches.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -16,7 +16,7 @@ async function start(t: TestContext) {
   return { server, old, host, fqn: `${FQN}@${host.username}`, send };
 }
 
-test('two addIceCandidates in one ms, with one signature and different params, both work', async (t) => {
+test('two addIceCandidates calls in the same millisecond, with the same signature and different params, both succeed', async (t) => {
   const { old, host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -39,7 +39,7 @@ test('two addIceCandidates in one ms, with one signature and different params, b
   assert.equal(again.candidates.length, 2, 'a repeated candidate is there once');
 });
 
-test('answerOffer succeeds again with the same SDP by the same user, and fails with another SDP or user', async (t) => {
+test('a repeated answerOffer succeeds for the same user and SDP, and fails for a different user or SDP', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -55,7 +55,7 @@ test('answerOffer succeeds again with the same SDP by the same user, and fails w
   );
 });
 
-test('publishing a live SDP again returns the same offer', async (t) => {
+test('publishing an SDP again while its offer is live returns the same offer', async (t) => {
   const { old, host, fqn } = await start(t);
   const first = await host.publish(fqn, ['a', 'b']);
   const second = await host.publish(fqn, ['b', 'c']);
@@ -66,7 +66,7 @@ test('publishing a live SDP again returns the same offer', async (t) => {
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('a replayed deleteService is refused, and later publications stay', async (t) => {
+test('a replayed deleteService is refused and does not delete later publications', async (t) => {
   const { old, host, fqn, send } = await start(t);
   await host.publish(fqn, ['before']);
   const request = signOld(host.identity, 'deleteService', { serviceFqn: fqn });
@@ -76,15 +76,15 @@ test('a replayed deleteService is refused, and later publications stay', async (
   assert.equal((await old().take(fqn)).sdp, 'after');
 });
 
-test('an old message is valid for one method', async (t) => {
+test('a message in the old form is valid for one method only', async (t) => {
   const { host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   const published = signOld(host.identity, 'publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] });
-  // captured from a publish, replayed as a deletion
+  // captured from a publication, replayed as a deletion
   await refused(send({ ...published, method: 'deleteService', params: { serviceFqn: fqn } }), 'bad-signature');
 });
 
-test('an old message is valid for one context: service, offer, name, since', async (t) => {
+test('a message in the old form is valid only for the service, offer, username and `since` that it was signed for', async (t) => {
   const { old, host, fqn, send } = await start(t);
   const { offers } = await host.publish(fqn, ['one', 'two']);
   const [one, two] = offers.map(({ offerId }) => offerId);
@@ -113,7 +113,7 @@ test('methods that v0.20 does not know are refused in the old form', async (t) =
   await refused(send(signOld(host.identity, 'withdrawOffers', { serviceFqn: fqn, offerIds: [] })), 'bad-signature');
 });
 
-test('invalid JSON is HTTP 400', async (t) => {
+test('invalid JSON gets HTTP 400', async (t) => {
   const { server, host } = await start(t);
   for (const body of ['', '{', 'nope', '{"method":', '[{]', '\u0000']) {
     const reply = await post(server.url, body);
@@ -123,7 +123,7 @@ test('invalid JSON is HTTP 400', async (t) => {
   await host.call('poll', {});
 });
 
-test('JSON that is not a call fails like a call, with HTTP 200', async (t) => {
+test('JSON that is not a call gets the reply of a failed call, with HTTP 200', async (t) => {
   const { server } = await start(t);
   const whole = { method: 'poll', message: 'x', signature: 'x' };
   const bodies = ['1', 'null', '"text"', '{}', '{"method":1}', '{"method":"poll"}', '{"__proto__":{"method":"poll"}}'];
@@ -140,7 +140,7 @@ test('JSON that is not a call fails like a call, with HTTP 200', async (t) => {
   }
 });
 
-test('params of a wrong type are refused, naming the field', async (t) => {
+test('invalid params are refused with an error that names the field', async (t) => {
   const { server, host, fqn, send } = await start(t);
   const call = (method: string, params: unknown) => send(signV2(host.identity, method, params, server.url));
   for (const params of [{}, null, [], 7, 'text', { since: 'x' }, { since: -1 }]) {
@@ -168,7 +168,7 @@ test('params of a wrong type are refused, naming the field', async (t) => {
   }
 });
 
-test('deeply nested JSON is refused without other effects', async (t) => {
+test('deeply nested JSON is refused without side effects', async (t) => {
   const { server, host, fqn } = await start(t);
   const deep = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`;
   const logged = t.mock.method(console, 'error', () => undefined);
@@ -190,12 +190,12 @@ test('deeply nested JSON is refused without other effects', async (t) => {
   await host.publish(fqn, ['fine']);
   for (const { arguments: said } of logged.mock.calls) assert.doesNotMatch(String(said), /uncaught/i);
 });
-/** A client cannot send what it cannot sign: the signer refuses it like the server. */
+/** The signer throws for params that the server would refuse; rethrows its error as a refusal. */
 const asRefusal = (error: Error & { code?: string }): never => {
   throw new CallError(error.message, error.code);
 };
 
-test('a batch is answered in order, and a failing item in it is still HTTP 200', async (t) => {
+test('a batch is answered in order, with HTTP 200 even if some of its calls fail', async (t) => {
   const { server, host, fqn, old } = await start(t);
   const joiner = old();
   const items = [
@@ -217,7 +217,7 @@ test('a batch is answered in order, and a failing item in it is still HTTP 200',
   assert.equal(replies[5]!.result?.sdp, 'offer');
 });
 
-test('an empty batch and one of 101 are HTTP 400, one of 100 is served', async (t) => {
+test('an empty batch and a batch of 101 calls get HTTP 400; a batch of 100 is served', async (t) => {
   const { server, host } = await start(t);
   const items = (length: number) => Array.from({ length }, () => host.signed('poll', {}));
   for (const length of [0, 101]) assert.equal((await post(server.url, items(length))).status, 400);
@@ -226,7 +226,7 @@ test('an empty batch and one of 101 are HTTP 400, one of 100 is served', async (
   assert.ok((body as { success: boolean }[]).every(({ success }) => success));
 });
 
-test('unknown paths and verbs are 404', async (t) => {
+test('unknown paths and HTTP methods get 404', async (t) => {
   const { server } = await start(t);
   for (const [method, path] of [
     ['GET', '/rpc'],

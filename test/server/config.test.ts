@@ -1,6 +1,6 @@
 /**
- * Settings and lifecycle of the process: readConfig's defaults, variables, flags and texts for invalid values; a port in use, a
- * file that cannot be opened; SIGTERM, and SIGKILL with a restart on the same file.
+ * Settings and lifecycle of the process: readConfig's defaults, variables, flags and error messages; a port in use and a file
+ * that cannot be opened; SIGTERM; and SIGKILL followed by a restart on the same file.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -77,7 +77,7 @@ const FROM_ENV = {
   turn: DEFAULT_TURN,
   limits: { ...DEFAULT_LIMITS, maxSockets: 7 },
 };
-test('readConfig reads the variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
+test('readConfig reads the environment variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
 
 test('flags take precedence over variables and may be repeated', () => {
   const argv = [
@@ -135,14 +135,14 @@ test('every limit and variable is documented with its default', () => {
   for (const name of variables.filter((each) => !each.startsWith('LIMIT_'))) assert.ok(readme.includes(`\`${name}\``), name);
 });
 
-test('--help returns help', () => assert.equal(readConfig(['--help'], {}), 'help'));
+test('readConfig returns `help` for --help', () => assert.equal(readConfig(['--help'], {}), 'help'));
 
-test('a bad REDIS_URL is named without being shown: it may hold a password', () => {
+test('the error for a bad REDIS_URL does not quote its value, which may contain a password', () => {
   for (const value of ['redis.example', 'http://u:geheim@redis.example', 'redis://u:geheim@:x'])
     assert.throws(() => read([], { REDIS_URL: value }), { message: /^REDIS_URL must be redis:\/\/(?!.*geheim)/ }, value);
 });
 
-test('a bad limit, an unknown limit and a bad proxy are named', () => {
+test('errors name a bad limit, an unknown limit and a bad proxy', () => {
   for (const value of ['', '0', '-1', '1.5', 'many'])
     assert.throws(() => read([], { LIMIT_MAX_OFFERS: value }), {
       message: `LIMIT_MAX_OFFERS must be a whole number above 0, got "${value}"`,
@@ -156,7 +156,7 @@ test('a bad limit, an unknown limit and a bad proxy are named', () => {
     });
 });
 
-test('a list of only commas and an invalid reserved name are refused; an empty path or host counts as not set', () => {
+test('a list of only commas and an invalid reserved name are refused; an empty path or host is treated as unset', () => {
   for (const variable of ['PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'RESERVED_NAMES', 'STUN_URLS', 'TURN_SECRET'])
     assert.throws(() => read([], { [variable]: ' , ' }), { message: `${variable} contains only commas and spaces, got " , "` });
   assert.throws(() => read(['--cors-origin', ',']), { message: 'CORS_ORIGINS contains only commas and spaces, got ","' });
@@ -180,7 +180,7 @@ for (const [variable, flag, values] of [
   ['LOG_LEVEL', '--log-level', ['', 'verbose', 'WARN']],
   ['DRAIN_SECONDS', '--drain', ['', '-1', 'soon', '3601']],
 ] as const) {
-  test(`a bad ${variable} is named, with the expected and the received value`, () => {
+  test(`the error for a bad ${variable} gives the expected and the received value`, () => {
     for (const value of values) {
       const text = { message: new RegExp(`${variable} \\(${flag}\\) must be .+, got "${value.replaceAll('.', '\\.')}"`) };
       assert.throws(() => read([`${flag}=${value}`]), text, value);
@@ -189,7 +189,7 @@ for (const [variable, flag, values] of [
   });
 }
 
-test('a METRICS_TOKEN that is too short is refused without being quoted', () => {
+test('a METRICS_TOKEN that is too short is refused with an error that does not quote it', () => {
   assert.throws(() => read([], { METRICS_TOKEN: 'short-secret' }), {
     message: 'METRICS_TOKEN must have 16 characters or more, got 12',
   });
@@ -197,14 +197,14 @@ test('a METRICS_TOKEN that is too short is refused without being quoted', () => 
 
 test('an unknown flag is refused', () => assert.throws(() => read(['--prot', '1']), /--prot/));
 
-test('a port in use is named in the error, with a remedy', async (t) => {
+test('the error for a port in use names the port and a remedy', async (t) => {
   const { port } = await startServer(t);
   await assert.rejects(createServer({ port, host: '127.0.0.1', storagePath: ':memory:' }), {
     message: `port ${port} on 127.0.0.1 is taken: choose another with PORT or --port`,
   });
 });
 
-test('a database that cannot be opened is named in the error, with what to check', async (t) => {
+test('the error for a database that cannot be opened names the file and what to check', async (t) => {
   const path = `${temporaryFile(t)}/no/such/folder.db`;
   await assert.rejects(createServer({ port: 0, host: '127.0.0.1', storagePath: path }), (error: Error) => {
     assert.match(error.message, /^cannot open the database .*folder\.db: .*Does the folder exist/);
@@ -214,7 +214,7 @@ test('a database that cannot be opened is named in the error, with what to check
 
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
 
-test('the command prints where it listens, and that PUBLIC_URL is not set', async (t) => {
+test('the command prints its address and its storage, and says so if PUBLIC_URL is not set', async (t) => {
   const server = await spawnServer(t, local(':memory:'));
   assert.equal(((await (await fetch(server.url)).json()) as { name: string }).name, 'Rondevu');
   assert.match(server.output(), /storage: :memory:/);
@@ -223,14 +223,14 @@ test('the command prints where it listens, and that PUBLIC_URL is not set', asyn
   assert.doesNotMatch(quiet.output(), /PUBLIC_URL/);
 });
 
-test('the command ends with 1 and one line for a bad setting, without a stack', async (t) => {
+test('for a bad setting, the command prints one line without a stack trace and exits with 1', async (t) => {
   const server = await spawnServer(t, local(':memory:'), { LEGACY_AUTH: 'maybe' });
   assert.deepEqual(await server.ended, [1, null]);
   assert.equal(server.output(), 'rondevu-server: LEGACY_AUTH (--legacy-auth) must be allow, sticky or off, got "maybe"\n');
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`${signal} ends the command with 0, with a queued joiner, an open socket and a kept-alive connection`, async (t) => {
+  test(`on ${signal}, the command exits with 0 despite a queued joiner, an open socket and a keep-alive connection`, async (t) => {
     const server = await spawnServer(t, local(':memory:'));
     const host = await PushClient.open(server.url);
     const fqn = `chat:1.0.0@${host.username}`;

@@ -1,4 +1,4 @@
-/** Costs of calls, the order of the checks of a call, and the size of replies. */
+/** The costs of calls, the order in which a call is checked, and the size limits of replies. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
@@ -11,7 +11,7 @@ const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { li
 const KIB = 1024;
 const large = (text: string, size = 60 * KIB): string => text.padEnd(size, 'x');
 
-/** A user with `count` services of large offers. */
+/** A user with `count` services, each with one large offer. */
 async function publisher(url: string, count: number): Promise<Client> {
   const host = new Client(url);
   for (let i = 0; i < count; i++) await host.publish(`big:1.0.${i}@${host.username}`, [large(`${i} `)]);
@@ -20,7 +20,7 @@ async function publisher(url: string, count: number): Promise<Client> {
 const pageOf = (client: Client, serviceFqn: string, offset: number): Promise<ServicePage> =>
   client.call('getService', { serviceFqn, limit: 100, offset }) as Promise<ServicePage>;
 
-test('a page ends at its size limit, and returns where the next one begins', async (t) => {
+test('a page ends at the size limit and returns the offset of the next page', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 200 * KIB });
   const host = await publisher(url, 8);
   const seen: string[] = [];
@@ -37,14 +37,14 @@ test('a page ends at its size limit, and returns where the next one begins', asy
   assert.equal(new Set(seen).size, 8);
 });
 
-test('a page holds one service even if that alone is larger', async (t) => {
+test('a page contains one service even if that service alone exceeds the size limit', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 1000 });
   const host = await publisher(url, 2);
   const page = await pageOf(host, `big:1.0.0@${host.username}`, 1);
   assert.deepEqual([page.count, page.next], [1, undefined]);
 });
 
-test('a batch whose replies grow too large runs no more calls, and the rest get an error with HTTP 200', async (t) => {
+test('once the replies to a batch are too large, the remaining calls are not run and get errors, with HTTP 200', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 100 * KIB });
   const host = await publisher(url, 2);
   const lists = Array.from({ length: 30 }, () =>
@@ -61,7 +61,7 @@ test('a batch whose replies grow too large runs no more calls, and the rest get 
   await refused(host.take(`late:1.0.0@${host.username}`), 'not-found');
 });
 
-test('a poll ends at its size limit, and the next ones return the rest', async (t) => {
+test('a poll ends at the size limit, and later polls return the rest', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 150 * KIB });
   const [host, joiner] = [new Client(url), new Client(url)];
   const fqn = `chat:1.0.0@${host.username}`;
@@ -80,7 +80,7 @@ test('a poll ends at its size limit, and the next ones return the rest', async (
   assert.equal(answers.size, 8);
 });
 
-test('the signature over the message is checked before the digest over the params', async (t) => {
+test('the signature of the message is checked before the digest of the params', async (t) => {
   const { url } = await limited(t, {});
   const client = new Client(url);
   const call = { ...client.signed('poll', {}, { signature: `${'A'.repeat(86)}==` }), params: { other: 'params' } };
@@ -90,7 +90,7 @@ test('the signature over the message is checked before the digest over the param
   assert.match(((await post(url, signed)).body as { error: string }).error, /it does not match these params/);
 });
 
-test('params with too many values are refused, signed or not, over HTTP and socket', async (t) => {
+test('params with too many values are refused, whether signed or not, over HTTP and over the socket', async (t) => {
   const { url } = await limited(t, {});
   const host = await PushClient.open(url);
   const params = { values: Array(20_000).fill(0) };
@@ -100,7 +100,7 @@ test('params with too many values are refused, signed or not, over HTTP and sock
   assert.equal((body as { code: string }).code, 'too-large');
 });
 
-test('params that are nested too deep are refused before they are traversed', async (t) => {
+test('params that are nested too deeply are refused before they are traversed', async (t) => {
   const { url } = await limited(t, {});
   const host = await PushClient.open(url);
   let ids = 1000;
@@ -129,7 +129,7 @@ test('params that are nested too deep are refused before they are traversed', as
   }
 });
 
-test('a body of too many values is refused before it is parsed; the content of strings does not count', async (t) => {
+test('a body with too many values is refused before it is parsed; the content of strings does not count', async (t) => {
   const { url } = await limited(t, {});
   for (const json of [`{"a":[${'[],'.repeat(50_000)}`, `{${'"a":0,'.repeat(50_000)}`, '['.repeat(50_000)]) {
     const { status, body } = await post(url, json);
@@ -143,7 +143,7 @@ test('a body of too many values is refused before it is parsed; the content of s
   await host.publish(`x:1.0.0@${host.username}`, texts);
 });
 
-test('costs grow with the items of a call', () => {
+test('the cost of a call grows with its number of items', () => {
   const ids = Array(1000).fill('x');
   assert.equal(costOf('withdrawOffers', { offerIds: ids }), 101);
   assert.equal(costOf('addIceCandidates', { candidates: Array(100).fill({}) }), 11);
@@ -152,7 +152,7 @@ test('costs grow with the items of a call', () => {
   for (const list of [{ length: 1e9 }, 'x'.repeat(1000), null, 5]) assert.equal(costOf('withdrawOffers', { offerIds: list }), 1);
 });
 
-/** How many points an address has left, measured by calls without a key until one is refused. */
+/** How many points this address has left, measured by making calls without a key until one is refused. */
 async function left(url: string): Promise<number> {
   for (let count = 0; ; count++) if ((await post(url, {})).status === 429) return count;
 }
@@ -174,14 +174,14 @@ for (const [what, spend, spent] of spending) {
   });
 }
 
-test('the bytes of a reply are charged to the next calls', async (t) => {
+test('the bytes of a reply are charged against the points for later calls', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = new Client(url);
   // 3, plus 9 for the bytes of the request and 9 for the bytes of the reply
   await host.publish(`big:1.0.0@${host.username}`, [large('x', 9.5 * BYTES_PER_POINT)]);
   const before = POINTS - NEW_KEY_COST - 3 - 9 - 9;
-  await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7 and 9
+  await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7, plus 9 for the bytes of the reply
   assert.equal(await left(url), before - 7 - 9);
 });
 
@@ -207,7 +207,7 @@ test('a poll costs more when the user has many answered offers', async (t) => {
     );
   let polls = 0;
   while (!(await isRefused())) polls++;
-  // 2 points each, and the bytes of the first replies
+  // 2 points a poll, plus the bytes of the first replies
   assert.ok(polls > (700 - spent) / 4 && polls <= (700 - spent) / 2, `${polls} polls`);
 });
 
@@ -220,7 +220,7 @@ test('frames that are not calls are charged, and a socket that sends too many is
   assert.ok(host.frames.filter(({ error }) => error).length <= POINTS, 'the frames that were answered');
 });
 
-test('acknowledgements and pongs are charged by the dozen', async (t) => {
+test('16 acknowledgements and pongs cost one point', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = await PushClient.open(url);
@@ -229,7 +229,7 @@ test('acknowledgements and pongs are charged by the dozen', async (t) => {
   assert.equal(await left(url), POINTS - NEW_KEY_COST - 3 - 10 - 1);
 });
 
-test('a socket that sends large frames without the points for them is closed', async (t) => {
+test('a socket that sends a frame larger than its points allow is closed', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = await PushClient.open(url, someone());
@@ -237,7 +237,7 @@ test('a socket that sends large frames without the points for them is closed', a
   assert.equal(await host.closed, 4429);
 });
 
-test('the rest of a batch is not run when its client hangs up', async (t) => {
+test('the rest of a batch is not run after its client hangs up', async (t) => {
   const { url } = await limited(t, {});
   const client = new Client(url);
   const batchOf = (caller: Client): unknown[] =>
@@ -249,7 +249,7 @@ test('the rest of a batch is not run when its client hangs up', async (t) => {
   while ((await new Client(url).take(`s0:1.0.0@${client.username}`).catch(() => undefined)) === undefined);
   abort.abort();
   await reply;
-  // as long as the rest would have taken
+  // takes as long as the rest of the first batch would have taken
   await post(url, batchOf(new Client(url)));
   await refused(new Client(url).take(`s99:1.0.0@${client.username}`), 'not-found');
 });

@@ -1,6 +1,6 @@
 /**
- * A server on a file is killed with SIGKILL at moments drawn from a seed, under a load of claims and publications: all
- * acknowledged data is there after every restart. CRASHES sets the number of kills, CRASH_SEED replays.
+ * Kills a server with SIGKILL at pseudo-random moments, under a load of claims and publications: all data that it acknowledged
+ * must survive every restart. CRASHES sets the number of kills; CRASH_SEED repeats a run.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -28,7 +28,7 @@ const server = new ServerProcess();
 before(() => server.start());
 after(() => server.close());
 
-/** Claims names and publishes offers until the server is gone, and records the acknowledged ones. */
+/** Claims names and publishes offers until the server is gone, and records the acknowledged calls. */
 async function write(acknowledged: Acknowledged[]): Promise<void> {
   for (;;) {
     const client = new Client(server.url, someone('writer'));
@@ -53,7 +53,7 @@ async function check({ client, serviceFqn, sdps }: Acknowledged): Promise<void> 
   const reader = new Client(server.url, someone('reader'));
   const page = (await reader.call('getService', { serviceFqn, limit: 10, offset: 0 })) as ServicePage;
   assert.equal(page.services.length, 1, `${serviceFqn} is lost`);
-  // each look-up leases another free offer; there may be one more, whose acknowledgement was cut off
+  // each look-up leases a different free offer; there may be one more, whose acknowledgement was lost
   const found = new Set<string>();
   for (let i = 0; i < PUBLICATIONS; i++) {
     const taken = await new Client(server.url, someone('joiner')).take(serviceFqn).catch((error: CallError) => error);
@@ -62,7 +62,7 @@ async function check({ client, serviceFqn, sdps }: Acknowledged): Promise<void> 
   for (const sdp of sdps) assert.ok(found.has(sdp), `"${sdp}" is lost`);
 }
 
-test(`acknowledged data survives ${CRASHES} times SIGKILL under load, seed ${SEED}`, { timeout: 600_000 }, async (t) => {
+test(`acknowledged data survives ${CRASHES} SIGKILLs under load, seed ${SEED}`, { timeout: 600_000 }, async (t) => {
   const random = new Random(SEED);
   let [claims, offers] = [0, 0];
   for (let crash = 0; crash < CRASHES; crash++) {

@@ -16,7 +16,7 @@ const cellsOf = (line: string): string[] =>
     .slice(1, -1)
     .map((cell) => cell.trim());
 
-/** The texts in backquotes in a cell. */
+/** The text of each code span in a cell. */
 export const codes = (cell = ''): string[] => [...cell.matchAll(/`([^`]*)`/g)].map(([, text]) => text!);
 
 export class DocumentTables {
@@ -40,7 +40,7 @@ export class DocumentTables {
       else if (table) table.rows.push(cellsOf(line));
       else tables.push((table = { section, head: cellsOf(line), rows: [] }));
     }
-    // the line of dashes
+    // the delimiter row
     for (const { rows } of tables) rows.shift();
     this.all = tables;
   }

@@ -1,6 +1,6 @@
 /**
- * The order of the queue: round-robin by address, then by key; joiners that leave leases unanswered are served last, one at a
- * time. Fairness alone with the time as argument, and Matchmaker on a store in memory with a mocked clock.
+ * The order of the queue: round-robin by address, then by key; joiners that leave leases unanswered are served last and hold one
+ * lease at a time. Tests Fairness alone, with the time as an argument, and Matchmaker on an in-memory store with a mocked clock.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -18,7 +18,7 @@ const T = 1_700_000_000_000;
 /** The publisher of the offers that the joiners take. */
 const host = { publicKey: 'key of host', address: 'address of host' };
 const asker = (publicKey: string, address = `address of ${publicKey}`): Asker => ({ publicKey, address });
-/** Three leases that expired. */
+/** Starts leases and lets them expire unanswered. */
 function leaveUnanswered(fairness: Fairness, who: Asker, now: number, times = 3): void {
   for (let i = 0; i < times; i++) {
     fairness.startLease(who);
@@ -26,7 +26,7 @@ function leaveUnanswered(fairness: Fairness, who: Asker, now: number, times = 3)
   }
 }
 
-test('the joiner that was served longest ago comes first, by address before key', () => {
+test('the least recently served joiner comes first, by address and then by key', () => {
   const fairness = new Fairness();
   const [a1, a2, b1] = [asker('a1', 'A'), asker('a2', 'A'), asker('b1', 'B')];
   const order = (): Asker[] => [a1, a2, b1].sort((x, y) => fairness.compare(x, y, T));
@@ -70,7 +70,7 @@ test('a joiner that is served last holds one lease at a time', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
-test('nobody holds more than ten leases at once', () => {
+test('a joiner holds at most ten leases at once', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
   for (let i = 0; i < 10; i++) {
@@ -83,7 +83,7 @@ test('nobody holds more than ten leases at once', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
-test('an address that invents keys is served last too; a well-behaved class with one bad pupil is not', () => {
+test('an address that makes up keys is served last too; a well-behaved class with one bad pupil is not', () => {
   const fairness = new Fairness();
   for (let i = 0; i < 3; i++) leaveUnanswered(fairness, asker(`made up ${i}`, 'farm'), T, 1);
   assert.equal(fairness.isLast(asker('made up 4', 'farm'), T), true);
@@ -96,7 +96,7 @@ test('an address that invents keys is served last too; a well-behaved class with
   assert.equal(fairness.isLast(asker('bad pupil', 'school'), T), true);
 });
 
-test('sweeping forgets joiners that were not seen for a minute, and no others', () => {
+test('a sweep forgets only joiners that were not seen for a minute', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
   leaveUnanswered(fairness, greedy, T);
@@ -106,7 +106,7 @@ test('sweeping forgets joiners that were not seen for a minute, and no others', 
   assert.equal(fairness.isLast(greedy, T + 60_001), false);
 });
 
-/** A matchmaker on a store in memory with one service; `name@address` makes a joiner. */
+/** A matchmaker on an in-memory store with one service; joiners are written `name@address`. */
 function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   const store = new SqliteStore(':memory:');
   const demand: number[] = [];
@@ -145,7 +145,7 @@ function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
 test('the queue is served round-robin by address, then by key', async (t) => {
   const { matchmaker, publish, find } = setUp(t);
   const served: string[] = [];
-  // an address with many keys came first, and one key of it twice
+  // an address with many keys comes first, with one of its keys twice
   const line = ['a1@A', 'a1@A', 'a2@A', 'a3@A', 'b1@B', 'b2@B', 'c1@C'];
   const all = line.map((who) => find(who, 60_000).then(() => served.push(who)));
   await until(() => matchmaker.waiting === line.length);
@@ -157,13 +157,13 @@ test('the queue is served round-robin by address, then by key', async (t) => {
   assert.deepEqual(served, ['a1@A', 'b1@B', 'c1@C', 'a2@A', 'b2@B', 'a3@A', 'a1@A']);
 });
 
-test('a joiner with three unanswered leases is served after all others, and one lease at a time', async (t) => {
+test('a joiner with three unanswered leases is served after all others and holds one lease at a time', async (t) => {
   const clock = mockClock(t);
   const { matchmaker, publish, find } = setUp(t);
   await publish(3);
   for (let i = 0; i < 3; i++) await find('greedy@A');
   await clock.tick(LEASE_DURATION + 1000);
-  // the three are free again: the first goes to the greedy joiner, but no second
+  // the three offers are free again: the greedy joiner gets one of them, but not a second
   await find('greedy@A');
   await assert.rejects(find('greedy@A'), (error: RpcError) => error.code === 'rate-limited');
   await find('good@B');
@@ -181,7 +181,7 @@ test('a joiner with three unanswered leases is served after all others, and one 
   assert.deepEqual(served, ['late']);
 });
 
-test('one greedy key does not close a service: others get in while it takes all it can', async (t) => {
+test('one greedy key does not block a service: other joiners are served although it takes every offer it can', async (t) => {
   const clock = mockClock(t);
   const { publish, find } = setUp(t);
   let greedy: unknown[] = [];
@@ -196,7 +196,7 @@ test('one greedy key does not close a service: others get in while it takes all 
   assert.equal(greedy.length, 1, 'at last it gets one at a time');
 });
 
-test('a lease is closed for its holder when another address of the same user takes it up', async (t) => {
+test('a lease ends for its holder when the same user takes it over from a different address', async (t) => {
   const clock = mockClock(t);
   const { matchmaker, publish, joiner } = setUp(t);
   await publish(1);
@@ -214,7 +214,7 @@ test('a lease is closed for its holder when another address of the same user tak
   }
 });
 
-test('demand reports the number of waiting joiners, again for each new one', async (t) => {
+test('demand reports the number of waiting joiners whenever a joiner is added to the queue', async (t) => {
   const { matchmaker, demand, publish, find } = setUp(t);
   await publish(1);
   await find('first@A');
@@ -225,7 +225,7 @@ test('demand reports the number of waiting joiners, again for each new one', asy
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('the queue is bounded: further joiners are rejected with a time to retry', async (t) => {
+test('a joiner is rejected if the queue is full, and removed from the queue when it hangs up', async (t) => {
   const { find, matchmaker } = setUp(t, { maxWaiting: 1 });
   const abort = new AbortController();
   const waiting = find('first@A', 60_000, abort.signal);
@@ -237,7 +237,7 @@ test('the queue is bounded: further joiners are rejected with a time to retry', 
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('an unsuccessful look-up reads the names once, tries no lease, and pays for every 25 services examined', async (t) => {
+test('an unsuccessful look-up reads the names once, attempts no lease, and costs a point for every 25 services examined', async (t) => {
   const { store, matchmaker } = setUp(t);
   for (let index = 0; index < 60; index++) {
     const username = `host-${index}`;
@@ -266,7 +266,7 @@ test('an unsuccessful look-up reads the names once, tries no lease, and pays for
   assert.equal(points, 2 + 3, 'the names that were read cost 2 more');
 });
 
-test('a store that fails while a joiner waits fails only that wait', async (t) => {
+test('a store that fails while a joiner waits rejects only that look-up', async (t) => {
   const { store, find, matchmaker } = setUp(t);
   t.mock.method(console, 'error', () => undefined);
   const waiting = find('first@A', 50);

@@ -1,4 +1,4 @@
-/** A server with a failing disk, a wrong clock or a lock by another process, and its state after the end. */
+/** Servers with a full disk, a wrong clock or a database that another process locks; and the file after a clean shutdown. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { Client, Identity, refused, signV2, someone, spawnServer, startServer, t
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
 const status = async (url: string, path: string): Promise<number> => (await fetch(url + path)).status;
 
-test('a server that cannot write returns 503 at /health and /ready, and 200 when it can again', async (t) => {
+test('a server that cannot write returns 503 at /health and /ready, and 200 once it can write again', async (t) => {
   const path = temporaryFile(t);
   const server = await spawnServer(t, local(path), { LOG_LEVEL: 'silent' });
   const host = new Client(server.url);
@@ -24,7 +24,7 @@ test('a server that cannot write returns 503 at /health and /ready, and 200 when
     );
   assert.ok(await publish('first'));
   assert.deepEqual([await status(server.url, '/health'), await status(server.url, '/ready')], [200, 200]);
-  // files may not grow: a full disk, for this process
+  // simulates a full disk: the files of this process cannot grow
   const limit = (size: string): unknown => execFileSync('prlimit', ['--pid', String(server.process.pid), `--fsize=${size}:`]);
   limit(String(Math.max(statSync(path).size, statSync(`${path}-wal`).size)));
   let count = 0;
@@ -37,7 +37,7 @@ test('a server that cannot write returns 503 at /health and /ready, and 200 when
   assert.ok(await publish('last'));
 });
 
-test('a server whose file was replaced reports it: its writes would be lost', async (t) => {
+test('a server whose database file was moved away returns 503 at /health, because its writes would be lost', async (t) => {
   const path = temporaryFile(t);
   const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
   assert.equal(await status(server.url, '/health'), 200);
@@ -47,7 +47,7 @@ test('a server whose file was replaced reports it: its writes would be lost', as
   await until(async () => (await status(server.url, '/health')) === 200, '200');
 });
 
-test('a lock of another process delays only writes, and these continue when it is released', async (t) => {
+test('a lock by another process delays only writes, which continue once it is released', async (t) => {
   const path = temporaryFile(t);
   const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
   const host = new Client(server.url);
@@ -68,7 +68,7 @@ test('a lock of another process delays only writes, and these continue when it i
   await host.publish(`x:1.0.0@${host.username}`, ['fourth']);
 });
 
-test('a database that another process locks is named at the start', async (t) => {
+test('a server that finds its database locked by another process exits with an error that names the database', async (t) => {
   const path = temporaryFile(t);
   const { database: other } = openDatabase(path);
   t.after(() => other.close());
@@ -78,7 +78,7 @@ test('a database that another process locks is named at the start', async (t) =>
   assert.match(server.output(), /the database \S+ cannot be used: database is locked.*no other process locks it\.\n$/);
 });
 
-test('all data is in the file itself after a clean stop', async (t) => {
+test('after a clean shutdown, all data is in the database file itself', async (t) => {
   const path = temporaryFile(t);
   const server = await spawnServer(t, local(path));
   const host = someone('kept');
@@ -94,7 +94,7 @@ test('all data is in the file itself after a clean stop', async (t) => {
 
 const [HOUR, DAY, YEAR] = [3_600_000, 86_400_000, 365 * 86_400_000];
 
-test('a clock that is two years ahead for a moment neither frees a name nor deletes it', async (t) => {
+test('a clock that is two years ahead for a moment neither frees nor deletes a name', async (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
   const server = await startServer(t, { storagePath: temporaryFile(t), logLevel: 'silent' });
   const host = new Client(server.url);
@@ -111,7 +111,7 @@ test('a clock that is two years ahead for a moment neither frees a name nor dele
   assert.equal((await new Client(server.url).call('getServiceById', { serviceId })).sdp, 'offer');
 });
 
-test('a jump of the clock is accepted after it has lasted for a day', () => {
+test('a clock jump is accepted once it has lasted for a day', () => {
   let [uptime, doubts] = [0, 0];
   const start = Date.UTC(2026, 0, 1);
   const clock = new ClaimClock(
@@ -136,7 +136,7 @@ test('a jump of the clock is accepted after it has lasted for a day', () => {
   assert.equal(clock.at(start + uptime + YEAR + 23 * HOUR), start + uptime + YEAR + 23 * HOUR, 'a sleep of less than a day');
 });
 
-test('a clock that is wrong at the start is compared with the last use of a claim', () => {
+test('a clock that is wrong at startup is detected by comparing it with the last use of a claim', () => {
   let uptime = 0;
   const lastUse = Date.UTC(2026, 0, 1);
   const started = (now: number): ClaimClock =>
@@ -155,7 +155,7 @@ test('a clock that is wrong at the start is compared with the last use of a clai
   assert.equal(late.at(lastUse + 2 * YEAR + DAY), lastUse + 2 * YEAR + DAY, 'it was away for two years');
 });
 
-test('a distrusted clock returns whole milliseconds, at the start and after a jump', () => {
+test('the claim clock returns whole milliseconds while it distrusts the system clock, at startup and after a jump', () => {
   let uptime = 0.25;
   const lastUse = Date.UTC(2026, 0, 1);
   for (const [last, start] of [
@@ -175,7 +175,7 @@ test('a distrusted clock returns whole milliseconds, at the start and after a ju
   }
 });
 
-test('names are claimed and renewed after 40 days without use', async (t) => {
+test('names can be claimed and renewed after the server was unused for 40 days', async (t) => {
   const path = temporaryFile(t);
   const host = someone();
   const lastUse = Date.now() - 40 * DAY;
@@ -192,7 +192,7 @@ test('names are claimed and renewed after 40 days without use', async (t) => {
   }
 });
 
-test('restarts with a clock two years ahead do not add up to the end of a claim', async (t) => {
+test('repeated restarts with a clock two years ahead do not expire a claim', async (t) => {
   const path = temporaryFile(t);
   const [idle, active] = [someone(), someone()];
   const start = Date.UTC(2026, 0, 1);
@@ -208,7 +208,7 @@ test('restarts with a clock two years ahead do not add up to the end of a claim'
   }
 });
 
-test('a request for h2c is answered as HTTP/1.1, with its body, and the connection continues', async (t) => {
+test('a request for h2c, including its body, is handled as HTTP/1.1, and the connection stays open', async (t) => {
   const { port, url } = await startServer(t);
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());

@@ -1,6 +1,6 @@
 /**
  * Instances (protocol.md, part 2): offers live as long as the Rondevu instance that published them, and answers and candidates
- * reach it. Whole servers with sockets; where seconds must pass, on a mocked clock.
+ * reach that instance. Tests whole servers with sockets, on a mocked clock where seconds must pass.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -19,7 +19,7 @@ async function start(t: TestContext) {
     joiner: new Client(server.url, someone('joiner'), 'v2', newInstance()),
   };
 }
-/** Number of offers that a service shows. */
+/** Number of offers in a listing of the service. */
 async function offered(client: Client, fqn: string): Promise<number> {
   const page = (await client.call('getService', { serviceFqn: fqn, limit: 10 })) as { services: unknown[] };
   return page.services.length;
@@ -52,7 +52,7 @@ test('offers stay when the instance reconnects in time', async (t) => {
   assert.equal((await again.event('answer')).data.sdp, 'answer');
 });
 
-test('a second socket of the same instance takes over; the end of the first does not matter', async (t) => {
+test('a second socket of the same instance takes over, and closing the first has no effect', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const first = await PushClient.open(server.url, identity);
@@ -64,7 +64,7 @@ test('a second socket of the same instance takes over; the end of the first does
   await second.event('answer');
 });
 
-test('answered offers stay when the instance ends', async (t) => {
+test('answered offers stay after their instance ends', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -77,7 +77,7 @@ test('answered offers stay when the instance ends', async (t) => {
   assert.equal((await host.http.call('getOfferAnswer', { serviceFqn: fqn, offerId: offer.offerId })).sdp, 'answer');
 });
 
-test('an instance that only polls ends after 15 s of silence, and not while it polls', async (t) => {
+test('an instance that only polls stays while it polls, and ends after 15 s without a poll', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = new Client(server.url, identity, 'v2', newInstance());
@@ -92,7 +92,7 @@ test('an instance that only polls ends after 15 s of silence, and not while it p
   await until(async () => (await offered(joiner, fqn)) === 0);
 });
 
-test('offers of old clients, which have no instance, stay till their TTL', async (t) => {
+test('offers of old clients, which have no instance, stay until their TTL expires', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   await new Client(server.url, identity, 'old').publish(fqn, ['offer'], { ttl: 120_000 });
@@ -102,7 +102,7 @@ test('offers of old clients, which have no instance, stay till their TTL', async
   assert.equal(await offered(joiner, fqn), 0);
 });
 
-test('answers and candidates reach the publishing instance, if a user has two', async (t) => {
+test('answers and candidates reach the instance that published the offer when a user has two', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   const joiner = await PushClient.open(server.url);
@@ -124,7 +124,7 @@ test('answers and candidates reach the publishing instance, if a user has two', 
   assert.equal((await laptop.http.call('poll', { since: 0 })).answers.length, 1, 'and so it is for polls');
 });
 
-test('one instance of a user ends, the other stays', async (t) => {
+test('when one instance of a user ends, the offers of the other stay', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
@@ -137,7 +137,7 @@ test('one instance of a user ends, the other stays', async (t) => {
   await refused(joiner.take(fqn), 'no-offer');
 });
 
-test('an instance neither gets nor answers its own offers; another instance of the same user does', async (t) => {
+test('an instance can neither get nor answer its own offers; another instance of the same user can', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   const { offers } = await laptop.publish(fqn, ['laptop']);
@@ -149,7 +149,7 @@ test('an instance neither gets nor answers its own offers; another instance of t
   assert.equal((await laptop.event('answer')).data.answererInstance, phone.instance);
 });
 
-test('old clients, all of one user, do not answer their own offers', async (t) => {
+test('an old client, which has no instance, can neither get nor answer offers of its own user', async (t) => {
   const { server, identity, fqn } = await start(t);
   const old = new Client(server.url, identity, 'old');
   const { offers } = await old.publish(fqn, ['offer']);
@@ -157,7 +157,7 @@ test('old clients, all of one user, do not answer their own offers', async (t) =
   await refused(old.answer({ serviceFqn: fqn, offerId: offers[0]!.offerId }), 'own-offer');
 });
 
-test('candidates between two instances of one user reach the other instance', async (t) => {
+test('each of two connected instances of one user gets the candidates of the other', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   await laptop.publish(fqn, ['laptop']);
@@ -177,7 +177,7 @@ test('candidates between two instances of one user reach the other instance', as
   await until(() => laptop.eventsOf('candidates').length > 0 && phone.eventsOf('candidates').length > 0, 'the events', 2000);
 });
 
-test('withdrawOffers removes named free offers; answering them fails with offer-gone', async (t) => {
+test('withdrawOffers removes the given free offers, and answering one of them fails with offer-gone', async (t) => {
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
   await host.publish(fqn, ['a', 'b', 'c']);
@@ -191,7 +191,7 @@ test('withdrawOffers removes named free offers; answering them fails with offer-
   assert.ok(await host.call('getOfferAnswer', { serviceFqn: fqn, offerId: answered.offerId }));
 });
 
-test('an answer to an offer whose instance is dead is offer-gone', async (t) => {
+test('answering an offer of an instance that has ended fails with offer-gone', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -203,7 +203,7 @@ test('an answer to an offer whose instance is dead is offer-gone', async (t) => 
   await refused(joiner.answer(offer), 'offer-gone');
 });
 
-test('a joiner that answered and got offer-gone has no unanswered lease', async (t) => {
+test('a lease does not count as unanswered if its answer fails because the offer is gone', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -216,10 +216,10 @@ test('a joiner that answered and got offer-gone has no unanswered lease', async 
   await clock.tick(9000);
   await host.publish(fqn, ['a', 'b']);
   await joiner.take(fqn);
-  await joiner.take(fqn); // a joiner that is served last would hold one at a time
+  await joiner.take(fqn); // a joiner that is served last may hold only one lease
 });
 
-test('a joiner that answers under the name of another service leaves its leases unanswered', async (t) => {
+test('a lease counts as unanswered if its answer gives a different service name', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -234,7 +234,7 @@ test('a joiner that answers under the name of another service leaves its leases 
   await refused(joiner.take(fqn), 'rate-limited');
 });
 
-test('instances found in the file after a restart get one period of silence to reconnect', async (t) => {
+test('instances found in the database after a restart have 15 s to reconnect', async (t) => {
   const clock = mockClock(t);
   const storagePath = temporaryFile(t);
   const options = { port: 0, host: '127.0.0.1', storagePath };
@@ -257,7 +257,7 @@ test('instances found in the file after a restart get one period of silence to r
   assert.equal(await offered(joiner, `${FQN}@${returns.username}`), 1);
 });
 
-test('a publisher that reconnects receives demand again, without another publication', async (t) => {
+test('a publisher that reconnects receives demand without publishing again', async (t) => {
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
   await host.publish(fqn, ['offer']);
@@ -268,7 +268,7 @@ test('a publisher that reconnects receives demand again, without another publica
   await again.event('demand');
 });
 
-test('a publication that is refused for too many instances publishes nothing', async (t) => {
+test('a publication that is refused because of too many instances publishes nothing', async (t) => {
   const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxInstancesPerUser: 2 } });
   const identity = someone('host');
   const fqn = `${FQN}@${identity.username}`;

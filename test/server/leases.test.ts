@@ -1,6 +1,6 @@
 /**
- * Leases and the queue (protocol.md, part 2) through whole servers: one offer for one call, the winner of an offer, waiting over
- * HTTP and socket, look-ups by id, and the end of waiting when a server closes. fairness.test.ts has the order of the queue.
+ * Leases and the queue (protocol.md, part 2), tested on whole servers: one offer per call, the answer that wins, waiting over HTTP
+ * and over the socket, look-ups by id, and waiting joiners of a server that closes. fairness.test.ts tests the queue's order.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -40,7 +40,7 @@ test('a leased offer is not handed out again for 8 s, not even to the same user'
   assert.equal((await joiner().take(fqn)).offerId, offerId);
 });
 
-test('listings lease nothing, and show an offer that is leased', async (t) => {
+test('listings lease no offers, and include leased ones', async (t) => {
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const list = async (name: string) =>
@@ -50,7 +50,7 @@ test('listings lease nothing, and show an offer that is leased', async (t) => {
   assert.equal(await list(fqn), 1);
 });
 
-test('a lease extends the offer to the end of the lease plus 2 s', async (t) => {
+test('a lease extends the lifetime of its offer to 2 s after the end of the lease', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer'], { ttl: 3000 });
@@ -62,7 +62,7 @@ test('a lease extends the offer to the end of the lease plus 2 s', async (t) => 
   await taker.answer(offer);
 });
 
-test('only its holder answers a leased offer; the first valid answer wins when the lease is over', async (t) => {
+test('only the holder of a lease can answer the offer; after the lease, the first valid answer wins', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer', 'another', 'third']);
@@ -79,7 +79,7 @@ test('only its holder answers a leased offer; the first valid answer wins when t
   assert.equal((await host.event('answer', 1)).data.sdp, 'faster');
 });
 
-test('a v0.20 client answers leased and listed offers, and steals none', async (t) => {
+test('a v0.20 client can answer an offer that it leased or listed, but not one leased to another client', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer', 'another', 'third']);
   const [old, thief] = [new Client(server.url, someone(), 'old'), new Client(server.url, someone(), 'old')];
@@ -92,7 +92,7 @@ test('a v0.20 client answers leased and listed offers, and steals none', async (
   await refused(thief.answer(last), 'already-answered');
 });
 
-test('only one of two concurrent answers wins', async (t) => {
+test('only one of several concurrent answers wins', async (t) => {
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiners = Array.from({ length: 8 }, joiner);
@@ -101,7 +101,7 @@ test('only one of two concurrent answers wins', async (t) => {
   assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
-test('the holder of a lease gets the candidates of the offer, and the later ones', async (t) => {
+test('the holder of a lease gets the existing candidates of the offer, and those added later', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -131,7 +131,7 @@ test('a joiner that waits over HTTP gets the next offer', async (t) => {
   assert.equal(server.waiting, 0);
 });
 
-test('a joiner that waits over the socket gets the next offer, and may make other calls meanwhile', async (t) => {
+test('a joiner that waits over the socket gets the next offer, and may make other calls in the meantime', async (t) => {
   const { server, host, fqn } = await start(t);
   const joiner = await PushClient.open(server.url);
   const waiting = joiner.take(fqn, { wait: 60_000 });
@@ -140,7 +140,7 @@ test('a joiner that waits over the socket gets the next offer, and may make othe
   assert.equal((await waiting).sdp, 'offer');
 });
 
-test('a joiner may wait before the service exists, by name, at random, or for a lower version', async (t) => {
+test('a joiner may wait for a service that does not exist yet: by owner, at random, or with a lower version', async (t) => {
   const { server, host, joiner } = await start(t);
   const fqn = `${host.username.replace('host', 'app')}:1.2.0`;
   const waiting = [`${fqn}@${host.username}`, fqn, fqn.replace('1.2.0', '1.0.0')].map((name) =>
@@ -151,7 +151,7 @@ test('a joiner may wait before the service exists, by name, at random, or for a 
   assert.deepEqual((await Promise.all(waiting)).map(({ sdp }) => sdp).sort(), ['a', 'b', 'c']);
 });
 
-test('a wait ends with no-offer if there is a service, with not-found if there is no service', async (t) => {
+test('a wait ends with no-offer if the service exists, and with not-found otherwise', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   await joiner().take(fqn);
@@ -171,7 +171,7 @@ test('an offer whose lease expires goes to a waiting joiner', async (t) => {
   assert.equal((await waiting).offerId, offerId);
 });
 
-test('a wait is refused in a batch, past 25 s over HTTP, past 2 min over the socket', async (t) => {
+test('a wait is refused in a batch, beyond 25 s over HTTP, and beyond 2 min over the socket', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const client = joiner();
@@ -219,7 +219,7 @@ test('200 joiners on a pool of 5 that is refilled on demand all connect, each on
   });
   const crowd = await PushClient.open(server.url);
   const joiners = Array.from({ length: 200 }, (_, i) =>
-    // half over HTTP; the other half, like many tabs of one user, over one socket
+    // half of them use HTTP; the other half share one socket, like many tabs of one user
     i % 2 ? new Client(server.url, someone('crowd'), 'v2', newInstance()) : crowd,
   );
   const taken = await Promise.all(
@@ -233,7 +233,7 @@ test('200 joiners on a pool of 5 that is refilled on demand all connect, each on
   assert.equal(new Set(taken).size, 200);
 });
 
-test('getServiceById finds services, hidden or not; hidden ones are found in no other way', async (t) => {
+test('getServiceById finds services, hidden or not; hidden services cannot be found in any other way', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const secret = `secret:1.0.0@${host.username}`;
   const open = await host.publish(fqn, ['open']);
@@ -261,7 +261,7 @@ test('getServiceById waits in the queue like getService', async (t) => {
   assert.equal((await waiting).sdp, 'second');
 });
 
-test('look-ups carry the owner’s key and the metadata', async (t) => {
+test('look-ups return the owner’s key and the metadata', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const metadata = { players: 3, tags: ['a', 'b'] };
   await host.publish(fqn, ['offer'], { metadata });
@@ -272,7 +272,7 @@ test('look-ups carry the owner’s key and the metadata', async (t) => {
   }
 });
 
-test('a serviceId stays: when offers are refreshed, when none was there for a while, when the server restarts', async (t) => {
+test('a serviceId stays the same when offers are refreshed, after a time without offers, and across a restart', async (t) => {
   const storagePath = temporaryFile(t);
   const options = { port: 0, host: '127.0.0.1', storagePath };
   const first = await createServer(options);
@@ -291,7 +291,7 @@ test('a serviceId stays: when offers are refreshed, when none was there for a wh
   assert.equal((await new Client(second.url, identity).publish(fqn, ['d'])).serviceId, serviceId);
 });
 
-test('a server that closes replies to waiting joiners, and delays its shutdown for no other client', async (t) => {
+test('a closing server replies to waiting joiners, and does not delay its shutdown for any other client', async (t) => {
   const { server, joiner, fqn } = await start(t);
   const push = await PushClient.open(server.url);
   const http = refused(joiner().take(fqn, { wait: 20_000 }), 'unavailable');
