@@ -70,7 +70,7 @@ test('the connection stays open when a small request is refused unread', async (
   await until(() => received().includes('HTTP/1.1 200'), 'the next reply');
 });
 
-test('every call in a batch from an address over its limit gets an error, with HTTP 200 as v0.20 clients require', async (t) => {
+test('every call in a batch from an address over its limit gets an error, with HTTP 200 for v0.20 clients', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const old = new Client(server.url, someone(), 'old');

@@ -16,7 +16,7 @@ async function start(t: TestContext) {
   return { server, old, host, fqn: `${FQN}@${host.username}`, send };
 }
 
-test('two addIceCandidates calls in the same millisecond, with the same signature and different params, both succeed', async (t) => {
+test('two addIceCandidates calls with the same timestamp and signature but different params both succeed', async (t) => {
   const { old, host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -84,7 +84,7 @@ test('a message in the old form is valid for one method only', async (t) => {
   await refused(send({ ...published, method: 'deleteService', params: { serviceFqn: fqn } }), 'bad-signature');
 });
 
-test('a message in the old form is valid only for the service, offer, username and `since` that it was signed for', async (t) => {
+test('a message in the old form is valid only for the service, offer, username and `since` it was signed for', async (t) => {
   const { old, host, fqn, send } = await start(t);
   const { offers } = await host.publish(fqn, ['one', 'two']);
   const [one, two] = offers.map(({ offerId }) => offerId);

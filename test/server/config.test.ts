@@ -230,7 +230,7 @@ test('for a bad setting, the command prints one line without a stack trace and e
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`on ${signal}, the command exits with 0 despite a queued joiner, an open socket and a keep-alive connection`, async (t) => {
+  test(`on ${signal}, the command exits with 0 despite a queued joiner, an open socket and an idle connection`, async (t) => {
     const server = await spawnServer(t, local(':memory:'));
     const host = await PushClient.open(server.url);
     const fqn = `chat:1.0.0@${host.username}`;

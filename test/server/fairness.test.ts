@@ -1,6 +1,7 @@
 /**
- * The order of the queue: round-robin by address, then by key; joiners that leave leases unanswered are served last and hold one
- * lease at a time. Tests Fairness alone, with the time as an argument, and Matchmaker on an in-memory store with a mocked clock.
+ * The order of the queue: round-robin by address, then by key; joiners that leave leases unanswered are served last and hold
+ * one lease at a time. Tests Fairness alone, with the time as an argument, and Matchmaker on an in-memory store with a mocked
+ * clock.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -237,7 +238,7 @@ test('a joiner is rejected if the queue is full, and removed from the queue when
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('an unsuccessful look-up reads the names once, attempts no lease, and costs a point for every 25 services examined', async (t) => {
+test('an unsuccessful look-up reads the names once, attempts no lease, and costs a point per 25 services read', async (t) => {
   const { store, matchmaker } = setUp(t);
   for (let index = 0; index < 60; index++) {
     const username = `host-${index}`;

@@ -67,14 +67,14 @@ function build({ method: name, params: given, mutation, form, identity, skew }: 
       form === 'v2' ? signV2(identity, name, given, url, { timestamp }) : signOld(identity, name, given, { timestamp });
     request = { ...signed };
   } catch {
-    // sent even if it cannot be signed
+    // the call is sent even if it cannot be signed
     request = { method: name, message: `${name}:fuzz:0`, signature: 'AA==', params: given };
   }
   if (mutation) request[mutation.field] = mutation.value;
   return request;
 }
 
-/** An item of a reply that no client should ever see. */
+/** Fails if an item of a reply is malformed or an internal error. */
 function checkItem(item: unknown, sent: unknown): void {
   const { success, code } = item as { success?: unknown; code?: unknown };
   assert.equal(typeof success, 'boolean', `a strange reply to ${JSON.stringify(sent)?.slice(0, 2000)}`);
@@ -87,7 +87,7 @@ async function sendOverHttp(body: unknown): Promise<void> {
   for (const item of [reply].flat()) checkItem(item, body);
 }
 
-/** A separate connection for input that is not, or hardly, HTTP. */
+/** Sends input that is barely HTTP, or not HTTP at all, on a connection of its own. */
 async function raw(bytes: string): Promise<void> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   let received = '';
@@ -173,7 +173,7 @@ class Lane {
     this.#socket?.socket.terminate();
   }
 
-  /** Waits until all sent frames are answered: a last call has its reply. */
+  /** Waits until all sent frames are answered, which is when a final call has its reply. */
   async settle(): Promise<void> {
     if (this.#socket?.socket.readyState === this.#socket?.socket.OPEN)
       await Promise.race([this.#socket?.request({ method: 'poll', params: {} }).catch(() => undefined), this.#socket?.closed]);
@@ -227,7 +227,7 @@ async function runOne(run: Drawn<typeof arbitraryRun>, session: Lane, bare: Lane
   }
 }
 
-/** Valid handshakes, one after the other, until stopped. @returns how many */
+/** Makes valid handshakes, one after the other, until stopped. @returns how many */
 async function validTraffic(isOver: () => boolean): Promise<number> {
   const host = await PushClient.open(url, someone('valid'));
   const fqn = `valid:1.0.0@${host.username}`;
@@ -246,7 +246,7 @@ async function validTraffic(isOver: () => boolean): Promise<number> {
   return count;
 }
 
-/** Half of the run, with valid traffic beside it; @returns the heap once temporarily kept data has expired. */
+/** Sends half of the input alongside valid traffic. @returns the size of the heap after short-lived data has expired */
 async function flood(runs: number, seed: number, fails: Promise<unknown>): Promise<{ bytes: number; handshakes: number }> {
   let [done, isOver] = [0, false];
   const valid = validTraffic(() => isOver);
@@ -276,7 +276,7 @@ test(`${RUNS} malformed calls and frames, seed ${SEED}`, { timeout: 3_000_000 },
   const second = await flood(RUNS / 2, SEED + 1_000_000, ended);
   isOver = true;
   assert.ok(first.handshakes > 0 && second.handshakes > 0);
-  // caches are bounded: memory that a second flood adds to the first would grow without a limit
+  // the first flood fills all bounded caches, so memory that the second one adds would be a leak
   const allowed = first.bytes * 1.05 + 2_000_000;
   assert.ok(second.bytes <= allowed, `the heap grew from ${first.bytes} to ${second.bytes} bytes`);
   t.diagnostic(

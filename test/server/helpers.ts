@@ -53,8 +53,8 @@ export class CallError extends Error {
 }
 
 /**
- * Resolves when a raw connection is closed. A server that closes it without reading the rest resets it, an error that comes
- * first.
+ * Resolves when a raw connection is closed. If the server closes it with data unread, the connection is reset, and `error` is
+ * emitted before `close`.
  */
 export function closed(socket: Socket): Promise<void> {
   socket.on('error', () => undefined);
@@ -68,7 +68,7 @@ export interface RawConnection {
   closed: Promise<void>;
 }
 
-/** A TCP connection to a server of this machine, destroyed when the test ends. */
+/** A TCP connection to a server on this machine, destroyed when the test ends. */
 export function connectRaw(t: TestContext, port: number): RawConnection {
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());
@@ -77,7 +77,7 @@ export function connectRaw(t: TestContext, port: number): RawConnection {
   return { socket, received: () => received, closed: closed(socket) };
 }
 
-/** Waits for the code with which a call is refused. */
+/** Waits for a call to be refused with this code. @returns the error */
 export async function refused(call: Promise<unknown>, code: string): Promise<CallError> {
   const error = await call.then(
     (result) => assert.fail(`expected ${code}, got ${JSON.stringify(result)}`),
@@ -135,7 +135,7 @@ export function anonymousNameFor(publicKey: string): string {
   return `anon-${letters.join('').slice(0, 26)}`;
 }
 
-/** Possible faults of a signed call. */
+/** Values that replace the correct ones in a signed call. */
 export interface SignOptions {
   timestamp?: number;
   nonce?: string;
@@ -180,7 +180,7 @@ export interface HttpReply {
   body: unknown;
 }
 
-/** POSTs anything to /rpc, a string unchanged. */
+/** POSTs a body to /rpc: a string unchanged, anything else as JSON. */
 export async function post(url: string, body: unknown, signal?: AbortSignal): Promise<HttpReply> {
   const response = await fetch(`${url}/rpc`, {
     method: 'POST',
@@ -265,7 +265,7 @@ export const newInstance = (): string => randomBytes(12).toString('base64url');
 export type PushEvent<E extends keyof PushEvents> = { event: E; data: PushEvents[E]; seq: number };
 type AnyEvent = { event: string; data: unknown; seq: number };
 
-/** A raw push socket: collects frames, matches replies to calls. */
+/** A raw push socket that collects frames and matches replies to calls. */
 export class PushSocket {
   readonly socket: WebSocket;
   readonly frames: Record<string, unknown>[] = [];
@@ -359,7 +359,7 @@ export const openSessionFrame = (
   ...signV2(identity, 'openSession', { instance, ...(resume && { resume }) }, url, options),
 });
 
-/** An open session: a client over the socket with its HTTP twin of the same instance. */
+/** An open session: a client over the socket, and an HTTP client of the same user and instance. */
 export class PushClient extends PushSocket {
   readonly http: Client;
   readonly instance: string;
@@ -421,7 +421,7 @@ export async function startServer(t: TestContext, options: ServerOptions = {}): 
 export interface ServerProcess {
   url: string;
   process: ChildProcess;
-  /** Its output, both streams. */
+  /** Its output on stdout and stderr. */
   output(): string;
   /** Resolves with exit code and signal. */
   ended: Promise<[code: number | null, signal: string | null]>;

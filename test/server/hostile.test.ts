@@ -1,7 +1,7 @@
 /**
- * Honest clients beside a hostile one that makes every call at the limit of its allowance: all their handshakes complete,
- * `/health` answers every time, and the data kept here for the hostile client stays bounded. `npm run bench -- attack hostile`
- * measures the times.
+ * Honest clients alongside a hostile one that makes every kind of call close to the limit of its allowance: all honest
+ * handshakes complete, `/health` always answers, and the data kept for the hostile client stays bounded.
+ * `npm run bench -- attack hostile` measures the latencies.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -40,10 +40,10 @@ async function handshakesDuring(t: TestContext, attack: (url: string) => Hostili
   assert.equal(server.process.exitCode, null);
 }
 
-test('honest handshakes complete beside every call from one address', { timeout: 120_000 }, (t) =>
+test('honest handshakes complete while one address makes every kind of call', { timeout: 120_000 }, (t) =>
   handshakesDuring(t, (url) => attackFromOneAddress(url, CALLS_A_SECOND)),
 );
 
-test('honest handshakes complete beside one key over 50 sockets', { timeout: 120_000 }, (t) =>
+test('honest handshakes complete while one key makes calls over 50 sockets', { timeout: 120_000 }, (t) =>
   handshakesDuring(t, (url) => attackWithOneKey(url, 50, CALLS_A_SECOND)),
 );

@@ -1,4 +1,4 @@
-/** Memory of the server for frames that have not arrived in full. */
+/** Limits on the memory that incomplete WebSocket frames use on the server. */
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
@@ -9,11 +9,11 @@ import { PushClient, PushSocket, post, someone, startServer, until } from './hel
 
 const KIB = 1024;
 const MAX_FRAME = 64 * KIB;
-/** Less than a frame of the largest size, so that the default budget of an address is soon used up. */
+/** Lowers the largest frame size, so that the budget of an address is soon used up. */
 const start = (t: TestContext) => startServer(t, { limits: { ...DEFAULT_LIMITS, maxBodyBytes: MAX_FRAME } });
 
 const streamOf = ({ socket }: PushSocket): Socket => (socket as unknown as { _socket: Socket })._socket;
-/** A masked text frame, RFC 6455 section 5.2; of `length` bytes, of which `sent` are sent. */
+/** The start of a masked text frame (RFC 6455, section 5.2): its header, and `sent` of its `length` bytes of payload. */
 function frame(length: number, sent: number, { first = 0x81 } = {}): Buffer {
   const head = Buffer.alloc(14);
   head.writeUInt8(first, 0);
@@ -28,7 +28,7 @@ function codesOf(sockets: PushSocket[]): Map<PushSocket, number> {
   return codes;
 }
 
-test('unfinished frames of one address are bounded in bytes, together with bodies, and freed with their sockets', async (t) => {
+test('incomplete frames and bodies from one address share a byte limit, and are freed with their sockets', async (t) => {
   const { url } = await start(t);
   const sockets: PushSocket[] = [];
   for (let i = 0; i <= MAX_CONCURRENT_BODIES; i++) sockets.push(await PushClient.open(url));
@@ -42,7 +42,7 @@ test('unfinished frames of one address are bounded in bytes, together with bodie
   await until(async () => (await post(url, ' '.repeat(32 * KIB))).status === 400, 'room for a body');
 });
 
-test('frames in small pieces count for more than their bytes', async (t) => {
+test('a frame that arrives in small pieces counts for more than its bytes', async (t) => {
   const { url } = await start(t);
   const sockets: PushSocket[] = [];
   for (let i = 0; i <= MAX_CONCURRENT_BODIES; i++) sockets.push(await PushClient.open(url));
@@ -51,7 +51,7 @@ test('frames in small pieces count for more than their bytes', async (t) => {
     sockets.map(async (socket) => {
       streamOf(socket).setNoDelay(true);
       streamOf(socket).write(frame(MAX_FRAME, 0));
-      // each is sent separately, after the previous one was read
+      // each byte is sent separately, after the previous one was read
       for (let i = 0; i < 600 && !codes.size; i++) {
         streamOf(socket).write(' ');
         await new Promise((resolve) => setTimeout(resolve, 1));
@@ -62,14 +62,14 @@ test('frames in small pieces count for more than their bytes', async (t) => {
   assert.equal([...codes.values()][0], 4429);
 });
 
-test('complete frames are no longer counted, however many arrive', async (t) => {
+test('complete frames do not count against the limit, however many arrive', async (t) => {
   const { url } = await start(t);
   const client = await PushClient.open(url);
   for (let i = 0; i < 2 * MAX_CONCURRENT_BODIES; i++)
     await client.publish(`x:1.0.0@${client.username}`, [`${i} `.padEnd(48 * KIB, 'x')]);
 });
 
-test('a socket may send little before its session is open', async (t) => {
+test('a socket may send only a little data before its session is open', async (t) => {
   const { url } = await startServer(t);
   const [unfinished, many] = [await new PushSocket(url).connect(), await new PushSocket(url).connect()];
   streamOf(unfinished).write(frame(1024 * KIB, MAX_BEFORE_SESSION));
@@ -80,7 +80,7 @@ test('a socket may send little before its session is open', async (t) => {
   await PushClient.open(url, someone());
 });
 
-test('a message of too many fragments is refused', async (t) => {
+test('a message with too many fragments is refused', async (t) => {
   const { url } = await startServer(t);
   const client = await PushClient.open(url);
   const next = frame(1, 1, { first: 0x00 });
@@ -89,7 +89,7 @@ test('a message of too many fragments is refused', async (t) => {
 });
 
 for (const kind of ['ping', 'pong'] as const)
-  test(`a socket pays for each WebSocket ${kind} frame, whatever messages arrive between`, async (t) => {
+  test(`a socket is charged for each WebSocket ${kind} frame, even if messages arrive in between`, async (t) => {
     const points = 20;
     const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: points } });
     const client = await PushClient.open(url);
@@ -100,14 +100,14 @@ for (const kind of ['ping', 'pong'] as const)
     for (let sent = 16; code === undefined && sent <= 2 * 16 * points; sent += 16) {
       for (let i = 0; i < 16; i++) client.socket[kind]();
       client.send({ ack: 0 });
-      // ws ends a socket with too many unanswered pings
+      // ws closes a socket with too many unanswered pings
       if (kind === 'ping') await until(() => pongs >= sent || code !== undefined, 'the pongs');
     }
     await until(() => code !== undefined, 'the socket to be closed');
     assert.equal(code, 4429);
   });
 
-test('a few pings of a client are answered', async (t) => {
+test('a few pings from a client are answered', async (t) => {
   const { url } = await startServer(t);
   const { socket } = await PushClient.open(url);
   let pongs = 0;

@@ -1,6 +1,7 @@
 /**
- * Leases and the queue (protocol.md, part 2), tested on whole servers: one offer per call, the answer that wins, waiting over HTTP
- * and over the socket, look-ups by id, and waiting joiners of a server that closes. fairness.test.ts tests the queue's order.
+ * Leases and the queue (protocol.md, part 2), tested on whole servers: one offer per call, the answer that wins, waiting over
+ * HTTP and over the socket, look-ups by id, and waiting joiners of a server that closes. fairness.test.ts tests the order of
+ * the queue.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';

@@ -1,4 +1,4 @@
-/** The two formats of the log, which contain no terminal control characters; and the reported addresses. */
+/** The two log formats, neither of which contains terminal control characters; and the addresses that a server reports. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
@@ -21,26 +21,26 @@ function logged(format: LogFormat): string[] {
 }
 
 for (const format of ['json', 'text'] as const)
-  test(`contains no terminal control characters as ${format}`, () => {
+  test(`the ${format} log contains no terminal control characters`, () => {
     const lines = logged(format);
     for (const line of lines) assert.doesNotMatch(line, CONTROLS);
     // a line break from a client does not start a new line
     assert.doesNotMatch(lines.join(''), /^forged line/m);
   });
 
-test('JSON is one object a line, with unchanged values', () => {
+test('the JSON log has one object per line, with unchanged values', () => {
   const [warning] = logged('json').map((line) => JSON.parse(line) as Record<string, unknown>);
   assert.deepEqual([warning!['username'], warning!['sockets'], warning!['msg']], [EVIL, 3, EVIL]);
 });
 
-test('text is for people: time, level, message, values, the stack of an error', () => {
+test('the text log shows the time, level, message, values and the stack of an error', () => {
   const [warning, error] = logged('text');
   assert.match(warning!, /^\d\d:\d\d:\d\d warn /);
   assert.match(warning!, / sockets=3 url=http:\/\/localhost:3000 /);
   assert.match(error!, /^\d\d:\d\d:\d\d error failed\n {4}Error: /);
 });
 
-test('a server on every address reports those that can be opened', () => {
+test('a server that listens on all interfaces reports the addresses that can be opened', () => {
   const address = (address: string, family: 'IPv4' | 'IPv6', internal = false): NetworkInterfaceInfo =>
     ({ address, family, internal }) as NetworkInterfaceInfo;
   const interfaces = {
@@ -57,7 +57,7 @@ test('a server on every address reports those that can be opened', () => {
   );
 });
 
-/** Current content of a pipe. */
+/** Reads everything that is in a pipe. */
 function drained(fd: number): Buffer {
   const pieces: Buffer[] = [];
   for (;;)
@@ -78,7 +78,7 @@ test('a full pipe drops whole lines, and the log reports how many', (t) => {
   t.after(() => closeSync(writer));
   const log = createLog('warn', 'json', lineWriter(writer));
   const count = 300;
-  // longer than the size up to which a pipe writes atomically
+  // longer than the size up to which writes to a pipe are atomic
   const text = 'é'.repeat(5000);
   for (let i = 0; i < count; i++) log.warn({ i, text }, 'before');
   const before = drained(reader);
@@ -94,7 +94,7 @@ test('a full pipe drops whole lines, and the log reports how many', (t) => {
   assert.equal(lines.at(-2)!.msg, 'after');
   assert.equal(lines.at(-1)!.lines, count - kept.length);
   closeSync(reader);
-  // nobody reads any more
+  // the pipe has no reader any more
   log.warn('lost');
 });
 

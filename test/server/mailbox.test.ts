@@ -1,4 +1,4 @@
-/** Events kept in memory for clients whose socket broke: bytes of a user, bytes in total, age, one copy for all instances. */
+/** Events kept in memory for clients whose socket broke: bytes per user, bytes in total, age, one copy for all instances. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
@@ -34,7 +34,7 @@ async function open(hub: MemoryHub, instance = 'instance-1'): Promise<FakeSessio
 
 const signal = (size: number) => ({ from: 'sender', sid: 'abcdefgh', sdp: 'x'.repeat(size) });
 
-test('events of one user are kept up to the byte limit of a user', async (t) => {
+test('events for one user are kept up to the byte limit per user', async (t) => {
   const hub = startHub(t);
   const session = await open(hub);
   for (let i = 0; i < 20; i++) await hub.pushToUser(session.principal, 'signal', signal(MAX_KEPT_BYTES / 8));
@@ -43,7 +43,7 @@ test('events of one user are kept up to the byte limit of a user', async (t) => 
   assert.ok(hub.bytes > MAX_KEPT_BYTES / 2, `only ${hub.bytes} bytes are kept`);
 });
 
-test('events of all users are kept up to the byte limit of the server', async (t) => {
+test('events for all users are kept up to the byte limit of the server', async (t) => {
   const hub = startHub(t);
   const size = MAX_KEPT_BYTES / 2;
   for (let i = 0; i < MAX_KEPT_BYTES_TOTAL / size + 10; i++)
@@ -52,7 +52,7 @@ test('events of all users are kept up to the byte limit of the server', async (t
   assert.ok(hub.bytes > MAX_KEPT_BYTES_TOTAL / 2, `only ${hub.bytes} bytes are kept`);
 });
 
-test('an event is not kept longer than an instance may stay away', async (t) => {
+test('an event is not kept longer than an instance may be disconnected', async (t) => {
   const clock = mockClock(t);
   const hub = startHub(t);
   const session = await open(hub);
@@ -63,7 +63,7 @@ test('an event is not kept longer than an instance may stay away', async (t) => 
   assert.equal(hub.bytes, 0);
 });
 
-test('an event for several instances of a user is kept once', async (t) => {
+test('an event for several instances of a user is stored only once', async (t) => {
   const hub = startHub(t);
   const first = await open(hub);
   const sessions = [first];

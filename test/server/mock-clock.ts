@@ -7,7 +7,7 @@ type Timers = Record<
 > &
   Record<'clearTimeout' | 'clearInterval', (timer?: object) => void>;
 
-/** Mocks setTimeout, setInterval, Date and performance.now() from now on; `until` and sockets keep real time. */
+/** Mocks setTimeout, setInterval, Date and performance.now() from now on; `until` and sockets still use real time. */
 export function mockClock(t: TestContext): { tick(ms: number): Promise<void> } {
   const timers = globalThis as unknown as Timers;
   const real = { setTimeout: timers.setTimeout, clearTimeout: timers.clearTimeout, clearInterval: timers.clearInterval };
@@ -15,8 +15,8 @@ export function mockClock(t: TestContext): { tick(ms: number): Promise<void> } {
   // durations follow the same clock
   const [date, began, start] = [Date.now.bind(Date), Date.now(), performance.now()];
   t.mock.method(performance, 'now', () => start + date() - began);
-  // node 20 removes any timer at the same position of its queue when a cleared timer has fired or belongs to another test's mock;
-  // so only timers that are in this queue get there
+  // To clear a timer that has fired or belongs to another test's mock, Node 20 removes whichever timer has its position in the
+  // queue; so only timers that are in this queue are passed to it.
   const queued = new WeakSet<object>();
   for (const kind of ['Timeout', 'Interval'] as const) {
     const [set, clear] = [timers[`set${kind}`], timers[`clear${kind}`]];
@@ -43,7 +43,7 @@ export function mockClock(t: TestContext): { tick(ms: number): Promise<void> } {
       for (let left = ms; left > 0; left -= 1000) {
         t.mock.timers.tick(Math.min(left, 1000));
         for (let i = 0; i < 5; i++) await new Promise(setImmediate);
-        // another process takes part
+        // Redis is a separate process and needs real time
         if (process.env['RONDEVU_TEST_REDIS']) await new Promise((resolve) => real.setTimeout(resolve, 10));
       }
     },

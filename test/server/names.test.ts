@@ -1,6 +1,6 @@
 /**
- * Sessions of a username that passes to another key, through whole servers: on one server, and with RONDEVU_TEST_REDIS on
- * several. store-conformance.ts tests the stores.
+ * Sessions of a username that passes to another key, tested on whole servers: on one server, and on two with one Redis.
+ * store-conformance.ts tests the stores.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -32,7 +32,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     await until(() => one.sessions + (one === two ? 0 : two.sessions) === 1);
   });
 
-  test('a session of the former key neither publishes nor receives once another key has the name', async (t) => {
+  test('a session of the former key can neither publish nor receive once another key has the name', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -105,7 +105,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.deepEqual(answers, []);
   });
 
-  test('an offer for a released name goes to nobody else', async (t) => {
+  test('an offer for the holder of a released name is given to nobody else', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -117,7 +117,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     await refused(new Client(two.url, heir, 'v2', newInstance()).take(fqn), 'no-offer');
   });
 
-  test('the offers of the next holder do not end with an instance of the former one', async (t) => {
+  test('the end of the former holder’s instance does not end the offers of the next holder', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -157,7 +157,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.equal(reached(), 32);
   });
 
-  test('another name of the same key keeps its session', async (t) => {
+  test('a session under a different name of the same key stays open', async (t) => {
     const [one, two] = await start(t);
     const identity = new Identity(freshName());
     const second = identity.as(freshName());

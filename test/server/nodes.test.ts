@@ -1,7 +1,7 @@
 /**
- * Two servers on one Redis: two publishers on one, joiners on the other, while servers and Redis are killed and a reader is
- * stopped. Every handshake completes, no answer is lost, and none reaches both publishers. RONDEVU_NODES=full is 200 handshakes
- * for each.
+ * Two servers on one Redis: two publishers use one server, and joiners the other, while servers and Redis are killed and a
+ * publisher is suspended. Every handshake completes, no answer is lost, and no answer reaches both publishers.
+ * RONDEVU_NODES=full runs 200 handshakes per test.
  */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -28,7 +28,7 @@ interface Answered {
 }
 
 describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
-  // with `everysec` a killed Redis loses acknowledged writes if an fsync held them up
+  // with `everysec`, a killed Redis loses acknowledged writes that a pending fsync has delayed
   const redis = new RedisProcess('--appendfsync', 'always');
   let nodes: [ServerProcess, ServerProcess];
   /** One prefers the first server, the other the second. */
@@ -46,7 +46,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     for (const each of [...balancers, ...nodes, redis]) await each.close();
   });
 
-  /** Processes that publish one service at the first server; their output is collected. */
+  /** Starts processes that publish one service on the first server, and collects their output. */
   async function startPublishers(t: TestContext, count: number, pool: number) {
     const username = `host-${++names}`;
     const { privateKey, publicKey } = await RondevuAPI.generateKeypair();
@@ -77,15 +77,15 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
 
   interface Join {
     username: string;
-    /** Offers that accepted its answer. */
+    /** Offers to which its answer was accepted. */
     answered: string[];
-    /** Offers that it was given, and how long it relied on each. */
+    /** Offers that it was given, and the time for which it relied on each. */
     held: { offerId: string; from: number; until: number }[];
     /** How often another joiner had answered first. */
     late: number;
   }
 
-  /** A joiner with its own key, as persistent as the engine's; finished when it gets `taken`. */
+  /** Joins with a new key, as persistently as the engine does; done when `taken` arrives. */
   async function join(serviceFqn: string, balancer = balancers[1]): Promise<Join> {
     const username = `joiner-${++names}`;
     const api = new RondevuAPI(balancer.url, username, await RondevuAPI.generateKeypair(), undefined, false);
@@ -121,7 +121,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }
   }
 
-  /** Handshakes, some concurrently, with an action when a third and two thirds of them are done. */
+  /** Makes handshakes, some concurrently; calls `disturb` when a third and when two thirds of them are done. */
   async function handshakes(t: TestContext, disturb: (processes: ChildProcess[], time: number) => Promise<void>): Promise<void> {
     const { serviceFqn, answers, processes } = await startPublishers(t, 2, 5);
     const joins: Join[] = [];
@@ -160,7 +160,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
   const options = { timeout: 300_000 };
   it('complete handshakes across both servers', options, (t) => handshakes(t, async () => undefined));
 
-  it('complete all handshakes when the server of the publishers, and the one of the joiners, is killed', options, (t) =>
+  it('complete all handshakes when first the publishers’ and then the joiners’ server is killed', options, (t) =>
     handshakes(t, async (_processes, time) => {
       const node = nodes[time - 1]!;
       await node.stop('SIGKILL');
@@ -177,7 +177,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }),
   );
 
-  it('serve 500 joiners at once on a pool of 5', options, async (t) => {
+  it('serve 500 joiners at once from a pool of 5', options, async (t) => {
     const { serviceFqn } = await startPublishers(t, 1, 5);
     const joins = await Promise.all(Array.from({ length: 500 }, (_, index) => join(serviceFqn, balancers[index % 2])));
     const held = joins.flatMap((each) => each.held);
@@ -190,7 +190,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     t.diagnostic(`${joins.length} joiners, ${held.length} leases`);
   });
 
-  it('complete all handshakes when a publisher is stopped for 5 s', options, (t) =>
+  it('complete all handshakes when a publisher is suspended for 5 s', options, (t) =>
     handshakes(t, async (processes, time) => {
       const publisher = processes[time - 1]!;
       publisher.kill('SIGSTOP');
@@ -200,7 +200,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
   );
 });
 
-/** Retries calls that failed by the network or a restart, like the engine. */
+/** Retries calls that failed because of the network or a restart, as the engine does. */
 async function again<T>(call: () => Promise<T>): Promise<T> {
   for (let left = 100; ; left--) {
     try {

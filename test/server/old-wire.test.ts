@@ -20,7 +20,7 @@ const list = async (client: Client, serviceFqn: string) =>
 const linesOf = (candidates: { candidate: { candidate: string } }[] = []) =>
   candidates.map(({ candidate }) => candidate.candidate);
 
-test('publishing appends: five calls of one offer make a pool of five', async (t) => {
+test('publishing appends: five calls with one offer each make a pool of five', async (t) => {
   const { old, host, fqn } = await start(t);
   for (let i = 0; i < 5; i++) await host.publish(fqn, [`offer ${i}`]);
   const taken = new Set<string>();
@@ -28,7 +28,7 @@ test('publishing appends: five calls of one offer make a pool of five', async (t
   assert.equal(taken.size, 5);
 });
 
-test('publishing leaves answered offers alone', async (t) => {
+test('publishing does not affect answered offers', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['first']);
   const joiner = old();
@@ -39,7 +39,7 @@ test('publishing leaves answered offers alone', async (t) => {
   assert.equal(answer.sdp, 'the answer');
 });
 
-test('offers end by TTL', async (t) => {
+test('an offer expires after its TTL', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['short'], { ttl: 5000 });
@@ -48,7 +48,7 @@ test('offers end by TTL', async (t) => {
   await refused(old().take(fqn), 'not-found');
 });
 
-test('offers end by an answer, and by deleteService', async (t) => {
+test('an answered offer is not handed out again, and deleteService deletes all offers', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['one', 'two']);
   const joiner = old();
@@ -73,7 +73,7 @@ test('free offers are handed out newest first', async (t) => {
   assert.deepEqual(order, ['newest', 'middle', 'oldest']);
 });
 
-test('offers in the old form older than 30 s are handed out last', async (t) => {
+test('offers published in the old form are handed out last once they are older than 30 s', async (t) => {
   const clock = mockClock(t);
   const { server, old, host, fqn } = await start(t);
   const modern = new Client(server.url, host.identity, 'old', newInstance());
@@ -81,7 +81,7 @@ test('offers in the old form older than 30 s are handed out last', async (t) => 
   await clock.tick(1000);
   await host.publish(fqn, ['old form']);
   await clock.tick(10_000);
-  await modern.call('poll', {}); // a call that keeps its offers
+  await modern.call('poll', {}); // keeps the offers of the instance
   assert.equal((await list(old(), FQN)).services[0]!.sdp, 'old form', 'newest first as long as it is fresh');
   await clock.tick(12_000);
   await modern.call('poll', {});
@@ -90,7 +90,7 @@ test('offers in the old form older than 30 s are handed out last', async (t) => 
   assert.deepEqual(order, ['with an instance', 'old form']);
 });
 
-test('the oldest offers of a service are dropped past 100 free ones', async (t) => {
+test('beyond 100 free offers of a service, the oldest are dropped', async (t) => {
   const clock = mockClock(t);
   const { host, fqn } = await start(t);
   const first = await host.publish(fqn, ['the oldest', 'the second']);
@@ -106,10 +106,10 @@ test('the oldest offers of a service are dropped past 100 free ones', async (t) 
   assert.deepEqual(codes, ['not-found', 'offer-gone']);
 });
 
-test('no joiner gets a dead offer after ten minutes of an old host', async (t) => {
+test('no joiner gets a dead offer after an old host has been running for ten minutes', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
-  // an old host makes a new offer every 30 s for each waiting one, and forgets the previous one
+  // every 30 s, an old host publishes a new offer for each unanswered one, and forgets the previous offer
   const pool = 2;
   for (let minute = 0; minute < 20; minute++) {
     await host.publish(fqn, [`${minute} a`], { ttl: 600_000 });
@@ -119,7 +119,7 @@ test('no joiner gets a dead offer after ten minutes of an old host', async (t) =
   for (let i = 0; i < pool; i++) assert.match((await old().take(fqn)).sdp, /^19 /);
 });
 
-test('ICE replies contain the role, in getIceCandidates and in poll', async (t) => {
+test('getIceCandidates and poll return the role with each candidate', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -160,7 +160,7 @@ test('timestamps of candidates increase strictly and are never ahead of the cloc
   assert.ok(Math.max(...dates) <= after, 'none is dated into the future');
 });
 
-test('a peer gets candidates older than its since, if it has not had them, by both calls', async (t) => {
+test('getIceCandidates and poll return candidates older than `since` if the peer has not had them', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -168,7 +168,7 @@ test('a peer gets candidates older than its since, if it has not had them, by bo
   await joiner.answer(offer);
   await host.addCandidates(offer, 'early');
   await joiner.addCandidates(offer, 'early');
-  // the old client starts to poll with its start time
+  // the old client first polls with its start time as `since`
   const since = Date.now() + 1000;
   const toJoiner = (await joiner.call('getIceCandidates', { serviceFqn: fqn, offerId: offer.offerId, since })).candidates;
   assert.deepEqual(linesOf(toJoiner), ['early']);
@@ -176,7 +176,7 @@ test('a peer gets candidates older than its since, if it has not had them, by bo
   assert.deepEqual(linesOf(toHost), ['early']);
 });
 
-test('a peer gets a candidate again while its since has not passed the newest one returned', async (t) => {
+test('a candidate is returned again as long as `since` is before its timestamp', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -193,7 +193,7 @@ test('a peer gets a candidate again while its since has not passed the newest on
   assert.deepEqual(linesOf(await ask(b!.createdAt)), ['c']);
 });
 
-test('candidates returned to a joiner that gave up are returned to the answerer', async (t) => {
+test('candidates that were returned to a joiner that gave up are also returned to the answerer', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
@@ -208,7 +208,7 @@ test('candidates returned to a joiner that gave up are returned to the answerer'
   assert.deepEqual(linesOf(candidates), ['early']);
 });
 
-test("a stranger's candidates are parked: not shown, 16 at most", async (t) => {
+test("a stranger's candidates are parked: at most 16, and not returned", async (t) => {
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -220,7 +220,7 @@ test("a stranger's candidates are parked: not shown, 16 at most", async (t) => {
   assert.deepEqual((await host.call('poll', { since: 0 })).iceCandidates, {});
 });
 
-test('parked candidates are accepted with an answer of that user only', async (t) => {
+test('parked candidates are accepted only with an answer from the same user', async (t) => {
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -289,10 +289,10 @@ const WANTED: [version: string, found: string[]][] = [
   ['3.0.0-beta.1', ['3.0.0-beta.1']],
   ['3.0.0', []],
 ];
-test('discovery follows the compatibility rule, highest first', async (t) => {
+test('discovery follows the compatibility rule and returns the highest version first', async (t) => {
   const { old, host } = await start(t);
   for (const version of OFFERED) {
-    // one for each joiner below
+    // one offer for each joiner below
     const sdps = WANTED.map((_, index) => `sdp of ${version} #${index}`);
     await host.publish(`app:${version}@${host.username}`, sdps);
   }
@@ -317,7 +317,7 @@ test('a random getService falls back to a lower compatible version when the high
   assert.deepEqual([(await old().take('app:1.0.0')).sdp, (await old().take('app:1.0.0')).sdp], ['1.1.0', '1.0.0']);
 });
 
-test('pages have limit and offset', async (t) => {
+test('getService pages its results by `limit` and `offset`', async (t) => {
   const { old } = await start(t);
   for (let i = 0; i < 3; i++) {
     const host = old();
@@ -341,7 +341,7 @@ test('two joiners never get the same offer, and a joiner without an offer gets a
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('an old joiner that looks up again gets its leased offer, if there is no other', async (t) => {
+test('an old joiner that looks up again gets its leased offer again if there is no other', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['only one']);
   const joiner = old();
@@ -350,7 +350,7 @@ test('an old joiner that looks up again gets its leased offer, if there is no ot
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('getOfferAnswer fails with `not yet answered`', async (t) => {
+test('getOfferAnswer fails with `not yet answered` before there is an answer', async (t) => {
   const { host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const error = await refused(host.call('getOfferAnswer', { serviceFqn: fqn, offerId: offers[0]!.offerId }), 'not-found');
@@ -366,7 +366,7 @@ test('a name that v0.20 generated for an anonymous user is claimed like any othe
   assert.deepEqual([user.available, user.publicKey], [false, client.identity.publicKey]);
 });
 
-test('a caller without a claim and without a key may look up a name', async (t) => {
+test('a caller with neither a claim nor a key may look up a name', async (t) => {
   const { host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const stranger = old();
@@ -375,7 +375,7 @@ test('a caller without a claim and without a key may look up a name', async (t) 
   assert.equal((await old().call('getUser', { username: stranger.username })).available, true, 'looking up claims nothing');
 });
 
-test('a claimed user need not send its key again', async (t) => {
+test('a user with a claim does not have to send its key again', async (t) => {
   const { host, fqn, server } = await start(t);
   await host.publish(fqn, ['offer']);
   await host.call('poll', {}, { publicKey: undefined });

@@ -1,4 +1,4 @@
-/** Interfaces for operators: metrics, readiness, the log; none of them contains secrets. */
+/** Interfaces for operators: metrics, readiness and the log, none of which contain secrets. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -45,7 +45,7 @@ test('an unknown method adds no label', async (t) => {
   assert.ok(![...(await scrape(server.url)).keys()].some((name) => /proto|xxx/.test(name)));
 });
 
-test('metrics are for this machine only, or for clients with the token', async (t) => {
+test('metrics are served only to this machine, or only to clients with the token if one is set', async (t) => {
   const open = await startServer(t);
   const proxied = await fetch(`${open.url}/metrics`, { headers: { 'X-Forwarded-For': '203.0.113.7' } });
   assert.equal(proxied.status, 403);
@@ -56,7 +56,7 @@ test('metrics are for this machine only, or for clients with the token', async (
   await scrape(url, { Authorization: `Bearer ${token}`, 'X-Forwarded-For': '203.0.113.7' });
 });
 
-test('metrics are refused to a page in a browser of this machine, and to requests passed on by a local proxy', async (t) => {
+test('metrics are refused to a page in a browser on this machine and to requests forwarded by a local proxy', async (t) => {
   const { port } = await startServer(t);
   const ask = (headers: Record<string, string>, version = '1.1'): Promise<number> => statusOf(port, '/metrics', headers, version);
   const host = `localhost:${port}`;
@@ -102,7 +102,7 @@ async function statusOf(port: number, path: string, headers: Record<string, stri
   return Number(/^HTTP\/1\.1 (\d+)/.exec(received)?.[1]);
 }
 
-test('a server that stops reports it to balancers, answers late requests, and closes its sockets one by one', async (t) => {
+test('a stopping server reports that it is not ready, still answers requests, and closes its sockets one by one', async (t) => {
   const server = await startServer(t, { drainTime: 600 });
   const { url } = server;
   assert.equal((await fetch(`${url}/ready`)).status, 200);
@@ -120,7 +120,7 @@ test('a server that stops reports it to balancers, answers late requests, and cl
   assert.ok(closed[2]! - closed[0]! > 200, 'not all at once');
 });
 
-test('the log is JSON lines without secrets', async () => {
+test('the log consists of JSON lines without secrets', async () => {
   const args = ['server/dist/main.js', '--port', '0', '--storage', ':memory:', '--log-level', 'debug'];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let [out, log] = ['', ''];

@@ -1,4 +1,4 @@
-/** Requests other than calls: their costs, and the replies to a connection that pipelines them. */
+/** Requests other than calls: their costs, and the replies on a connection that pipelines them. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test, type TestContext } from 'node:test';
@@ -8,13 +8,13 @@ import { Client, startServer, until, connectRaw } from './helpers.js';
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
 
-/** Replies on a connection so far. */
+/** A raw connection, with the statuses of the replies so far. */
 function connection(t: TestContext, port: number) {
   const { socket, received } = connectRaw(t, port);
   return { socket, statuses: () => [...received().matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)) };
 }
 
-test('files, pages and unknown paths cost points of their address; requests of balancers do not', async (t) => {
+test('files, pages and unknown paths cost the points of their address; health checks and metrics do not', async (t) => {
   const points = 30;
   const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: points } });
   const paths = ['/', '/demo/', '/rondevu-elements.js', '/nothing'];
@@ -42,7 +42,7 @@ test('60 visitors behind one address can each load a page with 15 files and make
   assert.ok(statuses.every((status) => status === 200));
 });
 
-test('pipelined requests are answered in order, one at a time; too many close the connection', async (t) => {
+test('pipelined requests are answered in order, one at a time; too many of them close the connection', async (t) => {
   const { port, url } = await startServer(t);
   const few = connection(t, port);
   few.socket.write(`${get('/')}${get('/nothing')}`.repeat(MAX_PIPELINED / 2));
@@ -64,7 +64,7 @@ test('pipelined requests are answered in order, one at a time; too many close th
   assert.equal((await fetch(`${url}/health`)).status, 200);
 });
 
-test('a connection that ends while its requests wait leaves nothing behind', async (t) => {
+test('the server keeps working after a connection is reset while its requests are queued', async (t) => {
   const server = await startServer(t);
   const aborted = connection(t, server.port);
   aborted.socket.write(get('/').repeat(MAX_PIPELINED), () => aborted.socket.resetAndDestroy());
