@@ -24,7 +24,7 @@ import {
 const limited = (t: TestContext, limits: Partial<Limits>, more: Parameters<typeof startServer>[1] = {}) =>
   startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...more });
 
-test('a client over its limit gets 429 with Retry-After, an item of a batch its own error, and later succeeds', async (t) => {
+test('a client over its limit gets 429 with Retry-After, or an error per call in a batch, and succeeds later', async (t) => {
   const clock = mockClock(t);
   const server = await limited(t, { pointsPerAddress: 10 + NEW_KEY_COST });
   const client = new Client(server.url);
@@ -43,7 +43,7 @@ test('a client over its limit gets 429 with Retry-After, an item of a batch its 
   await client.call('poll', {});
 });
 
-test('signatures of calls refused for their address are not verified', async (t) => {
+test('the signature of a call from an address over its limit is not verified', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   const metrics = async (): Promise<number> =>
     Number(/rondevu_verify_seconds_count (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())![1]);
@@ -54,7 +54,7 @@ test('signatures of calls refused for their address are not verified', async (t)
   assert.equal(await metrics(), before);
 });
 
-test('a key has its own budget, over HTTP and socket together', async (t) => {
+test('a key has its own budget, shared by HTTP and sockets', async (t) => {
   const server = await limited(t, { pointsPerKey: 8 });
   const host = await PushClient.open(server.url, someone()); // costs 3
   const http = new Client(server.url, host.http.identity);
@@ -66,7 +66,7 @@ test('a key has its own budget, over HTTP and socket together', async (t) => {
   await new Client(server.url).call('poll', {});
 });
 
-test('costs: signatures, rows that are written, rows that are read', () => {
+test('the cost of a call depends on the rows that it writes and reads', () => {
   assert.equal(costOf('poll', {}), 1);
   assert.equal(costOf('publishService', { offers: Array(40).fill({}) }), 7);
   assert.equal(costOf('getService', { limit: 10 }), 7);
@@ -75,7 +75,7 @@ test('costs: signatures, rows that are written, rows that are read', () => {
   for (const name of ['constructor', '__proto__', '']) assert.equal(costOf(name, {}), 1);
 });
 
-test('a new key and deleted offers are charged in addition to the call', async (t) => {
+test('new keys and deleted offers are charged in addition to the call', async (t) => {
   const points = 1 + NEW_KEY_COST;
   const server = await limited(t, { pointsPerAddress: points });
   const client = new Client(server.url);
@@ -94,7 +94,7 @@ test('a new key and deleted offers are charged in addition to the call', async (
   await new Client(other.url).take(two!);
 });
 
-test('a class of 60 behind one address that arrives at once is served with the default limits', async (t) => {
+test('with the default limits, a class of 60 behind one address can connect all at once', async (t) => {
   const server = await startServer(t);
   const teacher = await PushClient.open(server.url, someone('teacher'));
   const fqn = `lesson:1.0.0@${teacher.http.username}`;
@@ -113,7 +113,7 @@ test('a class of 60 behind one address that arrives at once is served with the d
   );
 });
 
-test('new names from one address are counted, known ones are not', async (t) => {
+test('new names count against the limit of their address, and known names do not', async (t) => {
   const server = await limited(t, { claimsPerAddress: 2 });
   const [one, two] = [new Client(server.url), new Client(server.url)];
   for (const client of [one, two, one, two]) await client.call('poll', {});
@@ -121,7 +121,7 @@ test('new names from one address are counted, known ones are not', async (t) => 
   await new Client(server.url, anonymous()).call('poll', {});
 });
 
-/** A single call that is refused with HTTP 429. */
+/** Makes a single call, which must be refused with HTTP 429. @returns the error */
 async function refusedAs429(client: Client): Promise<CallError> {
   const { status, body } = await post(client.url, client.signed('poll', {}));
   assert.equal(status, 429);
@@ -129,7 +129,7 @@ async function refusedAs429(client: Client): Promise<CallError> {
   return new CallError(error, code);
 }
 
-test('services and offers of one user are limited', async (t) => {
+test('services and offers per user are limited', async (t) => {
   const server = await limited(t, { maxServicesPerUser: 2, maxOffersPerUser: 5 });
   const host = new Client(server.url);
   const publish = (name: string, count: number): Promise<unknown> =>
@@ -147,7 +147,7 @@ test('services and offers of one user are limited', async (t) => {
   );
 });
 
-test('a full server still accepts users below an equal share', async (t) => {
+test('a full server still accepts offers from users below their equal share', async (t) => {
   const clock = mockClock(t);
   const server = await limited(t, { maxTotalOffers: 10 });
   const [greedy, modest] = [new Client(server.url), new Client(server.url)];
@@ -188,7 +188,7 @@ test('a released name is free, and its services are gone', async (t) => {
   await refused(host.call('poll', {}), 'name-taken');
 });
 
-test('releasing a name and deleting a service require a signature of that call', async (t) => {
+test('releasing a name and deleting a service require a signature for that call', async (t) => {
   const server = await startServer(t);
   const push = await PushClient.open(server.url);
   await push.publish(`x:1.0.0@${push.http.username}`, ['offer']);
@@ -198,7 +198,7 @@ test('releasing a name and deleting a service require a signature of that call',
   await refused(old.call('releaseUsername', {}), 'bad-signature');
 });
 
-test('X-Forwarded-For is trusted from configured proxies only', () => {
+test('X-Forwarded-For is trusted only from configured proxies', () => {
   const [none, some] = [proxyList([]), proxyList(['10.0.0.0/8', '::1'])];
   const cases: [remote: string, header: string | undefined, proxies: typeof none, expected: string][] = [
     ['192.0.2.1', '198.51.100.7', none, '192.0.2.1'],
@@ -214,7 +214,7 @@ test('X-Forwarded-For is trusted from configured proxies only', () => {
     ['2001:db8::1', undefined, none, '2001:db8:0:0::/64'],
     ['fe80::1%eth0', undefined, none, 'fe80:0:0:0::/64'],
     ['', undefined, none, ''],
-    // every spelling of an IPv4 address is the same address
+    // all spellings of an IPv4 address are the same address
     ['::ffff:909:909', undefined, none, '9.9.9.9'],
     ['0:0:0:0:0:FFFF:0909:0909', undefined, none, '9.9.9.9'],
     ['::FFFF:9.9.9.9%eth0', undefined, none, '9.9.9.9'],
@@ -224,7 +224,7 @@ test('X-Forwarded-For is trusted from configured proxies only', () => {
     ['2002:909:909:1234::1', undefined, none, '9.9.9.9'],
     ['::ffff:a01:203', '[::ffff:c633:6407]:443', some, '198.51.100.7'],
     ['::1', '0:0:0:0:0:ffff:c633:6407', some, '198.51.100.7'],
-    // every spelling of an IPv6 address is an address of its /64
+    // all spellings of an IPv6 address belong to the same /64
     ['2001:DB8:0:0:1::', undefined, none, '2001:db8:0:0::/64'],
     ['2001:0db8::1:0:0:1', undefined, none, '2001:db8:0:0::/64'],
     ['10.1.2.3', `${'1.1.1.1,'.repeat(5000)}198.51.100.7`, some, '198.51.100.7'],
@@ -234,7 +234,7 @@ test('X-Forwarded-For is trusted from configured proxies only', () => {
     assert.equal(clientAddress(remote, header, proxies), expected, `${remote} and ${header}`);
 });
 
-test('each client behind a configured proxy has its own budget, over HTTP and socket', async (t) => {
+test('each client behind a configured proxy has its own budget', async (t) => {
   const server = await limited(t, { pointsPerAddress: 4 + NEW_KEY_COST }, { trustedProxies: ['127.0.0.1'] });
   const client = new Client(server.url);
   const ask = (from: string): Promise<number> =>
@@ -248,7 +248,7 @@ test('each client behind a configured proxy has its own budget, over HTTP and so
   assert.equal(await ask('198.51.100.2'), 200);
 });
 
-test('authorize is called before all effects, and its refusal is reported', async (t) => {
+test('authorize is called before a call has any effect, and its refusal is reported', async (t) => {
   const asked: AuthorizeContext[] = [];
   let verdict: boolean | string = true;
   const server = await startServer(t, { authorize: (context) => (asked.push(context), verdict) });
@@ -275,7 +275,7 @@ test('authorize is called before all effects, and its refusal is reported', asyn
   assert.equal((await refused(host.publish(fqn, ['three']), 'forbidden')).message, 'members only');
 });
 
-test('an authorize that throws refuses, without its text', async (t) => {
+test('a call is refused if authorize throws, and the error does not quote the message', async (t) => {
   const authorize = async (): Promise<boolean> => {
     throw new Error('the directory at ldap://secret is down');
   };

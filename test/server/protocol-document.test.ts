@@ -1,7 +1,7 @@
 /**
  * Compares every table of docs/protocol.md with the code: with schemas, constants and types where there are any, otherwise with the
- * behaviour. A row that is added, removed or changed on either side fails. `NOT_COMPARED` names the tables that describe something
- * else than this code.
+ * behaviour. A row that is added, removed or changed on either side fails. `NOT_COMPARED` lists the tables that do not describe
+ * this code.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -129,7 +129,7 @@ function callOf(method: string): Call {
   return { params: params.map(([name, text]) => [codes(name)[0]!, text!]), result: of(/^Result/), errors: of(/^Errors/) };
 }
 
-/** Asserts that the document lists the fields of a type: all of them, and as optional only those that are. */
+/** Asserts that the document lists all fields of a type, and marks only optional ones as optional. */
 function assertFields(documented: Shape, actual: Shape, where: string): void {
   assert.deepEqual(Object.keys(documented).sort(), Object.keys(actual).sort(), where);
   for (const [name, { isOptional: may, fields }] of Object.entries(documented)) {
@@ -139,13 +139,14 @@ function assertFields(documented: Shape, actual: Shape, where: string): void {
   }
 }
 
-/** The objects in a cell, merged: fields that not all of them have are optional. */
+/** The shapes of the objects in a cell. */
 function objectsIn(cell: string): Shape[] {
   return codes(cell)
     .filter((text) => text.startsWith('{'))
     .map(parseShape);
 }
 
+/** One shape with the fields of all shapes; a field is optional unless every shape requires it. */
 function merged(shapes: Shape[]): Shape {
   const all: Shape = {};
   for (const shape of shapes)
@@ -167,7 +168,7 @@ function failure(check: () => unknown): RpcError {
   return assert.fail('expected an error');
 }
 
-test('each call of the server has a section, and each section is a call', () => {
+test('each call of the server has a section, and each section describes a call', () => {
   const sections = [
     ...document.text
       .split('\n## Calls\n')[1]!
@@ -178,7 +179,7 @@ test('each call of the server has a section, and each section is a call', () => 
   assert.deepEqual(sorted(Object.keys(schemas)), sorted(methods));
 });
 
-test('the params of each call match its schema, with bounds and defaults', () => {
+test('the params of each call match its schema, including bounds and defaults', () => {
   for (const method of methods) {
     const { params } = callOf(method);
     const entries = paramsOf(method);
@@ -217,7 +218,7 @@ test('the params of each call match its schema, with bounds and defaults', () =>
   );
 });
 
-test('the result of each call has the fields of its type', () => {
+test('the documented result of each call has the fields of its type', () => {
   for (const method of methods) {
     const { result } = callOf(method);
     if (method === 'getServiceById') {
@@ -247,12 +248,12 @@ test('the result of each call has the fields of its type', () => {
   assertFields(candidates, facts.shape(RPC, 'CandidateInfo'), 'a candidate of a poll');
 });
 
-test('the errors of each call match the codes that its handler can throw', () => {
+test('the documented errors of each call match the codes that its handler can throw', () => {
   const [, general] = /^Any call may also fail with (.*)$/m.exec(document.text)!;
   const anyCall = new Set(codes(general));
   for (const code of ['bad-request', 'too-large', 'rate-limited', 'unavailable', 'closed', 'name-taken'])
     assert.ok(anyCall.has(code), code);
-  // `forbidden` by the operator's rule is documented once for all calls, otherwise for each call
+  // `forbidden` from the operator's rule is documented once for all calls; any other `forbidden`, for each call
   anyCall.delete('forbidden');
   const known = facts.literals('src/errors.ts', 'ErrorCode');
   for (const method of methods) {
@@ -284,7 +285,7 @@ test('calls documented as always signed match the code', () => {
   assert.deepEqual(sorted(codes(sentence)), sorted(ALWAYS_SIGNED));
 });
 
-/** Reads the limits and remembers which. */
+/** The names of the limits and constants that were read through `recorded`. */
 const used = new Set<string>();
 const recorded = <T extends object>(values: T): T =>
   new Proxy(values, {
@@ -294,7 +295,7 @@ const recorded = <T extends object>(values: T): T =>
     },
   });
 
-/** All exported numbers of the server that docs/security.md lists. */
+/** The modules of the server whose exported numbers must be documented. */
 const MODULES = [
   ...[
     countValues,
@@ -315,9 +316,9 @@ const exported = Object.fromEntries(
   MODULES.flatMap((module) => Object.entries(module).filter(([, value]) => typeof value === 'number')),
 ) as Record<string, number>;
 
-/** Constants of the server that no row of the tables shows: the prose or docs/operations.md does, or no client notices them. */
+/** Constants of the server that are in no table: the prose or docs/operations.md gives them, or no client can observe them. */
 const NOT_IN_TABLES = [
-  // "Leases", "Candidates" and "Instances" of the same document
+  // in the prose of "Leases", "Candidates" and "Instances"
   ...[
     'LEASE_DURATION',
     'MAX_LEASES_PER_KEY',
@@ -330,7 +331,7 @@ const NOT_IN_TABLES = [
     'SERVICE_ID_TTL',
   ],
   ...['MAX_ENDED', 'ANSWERED_TTL', 'MET_TTL', 'OLD_FORM_MAX_AGE', 'PONG_TIMEOUT'],
-  // docs/operations.md
+  // in docs/operations.md
   ...['MAX_KEPT_BYTES_TOTAL', 'LARGE_CALLS', 'LARGE_CALLS_PER_ADDRESS', 'MAX_DISCOVERED', 'MAX_PIPELINED'],
   // of no consequence for clients that follow the document
   ...['DEFAULT_MAX_INSTANCES', 'MAX_PUBLISHED', 'RESEND_WINDOW', 'MAX_CHUNKS', 'MAX_DELETED_ENDED', 'MAX_IGNORED_UPGRADES'],
@@ -343,7 +344,7 @@ const publication = { serviceFqn: 'chat:1.0.0@alice', offers: [{ sdp: 'v=0' }] }
 const addition = { serviceFqn: 'chat:1.0.0@alice', offerId: 'x', candidates: [{ candidate: '' }] };
 const ofOffer = { serviceFqn: 'chat:1.0.0@alice', offerId: 'x' };
 
-/** The largest value that a check of a text or a number accepts, from 1 to 10 000 000. */
+/** The largest value from 1 to 10 000 000 that a check accepts, as a number or as the length of a string. */
 function largest(accepts: (value: number) => boolean): number {
   let [low, high] = [0, 10_000_000];
   while (high - low > 1) {
@@ -369,7 +370,7 @@ const range = ({ min, max }: Bounds): string => `${n(min!)} to ${n(max!)}`;
 /** The lengths in a pattern such as `^[\w-]{1,128}$`. */
 const lengths = ({ pattern }: Bounds): string => /\{(\d+),(\d+)\}/.exec(pattern!)!.slice(1).join(' to ');
 
-/** The error of a waiting joiner beyond the given limits. */
+/** The error for one more look-up by a joiner that waits for `count` versions, under the given limits. */
 function waitingError(
   limits: Partial<Record<'maxWaiting' | 'maxWaitingPerKey' | 'maxWaitingPerAddress', number>>,
   count = 1,
@@ -407,7 +408,7 @@ async function quotaError(
   );
 }
 
-test('the table of limits has the figures of the constants, and what happens past them', async () => {
+test('the table of limits has the values of the constants, and what happens beyond them', async () => {
   const L = recorded(DEFAULT_LIMITS);
   const C = recorded(exported);
   const publish = paramsOf('publishService');
@@ -589,7 +590,7 @@ test('the table of limits has the figures of the constants, and what happens pas
     ],
   ];
   assert.deepEqual(document.rows('Limits'), expected);
-  // read to compute the rows, not shown by one
+  // the rows above have read every limit
   assert.deepEqual(
     Object.keys(DEFAULT_LIMITS).filter((name) => !used.has(name)),
     [],
@@ -597,7 +598,7 @@ test('the table of limits has the figures of the constants, and what happens pas
   );
 });
 
-test('the table of points has the costs of all calls', () => {
+test('the table of points lists the costs of all calls', () => {
   const C = recorded(exported);
   const all = [...methods, 'openSession'];
   const other = costOf('poll', {});
@@ -641,7 +642,7 @@ test('every HTTP status has a row, and sizes match the constants', () => {
   const C = recorded(exported);
   const rows = document.rows('Calls over HTTP');
   const inCode = ['app', 'rpc-endpoint'].flatMap((name) => [...facts.numbersIn(`server/src/${name}.ts`, 200, 505)]);
-  // the framework answers preflights with 204, Node slow requests with 408
+  // the framework answers preflights with 204, and Node answers slow requests with 408
   assert.deepEqual(sorted(rows.map(([status]) => status!)), sorted([...inCode, 204, 408].map(String)));
   const text = (status: number): string => rows.find(([each]) => each === String(status))![1]!;
   assert.match(text(400), new RegExp(`more than ${MAX_BATCH} items`));
@@ -649,7 +650,7 @@ test('every HTTP status has a row, and sizes match the constants', () => {
   assert.match(document.text, new RegExp(`an array of 1 to ${MAX_BATCH} requests`));
 });
 
-test('every address of the server has a row', () => {
+test('every route of the server has a row', () => {
   const config = readConfig([], {});
   assert.notEqual(config, 'help');
   const app = createApp({
@@ -664,7 +665,7 @@ test('every address of the server has a row', () => {
   });
   const routes = app.routes.filter(({ method }) => method !== 'ALL').map(({ method, path }) => `${method} ${path}`);
   const rows = document.rows('HTTP');
-  // index.ts handles these two itself
+  // index.ts handles POST /rpc and GET /ws itself
   assert.deepEqual(sorted(rows.flatMap(([request]) => codes(request))), sorted([...routes, 'POST /rpc', 'GET /ws']));
   for (const path of ['/rpc', '/ws']) assert.ok(sourceOf('server/src/index.ts').replaceAll('\\', '').includes(path), path);
 });
@@ -721,7 +722,7 @@ test('every frame and every event has a row with its fields', () => {
   assert.equal(Number(fanOut), recorded(exported).MAX_FAN_OUT);
 });
 
-test('the reply to openSession in the example has the fields and values of this version', () => {
+test('the example of a reply to openSession has the fields and values of this version', () => {
   const [, json] = /^(\{"id":1,"result":\{"epoch".*)$/m.exec(document.text)!;
   const { result } = JSON.parse(json!) as { result: { caps: string[]; limits: object } };
   const fields = Object.entries(facts.shape(RPC, 'OpenSessionResult')).filter(([, field]) => !field.isOptional);
@@ -736,12 +737,12 @@ test('every close code has a row', () => {
   assert.deepEqual(sorted(rows.map(([code]) => code!)), sorted(Object.values(CLOSE).map(String)));
   const [, within] = /no `openSession` within (\d+)/.exec(rows.find(([code]) => code === String(CLOSE.noSession))![1]!)!;
   assert.equal(Number(within), recorded(exported).OPEN_TIMEOUT);
-  // no file of the server closes a socket with a code of its own
+  // no other file of the server contains close codes
   for (const file of filesIn('server/src').filter((name) => !name.endsWith('/close-codes.ts')))
     assert.deepEqual([...facts.numbersIn(file, 1001, 1015), ...facts.numbersIn(file, 4400, 4499)], [], file);
 });
 
-test('the old form: each method and mode has a row', () => {
+test('every method and every mode of the old form has a row', () => {
   const context = document.rows('The old form');
   assert.deepEqual(sorted(context.flatMap(([names]) => codes(names))), sorted(Object.keys(LEGACY_CONTEXT)));
   const params = { username: 'U', serviceFqn: 'F', offerId: 'O', since: 7 };
@@ -783,12 +784,12 @@ test('the parts of a service name have the documented lengths', () => {
   );
 });
 
-test('the examples of versions hold', () => {
+test('the examples of compatible versions are correct', () => {
   for (const [requested, available, serves] of document.rows('Versions'))
     assert.equal(isCompatible(available!, requested!), /^yes/.test(serves!), `${available} for ${requested}`);
 });
 
-test('every error code has a row, with the parts that use it', () => {
+test('every error code has a row that names the parts that use it', () => {
   const of = (files: string[]): Set<string> => new Set(files.flatMap((file) => [...facts.codesIn(file)]));
   const server = of(filesIn('server/src'));
   // server-error.ts derives codes for old servers; the command line has its own exit codes
@@ -808,7 +809,7 @@ test('every error code has a row, with the parts that use it', () => {
   for (const [code, , meaning, hint] of rows) assert.ok(meaning && hint, `${code} has no meaning or hint`);
 });
 
-test('every code in a table exists', () => {
+test('every error code in a table exists', () => {
   const known = new Set(facts.literals('src/errors.ts', 'ErrorCode'));
   const cells = [...document.rows('Limits').map(([, , past]) => past!), ...methods.map((method) => callOf(method).errors)];
   const words = cells.flatMap(codes).filter((code) => /^[a-z]+(-[a-z]+)+$|^(closed|timeout|forbidden|unavailable)$/.test(code));
@@ -816,7 +817,7 @@ test('every code in a table exists', () => {
   for (const word of words) assert.ok(known.has(word), word);
 });
 
-test('the texts of old servers have the documented codes, in this order', () => {
+test('the error messages of old servers map to the documented codes, in the documented order', () => {
   const rows = document.rows('Towards a v0.5.4 server', 1);
   const expected = OLD_TEXTS.map(([pattern, code]) => [pattern.source.replaceAll('|', ', '), code]);
   assert.deepEqual(
@@ -830,7 +831,7 @@ test('every field of the SDP line has a row', () => {
   assert.deepEqual(sorted(rows.map(([name]) => codes(name)[0]!)), sorted(facts.names('src/protocol/sdp-line.ts', 'SdpLine')));
 });
 
-/** A peer connection that only remembers its channels. */
+/** A fake peer connection that only records its channels. */
 function fakePeerConnection(): {
   pc: RTCPeerConnection;
   channels: { label: string; init: RTCDataChannelInit; channel: RTCDataChannel }[];
@@ -869,7 +870,7 @@ test('the data channels have the documented labels and ids', (t) => {
   assert.match(inBand![1]!, new RegExp(`label \`${label}\`, ordered, reliable`));
 });
 
-test('the frames of the channel for messages have the documented fields', () => {
+test('the frames of the message channel have the documented fields', () => {
   const rows = document.rows('Frames', 1);
   const hello = JSON.parse(helloFrame({ sid: 's', inst: 'i', known: null, next: 1 })) as { hello: object };
   const fields = Object.keys(hello.hello)
@@ -881,7 +882,7 @@ test('the frames of the channel for messages have the documented fields', () => 
   );
 });
 
-test('every text of the control channel has a row', () => {
+test('every message of the control channel has a row', () => {
   const { pc, channels } = fakePeerConnection();
   const control = new ControlChannel(pc);
   const [{ channel }] = channels as [(typeof channels)[0]];
@@ -890,7 +891,7 @@ test('every text of the control channel has a row', () => {
   const sent = [
     ...(channel as unknown as { sent: string[] }).sent,
     ...['src/connection', 'src/delivery'].flatMap(filesIn).flatMap((file) => facts.textsPassedTo(file, 'control')),
-    // sent by way of a variable
+    // passed as a constant
     ...[...sourceOf('src/connection/renegotiation.ts').matchAll(/^const (?:SDP|ASK) = '([^']+)';$/gm)].map(([, text]) => text!),
   ];
   const word = (text: string): string => text.split(' ')[0]!;
@@ -901,12 +902,12 @@ test('every text of the control channel has a row', () => {
   assert.deepEqual(sorted(further.flatMap(([text]) => codes(text)).map(word)), sorted(linked.map(word)));
 });
 
-test('every constant of the server is in a table, or known not to be', () => {
+test('every constant of the server is in a table or in NOT_IN_TABLES', () => {
   const missing = Object.keys(exported).filter((name) => !used.has(name) && !NOT_IN_TABLES.includes(name));
   assert.deepEqual(missing, [], 'new constants: add a row, or the name to NOT_IN_TABLES');
 });
 
-test('the budget of TURN credentials is the documented one', () => {
+test('the budget for TURN credentials matches the document', () => {
   const [, key, address] = /(\d+) an hour for a key, (\d+) for an address/.exec(callOf('getIceServers').errors)!;
   assert.deepEqual([Number(key), Number(address)], [DEFAULT_TURN.perKey, DEFAULT_TURN.perAddress]);
 });

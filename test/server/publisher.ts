@@ -1,5 +1,5 @@
 /**
- * A publisher as a separate process, so that it can be stopped: keeps a pool of offers at a server with the engine's signaling
+ * A publisher as a separate process, so that it can be stopped: keeps a pool of offers on a server with the engine's signaling
  * client, and prints each received answer as a line of JSON. Arguments: address, name, private and public key, service, pool.
  */
 import WebSocket from 'ws';

@@ -57,7 +57,7 @@ test('the Origin allow-list applies to the upgrade; programs that send no Origin
   for (const origin of ['https://good.example', undefined]) await (await from(origin)).close();
 });
 
-test('past the limit of sockets the upgrade is refused', async (t) => {
+test('the upgrade is refused beyond the limit of sockets', async (t) => {
   const { server } = await start(t, { limits: { ...DEFAULT_LIMITS, maxSockets: 1 } });
   const first = await new PushSocket(server.url).connect();
   await assert.rejects(new PushSocket(server.url).connect(), /HTTP 503/);
@@ -95,7 +95,7 @@ test('only openSession is answered on a new socket; any other frame closes it', 
   }
 });
 
-test('openSession is signed like any call: signature, name, nonce, form, instance', async (t) => {
+test('openSession is checked like any signed call: signature, name, nonce, form, instance', async (t) => {
   const { server, open } = await start(t);
   const taken = await open();
   const who = someone();
@@ -126,7 +126,7 @@ async function opened(url: string, frame: Record<string, unknown>): Promise<Push
   return socket;
 }
 
-test('a wrong clock may be corrected on the same socket', async (t) => {
+test('a client with a wrong clock may repeat openSession with the corrected time on the same socket', async (t) => {
   const { server } = await start(t);
   const [who, instance] = [someone(), newInstance()];
   const socket = await new PushSocket(server.url).connect();
@@ -137,7 +137,7 @@ test('a wrong clock may be corrected on the same socket', async (t) => {
   await socket.close();
 });
 
-test('a socket without openSession is closed after 5 s, one with it is not', async (t) => {
+test('a socket is closed after 5 s unless it has opened a session', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const idle = await new PushSocket(server.url).connect();
@@ -160,7 +160,7 @@ test('frames sent right after openSession, without waiting for its reply, are an
   await socket.close();
 });
 
-test('two openSession frames at once make one session, which ends with its socket', async (t) => {
+test('two concurrent openSession frames open one session, which ends with its socket', async (t) => {
   const { server } = await start(t);
   const socket = await new PushSocket(server.url).connect();
   for (const who of [someone(), someone()]) {
@@ -172,7 +172,7 @@ test('two openSession frames at once make one session, which ends with its socke
   await until(() => server.sessions === 0, 'the end of the session', 1500);
 });
 
-test('every call works over the socket, unsigned, and its errors have code and message', async (t) => {
+test('calls over the socket work unsigned, except for deletions, and fail with error codes', async (t) => {
   const { host, joiner, fqn, offer } = await pair(t);
   const taken = await joiner.take(fqn);
   assert.equal(taken.offerId, offer.offerId);
@@ -192,12 +192,12 @@ test('every call works over the socket, unsigned, and its errors have code and m
   assert.deepEqual(await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: [] }), { count: 0 });
   await refused(joiner.call('publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] }), 'forbidden');
   await refused(joiner.call('poll', { since: 'x' as unknown as number }), 'bad-request');
-  // deletions need their own signature
+  // deletions need a signature of their own
   await refused(host.call('deleteService', { serviceFqn: fqn }), 'unauthorized');
   await host.http.call('deleteService', { serviceFqn: fqn });
 });
 
-test('a session acts for its own instance, whatever a call names', async (t) => {
+test('a session acts for its own instance even if a call gives a different one', async (t) => {
   const { host, joiner, fqn } = await pair(t);
   await host.publish(fqn, ['second'], { instance: newInstance() });
   const offer = await joiner.take(fqn);
@@ -205,7 +205,7 @@ test('a session acts for its own instance, whatever a call names', async (t) => 
   await host.event('answer');
 });
 
-test('unknown frames are answered; text that is no JSON object and binary frames close the socket', async (t) => {
+test('unknown frames get an error; binary frames and text that is not a JSON object close the socket', async (t) => {
   const { server, open } = await start(t);
   const client = await open();
   for (const frame of [{ id: 77 }, { id: 77, method: 7 }, { method: 'poll' }, { event: 'answer', data: {} }, { ack: 'x' }]) {
@@ -234,7 +234,7 @@ test('a frame that is too large closes the socket, before and after openSession'
   await until(() => server.sessions === 0);
 });
 
-test('an answer is pushed to the publisher, with its author', async (t) => {
+test('an answer is pushed to the publisher with the name and key of the answerer', async (t) => {
   const { host, joiner, fqn, offer } = await pair(t);
   await joiner.take(fqn);
   await joiner.answer(offer, 'the answer');
@@ -265,7 +265,7 @@ test('candidates are pushed in both directions, including those parked before th
   assert.deepEqual(lines(joiner), [['from the host', 'offerer']]);
 });
 
-test('`taken` is sent to the joiner after the publisher has acknowledged the answer, and not before', async (t) => {
+test('`taken` is sent to the joiner once, and only after the publisher has acknowledged the answer', async (t) => {
   const { host, joiner, fqn, offer } = await pair(t);
   await joiner.take(fqn);
   await joiner.answer(offer);
@@ -303,7 +303,7 @@ test('events of one session are numbered upwards from 1', async (t) => {
   );
 });
 
-test('`demand` tells publishers, and only them, how many wait', async (t) => {
+test('`demand` reports the number of waiting joiners to publishers only', async (t) => {
   const { host, joiner, fqn, open } = await pair(t);
   await joiner.take(fqn);
   const bystander = await open();
@@ -315,14 +315,14 @@ test('`demand` tells publishers, and only them, how many wait', async (t) => {
   await Promise.all(waiting);
 });
 
-test('a joiner that does not wait causes demand, too', async (t) => {
+test('a look-up that does not wait also causes demand', async (t) => {
   const { host, joiner, fqn } = await pair(t);
   await joiner.take(fqn);
   await refused(joiner.take(fqn), 'no-offer');
   assert.deepEqual((await host.event('demand')).data, { serviceFqn: fqn, waiting: 1 });
 });
 
-test('a silent socket is pinged after 15 s, and terminated without a pong', async (t) => {
+test('a silent socket is pinged after 15 s, and terminated if it sends no pong', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const [alive, dead] = [await open(), await open()];
@@ -337,7 +337,7 @@ test('a silent socket is pinged after 15 s, and terminated without a pong', asyn
   assert.equal(alive.socket.readyState, alive.socket.OPEN);
 });
 
-test('a jump of the wall clock does not count as silence of a socket', async (t) => {
+test('a jump of the wall clock does not make a socket appear silent', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const client = await open();
@@ -348,18 +348,18 @@ test('a jump of the wall clock does not count as silence of a socket', async (t)
   assert.ok(!client.frames.some((frame) => 'ping' in frame));
 });
 
-test('a slow reader is disconnected, not buffered without a limit', async (t) => {
+test('a slow reader is disconnected rather than buffered without a limit', async (t) => {
   const { server, open } = await start(t);
   const client = await open();
   const fqn = `${FQN}@${client.username}`;
   (client.socket as unknown as { _socket: { pause(): void } })._socket.pause();
-  // each reply repeats its offers, so 900 kB go up and 900 kB should come down
+  // each reply repeats the offers, so for every 900 kB sent, 900 kB should be received
   const sdps = Array.from({ length: 14 }, (_, i) => `${i}`.padEnd(64_000, 'x'));
   for (let i = 0; i < 40 && server.sessions; i++) {
     client.publish(fqn, sdps).catch(() => undefined);
     await new Promise(setImmediate);
   }
-  // well before the heartbeat would do it
+  // well before the heartbeat would disconnect it
   await until(() => server.sessions === 0, 'the end of the slow reader', 10_000);
   client.socket.terminate();
 });
@@ -380,7 +380,7 @@ test('closing the server closes its sockets with 1001, and leaves no timers behi
   );
 });
 
-test('signal passes between two users with an answered offer, to every socket of the recipient and nobody else', async (t) => {
+test('a signal between users with an answered offer reaches every socket of the recipient and nobody else', async (t) => {
   const { host, joiner, offer, server, open } = await pair(t);
   const sid = 'session-1';
   await refused(joiner.call('signal', { to: host.username, sid, sdp: 'restart?' }), 'forbidden');
@@ -402,7 +402,7 @@ test('signal passes between two users with an answered offer, to every socket of
   await refused(host.call('signal', { to: joiner.username, sid, sdp: 'x' }), 'peer-gone');
 });
 
-test('a socket that reconnects within the grace period gets missed events, in order and with the same numbers', async (t) => {
+test('a socket that reconnects within the grace period gets the missed events in order, with the same numbers', async (t) => {
   const { host, joiner, fqn, server } = await pair(t);
   await host.publish(fqn, ['b', 'c']);
   await joiner.answer(await joiner.take(fqn), 'first');
@@ -422,7 +422,7 @@ test('a socket that reconnects within the grace period gets missed events, in or
   assert.deepEqual(back.eventsOf('resync'), []);
 });
 
-test('a socket that cannot resume gets resync: another epoch, or a number that was never used', async (t) => {
+test('a socket that resumes from a different epoch or from an unused number gets resync', async (t) => {
   const { server } = await start(t);
   const identity = someone();
   const instance = newInstance();

@@ -1,6 +1,6 @@
 /**
- * Cases that only the hub of several servers meets: Redis loses a mailbox, events grow too large, a publisher's socket reconnects
- * to another server, and restarted servers must not give up instances at once.
+ * Cases that occur only with the hub of several servers: Redis loses a mailbox, events grow too large, a publisher reconnects
+ * to a different server, and restarted servers must not give up instances at once.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -31,7 +31,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     return { servers, urls: servers.map(({ url }) => url) as [string, string], connection, redisPrefix };
   }
 
-  test('a session whose client hangs up while it opens is forgotten', async (t) => {
+  test('a session is forgotten if its client hangs up while it is being opened', async (t) => {
     const { servers, urls, connection, redisPrefix } = await start(t);
     const forgotten = t.mock.method(Unread.prototype, 'forget'); // called when a socket has closed
     const open = RedisHub.prototype.opened;
@@ -54,7 +54,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'its life in Redis to end');
   });
 
-  test('a mailbox that Redis lost starts with resync, and continues the numbers of the client', async (t) => {
+  test('a mailbox that Redis has lost restarts with resync, and continues from the last number of the client', async (t) => {
     const { urls, connection, redisPrefix } = await start(t);
     const host = await PushClient.open(urls[0], someone('host'));
     const fqn = `x:1.0.0@${host.username}`;
@@ -73,27 +73,27 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     assert.ok((await host.event('answer', 2)).seq > seq);
   });
 
-  test('a message of a former release ends no session of the current holder of the name', async (t) => {
+  test('a late message about the release of a name does not end the session of its current holder', async (t) => {
     const { urls, connection } = await start(t);
     const [host, other] = [await PushClient.open(urls[0], someone('host')), await PushClient.open(urls[1], someone('other'))];
     await other.publish(`x:1.0.0@${other.username}`, ['offer']);
     await host.answer(await host.take(`x:1.0.0@${other.username}`));
     await connection.publish('names', host.username);
-    // sent afterwards: when it has arrived, `names` has arrived too
+    // sent after `names`: when the signal has arrived, `names` has arrived too
     await other.call('signal', { to: host.username, sid: 'abcdefgh', sdp: 'after it' });
     await host.event('signal');
     await host.call('poll', {});
     assert.equal(host.socket.readyState, host.socket.OPEN, 'the session of the holder is open');
   });
 
-  test('a mailbox holds a bounded number of bytes: a client that missed more gets resync', async (t) => {
+  test('a mailbox holds a limited number of bytes, and a client that missed more gets resync', async (t) => {
     const { urls } = await start(t);
     const [one, two] = [await PushClient.open(urls[0], someone('one')), await PushClient.open(urls[1], someone('two'))];
     await one.publish(`x:1.0.0@${one.username}`, ['offer']);
     await two.answer(await two.take(`x:1.0.0@${one.username}`));
     const { seq } = await one.event('answer');
     const { epoch } = one.session;
-    one.socket.pause(); // it reads nothing, but its socket stays open
+    one.socket.pause(); // the client reads nothing, but its socket stays open
     const texts = Array.from({ length: 40 }, (_, index) => `${index} ${'x'.repeat(60_000)}`);
     for (const sdp of texts) await two.call('signal', { to: one.username, sid: 'abcdefgh', sdp });
     one.socket.terminate();
@@ -104,7 +104,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     assert.ok(numbers().length < 20, `${numbers().length} came`);
   });
 
-  test('events for several instances count towards the byte limit of their user', async (t) => {
+  test('events for several instances count against the byte limit of their user', async (t) => {
     const { urls, connection, redisPrefix } = await start(t);
     const one = await PushClient.open(urls[0], someone('one'));
     await PushClient.open(urls[1], one.http.identity, newInstance());
@@ -128,7 +128,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
       const instance = `instance-${i}`;
       await hub.touch('user key', instance, Date.now());
       await hub.published('user key', instance, 'service', 60_000);
-      // it falls silent and is given up
+      // the instance falls silent and is given up
       if (i < 9) await connection.command('DEL', `${redisPrefix}hub:{user key}:at:${instance}`);
     }
     assert.ok(Number(await connection.command('SCARD', publishers)) <= 3);
@@ -143,19 +143,19 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     const fqn = `x:1.0.0@${host.username}`;
     await host.publish(fqn, ['offer']);
     await joiner.answer(await joiner.take(fqn));
-    const { seq } = await host.event('answer'); // and does not acknowledge
+    const { seq } = await host.event('answer'); // not acknowledged
     host.socket.terminate();
     await PushClient.open(urls[1], host.http.identity, host.instance, { epoch: host.session.epoch, seq });
     await joiner.event('taken');
   });
 
-  test('a server that starts gives up no instance before it had time to hear from it', async (t) => {
+  test('a server that starts does not give up an instance before it has had time to hear from it', async (t) => {
     const past = String(Date.now() - 1000); // before any of the servers started
     const { connection, redisPrefix, urls } = await start(t);
     const host = new Client(urls[0], someone('host'), 'v2', newInstance());
     const fqn = `x:1.0.0@${host.username}`;
     const { offers } = await host.publish(fqn, ['offer']);
-    // as after all servers were down for a while
+    // as if all servers had been down for a while
     await connection.command('HSET', `${redisPrefix}hub:{${principalOf(host.identity)}}:at:${host.instance}`, 'deadline', past);
     await connection.command('ZADD', `${redisPrefix}alive:{}`, past, `${principalOf(host.identity)}/${host.instance}`);
     await startServer(t, { redisUrl: redis.url, redisPrefix });

@@ -1,6 +1,6 @@
 /**
- * RedisStore through the conformance suite, on a real Redis; and its own properties: every key expires by itself, acknowledged
- * data survives a kill of Redis, and an unusable Redis is named without its password.
+ * Runs the conformance suite on RedisStore with a real Redis, and tests its own properties: keys expire by themselves,
+ * acknowledged data survives when Redis is killed, and the error for an unusable Redis does not quote the password.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -14,7 +14,7 @@ import { RedisProcess, redisMissing } from '../support/redis.js';
 import { storeConformance } from './store-conformance.js';
 
 describe('the Redis store', { skip: redisMissing() ?? false }, () => {
-  // by default Redis may acknowledge a write before it is on disk; these tests kill it
+  // these tests kill Redis, which by default may acknowledge a write before it is on disk
   const redis = new RedisProcess('--appendfsync', 'always');
   before(() => redis.start());
   after(() => redis.close());
@@ -50,7 +50,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     await store.useOnce('token', now + 1000, now);
   }
 
-  test('every key expires by itself', async (t) => {
+  test('every key expires by itself, except sets whose entries are swept', async (t) => {
     const { store, connection } = await openStore(t);
     await exercise(store);
     const keys = (await connection.command('KEYS', `${connection.prefix}*`)) as string[];
@@ -58,11 +58,11 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     const endless: string[] = [];
     for (const key of keys)
       if (Number(await connection.command('PTTL', key)) < 0) endless.push(key.slice(connection.prefix.length));
-    // entries of these sets are swept
+    // the entries of these sets are swept
     assert.deepEqual(endless.sort(), ['answered:{}', 'free:{}', 'publishers:{}']);
   });
 
-  test('the keys of ended services are bounded, and their metadata ends with them', async (t) => {
+  test('the number of keys of ended services is bounded, and their metadata expires with the service', async (t) => {
     const { store, connection } = await openStore(t);
     const now = Date.now();
     for (let i = 0; i < 40; i++) {
@@ -76,7 +76,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.equal(await connection.command('HEXISTS', (await keys('*:service:*'))[0]!, 'metadata'), 0);
   });
 
-  test('the index of an instance ends a minute after the instance was given up, unless it published since', async (t) => {
+  test('the index of an instance expires a minute after the instance was given up, unless it published since', async (t) => {
     const { store, connection } = await openStore(t);
     const now = Date.now();
     await store.publish({ ...ofAlice(['a']), ttl: 3_600_000 }, 100, now);
@@ -112,7 +112,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.equal(await store.countFreeOffers(Date.now()), 0);
   });
 
-  test('an instance that reconnects keeps offers that it published after it was given up', async (t) => {
+  test('an instance that reconnects keeps the offers that it published after it was given up', async (t) => {
     const { store } = await openStore(t);
     const now = Date.now();
     const { service } = await store.publish(ofAlice(['before', 'again']), 100, now);
@@ -137,7 +137,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.equal(new Set(ids).size, 50);
   });
 
-  test('calls wait for a Redis that is killed and restarted, and it keeps acknowledged data', async (t) => {
+  test('calls wait while Redis is killed and restarted, and acknowledged data survives', async (t) => {
     const { store } = await openStore(t);
     const now = Date.now();
     const claimed: string[] = [];
@@ -167,7 +167,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     await assert.rejects(RedisConnection.open(evicting.url, 'x:', log), /maxmemory-policy is volatile-lru.*noeviction/);
   });
 
-  test('an unusable Redis is named, without its password', async () => {
+  test('the error for an unusable Redis gives its address but not its password', async () => {
     await assert.rejects(RedisConnection.open('redis://user:geheim@127.0.0.1:1', 'x:', log), (error: Error) => {
       assert.match(error.message, /Redis at 127\.0\.0\.1:1 \(REDIS_URL\) cannot be used/);
       assert.doesNotMatch(error.message, /geheim/);
@@ -175,7 +175,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     });
   });
 
-  /** A client without the server around it. */
+  /** A Redis client for the test itself, without RedisConnection. */
   async function admin(t: TestContext, url = redis.url): Promise<(...args: string[]) => Promise<unknown>> {
     const client = createClient({ url });
     await client.connect();
@@ -200,7 +200,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     await assert.rejects(RedisConnection.open('redis://127.0.0.1:1', 'x:', log), /ECONNREFUSED/);
   });
 
-  test('a Redis that refuses writes fails the ping, and is refused at the start', async (t) => {
+  test('a Redis that refuses writes fails the ping, and is refused at startup', async (t) => {
     const { store } = await openStore(t);
     await store.ping();
     const run = await admin(t);

@@ -61,7 +61,7 @@ export class SourceFacts {
       });
   }
 
-  /** The members of a union of texts. */
+  /** The members of a union of string literals. */
   literals(file: string, name: string): string[] {
     return this.#literalsOf(this.#typeOf(file, name));
   }
@@ -74,8 +74,9 @@ export class SourceFacts {
   }
 
   /**
-   * The fields of a type, of all members together if it is a union. A field is optional if it is optional or missing in a member.
-   * @param path to a nested type: names of properties, or indexes of tuples
+   * The fields of a type; for a union, the fields of all members together. A field is optional if it is optional or missing in
+   * any member.
+   * @param path to a nested type: names of properties, or indices of tuples
    */
   shape(file: string, name: string, ...path: string[]): Shape {
     let type = this.#typeOf(file, name);
@@ -93,7 +94,7 @@ export class SourceFacts {
     return (type.isUnion() ? type.types : [type]).map((member) => this.#shapeOf(member)!);
   }
 
-  /** The error codes that a file creates errors with or passes on as such. */
+  /** The error codes with which a file creates errors, or which it passes on as error codes. */
   codesIn(file: string): Set<string> {
     const found = new Set<string>();
     this.#visit(this.#file(file), (node) => this.#codesAt(node).forEach((code) => found.add(code)));
@@ -101,8 +102,8 @@ export class SourceFacts {
   }
 
   /**
-   * The error codes of a method in an object literal of a file, with all functions of the server that it calls directly or
-   * indirectly.
+   * The error codes used by a method of an object literal in a file, and by all functions of the server that it calls directly
+   * or indirectly.
    * @param skip names of functions that are not followed
    */
   codesOfMethod(file: string, method: string, skip: ReadonlySet<string>): Set<string> {
@@ -135,7 +136,7 @@ export class SourceFacts {
     return found;
   }
 
-  /** Beginnings of the texts that are passed to calls of a function of this name. */
+  /** The literal beginnings of the strings that are passed to methods with this name. */
   textsPassedTo(file: string, name: string): string[] {
     const found: string[] = [];
     this.#visit(this.#file(file), (node) => {

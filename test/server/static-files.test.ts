@@ -1,4 +1,4 @@
-/** The static files: served files, files that are never served, compressed forms, and copies that are still current. */
+/** Static files: which are served and which never are, compression, and revalidation of cached copies. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ async function setUp(t: TestContext, options: Parameters<typeof startServer>[1] 
   symlinkSync(join(root, 'secret/identity.json'), join(root, 'dist/link.json'));
   symlinkSync('/etc/hostname', join(root, 'demo/outside.json'));
   const server = await startServer(t, { staticRoot: root, ...options });
-  /** The unmodified request; fetch would normalise it first. */
+  /** Requests the path as it is; fetch would normalise it first. */
   const get = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
     new Promise<{ status: number; headers: Record<string, string>; body: Buffer }>((resolve, reject) => {
       const { hostname, port } = new URL(server.url);
@@ -52,7 +52,7 @@ async function setUp(t: TestContext, options: Parameters<typeof startServer>[1] 
   return { root, server, get };
 }
 
-test('serves the demo and the bundle, compressed for the client', async (t) => {
+test('serves the demo and the bundle in an encoding that the client accepts', async (t) => {
   const { get } = await setUp(t);
   assert.equal((await get('/demo')).headers['location'], '/demo/');
   const demo = await get('/demo/');
@@ -78,7 +78,7 @@ test('serves the demo and the bundle, compressed for the client', async (t) => {
   assert.deepEqual([head.status, head.body.length], [200, 0]);
 });
 
-test('a current copy is confirmed, an outdated one is replaced', async (t) => {
+test('a request with a current ETag gets 304, and one with an outdated ETag gets the new file', async (t) => {
   const { root, get } = await setUp(t);
   const first = await get('/rondevu-elements.js', { 'accept-encoding': 'br' });
   assert.equal(first.headers['cache-control'], 'no-cache');
@@ -94,7 +94,7 @@ test('a current copy is confirmed, an outdated one is replaced', async (t) => {
   assert.deepEqual([changed.status, String(changed.body)], [200, 'export {};\n']);
 });
 
-test('serves nothing else: no database, no dotfile, no path or link out of the folders', async (t) => {
+test('serves no database, no dotfile, and no path or link that leads out of the folders', async (t) => {
   const { get } = await setUp(t);
   for (const path of [
     '/rondevu.db',
@@ -129,7 +129,7 @@ test('serves nothing else: no database, no dotfile, no path or link out of the f
   }
 });
 
-test('a reply names allowed readers, server capabilities, and all headers that it varies by', async (t) => {
+test('a reply has CORS headers, the server capabilities, and a Vary header with all headers that it depends on', async (t) => {
   const { get } = await setUp(t, { corsOrigins: ['https://page.example'] });
   const { headers } = await get('/rondevu-elements.js', { Origin: 'https://page.example' });
   assert.equal(headers['access-control-allow-origin'], 'https://page.example');
@@ -142,7 +142,7 @@ test('a reply names allowed readers, server capabilities, and all headers that i
   );
 });
 
-test('a file that many clients leave unread is in memory once', async (t) => {
+test('a file that many clients leave unread is held in memory only once', async (t) => {
   const { server, root } = await setUp(t);
   const size = 12 * 1024 * 1024;
   writeFileSync(join(root, 'demo/large.png'), Buffer.alloc(size, 1));

@@ -1,6 +1,6 @@
 /**
- * The contract of any Store, as tests over a factory: claims, publishing, leases, answers, candidates, polls, sweeping.
- * store.test.ts runs SQLite through it, in memory and on a file; redis-store.test.ts runs Redis.
+ * The contract of any Store, as tests that take a factory: claims, publishing, leases, answers, candidates, polls, sweeping.
+ * store.test.ts runs it on SQLite, in memory and with a file; redis-store.test.ts runs it on Redis.
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
@@ -49,9 +49,9 @@ async function added(
 }
 
 /**
- * @param open makes an empty store; it is closed here
- * @param keys whether expired data is deleted by `sweep`, or by the store on its own clock, which does not reach the expiry here;
- * in the latter case the lifetimes of instances are kept elsewhere, too
+ * @param open creates an empty store, which the suite closes
+ * @param keys `swept` if `sweep` deletes expired data; `end-by-themselves` if the store does so by its own clock, which does
+ * not reach the expiry times of these tests. In the latter case, the lifetimes of instances are also kept elsewhere.
  */
 export function storeConformance(
   name: string,
@@ -268,7 +268,7 @@ export function storeConformance(
 
   describe(`${name}: a name that passes to another key`, () => {
     const successor = { username: 'alice', publicKey: 'key-heir' };
-    /** The name was alice's, and now belongs to the heir. */
+    /** Passes the name `alice` from her key to the heir's key. */
     async function transferName(store: Store): Promise<void> {
       await store.claim('alice', 'key-a', false, T);
       await store.release('alice', 'key-a');
@@ -459,7 +459,7 @@ export function storeConformance(
       await store.lease(offer, bob, T + 17_000, T + 9000);
       await store.answer(offer, bobAnswers, T + 9001);
       const answered = (await store.getOffer(offer, T + 9001))!;
-      // v0.20 starts to poll with its start time
+      // v0.20 first polls with its start time as `since`
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'answerer', T + 9001, T + 9002)), ['a']);
     });
     check('parked ones come with the answer of their user, if it comes in time', async (store) => {
@@ -640,7 +640,7 @@ export function storeConformance(
       assert.equal(await store.takeAnswer(before, T + 500), true);
       const after = (await store.getOffer(published, T + 10))!;
       assert.deepEqual([before.answer?.isGiven, after.answer?.isGiven], [false, true]);
-      // the time at which the offer was read makes no difference
+      // it makes no difference when the offer was read
       for (const offer of [before, after]) {
         assert.equal(await store.takeAnswer(offer, T + 500), false);
         assert.equal(await store.takeAnswer(offer, T + 9), true);

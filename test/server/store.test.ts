@@ -1,6 +1,6 @@
 /**
- * SqliteStore through the conformance suite, in memory and on a file; and properties of a file: it survives a restart, and it is
- * not opened when a newer server wrote it.
+ * Runs the conformance suite on SqliteStore, in memory and with a file, and tests that the data in a file survives a restart
+ * and that a file written by a newer server is refused.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -12,7 +12,7 @@ import { storeConformance } from './store-conformance.js';
 storeConformance('SQLite in memory', async () => new SqliteStore(':memory:'));
 storeConformance('SQLite on a file', async (t) => new SqliteStore(temporaryFile(t)));
 
-test('a file keeps claims, services and offers', async (t) => {
+test('claims, services and offers are still there when a file is reopened', async (t) => {
   const path = temporaryFile(t);
   const first = new SqliteStore(path);
   await first.claim('alice', 'key-a', true, 1000);
@@ -27,7 +27,7 @@ test('a file keeps claims, services and offers', async (t) => {
   await second.close();
 });
 
-test('a service keeps its id for 30 days after it expired, and is forgotten an hour later', async () => {
+test('a service keeps its id for 30 days after it has expired, and is forgotten within another hour', async () => {
   const store = new SqliteStore(':memory:');
   const [MINUTE, DAY] = [60_000, 86_400_000];
   const base = { username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' };
@@ -35,7 +35,7 @@ test('a service keeps its id for 30 days after it expired, and is forgotten an h
     (await store.publish({ ...base, offers: [{ sdp: `at ${now}` }], ttl: MINUTE }, 10, now)).service.serviceId;
   await store.claim('alice', 'key-a', true, 0);
   const id = await publish(0);
-  // each publication extends it, including those that find it known
+  // each publication extends the lifetime of the id, even if the service already exists
   for (let now = 0; now < 3 * 3_600_000; now += 20 * MINUTE) assert.equal(await publish(now), id);
   const last = 3 * 3_600_000 - 20 * MINUTE + MINUTE;
   await store.sweep(last + 30 * DAY - 1);
@@ -46,7 +46,7 @@ test('a service keeps its id for 30 days after it expired, and is forgotten an h
   await store.close();
 });
 
-test('the rows of ended services are bounded and hold no metadata', async (t) => {
+test('the number of rows of ended services is bounded, and they hold no metadata', async (t) => {
   const path = temporaryFile(t);
   const store = new SqliteStore(path);
   const base = { username: 'alice', publicKey: 'key-a', version: '1.0.0', ttl: 1000, metadata: 'm'.repeat(1000) };
@@ -78,7 +78,7 @@ test('the rows of ended services are bounded and hold no metadata', async (t) =>
   await store.close();
 });
 
-test('a file of a newer server is refused, with a remedy', async (t) => {
+test('a file written by a newer server is refused with an error that names the remedy', async (t) => {
   const path = temporaryFile(t);
   await new SqliteStore(path).close();
   const Database = createRequire(import.meta.url)('libsql') as new (path: string) => { exec(sql: string): void; close(): void };

@@ -1,5 +1,5 @@
 /**
- * getIceServers: the handed out servers, to whom and how often; and that a real coturn accepts these credentials and no others.
+ * getIceServers: which servers it returns, to whom and how often; and that a real coturn accepts only its credentials.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -20,7 +20,7 @@ const turnOf = (more: Partial<TurnConfig> = {}): TurnConfig => ({
 });
 const caller = (name: string, address = '192.0.2.1') => ({ username: name, publicKey: `key of ${name}`, address });
 
-test('a server without ICE servers reports that, and hands out an empty list', async (t) => {
+test('a server without ICE servers does not have the `ice` capability and returns an empty list', async (t) => {
   const { url } = await startServer(t);
   const { caps } = (await (await fetch(url)).json()) as { caps: string[] };
   assert.ok(!caps.includes('ice'));
@@ -28,7 +28,7 @@ test('a server without ICE servers reports that, and hands out an empty list', a
   assert.deepEqual(iceServers, []);
 });
 
-test('credentials contain their expiry and a stable id for each key, and are refused to old signatures', async (t) => {
+test('credentials contain their expiry and a stable id per key, and are refused to calls in the old form', async (t) => {
   const { url } = await startServer(t, { turn: turnOf({ ttl: 60 }) });
   assert.ok(((await (await fetch(url)).json()) as { caps: string[] }).caps.includes('ice'));
   const bob = new Client(url, someone('bob'));
@@ -56,7 +56,7 @@ test('TURN_FOR=claimed gives only STUN to callers without a claimed name', async
   assert.equal((await new Client(url, someone()).call('getIceServers', {})).iceServers.length, 2);
 });
 
-test('requests per hour are limited for a key and for an address, and allowed again when the hour is over', () => {
+test('requests per hour are limited by key and by address, and allowed again when the hour is over', () => {
   const turn = new Turn(turnOf({ perKey: 2, perAddress: 5 }));
   const ask = (name: string, at: number, address?: string) => turn.iceServers(caller(name, address), true, at);
   ask('bob', NOW);
@@ -70,7 +70,7 @@ test('requests per hour are limited for a key and for an address, and allowed ag
 });
 
 test(
-  'a real coturn accepts fresh credentials of either secret, and neither forged nor expired ones',
+  'a real coturn accepts fresh credentials made with either secret, but no forged or expired ones',
   { skip: coturnMissing() },
   async (t) => {
     const coturn = await startCoturn(t, SECRETS);
@@ -88,7 +88,7 @@ test(
   },
 );
 
-test('settings', () => {
+test('readConfig reads the TURN settings and rejects invalid ones', () => {
   const read = (env: Record<string, string>): TurnConfig => (readConfig([], env) as ServerConfig).turn;
   const good = { TURN_URLS: 'turn:a.example:3478?transport=udp, turns:a.example:5349', TURN_SECRET: SECRETS.join(',') };
   assert.deepEqual(read({ ...good, STUN_URLS: 'stun:a.example', TURN_TTL: '60', TURN_FOR: 'claimed' }), {
@@ -111,7 +111,7 @@ test('settings', () => {
   for (const [env, text] of bad) assert.throws(() => read(env), { message: text });
 });
 
-test('offers and new sessions include ICE servers, the same ones while they are valid', async (t) => {
+test('leased offers and new sessions include ICE servers, which stay the same while they are valid', async (t) => {
   const server = await startServer(t, { turn: turnOf({ ttl: 60 }) });
   const host = await PushClient.open(server.url, someone());
   assert.equal(host.session.iceServers?.length, 2);
@@ -125,7 +125,7 @@ test('offers and new sessions include ICE servers, the same ones while they are 
   assert.equal(listed.services[0]?.iceServers, undefined);
 });
 
-test('included ICE servers do not use up the budget, and are omitted when it is exhausted', () => {
+test('reused ICE servers do not count against the budget, and new ones are omitted when it is exhausted', () => {
   const turn = new Turn(turnOf({ ttl: 60, perKey: 1 }));
   const first = turn.iceServersIfAvailable(caller('bob'), true, NOW)!;
   assert.deepEqual(turn.iceServersIfAvailable(caller('bob'), true, NOW + 29_000)!.iceServers, first.iceServers);

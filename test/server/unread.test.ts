@@ -39,7 +39,7 @@ test('the slowest reader of an address is disconnected, not the current recipien
   assert.equal(other.isCutOff, false, 'what was cut off counts no more');
 });
 
-test('bytes that were read meanwhile do not count', () => {
+test('bytes that have since been read do not count', () => {
   const unread = new Unread(100, 1000);
   const [one, other] = [new TestReader('a'), new TestReader('a')];
   one.unread = 90;
@@ -61,14 +61,14 @@ test('the slowest reader of the address with the most unread bytes is disconnect
     reader.unread = 40 + index;
     unread.note(reader);
   }
-  // 40 and 43, 41 and 44, 42 and 45
+  // unread bytes per address: 40 and 43, 41 and 44, 42 and 45
   assert.deepEqual(
     readers.map(({ isCutOff }) => isCutOff),
     [false, false, false, false, false, true],
   );
 });
 
-test('work runs a few at a time for each name and in total, and names take turns', async () => {
+test('the number of concurrent tasks is limited per name and in total, and names take turns', async () => {
   const slots = new Slots(2, 3);
   const ends: (() => void)[] = [];
   const begun: string[] = [];
@@ -137,7 +137,7 @@ async function stalledSession(unread: Unread): Promise<{ session: PushSession; s
 const deliver = (session: PushSession, seq: number, length: number): void =>
   session.deliver({ seq, event: 'signal', text: JSON.stringify('x'.repeat(length)) } as never);
 
-test('frames of one turn count as unsent: a session holds a bounded number of bytes and is then disconnected', async () => {
+test('frames of the current turn count as unsent, and a session with too many unsent bytes is disconnected', async () => {
   const { session, socket } = await stalledSession(new Unread(1e9, 1e9));
   for (let i = 0; i < 60 && socket.readyState === 1; i++) {
     deliver(session, i, 100_000);
@@ -147,7 +147,7 @@ test('frames of one turn count as unsent: a session holds a bounded number of by
   assert.equal(session.unread, 0);
 });
 
-test('unread bytes of sessions count for their address', async () => {
+test('unread bytes of sessions count against their address', async () => {
   const unread = new Unread(500_000, 1e9);
   const [one, other] = [await stalledSession(unread), await stalledSession(unread)];
   deliver(one.session, 1, 300_000);
@@ -159,7 +159,7 @@ test('unread bytes of sessions count for their address', async () => {
   assert.equal(other.socket.readyState, 1);
 });
 
-test('unread bytes of HTTP clients count for their address until they are read', async (t) => {
+test('unread bytes of HTTP clients count against their address until the client is disconnected', async (t) => {
   const noted = new Set<Reader>();
   t.mock.method(Unread.prototype, 'note', (reader: Reader) => noted.add(reader));
   const forgotten = t.mock.method(Unread.prototype, 'forget', () => undefined);

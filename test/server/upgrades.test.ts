@@ -5,7 +5,7 @@ import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { MAX_IGNORED_UPGRADES } from '../../server/src/upgrades.js';
 import { signV2, someone, startServer, until, connectRaw, type RawConnection } from './helpers.js';
 
-/** Everything that the server sends on one connection, to which `requests` were written at once. */
+/** A connection to which all `requests` are written at once. */
 function pipelined(t: TestContext, port: number, requests: string): RawConnection {
   const raw = connectRaw(t, port);
   raw.socket.write(requests);
@@ -32,7 +32,7 @@ test('pipelined requests for h2c are all answered, in order', async (t) => {
 
 const replies = (received: string): number => received.split('HTTP/1.1 404').length - 1;
 
-test('a connection with one request for h2c after the other is closed after some', async (t) => {
+test('a connection is closed after MAX_IGNORED_UPGRADES requests for h2c', async (t) => {
   const { port } = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxSocketsPerAddress: 1 } });
   const warnings: Error[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning);

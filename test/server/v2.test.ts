@@ -1,6 +1,6 @@
 /**
- * Signed messages, v2 (protocol.md, part 2): digest, audience, nonce, clock, the treatment of the old form beside it, and
- * anonymous names that prove their key. Whole servers where the wire matters, Authenticator alone where days must pass.
+ * Signed messages, v2 (protocol.md, part 2): digest, audience, nonce, clock, the old form alongside v2, and anonymous names,
+ * which prove their key. Tests whole servers where the wire matters, and Authenticator alone where days must pass.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -39,14 +39,14 @@ test('a v2 message is accepted, and claims the name', async (t) => {
   assert.equal(user.publicKey, client.identity.publicKey);
 });
 
-test('absent params are signed as {}, sent as {} or not at all', async (t) => {
+test('empty params are signed as {}, whether they are sent as {} or omitted', async (t) => {
   const { client, send, server } = await start(t);
   await send(signV2(client.identity, 'poll', undefined, server.url));
   await send({ ...signV2(client.identity, 'poll', {}, server.url), params: undefined });
   await send({ ...signV2(client.identity, 'poll', undefined, server.url), params: {} });
 });
 
-test('the digest is over params as sent: order does not matter, unknown fields and defaults do', async (t) => {
+test('the digest covers the params as sent: their order does not matter, but unknown fields and defaults do', async (t) => {
   const { client, send, server, fqn } = await start(t);
   const params = { serviceFqn: fqn, offers: [{ sdp: 'x' }], unknown: { to: 'us' } };
   const request = signV2(client.identity, 'publishService', params, server.url);
@@ -63,12 +63,12 @@ test('the digest is over params as sent: order does not matter, unknown fields a
   }
 });
 
-test('a message is valid for one method', async (t) => {
+test('a message is valid for one method only', async (t) => {
   const { client, send, server, fqn } = await start(t);
   await client.publish(fqn, ['offer']);
   const request = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   await refused(send({ ...request, method: 'deleteService' }), 'bad-signature');
-  // the digest binds the method too, should the message name another
+  // the digest also covers the method, so a message that gives a different method fails
   const forged = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   const message = forged.message.replace('getService', 'deleteService');
   await refused(
@@ -77,7 +77,7 @@ test('a message is valid for one method', async (t) => {
   );
 });
 
-test('a message is valid for one server: another port, host, scheme or path is refused', async (t) => {
+test('a message is valid for one server only: a different port, host, scheme or path is refused', async (t) => {
   const { client, server } = await start(t, { publicUrls: ['https://signal.example/api'] });
   const call = (aud: string) => client.call('poll', {}, { aud });
   await call('https://signal.example/api');
@@ -100,14 +100,14 @@ test('PUBLIC_URL is a list: each of its addresses is accepted', async (t) => {
   await refused(client.call('poll', {}, { aud: 'https://b.example' }), 'bad-signature');
 });
 
-test("the audience without PUBLIC_URL is the request's own Host", async (t) => {
+test("without PUBLIC_URL, the audience is the request's own Host", async (t) => {
   const { client, server } = await start(t);
   await client.call('poll', {}, { aud: `http://127.0.0.1:${server.port}` });
   await client.call('poll', {}, { aud: `https://127.0.0.1:${server.port}` });
   await refused(client.call('poll', {}, { aud: 'http://other.example' }), 'bad-signature');
 });
 
-test('a call for another address is refused with the expected addresses and the setting', async (t) => {
+test('the error for a call to a different address names the expected addresses and the setting', async (t) => {
   const message = (url: string) =>
     `Invalid signature: it does not match these params at ${url}. If clients use another address, set PUBLIC_URL to it`;
   const outside = { aud: 'https://signal.example/api' };
@@ -118,7 +118,7 @@ test('a call for another address is refused with the expected addresses and the 
   await assert.rejects(wrong.call('poll', {}, outside), { message: message('https://a.example or https://b.example/path') });
 });
 
-test('a nonce is accepted once', async (t) => {
+test('a nonce is accepted only once per key', async (t) => {
   const { client, send, server } = await start(t);
   const request = client.signed('poll', {});
   await send(request);
@@ -129,14 +129,14 @@ test('a nonce is accepted once', async (t) => {
   await new Client(server.url).call('poll', {}, { nonce });
 });
 
-test('a message that was refused for its signature does not use up its nonce', async (t) => {
+test('a message that is refused because of its signature does not use up its nonce', async (t) => {
   const { client, send } = await start(t);
   const request = client.signed('poll', {});
   await refused(send({ ...request, signature: someone().signText(request.message) }), 'bad-signature');
   await send(request);
 });
 
-test('a clock that is off by more than 60 s gets clock-skew with the time of the server', async (t) => {
+test('a client whose clock is off by more than 60 s gets clock-skew with the time of the server', async (t) => {
   const { client } = await start(t);
   for (const off of [-62_000, 62_000]) {
     const before = Date.now();
@@ -148,7 +148,7 @@ test('a clock that is off by more than 60 s gets clock-skew with the time of the
   for (const off of [-55_000, 55_000]) await client.call('poll', {}, { timestamp: Date.now() + off });
 });
 
-test('~v2 messages of a wrong form are refused', async (t) => {
+test('malformed ~v2 messages are refused', async (t) => {
   const { client } = await start(t);
   const now = Date.now();
   for (const tail of [
@@ -161,7 +161,7 @@ test('~v2 messages of a wrong form are refused', async (t) => {
   }
 });
 
-test('LEGACY_AUTH=allow accepts the old form from a key that used v2, sticky refuses it, off refuses all', async (t) => {
+test('LEGACY_AUTH=allow accepts the old form from a key that used v2, sticky refuses it, off always does', async (t) => {
   for (const [legacyAuth, before, after] of [
     ['allow', true, true],
     ['sticky', true, false],
@@ -177,7 +177,7 @@ test('LEGACY_AUTH=allow accepts the old form from a key that used v2, sticky ref
 });
 
 const DAY = 86_400_000;
-test('sticky lasts 7 days from the last v2 message, across restarts', async (t) => {
+test('sticky refuses the old form for 7 days after the last v2 message, across restarts', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const who = someone();
@@ -195,7 +195,7 @@ test('sticky lasts 7 days from the last v2 message, across restarts', async (t) 
   await old(T + 13 * DAY + 3_600_001);
 });
 
-test('sticky counts from the last v2 message, not from an earlier one of the same hour', async (t) => {
+test('sticky counts from the last v2 message, not from an earlier one in the same hour', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const who = someone();
@@ -214,11 +214,11 @@ test('a nonce is remembered as long as its message could be replayed, and then f
   const auth = new Authenticator(store, { publicUrls: [AUD], legacyAuth: 'allow' });
   const T = 1_700_000_000_000;
   const attempt = (request: RpcRequest, now: number) => auth.authenticate(request, '', '', now);
-  // the latest accepted clock: 60 s ahead, so it stays valid for two minutes
+  // the latest accepted timestamp is 60 s ahead, so the message stays valid for two minutes
   const request = signV2(someone(), 'poll', {}, AUD, { timestamp: T + 60_000 });
   await attempt(request, T);
   for (const now of [T + 1, T + 30_000, T + 119_000, T + 120_000]) {
-    await attempt(signV2(someone(), 'poll', {}, AUD, { timestamp: now }), now); // makes the cache clean up
+    await attempt(signV2(someone(), 'poll', {}, AUD, { timestamp: now }), now); // triggers a clean-up of the cache
     await assert.rejects(attempt(request, now), (error: RpcError) => error.code === 'replayed');
   }
   await assert.rejects(attempt(request, T + 120_001), (error: RpcError) => error.code === 'clock-skew');
@@ -247,7 +247,7 @@ test('an anonymous name is refused to any other key with a valid signature', asy
   await refused(stolen.call('poll', {}), 'forbidden');
 });
 
-test('an anonymous name is refused in the old form, even where that is allowed', async (t) => {
+test('an anonymous name is refused in the old form, even with LEGACY_AUTH=allow', async (t) => {
   const { server } = await start(t, { legacyAuth: 'allow' });
   const who = anonymous();
   await refused(new Client(server.url, who, 'old').call('poll', {}), 'bad-signature');
@@ -260,13 +260,13 @@ test('an anonymous caller must send its key each time, because none is stored', 
   await refused(nobody.call('poll', {}, { publicKey: undefined }), 'unauthorized');
 });
 
-test('a key may have a claimed name and its anonymous one', async (t) => {
+test('a key may use both a claimed name and its anonymous name', async (t) => {
   const { server, client } = await start(t);
   await client.call('poll', {});
   await new Client(server.url, client.identity.as(anonymousNameFor(client.identity.publicKey))).call('poll', {});
 });
 
-test('expired names become free', async (t) => {
+test('a name becomes free when its claim expires', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const auth = new Authenticator(store, { publicUrls: [AUD], legacyAuth: 'sticky' });

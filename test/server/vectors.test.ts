@@ -1,7 +1,7 @@
 /**
- * Recorded traffic between a v0.20 client and a v0.5.4 server, replayed to the current one: each request, with current ids and
- * signed again in the old form, must get a reply of the recorded shape, except for the corrections required by protocol.md,
- * listed here. Also the headers of every HTTP reply.
+ * Traffic recorded between a v0.20 client and a v0.5.4 server, replayed against the current server: each request, with current
+ * ids and a new signature in the old form, must get a reply of the recorded shape, except for the `CORRECTIONS` that
+ * protocol.md requires. Also tests the headers of every HTTP reply.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -64,7 +64,7 @@ test('every recorded exchange gets a reply of the same shape and status', async 
     bob: new Identity('bob.smith', keys.bob.privateKey),
   };
   assert.equal(people.alice.publicKey, keys.alice.publicKey, 'the seed of the file gives its public key');
-  /** Recorded ids and the current ones. */
+  /** Current ids by recorded id. */
   const ids = new Map<string, string>();
   const translate = <T>(value: T): T =>
     JSON.parse([...ids].reduce((text, [recordedId, id]) => text.replaceAll(recordedId, id), JSON.stringify(value))) as T;
@@ -74,7 +74,7 @@ test('every recorded exchange gets a reply of the same shape and status', async 
     // an unknown method has no message that could be signed
     if (recorded.method === 'nope') return request;
     const name = request.message.split(':')[1];
-    // the recording signs its stolen name with bob's key
+    // in the recording, the stolen name is signed with bob's key
     const owner = request.publicKey === keys.bob.publicKey || name === 'bob.smith' ? people.bob : people.alice;
     return signOld(owner.as(name!), request.method, request.params, { publicKey: request.publicKey });
   };
@@ -90,13 +90,13 @@ test('every recorded exchange gets a reply of the same shape and status', async 
       const expected = translate(exchange.response);
       sameShape(body, expected);
       const [error, recordedError] = [body, exchange.response].map((reply) => (reply as { error?: string }).error);
-      // old clients parse the texts, so ours begin with the recorded ones
+      // old clients parse error messages, so ours begin with the recorded ones
       if (recordedError !== undefined) assert.ok(error!.startsWith(recordedError), `${error} must begin with ${recordedError}`);
     });
   }
 });
 
-/** Maps the recorded service and offer ids to the current ones by the content of the offers: our server uses another order. */
+/** Maps the recorded service and offer ids to the current ones by the SDP of the offers, because the order differs. */
 function learnIds(ids: Map<string, string>, actualReply: unknown, recordedReply: unknown): void {
   const [actual, recorded] = [actualReply, recordedReply].map(
     (reply) => (reply as { result?: { serviceId?: string; offers?: { offerId: string; sdp: string }[] } }).result,
@@ -106,7 +106,7 @@ function learnIds(ids: Map<string, string>, actualReply: unknown, recordedReply:
   for (const { offerId, sdp } of recorded.offers) ids.set(offerId, actual.offers.find((offer) => offer.sdp === sdp)!.offerId);
 }
 
-test('GET / and GET /health look as recorded', async (t) => {
+test('GET / and GET /health have the recorded shape', async (t) => {
   const server = await startServer(t);
   for (const path of ['/', '/health']) {
     const recorded = exchanges.find(({ note }) => note === `GET ${path}`)!;
@@ -121,7 +121,7 @@ test('GET / and GET /health look as recorded', async (t) => {
   }
 });
 
-test('every kind of reply carries Rondevu-Caps, exposed by CORS', async (t) => {
+test('every kind of reply has the Rondevu-Caps header, exposed through CORS', async (t) => {
   const server = await startServer(t);
   const origin = { origin: 'https://app.example' };
   const replies = {
@@ -141,7 +141,7 @@ test('every kind of reply carries Rondevu-Caps, exposed by CORS', async (t) => {
   }
 });
 
-test('a preflight request is allowed from anywhere by default', async (t) => {
+test('a preflight request is allowed from any origin by default', async (t) => {
   const server = await startServer(t);
   const headers = {
     origin: 'https://app.example',
@@ -155,7 +155,7 @@ test('a preflight request is allowed from anywhere by default', async (t) => {
   assert.match(response.headers.get('access-control-allow-headers') ?? '', /content-type/i);
 });
 
-test('only origins of the allow-list may read replies', async (t) => {
+test('only origins on the allow-list may read replies', async (t) => {
   const server = await startServer(t, { corsOrigins: ['https://good.example'] });
   const allowed = async (origin: string): Promise<string | null> =>
     (await fetch(server.url, { headers: { origin } })).headers.get('access-control-allow-origin');
@@ -163,7 +163,7 @@ test('only origins of the allow-list may read replies', async (t) => {
   assert.equal(await allowed('https://evil.example'), null);
 });
 
-test('a body is accepted as text/plain and as application/json', async (t) => {
+test('a body is accepted both as text/plain and as application/json', async (t) => {
   const server = await startServer(t);
   for (const type of ['text/plain', 'application/json']) {
     const request = signOld(new Identity('carol'), 'getUser', { username: 'nobody' }, { publicKey: undefined });

@@ -1,6 +1,5 @@
 /**
- * Vulnerabilities of v0.5.4, each of which was real; the replay rules, which must not affect honest old clients; and the replies
- * to invalid, huge or unusual bodies.
+ * Real vulnerabilities of v0.5.4; replies to invalid or huge input; and upgrade requests that must not crash the server.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -53,7 +52,7 @@ test('a message without a colon authenticates nobody', async (t) => {
   assert.ok(await isFree(old(), host.username));
 });
 
-test('a stale message claims nothing, and neither does one from the future', async (t) => {
+test('neither a stale message nor one from the future claims a name', async (t) => {
   const { host, fqn, old } = await start(t);
   for (const off of [-5 * 60_000 - 1000, 5 * 60_000 + 60_000]) {
     const error = await refused(
@@ -67,7 +66,7 @@ test('a stale message claims nothing, and neither does one from the future', asy
   assert.equal(await isFree(old(), host.username), false, 'four minutes are within the five');
 });
 
-test('a wrong signature claims nothing', async (t) => {
+test('a message with a bad signature does not claim a name', async (t) => {
   const { host, old } = await start(t);
   const forged = someone().signText('something else');
   for (const signature of [forged, '', 'AA==', `${forged.slice(0, -4)}!!==`, Buffer.alloc(64).toString('base64')]) {
@@ -81,11 +80,11 @@ test('a claimed name is refused to another key with a valid signature', async (t
   await host.publish(fqn, ['offer']);
   const thief = new Client(server.url, someone().as(host.username), 'old');
   await refused(thief.publish(fqn, ['stolen']), 'name-taken');
-  // without a key, the claimed key is used for the check, and does not match
+  // if no key is sent, the signature is checked with the claimed key, and does not match
   await refused(thief.call('poll', {}, { publicKey: undefined }), 'bad-signature');
 });
 
-test('only its owner publishes and deletes a service', async (t) => {
+test('a service can be published and deleted only by its owner', async (t) => {
   const { host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const stranger = old();
@@ -115,7 +114,7 @@ const refusal = (body: unknown): Error => {
   return assert.fail(`expected a refusal, got ${JSON.stringify(body)}`);
 };
 
-/** The y of each small-order point, and spellings past the prime that decode to such points. Ed25519 "taming" paper, table 2. */
+/** The y of each small-order point, and non-canonical encodings of such points ("Taming the Many EdDSAs", table 2). */
 const SMALL_ORDER = [
   '0100000000000000000000000000000000000000000000000000000000000000',
   'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
@@ -133,15 +132,15 @@ const NON_CANONICAL = [
   'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
   'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
   'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
-  // y = p + 3: on the curve, spelt past the prime
+  // y = p + 3: on the curve, but not reduced modulo p
   'f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
 ];
 for (const [what, keys] of Object.entries({ 'small order': SMALL_ORDER, 'a spelling that is not canonical': NON_CANONICAL })) {
-  test(`public keys of ${what} are refused`, async (t) => {
+  test(`public keys with ${what} are refused`, async (t) => {
     const { host, old } = await start(t);
     for (const hex of keys) {
       const publicKey = Buffer.from(hex, 'hex').toString('base64');
-      // R = the key itself and S = 0 verifies under small-order keys for one message in eight or more
+      // R = the neutral element and S = 0 verify under small-order keys for at least one message in eight
       const signature = Buffer.concat([Buffer.from(SMALL_ORDER[0]!, 'hex'), Buffer.alloc(32)]).toString('base64');
       for (let i = 0; i < 4; i++) {
         await refused(host.call('poll', {}, { publicKey, signature, timestamp: Date.now() + i }), 'bad-request');
@@ -151,7 +150,7 @@ for (const [what, keys] of Object.entries({ 'small order': SMALL_ORDER, 'a spell
   });
 }
 
-test('one key has one spelling and holds one name', async (t) => {
+test('a key has only one accepted encoding and holds only one name', async (t) => {
   const { server, host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const key = host.identity.publicKey;
@@ -168,7 +167,7 @@ test('one key has one spelling and holds one name', async (t) => {
   await refused(new Client(server.url, host.identity.as(`${host.username}-2`), 'old').call('poll', {}), 'forbidden');
 });
 
-test('strangers neither read nor add ICE candidates', async (t) => {
+test('strangers can neither read nor add ICE candidates', async (t) => {
   const { host, joiner, stranger, offer, fqn } = await answered(t);
   await host.addCandidates(offer, 'from the host');
   await joiner.addCandidates(offer, 'from the joiner');
@@ -183,7 +182,7 @@ test('strangers neither read nor add ICE candidates', async (t) => {
   );
 });
 
-test('strangers do not read candidates of an offer that is not answered yet', async (t) => {
+test('strangers cannot read the candidates of an offer that is not answered yet', async (t) => {
   const { host, fqn, old } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -191,7 +190,7 @@ test('strangers do not read candidates of an offer that is not answered yet', as
   await refused(old().call('getIceCandidates', { ...offer, since: 0 }), 'forbidden');
 });
 
-test('getOfferAnswer is for the owner: neither strangers nor the answerer may call it', async (t) => {
+test('only the owner of an offer may call getOfferAnswer: neither strangers nor the answerer may', async (t) => {
   const { joiner, stranger, offer, fqn } = await answered(t);
   const ask = { serviceFqn: fqn, offerId: offer.offerId };
   const error = await refused(stranger.call('getOfferAnswer', ask), 'forbidden');
@@ -199,14 +198,14 @@ test('getOfferAnswer is for the owner: neither strangers nor the answerer may ca
   await refused(joiner.call('getOfferAnswer', ask), 'forbidden');
 });
 
-test('an offer id under another service name is not found', async (t) => {
+test('an offer id given with a different service name is not found', async (t) => {
   const { host, joiner, offer } = await answered(t);
   const wrong = { serviceFqn: `game:1.0.0@${host.username}`, offerId: offer.offerId };
   await refused(host.call('getOfferAnswer', wrong), 'offer-gone');
   await refused(joiner.answer(wrong), 'offer-gone');
 });
 
-test('texts of internal errors do not leak, over HTTP and over the socket', async (t) => {
+test('internal error messages do not leak, over HTTP or over the socket', async (t) => {
   const path = temporaryFile(t);
   const { server, host, fqn } = await start(t, { storagePath: path });
   t.mock.method(console, 'error', () => undefined);
@@ -227,7 +226,7 @@ test('texts of internal errors do not leak, over HTTP and over the socket', asyn
 test('a body of 20 MB is refused, and the server keeps running', async (t) => {
   const { server, host, fqn } = await start(t);
   const request = signOld(host.identity, 'publishService', { serviceFqn: fqn, offers: [{ sdp: 'x'.repeat(20_000_000) }] });
-  // the server may hang up before all is sent; either way it is refused
+  // the server may hang up before the whole body is sent; either way, the request is refused
   const status = await post(server.url, request).then(
     (reply) => reply.status,
     () => 413,
@@ -236,7 +235,7 @@ test('a body of 20 MB is refused, and the server keeps running', async (t) => {
   await host.publish(fqn, ['small']);
 });
 
-test('an SDP past the limit is refused, in an offer and in an answer', async (t) => {
+test('an SDP over the size limit is refused, in an offer and in an answer', async (t) => {
   const { host, fqn, old } = await start(t);
   await refused(host.publish(fqn, ['x'.repeat(65_537)]), 'too-large');
   await host.publish(fqn, ['x'.repeat(65_536)]);
@@ -246,7 +245,7 @@ test('an SDP past the limit is refused, in an offer and in an answer', async (t)
   await refused(joiner.answer(offer, ''), 'bad-request');
 });
 
-test('offers of one call, candidates of one call and of one user, and metadata are limited', async (t) => {
+test('offers per call, candidates per call and per user, and metadata are limited', async (t) => {
   const { host, joiner, offer, fqn } = await answered(t);
   await refused(
     host.publish(
@@ -265,7 +264,7 @@ test('offers of one call, candidates of one call and of one user, and metadata a
   await refused(host.publish(fqn, ['m'], { metadata: 'x'.repeat(4095) }), 'too-large');
 });
 
-test('the limit of candidates also holds for concurrent calls', async (t) => {
+test('the limit on candidates also holds for concurrent calls', async (t) => {
   const { server, host, fqn } = await start(t);
   const [publisher, joiner] = [await PushClient.open(server.url, host.identity), await PushClient.open(server.url)];
   await publisher.publish(fqn, ['offer']);
@@ -284,7 +283,7 @@ test('the limit of candidates also holds for concurrent calls', async (t) => {
   await Promise.all([publisher.close(), joiner.close()]);
 });
 
-/** Opens a connection by hand, unlike any well-behaved client; the server is a separate process, because it may crash. */
+/** Sends a raw upgrade request, which may crash a server; so the server must be a separate process. */
 function rawUpgrade(url: string, path: string): Socket {
   const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
   socket.on('error', () => undefined);
@@ -297,7 +296,7 @@ const lives = async (url: string): Promise<boolean> =>
     () => false,
   );
 
-test('no upgrade request ends the server: neither by a strange path, nor by hanging up on its refusal', async (t) => {
+test('no upgrade request crashes the server, even if its path is malformed or its client hangs up early', async (t) => {
   const server = await spawnServer(t, ['--port', '0', '--host', '127.0.0.1', '--storage', ':memory:']);
   for (const path of ['//', '/ws?%zz', '/%', 'http://[', '*', '/nope']) {
     const socket = rawUpgrade(server.url, path);
@@ -326,7 +325,7 @@ test('a client that stays connected after a refused upgrade is disconnected, and
   assert.equal(code, 0);
 });
 
-test('an instance belongs to its user: no other user keeps it alive or withdraws its offers', async (t) => {
+test('an instance belongs to its user: no other user can end it or withdraw its offers', async (t) => {
   const { server, host, fqn, old } = await start(t);
   const instance = newInstance();
   const { offers } = await new Client(server.url, host.identity, 'v2', instance).publish(fqn, ['offer']);

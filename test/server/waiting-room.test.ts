@@ -1,6 +1,6 @@
 /**
- * Costs of waiting joiners, counted in calls of the store and in comparisons of their standing, never in time; how many may wait;
- * and that nobody improves its standing for free.
+ * The cost of waiting joiners, measured in calls of the store and in computed ranks, never in time; how many may wait; and that
+ * no joiner can improve its standing for free.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -49,7 +49,7 @@ function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   return {
     matchmaker,
     demand,
-    /** The work since the last call. */
+    /** The work since the previous call of this function. */
     work() {
       const done = { storeCalls, ranked };
       [storeCalls, ranked] = [0, 0];
@@ -91,7 +91,7 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
     (error: RpcError) => error.code,
   );
 
-test('a waiting joiner costs the same however many wait for other names, versions and owners', async (t) => {
+test('the cost of a waiting joiner does not depend on how many wait for other names, versions and owners', async (t) => {
   const { find, matchmaker, work } = setUp(t);
   const costs: { storeCalls: number; ranked: number }[] = [];
   for (const crowd of [10, 100, 1000]) {
@@ -114,7 +114,7 @@ test('a waiting joiner costs the same however many wait for other names, version
   assert.ok(costs[0]!.storeCalls <= 4, `${costs[0]!.storeCalls} calls of the store`);
 });
 
-test('an offer costs the same however many wait for other names', async (t) => {
+test('the cost of an offer does not depend on how many joiners wait for other names', async (t) => {
   const { find, matchmaker, work, publish } = setUp(t);
   const costs: { storeCalls: number; ranked: number }[] = [];
   for (const crowd of [10, 1000]) {
@@ -135,7 +135,7 @@ test('an offer costs the same however many wait for other names', async (t) => {
   assert.deepEqual(costs[1], costs[0]);
 });
 
-test('serving a crowd at one service costs each joiner at most the logarithm of their number', async (t) => {
+test('the cost per joiner of serving a crowd at one service grows at most logarithmically', async (t) => {
   const costs: number[] = [];
   const crowds = [50, 200, 800];
   for (const crowd of crowds) {
@@ -155,7 +155,7 @@ test('serving a crowd at one service costs each joiner at most the logarithm of 
   assert.ok(costs[2]! <= costs[0]! * 2.5, `ranked ${costs.map((each) => each.toFixed(1)).join(', ')} times a joiner`);
 });
 
-test('leaving costs the same however many wait, and leaves nothing behind', async (t) => {
+test('leaving a long queue has a small cost and leaves nothing behind', async (t) => {
   const { find, matchmaker, work } = setUp(t);
   for (let i = 0; i < 500; i++) find(`stays-${i}@S`, 'chat', 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 500);
@@ -173,7 +173,7 @@ test('leaving costs the same however many wait, and leaves nothing behind', asyn
   assert.equal(matchmaker.waiting, 500);
 });
 
-test('one key and one address may have a limited number of waits; others still may wait', async (t) => {
+test('the number of waits per key and per address is limited; others may still wait', async (t) => {
   const { find, matchmaker } = setUp(t, { maxWaitingPerKey: 3, maxWaitingPerAddress: 5 });
   for (let i = 0; i < 3; i++) find('evil@E', `name-${i}`, 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 3);
@@ -185,7 +185,7 @@ test('one key and one address may have a limited number of waits; others still m
   await until(() => matchmaker.waiting === 6);
 });
 
-test('one key may wait for a few versions of a name; other names and other keys are counted separately', async (t) => {
+test('a key may wait for a few versions of a name; other names and other keys are counted separately', async (t) => {
   const { find, matchmaker } = setUp(t);
   const wait = (who: string, name: string, version: string) => codeOf(find(who, name, 60_000, { version }));
   for (let i = 0; i < MAX_VERSIONS; i++) void wait('anna@A', 'chat', `1.${i}.0`);
@@ -197,7 +197,7 @@ test('one key may wait for a few versions of a name; other names and other keys 
   await until(() => matchmaker.waiting === MAX_VERSIONS + 3);
 });
 
-test('the address with the most places gives one up to an address with few when all are taken', async (t) => {
+test('when the queue is full, the address with the most places gives one up to an address with few', async (t) => {
   const { find, matchmaker } = setUp(t, { maxWaiting: 10 });
   const evil = Array.from({ length: 9 }, (_, index) => codeOf(find(`evil-${index}@E`, `name-${index}`, 60_000)));
   await until(() => matchmaker.waiting === 9);
@@ -209,7 +209,7 @@ test('the address with the most places gives one up to an address with few when 
   assert.equal(await codeOf(find('evil-10@E', 'name', 60_000)), 'unavailable');
 });
 
-test('an offer for one user reaches it although others wait before it, and reaches nobody else', async (t) => {
+test('an offer for one user reaches that user although others wait ahead, and reaches nobody else', async (t) => {
   const { find, matchmaker, publish } = setUp(t);
   const others = ['first@A', 'second@B'].map((who) => find(who, 'chat', 60_000));
   for (const call of others) call.catch(ignore);
@@ -221,7 +221,7 @@ test('an offer for one user reaches it although others wait before it, and reach
   assert.equal(matchmaker.waiting, 2);
 });
 
-test('a joiner that was delayed is served when its lease is over', async (t) => {
+test('a joiner that is held back is served when its lease ends', async (t) => {
   const clock = mockClock(t);
   const { find, matchmaker, publish } = setUp(t);
   await publish('chat', 'host', 3);
@@ -262,7 +262,7 @@ test('when a lease ends, serving the queues of its holder has a bounded cost, ho
   assert.ok(costs[0]! > 0 && costs[1]! <= 17, `${costs.join(', ')} calls of the store`);
 });
 
-test('answers to offers of the same key or from the same address do not improve the standing', async (t) => {
+test('answers to offers of the same key or from the same address do not improve the standing of an address', async (t) => {
   const { find, matchmaker, publish } = setUp(t);
   const evilJoiner = { publicKey: 'key of evil', address: 'E' };
   const { fairness } = matchmaker;
@@ -277,7 +277,7 @@ test('answers to offers of the same key or from the same address do not improve 
   }
   const isLast = (): boolean => fairness.isLast({ publicKey: 'key of fresh', address: 'E' }, Date.now());
   assert.equal(isLast(), true);
-  // with its own key, and with an accomplice's at the same address
+  // the same key, and then an accomplice at the same address, answers the offers of one key
   for (const [user, host] of [
     ['evil', 'evil'],
     ['evil-2', 'evil'],
@@ -302,7 +302,7 @@ test('answers to offers of the same key or from the same address do not improve 
   assert.equal(isLast(), false, 'real answers do');
 });
 
-test('a lease that somebody else answers does not improve the standing of its holder', async (t) => {
+test('a lease that a different key answers does not improve the standing of its holder', async (t) => {
   const { find, matchmaker, publish } = setUp(t);
   const { fairness } = matchmaker;
   for (let i = 0; i < 3; i++) {
@@ -318,7 +318,7 @@ test('a lease that somebody else answers does not improve the standing of its ho
   assert.equal(fairness.isLast({ publicKey: 'fresh', address: 'E' }, Date.now()), true);
 });
 
-test('a class and its teacher behind one address are not delayed for one bad pupil', () => {
+test('a class and its teacher behind one address are not delayed because of one bad pupil', () => {
   const fairness = new Fairness();
   const now = Date.now();
   const teacher = { publicKey: 'teacher', address: 'school' };
