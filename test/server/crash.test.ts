@@ -40,7 +40,7 @@ async function write(acknowledged: Acknowledged[]): Promise<void> {
         if (i === 0) acknowledged.push(entry);
       }
     } catch (error) {
-      // fetch failed, as it does when a server is killed; anything the server said would be another error
+      // fetch throws a TypeError when the server is killed; a refusal by the server is a different error
       if (error instanceof TypeError) return;
       throw error;
     }

@@ -1,6 +1,6 @@
 /**
- * Shared by the server's tests: starting a server on a free port, identities that sign in the old form and in v2 with node:crypto
- * (so that the engine's signer is not checked against itself), a client over HTTP, one over the push socket.
+ * Shared by the server's tests: servers on a free port, identities that sign in the old form and in v2 with node:crypto (so that
+ * the engine's signer is not checked against itself), an HTTP client and a push socket client.
  */
 import assert from 'node:assert/strict';
 import {
