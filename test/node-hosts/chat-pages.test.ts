@@ -1,6 +1,6 @@
 /**
- * A terminal and a page in one chat, either as the host: `rondevu host` and `rondevu connect` with each WebRTC package, <rondevu-chat> in
- * each browser. RONDEVU_HOSTS=full is all of them.
+ * A terminal and a page in one chat, with either as the host: `rondevu host` and `rondevu connect` with each WebRTC package,
+ * <rondevu-chat> in each browser. RONDEVU_HOSTS=full runs all combinations.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ const say = (page: Page, text: string): Promise<boolean> =>
   page.evaluate((words) => document.querySelector('rondevu-chat')!.send(words), text);
 
 for (const name of BROWSERS) {
-  describe(`a terminal and ${name}`, () => {
+  describe(`a terminal and a page in ${name} chat`, () => {
     const browsers = useBrowsers(name);
 
     async function open(t: TestContext, tag: string): Promise<Page> {
@@ -50,7 +50,7 @@ for (const name of BROWSERS) {
     }
 
     for (const webrtc of PACKAGES) {
-      test(`${webrtc} hosts`, async (t) => {
+      test(`when the terminal hosts with ${webrtc}`, async (t) => {
         const username = `host${count}${name}`;
         const host = terminal(t, webrtc, ['host', 'chat:1.0.0', '--username', username]);
         await until(() => host.output().includes('is live'), 'the host');
@@ -72,7 +72,7 @@ for (const name of BROWSERS) {
         );
       });
 
-      test(`${webrtc} joins`, async (t) => {
+      test(`when the terminal joins with ${webrtc}`, async (t) => {
         const username = `page${count}${name}`;
         const page = await open(
           t,

@@ -1,4 +1,4 @@
-/** The command `rondevu`, run as people and programs run it. */
+/** The `rondevu` command, run as people and programs run it. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -15,7 +15,7 @@ import { listenFor } from '../support/set-up.js';
 
 const CLI = 'dist/src/cli/main.js';
 
-/** A folder for keys, and the command with it. */
+/** A server, a folder for keys, and functions that run the command with both. */
 async function setUp(t: TestContext) {
   const server = await startServer(t);
   const folder = temporaryFolder(t);
@@ -42,7 +42,7 @@ const lines = (text: string): Record<string, unknown>[] =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 describe('rondevu', { concurrency: 2 }, () => {
-  test('prints help for all commands and for each of them', async (t) => {
+  test('prints help for all commands and for each one', async (t) => {
     const { run } = await setUp(t);
     const all = await run(['--help']);
     assert.equal(all.code, 0);
@@ -60,7 +60,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match((await run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
   });
 
-  test('prints errors to stderr, with the exit code that help names', async (t) => {
+  test('prints errors to stderr, with the documented exit code', async (t) => {
     const { run, client, folder } = await setUp(t);
     const alice = await client('alice');
     await (await alice.publishService({ service: 'x:1.0.0' })).start();
@@ -96,7 +96,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual([json.code, lines(json.err)[0]!['code'], lines(json.err)[0]!['exitCode']], [3, 'unavailable', 3]);
   });
 
-  test('a taken name ends a host at once, with its holder and the remedies', async (t) => {
+  test('a host whose name is taken ends at once, and prints the cause and the remedies', async (t) => {
     const { run, client } = await setUp(t);
     await (await (await client('alice')).publishService({ service: 'x:1.0.0' })).start();
     const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice']);
@@ -118,7 +118,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match((await run(['host', 'x:1.0.0', '-u', 'carol'])).err, /holds the username "bob" already[^]*--key-file FILE/);
   });
 
-  test('an older server that reports a taken name as an invalid signature gets the same remedies', async (t) => {
+  test('a host prints the same remedies if an old server reports a taken name as an invalid signature', async (t) => {
     const { run } = await setUp(t);
     const old = await OldServer.start(t);
     const owner = await connect({ apiUrl: old.url, username: 'alice' });
@@ -130,7 +130,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.doesNotMatch(err, /trying again/);
   });
 
-  test('a host ends with an error if its name passes to another key while it runs', async (t) => {
+  test('a host ends with an error if its name passes to a different key while it runs', async (t) => {
     const { start } = await setUp(t);
     const serve = (port: string): Program =>
       startProgram(t, process.execPath, ['server/dist/main.js', '--port', port, '--storage', ':memory:']);
@@ -182,7 +182,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await lost.ended, [130, null]);
   });
 
-  test('keys are created once, shown, and exported under a passphrase; the private key is never printed', async (t) => {
+  test('keys are created once, shown, exported with a passphrase and imported, but never printed in plain', async (t) => {
     const { run, folder } = await setUp(t);
     const path = join(folder, 'rondevu', 'identity.json');
     assert.match((await run(['keys', 'show'])).err, /there is no key file .*Create one: rondevu keys make/);
@@ -210,7 +210,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     for (const { out, err } of [made, exported, wrong, imported]) assert.ok(!`${out}${err}`.includes(privateKey));
   });
 
-  test('find lists by name and by user, for people and for programs, and leases nothing', async (t) => {
+  test('find lists services by name and by user, as text and as JSON, and leases no offer', async (t) => {
     const { run, client } = await setUp(t);
     for (const name of ['alice', 'bob'])
       await (await (await client(name)).publishService({ service: 'x:1.2.0', maxOffers: 1 })).start();
@@ -225,7 +225,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(await joiner.findService('x:1.2.0@bob'), 'the only offer is still there');
   });
 
-  test('host and connect run a chat of three, without characters that control a terminal', async (t) => {
+  test('host and connect run a chat among three peers, and print no terminal control characters', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice']);
     await until(() => host.out().includes('is live'), 'the host');
@@ -259,7 +259,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(!/[\u0007\u001b]/.test(host.out() + bob.out()));
   });
 
-  test('no text of a server controls the terminal: find, connect and doctor, as text, as JSON, with --debug', async (t) => {
+  test('find, connect and doctor print no control characters from a server: as text, as JSON, with --debug', async (t) => {
     const { run } = await setUp(t);
     const EVIL = '\u001b]0;title\u0007\u001b[2J\u009b31m\u007f\u202egpj\u2066\u200b\r\nrondevu: forged';
     const CONTROLS = /[\0-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2066]|^rondevu: forged/m;
@@ -300,7 +300,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(output, /gpj/, 'the words of the server were printed');
   });
 
-  test('prints incoming lines above the line that is being typed in a terminal', async (t) => {
+  test('incoming lines are printed above the line that is being typed in a terminal', async (t) => {
     const { folder, server } = await setUp(t);
     const inTerminal = (...args: string[]): Program => {
       const command = `stty cols 40; echo $$; exec '${process.execPath}' ${[CLI, ...args].join(' ')}`;
@@ -322,14 +322,14 @@ describe('rondevu', { concurrency: 2 }, () => {
     );
     joiner.child.stdin!.write('ne\r');
     await until(() => host.out().includes('bobby: half a line\r\n'), 'the whole line at the host');
-    // if it takes two rows, both are cleared, and nothing above them
+    // if the typed line takes two rows, both are cleared, and nothing above them is
     for (let typed = 1; typed <= 50; typed++) {
       joiner.child.stdin!.write('x');
       await until(() => (joiner.out().match(/x/g)?.length ?? 0) >= typed, 'each character');
     }
     for (const text of ['again', 'and again']) {
       host.child.stdin!.write(`${text}\r`);
-      // the last characters may still be under way
+      // the last characters may not have been echoed yet
       const shown = new RegExp(`\\[1A\\u001b\\[1G\\u001b\\[0Jalice: ${text}\\r\\n\\u001b\\[1G\\u001b\\[0J> x{38,50}`);
       await until(() => shown.test(joiner.out()), 'what comes above it');
     }
@@ -346,7 +346,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await host.ended, [0, null], 'Ctrl-C of the host');
   });
 
-  test('a wait is reported, and an aborted one is no success', async (t) => {
+  test('a wait for a host is reported, and ends with an error code if it is aborted', async (t) => {
     const { start } = await setUp(t);
     const waiting = start(['connect', 'x:1.0.0@nobody', '--wait', '60']);
     await until(() => waiting.err().includes('no host yet; waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
@@ -355,7 +355,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.equal(waiting.out(), '');
   });
 
-  test('a flood of chat messages is not relayed to the others', async (t) => {
+  test('a flood of chat messages is relayed to the others only at a limited rate', async (t) => {
     const { start, client } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice', '--json']);
     await until(() => host.out().includes('"live"'), 'the host');
@@ -376,7 +376,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(host.err(), /mallory sends more than 20 chat messages a second/);
   });
 
-  test('--raw to --echo and to --exec carries any bytes unchanged, and ends on both sides', async (t) => {
+  test('--raw carries any bytes unchanged to --echo and to --exec, and exits at end of input', async (t) => {
     const { start } = await setUp(t);
     const echo = start(['host', 'echo:1.0.0', '-u', 'echo', '--echo']);
     const sum = start([
@@ -407,7 +407,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     }
   });
 
-  test('--raw to a program without pipe support carries the bytes unchanged, and the end', async (t) => {
+  test('--raw carries bytes unchanged to a program without pipe support, and exits at end of input', async (t) => {
     const { start, client } = await setUp(t);
     const host = await client('plain');
     const got: (string | ArrayBuffer)[] = [];
@@ -427,7 +427,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(program.err(), /10 B sent, 7 B received/);
   });
 
-  test('a restarted transfer starts at the beginning, without data of the first attempt', async (t) => {
+  test('a restarted transfer starts at the beginning, without data from the first attempt', async (t) => {
     const { start, folder } = await setUp(t);
     const host = start(['host', 'drop:1.0.0', '-u', 'drop', '--exec', `cat > ${folder}/got-$$.bin`]);
     await until(() => host.out().includes('is live'), 'the host');
@@ -439,7 +439,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const sizes = () => files().map((name) => statSync(join(folder, name)).size);
     await until(() => sizes().includes(1_000_000), 'the first half');
     first.child.kill('SIGKILL');
-    // an attempt may meet the remains of the previous one, and reports that
+    // an attempt may meet remains of the previous one, and then ends with code 7
     let code: number | null = 7;
     for (let attempt = 0; attempt < 3 && code !== 0; attempt++) {
       const again = start(['connect', 'drop:1.0.0@drop', '--raw', '--wait', '20', ...key]);
@@ -453,7 +453,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(files().some((name) => readFileSync(join(folder, name)).equals(bytes)));
   });
 
-  test('a host reports that it is live only when it is, and ends the programs that it started', async (t) => {
+  test('a host reports that it is live only once it is, and ends the programs that it started', async (t) => {
     const { start, folder } = await setUp(t);
     const lost = start(['host', 'x:1.0.0', '-u', 'xhost', '--server', 'http://127.0.0.1:9']);
     await until(() => /trying again/.test(lost.err()), 'the word that it is not');
@@ -472,12 +472,12 @@ describe('rondevu', { concurrency: 2 }, () => {
       try {
         return !process.kill(-group, 0);
       } catch {
-        return true; // no process is left in it
+        return true; // the process group is empty
       }
     }, 'the end of the program');
   });
 
-  test('a second signal ends a host at once, even if the server no longer answers', async (t) => {
+  test('a second signal ends a host at once, even if the server has stopped responding', async (t) => {
     const { start } = await setUp(t);
     const server = startProgram(t, process.execPath, ['server/dist/main.js', '--port', '0', '--storage', ':memory:']);
     await until(() => /Rondevu server on (\S+)/.test(server.out()), 'the server');
@@ -492,7 +492,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(code === 130 || code === 143, String(code));
   });
 
-  test('a hidden service is joined by its id', async (t) => {
+  test('a hidden service can be joined only by its id', async (t) => {
     const { start, run } = await setUp(t);
     const host = start(['host', 'x:1.0.0', '--hidden', '--echo', '--json']);
     await until(() => host.out().includes('"live"'), 'the host');
@@ -501,7 +501,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.equal((await run(['connect', String(serviceId), '--raw'], 'hidden')).out, 'hidden');
   });
 
-  test('serve runs the server with its options, and ends it', async (t) => {
+  test('serve runs the server with the given options, and ends it on a signal', async (t) => {
     const { start } = await setUp(t);
     const serving = start(['serve', '--port', '0', '--storage', ':memory:']);
     await until(() => serving.out().includes('Rondevu server on'), 'the server');
@@ -512,7 +512,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(help.out(), /--storage/);
   });
 
-  test('an aborted transfer is no success on either side; a program that stops reading aborts nothing', async (t) => {
+  test('an aborted transfer is an error at either end, but a program that stops reading early is not', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'x:1.0.0', '-u', 'host', '--echo']);
     await until(() => host.out().includes('is live'), 'the host');

@@ -1,7 +1,7 @@
 /**
- * One contract for every WebRTC implementation, each with itself and with Chromium as its peer. Further abilities of each are in
- * abilities.json, which docs/hosting-in-node.md shows: each must be present if listed as true, and absent otherwise.
- * RONDEVU_HOSTS=full runs werift and Firefox too.
+ * One contract for every WebRTC implementation, tested against itself and against Chromium. Further abilities of each are
+ * listed in abilities.json, which docs/hosting-in-node.md shows: an ability must be present if it is listed as true, and absent
+ * otherwise. RONDEVU_HOSTS=full runs werift and Firefox too.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -50,7 +50,7 @@ async function open(hostAt: Place, joinerAt: Place): Promise<{ host: End; joiner
   };
 }
 
-/** Sends to the host and compares the echoes. Runs where the joiner is. */
+/** Sends to the host and compares the echoes. Runs in the page or process of the joiner. */
 async function echoes(end: Parameters<Parameters<End['run']>[0]>[0], sizes: number[]): Promise<string[]> {
   const connection = end.connection!;
   const wrong: string[] = [];
@@ -77,7 +77,7 @@ for (const place of PLACES) {
     for (const [hostAt, joinerAt] of place === other
       ? [[place, place] as const]
       : [[place, other] as const, [other, place] as const]) {
-      describe(`${nameOf(hostAt)} is joined by ${nameOf(joinerAt)}`, () => {
+      describe(`${nameOf(hostAt)} hosting for ${nameOf(joinerAt)}`, () => {
         let pair: Awaited<ReturnType<typeof open>>;
         before(async () => {
           pair = await open(hostAt, joinerAt);
@@ -88,7 +88,7 @@ for (const place of PLACES) {
           assert.deepEqual(await pair.joiner.run(echoes, [0, 1, 15_000, 16_384, 65_536, 300_000, 1_048_576]), []);
         });
 
-        it('replaces a link that is closed behind the engine’s back, and loses nothing', async () => {
+        it('replaces a link that is closed behind the engine’s back, and loses no message', async () => {
           for (const end of [pair.joiner, pair.host, pair.joiner]) {
             const outcomes = await end.run(async ({ connection }) => {
               const sent = Array.from({ length: 20 }, () => connection!.send('quiet'));
@@ -113,21 +113,21 @@ for (const place of PLACES) {
     });
     after(() => pair.close());
 
-    it('stats', async () => {
+    it('are probed for statistics', async () => {
       await pair.joiner.run(echoes, [100_000]);
       const stats = await pair.host.run(async ({ connection }) => {
         const { roundTripTime, bytesSent, bytesReceived, path, protocol } = (await connection!.getStats())!;
         return { roundTripTime, bytesSent, bytesReceived, path, protocol };
       });
       shown['round-trip time'] = typeof stats.roundTripTime === 'number';
-      // the path is local: a larger value has another unit
+      // the path is local, so a larger value would be in a different unit
       if (shown['round-trip time']) assert.ok(stats.roundTripTime! < 1000, `${stats.roundTripTime} ms`);
       shown['bytes sent and received'] = stats.bytesSent > 100_000 && stats.bytesReceived > 100_000;
       shown['kind of path'] = stats.path !== undefined;
       shown['protocol of the path'] = stats.protocol === 'udp';
     });
 
-    it('an ICE restart', async () => {
+    it('are probed for an ICE restart', async () => {
       shown['ICE restart'] = await pair.host.run(async ({ connection }) => {
         const ufrag = (): string | undefined =>
           /a=ice-ufrag:(\S+)/.exec(connection!.getPeerConnection()?.remoteDescription?.sdp ?? '')?.[1];
@@ -140,7 +140,7 @@ for (const place of PLACES) {
       assert.deepEqual(await pair.joiner.run(echoes, [1000]), [], 'what is sent after it');
     });
 
-    it('the tail arrives before the end', async () => {
+    it('are probed for the delivery of messages sent just before close', async () => {
       await pair.joiner.run((end) => {
         (end as { tail?: number }).tail = 0;
         end.connection!.on('message', () => (end as { tail?: number }).tail!++);

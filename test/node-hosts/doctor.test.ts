@@ -26,13 +26,13 @@ const nftMissing = (): string | false =>
 interface Verdict {
   exitCode: number;
   status: Diagnosis['status'];
-  /** Code of each check by its name. */
+  /** The code of each check, by the name of the check. */
   codes: Record<string, string>;
   checks: Check[];
   ms: number;
 }
 
-/** `rondevu doctor --json`. @param inside a command that runs it */
+/** Runs `rondevu doctor --json`. @param inside a command that runs another command, such as `ip netns exec` */
 async function doctor(args: string[], env: Record<string, string> = {}, inside: string[] = []): Promise<Verdict> {
   const start = performance.now();
   const [command = '', ...rest] = [...inside, process.execPath, CLI, 'doctor', '--json', '--timeout', '2', ...args];
@@ -59,7 +59,10 @@ const explained = ({ checks }: Pick<Diagnosis, 'checks'>): void => {
   }
 };
 
-/** A server with TURN at its own coturn; it signs with `secret`, coturn accepts `taken`. */
+/**
+ * A server and its own coturn: the server signs TURN credentials with `secret`, and coturn accepts credentials made with
+ * `taken`.
+ */
 async function withTurn(t: TestContext, secret: string, taken: string) {
   const coturn = await startCoturn(t, [taken]);
   const turn = {
@@ -75,13 +78,13 @@ const SECRET = 'a secret of sixteen';
 const OK = { server: 'ok', clock: 'ok', push: 'ok', webrtc: 'ok', stun: 'ok', turn: 'ok', udp: 'ok' };
 
 for (const webrtc of ['node-datachannel', '@roamhq/wrtc']) {
-  test(`reports no problem, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
+  test(`reports no problem in a working set-up, using ${webrtc}`, { skip: coturnMissing() }, async (t) => {
     const { url } = await withTurn(t, SECRET, SECRET);
     const verdict = await doctor(['--server', url, '--webrtc', webrtc]);
     assert.deepEqual([verdict.codes, verdict.status, verdict.exitCode], [OK, 'ok', 0]);
   });
 
-  test(`reports bad TURN credentials, ${webrtc}`, { skip: coturnMissing() }, async (t) => {
+  test(`reports bad TURN credentials, using ${webrtc}`, { skip: coturnMissing() }, async (t) => {
     const { url } = await withTurn(t, 'another secret than', SECRET);
     const verdict = await doctor(['--server', url, '--webrtc', webrtc]);
     assert.deepEqual([verdict.codes, verdict.status, verdict.exitCode], [{ ...OK, turn: 'turn-refused' }, 'failed', 1]);
@@ -90,7 +93,7 @@ for (const webrtc of ['node-datachannel', '@roamhq/wrtc']) {
   });
 }
 
-test('reports a missing server', async () => {
+test('reports an unreachable server', async () => {
   const verdict = await doctor(['--server', 'http://127.0.0.1:9']);
   const none = 'server-unreachable';
   assert.deepEqual([verdict.codes['server'], verdict.codes['clock'], verdict.codes['push']], [none, none, none]);
@@ -98,7 +101,7 @@ test('reports a missing server', async () => {
   explained(verdict);
 });
 
-test('reports an address that accepts connections and never answers', async (t) => {
+test('reports a server that accepts connections but never answers', async (t) => {
   const silent = createServer(() => undefined);
   const verdict = await doctor(['--server', await listenFor(t, silent)]);
   assert.deepEqual([verdict.codes['server'], verdict.exitCode], ['server-unreachable', 1]);
@@ -122,9 +125,9 @@ test('reports a server without push', async (t) => {
   explained(verdict);
 });
 
-test('reports a wrong clock: a warning with our server, which sends its time; an error with an old server', async (t) => {
+test('reports a wrong clock: a warning on a current server, which sends its time; a failure on an old one', async (t) => {
   const folder = temporaryFolder(t);
-  // two hours ahead, as the process sees it
+  // sets the clock of the process two hours ahead
   writeFileSync(join(folder, 'clock.mjs'), 'const now = Date.now; Date.now = () => now() + 7_200_000;');
   const env = { NODE_OPTIONS: `--import=${join(folder, 'clock.mjs')}` };
   const { url } = await startServer(t);
@@ -150,7 +153,7 @@ test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
   const inside = ['ip', 'netns', 'exec', net.other];
   net.do('other', 'nft', 'add', 'table', 'inet', 'wall');
   net.do('other', 'nft', 'add', 'chain', 'inet', 'wall', 'out', '{ type filter hook output priority 0; }');
-  // only to the outside
+  // blocks only UDP that leaves the namespace
   net.do('other', 'nft', 'add', 'rule', 'inet', 'wall', 'out', 'oifname', 'cable', 'meta', 'l4proto', 'udp', 'drop');
   const outside = await doctor(url, {}, inside);
   assert.deepEqual(
@@ -159,7 +162,7 @@ test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
   );
   assert.match(outside.checks.at(-1)!.cause, /UDP is blocked on this network/);
   explained(outside);
-  // also to itself
+  // blocks UDP within the namespace as well
   net.do('other', 'nft', 'add', 'rule', 'inet', 'wall', 'out', 'meta', 'l4proto', 'udp', 'drop');
   const all = await doctor(url, {}, inside);
   assert.deepEqual(
@@ -170,7 +173,7 @@ test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
   assert.equal(all.exitCode, 1);
 });
 
-test('reports an invalid address without its credentials', async (t) => {
+test('reports an invalid TURN URL without its credentials', async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'password'), 'very-secret');
   const { url } = await startServer(t);
@@ -195,7 +198,7 @@ test('prints a line for each check, with remedies', () => {
 });
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-  test(`reports the same in a page, ${name}`, { skip: coturnMissing() }, async (t) => {
+  test(`reports the same problems in a page in ${name}`, { skip: coturnMissing() }, async (t) => {
     const server = new ServerProcess();
     await server.start();
     t.after(() => server.close());
@@ -220,7 +223,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
     const gone = await inPage('http://127.0.0.1:9');
     assert.deepEqual([gone.status, gone.checks[0]!.code, gone.checks[3]!.code], ['failed', 'server-unreachable', 'ok']);
     explained(gone);
-    // browsers relay from an address of the machine only
+    // browsers do not relay from loopback addresses
     const address = machineAddress();
     const coturn = await startCoturn(t, [SECRET], address);
     const bad = await inPage(server.url, [{ urls: `turn:${address}:${coturn.port}`, username: '1:x', credential: 'wrong' }]);

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { test } from 'node:test';
 import ts from 'typescript';
 
-/** The interfaces of options, by file. */
+/** Interfaces that declare options, by file. */
 const OPTIONS: Record<string, string[]> = {
   'src/options.ts': ['RondevuOptions', 'PublishOptions', 'OfferFactoryResult', 'ConnectOptions', 'FindOptions'],
   'src/connection/connection-config.ts': ['ConnectionConfig'],
@@ -16,7 +16,10 @@ const OPTIONS: Record<string, string[]> = {
   'src/node/connect.ts': ['NodeOptions'],
   'src/node/shutdown.ts': ['ShutdownOptions'],
 };
-/** Interfaces of lower layers that receive a whole options object: a read of their member reads the option of that name. */
+/**
+ * Lower-layer interfaces that receive a whole options object. Reading one of their members counts as reading the option of that
+ * name.
+ */
 const PASSED_TO: Record<string, [file: string, name: string][]> = {
   ConnectionConfig: [
     ['src/signaling/signaling-port.ts', 'PollingOptions'],
@@ -24,7 +27,7 @@ const PASSED_TO: Record<string, [file: string, name: string][]> = {
     ['src/connection/channel.ts', 'ChannelConfig'],
   ],
 };
-/** The interfaces whose members are events, by file. */
+/** Interfaces whose members are events, by file. */
 const EVENTS: Record<string, string[]> = {
   'src/rondevu.ts': ['RondevuEvents'],
   'src/connection/connection-events.ts': ['ConnectionEvents'],
@@ -87,7 +90,7 @@ const nodeAt = (source: ts.SourceFile, position: number): ts.Node => {
   return found;
 };
 
-/** Whether a reference to a property reads its value: not a declaration, nor a property that is being set. */
+/** Whether a reference to a property reads its value, rather than declaring or setting the property. */
 function isRead(node: ts.Node): boolean {
   const { parent } = node;
   if (ts.isPropertyAccessExpression(parent) && parent.name === node) {
@@ -97,7 +100,7 @@ function isRead(node: ts.Node): boolean {
   return ts.isBindingElement(parent);
 }
 
-/** Whether code reads the property that is declared at a node. */
+/** Whether any code reads the property that is declared at a node. */
 function hasReads(file: string, { node }: { node: ts.Node }): boolean {
   const found = service.findReferences(resolve(file), node.getStart()) ?? [];
   return found
@@ -122,7 +125,7 @@ function unreadOptions(): string[] {
   );
 }
 
-/** Texts in expressions: the names of events that code can emit. In a type they emit nothing. */
+/** String literals in expressions: the names of events that the code can emit. Literals in types are left out. */
 const spoken = new Set<string>();
 for (const file of files) {
   const visit = (node: ts.Node): void => {
@@ -133,7 +136,7 @@ for (const file of files) {
   visit(program.getSourceFile(file)!);
 }
 
-/** Whether a text may name an event to emit: not where events are listened to. */
+/** Whether a string literal may be the name of an event to emit; arguments of listener methods are not. */
 function isSpoken(node: ts.StringLiteralLike): boolean {
   const { parent } = node;
   if (!ts.isCallExpression(parent)) return true;
@@ -141,9 +144,9 @@ function isSpoken(node: ts.StringLiteralLike): boolean {
   return !/^(on|once|off|addEventListener|removeEventListener|listenerCount)$/.test(called);
 }
 
-test('every documented option is read', () => assert.deepEqual(unreadOptions(), []));
+test('every documented option is read by the code', () => assert.deepEqual(unreadOptions(), []));
 
-test('every documented event is emitted', () => {
+test('every documented event is emitted by the code', () => {
   const silent = Object.entries(EVENTS).flatMap(([file, names]) =>
     names.flatMap((name) =>
       membersOf(file, name).flatMap((member) => (spoken.has(member.name) ? [] : [`${name}: ${member.name}`])),

@@ -1,6 +1,6 @@
 /**
- * Runs every snippet of the documents for programmers; the text before each says how. `run` in Node or a shell, `page` in
- * Chromium; a `host` stays until the end of its section, and then shuts down cleanly.
+ * Runs every snippet in the documents for programmers, as the directive above it says: `run` in Node or a shell, `page` in
+ * Chromium. A `host` keeps running while the later snippets run, and then shuts down cleanly.
  */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -24,10 +24,10 @@ interface RunnableSnippet extends Snippet {
 
 const DIRECTIVE = /^<!-- (run|page)( host)?(?:, prints "([^"]*)")?(?:, input "([^"]*)")?(?:, prints "([^"]*)")? -->$/;
 
-/** @throws Error for a block of code that does not say how it is run */
+/** @throws Error for a code block without a directive that says how to run it */
 const runnableSnippets = (file: string): RunnableSnippet[] =>
   snippetsOf(file)
-    // package.test.ts installs
+    // package.test.ts runs these
     .filter(({ code }) => !code.startsWith('npm install'))
     .map((snippet) => {
       const [, where, host, before, input = '', behind] = DIRECTIVE.exec(snippet.above) ?? [];
@@ -57,7 +57,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
   const folder = project(t);
   const port = await freePort('localhost');
   const url = `http://localhost:${port}`;
-  // the document for the command line starts its own server
+  // the command-line document starts its own server
   const servesItself = readFileSync(file, 'utf8').includes('\nrondevu serve\n');
   if (!servesItself) await startServer(t, { port, host: 'localhost' });
   const env = {
@@ -72,7 +72,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     const text = code.replaceAll('http://localhost:3000', url);
     const script = join(folder, `line-${line}.mjs`);
     if (language === 'js') writeFileSync(script, text);
-    // so that a signal reaches the command itself; a line of several commands needs the shell
+    // `exec` lets a signal reach the command itself; a line with several commands needs the shell
     const isOne = !/&&|^\w+=/.test(text);
     const [command, args] = language === 'js' ? [process.execPath, [script]] : ['sh', ['-c', isOne ? `exec ${text}` : text]];
     const program = start(t, command, args, { cwd: folder, env });
@@ -80,14 +80,14 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     if (isHost) hosts.push({ program, at });
     let isOver = false;
     void ended.then(() => (isOver = true));
-    // a line, or bytes as they are
+    // the input is a line of text, or unchanged bytes with --raw
     if (!isHost) child.stdin!.end(input && !text.includes('--raw') ? `${input}\n` : input);
     if (prints) {
       await until(() => prints.test(output()) || isOver, `${at} to print ${prints}`);
       assert.match(output(), prints, at);
     }
     if (isHost) continue;
-    // a program that has done its work may be ended
+    // a program that has printed the expected output may be killed
     if (prints && language === 'js') child.kill('SIGKILL');
     else assert.deepEqual(await ended, [0, null], `${at}: ${output()}`);
     await ended;

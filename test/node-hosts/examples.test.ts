@@ -1,4 +1,4 @@
-/** The programs in examples/, run unchanged: with a page as the peer, and under SIGINT. */
+/** The programs in examples/, run unchanged: with a page or a program as the peer, and stopped by a signal. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -19,7 +19,7 @@ const run = (t: TestContext, args: string[], name: string, more: Record<string, 
     env: { RONDEVU_SERVER: server.url, BOT_NAME: name, BOT_KEY: join(folder, `${name}.key`), ...more },
   });
 
-/** Offers of a service that are free on the server. */
+/** Number of free offers that the server lists for a service. */
 async function countFree(t: TestContext, service: string): Promise<number> {
   const rondevu = await connect({ apiUrl: server.url });
   t.after(() => rondevu.close());
@@ -39,7 +39,7 @@ const chatPage = (to: string) =>
 const stateOf = (page: Page): Promise<string> => page.evaluate(() => document.querySelector('rondevu-connect')!.state);
 
 for (const [file, left] of [
-  // a raw channel has no goodbye: the page detects that the link is gone, and looks for the bot
+  // a raw channel sends no goodbye: the page detects that the link is lost, and searches for the bot
   ['chat-bot.mjs', /^(disconnected|reconnecting|closed)$/],
   ['chat-bot-short.mjs', /^closed$/],
 ] as const) {
@@ -56,7 +56,7 @@ for (const [file, left] of [
       ['', 'hello', true],
       [name, 'You said: hello', false],
     ]);
-    // seen from the page: when its state shows that the bot has gone
+    // records when the state of the page shows that the bot has left
     await page.evaluate(() => {
       const listen = (): void =>
         void ((window as unknown as { goneAt: number }).goneAt = performance.timeOrigin + performance.now());
@@ -85,7 +85,7 @@ test('data-processor.mjs streams numbers with back-pressure in both directions',
   assert.deepEqual(await host.ended, [0, null]);
 });
 
-test('graceful-shutdown.mjs sends a last message to everyone, leaves no offer, and exits with 0', async (t) => {
+test('graceful-shutdown.mjs sends a last message to everyone, leaves no offer behind, and exits with code 0', async (t) => {
   const clock = run(t, ['examples/graceful-shutdown.mjs'], 'clock');
   await until(() => clock.output().includes('is live'), 'the clock to be live');
   const rondevu = await connect({ apiUrl: server.url });

@@ -1,5 +1,5 @@
 /**
- * The packages as they would be published: installed by the commands of the documents into an empty folder, and used from there.
+ * The packages as they would be published: installed into an empty folder with the documented commands, and used from there.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -10,14 +10,14 @@ import { start } from '../support/program.js';
 import { startRegistry } from '../support/registry.js';
 import { temporaryFolder } from '../support/folders.js';
 
-/** The command by which a document has its readers install. */
+/** The arguments of the `npm install` command in a document. */
 function installCommand(file: string): string[] {
   const line = /^npm install .*/m.exec(readFileSync(file, 'utf8'))?.[0];
   assert.ok(line, `${file} says how to install`);
   return line.split(' ').slice(1);
 }
 
-/** Uses every entry for programs, with types; `tsc` reads what the package declares. */
+/** Uses every entry point for programs; `tsc` checks it against the published types. */
 const USES = `
 import { Rondevu, type RondevuConnection } from 'rondevu-elements/core';
 import { closeOnSignal, connect, type NodeOptions } from 'rondevu-elements/node';
@@ -35,7 +35,7 @@ await rondevu.close();
 process.exit();
 `;
 
-/** Entries that only a page can load, but with types. */
+/** Uses the entry points that only a page can load; it is compiled, but not run. */
 const PAGE = `
 import { RondevuChat, RondevuConnect, RondevuService } from 'rondevu-elements';
 import 'rondevu-elements/define/rondevu-chat';
@@ -107,7 +107,7 @@ test('the packages work when installed as documented: programs, types, the comma
       await compile(version, 'uses.ts', '--lib es2022,dom,dom.iterable --module nodenext');
       await compile(version, 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution bundler');
     }
-    // the newest version has no node10 any more
+    // the newest version no longer supports node10
     await compile('ts-floor', 'host.ts', '--lib es2022 --module esnext --moduleResolution node10');
     await compile('ts-floor', 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution node10');
   });

@@ -1,6 +1,6 @@
 /**
- * Files through `rondevu connect --raw`, over a cable that is pulled twice: the output has the same SHA-256, and neither process
- * keeps the file in memory. RONDEVU_HOSTS=full is 200 MB; PIPE_WEBRTC selects another implementation.
+ * Pipes a file through `rondevu connect --raw` while the network cable is pulled twice: the SHA-256 stays the same, and neither
+ * process holds the file in memory. RONDEVU_HOSTS=full sends 200 MB; PIPE_WEBRTC selects a different WebRTC package.
  */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
@@ -19,7 +19,7 @@ const CUTS = 2;
 const CLI = 'dist/src/cli/main.js';
 const MEMORY = 64_000_000;
 
-/** The memory of a process. */
+/** Memory use of a process, read from /proc. */
 class Memory {
   idle = 0;
   peak = 0;
@@ -30,13 +30,13 @@ class Memory {
   }
 
   #status(name: string): number {
-    // `ip netns exec` becomes the command, so the pid is Node's
+    // `ip netns exec` replaces itself with the command, so the pid is Node's
     return (
       Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${this.#program.child.pid}/status`, 'utf8'))![1]) * 1024
     );
   }
 
-  /** Memory before there is work; the peak counts from here. */
+  /** Measures the memory in use before the transfer, and resets the peak. */
   measureIdle(): void {
     writeFileSync(`/proc/${this.#program.child.pid}/clear_refs`, '5');
     this.idle = this.#status('VmRSS');
@@ -46,7 +46,7 @@ class Memory {
     try {
       this.peak = Math.max(this.peak, this.#status('VmHWM'));
     } catch {
-      // it has ended
+      // the process has ended
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The code of the documents compiles under `strict` against the published types: as a module of a page, and of a Node program with
- * and without the DOM library. Attributes in markup are compared with `custom-elements.json`. Needs the build.
+ * The code in the documents compiles under `strict` against the published types: as a module in a page, and in a Node program
+ * with and without the DOM library. Attributes in markup are compared with `custom-elements.json`. Needs the build.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -9,13 +9,13 @@ import { before, test } from 'node:test';
 import ts from 'typescript';
 import { DOCUMENTS, snippetsOf, type Snippet } from '../support/snippets.js';
 
-/** A block of a document, by a part of its code. */
+/** A code block in a document, identified by a part of its code. */
 interface Block {
   document: string;
   part: string;
 }
 
-/** Types of the names that a block uses and that the text or another block before it introduces. */
+/** Types of names that a block uses but that the preceding text or an earlier block introduces. */
 const PRELUDES: (Block & { names: Record<string, string> })[] = [
   {
     document: 'README.md',
@@ -44,18 +44,18 @@ interface Module {
   at: string;
   document: string;
   environments: Environment[];
-  /** A file beside the document, so that imports are resolved as from a file of the same package. */
+  /** A file next to the document, so that imports are resolved as from a file of the same package. */
   fileName: string;
-  /** The code, at the line and column that it has in the document. */
+  /** The code, padded so that its lines and columns match the document. */
   code: string;
-  /** Declarations for the compiler that follow the code. */
+  /** Declarations for the compiler, appended to the code. */
   declarations: string;
   isJavaScript: boolean;
   names: string[];
 }
 
 function environmentsOf(document: string, { language, code }: Snippet): Environment[] {
-  // documents.test.ts runs that document in a page
+  // documents.test.ts runs this document in pages
   if (language === 'html' || document === 'docs/migrating.md') return ['a page'];
   if (/from '(?:rondevu-elements\/node|rondevu-server|node:\w+)'/.test(code))
     return ['Node with the DOM library', 'Node without the DOM library'];
@@ -110,7 +110,7 @@ function modulesOf(document: string): Module[] {
 
 const modules = DOCUMENTS.flatMap(modulesOf);
 
-/** Files of libraries, which are parsed once. */
+/** Library files, each of which is parsed only once. */
 const parsed = new Map<string, ts.SourceFile | undefined>();
 
 function programOf(environment: Environment): ts.Program {
@@ -122,7 +122,7 @@ function programOf(environment: Environment): ts.Program {
     target: ts.ScriptTarget.ES2022,
     module: ts.ModuleKind.NodeNext,
     moduleDetection: ts.ModuleDetectionKind.Force,
-    // the code for that package runs on this engine, which has its exports
+    // code for that package is compiled against this engine, which has the same exports
     paths: { '@xtr-dev/rondevu-client': [resolve('dist/src/core.d.ts')] },
   };
   const texts = new Map<string, string>();
@@ -144,7 +144,7 @@ function programOf(environment: Environment): ts.Program {
   return ts.createProgram([...texts.keys()], options, host);
 }
 
-/** The same code as a file of JavaScript, where syntax of TypeScript is an error. */
+/** Name of a JavaScript file with the same code, in which TypeScript syntax is an error. */
 const inJavaScript = (fileName: string): string => fileName.replace(/\.mts$/, '.js.mjs');
 
 /** `README.md:43:5 TS2339: …` */
@@ -153,7 +153,7 @@ function print(document: string, { file, start, code, messageText }: ts.Diagnost
   return `${document}:${line + 1}:${character + 1} TS${code}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
 }
 
-/** Names of the prelude that the code of a module uses. */
+/** Names from the prelude that the code of a module uses. */
 function namesUsed(program: ts.Program, { fileName, code }: Module): Set<string> {
   const names = new Set<string>();
   const checker = program.getTypeChecker();
@@ -167,7 +167,7 @@ function namesUsed(program: ts.Program, { fileName, code }: Module): Set<string>
   return names;
 }
 
-/** Errors of all modules for an environment. */
+/** Compilation errors of all modules in an environment. */
 function problemsIn(environment: Environment): string[] {
   const program = programOf(environment);
   assert.ok(program.getSourceFile(resolve('dist/src/core.d.ts')), 'the types are the published ones');
@@ -190,9 +190,9 @@ before(() => {
 });
 
 for (const environment of environments)
-  test(`the code of the documents compiles for ${environment}`, () => assert.deepEqual(problems.get(environment), []));
+  test(`the code in the documents compiles for ${environment}`, () => assert.deepEqual(problems.get(environment), []));
 
-test('the lists of exceptions contain nothing that the documents no longer need', () => {
+test('the documents still need every listed exception', () => {
   assert.deepEqual(
     [...PRELUDES, ...NOT_COMPILED].filter((block) => !usedBlocks.has(block)),
     [],
@@ -203,7 +203,7 @@ interface Manifest {
   modules: { declarations: { tagName?: string; attributes?: { name: string; description?: string }[] }[] }[];
 }
 
-test('the markup of the documents has only known elements, attributes that authors write, and no inline handlers', () => {
+test('the markup in the documents has only known elements, writable attributes and no inline handlers', () => {
   const { modules: files } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as Manifest;
   const known = new Map(
     files

@@ -1,7 +1,7 @@
 /**
- * Arbitrary input on the real channels of a connection, with real WebRTC in Node: it ends the connections on which it arrives,
- * with one error each, and an honest joiner beside them gets everything exactly once. CHANNEL_FUZZ_RUNS is the number of inputs,
- * FUZZ_SEED replays.
+ * Sends arbitrary input on the real channels of connections, with real WebRTC in Node. Invalid input ends only the connection
+ * on which it arrives, with a single error, while an honest joiner receives every message exactly once. CHANNEL_FUZZ_RUNS sets
+ * the number of inputs; FUZZ_SEED replays a run.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -13,18 +13,18 @@ import { until } from '../server/helpers.js';
 import { Random, seedOf } from '../support/random.js';
 import { client, pair } from './pair.js';
 
-/** The size of the run in CI. */
+/** Number of inputs in a CI run. */
 const USUAL = 300;
 const RUNS = Number(process.env['CHANNEL_FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
-/** Maximum number of inputs sent to a connection; most end before. */
+/** Maximum number of inputs per connection; most connections end earlier. */
 const EACH = 100;
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 const heap = (): number => (collectGarbage(), process.memoryUsage().heapUsed);
 
-test(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { timeout: 3_600_000 }, async (t) => {
+test(`a host survives ${RUNS} hostile inputs over real channels (seed ${SEED})`, { timeout: 3_600_000 }, async (t) => {
   const random = new Random(SEED);
   const grammar = new Grammar(random);
   t.mock.method(console, 'warn', () => undefined);

@@ -1,4 +1,7 @@
-/** Further channels of a connection, with real WebRTC in Node: created by either peer, and as durable as the connection. */
+/**
+ * Additional channels of a connection, with real WebRTC in Node: either peer can create them, and they are as durable as the
+ * connection.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { RondevuChannel, RondevuConnection } from '../../src/index.js';
@@ -18,8 +21,8 @@ const channelOf = async (connection: RondevuConnection, label: string): Promise<
 };
 const numbers = (count: number, from: string) => Array.from({ length: count }, (_, index) => `${from} ${index + 1}`);
 
-describe('further channels', { concurrency: 3 }, () => {
-  test('are created by either peer, announced to the other, and carry text and bytes in both directions', async (t) => {
+describe('additional channels', { concurrency: 3 }, () => {
+  test('can be created by either peer, are announced to the other, and carry text and bytes in both directions', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const made: string[] = [];
@@ -44,7 +47,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.deepEqual([files.readyState, files.bufferedAmount, back.config.ordered], ['open', 0, true]);
   });
 
-  test('are one channel if both peers create it at once', async (t) => {
+  test('become one channel if both peers create the same label at the same time', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [one, two] = [connection.createChannel('game'), other.createChannel('game')];
@@ -56,7 +59,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.equal(await one.send('last').delivered, 'delivered');
   });
 
-  test('deliver exactly once and in order through 20 raw closes, with the threshold still in force', async (t) => {
+  test('deliver exactly once and in order through 20 raw closes, and still emit bufferedAmountLow', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const count = 400;
@@ -93,7 +96,7 @@ describe('further channels', { concurrency: 3 }, () => {
     }
   });
 
-  test('close after all messages were sent, and free their label', async (t) => {
+  test('close after all messages have been sent, and free their label', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const first = connection.createChannel('once');
@@ -110,7 +113,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.notEqual(other.getChannel('once'), there);
   });
 
-  test('close at the peer once the link is back, if closed while it was down', async (t) => {
+  test('close at the peer when the link is back, if they were closed while it was down', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('gone');
@@ -123,7 +126,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.equal(other.getChannel('gone'), undefined);
   });
 
-  test('carry messages without a promise if they are lossy; the peer creates them of the same kind', async (t) => {
+  test('report delivery as unknown if they are lossy, and have the same configuration at the peer', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const position = connection.createChannel('position', { ordered: false, maxRetransmits: 0 });
@@ -142,7 +145,7 @@ describe('further channels', { concurrency: 3 }, () => {
     await until(() => there.readyState === 'closed', 'the end at the other side');
   });
 
-  test('report how many messages an overflowing queue dropped, and which', async (t) => {
+  test('report the number and the content of messages dropped by a full queue', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('small', { maxQueueSize: 2 });
@@ -164,7 +167,7 @@ describe('further channels', { concurrency: 3 }, () => {
     ]);
   });
 
-  test('report sent messages as lost when the peer was reloaded, and send queued ones to the new page', async (t) => {
+  test('deliver messages queued during an absence to the restarted peer, and report none as lost', async (t) => {
     const { join, server } = await pair(t);
     const { rondevu, connection, other } = await join('bob');
     const channel = other.createChannel('news');
@@ -182,7 +185,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.equal(channel.readyState, 'open');
   });
 
-  test('end with their connection, after all messages were sent', async (t) => {
+  test('close with their connection, after all messages have been sent', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('tail');
@@ -196,7 +199,7 @@ describe('further channels', { concurrency: 3 }, () => {
     assert.throws(() => connection.createChannel('another'), /closed/);
   });
 
-  test('refuse unknown options, and a peer without channel support', async (t) => {
+  test('reject invalid options, and close with an error if the peer does not support channels', async (t) => {
     const server = await startServer(t);
     const host = new OldHost(server.url, someone('oldhost'), 'chat:1.0.0');
     t.after(() => host.close());

@@ -1,4 +1,7 @@
-/** The durable API of v0.9.0, with real WebRTC in Node. RONDEVU_CHAOS=full: 2000 messages a channel and side, 20 rotations. */
+/**
+ * The durable API of v0.9.0, with real WebRTC in Node. RONDEVU_CHAOS=full sends 2000 messages per channel and direction over 20
+ * rotations.
+ */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 import { runInNewContext } from 'node:vm';
@@ -8,7 +11,7 @@ import { client } from './pair.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
 
-/** alice with a service, and bob. */
+/** Alice with a service, and bob as a client. */
 async function setUp(t: TestContext, config: Partial<DurableServiceConfig> = {}) {
   const server = await startServer(t);
   const alice = await client(t, server, 'alice');
@@ -34,7 +37,7 @@ const told = (service: DurableService): string[] => {
 };
 
 describe('the durable API', { concurrency: 3 }, () => {
-  test('connects a service with a handler to channels that were created before and after the link is up', async (t) => {
+  test('passes a new channel to the handler of the service, and delivers messages queued before the link is up', async (t) => {
     const { bob, service, handled } = await setUp(t);
     const log = told(service);
     const { serviceId, uuid, expiresAt } = await service.start();
@@ -72,7 +75,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(service.getServiceInfo(), null);
   });
 
-  test('finds a service that is not public by its id only, also for a new link', async (t) => {
+  test('finds a non-public service only by its id, and uses the id for later links too', async (t) => {
     const { bob, alice, service, handled } = await setUp(t, { isPublic: false });
     const { uuid } = await service.start();
     const missing = await bob.connect('alice', 'chat:1.0.0', { connectionTimeout: 300 });
@@ -106,7 +109,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(service.getServiceInfo()!.expiresAt, refreshed.at(-1));
   });
 
-  test('delivers exactly once and in order through rotations: 5 channels of both peers, threshold in force', async (t) => {
+  test('delivers exactly once and in order on 5 channels through rotations, and still emits bufferedAmountLow', async (t) => {
     const [count, rotations] = FULL ? [2000, 20] : [300, 5];
     const { bob, alice, service, handled } = await setUp(t);
     await service.start();
@@ -139,7 +142,7 @@ describe('the durable API', { concurrency: 3 }, () => {
         for (const { from } of flows) from.send(`${index} ${'x'.repeat((index * 37) % 500)}`);
       const pc = host.getPeerConnection();
       links.add(pc);
-      // while all of it is under way and while some has arrived, in turn
+      // alternately while all messages are in flight, and after some have arrived
       if (round % 2) await new Promise((resolve) => setTimeout(resolve, 50));
       pc!.close();
       await until(() => host.getPeerConnection() !== pc && host.isConnected() && connection.isConnected(), `link ${round + 2}`);
@@ -151,7 +154,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     await until(() => low > 0, 'bufferedAmountLow');
   });
 
-  test('reports how many messages an overflowing queue dropped, and which', async (t) => {
+  test('reports the number and the content of messages dropped by a full queue', async (t) => {
     const { bob, service, handled } = await setUp(t);
     const connection = await bob.connect('alice', 'chat@1.0.0', { maxQueueSize: 3 });
     const channel = connection.createChannel('small');
@@ -176,9 +179,9 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.deepEqual([maxQueueSize, maxMessageAge, channel.config.maxQueueSize], [7, 1234, 5]);
   });
 
-  test('reports an absent service, looks for it again at the next connect(), and never before the first', async (t) => {
+  test('reports an absent service on connect(), searches again on the next call, and never before the first', async (t) => {
     const { bob, service } = await setUp(t);
-    // also the timeout of a link
+    // this is also the time limit for setting up a link
     const connection = await bob.connect('alice', 'chat@1.0.0', { connectionTimeout: 3000 });
     bob.hint('online');
     assert.equal(connection.getState(), 'connecting');
@@ -192,7 +195,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.ok(connection.isConnected());
   });
 
-  test('exposes a stopped service again; a service that waits for the server can be stopped', async (t) => {
+  test('can expose a stopped service again, and can stop a service that waits for the server', async (t) => {
     const { alice, service } = await setUp(t);
     const config = { username: 'alice', serviceFqn: 'chat@1.0.0', isPublic: true, handler: () => undefined };
     const { uuid } = await service.start();
@@ -207,7 +210,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     await starting;
   });
 
-  test('reports a handler that throws, and continues', async (t) => {
+  test('reports an error thrown by a handler, and continues', async (t) => {
     const { bob, service } = await setUp(t, {
       handler: ({ label }) => {
         if (label === 'bad') throw new Error('no such room');
@@ -227,7 +230,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.deepEqual(errors, ['handler of bad: no such room', 'handler of foreign: of another realm']);
   });
 
-  test('reports an invalid option without printing a key', async (t) => {
+  test('rejects invalid options without printing a key', async (t) => {
     const { alice, bob } = await setUp(t);
     const handler = () => undefined;
     const base = { username: 'alice', serviceFqn: 'other@1.0.0', handler };

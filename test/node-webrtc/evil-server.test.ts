@@ -1,6 +1,6 @@
 /**
- * A malicious signaling server: it sits in front of the real one and changes what it forwards. A pinned peer is never
- * connected, whatever the server does; no byte of the application passes, and the error has the reason. docs/security.md.
+ * A malicious signaling server in front of the real one, which alters the replies that it forwards. A pinned peer is never
+ * connected to an impostor, no application data passes, and the error gives the reason. See docs/security.md.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -22,17 +22,17 @@ interface Reply {
 }
 type Lie = (reply: Reply) => void | Promise<void>;
 
-/** A server that forwards everything, and changes replies. */
+/** A server that forwards every call, and lets the test alter the replies. */
 async function evilServer(t: TestContext) {
   const front = createServer((request, response) => {
-    // where Node has its own WebSocket the client requests one first; without it every reply passes here
+    // a client that has a WebSocket tries it first; refusing it makes every reply pass through here
     if (request.method !== 'POST') return void response.writeHead(404).end();
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       pass(Buffer.concat(chunks).toString()).then(
         (text) => response.end(text),
-        // the server behind this one is closed at the end of a test
+        // the real server is closed when a test ends
         () => response.destroy(),
       );
     });
@@ -53,7 +53,10 @@ async function evilServer(t: TestContext) {
   return evil;
 }
 
-/** Alice hosts and bob joins, who have met before; no socket, so that every reply passes through the malicious server. */
+/**
+ * Alice hosts and bob joins; each trusts the key of the other. Without a socket, every reply passes through the malicious
+ * server.
+ */
 async function setUp(t: TestContext, bobs: typeof RTCPeerConnection = NodePeerConnection) {
   const evil = await evilServer(t);
   const person = async (username: string, rtcPeerConnection = NodePeerConnection) => {
@@ -90,7 +93,7 @@ async function setUp(t: TestContext, bobs: typeof RTCPeerConnection = NodePeerCo
 const changeLine = (sdp: string, change: Partial<SdpLine>): string =>
   sdp.replace(/a=x-rondevu:.*/, `a=x-rondevu:${bytesToBase64Url(utf8(canonicalJson({ ...readSdpLine(sdp)!, ...change })))}`);
 
-/** Changes to the offer that bob gets. */
+/** Changes to the offer that bob receives. */
 const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) => string][] = [
   ['swaps a fingerprint', 'unverified', /fp in the SDP line/, (sdp) => sdp.replace(/(a=fingerprint:sha-256 )../, '$100')],
   ...['a=FINGERPRINT:', 'a= fingerprint:', 'a=:fingerprint:', ' a=fingerprint:', 'b=AS:1\ra=fingerprint:', 'a=fingerprint'].map(
@@ -107,8 +110,8 @@ const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) 
   ['strips `durable` from it', 'unverified', /signature is invalid/, (sdp) => changeLine(sdp, { caps: [] })],
 ];
 
-describe('a server that lies', () => {
-  test('connects the two peers when it is honest', async (t) => {
+describe('a malicious server', () => {
+  test('connects the two peers as long as it alters nothing', async (t) => {
     const { bytes, join, errors } = await setUp(t);
     const connection = await join();
     await until(() => bytes.includes('secret'), 'the message');
@@ -116,7 +119,7 @@ describe('a server that lies', () => {
   });
 
   for (const [what, code, text, lie] of OFFER_LIES) {
-    test(`${what} of the offer`, async (t) => {
+    test(`is detected when it alters an offer: ${what}`, async (t) => {
       const { evil, bytes, join } = await setUp(t);
       evil.lie = ({ method, result }) => {
         if (method === 'getService' && result.sdp) result.sdp = lie(result.sdp);
@@ -126,7 +129,7 @@ describe('a server that lies', () => {
     });
   }
 
-  test('gives the offer of another service of the same user', async (t) => {
+  test('is detected when it hands out an offer of a different service of the same user', async (t) => {
     const { evil, alice, bob, bytes, join } = await setUp(t);
     await (await alice.publishService({ service: 'backup:9.0.0', maxOffers: 1 })).start();
     const other = await bob.findService('backup:9.0.0@alice');
@@ -137,7 +140,7 @@ describe('a server that lies', () => {
     assert.deepEqual(bytes, []);
   });
 
-  test('answers with its own key', async (t) => {
+  test('is detected when it signs an offer with its own key', async (t) => {
     const { evil, bytes, join } = await setUp(t);
     const own = await new WebCryptoAdapter().generateKeypair();
     const mallory = new HandshakeProof(await signerFromKeypair(own), 'evil', evil.url, new MemoryPinStore());
@@ -155,7 +158,7 @@ describe('a server that lies', () => {
     assert.deepEqual(bytes, []);
   });
 
-  test('replays an old offer, or splices two handshakes: the answer belongs to another offer', async (t) => {
+  test('is detected when it replays an old offer: the answer belongs to a different one', async (t) => {
     const { evil, bytes, errors, join } = await setUp(t);
     const seen: string[] = [];
     evil.lie = ({ method, result }) => {
@@ -171,7 +174,7 @@ describe('a server that lies', () => {
     assert.ok(errors.some(({ code, message }) => code === 'unverified' && /belongs to another offer/.test(message)));
   });
 
-  test('swaps the session in an answer', async (t) => {
+  test('is detected when it swaps the session in an answer', async (t) => {
     const { evil, bytes, errors, join } = await setUp(t);
     evil.lie = ({ method, result }) => {
       if (method === 'poll')
@@ -182,7 +185,7 @@ describe('a server that lies', () => {
     assert.ok(errors.some(({ code, message }) => code === 'unverified' && /signature is invalid/.test(message)));
   });
 
-  test('strips the line from an answer', async (t) => {
+  test('is detected when it strips the proof from an answer', async (t) => {
     const { evil, bytes, errors, join } = await setUp(t);
     evil.lie = ({ method, result }) => {
       if (method === 'poll') for (const answer of result.answers ?? []) answer.sdp = answer.sdp.replace(/a=x-rondevu:.*\r\n/, '');
@@ -192,7 +195,7 @@ describe('a server that lies', () => {
     assert.ok(errors.some(({ code, message }) => code === 'unverified' && /no proof/.test(message)));
   });
 
-  test('makes the platform read its own fingerprint: the certificate in use is not the signed one', async (t) => {
+  test('is detected by the certificate in use when it gets the platform to read its fingerprint', async (t) => {
     const own = await standIn(t);
     class LenientPeerConnection extends NodePeerConnection {
       override setRemoteDescription({ type, sdp = '' }: RTCSessionDescriptionInit): Promise<void> {
@@ -213,7 +216,7 @@ describe('a server that lies', () => {
   });
 });
 
-/** The server's own end of a link that bob believes to be with alice: ICE and DTLS are real. */
+/** The server's own end of a link that bob believes to lead to alice, with real ICE and DTLS. */
 async function standIn(t: TestContext) {
   const pc = new NodePeerConnection({ iceServers: [] });
   t.after(() => pc.close());
@@ -227,7 +230,7 @@ async function standIn(t: TestContext) {
     pc,
     received,
     fingerprint,
-    /** Alice's offer, signed, with our candidates: neither they nor the ICE password are covered by the signature. */
+    /** Alice's signed offer with this end's candidates and ICE password, which the signature does not cover. */
     async offer(real: string): Promise<string> {
       const [ufrag] = /a=ice-ufrag:\S+/.exec(real)!;
       await pc.setLocalDescription({ type: 'offer', sdp: sdp!.replace(/a=ice-ufrag:\S+/, ufrag) });

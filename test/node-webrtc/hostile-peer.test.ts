@@ -1,4 +1,7 @@
-/** A peer that bypasses the engine, with real WebRTC in Node: its invalid input ends its own connection, and nothing else. */
+/**
+ * A peer that bypasses the engine, with real WebRTC in Node. Its invalid input ends its own connection and affects nothing
+ * else.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
@@ -12,14 +15,14 @@ setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 const heap = (): number => (collectGarbage(), process.memoryUsage().heapUsed);
 
-/** Internals of the engine. */
+/** Engine internals that the tests use. */
 interface Inner {
   link: WebRtcLink;
   endpoint: { receive(data: string | ArrayBuffer, link: WebRtcLink): void; control(text: string, link: WebRtcLink): boolean };
 }
 const inner = (connection: RondevuConnection): Inner => connection as unknown as Inner;
 
-/** The codes of `failed`, and the end of the connection. */
+/** Codes of the `failed` events, and a promise that resolves when the connection closes. */
 function ending(connection: RondevuConnection): { codes: string[]; closed: Promise<void> } {
   const codes: string[] = [];
   connection.on('failed', ({ code }) => codes.push(code));
@@ -27,7 +30,7 @@ function ending(connection: RondevuConnection): { codes: string[]; closed: Promi
 }
 
 describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
-  test('ends its connection with one error by a malformed frame; others continue, and it may reconnect', async (t) => {
+  test('loses its connection with one error when it sends malformed frames; other connections continue', async (t) => {
     const { join } = await pair(t);
     const honest = await join('carol');
     const got: unknown[] = [];
@@ -37,7 +40,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
       const { connection, other } = await join(`mallory-${index}`);
       other.on('message', () => undefined);
       const { codes, closed } = ending(other);
-      // a second one is ignored
+      // the second frame is ignored
       for (let i = 0; i < 2; i++) inner(connection).link.send(frame);
       await closed;
       assert.deepEqual(codes, ['bad-request'], String(frame));
@@ -49,7 +52,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
     );
   });
 
-  test('ends its connection with an error, but not the process, if handling its messages throws', async (t) => {
+  test('loses its connection, and causes no crash, if handling its message throws', async (t) => {
     const { join } = await pair(t);
     for (const [index, part] of (['receive', 'control'] as const).entries()) {
       const { connection, other } = await join(`bob-${index}`);
@@ -65,7 +68,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
   });
 });
 
-test('is bounded in the messages that it makes this peer hold, across all channels', async (t) => {
+test('messages held for channels without listeners are limited to 8 MiB across all channels', async (t) => {
   const { join } = await pair(t);
   const { connection, other } = await join('mallory');
   const { codes } = ending(other);
@@ -87,7 +90,7 @@ test('is bounded in the messages that it makes this peer hold, across all channe
 describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () => {
   const open = (label: string, id: number): string => `open ${JSON.stringify({ label, id })}`;
 
-  test('open no more channels than there are ids, and each once', async (t) => {
+  test("end the connection if they are malformed or reuse a channel's id or label", async (t) => {
     const { join } = await pair(t);
     const wrong: Record<string, string[]> = {
       'two labels on one id': [open('a', 103), open('b', 103)],
@@ -115,7 +118,7 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
     }
   });
 
-  test('make room for new channels if they do not announce old ones again on the next link', async (t) => {
+  test('let new channels replace old ones that are not announced again on the next link', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const { codes } = ending(other);
@@ -135,7 +138,7 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
     assert.deepEqual([kept(0), kept(1000), codes], [61, 400, []]);
   });
 
-  test('reach the server at a limited rate only', async (t) => {
+  test('cause calls to the server only at a limited rate', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     let signals = 0;
@@ -151,7 +154,7 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
     assert.ok(signals <= 2 * 2, `${signals} messages to the server for 4000 on the control channel`);
   });
 
-  test('renegotiate once for each signed description, however a server changes the copies', async (t) => {
+  test('trigger one renegotiation per signed description, even if a server alters its copies', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const { link } = inner(connection);
@@ -171,12 +174,12 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
     other.restartIce();
     await until(() => taken.length >= 2, 'the next description');
     assert.equal(await connection.send('still there').delivered, 'delivered');
-    // a restart that takes too long on a busy machine is followed by another one
+    // on a busy machine, a restart that takes too long is followed by another
     assert.equal(new Set(taken).size, taken.length);
     assert.ok(!taken.some((sdp) => sdp.includes(password)));
   });
 
-  test('are not kept without a limit', async (t) => {
+  test('do not accumulate in memory', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     other.on('message', () => undefined);

@@ -1,6 +1,7 @@
 /**
- * The hosting guide of the Rondevu client 0.18, its code unchanged but for imports and addresses: an `offerFactory` that creates
- * its own peer connection, and `connectToService({ onConnection })`. Raw on both sides, each with one warning.
+ * The code in the hosting guide of Rondevu client 0.18, unchanged except for imports and addresses: an `offerFactory` that
+ * creates its own peer connection, and `connectToService({ onConnection })`. Both sides use raw channels, and each of the two
+ * APIs prints one warning.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -18,14 +19,14 @@ interface Note {
   text?: string;
 }
 
-test('the code of the hosting guide works as written', async (t) => {
+test('the code in the hosting guide works as written', async (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const { url } = await startServer(t, { iceServers: [{ urls: 'stun:127.0.0.1:9' }] } as object);
   const webSocket = WebSocket as unknown as typeof globalThis.WebSocket;
   const states: string[] = [];
   const configurations: RTCConfiguration[] = [];
 
-  // the host: no WebRTC of this platform, and no option that provides it
+  // the host: the platform has no WebRTC, and no option provides it
   assert.equal(globalThis.RTCPeerConnection, undefined);
   const host = await Rondevu.connect({
     apiUrl: url,

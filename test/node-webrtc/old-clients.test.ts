@@ -1,6 +1,6 @@
 /**
- * Clients of v0.20 with the current server: a simulated host and joiner (test/support/old-host.ts) talk to the current engine
- * over real WebRTC. And ten minutes of an old host against store and matchmaker, on a clock of the test.
+ * v0.20 clients on the current server: a simulated host and joiner (test/support/old-host.ts) talk to the current engine over
+ * real WebRTC. The last test runs an old host against the store and the matchmaker for ten minutes of simulated time.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -18,10 +18,10 @@ import { SlowPeerConnection, OldHost, OldJoiner } from '../support/old-host.js';
 /** A current client on a slow link. */
 const slowClient = (t: TestContext, url: string, username: string) =>
   client(t, { url }, username, { rtcPeerConnection: SlowPeerConnection });
-/** As v0.20 generates it: `anon-<base36 ms>-<6 hex>`. */
+/** An anonymous name as v0.20 generates it: `anon-<base36 ms>-<6 hex>`. */
 const oldAnonymousName = () => `anon-${Date.now().toString(36)}-${Math.random().toString(16).slice(2, 8).padEnd(6, '0')}`;
 
-test('our joiner talks to an old host', async (t) => {
+test('a current joiner exchanges messages with an old host', async (t) => {
   const { url } = await startServer(t);
   const host = new OldHost(url, someone('oldhost'), 'chat:1.0.0');
   t.after(() => host.close());
@@ -44,7 +44,7 @@ test('our joiner talks to an old host', async (t) => {
   assert.equal(connection.peer?.username, host.client.username);
 });
 
-test('two current joiners at one old host get two of its offers', async (t) => {
+test('two current joiners of one old host get different offers', async (t) => {
   const { url } = await startServer(t);
   const host = new OldHost(url, someone('oldhost'), 'chat:1.0.0');
   t.after(() => host.close());
@@ -56,7 +56,7 @@ test('two current joiners at one old host get two of its offers', async (t) => {
   assert.deepEqual([...host.links.keys()].sort(), ['bob', 'carol']);
 });
 
-test('an old joiner with an old anonymous name talks to our host', async (t) => {
+test('an old joiner with an old anonymous name exchanges messages with a current host', async (t) => {
   const { url } = await startServer(t);
   const alice = await slowClient(t, url, 'alice');
   const pool = await alice.publishService({ service: 'chat:1.0.0', maxOffers: 2 });
@@ -84,7 +84,7 @@ test('an old joiner with an old anonymous name talks to our host', async (t) => 
   assert.equal(joiner.signaling?.dropped, 0, 'every candidate said its role');
 });
 
-test('an old joiner that leaves silently is waited for, and its place is not given away', async (t) => {
+test('the host keeps the connection of an old joiner that leaves silently, and resumes it on return', async (t) => {
   const { url } = await startServer(t);
   const alice = await slowClient(t, url, 'alice');
   const opened: OffererConnection[] = [];
@@ -105,7 +105,7 @@ test('an old joiner that leaves silently is waited for, and its place is not giv
   assert.equal(opened.length, 1, 'the same connection object');
 });
 
-test('joiners never get an offer that its host has dropped, over ten minutes of an old host', async (t) => {
+test('joiners never get an offer that an old host has dropped, over ten simulated minutes', async (t) => {
   const INTERVAL = 30_000;
   let now = 1_800_000_000_000;
   t.mock.method(Date, 'now', () => now);

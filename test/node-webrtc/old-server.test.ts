@@ -1,6 +1,6 @@
 /**
- * The current engine on both sides of a signaling server of v0.5.4 (a stand-in, test/support/old-server.ts), with real WebRTC: it
- * works as with the current server, and sends nothing that such a server does not know.
+ * The current engine as host and joiner on a v0.5.4 signaling server (a stand-in, test/support/old-server.ts), with real
+ * WebRTC. It works as it does on the current server, and sends nothing that such a server does not support.
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
@@ -19,7 +19,7 @@ const messages = (connection: RondevuConnection): string[] => {
   connection.on('message', (data) => received.push(String(data)));
   return received;
 };
-/** Asserts that no unknown call or path went to the server of v0.5.4. */
+/** Asserts that the server received no method or parameter that v0.5.4 does not know. */
 function assertOldCallsOnly({ calls }: OldServer): void {
   for (const { method, params } of calls) {
     assert.doesNotMatch(method, NEW_METHODS);
@@ -32,8 +32,8 @@ function assertOldCallsOnly({ calls }: OldServer): void {
   }
 }
 
-describe('a server of v0.5.4', { concurrency: 2 }, () => {
-  test('serves a pool to two joiners in turn, with messages in both directions', async (t) => {
+describe('with a v0.5.4 server', { concurrency: 2 }, () => {
+  test('two joiners connect in turn, and messages flow in both directions', async (t) => {
     const { server, host, pool, opened } = await hostedOnOldServer(t);
     assert.equal(pool.offers.length, 3);
     assert.equal(server.free(FQN), 3, 'publishing replaces: each call brings all that is free');
@@ -56,7 +56,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('recovers from a raw close on the same objects, and delivers queued messages', async (t) => {
+  test('the same objects recover from a raw close, and deliver queued messages', async (t) => {
     const { server, opened } = await hostedOnOldServer(t);
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ serviceFqn: FQN });
@@ -77,7 +77,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('hands the same offer to two joiners at once, and both connect', async (t) => {
+  test('two simultaneous joiners connect although they get the same offer', async (t) => {
     const { server, opened } = await hostedOnOldServer(t);
     const connections = await Promise.all(
       ['bob', 'carol'].map(async (name) => (await client(t, server, name)).connectToService({ serviceFqn: FQN })),
@@ -86,8 +86,8 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     await until(() => opened.length === 2, 'both at the host');
   });
 
-  test('hands out only live offers after a renewal, and joiners connect', async (t) => {
-    // renewed after 1.2 s of its 60 s
+  test('joiners get only live offers after a renewal, and connect', async (t) => {
+    // offers are renewed after 1.2 s of their 60 s
     const { server, pool, opened } = await hostedOnOldServer(t, { ttl: 60_000, renewAt: 0.02 });
     for (const name of ['bob', 'carol', 'dave', 'erin']) {
       const before = pool.offers.map(({ offerId }) => offerId);
@@ -107,7 +107,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('does not hand out an offer that the pool has dropped', async (t) => {
+  test('an offer that the pool has dropped is not handed out', async (t) => {
     const { server, pool } = await hostedOnOldServer(t, { maxOffers: 4 });
     pool.update({ maxOffers: 1 });
     await until(() => server.free(FQN) === 1, 'one offer to be left');
@@ -119,7 +119,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     await connection.opened;
   });
 
-  test('receives an answer again that a publication of the host has deleted', async (t) => {
+  test('the joiner sends its answer again if a publication by the host has deleted it', async (t) => {
     const { server, pool, opened } = await hostedOnOldServer(t);
     let publication: () => void = () => undefined;
     const published = new Promise<void>((resolve) => (publication = resolve));
@@ -144,7 +144,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('makes a joiner replace a used offer that yields no link', async (t) => {
+  test('a joiner requests another offer if the answered one yields no link', async (t) => {
     const { server, opened } = await hostedOnOldServer(t);
     const bob = await client(t, server, 'bob');
     let isDropped = false;
@@ -159,7 +159,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assert.equal(server.calls.filter(({ method }) => method === 'getService').length, 2);
   });
 
-  test('is polled to imitate the wait for a service', async (t) => {
+  test('a joiner polls for a service because the server cannot make it wait', async (t) => {
     const server = await OldServer.start(t);
     const bob = await client(t, server, 'bob');
     const waiting = bob.connectToService({ serviceFqn: FQN, wait: 30_000 });
@@ -174,7 +174,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('has its text for an absent service mapped to not-found', async (t) => {
+  test('error messages for an absent service are mapped to not-found', async (t) => {
     const server = await OldServer.start(t);
     const bob = await client(t, server, 'bob');
     const refused = (error: unknown) => error instanceof RondevuError && error.code === 'not-found';
@@ -182,7 +182,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     await assert.rejects(bob.connectToService({ service: 'chat:1.0.0' }), refused);
   });
 
-  test('ends the service with an event if it refuses later offers', async (t) => {
+  test('the host stops the service and emits failed if the server refuses later offers', async (t) => {
     const { server, pool } = await hostedOnOldServer(t);
     server.onCall = ({ method }, carryOut) => {
       if (method === 'publishService') throw new Error('Too many offers');
@@ -199,7 +199,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     ]);
   });
 
-  test('has the service deleted on stop, the only method that it knows', async (t) => {
+  test('the host deletes the service on stop, because the server cannot withdraw offers', async (t) => {
     const { server, host } = await hostedOnOldServer(t);
     await host.stopFilling();
     assert.equal(server.free(FQN), 0);
@@ -207,7 +207,7 @@ describe('a server of v0.5.4', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('gets at most one attempt to open a socket, and polling continues without it', async (t) => {
+  test('the host tries to open a socket at most once, and keeps polling', async (t) => {
     const { server, host } = await hostedOnOldServer(t);
     await until(() => server.calls.filter(({ method }) => method === 'poll').length >= 3, 'polls', 20_000);
     assert.ok(server.otherPaths.length <= 1, String(server.otherPaths));

@@ -1,4 +1,4 @@
-/** Options of a connection whose effect only a real link shows. */
+/** Connection options whose effect shows only on a real link. */
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { networkInterfaces } from 'node:os';
@@ -8,7 +8,7 @@ import { client, pair } from './pair.js';
 import { startServer } from '../server/helpers.js';
 import { until } from '../support/until.js';
 
-/** Address of a STUN server that never replies, so that gathering does not end soon. */
+/** URL of a STUN server that never replies, which keeps gathering from completing soon. */
 async function silentStun(t: TestContext): Promise<string> {
   const socket = createSocket('udp4');
   t.after(() => socket.close());
@@ -19,7 +19,7 @@ async function silentStun(t: TestContext): Promise<string> {
   return `stun:${address?.address ?? '127.0.0.1'}:${socket.address().port}`;
 }
 
-test('iceGatheringTimeout: the event is emitted while candidates are still being gathered', async (t) => {
+test('iceGatheringTimeout emits ice:gathering:timeout while candidates are still being gathered', async (t) => {
   const server = await startServer(t);
   const host = await client(t, server, 'alice');
   const pool = await host.publishService({ service: 'chat:1.0.0' });
@@ -38,7 +38,7 @@ test('iceGatheringTimeout: the event is emitted while candidates are still being
   assert.deepEqual(states, ['gathering']);
 });
 
-test('rtcIceCandidate: candidates of the peer are made with it', async (t) => {
+test("the peer's candidates are created with the rtcIceCandidate option", async (t) => {
   const made: RTCIceCandidateInit[] = [];
   class Candidate extends (wrtc.RTCIceCandidate as typeof RTCIceCandidate) {
     constructor(init?: RTCLocalIceCandidateInit) {
@@ -52,7 +52,7 @@ test('rtcIceCandidate: candidates of the peer are made with it', async (t) => {
   assert.ok(made.every(({ candidate }) => candidate?.startsWith('candidate:')));
 });
 
-test('closed and disconnected carry a code beside the reason', async (t) => {
+test('closed and disconnected pass a code along with the reason', async (t) => {
   const { join } = await pair(t);
   const { connection, other } = await join('bob');
   const events: unknown[][] = [];
@@ -72,6 +72,6 @@ test('closed and disconnected carry a code beside the reason', async (t) => {
   second.rondevu.hint('hide');
   await until(() => lost.length === 2, 'both to be disconnected');
   assert.equal(lost[0], 'closed');
-  // the announcement is lost if the channel closes first
+  // the message that announces the departure is lost if the channel closes first
   assert.match(String(lost[1]), /^(peer-gone|timeout)$/);
 });

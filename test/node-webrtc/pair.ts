@@ -26,20 +26,20 @@ export async function client(
   return rondevu;
 }
 
-/** Received messages, bytes as arrays of numbers. */
+/** Collects received messages, with bytes as arrays of numbers. */
 export function listen(connection: RondevuConnection): (string | number[])[] {
   const messages: (string | number[])[] = [];
   connection.on('message', (data) => messages.push(typeof data === 'string' ? data : [...new Uint8Array(data)]));
   return messages;
 }
-/** Names of the emitted events, of those requested. */
+/** Collects the names of the given events in the order in which they are emitted. */
 export function record(connection: RondevuConnection, ...names: (keyof ConnectionEvents)[]): string[] {
   const log: string[] = [];
   for (const name of names) connection.on(name, () => void log.push(name));
   return log;
 }
 
-/** A host `alice` with chat:1.0.0 on a server, and the connections that it has opened. */
+/** A host `alice` that publishes chat:1.0.0 on the given server, and the connections that it has opened. */
 export async function hosted<S extends Pick<RunningServer, 'url'>>(
   t: TestContext,
   server: S,
@@ -54,7 +54,7 @@ export async function hosted<S extends Pick<RunningServer, 'url'>>(
   return { server, host, pool, opened };
 }
 
-/** A host `alice` with chat:1.0.0, and `join` to add a joiner. */
+/** A host `alice` that publishes chat:1.0.0 on a new server, and `join`, which adds a joiner. */
 export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
   const { server, host, pool, opened } = await hosted(t, await startServer(t), publish, more);
   const join = async (username: string, options: Partial<RondevuOptions> = {}) => {

@@ -1,6 +1,6 @@
 /**
- * The oldest supported platform: the engine runs without APIs newer than Baseline 2023, reports the older APIs that are missing,
- * and words the error without WebRTC for a page or a program. In a file of its own, because it removes APIs.
+ * The oldest supported platform. The engine runs without APIs newer than Baseline 2023, reports older APIs that are missing,
+ * and explains how to provide WebRTC in a program. The tests have a file of their own because they delete global APIs.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ import { canonicalJson } from '../../src/protocol/json.js';
 import { NodePeerConnection } from '../support/old-host.js';
 import { startServer } from '../server/helpers.js';
 
-/** Newer than Baseline 2023, and formerly used by the engine. */
+/** APIs newer than Baseline 2023 that the engine used to call. */
 for (const [object, name] of [
   [AbortSignal, 'any'],
   [Promise, 'withResolvers'],
@@ -32,13 +32,13 @@ test('two peers connect without anything newer than Baseline 2023', async (t) =>
   assert.equal(await echo, 'hello');
 });
 
-test('lone surrogates are found without isWellFormed', () => {
+test('lone surrogates are rejected without isWellFormed', () => {
   assert.equal(canonicalJson('a\u{1f600}b'), '"a\u{1f600}b"');
   for (const text of ['\ud83d', 'a\ude00', '\ude00\ud83d'])
     assert.throws(() => canonicalJson(text), { code: 'bad-request' }, JSON.stringify(text));
 });
 
-test('a browser that is too old gets an error that lists what is missing', async (t) => {
+test('an outdated browser gets an error that lists the missing APIs', async (t) => {
   const { canParse } = URL;
   t.after(() => (URL.canParse = canParse));
   Reflect.deleteProperty(URL, 'canParse');

@@ -1,6 +1,6 @@
 /**
- * Publishing, joining, losing the link and recovering it, with real WebRTC in Node (wrtc) and the real server: the guarantees of
- * connections to applications. Tests that need a page or a bad network are in test/e2e.
+ * Publishing, joining, losing the link and recovering it, with real WebRTC in Node (wrtc) and the real server: the guarantees
+ * that connections give to applications. Tests that need a page or a bad network are in test/e2e and test/chaos.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -21,7 +21,10 @@ const codeOf = (act: () => unknown): string | undefined => {
   return undefined;
 };
 
-/** A peer connection that ignores one handler, and reports altered properties; its own properties cannot be redefined. */
+/**
+ * A proxy of a peer connection that ignores one handler and reports altered properties. A proxy is needed because the
+ * properties of the object cannot be redefined.
+ */
 const altered = (pc: RTCPeerConnection, ignored: string, says: Partial<RTCPeerConnection> = {}): RTCPeerConnection =>
   new Proxy(pc, {
     get(target, name) {
@@ -31,14 +34,14 @@ const altered = (pc: RTCPeerConnection, ignored: string, says: Partial<RTCPeerCo
     set: (target, name, value) => name === ignored || Reflect.set(target, name, value),
   });
 
-describe('links', { concurrency: 3 }, () => {
-  test('emits connected to a caller of connectToService although the link opened before the reply to the answer', async (t) => {
+describe('a connection', { concurrency: 3 }, () => {
+  test('emits connected after connectToService resolves, even if the link opened before the reply to the answer', async (t) => {
     const { server, opened } = await pair(t);
     const bob = await client(t, server, 'bob');
     const call = bob.api.call.bind(bob.api);
     bob.api.call = async (method, params, options) => {
       const result = await call(method, params, options);
-      // a reply that is slower than the link
+      // the reply arrives after the link is up
       if (method === 'answerOffer') await until(() => opened.length > 0, 'the link');
       return result;
     };
@@ -49,10 +52,10 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(connected, 1);
   });
 
-  test('replaces a peer connection that gathers no candidates, and the replacement delivers messages', async (t) => {
+  test('replaces a peer connection that gathers no candidates, and delivers messages over the replacement', async (t) => {
     const { join } = await pair(t);
     let made = 0;
-    /** The first one gathers without end, like some of Chromium 156. */
+    /** The first instance never finishes gathering, as sometimes happens in Chromium 156. */
     class Stalling extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         super(configuration);
@@ -66,7 +69,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['over it']);
   });
 
-  test('delivers messages after a long wait in the queue', async (t) => {
+  test('delivers messages after the joiner has waited in the queue for a long time', async (t) => {
     const server = await startServer(t);
     let isClosed = false;
     class Observed extends NodePeerConnection {
@@ -85,7 +88,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.equal(await connection.send('at last').delivered, 'delivered');
   });
 
-  test('never exposes the message channel as the raw one, even if the raw channel is missing', async (t) => {
+  test('never exposes the message channel as the raw channel, even if there is no raw channel', async (t) => {
     const { join } = await pair(t);
     /** Never reports a channel that the peer created. */
     class Unresponsive extends NodePeerConnection {
@@ -120,7 +123,7 @@ describe('links', { concurrency: 3 }, () => {
     );
   });
 
-  test('sends bytes as they were at the call of send', async (t) => {
+  test('sends bytes as they were when send was called', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -132,7 +135,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, [[1]]);
   });
 
-  test('send throws ValidationError for unsupported values, and reports a message that is too large', async (t) => {
+  test('throws bad-request for unsupported values, and too-large for a message above maxMessageSize', async (t) => {
     const { join } = await pair(t, { connectionConfig: { maxMessageSize: 1000 } });
     const { connection } = await join('bob');
     for (const data of [5, null, undefined, {}])
@@ -154,7 +157,7 @@ describe('links', { concurrency: 3 }, () => {
     );
   });
 
-  test('both peers know the identity of the other, and raw objects are accessible', async (t) => {
+  test('knows the identity of the peer, and gives access to the raw WebRTC objects', async (t) => {
     const { join, host, pool } = await pair(t);
     const { connection, other, rondevu } = await join('bob');
     assert.deepEqual([connection.peer?.username, connection.peer?.publicKey], ['alice', host.getPublicKey()]);
@@ -178,7 +181,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.ok(stats.bytesSent > 0 && stats.bytesReceived > 0 && stats.roundTripTime! >= 0, JSON.stringify(stats));
   });
 
-  test('calls a listener of connected that is added in connection:opened', async (t) => {
+  test('calls a connected listener that is added in a connection:opened listener', async (t) => {
     const { host, pool, server } = await pair(t);
     const calls: string[] = [];
     host.on('connection:opened', (offerId, connection) => {
@@ -198,7 +201,7 @@ describe('links', { concurrency: 3 }, () => {
     assert.deepEqual(calls, ['opened connected', 'connected']);
   });
 
-  test('close reaches the peer as the end, after all sent messages', async (t) => {
+  test('closes at the peer as well, without an attempt to reconnect', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const log = record(other, 'disconnected', 'reconnecting', 'closed');
@@ -221,7 +224,7 @@ describe('links', { concurrency: 3 }, () => {
     );
   });
 
-  test('the host may close as well, and its offers stay', async (t) => {
+  test('can be closed by the host, which keeps its offers', async (t) => {
     const { join, host } = await pair(t);
     const { connection } = await join('bob');
     const log = record(connection, 'reconnecting', 'closed');
@@ -238,7 +241,7 @@ describe('recovery', { concurrency: 3 }, () => {
   for (const PeerConnection of [NodePeerConnection, SlowPeerConnection]) {
     const speed = PeerConnection === SlowPeerConnection ? 'slowly' : 'quickly';
     for (const side of ['host', 'joiner'] as const) {
-      test(`a raw close of the ${side}’s peer connection heals ${speed} on the same objects`, async (t) => {
+      test(`after a raw close of the ${side}’s peer connection, the same objects recover ${speed}`, async (t) => {
         const { join, host, opened } = await pair(t, {}, { rtcPeerConnection: PeerConnection });
         const { connection, other } = await join('bob');
         const [atHost, atBob] = [listen(other), listen(connection)];
@@ -280,7 +283,7 @@ describe('recovery', { concurrency: 3 }, () => {
     }
   }
 
-  test('loses and duplicates nothing over repeated closes', async (t) => {
+  test('loses and duplicates no messages over repeated raw closes', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [atHost, atBob] = [listen(other), listen(connection)];
@@ -312,7 +315,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['kept']);
   });
 
-  test('discards and reports the oldest messages past maxBufferSize', async (t) => {
+  test('discards and reports the oldest messages beyond maxBufferSize', async (t) => {
     const { join } = await pair(t, { connectionConfig: { maxBufferSize: 3 } });
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -347,7 +350,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual([expired, atHost], [['old'], ['new']]);
   });
 
-  test('messages for bob never reach carol, and bob gets all of them once', async (t) => {
+  test('messages for bob never reach carol, and bob gets each of them exactly once', async (t) => {
     const { join, opened, server } = await pair(t);
     const { connection, other, rondevu } = await join('bob');
     const keypair = rondevu.getKeypair();
@@ -395,10 +398,10 @@ describe('recovery', { concurrency: 3 }, () => {
     await assert.doesNotReject(connection.opened, 'it was open once');
   });
 
-  test('recognises a joiner that was killed and returns before its old link is known to be dead', async (t) => {
+  test('gives a second client of the same user its own connection while the first is still connected', async (t) => {
     const { join, server, opened } = await pair(t);
     const { rondevu, other } = await join('bob');
-    // the same name and key from another process: the old link still looks alive, and answers
+    // the same name and key in a second client, while the first link is still alive
     const second = await client(t, server, 'bob', { keypair: rondevu.getKeypair() });
     const connection = await second.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
     await connection.opened;
@@ -406,9 +409,9 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.ok(other.isConnected() && opened[1]!.isConnected(), 'a second tab does not take the first one’s place');
   });
 
-  test('two connected peers are not affected by malformed frames from the server', async (t) => {
+  test('malformed frames from the server affect neither connected peers nor new joiners', async (t) => {
     const sockets: WebSocket[] = [];
-    /** Lets the test send something in the server's name. */
+    /** Lets the test inject frames that appear to come from the server. */
     class Tapped extends WebSocket {
       constructor(...args: ConstructorParameters<typeof WebSocket>) {
         super(...args);
@@ -435,9 +438,9 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.ok(later.isConnected(), 'and others still get in');
   });
 
-  test('skips ICE servers of the signaling server that the platform refuses, with one warning', async (t) => {
+  test('skips ICE servers from the signaling server that the platform rejects, with a single warning', async (t) => {
     const warn = t.mock.method(console, 'warn', () => undefined);
-    /** As W3C webrtc section 4.4.1 has it; wrtc takes anything. */
+    /** Rejects invalid ICE servers, as WebRTC 1.0 section 4.4.1 requires; wrtc accepts anything. */
     class Strict extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         if (JSON.stringify(configuration).includes('nonsense')) throw new SyntaxError('an ICE server is invalid');
@@ -457,7 +460,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.equal(warnings.length, 1);
   });
 
-  test('a search emits failed with unavailable while the server is away, waiting when nobody is there', async (t) => {
+  test('a search emits failed with unavailable while the server is down, and waiting if there is no host', async (t) => {
     const gone = await startServer(t);
     await gone.close();
     const rondevu = await client(t, gone, 'bob');

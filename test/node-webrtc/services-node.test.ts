@@ -1,5 +1,5 @@
 /**
- * Services with real WebRTC in Node: discovery, admission and limits, the remains on the server after a stop, and refusals by the
+ * Services with real WebRTC in Node: discovery, admission and limits, cleanup on the server after a stop, and errors from the
  * server or the platform.
  */
 import assert from 'node:assert/strict';
@@ -13,7 +13,7 @@ import { client, hosted, sendRaw } from './pair.js';
 
 const FQN = 'chat:1.0.0@alice';
 
-/** The offers on the server, requested by another client. */
+/** Number of offers that the server lists to a different client. */
 const offersOn = async (server: RunningServer, serviceFqn = FQN): Promise<number> => {
   const reply = await new Client(server.url, someone('stranger')).call('getService', { serviceFqn, limit: 100 });
   return (reply as { count: number }).count;
@@ -32,7 +32,7 @@ describe('services', { concurrency: 3 }, () => {
     await byName.opened;
   });
 
-  test('failover replaces a provider that is gone, and sends it no messages meant for the first one', async (t) => {
+  test('failover connects to another provider, and does not send it messages meant for the first one', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0', failover: true });
@@ -57,7 +57,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.deepEqual(got, ['for dora']);
   });
 
-  test('an offerFactory that requests delivery gets it beside its own channel', async (t) => {
+  test('an offerFactory that requests durable delivery gets it alongside its own channel', async (t) => {
     const raw: unknown[] = [];
     const { server, opened } = await hosted(t, await startServer(t), {
       offerFactory: async (pc) => {
@@ -82,7 +82,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.deepEqual([got, raw[0]], [['durable', 'again'], 'raw']);
   });
 
-  test('findService supports direct, random and paginated, with their older names', async (t) => {
+  test('findService supports direct, random and paginated searches, and the older method names still work', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     for (const found of [await bob.findService(FQN), await bob.getService(FQN)]) {
@@ -99,7 +99,7 @@ describe('services', { concurrency: 3 }, () => {
     await assert.rejects(bob.findService('chat:1.0.0@nobody'), hasCode('not-found'));
   });
 
-  test('an instance does not find its own offers, another instance of the same user does', async (t) => {
+  test('an instance does not find its own offers, but another instance of the same user does', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     await assert.rejects(
       host.connectToService({ service: 'chat:1.0.0' }),
@@ -111,7 +111,7 @@ describe('services', { concurrency: 3 }, () => {
     ).opened;
   });
 
-  test('an absent service fails at once, is found if it appears within `wait`, and abort ends the search', async (t) => {
+  test('a search fails at once without a host, succeeds if one appears within `wait`, and can be aborted', async (t) => {
     const server = await startServer(t);
     const bob = await client(t, server, 'bob');
     await assert.rejects(bob.connectToService({ serviceFqn: FQN }), hasCode('not-found'));
@@ -133,7 +133,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('accept decides who may join; if it throws, nobody joins and nothing stops', async (t) => {
+  test('accept decides who may join; a joiner for whom it throws is refused, and the service continues', async (t) => {
     t.mock.method(console, 'error', () => undefined);
     const asked: (string | undefined)[] = [];
     const { server, host, opened } = await hosted(t, await startServer(t), {
@@ -172,13 +172,13 @@ describe('services', { concurrency: 3 }, () => {
     await (
       await dave
     ).opened;
-    // the channel opens at one side a moment before the other
+    // the channel opens at one side a moment before it opens at the other
     const names = () => host.getActiveConnections().map(({ peer }) => peer?.username);
     await until(() => names().includes('erin'), 'erin at the host');
     assert.deepEqual(names().sort(), ['carol', 'erin']);
   });
 
-  test('three joiners of one user at once get three connections', async (t) => {
+  test('three simultaneous joins by one client get three connections', async (t) => {
     const { server, opened } = await hosted(t, await startServer(t), { maxOffers: 3 });
     const bob = await client(t, server, 'bob');
     const joined = await Promise.all([1, 2, 3].map(() => bob.connectToService({ serviceFqn: FQN, wait: 10_000 })));
@@ -216,7 +216,7 @@ describe('services', { concurrency: 3 }, () => {
     await until(() => server.sessions === 0, 'the socket to close');
   });
 
-  test('update withdraws offers, and makes more', async (t) => {
+  test('update withdraws excess offers, and creates missing ones', async (t) => {
     const { server, pool } = await hosted(t, await startServer(t), { maxOffers: 4 });
     assert.equal(pool.offers.length, 4);
     pool.update({ maxOffers: 1 });
@@ -226,7 +226,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(await offersOn(server), 1, 'a page lists one offer a service');
   });
 
-  test('an unreachable server is reported with willRetry, and the service is published when it appears', async (t) => {
+  test('an unreachable server is reported with willRetry, and the service is published once the server is up', async (t) => {
     const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
     const { url, port } = first;
     await first.close();
@@ -245,7 +245,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(pool.offers.length, 1);
   });
 
-  test('start rejects when the service is stopped or refused before anything was published', async (t) => {
+  test('start rejects if the service is stopped or refused before its first offer is published', async (t) => {
     const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
     const { url, port } = first;
     await first.close();
@@ -269,8 +269,8 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(refused.pool.isStarted, false);
   });
 
-  test('connects to a host that gets every answer later than a joiner first waits for its confirmation', async (t) => {
-    /** Delays answers, and nothing else. */
+  test('a joiner connects even if the host receives its answer after the first wait for a confirmation', async (t) => {
+    /** Delays answers, and no other events. */
     class LateWebSocket extends WebSocket {
       constructor(url: string | URL, protocols?: string | string[]) {
         super(url, protocols);
@@ -298,7 +298,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(opened.length, 1);
   });
 
-  test('offers that cannot be renewed are kept until they can', async (t) => {
+  test('offers that cannot be renewed are kept until a renewal succeeds', async (t) => {
     let isAway = false;
     const server = await startServer(t, {
       authorize({ action }) {
@@ -332,7 +332,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('start rejects for a taken name, reported without willRetry', async (t) => {
+  test('start rejects if the name is taken, and offer:failed says that there is no retry', async (t) => {
     const { server } = await hosted(t, await startServer(t));
     const impostor = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
@@ -346,7 +346,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(pool.isStarted, false);
   });
 
-  test('a server that lost its data and gave the name away is reported, and no rejection is unhandled', async (t) => {
+  test('a name lost to a different key after a server reset is reported, without unhandled rejections', async (t) => {
     const { server, host, pool } = await hosted(t, await startServer(t));
     await until(() => host.signalingState === 'push', 'the push socket');
     const failures: RondevuError[] = [];
@@ -362,7 +362,7 @@ describe('services', { concurrency: 3 }, () => {
     await new Promise(setImmediate); // an unhandled rejection fails the test here
   });
 
-  test('a platform that refuses a peer connection is reported, and the pool fills when it recovers', async (t) => {
+  test('a failure to create peer connections is reported, and the pool fills when the platform recovers', async (t) => {
     const server = await startServer(t);
     let refused = 0;
     const Refusing = new Proxy(NodePeerConnection, {
@@ -381,7 +381,7 @@ describe('services', { concurrency: 3 }, () => {
   });
 });
 
-// outside the suite, whose tests run concurrently: the clock of the process is also the clock of their servers
+// outside the suite: its tests run concurrently, and their servers would share the altered clock
 test('a wall clock that steps back neither stops the renewal of offers nor delays calls', async (t) => {
   const now = Date.now.bind(Date);
   let shift = 0;
