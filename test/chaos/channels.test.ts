@@ -1,6 +1,6 @@
 /**
- * Further channels between two ends, created by both, through links that are cut: every channel delivers exactly once and in
- * order. RONDEVU_CHAOS=full: 5 channels, 2000 messages each way, 20 rotations; otherwise a short version.
+ * Additional channels between two ends, created by either, over links that are cut: every channel delivers exactly once and in
+ * order. RONDEVU_CHAOS=full sends 2000 messages each way on each of 5 channels, with 20 rotations; the default is a short run.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -29,7 +29,7 @@ interface Tally {
 }
 type Tallied = EndState & { tally: Tally };
 
-/** Listens for channels before either end creates one. Runs where the end is. */
+/** Listens for channels before either end creates one. Runs in the page or process of the end. */
 function prepare(end: EndState, count: number): void {
   const tally: Tally = { next: {}, wrong: [], low: 0, use: (label) => use(label) };
   (end as Tallied).tally = tally;
@@ -50,7 +50,7 @@ function prepare(end: EndState, count: number): void {
       for (let i = 0; i < count; i++) {
         channel.send(`${label} ${i} ${'x'.repeat((i * 37) % 2000)}`);
         if (i % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
-        // past 1000 the oldest message would be dropped
+        // beyond 1000 the oldest message would be dropped
         while (channel.getQueueSize() > 900) await new Promise((resolve) => setTimeout(resolve, 20));
       }
     })();
@@ -59,7 +59,7 @@ function prepare(end: EndState, count: number): void {
 }
 
 for (const [one, other] of PAIRS) {
-  describe(`further channels, ${one} and ${other}`, () => {
+  describe(`additional channels between ${one} and ${other}`, () => {
     it(
       `deliver every message exactly once and in order: 5 channels, ${COUNT} messages each way, ${ROTATIONS} rotations`,
       { timeout: 600_000 },
@@ -92,7 +92,7 @@ for (const [one, other] of PAIRS) {
             const { next } = await tally();
             return all.every((label) => next[label]! >= COUNT);
           }, 'all messages');
-          // its own messages may still be under way
+          // messages from this end may still be in flight
           await until(async () => (await tally()).low > 0, 'the threshold to be in force');
           const { next, wrong } = await tally();
           assert.deepEqual([wrong, next], [[], Object.fromEntries(all.map((label) => [label, COUNT]))], `${end.place}`);

@@ -1,6 +1,6 @@
 /**
- * Exactly once and in order under any path failure: numbered messages both ways through a proxy, and cuts drawn from a seed.
- * `RONDEVU_CHAOS=full` is 100 cuts under 10 000 messages each way for every pair; CHAOS_SEED replays a failure,
+ * Delivery exactly once and in order under any path failure: numbered messages both ways through a proxy, with cuts drawn from
+ * a seed. `RONDEVU_CHAOS=full` makes 100 cuts during 10 000 messages each way for every pair; CHAOS_SEED replays a failure,
  * CHAOS_PAIRS=chromium-firefox,… selects pairs.
  */
 import assert from 'node:assert/strict';
@@ -41,7 +41,7 @@ async function progress(end: End) {
 }
 
 for (const [hostPlace, joinerPlace] of PAIRS) {
-  describe(`exactly-once delivery, ${hostPlace} and ${joinerPlace}, seed ${SEED}`, () => {
+  describe(`a connection between ${hostPlace} and ${joinerPlace}, seed ${SEED}`, () => {
     let field: Field;
     before(async () => {
       const rig = await UdpProxy.start(SEED);
@@ -55,10 +55,10 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       await field.rig.close();
     });
 
-    it(`delivers ${MESSAGES} messages each way under ${COUNT} cuts`, { timeout: 3_600_000 }, async () => {
+    it(`delivers ${MESSAGES} messages each way exactly once under ${COUNT} cuts`, { timeout: 3_600_000 }, async () => {
       const { host, joiner, random } = field;
       const kinds = Object.keys(CUTS);
-      // every kind equally often, the rest at random, in random order
+      // every kind equally often, any remainder at random, then shuffled
       const drawn = random.shuffle(
         Array.from(
           { length: COUNT },

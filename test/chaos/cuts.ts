@@ -1,4 +1,4 @@
-/** The kinds of cuts that both ends survive, each with its action and its end. */
+/** The kinds of cuts that a connection survives; each function makes a cut and ends it. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ServerProcess } from '../support/site.js';
 import type { End } from './ends.js';
@@ -18,7 +18,7 @@ const rawClose = (end: End): Promise<void> =>
     connection?.getPeerConnection()?.close();
   });
 
-/** Closes the peer connection as soon as the next link reaches a state, or at once when no link is being set up. */
+/** Closes the current peer connection, and the next one as soon as its link reaches the given state. */
 const closeOn = (end: End, state: 'checking' | 'connecting' | 'connected'): Promise<void> =>
   end.run(({ connection }, wanted) => {
     const listener = ({ newState }: { newState: string }): void => {
@@ -27,7 +27,7 @@ const closeOn = (end: End, state: 'checking' | 'connecting' | 'connected'): Prom
       connection!.getPeerConnection()?.close();
     };
     connection!.on('state:changed', listener);
-    // the first loss leads to the next link, which is cut in that state
+    // this loss leads to the next link, which the listener closes
     connection!.getPeerConnection()?.close();
   }, state);
 

@@ -1,6 +1,6 @@
 /**
- * One end of a chaos test: a client that publishes or joins, and a stream of numbered messages with a check of the peer's
- * messages. Self-contained: it is sent to pages as text, so it may use nothing from outside but types.
+ * One end of a chaos test: a client that publishes or joins, sends a stream of numbered messages and checks the peer's
+ * messages. Self-contained: it is sent to pages as text, so it must not use anything from outside but types.
  */
 import type { Keypair, Rondevu, RondevuConnection, RondevuOptions } from '../../dist/src/index.js';
 import type { EndOptions } from './ends.js';
@@ -10,19 +10,19 @@ export interface EndState {
   connection: RondevuConnection | undefined;
   /** Every connection object that was created. */
   connections: RondevuConnection[];
-  /** Names of the events of the connection, with the time in ms. */
+  /** The connection's events: name, time in ms, and a detail. */
   events: [name: string, at: number, detail?: string][];
   /** Next expected number, and errors found. */
   next: number;
   wrong: string[];
   /** Bytes received. */
   bytes: number;
-  /** Time of the last message, Date.now(). */
+  /** Time of the last message, from Date.now(). */
   lastAt: number;
   sent: number;
-  /** How many may be sent so far, so that each cut finds some under way. */
+  /** Number of messages that may be sent so far, so that each cut finds some in flight. */
   allowed: number;
-  /** Outcomes of sent messages, counted. */
+  /** Number of sent messages by outcome. */
   outcomes: Record<string, number>;
   lost: number;
   /** Sends numbered messages of up to `max` bytes; the seed determines their lengths. */
@@ -35,7 +35,7 @@ export async function createEnd(
   more: Partial<RondevuOptions>,
   { apiUrl, username, service, to, config = {}, keep = false, plain = false }: EndOptions,
 ): Promise<EndState> {
-  // extractable for a test; the elements store theirs in IndexedDB
+  // an extractable key, for a test; the elements store their keys in IndexedDB
   const kept = keep ? localStorage.getItem(username) : null;
   const rondevu = await Engine.connect({ apiUrl, username, ...more, ...(kept && { keypair: JSON.parse(kept) as Keypair }) });
   if (keep) localStorage.setItem(username, JSON.stringify(rondevu.getKeypair()));
@@ -71,7 +71,7 @@ export async function createEnd(
         const handle = connection.send(data);
         void handle.delivered.then((outcome) => (end.outcomes[outcome] = (end.outcomes[outcome] ?? 0) + 1));
         end.sent++;
-        // only a few are sent while the link is down; all of them would just fill a long buffer
+        // send only a few while the link is down; the rest would just fill the buffer
         let patience = 5;
         while (
           connection.bufferedAmount > 4_194_304 ||

@@ -1,6 +1,6 @@
 /**
- * The two ends of a chaos test, in a real browser or in Node, with the same few commands. Both run the same code: a page gets the
- * functions of a Node end as text.
+ * The two ends of a chaos test, in a real browser or in Node, with the same few commands. Both run the same code: a page
+ * receives the functions of a Node end as text.
  */
 import { after } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
@@ -13,7 +13,7 @@ import { until } from '../support/until.js';
 import { createEnd, type EndState } from './end.js';
 import { rigged } from './rigged-peer-connection.js';
 
-/** The implementations in Node, by name without a dash. */
+/** WebRTC packages for Node, by a name without a dash. */
 export const NODE_PLACES = { node: '@roamhq/wrtc', datachannel: 'node-datachannel', werift: 'werift' } as const;
 export type Place = BrowserName | keyof typeof NODE_PLACES;
 
@@ -26,7 +26,7 @@ export interface EndOptions {
   service?: string;
   to?: string;
   config?: Partial<ConnectionConfig>;
-  /** The key is stored under the username, so that a reopened page is the same peer. */
+  /** Stores the key under the username, so that a reopened page is the same peer. */
   keep?: boolean;
   /** The test sends its own messages instead of the numbered stream. */
   plain?: boolean;
@@ -36,7 +36,7 @@ export interface EndOptions {
 export interface End {
   readonly place: Place;
   readonly page: Page | undefined;
-  /** Runs a function on the end's state, where the end is. */
+  /** Runs a function on the end's state, in the page or process of the end. */
   run<T, A extends unknown[]>(act: (end: EndState, ...args: A) => T | Promise<T>, ...args: A): Promise<T>;
   close(): Promise<void>;
 }
@@ -55,7 +55,7 @@ export class Places {
 
   /**
    * Opens a host and a joiner, and waits until both have their connection.
-   * @param username of the host; the joiner gets another one
+   * @param username of the host; the joiner's name is derived from it
    * @param joinerOptions further options of the joiner
    */
   async openPair(

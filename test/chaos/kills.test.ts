@@ -1,6 +1,6 @@
 /**
- * Faults that end one end: its tab crashes, or the page is left. The peer keeps its connection object and gets `reset` when the
- * same key returns; every message that it sent was either delivered or is reported as lost.
+ * An end that disappears: its tab crashes, or its page is closed. The peer keeps its connection object and emits `reset` when
+ * the same key returns; every message that it sent was either delivered or is reported as lost.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -25,9 +25,9 @@ async function kill(end: End): Promise<void> {
 }
 
 for (const place of ['chromium', 'firefox'] as const) {
-  describe(`a killed joiner, ${place}`, () => {
+  describe(`a killed joiner in ${place}`, () => {
     it(
-      `${ROUNDS} times: every message of the host is either delivered once or reported as lost`,
+      `returns ${ROUNDS} times, and each message of the host is either delivered once or reported as lost`,
       { timeout: 1_200_000 },
       async () => {
         const rig = await UdpProxy.start(1);

@@ -1,6 +1,6 @@
 /**
- * The lifecycle of a page: away and back through the back/forward cache, frozen and thawed, in the background. RONDEVU_CHAOS=full
- * is 10 times, 60 s and 2 minutes.
+ * The lifecycle of a page: restored from the back/forward cache, frozen and thawed, in the background. RONDEVU_CHAOS=full makes
+ * 10 trips through the cache, freezes a page for 60 s, and keeps one in the background for 2 minutes.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -88,7 +88,7 @@ const got = (page: Page): Promise<string[]> => page.evaluate(() => window.got);
 const sameObject = (page: Page): Promise<boolean> =>
   page.evaluate(() => document.querySelector('rondevu-connect')!.connection === window.first);
 
-describe('page lifecycle, chromium', () => {
+describe('a page in chromium', () => {
   const browsers = useBrowsers('chromium');
 
   it(`resumes without loss after ${TIMES} trips through the back/forward cache`, { timeout: 600_000 }, async () => {
@@ -159,9 +159,9 @@ describe('page lifecycle, chromium', () => {
   });
 });
 
-describe('page lifecycle, firefox', () => {
-  it(`${BACKGROUND / 1000} s in the background cause no disconnect at the peer`, { timeout: 600_000 }, async () => {
-    // with the throttling of a real browser, which other tests disable; the peer is in another browser
+describe('a page in firefox', () => {
+  it(`spends ${BACKGROUND / 1000} s in the background without a disconnect at the peer`, { timeout: 600_000 }, async () => {
+    // with the usual throttling of background pages, which other tests disable; the peer is in a different browser
     const { default: puppeteer } = await import('puppeteer-core');
     const { launchOptions } = await import('../support/browsers.js');
     const options = launchOptions('firefox');

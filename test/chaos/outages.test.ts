@@ -1,6 +1,6 @@
 /**
- * Network outages: how soon one is detected, what it costs, and how soon messages flow after it. Idle connections, one message
- * each way sent during the outage. RONDEVU_CHAOS=full is 20 rounds for each; the medians are printed.
+ * Network outages on idle connections, with one message each way sent during the outage: how soon an outage is detected, which
+ * events it causes, and how soon messages flow after it. RONDEVU_CHAOS=full runs 20 rounds of each; the medians are printed.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -30,7 +30,7 @@ const received = (end: End): Promise<number> => end.run(({ next }) => next);
 const names = (end: End): Promise<string[]> => end.run(({ events }) => events.splice(0).map(([name]) => name));
 
 for (const [hostPlace, joinerPlace] of PAIRS) {
-  describe(`network outages, ${hostPlace} and ${joinerPlace}`, () => {
+  describe(`a connection between ${hostPlace} and ${joinerPlace}`, () => {
     let host: End, joiner: End, rig: UdpProxy;
     before(async () => {
       rig = await UdpProxy.start(1);

@@ -7,7 +7,7 @@ export function rigged(Native: typeof RTCPeerConnection, rigUrl: string): typeof
   return class extends Native {
     override async setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void> {
       const { type, sdp = '' } = description;
-      // the offer's ufrag names the ICE generation to both sides
+      // the offer's ufrag identifies the ICE generation at both sides
       const key = ufragOf(type === 'offer' ? sdp : (this.localDescription?.sdp ?? ''));
       const side = type === 'offer' ? 'answerer' : 'offerer';
       const reply = await fetch(`${rigUrl}/?key=${encodeURIComponent(key)}&side=${side}`);

@@ -1,6 +1,6 @@
 /**
- * A connection that is rotated a thousand times: the page creates peer connection after peer connection, and nothing may
- * accumulate. Counted from outside by a wrapped constructor; the heap by the browser. RONDEVU_CHAOS=full is 1000 rotations.
+ * A connection that is rotated many times: the page creates one peer connection after another, and nothing may accumulate. A
+ * wrapped constructor counts the peer connections; the browser measures the heap. RONDEVU_CHAOS=full makes 1000 rotations.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -16,9 +16,7 @@ const ROTATIONS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 1000 : 60));
 const CAP = 256;
 
 interface TestWindow {
-  /**
-   * Peer connections neither closed nor collected, the maximum of these, all that were created, and errors of the constructor.
-   */
+  /** Peer connections that are not closed, their maximum number, the number created, and errors thrown by the constructor. */
   live: Set<RTCPeerConnection>;
   most: number;
   made: number;
@@ -55,11 +53,11 @@ async function measure(session: CDPSession): Promise<{ heap: number; listeners: 
 }
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-  describe(`${ROTATIONS} rotations, ${name}`, () => {
+  describe(`${ROTATIONS} rotations in ${name}`, () => {
     const browsers = useBrowsers(name);
 
-    it('throws nothing and accumulates nothing', { timeout: 1_800_000 }, async () => {
-      // in separate pages, so that nothing is collected by force before the end
+    it('cause no errors, and leak no memory or listeners', { timeout: 1_800_000 }, async () => {
+      // in separate pages, so that garbage collection is not forced before the end
       const early = await rotate(browsers[name], name, ROTATIONS / 5);
       const late = await rotate(browsers[name], name, ROTATIONS);
       if (!early || !late) return;

@@ -1,6 +1,7 @@
 /**
  * Links that are alive but make no progress: the platform of one end loses the last messages of a link, and no later message
- * reveals the gap. The peer waits for their acknowledgement, drops the link after 30 to 60 s, and replays them on the next one.
+ * reveals the gap. The sender waits for their acknowledgement, drops the link after 30 to 60 s, and replays the messages on the
+ * next link.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -17,7 +18,7 @@ const PAIRS: [host: Place, joiner: Place][] = [
   ['datachannel', 'chromium'],
 ];
 
-/** From now on this end of the link drops everything that arrives on the message channel. */
+/** From now on, this end of the link drops everything that arrives on the message channel. */
 const ignoreMessages = ({ connection }: EndState): void => {
   const { channel } = (connection as unknown as { link: { channel: RTCDataChannel } }).link;
   channel.onmessage = null;
@@ -26,7 +27,7 @@ const ignoreMessages = ({ connection }: EndState): void => {
 describe('a link that loses its last messages', { concurrency: true }, () => {
   for (const [hostAt, joinerAt] of PAIRS) {
     for (const lossySide of ['host', 'joiner'] as const) {
-      it(`${hostAt} hosts for ${joinerAt}, lost at the ${lossySide}`, { timeout: 240_000 }, async () => {
+      it(`is replaced when ${hostAt} hosts for ${joinerAt} and the ${lossySide} loses them`, { timeout: 240_000 }, async () => {
         const name = `stall-${hostAt}-${lossySide}`;
         const { host, joiner } = await places.openPair(hostAt, joinerAt, { apiUrl: server.url, username: name });
         const [receiver, sender] = lossySide === 'host' ? [host, joiner] : [joiner, host];
@@ -57,10 +58,10 @@ describe('a link that loses its last messages', { concurrency: true }, () => {
     }
   }
 
-  it('a further channel recovers as well', { timeout: 240_000 }, async () => {
+  it('is replaced when they are lost on an additional channel', { timeout: 240_000 }, async () => {
     const options = { apiUrl: server.url, username: 'stall-channel' };
     const { host, joiner } = await places.openPair('datachannel', 'chromium', options);
-    // its data channel is the last one that the page creates
+    // the additional channel's data channel is the last one that the page creates
     await joiner.page!.evaluate(() => {
       const { createDataChannel } = RTCPeerConnection.prototype;
       RTCPeerConnection.prototype.createDataChannel = function (...all) {

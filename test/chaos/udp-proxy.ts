@@ -17,10 +17,10 @@ const OTHER = { offerer: 'answerer', answerer: 'offerer' } as const;
 export interface Weather {
   drop: number;
   duplicate: number;
-  /** Share of packets that are delayed by `delay` longer than the others. */
+  /** Share of packets that are delayed by an additional `delay`. */
   reorder: number;
   delay: number;
-  /** Packets of these ends are dropped. */
+  /** Packets from these ends are dropped. */
   blackhole: readonly Side[];
   /** Only STUN (RFC 7983: first byte 0 to 3) gets through: ICE stays connected while SCTP stalls, as after a run of losses. */
   onlyStun: boolean;
@@ -30,7 +30,7 @@ const FAIR: Weather = { drop: 0, duplicate: 0, reorder: 0, delay: 0, blackhole: 
 interface End {
   /** Faces this end. */
   socket: Socket;
-  /** Source address of its packets; the first one counts, packets from others are dropped. */
+  /** Source address of the first packet; packets from other addresses are dropped. */
   address: { address: string; port: number } | undefined;
 }
 
@@ -55,7 +55,7 @@ class Path {
     for (const side of ['offerer', 'answerer'] as const) this.#listen(side);
   }
 
-  /** The peer sees packets from another port, as after a NAT dropped the old mapping. */
+  /** From now on, the peer sees packets from a different port, as after a NAT has dropped the old mapping. */
   async rebind(side: Side): Promise<void> {
     const old = this.ends[side].socket;
     this.ends[side].socket = await this.#proxy.open();
@@ -82,14 +82,14 @@ class Path {
     try {
       if (address) socket.send(packet, address.port, address.address);
     } catch {
-      // closed meanwhile: a lost packet like any other
+      // the socket was closed meanwhile: the packet is lost like any other
     }
   }
 }
 
 export class UdpProxy {
   weather: Weather = FAIR;
-  /** Forwarded packets, and dropped ones. */
+  /** Numbers of forwarded and dropped packets. */
   forwarded = 0;
   lost = 0;
   /** URL at which peer connections request their sockets. */
@@ -124,7 +124,7 @@ export class UdpProxy {
     this.weather = { ...FAIR, ...weather };
   }
 
-  /** The socket of every path that faces this end gets another port. */
+  /** Gives the socket that faces this end a different port, on every path. */
   async rebind(side: Side): Promise<void> {
     for (const path of this.#paths.values()) await (await path).rebind(side);
   }

@@ -1,6 +1,6 @@
 /**
- * Long periods of bad network conditions, and a server that is away while the path fails as well. RONDEVU_CHAOS=full uses the
- * guaranteed durations: 5 minutes at 10 % loss, 60 s without server.
+ * Long periods of bad network conditions, and a server that is down while the path fails as well. RONDEVU_CHAOS=full uses the
+ * guaranteed durations: 5 minutes at 10 % loss, 60 s without a server.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -20,7 +20,7 @@ const { server, places } = usePlaces();
 const names = (end: End): Promise<string[]> => end.run(({ events }) => events.splice(0).map(([name]) => name));
 
 for (const [hostPlace, joinerPlace] of PAIRS) {
-  describe(`bad network conditions, ${hostPlace} and ${joinerPlace}`, () => {
+  describe(`a connection between ${hostPlace} and ${joinerPlace}`, () => {
     let host: End, joiner: End, rig: UdpProxy;
     const username = `weather-${hostPlace}-${joinerPlace}`.slice(0, 32);
     before(async () => {
@@ -56,7 +56,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       for (const each of [host, joiner]) assert.deepEqual(await each.run(({ wrong }) => wrong), []);
     }
 
-    // three or four losses in a row cause this at 10 % loss, once in many minutes
+    // at 10 % loss, three or four consecutive losses cause this once in many minutes
     it('emits no event when SCTP stalls for 6.5 s while ICE stays connected', { timeout: 120_000 }, async () => {
       await Promise.all([names(host), names(joiner)]);
       rig.set({ onlyStun: true });
@@ -77,7 +77,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     });
 
     it(
-      `keeps the session without loss: server away for ${AWAY / 1000} s, path cut one way for 5 s, both ports rebound`,
+      `keeps its session and loses no message: server down for ${AWAY / 1000} s, path cut one way for 5 s, both ports rebound`,
       { timeout: 900_000 },
       async () => {
         await Promise.all([names(host), names(joiner)]);

@@ -1,7 +1,7 @@
 /**
- * Arbitrary input on the real channels of a host in a page, from joiners in Node: it ends the connections on which it arrives,
- * with one error each, and an honest joiner beside them gets everything exactly once. CHANNEL_FUZZ_RUNS is the number of inputs
- * for each browser, FUZZ_SEED replays, FUZZ_BROWSERS=chromium,… selects browsers.
+ * Joiners in Node send arbitrary input on the real channels of a host in a page. Invalid input ends only the connection on
+ * which it arrives, with a single error, while an honest joiner delivers every message exactly once. CHANNEL_FUZZ_RUNS sets the
+ * number of inputs for each browser, FUZZ_SEED replays a run, FUZZ_BROWSERS=chromium,… selects browsers.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -15,24 +15,24 @@ import { blankPage } from '../support/site.js';
 import { until } from '../support/until.js';
 import { useServer, useSite } from '../support/set-up.js';
 
-/** The size of the run in CI. */
+/** Number of inputs in a CI run. */
 const USUAL = 300;
 const RUNS = Number(process.env['CHANNEL_FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
 const BROWSERS = (process.env['FUZZ_BROWSERS'] ?? 'chromium,firefox').split(',') as BrowserName[];
-/** Maximum number of inputs sent to a connection; most end before. */
+/** Maximum number of inputs per connection; most connections end earlier. */
 const EACH = 100;
-/** Hostile joiners at a time. */
+/** Number of simultaneous hostile joiners. */
 const LANES = 4;
 const TARGET = { serviceFqn: 'chat:1.0.0@alice', wait: 30_000, connectionConfig: { reconnectEnabled: false } };
 
-/** Counts of the page. */
+/** Counts that the page keeps. */
 interface Counts {
   opened: number;
   ended: number;
   /** Connections that ended with an error. */
   failed: number;
-  /** The errors of those that had more than one. */
+  /** The errors of connections that had more than one. */
   moreErrors: string[][];
   fromCarol: unknown[];
 }
@@ -88,9 +88,9 @@ async function heap(name: BrowserName, page: Page): Promise<number> {
   return (await page.metrics()).JSHeapUsedSize ?? 0;
 }
 
-describe(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { timeout: 7_200_000 }, () => {
+describe(`${RUNS} hostile inputs over real channels (seed ${SEED})`, { timeout: 7_200_000 }, () => {
   for (const name of BROWSERS) {
-    it(`end one connection each, and nothing else, in ${name}`, async () => {
+    it(`affect only the connections on which they arrive, in ${name}`, async () => {
       const alice = `alice-${name}`;
       const target = { ...TARGET, serviceFqn: `chat:1.0.0@${alice}` };
       const browser = await launch(name);
@@ -132,7 +132,7 @@ describe(`${RUNS} inputs of hostile peers over real channels (seed ${SEED})`, { 
                 if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 5));
               }
             } catch (error) {
-              // the page closed the channel, which node-datachannel reports before its event
+              // the page closed the channel: node-datachannel throws before it emits the event
               assert.match(String(error), /libdatachannel error while sending/);
             }
             assert.equal(await honest.send(`${sent++}`).delivered, 'delivered');

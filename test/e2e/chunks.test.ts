@@ -1,4 +1,4 @@
-/** Parts of the bundle that are loaded on use: a failed request is not final. */
+/** Chunks of the bundle that are loaded on first use: a failed request is repeated on the next use. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
@@ -7,7 +7,7 @@ import { ServerProcess, type SiteFile } from '../support/site.ts';
 import { useSite } from '../support/set-up.ts';
 
 const requests: string[] = [];
-/** The bundle on a server that is overloaded when a file in `busy` is first requested. */
+/** Files whose next request fails, as on an overloaded server. */
 const busy = new Set<string>();
 const headers = { 'content-type': 'text/javascript' };
 const file = (path: string): SiteFile => {
@@ -26,7 +26,7 @@ for (const path of Object.keys(files)) {
 
 const site = useSite(() => files);
 
-/** Result of using each chunk, three times in a row. */
+/** Code that defines `use`, a function that needs the chunk. */
 const USES = {
   durable: `const rondevu = await Rondevu.connect({ apiUrl: 'http://localhost:9' });
     const use = () => rondevu.connect('bob', 'chat:1.0.0').then(({ constructor }) => constructor);`,
@@ -36,7 +36,7 @@ const USES = {
 
 describe('a chunk whose first request fails', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-    it(`is loaded by the next use in ${name}`, async () => {
+    it(`is loaded on the next use in ${name}`, async () => {
       const browser = await launch(name);
       try {
         for (const [chunk, begin] of Object.entries(USES)) {
@@ -70,9 +70,9 @@ describe('a chunk whose first request fails', () => {
   }
 });
 
-describe('the bundle under a URL with a query, as content management systems write it', () => {
+describe('the bundle at a URL with a query, as content management systems add it', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-    it(`loads its chunks with the same query, and none twice, in ${name}`, async () => {
+    it(`loads each chunk once, with the same query, in ${name}`, async () => {
       const server = new ServerProcess();
       await server.start();
       const browser = await launch(name);

@@ -1,6 +1,6 @@
 /**
- * Many joiners: 60 at once on a pool of 5, 200 in turns, and an attacker who takes offers without answering; the number of live
- * peer connections meanwhile, counted from outside; and the cost of an idle minute.
+ * Many joiners: 60 at once on a pool of 5, 200 one after another, and an attacker that takes offers without answering. Also the
+ * number of live peer connections meanwhile, counted from outside, and the cost of an idle minute.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -16,7 +16,7 @@ import { useSite, useBrowsers } from '../support/set-up.ts';
 interface TestWindow {
   service: RondevuService;
   joiners: RondevuConnect[];
-  /** Peer connections that were created and are neither closed nor collected: counted by a wrapped constructor. */
+  /** Peer connections that are not closed, counted by a wrapped constructor. */
   live: Set<RTCPeerConnection>;
   most: number;
   /** HTTP requests and socket frames since the last read. */
@@ -86,7 +86,7 @@ const join = (page: Page, to: string, count: number): Promise<void> =>
     count,
   );
 
-/** Joiners of a page that are connected now: on a busy machine, a link may be lost and replaced meanwhile. */
+/** Number of joiners in a page that are connected now: on a busy machine, a link may be lost and replaced meanwhile. */
 const connected = (page: Page): Promise<number> =>
   page.evaluate(() => window.joiners.filter(({ state }) => state === 'connected').length);
 
@@ -94,7 +94,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   describe(`many joiners in ${name}`, () => {
     const browsers = useBrowsers(name);
 
-    it('60 at once on a pool of 5 all connect', async () => {
+    it('all connect when 60 join a pool of 5 at once', async () => {
       const host = await openHost(browsers[name], `crowd-${name}`);
       const page = await openPage(browsers[name], site.url);
       await join(page, `crowd:1.0.0@crowd-${name}`, 60);
@@ -104,12 +104,12 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), page.close()]);
     });
 
-    it('200 in turns all connect, and the number of live peer connections stays bounded', async () => {
+    it('all connect when 200 join in turn, and the number of live peer connections stays bounded', async () => {
       const host = await openHost(browsers[name], `turns-${name}`);
       const page = await openPage(browsers[name], site.url);
       for (let turn = 0; turn < 200; turn++) {
         await join(page, `crowd:1.0.0@turns-${name}`, 1);
-        // ten stay at a time: the oldest one leaves
+        // at most ten stay: the oldest one leaves
         await page.evaluate(async () => {
           if (window.joiners.length > 10) await window.joiners.shift()!.close();
         });
@@ -129,15 +129,15 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   });
 }
 
-describe('idle cost and resistance to an attacker', () => {
+describe('a host and its joiners', () => {
   const browsers = useBrowsers('chromium');
 
-  it('an idle minute costs no HTTP request and at most 8 socket frames, at host and joiner', async () => {
+  it('cause no HTTP request and at most 8 socket frames each in an idle minute', async () => {
     const host = await openHost(browsers.chromium, 'idle');
     const page = await openPage(browsers.chromium, site.url);
     await join(page, 'crowd:1.0.0@idle', 1);
     await until(() => host.evaluate(() => window.service.offerCount === 5), 'the pool to be full again');
-    // the handshake traffic has ended when there is none for a moment
+    // the handshake has ended when there is no traffic for a second
     const quiet = async (): Promise<boolean> => {
       const look = () => Promise.all([host, page].map((each) => each.evaluate(() => JSON.stringify(window.traffic))));
       const first = await look();
@@ -156,7 +156,7 @@ describe('idle cost and resistance to an attacker', () => {
     await Promise.all([host.close(), page.close()]);
   });
 
-  it('an attacker who takes 50 offers a second from one address does not keep anybody out', async (t) => {
+  it('connect although an attacker requests 50 offers a second from one address', async (t) => {
     const host = await openHost(browsers.chromium, 'attacked');
     const page = await openPage(browsers.chromium, site.url);
     const attack = await startAttack(server.url, 'crowd:1.0.0@attacked');

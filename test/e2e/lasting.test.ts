@@ -1,6 +1,6 @@
 /**
  * Durable connections: when a link, a tab or the server fails, the surviving peer keeps its connection object and its
- * listeners, and messages sent meanwhile arrive. Each kind of failure many times in a row.
+ * listeners, and messages sent meanwhile arrive. Each kind of failure is repeated many times.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -20,7 +20,7 @@ interface TestWindow {
   got: string[];
   /** Names of events, in order. */
   events: string[];
-  /** The first connection object, to compare with the later one. */
+  /** The first connection object, to compare with later ones. */
   first: unknown;
 }
 declare const window: Window & TestWindow;
@@ -101,7 +101,7 @@ async function openJoiner(browser: Browser, to: string, username?: string): Prom
 
 const events = (page: Page): Promise<string[]> => page.evaluate(() => window.events.splice(0));
 
-/** Sends from the joiner and waits for the host's echo: both directions of the same two objects work. */
+/** Sends from the joiner and waits for the host's echo: the same two objects work in both directions. */
 async function roundTrip(joiner: Page, text: string): Promise<void> {
   await joiner.evaluate((message) => window.join.send(message), text);
   await until(() => joiner.evaluate((message) => window.got.includes(`echo ${message}`), text), `the echo of ${text}`);
@@ -221,7 +221,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`${ROUNDS} times: 4 s after the host's tab was killed no offer of the dead page is handed out`, async () => {
+    it(`leave no offer on the server 4 s after the host's tab is killed, ${ROUNDS} times`, async () => {
       const asking = await Rondevu.connect({ apiUrl: server.url });
       // a listing shows the offers that would be handed out, and leases none
       const count = async (fqn: string) => (await asking.findService(fqn, { mode: 'paginated' })).count;
@@ -236,7 +236,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await asking.close();
     });
 
-    it(`survive ${ROUNDS} kills and restarts of the server on the same file`, async () => {
+    it(`survive ${ROUNDS} kills and restarts of the server with the same file`, async () => {
       const username = freshName();
       const host = await openHost(browsers[name], username);
       const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
@@ -265,7 +265,7 @@ async function kill(page: Page, name: BrowserName): Promise<void> {
     session.send('Page.crash').catch(() => undefined);
     await new Promise((resolve) => page.once('error', resolve));
   } else {
-    // Firefox has no such command: the page loses its hooks first, so that closing it notifies nobody
+    // Firefox has no such command: the page's listeners are blocked first, so that closing it notifies nobody
     await page.evaluate(() => {
       for (const type of ['pagehide', 'beforeunload', 'unload'])
         addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true });

@@ -1,6 +1,6 @@
 /**
- * The packages as they would be published, in an empty folder: their server provides everything that the README's pages need to
- * two browsers.
+ * The packages as they would be published, installed into an empty folder: their server provides two browsers with everything
+ * that the README's pages need.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -53,12 +53,12 @@ describe('the packed packages', () => {
     ['firefox', 'chromium'],
   ] as [BrowserName, BrowserName][]) {
     for (const loader of ['rondevu-elements.js', 'rondevu-classic.js']) {
-      it(`serve the two smallest pages by ${loader}, host in ${hostName}, joiner in ${joinName}`, async () => {
+      it(`serve the two smallest pages with ${loader}, host in ${hostName}, joiner in ${joinName}`, async () => {
         const username = `alice-${hostName}-${loader.slice(8, 12)}`;
         const page = (name: string): string => {
           const html = readmePage(name, serverUrl).replace('"alice"', `"${username}"`).replace('@alice', `@${username}`);
           assert.match(html, MODULE);
-          // without type="module", as older pages load a script; content of the author may precede it
+          // without type="module", as older pages load scripts; the author's own content may precede the script
           const image = '<img name="currentScript" src="data:," alt="">';
           return loader === 'rondevu-classic.js' ? html.replace(MODULE, `${image}<script src="$1${loader}">`) : html;
         };

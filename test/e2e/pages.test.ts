@@ -1,6 +1,6 @@
 /**
- * The steps of a page author: the README's two pages on another origin, between browsers, under a strict policy, and the package
- * imported where there is no page.
+ * The steps of a page author: the README's two pages on a different origin, between browsers and under a strict Content
+ * Security Policy, and the package imported where there is no page.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -29,8 +29,8 @@ const PAIRS: [BrowserName, BrowserName][] = [
 
 describe('the two smallest pages', () => {
   for (const [hostName, joinName] of PAIRS) {
-    it(`chat, host in ${hostName}, joiner in ${joinName}, keyboard alone, from another origin`, async () => {
-      // a name for each run: alice's key stays with the browser that claimed it
+    it(`chat by keyboard alone, from a different origin, host in ${hostName}, joiner in ${joinName}`, async () => {
+      // a name for each run: the key for `alice` stays in the browser that claimed the name
       const username = `alice-${hostName}-${joinName}`.slice(0, 32);
       files['/host.html'] = { body: readmePage('host.html', server.url).replace('"alice"', `"${username}"`) };
       files['/join.html'] = { body: readmePage('join.html', server.url).replace('@alice', `@${username}`) };
@@ -67,9 +67,9 @@ describe('the two smallest pages', () => {
   });
 });
 
-describe('a page with a strict policy', () => {
+describe('a page with a strict Content Security Policy', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-    it(`works under a strict Content Security Policy with Trusted Types in ${name}`, async () => {
+    it(`works and requires Trusted Types in ${name}`, async () => {
       const ws = server.url.replace('http', 'ws');
       const policy = [
         `default-src 'none'; script-src ${server.url}; connect-src ${server.url} ${ws}`,
@@ -107,7 +107,7 @@ describe('a page with a strict policy', () => {
       await write(joiner, 'within the policy');
       await until(async () => (await bubbles(host)).includes('within the policy'), 'the message at the host');
       assert.deepEqual(violations, []);
-      // the styles are there although no inline style is allowed
+      // the styles apply although inline styles are not allowed
       assert.equal(await joiner.$eval('rondevu-chat', (chat) => getComputedStyle(chat).display), 'block');
       await Promise.all([host.close(), joiner.close()]);
     });
@@ -115,7 +115,7 @@ describe('a page with a strict policy', () => {
 });
 
 describe('the packed package', () => {
-  it('imports in Node, defines the tags only where there is a DOM, and exports every documented entry', (t) => {
+  it('can be imported in Node, defines the tags only if there is a DOM, and exports every entry point', (t) => {
     const folder = temporaryFolder(t);
     const run = (command: string, args: string[], cwd: string) =>
       execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -137,7 +137,7 @@ describe('the packed package', () => {
         console.log('fine');`;
     assert.equal(run(process.execPath, ['--input-type=module', '-e', script], folder).trim(), 'fine');
     assert.equal(run(process.execPath, ['-e', "import('rondevu-elements')"], folder), '');
-    // a test runner with jsdom or happy-dom: Lit's build for Node, and a document
+    // as in a test runner with jsdom or happy-dom: Lit's build for Node, with a DOM
     const withDom = `
         const defined = new Map();
         globalThis.HTMLElement = class {};

@@ -1,4 +1,4 @@
-/** Every block of HTML in the documents works when it is pasted, alone, into an empty page. */
+/** Every HTML block in the documents works when it is pasted alone into an empty page. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { connect } from '../../dist/src/node/index.js';
@@ -33,16 +33,16 @@ async function meet(html: string, apiUrl: string): Promise<{ received: string[];
   const joiner = await connect({ apiUrl });
   const connection = await joiner.connectToService({ serviceFqn: `${name}@${username}`, wait: 60_000 });
   connection.on('message', (data) => received.push(String(data)));
-  // the reply of a chat
+  // makes a chat reply
   connection.send(JSON.stringify({ type: 'identify', from: joiner.getUsername(), publicKey: joiner.getPublicKey() }));
   return { received, close: () => joiner.close() };
 }
 
-describe('a block of HTML, alone in an empty page', () => {
+describe('an HTML block, alone in an empty page,', () => {
   for (const { at } of DOCUMENTS.flatMap((file) => htmlSnippets(file, ''))) {
     for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-      it(`${at} connects in ${name}, and exchanges messages`, async () => {
-        // an empty store each time: a username belongs to the first key
+      it(`from ${at} connects and exchanges messages in ${name}`, async () => {
+        // an empty store each time: a username belongs to the first key that claims it
         const server = new ServerProcess();
         await server.start();
         const { html } = htmlSnippets(at.split(':')[0]!, server.url).find((snippet) => snippet.at === at)!;

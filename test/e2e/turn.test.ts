@@ -1,7 +1,7 @@
 /**
- * `relay-only` through a real coturn, with credentials of the server's `getIceServers` that expire during the connection: the
- * engine renews them, so an ICE restart after each expiry finds new relays; if the server returns no new ones, it does not.
- * RONDEVU_TURN_TTL=60 is the full run, in seconds.
+ * `relay-only` through a real coturn, with credentials from the server's `getIceServers` that expire during the connection. The
+ * engine renews them, so an ICE restart after each expiry finds new relays; without new credentials, it finds none.
+ * RONDEVU_TURN_TTL sets their lifetime in seconds; the full run uses 60.
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
@@ -26,7 +26,7 @@ declare const window: Window & TestWindow;
 const TTL = Number(process.env['RONDEVU_TURN_TTL'] ?? 8);
 const SECRET = 'the secret of the coturn of this test';
 
-/** @param renewals how many credentials a key gets in an hour */
+/** @param renewals number of credentials that a key gets in an hour */
 async function startPair(t: TestContext, names: [BrowserName, BrowserName], renewals: number): Promise<[Page, Page]> {
   const address = machineAddress();
   const coturn = await startCoturn(t, [SECRET], address);
@@ -72,7 +72,7 @@ async function startPair(t: TestContext, names: [BrowserName, BrowserName], rene
   return [host, joiner];
 }
 
-/** Ports of this page's relays whose pairs ICE has validated. */
+/** Ports of this page's relay candidates that are in a succeeded candidate pair. */
 const relays = (page: Page): Promise<number[]> =>
   page.evaluate(async () => {
     const all = [...(await window.connection.getPeerConnection()!.getStats()).values()] as Record<string, unknown>[];
@@ -114,7 +114,7 @@ const PAIRS: [BrowserName, BrowserName][] = [
 
 describe('relay-only through coturn', { skip: coturnMissing() ?? false }, () => {
   for (const names of PAIRS) {
-    it(`${names.join(' and ')}: an ICE restart succeeds after both expiries of ${TTL} s`, { timeout: 400_000 }, async (t) => {
+    it(`${names.join(' and ')}: an ICE restart succeeds after expiries of ${TTL} s`, { timeout: 400_000 }, async (t) => {
       const pages = await startPair(t, names, 60);
       const begun = Date.now();
       await chat(pages);
@@ -132,7 +132,7 @@ describe('relay-only through coturn', { skip: coturnMissing() ?? false }, () => 
   }
 
   // Firefox 153 sometimes fails a restart by Chromium over relays; another link then replaces this one
-  it(`chromium and firefox: nothing is lost over two expiries of ${TTL} s`, { timeout: 400_000 }, async (t) => {
+  it(`chromium and firefox: two expiries of ${TTL} s lose no message`, { timeout: 400_000 }, async (t) => {
     const pages = await startPair(t, ['chromium', 'firefox'], 60);
     const begun = Date.now();
     const session = await pages[1].evaluate(() => window.connection.sessionId);
@@ -147,7 +147,7 @@ describe('relay-only through coturn', { skip: coturnMissing() ?? false }, () => 
     assert.deepEqual(all, [3, 3]);
   });
 
-  it(`an ICE restart finds no relay after ${TTL} s without renewal`, { timeout: 400_000 }, async (t) => {
+  it(`an ICE restart finds no relay if credentials of ${TTL} s are not renewed`, { timeout: 400_000 }, async (t) => {
     const pages = await startPair(t, ['chromium', 'chromium'], 1);
     await chat(pages);
     await pause((TTL + 2) * 1000);

@@ -182,7 +182,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await lost.ended, [130, null]);
   });
 
-  test('keys are created once, shown, exported with a passphrase and imported, but never printed in plain', async (t) => {
+  test('keys are created once, shown, exported and imported; the private key is printed only encrypted', async (t) => {
     const { run, folder } = await setUp(t);
     const path = join(folder, 'rondevu', 'identity.json');
     assert.match((await run(['keys', 'show'])).err, /there is no key file .*Create one: rondevu keys make/);

@@ -1,6 +1,7 @@
 /**
- * Our parser against the platforms' parsers: a description that both accept must mean the same to both, or a signaling server
- * could show the verifier one peer and the platform another. `SDP_MUTANTS=200000` sets the number, `SDP_SEED` replays a run.
+ * Compares the engine's SDP parser with the platforms' parsers. A description that both accept must mean the same to both;
+ * otherwise a signaling server could show one peer to the verifier and a different one to the platform. `SDP_MUTANTS=200000`
+ * sets the number of descriptions; `SDP_SEED` replays a run.
  */
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
@@ -9,16 +10,16 @@ import { seedOf } from '../support/random.js';
 import { EVIL, Mutants } from './mutants.js';
 import { browserPlatform, nodePlatform, type Platform } from './platforms.js';
 
-/** The size of the run in CI. */
+/** Number of descriptions in a CI run. */
 const USUAL = 5000;
 const COUNT = Number(process.env['SDP_MUTANTS'] ?? USUAL);
 const SEED = seedOf('SDP_SEED', COUNT > USUAL);
-/** Descriptions in one call of a page. */
+/** Descriptions per call to a platform. */
 const AT_ONCE = 250;
 
 type Facts = Pick<SdpDescription, 'fp' | 'ufrag' | 'setup' | 'media'>;
 
-/** Facts that a platform read, from the description as it serialized it. */
+/** The facts that a platform read, taken from the description as the platform serialized it. */
 function factsOf(written: string): Facts {
   const lines = written.split(/\r?\n/);
   const values = (name: string) => [
@@ -53,7 +54,7 @@ describe(`session descriptions, seed ${SEED}`, () => {
   after(() => Promise.all(platforms.map((platform) => platform.close())));
 
   for (const [index, platform] of platforms.entries()) {
-    test(`reads a description of ${platform.name} as every platform does`, async () => {
+    test(`created by ${platform.name} mean the same to the engine and to every platform`, async () => {
       const facts = ours(bases[index]!) as SdpDescription;
       for (const reader of platforms) {
         const [written] = await reader.read([bases[index]!]);
@@ -64,20 +65,20 @@ describe(`session descriptions, seed ${SEED}`, () => {
     });
   }
 
-  test('shows what a platform read: Firefox treats a=FINGERPRINT as a fingerprint', async () => {
+  test('show, as serialized, that Firefox reads a=FINGERPRINT as a fingerprint', async () => {
     const firefox = platforms.find(({ name }) => name === 'firefox')!;
     const [written] = await firefox.read([bases[1]!.replace('a=setup:', `a=FINGERPRINT:${EVIL.fingerprint}\r\na=setup:`)]);
     assert.ok(factsOf(written!).fp.includes(EVIL.fingerprint.toLowerCase()));
   });
 
   for (const platform of platforms) {
-    test(`${platform.name} reads ${COUNT} changed descriptions as the engine does, or one of them refuses`, async (t) => {
+    test(`mean the same to ${platform.name} in ${COUNT} altered forms as to the engine, or are refused`, async (t) => {
       const mutants = new Mutants(SEED, bases);
       const refused = new Map<string, number>();
       let [common, accepted] = [0, 0];
       for (let done = 0; done < COUNT; done += AT_ONCE) {
         const all = Array.from({ length: Math.min(AT_ONCE, COUNT - done) }, () => mutants.next());
-        // the packages of Node get only what the engine would pass to them; some crash on less
+        // the packages for Node get only descriptions that the engine would pass to them; some crash on others
         const batch = platform.isBrowser ? all : all.filter((sdp) => typeof ours(sdp) !== 'string');
         for (const [index, written] of (await platform.read(batch)).entries()) {
           if (written === null) continue;
@@ -98,7 +99,7 @@ describe(`session descriptions, seed ${SEED}`, () => {
       assert.ok(common > COUNT / 100, `only ${common} were accepted by both, so nothing is shown`);
     });
 
-    test(`${platform.name} reads no other facts from candidates that the engine accepts`, async () => {
+    test(`keep their facts in ${platform.name} when candidates that the engine accepts are added`, async () => {
       const mutants = new Mutants(SEED + 1, bases);
       const base = bases[platforms.indexOf(platform)]!;
       const candidates = Array.from({ length: COUNT / 10 }, () => mutants.nextCandidate()).filter(isCandidate);

@@ -1,6 +1,6 @@
 /**
- * Session descriptions mutated by a seed: everything that a malicious server might use to show different things to different
- * parsers. Spellings, places, separators, lengths, repetitions, and single characters.
+ * Session descriptions mutated from a seed, with anything that a malicious server might use to show different things to
+ * different parsers: spellings, positions, separators, lengths, repetitions and single characters.
  */
 import { Random } from '../support/random.js';
 
@@ -27,7 +27,7 @@ const OTHERS = [
   'x-rondevu',
 ];
 
-/** Characters that some parser skips, folds, cuts at or treats as an end of line. */
+/** Characters that some parsers skip, fold, cut at or treat as an end of line. */
 const ODD = [
   ' ', '\t', ':', '=', '\r', '\n', '\r\n', '\n\r', '\0', '\v', '\f', '\b', '\x1c', '\x1f', '\x7f', '\x85', '\xa0', '\xad',
   '\u017f', '\u0130', '\u0131', '\u200b', '\u2028', '\u2029', '\u212a', '\ufeff', '\uff21', '%0d%0a', '\\r\\n', '"', "'", ';', ',', '/', '.', '-', '_', '+', '*',
@@ -53,7 +53,7 @@ export class Mutants {
     return this.#rarely() ? this.#flipped(ended) : ended;
   }
 
-  /** Changes that leave every line well-formed: parsers may differ on its place, number, order or name. */
+  /** Changes that leave every line well-formed; parsers may differ about the position, number, order or name of lines. */
   #subtly(lines: string[]): string[] {
     const changes = 1 + this.#below(2);
     for (let i = 0; i < changes; i++) {
@@ -93,7 +93,7 @@ export class Mutants {
     return lines;
   }
 
-  /** A candidate attribute, changed. */
+  /** An altered candidate attribute. */
   nextCandidate(): string {
     let text = `candidate:${this.#pick([EVIL.candidate, '0 1 UDP 2122187007 192.0.2.2 9 typ host tcptype active', '7 1 udp 1 fe80::1 9 typ srflx raddr 0.0.0.0 rport 0'])}`;
     const extra = () => `${this.#nearly(this.#pick(['ufrag', 'generation', 'raddr', 'tcptype']))} ${this.#pick(ODD)}${this.#evilLine()}`;
@@ -111,9 +111,9 @@ export class Mutants {
       case 1:
       case 2: // an additional evil line
         return lines.toSpliced(at, 0, this.#evilLine());
-      case 3: // an evil line instead of the right one
+      case 3: // an evil line in place of the right one
         return lines.map((each) => (each.startsWith('a=fingerprint:') ? this.#evilLine('fingerprint') : each));
-      case 4: // the right line with another spelling
+      case 4: // the right line in a different spelling
         return lines.map((each) => {
           const [, name, value] = /^a=([a-z-]+):(.*)$/.exec(each) ?? [];
           return name && this.#below(4) === 0 ? this.#spelled(name, value!) : each;
@@ -126,9 +126,9 @@ export class Mutants {
         return lines.toSpliced(at, 0, ...this.#section(lines));
       case 8: // a line so long that a buffer may truncate it
         return lines.toSpliced(at, 0, this.#longLine());
-      case 9: // an attribute that is well-formed and unknown, or nearly a known one
+      case 9: // a well-formed attribute that is unknown, or nearly a known one
         return lines.toSpliced(at, 0, `a=${this.#nearly(this.#pick([...ATTRIBUTES, ...OTHERS]))}:${this.#evilValue()}`);
-      case 10: // an evil attribute in well-formed places and spelling
+      case 10: // a well-formed line with an evil attribute
         return lines.toSpliced(at, 0, `a=${this.#pick(ATTRIBUTES)}:${this.#evilValue()}`);
       default:
         return lines.toSpliced(Math.min(at, lines.length - 1), 1, this.#flipped(line));
@@ -143,7 +143,7 @@ export class Mutants {
     return this.#pick(Object.values(EVIL));
   }
 
-  /** An attribute line with another spelling of its type, name, colon or value. */
+  /** An attribute line with a different spelling of its type, name, colon or value. */
   #spelled(name: string, value: string): string {
     let type = 'a=';
     let colon = ':';

@@ -1,4 +1,4 @@
-/** How each platform reads a description: browsers in a page, and the WebRTC packages of Node in separate processes. */
+/** How each platform reads a description: browsers in a page, and the WebRTC packages for Node in separate processes. */
 import type { Page } from 'puppeteer-core';
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,16 +13,14 @@ export interface Platform {
   isBrowser: boolean;
   /** A description that it creates. */
   offer(): Promise<string>;
-  /**
-   * For each description, the one that the platform holds after setting it, as serialized by the platform; null if it refused.
-   */
+  /** For each description, the remote description as the platform serializes it after setting it; null if it refused. */
   read(descriptions: string[]): Promise<(string | null)[]>;
   /** Like `read`, for candidates that are added to a description, one by one. */
   readCandidates(description: string, candidates: string[]): Promise<(string | null)[]>;
   close(): Promise<void>;
 }
 
-/** Descriptions for one peer connection: Chromium refuses new ones near 500. */
+/** Number of descriptions per peer connection: Chromium refuses to create more than about 500 peer connections. */
 const SHARED_BY = 100;
 const READER = fileURLToPath(new URL('reader.ts', import.meta.url));
 
@@ -31,7 +29,7 @@ export async function browserPlatform(name: BrowserName): Promise<Platform> {
   const page: Page = await browser.newPage();
   const inPage = <T>(call: string, ...args: unknown[]): Promise<T> =>
     page.evaluate(`(${call})(${args.map((arg) => JSON.stringify(arg)).join()})`) as Promise<T>;
-  // the test runner's compiler wraps named functions in this
+  // the test runner's compiler wraps named functions in calls of `__name`
   await page.evaluate('globalThis.__name = (f) => f; globalThis.make = () => new RTCPeerConnection({ iceServers: [] })');
   return {
     name,
@@ -70,7 +68,7 @@ export async function nodePlatform(name: WebRtcPackage): Promise<Platform> {
     } catch (error) {
       if (!(error instanceof ReaderEndedError) || descriptions.length < 2)
         throw new Error(`${error}: ${JSON.stringify(descriptions)}`);
-      // find the description that crashed it by bisection
+      // find the description that crashed the process by bisection
       const half = descriptions.length >> 1;
       return [...(await read(descriptions.slice(0, half))), ...(await read(descriptions.slice(half)))];
     }

@@ -1,4 +1,4 @@
-/** Runs one WebRTC package of Node as a process of its own, for test/sdp/platforms.ts: a description may end the process. */
+/** Runs one WebRTC package for Node in a process of its own, for test/sdp/platforms.ts: a description may crash the process. */
 import { findWebRtc, type WebRtcPackage } from '../../src/node/webrtc.js';
 import { makeOffer, readAll, readAllCandidates } from './reading.js';
 
@@ -15,7 +15,7 @@ process.send!('ready');
 
 function answer(request: Request): Promise<unknown> {
   if (request.method === 'offer') return makeOffer(make());
-  // their rollback is missing, does nothing, or crashes
+  // one peer connection each: rollback is missing, does nothing, or crashes in these packages
   if (request.method === 'read') return readAll(make, request.descriptions, 1);
   return readAllCandidates(make, request.description, request.candidates);
 }

@@ -1,4 +1,4 @@
-/** Reads descriptions with a platform. These functions run in pages too, so they use nothing outside themselves. */
+/** Reads descriptions with a platform. These functions run in pages too, so they must not use anything from outside. */
 
 export async function makeOffer(pc: RTCPeerConnection): Promise<string> {
   pc.createDataChannel('rondevu');

@@ -4,12 +4,14 @@ import { Rondevu } from '../../dist/src/index.js';
 import { RequestSigner } from '../../dist/src/signaling/request-signer.js';
 
 export interface Attack {
-  /** Calls that were answered so far. */
+  /** Number of calls answered so far. */
   readonly asked: number;
   stop(): void;
 }
 
-/** Sends 50 requests a second with one key; from 127.0.0.2, so that the server sees another address than for honest pages. */
+/**
+ * Sends 50 requests a second with one key, from 127.0.0.2, so that the server sees a different address than for honest pages.
+ */
 export async function startAttack(serverUrl: string, serviceFqn: string): Promise<Attack> {
   const signer = new RequestSigner(serverUrl, 'attacker', await Rondevu.createIdentity());
   const { host, port } = new URL(serverUrl);

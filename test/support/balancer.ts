@@ -1,4 +1,6 @@
-/** A TCP balancer in front of several servers: each connection goes to the first one, in a given order, that accepts it. */
+/**
+ * A TCP load balancer in front of several servers: each connection goes to the first server, in a given order, that accepts it.
+ */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 

@@ -35,7 +35,7 @@ const CHROMIUM_ARGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-features=WebRtcHideLocalIpsWithMdns',
-  // timers of background pages would be throttled, and in a test any page may be in front
+  // otherwise timers in background pages are throttled, and any page of a test may be in the background
   '--disable-background-timer-throttling',
   '--disable-renderer-backgrounding',
   '--disable-backgrounding-occluded-windows',

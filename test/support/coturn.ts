@@ -23,7 +23,7 @@ async function freeUdpPort(): Promise<number> {
   return port;
 }
 
-/** Resolves when a STUN server (RFC 8489) answers at a port of this machine. */
+/** Resolves when a STUN server (RFC 8489) answers on a port of this machine. */
 async function answers(address: string, port: number): Promise<void> {
   const socket = createSocket('udp4');
   const request = Buffer.from(`000100002112a442${randomBytes(12).toString('hex')}`, 'hex');
@@ -34,7 +34,7 @@ async function answers(address: string, port: number): Promise<void> {
   socket.close();
 }
 
-/** An address of this machine that browsers relay from: they ignore loopback addresses. */
+/** An address of this machine from which browsers relay: they ignore loopback addresses. */
 export function machineAddress(): string {
   const found = Object.values(networkInterfaces())
     .flat()
@@ -44,13 +44,13 @@ export function machineAddress(): string {
 
 export interface Coturn {
   readonly port: number;
-  /** Whether coturn gives an allocation for these credentials, requested by its own client. */
+  /** Whether coturn grants its own client an allocation for these credentials. */
   allocates(credentials: { username: string; credential: string }): boolean;
 }
 
 /**
- * Starts a coturn that accepts credentials made with any of the secrets; stopped when the test ends.
- * @param address where it listens and from where it relays
+ * Starts a coturn that accepts credentials made with any of the secrets, and stops it when the test ends.
+ * @param address at which it listens and from which it relays
  */
 export async function startCoturn(t: TestContext, secrets: string[], address = '127.0.0.1'): Promise<Coturn> {
   const folder = temporaryFolder(t);

@@ -1,6 +1,6 @@
 /**
- * A hostile client: makes every call of the protocol slightly more often than allowed, from its own address or with one key over
- * many sockets. It keeps only counts of the replies.
+ * A hostile client that makes every call of the protocol slightly more often than allowed, from its own address or with one key
+ * over many sockets. It keeps only counts of the replies.
  */
 import { Agent, request } from 'node:http';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -8,13 +8,13 @@ import { WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL, type RpcMethod } from '../../src/protocol/index.js';
 import { anonymous, newInstance, openSessionFrame, signV2, type Identity } from '../server/helpers.js';
 
-/** Differs from the honest clients on the same machine; the server counts by address. */
+/** Differs from the address of the honest clients on the same machine, because the server counts by address. */
 const ADDRESS = '127.0.0.2';
-/** Calls per second: at most 6000 points in 10 s, and nearly every call costs more than one. */
+/** Calls per second. The server allows 6000 points in 10 s, and nearly every call costs more than one. */
 const CALLS_A_SECOND = 600;
 /**
- * Calls per second of one key, 2000 points in 10 s: the sockets of a client that keeps sending large frames beyond that are cut
- * off.
+ * Calls per second of one key, for which the server allows 2000 points in 10 s. It cuts off the sockets of a client that keeps
+ * sending large frames beyond that limit.
  */
 const CALLS_OF_A_KEY = 50;
 const TICK = 20;
@@ -25,7 +25,7 @@ const LONG = 'x'.repeat(60_000);
 const candidates = Array.from({ length: 100 }, (_, index) => ({ candidate: `candidate:${index} 1 udp 1 192.0.2.1 5 typ host` }));
 
 export interface Hostility {
-  /** Calls by method that were made, and that succeeded or were refused. */
+  /** Number of calls by method that were made, and that were answered, with a result or an error. */
   readonly made: Map<string, number>;
   readonly answered: Map<string, number>;
   stop(): void;
@@ -39,7 +39,7 @@ class Calls {
   #offers: { serviceFqn: string; offerId: string }[] = [];
   readonly #services: string[] = [];
 
-  /** Stores the result of a publication, to answer it later. */
+  /** Stores the result of a publication, so that later calls can answer its offers. */
   published(result: { serviceId: string; serviceFqn: string; offers: { offerId: string }[] }): void {
     if (this.#services.length < 100) this.#services.push(result.serviceId);
     this.#offers.push(...result.offers.slice(0, 5).map(({ offerId }) => ({ serviceFqn: result.serviceFqn, offerId })));
@@ -84,7 +84,7 @@ function counting(): Pick<Hostility, 'made' | 'answered'> & { count(which: 'made
   return { ...counts, count: (which, method) => void counts[which].set(method, (counts[which].get(method) ?? 0) + 1) };
 }
 
-/** Signed calls over HTTP with a handful of keys, each call with its own instance. */
+/** Makes signed calls over HTTP with a handful of keys, each call with its own instance. */
 export function attackFromOneAddress(url: string, callsASecond = CALLS_A_SECOND): Hostility {
   const { made, answered, count } = counting();
   const calls = new Calls();
@@ -121,7 +121,7 @@ export function attackFromOneAddress(url: string, callsASecond = CALLS_A_SECOND)
   return { made, answered, stop };
 }
 
-/** One key with an open session on each of many sockets, which all call, wait and signal to each other. */
+/** Opens sessions of one key on many sockets, which all make calls, wait and signal each other. */
 export async function attackWithOneKey(url: string, sockets: number, callsASecond = CALLS_OF_A_KEY): Promise<Hostility> {
   const { made, answered, count } = counting();
   const calls = new Calls();
@@ -155,7 +155,7 @@ export async function attackWithOneKey(url: string, sockets: number, callsASecon
       if (socket.readyState !== WebSocket.OPEN) continue;
       socket.methods.set(id, method);
       socket.send(JSON.stringify({ id, method, params }));
-      // invalid frames are charged, too
+      // invalid frames are charged too
       socket.send(JSON.stringify({ ack: turn, filler: randomBytes(64).toString('hex') }));
       count('made', method);
     }

@@ -1,9 +1,9 @@
-/** Two network namespaces connected by one cable, for tests that pull it. Linux, as root: `ip` of iproute2. */
+/** Two network namespaces connected by one cable, for tests that pull it. Needs Linux, root and `ip` from iproute2. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 
 const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
-/** Why namespaces are unavailable here; false if they are available, the value for `skip` of a test. */
+/** Why namespaces are unavailable here; false if they are available. For the `skip` option of a test. */
 export function namespacesMissing(): string | false {
   const name = `rdv-try-${process.pid}`;
   try {
@@ -37,7 +37,7 @@ export class Namespaces {
     for (const name of [this.one, this.other]) ip('-n', name, 'link', 'set', 'cable', 'up');
   }
 
-  /** All packets between the two are lost from now on. */
+  /** From now on, all packets between the two are lost. */
   pull(): void {
     ip('-n', this.other, 'link', 'set', 'cable', 'down');
   }
@@ -46,7 +46,7 @@ export class Namespaces {
     return spawn('ip', ['netns', 'exec', this[where], ...command], { env: { ...process.env, ...env } });
   }
 
-  /** Runs to completion. @throws Error with its output if it fails */
+  /** Runs a command to completion. @throws Error with its output if it fails */
   do(where: 'one' | 'other', ...command: string[]): string {
     return ip('netns', 'exec', this[where], ...command);
   }

@@ -1,7 +1,7 @@
 /**
- * WebRTC for tests in Node, and a host and a joiner that behave like the client 0.20.0: they sign in the old form, send no
+ * WebRTC for tests in Node, and a host and a joiner that behave like client v0.20.0: they sign in the old form, send no
  * instance, have one in-band channel, send descriptions without candidates and each candidate in its own call, and poll for
- * candidates on their own schedule, with the wrong start.
+ * candidates on their own schedule, starting too late.
  */
 import wrtc from '@roamhq/wrtc';
 import type { CandidateInfo, ServiceEntry, WireCandidate } from '../../src/protocol/index.js';
@@ -13,7 +13,7 @@ export const NodePeerConnection = wrtc.RTCPeerConnection as typeof RTCPeerConnec
 /** Delay from the answer until a slow link gets the peer's candidates, in ms. */
 const SLOW = 1000;
 
-/** A second passes between answer and link. */
+/** A peer connection whose link opens a second after the answer. */
 export class SlowPeerConnection extends NodePeerConnection {
   override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, SLOW));
@@ -57,18 +57,18 @@ const POLL_CANDIDATES = 500;
 
 /** Handling of candidates, shared by host and joiner. */
 class OldSignaling {
-  /** Accepted candidates of the peer, and the number dropped for lack of a role. */
+  /** Accepted candidates of the peer, and the number of candidates dropped because of their role. */
   readonly taken: CandidateInfo[] = [];
   dropped = 0;
   readonly #client: Client;
   readonly #offer: { serviceFqn: string; offerId: string };
   readonly #pc: RTCPeerConnection;
-  /** The only role whose candidates it accepts; the host accepts all. */
+  /** The only role whose candidates are accepted; undefined at the host, which accepts all. */
   readonly #role: 'offerer' | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #since = 0;
 
-  /** Candidates are sent from here on; a host has lost those gathered before its offer was published. */
+  /** Candidates are sent from now on; a host has lost those gathered before its offer was published. */
   constructor(
     client: Client,
     offer: { serviceFqn: string; offerId: string },
@@ -97,7 +97,7 @@ class OldSignaling {
 
   #startPolling(): void {
     if (this.#timer) return;
-    this.#since = Date.now(); // and misses what is older
+    this.#since = Date.now(); // older candidates are missed, as in the old client
     this.#timer = setInterval(() => void this.#poll().catch(() => undefined), POLL_CANDIDATES);
   }
 
@@ -115,11 +115,11 @@ class OldSignaling {
   }
 }
 
-/** A host of v0.20: publishes one offer per call and polls for answers every second. */
+/** A v0.20 host: publishes one offer per call and polls for answers every second. */
 export class OldHost {
   readonly client: Client;
   readonly serviceFqn: string;
-  /** Answered links, by the answerer's name; the latest of each. */
+  /** The latest answered link of each answerer, by username. */
   readonly links = new Map<string, OldChannel>();
   readonly #offers = new Map<string, { link: OldChannel; signaling: OldSignaling }>();
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -143,7 +143,7 @@ export class OldHost {
     return offerId;
   }
 
-  /** Handles answers only: the candidates of the reply are ignored. */
+  /** Handles answers only: the candidates in the reply are ignored. */
   async #poll(): Promise<void> {
     const { answers } = await this.client.call('poll', { since: this.#since });
     for (const { offerId, answererId, sdp, answeredAt } of answers) {
@@ -164,7 +164,7 @@ export class OldHost {
   }
 }
 
-/** A joiner of v0.20: its candidates may arrive before its answer; it accepts only candidates marked as the offerer's. */
+/** A v0.20 joiner: its candidates may arrive before its answer, and it accepts only candidates marked as the offerer's. */
 export class OldJoiner {
   readonly client: Client;
   readonly link = new OldChannel(new SlowPeerConnection({ iceServers: [] }));

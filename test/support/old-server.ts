@@ -1,9 +1,10 @@
 /**
- * Stand-in for a signaling server v0.5.4: POST /rpc, / and /health, with the storage rules of the original, which part 1 of
- * protocol.md describes. Publishing deletes the earlier offers of the service, including answered ones and the candidates of both
- * sides; the id of an offer is the hash of its description; everybody gets the oldest free offer; `deleteService` leaves the
- * offers; `poll` serves owners only; timestamps of candidates run into the future. Signatures are checked as there: part 2 of the
- * message is the name, the last part the time.
+ * Stand-in for a v0.5.4 signaling server: POST /rpc, / and /health, with the storage rules of the original, which part 1 of
+ * protocol.md describes. Publishing deletes the earlier offers of the service, including answered ones and the candidates of
+ * both sides; the id of an offer is the hash of its description; every joiner gets the oldest free offer; `deleteService` keeps
+ * the offers; `poll` returns only answers and candidates for the caller's own offers; timestamps of candidates may be in the
+ * future. Signatures are checked as in the original: the second part of the message is the username, and the last part is the
+ * time.
  */
 import { createHash, createPublicKey, randomUUID, verify } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -11,7 +12,7 @@ import type { TestContext } from 'node:test';
 import type { WireCandidate } from '../../src/protocol/index.js';
 import { listenFor } from './set-up.js';
 
-/** Limits of a `ttl`, in ms. */
+/** Limits for `ttl`, in ms. */
 const MIN_TTL = 60_000;
 const MAX_TTL = 86_400_000;
 
@@ -69,7 +70,7 @@ export class OldServer {
   /** By id, in the order of their creation. */
   readonly #offers = new Map<string, OldOffer>();
   #candidates = 0;
-  /** Runs each call in place of the server, for tests that add something before or after it. */
+  /** Replaces the handling of each call, for tests that do something before or after `carryOut`. */
   onCall: ((call: RecordedCall, carryOut: () => unknown) => unknown) | undefined;
   readonly #http = createServer((request, response) => void this.#receive(request, response));
 
@@ -89,18 +90,18 @@ export class OldServer {
     return this.listed(serviceFqn).length;
   }
 
-  /** Ids of its unanswered offers, in the order in which they are handed out. */
+  /** Ids of the unanswered offers of a service, in the order in which they are handed out. */
   listed(serviceFqn: string): string[] {
     const offers = this.#offersOf(this.#services.get(serviceFqn));
     return offers.filter(({ answer }) => !answer).map(({ offerId }) => offerId);
   }
 
-  /** Number of its offers that have an answer. */
+  /** Number of answered offers of a service. */
   answered(serviceFqn: string): number {
     return this.#offersOf(this.#services.get(serviceFqn)).filter(({ answer }) => answer).length;
   }
 
-  /** Deletes an offer, as a host of v0.20 does when it publishes its next one. */
+  /** Deletes an offer, as happens when a v0.20 host publishes its next one. */
   drop(offerId: string): void {
     this.#offers.delete(offerId);
   }
@@ -263,7 +264,7 @@ export class OldServer {
     );
   }
 
-  /** @throws Error if there is none */
+  /** @throws Error if the offer does not exist or has expired */
   #offer(offerId: string): OldOffer {
     const offer = this.#offers.get(offerId);
     if (!offer || offer.expiresAt <= Date.now()) throw new Error('Offer not found');

@@ -1,4 +1,4 @@
-/** Pages of the documents, and the actions of a person in them. */
+/** Pages from the documents, and the actions of a person in them. */
 import assert from 'node:assert/strict';
 import type { Page } from 'puppeteer-core';
 import { snippetsOf } from './snippets.ts';
@@ -7,14 +7,14 @@ import { until } from './until.js';
 /** The server's address in the documents. */
 const DOCUMENTED_URL = 'http://localhost:3000';
 
-/** The README's code block that follows a file's name, with another server's address. */
+/** The README's code block that follows the name of a file, with the given server's address in place of the documented one. */
 export function readmePage(name: string, serverUrl: string): string {
   const page = snippetsOf('README.md').find(({ above }) => above.endsWith(`\`${name}\`:`))?.code;
   assert.ok(page, `README.md has a page ${name}`);
   return page.replaceAll(DOCUMENTED_URL, serverUrl);
 }
 
-/** Every block of HTML in a document, by its place, with another server's address. */
+/** Every HTML block in a document and its place, with the given server's address in place of the documented one. */
 export const htmlSnippets = (file: string, serverUrl: string): { at: string; html: string }[] =>
   snippetsOf(file)
     .filter(({ language }) => language === 'html')
@@ -28,14 +28,14 @@ export const bubbles = (page: Page): Promise<(string | null)[]> =>
     ),
   );
 
-/** Writes like a person: into the input, with the keyboard. */
+/** Types a message into the input with the keyboard, and sends it. */
 export async function write(page: Page, text: string): Promise<void> {
   await page.evaluate(() => document.querySelector('rondevu-chat')!.focus());
   await page.keyboard.type(text);
   await page.keyboard.press('Enter');
 }
 
-/** Two pages connect and send a message each way. */
+/** Waits until two pages are connected, and sends a message each way. */
 export async function chat(host: Page, joiner: Page): Promise<void> {
   await joiner.waitForSelector('rondevu-connect[state=connected]');
   await host.waitForSelector('rondevu-service[peer-count="1"]');

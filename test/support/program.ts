@@ -34,7 +34,7 @@ export function watch(child: ChildProcess): Program {
     err += String(data);
     output += String(data);
   });
-  child.stdin?.on('error', () => undefined); // it may have closed its input
+  child.stdin?.on('error', () => undefined); // the program may have closed its input
   const ended = once(child, 'close') as Program['ended'];
   return { child, out: () => out, err: () => err, output: () => output, ended };
 }

@@ -1,4 +1,4 @@
-/** Seeded random numbers, so that a failure replays (mulberry32, public domain). */
+/** Seeded random numbers, so that a failure can be replayed (mulberry32, public domain). */
 export class Random {
   #state: number;
 
@@ -15,7 +15,7 @@ export class Random {
     return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** Integer from `from` up to `to`. */
+  /** Integer from `from` to `to`, both inclusive. */
   between(from: number, to: number): number {
     return from + Math.floor(this.next() * (to - from + 1));
   }

@@ -1,6 +1,6 @@
 /**
- * A package registry that serves the packages of this checkout in addition to the real registry: tests install what would be
- * published.
+ * A package registry that serves the packages of this checkout in addition to those in the real registry, so that tests install
+ * the packages as they would be published.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -19,8 +19,8 @@ interface Packed {
 }
 
 /**
- * @param folders of the packages, built
- * @returns its address, for npm_config_registry
+ * @param folders of the built packages
+ * @returns URL of the registry, for npm_config_registry
  */
 export async function startRegistry(t: TestContext, folders: string[]): Promise<string> {
   const store = temporaryFolder(t);
@@ -40,7 +40,7 @@ export async function startRegistry(t: TestContext, folders: string[]): Promise<
     }));
   }
   const server = createServer(({ url: path = '/', headers }, response) => {
-    // another run may have had this port, and its cache persists
+    // an earlier run may have used this port, and npm's cache persists
     response.setHeader('cache-control', 'no-store');
     const document = packages.get(path.slice(1));
     if (document) return void response.end(JSON.stringify(document(`http://${headers.host}`)));

@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import type { Browser, Page } from 'puppeteer-core';
 import { temporaryFolder } from './folders.js';
 
-/** The server as its own process, on one port and one file, so that it can be killed and started again. */
+/** The server as a separate process that keeps its port and its file, so that it can be killed and started again. */
 export class ServerProcess {
   url = '';
   #port = 0;
@@ -43,7 +43,7 @@ export class ServerProcess {
     this.#port = Number(new URL(this.url).port);
   }
 
-  /** @param signal SIGKILL gives it no chance to say goodbye */
+  /** @param signal SIGKILL gives the server no chance to shut down properly */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
@@ -52,7 +52,7 @@ export class ServerProcess {
     await ended;
   }
 
-  /** SIGSTOP: it accepts connections and answers nothing. */
+  /** Sends SIGSTOP: the server then accepts connections but answers nothing. */
   pause(): void {
     this.#process?.kill('SIGSTOP');
   }
@@ -92,7 +92,7 @@ export async function serveFiles(files: () => Record<string, SiteFile>): Promise
   };
 }
 
-/** A page with only the bundle. */
+/** A page that loads only the bundle. */
 export const blankPage = (apiUrl: string, extra = ''): string =>
   `<!doctype html><html lang="en"><meta charset="utf-8"><title>test</title><script type="module" src="${apiUrl}/rondevu-elements.js"></script>${extra}`;
 
@@ -100,7 +100,7 @@ export const blankPage = (apiUrl: string, extra = ''): string =>
 export async function openPage(browser: Browser, url: string): Promise<Page> {
   const page = await browser.newPage();
   page.on('pageerror', (error) => console.error('page error:', error));
-  // the test runner's compiler wraps named functions in this
+  // the test runner's compiler wraps named functions in calls of `__name`
   await page.evaluateOnNewDocument('globalThis.__name = (f) => f');
   await page.goto(url);
   await page.evaluate(async () => {

@@ -1,12 +1,12 @@
-/** The fenced blocks of code of a document in Markdown. */
+/** The fenced code blocks of a Markdown document. */
 import { readFileSync, readdirSync } from 'node:fs';
 
 export interface Snippet {
-  /** `README.md:12`, the place of its first line. */
+  /** The place of its first line, such as `README.md:12`. */
   at: string;
   /** Number of its first line in the document, from 1. */
   line: number;
-  /** Empty if the fence names none. */
+  /** The language that the fence names; empty if it names none. */
   language: string;
   code: string;
   /** The second-level heading above it; empty if there is none. */
@@ -20,7 +20,7 @@ export const DOCUMENTS = ['README.md', 'server/README.md', ...readdirSync('docs'
   name.endsWith('.md'),
 );
 
-/** @throws Error for a fence that is not closed, is indented, or is in another notation */
+/** @throws Error for a fence that is not closed, is indented, or uses a different notation */
 export function snippetsOf(file: string): Snippet[] {
   const lines = readFileSync(file, 'utf8').split('\n');
   const snippets: Snippet[] = [];
