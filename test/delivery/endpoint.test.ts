@@ -1,4 +1,4 @@
-/** One end of a message stream: sending, the queue, renewal and the end, over two endpoints whose wire is driven by the test. */
+/** One end of a message stream: sending, queueing, renewal and ending. The test moves the frames between two endpoints. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Endpoint, type EndpointHandlers, type EndpointOptions } from '../../src/delivery/endpoint.js';
@@ -50,13 +50,13 @@ class Recorder {
     this.endpoint.attach(this.port);
   }
 
-  /** Returns the calls since the last time. */
+  /** Returns and clears the recorded calls. */
   take(): string[] {
     return this.calls.splice(0);
   }
 }
 
-/** Moves everything between two endpoints. */
+/** Moves frames between two endpoints until both are idle. */
 async function settle(a: Recorder, b: Recorder): Promise<void> {
   for (let quiet = 0; quiet < 3;) {
     await Promise.resolve(); // messages of one turn are sent together at the end of the turn
@@ -103,7 +103,7 @@ describe('an endpoint', () => {
     assert.equal(await handle.delivered, 'delivered');
   });
 
-  it('queues messages until a link carries messages, and sends them after it reported the link', async () => {
+  it('queues messages until a link opens, and sends them after it has reported the link', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     a.endpoint.send('one');
     a.endpoint.send('two');
@@ -114,7 +114,7 @@ describe('an endpoint', () => {
     assert.deepEqual([a.endpoint.queued, a.sizes], [0, [1, 2, 0]]);
   });
 
-  it('sends queued messages before one that is sent while it reports the link', async () => {
+  it('sends queued messages before a message that a listener sends while the link is being reported', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     a.endpoint.send('queued');
     a.onOpen = () => void a.endpoint.send('from the listener');
@@ -148,7 +148,7 @@ describe('an endpoint', () => {
     assert.equal(await handles[0]!.delivered, 'dropped');
   });
 
-  it('expires queued messages when their time has passed', async () => {
+  it('expires queued messages that exceed the maximum age', async () => {
     const a = new Recorder({ maxMessageAge: 10 });
     mock.timers.reset(); // the age is measured with the monotonic clock
     const { handle } = a.endpoint.send('old');
@@ -156,7 +156,7 @@ describe('an endpoint', () => {
     assert.deepEqual([a.take(), a.endpoint.queued, a.sizes], [['queued old', 'expired old'], 0, [1, 0]]);
   });
 
-  it('reports what a renewed session lost, together and before it sends queued messages', async () => {
+  it('reports all messages lost with a renewed session at once, before it sends queued messages', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     const { handle } = a.endpoint.send('unacknowledged');
@@ -173,7 +173,7 @@ describe('an endpoint', () => {
     assert.equal(a.endpoint.sid, 'other');
   });
 
-  it('never sends messages for one peer to another', async () => {
+  it('never sends messages meant for one peer to a different peer', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     a.endpoint.detach();
@@ -186,7 +186,7 @@ describe('an endpoint', () => {
     assert.ok(a.take().includes('reset for the first peer'));
   });
 
-  it('accepts messages that were composed before it existed', async () => {
+  it('accepts messages that were composed before it was created', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     const message = composeMessage('early-1', 'early', OPTIONS);
     a.endpoint.queue(message);
@@ -206,7 +206,7 @@ describe('an endpoint', () => {
     assert.deepEqual(b.take(), ['open', 'message last', 'fin']);
   });
 
-  it('settles every message at the end, and keeps the queue for a successor', async () => {
+  it('settles sent messages when it ends, and keeps the queue for its successor', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     const sent = a.endpoint.send('on the way').handle;
@@ -226,7 +226,7 @@ describe('an endpoint', () => {
     assert.deepEqual(a.take(), []);
   });
 
-  it('refuses messages that are too large or of another type, and does not count them', () => {
+  it('refuses messages that are too large or of an unsupported type, and does not queue them', () => {
     const a = new Recorder({ maxMessageSize: 4 });
     assert.throws(() => a.endpoint.send('hello'), { code: 'too-large' });
     assert.throws(() => a.endpoint.send(5), { name: 'ValidationError' });

@@ -1,6 +1,6 @@
 /**
- * Anything that a hostile peer may send on a message channel or a control channel: mutations of valid frames and texts, and
- * noise.
+ * Anything that a hostile peer may send on a message channel or a control channel: mutations of valid frames and control
+ * messages, and noise.
  */
 import type { Random } from '../support/random.js';
 
@@ -64,7 +64,7 @@ export class Grammar {
     return [head, ...this.#leb(number), ...total, ...this.#leb(length), ...payload];
   }
 
-  /** @param due the expected number */
+  /** @param due the expected sequence number */
   frame(due: number): ArrayBuffer {
     const records = Array.from({ length: this.#random.between(1, 6) }, (_, i) =>
       this.#record(due + (this.#random.next() < 0.8 ? i : 0)),

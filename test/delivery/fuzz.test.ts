@@ -1,7 +1,7 @@
 /**
- * Arbitrary frames and control messages of a peer: mutations of valid frames, records with wrong numbers, and noise. A session
- * throws nothing, memory does not grow, and an honest pair beside it gets everything exactly once. FUZZ_RUNS is the number of
- * inputs, FUZZ_SEED replays.
+ * Arbitrary frames and control messages from a peer: mutations of valid frames, records with wrong numbers, and noise. A
+ * session never throws, memory does not grow, and an honest pair of sessions alongside it receives every message exactly once.
+ * FUZZ_RUNS is the number of inputs; FUZZ_SEED replays a run.
  */
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
@@ -13,13 +13,13 @@ import { Random, seedOf } from '../support/random.js';
 import { Grammar } from './fuzz-grammar.js';
 import { End, Port, Wire } from './wire.js';
 
-/** The size of the run in CI. */
+/** Number of inputs in CI. */
 const USUAL = 20_000;
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
-/** Inputs between two checks of memory and the honest pair. */
+/** Number of inputs between checks of memory and of the honest pair. */
 const ROUND = 10_000;
-/** Permitted growth of the heap over all rounds after the first, in bytes: noise of the collector. */
+/** Permitted growth of the heap after the first round, in bytes. Garbage collection makes the measurement noisy. */
 const NOISE = 8_000_000;
 
 setFlagsFromString('--expose-gc');
@@ -30,7 +30,7 @@ const memory = (): number => {
   return heapUsed + arrayBuffers;
 };
 
-/** Feeds one peer until it is refused; another one follows. */
+/** Feeds hostile input to a session until the session reports an error, then continues with a new session. */
 class Victim {
   readonly #grammar: Grammar;
   readonly #random: Random;
@@ -51,7 +51,7 @@ class Victim {
     this.#port = new Port();
     this.#end.session.attach(this.#port);
     for (let i = this.#random.between(0, 3); i > 0; i--) this.#end.send('ours');
-    // most send HELLO, because nothing further is reached without it
+    // most send HELLO, because later checks are not reached without it
     if (this.#random.next() < 0.9)
       this.#end.session.receive('{"hello":{"sid":"sid","inst":"evil","known":null,"next":1}}', this.#port);
   }
@@ -72,7 +72,7 @@ class Victim {
     this.#renew();
   }
 
-  /** Messages about further channels are parsed, or refused with a RondevuError. */
+  /** A control message about another channel is parsed, or refused with a RondevuError. */
   word(): void {
     try {
       parseChannelWord(this.#grammar.control().replace(/^\w+ /, ''));
@@ -82,7 +82,7 @@ class Victim {
   }
 }
 
-test(`${RUNS} inputs of a hostile peer (seed ${SEED})`, { timeout: 3_600_000 }, async () => {
+test(`a session withstands ${RUNS} hostile inputs (seed ${SEED})`, { timeout: 3_600_000 }, async () => {
   mock.timers.enable({ apis: ['setTimeout'] });
   const warn = mock.method(console, 'warn', () => undefined);
   const random = new Random(SEED);
@@ -97,7 +97,7 @@ test(`${RUNS} inputs of a hostile peer (seed ${SEED})`, { timeout: 3_600_000 }, 
       else victim.step();
       if (i % 100 === 0) honest.ends.a.send(`${sent++}`);
     }
-    await new Promise((resolve) => setImmediate(resolve)); // microtasks retain the sessions that ended
+    await new Promise((resolve) => setImmediate(resolve)); // pending microtasks retain sessions that have ended
     honest.settle(() => mock.timers.tick(20_000));
     const { got } = honest.ends.b;
     assert.deepEqual(

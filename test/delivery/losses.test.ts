@@ -1,4 +1,4 @@
-/** Links that lose messages and stay alive: each is replaced, and the next one replays the lost messages. */
+/** Links that lose messages but stay alive: each is replaced, and the next link replays the lost messages. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Session } from '../../src/delivery/session.js';
@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 
 describe('a link that loses messages', () => {
-  it('is replaced, and the next link replays the lost message; after four losses in a row the peer is at fault', () => {
+  it('is replaced, and the next link replays the lost message; after four losses in a row the peer is blamed', () => {
     const wire = new Wire();
     const left: string[] = [];
     const broken: string[] = [];
@@ -92,7 +92,7 @@ describe('a link that loses messages', () => {
     port!.bufferedAmount = 0;
   };
 
-  it('is kept while bytes leave it or the peer is silent; successive links get more time', () => {
+  it('is kept while it sends bytes or the peer is silent; successive links get more time', () => {
     const wire = losing();
     const { a } = wire.ends;
     a.send(new ArrayBuffer(1_000_000));
@@ -136,12 +136,12 @@ describe('a link that loses messages', () => {
     assert.equal(looks(a, 2), 1);
   });
 
-  it('is kept while the peer acknowledges parts of a long message on a slow link', () => {
+  it('is kept while the peer acknowledges parts of a long message that arrives slowly', () => {
     const wire = losing();
     const { a, b } = wire.ends;
     a.send(new ArrayBuffer(1_000_000));
     for (let frames = 0; frames < 16; frames++) {
-      // the channel has sent everything, but it takes long to arrive
+      // the channel has sent everything, but the data arrives slowly
       const { bufferedAmount } = a.port!;
       a.port!.bufferedAmount = 0;
       assert.equal(looks(a, 1), 0);
@@ -153,7 +153,7 @@ describe('a link that loses messages', () => {
     assert.equal(b.got.length, 1);
   });
 
-  it('is kept while its endpoint finishes: it refuses new messages and sends its remaining ones', async () => {
+  it('is kept while the peer finishes: the peer refuses new messages and sends its remaining ones', async () => {
     const wire = losing();
     const { a, b } = wire.ends;
     for (let i = 0; i < 10; i++) b.send(new ArrayBuffer(100_000));

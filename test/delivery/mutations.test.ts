@@ -1,6 +1,6 @@
 /**
- * The tests of delivery can fail: each of these faults makes them red when it is put into a copy of the source. The first run,
- * without a fault, must be green, so that red is caused by the fault.
+ * The delivery tests detect faults: each fault below makes them fail when it is put into a copy of the source. The first run
+ * has no fault and must pass, which shows that the failures are caused by the faults.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

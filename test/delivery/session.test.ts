@@ -1,4 +1,4 @@
-/** The guarantee of docs/delivery.md, over a wire that the test drives and cuts anywhere: exactly once, in order, or reported. */
+/** The guarantee in docs/delivery.md: exactly once, in order, or reported as lost. The test cuts the wire at any point. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
@@ -46,7 +46,7 @@ describe('a session', () => {
     assert.ok(wire.ends.a.port!.data.length <= 4, `one HELLO and few frames, got ${wire.ends.a.port!.data.length}`);
   });
 
-  it('pauses at the high-water mark and resumes below the low one', () => {
+  it('pauses at the high-water mark and resumes when the buffer drains', () => {
     const wire = new Wire();
     wire.connect();
     for (let i = 0; i < 100; i++) wire.ends.a.send(bytes(16_384));
@@ -56,7 +56,7 @@ describe('a session', () => {
     assert.equal(wire.ends.b.got.length, 100);
   });
 
-  it('resumes although the platform never fires bufferedamountlow', () => {
+  it('resumes even if the platform never fires bufferedamountlow', () => {
     const wire = new Wire();
     wire.connect();
     for (let i = 0; i < 20; i++) wire.ends.a.send(bytes(60_000));
@@ -69,7 +69,7 @@ describe('a session', () => {
     assert.equal(wire.ends.b.got.length, 20);
   });
 
-  it('acknowledges after 64 messages without waiting, and fewer after 100 ms', (t) => {
+  it('acknowledges 64 messages at once, and fewer messages after 100 ms', (t) => {
     t.mock.method(performance, 'now', () => 0);
     const wire = new Wire();
     wire.connect();
@@ -123,7 +123,7 @@ describe('a session', () => {
     assert.deepEqual(wire.ends.b.port!.controls, ['ack 2', 'ack 66']);
   });
 
-  it('reports numbered messages as lost and delivers the others after the peer was reloaded', () => {
+  it('reports numbered messages as lost and delivers the others after the peer reloads', () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
@@ -191,12 +191,12 @@ describe('a session', () => {
     assert.deepEqual([...wire.ends.a.outcomes], [['1', 'delivered']]);
   });
 
-  it('resumes without duplicates after a first link that falls silent before HELLO, recovers and is lost', () => {
+  it('resumes without duplicates after its first link falls silent before HELLO, recovers and is lost', () => {
     const wire = new Wire();
     wire.connect();
     const { a, b } = wire.ends;
     const port = a.port!;
-    // dropped, and taken back when the HELLO of the peer arrives after all
+    // detached, and reattached when the HELLO of the peer arrives after all
     a.session.detach();
     a.session.reattach(port);
     b.send('one');
@@ -217,13 +217,13 @@ describe('a session', () => {
     wire.ends.a.send('under way');
     wire.connect();
     // the frame of the old link arrives before the HELLO of the new one
-    wire.late('b', 1); // 0 is the time before the first link
+    wire.late('b', 1); // index 0 is the port from before the first link
     wire.settle(tick);
     same(wire.ends.b.got, ['under way']);
     assert.deepEqual([wire.ends.a.errors, wire.ends.b.errors], [[], []]);
   });
 
-  it('reads a Blob in its turn, and skips one that cannot be read', async () => {
+  it('sends a Blob in order, and skips a Blob that cannot be read', async () => {
     const wire = new Wire();
     const broken = new Blob(['gone']);
     broken.arrayBuffer = () => Promise.reject(new Error('the file is gone'));
@@ -241,7 +241,7 @@ describe('a session', () => {
     assert.equal(error.mock.calls.filter(({ arguments: [what] }) => what instanceof RondevuError).length, 1);
   });
 
-  it('passes messages on unchanged over a channel without frames, and promises nothing about them', () => {
+  it('sends messages unchanged over a channel without frames, and does not guarantee their delivery', () => {
     const wire = new Wire();
     wire.connect(false);
     wire.ends.a.send('plain');
@@ -256,7 +256,7 @@ describe('a session', () => {
     same(wire.ends.b.got, ['plain', bytes(3), 'kept']);
   });
 
-  it('reports a peer that violates the protocol, and accepts nothing from it', () => {
+  it('reports a peer that violates the protocol, and accepts nothing more from it', () => {
     const frames: [what: string, expected: RegExp, ...data: (string | ArrayBuffer)[]][] = [
       ['no JSON', /HELLO or FIN/, 'hello?'],
       ['a message before HELLO', /before HELLO/, Uint8Array.of(7, 1, 0).buffer],
@@ -297,7 +297,7 @@ describe('a session', () => {
       for (const frame of data) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.match(wire.ends.b.errors.join(), expected, what);
       assert.deepEqual(wire.ends.b.got, [], what);
-      if (what === 'a gap') continue; // blamed on the link at first
+      if (what === 'a gap') continue; // the link is blamed at first
       for (const frame of [hello, Uint8Array.of(7, 1, 0).buffer, 'again?']) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.deepEqual(
         [wire.ends.b.errors.length, wire.ends.b.got],
@@ -307,7 +307,7 @@ describe('a session', () => {
     }
   });
 
-  it('uses memory for received bytes, not for announced ones', () => {
+  it('allocates memory for received bytes, not for announced bytes', () => {
     const ends = Array.from({ length: 64 }, () => new End('sid'));
     const before = process.memoryUsage().arrayBuffers;
     for (const end of ends) {
@@ -322,14 +322,14 @@ describe('a session', () => {
     assert.ok(grown < 64 * 200_000, `64 messages of which one byte arrived take ${grown} bytes`);
   });
 
-  it('bounds incomplete messages across all channels of a connection', () => {
+  it('limits incomplete messages across all channels of a connection', () => {
     const maxMessageSize = 300_000;
     const allowances = createAllowances({ maxMessageSize, maxQueuedBytes: Infinity });
     const wires = Array.from({ length: 6 }, () => new Wire(new End('sid'), new End('sid', maxMessageSize, allowances)));
     const begin = (wire: Wire): void => {
       wire.connect();
       wire.ends.a.send(bytes(maxMessageSize));
-      // HELLO, and all parts but the last
+      // HELLO and all parts except the last
       wire.pass('a', wire.ends.a.port!.data.length - 1);
     };
     for (const wire of wires.slice(0, 4)) begin(wire);
@@ -353,7 +353,7 @@ describe('a session', () => {
     assert.equal(allowances.unfinished.take(MAX_UNFINISHED * maxMessageSize), true);
   });
 
-  it('keeps the byte order mark of a text', () => {
+  it('preserves the byte order mark of a text message', () => {
     const wire = new Wire();
     wire.connect();
     const texts = ['\ufeffone', '\ufeff', `\ufeff${'x'.repeat(100_000)}`];
@@ -404,7 +404,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([new Set(a.outcomes.values()), a.outcomes.size, a.errors], [new Set(['delivered']), 101, []]);
   });
 
-  it('are passed one by one to a listener that takes only one', async () => {
+  it('are passed one at a time to a listener that takes only one message', async () => {
     const { wire, a, b } = unheard();
     for (let i = 0; i < 5; i++) a.send(`${i}`);
     wire.settle(tick);
@@ -420,7 +420,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([[...b.got], a.outcomes.size], [['0', '1', '2', '3', '4'], 5]);
   });
 
-  it('are lost with one warning after 10 s, or past 1 MiB', async () => {
+  it('are dropped with one warning after 10 s or beyond 1 MiB', async () => {
     for (const fill of [() => 'x', () => bytes(600_000)]) {
       const { wire, a, b } = unheard();
       const warn = mock.method(console, 'warn', () => undefined);
@@ -441,7 +441,7 @@ describe('messages without a listener', () => {
     }
   });
 
-  it('are bounded across all channels of a connection', async () => {
+  it('are limited in total size across all channels of a connection', async () => {
     const limits = { maxMessageSize: 1 << 26, maxQueuedBytes: Infinity };
     const allowances = createAllowances(limits);
     const warn = mock.method(console, 'warn', () => undefined);
@@ -464,7 +464,7 @@ describe('messages without a listener', () => {
     assert.equal(allowances.held.take(MAX_HELD), true);
   });
 
-  it('are bounded even if they are empty', () => {
+  it('are limited even if they are empty', () => {
     const { wire, a } = unheard();
     const warn = mock.method(console, 'warn', () => undefined);
     for (let i = 0; i < 20_000; i++) a.send('');
@@ -501,7 +501,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([b.got, [...a.outcomes.values()]], [['one'], ['delivered']]);
   });
 
-  it('arrive before the end that the peer announced', async () => {
+  it('are delivered before the FIN of the peer is reported', async () => {
     const { wire, a, b } = unheard();
     a.send('one');
     const ending = a.session.finish(2000);
@@ -515,7 +515,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([b.got, b.finished, a.outcomes.get('1')], [['one'], true, 'delivered']);
   });
 
-  it('are dropped with their link if the peer announced its end', () => {
+  it('are dropped with their link if the peer has sent FIN', () => {
     const { wire, a, b } = unheard();
     a.send('one');
     void a.session.finish(2000);
@@ -525,7 +525,7 @@ describe('messages without a listener', () => {
     assert.equal(b.finished, true);
   });
 
-  it('are held on a channel without frames, too', async () => {
+  it('are also held on a channel without frames', async () => {
     const { wire, a, b } = unheard(false);
     a.send('one');
     wire.settle(tick);
@@ -540,7 +540,7 @@ describe('messages without a listener', () => {
 
 const hello = JSON.stringify({ hello: { sid: 'sid', inst: 'other', known: null, next: 1 } });
 
-/** Events of two ends and the wire between them. */
+/** Events at two ends and on the wire between them. */
 type Step =
   | { do: 'send'; side: Side; length: number; text: boolean }
   | { do: 'pass'; side: Side; data: number; control: number }
@@ -587,7 +587,7 @@ function perform(wire: Wire, sent: Record<Side, (string | ArrayBuffer)[]>, what:
 }
 
 describe('sessions under random link faults', () => {
-  it('deliver every message once and in order, and report it to both peers', () => {
+  it('deliver every message exactly once and in order, and report the delivery to the sender', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 120 }), (steps) => {
         const wire = new Wire();
@@ -609,7 +609,7 @@ describe('sessions under random link faults', () => {
     );
   });
 
-  it('deliver each message to the old or the new endpoint, or report it as lost, when an endpoint dies', () => {
+  it('deliver each message to the old or the new endpoint, or report it as lost, if an endpoint is replaced', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.array(step, { maxLength: 60 }), (before, after) => {
         const wire = new Wire();
@@ -637,7 +637,7 @@ describe('sessions under random link faults', () => {
           else assert.equal(a.outcomes.get(id), 'delivered');
           if (lost.includes(id)) assert.ok(atNew <= 0, `${id} was told as lost and came to the new end`);
         }
-        // the new end received its messages in order and once
+        // the new end received its messages in order and exactly once
         const atNew = ids.filter(
           (id) => !lost.includes(id) && !dead.got.some((got) => key(got) === key(sent.a[Number(id) - 1]!)),
         );
@@ -653,7 +653,7 @@ describe('sessions under random link faults', () => {
 
 const key = (data: string | ArrayBuffer): string => (typeof data === 'string' ? data : Buffer.from(data).toString('base64'));
 
-it('passes a long queue to a link in linear time', () => {
+it('the outbox sends a long queue in linear time', () => {
   const timeOf = (count: number): number => {
     const outbox = new Outbox();
     for (let i = 0; i < count; i++) outbox.push(new Message(`${i}`, 'short'));

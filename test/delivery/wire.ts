@@ -1,6 +1,6 @@
 /**
- * Two sessions with a wire between them that the test drives: sent frames wait until they are passed on, or are lost with a cut.
- * As on a real link, each of the two channels keeps its order, but not relative to the other.
+ * Two sessions and a wire between them that the test controls: frames wait until the test passes them on, and are lost when it
+ * cuts the wire. As on a real link, each of the two channels is ordered, but they are not ordered relative to each other.
  */
 import type { DeliveryPort } from '../../src/delivery/delivery-port.js';
 import { Session, type Allowances } from '../../src/delivery/session.js';
@@ -18,7 +18,7 @@ export class Port implements DeliveryPort {
   onLow: (() => void) | undefined;
   readonly data: (string | ArrayBuffer)[] = [];
   readonly controls: string[] = [];
-  /** Frames that are accepted before `send` throws. */
+  /** Number of frames that are accepted before `send` throws. */
   accepts = Infinity;
 
   constructor(framed = true) {
@@ -46,7 +46,7 @@ export class End {
   lost: BufferedMessage[] = [];
   errors: string[] = [];
   unsent: string[] = [];
-  /** Whether the application listens. */
+  /** Whether the application has a message listener. */
   listens = true;
   finished = false;
   #count = 0;
@@ -78,7 +78,7 @@ export class End {
   send(data: MessageData): string {
     const id = `${++this.#count}`;
     this.session.send({ id, data, timestamp: 0, attempts: 0 });
-    void this.session.drained(); // delivers it now, not at the end of the turn
+    void this.session.drained(); // sends it now, not at the end of the turn
     return id;
   }
 }
@@ -92,7 +92,7 @@ export class Wire {
     this.ends = { a, b };
   }
 
-  /** A new link; frames under way on the old one are lost. */
+  /** Connects a new link; frames in flight on the old link are lost. */
   connect(framed = true): void {
     this.cut();
     for (const side of ['a', 'b'] as const) {
@@ -113,7 +113,7 @@ export class Wire {
     }
   }
 
-  /** A frame that was under way on an earlier link arrives after all. */
+  /** Delivers a frame and a control message that were in flight on an earlier link. */
   late(to: Side, index: number): void {
     const from = this.#old[OTHER[to]];
     const port = from[index % Math.max(1, from.length)];
@@ -125,7 +125,7 @@ export class Wire {
     if (text !== undefined) this.ends[to].session.control(text, target);
   }
 
-  /** Passes on up to `count` frames of the data channel, and as many of the control channel, from one side. */
+  /** Passes on up to `data` frames and `control` control messages from one side. @returns whether any were passed on */
   pass(from: Side, data: number, control = data): boolean {
     const port = this.ends[from].port;
     const to = this.ends[OTHER[from]];
@@ -145,7 +145,7 @@ export class Wire {
     return moved;
   }
 
-  /** Passes everything on. @param tick advances the timers of acknowledgements */
+  /** Passes on everything, until both sides are idle. @param tick advances the timers of acknowledgements */
   settle(tick: () => void): void {
     for (let quiet = 0; quiet < 2;) {
       const moved = [this.pass('a', Infinity), this.pass('b', Infinity)].some(Boolean);

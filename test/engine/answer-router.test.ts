@@ -1,4 +1,4 @@
-/** Assignment of answers to connections. Connections are stubs; real ones are in test/node-webrtc and test/chaos. */
+/** Assignment of answers to connections. Connections are stubs; test/node-webrtc and test/chaos use real ones. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { OffererConnection } from '../../src/connection/offerer-connection.js';
@@ -32,7 +32,7 @@ const stub = ({ peer, sid = 'sid', offerId = 'other', state = 'connected', isAli
     probe: () => Promise.resolve(isAlive),
   }) as unknown as OffererConnection;
 
-/** The verdict on an answer of a peer. @param sid undefined for an older client */
+/** Returns the verdict on an answer from a peer. @param sid undefined for an older client */
 async function route(peer: Peer, sid: string | undefined, stubs: Stub[], options: Partial<OfferPoolOptions> = {}) {
   const connections = stubs.map(stub);
   const proof = { open: () => Promise.resolve({ peer, ...(sid && { line: { sid } }) }) } as unknown as HandshakeProof;
@@ -48,13 +48,13 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: BOB, state: 'reconnecting' }]), { kind: 'new' });
   });
 
-  test('resumes the connection that waits at the offer, and rebinds one that waits at another', async () => {
+  test('resumes a connection that waits on this offer, and rebinds one that waits on a different offer', async () => {
     const waiting: Stub = { peer: ALICE, state: 'reconnecting' };
     assert.deepEqual(await route(ALICE, 'sid', [{ ...waiting, offerId: 'offer' }]), ['resume', 0]);
     assert.deepEqual(await route(ALICE, 'sid', [waiting]), ['rebind', 0]);
   });
 
-  test('prefers the connection of the session to another one of the same peer', async () => {
+  test('prefers the connection with the same session over other connections of the peer', async () => {
     const stubs: Stub[] = [
       { peer: ALICE, sid: 'first', state: 'reconnecting' },
       { peer: ALICE, sid: 'second', state: 'reconnecting' },
@@ -62,7 +62,7 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'second', stubs), ['rebind', 1]);
   });
 
-  test('returns a reloaded page to its only connection that is down or does not answer', async () => {
+  test('rebinds the only connection of a reloaded page if it is down or does not answer a probe', async () => {
     assert.deepEqual(await route(ALICE, 'new', [{ peer: ALICE, state: 'reconnecting' }]), ['rebind', 0]);
     assert.deepEqual(await route(ALICE, 'new', [{ peer: ALICE, isAlive: false }]), ['rebind', 0]);
     assert.deepEqual(await route(ALICE, 'new', [{ peer: ALICE, isAlive: true }]), { kind: 'new' });
@@ -73,30 +73,30 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'new', two), { kind: 'new' });
   });
 
-  test('ignores a second answer of a session whose link is alive', async () => {
+  test('refuses a second answer for a session whose link is alive', async () => {
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: ALICE, isAlive: true }]), { kind: 'refuse' });
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: ALICE, isAlive: false }]), ['rebind', 0]);
   });
 
-  test('identifies an older client by its name, and never as a peer with a key', async () => {
+  test('identifies an older client by its name, but never as a peer that has a key', async () => {
     const old: Peer = { username: 'alice', verified: false, pinned: false };
     assert.deepEqual(await route(old, undefined, [{ peer: old, state: 'reconnecting' }]), ['rebind', 0]);
     assert.deepEqual(await route(old, undefined, [{ peer: ALICE, state: 'reconnecting' }]), { kind: 'new' });
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: old, state: 'reconnecting' }]), { kind: 'new' });
   });
 
-  test('refuses a new peer of a full service, but not one that returns', async () => {
+  test('refuses a new peer if the service is full, but not a returning peer', async () => {
     const waiting: Stub[] = [{ peer: ALICE, state: 'reconnecting' }];
     assert.deepEqual(await route(BOB, 'sid', waiting, { maxConnections: 1 }), { kind: 'refuse', reason: 'service-full' });
     assert.deepEqual(await route(ALICE, 'sid', waiting, { maxConnections: 1 }), ['rebind', 0]);
   });
 
-  test('refuses a peer that `accept` does not accept', async () => {
+  test('refuses a peer that `accept` rejects', async () => {
     assert.deepEqual(await route(ALICE, 'sid', [], { accept: () => false }), { kind: 'refuse', reason: 'forbidden' });
     assert.deepEqual(await route(ALICE, 'sid', [], { accept: (peer) => peer.username === 'alice' }), { kind: 'new' });
   });
 
-  test('refuses a new peer if the service became full while it was examined', async () => {
+  test('refuses a new peer if the service became full while the answer was being examined', async () => {
     const connections = new Set<OffererConnection>();
     const proof = { open: () => Promise.resolve({ peer: ALICE, line: { sid: 'sid' } }) } as unknown as HandshakeProof;
     const router = new AnswerRouter({ maxConnections: 1 } as OfferPoolOptions, proof, connections);
@@ -105,7 +105,7 @@ describe('the answer router', () => {
     assert.deepEqual(router.decide(examined, OFFER), { kind: 'refuse', reason: 'service-full' });
   });
 
-  test('opens a connection if the one that the peer had was closed in the meantime', async () => {
+  test('opens a new connection if the previous connection of the peer was closed in the meantime', async () => {
     let state = 'reconnecting';
     const connection = { ...stub({ peer: ALICE, state: 'reconnecting' }), getState: () => state } as OffererConnection;
     const proof = { open: () => Promise.resolve({ peer: ALICE, line: { sid: 'sid' } }) } as unknown as HandshakeProof;

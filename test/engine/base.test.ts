@@ -1,6 +1,6 @@
 /**
- * The basic parts of the engine: backoff, lock, emitter, bytes, errors. Mostly their behaviour under misuse: listeners that
- * throw, sections that reject, values that cannot be quoted, secrets in the wrong place.
+ * The basic parts of the engine: backoff, lock, emitter, bytes, errors, queue. Most tests cover misuse: listeners that throw,
+ * sections that reject, values that cannot be quoted, secrets in the wrong place.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -17,7 +17,7 @@ import { Rondevu } from '../../src/rondevu.js';
 
 // --- ExponentialBackoff
 
-test('backoff doubles from base to max, and starts again after reset', () => {
+test('backoff doubles from base to max, and starts over after reset', () => {
   const backoff = new ExponentialBackoff({ base: 100, max: 1000, jitter: 0 });
   assert.deepEqual(
     Array.from({ length: 6 }, () => backoff.next()),
@@ -49,7 +49,7 @@ test('backoff stays within its jitter and uses both sides of it', () => {
   assert.ok(Math.min(...delays) < 1000 && Math.max(...delays) > 1000);
 });
 
-test('backoff rejects options that are not numbers of 0 or more, by name', () => {
+test('backoff refuses out-of-range options with an error that names them', () => {
   for (const [options, name] of [
     [{ base: -1 }, 'base'],
     [{ max: NaN }, 'max'],
@@ -107,7 +107,7 @@ interface Events {
 /** Counts the errors that the emitter reports instead of throwing, without printing them. */
 const silence = (t: TestContext) => t.mock.method(console, 'error', () => undefined);
 
-test('listeners are called in order with the arguments; emit returns whether there was one', () => {
+test('listeners are called in order with the arguments; emit returns whether there was a listener', () => {
   const emitter = new Emitter<Events>();
   const log: string[] = [];
   assert.equal(emitter.emit('tick', 1), false);
@@ -122,7 +122,7 @@ test('listeners are called in order with the arguments; emit returns whether the
   assert.deepEqual(log, ['a2', 'b2']);
 });
 
-test('a listener that throws is reported and stops neither the other listeners nor the emitter', (t) => {
+test('an error thrown by a listener is reported and stops neither the other listeners nor the emitter', (t) => {
   const { mock } = silence(t);
   const emitter = new Emitter<Events>();
   const seen: number[] = [];
@@ -137,7 +137,7 @@ test('a listener that throws is reported and stops neither the other listeners n
   assert.match(String(mock.calls[0]!.arguments[0]), /"tick"/);
 });
 
-test('once calls its listener once, also when it throws or emits the same event again', (t) => {
+test('once calls its listener once, even if it throws or emits the same event again', (t) => {
   silence(t);
   const emitter = new Emitter<Events>();
   let calls = 0;
@@ -152,7 +152,7 @@ test('once calls its listener once, also when it throws or emits the same event 
   assert.equal(emitter.listenerCount('tick'), 0);
 });
 
-test('off removes one listener, or all; an unknown listener is no error', () => {
+test('off removes one listener or all listeners, and ignores an unknown listener', () => {
   const emitter = new Emitter<Events>();
   const log: string[] = [];
   const a = () => log.push('a');
@@ -186,7 +186,7 @@ test('listeners may be added and removed during emit', () => {
 
 // --- bytes
 
-test('bytes survive both kinds of base64, hex and UTF-8, as Node writes them', () => {
+test('base64, base64url, hex and UTF-8 match Node, and base64 decodes to the same bytes', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       const buffer = Buffer.from(bytes);
@@ -250,12 +250,12 @@ test('quote never throws for values that throw when they are read', () => {
   }
 });
 
-test('quote never throws for any value of fast-check', () => {
+test('quote never throws for arbitrary values', () => {
   const anything = fc.anything({ withBigInt: true, withNullPrototype: true, withObjectString: true, withSparseArray: true });
   fc.assert(fc.property(anything, (value) => typeof quote(value) === 'string'));
 });
 
-test('errors have code, name and cause, and are instances of their classes', () => {
+test('errors have a code, a name and a cause, and are instances of RondevuError', () => {
   const cause = new Error('why');
   const network = new NetworkError('gone', { cause });
   assert.deepEqual([network.code, network.name, network.cause, network.willRetry], ['unavailable', 'NetworkError', cause, false]);
@@ -266,7 +266,7 @@ test('errors have code, name and cause, and are instances of their classes', () 
   }
 });
 
-test('a bad keypair, identity or adapter is never printed', async () => {
+test('errors about a bad keypair or identity never contain the secret', async () => {
   const secret = 'c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=';
   const bad: object[] = [
     { keypair: secret },

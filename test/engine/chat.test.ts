@@ -1,9 +1,9 @@
-/** The messages of the chat: which are accepted, who their author is, and which characters are removed before they are shown. */
+/** Chat messages: which ones are accepted, who their author is, and which characters are removed before display. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ChatRates, authorOf, cleanName, parseChatMessage, printable } from '../../src/protocol/chat.ts';
 
-test('the chat accepts its messages and ignores others', () => {
+test('parseChatMessage accepts chat messages and ignores anything else', () => {
   assert.deepEqual(parseChatMessage('{"type":"message","text":"hi"}'), { type: 'message', text: 'hi' });
   assert.equal(parseChatMessage('{"type":"identify_ack","from":"alice"}')?.from, 'alice');
   const long = (length: number) => JSON.stringify({ type: 'message', text: 'x'.repeat(length - 28) });
@@ -13,16 +13,16 @@ test('the chat accepts its messages and ignores others', () => {
     assert.equal(parseChatMessage(other), undefined, String(other).slice(0, 40));
 });
 
-test('the author of a message is the peer, or the name that the peer relays', () => {
+test('the author of a message is the peer, or the user whose message the peer relays', () => {
   assert.deepEqual(authorOf({ type: 'message' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 'alice' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 'bob' }, 'alice'), { author: 'bob', via: 'alice' });
-  // names that would only look like another name, and invalid names
+  // a name that looks the same as the name of the peer, and an invalid name
   assert.deepEqual(authorOf({ type: 'message', from: 'ali\u200bce' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 7 as never }, 'alice'), { author: 'alice', via: undefined });
 });
 
-test('control and bidirectional characters are removed; line breaks and tabs may stay', () => {
+test('control and bidirectional characters are removed; line breaks and tabs can be kept', () => {
   assert.equal(printable('a\u001b[31m\u0007b\u202ec\r\n\td\u0085'), 'a[31mbcd');
   assert.equal(printable('a\u001b\r\n\tb', true), 'a\n\tb');
   assert.equal(cleanName('x'.repeat(100)).length, 64);
@@ -32,7 +32,7 @@ test('messages whose type is not a string are ignored', () => {
   for (const type of [['message'], { message: 1 }, 1, null]) assert.equal(parseChatMessage(JSON.stringify({ type })), undefined);
 });
 
-test('a flood is limited to 20 messages a second per peer after a burst of 40, and reported once a second', () => {
+test('each peer may send 20 messages a second after a burst of 40; a flood is reported once a second', () => {
   let now = 0;
   const warnings: string[] = [];
   const rates = new ChatRates((text) => warnings.push(text));

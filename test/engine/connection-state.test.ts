@@ -1,6 +1,6 @@
 /**
- * The state table of a connection, row by row as documented, written down here a second time; and the invariants for any sequence
- * of events.
+ * The state table of a connection, written a second time row by row as documented, and the invariants that hold for any
+ * sequence of events.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -31,7 +31,7 @@ const EXPECTED: Record<ConnectionState, Partial<Record<ConnectionEvent, string>>
 const STATES = Object.keys(EXPECTED) as ConnectionState[];
 
 for (const state of STATES) {
-  test(`row ${state}`, () => {
+  test(`the transitions from ${state} are as documented`, () => {
     for (const event of EVENTS) {
       const transition = next(state, event);
       const actual = transition && `${transition.state}: ${transition.effects.join(' ')}`.trim();
@@ -40,7 +40,7 @@ for (const state of STATES) {
   });
 }
 
-test('the table has no state and no event besides those listed here', () => {
+test('the table contains only the states and events listed here', () => {
   assert.deepEqual(Object.keys(TABLE).sort(), [...STATES].sort());
   for (const row of Object.values(TABLE))
     for (const event of Object.keys(row)) assert.ok(EVENTS.includes(event as ConnectionEvent));
@@ -57,7 +57,7 @@ test('every state can be reached', () => {
   assert.deepEqual([...reached].sort(), [...STATES].sort());
 });
 
-test('every state but closed can end at once and accepts a link that opens', () => {
+test('every state except closed can close at once and accepts a link that opens', () => {
   for (const state of STATES) {
     if (state === 'closed') continue;
     assert.equal(next(state, 'close')?.state, 'closed');
@@ -65,7 +65,7 @@ test('every state but closed can end at once and accepts a link that opens', () 
   }
 });
 
-test('any sequence of events keeps the invariants', () => {
+test('the invariants hold for any sequence of events', () => {
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...EVENTS), { maxLength: 60 }), (events) => {
       let state: ConnectionState = 'initializing';
@@ -84,7 +84,7 @@ test('any sequence of events keeps the invariants', () => {
         assert.equal(to === 'failed', event === 'give-up');
         assert.equal(effects.includes('recover'), event === 'lost', 'recovery begins with a loss and nothing else');
         assert.equal(effects.includes('end'), to === 'closed');
-        // a link is dropped exactly where no link is wanted any more
+        // a link is dropped exactly when it is no longer wanted
         assert.equal(effects.includes('drop-link'), ['lost', 'give-up', 'close'].includes(event));
         // `disconnected` is emitted only after `connected`
         if (to === 'disconnected' && effects.includes('announce')) assert.ok(wasConnected);

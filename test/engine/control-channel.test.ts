@@ -1,4 +1,4 @@
-/** Queue and sending of the control channel, on a data channel whose state is set by the test. */
+/** Queueing and sending on the control channel. The test sets the state of the data channel. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ControlChannel } from '../../src/connection/control-channel.js';
@@ -16,7 +16,7 @@ function control() {
   return { channel, control: new ControlChannel(pc) };
 }
 
-test('texts sent before the channel opens are queued, up to a limit, and sent when it opens', () => {
+test('messages sent before the channel opens are queued up to a limit and sent when it opens', () => {
   const { channel, control: ours } = control();
   for (let i = 0; i < 5000; i++) ours.send(`${i}`);
   channel.readyState = 'open';
@@ -27,7 +27,7 @@ test('texts sent before the channel opens are queued, up to a limit, and sent wh
   );
 });
 
-test('a peer that does not read gets no pong, and loses the link when more than 1 MiB is buffered', () => {
+test('a peer that stops reading gets no pong, and its link is broken once more than 1 MiB is buffered', () => {
   const { channel, control: ours } = control();
   const broken: string[] = [];
   ours.onBroken = (reason) => broken.push(reason);

@@ -1,4 +1,4 @@
-/** The SDP line: its text, its signature, and everything that a server can do to a handshake in transit. docs/protocol.md. */
+/** The SDP line (docs/protocol.md): its text, its signature, and everything that a server can do to a handshake in transit. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -67,7 +67,7 @@ async function meeting() {
 const refused = (code: string, text: RegExp) => (error: unknown) =>
   error instanceof RondevuError && error.code === code && text.test(error.message);
 
-test('vectors: the signed text, the signature and the attribute match', async () => {
+test('the signed text, the signature and the attribute match the test vectors', async () => {
   const vectors = JSON.parse(readFileSync('test/vectors/sdp-line.json', 'utf8')) as Vector[];
   assert.ok(vectors.length >= 2);
   for (const { note, keypair, line, signed, sig, attribute } of vectors) {
@@ -78,7 +78,7 @@ test('vectors: the signed text, the signature and the attribute match', async ()
   }
 });
 
-test('both peers learn whose description they have, and whether they met before', async () => {
+test('both peers learn who signed the description that they received, and whether that peer is pinned', async () => {
   const { alice, bob, offer, answer, toBob, toAlice } = await meeting();
   const { peer, line } = await bob.proof.open(offer.sdp, toBob);
   assert.deepEqual(peer, { username: 'alice', publicKey: alice.key, verified: true, pinned: false });
@@ -89,7 +89,7 @@ test('both peers learn whose description they have, and whether they met before'
   assert.deepEqual([there.peer.verified, there.line!.sid], [true, 's']);
 });
 
-test('facts are read as sets: order, case and repetition do not matter', () => {
+test('parseSdp ignores repeated attributes and the case of fingerprints', () => {
   const section = OFFER.slice(OFFER.indexOf('m='))
     .replace(/m=.*/, 'm=audio 9 UDP/TLS/RTP/SAVPF 111')
     .replace(/a=sctp.*\r\n/, '');
@@ -99,7 +99,7 @@ test('facts are read as sets: order, case and repetition do not matter', () => {
   assert.deepEqual(media, ['application', 'audio']);
 });
 
-test('a server that swaps, replays, splices or strips is detected before a description is used', async () => {
+test('a description that the server altered, replayed or replaced is refused before it is used', async () => {
   const { alice, bob, offer, answer, toBob, toAlice } = await meeting();
   const mallory = await person();
   const other = await alice.proof.seal(OFFER.replace('uOfF', 'uNew'), { role: 'offer', fqn: FQN, caps: ['durable'] });
@@ -168,7 +168,7 @@ test('a server that swaps, replays, splices or strips is detected before a descr
   for (const [what, act, code, text] of cases) await assert.rejects(act, refused(code, text), what);
 });
 
-test('a pinned peer without a proof is no downgrade, and another key is reported with both keys', async () => {
+test('a pinned peer without a proof is refused, and a changed key is reported with both keys', async () => {
   const { alice, bob, offer, toBob } = await meeting();
   const stripped = offer.sdp.replace(/a=x-rondevu:.*\r\n/, '');
   assert.equal((await bob.proof.open(stripped, toBob)).peer.verified, false, 'an old client, at the first meeting');
@@ -186,7 +186,7 @@ test('a pinned peer without a proof is no downgrade, and another key is reported
   assert.equal((await bob.proof.open(forged.sdp, { ...toBob, key: other.key })).peer.pinned, true);
 });
 
-test('a pin in the address is compared with the key, whatever is stored', async () => {
+test('the key must match a pin in the address, whatever key is stored', async () => {
   const { alice, bob, offer, toBob } = await meeting();
   const pin = await pinOf(base64ToBytes(alice.key));
   assert.equal((await bob.proof.open(offer.sdp, { ...toBob, pin })).peer.pinned, true);
@@ -196,7 +196,7 @@ test('a pin in the address is compared with the key, whatever is stored', async 
   await assert.rejects((await person()).proof.open(stripped, { ...toBob, pin }), refused('unverified', /no proof/));
 });
 
-test('an anonymous name must belong to the key of the proof', async () => {
+test('an anonymous name must be derived from the key in the proof', async () => {
   const [alice, anonymous] = [await person(), await person()];
   const offer = await alice.proof.seal(OFFER, { role: 'offer', fqn: FQN, caps: [] });
   const answer = await anonymous.proof.seal(ANSWER, { role: 'answer', fqn: FQN, caps: [], sid: 's', offerSig: offer.sig });
@@ -210,7 +210,7 @@ test('an anonymous name must belong to the key of the proof', async () => {
   );
 });
 
-test('an anonymous name without a proof is nobody, another name without one is an old client', async () => {
+test('an anonymous name without a proof is refused; any other name without a proof is an old client', async () => {
   const [alice, anonymous] = [await person(), await person()];
   const expected = { role: 'answer' as const, fqn: FQN, key: anonymous.key };
   const username = await anonymousNameOf(anonymous.key);
@@ -219,7 +219,7 @@ test('an anonymous name without a proof is nobody, another name without one is a
   assert.deepEqual([peer.verified, peer.pinned], [false, false]);
 });
 
-test('ambiguous descriptions are refused', () => {
+test('ambiguous or malformed descriptions are refused', () => {
   const changes: [what: string, change: (sdp: string) => string][] = [
     ['an upper-case name', (sdp) => sdp.replace('a=fingerprint', 'a=FINGERPRINT')],
     ['a blank before a name', (sdp) => sdp.replace('a=setup', 'a= setup')],
@@ -267,7 +267,7 @@ test('ambiguous descriptions are refused', () => {
   }
 });
 
-test('candidates with an IP address or the mDNS name of a browser are accepted, other names are not', () => {
+test('candidates with an IP address or a browser mDNS name are accepted; candidates with other names are not', () => {
   const candidate = (address: string): string => `candidate:1 1 udp 2122260223 ${address} 50000 typ host generation 0`;
   const taken = ['192.0.2.1', '2001:db8::1', '::ffff:192.0.2.1', 'fe80::1%eth0', '5e2b6d1c-94a3-4a0e-8b0b-0d7c1f1f7a11.local'];
   const names = [
@@ -286,7 +286,7 @@ test('candidates with an IP address or the mDNS name of a browser are accepted, 
   for (const name of names) assert.equal(isCandidate(candidate(name)), false, name);
 });
 
-test('a line that is not the canonical text of its value is refused', async () => {
+test('an SDP line that is not canonical JSON is refused', async () => {
   const { bob, offer, toBob } = await meeting();
   const [, text] = /a=x-rondevu:(.*)\r/.exec(offer.sdp)!;
   const json = Buffer.from(text!, 'base64url').toString();
@@ -297,7 +297,7 @@ test('a line that is not the canonical text of its value is refused', async () =
   }
 });
 
-test('a key of small order is never accepted as proven: it verifies signatures that nobody made', async () => {
+test('a key of small order is refused because it verifies forged signatures', async () => {
   const { bob, offer, toBob } = await meeting();
   const line = readSdpLine(offer.sdp)!;
   const identity = new Uint8Array(32);

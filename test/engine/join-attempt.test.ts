@@ -1,4 +1,4 @@
-/** An attempt to join settles once, and changes nothing afterwards. The link is a stub: the test checks the order of events. */
+/** A join attempt settles once, and does nothing afterwards. The link is a stub: the test checks the order of events. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { DEFAULT_CONNECTION_CONFIG } from '../../src/connection/connection-config.js';
@@ -65,7 +65,7 @@ function begin() {
   return { attempt, calls, remote, reply, outcome };
 }
 
-describe('an attempt to join', () => {
+describe('a join attempt', () => {
   test('resolves when its link opens, and stops watching', async () => {
     const { attempt, calls, remote, reply, outcome } = begin();
     remote.resolve();
@@ -91,7 +91,7 @@ describe('an attempt to join', () => {
     assert.equal(await second.outcome, error);
   });
 
-  test('sends no answer after it failed while the answer was being made', async () => {
+  test('sends no answer if it fails while the answer is being created', async () => {
     const { attempt, calls, remote, outcome } = begin();
     attempt.fail(new Error('aborted'));
     remote.resolve();
@@ -100,7 +100,7 @@ describe('an attempt to join', () => {
     assert.deepEqual(calls, ['take link', 'gather']);
   });
 
-  test('neither watches nor uses candidates after it failed while the answer was sent', async () => {
+  test('neither watches the offer nor uses candidates if it fails while the answer is being sent', async () => {
     const { attempt, calls, remote, reply } = begin();
     remote.resolve();
     await turn();
@@ -110,7 +110,7 @@ describe('an attempt to join', () => {
     assert.deepEqual(calls, ['take link', 'gather', 'signal', 'send']);
   });
 
-  test('uses the candidates of the host, but does not watch, if the link opened before the reply to the answer', async () => {
+  test('uses the candidates of the host but does not watch the offer if the link opens before the server replies', async () => {
     const { attempt, calls, remote, reply, outcome } = begin();
     remote.resolve();
     await turn();
@@ -121,7 +121,7 @@ describe('an attempt to join', () => {
     assert.deepEqual(calls.slice(4), ['candidate', 'check']);
   });
 
-  test('is lost to another joiner if the server reports so, and fails with any other refusal', async () => {
+  test('fails with OfferLostError only if the server reports the offer as answered or gone', async () => {
     for (const [code, isLost] of [
       ['already-answered', true],
       ['offer-gone', true],

@@ -1,5 +1,6 @@
 /**
- * MessageBuffer: order, the limit in number (drops the oldest), the limit in age, and that no message is lost or returned twice.
+ * MessageBuffer: the order of messages, the limit on their number (the oldest is dropped), the limit on their age. No message
+ * is lost or returned twice.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -19,7 +20,7 @@ test('returns all messages, oldest first, and is empty afterwards', () => {
   assert.deepEqual(buffer.takeAll(), []);
 });
 
-test('drops the oldest message past its size and keeps the new one', () => {
+test('drops the oldest message when it is full, and keeps the new one', () => {
   const buffer = new MessageBuffer({ maxSize: 2, maxAge: 0 });
   buffer.add(message(1));
   buffer.add(message(2));
@@ -28,7 +29,7 @@ test('drops the oldest message past its size and keeps the new one', () => {
   assert.deepEqual(ids(buffer.takeAll()), [3, 4]);
 });
 
-test('keeps nothing with size 0, and returns the added message', () => {
+test('holds no message if its size is 0, and returns the added message', () => {
   const buffer = new MessageBuffer({ maxSize: 0, maxAge: 0 });
   assert.equal(buffer.add(message(1))?.id, '1');
   assert.equal(buffer.size, 0);
@@ -44,7 +45,7 @@ test('removes messages older than the maximum age, but not at exactly that age',
   assert.deepEqual(ids(buffer.takeAll()), [2]);
 });
 
-test('treats age 0 and Infinity as unlimited', () => {
+test('treats a maximum age of 0 or Infinity as unlimited', () => {
   for (const maxAge of [0, Infinity]) {
     const buffer = new MessageBuffer({ maxSize: 10, maxAge });
     buffer.add(message(1), 0);
@@ -65,7 +66,7 @@ test('expires nothing when the wall clock is set back or forward', (t) => {
   }
 });
 
-test('accepts bytes and Blobs of another realm, and refuses objects that only look like them', async () => {
+test('accepts bytes and Blobs from another realm, and refuses objects that only look like them', async () => {
   const other = runInNewContext(
     '({ buffer: Uint8Array.of(1, 2).buffer, view: Uint8Array.of(3), data: new DataView(new ArrayBuffer(1)) })',
   ) as {

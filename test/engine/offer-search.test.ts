@@ -10,7 +10,7 @@ import type { SignalingPort } from '../../src/signaling/signaling-port.js';
 const SIGNAL = new AbortController().signal;
 const ALICE = { fqn: 'chat:1.0.0@alice', hadLink: true };
 
-/** A search whose server has only the offers that `offered` names. */
+/** A search on a server that has offers only for the targets in `offered`. */
 function search(target: string, failover: boolean, offered: string[]) {
   const asked: [target: string, wait: number][] = [];
   let links = 0;
@@ -35,7 +35,7 @@ function search(target: string, failover: boolean, offered: string[]) {
 const nothing = (): void => undefined;
 
 describe('the offer search', () => {
-  test('requests the service that was found last, a hidden one by its id', async () => {
+  test('requests the service that it found last, or a hidden service by its id', async () => {
     const named = search('chat:1.0.0', false, ['chat:1.0.0@alice']);
     await named.search.find(ALICE, 500, nothing, SIGNAL);
     assert.deepEqual(named.asked, [['chat:1.0.0@alice', 500]]);
@@ -44,7 +44,7 @@ describe('the offer search', () => {
     assert.deepEqual(hidden.asked, [['service-id', 500]]);
   });
 
-  test('with failover, looks for another provider if the previous one is gone', async () => {
+  test('looks for another host if failover is enabled and the previous host is gone', async () => {
     const { search: found, asked } = search('chat:1.0.0', true, ['chat:1.0.0']);
     await found.find(ALICE, 500, nothing, SIGNAL);
     assert.deepEqual(asked, [
@@ -53,7 +53,7 @@ describe('the offer search', () => {
     ]);
   });
 
-  test('does not fail over before the first link, nor for a name with a username', async () => {
+  test('does not fail over before the first link or for a name with a username', async () => {
     const early = search('chat:1.0.0', true, []);
     await assert.rejects(early.search.find({ ...ALICE, hadLink: false }, 500, nothing, SIGNAL), { code: 'no-offer' });
     assert.equal(early.asked.length, 1);
@@ -63,7 +63,7 @@ describe('the offer search', () => {
     assert.equal(named.asked.length, 1);
   });
 
-  test('makes one spare link, hands it out once, and closes it if nobody comes', async () => {
+  test('creates one spare link, returns it once, and closes it if no offer arrives in time', async () => {
     mock.timers.enable({ apis: ['setTimeout'] });
     const { search: found, closed, waiting } = search('chat:1.0.0@alice', false, ['chat:1.0.0@alice']);
     const numberOf = () => (found.takeLink() as unknown as { number: number }).number;
@@ -78,7 +78,7 @@ describe('the offer search', () => {
     mock.timers.reset();
   });
 
-  test('reports a link that cannot be made, and leaves no unhandled rejection', async () => {
+  test('rejects if a link cannot be created, and leaves no unhandled rejection', async () => {
     const port = { findOffer: () => Promise.reject(new RondevuError('no-offer', 'late')) } as unknown as SignalingPort;
     const failing = new OfferSearch('chat:1.0.0@alice', false, port, () => {
       throw new RondevuError('unsupported', 'no WebRTC');

@@ -1,4 +1,4 @@
-/** Every name that the Rondevu clients 0.20.0 and 0.9.0 export, and the members of those that have any. */
+/** Every name that the Rondevu clients 0.20.0 and 0.9.0 export, and the methods of the exported classes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as core from '../../src/core.js';
@@ -12,7 +12,7 @@ const VALUES_0_20 =
   'AnswererConnection ExponentialBackoff MessageBuffer WebCryptoAdapter NodeCryptoAdapter';
 const VALUES_0_9 = 'Rondevu RondevuAuth RondevuUsername DurableConnection DurableChannel DurableService';
 
-/** A missing name is a compiler error. */
+/** A missing name is a compile error. */
 export type Types020 = [
   Core.Signaler,
   Core.Binnable,
@@ -87,7 +87,7 @@ const MEMBERS: Record<string, string> = {
   RondevuAuth: 'register',
 };
 
-test('every class and function of the clients 0.20.0 and 0.9.0 is exported', () => {
+test('every class and function of the clients 0.20.0 and 0.9.0 is still exported', () => {
   const missing = `${VALUES_0_20} ${VALUES_0_9}`
     .split(' ')
     .filter((name) => typeof core[name as keyof typeof core] !== 'function');
@@ -97,7 +97,7 @@ test('every class and function of the clients 0.20.0 and 0.9.0 is exported', () 
 });
 
 for (const [name, members] of Object.entries(MEMBERS)) {
-  test(`${name} has the methods that it had`, () => {
+  test(`${name} still has all its older methods`, () => {
     const { prototype } = core[name as keyof typeof core] as unknown as { prototype: object };
     assert.deepEqual(
       members.split(' ').filter((member) => typeof Reflect.get(prototype, member) !== 'function'),
@@ -106,7 +106,7 @@ for (const [name, members] of Object.entries(MEMBERS)) {
   });
 }
 
-test('the emitter by the names of EventEmitter', () => {
+test('the emitter has the methods of EventEmitter under their usual names', () => {
   const emitter = new Emitter<{ a: [number]; b: [] }>();
   const got: number[] = [];
   const listener = (n: number) => void got.push(n);
@@ -121,7 +121,7 @@ test('the emitter by the names of EventEmitter', () => {
   assert.deepEqual([emitter.eventNames(), emitter.emit('a', 3), got], [[], false, [1]]);
 });
 
-test('errors are constructed in the old form and in the new one', () => {
+test('error constructors take the old and the new arguments', () => {
   const old = new core.RondevuError('it broke', { part: 1 });
   assert.deepEqual([old.message, old.context, old.code, old.name], ['it broke', { part: 1 }, 'bad-request', 'RondevuError']);
   assert.equal(new core.RondevuError('it broke').message, 'it broke');
@@ -136,7 +136,7 @@ test('errors are constructed in the old form and in the new one', () => {
   assert.equal(new core.ConnectionError('closed', 'gone').code, 'closed');
 });
 
-test('MessageBuffer keeps data and messages', () => {
+test('MessageBuffer accepts data or messages, and its older methods work', () => {
   const buffer = new core.MessageBuffer({ maxSize: 2, maxAge: 60_000 });
   assert.ok(buffer.isEmpty());
   const first = buffer.add('one');
@@ -164,7 +164,7 @@ test('MessageBuffer keeps data and messages', () => {
   assert.equal(buffer.size, 0);
 });
 
-test('RpcBatcher reports how many calls wait, and flushes them', async () => {
+test('RpcBatcher reports the number of queued calls, and flushes them', async () => {
   const sent: number[] = [];
   const batcher = new core.RpcBatcher(
     (requests) => (sent.push(requests.length), Promise.resolve(requests.map(() => ({ success: true, result: 1 })))),
@@ -180,7 +180,7 @@ test('RpcBatcher reports how many calls wait, and flushes them', async () => {
   assert.deepEqual(sent, [1, 2]);
 });
 
-test('active connections are a Map by offer id with the members of an array', () => {
+test('active connections are a Map keyed by offer id that also has the members of an array', () => {
   const of = (id: string) => ({ getOfferId: () => id }) as unknown as core.OffererConnection;
   const [one, two] = [of('1st'), of('2nd')];
   const active = activeConnections([one, two]);
@@ -199,13 +199,13 @@ test('active connections are a Map by offer id with the members of an array', ()
   assert.deepEqual(Object.keys(active), []);
 });
 
-test('new Rondevu() names its replacement', () => {
+test('new Rondevu() throws an error that names its replacement', () => {
   const Old = core.Rondevu as unknown as new (options?: object) => unknown;
   for (const options of [undefined, {}, { baseUrl: 'https://api.example.org' }])
     assert.throws(() => new Old(options), /Rondevu\.connect\(\{ apiUrl, username, keypair \}\)/);
 });
 
-test('the low-level calls take positional arguments, also through getAPIPublic()', async (t) => {
+test('the low-level calls take positional arguments, including through getAPIPublic()', async (t) => {
   const { url } = await startServer(t);
   const keys = await core.RondevuAPI.generateKeypair();
   const host = new core.RondevuAPI(url, 'alice', keys, undefined, false);
@@ -228,7 +228,7 @@ test('the low-level calls take positional arguments, also through getAPIPublic()
   assert.equal(await bob.getOfferAnswer(serviceFqn, offerId).catch(({ code }: core.RondevuError) => code), 'forbidden');
 });
 
-test('a name of 0.9 is claimed by its keypair, which is kept in localStorage as in 0.9', async (t) => {
+test('RondevuUsername claims a name with a key pair, and stores the key pair in localStorage as in 0.9', async (t) => {
   const { url } = await startServer(t);
   const kept = new Map<string, string>();
   const localStorage = {

@@ -1,6 +1,6 @@
 /**
- * Every public option with an invalid value: a ValidationError that names the option and quotes the value, before anything is
- * sent. And calls to a client in the wrong order.
+ * An invalid value of any public option causes a ValidationError that names the option and quotes the value, before anything is
+ * sent. Calls to a client in the wrong order are also tested here.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { Rondevu, type ConnectOptions, type PublishOptions, type RondevuOptions 
 import { warnWithoutTurn } from '../../src/legacy/raw.js';
 import { NodePeerConnection } from '../support/old-host.js';
 
-/** Nobody listens there: every request to the server fails. */
+/** No server listens on this port: every request fails. */
 const CLOSED_PORT = 'http://127.0.0.1:9';
 
 function isValidation(error: unknown, name: string, value: unknown, what: string): true {
@@ -53,7 +53,7 @@ const CONNECT_CLIENT: Table = [
 ];
 
 for (const [name, ...values] of CONNECT_CLIENT) {
-  test(`Rondevu.connect: ${name}`, async () => {
+  test(`Rondevu.connect refuses invalid values of ${name}`, async () => {
     for (const value of values) {
       const error: unknown = await client({ [name]: value }).catch((caught: unknown) => caught);
       isValidation(error, name, value, `${name}: ${quote(value)}`);
@@ -61,7 +61,7 @@ for (const [name, ...values] of CONNECT_CLIENT) {
   });
 }
 
-test('Rondevu.connect: batching', async () => {
+test('Rondevu.connect refuses invalid batching options', async () => {
   for (const [batching, name, value] of [
     [{ maxBatchSize: 0 }, 'maxBatchSize', 0],
     [{ maxWaitTime: 'x' }, 'maxWaitTime', 'x'],
@@ -71,7 +71,7 @@ test('Rondevu.connect: batching', async () => {
   }
 });
 
-test('Rondevu.connect: apiUrl is required, and unknown options are reported with the known ones', async () => {
+test('Rondevu.connect requires apiUrl, and lists the known options when it refuses an unknown one', async () => {
   await assert.rejects(Rondevu.connect({} as RondevuOptions), (error) => isValidation(error, 'apiUrl', undefined, 'none'));
   await assert.rejects(client({ apiURL: 'http://x' }), (error) => isValidation(error, 'apiUrl', 'apiURL', 'a typing error'));
   for (const options of [undefined, null, 'http://localhost:3000']) {
@@ -79,7 +79,7 @@ test('Rondevu.connect: apiUrl is required, and unknown options are reported with
   }
 });
 
-test('Rondevu.connect: takes keypair or identity, keys must belong together', async () => {
+test('Rondevu.connect takes either keypair or identity, and refuses keys that do not match', async () => {
   const [one, other] = [(await client()).getKeypair(), (await client()).getKeypair()];
   await assert.rejects(client({ keypair: one, identity: await Rondevu.createIdentity() }), /keypair or identity/);
   await assert.rejects(client({ keypair: { ...one, publicKey: other.publicKey } }), /does not belong/);
@@ -103,7 +103,7 @@ test('Rondevu.connect makes no network call and needs no WebRTC', async (t) => {
   assert.deepEqual([mock.callCount(), sockets], [0, 0]);
 });
 
-test('an identity without a readable key works, and reports that when its key is requested', async () => {
+test('a non-exportable identity works, and getKeypair throws key-not-exportable', async () => {
   const rondevu = await client({ identity: await Rondevu.createIdentity() });
   assert.throws(
     () => rondevu.getKeypair(),
@@ -138,7 +138,7 @@ const PUBLISH: Table = [
 ];
 
 for (const [name, ...values] of PUBLISH) {
-  test(`publishService: ${name}`, async () => {
+  test(`publishService refuses invalid values of ${name}`, async () => {
     const rondevu = await client();
     for (const value of values) {
       const options = { service: 'chat:1.0.0', [name]: value } as PublishOptions;
@@ -146,11 +146,11 @@ for (const [name, ...values] of PUBLISH) {
       const quoted = name === 'service' && value === 'chat:1.0.0@somebody.else' ? 'somebody.else' : value;
       isValidation(error, name, quoted, `${name}: ${quote(value)}`);
     }
-    await rondevu.publishService({ service: 'chat:1.0.0' }); // nothing of it remained
+    await rondevu.publishService({ service: 'chat:1.0.0' }); // the refused calls left no state behind
   });
 }
 
-test('publishService: unknown and missing options are refused', async () => {
+test('publishService refuses unknown and missing options', async () => {
   const rondevu = await client();
   const unknown = rondevu.publishService({ service: 'chat:1.0.0', maxoffers: 3 } as PublishOptions);
   await assert.rejects(unknown, (error) => isValidation(error, 'maxOffers', 'maxoffers', 'a typing error'));
@@ -175,7 +175,7 @@ const CONNECT: Table = [
 ];
 
 for (const [name, ...values] of CONNECT) {
-  test(`connectToService: ${name}`, async () => {
+  test(`connectToService refuses invalid values of ${name}`, async () => {
     const rondevu = await client();
     for (const value of values) {
       const options = { ...(name !== 'serviceFqn' && { service: 'chat:1.0.0' }), [name]: value } as ConnectOptions;
@@ -185,7 +185,7 @@ for (const [name, ...values] of CONNECT) {
   });
 }
 
-test('connectToService: no target, two targets, a pin, unknown options', async () => {
+test('connectToService refuses no target, two targets, an invalid pin and unknown options', async () => {
   const rondevu = await client();
   await assert.rejects(rondevu.connectToService({}), (error) => isValidation(error, 'service', undefined, 'no target'));
   const both = { serviceFqn: 'chat:1.0.0@alice', username: 'alice' };
@@ -199,7 +199,7 @@ test('connectToService: no target, two targets, a pin, unknown options', async (
   await assert.rejects(unknown, (error) => isValidation(error, 'wait', 'timeout', 'unknown'));
 });
 
-test('connectionConfig: every option with a value of the wrong kind is refused', () => {
+test('connectionConfig refuses invalid values of every option, and unknown options', () => {
   for (const [name, standard] of Object.entries(DEFAULT_CONNECTION_CONFIG)) {
     const bad = typeof standard === 'number' ? ['1', -1, NaN, null, true] : ['true', 1, null];
     for (const value of bad) {
@@ -233,7 +233,7 @@ test('connectionConfig applies the defaults and accepts 0 and Infinity', () => {
   assert.deepEqual([maxReconnectAttempts, sessionTtl], [0, Infinity]);
 });
 
-test('findService: names and modes must match', async () => {
+test('findService refuses invalid names, unknown modes and modes that do not suit the name', async () => {
   const rondevu = await client();
   for (const name of ['', 'chat', 5]) {
     await assert.rejects(rondevu.findService(name as string), (error) => isValidation(error, 'findService', name, String(name)));
@@ -244,7 +244,7 @@ test('findService: names and modes must match', async () => {
   await assert.rejects(nonsense, (error) => isValidation(error, 'mode', 'nearest', 'unknown mode'));
 });
 
-test('the ICE presets', () => {
+test('each ICE preset selects its servers and transport policy', () => {
   const turnServers: RTCIceServer[] = [
     { urls: ['turn:192.0.2.1:3478?transport=udp', 'turns:turn.example.org:5349'], username: 'u', credential: 'c' },
     { urls: 'turn:turn.example.org:3478', username: 'u2', credential: 'c2' },
@@ -283,7 +283,7 @@ test('the ICE presets', () => {
   );
 });
 
-test('ICE servers of the signaling server are used for `server`, and for `relay-only` without configured TURN servers', () => {
+test('`server` uses the ICE servers from the signaling server, and so does `relay-only` without configured TURN servers', () => {
   const served: RTCIceServer[] = [
     { urls: ['stun:s.example.org'] },
     { urls: ['turn:t.example.org'], username: 'u', credential: 'c' },
@@ -301,7 +301,7 @@ test('ICE servers of the signaling server are used for `server`, and for `relay-
   );
 });
 
-test('TURN presets use the TURN servers of the signaling server, or STUN with one warning', (t) => {
+test('TURN presets use TURN servers from the signaling server, or fall back to STUN with one warning', (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const ip = { urls: ['turn:192.0.2.7:3478'], username: 'u', credential: 'very-secret' };
   const name = { urls: ['turns:t.example.org:5349'], username: 'u', credential: 'very-secret' };
@@ -330,7 +330,7 @@ test('TURN presets use the TURN servers of the signaling server, or STUN with on
   }
 });
 
-test('a TURN preset without a matching TURN server reports what is missing, never a credential', () => {
+test('a TURN preset without a matching TURN server causes an error that names the preset but no credential', () => {
   for (const preset of ['ipv4-turn', 'hostname-turns'] as const) {
     const bad = [[{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
     for (const turnServers of bad) {
@@ -342,7 +342,7 @@ test('a TURN preset without a matching TURN server reports what is missing, neve
   }
 });
 
-test('a service is published once, until it is unpublished; other versions are other services', async () => {
+test('a published service cannot be published again until it is unpublished; each version is a separate service', async () => {
   const rondevu = await client();
   await rondevu.publishService({ service: 'chat:1.0.0' });
   const twice = rondevu.publishService({ service: `chat:1.0.0@${rondevu.getUsername()}` });
@@ -353,12 +353,12 @@ test('a service is published once, until it is unpublished; other versions are o
   await rondevu.close();
 });
 
-test('startFilling before publishService names the call that is missing', async () => {
+test('startFilling before publishService rejects with an error that names publishService', async () => {
   const rondevu = await client();
   await assert.rejects(rondevu.startFilling(), (error) => error instanceof RondevuError && /publishService/.test(error.message));
 });
 
-test('an offerFactory of the older form, or without an offer, gets an error that shows the new form', async (t) => {
+test('an offerFactory that returns an old-style result or no offer causes an error that shows the new form', async (t) => {
   const factories = [
     async () => ({ pc: {}, dc: {}, offer: { type: 'offer', sdp: '' } }),
     async () => ({}),
@@ -382,7 +382,7 @@ test('an offerFactory of the older form, or without an offer, gets an error that
   }
 });
 
-test('nothing can be started after close, and a second close changes nothing', async () => {
+test('calls after close are refused, and a second close has no effect', async () => {
   const rondevu = await client();
   assert.equal(rondevu.close(), rondevu.close());
   await rondevu.close();
@@ -392,14 +392,14 @@ test('nothing can be started after close, and a second close changes nothing', a
   await assert.rejects(rondevu.findService('chat:1.0.0'), closed);
 });
 
-test('the error without any WebRTC names the option to pass', async () => {
+test('without WebRTC, the error names the rtcPeerConnection option', async () => {
   const rondevu = await Rondevu.connect({ apiUrl: CLOSED_PORT, lifecycle: false });
   const named = (error: unknown) => error instanceof RondevuError && /rtcPeerConnection/.test(error.message);
   await assert.rejects(rondevu.publishService({ service: 'chat:1.0.0' }), named);
   await assert.rejects(rondevu.connectToService({ service: 'chat:1.0.0' }), named);
 });
 
-test('connectionConfig: a time beyond the longest timer is the longest timer, not none', () => {
+test('connectionConfig caps timer delays at the longest supported delay, but does not cap sessionTtl', () => {
   const long = connectionConfig({ connectionTimeout: Infinity, reconnectBackoffMax: 1e12, deadAfter: 2 ** 31 });
   assert.deepEqual([long.connectionTimeout, long.reconnectBackoffMax, long.deadAfter], Array(3).fill(2 ** 31 - 1));
   assert.equal(connectionConfig({ sessionTtl: Infinity, maxBufferAge: Infinity }).sessionTtl, Infinity);

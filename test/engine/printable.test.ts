@@ -1,4 +1,4 @@
-/** Characters that text of the peer may contain when it is printed. */
+/** Which characters are removed or escaped before text from a peer is printed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { escapeUnprintable, printable } from '../../src/base/printable.js';
@@ -10,7 +10,7 @@ const UNPRINTABLE = [
   ...[0x202a, 0x202e, 0x2060, 0x2066, 0x2069, 0x206f, 0xfeff, 0xfff9, 0xe0001, 0xe0041],
 ].map((code) => String.fromCodePoint(code));
 
-test('removes every character that controls a terminal or is invisible, and no other', () => {
+test('removes characters that control a terminal or are invisible, and no others', () => {
   for (const character of UNPRINTABLE) {
     assert.equal(printable(`a${character}b`), 'ab', escapeUnprintable(character));
     assert.equal(printable(`a${character}b`, true), 'ab');
@@ -20,14 +20,14 @@ test('removes every character that controls a terminal or is invisible, and no o
   assert.deepEqual([printable(fine), escapeUnprintable(fine)], [fine, fine]);
 });
 
-test('escapes them so that JSON keeps its value', () => {
+test('escapes unprintable characters so that JSON keeps its value', () => {
   const value = { text: UNPRINTABLE.join('x') };
   const json = escapeUnprintable(JSON.stringify(value));
   assert.equal(printable(json), json);
   assert.deepEqual(JSON.parse(json), value);
 });
 
-test('an error of the engine is printable, whatever it quotes', () => {
+test('error messages of the engine are printable, whatever they quote', () => {
   for (const error of [
     new RondevuError('timeout', `x ${UNPRINTABLE.join('')}\n`),
     new ValidationError(UNPRINTABLE.join('')),

@@ -1,6 +1,6 @@
 /**
- * src/protocol and src/identity, the two folders that client and server share: canonical JSON against RFC 8785, Ed25519 against
- * RFC 8032, base32 and base64 against RFC 4648, names and versions by properties, and secrets that errors must not contain.
+ * src/protocol and src/identity, which client and server share. Canonical JSON is checked against RFC 8785, Ed25519 against RFC
+ * 8032, base32 against RFC 4648, and names and versions with property tests. Errors must not contain secrets.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -47,7 +47,7 @@ import {
 const bytes = (hex: string): Bytes => Uint8Array.from(Buffer.from(hex, 'hex'));
 const sort = (versions: string[]): string[] => [...versions].sort(compareVersions);
 
-test('canonical JSON: the example of RFC 8785, section 3.2.2', () => {
+test('canonical JSON matches the example in RFC 8785, section 3.2.2', () => {
   const input = String.raw`{
     "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
     "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
@@ -57,7 +57,7 @@ test('canonical JSON: the example of RFC 8785, section 3.2.2', () => {
   assert.equal(canonicalJson(JSON.parse(input)), output);
 });
 
-test('canonical JSON: names are sorted by UTF-16 code units, RFC 8785 section 3.2.3', () => {
+test('canonical JSON sorts property names by UTF-16 code units (RFC 8785, section 3.2.3)', () => {
   const input = {
     '\u20ac': 'Euro Sign',
     '\r': 'Carriage Return',
@@ -68,12 +68,12 @@ test('canonical JSON: names are sorted by UTF-16 code units, RFC 8785 section 3.
     '\u00f6': 'Latin Small Letter O With Diaeresis',
   };
   const order = Object.keys(JSON.parse(canonicalJson(input)) as object);
-  // JSON.parse puts "1" first whatever the order in the text, so the test checks the text itself
+  // JSON.parse puts "1" first regardless of its position in the text, so the test also checks the text itself
   assert.deepEqual(order, ['1', '\r', '\u0080', '\u00f6', '\u20ac', '\ud83d\ude00', '\ufb33']);
   assert.ok(canonicalJson(input).startsWith('{"\\r":"Carriage Return","1":"One"'));
 });
 
-test('canonical JSON: numbers of RFC 8785, appendix B', () => {
+test('canonical JSON writes the numbers in RFC 8785, appendix B, as listed there', () => {
   const samples: [hex: string, text: string][] = [
     ['0000000000000000', '0'],
     ['8000000000000000', '0'],
@@ -110,7 +110,7 @@ test('canonical JSON refuses values that JSON cannot represent', () => {
 });
 
 const json = fc.jsonValue({ stringUnit: 'grapheme' });
-test('canonical JSON keeps the value, and is the same text for any order of names', () => {
+test('canonical JSON preserves the value and does not depend on the order of property names', () => {
   const shuffled = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(shuffled);
     if (typeof value !== 'object' || value === null) return value;
@@ -131,7 +131,7 @@ test('canonical JSON keeps the value, and is the same text for any order of name
   );
 });
 
-test('the digest is over {aud, method, params}; absent params are {}', () => {
+test('the digest covers {aud, method, params}; absent params count as {}', () => {
   const text = new TextDecoder().decode(digestInput('https://a.example', 'poll', { since: 1 }));
   assert.equal(text, '{"aud":"https://a.example","method":"poll","params":{"since":1}}');
   for (const params of [undefined, null]) {
@@ -139,7 +139,7 @@ test('the digest is over {aud, method, params}; absent params are {}', () => {
   }
 });
 
-test('messages are parsed into the parts that they were made of', () => {
+test('parseMessage returns the parts that a message was built from', () => {
   const username = fc.constantFrom('alice', 'bob.smith', `anon-${'a'.repeat(26)}`);
   const context = fc.constantFrom('', 'chat:1.0.0@alice', 'offer:0', 'a:b:c', '~v3');
   const timestamp = fc.nat(Number.MAX_SAFE_INTEGER);
@@ -156,7 +156,7 @@ test('messages are parsed into the parts that they were made of', () => {
   );
 });
 
-test('messages of a wrong form are refused', () => {
+test('malformed messages are refused', () => {
   const bad = [
     undefined,
     null,
@@ -212,7 +212,7 @@ const version = fc.oneof(
   fc.tuple(release, prerelease).map(([numbers, pre]) => `${numbers}-${pre}`),
 );
 
-test('service names survive the round trip', () => {
+test('service names survive a round trip through parsing and formatting', () => {
   const name = fc.stringMatching(/^[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?$/);
   const username = fc.option(fc.stringMatching(/^[a-z0-9][a-z0-9.-]{1,30}[a-z0-9]$/), { nil: undefined });
   fc.assert(
@@ -228,7 +228,7 @@ test('service names survive the round trip', () => {
   );
 });
 
-test('invalid service names and usernames are refused, quoting the input', () => {
+test('invalid service names are refused with an error that quotes them, and invalid usernames are refused', () => {
   for (const bad of [
     '',
     'chat',
@@ -263,7 +263,7 @@ test('invalid service names and usernames are refused, quoting the input', () =>
     assert.ok(!isUsername(bad));
 });
 
-test('versions: the order of Semantic Versioning 2.0, section 11', () => {
+test('versions are ordered as in Semantic Versioning 2.0, section 11', () => {
   const order = [
     '1.0.0-alpha',
     '1.0.0-alpha.1',
@@ -281,7 +281,7 @@ test('versions: the order of Semantic Versioning 2.0, section 11', () => {
   assert.deepEqual(sort([...order].reverse()), order);
 });
 
-test('versions: the order is total', () => {
+test('the order of versions is total', () => {
   fc.assert(
     fc.property(version, version, version, (a, b, c) => {
       assert.equal(Math.sign(compareVersions(a, b)), -Math.sign(compareVersions(b, a)) || 0);
@@ -292,7 +292,7 @@ test('versions: the order is total', () => {
   );
 });
 
-test('versions: compatible means same major, not older, same minor in major 0, prereleases exactly', () => {
+test('a compatible version has the same major (in 0.x also the same minor) and is not older; prereleases match exactly', () => {
   const yes = [
     ['1.2.3', '1.2.3'],
     ['1.3.0', '1.2.9'],
@@ -317,7 +317,7 @@ test('versions: compatible means same major, not older, same minor in major 0, p
   );
 });
 
-test('base64, base64url, base32, hex: RFC 4648, section 10, and Node', () => {
+test('base32 matches the vectors in RFC 4648, section 10; base64, base64url and hex match Node', () => {
   const base32 = { '': '', f: 'my', fo: 'mzxq', foo: 'mzxw6', foob: 'mzxw6yq', fooba: 'mzxw6ytb', foobar: 'mzxw6ytboi' };
   for (const [text, encoded] of Object.entries(base32)) assert.equal(bytesToBase32(utf8(text)), encoded);
   fc.assert(
@@ -331,7 +331,7 @@ test('base64, base64url, base32, hex: RFC 4648, section 10, and Node', () => {
   );
 });
 
-/** RFC 8032, section 7.1: tests 1, 2, 3 and SHA(abc). */
+/** RFC 8032, section 7.1: tests 1, 2 and 3. */
 const RFC8032 = [
   [
     '9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60',
@@ -353,7 +353,7 @@ const RFC8032 = [
   ],
 ] as const;
 for (const [index, [seed, key, message, signature]] of RFC8032.entries()) {
-  test(`Ed25519: RFC 8032, section 7.1, test ${index + 1}, by the platform and by noble`, async () => {
+  test(`Ed25519 passes RFC 8032, section 7.1, test ${index + 1}, on the platform and with noble`, async () => {
     const keypair = { privateKey: bytesToBase64(bytes(seed)), publicKey: bytesToBase64(bytes(key)) };
     const signer = await signerFromKeypair(keypair);
     assert.equal(bytesToHex(await signer.sign(bytes(message))), signature);
@@ -367,7 +367,7 @@ for (const [index, [seed, key, message, signature]] of RFC8032.entries()) {
   });
 }
 
-test('SHA-256 by the platform and by noble', async () => {
+test('SHA-256 on the platform and with noble matches Node', async () => {
   for (const text of ['', 'abc', 'ü'.repeat(1000)]) {
     const expected = createHash('sha256').update(text).digest('hex');
     assert.equal(bytesToHex(await sha256(utf8(text))), expected);
@@ -375,7 +375,7 @@ test('SHA-256 by the platform and by noble', async () => {
   }
 });
 
-test('anonymous names and pins follow from the key', async () => {
+test('anonymous names and pins are derived from the key', async () => {
   const key = bytes(RFC8032[0][1]);
   const hash = createHash('sha256').update(key).digest();
   const name = await anonymousNameOf(bytesToBase64(key));
@@ -387,7 +387,7 @@ test('anonymous names and pins follow from the key', async () => {
   }
 });
 
-test('keys of small order are not strict', async () => {
+test('isStrictPublicKey refuses keys of small order and of the wrong length', async () => {
   const weak = [
     '00'.repeat(32),
     `01${'00'.repeat(31)}`,
@@ -399,7 +399,7 @@ test('keys of small order are not strict', async () => {
   assert.equal(await isStrictPublicKey(new Uint8Array(31)), false);
 });
 
-test('errors about key pairs never quote the secret', async () => {
+test('errors about key pairs never quote the private key', async () => {
   const { privateKey, publicKey } = await new WebCryptoAdapter().generateKeypair();
   const secret = privateKey.slice(0, 40);
   const bad = [
@@ -418,7 +418,7 @@ test('errors about key pairs never quote the secret', async () => {
   await assert.rejects(signerFromKeypair(undefined as never), ValidationError);
 });
 
-test('a key pair can be exported, a generated signer cannot', async () => {
+test('a signer from a key pair is exportable, and a generated signer signs but is not exportable', async () => {
   const keypair = await new WebCryptoAdapter().generateKeypair();
   assert.deepEqual(exportKeypair(await signerFromKeypair(keypair)), keypair);
   const signer = await generateSigner();

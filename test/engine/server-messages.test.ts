@@ -1,7 +1,7 @@
 /**
- * Messages of the server are validated before use, in every place where they enter: arbitrary JSON and valid messages with one
- * value replaced, as results of every call, as frames and as events. No callback throws, and honest messages in between still
- * arrive.
+ * Messages from the server are validated wherever they enter the client. The inputs are arbitrary JSON and valid messages with
+ * one value replaced, as results of every call, as frames and as events. No callback throws, and honest messages in between
+ * still arrive.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -28,7 +28,7 @@ const ENTRY = {
 const ANSWER = { offerId: 'o', answererId: 'bob', sdp: 'v=0', answeredAt: 1, answererKey: KEY, answererInstance: 'instance' };
 const FOREIGN = { candidate: CANDIDATE, role: 'answerer', username: 'bob', createdAt: 1 };
 
-/** A valid result of every call, and the params that it answers. */
+/** A valid result of each call, with the params of that call. */
 const RESULTS: [method: string, params: object, result: Json][] = [
   ['getUser', {}, { available: false, publicKey: KEY }],
   ['publishService', { offers: [{}] }, { serviceId: 'id', expiresAt: 1, offers: [{ offerId: 'o' }] }],
@@ -49,11 +49,11 @@ const EVENTS: { [name: string]: Json } = {
   signal: { from: 'bob', sid: 'session', sdp: 'v=0' },
   resync: {},
 };
-/** Not checked: unused. */
+/** Fields that are not checked because the client does not use them. */
 const UNUSED = /\.(createdAt|expiresAt|role|serviceId)$/;
 const WRONG: Json[] = [null, 5, true, [], {}, [null], 'x'.repeat(300_000), -1e308];
 
-/** Every path of a message, with a function that returns a copy with another value there. */
+/** Every path in a message, with its value and a function that returns a copy with a different value at that path. */
 function* places(value: Json, path = ''): Generator<[path: string, old: Json, put: (other: Json) => Json]> {
   yield [path, value, (other) => other];
   if (typeof value !== 'object' || value === null) return;
@@ -74,7 +74,7 @@ function* places(value: Json, path = ''): Generator<[path: string, old: Json, pu
 }
 const kindOf = (value: Json): string => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
 
-test('a result about another service than the requested one is refused', () => {
+test('a result for a service other than the requested one is refused', () => {
   const named = { serviceFqn: 'chat:1.0.0@alice' };
   const other: [what: string, change: { [name: string]: string }][] = [
     ['another name', { serviceFqn: 'backup:1.0.0@alice' }],
@@ -96,7 +96,7 @@ test('a result about another service than the requested one is refused', () => {
   assert.equal(checkResult('getService', { serviceFqn: 'chat:1.0.0' }, ENTRY), ENTRY);
 });
 
-test('a result with a value of another type in any field is refused, named by its path, and never quoted', () => {
+test('a wrong type in any field of a result is refused with an error that gives the path and does not quote the value', () => {
   let refused = 0;
   for (const [method, params, valid] of RESULTS) {
     assert.deepEqual(checkResult(method, params, structuredClone(valid)), valid, `${method} as it should be`);
@@ -106,7 +106,7 @@ test('a result with a value of another type in any field is refused, named by it
         const isLong = typeof other === 'string';
         if ((kindOf(other) === kindOf(old) && !isLong) || mayBeNull || (UNUSED.test(path) && method !== 'publishService'))
           continue;
-        // invalid items of other users are removed from their list; the list itself is the server's
+        // invalid items from other users are removed from their list; an invalid list is the server's fault
         const foreign = /^(.*\.(?:answers|candidates)|\.iceCandidates\.o)\[0\]/.exec(path)?.[1];
         const what = `${method}: ${path} as ${JSON.stringify(other)?.slice(0, 20)}`;
         if (foreign !== undefined) {
@@ -135,13 +135,13 @@ test('a result with a value of another type in any field is refused, named by it
   assert.ok(refused > 300, `only ${refused} were tried`);
 });
 
-test('unknown fields of a newer server are accepted, in results, events and errors', () => {
+test('unknown fields from a newer server are accepted in results and events', () => {
   for (const [method, params, valid] of RESULTS) checkResult(method, params, { ...(valid as object), later: [1] });
   for (const [event, data] of Object.entries(EVENTS))
     assert.ok(parseFrame(JSON.stringify({ event, seq: 1, later: 1, data: { ...(data as object), later: 1 } })), event);
 });
 
-test('arbitrary JSON as a reply, a frame or a result is refused or accepted, and throws only NetworkError', () => {
+test('arbitrary JSON as a reply, frame or result is accepted or refused, and throws nothing but NetworkError', () => {
   const json = fc.jsonValue({ maxDepth: 4 });
   fc.assert(
     fc.property(json, fc.constantFrom(...RESULTS), (value, [method, params]) => {
@@ -163,7 +163,7 @@ test('arbitrary JSON as a reply, a frame or a result is refused or accepted, and
     assert.equal(parseFrame(data), undefined, 'what is not text');
 });
 
-/** A server over HTTP and WebSocket that replies as the test specifies. */
+/** An HTTP and WebSocket server whose replies the test specifies. */
 async function lyingServer(t: TestContext) {
   const liar = { url: '', sockets: new Set<WebSocket>(), reply: (_method: string): unknown => ({ success: false, error: 'no' }) };
   const http = createServer((request, response) => {
@@ -199,15 +199,15 @@ async function clientOf(t: TestContext, url: string, WebSocketClass?: unknown, u
   return signaling;
 }
 
-/** An honest answer, to show that the client still listens. */
+/** Waits for an honest answer, which shows that the client still handles events. */
 const hasListener = async (signaling: SignalingClient, push: () => void): Promise<void> => {
   const heard = new Promise<void>((resolve) => signaling.once('answer', () => resolve()));
   push();
   await heard;
 };
 
-describe('a server that lies', { concurrency: 2 }, () => {
-  test('the client ignores any malformed frame and receives the honest ones', async (t) => {
+describe('with a dishonest server', { concurrency: 2 }, () => {
+  test('the client ignores malformed frames and still handles an honest one', async (t) => {
     const warn = t.mock.method(console, 'warn', () => undefined);
     const liar = await lyingServer(t);
     const results = new Map(RESULTS.map(([method, , result]) => [method, result]));
@@ -234,7 +234,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
   });
 
   for (const transport of ['HTTP', 'the socket']) {
-    test(`a call over ${transport} rejects with a code or resolves with a checked result, whatever the reply contains`, async (t) => {
+    test(`a call over ${transport} rejects with a code or resolves with a checked result, whatever the reply`, async (t) => {
       const liar = await lyingServer(t);
       const session = RESULTS.find(([method]) => method === 'openSession')![2];
       let next: Json = null;
@@ -266,7 +266,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
     });
   }
 
-  test('a session with a malformed reply is not treated as open, and requested again', async (t) => {
+  test('a session is not open after a malformed reply, and the client requests it again', async (t) => {
     const liar = await lyingServer(t);
     let asked = 0;
     liar.reply = (method) => {
@@ -279,7 +279,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
     assert.equal(asked, 2);
   });
 
-  test('an endless reply is aborted', async (t) => {
+  test('the client aborts an endless reply', async (t) => {
     const http = createServer((_request, response) => {
       const chunk = Buffer.alloc(1024 * 1024, 32);
       const more = () => {
@@ -295,7 +295,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
     );
   });
 
-  test('answers dated years ahead do not hide later ones from a polling client', async (t) => {
+  test('answers dated years ahead do not hide later answers from a polling client', async (t) => {
     const liar = await lyingServer(t);
     const since: number[] = [];
     const ahead = Date.now() + 2 * 365 * 86_400_000;
@@ -313,7 +313,7 @@ describe('a server that lies', { concurrency: 2 }, () => {
   });
 });
 
-test('all messages of a real server are accepted', async (t) => {
+test('all messages from a real server are accepted', async (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const { url } = await startServer(t);
   const signaling = await clientOf(t, url, WebSocket);

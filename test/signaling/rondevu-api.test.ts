@@ -1,6 +1,6 @@
 /**
- * RondevuAPI and its HTTP transport, against the real server where possible, and against an HTTP server of the test for the
- * behaviour of broken and old servers: batches on the wire, clock skew, old texts, invalid replies, aborts.
+ * RondevuAPI and its HTTP transport: batches on the wire, clock skew, old error messages, invalid replies, aborts. The tests
+ * use the real server where possible, and an HTTP server of their own that behaves like a broken or an old server.
  */
 import assert from 'node:assert/strict';
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
@@ -28,7 +28,7 @@ function watchRequests(t: TestContext): unknown[] {
 }
 const sizes = (bodies: unknown[]) => bodies.map((body) => (Array.isArray(body) ? body.length : 1));
 
-/** A server that replies as the test specifies. */
+/** A server whose replies the test specifies. */
 async function serve(t: TestContext, reply: (requests: RpcRequest[], response: ServerResponse) => void) {
   const seen: RpcRequest[][] = [];
   const server = createHttpServer((request, response) => {
@@ -54,7 +54,7 @@ const codeOf = async (call: Promise<unknown>): Promise<string> => {
   return error.code;
 };
 
-test('every call of the wire works against our server', async (t) => {
+test('every call works against the real server', async (t) => {
   const { url } = await startServer(t);
   const [host, joiner] = [await apiFor(url), await apiFor(url)];
   const serviceFqn = `chat:1.2.0@${host.username}`;
@@ -79,7 +79,7 @@ test('every call of the wire works against our server', async (t) => {
   assert.deepEqual(await host.deleteService(serviceFqn), { success: true });
 });
 
-test('isUsernameClaimed does not claim the name, and works for the name of another user too', async (t) => {
+test('isUsernameClaimed does not claim the name, and also works for the names of other users', async (t) => {
   const { url } = await startServer(t);
   const [api, other] = [await apiFor(url), await apiFor(url)];
   assert.equal(await api.isUsernameClaimed(), false);
@@ -91,7 +91,7 @@ test('isUsernameClaimed does not claim the name, and works for the name of anoth
   assert.equal(await late.isUsernameClaimed(), true);
 });
 
-test('the first call is sent alone, the next ones together, an urgent one at once', async (t) => {
+test('the first call is sent alone, later calls are batched, and an urgent call is sent at once', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   const bodies = watchRequests(t);
@@ -101,10 +101,10 @@ test('the first call is sent alone, the next ones together, an urgent one at onc
   assert.deepEqual(sizes(bodies), [1, 3]);
   const patient = await apiFor(url, { maxWaitTime: 600_000 });
   await patient.poll();
-  await patient.poll({}, { urgent: true }); // not urgent, this would wait for ten minutes
+  await patient.poll({}, { urgent: true }); // without `urgent`, this call would wait ten minutes
 });
 
-test('batches hold at most maxBatchSize, and batching: false sends each call by itself', async (t) => {
+test('a batch contains at most maxBatchSize calls, and `batching: false` sends each call on its own', async (t) => {
   const { url } = await startServer(t);
   const bodies = watchRequests(t);
   const api = await apiFor(url, { maxBatchSize: 4 });
@@ -143,7 +143,7 @@ test('a refused call in a batch does not affect the others', async (t) => {
   assert.match(reason.message, /^getService: /);
 });
 
-test('a wrong clock is corrected once, silently, and stays correct', async (t) => {
+test('the client corrects a wrong clock once, silently, and keeps the correction', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url, false);
   const bodies = watchRequests(t);
@@ -156,7 +156,7 @@ test('a wrong clock is corrected once, silently, and stays correct', async (t) =
   assert.equal(bodies.length, 3);
 });
 
-test('every call in a batch is retried after a wrong clock', async (t) => {
+test('every call in a batch is retried after the clock is corrected', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   await api.poll();
@@ -164,7 +164,7 @@ test('every call in a batch is retried after a wrong clock', async (t) => {
   await Promise.all([api.poll(), api.poll(), api.getUser('someone')]);
 });
 
-test('a server that never agrees about the time gets two attempts', async (t) => {
+test('a call is attempted only twice if the server keeps reporting clock skew', async (t) => {
   const { url, seen } = await serve(t, (requests, response) =>
     json(response, { success: false, error: 'clock', code: 'clock-skew', serverTime: 1000 * requests.length }),
   );
@@ -172,7 +172,7 @@ test('a server that never agrees about the time gets two attempts', async (t) =>
   assert.equal(seen.length, 2);
 });
 
-test('a server more than a day ahead gets no signature for that time', async (t) => {
+test('a call is not signed again for a server whose clock is more than a day ahead', async (t) => {
   const { url, seen } = await serve(t, (_requests, response) =>
     json(response, { success: false, error: 'clock', code: 'clock-skew', serverTime: Date.now() + 2 * 86_400_000 }),
   );
@@ -180,7 +180,7 @@ test('a server more than a day ahead gets no signature for that time', async (t)
   assert.equal(seen.length, 1);
 });
 
-test('a redirect is not followed', async (t) => {
+test('redirects are not followed', async (t) => {
   const inner = await serve(t, (_requests, response) => json(response, { success: true, result: {} }));
   for (const status of [301, 302, 307, 308]) {
     const { url } = await serve(
@@ -195,7 +195,7 @@ test('a redirect is not followed', async (t) => {
   assert.deepEqual(inner.seen, []);
 });
 
-test('the error texts of v0.5.4 are mapped to codes', async (t) => {
+test('the error messages of v0.5.4 are mapped to codes', async (t) => {
   const texts: Record<string, string> = {
     'Offer already answered': 'already-answered',
     'Offer not yet answered': 'not-found',
@@ -222,14 +222,14 @@ test('the error texts of v0.5.4 are mapped to codes', async (t) => {
   }
 });
 
-test('the code that a server sends takes precedence over its text', async (t) => {
+test('the error code takes precedence over the error message', async (t) => {
   const { url } = await serve(t, (_requests, response) =>
     json(response, { success: false, error: 'Invalid signature', code: 'replayed' }),
   );
   assert.equal(await codeOf((await apiFor(url)).poll()), 'replayed');
 });
 
-test('a server that cannot be reached is a NetworkError that names it', async () => {
+test('an unreachable server causes a NetworkError that contains the address', async () => {
   const api = await apiFor('http://127.0.0.1:9/some/path/');
   const error: unknown = await api.poll().catch((caught: unknown) => caught);
   assert.ok(error instanceof NetworkError);
@@ -238,7 +238,7 @@ test('a server that cannot be reached is a NetworkError that names it', async ()
   assert.equal(error.willRetry, false, 'a single call is not tried again by itself');
 });
 
-test('a reply of another server is reported with its status and a hint at apiUrl', async (t) => {
+test('a reply from a server that is not Rondevu causes a NetworkError with the address and a hint', async (t) => {
   const replies: [number, string, string][] = [
     [200, 'text/html', '<!doctype html><title>It works!</title>'],
     [404, 'text/html', 'Not Found'],
@@ -263,12 +263,12 @@ test('a reply of another server is reported with its status and a hint at apiUrl
   }
 });
 
-test('a reply without any item is an error', async (t) => {
+test('an empty array as a reply is an error', async (t) => {
   const { url } = await serve(t, (_requests, response) => json(response, []));
   for (const batching of [false, {}] as const) assert.equal(await codeOf((await apiFor(url, batching)).poll()), 'unavailable');
 });
 
-test('a batch that is refused as a whole fails each of its calls with the code', async (t) => {
+test('each call in a batch that is refused as a whole rejects with the error code', async (t) => {
   const { url } = await serve(t, (requests, response) =>
     requests.length > 1
       ? json(response, { success: false, error: 'Request too large', code: 'too-large' }, 413)
@@ -280,7 +280,7 @@ test('a batch that is refused as a whole fails each of its calls with the code',
   assert.deepEqual(codes, ['too-large', 'too-large']);
 });
 
-test('an aborted call rejects with the reason, before it is sent and while it waits', async (t) => {
+test('an aborted call rejects with the abort reason, both before it is sent and while it waits', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   const reason = new Error('changed my mind');
@@ -292,7 +292,7 @@ test('an aborted call rejects with the reason, before it is sent and while it wa
   await assert.rejects(waiting, (error) => error === reason);
 });
 
-test('close rejects calls that wait for their batch', async (t) => {
+test('close rejects queued calls', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url, { maxWaitTime: 60_000 });
   await api.poll();
@@ -302,7 +302,7 @@ test('close rejects calls that wait for their batch', async (t) => {
   assert.equal(await waiting, 'closed');
 });
 
-test('calls are sent as text/plain without headers, so that browsers send no preflight request', async (t) => {
+test('calls are sent as text/plain, so that browsers send no preflight request', async (t) => {
   const types: (string | undefined)[] = [];
   const server = createHttpServer((request, response) => {
     types.push(request.headers['content-type']);

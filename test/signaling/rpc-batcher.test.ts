@@ -1,5 +1,6 @@
 /**
- * RpcBatcher: which calls are sent together, which at once, and that calls fail separately. It sends to a function of the test.
+ * RpcBatcher: which calls are batched, which are sent at once, and that calls fail independently. The tests provide the
+ * function that sends a batch.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -22,13 +23,13 @@ function recorded(options?: BatchingOptions, answer?: (requests: RpcRequest[]) =
 }
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
-test('the very first call is not held back', () => {
+test('the very first call is sent at once', () => {
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 });
   void batcher.add(request(1));
   assert.deepEqual(batches, [[1]]);
 });
 
-test('later calls wait for others and are sent as one batch; each gets its own reply', async () => {
+test('later calls are collected and sent as one batch; each call gets its own reply', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 20 });
   await batcher.add(request(0));
   const replies = await Promise.all(numbers(1, 5).map((n) => batcher.add(request(n))));
@@ -39,7 +40,7 @@ test('later calls wait for others and are sent as one batch; each gets its own r
   );
 });
 
-test('a full batch is sent at once, and no batch is larger', async () => {
+test('a full batch is sent at once, and no batch exceeds maxBatchSize', async () => {
   const { batcher, batches } = recorded({ maxBatchSize: 3, maxWaitTime: 20 });
   await batcher.add(request(0));
   const calls = numbers(1, 8).map((n) => batcher.add(request(n)));
@@ -57,7 +58,7 @@ test('the default batch size is ten', async () => {
   assert.deepEqual(batches[2], [11]);
 });
 
-test('an urgent call is sent at once together with the waiting ones', async () => {
+test('an urgent call is sent at once, together with the queued calls', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 });
   await batcher.add(request(0));
   const waiting = batcher.add(request(1));
@@ -66,7 +67,7 @@ test('an urgent call is sent at once together with the waiting ones', async () =
   await Promise.all([waiting, urgent]);
 });
 
-test('the throttle delays the next batch, and then sends all waiting calls together', async () => {
+test('throttling delays the next batch, which then contains all queued calls', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 0, throttleInterval: 60 });
   await batcher.add(request(0));
   const begun = performance.now();
@@ -91,7 +92,7 @@ test('a failed call does not affect the others', async () => {
   );
 });
 
-test('a batch that cannot be sent rejects its calls, and the next one is tried', async () => {
+test('a batch that cannot be sent rejects its calls, and the next batch is still sent', async () => {
   let down = true;
   const { batcher } = recorded({ maxWaitTime: 5 }, (requests) =>
     down
@@ -117,7 +118,7 @@ test('a reply with too few or too many items rejects all calls', async () => {
   }
 });
 
-test('clear rejects unsent calls and does not affect sent ones', async () => {
+test('clear rejects unsent calls and does not affect calls that were sent', async () => {
   let answer: (() => void) | undefined;
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 }, (requests) =>
     new Promise<void>((resolve) => (answer = resolve)).then(() => requests.map(() => ({ success: true as const, result: 1 }))),
@@ -132,7 +133,7 @@ test('clear rejects unsent calls and does not affect sent ones', async () => {
   assert.deepEqual(batches, [[1]]);
 });
 
-test('options out of range are refused by name and value', () => {
+test('out-of-range options are refused with an error that contains the name and the value', () => {
   const bad: [BatchingOptions, string, string][] = [
     [{ maxBatchSize: 0 }, 'maxBatchSize', '0'],
     [{ maxBatchSize: 101 }, 'maxBatchSize', '101'],

@@ -1,6 +1,6 @@
 /**
- * SignalingClient and PushSocket against the real server: push and polling, events, a server that goes away and returns, waiting
- * in the queue, and the detection of an old server.
+ * SignalingClient and PushSocket against the real server: push and polling, events, a server that stops and restarts, queueing
+ * for an offer, and the detection of an old server.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -30,7 +30,7 @@ const never = new AbortController().signal;
 const publish = (signaling: SignalingClient, serviceFqn: string, ...sdps: string[]) =>
   signaling.publish({ serviceFqn, offers: sdps.map((sdp) => ({ sdp })) });
 
-/** One handshake through the server; returns the events of both sides. */
+/** Performs one handshake through the server; returns both clients, the offer, and a function that counts `taken` events. */
 async function handshake(t: TestContext, url: string, make: typeof client) {
   const [host, joiner] = [await make(t, url), await make(t, url)];
   const answers: AnswerInfo[] = [];
@@ -53,8 +53,8 @@ async function handshake(t: TestContext, url: string, make: typeof client) {
   return { host, joiner, entry, stop, taken: () => taken };
 }
 
-describe('signaling', { concurrency: 4 }, () => {
-  test('opens the socket beside the first call, and sends later calls over it', async (t) => {
+describe('the signaling client', { concurrency: 4 }, () => {
+  test('opens the socket alongside the first call, and sends later calls over it', async (t) => {
     const { url, ...server } = await startServer(t);
     const { signaling, api, states } = await client(t, url);
     assert.equal(signaling.state, 'idle');
@@ -64,7 +64,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.deepEqual(states, ['connecting', 'push']);
     for (const cap of ['v2', 'push', 'instances', 'wait', 'withdraw']) assert.ok(signaling.can(cap), cap);
     let overHttp = 0;
-    api.onCaps = () => overHttp++; // reported at each HTTP reply
+    api.onCaps = () => overHttp++; // called for each HTTP reply
     await api.getUser('someone');
     assert.equal(overHttp, 0);
     const refused = api.getService({ serviceFqn: 'nobody:1.0.0' });
@@ -74,21 +74,21 @@ describe('signaling', { concurrency: 4 }, () => {
     await assert.rejects(signaling.call('poll', {}), (error) => error instanceof RondevuError && error.code === 'closed');
   });
 
-  test('completes a handshake by push: answer, candidates, and taken', async (t) => {
+  test('completes a handshake over push: answer, candidates and `taken`', async (t) => {
     const { url } = await startServer(t);
     const { host, joiner, taken } = await handshake(t, url, client);
     await until(() => host.signaling.state === 'push' && joiner.signaling.state === 'push', 'push');
     await until(() => taken() > 0, 'taken');
   });
 
-  test('completes the same handshake without any WebSocket by polling', async (t) => {
+  test('completes the same handshake by polling if there is no WebSocket', async (t) => {
     const { url } = await startServer(t);
     const { host, joiner } = await handshake(t, url, polling);
     assert.equal(host.signaling.state, 'polling');
     assert.equal(joiner.signaling.sendsTaken, false);
   });
 
-  test('falls back to polling if a WebSocket may not be made, or never opens', async (t) => {
+  test('falls back to polling if a WebSocket cannot be created or never opens', async (t) => {
     const { url } = await startServer(t);
     class Forbidden {
       constructor() {
@@ -104,7 +104,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('passes nothing on to a watch that was stopped', async (t) => {
+  test('passes candidates to a new watch after the previous one was stopped', async (t) => {
     const { url } = await startServer(t);
     const { host, entry, stop, joiner } = await handshake(t, url, client);
     await until(() => joiner.signaling.state === 'push', 'push');
@@ -116,7 +116,7 @@ describe('signaling', { concurrency: 4 }, () => {
     await until(() => late.some(({ candidate }) => candidate.candidate === 'late'), 'the second watch');
   });
 
-  test('reopens the socket and emits reset when the server restarts on its port', async (t) => {
+  test('reopens the socket and emits reset when the server restarts on the same port', async (t) => {
     const server = await startServer(t);
     const { signaling, states } = await client(t, server.url);
     let resets = 0;
@@ -132,7 +132,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.ok(!states.includes('idle'));
   });
 
-  test('hint reconnects a socket that waits for its next attempt', async (t) => {
+  test('reconnects at once on hint() while the socket waits for its next attempt', async (t) => {
     const server = await startServer(t);
     const { signaling } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -144,7 +144,7 @@ describe('signaling', { concurrency: 4 }, () => {
     await until(() => signaling.state === 'push', 'push again');
   });
 
-  test('fails pending calls with NetworkError when the socket closes', async (t) => {
+  test('rejects pending calls with the code unavailable when the socket closes', async (t) => {
     const server = await startServer(t);
     const { signaling } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -179,7 +179,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.equal(sockets, 1);
   });
 
-  test('opens the socket in spite of a wrong clock', async (t) => {
+  test('opens the socket despite a wrong clock', async (t) => {
     const { url } = await startServer(t);
     const { signaling, api } = await client(t, url);
     api.signer.setServerTime(Date.now() - 10 * 60_000);
@@ -187,7 +187,7 @@ describe('signaling', { concurrency: 4 }, () => {
     await until(() => signaling.state === 'push', 'push');
   });
 
-  test('findOffer waits in the queue and gets a later offer, by socket and by HTTP', async (t) => {
+  test('queues in findOffer until an offer is published, over the socket and over HTTP', async (t) => {
     const server = await startServer(t);
     for (const make of [client, polling]) {
       const [host, joiner] = [await make(t, server.url), await make(t, server.url)];
@@ -200,7 +200,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('emits demand to the publisher whose offers are all taken', async (t) => {
+  test('emits demand on the host when all its offers are taken', async (t) => {
     const server = await startServer(t);
     const [host, first, second] = [await client(t, server.url), await client(t, server.url), await client(t, server.url)];
     const demands: number[] = [];
@@ -214,7 +214,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.equal((await found).sdp, 'two');
   });
 
-  test('findOffer rejects when the wait is over, or with the reason of the signal', async (t) => {
+  test('rejects findOffer when the wait has elapsed, or with the reason of the abort signal', async (t) => {
     const { url, ...server } = await startServer(t);
     void server;
     for (const make of [client, polling]) {
@@ -228,7 +228,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('goes offline with the error while the server cannot be reached, and online again when it can', async (t) => {
+  test('goes offline with an error while the server is unreachable, and back online when it is reachable', async (t) => {
     const first = await startServer(t);
     await first.close();
     for (const make of [client, polling]) {
@@ -237,7 +237,7 @@ describe('signaling', { concurrency: 4 }, () => {
       signaling.on('state', (_state, error) => error && errors.push(error));
       await assert.rejects(signaling.call('poll', {}), NetworkError);
       assert.ok(states.includes('offline') && errors[0] instanceof NetworkError);
-      signaling.on('answer', () => undefined); // somebody who needs polling
+      signaling.on('answer', () => undefined); // a listener that requires polling
       signaling.hint();
       const server = await startServer(t, { port: first.port });
       await until(() => signaling.state === (make === client ? 'push' : 'polling'), 'the way back', 15_000);
@@ -246,7 +246,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('stays offline, with the reason, until the server answers; an absent service is another failure', async (t) => {
+  test('stays offline, with the reason, until the server replies; a missing service is a different failure', async (t) => {
     const first = await startServer(t);
     await first.close();
     for (const make of [client, polling]) {
@@ -269,7 +269,7 @@ describe('signaling', { concurrency: 4 }, () => {
     }
   });
 
-  test('goes offline when a server disappears permanently, also for a client that waits for nothing', async (t) => {
+  test('goes offline when the server stays unreachable, even if no call is pending', async (t) => {
     const server = await startServer(t);
     const { signaling, states } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -288,7 +288,7 @@ describe('signaling', { concurrency: 4 }, () => {
     ['a page instead of the server', 200, '<!doctype html>'],
     ['a gateway in trouble', 502, 'Bad Gateway'],
   ] as const) {
-    test(`${what} is no absent service: unavailable, naming address and status`, async (t) => {
+    test(`reports ${what} as unavailable, with address and status, not as a missing service`, async (t) => {
       const other = createServer((_request, response) => void response.writeHead(status).end(body));
       const url = await listenFor(t, other);
       for (const make of [client, polling]) {
@@ -301,7 +301,7 @@ describe('signaling', { concurrency: 4 }, () => {
     });
   }
 
-  test('detects an old server by its first reply: no socket, no new calls, and both peers get their candidates', async (t) => {
+  test('detects an old server from its first reply: it makes no new calls, and both peers get their candidates', async (t) => {
     const server = await OldServer.start(t);
     const { host, joiner } = await handshake(t, server.url, client);
     assert.equal(host.signaling.state, 'polling');
@@ -316,7 +316,7 @@ describe('signaling', { concurrency: 4 }, () => {
     assert.equal(entry, undefined);
   });
 
-  test('treats a server as old before its first reply', async (t) => {
+  test('treats a server as old until its first reply', async (t) => {
     const { url } = await startServer(t);
     const { signaling } = await client(t, url);
     assert.deepEqual([signaling.keepsOffers(), signaling.can('wait'), signaling.sendsTaken], [false, false, false]);
@@ -325,7 +325,7 @@ describe('signaling', { concurrency: 4 }, () => {
   });
 });
 
-test('candidates are polled for at icePollingInterval, and no longer than icePollingTimeout', async (t) => {
+test('candidates are polled every icePollingInterval, for at most icePollingTimeout', async (t) => {
   const { url } = await startServer(t);
   const count = async (icePollingInterval: number, icePollingTimeout: number) => {
     const { signaling, api } = await polling(t, url);
