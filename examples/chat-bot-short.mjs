@@ -1,4 +1,4 @@
-// The same bot in ten lines, on a durable connection: its messages arrive once and in order, whatever the network does.
+// A short version of chat-bot.mjs on a durable connection: messages arrive once and in order, whatever the network does.
 import { closeOnSignal, connect } from 'rondevu-elements/node';
 const {
   RONDEVU_SERVER: apiUrl = 'http://localhost:3000',

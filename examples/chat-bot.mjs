@@ -1,4 +1,4 @@
-// A chat bot on raw data channels: its own offerFactory, its own handlers, the message format of <rondevu-chat>.
+// A chat bot on raw data channels, with its own offerFactory and handlers and the message format of <rondevu-chat>.
 //   node examples/chat-bot.mjs
 import { closeOnSignal, connect } from 'rondevu-elements/node';
 
@@ -13,10 +13,10 @@ const publicKey = rondevu.getPublicKey();
 const service = await rondevu.publishService({
   service: 'chat:2.0.0',
   maxOffers: 5,
-  // called for each offer; the channel waits with it until somebody joins
+  // called for each offer; the channel opens when somebody joins
   offerFactory: async (pc) => {
     const dc = pc.createDataChannel('chat');
-    // an unused offer is closed too, so only a channel that was open reports a departure
+    // unused offers are closed too, so only a channel that was open reports that a peer left
     dc.onopen = () => {
       console.log('somebody joined');
       dc.addEventListener('close', () => console.log('somebody left'));
@@ -42,6 +42,6 @@ function parse(data) {
   try {
     return JSON.parse(data);
   } catch {
-    return undefined; // not a message of the chat
+    return undefined; // not a chat message
   }
 }

@@ -1,4 +1,4 @@
-// Graceful shutdown of a service: no new joiners, a last message to connected peers, offers withdrawn, exit code 0.
+// Graceful shutdown of a service: withdraws the offers, sends connected peers a last message, and exits with code 0.
 import { closeOnSignal, connect } from 'rondevu-elements/node';
 
 const rondevu = await connect({ apiUrl: process.env.RONDEVU_SERVER ?? 'http://localhost:3000' });
@@ -13,7 +13,7 @@ closeOnSignal(rondevu, {
   onSignal: async (signal) => {
     console.log(`${signal}: ending`);
     clearInterval(ticking);
-    await service.stop({ close: false }); // offers are withdrawn, connections stay for now
+    await service.stop({ close: false }); // withdraws the offers; connections stay open for now
     const goodbyes = service.connections.map((connection) => connection.send('goodbye').delivered);
     await Promise.race([Promise.all(goodbyes), new Promise((resolve) => setTimeout(resolve, 2000))]);
   },

@@ -1,5 +1,5 @@
-// Writes the API reports: everything public of each entry point, as the published types declare it. A change of the public surface is
-// then a change of api/*.api.md, which a review sees. Needs a build. Fails if a report was stale, and if a public type names a
+// Writes the API reports: the public API of each entry point, as the published types declare it. A change to the public API
+// then changes api/*.api.md, so that reviewers see it. Needs a build. Fails if a report was stale or if a public type names a
 // declaration that no entry point exports.
 import { Extractor, ExtractorConfig } from '@microsoft/api-extractor';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const FOLDER = resolve('api');
-/** Entry points that repeat a part of the package root. */
+/** Entry points that repeat part of the package root. */
 const REPEATED = /^\.\/(define\/|rondevu-|bundle$)/;
-/** Symbols that a report shows with a suffix, because an exported one has their name. */
-const NAMESAKES = ['MessageBuffer_2']; // the MessageBuffer of the package root, which the one of v0.20 extends
+/** Symbols that a report shows with a suffix because an exported symbol has the same name. */
+const NAMESAKES = ['MessageBuffer_2']; // the base class of the v0.20 MessageBuffer, which the package root exports
 
 const temporary = mkdtempSync(join(tmpdir(), 'rondevu-api-'));
 process.on('exit', () => rmSync(temporary, { recursive: true, force: true }));

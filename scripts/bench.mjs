@@ -1,4 +1,4 @@
-// `npm run bench -- NAME …`: builds and runs one of bench/.
+// `npm run bench -- NAME …`: builds the project and runs bench/NAME.ts.
 import { run } from './run.mjs';
 
 const [name = 'join', ...args] = process.argv.slice(2);

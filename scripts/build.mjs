@@ -1,5 +1,5 @@
-// `npm run build`: modules with types and source maps, the bundle, the server. Each result is built beside the old one and
-// swapped in when it is complete, so that a running server keeps its files, and a failed build leaves the old result.
+// `npm run build`: modules with types and source maps, the bundle, the server. Each result is built next to the old result
+// and replaces it when complete, so that a running server keeps its files, and a failed build leaves the old result.
 import { chmodSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { run } from './run.mjs';
 

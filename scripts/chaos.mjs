@@ -1,5 +1,5 @@
-// `npm run test:chaos`: connections under faults, in real browsers and Node, over a UDP proxy. `--full` runs every fault as often
-// as the guarantee requires; CHAOS_SEED=… replays one; names of files in test/chaos run only those.
+// `npm run test:chaos`: connections under faults, in real browsers and Node, over a UDP proxy. `--full` runs every fault as
+// often as the guarantee requires; CHAOS_SEED=… replays a run; names of files in test/chaos select those files.
 import { readdirSync } from 'node:fs';
 import { run, tryRun } from './run.mjs';
 

@@ -1,9 +1,9 @@
-// `npm run check`: everything that needs no browser. The build comes early: the checks of types, API reports, packages and sizes
-// use it. Ends with the time of each check.
+// `npm run check`: all checks that need no browser. The build comes early because the checks of types, API reports, packages
+// and sizes use it. Prints the time of each check at the end.
 import { readFileSync } from 'node:fs';
 import { startRun, tryRun } from './run.mjs';
 
-/** Regenerates files; fails if one was stale. */
+/** Regenerates files; fails if any file was stale. */
 const fresh = (files, make) => () => {
   const before = files.map((file) => readFileSync(file, 'utf8'));
   const status = make();
@@ -20,14 +20,14 @@ const DOCUMENTS = ['elements', 'architecture', 'delivery', 'hosting-in-node', 's
 const PACKAGES = ['.', 'server'];
 const eachPackage = (check) => () => Math.max(...PACKAGES.map(check));
 
-/** Are the types wrong? Its tables are long: they are printed only if there is a problem. */
+/** Runs "Are the types wrong?". Its tables are long, so they are printed only if there is a problem. */
 const attw = (folder) => {
   const args = ['--pack', folder, '--profile', 'esm-only'];
   return tryRun('attw', [...args, '--quiet']) && tryRun('attw', args);
 };
 
 const CHECKS = {
-  // the build writes it too
+  // the build also writes this file, so this check comes first
   version: fresh(['components/version.ts'], () => tryRun('node', ['scripts/version.mjs'])),
   build: () => tryRun('node', ['scripts/build.mjs']),
   patterns: () => tryRun('eslint', ['-c', 'eslint.patterns.config.mjs', '--quiet', 'src', 'components', 'server/src']),
@@ -55,7 +55,7 @@ for (const [name, check] of Object.entries(CHECKS)) {
   console.log(`--- ${name}`);
   const start = performance.now();
   add(name, check(), start);
-  // the longest check runs beside the others; its types need the build
+  // the longest check runs in parallel with the others; it needs the types from the build
   if (name === 'build') lint = { start: performance.now(), result: startRun('eslint', ['.', '--max-warnings', '0']) };
 }
 console.log('--- lint');

@@ -1,5 +1,5 @@
-// `npm run coverage`: line and branch coverage of the pure layers, which have no sockets and no WebRTC, by the tests that run them
-// directly. Prints a table by file. Needs no build.
+// `npm run coverage`: line and branch coverage of the pure layers, which use neither sockets nor WebRTC, by the tests that call
+// them directly. Prints a table with one row per file. Needs no build.
 import { tryRun } from './run.mjs';
 
 /** Files of the pure layers. */
@@ -12,9 +12,9 @@ const FILES = [
   'src/offers/answer-router.ts',
   'src/offers/directed-offers.ts',
 ];
-/** Files of types alone. */
+/** Files that contain only types. */
 const TYPES = ['src/base/webrtc-types.ts', 'src/base/writable.ts'];
-/** The tests that start no browser and no server process, without the long ones that mutate the source and fuzz. */
+/** Tests that start neither a browser nor a server process, without the long mutation and fuzz tests. */
 const TESTS = [
   ...[
     ...['answer-router', 'base', 'chat', 'connection-state', 'control-channel', 'handshake-proof', 'join-attempt'],

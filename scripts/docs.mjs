@@ -1,6 +1,6 @@
-// Writes the parts of the docs that are generated from the code: the limits of docs/security.md from the constants and the
-// server's settings, the tables of docs/elements.md from the manifest, the layers and the state table of docs/architecture.md and
-// docs/delivery.md. Generated parts are between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+// Writes the parts of the docs that are generated from the code: the limits in docs/security.md from the constants and the
+// server's settings, the tables in docs/elements.md from the manifest, the layers and the state table in docs/architecture.md
+// and docs/delivery.md. Generated parts are between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { LAYERS } from './layer-rules.mjs';
 import { TABLE } from '../dist/src/connection/connection-state.js';
@@ -129,7 +129,7 @@ const sources = (folder) =>
     .filter((name) => name.endsWith('.ts') && !name.includes('/dist/'))
     .sort();
 
-/** Exported numbers of a folder that have a doc comment, with their values at run time. */
+/** The documented numeric constants that a folder exports, with their values at run time. */
 async function constantsOf(folder, built) {
   const found = [];
   for (const file of sources(folder)) {

@@ -1,6 +1,6 @@
 // Import rules between layers. Checked by scripts/layers.mjs; docs/architecture.md prints the table.
 
-/** Folders and files by layer; the first match counts. Null: the layer has the name of the folder. */
+/** The layer of each folder or file; the first match counts. Null means that the layer has the name of the folder. */
 export const LAYER_OF = [
   [/^src\/errors\.ts$/, 'base'],
   [/^src\/signaling\/signaling-port\.ts$/, 'signaling-port'],
@@ -13,8 +13,8 @@ export const LAYER_OF = [
 ];
 
 /**
- * Each layer: its purpose, the layers that it may import besides itself, single files that it may import from other layers, and
- * npm packages. Type imports count.
+ * Each layer: its files, the layers that it may import besides itself, single files that it may import from other layers, and
+ * the npm packages that it may import. Type imports count.
  */
 export const LAYERS = {
   base: { files: '`src/base/`, `src/errors.ts`', may: [] },
@@ -39,7 +39,7 @@ export const LAYERS = {
   components: {
     files: '`components/`',
     may: [],
-    // the public entries, and what the chat, the queue of early messages and the bundle share with the engine
+    // the public entry points, and modules that the chat, the queue of early messages and the bundle share with the engine
     also: [
       'src/index.ts',
       'src/identity/index.ts',

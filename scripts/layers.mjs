@@ -1,5 +1,5 @@
-// Checks imports between layers (layer-rules.mjs). A forbidden import, an import cycle, or a browser global in the engine is an
-// error. Type imports count.
+// Checks the imports between layers (layer-rules.mjs). A forbidden import, an import cycle or a browser global in the engine is
+// an error. Type imports count.
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 import { LAYERS, LAYER_OF } from './layer-rules.mjs';

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import ts from 'typescript';
 import { run } from './run.mjs';
 
-/** The events of each element, by the class's name: the members of its interface `…EventDetails`. */
+/** The events of each element, by class name: the members of its `…EventDetails` interface. */
 function eventsByClass() {
   const text = readFileSync('components/events.ts', 'utf8');
   const source = ts.createSourceFile('events.ts', text, ts.ScriptTarget.Latest, true);

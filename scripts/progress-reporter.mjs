@@ -1,6 +1,7 @@
-// A reporter for node's test runner: a line when a file starts and one when it ends, with the progress of the whole run, and each
-// failed test in full. After each test it writes the counts, the failures and the seconds of each file to RONDEVU_COUNTS, so that
-// they are available however the run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of files in the whole run.
+// A reporter for Node's test runner. It prints a line when a file starts and another when it ends, with the progress of the
+// whole run, and each failed test in full. After each test it writes the counts, the failures and the seconds per file to
+// RONDEVU_COUNTS, so that they are available however the run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of
+// files in the whole run.
 import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { inspect } from 'node:util';
@@ -14,7 +15,7 @@ function failureOf(file, { name, line, details }) {
   return `✖ ${name}\n  ${file}${line ? `:${line}` : ''}\n  ${text.replaceAll('\n', '\n  ')}`;
 }
 
-/** Whether a suite failed by itself, such as in a hook; failed tests in it are counted already. */
+/** Whether a suite itself failed, for example in a hook. Failed tests in a suite are already counted. */
 const failedByItself = ({ details }) => details.error?.failureType !== 'subtestsFailed';
 
 export default async function* progressReporter(source) {

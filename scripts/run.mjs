@@ -1,4 +1,4 @@
-// Runs a tool of this project's node_modules and ends with its exit code when it fails.
+// Runs a tool from this project's node_modules, and exits with the tool's exit code if it fails.
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,8 +17,9 @@ export function tryRun(command, args, options = {}) {
 }
 
 /**
- * Starts a tool that runs beside later calls of `tryRun`. Its output goes to a file: nobody would read a pipe during those.
- * @returns waits for its end, and resolves with its exit code and output
+ * Starts a tool that runs in parallel with later calls of `tryRun`. Those calls block, so a pipe would not be read: the output
+ * goes to a file.
+ * @returns a function that waits for the tool to exit and resolves with its exit code and output
  */
 export function startRun(command, args) {
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-run-'));

@@ -7,7 +7,7 @@ import { bundlePlugins, plugins } from '../rollup.config.mjs';
 const bundle = { input: 'dist/components/bundle.js', plugins: bundlePlugins() };
 const joiner = { code: `export { Rondevu } from './dist/src/index.js';`, plugins: plugins() };
 
-/** Entries without a limit are shown for comparison. `and` names lazy chunks that are loaded too, by the start of their names. */
+/** Entries without a limit are shown for comparison. `and` lists the name prefixes of lazy chunks that are also loaded. */
 const MEASURES = [
   { name: 'engine (./core)', input: 'dist/src/index.js', plugins: plugins(), limit: 24 * 1024 },
   { name: 'join only', ...joiner, limit: 20 * 1024 },
@@ -17,7 +17,7 @@ const MEASURES = [
 ];
 
 let failed = false;
-/** The output of a user's bundler for a page with only this import. */
+/** Builds a page that contains only this code, as a user's bundler would. */
 const virtual = (code) => ({
   name: 'virtual',
   resolveId: (id, importer) => (id === 'page' ? id : importer === 'page' ? resolve(id) : null),

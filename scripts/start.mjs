@@ -1,4 +1,4 @@
-// `npm start`: builds if something changed, and runs the server with the demo. Flags are passed to the server.
+// `npm start`: builds the project if a source changed, and runs the server with the demo. Flags are passed to the server.
 import { readdirSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -6,14 +6,14 @@ import { run } from './run.mjs';
 
 const args = process.argv.slice(2);
 
-/** A flag or its variable, as the server reads them; the server itself refuses invalid values. */
+/** The value of a flag or its environment variable, as the server reads it; the server refuses invalid values itself. */
 function setting(flag, variable, standard) {
   const index = args.findLastIndex((arg) => arg === flag || arg.startsWith(`${flag}=`));
   if (index < 0) return process.env[variable] || standard;
   return args[index].includes('=') ? args[index].slice(flag.length + 1) : args[index + 1];
 }
 
-/** Whether another program listens there; checked before the build, to fail early. */
+/** Whether another program listens on the port. Checked before the build, to fail early. */
 function isTaken(port, host) {
   return new Promise((resolve) => {
     const probe = createServer();

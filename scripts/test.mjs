@@ -1,5 +1,5 @@
-// `npm test` runs the tests that fit in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and LONG below are the
-// complete lists. A build comes first, unless every selected suite runs from source.
+// `npm test` runs the tests that fit in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and LONG below are
+// the complete lists. A build comes first, unless every selected suite runs from source.
 //
 //   SUITE …             only these suites: `npm test -- server e2e`
 //   --long, --all       the long part; both parts
@@ -13,11 +13,11 @@ import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { run, tryRun } from './run.mjs';
 
 /**
- * The suites, in the order in which they run. `folder` holds the files of a suite; `concurrency` is how many of them run at a
- * time: 3 where they mostly wait, for sockets and timers; `exit` ends processes that native WebRTC threads would keep alive;
- * `fromSource` marks suites that need no build: their servers import the engine from src, by the paths of tsconfig.source.json;
- * `everyNode` selects files that also run on each further Node version (--also-node): true for all files except ONE_NODE, or a
- * list of files. Browsers behave the same on every Node.
+ * The suites, in the order in which they run. `folder` contains the files of a suite. `concurrency` is the number of files that
+ * run in parallel: 3 if they mostly wait for sockets and timers. `exit` ends processes that native WebRTC threads would keep
+ * alive. `fromSource` marks suites that need no build: their servers import the engine from src, by the paths in
+ * tsconfig.source.json. `everyNode` selects files that also run on each additional Node version (--also-node): true for all
+ * files except ONE_NODE, or a list of files. Browsers behave the same on every Node version.
  */
 const SUITES = [
   { name: 'engine', folder: 'test/engine', concurrency: 3, exit: true, fromSource: true, everyNode: true },
@@ -25,7 +25,7 @@ const SUITES = [
   { name: 'signaling', folder: 'test/signaling', concurrency: 3, exit: true, fromSource: true, everyNode: true },
   { name: 'delivery', folder: 'test/delivery', concurrency: 2, fromSource: true, everyNode: true },
   { name: 'server', folder: 'test/server', concurrency: 3, everyNode: true },
-  // the server suite again with Redis: the storage must make no difference
+  // the server suite again, with Redis: it must behave the same with either storage
   { name: 'server-redis', folder: 'test/server', concurrency: 3, redis: true },
   { name: 'elements', folder: 'test/elements', browsers: true },
   { name: 'node-webrtc', folder: 'test/node-webrtc', concurrency: 3, exit: true, everyNode: true },
@@ -61,15 +61,15 @@ const LONG = [
   'test/node-hosts/pipe.test.ts',
 ];
 
-/** Maximum length of a failure when it is repeated at the end, in characters. */
+/** Maximum length of a failure in the summary at the end, in characters. */
 const MAX_FAILURE = 3000;
 
-/** Files that do not depend on Node: mutations of the source, facts of the source, and Redis, which is another process. */
+/** Files that do not depend on the Node version: tests of the source text, and tests of Redis, which is a separate process. */
 const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/protocol-document', 'server/redis-hub', 'server/redis-store'].map(
   (name) => `test/${name}.test.ts`,
 );
 
-/** Files of the server suite that start their own Redis, or that test one kind of storage only, or none. */
+/** Files in the server suite that start their own Redis, or that test only one kind of storage or none. */
 const ONE_STORAGE = /server\/(redis|nodes|store|config|crash|protocol-document)[\w-]*\.test\.ts$/;
 
 const { values: flags, positionals: only } = parseArgs({
@@ -94,7 +94,7 @@ const hasRedis = !spawnSync('redis-server', ['--version']).error;
 if (!process.env.CI && !hasRedis)
   console.warn('redis-server is not installed: tests that need it are skipped (apt-get install redis-server)');
 
-/** Cut to MAX_FAILURE, without colours: a cut could leave the terminal coloured. */
+/** Truncates a failure to MAX_FAILURE. Removes colours, because a truncated sequence could leave the terminal coloured. */
 const short = (failure) => {
   const plain = stripVTControlCharacters(failure);
   return plain.length > MAX_FAILURE ? `${plain.slice(0, MAX_FAILURE)} …` : plain;
@@ -111,7 +111,7 @@ function filesOf({ name, folder, redis, everyNode }, node) {
     .filter((file) => flags.all || isLong(file) === (flags.long ?? false));
 }
 
-/** The jobs: each suite on this Node, then the marked ones on the others. */
+/** The jobs: each suite on this Node version, then the suites marked `everyNode` on the other versions. */
 const plan = [undefined, ...flags['also-node']].flatMap((node) =>
   SUITES.filter((suite) => !only.length || only.includes(suite.name))
     .filter((suite) => (node ? suite.everyNode : !suite.redis || process.env.CI || hasRedis))
@@ -128,7 +128,7 @@ function runSuite({ browsers, redis, exit, fromSource, concurrency = 1, node, fi
   const tests = ['--test', `--test-concurrency=${concurrency}`, '--test-timeout=600000', ...(exit ? ['--test-force-exit'] : [])];
   const reporter = ['--test-reporter=./scripts/progress-reporter.mjs', '--test-reporter-destination=stdout'];
   const command = ['node', '--import', 'tsx', ...tests, ...reporter, ...files];
-  // the servers under test are on SQLite unless the suite is the one for Redis
+  // the servers under test use SQLite except in the Redis suite
   return redis
     ? tryRun('node', ['--import', 'tsx', 'scripts/with-redis.mjs', ...command], { env })
     : tryRun('node', command.slice(1), { env });
@@ -159,7 +159,7 @@ for (const [index, suite] of plan.entries()) {
   } catch {
     counts = { passed: 0, failed: 1, skipped: 0, seconds: {} }; // it ended before it could count
   }
-  // a suite that fails without a failed test (a crash, a file that does not load) must not look green
+  // a suite that fails without a failed test (a crash, a file that does not load) must not count as passed
   if ((status !== 0 || counts.passed === 0) && counts.failed === 0) counts.failed = 1;
   if (counts.failed) red.push(name);
   for (const failure of counts.failures ?? []) failures.push(`${short(failure)}\n  suite ${name}`);

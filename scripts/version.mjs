@@ -1,4 +1,4 @@
-// Writes the version of package.json, its only source, into components/version.ts. Run by the build.
+// Copies the version from package.json, where it is maintained, to components/version.ts. The build runs it.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));

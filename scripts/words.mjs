@@ -1,12 +1,12 @@
-// Finds phrases in comments, test names, strings and documents that an engineer in the field would not write. Prints each pattern with what to
-// write instead and how many lines have it. Fails if there are more lines than MAX allows, so that new text has none.
+// Finds unidiomatic phrases in comments, test names, strings and documents. Prints each pattern with the number of matching
+// lines and better wording. Fails if more lines match than MAX allows, so that new text cannot add any.
 //
 //   --list   prints every line that matches
 import { readFileSync, readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import ts from 'typescript';
 
-/** What to look for, and what to write instead. Clauses are matched at the beginning of a sentence. */
+/** Patterns to find, and better wording. Clauses are matched at the beginning of a sentence. */
 const PATTERNS = [
   [
     /(?:^|[.:;!?]\s+)(?:what|who|whoever|whatever)\s+(?!(?:is|are|was|were|happens|to)\b[^.]*\?)/i,
@@ -31,9 +31,9 @@ const PATTERNS = [
   [/\bonce more\b/i, '"once more": "again"'],
 ];
 
-/** Lines that may still match, in comments, in strings, and in test names and documents. To be lowered, never raised. */
+/** Number of lines that may still match in comments, in strings, and in test names and documents. Lower it, never raise it. */
 const MAX = { comments: 1, strings: 0, texts: 12 };
-/** Files with strings that people read: messages, help, labels. */
+/** Files whose strings users read: messages, help, labels. */
 const HAS_TEXTS = /^(?:src|components|server\/src|demo)\//;
 const PROSE = /[a-z]{2} [a-z]{2}/i;
 
@@ -55,7 +55,7 @@ const add = (kind, file, line, text) => {
   if (found >= 0) lines.push({ kind, file, line, text: plain, found });
 };
 
-/** Comments of a source file, names of its tests, and strings that are prose. */
+/** Reads the comments of a source file, the names of its tests, and the strings that are prose. */
 function readSource(file) {
   const text = readFileSync(file, 'utf8');
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);

@@ -1,4 +1,4 @@
-/** Changes of an element's attributes: any call right after the assignment acts on the new value. */
+/** Changes to an element's attributes: any call right after the assignment uses the new value. */
 import { expect } from '@open-wc/testing';
 import {
   apiUrl,
@@ -14,7 +14,7 @@ import {
   type RondevuService,
 } from './helpers.js';
 
-/** A live host, with the texts that it receives. */
+/** A live host and the messages that it receives. */
 async function host(): Promise<{ to: string; element: RondevuService; got: string[] }> {
   const name = freshName();
   const element = await service(name);
@@ -23,8 +23,8 @@ async function host(): Promise<{ to: string; element: RondevuService; got: strin
   return { to: `chat:1.0.0@${name}`, element, got };
 }
 
-describe('attribute changes of <rondevu-connect>', () => {
-  it('sends to the new peer, never to the former one, as soon as `to` is set', async () => {
+describe('<rondevu-connect> after an attribute change', () => {
+  it('sends to the new peer, and never to the previous peer, as soon as `to` is set', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     const former = await joiner.ready;
@@ -51,7 +51,7 @@ describe('attribute changes of <rondevu-connect>', () => {
     expect(one.got).to.deep.equal([]);
   });
 
-  it('drops what was queued for the former peer', async () => {
+  it('drops messages that were queued for the previous peer', async () => {
     const two = await host();
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`);
@@ -65,7 +65,7 @@ describe('attribute changes of <rondevu-connect>', () => {
     expect(two.got).to.deep.equal(['for two']);
   });
 
-  it('drops early messages when `to` changes before there is a connection', async () => {
+  it('drops early messages if `to` changes before there is a connection', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.updateComplete;
@@ -90,7 +90,7 @@ describe('attribute changes of <rondevu-connect>', () => {
     expect([data, peer.username]).to.deep.equal(['from the new name', username]);
   });
 
-  it('emits one end and one new start, however many attributes change together', async () => {
+  it('emits one close and one open event, however many attributes change together', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
@@ -103,7 +103,7 @@ describe('attribute changes of <rondevu-connect>', () => {
     expect(events).to.deep.equal(['rondevu-close', 'rondevu-open']);
   });
 
-  it('stays closed when close() is called right after the change', async () => {
+  it('stays closed if close() is called right after the change', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
@@ -129,7 +129,7 @@ describe('attribute changes of <rondevu-connect>', () => {
     expect(got).to.deep.equal(['enabled']);
   });
 
-  it('starts by itself when the attribute that made it fail is corrected', async () => {
+  it('starts automatically when the invalid attribute is corrected', async () => {
     const { to } = await host();
     const joiner = await connect('no address');
     await next(joiner, 'rondevu-error');
@@ -139,8 +139,8 @@ describe('attribute changes of <rondevu-connect>', () => {
   });
 });
 
-describe('attribute changes of <rondevu-service>', () => {
-  it('does not broadcast to peers of the former service', async () => {
+describe('<rondevu-service> after an attribute change', () => {
+  it('does not broadcast to peers of the previous service', async () => {
     const { to, element } = await host();
     const joiner = await connect(to);
     const got = messagesOf(joiner);
@@ -153,7 +153,7 @@ describe('attribute changes of <rondevu-service>', () => {
     expect([element.state, got]).to.deep.equal(['live', []]);
   });
 
-  it('publishes again when it is set back to the same service at once', async () => {
+  it('publishes again if the service is changed and immediately changed back', async () => {
     const { to, element } = await host();
     element.service = 'other:1.0.0';
     element.service = 'chat:1.0.0';
@@ -164,13 +164,13 @@ describe('attribute changes of <rondevu-service>', () => {
   });
 });
 
-describe('attribute changes of <rondevu-chat>', () => {
+describe('<rondevu-chat> after an attribute change', () => {
   const text = (data: string) => (JSON.parse(data) as { text?: string }).text;
   const written = (got: string[]) => got.map(text).filter((each) => each !== undefined);
   const chat = async (attributes: Record<string, string>) =>
     (await make('rondevu-chat', { 'api-url': apiUrl, identity: 'none', ...attributes })) as RondevuChat;
 
-  it('follows `to` with its own source, also for messages sent in the same turn', async () => {
+  it('applies a new `to` to its own source, even for messages sent in the same turn', async () => {
     const [one, two] = [await host(), await host()];
     const element = await chat({ to: one.to });
     await until(() => element.state === 'connected');
@@ -182,13 +182,13 @@ describe('attribute changes of <rondevu-chat>', () => {
     expect(element.shadowRoot!.querySelectorAll('rondevu-connect')).to.have.length(1);
   });
 
-  it('follows username, service, and a change from joining to hosting', async () => {
+  it('applies a new username and service, and changes from joining to hosting', async () => {
     const one = await host();
     const element = await chat({ to: one.to });
     await until(() => one.element.peerCount === 1);
     const name = freshName();
     element.to = undefined;
-    element.identity = undefined; // a new key each time could not keep the name
+    element.identity = undefined; // with a new key each time, it could not keep the name
     element.username = name;
     element.service = 'chat:1.0.0';
     await until(() => element.state === 'live');
@@ -204,7 +204,7 @@ describe('attribute changes of <rondevu-chat>', () => {
     await until(() => element.state === 'live');
   });
 
-  it('follows `for` and `source` for messages sent in the same turn', async () => {
+  it('applies a new `for` or `source`, even for messages sent in the same turn', async () => {
     const [one, two] = [await host(), await host()];
     const [first, second] = [await connect(one.to, { id: freshName() }), await connect(two.to, { id: freshName() })];
     await Promise.all([first.ready, second.ready]);
@@ -220,7 +220,7 @@ describe('attribute changes of <rondevu-chat>', () => {
     expect([written(one.got), written(two.got)]).to.deep.equal([['by source'], ['by for']]);
   });
 
-  it('uses the replacement of an element that it references by id', async () => {
+  it('uses the new element when the element that it references by id is replaced', async () => {
     const one = await host();
     const first: RondevuConnect = await connect(one.to, { id: freshName() });
     await first.ready;

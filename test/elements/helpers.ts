@@ -1,4 +1,4 @@
-/** Shared by the tests of the elements: the server's address, waiting for events, unique names. */
+/** Helpers for the element tests: the server's address, waiting for events, unique names. */
 import '../../dist/components/index.js';
 import { html, fixture } from '@open-wc/testing';
 import type { RondevuChat, RondevuConnect, RondevuService } from '../../dist/components/index.js';
@@ -7,15 +7,15 @@ const { url } = (await (await fetch('/signaling.json')).json()) as { url: string
 export const apiUrl = url;
 
 let count = 0;
-/** A username that was not used before. */
+/** A unique username. */
 export const freshName = (): string =>
   `u${Date.now().toString(36)}${(count++).toString(36)}${Math.random().toString(36).slice(2, 6)}`;
 
-/** The next event of a name. */
+/** Resolves with the detail of the next event with this name. */
 export const next = <T = Record<string, unknown>>(target: EventTarget, name: string): Promise<T> =>
   new Promise((resolve) => target.addEventListener(name, (event) => resolve((event as CustomEvent<T>).detail), { once: true }));
 
-/** Names (and new states) of events, in order. */
+/** Records the names of events, with the new state if they have one, in order. */
 export function record(target: EventTarget, names: string[]): string[] {
   const seen: string[] = [];
   for (const name of names) {
@@ -27,7 +27,7 @@ export function record(target: EventTarget, names: string[]): string[] {
   return seen;
 }
 
-/** The messages that an element receives, as text; bytes as numbers. */
+/** Records the messages that an element receives: text as it is, bytes as decimal numbers. */
 export function messagesOf(target: EventTarget): string[] {
   const got: string[] = [];
   target.addEventListener('rondevu-message', (event) => {

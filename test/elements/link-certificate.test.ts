@@ -1,11 +1,12 @@
 /**
- * The certificate in use is compared with the description as our parser read it, whatever the platform read, in real browsers.
+ * In real browsers, the certificate in use is compared with the fingerprint that our parser read from the description, whatever
+ * the platform read.
  */
 import { expect } from '@open-wc/testing';
 import type { LinkHandlers } from '../../dist/src/connection/link.js';
 import { WebRtcLink } from '../../dist/src/connection/webrtc-link.js';
 
-/** A peer connection whose parser reads another fingerprint than the description contains. */
+/** A peer connection whose parser reads a different fingerprint from the one in the description. */
 class LenientPeerConnection extends RTCPeerConnection {
   fingerprint = '';
 
@@ -19,7 +20,7 @@ const gathered = async (pc: RTCPeerConnection): Promise<string> => {
   return pc.localDescription!.sdp;
 };
 
-/** Joins a real peer by a description that names `change(fingerprint)`; resolves to the outcome of the link. */
+/** Joins a real peer with a description that contains `change(fingerprint)`; resolves with the outcome of the link. */
 async function join(change: (line: string) => string) {
   const other = new RTCPeerConnection({ iceServers: [] });
   const channels = [100, 101].map((id) => other.createDataChannel('rondevu', { negotiated: true, id }));
@@ -58,12 +59,12 @@ async function join(change: (line: string) => string) {
   return { ...result, heard };
 }
 
-describe('the certificate of a link', () => {
-  it('opens the link when it matches the description', async () => {
+describe('the certificate check of a link', () => {
+  it('opens the link if the certificate matches the description', async () => {
     expect((await join((line) => line)).opened).to.equal(true);
   });
 
-  it('ends the link as unverified, before anything is delivered, when it does not match', async () => {
+  it('ends the link as unverified, before anything is delivered, if the certificate does not match', async () => {
     const swapped = (line: string) => line.replace(/(?<=sha-256 )../, (first) => (first === '00' ? '11' : '00'));
     const { opened, code, reason, heard } = await join(swapped);
     expect([opened, code, heard]).to.deep.equal([false, 'unverified', []]);

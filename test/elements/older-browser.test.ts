@@ -1,7 +1,7 @@
-/** The elements without the APIs that the oldest supported browsers lack. In a file of its own, because it removes these APIs. */
+/** The elements without APIs that the oldest supported browsers lack. It is a separate file because it removes these APIs. */
 import { expect } from '@open-wc/testing';
 
-/** Newer than Chrome 120, Firefox 121 or Safari 17.2. */
+/** APIs that are newer than Chrome 120, Firefox 121 or Safari 17.2. */
 const NEWER: [object, string[]][] = [
   [AbortSignal, ['any']],
   [Promise, ['withResolvers', 'try']],
@@ -23,7 +23,7 @@ const NEWER: [object, string[]][] = [
 ];
 for (const [object, names] of NEWER) for (const name of names) Reflect.deleteProperty(object, name);
 
-// the modules of the elements are loaded afterwards
+// the modules of the elements must be loaded after the removal
 const { connect, freshName, messagesOf, service, until } = await import('./helpers.js');
 
 describe('the oldest supported browsers', () => {
@@ -31,7 +31,7 @@ describe('the oldest supported browsers', () => {
     expect('any' in AbortSignal || 'withResolvers' in Promise || 'isWellFormed' in String.prototype).to.equal(false);
   });
 
-  it('connect two elements that exchange messages', async () => {
+  it('connect two elements, which exchange messages', async () => {
     const username = freshName();
     const host = await service(username);
     await until(() => host.state === 'live');

@@ -1,4 +1,4 @@
-/** Errors of other realms, and of a second bundle on the page. */
+/** Errors from other realms and from a second bundle on the page. */
 import { expect } from '@open-wc/testing';
 import { toError } from '../../dist/components/base-element.js';
 import { make } from './helpers.js';
@@ -9,8 +9,8 @@ async function frameWindow(): Promise<typeof globalThis> {
   return frame.contentWindow as unknown as typeof globalThis;
 }
 
-describe('errors of another realm', () => {
-  it('keep their code and message', async () => {
+describe('errors from another realm', () => {
+  it('keep their message, and their code if they have one', async () => {
     const frame = await frameWindow();
     const foreign = new frame.Error('of another realm');
     expect(toError(foreign)).to.include({ code: 'unsupported', message: 'of another realm', cause: foreign });

@@ -1,4 +1,4 @@
-/** Ends and restarts: page swaps, rejoining in a handler, starting again after a failure, copies of elements. */
+/** Closing and restarting: page swaps, rejoining in a handler, starting again after a failure, copies of elements. */
 import { expect } from '@open-wc/testing';
 import { Rondevu } from '../../dist/src/index.js';
 import {
@@ -22,7 +22,7 @@ import {
   type RondevuService,
 } from './helpers.js';
 
-/** Acts as a page swapper: removes the old element and inserts the same one from HTML. */
+/** Acts like a library that swaps pages: removes the old element and inserts the same element from HTML. */
 function swap<T extends Element>(element: T): T {
   const holder = document.createElement('template');
   holder.innerHTML = element.outerHTML;
@@ -32,7 +32,7 @@ function swap<T extends Element>(element: T): T {
 }
 
 describe('an element that replaces an identical one', () => {
-  it('publishes although the old service is in its grace period, and can be joined', async () => {
+  it('publishes while the old service is in its grace period, and can be joined', async () => {
     const name = freshName();
     const old = await service(name);
     await old.ready;
@@ -46,7 +46,7 @@ describe('an element that replaces an identical one', () => {
     ).ready;
   });
 
-  it('publishes although the old service was still being published', async () => {
+  it('publishes even if the old service was still being published', async () => {
     const name = freshName();
     const old = await service(name);
     await old.updateComplete;
@@ -58,7 +58,7 @@ describe('an element that replaces an identical one', () => {
     expect(replacement.errorCode).to.equal('');
   });
 
-  it('joins, and the old one accepts no more messages for a removed page', async () => {
+  it('joins, and the old element receives no more messages', async () => {
     const host = await service(freshName());
     await host.ready;
     const old = await connect(`chat:1.0.0@${host.username}`);
@@ -73,7 +73,7 @@ describe('an element that replaces an identical one', () => {
     expect([old.state, late]).to.deep.equal(['closed', []]);
   });
 
-  it('starts, stops and starts in one turn', async () => {
+  it('is live after several calls of stop() and start() in one turn', async () => {
     const host = await service(freshName());
     await host.ready;
     void host.stop();
@@ -88,9 +88,9 @@ describe('an element that replaces an identical one', () => {
   });
 });
 
-describe('an element that ended', () => {
+describe('an element that has closed or failed', () => {
   for (const handled of ['rondevu-close', 'rondevu-state']) {
-    it(`joins again when connect() is called in the handler of ${handled}, and emits the end once`, async () => {
+    it(`joins again if connect() is called in the handler of ${handled}, and emits rondevu-close once`, async () => {
       const host = await service(freshName());
       await host.ready;
       const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -110,7 +110,7 @@ describe('an element that ended', () => {
     });
   }
 
-  it('emits its end once when close() is called in a handler', async () => {
+  it('emits rondevu-close once if close() is called in a handler', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -121,7 +121,7 @@ describe('an element that ended', () => {
     await until(() => host.peerCount === 0);
   });
 
-  it('reports its end once when it is closed repeatedly', async () => {
+  it('emits rondevu-close once if it is closed repeatedly', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     await next(joiner, 'rondevu-waiting');
     const events = record(joiner, ['rondevu-close', 'rondevu-state']);
@@ -132,7 +132,7 @@ describe('an element that ended', () => {
     expect(events).to.deep.equal(once);
   });
 
-  it('tries again when connect() is called in the handler of the error after `timeout`', async () => {
+  it('tries again if connect() is called in the error handler after `timeout`', async () => {
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`, { timeout: '300' });
     const events = record(joiner, ['rondevu-state', 'rondevu-error', 'rondevu-close']);
@@ -149,7 +149,7 @@ describe('an element that ended', () => {
     await Promise.all([host.ready, joiner.ready]);
   });
 
-  it('starts again after a failure, without interference from another element', async () => {
+  it('starts again after a failure once the other element with its service has stopped', async () => {
     const name = freshName();
     const first = await service(name);
     await first.ready;
@@ -164,7 +164,7 @@ describe('an element that ended', () => {
     expect([second.state, second.errorCode]).to.deep.equal(['live', '']);
   });
 
-  it('rejects `ready` with the error, and reports a refused name once', async () => {
+  it('rejects `ready` with the error, and reports a taken name once', async () => {
     const name = freshName();
     await (
       await service(name)
@@ -181,14 +181,14 @@ describe('an element that ended', () => {
       (error: { code: string }) => error.code,
     );
     expect(code).to.equal('name-taken');
-    // the call and the socket are refused one after the other
+    // the server refuses first the call and then the socket
     await until(() => second.rondevu?.signalingState !== 'connecting');
     expect(events).to.deep.equal(['rondevu-error']);
   });
 });
 
 describe('an element with an identity', () => {
-  it('"none" keeps its key for its username, and gets another key for another username', async () => {
+  it('"none" keeps its key for its username, and gets a different key for a different username', async () => {
     const host = await service(freshName(), { identity: 'none' });
     await host.ready;
     const key = host.rondevu!.getPublicKey();
@@ -202,7 +202,7 @@ describe('an element with an identity', () => {
     expect(host.rondevu!.getPublicKey()).not.to.equal(key);
   });
 
-  it('with the name of an imported key uses that key and its username', async () => {
+  it('that names an imported key uses that key and its username', async () => {
     const [name, username] = [`carried ${freshName()}`, freshName()];
     const carried = await createIdentity();
     const owner = await Rondevu.connect({ apiUrl, identity: carried, username });
@@ -216,7 +216,7 @@ describe('an element with an identity', () => {
     await owner.close();
   });
 
-  it('"none" gets another key at every start when it has no username', async () => {
+  it('"none" and no username gets a different key at every start', async () => {
     const element = await connect(`chat:1.0.0@${freshName()}`);
     await until(() => element.rondevu);
     const key = element.rondevu!.getPublicKey();
@@ -226,11 +226,11 @@ describe('an element with an identity', () => {
   });
 });
 
-describe('a service whose later offers the server refuses', () => {
+describe('a service when the server refuses its later offers', () => {
   const { fetch, WebSocket } = globalThis;
   afterEach(() => Object.assign(globalThis, { fetch, WebSocket }));
 
-  it('shows the state failed, keeps its peers, and can be started again', async () => {
+  it('has the state failed, keeps its peers, and can be started again', async () => {
     // forces every call over HTTP, where the test can change the replies
     Object.assign(globalThis, { WebSocket: undefined });
     const host = await service(freshName(), { identity: 'none' });
@@ -257,7 +257,7 @@ describe('a service whose later offers the server refuses', () => {
 });
 
 describe('a copy of a running element', () => {
-  it('shows no state of its original', async () => {
+  it('shows no state of the original element', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -280,7 +280,7 @@ describe('a copy of a running element', () => {
     }
   });
 
-  it('shows no peer once it is closed', async () => {
+  it('shows no peer once the element is closed', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);

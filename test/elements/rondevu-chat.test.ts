@@ -1,4 +1,4 @@
-/** <rondevu-chat>: a conversation, its authors, messages while the link is down, keyboard, texts, accessibility. */
+/** <rondevu-chat>: conversations, authors, messages while the link is down, keyboard, texts, accessibility. */
 import { expect } from '@open-wc/testing';
 import 'axe-core';
 import type Axe from 'axe-core';
@@ -17,7 +17,7 @@ const ownStatus = (chat: RondevuChat) =>
   [...chat.shadowRoot!.querySelectorAll('[part~=own] .meta:last-child span')].at(-1)?.textContent;
 const input = (chat: RondevuChat) => chat.shadowRoot!.querySelector('textarea')!;
 
-/** A host page and a joiner page in one. */
+/** A host and its joiners on one page. */
 async function pair(
   joiners = 1,
 ): Promise<{ service: RondevuService; host: RondevuChat; joined: RondevuConnect[]; chats: RondevuChat[] }> {
@@ -38,7 +38,7 @@ async function pair(
     await (joiner as RondevuConnect).ready;
     joined.push(joiner as RondevuConnect);
   }
-  // the link may be up here a moment earlier than at the peer
+  // the link may open at the joiner a moment before it opens at the host
   await until(() => service.peerCount === joiners);
   return {
     service,
@@ -50,7 +50,7 @@ async function pair(
 
 async function expectAccessible(chat: RondevuChat): Promise<void> {
   await chat.updateComplete;
-  // halfway through an animation the contrast differs from the final one
+  // during an animation the contrast differs from the final contrast
   await Promise.all(chat.shadowRoot!.getAnimations().map(({ finished }) => finished));
   const { violations } = await axe.run(chat);
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).to.deep.equal([]);
@@ -63,7 +63,7 @@ function press(chat: RondevuChat, key: string, init: KeyboardEventInit = {}): Ke
 }
 
 describe('rondevu-chat', () => {
-  it('runs a conversation of two by keyboard', async () => {
+  it('lets two users converse by keyboard', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     input(chat).value = 'hello';
@@ -79,7 +79,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(host) === 'delivered');
   });
 
-  it('shows the state of each own message: waiting, sent, delivered, not sent', async () => {
+  it('shows whether a message was delivered or not sent', async () => {
     const { service, joined, chats } = await pair();
     const [joiner] = joined as [RondevuConnect];
     const [chat] = chats as [RondevuChat];
@@ -95,7 +95,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(chat) === 'not sent');
   });
 
-  it('blocks a peer that shows another key until the user trusts the new one', async () => {
+  it('blocks a peer with a changed key until the user trusts the new key', async () => {
     const name = freshName();
     const host = await make('rondevu-service', { 'api-url': apiUrl, service: 'chat:1.0.0', username: name });
     await (host as RondevuService).ready;
@@ -127,7 +127,7 @@ describe('rondevu-chat', () => {
     expect(joiner.peer!.pinned).to.equal(true);
   });
 
-  it('joins an address with a pin only if the peer has that key', async () => {
+  it('joins an address with a pin only if the pin matches the key of the peer', async () => {
     const name = freshName();
     const host = (await make('rondevu-service', { 'api-url': apiUrl, service: 'chat:1.0.0', username: name })) as RondevuService;
     await host.ready;
@@ -144,7 +144,7 @@ describe('rondevu-chat', () => {
     expect(wrong.querySelector('rondevu-chat')!.shadowRoot!.querySelector('[part=trust]')).to.equal(null);
   });
 
-  it('breaks lines with Shift and Enter, and leaves Enter to input methods', async () => {
+  it('breaks lines with Shift+Enter, and leaves Enter to input methods', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
     input(chat).value = 'half';
@@ -155,7 +155,7 @@ describe('rondevu-chat', () => {
     await until(() => texts(chat).length === 1);
   });
 
-  it('relays in a group, and shows who relayed', async () => {
+  it('relays messages in a group, and shows who relayed them', async () => {
     const { host, chats, joined } = await pair(2);
     const [one, two] = chats as [RondevuChat, RondevuChat];
     one.send('to all');
@@ -205,7 +205,7 @@ describe('rondevu-chat', () => {
     });
   });
 
-  it('ignores messages that are not its own, and passes them on', async () => {
+  it('shows no message in a foreign format, but emits it', async () => {
     const { host, joined, service } = await pair();
     const [joiner] = joined as [RondevuConnect];
     for (const data of ['plain text', '{"type":"other"}', '{"type":"message"}', 'x'.repeat(20_000)]) {
@@ -217,7 +217,7 @@ describe('rondevu-chat', () => {
     expect(service.peerCount).to.equal(1);
   });
 
-  it('keeps markup as text', async () => {
+  it('shows markup as text', async () => {
     const { host, chats } = await pair();
     chats[0]!.send('<img src=x onerror=alert(1)>');
     await until(() => texts(host).length === 1);
@@ -225,7 +225,7 @@ describe('rondevu-chat', () => {
     expect(host.shadowRoot!.querySelector('img')).to.equal(null);
   });
 
-  it('shows reconnecting and the number of queued messages, and sends them when the link is back', async () => {
+  it('shows queued messages as waiting while it reconnects, and sends them when the link is back', async () => {
     const { service, host, joined, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     const [joiner] = joined as [RondevuConnect];
@@ -238,7 +238,7 @@ describe('rondevu-chat', () => {
     await joiner.connect();
     const again = await joiner.ready;
     expect(again).to.not.equal(connection);
-    // the peer connection is closed behind the engine's back, as a network does it
+    // the peer connection is closed without the engine, as if the network had failed
     const down = next(joiner, 'rondevu-reconnecting');
     again.getPeerConnection()!.close();
     await down;
@@ -251,7 +251,7 @@ describe('rondevu-chat', () => {
     await until(() => !chat.shadowRoot!.querySelector('[part~=own]')!.textContent!.includes('waiting'));
   });
 
-  it('scrolls to the end only when it is already there, and counts the messages below', async () => {
+  it('scrolls to a new message only if it is already at the end, and counts the messages below', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.style.setProperty('--rondevu-chat-max-height', '260px');
@@ -274,7 +274,7 @@ describe('rondevu-chat', () => {
     expect(chat.hasAttribute('unread')).to.equal(false);
   });
 
-  it('keeps the newest message in view when it shrinks, and its position when the reader is elsewhere', async () => {
+  it('keeps the newest message in view when it shrinks, but keeps its position if the user has scrolled away', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.style.height = '400px';
@@ -294,7 +294,7 @@ describe('rondevu-chat', () => {
     expect(log.scrollTop).to.equal(0);
   });
 
-  it('keeps no more than its history, and clears', async () => {
+  it('keeps at most `history` messages, and clear() removes all', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.history = 3;
@@ -323,7 +323,7 @@ describe('rondevu-chat', () => {
     await until(() => texts(byId).includes('by myself'));
   });
 
-  it('passes its address, name, identity and ICE servers to a source of its own', async () => {
+  it('passes its server address, username, identity and ICE servers to its own source', async () => {
     const attributes = { 'api-url': apiUrl, username: freshName(), identity: 'none', 'ice-servers': 'google-stun' };
     const chat = await make('rondevu-chat', { ...attributes, to: `chat:1.0.0@${freshName()}` });
     const { apiUrl: url, username, identity, iceServers } = chat.shadowRoot!.querySelector<RondevuConnect>('rondevu-connect')!;
@@ -349,7 +349,7 @@ describe('rondevu-chat', () => {
     await expectAccessible(chat);
   });
 
-  it('accepts texts for a language and for one element', async () => {
+  it('accepts strings for a language and for one element', async () => {
     setStrings('de', { send: 'Senden', waitingForPeer: 'Noch niemand da' });
     const holder = await make('div', { lang: 'de-AT' });
     const chat = document.createElement('rondevu-chat');
@@ -365,7 +365,7 @@ describe('rondevu-chat', () => {
     expect(statusLine(chat)).to.equal('Noch niemand da');
   });
 
-  it('explains a missing peer: nobody there, the server away, a wrong address, no source, not started', async () => {
+  it('explains a missing peer: nobody there, server unreachable, wrong address, no source, not started', async () => {
     const said = async (attributes: Record<string, string>, words: string) => {
       const chat = (await make('rondevu-chat', attributes)) as RondevuChat;
       await until(() => statusLine(chat) === words);
@@ -391,7 +391,7 @@ describe('rondevu-chat', () => {
     await until(() => statusLine(idle.querySelector('rondevu-chat')!) === ENGLISH.idle);
   });
 
-  it('marks a message that nobody is there to receive, or that was not sent', async () => {
+  it('marks a message that has no recipient or was not sent', async () => {
     const { host } = await pair(0);
     host.send('to nobody');
     await host.updateComplete;
@@ -413,7 +413,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(chat) === 'not sent');
   });
 
-  it('shows a changed key, with the button, while it reconnects to a former peer', async () => {
+  it('shows a changed key and the trust button while it reconnects to a previous peer', async () => {
     const { joined, chats } = await pair();
     const [joiner, chat] = [joined[0]!, chats[0]!];
     const key = joiner.peer!.publicKey!;
@@ -429,7 +429,7 @@ describe('rondevu-chat', () => {
     expect(statusLine(chat)).to.contain('Connected to');
   });
 
-  it('prints each problem once, with a remedy', async () => {
+  it('logs each problem once, with a remedy', async () => {
     const printed: string[] = [];
     const { error } = console;
     console.error = (text: string) => void printed.push(text);
@@ -451,7 +451,7 @@ describe('rondevu-chat', () => {
     }
   });
 
-  it('keeps the composer in view at any height, and its texts readable with any accent colour', async () => {
+  it('keeps the composer in view at any height, and its text readable with any accent colour', async () => {
     for (const [height, expected] of [
       ['100%', 300],
       ['auto', undefined],

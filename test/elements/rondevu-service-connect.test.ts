@@ -1,4 +1,4 @@
-/** <rondevu-service> and <rondevu-connect>: publish, join, talk, close; states and events in the documented order. */
+/** <rondevu-service> and <rondevu-connect>: publishing, joining, messages, closing, and the documented order of events. */
 import { expect } from '@open-wc/testing';
 import {
   apiUrl,
@@ -25,7 +25,7 @@ const SERVICE_EVENTS = [
 const CONNECT_EVENTS = ['rondevu-state', 'rondevu-waiting', 'rondevu-open', 'rondevu-message', 'rondevu-close', 'rondevu-error'];
 
 describe('rondevu-service and rondevu-connect', () => {
-  it('publish, are joined, pass text and bytes in both directions, and close', async () => {
+  it('publish, join, exchange text and bytes, and close', async () => {
     const name = freshName();
     const host = document.createElement('rondevu-service');
     const hostEvents = record(host, SERVICE_EVENTS);
@@ -80,7 +80,7 @@ describe('rondevu-service and rondevu-connect', () => {
     joiner.remove();
   });
 
-  it('let the joiner wait for the host, and send its queued messages', async () => {
+  it('wait for the host to publish, and then send queued messages', async () => {
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`);
     const events = record(joiner, CONNECT_EVENTS);
@@ -94,7 +94,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(events.filter((event) => event === 'rondevu-open')).to.have.length(1);
   });
 
-  it('end the wait after the timeout', async () => {
+  it('stop waiting after the timeout', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`, { timeout: '300' });
     const { error } = await next<{ error: { code: string } }>(joiner, 'rondevu-error');
     expect(error.code).to.equal('timeout');
@@ -102,7 +102,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(joiner.getAttribute('error-code')).to.equal('timeout');
   });
 
-  it('report a taken name to its second owner', async () => {
+  it('report name-taken to the second user of a name', async () => {
     const name = freshName();
     const first = await service(name);
     await first.ready;
@@ -140,7 +140,7 @@ describe('rondevu-service and rondevu-connect', () => {
     await until(() => connection.getState() === 'closed' && host.state === 'stopped');
   });
 
-  it('reconnect, once, when the address changes', async () => {
+  it('connect to the new peer once when the address changes twice', async () => {
     const [one, two] = [freshName(), freshName()];
     await Promise.all([(await service(one)).ready, (await service(two)).ready]);
     const joiner = await connect(`chat:1.0.0@${one}`);
@@ -152,7 +152,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(first.getState()).to.equal('closed');
   });
 
-  it('apply max-offers live', async () => {
+  it('apply a new max-offers while live', async () => {
     const host = await service(freshName(), { 'max-offers': '2' });
     await host.ready;
     await until(() => host.getAttribute('offer-count') === '2');
@@ -193,7 +193,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(host.getAttribute('state')).to.equal('stopped');
   });
 
-  it('bubble only lifecycle events, with frozen details, and no messages', async () => {
+  it('let lifecycle events with frozen details bubble, but not messages', async () => {
     const name = freshName();
     const host = await service(name);
     const bubbled: string[] = [];
@@ -207,7 +207,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(bubbled).to.deep.equal(['rondevu-connection']);
   });
 
-  it('reject a joiner that accept refuses, and admit the next one', async () => {
+  it('reject a joiner that accept refuses, and admit the next joiner', async () => {
     const name = freshName();
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,

@@ -1,9 +1,9 @@
-/** Messages sent before a connection exists, and broadcasts. */
+/** Messages that are sent before a connection exists, and broadcasts. */
 import { expect } from '@open-wc/testing';
 import { apiUrl, connect, freshName, make, messagesOf, next, service, until, type RondevuService } from './helpers.js';
 
-describe('messages sent before a connection exists', () => {
-  it('copy bytes at the call, in order, with the ids of rondevu-delivered', async () => {
+describe('an element without a connection', () => {
+  it('copies bytes when send() is called, keeps their order, and reports each delivery by id', async () => {
     const host = await service(freshName());
     const got = messagesOf(host);
     await host.ready;
@@ -22,7 +22,7 @@ describe('messages sent before a connection exists', () => {
     await until(() => !joiner.getAttribute('buffered') || joiner.getAttribute('buffered') === '0');
   });
 
-  it('reject an invalid value at the call, and send the others', async () => {
+  it('throws on an invalid value, and sends the other messages', async () => {
     const host = await service(freshName());
     const got = messagesOf(host);
     await host.ready;
@@ -39,7 +39,7 @@ describe('messages sent before a connection exists', () => {
     expect(joiner.errorCode).to.equal('');
   });
 
-  it('are bounded like the queue of a connection, keep the newest, and settle each handle', async () => {
+  it('keeps the newest maxBufferSize messages, and settles the handle of each dropped message', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     joiner.connectionConfig = { maxBufferSize: 2 };
     await joiner.updateComplete;
@@ -55,7 +55,7 @@ describe('messages sent before a connection exists', () => {
     expect(await handles[2]!.delivered).to.equal('dropped');
   });
 
-  it('are not queued with bufferEnabled: false, and are dropped after a failure', async () => {
+  it('refuses messages with bufferEnabled: false, and drops them after a failure', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     joiner.connectionConfig = { bufferEnabled: false };
     await joiner.updateComplete;
@@ -68,7 +68,7 @@ describe('messages sent before a connection exists', () => {
 });
 
 describe('a broadcast', () => {
-  it('reaches all other peers when one cannot receive it, and reports which one', async () => {
+  it('reaches all other peers if one peer cannot receive it, and reports that peer', async () => {
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
       service: 'chat:1.0.0',
@@ -89,7 +89,7 @@ describe('a broadcast', () => {
     down.getPeerConnection()!.close();
     await until(() => !down.isConnected());
     const reported = next<{ error: { code: string }; connection: unknown }>(host, 'rondevu-error');
-    // reconnecting is fast: this must be sent while the link is down
+    // reconnecting is fast, and this must be sent while the link is down
     expect(host.broadcast('to all who are here')).to.equal(2);
     const { error, connection } = await reported;
     expect([error.code, connection]).to.deep.equal(['not-connected', down]);

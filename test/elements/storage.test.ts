@@ -1,12 +1,12 @@
-/** Pages without storage, and with the storage of a newer build. */
+/** Pages without storage, and pages whose storage was written by a newer build. */
 import { expect } from '@open-wc/testing';
 import { apiUrl, connect, freshName, make, service, until } from './helpers.js';
 
 const elements = new URL('../../dist/components/index.js', import.meta.url).href;
 
 /**
- * A page in a frame without an origin, so without storage; resolves with the report of its element: `failed` or the awaited
- * state.
+ * Loads a page in a frame with an opaque origin, which has no storage. Resolves with the first report of its element: an error
+ * or the expected state.
  */
 async function sandboxed(markup: string, state: string): Promise<{ frame: HTMLIFrameElement; told: string }> {
   const frame = (await make('iframe', { sandbox: 'allow-scripts' })) as HTMLIFrameElement;
@@ -49,7 +49,7 @@ describe('a page without storage', () => {
 });
 
 describe('a database with the schema of a newer build', () => {
-  it('keeps the key of its page', async () => {
+  it('does not prevent the page from using its stored key', async () => {
     const username = freshName();
     const first = await service(username);
     await until(() => first.state === 'live');

@@ -27,7 +27,7 @@ test('messages sent before the channel opens are queued up to a limit and sent w
   );
 });
 
-test('a peer that stops reading gets no pong, and its link is broken once more than 1 MiB is buffered', () => {
+test('a peer that stops reading gets no pong, and its link is broken when more than 1 MiB is buffered', () => {
   const { channel, control: ours } = control();
   const broken: string[] = [];
   ours.onBroken = (reason) => broken.push(reason);

@@ -283,7 +283,7 @@ test('each ICE preset selects its servers and transport policy', () => {
   );
 });
 
-test('`server` uses the ICE servers from the signaling server, and so does `relay-only` without configured TURN servers', () => {
+test('`server` uses ICE servers from the signaling server, and so does `relay-only` without configured TURN servers', () => {
   const served: RTCIceServer[] = [
     { urls: ['stun:s.example.org'] },
     { urls: ['turn:t.example.org'], username: 'u', credential: 'c' },
