@@ -1,6 +1,6 @@
 /**
- * The planning figures of docs/operations.md, on one core, with a file and with Redis: handshakes, renewals of idle services, and
- * the cost of such a service in the store, in memory and in time. `npm run bench -- capacity`
+ * The planning figures in docs/operations.md, on one core, with a file and with Redis: handshakes, renewals of idle services,
+ * and the storage, memory and CPU time that an idle service needs. `npm run bench -- capacity`
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -15,7 +15,7 @@ import { pinGenerator, startOurs, type Child } from './load/processes.ts';
 
 const LANES = 200;
 const TIME = 5000;
-/** Offers of an idle service, the pool of the `<rondevu-service>` element. */
+/** Number of offers of an idle service: the pool size of the `<rondevu-service>` element. */
 const POOL = 5;
 const IDLE = 8000;
 const WATCHED = 30_000;
@@ -23,7 +23,7 @@ const WATCHED = 30_000;
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-bench-'));
 const path = join(folder, 'capacity.db');
 
-/** INFO of Redis, as numbers. */
+/** Memory in bytes and CPU time in s, from the Redis INFO command. */
 async function infoOf(redis: RedisProcess): Promise<{ bytes: number; cpu: number }> {
   const socket = connect(redis.port, '127.0.0.1');
   socket.write('INFO\r\n');
@@ -70,11 +70,11 @@ async function measure(
       }
     }
   };
-  // the first ones use memory left free by the start of the process
+  // the first services use memory that is free after the start of the process
   await openMore(IDLE / 4);
   const [memory, bytes] = [await server.memory(), await stored()];
   await openMore(IDLE * 1.25);
-  // until temporary data of calls has expired, which is not an idle service's
+  // wait until temporary data of calls has expired, because an idle service has none
   await new Promise((resolve) => setTimeout(resolve, 12_000));
   const [perService, perMemory] = [((await stored()) - bytes) / IDLE, ((await server.memory()) - memory) / IDLE];
   const before = server.cpu();

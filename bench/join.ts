@@ -1,6 +1,7 @@
 /**
- * The time to join: from the request to the first message back, our engine against bare RTCPeerConnections over a bare `ws`
- * relay, in the same two pages, alternating; the host's offer is gathered beforehand in both. Prints the median of the ratios.
+ * The time to join, from the request to the first reply: our engine compared with bare RTCPeerConnections over a bare `ws`
+ * relay, in the same two pages, in alternation. In both cases the host creates its offer and gathers its candidates beforehand. Prints
+ * the median of the ratios.
  * `npm run bench -- join [chromium|firefox] [rounds]`
  */
 import { once } from 'node:events';
@@ -15,7 +16,7 @@ import { until } from '../test/support/until.ts';
 
 interface BenchWindow {
   rondevu: Rondevu;
-  /** Calls that this page sent since the last read: names of methods. */
+  /** Methods of the calls that this page has sent since the last read. */
   calls: string[];
   relay: WebSocket;
   raw(): Promise<number>;
@@ -28,7 +29,7 @@ declare const window: Window & BenchWindow;
 const browserName = (process.argv[2] ?? 'chromium') as BrowserName;
 const rounds = Number(process.argv[3] ?? 20);
 
-/** Forwards every message to all other sockets; only a relay. */
+/** Starts a bare relay, which forwards every message to all other sockets. */
 async function startRelay(): Promise<{ url: string; close(): void }> {
   const relay = new WebSocketServer({ port: 0, host: 'localhost', perMessageDeflate: false });
   relay.on('connection', (socket: NodeSocket) => {
@@ -53,7 +54,7 @@ const site = await serveFiles(() => ({ '/': { body: blankPage(server.url, counte
 const browser = await launch(browserName);
 const [host, joiner] = [await openPage(browser, site.url), await openPage(browser, site.url)];
 
-// The host of both: ours is live with its pool, the raw one keeps one gathered offer ready and makes the next after each answer.
+// The host for both: our service is live with its pool; the raw host keeps one offer ready and replaces it after each join.
 await host.evaluate(
   async (apiUrl, relayUrl) => {
     const service = document.createElement('rondevu-service');
@@ -70,7 +71,7 @@ await host.evaluate(
     await new Promise((resolve) => (socket.onopen = resolve));
     const prepare = async (): Promise<{ pc: RTCPeerConnection; sdp: string }> => {
       const pc = new RTCPeerConnection({ iceServers: [] });
-      // negotiated, because Chromium 156 leaves one in a hundred in-band channels of the answering side half open
+      // negotiated, because Chromium 156 leaves one in a hundred in-band channels half open on the answering side
       const channel = pc.createDataChannel('raw', { negotiated: true, id: 1 });
       channel.onmessage = ({ data }) => channel.send(data as string);
       channel.onclose = () => pc.close();
@@ -129,7 +130,7 @@ await joiner.evaluate(
         };
         socket.send(JSON.stringify({ ask: true }));
       });
-      // the next offer is gathered outside the measured time
+      // the next offer is created outside the measured time
       await new Promise<void>((resolve) => {
         socket.onmessage = () => resolve();
         socket.send(JSON.stringify({ next: true }));
@@ -182,7 +183,7 @@ async function compare(name: string, ours: 'ours' | 'fresh', raw: 'raw' | 'fresh
   const times = { ours: [] as number[], raw: [] as number[] };
   const calls = new Set<string>();
   for (let round = -2; round < rounds; round++) {
-    // the pool refills between two joins
+    // wait until the pool is full again
     await until(() => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount === 5), 'the pool to be full');
     await joiner.evaluate(() => window.calls.splice(0));
     const mine = await joiner.evaluate((which) => window[which](), ours);

@@ -1,6 +1,7 @@
 /**
- * CPU per point: the cost of each call to the server per point of its caller's allowance, in an everyday form and in the largest
- * form within the limits. A point may buy at most 2 ms. Exits 1 if one buys more. `npm run bench -- points [method …]`
+ * CPU time per point: what each call costs the server per point of the caller's allowance, with typical parameters and with the
+ * largest parameters within the limits. A point may buy at most 2 ms; otherwise the exit code is 1.
+ * `npm run bench -- points [method …]`
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +15,7 @@ import { SDP } from './load/clients.ts';
 import { postBody } from './load/generator.ts';
 import { pinGenerator, startOurs, type Child } from './load/processes.ts';
 
-/** In ms of CPU. */
+/** Maximum CPU time per point, in ms. */
 const WANTED = 2;
 /** Maximum time to measure one row, in ms. */
 const MOST_TIME = 6000;
@@ -22,7 +23,7 @@ const { maxSdpLength, maxOffers, maxCandidates } = DEFAULT_LIMITS;
 
 interface Request {
   body: string;
-  /** Sum over all its calls, without bytes. */
+  /** Points of all calls in the request, without the points for its bytes. */
   points: number;
 }
 
@@ -31,16 +32,16 @@ interface Row {
   form: string;
   /** Maximum number of measured requests. */
   count: number;
-  /** Prepares the server, then returns each request. */
+  /** Prepares the server; returns a function that creates each request. */
   prepare(url: string): Promise<(index: number) => Request | Promise<Request>>;
 }
 
-/** @param more points that the call turns out to cost */
+/** @param more additional points that the server charges while it handles the call */
 const request = (client: Client, method: string, params: object, more = 0): Request => ({
   body: JSON.stringify(signV2(client.identity, method, params, client.url)),
   points: costOf(method, params) + more,
 });
-/** The same with a key that the server has not seen. */
+/** A request with a key that the server has not seen before. */
 const newRequest = (client: Client, method: string, params: object): Request => request(client, method, params, NEW_KEY_COST);
 const filled = (text: string, size = maxSdpLength): string => text.padEnd(size, 'x');
 const lines = (count: number, mark: string): object[] =>
@@ -347,8 +348,8 @@ const rows: Row[] = [
 ];
 
 /**
- * Calls every common path of the server some hundred times, and waits until it is idle: compilation is a cost of the server's
- * start, not of a call.
+ * Makes the common calls 150 times each, and waits until the server is idle, because JIT compilation is part of the server's
+ * start and not of a call.
  */
 async function warmUp(server: Child): Promise<void> {
   for (let round = 0; round < 150; round++) {

@@ -1,6 +1,6 @@
 /**
- * How soon messages flow again after a peer connection was closed behind the engine's back: from the moment when the peer
- * notices, and on the closed side from the close; against the time of a raw connect in the same run, alternating.
+ * How soon messages flow again after a peer connection is closed without the engine: measured from the close event on the other
+ * side, and from the close on the closed side. Compared with the time of a raw connect in the same run, in alternation.
  * `npm run bench -- resume [chromium|firefox] [rounds]`
  */
 import type { RondevuConnection } from '../dist/src/index.js';
@@ -12,7 +12,7 @@ import { until } from '../test/support/until.ts';
 
 interface BenchWindow {
   connection: RondevuConnection;
-  /** Date.now() with fractions, the same clock in both pages. */
+  /** Like Date.now(), but with fractions of a millisecond; both pages have the same clock. */
   now(): number;
   closedAt: number;
   messageAt: number;
@@ -50,14 +50,14 @@ for (const page of [host, joiner]) {
     window.now = () => performance.timeOrigin + performance.now();
     window.connection.on('disconnected', () => {
       window.closedAt = window.now();
-      // the first message once the peer is back
+      // the first message that arrives when the peer is back
       window.connection.send('again');
     });
     window.connection.on('message', () => (window.messageAt ||= window.now()));
   });
 }
 
-/** A raw connect: two peer connections of one page, from construction to the first round trip, in ms. */
+/** Connects two raw peer connections in one page; returns the time from construction to the first round trip, in ms. */
 const raw = (): Promise<number> =>
   joiner.evaluate(async () => {
     const start = performance.now();

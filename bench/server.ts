@@ -1,7 +1,7 @@
 /**
- * Performance of the signaling server on one core, against bare servers in the same run: calls over sessions and a `ws` echo,
- * signed HTTP and a server that only verifies, answer to push and a relay at the same rate, idle sockets, a batch of 100 beside
- * `/health`, and two nodes on one Redis. `npm run bench -- server [name of a measure …]`
+ * Performance of the signaling server on one core, compared with bare servers in the same run: calls over sessions with a `ws`
+ * echo, signed HTTP calls with a server that only verifies, the time from answer to push with a relay at the same rate, and
+ * idle sockets. Also `/health` during a batch of 100 calls, and two nodes on one Redis. `npm run bench -- server [measure …]`
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -109,7 +109,7 @@ async function signed(): Promise<void> {
 async function handshakes(): Promise<void> {
   const [ourTails, theirTails]: [number[], number[]] = [[], []];
   const report: string[] = [];
-  // tails vary more between rounds than rates do
+  // tail latencies vary more between rounds than rates do
   for (let turn = 0; turn < 5; turn++) {
     const ours = await startOurs(file());
     const hosts = await openHosts(ours.url, LANES);
@@ -175,7 +175,7 @@ async function oldWire(): Promise<void> {
       BareSocket.open(`${peerjs.url}/peerjs?key=peerjs&id=peer${index}&token=token${index}`),
     ),
   );
-  // a handshake of peerjs is only an offer and an answer
+  // a PeerJS handshake is only an offer and an answer
   const waiting = new Map<number, () => void>();
   for (const [index, peer] of peers.entries()) {
     peer.onText = (text) => {
@@ -200,7 +200,7 @@ async function idle(): Promise<void> {
     const openMany = async (count: number): Promise<void> => {
       for (let index = 0; index < count; index += 50) await Promise.all(Array.from({ length: 50 }, open));
     };
-    // the first ones use memory left free by the start of the process
+    // the first sockets use memory that is free after the start of the process
     await openMany(SOCKETS / 5);
     const before = await server.memory();
     await openMany(SOCKETS);
@@ -315,7 +315,7 @@ if (unknown.length) {
   pinGenerator();
   await measures[wanted[0]!]!();
 } else {
-  // each in a separate process, so that none has to clean up after the previous one
+  // each measure runs in a separate process, so that no state is left from the previous measure
   for (const name of wanted.length ? wanted : Object.keys(measures))
     spawnSync(process.execPath, ['--import', 'tsx', import.meta.filename, name], { stdio: 'inherit' });
 }

@@ -1,6 +1,7 @@
 /**
- * Reference servers for ours, each as a separate process: `echo` and `relay` are only `ws`, `verify` only an HTTP server that
- * checks a signature, `idle` a `ws` server that holds sockets, `peerjs` the peerjs-server. Prints its port.
+ * Reference servers to compare ours with, each as a separate process: `echo` and `relay` use only `ws`, `verify` is an HTTP
+ * server that only verifies a signature, `idle` is a `ws` server that keeps sockets open, `peerjs` is peerjs-server. Each
+ * server prints its port.
  */
 import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { createServer } from 'node:http';

@@ -1,10 +1,10 @@
 /** Rondevu clients under load: hosts, joiners, and one handshake between them. */
 import { PushClient, someone } from '../../test/server/helpers.ts';
 
-/** As long as a description with our SDP line. */
+/** A description as long as a real one with our SDP line. */
 export const SDP = 'v=0\r\n'.padEnd(1500, 'a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n');
 
-/** A client with a session that stores nothing: garbage of the generator would be measured too. */
+/** A client with a session that stores no frames, because garbage collection in the generator would distort the results. */
 export async function openClient(url: string, name: string): Promise<PushClient> {
   const client = await PushClient.open(url, someone(name));
   client.keeps = false;
@@ -21,7 +21,7 @@ export async function openHosts(url: string, count: number): Promise<{ host: Pus
   );
 }
 
-/** One handshake over sessions; returns the time from answer to push, in ms. */
+/** Performs one handshake over sessions; returns the time from the answer to its push event, in ms. */
 export async function handshake(host: PushClient, fqn: string, joiner: PushClient, id: number): Promise<number> {
   await host.publish(fqn, [`${SDP}${id}`]);
   const offer = await joiner.take(fqn, { wait: 5000 });

@@ -1,4 +1,4 @@
-/** Calls as fast as they are answered, or at a given rate; and statistics of the times. */
+/** Makes calls as fast as they are answered, or at a given rate. Also statistics of the times. */
 import { once } from 'node:events';
 import { Agent, request } from 'node:http';
 import { WebSocket } from 'ws';
@@ -7,8 +7,8 @@ export const percentile = (values: number[], share: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? NaN;
 
 /**
- * Calls per second, with `window` calls pending on each lane, for `ms`.
- * @param call on a lane; resolves when it is answered
+ * Measures calls per second for `ms` milliseconds, with `window` pending calls on each lane.
+ * @param call makes a call on a lane; resolves when it is answered
  */
 export async function throughput(
   lanes: number,
@@ -28,7 +28,7 @@ export async function throughput(
   return (count * 1000) / (performance.now() - start);
 }
 
-/** Starts work at a rate, regardless of its outcome, and waits for all. */
+/** Starts work at a fixed rate without waiting for earlier work, then waits for all of it. */
 export async function atRate(perSecond: number, ms: number, work: (index: number) => Promise<void>): Promise<void> {
   const start = performance.now();
   const all: Promise<void>[] = [];
@@ -41,7 +41,7 @@ export async function atRate(perSecond: number, ms: number, work: (index: number
   await Promise.all(all);
 }
 
-/** A socket of a bare server: received texts are matched in order, or passed to a listener. */
+/** A socket to a bare server: received messages resolve the pending calls in order, or are passed to a listener. */
 export class BareSocket {
   readonly socket: WebSocket;
   readonly #waiting: ((text: string) => void)[] = [];

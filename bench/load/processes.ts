@@ -1,4 +1,4 @@
-/** Servers as processes on one core, while the generator runs on the other. */
+/** Runs servers as processes on one core, while the generator runs on another core. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -15,9 +15,9 @@ export function pinGenerator(): void {
 
 export interface Child {
   url: string;
-  /** Resident memory without garbage and without free pages of the heap, in bytes. */
+  /** Resident memory without garbage and free heap pages, in bytes. */
   memory(): Promise<number>;
-  /** Maximum delay of the event loop since the last call, in ms; excludes network and client. */
+  /** Delay of the event loop since the last call, in ms; excludes network and client. */
   loopDelay(): Promise<{ p95: number; worst: number }>;
   /** CPU time so far, in s. */
   cpu(): number;
@@ -25,7 +25,7 @@ export interface Child {
 }
 
 /**
- * On SIGUSR2: reports the delay of the event loop, collects garbage, and reports the memory in use without the free pages that
+ * On SIGUSR2, reports the delay of the event loop, collects garbage, and reports the memory in use without the free pages that
  * the heap keeps.
  */
 const COUNTS = `data:text/javascript,import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -39,7 +39,7 @@ process.on('SIGUSR2', () => {
   delay.reset();
 })`;
 
-/** @param found how its output contains the port */
+/** Starts a server process. @param found matches the port in its output */
 export async function start(args: string[], found: RegExp, env: Record<string, string> = {}): Promise<Child> {
   const command = [...(hasCores ? ['taskset', '-c', SERVER_CORE] : []), process.execPath, '--expose-gc', '--import', COUNTS];
   const child: ChildProcess = spawn(command[0]!, [...command.slice(1), ...args], {
@@ -71,7 +71,7 @@ export async function start(args: string[], found: RegExp, env: Record<string, s
       return { p95: p95!, worst: worst! };
     },
     cpu() {
-      // after the name in brackets: fields 14 and 15 of proc(5), in hundredths of a second
+      // fields 14 and 15 in proc(5), counted after the name in parentheses, in hundredths of a second
       const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
       return (Number(fields[11]) + Number(fields[12])) / 100;
     },
@@ -83,14 +83,14 @@ export async function start(args: string[], found: RegExp, env: Record<string, s
   };
 }
 
-/** The limits are meant for people; a generator is one address. */
+/** Disables the limits, because the whole load comes from one address. */
 const UNLIMITED = {
   LIMIT_POINTS_PER_ADDRESS: '1000000000',
   LIMIT_POINTS_PER_KEY: '1000000000',
   LIMIT_CLAIMS_PER_ADDRESS: '1000000000',
 };
 
-/** Our server. @param storage a file, or `:memory:` */
+/** Starts our server. @param storage a file, or `:memory:` */
 export const startOurs = (storage: string, env: Record<string, string> = {}): Promise<Child> =>
   start(
     ['server/dist/main.js', '--port', '0', '--host', '127.0.0.1', '--storage', storage, '--log-level', 'error'],
