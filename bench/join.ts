@@ -1,7 +1,7 @@
 /**
  * The time to join, from the request to the first reply: our engine compared with bare RTCPeerConnections over a bare `ws`
- * relay, in the same two pages, in alternation. In both cases the host creates its offer and gathers its candidates beforehand. Prints
- * the median of the ratios.
+ * relay, in the same two pages, in alternation. In both cases the host creates its offer and gathers its candidates beforehand.
+ * Prints the median of the ratios.
  * `npm run bench -- join [chromium|firefox] [rounds]`
  */
 import { once } from 'node:events';

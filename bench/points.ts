@@ -1,6 +1,6 @@
 /**
- * CPU time per point: what each call costs the server per point of the caller's allowance, with typical parameters and with the
- * largest parameters within the limits. A point may buy at most 2 ms; otherwise the exit code is 1.
+ * CPU time per point: the cost of each call to the server per point of the caller's allowance, with typical parameters and with
+ * the largest parameters within the limits. A point may buy at most 2 ms; otherwise the exit code is 1.
  * `npm run bench -- points [method …]`
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -210,7 +210,7 @@ const rows: Row[] = [
       for (let user = 0; user < users; user++) {
         const client = new Client(url, someone('many'));
         for (let index = 0; index < 100; index++) {
-          const isFirst = isFree && user === 0 && index === 99; // the best version, so that it is tried
+          const isFirst = isFree && user === 0 && index === 99; // the best version, so that the server tries it
           await client.call('publishService', {
             serviceFqn: `many:1.0.${isFirst ? 999 : index}@${client.username}`,
             offers: Array.from({ length: offers }, (_, at) => ({
@@ -221,7 +221,7 @@ const rows: Row[] = [
           });
         }
       }
-      // a joiner without an instance is given the offer that it already holds
+      // a joiner without an instance gets the offer that it already holds
       const joiner = new Client(url, someone('joiner'));
       const points = hidden
         ? 0

@@ -10,7 +10,7 @@ import { median } from '../test/support/median.ts';
 import { blankPage, openPage, serveFiles } from '../test/support/site.ts';
 
 interface BenchWindow {
-  /** Received messages, and the expected number. */
+  /** Number of received messages, and the number to wait for. */
   got: number;
   wanted: number;
   done: (() => void) | undefined;

@@ -59,5 +59,5 @@ async function join(serviceFqn) {
   while (last.count < total) await new Promise((resolve) => (gotResult = resolve));
   console.log(`${last.count} numbers, mean ${last.mean}`);
   await rondevu.close();
-  process.exit(0); // the threads of WebRTC would keep the process running
+  process.exit(0); // WebRTC threads would otherwise keep the process running
 }

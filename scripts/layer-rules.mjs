@@ -1,4 +1,4 @@
-// Import rules between layers. Checked by scripts/layers.mjs; docs/architecture.md prints the table.
+// Import rules between layers. Checked by scripts/layers.mjs; docs/architecture.md contains the table.
 
 /** The layer of each folder or file; the first match counts. Null means that the layer has the name of the folder. */
 export const LAYER_OF = [

@@ -27,7 +27,7 @@ export default async function* progressReporter(source) {
     if (type === 'test:diagnostic' && data.file && !SUMMARY.test(data.message)) yield `    ${data.message}\n`;
     if (!data?.file) continue;
     const file = relative('.', data.file);
-    // events of a file's tests may follow the event of the file, so a file's line has no counts
+    // events of a file's tests may follow the event that ends the file, so the line for a file has no counts
     if (data.nesting === 0 && data.name !== undefined && relative('.', data.name) === file) {
       if (type === 'test:dequeue') {
         starts.set(file, performance.now());

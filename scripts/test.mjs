@@ -2,7 +2,7 @@
 // the complete lists. A build comes first, unless every selected suite runs from source.
 //
 //   SUITE …             only these suites: `npm test -- server e2e`
-//   --long, --all       the long part; both parts
+//   --long, --all       only the long tests; all tests
 //   --no-build          use the existing build
 //   --also-node=FOLDER  run the suites marked `everyNode` again with the node in FOLDER first on PATH; may be repeated
 import { spawnSync } from 'node:child_process';

@@ -39,7 +39,7 @@ describe('a session', () => {
     }
   });
 
-  it('puts short messages into one frame', () => {
+  it('packs many short messages into one frame', () => {
     const wire = new Wire();
     for (let i = 0; i < 1000; i++) wire.ends.a.send(`message ${i}`);
     wire.connect();
@@ -490,7 +490,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([a.outcomes.size, a.errors, b.errors], [20, [], []]);
   });
 
-  it('are delivered while no link is up, and acknowledged on the next one', async () => {
+  it('are delivered while no link is up, and acknowledged on the next link', async () => {
     const { wire, a, b } = unheard();
     a.send('one');
     wire.settle(tick);

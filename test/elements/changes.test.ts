@@ -77,7 +77,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect(one.got).to.deep.equal([]);
   });
 
-  it('joins under the new username and identity', async () => {
+  it('joins with the new username and identity', async () => {
     const { to, element } = await host();
     const joiner = await connect(to);
     await joiner.ready;
@@ -114,7 +114,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect(() => joiner.send('x')).to.throw('connect() first');
   });
 
-  it('accepts no more messages once it is disabled', async () => {
+  it('accepts no messages while it is disabled', async () => {
     const { to, got } = await host();
     const joiner = await connect(to);
     await joiner.ready;

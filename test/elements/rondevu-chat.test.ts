@@ -306,7 +306,7 @@ describe('rondevu-chat', () => {
     expect(texts(chat)).to.deep.equal([]);
   });
 
-  it('finds its source by id, and creates its own from an address', async () => {
+  it('finds its source by id, and creates its own source from an address', async () => {
     const name = freshName();
     const service = (await make('rondevu-service', {
       'api-url': apiUrl,
@@ -334,7 +334,7 @@ describe('rondevu-chat', () => {
     expect(chat.shadowRoot!.querySelector<RondevuConnect>('rondevu-connect')!.iceServers).to.equal(servers);
   });
 
-  it('has no composer when readonly, and sends nothing when disabled', async () => {
+  it('has no composer if it is readonly, and sends nothing if it is disabled', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.readonly = true;
@@ -491,7 +491,7 @@ describe('rondevu-chat', () => {
     expect(input(host).dir).to.equal('auto');
   });
 
-  it('passes axe in every state, light and dark', async () => {
+  it('passes axe in every state, in light and dark mode', async () => {
     const { service, host, chats, joined } = await pair();
     const [chat] = chats as [RondevuChat];
     await expectAccessible(chat); // empty, connected

@@ -163,7 +163,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(host.state).to.equal('live');
   });
 
-  it('do not start with no-autostart, and stop while disabled', async () => {
+  it('do not start with no-autostart, and stop when disabled', async () => {
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
       service: 'chat:1.0.0',

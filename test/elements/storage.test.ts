@@ -30,7 +30,7 @@ async function sandboxed(markup: string, state: string): Promise<{ frame: HTMLIF
 
 describe('a page without storage', () => {
   for (const identity of ['', 'identity="none"']) {
-    it(`joins ${identity || 'with a key of its own'}`, async () => {
+    it(`joins (${identity || 'with a key of its own'})`, async () => {
       const username = freshName();
       const host = await service(username);
       await until(() => host.state === 'live');
@@ -38,7 +38,7 @@ describe('a page without storage', () => {
       expect((await sandboxed(markup, 'connected')).told).to.equal('connected');
     });
 
-    it(`hosts for a peer with a username ${identity || 'with a key of its own'}`, async () => {
+    it(`hosts for a peer with a username (${identity || 'with a key of its own'})`, async () => {
       const username = freshName();
       const markup = `<rondevu-service api-url="${apiUrl}" username="${username}" service="chat:1.0.0" ${identity}></rondevu-service>`;
       expect((await sandboxed(markup, 'live')).told).to.equal('live');

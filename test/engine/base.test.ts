@@ -34,7 +34,7 @@ test('backoff never overflows after any number of calls', () => {
   for (let i = 0; i < 5000; i++) assert.ok(backoff.next() <= 30_000);
 });
 
-test('backoff stays within its jitter and uses both sides of it', () => {
+test('backoff stays within its jitter and deviates in both directions', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 5000 }), fc.double({ min: 0, max: 1, noNaN: true }), (base, jitter) => {
       const backoff = new ExponentialBackoff({ base, max: 60_000, jitter });

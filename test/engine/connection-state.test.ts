@@ -51,7 +51,7 @@ test('every state can be reached', () => {
   for (const state of reached) {
     for (const event of EVENTS) {
       const transition = next(state, event);
-      if (transition) reached.add(transition.state); // iteration over a Set includes elements added meanwhile
+      if (transition) reached.add(transition.state); // iterating over a Set includes elements that are added meanwhile
     }
   }
   assert.deepEqual([...reached].sort(), [...STATES].sort());

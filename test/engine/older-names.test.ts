@@ -106,7 +106,7 @@ for (const [name, members] of Object.entries(MEMBERS)) {
   });
 }
 
-test('the emitter has the methods of EventEmitter under their usual names', () => {
+test('the emitter supports the methods of EventEmitter', () => {
   const emitter = new Emitter<{ a: [number]; b: [] }>();
   const got: number[] = [];
   const listener = (n: number) => void got.push(n);

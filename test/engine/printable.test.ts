@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { escapeUnprintable, printable } from '../../src/base/printable.js';
 import { ConnectionError, RondevuError, ValidationError } from '../../src/errors.js';
 
-/** One of each kind: C0, DEL, C1, bidirectional, zero-width, separators, invisible, tags. */
+/** At least one of each kind: C0, DEL, C1, bidirectional, zero-width, separators, invisible, tags. */
 const UNPRINTABLE = [
   ...[0x00, 0x07, 0x08, 0x0d, 0x1b, 0x7f, 0x80, 0x9b, 0x9d, 0x9f, 0xad, 0x61c, 0x180e, 0x200b, 0x200e, 0x2028],
   ...[0x202a, 0x202e, 0x2060, 0x2066, 0x2069, 0x206f, 0xfeff, 0xfff9, 0xe0001, 0xe0041],

@@ -116,7 +116,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     await until(() => late.some(({ candidate }) => candidate.candidate === 'late'), 'the second watch');
   });
 
-  test('reopens the socket and emits reset when the server restarts on the same port', async (t) => {
+  test('reopens the socket and emits `reset` when the server restarts on the same port', async (t) => {
     const server = await startServer(t);
     const { signaling, states } = await client(t, server.url);
     let resets = 0;
@@ -132,7 +132,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     assert.ok(!states.includes('idle'));
   });
 
-  test('reconnects at once on hint() while the socket waits for its next attempt', async (t) => {
+  test('reconnects at once when hint() is called while the socket waits for its next attempt', async (t) => {
     const server = await startServer(t);
     const { signaling } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -144,7 +144,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     await until(() => signaling.state === 'push', 'push again');
   });
 
-  test('rejects pending calls with the code unavailable when the socket closes', async (t) => {
+  test('rejects pending calls with `unavailable` when the socket closes', async (t) => {
     const server = await startServer(t);
     const { signaling } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -200,7 +200,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     }
   });
 
-  test('emits demand on the host when all its offers are taken', async (t) => {
+  test('emits demand on the host if a joiner waits while all offers are taken', async (t) => {
     const server = await startServer(t);
     const [host, first, second] = [await client(t, server.url), await client(t, server.url), await client(t, server.url)];
     const demands: number[] = [];
