@@ -238,7 +238,7 @@ describe('rondevu-chat', () => {
     await joiner.connect();
     const again = await joiner.ready;
     expect(again).to.not.equal(connection);
-    // the peer connection is closed without the engine, as if the network had failed
+    // the peer connection is closed without notifying the engine, as if the network had failed
     const down = next(joiner, 'rondevu-reconnecting');
     again.getPeerConnection()!.close();
     await down;
