@@ -1,6 +1,6 @@
 /**
  * How soon messages flow again after a peer connection is closed without notifying the engine: measured from the close event on
- * the other side, and from the close on the closed side. Compared with the time of a raw connect in the same run, in alternation.
+ * the other side, and from the close on the closed side. Compared with the time of a raw connect in the same run, alternately.
  * `npm run bench -- resume [chromium|firefox] [rounds]`
  */
 import type { RondevuConnection } from '../dist/src/index.js';
