@@ -30,7 +30,7 @@ export interface AppContext {
   log: Logger;
   /** Rejects when the store cannot be written to. */
   ping(): Promise<void>;
-  /** Whether the server is stopping: load balancers must send no more clients. */
+  /** Whether the server is stopping, so that load balancers must send it no more clients. */
   isDraining(): boolean;
 }
 
@@ -50,7 +50,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
 
   app.get('/', (c) => {
     c.header('Vary', 'Accept');
-    // a browser gets the demo, a client the description
+    // browsers are redirected to the demo; other clients get the description
     return config.staticRoot && c.req.header('accept')?.includes('text/html') ? c.redirect('/demo/') : c.json(info);
   });
 
@@ -125,9 +125,9 @@ function addressOf(c: Context): string {
   return incoming?.socket?.remoteAddress ?? '';
 }
 
-/** Host names that always mean this machine; a page whose domain resolves to this machine has another (DNS rebinding). */
+/** Host names that always mean this machine. A DNS rebinding attack sends the attacker's domain as `Host`. */
 const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
-/** Headers of metrics collectors, and of browsers whose user typed the address. Each proxy adds other headers. */
+/** Headers that metrics collectors send, and browsers if the user typed the address. Most proxies add other headers. */
 const DIRECT_HEADERS = new Set([
   ...[
     'host',
@@ -145,9 +145,9 @@ const DIRECT_HEADERS = new Set([
 ]);
 
 /**
- * Without a token, only a process on this machine may read the metrics, and only directly: neither a page in a local browser
- * (RFC 6454, Fetch Metadata, DNS rebinding) nor a local proxy, which forwards anybody's requests. A proxy or port forwarder that
- * leaves requests unchanged is indistinguishable from a local program; see docs/operations.md.
+ * Without a token, only a process on this machine may read the metrics, and only directly. Refuses pages in a local browser
+ * (RFC 6454, Fetch Metadata, DNS rebinding) and local proxies, which forward requests from anybody. A proxy or port forwarder
+ * that leaves requests unchanged is indistinguishable from a local program; see docs/operations.md.
  */
 function mayReadMetrics(c: Context, { metricsToken: token, publicUrls, trustedProxies }: ServerConfig): boolean {
   if (token === undefined) {

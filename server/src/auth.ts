@@ -1,7 +1,7 @@
 /**
- * Authentication: parses a signed request, checks form, clock, key, signature, digest, replay and claim, in that order, and only then
- * claims the name. The digest covers params of any size, so it is checked after the signature, which covers only the short message.
- * Does not depend on what the call does.
+ * Authentication: parses a signed request; checks its form, clock, key, signature, digest, replay and claim, in that order; and
+ * only then claims the name. The digest covers params of any size, so it is checked after the signature, which covers only the
+ * short message. Does not depend on what the call does.
  */
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { isPlausiblePublicKey, isStrictPublicKey } from 'rondevu-elements/identity';
@@ -38,11 +38,11 @@ export interface SignedCall {
   params?: unknown;
 }
 
-// the store keeps the time of the last v2 message to the hour
+// the store records the time of the last v2 message only to the hour
 const STICKY_PERIOD = 7 * 86_400_000 + 3_600_000;
 const KEY_CACHE = 10_000;
 const HOST_CACHE = 100;
-/** How long an asserted claim is valid for the next calls of a session, in ms. */
+/** How long the later calls of a session may rely on an asserted claim, in ms. */
 const ASSERTION_TTL = 1000;
 
 export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
@@ -59,7 +59,7 @@ export class Authenticator {
   readonly #reserved: ReadonlySet<string>;
   readonly #limiter: Limiter;
   readonly #metrics: Metrics | undefined;
-  /** Called when a free username was claimed, before the call continues. */
+  /** Called when a free username has been claimed, before the call continues. */
   readonly #onClaim: (username: string) => Promise<void>;
 
   constructor(
@@ -97,7 +97,7 @@ export class Authenticator {
       throw new RpcError('name-taken', `Invalid signature: username "${message.username}" is already claimed by another key`);
     }
     const publicKey = user?.publicKey ?? call.publicKey;
-    // v0.20 looks up names before it has claimed its own, without sending a key
+    // v0.20 clients look up names before they have claimed one, without sending a key
     if (publicKey === undefined && call.method === 'getUser') return { username: message.username, publicKey: '', address };
     if (publicKey === undefined)
       throw new RpcError('unauthorized', `Username "${message.username}" is not claimed: send your publicKey`);
@@ -123,7 +123,7 @@ export class Authenticator {
 
   /**
    * Charges for bytes before they are parsed.
-   * @param minimum in points, for a request that is refused before it is known to be a call
+   * @param minimum least charge, in points, for a request that is refused before it is known to be a call
    * @throws RpcError `rate-limited`
    */
   async chargeBytes(address: string, bytes: number, minimum = 0): Promise<void> {
@@ -146,15 +146,15 @@ export class Authenticator {
     await this.chargeInArrears(caller, costOfBytes(bytes));
   }
 
-  /** Charges points for work that is done: they count against the next calls. */
+  /** Charges points for work already done; they count against later calls. */
   async chargeInArrears({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, points: number): Promise<void> {
     await this.#limiter.chargeInArrears(address, publicKey, points);
   }
 
   /**
-   * For a call of an open session, whose signature was checked when it was opened: checks that its key still holds the name, and
+   * Authenticates a call in an open session without a signature: checks that the key of the session still holds the name, and
    * renews the claim. Only a signed call claims a name.
-   * @param bytes of the frame
+   * @param bytes size of the frame
    * @throws RpcError `rate-limited`; NameLostError if the name was released, has expired, or belongs to another key
    */
   async reassert(caller: Caller, method: string, params: unknown, bytes: number, now: number): Promise<void> {
@@ -171,7 +171,7 @@ export class Authenticator {
     this.#asserted.set(principal, now);
   }
 
-  /** A name was released or claimed: earlier assertions are void. */
+  /** Call this when a name was released or claimed: earlier assertions are then void. */
   forget(caller: NameHolder): void {
     this.#asserted.delete(principalOf(caller));
   }
@@ -236,7 +236,7 @@ export class Authenticator {
     return found;
   }
 
-  /** The old form covers method and context, not the params. */
+  /** A signature in the old form covers the method and its context, but not the params. */
   #checkContext(call: SignedCall, message: SignedMessage): void {
     const context = Object.hasOwn(LEGACY_CONTEXT, call.method) ? LEGACY_CONTEXT[call.method as RpcMethod] : undefined;
     if (!context) throw new RpcError('bad-signature', `${call.method} requires a v2 signature`);
@@ -254,7 +254,7 @@ export class Authenticator {
     const { legacyAuth } = this.#config;
     const isRefused = legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && hasRecentV2);
     if (isRefused) throw new RpcError('bad-signature', 'Invalid signature: this server accepts only v2 signatures from this key');
-    // honest old clients repeat themselves within one ms; every call but this one is harmless when repeated
+    // honest old clients may sign two equal messages within 1 ms; every call but this one is harmless when repeated
     if (call.method === 'deleteService') await this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);
   }
 
@@ -280,8 +280,8 @@ export class Authenticator {
   }
 
   /**
-   * Remembers a new key. A key that is not on the curve or has small order may verify texts that nobody signed. Detecting that takes
-   * longer than verifying a signature, so it is done after the signature, and is limited.
+   * Remembers a new key. A key that is not on the curve or has small order may verify messages that nobody signed. Detecting
+   * that takes longer than verifying a signature, so it is done after the signature check, and is limited.
    */
   async #admitKey(publicKey: string, key: KeyObject, address: string): Promise<void> {
     await this.#limiter.chargeNewKey(address);
@@ -294,7 +294,7 @@ export class Authenticator {
 const invalidKey = (): RpcError =>
   new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
 
-/** Checks of a key that need no arithmetic: canonical spelling, and no small order. @throws RpcError */
+/** Imports a key after the checks that need no arithmetic: canonical encoding, and no small order. @throws RpcError */
 function importKey(publicKey: string): KeyObject {
   const bytes = Buffer.from(publicKey, 'base64');
   if (bytes.length !== 32 || bytes.toString('base64') !== publicKey) throw invalidKey();

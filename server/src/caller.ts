@@ -1,4 +1,4 @@
-/** The authenticated user of a call, by its signature or its session. */
+/** The user who makes a call, authenticated by the call's signature or by its session. */
 export interface Caller {
   username: string;
   publicKey: string;
@@ -6,5 +6,5 @@ export interface Caller {
   address: string;
 }
 
-/** Returns a signal that aborts when the client of a call disconnects. Requested by calls that wait. */
+/** Returns a signal that aborts when the client of a call disconnects. Used only by calls that wait. */
 export type DisconnectSignal = () => AbortSignal;

@@ -1,12 +1,15 @@
 /**
- * The time by which claims expire. A clock that jumps, because it was set wrong for a while or was wrong when the process started,
- * would free names and delete them for good, so a jump is trusted only after it has lasted.
+ * The clock by which claims expire. The system clock may jump, because it is wrong for a while or was wrong when the process
+ * started. A jump would free names and delete them for good, so it is trusted only after the new time has held for a day.
  */
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 /** How far the clock may jump and still be trusted, in ms. */
 const MAX_JUMP = DAY;
-/** How long after the last use of a claim the clock is still trusted at the start, in ms: the server may have been stopped. */
+/**
+ * How far past the last use of a claim the clock may be at the start and still be trusted, in ms: the server may have been
+ * stopped.
+ */
 const MAX_DOWNTIME = 30 * DAY;
 /** How long a new time must hold to be trusted, in ms of uptime. */
 const CONFIRM_AFTER = DAY;
@@ -32,7 +35,7 @@ export class ClaimClock {
     this.#onJump = onJump;
   }
 
-  /** @param now time by the clock, in ms @returns the trusted time, in whole ms: stores keep integers */
+  /** @param now time of the system clock, in ms @returns the trusted time, in whole ms: stores keep integers */
   at(now: number): number {
     const monotonic = this.#monotonic();
     const expected = Math.round(this.#trustedTime + monotonic - this.#trustedAt);

@@ -1,10 +1,10 @@
 /**
  * The network address of a client: the remote address of the connection or, if that is a proxy configured by the operator, the
- * address in its X-Forwarded-For. The header is ignored from anybody else.
+ * address in its X-Forwarded-For. A header from anybody else is ignored.
  */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 
-/** Undefined for an empty list. @throws Error naming an item that is neither an address nor a range, such as 10.0.0.0/8 */
+/** Undefined for an empty list. @throws Error that names an item that is neither an address nor a range, such as 10.0.0.0/8 */
 export function proxyList(ranges: string[]): BlockList | undefined {
   if (!ranges.length) return undefined;
   const list = new BlockList();
@@ -26,10 +26,10 @@ const MAX_HOPS = 32;
 const MAX_LENGTH = 64;
 
 /**
- * The client's address in the form used for limits: IPv4 in dotted form, even if written as IPv6; IPv6 as its /64, the prefix of
- * one customer.
+ * The client's address in the form used for limits: IPv4 in dotted form, even if written as IPv6; IPv6 as its /64, the prefix
+ * that one customer has.
  * @param remote remote address of the connection
- * @param forwardedFor the header X-Forwarded-For, to which each proxy appends
+ * @param forwardedFor the X-Forwarded-For header, to which each proxy appends
  */
 export function clientAddress(remote: string, forwardedFor: string | undefined, proxies: BlockList | undefined): string {
   let address = plain(remote);
@@ -56,7 +56,7 @@ function isInList(address: string, proxies: BlockList): boolean {
   return family !== 0 && proxies.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** An address without port, brackets and zone; IPv4 in dotted form. The result for other text is not an address. */
+/** An address without port, brackets and zone; IPv4 in dotted form. Any other text yields a result that is not an address. */
 function plain(text: string): string {
   if (text.length > MAX_LENGTH) return '';
   const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1];

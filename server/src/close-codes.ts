@@ -15,5 +15,5 @@ export const CLOSE = {
   tooMuch: 4429,
 } as const;
 
-/** Browsers close their sockets with this code when a page is left. */
+/** Browsers close their sockets with this code when the user leaves the page. */
 export const PAGE_LEFT = 1001;

@@ -1,6 +1,6 @@
 /**
- * Every setting of the server: its variable, its flag, its default, its check. With an invalid value, the server does not start;
- * the error names the variable, the expected value and the received one.
+ * All settings of the server, each with its variable, flag, default and check. If a value is invalid, the server does not
+ * start; the error names the variable, the expected value and the received value.
  */
 import { parseArgs } from 'node:util';
 import { audience, checkUsername } from 'rondevu-elements/protocol';
@@ -21,13 +21,13 @@ export interface ServerConfig {
   /** Prefix of all keys in Redis. Default `rondevu:`. */
   redisPrefix: string;
   /**
-   * The addresses that clients use, as `aud` of signatures. Empty: the `Host` of each request is accepted, which is no
-   * protection.
+   * The addresses that clients use, accepted as `aud` of signatures. If empty, the `Host` of each request is accepted, which is
+   * no protection.
    */
   publicUrls: string[];
   /** Origins whose pages may call the server; `*` for all. Default all. */
   corsOrigins: string[];
-  /** Addresses and ranges (10.0.0.0/8) of proxies whose X-Forwarded-For is trusted. Default none. */
+  /** Addresses and ranges (such as 10.0.0.0/8) of proxies whose X-Forwarded-For is trusted. Default none. */
   trustedProxies: string[];
   /** Usernames that nobody can claim. Default: names such as `admin` or `support` that look like the operator's. */
   reservedNames: string[];
@@ -40,14 +40,14 @@ export interface ServerConfig {
   /** JSON lines, or readable lines. Default `auto` for the command: readable in a terminal; `json` for `createServer`. */
   logFormat: LogFormat;
   /**
-   * Bearer token that `/metrics` requires. Default: none; then only programs on this machine may request it, and nobody if
-   * `trustedProxies` is set or `publicUrls` has an address that is not a loopback one: a proxy on this machine forwards requests
-   * from anybody.
+   * Bearer token that `/metrics` requires. Default none. Without a token, only programs on this machine may request it. If
+   * `trustedProxies` is set, or `publicUrls` has an address other than a loopback address, nobody may: a proxy on this machine
+   * forwards requests from anybody.
    */
   metricsToken?: string | undefined;
   /**
-   * How long the server continues to answer after SIGTERM or `close()`, in ms: `/ready` fails at once, and sockets are closed one
-   * by one, so that their clients do not all reconnect at the same moment. Default 0.
+   * How long the server continues to answer after SIGTERM or `close()`, in ms. `/ready` fails at once, and sockets are closed
+   * one by one, so that the clients do not all reconnect at the same moment. Default 0.
    */
   drainTime: number;
   /** ICE servers that are handed out to clients. Default none. */
@@ -148,7 +148,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
   };
 }
 
-/** `maxBodyBytes` is LIMIT_MAX_BODY_BYTES. */
+/** The variable of a limit, for example LIMIT_MAX_BODY_BYTES for `maxBodyBytes`. */
 const limitVariable = (name: string): string => `LIMIT_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 
 function readLimits(env: Record<string, string | undefined>): Limits {

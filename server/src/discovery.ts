@@ -8,13 +8,13 @@ export type Charge = (points: number) => Promise<void>;
 
 /** Services of one name that a look-up examines, chosen at random if there are more. */
 export const MAX_DISCOVERED = 100;
-/** Service names that a look-up reads for one more point. */
+/** Service names that a look-up reads for each additional point. */
 export const NAMES_PER_POINT = 500;
-/** Services that a look-up examines for one point, in one read. */
+/** Services that a look-up examines in one read, for one point. */
 export const EXAMINED_PER_POINT = 25;
-/** Services that a listing examines for one point, in one read. */
+/** Services that a listing examines in one read, for one point. */
 export const LISTED_PER_POINT = 50;
-/** Reads of up to EXAMINED_PER_POINT services each for which a waiting joiner is not charged. */
+/** Number of reads, each of up to EXAMINED_PER_POINT services, for which a waiting joiner is not charged. */
 const FREE_READS = MAX_DISCOVERED / EXAMINED_PER_POINT;
 /** How long queues for one name share the full names that were read for one of them, in ms. */
 const CACHE_TTL = 1000;
@@ -68,8 +68,9 @@ export class Discovery {
   }
 
   /**
-   * The services that have an offer for a joiner, in batches, which may be empty; examines at most MAX_DISCOVERED.
-   * @param fqns of the services that match the query, best first
+   * Yields the services that have an offer for a joiner, in batches, which may be empty. Examines at most MAX_DISCOVERED
+   * services.
+   * @param fqns full names of the services that match the query, best first
    * @param charge charges for each batch but the first
    */
   async *offering(query: Query, fqns: string[], joiner: Joiner, charge?: Charge): AsyncGenerator<FoundService[]> {
@@ -95,7 +96,7 @@ export class Discovery {
   }
 }
 
-/** Points for reading so many service names, beyond the base cost of a look-up. */
+/** Points for reading this many service names, beyond the base cost of a look-up. */
 export const pointsForNames = ({ length }: string[]): number => Math.floor(length / NAMES_PER_POINT);
 
 /** Full names of the services with a compatible version, best version first and otherwise in the given order. */
@@ -107,7 +108,7 @@ function compatibleOf(fqns: string[], { name, version }: ServiceName): string[] 
     if (same) same.push(fqn);
     else byVersion.set(found, [fqn]);
   }
-  // many services share few versions: each version is parsed once, not in every comparison of two services
+  // many services share a few versions: each version is parsed once, not in every comparison of two services
   const versions = [...byVersion.keys()].filter((each) => isCompatible(each, version));
   return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
 }

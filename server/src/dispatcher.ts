@@ -13,8 +13,8 @@ import { RpcError } from './rpc-error.js';
 import { checkEnvelope, checkParams, checkSize, type Schemas } from './schemas.js';
 
 /**
- * Maximum size of a reply, in bytes. Pages and polls end before it; echoed data, such as published descriptions, is bounded by
- * the request.
+ * Maximum size of a reply, in bytes. Pages and polls end before they reach it; echoed data, such as published descriptions, is
+ * bounded by the size of the request.
  */
 export const maxReply = ({ maxReplyBytes, maxBodyBytes }: Limits): number => 2 * Math.max(maxReplyBytes, maxBodyBytes);
 
@@ -36,7 +36,7 @@ export class Dispatcher {
   }
 
   /**
-   * Runs a signed call, whose bytes have been charged.
+   * Runs a signed call, whose bytes have already been charged.
    * @returns the result as JSON
    * @throws RpcError
    */
@@ -55,8 +55,8 @@ export class Dispatcher {
   }
 
   /**
-   * Runs a call of an open session.
-   * @param bytes of the frame
+   * Runs a call in an open session.
+   * @param bytes size of the frame
    * @returns the result as JSON
    * @throws RpcError
    */

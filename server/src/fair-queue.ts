@@ -30,7 +30,7 @@ export class Heap<T> {
   }
 
   /**
-   * The item with the lowest rank; of several, the one that was pushed first.
+   * The item with the lowest rank; among equal ranks, the one that was pushed first.
    * @param rankOf current rank of an item; undefined removes it
    */
   first(rankOf: (item: T) => number | undefined): T | undefined {
@@ -88,7 +88,7 @@ interface KeyQueue<T> {
 interface AddressQueue<T> {
   keys: Map<string, KeyQueue<T>>;
   order: Heap<KeyQueue<T>>;
-  /** Its rank in the heap of addresses; Infinity while it is not in it. */
+  /** Rank of this address in the heap of addresses; Infinity while the address is not in the heap. */
   rank: number;
 }
 
@@ -168,7 +168,7 @@ export class FairQueue<T> {
     place.order.push(queue, this.#fairness.rank(queue.asker, queue.asker.publicKey, now));
     place.order.compact(place.keys.size, (each) => each.items.size > 0);
     const rank = this.#rankOfAddress(place, now);
-    // it may then be in the heap twice: the later entry is redundant
+    // the address may then be in the heap twice; the later entry is redundant
     if (rank === undefined || place.rank <= rank) return;
     place.rank = rank;
     this.#order.push(place, rank);

@@ -1,7 +1,7 @@
 /**
- * Decides which joiner is served next, and which last: remembers for a minute, by key and by address, which leases were left
- * unanswered. One greedy key, or one address that invents keys, must not block a service for others, and nobody improves its
- * rank by answering its own offers.
+ * Decides in which order joiners are served. Remembers for a minute, by key and by address, which leases were left unanswered.
+ * One greedy key, or one address that invents keys, must not block a service for others, and nobody may improve their rank by
+ * answering their own offers.
  */
 
 /** A joiner that asks for an offer. */
@@ -18,16 +18,17 @@ export interface Publisher {
 }
 
 /**
- * How a lease ended: with an answer of its holder, without one, or because of somebody else (the offer was withdrawn, or another
- * joiner was faster). The last counts neither for nor against the holder.
+ * How a lease ended: with an answer from its holder, without one, or through no fault of the holder (the offer was withdrawn,
+ * or another joiner was faster). The last counts neither for nor against the holder.
  */
 export type LeaseEnd = 'answered' | 'unanswered' | 'excused';
 
-/** How long an unanswered lease counts, in ms. */
+/** How long a lease counts after it has ended, in ms. */
 const RECORD_TTL = 60_000;
 const MAX_UNANSWERED = 3;
 /**
- * Leases that one key may hold at once. A joiner that answers needs each only briefly; one that does not must not empty a pool.
+ * Leases that one key may hold at once. A joiner that answers needs each lease only briefly; other joiners must not empty a
+ * pool.
  */
 export const MAX_LEASES_PER_KEY = 10;
 /** Added to the rank of joiners that are served last; larger than any other rank. */
@@ -55,7 +56,7 @@ export class Fairness {
     }
   }
 
-  /** Counts a lease that is being acquired, so that concurrent calls see each other. Call `release` for each. */
+  /** Counts a lease that is being acquired, so that concurrent calls take it into account. Call `release` once for each. */
   reserve(asker: Asker): void {
     this.#count(asker, 1);
   }
@@ -65,8 +66,8 @@ export class Fairness {
   }
 
   /**
-   * Records the end of a lease. A lease of one's own offer proves nothing: it does not count if the key is the same, and counts
-   * only for the key if the offer was published from the same address, because a class and its teacher may share an address.
+   * Records the end of a lease. A lease on one's own offer proves nothing, so it does not count if holder and publisher have
+   * the same key. If they only share an address, as a class and its teacher may, it counts for the key but not for the address.
    */
   endLease({ publicKey, address }: Asker, end: LeaseEnd, publisher: Publisher, now: number): void {
     for (const name of [publicKey, address]) {
@@ -78,8 +79,8 @@ export class Fairness {
   }
 
   /**
-   * Whether this asker is served after everyone else. An address counts as bad only if most of its leases were wasted, because
-   * many users, such as a class, may share it.
+   * Whether this asker is served after everyone else. An address counts as bad only if most of its leases went unanswered,
+   * because many users, such as a class, may share it.
    */
   isLast({ publicKey, address }: Asker, now: number): boolean {
     const key = this.#recent(publicKey, now);
@@ -105,7 +106,7 @@ export class Fairness {
   }
 
   /**
-   * Rank of a joiner by when its key or address was last served; the lowest is served first. Grows with each lease.
+   * Rank of a joiner, from the time its key or address was last served; the lowest is served first. Grows with each lease.
    * @param name the asker's key or address
    */
   rank(asker: Asker, name: string, now: number): number {

@@ -1,6 +1,6 @@
 /**
- * Implements the calls, after the caller was authenticated and the params were validated. Error texts that v0.20 clients read are
- * unchanged from v0.20; the codes are new. docs/protocol.md, "Calls".
+ * Implements the calls, once the caller is authenticated and the params are validated. Error messages that v0.20 clients read
+ * are unchanged from v0.20; the codes are new. docs/protocol.md, "Calls".
  */
 import {
   compareVersions,
@@ -31,11 +31,11 @@ import type { Slots } from './slots.js';
 import { MAX_ENDED, type OfferRow, type ServiceRow, type Side, type Store } from './store.js';
 import type { Turn } from './turn.js';
 
-/** Candidates of one user, on neither side of an offer, that are kept until the offer is answered. */
+/** Candidates that are kept, until an offer is answered, from one user who is on neither side of it. */
 export const MAX_PARKED = 16;
 /** How long such candidates are kept, in ms. */
 export const PARKED_TTL = 10_000;
-/** Users whose candidates are kept in this way on one offer. */
+/** Users whose candidates are kept in this way for one offer. */
 export const MAX_PARKING_USERS = 8;
 /** Services of a page that are read before other calls get a turn. */
 const ROWS_PER_TURN = 20;
@@ -45,7 +45,7 @@ export const PARKING_COST = 20;
 export const POLLED_PER_POINT = 250;
 /** Bytes of a `signal` to further sockets of a user that cost one point. */
 export const SIGNAL_BYTES_PER_POINT = 8192;
-/** Bytes that a candidate counts as. */
+/** Size that is assumed for each candidate, in bytes. */
 const CANDIDATE_SIZE = 200;
 /** A principal that no user has. */
 const NOBODY: Principal = '-';
@@ -61,15 +61,15 @@ export interface Services {
   /** Charges points for costs that become known during the call, and waits for the caller's turn. */
   charge(caller: Caller, points: number): Promise<void>;
   /**
-   * Charges points for work that is done, at the expense of the next calls: a call that holds a place in `large` waits for no
-   * turn.
+   * Charges points for work already done, at the expense of later calls: a call that occupies a slot of `large` must not wait
+   * for a turn.
    */
   chargeInArrears(caller: Caller, points: number): Promise<void>;
   /** Rejects if the caller has overspent its points, for example on large replies. */
   checkPoints(caller: Caller): Promise<void>;
-  /** Calls that may need much memory, by address. */
+  /** Calls that may need a lot of memory, by address. */
   large: Slots;
-  /** A name was released by its key. */
+  /** Called when a key has released its name. */
   onRelease(caller: Caller): Promise<void>;
   clock: Pick<ClaimClock, 'at'>;
   authorize?: Authorize | undefined;
@@ -77,14 +77,14 @@ export interface Services {
 
 /** The action that a caller requests, for `createServer({ authorize })`. */
 export interface AuthorizeContext {
-  /** `join` is a look-up that hands out an offer, `get` one that does not. */
+  /** `join` is a look-up that hands out an offer, `get` a look-up that does not. */
   action: 'publish' | 'get' | 'join' | 'answer' | 'signal';
   username: string;
   /** 32 bytes, standard base64. */
   publicKey: string;
   /** IPv6 as its /64. */
   address: string;
-  /** As asked for: without a username in a discovery; undefined for a look-up by id and for `signal`. */
+  /** As requested: without a username for a discovery; undefined for a look-up by id and for `signal`. */
   serviceFqn?: string;
   /** With `getServiceById`. */
   serviceId?: string;
@@ -93,8 +93,8 @@ export interface AuthorizeContext {
 }
 
 /**
- * True allows the call, false refuses it, a text refuses it and is sent to the client. If it throws, the call fails with
- * `unavailable`.
+ * Decides whether a call is allowed: true allows it, false refuses it, and a string refuses it and is sent to the client. If
+ * the function throws, the call fails with `unavailable`.
  */
 export type Authorize = (context: AuthorizeContext) => boolean | string | Promise<boolean | string>;
 
@@ -118,7 +118,7 @@ export function createHandlers(services: Services): Handlers {
     if (verdict !== true) throw new RpcError('forbidden', verdict || `This server does not allow ${username} to ${action} here`);
   }
 
-  /** Deleting a user's offers costs as much as giving them in a call does. @throws RpcError `rate-limited` */
+  /** Deleting a user's offers costs points for their number, as publishing them does. @throws RpcError `rate-limited` */
   async function chargeOffers(caller: Caller, serviceFqn = ''): Promise<void> {
     const { offers } = await store.countOf(caller.username, serviceFqn, Date.now());
     const points = Math.floor(offers / ITEMS_PER_POINT);
@@ -166,7 +166,7 @@ export function createHandlers(services: Services): Handlers {
     await hub.push(principalOf(offer), offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
   }
 
-  /** Runs a call that may need much memory when there is room, if the caller's earlier replies are paid for. */
+  /** Runs a call that may need a lot of memory when there is room, if the caller's earlier replies are paid for. */
   const large = <T>(caller: Caller, disconnectSignal: DisconnectSignal, run: () => Promise<T>): Promise<T> =>
     services.large.run(caller.address, async (hasWaited) => {
       if (hasWaited && disconnectSignal().aborted) throw new RpcError('closed', 'The client disconnected');
@@ -174,7 +174,7 @@ export function createHandlers(services: Services): Handlers {
       return run();
     });
 
-  /** A page ends at its byte limit but has at least one service, so that a client that pages makes progress. */
+  /** A page ends at its byte limit but has at least one service, so that a client that reads page after page makes progress. */
   async function page(
     target: ServiceName,
     caller: Caller,
@@ -240,7 +240,7 @@ export function createHandlers(services: Services): Handlers {
 
   async function leasedEntry({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
     const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
-    // v0.20 reconnects with `offers`, which it expects from every look-up
+    // v0.20 clients reconnect with `offers`, which they expect in the reply to every look-up
     const ice = turn.iceServersIfAvailable(caller, !isAnonymousName(caller.username), Date.now());
     return {
       ...entry({ ...service, metadata: (await store.getService(service.serviceId, Date.now()))?.metadata }, offer),
@@ -342,7 +342,7 @@ export function createHandlers(services: Services): Handlers {
       await hub.touch(principalOf(caller), instance, now);
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
       if (!offer) {
-        // a joiner that answers an offer withdrawn in the meantime has done its part
+        // a joiner is not to blame if the offer it answers was withdrawn in the meantime
         matchmaker.offerWithdrawn(offerId, serviceFqn, caller.publicKey);
         throw offerGoneError(offerId);
       }
@@ -355,7 +355,7 @@ export function createHandlers(services: Services): Handlers {
         throw new RpcError('already-answered', 'Offer reserved for another joiner: look the service up again');
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
       matchmaker.offerAnswered(offerId, caller.publicKey);
-      // a repeated answer is pushed again: the server that took it may have stopped before it did
+      // a repeated answer is pushed again: the server that stored it may have stopped before it pushed it
       const first = verdict === 'repeated' ? await store.getOffer(offer, now) : undefined;
       const answered = first ?? { ...offer, answer: { ...answer, answeredAt: now, isGiven: false } };
       const [parked, late] = await Promise.all([
@@ -387,7 +387,7 @@ export function createHandlers(services: Services): Handlers {
       const side = sideOf(offer, caller, instance);
       if (!side && offer.answer) throw new RpcError('forbidden', 'Not authorized to access this offer');
       const now = Date.now();
-      // candidates of strangers are mostly stored in vain
+      // candidates from strangers are rarely of use
       if (!side) await services.charge(caller, PARKING_COST);
       if (!side && (await store.countParkingUsers(offer, principalOf(caller), now)) >= MAX_PARKING_USERS) {
         throw new RpcError('rate-limited', 'Too many users sent candidates for this offer before any answered it', {
@@ -414,7 +414,7 @@ export function createHandlers(services: Services): Handlers {
           `At most ${from.max} candidates per user and offer, ${side ? '' : 'before its answer, '}got ${candidates.length} more`,
         );
       }
-      // it may have been answered while the clock made room
+      // the offer may have been answered during the wait for the clock
       const { answer } = (await store.getOffer(offer, Date.now())) ?? offer;
       if (answer && added.length) {
         const to = side === 'offerer' ? answer : offer;
@@ -429,7 +429,7 @@ export function createHandlers(services: Services): Handlers {
       const target = await holderOf(to);
       if (target === undefined || !(await store.haveMet(principalOf(caller), target, Date.now())))
         throw new RpcError('forbidden', `No offer between ${caller.username} and ${to} was answered in the last 24 hours`);
-      // each further socket costs as much as the first one
+      // each further socket costs as much as the first
       const sockets = await hub.countSessions(target);
       const size = (sdp?.length ?? 0) + (candidates?.length ?? 0) * CANDIDATE_SIZE;
       if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / SIGNAL_BYTES_PER_POINT));

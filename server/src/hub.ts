@@ -1,14 +1,14 @@
 /**
  * Presence: the open push sessions, and the instances that only poll. Delivers events to an instance, keeps them for a client
- * that lost its socket, and withdraws the offers of an instance that fell silent. Does not deal with HTTP or the text of frames.
- * memory-hub.ts implements it for one server, redis-hub.ts for several.
+ * that lost its socket, and withdraws the offers of an instance that fell silent. Does not deal with HTTP or the encoding of
+ * frames. memory-hub.ts implements it for one server, redis-hub.ts for several.
  */
 import type { PushEvents } from 'rondevu-elements/protocol';
 import { principalOf, type Principal } from './principal.js';
 import { RpcError } from './rpc-error.js';
 import type { ServiceKey } from './store.js';
 
-/** How long the offers of an instance stay after its socket closed, in ms. */
+/** How long the offers of an instance are kept after its socket closed, in ms. */
 export const CLOSED_GRACE = 2000;
 /** How long an instance may be silent, and how long it has to reconnect after the server closed its socket, in ms. */
 export const MAX_SILENCE = 15_000;
@@ -34,13 +34,13 @@ export interface Session {
   readonly principal: Principal;
   readonly instance: string;
   deliver(event: NumberedEvent): void;
-  /** A newer socket of the same instance has taken over. */
+  /** Called when a newer socket of the same instance has taken over. */
   replaced(): void;
-  /** Its username was released, or belongs to another key now. */
+  /** Called when the username of the session was released, or now belongs to another key. */
   nameLost(): void;
 }
 
-/** Whom to tell that an answer was taken. */
+/** The joiner that gets `taken` for an answer, and when it answered. */
 export interface AnswerOrigin {
   offerId: string;
   answerer: Principal;
@@ -70,16 +70,18 @@ export const tooManyInstances = (max: number): RpcError =>
     retryAfter: MAX_SILENCE,
   });
 
-/** The client's position: the epoch of the instance that it knows, and the last event number it received in it. */
+/**
+ * The client's position in the events of its instance: the epoch it knows, and the number of the last event it received in it.
+ */
 export interface Position {
   epoch: string;
   seq: number;
 }
 
-/** Why a session ended: its page left, its socket was lost, or this server closed it. */
+/** Why a session ended: the user left the page, the socket was lost, or this server closed it. */
 export type Ending = 'left' | 'broken' | 'closed-here';
 
-/** How long an instance may stay away after such an ending, in ms. */
+/** How long an instance may stay away after each kind of ending, in ms. */
 export const GRACE: Record<Ending, number> = { left: 0, broken: CLOSED_GRACE, 'closed-here': MAX_SILENCE };
 
 /** Key of an instance. */
@@ -100,37 +102,39 @@ export interface Hub {
   /** Open sockets of this server. */
   readonly sessions: number;
   start(now: number): Promise<void>;
-  /** The instance is alive: a call, or a frame on its socket. */
+  /** Records that an instance is alive: it made a call, or sent a frame on its socket. */
   touch(principal: Principal, instance: string | undefined, now: number): Promise<void>;
   /**
    * Takes over from an older session of the instance, and delivers the events after `resume` before anything newer, or `resync`
-   * if they are not known.
-   * @returns where the instance is now
+   * if these events are not available.
+   * @returns the current position of the instance
    */
   opened(session: Session, resume: Partial<Position> | undefined, now: number): Promise<Position>;
   closed(session: Session, ending: Ending): Promise<void>;
-  /** An instance published a service that lasts `ttl` ms from now: it gets `demand` events for it. */
+  /** Records that an instance published a service that lasts `ttl` ms from now, and gets `demand` events for it. */
   published(principal: Principal, instance: string | undefined, serviceId: string, ttl: number): Promise<void>;
   unpublished(principal: Principal, serviceId: string): Promise<void>;
-  /** Sends to one instance that is known; keeps what cannot be sent now. */
+  /** Sends an event to one instance, if it is known; keeps the event if it cannot be sent now. */
   push<E extends keyof PushEvents>(
     principal: Principal,
     instance: string | undefined,
     event: E,
     data: PushEvents[E],
   ): Promise<void>;
-  /** Sends to every instance that published a service. */
+  /** Sends an event to every instance that published a service. */
   pushToPublishers<E extends keyof PushEvents>(
     principal: Principal,
     serviceId: string,
     event: E,
     data: PushEvents[E],
   ): Promise<void>;
-  /** Open sockets of a user, on all servers, that `pushToUser` reaches: MAX_FAN_OUT at most. */
+  /** Counts the open sockets of a user, on all servers, that `pushToUser` reaches: MAX_FAN_OUT at most. */
   countSessions(principal: Principal): Promise<number>;
-  /** Sends to the open sockets of a user, MAX_FAN_OUT at most; returns how many. */
+  /** Sends an event to the open sockets of a user, MAX_FAN_OUT at most. @returns how many */
   pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number>;
-  /** A username was released, or belongs to another key now: ends the sessions of all other keys, on all servers. */
+  /**
+   * Ends the sessions of a username, on all servers, except those whose key holds it. Call this when its holder has changed.
+   */
   nameChanged(username: string): Promise<void>;
   close(): void;
 }

@@ -28,12 +28,12 @@ export interface FrameReceiver {
 }
 
 /**
- * @param stream what the socket reads from
- * @param bytesOfAddress bytes that one address may have under way
+ * @param stream the stream that the socket reads from
+ * @param bytesOfAddress counts the bytes of incomplete frames and of HTTP bodies, by address
  */
 export function limitIncomingFrames(stream: Duplex, socket: WebSocket, receiver: FrameReceiver, bytesOfAddress: Tally): void {
   let total = 0;
-  /** Bytes that came since the last message. */
+  /** Bytes received since the last message. */
   let pending = 0;
   let isComplete = true;
   let reserved = 0;

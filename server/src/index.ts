@@ -1,5 +1,5 @@
 /**
- * createServer: assembles store, hub, matchmaker, handlers, HTTP and sockets, starts and stops them.
+ * createServer: assembles the store, hub, matchmaker, handlers, HTTP server and sockets, and starts and stops them.
  */
 import type { AddressInfo, BlockList, Socket } from 'node:net';
 import { createRequire } from 'node:module';
@@ -41,7 +41,10 @@ export type { Authorize, AuthorizeContext } from './handlers.js';
 export { DEFAULT_RESERVED, readConfig, type ServerConfig } from './config.js';
 export { DEFAULT_LIMITS, type Limits } from './limits.js';
 
-/** Capabilities beyond v0.5.4: in the header of every reply and in `caps` of `GET /`. `ice` is added if there are ICE servers to hand out. */
+/**
+ * Capabilities beyond v0.5.4, announced in a header of every reply and in `caps` of `GET /`. `ice` is added if ICE servers are
+ * configured.
+ */
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
 
 export interface RunningServer {
@@ -58,13 +61,13 @@ export interface RunningServer {
 
 /** Settings, all optional, and options that only a program can set. */
 export interface ServerOptions extends Partial<ServerConfig> {
-  /** Called before a service is published or looked up, an offer handed out or answered, and a signal sent. Default: allows all. */
+  /** Called before a service is published or looked up, an offer answered, or a signal sent. Default: allows everything. */
   authorize?: Authorize | undefined;
 }
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 const SWEEP_INTERVAL = 10_000;
-/** TCP connections per socket that may be open: a client with a push socket also calls over HTTP. */
+/** TCP connections that may be open for each allowed socket: a client with a push socket also calls over HTTP. */
 const CONNECTIONS_PER_SOCKET = 2;
 
 /**
@@ -259,11 +262,11 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
   if (end > performance.now()) await new Promise((resolve) => setTimeout(resolve, end - performance.now()));
 }
 
-/** Idle connections and requests use file descriptors as sockets do. A proxy holds the connections of all its clients. */
+/** Idle connections and requests use file descriptors just as sockets do. A proxy holds the connections of all its clients. */
 function limitConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
   server.maxConnections = CONNECTIONS_PER_SOCKET * limits.maxSockets;
   const ofAddress = new Tally(CONNECTIONS_PER_SOCKET * limits.maxSocketsPerAddress);
-  // a connection that is read again (upgrades.ts) is emitted again
+  // a connection from which upgrades.ts resumes reading is emitted again
   const known = new WeakSet<Socket>();
   server.on('connection', (socket) => {
     const { remoteAddress = '' } = socket;

@@ -1,6 +1,6 @@
 /**
  * Rate limits in points, per address and per key. Points reflect the cost of a call: signatures to verify, rows to read and
- * write, bytes to parse and to send. Each of several servers counts separately.
+ * write, bytes to parse and to send. If there are several servers, each counts separately.
  */
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { RpcMethod } from 'rondevu-elements/protocol';
@@ -13,7 +13,7 @@ export const WINDOW = 10;
 /** Period over which new usernames are counted, in s. */
 export const CLAIM_WINDOW = 3600;
 
-/** Cost of a call in points; one point is about one signature verification. Calls that are not listed cost one. */
+/** Cost of a call in points; one point is about one signature verification. Calls that are not listed cost one point. */
 const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
   openSession: 3,
   publishService: 3,
@@ -67,7 +67,7 @@ export class Limiter {
     this.#claims = new RateLimiterMemory({ points: claimsPerAddress, duration: CLAIM_WINDOW });
   }
 
-  /** Charges the address, and resolves when it is its turn. @throws RpcError `rate-limited` with `retryAfter` in ms */
+  /** Charges the address, and resolves when its turn has come. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async chargeAddress(address: string, cost: number): Promise<void> {
     await spend(this.#address, address, cost, this.#addressLimit);
     const turn = this.#turns.take(address, cost);
@@ -75,7 +75,7 @@ export class Limiter {
   }
 
   /**
-   * Charges nothing, so that a request can be refused before it is read.
+   * Checks whether the address has points left, without charging any, so that a request can be refused before it is read.
    * @throws RpcError `rate-limited` when no points are left
    */
   async checkAddress(address: string): Promise<void> {
@@ -83,7 +83,7 @@ export class Limiter {
     if (spent && spent.remainingPoints <= 0) throw rateLimited(this.#addressLimit, spent.msBeforeNext);
   }
 
-  /** Charges nothing. @throws RpcError `rate-limited` when the address or the key has overspent its points */
+  /** Charges nothing. @throws RpcError `rate-limited` if the address or the key has overspent its points */
   async checkSpent(address: string, publicKey: string): Promise<void> {
     for (const [limiter, name, what] of [
       [this.#address, address, this.#addressLimit],
@@ -107,7 +107,9 @@ export class Limiter {
     await spend(this.#key, publicKey, cost, this.#keyLimit);
   }
 
-  /** Charges for work that is done, such as a reply whose size was not known in advance: it counts against the next calls. */
+  /**
+   * Charges for work already done, such as a reply whose size was not known in advance. The points count against later calls.
+   */
   async chargeInArrears(address: string, publicKey: string | undefined, cost: number): Promise<void> {
     if (cost <= 0) return;
     await this.#address.penalty(address, cost);

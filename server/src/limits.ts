@@ -26,7 +26,7 @@ export interface Limits {
   maxSocketsPerAddress: number;
   /** Open sockets of one key. */
   maxSocketsPerKey: number;
-  /** Instances of one user that are connected or called in the last 15 s. */
+  /** Instances of one user that are connected or have made a call in the last 15 s. */
   maxInstancesPerUser: number;
   /** Live services of one user. */
   maxServicesPerUser: number;

@@ -1,6 +1,6 @@
 /**
- * The log on stderr: one JSON object per line, or readable lines in a terminal. Each logged value is chosen explicitly: names of
- * methods, codes, counts, usernames and addresses; never a session description, a key, a signature or the body of a request.
+ * The log on stderr: one JSON object per line, or readable lines in a terminal. Each logged value is chosen explicitly: method
+ * names, codes, counts, usernames and addresses; never a session description, a key, a signature or the body of a request.
  * Usernames and other text from clients are untrusted, so characters that could control a terminal are escaped in both forms.
  */
 import { writeSync } from 'node:fs';

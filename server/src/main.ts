@@ -1,5 +1,7 @@
 #!/usr/bin/env node
-/** The command `rondevu-server`: reads the settings, starts, prints its address, stops on SIGTERM and SIGINT. */
+/**
+ * The command `rondevu-server`: reads the settings, starts the server, prints its address, and stops it on SIGTERM or SIGINT.
+ */
 import { lanUrls } from './addresses.js';
 import { HELP, readConfig } from './config.js';
 import { createServer } from './index.js';

@@ -1,4 +1,4 @@
-/** Leases free offers to joiners: one offer to one call, with a queue for the joiners that find none. */
+/** Leases free offers to joiners, one offer per call, with a queue for joiners that find no free offer. */
 import type { DisconnectSignal } from './caller.js';
 import { pointsForNames, type Charge, type Discovery, type NameCache } from './discovery.js';
 import { Heap } from './fair-queue.js';
@@ -27,7 +27,7 @@ interface Lease {
   timer: NodeJS.Timeout;
 }
 
-/** A service that is to be served. */
+/** A service whose waiting joiners are to be served. */
 interface Changed {
   service: ServiceKey;
   /** Users that some of its offers may be directed to. */
@@ -36,7 +36,7 @@ interface Changed {
   hasOffers: boolean;
 }
 
-/** Steps of serving the queue after which the event loop gets a turn. */
+/** Number of steps of serving the queue after which the matchmaker yields to the event loop. */
 const STEPS_PER_TURN = 16;
 /** Delay before joiners are served again after the store failed, in ms. */
 const RETRY_AFTER = 1000;
@@ -53,7 +53,7 @@ const MAX_PUBLISHERS = 20_000;
 
 /**
  * When the offers of a service change, only the joiners that can use them are considered. Each of several servers has its own
- * waiting joiners and leases; the servers tell each other which services got offers.
+ * waiting joiners and leases; the servers notify each other of services that got offers.
  */
 export class Matchmaker {
   readonly fairness = new Fairness();
@@ -101,14 +101,14 @@ export class Matchmaker {
 
   /**
    * Leases an offer to this call.
-   * @param wait how long to wait for one, in ms; 0 to not wait
+   * @param wait how long to wait for an offer, in ms; 0 to return at once
    * @param charge charges for a name that many services share, and for a discovery that examines many services without success
    * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner
    *   leaves leases unanswered, already has too many waiting calls, or cannot pay
    */
   async find(query: Query, joiner: Joiner, wait: number, disconnectSignal: DisconnectSignal, charge: Charge): Promise<Match> {
     const fqns = await this.#discovery.find(query);
-    // for a joiner that waits, they are read twice more: when it starts to wait, and when its time is over
+    // the names are read twice more for a joiner that waits: when it starts to wait, and when its time is over
     const points = pointsForNames(fqns) * (wait > 0 ? 3 : 1);
     if (points) await charge(points);
     const match = await this.#tryLease(query, fqns, joiner, charge);
@@ -118,8 +118,8 @@ export class Matchmaker {
   }
 
   /**
-   * Offers of a service were published or became free on this server.
-   * @param users that some of them are directed to
+   * Call this when offers of a service were published or became free on this server.
+   * @param users users that some of the offers are directed to
    */
   offersAdded(service: ServiceKey, users: string[] = []): void {
     this.#markChanged(service, users, true);
@@ -127,14 +127,16 @@ export class Matchmaker {
     this.#broadcast({ kind: 'offers', service: { serviceId, serviceFqn }, ...(users.length && { for: users }) });
   }
 
-  /** A service was published from this address: answers from there to its offers improve nobody's rank. */
+  /**
+   * Records the address that a service was published from: answers from there to its offers do not improve that address's rank.
+   */
   published(serviceId: string, address: string): void {
     this.#publishers.delete(serviceId);
     if (this.#publishers.size >= MAX_PUBLISHERS) this.#publishers.delete(this.#publishers.keys().next().value!);
     this.#publishers.set(serviceId, address);
   }
 
-  /** Serves joiners whose hint may have been lost: QUEUES_PER_RESCAN queues with each call, all of them in turn. */
+  /** Serves joiners whose hint may have been lost. Each call serves QUEUES_PER_RESCAN queues; all queues get their turn. */
   rescan(): void {
     if (!this.#room.size) return;
     for (let count = 0; count < QUEUES_PER_RESCAN; count++) {
@@ -154,27 +156,27 @@ export class Matchmaker {
     while (this.#serving) await this.#serving;
   }
 
-  /** The lease of an offer is over because the holder of this key answered it. */
+  /** Ends the lease of an offer that the holder of this key answered, on the server that granted it. */
   offerAnswered(offerId: string, publicKey: string): void {
     if (!this.#endAnsweredLease(offerId, publicKey)) this.#broadcast({ kind: 'answered', offerId, publicKey });
   }
 
-  /** The publisher withdrew a leased offer; this does not count against the holder of the lease. */
+  /** Ends the lease of an offer that was withdrawn before the holder of this key answered it; excuses the holder. */
   offerWithdrawn(offerId: string, serviceFqn: string, publicKey: string): void {
     const hint = { kind: 'gone', offerId, serviceFqn, publicKey } as const;
     if (!this.#leases.has(offerId)) this.#broadcast(hint);
     else this.onHint(hint);
   }
 
-  /** Handles a message of another server. */
+  /** Handles a message from another server. */
   onHint(hint: Hint): void {
     if (hint.kind === 'offers') {
-      // a server of an earlier version does not name the service
+      // earlier versions of the server do not name the service
       if (hint.service) this.#markChanged(hint.service, hint.for ?? [], true);
       else this.rescan();
     } else if (hint.kind === 'answered') this.#endAnsweredLease(hint.offerId, hint.publicKey);
     else {
-      // otherwise a report about somebody else's lease, or another service, would excuse that lease
+      // a report about a different holder or a different service must not excuse this lease
       const lease = this.#leases.get(hint.offerId);
       if (lease?.service.serviceFqn === hint.serviceFqn && lease.joiner.publicKey === hint.publicKey)
         this.#endLease(hint.offerId, 'excused');
@@ -188,7 +190,7 @@ export class Matchmaker {
       waiter.reject(new RpcError('unavailable', 'The server is shutting down: try again'));
   }
 
-  /** @param fqns of the services that match, best first */
+  /** @param fqns full names of the services that match, best first */
   async #tryLease(query: Query, fqns: string[], joiner: Joiner, charge: Charge): Promise<Match | undefined> {
     if (!this.fairness.mayLease(joiner, Date.now())) return undefined;
     this.fairness.reserve(joiner);
@@ -226,14 +228,14 @@ export class Matchmaker {
     this.#leases.set(offerId, { joiner, service, timer });
   }
 
-  /** @returns whether this server gave the lease */
+  /** @returns whether this server granted the lease */
   #endAnsweredLease(offerId: string, publicKey: string): boolean {
     const lease = this.#leases.get(offerId);
-    // an answer by somebody else does not count for the holder
+    // an answer from somebody else does not count for the holder
     return this.#endLease(offerId, lease?.joiner.publicKey === publicKey ? 'answered' : 'excused');
   }
 
-  /** @returns whether this server gave the lease */
+  /** @returns whether this server granted the lease */
   #endLease(offerId: string, end: LeaseEnd): boolean {
     const lease = this.#leases.get(offerId);
     if (!lease) return false;
@@ -251,7 +253,7 @@ export class Matchmaker {
     if (queues.size) this.#scheduleServing();
   }
 
-  /** @param fqns of the services that match, best first */
+  /** @param fqns full names of the services that match, best first */
   async #noMatchError(query: Query, fqns: string[], joiner: Joiner): Promise<RpcError> {
     if (!this.fairness.mayLease(joiner, Date.now())) {
       return new RpcError(
@@ -298,7 +300,9 @@ export class Matchmaker {
     });
   }
 
-  /** Searches again, because an offer may have come before the joiner was queued; otherwise sends `demand` to the publishers. */
+  /**
+   * Searches again, because an offer may have arrived before the joiner was queued; otherwise sends `demand` to the publishers.
+   */
   async #recheck({ query, joiner }: Waiter): Promise<void> {
     try {
       const fqns = await this.#discovery.find(query);
@@ -399,7 +403,10 @@ export class Matchmaker {
     else this.#demand([service], waiting);
   }
 
-  /** Other instances of the publisher may use its offers, the publishing one may not. @returns whether there was an offer */
+  /**
+   * Serves other instances of the publisher, which may use its offers; the publishing instance may not.
+   * @returns whether there was an offer
+   */
   async #serveOwner({ waiters }: Queue, asker: Asker, service: FoundService): Promise<boolean> {
     for (const waiter of waiters.of(asker).slice(0, MAX_OWN_TRIES)) if (await this.#serveWaiter(waiter, service)) return true;
     return false;
@@ -410,7 +417,7 @@ export class Matchmaker {
     this.fairness.reserve(waiter.joiner);
     try {
       const match = await this.#lease(service, waiter.joiner);
-      // if the joiner left during the store's reply, its lease runs out, as with any joiner that leaves
+      // if the joiner left while the store replied, its lease expires, as with any joiner that leaves
       if (match && this.#room.has(waiter)) waiter.resolve(match);
       return match !== undefined;
     } finally {

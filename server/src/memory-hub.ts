@@ -41,7 +41,7 @@ interface Instance {
   closing?: NodeJS.Timeout;
   /** Services this instance published, for `demand`. */
   services: Set<string>;
-  /** Numbers start again with each epoch of an instance. */
+  /** Event numbers start again with each epoch of an instance. */
   epoch: string;
   seq: number;
   /** The last events, oldest first; the number of the last one is `seq`. */
@@ -62,7 +62,7 @@ export class MemoryHub implements Hub {
   readonly #byName = new Map<string, Set<User>>();
   /** The events of all users, oldest first. */
   #kept: Kept[] = [];
-  /** How many of them were not dropped. */
+  /** Number of events in `#kept` that were not dropped. */
   #live = 0;
   #bytes = 0;
   #sessions = 0;
@@ -100,7 +100,7 @@ export class MemoryHub implements Hub {
     if (instance === undefined) return;
     const entry = this.#instance(principal, instance);
     entry.lastSeen = now;
-    // its socket is gone, but it still calls over HTTP
+    // the socket is gone, but the instance still calls over HTTP
     if (entry.closing && !entry.session) {
       clearTimeout(entry.closing);
       delete entry.closing;
@@ -141,7 +141,7 @@ export class MemoryHub implements Hub {
     if (instance?.session !== session) return;
     delete instance.session;
     this.#sessions--;
-    // sockets may close after the hub: their offers are kept for the next start
+    // sockets may close after the hub has ended; their offers are kept for the next start
     if (this.#ended) return;
     instance.closing = setTimeout(() => void this.#expire(session.principal, session.instance), GRACE[ending]);
   }

@@ -60,7 +60,7 @@ export class Metrics {
     });
   }
 
-  /** Starts timing a call. Call the returned function with its outcome. */
+  /** Starts timing a call. When the call ends, pass its outcome to the returned function. */
   request(method: string): (outcome: string) => void {
     const start = performance.now();
     return (outcome) => {
@@ -74,7 +74,7 @@ export class Metrics {
     };
   }
 
-  /** Times the checking of one signature. */
+  /** Times the verification of one signature. */
   verifying<T>(check: () => T): T {
     const end = this.#verify.startTimer();
     try {

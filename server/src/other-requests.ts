@@ -1,7 +1,7 @@
 /**
  * Limits the requests other than `POST /rpc`: pages, files, `/health` and the like. Each waits for a turn of its address and
- * costs a point; a connection has one in progress at a time. Requests of load balancers and Prometheus cost no points, so they
- * are answered however many requests an address sends.
+ * costs a point; a connection has one in progress at a time. Requests from load balancers and Prometheus cost no points, so
+ * they are answered however many requests an address sends.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList, Socket } from 'node:net';
@@ -27,7 +27,7 @@ type HandleAsync = (request: IncomingMessage, response: ServerResponse) => Promi
 export function limitOtherRequests(handle: HandleAsync, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
   /** Queued requests, by connection; replies are sent in order anyway. */
   const queues = new WeakMap<Socket, (() => void)[]>();
-  /** Separate turns: calls of the same address must not delay free requests. */
+  /** Separate turns: calls from the same address must not delay free requests. */
   const turns = new Turns();
 
   const start: Handle = (request, response) => {

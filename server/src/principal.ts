@@ -1,6 +1,6 @@
 /**
- * The owner of stored data. A username may pass to another key, so data that outlives one call is never stored by username alone
- * but by a principal: the username with the key that holds it.
+ * The owner of stored data. A username may pass to another key, so data that outlives one call is never stored under a
+ * username alone but under a principal: the username with the key that holds it.
  */
 import { isAnonymousName } from 'rondevu-elements/protocol';
 

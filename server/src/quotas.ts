@@ -8,15 +8,15 @@ import type { Store } from './store.js';
 
 /** How long a count is reused, in ms. */
 const COUNT_TTL = 1000;
-/** The same for the total of offers, in ms, while it is below half of the limit: counting reads every offer. */
+/** How long the total number of offers is reused while it is below half of the limit, in ms: counting reads every offer. */
 const FAR_COUNT_TTL = 10_000;
-/** How many offers a user may publish before it is counted again, and how many users are cached. */
+/** How many offers a user may publish before they are counted again, and how many users are cached. */
 const FAR_MARGIN = 50;
 const MAX_CACHED = 10_000;
 /** `retryAfter` of the errors, in ms. */
 const RETRY_AFTER = 30_000;
 
-/** The last count of a user, and the number of offers it published since. */
+/** The last count of a user, and the number of offers that the user has published since. */
 interface CachedCount {
   offers: number;
   otherServices: number;
@@ -67,7 +67,7 @@ export class Quotas {
       });
   }
 
-  /** An upper bound that is good enough far from the quota, the exact count near it. */
+  /** Returns an upper bound that is good enough far from the quota, or the exact count near it. */
   async #countOwn(
     username: string,
     serviceFqn: string,

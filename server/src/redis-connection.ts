@@ -35,7 +35,7 @@ export class RedisConnection {
   readonly #log: Logger;
   #isOpened = false;
   #isClosed = false;
-  /** Why a connection failed last. */
+  /** Why the last connection attempt failed. */
   #reason: Error | undefined;
 
   private constructor(url: string, prefix: string, log: Logger) {
@@ -64,7 +64,7 @@ export class RedisConnection {
   }
 
   /**
-   * @param url `redis://` or `rediss://`, with user and password if need be
+   * @param url `redis://` or `rediss://`, with user and password if needed
    * @param prefix prefix of all keys and channels
    * @throws Error if Redis cannot be reached, refuses the password, is older than version 7, or cannot be written to; the message
    *   does not contain the password
@@ -82,7 +82,7 @@ export class RedisConnection {
     }
   }
 
-  /** An error reply at the start, such as a wrong password, is not retried: it would look like a time-out. */
+  /** Does not retry after an error reply at the start, for example to a wrong password: it would end as a time-out. */
   #reconnectAfter(tries: number, cause: Error): number | false {
     if (!this.#isOpened && cause instanceof ErrorReply && !TRANSIENT.test(cause.message)) return false;
     return Math.min(1000, RETRY_DELAY * 2 ** tries);
@@ -192,7 +192,7 @@ export class RedisConnection {
 
 class DeadlineError extends Error {}
 
-/** An error of several connection attempts, to ::1 and 127.0.0.1 for instance, has no message. */
+/** The error of several connection attempts, for instance to ::1 and 127.0.0.1, has no message of its own. */
 const reasonOf = (error: Error): string =>
   error.message || (error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.name);
 

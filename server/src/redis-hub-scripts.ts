@@ -37,8 +37,9 @@ end
 const lua = (source: string) => script(COMMON + source);
 
 /**
- * A socket takes over. ARGV: now, instance, an epoch in case the instance is new, deadline, node, socket, the lowest number to
- * continue from, the maximum number of instances. Returns epoch, number, and the previous node and socket; false for too many.
+ * Makes a socket the current one of its instance. ARGV: now, instance, an epoch in case the instance is new, deadline, node,
+ * socket, the lowest number to continue from, the maximum number of instances. Returns epoch, number, and the previous node and
+ * socket; false if the user has too many instances.
  */
 export const OPEN = lua(`
 if not live(ARGV[3], tonumber(ARGV[8])) then return false end
@@ -50,8 +51,9 @@ return was
 `);
 
 /**
- * The instance is alive: reported for its current socket, or by a call over HTTP. ARGV: now, instance, an epoch in case the
- * instance is new, deadline, socket or empty, the maximum number of instances. Returns epoch, number, socket; false for too many.
+ * Records that an instance is alive: its current socket is, or it made a call over HTTP. ARGV: now, instance, an epoch in case
+ * the instance is new, deadline, socket or empty, the maximum number of instances. Returns epoch, number, socket; false for too
+ * many.
  */
 export const TOUCH = lua(`
 if not live(ARGV[3], tonumber(ARGV[6])) then return false end
@@ -60,7 +62,9 @@ if ARGV[5] == '' or socket == '' or socket == ARGV[5] then extend(tonumber(ARGV[
 return call('HMGET', at, 'epoch', 'seq', 'socket')
 `);
 
-/** A socket closed. ARGV: now, instance, socket, deadline. Returns whether it was the current one of its instance. */
+/**
+ * Records that a socket closed. ARGV: now, instance, socket, deadline. Returns whether it was the current one of its instance.
+ */
 export const CLOSE = lua(`
 if call('HGET', at, 'socket') ~= ARGV[3] then return 0 end
 call('HSET', at, 'node', '', 'socket', '', 'deadline', ARGV[4])
@@ -93,9 +97,9 @@ return 1
 `);
 
 /**
- * Stores an event, and sends a hint to the nodes that have the sockets. ARGV: now, instance or empty for all with a socket, event
- * as JSON, how many are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms, an id, how many
- * instances an event for all reaches. Returns the number of instances that get it.
+ * Stores an event, and sends a hint to the nodes that have the sockets. ARGV: now, instance (empty for all with a socket),
+ * event as JSON, how many events are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms,
+ * an id, how many instances an event for all reaches. Returns the number of instances that get it.
  */
 export const PUSH = lua(`
 local text, all, targets = ARGV[3], call('SMEMBERS', base .. 'all'), {}
@@ -134,7 +138,7 @@ end
 return #targets
 `);
 
-/** How many instances have a socket. */
+/** Counts the instances that have a socket. */
 export const COUNT_SOCKETS = lua(`
 local count = 0
 for _, each in ipairs(call('SMEMBERS', base .. 'all')) do

@@ -1,6 +1,6 @@
 /**
  * Hub of several servers that share a Redis. Each instance has a mailbox there, so a client may reconnect to any server. A hint
- * tells the server with the socket to read on. Lost hints are covered by a check every few seconds; if Redis lost data, the
+ * makes the server with the socket read the mailbox. A check every few seconds covers lost hints; if Redis lost data, the
  * instance gets a new epoch and `resync`. Documented in hub.ts.
  */
 import { randomUUID } from 'node:crypto';
@@ -41,7 +41,7 @@ interface Local {
   session: Session;
   socket: string;
   epoch: string;
-  /** Number of the last event that the session got. */
+  /** Number of the last event that was delivered to the session. */
   delivered: number;
   checkedAt: number;
   /** Reads run one at a time. */
@@ -58,14 +58,14 @@ export class RedisHub implements Hub {
   readonly #maxInstances: number;
   readonly #node = randomUUID();
   readonly #locals = new Map<string, Local>();
-  /** Their names by username. */
+  /** Names of the instances in `#locals`, by username. */
   readonly #byName = new Map<string, Set<string>>();
   readonly #lastSeen = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   #isTicking = false;
   /**
-   * Since when Redis is reachable. Instances that expired before get more time: after an outage of Redis or all servers, every
-   * instance looks silent.
+   * When Redis became reachable. Instances that would have expired before get more time: after an outage of Redis or of all
+   * servers, every instance looks silent.
    */
   #reachableSince = 0;
   #ended = false;
@@ -149,7 +149,7 @@ export class RedisHub implements Hub {
       } else await this.push(principal, instance, 'resync', {});
     }
     await this.#read(name, local);
-    // the missed events are not kept any more
+    // the missed events are no longer kept
     if (local.delivered < seq) await this.push(principal, instance, 'resync', {});
     return { epoch, seq };
   }
@@ -220,8 +220,8 @@ export class RedisHub implements Hub {
 
   /**
    * Ends the sessions of keys that do not hold the name. The name may have passed on again before the message arrives, so the
-   * store decides who holds it. If the message is lost, the session stays but gets and writes nothing, because both are bound to
-   * the key.
+   * store decides who holds it. If the message is lost, the session stays open but gets and writes nothing, because events and
+   * writes are bound to the key.
    */
   async #endStaleSessions(username: string): Promise<void> {
     const before = [...(this.#byName.get(username) ?? [])].map((name) => [name, this.#locals.get(name)] as const);
@@ -254,7 +254,7 @@ export class RedisHub implements Hub {
     clearInterval(this.#timer);
   }
 
-  /** @param instance empty for all with a socket. @returns how many get it */
+  /** @param instance empty for all instances with a socket @returns how many instances get the event */
   async #push<E extends keyof PushEvents>(
     principal: Principal,
     instance: string,
@@ -283,7 +283,7 @@ export class RedisHub implements Hub {
     else void this.#read(name, local);
   }
 
-  /** Gives the session the new events; hints that come in the meantime cause one more read. */
+  /** Delivers the new events to the session; hints that arrive in the meantime cause one more read. */
   #read(name: string, local: Local): Promise<void> {
     if (local.isReadQueued) return local.reading;
     local.isReadQueued = true;
@@ -310,7 +310,7 @@ export class RedisHub implements Hub {
     }));
   }
 
-  /** An event for several instances, or `resync` if it is not kept any more. */
+  /** An event for several instances, or `resync` if it is no longer kept. */
   async #event(principal: Principal, id: string): Promise<string> {
     return ((await this.#redis.command('GET', `${this.#base(principal)}event:${id}`)) as string | null) ?? RESYNC;
   }
@@ -347,7 +347,7 @@ export class RedisHub implements Hub {
     ]);
     if (this.#locals.get(name) !== local) return;
     const [epoch, seq, socket] = reply as [string, string, string];
-    // fewer than the session got: a failover has lost the last ones
+    // lower than the number of the last delivered event: a failover has lost the latest events
     if (epoch !== local.epoch || Number(seq) < local.delivered) await this.#resetEpoch(local, now);
     else if (socket !== local.socket) {
       this.#forget(name);
@@ -375,7 +375,7 @@ export class RedisHub implements Hub {
     await this.#push(principal, instance, 'resync', {});
   }
 
-  /** Withdraws the offers of silent instances of any server; each instance is handled by one server. */
+  /** Withdraws the offers of silent instances on any server; each instance is handled by one server. */
   async #expireSilent(now: number): Promise<void> {
     const from = now < this.#reachableSince + MAX_SILENCE ? String(this.#reachableSince) : '-inf';
     const due = this.#redis.prefix + ALIVE;
@@ -410,7 +410,7 @@ export class RedisHub implements Hub {
     }
   }
 
-  /** Schedules the check whether the instance is still there. */
+  /** Schedules the check of whether the instance is still there. */
   #scheduleExpiry(name: string, deadline: number): Promise<unknown> {
     return this.#redis.command('ZADD', this.#redis.prefix + ALIVE, String(deadline), name);
   }

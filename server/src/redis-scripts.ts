@@ -1,7 +1,7 @@
 /**
  * The atomic operations of the Redis store, as Lua scripts. All keys of a script begin with KEYS[1], which has the service name
- * as hash tag. A script that writes on behalf of a user also gets the claim of the username as KEYS[2], and writes nothing if
- * another key holds it. Times are passed as arguments. Keys expire a second after their content.
+ * as its hash tag. A script that writes on behalf of a user also gets the claim to the username as KEYS[2], and writes nothing
+ * if another key holds it. Times are passed as arguments. Keys expire a second after their content.
  *
  * Under `<prefix>{name}:` are `service:<fqn>` (hash), `metadata:<fqn>` (JSON, until the service ends), `live` and `of:<user>`
  * (fqns by expiry), `free:<fqn>` (offers by the time they arrived), `answered:<fqn>` (offers by expiry), `offer:<id>` (hash),
@@ -208,8 +208,8 @@ return { result, examined }
 
 /**
  * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, key, and for the
- * answering side the ids. Returns id, whether something was not given yet, and time of each; the ids of expired offers; and the
- * number of offers examined.
+ * answering side the ids. Returns, for each offer, its id, whether it has something that was not given yet, and its time; the
+ * ids of expired offers; and the number of offers examined.
  */
 export const POLL = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -250,8 +250,8 @@ return { found, gone, examined }
 `);
 
 /**
- * Answers an offer. ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and name and key of
- * the offerer.
+ * Answers an offer. ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and the name and
+ * key of the offerer.
  */
 export const ANSWER = lua(`
 local now, memory, fqn, id, username, sdp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
@@ -428,7 +428,8 @@ return found
 `);
 
 /**
- * Marks the answer as given, unless it has a mark. ARGV: id, mark. Returns the mark that it has, or false if the offer is gone.
+ * Marks the answer as given, unless it is marked already. ARGV: id, mark. Returns the mark that it now has, or false if the
+ * offer is gone.
  */
 export const TAKE_ANSWER = lua(`
 local offer = base .. 'offer:' .. ARGV[1]
@@ -469,7 +470,7 @@ call('DEL', base)
 return 1
 `);
 
-/** Makes a public key free for another username. KEYS[1] is the public key's key. ARGV: username. */
+/** Frees a public key for a different username. KEYS[1] is the public key's key. ARGV: username. */
 export const RELEASE_KEY = lua(`
 if call('HGET', base, 'username') == ARGV[1] then call('DEL', base) end
 return 1

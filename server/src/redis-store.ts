@@ -74,7 +74,7 @@ export class RedisStore implements Store {
       [this.#key('user', username)],
       [now, ends, username, publicKey, v2 ? 1 : 0],
     );
-    // another key was faster: this one may claim another name
+    // another key was faster: this one may claim a different name
     if (verdict !== 'ok' && isNew) await this.#redis.run(scripts.RELEASE_KEY, [holder], [username]);
     if (verdict === 'ok' && !user) await this.#deleteServices(username, publicKey, 'besides');
     return verdict as 'ok' | 'name-taken';
@@ -215,7 +215,7 @@ export class RedisStore implements Store {
     return serviceId;
   }
 
-  /** All services of a name that this key published, or that other keys published. */
+  /** Deletes all services of a username that this key published, or those that other keys published. */
   async #deleteServices(username: string, publicKey: string, whose: 'of' | 'besides'): Promise<string[]> {
     const fqns = (await this.#redis.command('ZRANGE', this.#key('services', username), '0', '-1')) as string[];
     const ids = await Promise.all(fqns.map((fqn) => this.#deleteService(username, publicKey, fqn, whose)));
@@ -324,7 +324,7 @@ export class RedisStore implements Store {
       >,
     ]);
     if (verdict === 'name-taken') throw nameTaken(username);
-    // a repeated answer may have been interrupted here before
+    // the earlier call of a repeated answer may have been interrupted here
     if (verdict === 'answered' || verdict === 'repeated') {
       await Promise.all([
         this.#redis.command(
@@ -390,7 +390,7 @@ export class RedisStore implements Store {
       .sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  /** From the answering side, only candidates of the user who answered; candidates of other users are never shown. */
+  /** For the answering side, only the candidates of the user who answered: candidates of other users are never shown. */
   async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
     const from = role === 'offerer' ? offer : offer.answer;
     if (!from) return [];
@@ -438,7 +438,7 @@ export class RedisStore implements Store {
     };
   }
 
-  /** Offers of one service that a poll reports on, those that have ended, and how many were examined. */
+  /** The offers of one service that a poll reports on, the offers that have ended, and how many were examined. */
   async #poll(
     serviceFqn: string,
     about: string[],

@@ -1,5 +1,5 @@
 /**
- * `POST /rpc` on Node's own HTTP: this is the hot path, where the objects of a web framework would cost more than the call.
+ * `POST /rpc` directly on Node's HTTP server: on this hot path, the objects of a web framework would cost more than the call.
  * Reads and bounds the body, runs a batch in order, and reports failed calls with HTTP 200, as v0.20 clients expect.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -16,7 +16,7 @@ import { MAX_HTTP_WAIT } from './schemas.js';
 import type { Tally } from './tally.js';
 import type { Reader, Unread } from './unread.js';
 
-/** The replies of a batch may have this many times `maxReplyBytes` together; calls beyond that are not run. */
+/** Total size of the replies of a batch, in multiples of `maxReplyBytes`, after which no more of its calls are run. */
 export const MAX_BATCH_REPLIES = 8;
 /** How long the headers of a request may take to arrive, in ms. */
 export const HEADERS_WITHIN = 10_000;
@@ -26,7 +26,7 @@ export const REQUEST_WITHIN = 30_000;
 export const READ_TIMEOUT = 60_000;
 /** If a refused request has a body up to this size, in bytes, the body is read or discarded and the connection kept. */
 export const SMALL_BODY = 65_536;
-/** Bodies of one address that are read or processed at once, counted in bodies of the maximum size. */
+/** Bodies from one address that are read or processed at once, counted in bodies of the maximum size. */
 export const MAX_CONCURRENT_BODIES = 32;
 
 export interface RpcContext {
@@ -87,7 +87,7 @@ const isSmall = ({ headers }: IncomingMessage): boolean => Number(headers['conte
 export const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
   clientAddress(socket.remoteAddress ?? '', headers['x-forwarded-for']?.toString(), proxies);
 
-/** Undefined if the client disconnected before its request had arrived in full or was processed. */
+/** Undefined if the client disconnected before its request had arrived in full or had been processed. */
 async function respond(
   context: RpcContext,
   request: IncomingMessage,
@@ -155,7 +155,7 @@ async function single(
   }
 }
 
-/** Runs the calls one after the other, until their replies are large enough or the client is gone. */
+/** Runs the calls one after the other, until the replies reach their size limit or the client disconnects. */
 async function batch(
   { dispatcher, limits }: RpcContext,
   calls: unknown[],
@@ -183,7 +183,7 @@ async function batch(
           );
     replies.push(reply);
     length += reply.length;
-    // verifying 100 signatures takes a while; calls of other clients run in between
+    // verifying 100 signatures takes a while; calls from other clients run in between
     await new Promise(setImmediate);
   }
   return { status: 200, text: `[${replies.join(',')}]` };
@@ -213,7 +213,7 @@ function readBody(
 ): Promise<Buffer | 'too-large' | 'too-many' | undefined> {
   if (Number(request.headers['content-length'] ?? 0) > most) return Promise.resolve('too-large');
   return new Promise((resolve) => {
-    // many small chunks would take more room than their bytes
+    // an array of many small chunks would take more memory than the bytes
     let body: Buffer = Buffer.alloc(0);
     let length = 0;
     request.on('data', (chunk: Buffer) => {
@@ -284,7 +284,7 @@ function send(
   response.setHeader('Content-Type', 'application/json');
   // RFC 6585 section 4
   if (status === 429 && retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
-  // Node discards a body of which nothing was read; another request can follow only then
+  // Node discards a body only if none of it was read; otherwise no other request can follow
   const hasUnreadBody = !request.complete && (request.readableDidRead || !isSmall(request));
   if (isDraining() || hasUnreadBody) response.setHeader('Connection', 'close');
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });

@@ -1,4 +1,4 @@
-/** The only error that is sent to clients: a code, a text that v0.20 clients recognize, and details for a retry. */
+/** The only error that is sent to clients: a code, a message that v0.20 clients recognize, and details for a retry. */
 import type { ErrorCode } from 'rondevu-elements/protocol';
 
 export class RpcError extends Error {
@@ -17,5 +17,5 @@ export class RpcError extends Error {
   }
 }
 
-/** The username of a session was released, or belongs to another key by now: the session ends. */
+/** Thrown if the username of a session was released or now belongs to another key; ends the session. */
 export class NameLostError extends RpcError {}

@@ -1,5 +1,6 @@
 /**
- * The shape of every call, checked before any handler sees it. Unknown fields pass, so that newer clients can add some.
+ * The shape of every call, checked before any handler sees it. Unknown fields are accepted, so that newer clients can add
+ * fields.
  */
 import * as v from 'valibot';
 import { MAX_HTTP_WAIT, MAX_JSON_DEPTH, isUsername, parseServiceName, type RpcMethod } from 'rondevu-elements/protocol';
@@ -109,7 +110,7 @@ export type Params<M extends RpcMethod> = v.InferOutput<Schemas[M]>;
 
 /**
  * Checks params against the method's schema.
- * @throws RpcError `bad-request` or `too-large`, with the field, the expected and the received value
+ * @throws RpcError `bad-request` or `too-large`, naming the field, the expected value and the received value
  */
 export function checkParams<M extends RpcMethod>(schemas: Schemas, method: M, params: unknown, maxWait: number): Params<M> {
   const result = v.safeParse(schemas[method], params ?? {}, { abortPipeEarly: true });
@@ -128,7 +129,7 @@ export function checkParams<M extends RpcMethod>(schemas: Schemas, method: M, pa
   return output;
 }
 
-/** How many values, at any depth, the params of a call may hold: more than any call of the largest allowed size has. */
+/** Maximum number of values in the params of a call, at any depth: more than a call of the largest allowed size has. */
 export const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): number =>
   4096 + 4 * maxOffers + 8 * maxCandidates + maxMetadataBytes;
 

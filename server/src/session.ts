@@ -37,16 +37,16 @@ export const PONG_TIMEOUT = 3000;
 export const MAX_BUFFERED = 1_048_576;
 /** Calls of one session that may run at once, and frames that may arrive before it is open. */
 export const MAX_CALLS = 512;
-/** Number of acknowledgements, pings and pongs that cost one point together. */
+/** Number of acknowledgements, pings and pongs that together cost one point. */
 export const SMALL_FRAMES_PER_POINT = 16;
-/** Maximum size of these frames for this price, in bytes. */
+/** Maximum size of such a frame at this price, in bytes. */
 const MAX_SMALL_FRAME = 1024;
 /** If an address has no points left, a frame larger than this closes its socket, in bytes. */
 export const MAX_UNPAID_FRAME = 8192;
-/** Calls in a row that may be refused as too many before the socket is closed. */
+/** Consecutive calls that may be refused as too many before the socket is closed. */
 export const MAX_REFUSED = 2 * MAX_CALLS;
 
-/** How long a client that sends too much has to read why its socket is closed, in ms. */
+/** How long a client that sends too much is given to read why its socket is closed, in ms. */
 const REFUSAL_GRACE = 1000;
 
 export interface SessionContext {
@@ -86,7 +86,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   /** Acknowledgements, pings and pongs that have not been charged yet. */
   #uncharged = 0;
   #calls = 0;
-  /** Calls in a row that were refused as too many. */
+  /** Consecutive calls that were refused as too many. */
   #refused = 0;
   /** Frames of this turn, and their length. */
   #outgoing: string[] = [];
@@ -198,7 +198,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     } else if (++this.#framesBeforeOpen > MAX_CALLS) {
       this.refuse(`more than ${MAX_CALLS} frames before the session is open`);
     } else {
-      // one by one until the session is open; later calls run concurrently
+      // frames are handled one by one until the session is open; later calls run concurrently
       let isCall = false;
       this.#opening = this.#opening.then(() => {
         isCall = this.#caller !== undefined;
@@ -269,7 +269,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
-      // while the hub opened it, the client may have hung up or the name may have been lost: `#closed` does not tell the hub then
+      // the client may have disconnected, or lost its name, while the hub opened the session; `#closed` does not notify the hub
+      // then
       if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN)
         return void (await hub.closed(this, this.#isClosedByServer ? 'closed-here' : 'broken'));
       this.#caller = caller;
@@ -289,7 +290,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.#early = undefined;
       for (const event of early) this.deliver(event);
     } catch (error) {
-      // the hub may have adopted it before something else failed
+      // the hub may have adopted the session before something else failed
       this.#releaseSlot?.();
       if (this.instance) hub.closed(this, 'broken').catch(() => undefined);
       this.#sendError(id, error);
@@ -304,7 +305,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#calls++;
     try {
       await hub.touch(this.principal, this.instance, this.#lastFrame);
-      // the instance comes from the session, so nobody can impersonate another one
+      // the instance comes from the session, so nobody can impersonate another instance
       const own =
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
           ? { ...params, instance: this.instance }

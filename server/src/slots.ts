@@ -1,4 +1,4 @@
-/** Limits how many tasks that need much memory run at once, per address and in total. Addresses take turns. */
+/** Limits how many tasks that need a lot of memory run at once, per address and in total. Addresses take turns. */
 
 /** Pages of services and polls that are assembled at once for one address; each needs a few megabytes at most. */
 export const LARGE_CALLS_PER_ADDRESS = 4;
@@ -23,7 +23,7 @@ export class Slots {
     this.#total = total;
   }
 
-  /** Runs `work` when a slot is free, and passes whether it had to wait. */
+  /** Runs `work` when a slot is free, and passes it whether it had to wait. */
   async run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
     let queue = this.#queues.get(name);
     if (!queue) this.#queues.set(name, (queue = { running: 0, waiting: new Set() }));
@@ -55,7 +55,7 @@ export class Slots {
       if (this.#running >= this.#total) return;
       const queue = this.#queues.get(name)!;
       const [start] = queue.waiting;
-      // the name goes to the end of the turns if it may run more
+      // a name that may run more goes to the end of the queue
       this.#next.delete(name);
       queue.waiting.delete(start!);
       this.#begin(queue);

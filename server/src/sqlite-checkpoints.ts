@@ -52,7 +52,7 @@ export class CheckpointThread implements Checkpoints {
   #isBusy = false;
 
   /**
-   * @param module of SQLite, a name or a file
+   * @param module the SQLite module, a name or a file
    * @param onFailed called when there will be no more checkpoints
    * @throws Error if no thread can be started
    */
@@ -96,7 +96,7 @@ export class CheckpointThread implements Checkpoints {
 /** Number of writes between two flushes. */
 const WRITES_PER_FLUSH = 100;
 
-/** Flushes the log to the disk regularly, on Node's own threads, so that a checkpoint waits little. */
+/** Flushes the log to the disk regularly, on Node's own threads, so that a checkpoint does not wait long. */
 export class LogFlusher implements Checkpoints {
   readonly #log: number;
   #writes = 0;

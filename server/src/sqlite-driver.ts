@@ -98,7 +98,7 @@ export class Sql {
   /** Number of writes of the current work, and of the whole batch. */
   #writes = 0;
   #batchWrites = 0;
-  /** Transactions that wait, in order, for a lock of another process; SQLite itself would block the event loop. */
+  /** Transactions that wait, in order, for a lock that another process holds; SQLite itself would block the event loop. */
   #locked: Entry[] = [];
   #lockedSince = 0;
   #lockTimer: NodeJS.Timeout | undefined;

@@ -1,4 +1,6 @@
-/** Checks which key holds a username. Call these within the transaction that writes under that name: it may be claimed at any time. */
+/**
+ * Checks which key holds a username. Use these in the transaction that writes under the name, which may be claimed at any time.
+ */
 import type { NameHolder } from './principal.js';
 import type { Sql } from './sqlite-driver.js';
 import { nameTaken } from './store.js';

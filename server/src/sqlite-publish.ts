@@ -60,7 +60,7 @@ export class Publishing {
     checkHolder(this.#sql, input, now);
     const { username, name, version } = input;
     if (!this.#sql.get('SELECT 1 FROM services WHERE fqn = ?', serviceFqn)) this.#deleteEnded(username, now, maxEnded);
-    // the id and the offers are of the key that held the name before
+    // the id and the offers belong to the previous holder of the name
     this.#sql.run('DELETE FROM services WHERE fqn = ? AND public_key <> ?', serviceFqn, publicKey);
     this.#sql.run(
       `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -128,7 +128,10 @@ export class Publishing {
     return { offerId, serviceId, serviceFqn, username, publicKey, sdp, ...from, createdAt: now, expiresAt, leaseUntil: 0 };
   }
 
-  /** Deletes the oldest unleased free offers if there are more than `maxFree`. @returns how many free ones may be left */
+  /**
+   * Deletes the oldest unleased free offers if there are more than `maxFree`.
+   * @returns an upper bound on the free offers left
+   */
   #trim(serviceId: string, maxFree: number, now: number): number {
     const row = this.#sql.get(
       `SELECT COUNT(*) AS free, TOTAL(lease_until <= ?) AS unleased FROM offers WHERE service_id = ? AND answer_sdp IS NULL AND expires_at > ?`,

@@ -50,7 +50,7 @@ const MIGRATIONS = [
      DELETE FROM offers WHERE service_id = OLD.id AND answer_sdp IS NOT NULL;
    END;
    CREATE TRIGGER offers_candidates AFTER DELETE ON offers BEGIN DELETE FROM candidates WHERE offer_id = OLD.id; END;`,
-  // each publication moved the service in its index, two more pages; `kept_until` changes only once an hour
+  // each publication moved the service in its index, which cost two more pages; `kept_until` changes only once an hour
   `DROP INDEX services_expiry;
    ALTER TABLE services ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
    UPDATE services SET kept_until = expires_at + ${SERVICE_ID_TTL};

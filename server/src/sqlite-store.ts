@@ -34,14 +34,16 @@ import {
   type UserRow,
 } from './store.js';
 
-/** How often a repeated meeting of two users is written, in ms: their 24 hours need to be exact only to a minute. */
+/**
+ * Minimum time between two writes for the same pair of users, in ms: the 24 hours of MET_TTL need to be exact only to a minute.
+ */
 const MET_PRECISION = 60_000;
 
 /** Size of the test write after a write failed, in bytes. */
 const LARGE_PROBE = 65_536;
 
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
-/** Maximum number of public services of one name that are counted, to start from a random one. */
+/** Maximum number of public services of one name that are counted in order to start from a random one. */
 const MAX_COUNTED = 10_000;
 const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
 // an offer that was handed out and not answered may have been spoilt by the joiner that had it
@@ -76,7 +78,7 @@ export class SqliteStore implements Store {
   readonly #publishing: Publishing;
   readonly #used = new Map<string, number>();
   readonly #path: string;
-  /** Undefined in memory. */
+  /** Undefined for a store in memory. */
   readonly #file: Stats | undefined;
   #isClosed = false;
 
@@ -107,7 +109,7 @@ export class SqliteStore implements Store {
     const lastV2At = v2 ? now : (user?.lastV2At ?? 0);
     if (user && user.expiresAt > now + CLAIM_TTL - RENEW_INTERVAL && lastV2At - user.lastV2At < RENEW_INTERVAL) return 'ok';
     return this.#sql.transaction(() => {
-      // it may have been claimed since the read
+      // the name may have been claimed since the read
       if (isTaken(this.#sql, { username, publicKey }, now)) return 'name-taken';
       const other = this.#sql.get(
         'SELECT username FROM users WHERE public_key = ? AND username <> ? AND expires_at > ?',
@@ -292,7 +294,7 @@ export class SqliteStore implements Store {
       const free = this.#sql.get(query, serviceId, now, now, username, instance, holder, now - OLD_FORM_MAX_AGE);
       const row = free ?? this.#ownLease(serviceId, by, now);
       if (!row) return undefined;
-      // asking again does not extend a lease
+      // a repeated request does not extend the lease
       const end = free ? until : Number(row['lease_until']);
       this.#sql.run(
         'UPDATE offers SET lease_user = ?, lease_until = ?, given_answerer = 0 WHERE id = ?',
@@ -373,7 +375,7 @@ export class SqliteStore implements Store {
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
     return this.#sql.transaction(() => {
-      // the offer may be gone since the read, and nothing would clean up these rows
+      // the offer may have been deleted since the read, and nothing would clean up these rows
       if (!this.#sql.get('SELECT 1 FROM offers WHERE id = ?', offer.offerId)) return 'gone';
       checkHolder(this.#sql, from, now);
       const author = principalOf(from);
@@ -448,7 +450,7 @@ export class SqliteStore implements Store {
     return this.#candidates(offer, role, now);
   }
 
-  /** From the answering side, only candidates of the user who answered; candidates of other users are never shown. */
+  /** For the answering side, only the candidates of the user who answered: candidates of other users are never shown. */
   #candidates(offer: OfferRow, role: Side, now: number): CandidateInfo[] {
     const author = role === 'offerer' ? offer : offer.answer;
     if (!author) return [];
@@ -502,7 +504,7 @@ export class SqliteStore implements Store {
   }
 
   async useOnce(token: string, until: number, now: number): Promise<boolean> {
-    // tokens are valid for minutes: an attacker would have to cause a restart in that time
+    // tokens are valid for a few minutes: to use one again, an attacker would have to cause a restart in that time
     if (this.#used.get(token)! >= now) return false;
     this.#used.set(token, until);
     return true;
@@ -512,7 +514,7 @@ export class SqliteStore implements Store {
     // in batches, so that nobody waits for thousands of rows
     const offers = (): number =>
       this.#sql.run('DELETE FROM offers WHERE rowid IN (SELECT rowid FROM offers WHERE expires_at <= ? LIMIT 200)', now);
-    // `kept_until` is written to the hour, so metadata goes at most an hour after its service ended
+    // `kept_until` is written to the hour, so metadata is deleted at most an hour after its service ended
     const metadata = (): number =>
       this.#sql.run(
         `UPDATE services SET metadata = NULL WHERE rowid IN

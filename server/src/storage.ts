@@ -22,7 +22,7 @@ export interface Storage {
   broadcast(hint: Hint): void;
   /** @param onHintsLost called when hints may have been lost */
   subscribe(onHint: (hint: Hint) => void, onHintsLost: () => void): Promise<void>;
-  /** Stops timers and hub; the store is closed separately. */
+  /** Stops the timers and the hub; the store is closed separately. */
   stop(): void;
 }
 

@@ -113,7 +113,7 @@ export interface Store {
    * @param from where to start if there are more: at random, so that each is found eventually, or at the service that ends first
    */
   findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]>;
-  /** Returns the live ones of the given services, in the given order. All full names must have the same name. */
+  /** Returns the given services that are live, in the given order. All full names must have the same name. */
   readServices(serviceFqns: string[], now: number): Promise<FoundService[]>;
   /**
    * Returns the given services that are live and have an offer that `lease` may give to this user or, for `all`, that
@@ -122,7 +122,7 @@ export interface Store {
    */
   offering(serviceFqns: string[], now: number, to: Holder | 'all'): Promise<{ services: FoundService[]; examined: number }>;
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
-  /** Deletes a service with all its offers, answered ones too. @returns its id */
+  /** Deletes a service with all its offers, including answered ones. @returns its id */
   deleteService(owner: NameHolder, serviceFqn: string): Promise<string | undefined>;
   /** Withdraws free offers of a service; answered ones stay. Returns how many were withdrawn. */
   withdraw(owner: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number>;
@@ -130,11 +130,11 @@ export interface Store {
   withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]>;
   /** Releases a name that this key holds: deletes the claim, its services and their offers. Returns the ids of the services. */
   release(username: string, publicKey: string): Promise<string[]>;
-  /** Live offers without an answer, of all users. */
+  /** Counts the live, unanswered offers of all users. */
   countFreeOffers(now: number): Promise<number>;
-  /** Offers that were answered and are still kept, of all users. */
+  /** Counts the answered offers of all users that are still kept. */
   countAnswered(now: number): Promise<number>;
-  /** Users who have free offers. */
+  /** Counts the users who have free offers. */
   countPublishers(now: number): Promise<number>;
   /** Counts a user's offers, free and answered, and its live services other than `serviceFqn`. */
   countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }>;
@@ -150,7 +150,8 @@ export interface Store {
   listUnanswered(service: ServiceKey, limit: number, now: number): Promise<OfferRow[]>;
   getOffer(offer: OfferKey, now: number): Promise<OfferRow | undefined>;
   /**
-   * Answers an offer. Only the holder may answer a leased offer, and only its user a directed one; otherwise `reserved`.
+   * Answers an offer. A leased offer may be answered only by the holder of the lease, a directed offer only by the user it is
+   * for; the verdict for anybody else is `reserved`.
    * @throws RpcError `name-taken` when another key holds the answerer's username at this moment
    */
   answer(offer: OfferKey, input: AnswerInput, now: number): Promise<AnswerVerdict>;
@@ -166,13 +167,13 @@ export interface Store {
     candidates: WireCandidate[],
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'>;
-  /** How many candidates a user has on an offer, parked ones included. */
+  /** How many candidates a user has on an offer, including parked ones. */
   countCandidates(offer: OfferKey, of: Principal, now: number): Promise<number>;
   /** How many other users have candidates parked on an offer. */
   countParkingUsers(offer: OfferKey, besides: Principal, now: number): Promise<number>;
   /**
-   * Candidates of the peer that `side` has not been given yet, or may not have received: dated after the smaller of `since` and
-   * the newest given.
+   * Candidates of the peer that `side` has not been given yet, or may not have received: dated after `since`
+   * or after the newest candidate that was given, whichever is earlier.
    */
   takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]>;
   /** All candidates of a role that an offer has, given or not. */
@@ -225,14 +226,14 @@ export const OLD_FORM_MAX_AGE = 30_000;
 export const SERVICE_ID_TTL = 30 * DAY;
 /** How many ended services of one username keep their ids. */
 export const MAX_ENDED = 100;
-/** Maximum number of surplus ended services that one publication deletes: a database of an older server may hold many. */
+/** Maximum number of surplus ended services that one publication deletes: a database from an older server may hold many. */
 export const MAX_DELETED_ENDED = 1000;
-/** How long an answered offer is kept with its answer and candidates, in ms, whatever its own TTL was. */
+/** How long an answered offer is kept with its answer and candidates, in ms, regardless of its own TTL. */
 export const ANSWERED_TTL = 60_000;
 /** How long after an answer its two users may send `signal` to each other, in ms. */
 export const MET_TTL = DAY;
 
-/** The error for a write under a username that another key holds by now. */
+/** The error for a write under a username that another key now holds. */
 export const nameTaken = (username: string): RpcError =>
   new NameLostError('name-taken', `Username "${username}" now belongs to another key: choose another name`);
 

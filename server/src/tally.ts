@@ -1,4 +1,4 @@
-/** Counts what each name holds, up to a limit: open sockets of a key or an address, bytes of requests. */
+/** Counts the resources that each name holds, up to a limit: open sockets of a key or an address, bytes of requests. */
 export class Tally {
   readonly #counts = new Map<string, number>();
   readonly #max: number;

@@ -40,7 +40,7 @@ const HOUR = 3_600_000;
 
 export class Turn {
   readonly #config: TurnConfig;
-  /** Times at which credentials were made, by key and by address. */
+  /** Times at which credentials were issued, by key and by address. */
   readonly #issued = new Map<string, number[]>();
   /** The newest credentials of each key. */
   readonly #newest = new Map<string, IceServersResult>();
@@ -73,7 +73,7 @@ export class Turn {
 
   /**
    * The ICE servers that a caller may use until `expiresAt`.
-   * @param isClaimed the caller has a name of its own
+   * @param isClaimed whether the caller has a claimed name
    * @throws RpcError `rate-limited` with `retryAfter`
    */
   iceServers({ publicKey, address }: Caller, isClaimed: boolean, now: number): IceServersResult {
@@ -83,7 +83,8 @@ export class Turn {
     const iceServers: IceServersResult['iceServers'] = stunUrls.length ? [{ urls: stunUrls }] : [];
     if (urls.length && (whom === 'all' || isClaimed)) {
       this.#count(publicKey, address, now);
-      // the same for every credential of a key, so that coturn's quotas apply to a user; a reader of coturn's log cannot use it
+      // the id is the same for every credential of a key, so that coturn's quotas apply to a user; readers of its log cannot
+      // use it
       const id = createHmac('sha256', secrets[0]!).update(publicKey).digest('base64url').slice(0, 22);
       const username = `${expiresAt / 1000}:${id}`;
       iceServers.push({ urls, username, credential: createHmac('sha1', secrets[0]!).update(username).digest('base64') });

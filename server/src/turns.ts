@@ -9,9 +9,15 @@
  * 2 ms, and usually far less than 1 ms.
  */
 export const POINTS_PER_TURN = 8;
-/** Time in ms after which no further round begins in the same turn of the event loop. Calls of one turn share one write to the disk. */
+/**
+ * Time in ms after which no further round begins in the same turn of the event loop. The calls of one turn share one write to
+ * the disk.
+ */
 export const ROUNDS_TIME_LIMIT = 20;
-/** Maximum number of rounds in one turn of the event loop: ROUNDS_TIME_LIMIT does not include what calls do after they have waited for the storage. */
+/**
+ * Maximum number of rounds in one turn of the event loop: ROUNDS_TIME_LIMIT does not cover the work that calls do after waiting
+ * for the storage.
+ */
 export const MAX_ROUNDS = 16;
 /** Number of started entries from which a queue is compacted, once they are more than half of it. */
 const COMPACT_FROM = 1024;
@@ -20,7 +26,9 @@ interface Queue {
   /** Points spent in this turn or round. */
   spent: number;
   waiting: { points: number; start: () => void }[];
-  /** The first entry that has not started: removing entries from the front of an array costs its length. */
+  /**
+   * The first entry that has not started: removing entries from the front of an array takes time in proportion to its length.
+   */
   next: number;
 }
 

@@ -10,9 +10,9 @@ export const MAX_UNREAD = 268_435_456;
 
 export interface Reader {
   readonly address: string;
-  /** Bytes that it has not read yet. */
+  /** Bytes that the reader has not read yet. */
   readonly unread: number;
-  /** Closes it. Its unread bytes no longer count. */
+  /** Disconnects the reader, whose unread bytes no longer count. */
   cutOff(): void;
 }
 

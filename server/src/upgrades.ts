@@ -11,10 +11,12 @@ import type { Duplex } from 'node:stream';
 export const isWebSocketUpgrade = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && (headers.upgrade ?? '').split(',').some((name) => name.trim().toLowerCase() === 'websocket');
 
-/** Requests of one connection whose Upgrade is ignored; each costs as much as a new connection, so after the last one it is closed. */
+/** Requests on one connection whose Upgrade is ignored before it is closed: each costs as much as a new connection. */
 export const MAX_IGNORED_UPGRADES = 16;
 
-/** Makes the server read the connection again, starting with the request without Upgrade, after earlier replies were sent. */
+/**
+ * Returns a listener that makes the server read the connection again, from the request without Upgrade, after earlier replies.
+ */
 export function createUpgradeIgnorer(server: Server): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
   const lastReplies = new WeakMap<Duplex, ServerResponse>();
   const ignored = new WeakMap<Duplex, number>();

@@ -1,6 +1,6 @@
 /**
- * The waiting joiners, indexed by what they wait for, so that an offer of a service concerns only those who can use it. Bounds their
- * number in total, per key and per address. Has no access to the store; the matchmaker serves the joiners.
+ * The waiting joiners, indexed by what they wait for, so that an offer of a service concerns only the joiners that can use it.
+ * Bounds their number in total, per key and per address. Has no access to the store; the matchmaker serves the joiners.
  */
 import { isCompatible, parseServiceName, type ServiceName } from 'rondevu-elements/protocol';
 import { FairQueue } from './fair-queue.js';
@@ -51,7 +51,7 @@ export class WaitingRoom {
   readonly #byAddress = new Map<string, Set<Waiter>>();
   readonly #byKey = new Map<string, Set<Waiter>>();
   readonly #byUser = new Map<string, Set<Waiter>>();
-  /** Askers that get no lease before another one of their key or address has ended, by key and by address. */
+  /** Askers that get no further lease until a lease of their key or address has ended, by key and by address. */
   readonly #held = new Map<string, Set<Held>>();
 
   constructor(fairness: Fairness, limits: WaitingLimits) {
@@ -165,7 +165,7 @@ export class WaitingRoom {
     }
   }
 
-  /** A lease of this asker has ended. @returns the queues in which joiners were held back for it */
+  /** Call this when a lease of this asker has ended. @returns the queues in which joiners were held back for it */
   release({ publicKey, address }: Asker, now: number): Set<Queue> {
     const queues = new Set<Queue>();
     for (const held of [...(this.#held.get(publicKey) ?? []), ...(this.#held.get(address) ?? [])]) {
