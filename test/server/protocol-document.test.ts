@@ -627,7 +627,7 @@ test('the table of points lists the costs of all calls', () => {
       '1 more; 3 more for a look-up with `wait`',
     ],
     [
-      `every ${C.EXAMINED_PER_POINT} services that a look-up examines after the first ${C.EXAMINED_PER_POINT}, and every ${C.LISTED_PER_POINT} that a page examines after the first ${C.LISTED_PER_POINT}; for fewer if they have many offers`,
+      `every ${C.EXAMINED_PER_POINT} services that a look-up examines after the first ${C.EXAMINED_PER_POINT}, and every ${C.LISTED_PER_POINT} that a page examines after the first ${C.LISTED_PER_POINT} (fewer services per point if they have many offers)`,
       '1 more',
     ],
     [`every ${C.POLLED_PER_POINT} answered offers that a poll examines`, '1 more'],
