@@ -27,8 +27,8 @@ export type LeaseEnd = 'answered' | 'unanswered' | 'excused';
 const RECORD_TTL = 60_000;
 const MAX_UNANSWERED = 3;
 /**
- * Leases that one key may hold at once. A joiner that answers needs each lease only briefly; other joiners must not empty a
- * pool.
+ * Leases that one key may hold at once. A joiner that answers needs each lease only briefly; a joiner that does not must not
+ * empty a pool.
  */
 export const MAX_LEASES_PER_KEY = 10;
 /** Added to the rank of joiners that are served last; larger than any other rank. */

@@ -130,7 +130,7 @@ export interface Hub {
   ): Promise<void>;
   /** Counts the open sockets of a user, on all servers, that `pushToUser` reaches: MAX_FAN_OUT at most. */
   countSessions(principal: Principal): Promise<number>;
-  /** Sends an event to the open sockets of a user, MAX_FAN_OUT at most. @returns how many */
+  /** Sends an event to the open sockets of a user, MAX_FAN_OUT at most. @returns their number */
   pushToUser<E extends keyof PushEvents>(principal: Principal, event: E, data: PushEvents[E]): Promise<number>;
   /**
    * Ends the sessions of a username, on all servers, except those whose key holds it. Call this when its holder has changed.

@@ -31,7 +31,7 @@ export const ITEMS_PER_POINT = 10;
 export const NEW_KEY_COST = 3;
 /** Bytes of a request or reply that cost one more point. */
 export const BYTES_PER_POINT = 4096;
-/** New keys from one address in one period. */
+/** New keys from one address in one WINDOW. */
 export const MAX_NEW_KEYS = 1000;
 
 /** The list in params whose items cost points. */

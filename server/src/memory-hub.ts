@@ -141,7 +141,7 @@ export class MemoryHub implements Hub {
     if (instance?.session !== session) return;
     delete instance.session;
     this.#sessions--;
-    // sockets may close after the hub has ended; their offers are kept for the next start
+    // sockets may close after the hub has ended; the offers of their instances are kept for the next start
     if (this.#ended) return;
     instance.closing = setTimeout(() => void this.#expire(session.principal, session.instance), GRACE[ending]);
   }

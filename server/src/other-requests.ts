@@ -10,7 +10,7 @@ import type { Dispatcher } from './dispatcher.js';
 import { addressOf, sendRefusal, type RpcContext } from './rpc-endpoint.js';
 import { Turns } from './turns.js';
 
-/** Requests of one connection that may wait for the one before them; with one more, the connection is closed. */
+/** Requests on one connection that may wait for the request before them; one more closes the connection. */
 export const MAX_PIPELINED = 64;
 
 const FREE_PATHS = /^\/(health|ready|metrics)(\?|$)/;

@@ -82,7 +82,7 @@ export class RedisConnection {
     }
   }
 
-  /** Does not retry after an error reply at the start, for example to a wrong password: it would end as a time-out. */
+  /** Does not retry after an error reply at the start, for example to a wrong password: retries would end in a time-out. */
   #reconnectAfter(tries: number, cause: Error): number | false {
     if (!this.#isOpened && cause instanceof ErrorReply && !TRANSIENT.test(cause.message)) return false;
     return Math.min(1000, RETRY_DELAY * 2 ** tries);

@@ -51,9 +51,9 @@ return was
 `);
 
 /**
- * Records that an instance is alive: its current socket is, or it made a call over HTTP. ARGV: now, instance, an epoch in case
- * the instance is new, deadline, socket or empty, the maximum number of instances. Returns epoch, number, socket; false for too
- * many.
+ * Records that an instance is alive, because its current socket is alive or it made a call over HTTP. ARGV: now, instance, an
+ * epoch in case the instance is new, deadline, socket or empty, the maximum number of instances. Returns epoch, number, socket;
+ * false if the user has too many instances.
  */
 export const TOUCH = lua(`
 if not live(ARGV[3], tonumber(ARGV[6])) then return false end

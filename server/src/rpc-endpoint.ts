@@ -24,7 +24,7 @@ export const HEADERS_WITHIN = 10_000;
 export const REQUEST_WITHIN = 30_000;
 /** How long a client may take to read a reply, in ms. */
 export const READ_TIMEOUT = 60_000;
-/** If a refused request has a body up to this size, in bytes, the body is read or discarded and the connection kept. */
+/** If a refused request has a body up to this size, in bytes, the body is read or discarded, and the connection is kept. */
 export const SMALL_BODY = 65_536;
 /** Bodies from one address that are read or processed at once, counted in bodies of the maximum size. */
 export const MAX_CONCURRENT_BODIES = 32;

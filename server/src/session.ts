@@ -41,7 +41,7 @@ export const MAX_CALLS = 512;
 export const SMALL_FRAMES_PER_POINT = 16;
 /** Maximum size of such a frame at this price, in bytes. */
 const MAX_SMALL_FRAME = 1024;
-/** If an address has no points left, a frame larger than this closes its socket, in bytes. */
+/** Size of a frame, in bytes, above which it closes its socket if the address has no points left. */
 export const MAX_UNPAID_FRAME = 8192;
 /** Consecutive calls that may be refused as too many before the socket is closed. */
 export const MAX_REFUSED = 2 * MAX_CALLS;
@@ -269,8 +269,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
-      // the client may have disconnected, or lost its name, while the hub opened the session; `#closed` does not notify the hub
-      // then
+      // the client may have disconnected, or lost its name, while the hub opened the session; `#closed` notifies the hub only
+      // if the session is open
       if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN)
         return void (await hub.closed(this, this.#isClosedByServer ? 'closed-here' : 'broken'));
       this.#caller = caller;

@@ -216,7 +216,7 @@ export const MAX_LISTED = 1000;
 export const MAX_POLLED = 50;
 
 const DAY = 86_400_000;
-/** How long a claim lasts after its last use, in ms. This and the following are the same in every store. */
+/** How long a claim lasts after its last use, in ms. This and the following constants apply to every store. */
 export const CLAIM_TTL = 365 * DAY;
 /** Minimum time between two renewals of a claim, in ms: each renewal costs a write. */
 export const RENEW_INTERVAL = 3_600_000;

@@ -5,7 +5,9 @@
 
 /** Unsent bytes of replies and events for one address; beyond this, its slowest reader is cut off. */
 export const MAX_UNREAD_PER_ADDRESS = 33_554_432;
-/** Unsent bytes of replies and events in total; beyond this, the slowest reader of the address with the most is cut off. */
+/**
+ * Unsent bytes of replies and events in total; beyond this, the slowest reader of the address with the most bytes is cut off.
+ */
 export const MAX_UNREAD = 268_435_456;
 
 export interface Reader {
