@@ -13,12 +13,12 @@ import { report } from './report.js';
 const REMOVAL_GRACE = 1000;
 /** Minimum time between two writes of a count attribute, in ms. */
 const COUNT_INTERVAL = 16;
-/** Properties that decide which peer or service the element is about. */
+/** Properties that determine which peer or service the element uses. */
 const IDENTITY: readonly unknown[] = ['to', 'service', 'apiUrl', 'username', 'identity'];
 
 type StateValue = string | number | boolean | undefined;
 
-/** The time from `begin` to the end; asynchronous work checks that its run is the current one. */
+/** One run of the element, from `begin` until it ends. Asynchronous work checks that its run is still the current one. */
 interface Run {
   /** Two elements with the same key cannot run at the same time. */
   key: string;
@@ -75,7 +75,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   #error: RondevuError | undefined;
   /** A failure was shown, and the element has not tried again since. */
   #hasFailed = false;
-  /** Message of the error that was printed last. */
+  /** Message of the last error printed. */
   #complaint: string | undefined;
   /** Events queued until the current transition's events have been dispatched. */
   readonly #events: { event: CustomEvent; isDue?: (() => boolean) | undefined }[] = [];
@@ -85,7 +85,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   /** @internal */
   constructor() {
     super();
-    // server rendering has no internals
+    // there is no ElementInternals in server-side rendering
     this.#internals = typeof this.attachInternals === 'function' ? this.attachInternals() : undefined;
   }
 
@@ -100,14 +100,14 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   }
 
   /**
-   * Begins with the current attributes.
+   * Starts with the current attributes.
    * @param isCurrent whether the run has neither ended nor been replaced; check it after every `await`
    * @internal
    */
   protected abstract run(isCurrent: () => boolean): Promise<void>;
   /**
    * Releases the resources of the run and dispatches no events. Resources that a new run also needs are released synchronously.
-   * @param error why, if the run failed
+   * @param error the error, if the run failed
    * @internal
    */
   protected abstract release(reason: string, error?: RondevuError): Promise<unknown>;
@@ -231,7 +231,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.complain(error);
   }
 
-  /** Prints an error to the console, once until the element works again. @internal */
+  /** Prints an error to the console. Prints the same error again only after the element has worked in between. @internal */
   protected complain(error: RondevuError): void {
     if (this.#complaint === error.message) return;
     this.#complaint = error.message;
@@ -245,7 +245,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.emit('rondevu-error', { error } as Details['rondevu-error']);
   }
 
-  /** Shows that the signaling server cannot be reached, once an outage. @internal */
+  /** Shows that the signaling server cannot be reached, once per outage. @internal */
   protected showOutage(error: RondevuError): void {
     if (this.errorCode !== error.code) this.showError(error);
     this.complain(error);
@@ -262,7 +262,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.reflect('error-code', undefined);
   }
 
-  /** Borrows the client of these attributes for the current run. @throws RondevuError for attributes that are wrong @internal */
+  /** Borrows the client for the current attributes and run. @throws RondevuError for invalid attributes @internal */
   protected async borrow(): Promise<Rondevu> {
     const lease = borrowClient({
       apiUrl: this.#resolvedApiUrl(),
@@ -275,7 +275,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     return lease.client;
   }
 
-  /** Writes engine state as an attribute, at once; false and undefined remove the attribute. @internal */
+  /** Writes engine state to an attribute at once; false and undefined remove the attribute. @internal */
   protected reflect(name: string, value: StateValue): void {
     this.#counts.delete(name);
     this.#states.set(name, value);
@@ -283,7 +283,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     else this.setAttribute(name, value === true ? '' : String(value));
   }
 
-  /** As `reflect`, for numbers that change often. @internal */
+  /** Like `reflect`, for numbers that change often. @internal */
   protected reflectCount(name: string, value: number): void {
     this.#states.set(name, value);
     this.#counts.set(name, value);
@@ -301,7 +301,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   /** Shows a custom state, for `:state(name)`. @internal */
   protected toggleState(name: string, on: boolean): void {
     try {
-      // eslint-disable-next-line no-restricted-properties -- guarded: the attribute says the same
+      // eslint-disable-next-line no-restricted-properties -- guarded: the attribute carries the same information
       const states = this.#internals?.states;
       if (on) states?.add(name);
       else states?.delete(name);
@@ -311,7 +311,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   }
 
   /**
-   * Dispatches an event, after those that are being dispatched. Lifecycle events bubble and cross shadow roots, data events do
+   * Dispatches an event after those already being dispatched. Lifecycle events bubble and cross shadow roots; data events do
    * neither.
    * @param isDue called when the event's turn has come; if it returns false, the event is not dispatched
    * @internal
@@ -398,7 +398,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     }
   }
 
-  /** The nearest ancestor that has one, through shadow roots. */
+  /** The `api-url` of the nearest ancestor that has one, across shadow roots. */
   #inheritedApiUrl(): string | undefined {
     // nodes of another realm cannot occur: Lit's style sheets cannot move to another document
     for (let node: Node | null = this.parentNode; node; node = node instanceof ShadowRoot ? node.host : node.parentNode) {
@@ -408,10 +408,10 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   }
 }
 
-/** Returns an error of the engine unchanged, also one from a second bundle on the page; wraps any other as `unsupported`. */
+/** Returns an engine error unchanged, even one from a second bundle on the page; wraps any other error as `unsupported`. */
 export function toError(error: unknown): RondevuError {
   const { code, message } = (error ?? {}) as Partial<RondevuError>;
-  // codes of platform errors are numbers, or have capitals
+  // platform error codes are numbers or contain capital letters
   if (typeof code === 'string' && /^[a-z-]+$/.test(code)) return error as RondevuError;
   return new RondevuError('unsupported', message ?? String(error), { cause: error });
 }

@@ -1,6 +1,6 @@
 /**
- * ChatConversation: the messages of a chat over a service or a connection: reads and writes the chat's JSON, relays messages in a
- * group, and takes the author from the link, never from the message. Does not touch the document; rondevu-chat.ts shows it.
+ * ChatConversation: the messages of a chat over a service or a connection. Reads and writes the chat's JSON, relays messages in
+ * a group, and takes the author from the link, never from the message. Does not touch the document; rondevu-chat.ts renders it.
  */
 import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } from '../src/protocol/chat.js';
 import type { IdentityChangedError, Peer, RondevuConnection, SendHandle } from '../src/index.js';
@@ -11,7 +11,7 @@ import { sendToAll } from './send-to-all.js';
 
 export type ChatSource = RondevuService | RondevuConnect;
 
-/** Status of an own message. `nobody`: not sent because nobody is there; `partly`: some peers could not take it. */
+/** Status of a message written here. `nobody`: not sent because nobody is there; `partly`: not sent to some of the peers. */
 type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed' | 'nobody' | 'partly';
 
 export interface ChatEntry {
@@ -19,13 +19,13 @@ export interface ChatEntry {
   readonly kind: 'own' | 'other' | 'joined' | 'left';
   /** Name of the author, cleaned; empty for own messages. */
   readonly author: string;
-  /** The peer that relayed it, if it is not the author. */
+  /** The peer that relayed the message, if that is not its author. */
   readonly via?: string | undefined;
   readonly text: string;
   /** ms */
   readonly time: number;
   status?: DeliveryStatus;
-  /** Peers that could not take it. */
+  /** Peers to which the message could not be sent. */
   missed?: string[];
 }
 
@@ -33,7 +33,7 @@ export interface ChatConversationHooks {
   onEntry(entry: ChatEntry): void;
   /** An entry's status, the state or the members changed. */
   onChange(): void;
-  /** A message that is not a chat message. */
+  /** A message arrived that is not a chat message. */
   onOther(data: string | ArrayBuffer, peer: Peer): void;
 }
 
@@ -45,7 +45,7 @@ export class ChatConversation {
   readonly #listeners: [string, (event: Event) => void][] = [];
   readonly #rates = new ChatRates((text) => console.warn(`rondevu: ${text}`));
   readonly #waiting = new Set<ChatEntry>();
-  /** The error about a changed key that the user has answered. */
+  /** The error about a changed key that the user has decided to trust. */
   #trusted: IdentityChangedError | undefined;
   #nextKey = 1;
 
@@ -89,10 +89,10 @@ export class ChatConversation {
     return source.peerCount + (source.state === 'live' || source.peerCount ? 1 : 0);
   }
 
-  /** The error of a peer that shows another key than before, if the user can trust the new one. */
+  /** The error for a peer that presents a different key than before, if the user may trust the new key. */
   get changedKey(): IdentityChangedError | undefined {
     const { error } = this.source;
-    // an attempt to reconnect fails with an error of its own, and this one as its cause
+    // a failed attempt to reconnect has an error of its own, with this one as its cause
     // not by instanceof: the source may belong to a second bundle on the page
     const isChange = (each: unknown): each is IdentityChangedError =>
       typeof (each as Partial<IdentityChangedError> | undefined)?.old === 'string';
@@ -101,7 +101,7 @@ export class ChatConversation {
     return changed && changed !== this.#trusted && changed.old.length > PIN_LENGTH ? changed : undefined;
   }
 
-  /** The host that relays messages, in a group that another page hosts. */
+  /** Username of this side; empty while the source has no client. */
   get ownName(): string {
     return this.source.rondevu?.getUsername() ?? '';
   }
@@ -119,7 +119,7 @@ export class ChatConversation {
     for (const [name, listener] of this.#listeners) (this.source as EventTarget).removeEventListener(name, listener);
   }
 
-  /** Pins the new key of a peer, as the user wishes, and tries again. */
+  /** Pins the peer's new key, as the user decided, and tries again. */
   async trust(): Promise<void> {
     const { changedKey, source } = this;
     if (!changedKey || isGroup(source)) return;
@@ -129,7 +129,7 @@ export class ChatConversation {
     this.#hooks.onChange();
   }
 
-  /** Sends a message to the peer, in a group to everyone, and tracks its delivery. */
+  /** Sends a message to the peer (in a group, to everyone) and tracks its delivery. */
   #dispatch(entry: ChatEntry, message: string): void {
     const { source } = this;
     if (!isGroup(source)) {
@@ -213,7 +213,7 @@ export class ChatConversation {
     this.#hooks.onChange();
   }
 
-  /** Sends a message that the next link repeats if this one is already gone. */
+  /** Sends a message and ignores a failure: if this link is already gone, the message is sent again on the next one. */
   #try(send: () => unknown): void {
     try {
       send();

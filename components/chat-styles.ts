@@ -1,6 +1,6 @@
 /**
- * Styles of the chat: light and dark by the page's color-scheme, forced colors, reduced motion; no size is fixed. A browser without
- * `light-dark()` shows the light colors.
+ * Styles of the chat. They follow the page's color-scheme and support forced colors and reduced motion; no size is fixed. A
+ * browser without `light-dark()` shows the light colors.
  */
 import { css } from 'lit';
 

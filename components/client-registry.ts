@@ -1,6 +1,6 @@
 /**
- * One `Rondevu` for all elements with the same api-url, username and identity, also across two bundles on one page. Counts
- * its users and closes it after the last one.
+ * One `Rondevu` for all elements with the same api-url, username and identity, even across two bundles on one page. Counts
+ * the users of each client and closes it when the last one releases it.
  */
 import { IndexedDbKeyStore, IndexedDbPinStore, MemoryKeyStore, MemoryPinStore, type KeyStore } from '../src/identity/index.js';
 import { Rondevu, type Signer } from '../src/index.js';
@@ -9,7 +9,7 @@ export interface ClientKey {
   apiUrl: string;
   username: string | undefined;
   /**
-   * Name of a kept key; undefined for the page's key for this name and server. `none`: a new key for this element alone; an
+   * Name of a stored key; undefined for the page's key for this name and server. `none`: a new key for this element alone; an
    * element that is restarted with the same username keeps its key, because the name belongs to that key.
    */
   identity: string | undefined;
@@ -71,7 +71,7 @@ async function makeClient({ apiUrl, username, identity, owner, debug }: ClientKe
 
 const freshIdentities = new WeakMap<object, { name: string; signer: Promise<Signer> }>();
 
-/** @param name server and username; if undefined, each start creates another key */
+/** @param name server and username; if undefined, each start creates a new key */
 function freshIdentity(owner: object, name: string | undefined): Promise<Signer> {
   const last = freshIdentities.get(owner);
   if (name && last?.name === name) return last.signer;

@@ -1,13 +1,13 @@
 /**
- * Registers a tag once. A second definition by the same version is silent, by another one warns once; nothing throws.
+ * Registers a tag once. A second definition by the same version is silent; one by a different version warns once. Never throws.
  */
 import { VERSION } from './version.js';
 
 const VERSIONS = Symbol.for('rondevu.versions/1');
 
 export function define(tag: string, element: CustomElementConstructor): void {
-  // Lit's `isServer` tells which build was imported, not where it runs: a test runner with jsdom imports the one for Node. Lit
-  // itself leaves a `customElements` in Node, but no HTMLElement
+  // Lit's `isServer` reports which build was imported, not where it runs: a test runner with jsdom imports the build for Node.
+  // In Node, Lit also defines `customElements`, but not HTMLElement
   if (typeof customElements === 'undefined' || typeof HTMLElement === 'undefined') return;
   if (!(element.prototype instanceof HTMLElement)) return;
   const page = globalThis as { [VERSIONS]?: Map<string, string> };

@@ -1,6 +1,6 @@
 /**
- * Elements that were removed and wait for their grace period to end. A replacement with the same attributes (a page swapper puts
- * in the new body before the old element has ended) takes them from here and ends them first. Shared by all bundles of a page.
+ * Removed elements whose grace period has not ended. A replacement with the same attributes (a page swapper inserts the new
+ * body before the old element has ended) finds them here and ends them first. Shared by all bundles of a page.
  */
 const REGISTRY = Symbol.for('rondevu.departing/1');
 

@@ -1,4 +1,4 @@
-/** Defines all elements and exports their classes, the words and the engine. */
+/** Defines all elements and exports their classes, their texts and the engine. */
 export { RondevuService, type ServiceState } from './rondevu-service.js';
 export { RondevuConnect, type ConnectState } from './rondevu-connect.js';
 export { RondevuChat, type ChatSource } from './rondevu-chat.js';

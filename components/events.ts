@@ -88,7 +88,7 @@ export interface ReconnectingDetail {
   readonly attempt: number;
   /** Time until the attempt, in ms. */
   readonly delay: number;
-  /** Number of attempts after which it gives up; 0 for never. */
+  /** Number of attempts after which the element gives up; 0 for no limit. */
   readonly maxAttempts: number;
 }
 
@@ -143,7 +143,7 @@ export interface RondevuServiceEventDetails {
   'rondevu-reconnected': ReconnectedDetail<OffererConnection>;
   /** A connection ended: `{peer, reason}`. Bubbles. */
   'rondevu-left': LeftDetail;
-  /** Something failed: `{error}`; if one peer cannot take a message: `{error, peer, connection}`. Bubbles. */
+  /** Something failed: `{error}`, or `{error, peer, connection}` if a message could not be sent to one peer. Bubbles. */
   'rondevu-error': ServiceErrorDetail;
 }
 
@@ -170,10 +170,10 @@ export interface RondevuConnectEventDetails {
   'rondevu-buffered': BufferedDetail;
   /** A buffered message was sent: `{message}`. Does not bubble. */
   'rondevu-replayed': ReplayedDetail;
-  /** The peer's page got a message: `{id}`. Does not bubble. */
+  /** The peer's page received a message: `{id}`. Does not bubble. */
   'rondevu-delivered': DeliveredDetail;
   /**
-   * The connection ended: `{reason}`. Comes before `rondevu-state`, which does not report `closed` if a handler calls `connect()`.
+   * The connection ended: `{reason}`. Precedes `rondevu-state`, which does not report `closed` if a handler calls `connect()`.
    * Bubbles.
    */
   'rondevu-close': CloseDetail;

@@ -1,10 +1,10 @@
-/** Remedies for errors, for the author of a page, printed to the console. Loaded when there is an error to print. */
+/** Remedies for errors, printed to the console for the author of a page. Loaded when there is an error to print. */
 import type { RondevuError } from '../src/index.js';
 
 /** An error of the engine, or a chat without a source. */
 export type Problem = Pick<RondevuError, 'code' | 'message'> | { code: 'no-source'; message: string };
 
-/** @returns whole sentences, or an empty text when the error's message says it all */
+/** @returns complete sentences; empty if the error's message is sufficient */
 export function remedyFor(element: HTMLElement, apiUrl: string, error: Problem): string {
   const { username: name } = element as { username?: string };
   switch (error.code) {

@@ -12,7 +12,7 @@ import { fill, stringsFor, type Strings } from './strings.js';
 
 export type { ChatSource } from './chat-conversation.js';
 
-/** Distance from the end, in pixels, that still counts as the end. */
+/** Distance from the end, in pixels, within which the log counts as scrolled to the end. */
 const END_SLACK = 24;
 const SOURCES = 'rondevu-service, rondevu-connect';
 /** How long a chat may have no source before this is logged, in ms. */
@@ -31,8 +31,9 @@ export interface RondevuChat {
 }
 
 /**
- * A chat: over a `<rondevu-service>` a group chat that this page hosts, over a `<rondevu-connect>` a chat with the other side. Its
- * source is the element named by `for`, or the nearest ancestor, or the property `source`, or one that it creates from `to` or `service`.
+ * A chat. Over a `<rondevu-service>`, it is a group chat that this page hosts; over a `<rondevu-connect>`, a chat with the
+ * peer. Its source is the element whose id is in `for`, the nearest ancestor, the property `source`, or an element that it
+ * creates from `to` or `service`.
  *
  * @tag rondevu-chat
  * @slot header - Above the messages.
@@ -50,10 +51,10 @@ export interface RondevuChat {
  * @csspart header - Wraps the header slot.
  * @csspart log - The scrolling part, `role="log"`.
  * @csspart list - The list of messages.
- * @csspart message - One message; own ones also have the part `own`.
+ * @csspart message - One message; messages sent here also have the part `own`.
  * @csspart bubble - The text of a message.
- * @csspart author - Its author.
- * @csspart time - Its time.
+ * @csspart author - The author of a message.
+ * @csspart time - The time of a message.
  * @csspart status - The status line, `role="status"`.
  * @csspart composer - The input and the button.
  * @csspart input - The input.
@@ -101,7 +102,7 @@ export class RondevuChat extends LitElement {
 
   /** Id of the service or connect element to use. */
   for?: string;
-  /** Label of own messages. Default: "You". */
+  /** Label of messages sent here. Default: "You". */
   name = '';
   /** Placeholder of the input. */
   placeholder = '';
@@ -109,9 +110,9 @@ export class RondevuChat extends LitElement {
   maxlength = 4000;
   /** Maximum number of messages shown. */
   history = 500;
-  /** The composer is disabled. */
+  /** Disables the composer. */
   disabled = false;
-  /** There is no composer. */
+  /** Removes the composer. */
   readonly = false;
   /** Joins this address if there is no other source. */
   to?: string;
@@ -123,7 +124,7 @@ export class RondevuChat extends LitElement {
   username?: string;
   /** Name of a stored key, for a source that the chat creates; `none` for a key that is not stored. */
   identity?: string;
-  /** ICE servers of a source that the chat creates: the name of a preset, or as a property RTCIceServer[]. */
+  /** ICE servers of a source that the chat creates: the name of a preset or, set as a property, an RTCIceServer[]. */
   iceServers?: IceServersOption;
   /** The service or connection to use. */
   source?: ChatSource;
@@ -230,7 +231,7 @@ export class RondevuChat extends LitElement {
     this.#reflect('error-code', this.#conversation?.source.errorCode || undefined);
   }
 
-  /** Finds the source, makes or updates the chat's own, and listens to it. */
+  /** Finds the source, or creates or updates the chat's own, and listens to it. */
   #bind(): void {
     if (!this.isConnected) return;
     const source = this.#nearestSource() ?? this.#ownSource();
@@ -254,7 +255,7 @@ export class RondevuChat extends LitElement {
     }
   }
 
-  /** An element that is not defined yet does not have the methods of a source. */
+  /** Binds to an element once it is defined: before that, it lacks the methods of a source. */
   #bindWhenDefined(source: HTMLElement): void {
     void customElements.whenDefined(source.localName).then(() => {
       customElements.upgrade(source);
@@ -357,7 +358,7 @@ export class RondevuChat extends LitElement {
     </div>`;
   }
 
-  /** Whether a message can be sent, now or when a peer comes. */
+  /** Whether a message can be sent, now or once a peer arrives. */
   get #isOpen(): boolean {
     const { source, changedKey } = this.#conversation ?? {};
     return source !== undefined && !changedKey && !UNUSABLE.test(source.state) && source.errorCode !== 'unavailable';

@@ -29,9 +29,9 @@ export type { ConnectState };
  * @attr {string} state - Engine state, read-only: `idle waiting unreachable initializing gathering signaling checking connecting connected disconnected reconnecting failed closed`.
  * @attr {string} peer - Username of the other side, read-only.
  * @attr {number} attempt - Number of the current attempt, read-only.
- * @attr {number} max-attempts - Number of attempts after which it gives up, 0 for never; read-only.
+ * @attr {number} max-attempts - Number of attempts after which the element gives up, 0 for no limit; read-only.
  * @attr {number} buffered - Messages queued until the link is up, read-only.
- * @attr {number} rotations - How often the link was replaced, read-only.
+ * @attr {number} rotations - How many times the link was replaced, read-only.
  * @attr {boolean} verified - Whether the peer proved in the handshake that it holds its key, read-only.
  * @attr {string} error-code - Code of the last error, read-only.
  *
@@ -48,8 +48,8 @@ export type { ConnectState };
  * @fires rondevu-rotated - The connection has a new link: `{generation}`. Bubbles.
  * @fires rondevu-buffered - A message was buffered: `{data}`. Does not bubble.
  * @fires rondevu-replayed - A buffered message was sent: `{message}`. Does not bubble.
- * @fires rondevu-delivered - The peer's page got a message: `{id}`. Does not bubble.
- * @fires rondevu-close - The connection ended: `{reason}`. Comes before `rondevu-state`, which does not report `closed` if a handler calls `connect()`. Bubbles.
+ * @fires rondevu-delivered - The peer's page received a message: `{id}`. Does not bubble.
+ * @fires rondevu-close - The connection ended: `{reason}`. Precedes `rondevu-state`, which does not report `closed` if a handler calls `connect()`. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
@@ -70,7 +70,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     }
   `;
 
-  /** Address of the peer, `chat:1.0.0@alice`, or `chat:1.0.0` for any provider. */
+  /** Address of the peer, for example `chat:1.0.0@alice`; `chat:1.0.0` for any provider. */
   to?: string;
   /** How long to wait for the peer, in ms. Default: no limit. */
   timeout?: number;
@@ -111,7 +111,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return this.stateOf('attempt', 0);
   }
 
-  /** Number of attempts after which it gives up; 0 for never. */
+  /** Number of attempts after which the element gives up; 0 for no limit. */
   get maxAttempts(): number {
     return this.#connection?.config.maxReconnectAttempts ?? 0;
   }
@@ -121,7 +121,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return this.#connection?.bufferedCount ?? this.#early?.count ?? 0;
   }
 
-  /** How often the link was replaced. */
+  /** How many times the link was replaced. */
   get rotations(): number {
     return this.#rotations;
   }
@@ -131,7 +131,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return this.#connection?.peer?.verified ?? false;
   }
 
-  /** The connection, the same one for as long as the element runs. */
+  /** The connection; it stays the same while the element runs. */
   get connection(): AnswererConnection | undefined {
     return this.#connection;
   }
@@ -155,7 +155,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
   /**
    * Sends a message; while no link is up, the message is buffered. If the element fails before there is a connection, the outcome
    * of the message is `dropped`.
-   * @throws RondevuError `not-connected` if the element is not started, otherwise as RondevuConnection.send
+   * @throws RondevuError `not-connected` if the element is not started, otherwise like `RondevuConnection.send`
    */
   send(data: Sendable): SendHandle {
     if (this.#connection) return this.#connection.send(data);
@@ -219,7 +219,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return html`<slot></slot>`;
   }
 
-  /** An element keeps trying until somebody ends it. */
+  /** By default, an element keeps trying until it is stopped. */
   #config(): Partial<ConnectionConfig> {
     return { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig };
   }
@@ -254,7 +254,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
       this.reflect('attempt', undefined);
       this.recovered();
       if (opened) {
-        // the old link recovered before another one was up
+        // the old link recovered before a new one was up
         if (connection.generation === generation) return;
         this.reflect('rotations', ++this.#rotations);
         this.emit('rondevu-rotated', { generation: (generation = connection.generation) });

@@ -31,7 +31,7 @@ export type { ServiceState };
  * @attr {'idle'|'publishing'|'live'|'reconnecting'|'stopped'|'failed'} state - Engine state, read-only.
  * @attr {number} offer-count - Free offers, read-only.
  * @attr {number} peer-count - Peers whose link is up, read-only.
- * @attr {number} rotations - How often a connection was bound to a new offer, read-only.
+ * @attr {number} rotations - How many times a connection was bound to a new offer, read-only.
  * @attr {boolean} rotating - Whether a connection is waiting for its peer to return, read-only.
  * @attr {string} error-code - Code of the last error, read-only.
  *
@@ -48,7 +48,7 @@ export type { ServiceState };
  * @fires rondevu-disconnected - A peer's link was lost; the peer may return: `{peer, connection, reason}`. Bubbles.
  * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection, verdict, lost}`. With `resumed`, no message is lost; with `reset`, the peer started a new session and `lost` lists the unacknowledged messages. Bubbles.
  * @fires rondevu-left - A connection ended: `{peer, reason}`. Bubbles.
- * @fires rondevu-error - Something failed: `{error}`; if one peer cannot take a message: `{error, peer, connection}`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`, or `{error, peer, connection}` if a message could not be sent to one peer. Bubbles.
  */
 export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   /** @internal */
@@ -82,9 +82,9 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   ttl = 300_000;
   /** Options of the connections. */
   connectionConfig?: Partial<ConnectionConfig>;
-  /** Makes the offer and a channel on the peer connection that it gets. */
+  /** Creates the offer and a channel on the given peer connection. */
   offerFactory?: PublishOptions['offerFactory'];
-  /** Called before a joiner is accepted. */
+  /** Called before a joiner is accepted; false refuses the joiner. */
   accept?: PublishOptions['accept'];
 
   /** @internal */
@@ -109,7 +109,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     return this.connections.filter((connection) => connection.isConnected()).length;
   }
 
-  /** How often a connection was bound to a new offer. */
+  /** How many times a connection was bound to a new offer. */
   get rotations(): number {
     return this.#rotations;
   }
@@ -146,10 +146,10 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   }
 
   /**
-   * Sends to every peer; a peer whose link is down gets the message when it is back. A peer that cannot take it is skipped, with
-   * a `rondevu-error`.
-   * @returns number of peers it was sent to
-   * @throws RondevuError as RondevuConnection.send, if no peer can take it
+   * Sends a message to every peer; a peer whose link is down receives it when the link is back. A peer to which the message
+   * cannot be sent is skipped and reported with `rondevu-error`.
+   * @returns number of peers to which the message was sent
+   * @throws RondevuError like `RondevuConnection.send`, if sending failed for every peer
    */
   broadcast(data: Sendable): number {
     const { sent, failures } = sendToAll(this.connections, data);

@@ -5,7 +5,7 @@ export interface SendFailure {
   error: RondevuError;
 }
 
-/** Sends to each connection; one that cannot take it keeps no other from getting it. */
+/** Sends to each connection; a failure on one does not keep the message from the others. */
 export function sendToAll(
   connections: readonly OffererConnection[],
   data: Sendable,

@@ -50,7 +50,7 @@ export type Strings = { [K in keyof typeof ENGLISH]: string };
 
 const tables = new Map<string, Partial<Strings>>();
 
-/** Replaces words for a language, for all elements of the page. @param lang a BCP 47 tag, for example `de` */
+/** Replaces texts for a language, for all elements of the page. @param lang a BCP 47 tag, for example `de` */
 export function setStrings(lang: string, table: Partial<Strings>): void {
   tables.set(lang.toLowerCase(), table);
 }
@@ -61,6 +61,6 @@ export function stringsFor(element: Element, own: Partial<Strings>): Strings {
   return { ...ENGLISH, ...tables.get(lang.split('-')[0]!), ...tables.get(lang), ...own };
 }
 
-/** Puts values in the place of `{name}`. */
+/** Replaces each `{name}` with its value. */
 export const fill = (text: string, values: Record<string, string | number>): string =>
   text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));

@@ -8,7 +8,7 @@ export interface BackoffOptions {
   base?: number;
   /** Largest delay in ms, before jitter. Default 30 000. */
   max?: number;
-  /** Share of the delay by which it is varied up and down, 0 to 1. Default 0.1. */
+  /** Fraction by which a delay is varied up or down, 0 to 1. Default 0.1. */
   jitter?: number;
 }
 
@@ -19,7 +19,7 @@ export class ExponentialBackoff {
   readonly jitter: number;
   #attempt = 0;
 
-  /** @throws ValidationError when an option is negative, not finite, or the jitter exceeds 1. */
+  /** @throws ValidationError if an option is not a number of 0 or more, or the jitter exceeds 1 */
   constructor({ base = 1000, max = 30_000, jitter = 0.1 }: BackoffOptions = {}) {
     for (const [name, value] of Object.entries({ base, max, jitter })) {
       if (!(value >= 0)) throw invalidValue(`backoff ${name}`, 'a number of 0 or more', value);

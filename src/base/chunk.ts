@@ -3,16 +3,17 @@ import { RondevuError } from '../errors.js';
 
 /** Chunks that failed to load. */
 const failed = new Set<string>();
-/** Chunks loaded by another URL after a failure. */
+/** Chunks loaded from a different URL after a failure. */
 const retried = new Map<string, Promise<unknown>>();
 let retries = 0;
 
 /**
- * Loads a chunk. A failure is not final: the next call tries again. Browsers before https://github.com/whatwg/html/pull/10327
- * (Firefox 154, Chrome of 2025) keep the failure under the URL until the page is reloaded, so the retry uses another URL.
- * @param name of the file in the bundle, without `rondevu-` and `.js`
+ * Loads a chunk. A failure is not final: the next call tries again. Browsers that predate
+ * https://github.com/whatwg/html/pull/10327 (implemented in Firefox 154, and in Chrome in 2025) cache the failure of a URL until
+ * the page is reloaded, so a retry uses a different URL.
+ * @param name name of the file in the bundle, without `rondevu-` and `.js`
  * @param load the import itself, so that bundlers find it
- * @throws RondevuError `unsupported` when the file cannot be loaded
+ * @throws RondevuError `unsupported` if the file cannot be loaded
  */
 export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T> {
   const isRetry = failed.has(name);

@@ -1,6 +1,6 @@
 /**
  * Makes text from peers safe to print: a terminal obeys control characters, and bidirectional or invisible characters make one
- * text look like another. No other place lists them.
+ * text look like another. They are listed only here.
  */
 
 /** C0, DEL and C1; soft hyphen; bidirectional and zero-width characters, line separators, interlinear marks, and tags. */

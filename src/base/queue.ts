@@ -3,7 +3,7 @@
  * which is slow for long arrays.
  */
 
-/** Removed items from which the array is compacted, once they are more than half of its length. */
+/** Minimum number of removed items before the array is compacted; they must also be more than half of its length. */
 const COMPACT_FROM = 1024;
 
 export class Queue<T> {
@@ -39,7 +39,7 @@ export class Queue<T> {
     return this.take(1)[0];
   }
 
-  /** Removes and returns the first `count` items, all by default. */
+  /** Removes and returns the first `count` items; by default, all items. */
   take(count = this.length): T[] {
     const end = this.#first + Math.min(count, this.length);
     const taken = this.#items.slice(this.#first, end) as T[];

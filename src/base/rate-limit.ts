@@ -11,7 +11,7 @@ export class RateLimit {
     this.#perSecond = perSecond;
   }
 
-  /** Whether it may happen now; takes a token if so. */
+  /** Takes a token if there is one. Returns whether the action may happen now. */
   take(): boolean {
     const now = performance.now();
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#at) / 1000) * this.#perSecond);

@@ -51,7 +51,7 @@ interface MinimalConfiguration {
 }
 
 interface MinimalTarget {
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the events have other types in every WebRTC package
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- every WebRTC package types these events differently
   addEventListener(type: string, listener: (event: any) => void): void;
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   removeEventListener(type: string, listener: (event: any) => void): void;

@@ -30,7 +30,7 @@ export class Screen {
   /** Prints a warning on stderr. @param code error code, for `--json` */
   readonly warn = (text: string, code?: string): void => this.#above(() => warn(text, this.#values, code));
 
-  /** Calls `onLine` for each typed line that is not blank. @returns a promise that resolves when the input has ended */
+  /** Calls `onLine` for each typed line that is not blank. @returns a promise that resolves at the end of the input */
   read(onLine: (text: string) => void): Promise<void> {
     const terminal = this.#hasPrompt && { output: process.stdout, prompt: '> ' };
     const lines = createInterface({ input: process.stdin, ...terminal });

@@ -67,13 +67,13 @@ export const CLIENT_HELP = `  -s, --server URL     signaling server (RONDEVU_SER
 export const serverOf = ({ server }: Values): string =>
   String(server ?? process.env['RONDEVU_SERVER'] ?? 'http://localhost:3000');
 
-/** The key file named by the options or the environment. */
+/** The key file given by the options or the environment. */
 function keyFileOf(values: Values): string | undefined {
   const named = values['key-file'] ?? (process.env['RONDEVU_KEY_FILE'] || undefined);
   return named === undefined ? undefined : String(named);
 }
 
-/** Creates a client from the options. @param keep whether to use the default key file if none is named */
+/** Creates a client from the options. @param keep whether to use the default key file if none is given */
 export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
   const { username, webrtc, ice, debug } = values;
   const keyFile = keyFileOf(values) ?? (keep || username !== undefined ? defaultKeyFile() : undefined);
@@ -87,7 +87,7 @@ export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
   } satisfies NodeOptions);
 }
 
-/** Prints for people, or for programs with `--json`. */
+/** Prints for people or, with `--json`, for programs. */
 export type Print = (event: Record<string, unknown>, text: string) => void;
 
 export function printer({ json }: Values): Print {

@@ -71,7 +71,7 @@ ${CLIENT_HELP}`,
     if (!(seconds > 0 && seconds <= 600))
       throw new UsageError(`--timeout must be a number of seconds above 0, at most 600, got "${String(values['timeout'])}"`);
     const wanted = values['webrtc'] as WebRtcPackage | undefined;
-    // a missing package is a finding, unless one was named
+    // a missing package is a finding, unless the user asked for it
     const webrtc = await findWebRtc(wanted).catch((error: unknown) => {
       if (wanted !== undefined) throw error;
       return undefined;

@@ -22,7 +22,7 @@ let isOpen = false;
 
 /** How long the first link may take after an offer was found, in ms. */
 const OPEN_TIMEOUT = 60_000;
-/** Time without a result after which the command reports what it waits for, in ms. */
+/** Time without a result after which the command reports what it is waiting for, in ms. */
 const QUIET = 2000;
 
 /** Reports failures that are retried: any failure before the first link, only an unreachable server after it. */
@@ -62,7 +62,7 @@ async function search(rondevu: Rondevu, name: string, wait: number, screen: Scre
   }
 }
 
-/** Rewords an error that says that nobody is there; returns any other error unchanged. */
+/** Rewords an error which reports that nobody is there; returns any other error unchanged. */
 function absence(cause: Error, name: string, wait: number, server: string): Error {
   const { code } = cause as RondevuError;
   const waited = wait ? ` after ${wait} s` : '';

@@ -49,7 +49,7 @@ export interface PipeOptions {
 }
 
 export class Pipe {
-  /** Bytes so far. */
+  /** Bytes sent and received so far. */
   sent = 0;
   received = 0;
   readonly #connection: RondevuConnection;
@@ -92,14 +92,14 @@ export class Pipe {
   }
 
   /**
-   * Sends the input to its end, and writes received bytes until the peer has ended too; then closes the connection.
+   * Sends the input until it ends, and writes received bytes until the peer's input has ended too; then closes the connection.
    * @throws ConnectionError if the connection ended before that; errors of the streams
    */
   async run(input: Readable): Promise<void> {
     try {
       await this.#run(input);
     } catch (error) {
-      // so that the peer fails too, and another attempt starts from the beginning
+      // so that the peer fails too, and a new attempt starts from the beginning
       await this.#connection.close({ discard: true });
       throw error;
     }

@@ -4,7 +4,7 @@ import { fstatSync } from 'node:fs';
 const EVERY = 200;
 const WIDTH = 24;
 
-/** 12.3 MiB */
+/** Formats a size, for example `12.3 MiB`. */
 function size(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   const power = bytes < 1 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1);
@@ -21,7 +21,7 @@ export function inputLength(fd = 0): number | undefined {
   }
 }
 
-/** @returns a function that draws the last line and stops */
+/** @returns a function that draws the line a last time and stops */
 export function showProgress(
   read: () => { sent: number; received: number; state: string },
   total: number | undefined,

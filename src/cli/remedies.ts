@@ -1,4 +1,4 @@
-/** Explains an error to a user of the command line, and what to do about it. */
+/** Explains an error, and what to do about it, to a user of the command line. */
 import { RondevuError } from '../node/index.js';
 import { KeyFileError } from '../node/key-file.js';
 
@@ -17,7 +17,7 @@ const NAME_REMEDIES = [
   'or, while developing, start the server with a fresh store: rondevu serve --storage FILE',
 ].join('\n');
 
-/** @returns the message, and further lines unless the message says it all */
+/** @returns the message, with a remedy unless the message is sufficient */
 export function explain(error: Error, { server, username, keyFile }: Settings): { message: string; remedy?: string } {
   const { message } = error;
   switch (error instanceof RondevuError ? error.code : undefined) {

@@ -24,7 +24,7 @@ export const serve: Command = {
   options: {},
   args: [],
   async run(args) {
-    // the server also serves the elements and the demo; --static or STATIC_ROOT names another folder
+    // the server also serves the elements and the demo; --static or STATIC_ROOT selects a different folder
     const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
     const env = { STATIC_ROOT: packageRoot, ...process.env };
     const child = spawn(process.execPath, [serverCommand(), ...args], { stdio: 'inherit', env });

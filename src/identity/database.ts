@@ -6,7 +6,7 @@ const STORES = ['keys', 'pins'] as const;
 /** Maximum number of attempts to open the database: an upgrade may collide with an upgrade in another tab. */
 const TRIES = 5;
 
-/** Whether the database was open before: if so, a failure to open it is temporary. */
+/** Whether the database was opened before: if so, a failure to open it is temporary. */
 let hasOpened = false;
 
 /**

@@ -14,7 +14,7 @@ const PKCS8_PREFIX = Uint8Array.of(48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4
 
 let native: Promise<boolean> | undefined;
 
-/** Whether WebCrypto supports Ed25519 here; tested once. */
+/** Whether WebCrypto supports Ed25519 on this platform; tested once. */
 export function hasNativeEd25519(): Promise<boolean> {
   native ??= (async () => {
     if (!globalThis.crypto?.subtle) return false;
@@ -72,7 +72,7 @@ const SMALL_ORDER = new Set([
   '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
   'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
 ]);
-/** y coordinates of p and above: non-canonical encodings of small ones. */
+/** y coordinates of p or more: non-canonical encodings of smaller values. */
 const NOT_CANONICAL = /^(e[d-f]|f[0-9a-f])(ff){30}7f$/;
 
 /**

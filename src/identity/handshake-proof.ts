@@ -18,7 +18,7 @@ export interface Peer {
   readonly publicKey?: string | undefined;
   /** Whether the peer proved in the handshake that it holds the key. */
   readonly verified: boolean;
-  /** Whether the key equals a pin: the key of an earlier meeting, or the pin in the address. */
+  /** Whether the key matches a pin: the key from an earlier connection, or the pin in the address. */
   readonly pinned: boolean;
 }
 
@@ -73,9 +73,10 @@ export class HandshakeProof {
   }
 
   /**
-   * Verifies the author of a description. Without a line it comes from an old client: unverified, and refused if a pin is known.
-   * @throws RondevuError `unverified` for a missing or invalid proof, `identity-mismatch` if the server reports another key,
-   *   IdentityChangedError if the key differs from a pin
+   * Verifies the author of a description. A description without an SDP line comes from an old client: its author is unverified,
+   * and refused if a pin is known.
+   * @throws RondevuError `unverified` for a missing or invalid proof, `identity-mismatch` if the server reports a different
+   *   key, IdentityChangedError if the key differs from a pin
    */
   async open(sdp: string, expected: Expected): Promise<{ peer: Peer; line?: SdpLine }> {
     const { username, key, pin } = expected;
@@ -91,7 +92,7 @@ export class HandshakeProof {
     const shown = line?.key;
     if (!line || shown === undefined) {
       if (pin !== undefined || stored !== undefined) throw unverified(username, 'no proof, but the key is pinned');
-      // old clients generate names of another form
+      // old clients generate names of a different form
       if (isAnonymousName(username)) throw unverified(username, 'no proof, but the name is derived from a key');
       return { peer: { username, publicKey: key, verified: false, pinned: false } };
     }
@@ -102,7 +103,7 @@ export class HandshakeProof {
     return { peer: { username, publicKey: shown, verified: true, pinned }, line };
   }
 
-  /** Pins the key of a verified peer at the first meeting; an anonymous name already proves its key. */
+  /** Pins the key of a verified peer on first use; an anonymous name already proves its key. */
   async remember({ username, publicKey, verified, pinned }: Peer): Promise<void> {
     if (verified && !pinned && publicKey && !isAnonymousName(username)) await this.trust(username, publicKey);
   }

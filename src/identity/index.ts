@@ -1,4 +1,4 @@
-/** Key pairs, signing and verifying, key stores; as one import for the server and for users of the subpath. */
+/** Key pairs, signatures and key stores, as one import for the server and for users of the subpath. */
 export * from './crypto-adapter.js';
 export { hasNativeEd25519, isPlausiblePublicKey, isStrictPublicKey, pinOf, sha256, verify, type PrivateKey } from './ed25519.js';
 export * from './handshake-proof.js';

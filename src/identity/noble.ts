@@ -1,5 +1,5 @@
 /**
- * Ed25519 and SHA-256 where the platform has none: old browsers, and http:// pages, which get no crypto.subtle.
+ * Ed25519 and SHA-256 where the platform has none: old browsers, and http:// pages, which have no crypto.subtle.
  * Loaded only then, as a separate chunk; the only place that imports @noble.
  */
 import { Point, getPublicKeyAsync, hashes, signAsync, verifyAsync } from '@noble/ed25519';

@@ -1,5 +1,5 @@
 /**
- * Pins: the key of a name at the first meeting, or a key set by the user. Stored per server and username.
+ * Pins: the key that a username had on first use, or a key set by the user. Stored per server and username.
  * docs/security.md.
  */
 import { RondevuError } from '../errors.js';

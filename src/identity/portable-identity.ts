@@ -25,8 +25,9 @@ export async function exportIdentity(identity: Signer, passphrase: string): Prom
 }
 
 /**
- * Imports the text of `exportIdentity`.
- * @throws ValidationError for any other or an altered text, or a wrong passphrase; RondevuError `unsupported`
+ * Imports an identity from the text returned by `exportIdentity`.
+ * @throws ValidationError if the text is not from `exportIdentity` or was altered, or if the passphrase is wrong; RondevuError
+ *   `unsupported`
  */
 export async function importIdentity(text: string, passphrase: string): Promise<Signer> {
   return (await sealing()).importIdentity(text, passphrase);
@@ -35,7 +36,7 @@ export async function importIdentity(text: string, passphrase: string): Promise<
 /**
  * Stores an identity in the key store of this page, replacing one with the same name; non-extractable if the platform has
  * Ed25519. An element with `identity="NAME"` uses this key from its next start.
- * @param name of the entry, as in the attribute `identity`
+ * @param name name of the entry, as in the attribute `identity`
  * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` if the storage fails
  */
 export async function keepIdentity(name: string, identity: Signer): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * Exports an identity as text, encrypted with a passphrase, for another device: PBKDF2 (RFC 8018) with SHA-256, AES-256-GCM (NIST
- * SP 800-38D). Imports it and stores it in the key store there. A separate chunk, because few pages need it.
+ * SP 800-38D). Imports the text on the other device and stores the identity in its key store. A separate chunk, because few
+ * pages need it.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError, invalidValue } from '../errors.js';
@@ -11,7 +12,7 @@ import { exportKeypair, signerFromKeypair, type Signer } from './signer.js';
 
 /** From the OWASP cheat sheet on password storage, 2023. */
 const ITERATIONS = 600_000;
-/** Range of iterations accepted in a text: fewer are weak, more would block the page. */
+/** Range of iteration counts accepted in a text: fewer iterations are weak, more would block the page. */
 const MIN_ITERATIONS = 100_000;
 const MAX_ITERATIONS = 10_000_000;
 const MIN_PASSPHRASE = 8;
@@ -51,8 +52,9 @@ export async function exportIdentity(identity: Signer, passphrase: string): Prom
 }
 
 /**
- * Imports the text of `exportIdentity`.
- * @throws ValidationError for any other or an altered text, or a wrong passphrase; RondevuError `unsupported`
+ * Imports an identity from the text returned by `exportIdentity`.
+ * @throws ValidationError if the text is not from `exportIdentity` or was altered, or if the passphrase is wrong; RondevuError
+ *   `unsupported`
  */
 export async function importIdentity(text: string, passphrase: string): Promise<Signer> {
   const { sealed, ...head } = parse(text);
