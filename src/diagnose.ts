@@ -5,8 +5,8 @@ import type { DiagnoseOptions, Diagnosis } from './diagnosis/diagnosis.js';
 export type { Check, CheckName, CheckStatus, DiagnoseOptions, Diagnosis } from './diagnosis/diagnosis.js';
 
 /**
- * Checks server, clock, push, WebRTC, STUN, TURN and UDP, one after the other. Each check has a time limit; findings are the
- * result, never a rejection.
+ * Checks server, clock, push, WebRTC, STUN, TURN and UDP, one after the other. Each check has a time limit. Problems are
+ * reported in the result; they never reject the promise.
  * @throws ValidationError for an invalid option, quoting it
  */
 export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {

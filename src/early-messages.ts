@@ -1,6 +1,7 @@
 /**
- * Messages that `<rondevu-connect>` sends before its connection exists (the engine and the key are being loaded): composed,
- * checked, copied and bounded by the same code as in a connection, then passed to the connection with their ids and handles.
+ * Messages that `<rondevu-connect>` sends before its connection exists (while the engine and the key are being loaded):
+ * composed, checked, copied and bounded by the same code as in a connection, then passed to the connection with their ids and
+ * handles.
  */
 import { connectionConfig, type ConnectionConfig } from './connection/connection-config.js';
 import { Backlog } from './delivery/backlog.js';

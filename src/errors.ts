@@ -1,10 +1,10 @@
 /**
  * The errors of the engine: one base class with a stable `code`, and three subclasses that users can tell apart.
- * Every layer may use it. Never put a secret into a message; text from the peer is made printable here.
+ * Every layer may use this file. Never put a secret into a message; text from the peer is made printable here.
  */
 import { escapeUnprintable } from './base/printable.js';
 
-/** All codes of errors of the client and the server; docs/protocol.md lists them, each with a hint. */
+/** All error codes of the client and the server; docs/protocol.md lists them, each with a hint. */
 export type ErrorCode =
   | 'bad-request'
   | 'bad-signature'
@@ -41,7 +41,7 @@ export class RondevuError extends Error {
   /** Whether the engine retries by itself after this error. Default false. */
   willRetry = false;
 
-  /** Additional data of the thrower, in the format of v0.20. */
+  /** Additional data from the code that threw the error, in the format of v0.20. */
   readonly context?: Record<string, unknown>;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
@@ -83,7 +83,7 @@ export class ConnectionError extends RondevuError {
   }
 }
 
-/** Returns an error of the engine as it is; wraps any other as the cause of an error that states what failed. @internal */
+/** Returns an engine error unchanged; wraps any other as the cause of an error that states what failed. @internal */
 export const asRondevuError = (error: unknown, what: string): RondevuError =>
   error instanceof RondevuError ? error : new RondevuError('bad-request', `${what}: ${String(error)}`, { cause: error });
 
@@ -91,7 +91,7 @@ export const asRondevuError = (error: unknown, what: string): RondevuError =>
 export const invalidValue = (what: string, expected: string, got: unknown): ValidationError =>
   new ValidationError(`${what} must be ${expected}, got ${quote(got)}`);
 
-/** Quotes a value for an error message: short, on one line, and never throws. */
+/** Quotes a value for an error message, shortened and on one line. Never throws. */
 export function quote(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   let text: string | undefined;

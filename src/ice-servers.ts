@@ -1,5 +1,5 @@
 /**
- * ICE presets by name. No TURN server is built in: they come from the configuration or from the signaling server.
+ * ICE presets by name. No TURN servers are built in: they come from the configuration or from the signaling server.
  */
 import { invalidValue } from './errors.js';
 
@@ -25,7 +25,7 @@ export const takesServed = (choice: IceServersOption, turnServers: RTCIceServer[
   choice === 'server' || (!turnServers.length && filterOf(choice) !== undefined);
 
 /**
- * The RTCConfiguration of a choice.
+ * The RTCConfiguration for a choice.
  * @param apiUrl address of the signaling server, to recognize loopback
  * @param served servers that the signaling server hands out; TURN presets use its TURN servers if none are configured
  * @throws ValidationError for an unknown name, or if no configured TURN server fits the preset

@@ -1,6 +1,6 @@
 /**
- * AnswererConnection: the joiner's connection. Searches for an offer and answers it, again whenever the link is lost, and decides
- * when to stop trying.
+ * AnswererConnection: the joiner's connection. Searches for an offer and answers it, does so again whenever the link is lost,
+ * and decides when to stop trying.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
@@ -16,7 +16,7 @@ import { JoinAttempt, OfferLostError, type JoinAttemptHost } from './join-attemp
 import { isAbsence, OfferSearch } from './offer-search.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
-/** Offers lost to other joiners in a row before the next request is delayed. */
+/** Number of offers lost in a row to other joiners before the next request is delayed. */
 const LOST_BEFORE_PAUSE = 5;
 /** How long an unconfirmed answer may still lead to a link, in ms: hosts that poll do so every 5 s. */
 const UNCONFIRMED_WAIT = 10_000;
@@ -33,7 +33,7 @@ export class AnswererConnection extends RondevuConnection {
   #offerId = '';
   #loop: AbortController | undefined;
   #attempt: JoinAttempt | undefined;
-  /** Answers of this search that the host did not confirm in time. */
+  /** Number of answers in this search that the host did not confirm in time. */
   #unconfirmed = 0;
   /** Ends the pause between two attempts. */
   #endPause: (() => void) | undefined;
@@ -149,7 +149,7 @@ export class AnswererConnection extends RondevuConnection {
     const code = /^refuse (service-full|forbidden)$/.exec(text)?.[1] as 'service-full' | 'forbidden' | undefined;
     if (!code || !this.#attempt || this.link?.isOpen) return super.receiveSignal(text);
     const error = [code, `${this.serviceFqn} ${code === 'forbidden' ? 'refused the connection' : 'is full'}`] as const;
-    // the server could forge this: it ends no session, and a joiner that waits for a place continues to wait
+    // the server could forge this, so it ends no session, and a joiner that is waiting for a place keeps waiting
     if (this.wasConnected) this.#attempt.fail(new ConnectionError(...error));
     else this.#attempt.fail(code === 'service-full' && this.#wait > 0 ? new OfferLostError() : new RondevuError(...error));
   }
@@ -167,11 +167,11 @@ export class AnswererConnection extends RondevuConnection {
     this.apply('check', 'the offer was answered');
     this.#reportFound();
     if (this.#attempt) this.#attempt.opened();
-    // a link that seemed lost to another joiner came up after all
+    // a link whose offer seemed lost to another joiner came up after all
     else this.abandonAttempt();
   }
 
-  /** Returns whether it was not reported before. */
+  /** Reports that an offer was found, unless that was reported before. Returns whether this was the first report. */
   #reportFound(): boolean {
     const isFirst = !this.#isFound;
     this.#isFound = true;
@@ -187,7 +187,7 @@ export class AnswererConnection extends RondevuConnection {
   }
 
   /**
-   * Tries to join until a link is up, the limits are reached, or it is aborted.
+   * Tries to join until a link is up, a limit is reached, or the search is aborted.
    * @param wait how long to wait for an offer, in ms
    * @param isRetry whether the connection lost its link, or its first link did not come up
    */
@@ -220,7 +220,7 @@ export class AnswererConnection extends RondevuConnection {
         }
       }
     } catch (error) {
-      // a listener of the failure may have started again
+      // a listener for the failure may have started a new search
       if (this.#loop === loop) this.#loop = undefined;
       if (signal.aborted) return;
       loop.abort(error); // ends a search that is still in progress
@@ -315,11 +315,11 @@ export class AnswererConnection extends RondevuConnection {
     if (!this.isConnected()) throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
   }
 
-  /** From now on, the connection is to this peer. @throws RondevuError if it is not the peer that the connection had before */
+  /** Makes this peer the peer of the connection. @throws RondevuError if it is not the peer that the connection had before */
   #usePeer({ serviceFqn, username }: ServiceEntry, peer: Peer): void {
     const isOther = this.#search.hasFailover && this.wasConnected && peer.username !== this.peer?.username;
     const known = this.wasConnected && !isOther ? this.peer : undefined;
-    // buffered messages are for the previous peer; another key only if the user trusts it
+    // buffered messages are for the previous peer: a different key is accepted only if the user trusts it
     if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
       throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
     if (known?.verified && !peer.verified) throw new RondevuError('unverified', `${username} sent no proof, unlike before`);

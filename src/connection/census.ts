@@ -1,6 +1,6 @@
 /**
- * Census: number of peer connections of this page that were made and not garbage-collected. Chromium refuses new ones beyond 500
- * and counts closed ones until they are collected, which may take minutes in an idle page.
+ * Census: number of peer connections of this page that were created and not yet garbage-collected. Chromium refuses new ones
+ * beyond 500 and counts closed ones until they are collected, which may take minutes in an idle page.
  */
 
 /** Above this number, garbage collection is provoked. */

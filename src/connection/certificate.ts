@@ -1,6 +1,6 @@
 /**
  * Reads the certificate that the peer used in the DTLS handshake, if the platform reports it. It is compared with the verified
- * fingerprint, because the platform's own parser may have read another fingerprint from the description.
+ * fingerprint, because the platform's own parser may have read a different fingerprint from the description.
  */
 import { bytesToHex } from '../base/bytes.js';
 import { sha256 } from '../identity/ed25519.js';

@@ -1,7 +1,7 @@
 /**
  * RondevuChannel: a further channel of a connection, identified by its label. It is used like an RTCDataChannel, but outlives
- * links: messages are queued while there is no link, and delivered once and in order if both peers run this version, as by the
- * connection.
+ * links: messages are queued while there is no link and, like those of the connection, delivered once and in order if both
+ * peers run this version.
  */
 import { Emitter } from '../base/emitter.js';
 import type { Writable } from '../base/writable.js';
@@ -38,7 +38,7 @@ export interface ChannelEvents {
   close: [];
 }
 
-/** The connection, as a channel uses it. @internal */
+/** The connection as seen by a channel. @internal */
 export interface ChannelHost extends SessionLimits {
   readonly allowances: Allowances;
   /** The link lost a message of this channel. */
@@ -121,7 +121,7 @@ export class ChannelPort implements DeliveryPort {
 
 export class RondevuChannel extends Emitter<ChannelEvents> {
   readonly label: string;
-  /** Its options; the side that made the channel first determines `ordered` and `maxRetransmits`. */
+  /** The channel's options; the side that made the channel first determines `ordered` and `maxRetransmits`. */
   readonly config: Readonly<ChannelConfig>;
   /** Whether the peer confirmed that it has received everything, and knows that the channel is closed. @internal */
   isFinished = false;
@@ -181,8 +181,8 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   }
 
   /**
-   * Bytes that were accepted and are not known to have arrived; of a lossy channel, bytes that are not sent. Does not include
-   * messages that are queued because the channel is not open.
+   * Bytes accepted but not yet known to have arrived; on a lossy channel, bytes not yet sent. Does not include messages that
+   * are queued because the channel is not open.
    */
   get bufferedAmount(): number {
     return this.#endpoint.bufferedAmount;
@@ -288,7 +288,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.#port = undefined;
   }
 
-  /** Another session with the peer starts. @internal */
+  /** A new session with the peer starts. @internal */
   renew(sid: string): void {
     this.#endpoint.renew(sid);
   }

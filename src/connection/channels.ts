@@ -8,7 +8,7 @@ import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ChannelPort, RondevuChannel, type ChannelConfig } from './channel.js';
 import type { Link } from './link.js';
 
-/** The connection, as its channels use it. */
+/** The connection as seen by its channels. */
 export interface ChannelsOwner {
   /** Limits of each channel. */
   readonly limits: SessionLimits;
@@ -31,7 +31,7 @@ const FIRST_ID = 102;
 const LAST_ID = 1022;
 /** Maximum number of channels made by the peer: all ids that it has on one link. */
 const MAX_OF_PEER = (LAST_ID - FIRST_ID) / 2 + 1;
-/** Maximum number and length of texts that are kept until the link carries messages. */
+/** Maximum number and total length of the texts that are kept until the link carries messages. */
 const EARLY = 1000;
 const EARLY_LENGTH = 1_048_576;
 
@@ -54,7 +54,7 @@ export class Channels {
   }
 
   /**
-   * Makes the channel with this label, or returns it if there is one.
+   * Creates the channel with this label, or returns the existing one.
    * @throws ValidationError for an invalid label or option
    */
   create(label: string, config: Partial<ChannelConfig> = {}): RondevuChannel {
@@ -119,7 +119,7 @@ export class Channels {
     return true;
   }
 
-  /** Another session with the peer starts. */
+  /** A new session with the peer starts. */
   renew(sid: string): void {
     this.#all((channel) => channel.renew(sid));
   }
@@ -223,7 +223,7 @@ export class Channels {
     this.#channels.get(label)?.end();
   }
 
-  /** A channel was closed on this side: sends `shut` unless the peer has confirmed FIN; without a link, on the next one. */
+  /** A channel was closed on this side: sends `shut`, now or on the next link, unless the peer has confirmed FIN. */
   #announceShut(channel: RondevuChannel): void {
     const { label } = channel;
     if (!this.#link?.isOpen) this.#unannounced.add(label);

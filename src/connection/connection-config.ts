@@ -7,13 +7,13 @@ export interface ConnectionConfig {
   /** Maximum duration of one attempt to set up a link. Default 30 000. */
   connectionTimeout: number;
   /**
-   * How long candidates may be gathered until `ice:gathering:timeout` is emitted; later ones are still used. Also limits how long
-   * an offer or an answer waits for its first candidates. Default 10 000.
+   * How long candidates may be gathered before `ice:gathering:timeout` is emitted; later ones are still used. Also limits how
+   * long an offer or an answer waits for its first candidates. Default 10 000.
    */
   iceGatheringTimeout: number;
   /** Whether a lost link is replaced. Default true. */
   reconnectEnabled: boolean;
-  /** Maximum number of attempts that got an answer and still failed; 0 for no limit. Default 5. */
+  /** Maximum number of attempts in which an offer was answered but no link came up; 0 for no limit. Default 5. */
   maxReconnectAttempts: number;
   /** Delay before the second attempt; doubles with each further one. Default 1000. */
   reconnectBackoffBase: number;
@@ -47,7 +47,7 @@ export interface ConnectionConfig {
   deadAfter: number;
   /** Maximum number of messages queued on a further channel, unless its options override it. Default 1000. */
   maxQueueSize: number;
-  /** Maximum age of a message queued there; 0 or Infinity for no limit. Default 60 000. */
+  /** Maximum age of a message queued on a further channel; 0 or Infinity for no limit. Default 60 000. */
   maxMessageAge: number;
   /** Whether to log to the console. Default false. */
   debug: boolean;
@@ -99,7 +99,7 @@ export function connectionConfig(options: Partial<ConnectionConfig> = {}): Conne
     ) {
       throw invalidValue(`connectionConfig.${name}`, `a ${typeof standard}${isNumber ? ' of 0 or more' : ''}`, value);
     }
-    // a timer with more than 2³¹ − 1 ms (24 days) would fire at once
+    // a timer of more than 2³¹ − 1 ms (24 days) would fire at once
     const isTimer = /(Timeout|Interval|Base|Max|After)$/.test(name);
     Object.assign(config, { [name]: isTimer ? Math.min(Number(value), 2 ** 31 - 1) : value });
   }

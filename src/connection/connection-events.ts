@@ -9,7 +9,7 @@ export interface ConnectionEvents {
   connecting: [];
   /** The link is up, the first time or again. */
   connected: [];
-  /** The link was lost. `code`: `peer-gone` if the page of the peer was hidden or left, `closed` if this page was hidden. */
+  /** The link was lost. `code`: `peer-gone` if the peer's page was hidden or left, `closed` if this page was hidden. */
   disconnected: [reason: string, detail: { code: EndCode }];
   /**
    * A link was given up, or the search for the peer failed; with `error.willRetry` the connection keeps trying. `unavailable`:
@@ -24,7 +24,7 @@ export interface ConnectionEvents {
   'reconnect:success': [];
   /** The link is back and the session continues without loss. */
   resumed: [];
-  /** The peer started another session. The messages in `lost` were in flight: they may have arrived and are not sent again. */
+  /** The peer started a new session. The messages in `lost` were in flight: they may have arrived and are not sent again. */
   reset: [lost: BufferedMessage[]];
   'reconnect:failed': [error: RondevuError];
   'reconnect:exhausted': [attempts: number];
@@ -38,7 +38,7 @@ export interface ConnectionEvents {
   'message:buffered': [data: MessageData];
   /** The peer's listeners have received the message. */
   'message:delivered': [id: string];
-  /** A message could not be sent, such as a file that can no longer be read. Its `delivered` resolves to `dropped`. */
+  /** A message could not be sent, for example because its file can no longer be read. Its `delivered` resolves to `dropped`. */
   'message:error': [id: string, error: RondevuError];
   /** The number of buffered messages changed. */
   'message:buffer:size': [size: number];
@@ -68,8 +68,8 @@ export type { Peer } from '../identity/handshake-proof.js';
 export type { Outcome, SendHandle } from '../delivery/message-buffer.js';
 
 /**
- * Why a connection or its link ended: `closed` on this side, `closed-by-peer`, `peer-gone` if the peer did not come back in time,
- * `timeout` if the link failed, or the code of the error that ended it.
+ * Why a connection or its link ended: `closed` by this side, `closed-by-peer`, `peer-gone` if the peer did not come back in
+ * time, `timeout` if the link failed, or the code of the error that ended it.
  */
 export type EndCode = ErrorCode | 'closed-by-peer';
 

@@ -123,7 +123,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.endpoint.sid;
   }
 
-  /** The current RTCPeerConnection. It is replaced at each recovery. */
+  /** The current RTCPeerConnection; each new link has its own. */
   getPeerConnection(): RTCPeerConnection | undefined {
     return this.link?.pc;
   }
@@ -137,8 +137,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Bytes that were accepted and are not acknowledged; with an old peer, bytes that are not sent. Does not include messages that
-   * are queued because no link is up.
+   * Bytes accepted but not yet acknowledged; with an old peer, bytes not yet sent. Does not include messages that are queued
+   * because no link is up.
    */
   get bufferedAmount(): number {
     return this.endpoint.bufferedAmount;
@@ -205,7 +205,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Queues messages that were composed before the connection existed. Call it before the connection begins.
+   * Queues messages that were composed before the connection existed. Call it before the connection is started.
    * @internal
    */
   adopt(messages: Message[]): void {
@@ -261,7 +261,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** The peer starts a new session; unacknowledged messages of the old one are reported with `reset`. @internal */
   protected renewSession(sid: string, isOther = false): void {
-    this.#dropLingering(); // it is of the old session
+    this.#dropLingering(); // it belongs to the old session
     this.endpoint.renew(sid, isOther);
   }
 
@@ -336,7 +336,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     if (this.#negotiation) void action(this.#negotiation);
   }
 
-  /** Something was received on a link: if it had been given up, it is used again. Returns whether it is the current one. */
+  /** Something was received on a link; a link that had been given up is used again. Returns whether it is the current link. */
   #alive(link: Link): boolean {
     if (link === this.#lingering && link.isOpen && this.#state !== 'closed') {
       this.#lingering = undefined;
@@ -350,7 +350,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   /** The peer violated the protocol: ends the connection, with one report. */
   #broken(error: RondevuError): void {
-    // a listener of `failed` may close the connection, and more data of the peer is read in the meantime
+    // a `failed` listener may close the connection, and more data from the peer may be read in the meantime
     if (this.#closing || this.#isBroken) return;
     this.#isBroken = true;
     this.emit('failed', error);
@@ -386,7 +386,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   #perform(effect: Effect, state: ConnectionState, reason: string, code: EndCode): void {
-    // listeners of an earlier effect may have changed the state; its remaining effects are obsolete then
+    // a listener called by an earlier effect may have changed the state: the remaining effects are then obsolete
     if (this.#state !== state) return;
     switch (effect) {
       case 'drop-link':
@@ -426,10 +426,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     else this.emit('connecting');
   }
 
-  /** Code of the error if the current link does not come up. @internal */
+  /** Error code reported if the current link does not come up. @internal */
   protected failureCode: ErrorCode = 'timeout';
 
-  /** Attempts since the last link that got an answer but no link. @internal */
+  /** Number of the current attempt to reconnect, from 1; 0 while the first link is being set up. @internal */
   protected attempt = 0;
 
   #dropLink(): void {
@@ -453,7 +453,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#finishing = this.#state === 'connected' && link !== undefined;
     this.link = undefined; // so that the effects of closing do not close it
     if (discard) this.endpoint.discard();
-    // a listener of `connected` may close before the queued messages were sent
+    // a `connected` listener may close the connection before the queued messages are sent
     else if (this.#finishing) this.endpoint.flush();
     this.apply('close', reason, code);
     if (!link) return;

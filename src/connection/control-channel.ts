@@ -1,19 +1,20 @@
 /**
- * The control channel: a negotiated data channel (id 100) beside the channel for messages. Peers that both run this version use
- * it for pings, acknowledgements and renegotiation; with any other peer it never opens. docs/protocol.md, "Control channel".
+ * The control channel: a negotiated data channel (id 100) alongside the channel for messages. Peers that both run this version
+ * use it for pings, acknowledgements and renegotiation; with any other peer it never opens. docs/protocol.md, "Control
+ * channel".
  */
 
 /** Fixed by docs/protocol.md, so that neither peer has to announce it. */
 const CONTROL_ID = 100;
 const PING = 'ping';
 const PONG = 'pong';
-/** Maximum length of a text that is accepted, in characters; a description with its candidates has about a tenth of it. */
+/** Maximum length of a text that is accepted, in characters; a description with its candidates has about a tenth of that. */
 export const MAX_TEXT = 65_536;
 /** Maximum number of texts that are kept until the channel opens. */
 const MAX_EARLY = 1000;
-/** While this many bytes are unsent, no `pong` is sent: the peer does not read the replies to its pings. */
+/** While this many bytes are unsent, no `pong` is sent: the peer is not reading the replies to its pings. */
 const UNREAD = 16_384;
-/** A peer that leaves this many bytes unread ends the link. */
+/** If the peer leaves this many bytes unread, the link is ended. */
 const MAX_UNREAD = 1_048_576;
 
 export class ControlChannel {

@@ -1,14 +1,14 @@
-/** Orderly closing of a link: sends queued messages, and waits until the peer confirms it. */
+/** Orderly closing of a link: sends queued messages, and waits until the peer confirms them. */
 import type { Endpoint } from '../delivery/endpoint.js';
 import type { Link } from './link.js';
 
 /**
  * Sends queued messages and FIN. The connection no longer holds the link.
- * @returns resolves when the peer has confirmed, or the link is lost
+ * @returns a promise that resolves when the peer has confirmed or the link is lost
  */
 export async function finish(link: Link, endpoint: Endpoint): Promise<void> {
   let resolveLost: () => void;
-  // if the peer closes at the same time its confirmation may be lost, and the link is not replaced now
+  // if the peer closes at the same time, its confirmation may be lost; a link lost now is not replaced
   const lost = new Promise<void>((resolve) => (resolveLost = resolve));
   const onLost = () => {
     endpoint.detach();

@@ -1,6 +1,6 @@
 /**
- * Heartbeat: measures how long nothing was received from the peer, pings it after a while, and reports when the silence is too
- * long. Anything received proves that the path works; ICE states lag by seconds and are only hints. docs/delivery.md.
+ * Heartbeat: measures how long nothing has been received from the peer, pings it after a while, and reports when the silence is
+ * too long. Anything received proves that the path works; ICE states lag by seconds and are only hints. docs/delivery.md.
  */
 
 export interface HeartbeatTimes {

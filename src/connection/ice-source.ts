@@ -1,22 +1,22 @@
 /**
  * IceSource: the ICE servers that the signaling server hands out, renewed before their credentials expire. A renewal is applied
- * to all live links: links that carry messages restart ICE with the new relays before the old credentials expire. In the chunk
- * that is loaded when the first link is needed. docs/protocol.md, "getIceServers".
+ * to all live links: links that carry messages restart ICE with the new relays before the old credentials expire. Part of the
+ * chunk that is loaded when the first link is needed. docs/protocol.md, "getIceServers".
  */
 import type { IceServersResult } from '../protocol/rpc.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
 type Served = Pick<IceServersResult, 'iceServers' | 'ttl'>;
 
-/** The signaling client, as the source uses it. */
+/** The signaling client as seen by the source. */
 export interface IcePort {
-  /** Undefined if the server has none or cannot be reached. Never rejects. */
+  /** Resolves to undefined if the server has none or cannot be reached. Never rejects. */
   fetchIceServers(): Promise<Served | undefined>;
 }
 
 /** Credentials are renewed after this fraction of their lifetime. */
 const RENEW_AT = 0.8;
-/** Minimum lifetime assumed for credentials, in s, so that a server cannot cause requests without a pause. */
+/** Minimum lifetime assumed for credentials, in s, so that a server cannot make the client send requests without a pause. */
 const MIN_TTL = 5;
 /** Delay before a failed renewal is retried, and before a server that returned no ICE servers is asked again, in ms. */
 const RETRY_AFTER = 5000;

@@ -21,7 +21,7 @@ const TRICKLE = 150;
 const CONFIRM_TIMEOUT = 4000;
 /** Interval at which an answer is sent again to a server that may lose it, in ms. */
 const REPEAT_INTERVAL = 2000;
-/** A link without any candidate after this time is given up, in ms. */
+/** Time after which a link without any candidate is given up, in ms. */
 const GATHERING_TIMEOUT = 3000;
 
 /** The offer was lost to another joiner, or its host is full: retry at once with the next one. */
@@ -35,7 +35,7 @@ export class OfferLostError extends Error {
   }
 }
 
-/** The connection, as an attempt uses it. */
+/** The connection as seen by an attempt. */
 export interface JoinAttemptHost {
   readonly config: ConnectionConfig;
   readonly port: SignalingPort;
@@ -116,11 +116,11 @@ export class JoinAttempt {
     host.reached('check', 'the offer was answered');
     trickle(link, sent, TRICKLE, (found) => host.port.addCandidates(entry.serviceFqn, entry.offerId, found));
     host.answered();
-    // the link may be open before the reply of the server arrives
+    // the link may be open before the server's reply arrives
     if (this.#state === 'pending') this.#watch(link, answer);
   }
 
-  /** Makes the answer to an offer without its candidates: see #send. Returns undefined if the attempt has ended. */
+  /** Makes the answer to an offer whose candidates are not used yet: see #send. Returns undefined if the attempt has ended. */
   async #prepare(sdp: string): Promise<WebRtcLink | undefined> {
     if (this.#state !== 'pending') return undefined;
     const host = this.#host;
@@ -167,7 +167,7 @@ export class JoinAttempt {
     return this.#state === 'failed' ? undefined : answer;
   }
 
-  /** Watches for candidates of the host and its confirmation, and fails the attempt when its time is up. */
+  /** Watches for the host's candidates and confirmation, and fails the attempt when its time is up. */
   #watch(link: WebRtcLink, answer: string): void {
     const { port, config, emit } = this.#host;
     const { entry, unconfirmed } = this.#options;
@@ -180,7 +180,7 @@ export class JoinAttempt {
         if (isStalled(link)) this.#linkFailed('no candidate was gathered');
       }, GATHERING_TIMEOUT),
     ];
-    // this host may get answers with a longer delay than others
+    // this host may receive answers later than others do
     const confirmTimeout = Math.min(CONFIRM_TIMEOUT * 2 ** unconfirmed, config.connectionTimeout);
     const confirmation = port.sendsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmTimeout) : undefined;
     const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);
@@ -204,7 +204,7 @@ export class JoinAttempt {
   /**
    * Answers again until the link is up: on a server that replaces offers (v0.5.4) an answer is lost without notice when the host
    * publishes at the same moment. An offer that is gone was answered or renewed; the link comes up soon or never.
-   * @returns function that stops it
+   * @returns a function that stops this
    */
   #repeat(answer: string): () => void {
     let goneTimer: ReturnType<typeof setTimeout> | undefined;

@@ -14,7 +14,7 @@ export interface LinkHandlers {
   onMessage(data: string | ArrayBuffer): void;
   /** A text other than ping and pong arrived on the control channel. */
   onControl(text: string): void;
-  /** The link is gone for good: `unverified` if the peer's certificate is not the verified one. */
+  /** The link is gone for good. `code` is `unverified` if the peer's certificate is not the verified one. */
   onLost(reason: string, code?: ErrorCode): void;
   /** Data of the peer could not be handled: nothing more is accepted from it. */
   onError(error: RondevuError): void;
@@ -48,7 +48,7 @@ export interface Link extends DeliveryPort {
   onOpening: (() => boolean) | undefined;
   /**
    * Sets the holder of the link. Events that have already occurred are reported to it at once.
-   * @param gatheringTimeout how long candidates may be gathered until that is reported, in ms. Default: it is not reported
+   * @param gatheringTimeout time after which unfinished gathering is reported, in ms. Default: it is not reported
    */
   attach(handlers: LinkHandlers, gatheringTimeout?: number): void;
   /** Wraps a handler for platform events: if it throws, the link ends, never the process. */
@@ -57,7 +57,7 @@ export interface Link extends DeliveryPort {
   createDataChannel(label: string, init: RTCDataChannelInit): RTCDataChannel;
   /** Something was received on a further channel. */
   received(): void;
-  /** Whether anything is received from the peer within `ms`. Without a control channel, its states decide. */
+  /** Whether anything is received from the peer within `ms`; with an old peer, whether ICE considers the path connected. */
   probe(ms: number): Promise<boolean>;
   /** Pings the peer at once; silence is reported as usual. */
   checkNow(): void;

@@ -8,8 +8,8 @@ import type { WebRtcLink } from './webrtc-link.js';
 const QUIET = 2;
 
 /**
- * Resolves when gathering is complete, or at the latest after `max` ms; with `untilQuiet` also as soon as candidates were found and
- * no more followed: Chromium needs 120 ms for `complete`, but only 5 ms for its host candidates.
+ * Resolves when gathering is complete, or at the latest after `max` ms; with `untilQuiet`, also as soon as candidates were
+ * found and no more followed: Chromium needs 120 ms for `complete`, but only 5 ms for its host candidates.
  */
 export function gathered(link: WebRtcLink, max: number, untilQuiet: boolean): Promise<void> {
   const { pc } = link;

@@ -64,7 +64,7 @@ export class OfferSearch {
           })
         : find(target, wait);
     finding.catch(() => undefined); // makeLink may throw
-    // made while the server looks, so that its candidates are ready when the offer arrives
+    // created while the server is looking, so that its candidates are ready when the offer arrives
     this.#spare ??= this.#makeLink();
     return finding;
   }

@@ -1,6 +1,6 @@
 /**
- * OffererConnection: the host's connection. It cannot call the joiner; when the link is lost, it is bound to another offer of the
- * pool and waits there. The pool decides which connection an answer belongs to.
+ * OffererConnection: the host's connection. It cannot contact the joiner; when the link is lost, it is bound to a new offer of
+ * the pool and waits there. The pool decides which connection an answer belongs to.
  */
 import type { Writable } from '../base/writable.js';
 import { ConnectionError } from '../errors.js';
@@ -61,7 +61,8 @@ export class OffererConnection extends RondevuConnection {
   /**
    * Processes the answer to the current offer. Emits `answer:duplicate` if it was processed already.
    * @param framed whether both peers use frames
-   * @throws ConnectionError `already-answered` for a different second answer; DOMException if the answer does not fit the offer
+   * @throws ConnectionError `already-answered` for a second answer that differs from the first; DOMException if the answer does
+   *   not fit the offer
    */
   async processAnswer(sdp: string, answererId: string, framed = false): Promise<void> {
     if (this.reportDuplicate(sdp)) return;
@@ -106,7 +107,7 @@ export class OffererConnection extends RondevuConnection {
     await this.#webRtcLink?.addRemoteCandidate(candidate);
   }
 
-  /** Binds the connection to another offer; its listeners and its buffer stay. */
+  /** Binds the connection to a new offer; its listeners and its buffer stay. */
   rebindToOffer(newOfferId: string, pc: RTCPeerConnection, dc?: RTCDataChannel): void {
     const link = new WebRtcLink(pc);
     if (dc) link.useRaw(dc);
@@ -128,7 +129,7 @@ export class OffererConnection extends RondevuConnection {
     if (offerId === this.#offerId && this.#answer === undefined) this.releaseLink();
   }
 
-  /** Sets the peer, before its answer is processed. Another `sid` starts another session: the peer's page was reloaded. @internal */
+  /** Sets the peer before its answer is processed. A different `sid` starts a new session: the peer's page was reloaded. @internal */
   setPeer(peer: Peer, sid?: string): void {
     (this as Writable<RondevuConnection>).peer = peer;
     if (sid !== undefined && sid !== this.sessionId) this.renewSession(sid);

@@ -1,7 +1,7 @@
 /**
  * Renegotiation: the ICE restart of one link (RFC 8838, RFC 8829 section 5.3.2), started when a path is suspect. The original
- * offerer always makes the offer: the other order fails with Firefox. Descriptions are sent over the control channel and over
- * the server, and the first copy to arrive is used. docs/delivery.md, "The ladder".
+ * offerer always makes the offer: the other order fails with Firefox. Descriptions are sent over the control channel and
+ * through the server, and the first copy to arrive is used. docs/delivery.md, "The ladder".
  */
 import { RateLimit } from '../base/rate-limit.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
@@ -18,7 +18,7 @@ export interface Negotiators {
   sid: string;
   peer: Peer;
   proof: HandshakeProof;
-  /** Sends a text over the server; lost if the server cannot be reached. */
+  /** Sends a text through the server; it is lost if the server cannot be reached. */
   signal(text: string): void;
 }
 
@@ -34,7 +34,7 @@ const REMEMBERED = 16;
  * Rate at which the peer may request a restart: a request arrives over two paths, and each restart costs a message to the server.
  */
 const ASKED = { burst: 1, perSecond: 0.5 };
-/** Rate at which descriptions of the peer are processed: each one costs a signature check. */
+/** Rate at which descriptions from the peer are processed: each one costs a signature check. */
 const DESCRIPTIONS = { burst: 10, perSecond: 1 };
 /** Interval in ms, and maximum number, of checks whether ICE has found a new pair. */
 const POLL_INTERVAL = 200;
@@ -62,7 +62,7 @@ export class Renegotiation {
     return this.#inTurn(() => this.#offer());
   }
 
-  /** Handles a text of the peer; ignores all texts that are not about renegotiation. */
+  /** Handles a text from the peer; ignores any text that is not about renegotiation. */
   receive(text: string): Promise<void> {
     const nothing = Promise.resolve();
     if (text === ASK) return this.#between.isOfferer && this.#asked.take() ? this.begin() : nothing;
@@ -122,7 +122,7 @@ export class Renegotiation {
 
   /**
    * Reports a new good pair: checks passed in both directions, so only SCTP is still silent, which retransmits only after a
-   * while. No event reports the pair if the old one never counted as lost.
+   * while. No event reports the pair if the old one was never considered lost.
    */
   async #watchPath(before: readonly string[]): Promise<void> {
     const { link } = this.#between;

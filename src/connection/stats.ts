@@ -3,7 +3,7 @@
 export interface ConnectionStats {
   /** Round-trip time of the path, in ms; undefined until it is measured. */
   roundTripTime: number | undefined;
-  /** Over the current link: all channels, and the traffic that maintains the link. */
+  /** Bytes over the current link: all channels, and the traffic that maintains the link. */
   bytesSent: number;
   bytesReceived: number;
   /** How the peers reach each other: `relay` if either uses a TURN server; undefined if the platform does not report it. */

@@ -11,15 +11,16 @@ import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 import type { Link, LinkHandlers } from './link.js';
 
-/** Fixed by docs/protocol.md, as the control channel's id is. */
+/** Fixed by docs/protocol.md, like the id of the control channel. */
 const DATA_ID = 101;
-/** How often the raw states are checked, in ms: a peer connection that somebody else closes emits no event. */
+/** Interval at which the raw states are checked, in ms: a peer connection that somebody else closes emits no event. */
 const CHECK_INTERVAL = 1000;
 /** How long a disconnected path of an old peer has to recover, in ms. */
 const RECOVERY_TIME = 3000;
 /**
  * How long a path that ICE found again may take until something is received, in ms. SCTP retransmits every 3 s at the latest, and
- * each retransmission may be lost: five in a row are one case in 100 000 at 10 % loss. Firefox closes its channels after 25 s.
+ * each retransmission may be lost: at 10 % loss, one case in 100 000 loses five in a row. Firefox closes its channels after 25
+ * s.
  */
 const PATH_TIMEOUT = 12_000;
 /** How long `finish` may take, in ms. */
@@ -33,7 +34,7 @@ export class WebRtcLink implements Link {
   channel: RTCDataChannel | undefined;
   /** The in-band channel. If both peers run this version, the engine sends nothing on it. */
   raw: RTCDataChannel | undefined;
-  /** Live links of this page or process: platforms refuse new peer connections beyond a few hundred. */
+  /** Number of live links of this page or process: platforms refuse new peer connections beyond a few hundred. */
   static live = 0;
   onOpening: (() => boolean) | undefined;
   /** Called for each local candidate, regardless of the holder. */
@@ -64,8 +65,8 @@ export class WebRtcLink implements Link {
   #candidateCount = 0;
 
   /**
-   * The negotiated channel for messages; undefined for offers of a custom factory that did not request it: its user works on
-   * their own channel.
+   * The negotiated channel for messages; undefined for offers of a custom factory that did not request it: the application
+   * uses its own channel.
    */
   durable: RTCDataChannel | undefined;
 
@@ -334,7 +335,7 @@ export class WebRtcLink implements Link {
   #emitOpen(): void {
     if (!this.#handlers) return;
     this.#handlers.onOpen?.();
-    // onOpen may have handed the link on or closed it
+    // onOpen may have passed the link on or closed it
     if (!this.#handlers) return;
     for (const text of this.#earlyControl.takeAll()) this.#receive(text, true);
     for (const data of this.#early.takeAll()) this.#receive(data, false);
@@ -373,7 +374,7 @@ export class WebRtcLink implements Link {
     else if (this.#isOpen && this.channel?.readyState === 'closed') this.#lost('the data channel was closed');
   }
 
-  /** In this state, Firefox closes the channels but Chromium may still find a path; while data arrives, the state is wrong. */
+  /** A state is `failed`: Firefox closes the channels, Chromium may still find a path. While data arrives, the state is wrong. */
   #failed(reason: string): void {
     if (!this.isAlive) this.#lost(reason);
   }

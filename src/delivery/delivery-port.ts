@@ -1,12 +1,12 @@
 /** The transport under delivery: a link or one of its channels; and the water marks for both. */
 
-/** A link or a channel of a link, as delivery uses it. */
+/** A link or a channel of a link, as seen by the delivery layer. */
 export interface DeliveryPort {
   /** Whether the peer uses frames; otherwise messages are sent as they are, and may be lost with the link. */
   readonly framed: boolean;
   /** @throws if the channel cannot accept it */
   send(data: string | ArrayBuffer | Uint8Array): void;
-  /** Sends a text over the control channel; lost if that is not open. */
+  /** Sends a text over the control channel; the text is lost if that channel is not open. */
   control(text: string): void;
   readonly isOpen: boolean;
   /** Whether the peer is alive on the link. */

@@ -18,9 +18,9 @@ export interface EndpointOptions extends SessionLimits {
 export interface EndpointHandlers extends BacklogHandlers, Omit<SessionHandlers, 'onReady' | 'onDone'> {
   /** The link carries messages. Queued messages are sent after `onResumed` and `onReset`. */
   onOpen(): void;
-  /** The session continues on another link. Called after `onOpen`. */
+  /** The session continues on a new link. Called after `onOpen`. */
   onResumed?(): void;
-  /** The peer started another session: these messages may or may not have arrived. Called after `onOpen`. */
+  /** The peer started a new session: these messages may or may not have arrived. Called after `onOpen`. */
   onReset(lost: BufferedMessage[]): void;
   onQueued?(message: Message): void;
   /** A queued message was handed to a link. */
@@ -43,7 +43,7 @@ export class Endpoint {
   /** A link carries messages. */
   #isOpen = false;
   #hasEnded = false;
-  /** Another session waits for its first link; `#lost` holds what the previous one lost. */
+  /** A new session waits for its first link; `#lost` holds the messages that the previous session lost. */
   #isRenewed = false;
   #lost: BufferedMessage[] = [];
   #isAboveThreshold = false;
@@ -87,7 +87,7 @@ export class Endpoint {
   }
 
   /**
-   * Bytes that were accepted and are not acknowledged, without queued messages; with a peer without frames, bytes that are not
+   * Bytes accepted but not yet acknowledged, excluding queued messages; if the peer does not use frames, bytes not yet
    * sent.
    */
   get bufferedAmount(): number {
@@ -101,7 +101,7 @@ export class Endpoint {
   send(data: unknown): Message {
     const message = this.#session.compose(data);
     if (this.#isOpen) {
-      this.flush(); // a listener of onOpen may send before the queued messages were sent
+      this.flush(); // a listener called by onOpen may send before the queued messages are sent
       this.#session.send(message);
     } else this.#queue.add(message, () => this.#handlers.onQueued?.(message));
     this.#raise();
@@ -140,7 +140,7 @@ export class Endpoint {
     this.#session.attach(port);
   }
 
-  /** The detached link has recovered, and continues. */
+  /** The detached link has recovered and is used again. */
   reattach(port: DeliveryPort): void {
     this.#session.reattach(port);
   }
@@ -162,8 +162,8 @@ export class Endpoint {
   }
 
   /**
-   * Starts another session with the peer. Messages lost by the previous session are reported with `onReset` on the next link.
-   * @param isOther whether it is another peer, which must not get messages for the previous one: they are lost too
+   * Starts a new session with the peer. Messages lost by the previous session are reported with `onReset` on the next link.
+   * @param isOther whether this is a different peer, which must not get messages meant for the previous one: those are lost too
    */
   renew(sid: string, isOther = false): void {
     this.#lost.push(...this.#session.renew(sid));

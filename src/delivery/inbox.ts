@@ -93,14 +93,14 @@ export class Inbox {
     this.#partial = undefined;
   }
 
-  /** The peer's numbers start again. */
+  /** The peer restarts its numbers at 1. */
   reset(): void {
     this.restart();
     this.next = 1;
   }
 }
 
-/** The bytes in their own buffer. */
+/** An ArrayBuffer that holds exactly these bytes. */
 function bufferOf(bytes: Uint8Array): ArrayBuffer {
   const { buffer, byteOffset, byteLength } = bytes;
   if (byteOffset === 0 && byteLength === buffer.byteLength) return buffer as ArrayBuffer;

@@ -90,7 +90,7 @@ export interface MessageBufferOptions {
 
 export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   readonly #options: MessageBufferOptions;
-  /** With the time of a monotonic clock: the wall clock may be changed. */
+  /** The time is from a monotonic clock: the wall clock may be changed. */
   #messages: { message: M; at: number }[] = [];
 
   constructor(options: MessageBufferOptions) {
@@ -146,7 +146,7 @@ export function composeMessage(
   return message;
 }
 
-/** Type of an object, also one from another realm (a frame, Electron's preload, jsdom), where `instanceof` fails. */
+/** Type of an object, even one from another realm (a frame, Electron's preload, jsdom), where `instanceof` fails. */
 const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 export const isBlob = (data: MessageData): data is Blob => typeof data !== 'string' && /^(Blob|File)$/.test(kindOf(data));
@@ -160,7 +160,7 @@ export function toData(data: unknown): MessageData {
   throw new ValidationError(`send takes a string, Blob, ArrayBuffer or view, got ${quote(data)}`);
 }
 
-/** Size of a message in bytes if that decides whether it is within a limit; otherwise an upper bound. */
+/** Exact size of a message in bytes if it decides whether the message is within the limit; otherwise an upper bound. */
 export function exactLength(message: { data: BufferedMessage['data'] }, limit: number): number {
   const upper = byteLength(message);
   return upper > limit && typeof message.data === 'string' ? new Blob([message.data]).size : upper;

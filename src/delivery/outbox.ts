@@ -9,7 +9,7 @@ import { ValidationError } from '../errors.js';
 import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
 import { byteLength, isBlob, type BufferedMessage } from './message-buffer.js';
 
-/** Maximum size of a frame in bytes: four messages of 16 KiB. Smaller frames are slower, larger ones not faster. */
+/** Maximum size of a frame in bytes: four messages of 16 KiB. Smaller frames are slower; larger ones are no faster. */
 export const FRAME_SIZE = 66_560;
 
 interface Entry {
@@ -29,7 +29,7 @@ export class Outbox {
   /** Index in `#sent` of the next message to hand over, and the bytes of it that were handed over already. */
   #position = 0;
   #offset = 0;
-  /** The message that is being cut into parts, encoded. */
+  /** The encoded message that is being cut into parts. */
   #cutting: Uint8Array | undefined;
   #bytes = 0;
 
@@ -43,7 +43,7 @@ export class Outbox {
     return this.#position === this.#sent.length && !this.#queue.length;
   }
 
-  /** Whether the link was given a message that is not acknowledged. */
+  /** Whether a message was handed to the link and is not yet acknowledged. */
   get isAwaited(): boolean {
     return this.#position > 0 || this.#offset > 0;
   }
@@ -53,7 +53,7 @@ export class Outbox {
     return this.#base + this.#sent.length;
   }
 
-  /** Whether nothing was acknowledged since the numbers began. */
+  /** Whether nothing has been acknowledged since numbering began. */
   get isWhole(): boolean {
     return this.#base === 1;
   }
@@ -73,7 +73,7 @@ export class Outbox {
     return data !== undefined && isBlob(data) ? data : undefined;
   }
 
-  /** Replaces the Blob at the head by its bytes; undefined removes the message. Returns the message. */
+  /** Replaces the Blob at the head with its bytes; undefined removes the message. Returns the message. */
   replaceBlob(data: ArrayBuffer | undefined): BufferedMessage {
     const entry = this.#queue.at(0)!;
     if (data) this.#queue.replaceFirst({ ...entry, message: Object.assign(entry.message, { data }) });
@@ -130,7 +130,7 @@ export class Outbox {
   }
 
   /**
-   * The peer expects this number next: all lower ones have arrived. Returns the messages newly acknowledged.
+   * The peer expects this number next: all lower ones have arrived. Returns the newly acknowledged messages.
    * @throws ValidationError for a number that was never handed over
    */
   acknowledge(next: number): BufferedMessage[] {

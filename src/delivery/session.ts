@@ -44,12 +44,12 @@ const MAX_GAPS = 3;
 const HOLD_TIME = 10_000;
 /** Maximum size of the messages held for listeners on one connection with its channels, in bytes as `sizeOf` counts them. */
 export const MAX_HELD = 8 * MAX_ARRIVALS;
-/** Messages of `maxMessageSize` bytes that may be arriving at once on one connection with its channels. */
+/** Number of messages of `maxMessageSize` bytes that may be arriving at once on one connection with its channels. */
 export const MAX_UNFINISHED = 4;
 /** How long to wait for the platform's event that its buffer is low before checking, in ms. */
 const POLL_INTERVAL = 250;
 
-/** In bytes. */
+/** Limits of a session, in bytes. */
 export interface SessionLimits {
   maxMessageSize: number;
   /** Total size of accepted messages that are not acknowledged. */
@@ -76,7 +76,7 @@ export class Session {
   readonly #inbox: Inbox;
   /** Messages that nobody listens for yet. They are not acknowledged. */
   readonly #held: Arrivals;
-  /** How many of the held messages, the newest ones, have a number. */
+  /** Number of held messages that have a message number; these are the newest ones. */
   #heldNumbers = 0;
   /** False once nobody has listened for too long. */
   #mayHold = true;
@@ -141,13 +141,13 @@ export class Session {
     return this.#outbox.bytes;
   }
 
-  /** Bytes that were accepted and are not acknowledged; with a peer without frames, bytes that are not sent. */
+  /** Bytes accepted but not yet acknowledged; if the peer does not use frames, bytes not yet sent. */
   get bufferedAmount(): number {
     return this.#outbox.bytes + (this.#port?.framed ? 0 : (this.#port?.bufferedAmount ?? 0));
   }
 
   /**
-   * Starts another session with the peer of this name: its page was reloaded, or it is an old client. Returns the unacknowledged
+   * Starts a new session with the peer of this name: its page was reloaded, or it is an old client. Returns the unacknowledged
    * messages. Messages without a number stay and are sent in the new session.
    */
   renew(sid: string): BufferedMessage[] {
@@ -331,7 +331,7 @@ export class Session {
     this.#known = inst;
     // a first link is sending already, because there was nothing to resume
     if (this.#isFirst) return;
-    // the numbers continue where the peer expects; if it has no message of this session and all are kept, it gets all
+    // the numbers continue where the peer expects; if it has no message of this session and all are kept, it receives all
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
     if (arrived?.length) this.#watch.arrived();
@@ -361,12 +361,12 @@ export class Session {
     else this.#acknowledgeIn(ACK_DELAY);
   }
 
-  /** The number after the last message that the application got. */
+  /** The number after the last message that the application received. */
   get #ackable(): number {
     return this.#inbox.next - this.#heldNumbers;
   }
 
-  /** Gives a message to the application, or holds it until somebody listens. @param numbers 1 if it has a number */
+  /** Gives a message to the application, or holds it until there is a listener. @param numbers 1 if it has a number */
   #deliver(data: string | ArrayBuffer, numbers: 0 | 1): void {
     if (this.#mayHold && (this.#held.count > 0 || !this.#handlers.hasListener())) {
       if (this.#held.add(data)) {
@@ -379,7 +379,7 @@ export class Session {
     if (!this.#ended) this.#handlers.onMessage(data);
   }
 
-  /** Nobody listened: held messages, and all later ones, are delivered to nobody. */
+  /** Nobody listened in time: held and later messages are no longer kept for a listener, and are lost without one. */
   #stopHolding(): void {
     this.#mayHold = false;
     console.warn(
@@ -500,7 +500,7 @@ export class Session {
 
   #pumpFrame(port: DeliveryPort): boolean {
     const frame = this.#outbox.takeFrame(port.maxMessageSize);
-    // if the link does not accept it, its loss is about to be reported; the next link starts where the peer says
+    // if the link does not accept the frame, it is about to be reported lost; the next link starts where the peer says
     if (!frame) return false;
     this.#watch.start();
     return this.#trySend(port, frame);
@@ -537,7 +537,7 @@ export class Session {
     if (this.#port) this.#trySend(this.#port, text);
   }
 
-  /** Replaces a Blob by its bytes; if it cannot be read (its file is gone), it is skipped and reported. */
+  /** Replaces a Blob with its bytes. A Blob that cannot be read (its file is gone) is skipped and reported. */
   async #read(blob: Blob): Promise<void> {
     this.#reading = true;
     let data: ArrayBuffer | undefined;

@@ -30,7 +30,7 @@ export class StallWatch {
   /** State at the last check. */
   #last: Waiting | undefined;
 
-  /** @param waiting returns undefined if everything that the link was given is acknowledged */
+  /** @param waiting returns undefined if everything that was handed to the link is acknowledged */
   constructor(waiting: () => Waiting | undefined, onStall: (reason: string) => void) {
     this.#waiting = waiting;
     this.#onStall = onStall;

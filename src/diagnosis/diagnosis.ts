@@ -33,8 +33,8 @@ export interface DiagnoseOptions extends Pick<
   /** Called with each check as soon as it is done. */
   onCheck?: (check: Check) => void;
   /**
-   * Whether a STUN or TURN server answers over UDP at all, if the program can send packets: this distinguishes a TURN server that
-   * refuses the request from an unreachable one. Default: the platform's own ICE errors decide.
+   * Checks whether a STUN or TURN server answers over UDP at all, if the program can send packets. This distinguishes a TURN
+   * server that refuses the request from an unreachable one. Default: the platform's own ICE errors decide.
    */
   answersUdp?: (host: string, port: number, ms: number) => Promise<boolean>;
 }

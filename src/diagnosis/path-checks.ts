@@ -1,4 +1,4 @@
-/** Whether peers can reach each other: on this machine, over STUN, over TURN. RFC 8445, RFC 8489, RFC 8656. */
+/** Whether peers can reach each other: on this machine, with STUN, with TURN. RFC 8445, RFC 8489, RFC 8656. */
 import { RondevuError } from '../errors.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 
@@ -67,7 +67,7 @@ interface Gathering {
   errors: number[];
 }
 
-/** Gathers until there is a candidate of the given kind, gathering is complete, or the time is over. */
+/** Gathers until there is a candidate of the given kind, gathering is complete, or the time is up. */
 async function gather(Connection: PeerConnection, configuration: RTCConfiguration, kind: string, ms: number): Promise<Gathering> {
   const pc = new Connection(configuration);
   const found: Gathering = { candidates: [], errors: [] };
@@ -118,7 +118,7 @@ export async function checkStun(
   const found = await gather(Connection, { iceServers: [{ urls }] }, 'srflx', ms);
   if (has(found, 'srflx')) return ok(`${names} reports our public address`);
   if (found.errors.includes(UNREACHED)) return failed('stun-unreachable', `${names} does not answer`, remedy);
-  // a machine that is not behind a NAT has no other address than its own
+  // a machine that is not behind a NAT has no address other than its own
   return warning(
     'stun-silent',
     `${names} reports no address other than our own`,
