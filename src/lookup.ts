@@ -5,7 +5,7 @@ import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { parseServiceName } from './protocol/service-name.js';
 import type { SignalingClient } from './signaling/index.js';
 
-/** @throws ValidationError; RondevuError `not-found` or `no-offer` for a single one */
+/** @throws ValidationError; RondevuError `not-found` or `no-offer` when looking up a single service */
 export async function findService(
   signaling: SignalingClient,
   serviceFqn: string,

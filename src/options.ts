@@ -11,7 +11,7 @@ import type { BatchingOptions } from './signaling/index.js';
 export interface RondevuOptions {
   /** Address of the signaling server; `/rpc` and `/ws` are below it. */
   apiUrl: string;
-  /** 3–32 of `a-z 0-9 . -`. Default: an anonymous name made from the key. */
+  /** 3–32 characters of `a-z 0-9 . -`. Default: an anonymous name derived from the key. */
   username?: string;
   /** Base64 keys. Default: new ones. */
   keypair?: Keypair;
@@ -49,8 +49,8 @@ export interface OfferFactoryResult {
   offer: RTCSessionDescriptionInit;
   dc?: RTCDataChannel;
   /**
-   * Whether messages of the connection use separate channels beside `dc`, with all delivery guarantees. Default false: they are
-   * sent over `dc` as they are.
+   * Whether messages of the connection use separate channels alongside `dc`, with all delivery guarantees. Default false: they
+   * are sent over `dc` as they are.
    */
   durable?: boolean;
 }
@@ -61,8 +61,8 @@ export interface PublishOptions {
   /** Offers kept free for joiners. Default 5. */
   maxOffers?: number;
   /**
-   * Makes the offer and the channel on the given peer connection. It also has `iceServers` and `iceTransportPolicy`, for factories
-   * of v0.18, which expect an RTCConfiguration.
+   * Creates the offer and the channel on the given peer connection, which also has `iceServers` and `iceTransportPolicy`, for
+   * v0.18 factories, which expect an RTCConfiguration.
    */
   offerFactory?: (
     pc: RTCPeerConnection & Pick<RTCConfiguration, 'iceServers' | 'iceTransportPolicy'>,
@@ -76,7 +76,7 @@ export interface PublishOptions {
   maxConnections?: number;
   /** Called before an answer is processed; false refuses the joiner. */
   accept?: (peer: Peer) => boolean | Promise<boolean>;
-  /** Whether the service is found by its id only. Default false. */
+  /** Whether the service can be found only by its id. Default false. */
   hidden?: boolean;
   /** At most 4 KiB of JSON, returned by look-ups of the service. */
   metadata?: unknown;
@@ -87,7 +87,7 @@ export interface PublishOptions {
 export interface ConnectOptions {
   /** `name:version@username`, or `name:version` for discovery. */
   serviceFqn?: string;
-  /** `name:version`, with or without `username` beside it. */
+  /** `name:version`, with or without a separate `username`. */
   service?: string;
   username?: string;
   /** Instead of a name: the id of the service (`serviceId` of its pool). Hidden services can be joined only by id. */
@@ -96,13 +96,13 @@ export interface ConnectOptions {
   rtcConfig?: RTCConfiguration;
   connectionConfig?: Partial<ConnectionConfig>;
   /**
-   * How long to wait in the queue if there is no offer, in ms. Default 0; with Infinity, returns a connection at once that keeps
-   * looking.
+   * How long to wait in the queue if there is no offer, in ms. Default 0; with Infinity, returns at once a connection that
+   * keeps looking.
    */
   wait?: number;
   /**
-   * Whether another provider may replace a provider that was found by discovery and is gone: starts a new session and emits
-   * `reset` with all messages that the first provider has not received. Default false.
+   * Whether another provider may take over when a provider that was found by discovery is gone. This starts a new session and
+   * emits `reset` with all messages that the first provider has not received. Default false.
    */
   failover?: boolean;
   /** Ends the search when aborted. */
@@ -111,7 +111,7 @@ export interface ConnectOptions {
   iceServers?: IceServersOption;
 }
 
-/** How to look services up. */
+/** How to look up services. */
 export interface FindOptions {
   /** Default: `direct` if the name has a username, otherwise `random`. */
   mode?: 'direct' | 'random' | 'paginated';

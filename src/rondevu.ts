@@ -130,7 +130,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   /**
-   * Makes a client, without any network call.
+   * Creates a client, without any network call.
    * @throws ValidationError for an invalid option, quoting it; RondevuError `unsupported` in a browser that is too old
    */
   static async connect(options: RondevuOptions): Promise<Rondevu> {
@@ -165,7 +165,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return this.#username;
   }
 
-  /** Base64. */
+  /** The public key, base64. */
   getPublicKey(): string {
     return this.#signer.publicKey;
   }
@@ -199,7 +199,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   /**
-   * Declares a service. To accept joiners, call `start()` of the returned pool, or `startFilling()`.
+   * Declares a service. To accept joiners, call `start()` on the returned pool, or `startFilling()`.
    * @throws ValidationError for an invalid option; RondevuError `already-published` if this client publishes it already
    */
   async publishService(options: PublishOptions): Promise<OfferPool> {
@@ -209,7 +209,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     const { iceServers } = options;
     const { make, configuration } = this.#linkFactory(iceServers, runtime, {}, undefined, options.offerFactory);
     const makeLink = async (durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => {
-      // an offer is made once and then waits for an answer: it needs its relays from the start
+      // an offer is created once and then waits for an answer: it needs its relays from the start
       if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
       return make(durable, await own?.(configuration()));
     };
@@ -245,7 +245,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     await Promise.all([...this.#pools.values()].map((pool) => pool.start()));
   }
 
-  /** Stops accepting and closes all connections of all services. */
+  /** Stops accepting joiners and closes all connections, for all services. */
   async stopFilling(): Promise<void> {
     await Promise.all([...this.#pools.values()].map((pool) => pool.stop()));
   }
@@ -308,7 +308,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return connection;
   }
 
-  /** Looks up services. @throws RondevuError `not-found` or `no-offer` for a single one */
+  /** Looks up services. @throws RondevuError `not-found` or `no-offer` when looking up a single service */
   findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
   findService(serviceFqn: string, options?: FindOptions & { mode?: 'direct' | 'random' }): Promise<ServiceEntry>;
   findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
@@ -339,7 +339,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return { active: [...this.#pools.values()].some(({ isStarted }) => isStarted), offerCount: this.getOfferCount() };
   }
 
-  /** Closes all connections, of services and joined ones; services continue to accept joiners. */
+  /** Closes all connections, hosted and joined; services continue to accept joiners. */
   async disconnectAll(): Promise<void> {
     await Promise.all([...this.#hosted(), ...this.#joined].map((connection) => connection.close()));
   }

@@ -129,7 +129,7 @@ export class OffererConnection extends RondevuConnection {
     if (offerId === this.#offerId && this.#answer === undefined) this.releaseLink();
   }
 
-  /** Sets the peer before its answer is processed. A different `sid` starts a new session: the peer's page was reloaded. @internal */
+  /** Sets the peer before its answer is processed. A new `sid` starts a new session: the peer's page was reloaded. @internal */
   setPeer(peer: Peer, sid?: string): void {
     (this as Writable<RondevuConnection>).peer = peer;
     if (sid !== undefined && sid !== this.sessionId) this.renewSession(sid);

@@ -374,7 +374,7 @@ export class WebRtcLink implements Link {
     else if (this.#isOpen && this.channel?.readyState === 'closed') this.#lost('the data channel was closed');
   }
 
-  /** A state is `failed`: Firefox closes the channels, Chromium may still find a path. While data arrives, the state is wrong. */
+  /** A state is `failed`. Firefox closes the channels; Chromium may still find a path. While data arrives, it is wrong. */
   #failed(reason: string): void {
     if (!this.isAlive) this.#lost(reason);
   }

@@ -1,4 +1,4 @@
-/** RondevuAuth and RondevuUsername of the client 0.9. A keypair replaces its credentials, so it mostly manages keypairs. */
+/** RondevuAuth and RondevuUsername of the 0.9 client. Keypairs replace its credentials, so most methods manage keypairs. */
 import { RondevuError } from '../errors.js';
 import { WebCryptoAdapter, type Keypair } from '../identity/index.js';
 import { RondevuAPI } from '../signaling/index.js';
@@ -25,9 +25,9 @@ export interface UsernameClaimResult extends Keypair {
   expiresAt: number;
 }
 
-/** 0.9: registration with a server of that version. */
+/** 0.9: registration with a 0.9 server. */
 export class RondevuAuth {
-  /** @throws RondevuError `unsupported`, always: clients of 0.9 need a server of 0.9 */
+  /** @throws RondevuError `unsupported`, always: registration needs a 0.9 server */
   register(): Promise<Credentials> {
     return Promise.reject(
       new RondevuError(
@@ -74,7 +74,7 @@ export class RondevuUsername {
     return { username, publicKey, privateKey, claimedAt, expiresAt };
   }
 
-  /** Stores a keypair in localStorage, readable by every script of the origin. */
+  /** Stores a keypair in localStorage, readable by every script on the origin. */
   saveKeypairToStorage(username: string, publicKey: string, privateKey: string): void {
     localStorage.setItem(storageKey(username), JSON.stringify({ publicKey, privateKey }));
   }

@@ -1,4 +1,4 @@
-/** MessageBuffer as the client 0.20 exports it, on the buffer of the engine. */
+/** MessageBuffer as exported by the 0.20 client, built on the engine's buffer. */
 import type { Writable } from '../base/writable.js';
 import { MessageBuffer, type BufferedMessage, type MessageData, type MessageBufferOptions } from '../delivery/message-buffer.js';
 
@@ -36,7 +36,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
   /** Messages that have not expired. */
   getValid(): BufferedMessage[] {
     const { maxAge } = this.#options;
-    // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
+    // eslint-disable-next-line no-restricted-syntax -- the other time is wall-clock time
     return this.getAll().filter(({ timestamp }) => !maxAge || Date.now() - timestamp <= maxAge);
   }
 
@@ -75,9 +75,9 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return this.size >= this.#options.maxSize;
   }
 
-  /** A message may be older than its entry in this buffer: its age counts from its `timestamp`, as in the client 0.20. */
+  /** A message may be older than its entry in this buffer: its age counts from its `timestamp`, as in the 0.20 client. */
   #keep(message: BufferedMessage): BufferedMessage | undefined {
-    // eslint-disable-next-line no-restricted-syntax -- the other time is one of the wall clock
+    // eslint-disable-next-line no-restricted-syntax -- the other time is wall-clock time
     return super.add(message, performance.now() - (Date.now() - message.timestamp));
   }
 }

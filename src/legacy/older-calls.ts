@@ -1,4 +1,4 @@
-/** Implements the methods of the Rondevu clients 0.20 and 0.9 on the current ones. Loaded on the first call of any. */
+/** Implements the methods of the Rondevu clients 0.20 and 0.9 with the current ones. Loaded when the first one is called. */
 import { chunk } from '../base/chunk.js';
 import type { RondevuAPI } from '../signaling/index.js';
 import type { OlderClient, OlderNames } from './older-types.js';

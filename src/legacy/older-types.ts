@@ -1,4 +1,4 @@
-/** Types of the methods that a client has from the Rondevu clients 0.20 and 0.9. */
+/** Types of the methods that the client keeps from the Rondevu clients 0.20 and 0.9. */
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { FindOptions } from '../options.js';
 import type { AnswerInfo, CandidateInfo, PollResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';

@@ -1,6 +1,6 @@
 /**
- * `connectToService({ onConnection })` of the client 0.18: a raw link whose channel the user handles. Also the warning of the
- * 0.20 presets. A separate chunk.
+ * `connectToService({ onConnection })` of the 0.18 client: a raw link whose channel the user handles. Also contains the warning
+ * for the 0.20 presets. A separate chunk.
  */
 import type { ConnectOptions } from '../options.js';
 import type { AnswererConnection } from '../connection/answerer-connection.js';

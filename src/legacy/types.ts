@@ -1,4 +1,4 @@
-/** Type names of the Rondevu clients 0.20 and 0.9 that have other names here. */
+/** Type names from the Rondevu clients 0.20 and 0.9, for types that are named differently or unused here. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { ConnectionEvents } from '../connection/connection-events.js';
 import type { RondevuChannel } from '../connection/channel.js';

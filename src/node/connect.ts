@@ -26,8 +26,8 @@ export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
    */
   webrtc?: WebRtcPackage;
   /**
-   * Path of the file that stores the identity, created with mode 600 if it is missing. Default: none, and a new identity each
-   * time; a username is then `name-taken` the next time.
+   * Path of the file that stores the identity, created with mode 600 if it is missing. Default: no file, and a new identity
+   * each time; a username then fails with `name-taken` the next time.
    */
   keyFile?: string;
 }
@@ -36,8 +36,8 @@ export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
  * `Rondevu.connect` for Node: with an installed WebRTC implementation, a WebSocket, and the identity from a file. Makes no
  * network call. Warns once if the environment names an HTTP proxy that Node does not use.
  * @throws RondevuError `unsupported` with the command that installs WebRTC if it is missing; ValidationError for an invalid
- *   option, quoting it, or a key file that others may read; RondevuError `unavailable` for a key file that cannot be read or
- *   written
+ *   option, quoting it, or for a key file that others may read; RondevuError `unavailable` for a key file that cannot be read
+ *   or written
  */
 export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Promise<Rondevu> {
   if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile))

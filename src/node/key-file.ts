@@ -12,8 +12,8 @@ export class KeyFileError extends RondevuError {}
 
 /**
  * Reads the identity from the file; creates both if the file is missing.
- * @throws RondevuError `unavailable` if it cannot be read or written; ValidationError if others may read it, or it holds no
- *   identity
+ * @throws RondevuError `unavailable` if the file cannot be read or written; ValidationError if others may read it, or it holds
+ *   no identity
  */
 export async function identityFromFile(path: string): Promise<Signer> {
   const found = await readIdentity(path);
@@ -30,7 +30,7 @@ export async function readIdentity(path: string): Promise<Signer | undefined> {
   let file: FileHandle | undefined;
   try {
     file = await open(path, 'r');
-    // of the opened file, even if the path is a link that has changed meanwhile
+    // of the opened file, even if the path is a link that has changed in the meantime
     const { mode, uid } = await file.stat();
     // Windows has no such permission bits
     if (process.platform !== 'win32' && mode & 0o077)

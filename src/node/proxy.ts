@@ -1,7 +1,7 @@
 /** HTTP proxies from the environment. Node's `fetch` and the WebSocket bypass them unless Node is configured to use them. */
 
 /**
- * Warning for the user if the environment names a proxy for this address and it is not used; undefined otherwise.
+ * Returns a warning for the user if the environment names a proxy for this address that is not used; undefined otherwise.
  * @param env environment of the process
  */
 export function unusedProxy(apiUrl: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
@@ -24,7 +24,7 @@ function usesEnvironment(version: string): boolean {
   return major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21);
 }
 
-/** Reads NO_PROXY like curl: names with their subdomains, with a port or without, or `*`. Loopback addresses are exempt. */
+/** Reads NO_PROXY like curl: names with their subdomains, with or without a port, or `*`. Loopback addresses are exempt. */
 function isExempt(hostname: string, port: string, list: string): boolean {
   if (hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')) return true;
   return list

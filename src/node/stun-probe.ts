@@ -5,7 +5,7 @@ import { lookup } from 'node:dns/promises';
 
 const BINDING_REQUEST = 0x0001;
 const MAGIC_COOKIE = 0x2112a442;
-/** Retransmission interval, because packets may be lost; in ms. RFC 8489 section 6.2.1. */
+/** Retransmission interval in ms, because packets may be lost. RFC 8489 section 6.2.1. */
 const AGAIN_AFTER = 500;
 
 /** @returns false if no reply arrived within `ms`, or there is no such host. Never rejects */

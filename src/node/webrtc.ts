@@ -91,10 +91,10 @@ type NativePeerConnectionClass = new (name: string, configuration: object) => Na
  * Patches node-datachannel:
  * - statistics include the peer's certificate, which its polyfill omits, and round-trip times in seconds (W3C webrtc-stats
  *   section 8.21) instead of ms;
- * - connectivity checks start later: if they arrive before the answer, Firefox 153 stays `checking` forever, about one time in 4;
- * - TURN credentials may contain a colon, although it builds a URL from them (coturn's REST usernames are `<end>:<id>`);
- * - candidates of a description are added one by one: on a busy machine its ICE transport may not exist yet when the description
- *   is set, and it would then reject the whole description.
+ * - connectivity checks start later: if they arrive before the answer, Firefox 153 stays `checking` forever, about one time in
+ * four; - TURN credentials may contain a colon, although it builds a URL from them (coturn's REST usernames are `<end>:<id>`);
+ * - candidates of a description are added one by one: on a busy machine its ICE transport may not exist yet when the
+ * description is set, and it would then reject the whole description.
  */
 function patchNodeDatachannel(Base: typeof RTCPeerConnection, Native: NativePeerConnectionClass): typeof RTCPeerConnection {
   const natives = new WeakMap<RTCPeerConnection, NativePeerConnection>();
@@ -173,7 +173,7 @@ async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: 
   }
 }
 
-/** The URLs of an ICE server in the form of node-datachannel: credentials before the address. */
+/** The URLs of an ICE server in the form that node-datachannel expects: credentials before the address. */
 function nativeUrls({ urls, username, credential }: RTCIceServer): string[] {
   return [urls].flat().map((url) => {
     if (!username || !credential) return url;

@@ -10,7 +10,7 @@ import type { SdpLine } from '../protocol/sdp-line.js';
 import type { Offer } from './offer.js';
 import type { OfferPoolOptions } from './offer-pool-options.js';
 
-/** If the peer of a connection that looks alive answers another offer, how long to wait for a reply to a ping, in ms. */
+/** How long to wait for a reply to a ping when the peer of a connection that looks alive answers another offer, in ms. */
 const PROBE = 500;
 
 /** Decision about an answer. */
@@ -58,14 +58,14 @@ export class AnswerRouter {
     if (reason) return { ...verified, refusal: { kind: 'refuse', reason } };
     const same = this.#of(peer);
     const resuming = line && same.find(({ sessionId }) => sessionId === line.sid);
-    // the link may look alive here but be gone at the peer; if it is alive at both, the answer is superfluous
+    // the link may look alive here but be gone at the peer; if it is alive at both ends, the answer is superfluous
     if (resuming?.isConnected() && (await resuming.probe(PROBE)) && resuming.isConnected())
       return { ...verified, refusal: { kind: 'refuse' } };
     const returning = resuming ?? (await this.#down(same));
     return { ...verified, ...(returning && { returning }) };
   }
 
-  /** Decides by the current state: carry out the verdict at once. */
+  /** Decides according to the current state, so the caller must carry out the verdict at once. */
   decide({ peer, refusal, returning }: Examined, offer: Offer): Verdict {
     if (refusal) return refusal;
     if (this.#isFullFor(peer)) return { kind: 'refuse', reason: 'service-full' };
@@ -73,7 +73,7 @@ export class AnswerRouter {
     return { kind: returning.getOfferId() === offer.id ? 'resume' : 'rebind', connection: returning };
   }
 
-  /** The reason for which a peer is refused; undefined if it is not. */
+  /** Why a peer is refused; undefined if it is accepted. */
   async #refusal(peer: Peer): Promise<'service-full' | 'forbidden' | undefined> {
     const { accept } = this.#options;
     if (this.#isFullFor(peer)) return 'service-full';

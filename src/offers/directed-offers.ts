@@ -8,7 +8,7 @@ import type { Offer } from './offer.js';
 /** How long a connection waits with a directed offer before it waits without one, in ms. */
 const PARK_AFTER = 30_000;
 
-/** The pool, as directed offers use it. */
+/** The pool as seen by its directed offers. */
 export interface DirectedOffersHost {
   /** Maximum time that an offer may wait, in ms. */
   maxWait(): number;

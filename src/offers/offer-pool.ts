@@ -1,5 +1,5 @@
 /**
- * OfferPool: publishes a service. Keeps a number of free offers on the server, and carries out what the router decides about each
+ * OfferPool: publishes a service. Keeps a number of free offers on the server, and carries out the router's decision about each
  * answer.
  */
 import { AsyncLock } from '../base/async-lock.js';
@@ -30,7 +30,7 @@ const reported = (): void => undefined;
 export class OfferPool extends Emitter<OfferPoolEvents> {
   /** `name:version@username`. */
   readonly fqn: string;
-  /** Id of the service on the server: stable for this user and name, also after a restart. Undefined before it was published. */
+  /** Id of the service on the server: stable for this user and name, even after a restart. Undefined until published. */
   readonly serviceId: string | undefined;
   readonly #port: PublisherPort;
   readonly #options: OfferPoolOptions;
@@ -91,7 +91,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       bind: (connection, offer) => this.#bind(connection, offer),
       withdraw: (offer) => void this.#withdraw([offer]),
       parked: (connection) => {
-        // a full service has no other offer at which it could be found
+        // a full service has no free offer at which the connection could be found
         if (this.#connections.all.size >= this.#options.maxConnections) this.#needsOffer(connection);
       },
     });
@@ -162,7 +162,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     await withdrawn;
   }
 
-  /** Applies at once to free offers, and to new ones. */
+  /** Changes options. The changes apply to free offers at once, and to new ones. */
   update(changes: Pick<PublishOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>): void {
     Object.assign(this.#options, changes);
     void this.#withdraw([...this.#free].slice(this.#target()));
@@ -231,7 +231,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const offer of offers) this.#free.add(offer);
     const failure = created.find((result) => result.status === 'rejected')?.reason as Error | undefined;
     if (failure) this.#creationFailed(failure);
-    // joiners arrived while it was made, or the service was stopped
+    // joiners may have arrived while the offers were being created, or the service may have been stopped
     if (!this.#started) void this.#withdraw(offers);
     else if (!replacing) void this.#withdraw([...this.#free].slice(this.#room()));
     if (failure instanceof ValidationError) throw failure;
@@ -262,7 +262,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     error.willRetry = !(error instanceof ValidationError);
     if (!error.willRetry) this.#started = false;
     this.emit('offer:failed', '', error);
-    // a factory of the wrong form fails each time
+    // a factory of the wrong form would fail every time
     if (!error.willRetry) this.#failed(error);
   }
 
@@ -419,7 +419,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (!offer) return this.#connections.reportDuplicate(answer);
     this.#free.delete(offer);
     const waiting = this.#directed.take(offer);
-    // making peer connections is expensive: the current joiner comes first, unless others are waiting
+    // creating peer connections is expensive: the current joiner comes first, unless others are waiting
     if (this.#free.size <= 1 || this.#demand) this.#refill();
     else setTimeout(() => this.#refill(), REFILL_AFTER);
     const examined = await this.#examine(offer, answer);

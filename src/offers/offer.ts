@@ -109,13 +109,13 @@ async function makeOffer(makeLink: MakeLink, factory: PublishOptions['offerFacto
 type OfferFactory = NonNullable<PublishOptions['offerFactory']>;
 type Made = OfferFactoryResult & { pc?: RTCPeerConnection };
 
-/** Factories of v0.18: they take an RTCConfiguration and return their own peer connection. */
+/** v0.18 factories, which take an RTCConfiguration and return their own peer connection. */
 const ownPeerConnection = new WeakSet<OfferFactory>();
 let isWarned = false;
 
 async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFactory): Promise<WebRtcLink> {
   const { pc } = link;
-  // a factory of v0.18 treats its argument as an RTCConfiguration, and Firefox also reads `peerIdentity` of that
+  // a v0.18 factory treats its argument as an RTCConfiguration, from which Firefox also reads `peerIdentity`
   const { iceServers, iceTransportPolicy } = pc.getConfiguration();
   for (const [name, value] of Object.entries({ iceServers, iceTransportPolicy, peerIdentity: undefined }))
     Object.defineProperty(pc, name, { value, configurable: true });
@@ -124,7 +124,7 @@ async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFa
     link.close();
     return linkOfOwn(makeLink, factory, made);
   }
-  // besides the channels for messages, the user's own channel is left alone
+  // the user's own channel is left alone, alongside the channels for messages
   if (made.durable) link.addDurable();
   else if (made.dc) {
     keepHandlers(made.dc, CHANNEL_EVENTS);
@@ -134,7 +134,7 @@ async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFa
   return link;
 }
 
-/** A raw link over the peer connection that a factory of v0.18 made. */
+/** A raw link over the peer connection that a v0.18 factory created. */
 async function linkOfOwn(makeLink: MakeLink, factory: OfferFactory, made?: Made): Promise<WebRtcLink> {
   let dc: RTCDataChannel | undefined;
   const link = await makeLink(async (configuration) => {
@@ -177,7 +177,7 @@ const PEER_CONNECTION_EVENTS = [
   ...['icecandidate', 'datachannel'],
 ];
 
-/** Keeps handlers that the user has set as properties, which the link replaces by its own. */
+/** Keeps handlers that the user has set as properties, which the link replaces with its own. */
 function keepHandlers(target: EventTarget, names: string[]): void {
   for (const name of names) {
     const handler = (target as unknown as Record<string, unknown>)[`on${name}`];

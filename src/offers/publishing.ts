@@ -1,4 +1,4 @@
-/** Implements publishService: checks the options and makes the pool. */
+/** Implements publishService: checks the options and creates the pool. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { WebRtcLink } from '../connection/webrtc-link.js';
 import { invalidValue } from '../errors.js';

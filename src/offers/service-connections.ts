@@ -50,7 +50,7 @@ export class ServiceConnections {
     return [...this.#opened];
   }
 
-  /** Makes the connection of a new peer at an offer. @param sid session id; undefined for an older client */
+  /** Creates the connection of a new peer at an offer. @param sid session id; undefined for an older client */
   open(offer: Offer, peer: Peer, sid: string | undefined): OffererConnection {
     const { serviceFqn, connectionConfig } = this.#options;
     const handlers = this.#handlers;

@@ -1,5 +1,5 @@
 /**
- * Self-certifying anonymous names: `anon-` and 26 characters of base32 of SHA-256(raw public key). The name proves its
+ * Self-certifying anonymous names: `anon-` and the first 26 characters of base32(SHA-256(raw public key)). The name proves its
  * key, so the server stores nothing for it. Old clients make up `anon-<base36 ms>-<6 hex>` instead, which is an ordinary name.
  */
 import { bytesToBase32 } from '../base/bytes.js';

@@ -12,7 +12,7 @@ const MAX_MESSAGE = 16_384;
 const MAX_NAME = 64;
 /** Messages per second that one peer may send; twice as many in a burst. */
 const RATE = 20;
-/** Number of tracked peers from which silent ones are removed. */
+/** Number of tracked peers at which silent ones are removed. */
 const MAX_BUCKETS = 1000;
 
 export interface ChatMessage {
@@ -37,8 +37,9 @@ export function parseChatMessage(data: string | ArrayBuffer): ChatMessage | unde
 export const cleanName = (name: string): string => printable(name).slice(0, MAX_NAME);
 
 /**
- * Author of a message, and the peer that forwarded it if it names another author; only that peer then vouches for the author.
- * @param username of the peer
+ * Author of a message, and the peer that forwarded it if it names a different author; only that peer then vouches for the
+ * author.
+ * @param username name of the peer
  */
 export function authorOf({ from }: ChatMessage, username: string): { author: string; via: string | undefined } {
   const peer = cleanName(username);

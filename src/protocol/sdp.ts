@@ -1,5 +1,5 @@
 /**
- * Reads session descriptions (RFC 8866) by one strict grammar, before any other code uses them. The platforms' parsers are
+ * Reads session descriptions (RFC 8866) with one strict grammar, before any other code uses them. The platforms' parsers are
  * lenient, each in its own way: Firefox reads `a=FINGERPRINT:` as a fingerprint, Chromium does not. Only descriptions that every
  * parser reads in the same way are accepted, so that the verified values are those the platform uses. Pure.
  */
@@ -108,7 +108,7 @@ export function parseSdp(sdp: string): SdpDescription {
       must(++candidates <= MAX_CANDIDATES && isCandidate(value), `one of at most ${MAX_CANDIDATES} candidates (RFC 8839)`);
       continue;
     }
-    // several fingerprints belong to one certificate, each with another hash
+    // several fingerprints belong to one certificate, each with a different hash
     const once = name + /^sha-\d+/.exec(text);
     must(!seen.has(once), `${name} once, for the session or in a media section`);
     seen.add(once);
@@ -124,7 +124,7 @@ export function parseSdp(sdp: string): SdpDescription {
   return { media, proof, setup: setup[0]!, ufrag, fp };
 }
 
-/** Whether a candidate attribute is well-formed (RFC 8839 section 5.1): a single line, because parsers differ on more lines. */
+/** Whether a candidate attribute is well-formed (RFC 8839 section 5.1): a single line, because parsers treat several differently. */
 export const isCandidate = (text: string): boolean => text.length <= MAX_CANDIDATE_LENGTH && CANDIDATE.test(text);
 
 /**

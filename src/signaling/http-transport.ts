@@ -24,11 +24,11 @@ export class HttpTransport {
   /**
    * Sends one request as an object, several as an array.
    * @param keepalive let the request outlive the page
-   * @throws NetworkError when the server cannot be reached or does not speak the protocol
+   * @throws NetworkError if the server cannot be reached or does not speak the protocol
    */
   async post(requests: RpcRequest[], { wait = 0, signal, keepalive = false }: PostOptions = {}): Promise<RpcResponse[]> {
     signal?.throwIfAborted();
-    // AbortSignal.any is younger than the browsers that are supported
+    // AbortSignal.any is newer than some supported browsers
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(new Error(`no reply within ${CALL_TIMEOUT + wait} ms`)), CALL_TIMEOUT + wait);
     const onAbort = () => controller.abort(signal!.reason);
@@ -54,7 +54,7 @@ export class HttpTransport {
       signal?.removeEventListener('abort', onAbort);
     }
     const replies = parseReplies(text);
-    // 404 and 405 mean that the address is wrong, also if a Rondevu server sends them
+    // 404 and 405 mean that the address is wrong, even if a Rondevu server sends them
     if (!replies || response.status === 404 || response.status === 405) {
       // browsers reveal only that the response is a redirect
       const isRedirect = response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400);
@@ -93,7 +93,7 @@ function reasonOf(error: unknown): string {
     : `${message}. Is the server running, the address right, and allowed by the page's Content-Security-Policy (connect-src)?`;
 }
 
-/** The body as text. @throws Error when it is longer than MAX_REPLY */
+/** The body as text. @throws Error if it is longer than MAX_REPLY */
 export async function textOf({ body }: Response): Promise<string> {
   const reader = body?.getReader();
   const decoder = new TextDecoder();

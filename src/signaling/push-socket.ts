@@ -17,9 +17,9 @@ const SILENCE = 40_000;
 export interface PushSocketEvents {
   /** `resumes`: the missed events follow, or `resync`. */
   open: [session: OpenSessionResult, resumes: boolean];
-  /** `refused` if the server rejected the session itself; the socket does not reconnect then. */
+  /** `refused` is set if the server rejected the session itself; the socket does not reconnect then. */
   close: [refused: RondevuError | undefined];
-  /** A listener that does not take the event sets `handled.done` to false. */
+  /** A listener that does not handle the event sets `handled.done` to false. */
   event: [name: keyof PushEvents, data: PushEvents[keyof PushEvents], handled: { done: boolean }];
 }
 
@@ -154,7 +154,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       if (error instanceof NetworkError) return this.#drop();
       const serverTime = error instanceof ServerError && mayRetry ? error.serverTime : undefined;
       if (serverTime !== undefined && this.#signer.setServerTime(serverTime)) return this.#openSession(socket, false);
-      // a server that is unavailable or limits the rate is tried again
+      // a server that is unavailable, or limits the rate, is tried again
       const passes = error instanceof RondevuError && /^(unavailable|rate-limited)$/.test(error.code);
       this.#wanted = passes;
       this.#drop(passes || !(error instanceof RondevuError) ? undefined : error);
@@ -180,7 +180,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       }
       const handled = { done: true };
       this.emit('event', frame.event, frame.data, handled);
-      // acknowledges only answers that a listener took; the joiner receives `taken` after this
+      // acknowledges only answers that a listener handled; the joiner receives `taken` after this
       if (frame.event === 'answer' && handled.done) this.#send({ ack: seq });
       return;
     }

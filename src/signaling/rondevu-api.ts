@@ -1,6 +1,6 @@
 /**
  * RondevuAPI: one method per RPC call, for callers that work at that level. Methods also take the positional arguments
- * of the Rondevu client 0.20. The engine itself uses RpcClient, so that pages do not load this class.
+ * of the Rondevu 0.20 client. The engine itself uses RpcClient, so that pages do not load this class.
  */
 import { WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
 import type { RpcParams, RpcResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
@@ -13,7 +13,7 @@ export class RondevuAPI extends RpcClient {
    * @param baseUrl address of the server; `/rpc` and `/ws` are below it
    * @param keypair base64 keys, or a Signer
    * @param batching false sends every call in its own request
-   * @throws ValidationError if baseUrl is not an http(s) address or a batching option is wrong
+   * @throws ValidationError if baseUrl is not an http(s) address or a batching option is invalid
    */
   constructor(
     baseUrl: string,
@@ -62,7 +62,7 @@ export class RondevuAPI extends RpcClient {
     return this.call('publishService', rest, options);
   }
 
-  /** One service, with an offer leased to this call; with `limit`, a page of services. */
+  /** Returns one service, with an offer leased to this call; with `limit`, a page of services. */
   getService(serviceFqn: string, page: { limit: number; offset?: number }): Promise<ServicePage>;
   getService(
     params: string | Omit<RpcParams<'getService'>, 'limit' | 'offset'>,

@@ -1,5 +1,5 @@
 /**
- * Gathers calls for a short time and sends them as one HTTP request. Calls arrive already signed.
+ * Collects calls for a short time and sends them as one HTTP request. Calls arrive already signed.
  */
 import { NetworkError, RondevuError, invalidValue } from '../errors.js';
 import { MAX_BATCH, type RpcRequest, type RpcResponse } from '../protocol/rpc.js';

@@ -37,7 +37,7 @@ export class RpcClient {
   readonly identity: Keypair | Signer;
   /** Carries calls while it is open. @internal */
   socket: PushSocket | undefined;
-  /** Called at each HTTP reply with the server's capabilities; empty for v0.5.4. @internal */
+  /** Called on each HTTP reply with the server's capabilities; empty for v0.5.4. @internal */
   onCaps: ((caps: string[]) => void) | undefined;
   /** @internal */
   protected batcher: RpcBatcher | undefined;
@@ -68,7 +68,7 @@ export class RpcClient {
 
   /**
    * Makes any call. If the clocks disagree, adopts the server's time and retries once, silently.
-   * @throws ServerError with the server's code, NetworkError when it cannot be reached
+   * @throws ServerError with the server's code, NetworkError if the server cannot be reached
    */
   async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options: CallOptions = {}): Promise<RpcResult<M>> {
     const { wait = 0 } = params as { wait?: number };
@@ -104,7 +104,7 @@ export class RpcClient {
     const request = await this.signer.sign(method, params);
     // looking up a name must not claim it
     if (method === 'getUser') delete request.publicKey;
-    // a call that waits, or that may be aborted alone, must not delay others
+    // a call that waits, or that may be aborted on its own, must not delay others
     if (this.#batching && !wait && !signal && !keepalive && (!urgent || this.batcher))
       return (await this.useBatcher(this.#batching)).add(request, urgent);
     const [response] = await this.#http.post([request], { wait, signal, ...(keepalive && { keepalive }) });
@@ -113,7 +113,7 @@ export class RpcClient {
   }
 }
 
-/** Whether a username is claimed at the server, by this client or by another. */
+/** Whether a username is claimed on the server, by this client or by another. */
 export async function isUsernameClaimed(client: RpcClient, username: string): Promise<boolean> {
   try {
     return !(await client.call('getUser', { username })).available;

@@ -142,7 +142,7 @@ interface Service {
   username: string;
 }
 
-/** A reply may be well-formed and still name another service than the one requested. @throws RondevuError `identity-mismatch` */
+/** A well-formed reply may still name a different service than the one requested. @throws RondevuError `identity-mismatch` */
 function checkService(asked: { serviceFqn?: string; serviceId?: string }, { serviceId, serviceFqn, username }: Service): void {
   const given = parseServiceName(serviceFqn);
   const wanted = asked.serviceFqn === undefined ? given : parseServiceName(asked.serviceFqn);
@@ -160,8 +160,8 @@ function checkService(asked: { serviceFqn?: string; serviceId?: string }, { serv
 
 /**
  * The result of a call if it is valid.
- * @param params of the call, which decide what its result must be
- * @throws NetworkError that names the field; RondevuError `identity-mismatch` if the result is about another service
+ * @param params parameters of the call, which determine what its result must be
+ * @throws NetworkError that names the field; RondevuError `identity-mismatch` if the result is about a different service
  */
 export function checkResult(method: string, params: unknown, result: unknown): unknown {
   const { limit, offers } = (params ?? {}) as { limit?: number; offers?: unknown[] };
@@ -176,7 +176,7 @@ export function checkResult(method: string, params: unknown, result: unknown): u
   return result;
 }
 
-/** The replies in the body of an HTTP reply; undefined when it is not one of this protocol. */
+/** The replies in the body of an HTTP response; undefined if the body does not follow this protocol. */
 export function parseReplies(body: string): RpcResponse[] | undefined {
   const replies = [parse(body)].flat();
   return list(reply, MAX_ITEMS, 1)(replies, '') ? undefined : (replies as RpcResponse[]);

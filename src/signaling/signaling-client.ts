@@ -182,7 +182,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     }
   }
 
-  /** Resolves when the push socket is open or will not be open soon. */
+  /** Resolves when the push socket is open or is not expected to open soon. */
   async #socketSettled(signal: AbortSignal): Promise<void> {
     const end = performance.now() + SOCKET_TIMEOUT;
     while (this.state === 'connecting' && performance.now() < end) await sleep(20, signal);
@@ -239,7 +239,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.state === 'push';
   }
 
-  /** While a handshake is watched, its candidates are polled for; on an old server by a call of its own. */
+  /** While a handshake is watched, its candidates are polled for; on an old server, with a separate call. */
   watch(
     offerId: string,
     serviceFqn: string,
@@ -261,7 +261,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return () => void this.off('answer', onAnswer).off('demand', onDemand).off('reset', onReset);
   }
 
-  /** The page is frozen: no socket until the next hint. */
+  /** The page is frozen: closes the socket until the next hint. */
   suspend(): void {
     this.#socket?.suspend();
   }
@@ -337,7 +337,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     this.#schedulePoll(found ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE, ...intervals));
   }
 
-  /** Polls once; returns whether there was anything, undefined if the server did not answer. */
+  /** Polls once; returns whether anything arrived, or undefined if the server did not answer. */
   async #poll(since: number): Promise<boolean | undefined> {
     try {
       const { answers, iceCandidates } = await this.call('poll', { since, instance: this.instance });
@@ -354,7 +354,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     }
   }
 
-  /** An old server reports nothing to the answering side by poll. */
+  /** Requests candidates with separate calls, because the `poll` of an old server returns none to the answering side. */
   async #askOldServer(): Promise<boolean> {
     let found = false;
     for (const handshake of this.#polled()) {

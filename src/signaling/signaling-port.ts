@@ -26,7 +26,7 @@ export interface SignalingPort {
   addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]): Promise<unknown>;
   /** Sends a signal to the peer of a session through the server. Never rejects: a signal may be lost. */
   signal(params: SignalParams): Promise<unknown>;
-  /** Reports the peer's candidates and `taken` for one offer; returns a function that stops it. */
+  /** Reports the peer's candidates and `taken` for one offer; returns a function that stops the reports. */
   watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers, polling: PollingOptions): () => void;
   /** Whether `onTaken` will be called. */
   readonly sendsTaken: boolean;

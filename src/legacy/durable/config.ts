@@ -6,13 +6,13 @@ import { formatServiceName, parseServiceName, type ServiceName } from '../../pro
 
 /** Times in ms. */
 export interface DurableConnectionConfig {
-  /** Maximum number of attempts that got an answer and still failed; 0 for no limit. Default 10. */
+  /** Maximum number of attempts in which an offer was answered but no link came up; 0 for no limit. Default 10. */
   maxReconnectAttempts?: number;
   /** Default 1000; doubles with every attempt. */
   reconnectBackoffBase?: number;
   /** Default 30 000. */
   reconnectBackoffMax?: number;
-  /** Share by which delays vary, 0 to 1. Default 0.2. */
+  /** Fraction by which delays vary, 0 to 1. Default 0.2. */
   reconnectJitter?: number;
   /** Timeout of one attempt, and how long `connect()` searches for a host. Default 30 000. */
   connectionTimeout?: number;
@@ -40,7 +40,7 @@ const DEFAULTS = {
   maxMessageAge: 60_000,
 };
 
-/** @throws ValidationError that names the option */
+/** @throws ValidationError naming the option */
 export function checkConnection(where: string, config: DurableConnectionConfig): typeof DEFAULTS {
   checkOptions(where, config, CONNECTION_KINDS);
   return withDefaults(config);
@@ -51,7 +51,7 @@ export function withDefaults(config: DurableConnectionConfig): typeof DEFAULTS {
   return { ...DEFAULTS, ...given };
 }
 
-/** The options in the form that connections use. */
+/** The options under the names that the engine uses. */
 export function engineConfig(config: typeof DEFAULTS): Partial<ConnectionConfig> {
   const { maxQueueSize, maxMessageAge } = config;
   return { ...config, maxBufferSize: maxQueueSize, maxBufferAge: maxMessageAge === Infinity ? 0 : maxMessageAge };

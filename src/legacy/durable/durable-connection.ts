@@ -1,4 +1,4 @@
-/** DurableConnection of v0.9.0: a joined connection under its older names. The engine provides the durability. */
+/** DurableConnection of v0.9.0: a joined connection with its older method names. The engine provides the durability. */
 import { Emitter } from '../../base/emitter.js';
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
 import type { ChannelConfig, RondevuChannel } from '../../connection/channel.js';
@@ -110,7 +110,7 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
   }
 
   /**
-   * Either peer may create a channel; one label is one channel. It can be created and used before `connect()`. Of
+   * Either peer may create a channel; there is one channel per label. It can be created and used before `connect()`. Of
    * RTCDataChannelInit only `ordered` and `maxRetransmits` have an effect: the channel negotiates itself on each link.
    * @throws ValidationError; RondevuError `closed`
    */

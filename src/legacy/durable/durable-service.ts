@@ -1,4 +1,4 @@
-/** DurableService of v0.9.0: a published service under its older names. */
+/** DurableService of v0.9.0: a published service with its older method names. */
 import { Emitter } from '../../base/emitter.js';
 import type { OffererConnection } from '../../connection/offerer-connection.js';
 import { RondevuError } from '../../errors.js';
@@ -14,13 +14,13 @@ export interface DurableServiceConfig extends DurableConnectionConfig {
   privateKey?: string;
   /** `name@version` or `name:version`. */
   serviceFqn: string;
-  /** Whether the service is found by its name; else by its id only. Default false. */
+  /** Whether the service can be found by its name; otherwise only by its id. Default false. */
   isPublic?: boolean;
   /** At most 4 KiB of JSON, returned by look-ups. */
   metadata?: unknown;
   /** Default 300 000. */
   ttl?: number;
-  /** The service is refreshed when this share of the ttl is left, 0 to 1. Default 0.2. */
+  /** The service is refreshed when this fraction of the ttl is left, 0 to 1. Default 0.2. */
   ttlRefreshMargin?: number;
   /** Number of free offers to keep. Default 1. */
   poolSize?: number;
@@ -82,7 +82,7 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   }
 
   /**
-   * Publishes the service and accepts connections. Waits for a server that cannot be reached.
+   * Publishes the service and accepts connections. While the server cannot be reached, keeps waiting for it.
    * @throws RondevuError if the server refuses it, or `stop()` was called before it was published
    */
   async start(): Promise<PublishedAs> {

@@ -37,7 +37,7 @@ export interface DurableClient {
 /** Exposed services by client and name. */
 const services = new WeakMap<DurableClient, Map<string, DurableService>>();
 
-/** @throws ValidationError that names the option and never contains a key */
+/** @throws ValidationError naming the option, never containing a key */
 export async function exposeService(client: DurableClient, config: DurableServiceConfig): Promise<DurableService> {
   checkOptions('exposeService', config, SERVICE_KINDS);
   const { username, privateKey, serviceFqn, handler, metadata, ttl, rtcConfig, ttlRefreshMargin = 0.2 } = config;
