@@ -62,7 +62,7 @@ async function search(rondevu: Rondevu, name: string, wait: number, screen: Scre
   }
 }
 
-/** Rewords an error which reports that nobody is there; returns any other error unchanged. */
+/** Rewords an error reporting that nobody is there; returns any other error unchanged. */
 function absence(cause: Error, name: string, wait: number, server: string): Error {
   const { code } = cause as RondevuError;
   const waited = wait ? ` after ${wait} s` : '';

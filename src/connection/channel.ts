@@ -1,7 +1,7 @@
 /**
  * RondevuChannel: a further channel of a connection, identified by its label. It is used like an RTCDataChannel, but outlives
- * links: messages are queued while there is no link and, like those of the connection, delivered once and in order if both
- * peers run this version.
+ * links: messages are queued while there is no link and, like messages of the connection, delivered once and in order
+ * if both peers run this version.
  */
 import { Emitter } from '../base/emitter.js';
 import type { Writable } from '../base/writable.js';

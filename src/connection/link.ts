@@ -57,7 +57,7 @@ export interface Link extends DeliveryPort {
   createDataChannel(label: string, init: RTCDataChannelInit): RTCDataChannel;
   /** Something was received on a further channel. */
   received(): void;
-  /** Whether anything is received from the peer within `ms`; with an old peer, whether ICE considers the path connected. */
+  /** Whether anything is received from the peer within `ms`; for an old peer, judged by the ICE state instead. */
   probe(ms: number): Promise<boolean>;
   /** Pings the peer at once; silence is reported as usual. */
   checkNow(): void;

@@ -19,8 +19,8 @@ const CHECK_INTERVAL = 1000;
 const RECOVERY_TIME = 3000;
 /**
  * How long a path that ICE found again may take until something is received, in ms. SCTP retransmits every 3 s at the latest, and
- * each retransmission may be lost: at 10 % loss, one case in 100 000 loses five in a row. Firefox closes its channels after 25
- * s.
+ * each retransmission may be lost: at 10 % loss, one case in 100 000 loses five in a row. Firefox closes its
+ * channels after 25 s.
  */
 const PATH_TIMEOUT = 12_000;
 /** How long `finish` may take, in ms. */

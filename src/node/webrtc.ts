@@ -92,9 +92,10 @@ type NativePeerConnectionClass = new (name: string, configuration: object) => Na
  * - statistics include the peer's certificate, which its polyfill omits, and round-trip times in seconds (W3C webrtc-stats
  *   section 8.21) instead of ms;
  * - connectivity checks start later: if they arrive before the answer, Firefox 153 stays `checking` forever, about one time in
- * four; - TURN credentials may contain a colon, although it builds a URL from them (coturn's REST usernames are `<end>:<id>`);
- * - candidates of a description are added one by one: on a busy machine its ICE transport may not exist yet when the
- * description is set, and it would then reject the whole description.
+ *   four;
+ * - TURN credentials may contain a colon, although it builds a URL from them (coturn's REST usernames are `<end>:<id>`);
+ * - candidates of a description are added one by one: on a busy machine its ICE transport may not exist yet when the description
+ *   is set, and it would then reject the whole description.
  */
 function patchNodeDatachannel(Base: typeof RTCPeerConnection, Native: NativePeerConnectionClass): typeof RTCPeerConnection {
   const natives = new WeakMap<RTCPeerConnection, NativePeerConnection>();

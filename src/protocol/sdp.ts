@@ -124,7 +124,7 @@ export function parseSdp(sdp: string): SdpDescription {
   return { media, proof, setup: setup[0]!, ufrag, fp };
 }
 
-/** Whether a candidate attribute is well-formed (RFC 8839 section 5.1): a single line, because parsers treat several differently. */
+/** Whether a candidate attribute is well-formed: one line (RFC 8839 section 5.1), because parsers differ on several lines. */
 export const isCandidate = (text: string): boolean => text.length <= MAX_CANDIDATE_LENGTH && CANDIDATE.test(text);
 
 /**
