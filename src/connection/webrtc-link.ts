@@ -131,7 +131,7 @@ export class WebRtcLink implements Link {
     if (gatheringTimeout !== undefined)
       this.#gatheringTimer = setTimeout(
         this.guard(() => {
-          if (this.pc.iceGatheringState === 'gathering') this.#handlers?.onRaw?.('ice:gathering:timeout');
+          if (this.pc.iceGatheringState !== 'complete') this.#handlers?.onRaw?.('ice:gathering:timeout');
         }),
         gatheringTimeout,
       );
