@@ -76,7 +76,7 @@ export type EndCode = ErrorCode | 'closed-by-peer';
 export interface CloseOptions {
   /** Passed to `closed` listeners on this side. */
   reason?: string;
-  /** Passed to `closed` listeners. Default `closed`. @internal */
+  /** Passed to `closed` listeners. Default `closed`. */
   code?: EndCode;
   /** Whether queued messages are dropped instead of sent. Default false. */
   discard?: boolean;
