@@ -1,37 +1,9 @@
 /** Connection options whose effect shows only on a real link. */
 import assert from 'node:assert/strict';
-import { createSocket } from 'node:dgram';
-import { networkInterfaces } from 'node:os';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import wrtc from '@roamhq/wrtc';
-import type { Rondevu } from '../../src/index.js';
-import { client, pair } from './pair.js';
-import { startServer } from '../server/helpers.js';
-import { NodePeerConnection } from '../support/old-host.js';
+import { pair } from './pair.js';
 import { until } from '../support/until.js';
-
-/** URL of a STUN server that never replies, which keeps gathering from completing soon. */
-async function silentStun(t: TestContext): Promise<string> {
-  const socket = createSocket('udp4');
-  t.after(() => socket.close());
-  await new Promise<void>((resolve) => socket.bind(0, resolve));
-  const address = Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .find(({ family, internal }) => family === 'IPv4' && !internal);
-  return `stun:${address?.address ?? '127.0.0.1'}:${socket.address().port}`;
-}
-
-/** Publishes an offer whose publisher ignores answers: a link that is up ends the gathering of candidates. */
-async function publishUnansweredOffer(t: TestContext, host: Rondevu, service: string): Promise<string> {
-  const pc = new NodePeerConnection();
-  t.after(() => pc.close());
-  pc.createDataChannel('ignored');
-  await pc.setLocalDescription(await pc.createOffer());
-  const serviceFqn = `${service}@${host.getUsername()}`;
-  await host.api.call('publishService', { serviceFqn, offers: [{ sdp: pc.localDescription!.sdp }] });
-  return serviceFqn;
-}
-
 
 test("the peer's candidates are created with the rtcIceCandidate option", async (t) => {
   const made: RTCIceCandidateInit[] = [];
