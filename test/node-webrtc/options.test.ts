@@ -1,9 +1,54 @@
 /** Connection options whose effect shows only on a real link. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { createSocket } from 'node:dgram';
+import { networkInterfaces } from 'node:os';
+import { test, type TestContext } from 'node:test';
 import wrtc from '@roamhq/wrtc';
-import { pair } from './pair.js';
+import type { Rondevu } from '../../src/index.js';
+import { client, pair } from './pair.js';
+import { startServer } from '../server/helpers.js';
+import { NodePeerConnection } from '../support/old-host.js';
 import { until } from '../support/until.js';
+
+/** URL of a STUN server that never replies, which keeps gathering from completing soon. */
+async function silentStun(t: TestContext): Promise<string> {
+  const socket = createSocket('udp4');
+  t.after(() => socket.close());
+  await new Promise<void>((resolve) => socket.bind(0, resolve));
+  const address = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find(({ family, internal }) => family === 'IPv4' && !internal);
+  return `stun:${address?.address ?? '127.0.0.1'}:${socket.address().port}`;
+}
+
+/** Publishes an offer whose peer connection is closed: as soon as ICE finds a path, libwebrtc stops gathering. */
+async function publishDeadOffer(host: Rondevu, service: string): Promise<string> {
+  const pc = new NodePeerConnection();
+  pc.createDataChannel('unused');
+  await pc.setLocalDescription(await pc.createOffer());
+  const { sdp } = pc.localDescription!;
+  pc.close();
+  const serviceFqn = `${service}@${host.getUsername()}`;
+  await host.api.call('publishService', { serviceFqn, offers: [{ sdp }] });
+  return serviceFqn;
+}
+
+test('iceGatheringTimeout emits ice:gathering:timeout while candidates are still being gathered', async (t) => {
+  const server = await startServer(t);
+  const serviceFqn = await publishDeadOffer(await client(t, server, 'alice'), 'chat:1.0.0');
+  const joiner = await client(t, server, 'bob');
+  const connection = await joiner.prepareConnection({
+    serviceFqn,
+    rtcConfig: { iceServers: [{ urls: await silentStun(t) }] },
+    connectionConfig: { iceGatheringTimeout: 50 },
+  });
+  const states: (string | undefined)[] = [];
+  connection.on('ice:gathering:timeout', () => states.push(connection.getPeerConnection()?.iceGatheringState));
+  connection.start(0);
+  await connection.found;
+  await until(() => states.length > 0, 'ice:gathering:timeout');
+  assert.notEqual(states[0], 'complete');
+});
 
 test("the peer's candidates are created with the rtcIceCandidate option", async (t) => {
   const made: RTCIceCandidateInit[] = [];
