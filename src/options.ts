@@ -115,9 +115,9 @@ export interface ConnectOptions {
 export interface FindOptions {
   /** Default: `direct` if the name has a username, otherwise `random`. */
   mode?: 'direct' | 'random' | 'paginated';
-  /** Maximum number of services on a page. Default 10. */
+  /** Maximum number of services per page. Default 10. */
   limit?: number;
-  /** Number of services before the page. Default 0. */
+  /** Number of services to skip. Default 0. */
   offset?: number;
 }
 

@@ -44,7 +44,7 @@ const RETRY_AFTER = 1000;
 const QUEUES_PER_RESCAN = 100;
 /** A publisher gets `demand` at most once in this time, in ms, not counting those after its own publications. */
 const DEMAND_INTERVAL = 50;
-/** Publishers that get `demand` for one joiner that finds no offer. */
+/** Maximum number of services whose publishers get `demand` when a joiner finds no offer. */
 const DEMAND_FAN_OUT = 8;
 /** Joiners with the publisher's own name that are tried in one go: an instance cannot use its own offers. */
 const MAX_OWN_TRIES = 4;

@@ -463,7 +463,7 @@ call('PEXPIRE', base, int(tonumber(ARGV[2]) - tonumber(ARGV[1])))
 return { ARGV[3], isNew }
 `);
 
-/** Releases a username. KEYS[1] is the name's key. ARGV: key. Returns whether this key held it. */
+/** Releases a username. KEYS[1] is the name's Redis key. ARGV: public key. Returns whether that public key held the name. */
 export const RELEASE_NAME = lua(`
 if call('HGET', base, 'publicKey') ~= ARGV[1] then return 0 end
 call('DEL', base)

@@ -196,7 +196,7 @@ export class WaitingRoom {
     return queue;
   }
 
-  /** Undefined if no address has more than `most` places. */
+  /** Returns a waiter of the address with the most waiters; undefined if no address has more than `most`. */
   #ofLargestAddress(most: number): Waiter | undefined {
     let largest: Set<Waiter> | undefined;
     for (const group of this.#byAddress.values()) if (group.size > (largest?.size ?? most)) largest = group;

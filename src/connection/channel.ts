@@ -181,7 +181,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   }
 
   /**
-   * Bytes accepted but not yet known to have arrived; on a lossy channel, bytes not yet sent. Does not include messages that
+   * Bytes accepted but not yet acknowledged; on an unreliable channel, bytes not yet sent. Does not include messages that
    * are queued because the channel is not open.
    */
   get bufferedAmount(): number {

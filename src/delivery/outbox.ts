@@ -144,8 +144,8 @@ export class Outbox {
   }
 
   /**
-   * Continues on a new link from the number that the peer expects. Returns the messages newly known to have arrived; undefined
-   * if the peer expects a message that is no longer kept: call `reset` then.
+   * Continues on a new link from the number that the peer expects. Returns the newly acknowledged messages, or
+   * undefined if it cannot continue from that number; in that case, call `reset`.
    */
   resume(next: number): BufferedMessage[] | undefined {
     if (next < this.#base || next > this.next) return undefined;

@@ -20,7 +20,10 @@ export interface SessionHandlers {
   hasListener(): boolean;
   /** The link carries messages now: `new` the first time, otherwise see delivery.md. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
-  /** The peer's application has the message; with a peer without frames, the channel has it. */
+  /**
+   * The session is done with a message. `delivered`: the peer's application has it; `unknown`: it was handed to a link, but its
+   * delivery cannot be confirmed; `dropped`: it could not be sent.
+   */
   onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown' | 'dropped'): void;
   /** A message was given up before it was handed to a link. */
   onUnsent(message: BufferedMessage, error: RondevuError): void;

@@ -205,7 +205,7 @@ describe('rondevu-chat', () => {
     });
   });
 
-  it('shows no message in a foreign format, but emits it', async () => {
+  it('does not display messages in an unknown format, but still emits them', async () => {
     const { host, joined, service } = await pair();
     const [joiner] = joined as [RondevuConnect];
     for (const data of ['plain text', '{"type":"other"}', '{"type":"message"}', 'x'.repeat(20_000)]) {

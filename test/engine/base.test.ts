@@ -235,7 +235,7 @@ test('quote never throws, and returns one short line', () => {
   assert.ok(quote('x'.repeat(10_000)).length <= 80);
 });
 
-test('quote never throws for values that throw when they are read', () => {
+test('quote never throws for values that cannot be serialized', () => {
   const throwsInJson = {
     toJSON() {
       throw new Error('no');

@@ -223,7 +223,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
     const gone = await inPage('http://127.0.0.1:9');
     assert.deepEqual([gone.status, gone.checks[0]!.code, gone.checks[3]!.code], ['failed', 'server-unreachable', 'ok']);
     explained(gone);
-    // browsers do not relay from loopback addresses
+    // browsers gather no relay candidates over loopback
     const address = machineAddress();
     const coturn = await startCoturn(t, [SECRET], address);
     const bad = await inPage(server.url, [{ urls: `turn:${address}:${coturn.port}`, username: '1:x', credential: 'wrong' }]);

@@ -197,7 +197,7 @@ test('one greedy key does not block a service: other joiners are served although
   assert.equal(greedy.length, 1, 'at last it gets one at a time');
 });
 
-test('a lease ends for its holder when the same user takes it over from a different address', async (t) => {
+test('a lease taken over from a different address stops counting against both addresses once it has ended', async (t) => {
   const clock = mockClock(t);
   const { matchmaker, publish, joiner } = setUp(t);
   await publish(1);

@@ -30,8 +30,9 @@ import {
 const USUAL = 4000;
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
-/** Values drawn at once; a few of them are processed concurrently. */
+/** Number of runs generated per batch. */
 const CHUNK = 500;
+/** Number of runs processed concurrently. */
 const LANES = 4;
 
 let child: ChildProcess;

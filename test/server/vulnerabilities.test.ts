@@ -140,7 +140,7 @@ for (const [what, keys] of Object.entries({ 'small order': SMALL_ORDER, 'a spell
     const { host, old } = await start(t);
     for (const hex of keys) {
       const publicKey = Buffer.from(hex, 'hex').toString('base64');
-      // R = the neutral element and S = 0 verify under small-order keys for at least one message in eight
+      // a signature with R = the neutral element and S = 0 verifies under small-order keys for at least one message in eight
       const signature = Buffer.concat([Buffer.from(SMALL_ORDER[0]!, 'hex'), Buffer.alloc(32)]).toString('base64');
       for (let i = 0; i < 4; i++) {
         await refused(host.call('poll', {}, { publicKey, signature, timestamp: Date.now() + i }), 'bad-request');

@@ -13,8 +13,8 @@ const ADDRESS = '127.0.0.2';
 /** Calls per second. The server allows 6000 points in 10 s, and nearly every call costs more than one. */
 const CALLS_A_SECOND = 600;
 /**
- * Calls per second of one key, for which the server allows 2000 points in 10 s. It cuts off the sockets of a client that keeps
- * sending large frames beyond that limit.
+ * Calls per second of one key, for which the server allows 2000 points in 10 s. The server disconnects a client that
+ * keeps sending large frames beyond that limit.
  */
 const CALLS_OF_A_KEY = 50;
 const TICK = 20;
