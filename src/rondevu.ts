@@ -4,11 +4,9 @@
 import { chunk } from './base/chunk.js';
 import { Emitter } from './base/emitter.js';
 import type { AnswererConnection } from './connection/answerer-connection.js';
-import type { IceSource } from './connection/ice-source.js';
-import type { WebRtcLink } from './connection/webrtc-link.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
 import { RondevuError, ValidationError } from './errors.js';
-import { rtcConfiguration, takesServed, type IceServersOption } from './ice-servers.js';
+import { rtcConfiguration } from './ice-servers.js';
 import {
   anonymousNameOf,
   exportKeypair,
@@ -20,6 +18,7 @@ import {
   type Keypair,
   type Signer,
 } from './identity/index.js';
+import type { LinkFactory } from './link-factory.js';
 import type { OnConnection } from './legacy/raw.js';
 import type { ConnectionContext } from './legacy/types.js';
 import { activeConnections, addOlderNames } from './legacy/older-names.js';
@@ -37,7 +36,7 @@ import { watchPage, type Hint } from './page.js';
 import { audience } from './protocol/message.js';
 import { checkUsername } from './protocol/service-name.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
-import { isUsernameClaimed, RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
+import { RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
 
 /** The publishing side is a separate chunk: pages that only join do not load it. */
 const publishing = () => chunk('publishing', () => import('./offers/publishing.js'));
@@ -50,11 +49,6 @@ const legacy = () => chunk('raw', () => import('./legacy/raw.js'));
 type LinkRuntimeChunk = Awaited<ReturnType<typeof loadLinkRuntime>>;
 
 const ignored = (): void => undefined;
-
-const NO_WEBRTC =
-  'location' in globalThis
-    ? 'this browser has no WebRTC, or a setting, policy or extension disables it'
-    : 'WebRTC is unavailable: use connect() of rondevu-elements/node, or pass rtcPeerConnection';
 
 /** Features that the engine needs; all supported browsers have them (Baseline 2023). */
 const REQUIRED = ['URL.canParse', 'Object.hasOwn', 'Array.prototype.at', 'crypto.getRandomValues', 'AbortSignal.timeout'];
@@ -101,8 +95,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
   readonly #proof: HandshakeProof;
   readonly #pools = new Map<string, OfferPool>();
   readonly #joined = new Set<AnswererConnection>();
-  #ice: IceSource | undefined;
-  #hasWarnedOfIce = false;
+  #links: LinkFactory | undefined;
   #stopWatching: () => void = () => undefined;
   #closing: Promise<void> | undefined;
 
@@ -176,7 +169,8 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   /** Whether the server has a claim for this username, by this key or another. */
-  isUsernameClaimed(): Promise<boolean> {
+  async isUsernameClaimed(): Promise<boolean> {
+    const { isUsernameClaimed } = await chunk('rondevu-api', () => import('./signaling/rondevu-api.js'));
     return isUsernameClaimed(this.api, this.#username);
   }
 
@@ -206,19 +200,14 @@ export class Rondevu extends Emitter<RondevuEvents> {
     this.#checkOpen();
     const [{ checkPublishOptions, makePool }, runtime] = await Promise.all([publishing(), loadLinkRuntime()]);
     checkPublishOptions(options);
-    const { iceServers } = options;
-    const { make, configuration } = this.#linkFactory(iceServers, runtime, {}, undefined, options.offerFactory);
-    const makeLink = async (durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => {
-      // an offer is created once and then waits for an answer: it needs its relays from the start
-      if (takesServed(iceServers ?? this.#options.iceServers!, this.#options.turnServers)) await this.#ice!.ready();
-      return make(durable, await own?.(configuration()));
-    };
     this.#checkOpen();
+    const { iceServers, offerFactory } = options;
+    const { makeForOffer } = this.#linkFactory(runtime).maker({ iceServers, allowsOwn: offerFactory !== undefined });
     const limits = {
       maxPeerConnections: this.#options.maxPeerConnections,
       config: this.#config(runtime, options.connectionConfig),
     };
-    const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeLink);
+    const pool = makePool(options, this.#username, limits, this.#signaling, this.#proof, makeForOffer);
     const { fqn: serviceFqn } = pool;
     if (this.#pools.has(serviceFqn))
       throw new RondevuError('already-published', `${serviceFqn} is already published by this client`);
@@ -288,17 +277,13 @@ export class Rondevu extends Emitter<RondevuEvents> {
     const runtime = await loadLinkRuntime();
     const { target, pin } = runtime.targetOf(options);
     this.#checkOpen();
-    const { make } = this.#linkFactory(
-      options.iceServers,
-      runtime,
-      { iceCandidatePoolSize: 1, ...options.rtcConfig },
-      options.rtcConfig,
-    );
+    const { iceServers, rtcConfig } = options;
+    const { make } = this.#linkFactory(runtime).maker({ iceServers, rtcConfig, prefetch: true });
     const connection = new runtime.AnswererConnection(
       target,
       this.#config(runtime, options.connectionConfig),
       this.#signaling,
-      () => make(true),
+      make,
       this.#proof,
       runtime,
       { pin, failover: options.failover ?? false },
@@ -362,7 +347,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return (this.#closing ??= (async () => {
       this.#stopWatching();
       await Promise.all([this.stopFilling(), ...[...this.#joined].map((connection) => connection.close())]);
-      this.#ice?.stop();
+      this.#links?.stop();
       this.#signaling.close();
     })());
   }
@@ -375,54 +360,9 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return connectionConfig({ debug: this.#options.debug ?? false, ...options });
   }
 
-  /**
-   * @param more ICE servers to add to the choice
-   * @param exact replaces the choice
-   * @param factory may bring its own WebRTC implementation
-   */
-  #linkFactory(
-    choice: IceServersOption | undefined,
-    { count, IceSource, WebRtcLink: LinkClass }: LinkRuntimeChunk,
-    more: RTCConfiguration = {},
-    exact?: RTCConfiguration,
-    factory?: PublishOptions['offerFactory'],
-  ) {
-    const { rtcPeerConnection, rtcIceCandidate, iceServers, turnServers = [], apiUrl } = this.#options;
-    const PeerConnection = rtcPeerConnection ?? globalThis.RTCPeerConnection;
-    if (!PeerConnection && !factory) throw new RondevuError('unsupported', NO_WEBRTC);
-    if (!this.#ice) {
-      this.#ice = new IceSource(this.#signaling);
-      this.#signaling.on('ice', (served) => this.#ice!.learn(served));
-      this.#ice.onFirst = () => {
-        for (const pool of this.#pools.values()) pool.renewOffers();
-      };
-    }
-    const ice = this.#ice;
-    const preset = choice ?? iceServers!;
-    const configuration = (served = ice.served) => ({
-      ...(exact ?? rtcConfiguration(preset, turnServers, apiUrl, served)),
-      ...more,
-    });
-    configuration(); // throws if it is invalid
-    const makePeerConnection = (): RTCPeerConnection => {
-      if (!PeerConnection) throw new RondevuError('unsupported', NO_WEBRTC);
-      try {
-        return new PeerConnection(configuration());
-      } catch (error) {
-        if (!ice.served?.length || error instanceof RondevuError) throw error;
-        // an ICE server that the platform rejects must not prevent all connections
-        const pc = new PeerConnection(configuration([]));
-        if (!this.#hasWarnedOfIce)
-          console.warn('rondevu: the ICE servers of the signaling server are invalid and not used', error);
-        this.#hasWarnedOfIce = true;
-        return pc;
-      }
-    };
-    const make = (durable: boolean, own?: RTCPeerConnection): WebRtcLink => {
-      if (preset !== 'server' && takesServed(preset, turnServers))
-        void Promise.all([legacy(), ice.ready()]).then(([{ warnWithoutTurn }]) => warnWithoutTurn(preset, ice.served), ignored);
-      return ice.track(new LinkClass(count(own ?? makePeerConnection()), durable, rtcIceCandidate), configuration);
-    };
-    return { make, configuration };
+  #linkFactory({ LinkFactory: Factory }: LinkRuntimeChunk): LinkFactory {
+    return (this.#links ??= new Factory(this.#options, this.#signaling, () => {
+      for (const pool of this.#pools.values()) pool.renewOffers();
+    }));
   }
 }

@@ -4,5 +4,4 @@
  */
 export { ConnectionEndpoint } from './connection-endpoint.js';
 export { finish } from './finish.js';
-export { IceSource } from './ice-source.js';
 export { renegotiationOf, type Renegotiation } from './renegotiation.js';

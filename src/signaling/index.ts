@@ -1,7 +1,7 @@
 /** Signaling transports and the clients that use them. */
 export { textOf } from './http-transport.js';
 export { RondevuAPI } from './rondevu-api.js';
-export { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
+export { RpcClient, type CallOptions } from './rpc-client.js';
 export { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
 export { ServerError, type ServerFailure } from './server-error.js';
 export { SignalingClient, type SignalingState } from './signaling-client.js';

@@ -5,7 +5,7 @@
 import { WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
 import type { RpcParams, RpcResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
 import { RpcBatcher, type BatchingOptions } from './rpc-batcher.js';
-import { isUsernameClaimed, RpcClient, type CallOptions } from './rpc-client.js';
+import { RpcClient, type CallOptions } from './rpc-client.js';
 import { ServerError } from './server-error.js';
 
 export class RondevuAPI extends RpcClient {
@@ -145,6 +145,17 @@ export async function offerAnswer(
     return await client.call('getOfferAnswer', { serviceFqn, offerId });
   } catch (error) {
     if (error instanceof ServerError && error.message.includes('not yet answered')) return null;
+    throw error;
+  }
+}
+
+/** Whether a username is claimed on the server, by this client or by another. */
+export async function isUsernameClaimed(client: RpcClient, username: string): Promise<boolean> {
+  try {
+    return !(await client.call('getUser', { username })).available;
+  } catch (error) {
+    // if another key holds this client's own name, the server rejects the signature of the call
+    if (error instanceof ServerError && /^(bad-signature|name-taken)$/.test(error.code)) return true;
     throw error;
   }
 }

@@ -112,14 +112,3 @@ export class RpcClient {
     return response;
   }
 }
-
-/** Whether a username is claimed on the server, by this client or by another. */
-export async function isUsernameClaimed(client: RpcClient, username: string): Promise<boolean> {
-  try {
-    return !(await client.call('getUser', { username })).available;
-  } catch (error) {
-    // if another key holds this client's own name, the server rejects the signature of the call
-    if (error instanceof ServerError && /^(bad-signature|name-taken)$/.test(error.code)) return true;
-    throw error;
-  }
-}
