@@ -1,9 +1,9 @@
 /**
  * Every public option of `Rondevu` and of a published service: unit, default, check. Errors quote the invalid value.
  */
+import { checkOptions, type OptionKinds } from './base/check-options.js';
 import type { ConnectionConfig } from './connection/connection-config.js';
 import type { Peer } from './connection/connection-events.js';
-import { invalidValue } from './errors.js';
 import type { IceServersOption } from './ice-servers.js';
 import type { CryptoAdapter, Keypair, PinStore, Signer } from './identity/index.js';
 import type { BatchingOptions } from './signaling/index.js';
@@ -121,9 +121,6 @@ export interface FindOptions {
   offset?: number;
 }
 
-/** Option names by the type of their value; `any` is checked where it is used. */
-export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
-
 const RONDEVU: OptionKinds = {
   string: 'apiUrl username',
   object: 'keypair identity cryptoAdapter turnServers pins',
@@ -139,24 +136,6 @@ const CONNECT: OptionKinds = {
   object: 'rtcConfig connectionConfig signal',
   any: 'iceServers',
 };
-
-/** @throws ValidationError naming the option, what was expected and what was received */
-export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
-  if (typeof options !== 'object' || options === null) throw invalidValue(where, 'called with an object', options);
-  for (const [name, value] of Object.entries(options)) {
-    const kind = Object.entries(kinds).find(([, names]) => names.split(' ').includes(name))?.[0];
-    if (!kind) throw invalidValue(`the options of ${where}`, Object.values(kinds).join(' '), name);
-    if (value === undefined || kind === 'any') continue;
-    if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0))) {
-      // quoting a key option would print the secret
-      throw invalidValue(
-        `${where}: ${name}`,
-        `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
-        /key|identity/.test(name) ? typeof value : value,
-      );
-    }
-  }
-}
 
 /** @throws ValidationError naming the option, what was expected and what was received */
 export const checkRondevuOptions = (options: RondevuOptions): void => checkOptions('Rondevu.connect', options, RONDEVU);

@@ -90,7 +90,8 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     drainTime: 0,
     turn: DEFAULT_TURN,
     limits: DEFAULT_LIMITS,
-    ...options,
+    // an option that is undefined has its default
+    ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
   };
   const log = createLog(config.logLevel, config.logFormat);
   const metrics = new Metrics();

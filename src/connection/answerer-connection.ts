@@ -4,6 +4,7 @@
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
+import { sleep } from '../base/timers.js';
 import type { Writable } from '../base/writable.js';
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
@@ -270,17 +271,7 @@ export class AnswererConnection extends RondevuConnection {
     const { attempt } = this;
     this.emit('reconnect:scheduled', { attempt, delay, maxAttempts: this.config.maxReconnectAttempts });
     signal.throwIfAborted(); // a listener may have closed the connection
-    await new Promise<void>((resolve, reject) => {
-      const end = () => {
-        clearTimeout(timer);
-        signal.removeEventListener('abort', onAbort);
-        this.#endPause = undefined;
-      };
-      const onAbort = () => (end(), reject(signal.reason));
-      this.#endPause = () => (end(), resolve());
-      const timer = setTimeout(this.#endPause, delay);
-      signal.addEventListener('abort', onAbort);
-    });
+    await sleep(delay, signal, (wake) => (this.#endPause = wake));
     this.emit('reconnect:attempting', attempt);
   }
 

@@ -3,6 +3,7 @@
  * links: messages are queued while there is no link and, like messages of the connection, delivered once and in order
  * if both peers run this version.
  */
+import { checkOptions, withDefaults } from '../base/check-options.js';
 import { Emitter } from '../base/emitter.js';
 import type { Writable } from '../base/writable.js';
 import { Arrivals } from '../delivery/arrivals.js';
@@ -10,7 +11,7 @@ import { LOW_WATER, type DeliveryPort } from '../delivery/delivery-port.js';
 import { Endpoint, FIN_TIMEOUT } from '../delivery/endpoint.js';
 import type { BufferedMessage, Sendable, SendHandle } from '../delivery/message-buffer.js';
 import type { Allowances, SessionLimits } from '../delivery/session.js';
-import { ConnectionError, invalidValue, type RondevuError } from '../errors.js';
+import { ConnectionError, type RondevuError } from '../errors.js';
 import type { Link } from './link.js';
 
 export interface ChannelConfig {
@@ -139,7 +140,8 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   constructor(label: string, config: Partial<ChannelConfig>, sid: string, host: ChannelHost) {
     super();
     this.label = label;
-    this.config = checkChannelConfig(config);
+    checkOptions('createChannel', config, { boolean: 'ordered', number: 'maxRetransmits maxQueueSize maxMessageAge' });
+    this.config = withDefaults(DEFAULTS, config);
     this.#host = host;
     this.#endpoint = new Endpoint(
       sid,
@@ -315,16 +317,4 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
       this.once('open', done).once('close', done);
     });
   }
-}
-
-/** @throws ValidationError naming the option */
-function checkChannelConfig(config: Partial<ChannelConfig>): ChannelConfig {
-  const known = ['ordered', 'maxRetransmits', 'maxQueueSize', 'maxMessageAge'];
-  for (const [name, value] of Object.entries(config)) {
-    if (!known.includes(name)) throw invalidValue('the config of createChannel', known.join(' '), name);
-    const isValid = name === 'ordered' ? typeof value === 'boolean' : typeof value === 'number' && value >= 0;
-    if (value !== undefined && !isValid)
-      throw invalidValue(`createChannel: ${name}`, name === 'ordered' ? 'true or false' : 'a number of 0 or more', value);
-  }
-  return { ...DEFAULTS, ...config };
 }

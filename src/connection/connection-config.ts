@@ -1,6 +1,8 @@
 /**
  * The options of a connection: one table for defaults and checks. Times are in ms.
  */
+import { checkOptions, withDefaults } from '../base/check-options.js';
+import { timerDelay } from '../base/timers.js';
 import { invalidValue } from '../errors.js';
 
 export interface ConnectionConfig {
@@ -80,28 +82,22 @@ export const DEFAULT_CONNECTION_CONFIG: Readonly<ConnectionConfig> = {
   debug: false,
 };
 
+const namesOf = (type: string) =>
+  Object.entries(DEFAULT_CONNECTION_CONFIG)
+    .filter(([, value]) => typeof value === type)
+    .map(([name]) => name)
+    .join(' ');
+
 /**
  * Fills in the defaults.
  * @throws ValidationError for an unknown option, a wrong type or a negative number
  */
 export function connectionConfig(options: Partial<ConnectionConfig> = {}): ConnectionConfig {
-  const config = { ...DEFAULT_CONNECTION_CONFIG };
-  for (const [name, value] of Object.entries(options)) {
-    const standard: unknown = DEFAULT_CONNECTION_CONFIG[name as keyof ConnectionConfig];
-    if (!Object.hasOwn(DEFAULT_CONNECTION_CONFIG, name))
-      throw invalidValue('the options of connectionConfig', Object.keys(DEFAULT_CONNECTION_CONFIG).join(', '), name);
-    if (value === undefined) continue;
-    const isNumber = typeof standard === 'number';
-    if (
-      typeof value !== typeof standard ||
-      (isNumber && !(Number(value) >= 0)) ||
-      (name === 'reconnectJitter' && Number(value) > 1)
-    ) {
-      throw invalidValue(`connectionConfig.${name}`, `a ${typeof standard}${isNumber ? ' of 0 or more' : ''}`, value);
-    }
-    // a timer of more than 2³¹ − 1 ms (24 days) would fire at once
-    const isTimer = /(Timeout|Interval|Base|Max|After)$/.test(name);
-    Object.assign(config, { [name]: isTimer ? Math.min(Number(value), 2 ** 31 - 1) : value });
-  }
+  checkOptions('connectionConfig', options, { number: namesOf('number'), boolean: namesOf('boolean') });
+  const config = withDefaults(DEFAULT_CONNECTION_CONFIG, options);
+  for (const [name, value] of Object.entries(config))
+    if (/(Timeout|Interval|Base|Max|After)$/.test(name)) Object.assign(config, { [name]: timerDelay(Number(value)) });
+  if (config.reconnectJitter > 1)
+    throw invalidValue('connectionConfig: reconnectJitter', 'a number from 0 to 1', config.reconnectJitter);
   return config;
 }

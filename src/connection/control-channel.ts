@@ -4,6 +4,8 @@
  * channel".
  */
 
+import { timerDelay } from '../base/timers.js';
+
 /** Fixed by docs/protocol.md, so that neither peer has to announce it. */
 const CONTROL_ID = 100;
 const PING = 'ping';
@@ -19,7 +21,8 @@ const MAX_UNREAD = 1_048_576;
 
 export class ControlChannel {
   readonly #channel: RTCDataChannel;
-  #waiting: (() => void)[] = [];
+  /** Probes that wait for a `pong`. */
+  readonly #probes: ((isAlive: boolean) => void)[] = [];
   /** Texts sent before the channel opened. */
   #early: string[] = [];
   /** Called for each text other than `ping` and `pong`. */
@@ -36,7 +39,7 @@ export class ControlChannel {
       // answered here, not from a timer: browsers throttle timers of background pages
       if (data === PING) {
         if (this.#channel.bufferedAmount < UNREAD) this.send(PONG);
-      } else if (data === PONG) for (const resolve of this.#waiting.splice(0)) resolve();
+      } else if (data === PONG) for (const settle of this.#probes.splice(0)) settle(true);
       else if (typeof data === 'string' && data.length <= MAX_TEXT) this.onText?.(data);
       else this.onBroken?.(`a control message must be text of at most ${MAX_TEXT} characters`);
     };
@@ -53,8 +56,8 @@ export class ControlChannel {
   /** Whether the peer answers within `ms`. */
   probe(ms: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), ms);
-      this.#waiting.push(() => (clearTimeout(timer), resolve(true)));
+      const timer = setTimeout(() => resolve(false), timerDelay(ms));
+      this.#probes.push((isAlive) => (clearTimeout(timer), resolve(isAlive)));
       this.ping();
     });
   }
@@ -66,12 +69,13 @@ export class ControlChannel {
     try {
       this.#channel.send(text);
     } catch {
-      // the channel is being closed; a pending `probe` ends by its timer
+      // the channel is being closed
     }
   }
 
   close(): void {
     this.#channel.onmessage = this.#channel.onopen = null;
     this.#channel.close();
+    for (const settle of this.#probes.splice(0)) settle(false);
   }
 }

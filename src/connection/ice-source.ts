@@ -3,6 +3,7 @@
  * to all live links: links that carry messages restart ICE with the new relays before the old credentials expire. Part of the
  * chunk that is loaded when the first link is needed. docs/protocol.md, "getIceServers".
  */
+import { timerDelay } from '../base/timers.js';
 import type { IceServersResult } from '../protocol/rpc.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
@@ -91,13 +92,10 @@ export class IceSource {
   /** Uses one timer; sends no request while no link is open. */
   #schedule(delay: number): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(
-      () => {
-        if (![...this.#links.keys()].some((link) => !link.isClosed)) return;
-        this.#renewAt = 0;
-        void this.ready().then(() => this.#renewAt || this.#schedule(RETRY_AFTER));
-      },
-      Math.min(delay, 2 ** 31 - 1),
-    );
+    this.#timer = setTimeout(() => {
+      if (![...this.#links.keys()].some((link) => !link.isClosed)) return;
+      this.#renewAt = 0;
+      void this.ready().then(() => this.#renewAt || this.#schedule(RETRY_AFTER));
+    }, timerDelay(delay));
   }
 }

@@ -1,8 +1,8 @@
 /** All checks, each after the checks that it depends on; each has a time limit, so the diagnosis has one too. */
+import { checkOptions } from '../base/check-options.js';
 import { RondevuError, ValidationError, invalidValue } from '../errors.js';
 import { rtcConfiguration } from '../ice-servers.js';
 import { generateSigner } from '../identity/index.js';
-import { checkOptions } from '../options.js';
 import { audience } from '../protocol/message.js';
 import type { SignalingClient } from '../signaling/index.js';
 import { skipped, type Check, type CheckName, type Diagnosis, type DiagnoseOptions, type Verdict } from './diagnosis.js';

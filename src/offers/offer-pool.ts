@@ -5,6 +5,7 @@
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
 import { Emitter } from '../base/emitter.js';
+import { timerDelay } from '../base/timers.js';
 import type { Writable } from '../base/writable.js';
 import { WebRtcLink } from '../connection/webrtc-link.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
@@ -371,7 +372,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         const old = [...this.#free].filter(({ renewAt }) => renewAt && renewAt <= performance.now());
         void (old.length ? this.#renew(old) : this.#fill()).catch(reported);
       },
-      Math.min(Math.max(due - now, 0), 2 ** 31 - 1),
+      timerDelay(Math.max(due - now, 0)),
     );
   }
 

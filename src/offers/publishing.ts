@@ -1,9 +1,10 @@
 /** Implements publishService: checks the options and creates the pool. */
+import { checkOptions, type OptionKinds } from '../base/check-options.js';
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { WebRtcLink } from '../connection/webrtc-link.js';
 import { invalidValue } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
-import { checkOptions, type OptionKinds, type PublishOptions } from '../options.js';
+import type { PublishOptions } from '../options.js';
 import { formatServiceName, parseServiceName } from '../protocol/service-name.js';
 import type { PublisherPort } from '../signaling/signaling-port.js';
 import type { MakeLink } from './offer.js';

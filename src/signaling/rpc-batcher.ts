@@ -1,6 +1,7 @@
 /**
  * Collects calls for a short time and sends them as one HTTP request. Calls arrive already signed.
  */
+import { timerDelay } from '../base/timers.js';
 import { NetworkError, RondevuError, invalidValue } from '../errors.js';
 import { MAX_BATCH, type RpcRequest, type RpcResponse } from '../protocol/rpc.js';
 
@@ -50,7 +51,7 @@ export class RpcBatcher {
       else
         this.#timer ??= setTimeout(
           () => void this.flush(),
-          Math.max(this.#options.maxWaitTime, this.#lastSent + this.#options.throttleInterval - performance.now()),
+          timerDelay(Math.max(this.#options.maxWaitTime, this.#lastSent + this.#options.throttleInterval - performance.now())),
         );
     });
   }

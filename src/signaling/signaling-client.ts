@@ -4,6 +4,7 @@
  */
 import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
+import { sleep } from '../base/timers.js';
 import { NetworkError, RondevuError } from '../errors.js';
 import type {
   AnswerInfo,
@@ -379,14 +380,4 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     this.error = error;
     this.emit('state', state, error);
   }
-}
-
-/** Resolves after `ms`; rejects with the signal's reason if it is aborted. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    const onAbort = () => (clearTimeout(timer), reject(signal.reason));
-    const timer = setTimeout(() => (signal.removeEventListener('abort', onAbort), resolve()), ms);
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
 }

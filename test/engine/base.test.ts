@@ -3,6 +3,7 @@
  * sections that reject, values that cannot be quoted, secrets in the wrong place.
  */
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test, type TestContext } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -10,8 +11,10 @@ import fc from 'fast-check';
 import { AsyncLock } from '../../src/base/async-lock.js';
 import { ExponentialBackoff } from '../../src/base/backoff.js';
 import { base64ToBytes, bytesToBase32, bytesToBase64, bytesToBase64Url, bytesToHex, utf8 } from '../../src/base/bytes.js';
+import { withDefaults } from '../../src/base/check-options.js';
 import { Emitter } from '../../src/base/emitter.js';
 import { Queue } from '../../src/base/queue.js';
+import { sleep, timerDelay } from '../../src/base/timers.js';
 import { ConnectionError, NetworkError, RondevuError, ValidationError, invalidValue, quote } from '../../src/errors.js';
 import { Rondevu } from '../../src/rondevu.js';
 
@@ -335,4 +338,36 @@ test('a queue does not retain removed items', () => {
     (runInNewContext('gc') as () => void)();
     assert.equal(lost.deref(), undefined);
   });
+});
+
+// --- timers and options
+
+test('sleep resolves after its delay, and early when it is woken', async () => {
+  const { signal } = new AbortController();
+  await sleep(1, signal);
+  await sleep(Infinity, signal, (wake) => void setImmediate(wake));
+});
+
+test('sleep rejects with the reason of the signal, also if the signal is aborted already', async () => {
+  const controller = new AbortController();
+  const sleeping = sleep(Infinity, controller.signal);
+  controller.abort(new Error('enough'));
+  await assert.rejects(sleeping, /enough/);
+  await assert.rejects(sleep(0, controller.signal), /enough/);
+});
+
+test('sleep leaves no listener on the signal', async () => {
+  const { signal } = new AbortController();
+  await sleep(0, signal);
+  await sleep(Infinity, signal, (wake) => void setImmediate(wake));
+  assert.equal(getEventListeners(signal, 'abort').length, 0);
+});
+
+test('a delay beyond 31 bits is capped, because a timer would fire immediately', () => {
+  assert.deepEqual([0, 5, 2 ** 31 - 1, 2 ** 31, Infinity].map(timerDelay), [0, 5, ...Array<number>(3).fill(2 ** 31 - 1)]);
+});
+
+test('an option that is undefined leaves its default', () => {
+  const defaults: { a: number; b: boolean; c?: string } = { a: 1, b: true };
+  assert.deepEqual(withDefaults(defaults, { a: undefined, b: false, c: 'x' } as never), { a: 1, b: false, c: 'x' });
 });

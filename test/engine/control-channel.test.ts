@@ -11,6 +11,7 @@ function control() {
     onopen: undefined as (() => void) | undefined,
     onmessage: undefined as ((event: { data: unknown }) => void) | undefined,
     send: (text: string) => void channel.sent.push(text),
+    close: () => undefined,
   };
   const pc = { createDataChannel: () => channel } as unknown as RTCPeerConnection;
   return { channel, control: new ControlChannel(pc) };
@@ -39,4 +40,20 @@ test('a peer that stops reading gets no pong, and its link is broken when more t
   channel.bufferedAmount = 1_048_577;
   ours.send('more');
   assert.deepEqual([channel.sent, broken.length], [['text'], 1]);
+});
+
+test('a probe without a time limit waits for the pong', async () => {
+  const { channel, control: ours } = control();
+  channel.readyState = 'open';
+  const probe = ours.probe(Infinity);
+  setImmediate(() => channel.onmessage!({ data: 'pong' }));
+  assert.equal(await probe, true);
+});
+
+test('closing the channel ends its probes', async () => {
+  const { channel, control: ours } = control();
+  channel.readyState = 'open';
+  const probe = ours.probe(Infinity);
+  ours.close();
+  assert.equal(await probe, false);
 });

@@ -205,7 +205,7 @@ test('connectionConfig refuses invalid values of every option, and unknown optio
     for (const value of bad) {
       assert.throws(
         () => connectionConfig({ [name]: value }),
-        (error) => isValidation(error, `connectionConfig.${name}`, value, name),
+        (error) => isValidation(error, `connectionConfig: ${name}`, value, name),
       );
     }
     assert.doesNotThrow(() => connectionConfig({ [name]: standard, debug: undefined as unknown as boolean }));

@@ -206,9 +206,11 @@ describe('additional channels', { concurrency: 3 }, () => {
     await host.offer();
     const rondevu = await client(t, server, 'bob');
     const connection = await rondevu.connectToService({ serviceFqn: host.serviceFqn });
-    assert.throws(() => connection.createChannel('x', { ordered: 'no' as never }), /ordered must be true or false, got "no"/);
+    assert.throws(() => connection.createChannel('x', { ordered: 'no' as never }), /ordered must be a boolean, got "no"/);
     assert.throws(() => connection.createChannel('x', { order: true } as never), /must be ordered maxRetransmits/);
     assert.throws(() => connection.createChannel('x'.repeat(257)), /label must be/);
+    const { config } = connection.createChannel('defaults', { ordered: undefined, maxQueueSize: undefined } as never);
+    assert.deepEqual(config, { ordered: true, maxQueueSize: 1000, maxMessageAge: 60_000 });
     const errors: string[] = [];
     const channel = connection.createChannel('x');
     channel.on('error', ({ code }) => errors.push(code));

@@ -13,6 +13,7 @@ import {
   createServer,
   readConfig,
   type ServerConfig,
+  type ServerOptions,
 } from '../../server/src/index.js';
 import { Client, PushClient, newInstance, refused, someone, spawnServer, startServer, temporaryFile } from './helpers.js';
 
@@ -210,6 +211,18 @@ test('the error for a database that cannot be opened names the file and what to 
     assert.match(error.message, /^cannot open the database .*folder\.db: .*Does the folder exist/);
     return true;
   });
+});
+
+test('createServer uses the default of an option that is undefined', async () => {
+  const options = { port: 0, storagePath: ':memory:', host: undefined, corsOrigins: undefined, limits: undefined };
+  const server = await createServer(options as unknown as ServerOptions);
+  try {
+    assert.match(server.url, /^http:\/\/localhost:\d+$/);
+    const response = await fetch(`${server.url}/health`, { headers: { origin: 'https://page.example' } });
+    assert.equal(response.headers.get('access-control-allow-origin'), '*');
+  } finally {
+    await server.close();
+  }
 });
 
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];

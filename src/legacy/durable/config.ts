@@ -1,7 +1,7 @@
 /** The options of the durable API (v0.9.0), and their names in the engine. */
+import { checkOptions, type OptionKinds } from '../../base/check-options.js';
 import type { ConnectionConfig } from '../../connection/connection-config.js';
 import { ValidationError, invalidValue } from '../../errors.js';
-import { checkOptions, type OptionKinds } from '../../options.js';
 import { formatServiceName, parseServiceName, type ServiceName } from '../../protocol/service-name.js';
 
 /** Times in ms. */
@@ -43,10 +43,11 @@ const DEFAULTS = {
 /** @throws ValidationError naming the option */
 export function checkConnection(where: string, config: DurableConnectionConfig): typeof DEFAULTS {
   checkOptions(where, config, CONNECTION_KINDS);
-  return withDefaults(config);
+  return connectionOptions(config);
 }
 
-export function withDefaults(config: DurableConnectionConfig): typeof DEFAULTS {
+/** The options of a connection among those of a service, with their defaults. */
+export function connectionOptions(config: DurableConnectionConfig): typeof DEFAULTS {
   const given = Object.fromEntries(Object.entries(config).filter(([name, value]) => name in DEFAULTS && value !== undefined));
   return { ...DEFAULTS, ...given };
 }

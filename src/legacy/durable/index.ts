@@ -1,16 +1,17 @@
 /** The durable API of v0.9.0 on the current client: a thin adapter, loaded on the first call. */
+import { checkOptions, withDefaults } from '../../base/check-options.js';
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
 import { ValidationError, invalidValue } from '../../errors.js';
 import type { Keypair } from '../../identity/index.js';
 import type { OfferPool } from '../../offers/offer-pool.js';
-import { checkOptions, type ConnectOptions, type PublishOptions } from '../../options.js';
+import type { ConnectOptions, PublishOptions } from '../../options.js';
 import { checkUsername } from '../../protocol/service-name.js';
 import {
   CONNECTION_KINDS,
   checkConnection,
   durableTarget,
+  connectionOptions,
   engineConfig,
-  withDefaults,
   type DurableConnectionConfig,
 } from './config.js';
 import { DurableConnection } from './durable-connection.js';
@@ -60,13 +61,18 @@ export async function exposeService(client: DurableClient, config: DurableServic
     maxOffers: config.poolSize ?? 1,
     hidden: !(config.isPublic ?? false),
     renewAt: 1 - ttlRefreshMargin,
-    connectionConfig: engineConfig(withDefaults(config)),
+    connectionConfig: engineConfig(connectionOptions(config)),
     ...(metadata !== undefined && { metadata }),
     ...(ttl !== undefined && { ttl }),
     ...(rtcConfig?.iceServers && { iceServers: rtcConfig.iceServers }),
   });
   const defaults = { isPublic: false, ttl: 300_000, poolSize: 1, pollingInterval: 2000 };
-  const exposed = new DurableService(pool, { ...defaults, ...config, ...withDefaults(config), ttlRefreshMargin });
+  const exposed = new DurableService(pool, {
+    ...config,
+    ...withDefaults<Partial<DurableServiceConfig>>(defaults, config),
+    ...connectionOptions(config),
+    ttlRefreshMargin,
+  });
   known.set(service, exposed);
   return exposed;
 }

@@ -1,0 +1,28 @@
+/** Checks the names and types of options, and fills in defaults. */
+import { invalidValue } from '../errors.js';
+
+/** Option names by the type of their value; `any` is checked where it is used. */
+export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
+
+/** @throws ValidationError naming the option, what was expected and what was received */
+export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
+  if (typeof options !== 'object' || options === null) throw invalidValue(where, 'called with an object', options);
+  for (const [name, value] of Object.entries(options)) {
+    const kind = Object.entries(kinds).find(([, names]) => names.split(' ').includes(name))?.[0];
+    if (!kind) throw invalidValue(`the options of ${where}`, Object.values(kinds).join(' '), name);
+    if (value === undefined || kind === 'any') continue;
+    if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0))) {
+      // quoting a key option would print the secret
+      throw invalidValue(
+        `${where}: ${name}`,
+        `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
+        /key|identity/.test(name) ? typeof value : value,
+      );
+    }
+  }
+}
+
+/** The defaults, replaced by the options that are not undefined. */
+export function withDefaults<T extends object>(defaults: T, options: Partial<T>): T {
+  return { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
+}
