@@ -1,10 +1,10 @@
 /**
- * The cost of one attacker to others: the time in which 20 joiners connect at once, alone and while an attacker requests offers
- * 50 times a second and answers none of them, in alternation. Prints the median of the ratios.
- * `npm run bench -- attack [chromium|firefox] [rounds]`
+ * Measures how one attacker affects other clients: how long 20 simultaneous joiners take to connect, alternately without an
+ * attacker and while an attacker requests 50 offers per second and answers none of them. Prints the median of the ratios.
+ * Usage: `npm run bench -- attack [chromium|firefox] [rounds]`.
  *
  * `npm run bench -- attack hostile [seconds]` measures how a client that makes every call at the limit of its allowance affects
- * `/health`, honest handshakes and memory: bench/load/hostile.ts.
+ * `/health`, honest handshakes and memory; see bench/load/hostile.ts.
  */
 import { createServer } from '../server/dist/index.js';
 import { startAttack } from '../test/support/attack.ts';
@@ -36,7 +36,10 @@ await host.evaluate(async (apiUrl) => {
   await service.ready;
 }, server.url);
 
-/** Time until all joiners are connected, in ms. Uses a new page, so that both kinds start under the same conditions. */
+/**
+ * Returns the time until all joiners are connected, in ms. Each call uses a new page, so that all measurements start under the
+ * same conditions.
+ */
 async function crowd(): Promise<number> {
   await until(() => host.evaluate(() => document.querySelector('rondevu-service')!.offerCount >= 5), 'the pool to be full');
   const page = await openPage(browser, site.url);

@@ -1,6 +1,7 @@
 /**
- * The planning figures in docs/operations.md, on one core, with a file and with Redis: handshakes, renewals of idle services,
- * and the storage, memory and CPU time that an idle service needs. `npm run bench -- capacity`
+ * Measures the planning figures in docs/operations.md on one core, with file storage and with Redis: handshakes, renewals of
+ * idle services, and the storage, memory and CPU time that an idle service needs.
+ * Usage: `npm run bench -- capacity`.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -15,7 +16,7 @@ import { pinGenerator, startOurs, type Child } from './load/processes.ts';
 
 const LANES = 200;
 const TIME = 5000;
-/** Number of offers of an idle service: the pool size of the `<rondevu-service>` element. */
+/** Number of offers of an idle service: the default pool size of the `<rondevu-service>` element. */
 const POOL = 5;
 const IDLE = 8000;
 const WATCHED = 30_000;
@@ -70,11 +71,11 @@ async function measure(
       }
     }
   };
-  // the first services use memory that is free after the start of the process
+  // the first services use heap memory that is already free after startup
   await openMore(IDLE / 4);
   const [memory, bytes] = [await server.memory(), await stored()];
   await openMore(IDLE * 1.25);
-  // wait until temporary data of calls has expired, because an idle service has none
+  // wait until the temporary data of calls has expired, because an idle service has none
   await new Promise((resolve) => setTimeout(resolve, 12_000));
   const [perService, perMemory] = [((await stored()) - bytes) / IDLE, ((await server.memory()) - memory) / IDLE];
   const before = server.cpu();

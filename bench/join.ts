@@ -1,8 +1,8 @@
 /**
- * The time to join, from the request to the first reply: our engine compared with bare RTCPeerConnections over a bare `ws`
- * relay, in the same two pages, in alternation. In both cases the host creates its offer and gathers its candidates beforehand.
- * Prints the median of the ratios.
- * `npm run bench -- join [chromium|firefox] [rounds]`
+ * Measures the time to join, from the request to the first reply, alternately with the engine and with bare RTCPeerConnections
+ * over a bare `ws` relay, in the same two pages. In both cases, the host creates its offer and gathers its candidates
+ * beforehand. Prints the median of the ratios.
+ * Usage: `npm run bench -- join [chromium|firefox] [rounds]`.
  */
 import { once } from 'node:events';
 import { WebSocketServer, type WebSocket as NodeSocket } from 'ws';
@@ -54,7 +54,7 @@ const site = await serveFiles(() => ({ '/': { body: blankPage(server.url, counte
 const browser = await launch(browserName);
 const [host, joiner] = [await openPage(browser, site.url), await openPage(browser, site.url)];
 
-// The host for both: our service is live with its pool; the raw host keeps one offer ready and replaces it after each join.
+// Sets up both hosts: the service is live with its pool; the raw host keeps one offer ready and replaces it after each join.
 await host.evaluate(
   async (apiUrl, relayUrl) => {
     const service = document.createElement('rondevu-service');

@@ -1,7 +1,7 @@
 /**
- * CPU time per point: the cost of each call to the server per point of the caller's allowance, with typical parameters and with
- * the largest parameters within the limits. A point may buy at most 2 ms; otherwise the exit code is 1.
- * `npm run bench -- points [method …]`
+ * Measures CPU time per point: the server's cost for each call, per point of the caller's allowance, with typical parameters
+ * and with the largest parameters within the limits. The exit code is 1 if any call costs more than 2 ms per point.
+ * Usage: `npm run bench -- points [method …]`.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,7 +23,7 @@ const { maxSdpLength, maxOffers, maxCandidates } = DEFAULT_LIMITS;
 
 interface Request {
   body: string;
-  /** Points of all calls in the request, without the points for its bytes. */
+  /** Points charged for all calls in the request, excluding the points charged for its length in bytes. */
   points: number;
 }
 
@@ -41,7 +41,7 @@ const request = (client: Client, method: string, params: object, more = 0): Requ
   body: JSON.stringify(signV2(client.identity, method, params, client.url)),
   points: costOf(method, params) + more,
 });
-/** A request with a key that the server has not seen before. */
+/** Creates a request signed with a key that is new to the server. */
 const newRequest = (client: Client, method: string, params: object): Request => request(client, method, params, NEW_KEY_COST);
 const filled = (text: string, size = maxSdpLength): string => text.padEnd(size, 'x');
 const lines = (count: number, mark: string): object[] =>
@@ -53,7 +53,7 @@ interface Host {
   ids: string[];
 }
 
-/** A host with one service that has `count` offers. */
+/** Creates a host with one service that has `count` offers. */
 async function host(url: string, count: number, size: number, instance?: string): Promise<Host> {
   const client = new Client(url, someone('host'), 'v2', instance);
   const fqn = `bench:1.0.0@${client.username}`;
@@ -65,7 +65,7 @@ async function host(url: string, count: number, size: number, instance?: string)
   return { client, fqn, ids };
 }
 
-/** A host with this many answered offers. */
+/** Creates a host with `count` answered offers. */
 async function answeredHost(url: string, count: number, size: number): Promise<Host & { joiner: Client }> {
   const client = new Client(url, someone('host'));
   const joiner = new Client(url, someone('joiner'));
@@ -210,7 +210,7 @@ const rows: Row[] = [
       for (let user = 0; user < users; user++) {
         const client = new Client(url, someone('many'));
         for (let index = 0; index < 100; index++) {
-          const isFirst = isFree && user === 0 && index === 99; // the best version, so that the server tries it
+          const isFirst = isFree && user === 0 && index === 99; // the highest version, so that the server tries this service
           await client.call('publishService', {
             serviceFqn: `many:1.0.${isFirst ? 999 : index}@${client.username}`,
             offers: Array.from({ length: offers }, (_, at) => ({
@@ -221,7 +221,7 @@ const rows: Row[] = [
           });
         }
       }
-      // a joiner without an instance gets the offer that it already holds
+      // a joiner without an instance receives the offer that it has already leased
       const joiner = new Client(url, someone('joiner'));
       const points = hidden
         ? 0
@@ -348,8 +348,8 @@ const rows: Row[] = [
 ];
 
 /**
- * Makes the common calls 150 times each, and waits until the server is idle, because JIT compilation is part of the server's
- * start and not of a call.
+ * Makes the common calls 150 times each and waits until the server is idle, so that JIT compilation does not count as part of a
+ * call.
  */
 async function warmUp(server: Child): Promise<void> {
   for (let round = 0; round < 150; round++) {

@@ -1,7 +1,8 @@
 /**
- * How soon messages flow again after a peer connection is closed without notifying the engine: measured from the close event on
- * the other side, and from the close on the closed side. Compared with the time of a raw connect in the same run, alternately.
- * `npm run bench -- resume [chromium|firefox] [rounds]`
+ * Measures how soon messages flow again after a peer connection is closed without notifying the engine: on the remote side,
+ * from the close event; on the closing side, from the call to `close()`. Alternates with measurements of a raw connection setup
+ * for comparison.
+ * Usage: `npm run bench -- resume [chromium|firefox] [rounds]`.
  */
 import type { RondevuConnection } from '../dist/src/index.js';
 import { createServer } from '../server/dist/index.js';
@@ -12,7 +13,7 @@ import { until } from '../test/support/until.ts';
 
 interface BenchWindow {
   connection: RondevuConnection;
-  /** Like Date.now(), but with fractions of a millisecond; both pages have the same clock. */
+  /** Like Date.now(), but with fractions of a millisecond; both pages share the same clock. */
   now(): number;
   closedAt: number;
   messageAt: number;
@@ -50,7 +51,7 @@ for (const page of [host, joiner]) {
     window.now = () => performance.timeOrigin + performance.now();
     window.connection.on('disconnected', () => {
       window.closedAt = window.now();
-      // the first message that arrives when the peer is back
+      // the first message to arrive when the peer is back
       window.connection.send('again');
     });
     window.connection.on('message', () => (window.messageAt ||= window.now()));

@@ -1,7 +1,8 @@
 /**
- * Performance of the signaling server on one core, compared with bare servers in the same run: calls over sessions with a `ws`
- * echo, signed HTTP calls with a server that only verifies, the time from answer to push with a relay at the same rate, and
- * idle sockets. Also `/health` during a batch of 100 calls, and two nodes on one Redis. `npm run bench -- server [measure …]`
+ * Compares the signaling server on one core with bare servers in the same run: session calls with a `ws` echo server, signed
+ * HTTP calls with a server that only verifies signatures, the time from answer to push with a relay at the same rate, and idle
+ * sockets. Also measures `/health` during a batch of 100 calls, and two nodes that share one Redis.
+ * Usage: `npm run bench -- server [measure …]`.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -200,11 +201,11 @@ async function idle(): Promise<void> {
     const openMany = async (count: number): Promise<void> => {
       for (let index = 0; index < count; index += 50) await Promise.all(Array.from({ length: 50 }, open));
     };
-    // the first sockets use memory that is free after the start of the process
+    // the first sockets use heap memory that is already free after startup
     await openMany(SOCKETS / 5);
     const before = await server.memory();
     await openMany(SOCKETS);
-    await new Promise((resolve) => setTimeout(resolve, 12_000)); // temporary data of calls expires
+    await new Promise((resolve) => setTimeout(resolve, 12_000)); // wait until the temporary data of calls has expired
     return ((await server.memory()) - before) / SOCKETS;
   };
   const bare = await startBare('idle');

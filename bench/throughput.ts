@@ -1,7 +1,8 @@
 /**
- * The cost of delivery: bytes per second in 16 KiB messages, and short text messages per second, over a Rondevu connection and
- * over a raw data channel with the same water marks, in the same two pages, in alternation. Prints the medians of the ratios.
- * `npm run bench -- throughput [chromium|firefox] [rounds]`
+ * Measures the cost of guaranteed delivery: bytes per second in 16 KiB messages, and short text messages per second,
+ * alternately over a Rondevu connection and over a raw data channel with the same water marks, in the same two pages. Prints
+ * the medians of the ratios.
+ * Usage: `npm run bench -- throughput [chromium|firefox] [rounds]`.
  */
 import type { RondevuConnection } from '../dist/src/index.js';
 import { createServer } from '../server/dist/index.js';
@@ -60,7 +61,7 @@ await joiner.evaluate(async (apiUrl) => {
   window.ours = (await element.ready) as unknown as RondevuConnection;
 }, server.url);
 
-// the raw channel; this process passes the descriptions between the pages
+// sets up the raw channel; this process passes the descriptions between the pages
 const describe = async (page: typeof host, remote?: RTCSessionDescriptionInit): Promise<RTCSessionDescriptionInit> =>
   page.evaluate(
     async (description, low) => {
@@ -89,7 +90,7 @@ await joiner.evaluate(async () => {
   if (window.raw.readyState !== 'open') await new Promise((resolve) => (window.raw.onopen = resolve));
 });
 
-/** Time until the peer has received all `count` messages, in ms. */
+/** Returns the time until the peer has received all `count` messages, in ms. */
 async function measure(way: 'ours' | 'raw', { length, count, text }: (typeof KINDS)[number]): Promise<number> {
   const arrived = host.evaluate((wanted) => {
     window.got = 0;
@@ -106,7 +107,7 @@ async function measure(way: 'ours' | 'raw', { length, count, text }: (typeof KIN
           if (raw.bufferedAmount >= high) await new Promise((resolve) => (raw.onbufferedamountlow = resolve));
           raw.send(data as string);
         } else {
-          // the connection itself observes the same water marks
+          // the connection applies the same water marks internally
           ours.send(data);
         }
       }

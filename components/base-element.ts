@@ -1,6 +1,7 @@
 /**
- * RondevuElement: base of <rondevu-service> and <rondevu-connect>. Finds the server's address, borrows a client, separates
- * author input from engine state, dispatches events in the documented form, and survives being moved in the document.
+ * RondevuElement: the base class of <rondevu-service> and <rondevu-connect>. Resolves the server URL, borrows a shared client,
+ * keeps author input apart from engine state, dispatches events in order, and keeps running when it is moved within the
+ * document.
  */
 import { LitElement, type PropertyDeclaration, type PropertyDeclarations } from 'lit';
 import type { CommonEvents, TypedEvents } from './events.js';
@@ -18,9 +19,11 @@ const IDENTITY: readonly unknown[] = ['to', 'service', 'apiUrl', 'username', 'id
 
 type StateValue = string | number | boolean | undefined;
 
-/** One run of the element, from `begin` until it ends. Asynchronous work checks that its run is still the current one. */
+/**
+ * A single run of the element, from `begin` until it stops or fails. Asynchronous code checks that its run is still current.
+ */
 interface Run {
-  /** Two elements with the same key cannot run at the same time. */
+  /** A new run first ends removed elements with the same key. */
   key: string;
   lease?: Lease;
 }
@@ -43,19 +46,22 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     disabled: { type: Boolean },
   };
 
-  /** Address of the signaling server. Default: the nearest ancestor's, `<meta name="rondevu-api-url">`, or the page's origin. */
+  /**
+   * Address of the signaling server. Default: the `api-url` of the nearest ancestor, `<meta name="rondevu-api-url">`, or the
+   * page's origin.
+   */
   apiUrl?: string;
-  /** Own username, 3–32 characters of `a-z 0-9 . -`. Default: an anonymous name. */
+  /** Username of this client, 3–32 characters from `a-z 0-9 . -`. Default: an anonymous name. */
   username?: string;
-  /** Name of a stored key; `none` for a key that is not stored and lasts as long as the element. */
+  /** Name of the stored key to use; `none` creates a key that is not stored and lasts as long as the element. */
   identity?: string;
-  /** Name of an ICE preset; to pass a list of servers, use the property `iceServers`. */
+  /** Name of an ICE server preset; to pass a list of servers, set the `iceServers` property. */
   iceServers?: IceServersOption;
   /** Logs to the console. */
   debug = false;
-  /** Does nothing until `start()` or `connect()` is called. */
+  /** If set, the element does not start until `start()` or `connect()` is called. */
   noAutostart = false;
-  /** While set, the element is stopped. */
+  /** If set, the element stops and does not start again. */
   disabled = false;
 
   /** Attributes that the element writes. @internal */
@@ -67,17 +73,17 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   #countTimer: ReturnType<typeof setTimeout> | undefined;
   #removal: ReturnType<typeof setTimeout> | undefined;
   #run: Run | undefined;
-  /** The page wants the element to run: `begin` was called and `end` was not. True after a failure. */
+  /** Whether `begin` was called without a later `end`. Remains true after a failure. */
   #isWanted = false;
-  /** The run ended because an identity property changed; the next one begins with the next update. */
+  /** Whether an identity property has changed, which ended the run; the next update begins a new run. */
   #isRestarting = false;
   #wasUpdated = false;
   #error: RondevuError | undefined;
-  /** A failure was shown, and the element has not tried again since. */
+  /** Whether a failure was shown and the element has not tried again since. */
   #hasFailed = false;
-  /** Message of the last error printed. */
+  /** Message of the last error that was printed to the console. */
   #complaint: string | undefined;
-  /** Events queued until the current transition's events have been dispatched. */
+  /** Events waiting to be dispatched, while a batch or an earlier event is in progress. */
   readonly #events: { event: CustomEvent; isDue?: (() => boolean) | undefined }[] = [];
   #isDispatching = false;
   #batches = 0;
@@ -85,40 +91,40 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   /** @internal */
   constructor() {
     super();
-    // there is no ElementInternals in server-side rendering
+    // server-side rendering has no ElementInternals
     this.#internals = typeof this.attachInternals === 'function' ? this.attachInternals() : undefined;
   }
 
-  /** The last error; undefined once the element works again. */
+  /** The most recent error; undefined after the element has recovered. */
   get error(): RondevuError | undefined {
     return this.#error;
   }
 
-  /** Code of the last error; empty once the element works again. */
+  /** Code of the most recent error; empty after the element has recovered. */
   get errorCode(): string {
     return this.stateOf('error-code', '');
   }
 
   /**
-   * Starts with the current attributes.
-   * @param isCurrent whether the run has neither ended nor been replaced; check it after every `await`
+   * Starts a run with the current attributes.
+   * @param isCurrent returns false once the run has ended or been replaced; call it after every `await`
    * @internal
    */
   protected abstract run(isCurrent: () => boolean): Promise<void>;
   /**
-   * Releases the resources of the run and dispatches no events. Resources that a new run also needs are released synchronously.
-   * @param error the error, if the run failed
+   * Releases the run's resources without dispatching events. Resources that a new run also needs are released synchronously.
+   * @param error the error that ended the run, if the run failed
    * @internal
    */
   protected abstract release(reason: string, error?: RondevuError): Promise<unknown>;
-  /** Shows that the run ended, and dispatches its events. Called after `release`. @internal */
+  /** Updates the state after a run has ended, and dispatches the final events. Called after `release`. @internal */
   protected abstract ended(reason: string): void;
 
   override connectedCallback(): void {
     super.connectedCallback();
     clearTimeout(this.#removal);
     removeDeparting(this);
-    // a copied or saved element has the state attributes of its original
+    // a cloned or serialized element carries the state attributes of the original
     for (const name of (this.constructor as typeof RondevuElement).stateAttributes) this.reflect(name, this.#states.get(name));
     if (!this.hasUpdated) return;
     if (this.#isRestarting) void this.begin();
@@ -137,12 +143,12 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     }
   }
 
-  /** Defined so that `moveBefore` costs nothing. */
+  /** Empty on purpose: if this callback is defined, `moveBefore()` does not disconnect and reconnect the element. */
   connectedMoveCallback(): void {}
 
   /**
-   * Acts on a changed property at once, not with the next update: a method that is called right after the assignment must not act
-   * on the previous peer.
+   * Handles identity changes synchronously instead of in the next update: a method called right after the assignment must not
+   * act on the previous peer.
    * @internal
    */
   override requestUpdate(name?: PropertyKey, oldValue?: unknown, ...rest: [PropertyDeclaration?, boolean?, unknown?]): void {
@@ -164,12 +170,12 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     else if (changed.get('disabled') && !this.disabled) this.#autostart();
   }
 
-  /** Whether a run is under way or is about to begin. @internal */
+  /** Whether the element is running or about to restart. @internal */
   protected get running(): boolean {
     return this.#run !== undefined || this.#isRestarting;
   }
 
-  /** Resolves when an earlier run no longer blocks a new one. @internal */
+  /** Resolves when the previous run no longer blocks a new run. @internal */
   protected vacated: Promise<unknown> = Promise.resolve();
 
   /** @internal */
@@ -213,15 +219,19 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     }
   }
 
-  /** Ends the run with a final error: sets `error-code` and the state `failed`, dispatches `rondevu-error`, logs to the console. @internal */
+  /**
+   * Ends the run with an error that is not retried: sets `error-code` and the state `failed`, dispatches `rondevu-error`, and
+   * logs to the console.
+   * @internal
+   */
   protected fail(error: RondevuError): void {
     if (this.#run) void this.#release(this.#run, error.message, error);
     this.showFailure(error);
   }
 
-  /** Shows a final error, without ending the run. @internal */
+  /** Shows an error that is not retried, without ending the run. @internal */
   protected showFailure(error: RondevuError): void {
-    // the server refuses a name once on each transport
+    // the server may refuse a username on each transport: show only the first error
     if (this.#hasFailed) return;
     this.#hasFailed = true;
     this.batch(() => {
@@ -231,27 +241,27 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.complain(error);
   }
 
-  /** Prints an error to the console. Prints the same error again only after the element has worked in between. @internal */
+  /** Prints an error to the console, unless it repeats the previous message before the element has recovered. @internal */
   protected complain(error: RondevuError): void {
     if (this.#complaint === error.message) return;
     this.#complaint = error.message;
     report(this, this.#apiUrlText(), error);
   }
 
-  /** Shows an error: `error-code` and `rondevu-error`. @internal */
+  /** Sets `error-code` and dispatches `rondevu-error`. @internal */
   protected showError(error: RondevuError): void {
     this.#error = error;
     this.reflect('error-code', error.code);
     this.emit('rondevu-error', { error } as Details['rondevu-error']);
   }
 
-  /** Shows that the signaling server cannot be reached, once per outage. @internal */
+  /** Shows, once per outage, that the signaling server cannot be reached. @internal */
   protected showOutage(error: RondevuError): void {
     if (this.errorCode !== error.code) this.showError(error);
     this.complain(error);
   }
 
-  /** The element works again. @internal */
+  /** Clears the error after the element has recovered. @internal */
   protected recovered(): void {
     this.#complaint = undefined;
     this.#clearError();
@@ -262,7 +272,11 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.reflect('error-code', undefined);
   }
 
-  /** Borrows the client for the current attributes and run. @throws RondevuError for invalid attributes @internal */
+  /**
+   * Borrows the client that matches the current attributes, for the duration of the run.
+   * @throws RondevuError for invalid attributes
+   * @internal
+   */
   protected async borrow(): Promise<Rondevu> {
     const lease = borrowClient({
       apiUrl: this.#resolvedApiUrl(),
@@ -275,7 +289,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     return lease.client;
   }
 
-  /** Writes engine state to an attribute at once; false and undefined remove the attribute. @internal */
+  /** Writes engine state to an attribute immediately; false and undefined remove the attribute. @internal */
   protected reflect(name: string, value: StateValue): void {
     this.#counts.delete(name);
     this.#states.set(name, value);
@@ -283,7 +297,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     else this.setAttribute(name, value === true ? '' : String(value));
   }
 
-  /** Like `reflect`, for numbers that change often. @internal */
+  /** Like `reflect`, but throttled, for numbers that change often. @internal */
   protected reflectCount(name: string, value: number): void {
     this.#states.set(name, value);
     this.#counts.set(name, value);
@@ -293,12 +307,12 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     }, COUNT_INTERVAL);
   }
 
-  /** The last value from the engine, whatever the page wrote into the attribute. @internal */
+  /** The last value from the engine, even if the page has overwritten the attribute. @internal */
   protected stateOf<T extends StateValue>(name: string, fallback: T): T {
     return (this.#states.get(name) as T | undefined) ?? fallback;
   }
 
-  /** Shows a custom state, for `:state(name)`. @internal */
+  /** Adds or removes a custom state, which CSS matches with `:state(name)`. @internal */
   protected toggleState(name: string, on: boolean): void {
     try {
       // eslint-disable-next-line no-restricted-properties -- guarded: the attribute carries the same information
@@ -306,14 +320,14 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
       if (on) states?.add(name);
       else states?.delete(name);
     } catch {
-      // Chrome before 125 takes only names with dashes
+      // Chrome before version 125 accepts only names that start with two dashes
     }
   }
 
   /**
-   * Dispatches an event after those already being dispatched. Lifecycle events bubble and cross shadow roots; data events do
-   * neither.
-   * @param isDue called when the event's turn has come; if it returns false, the event is not dispatched
+   * Dispatches an event after all events that are already queued. Lifecycle events bubble and cross shadow roots; data events
+   * do neither.
+   * @param isDue called immediately before the dispatch; if it returns false, the event is not dispatched
    * @internal
    */
   protected emit<Name extends keyof Details & string>(
@@ -327,7 +341,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.#dispatch();
   }
 
-  /** Dispatches the events of one transition together. Events caused by a listener follow them. @internal */
+  /** Dispatches the events that `act` emits after it returns, and before any events that their listeners emit. @internal */
   protected batch(act: () => void): void {
     this.#batches++;
     try {
@@ -347,9 +361,9 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   }
 
   /**
-   * Writes the state, also as a custom state, and dispatches `rondevu-state`. Returns whether it changed.
-   * @param before dispatches the events that come first; if one of their listeners changes the state again, this change is not
-   *   reported
+   * Sets the `state` attribute and the custom state, and dispatches `rondevu-state`. Returns whether the state changed.
+   * @param before emits the events that precede `rondevu-state`; if a listener changes the state again, `rondevu-state` is not
+   *   dispatched for the earlier change
    * @internal
    */
   protected changeState(to: Details['rondevu-state']['to'], reason: string, before?: () => void): boolean {
@@ -369,7 +383,10 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     return true;
   }
 
-  /** The option `iceServers` for the engine: the attribute can only name a preset. @internal */
+  /**
+   * The engine's `iceServers` option, if set: the attribute can only name a preset, but the property can also list servers.
+   * @internal
+   */
   protected iceChoice(): { iceServers?: IceServersOption } {
     return this.iceServers ? { iceServers: this.iceServers } : {};
   }
@@ -398,9 +415,9 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     }
   }
 
-  /** The `api-url` of the nearest ancestor that has one, across shadow roots. */
+  /** The value of the nearest `api-url` attribute on an ancestor, across shadow roots. */
   #inheritedApiUrl(): string | undefined {
-    // nodes of another realm cannot occur: Lit's style sheets cannot move to another document
+    // `instanceof` is safe: all nodes belong to this realm, because Lit's style sheets cannot move to another document
     for (let node: Node | null = this.parentNode; node; node = node instanceof ShadowRoot ? node.host : node.parentNode) {
       if (node instanceof Element && node.getAttribute('api-url')) return node.getAttribute('api-url')!;
     }
@@ -408,7 +425,9 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   }
 }
 
-/** Returns an engine error unchanged, even one from a second bundle on the page; wraps any other error as `unsupported`. */
+/**
+ * Returns an engine error unchanged, even if it comes from a second bundle on the page; wraps any other error as `unsupported`.
+ */
 export function toError(error: unknown): RondevuError {
   const { code, message } = (error ?? {}) as Partial<RondevuError>;
   // platform error codes are numbers or contain capital letters

@@ -1,6 +1,7 @@
 /**
- * ChatConversation: the messages of a chat over a service or a connection. Reads and writes the chat's JSON, relays messages in
- * a group, and takes the author from the link, never from the message. Does not touch the document; rondevu-chat.ts renders it.
+ * ChatConversation: the messages of a chat over a service or a connection. Encodes and decodes the chat's JSON, and relays
+ * messages in a group. A group host identifies authors by their link, never by the name in a message. This class contains no
+ * DOM code: rondevu-chat.ts renders the messages.
  */
 import { ChatRates, authorOf, cleanName, parseChatMessage, type ChatMessage } from '../src/protocol/chat.js';
 import type { IdentityChangedError, Peer, RondevuConnection, SendHandle } from '../src/index.js';
@@ -11,29 +12,31 @@ import { sendToAll } from './send-to-all.js';
 
 export type ChatSource = RondevuService | RondevuConnect;
 
-/** Status of a message written here. `nobody`: not sent because nobody is there; `partly`: not sent to some of the peers. */
+/**
+ * Delivery status of an own message. `nobody`: not sent, because there are no peers; `partly`: not sent to some of the peers.
+ */
 type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed' | 'nobody' | 'partly';
 
 export interface ChatEntry {
   readonly key: number;
   readonly kind: 'own' | 'other' | 'joined' | 'left';
-  /** Name of the author, cleaned; empty for own messages. */
+  /** Sanitized name of the author; empty for own messages. */
   readonly author: string;
-  /** The peer that relayed the message, if that is not its author. */
+  /** Name of the peer that relayed the message; undefined if the author sent it directly. */
   readonly via?: string | undefined;
   readonly text: string;
   /** ms */
   readonly time: number;
   status?: DeliveryStatus;
-  /** Peers to which the message could not be sent. */
+  /** Names of the peers to which the message could not be sent. */
   missed?: string[];
 }
 
 export interface ChatConversationHooks {
   onEntry(entry: ChatEntry): void;
-  /** An entry's status, the state or the members changed. */
+  /** Called when the status of an entry, the state or the number of members changes. */
   onChange(): void;
-  /** A message arrived that is not a chat message. */
+  /** Called when a message arrives that is not a chat message. */
   onOther(data: string | ArrayBuffer, peer: Peer): void;
 }
 
@@ -45,7 +48,7 @@ export class ChatConversation {
   readonly #listeners: [string, (event: Event) => void][] = [];
   readonly #rates = new ChatRates((text) => console.warn(`rondevu: ${text}`));
   readonly #waiting = new Set<ChatEntry>();
-  /** The error about a changed key that the user has decided to trust. */
+  /** Error for the changed key that the user has chosen to trust. */
   #trusted: IdentityChangedError | undefined;
   #nextKey = 1;
 
@@ -81,7 +84,7 @@ export class ChatConversation {
     this.#hooks.onChange();
   }
 
-  /** Number of participants, including this one. */
+  /** Number of participants, including the local user. */
   get members(): number {
     const { source } = this;
     if (!isGroup(source)) return source.state === 'connected' ? 2 : 0;
@@ -89,11 +92,11 @@ export class ChatConversation {
     return source.peerCount + (source.state === 'live' || source.peerCount ? 1 : 0);
   }
 
-  /** The error for a peer that presents a different key than before, if the user may trust the new key. */
+  /** The error for a peer that presents a different key than before, if the user is allowed to trust the new key. */
   get changedKey(): IdentityChangedError | undefined {
     const { error } = this.source;
-    // a failed attempt to reconnect has an error of its own, with this one as its cause
-    // not by instanceof: the source may belong to a second bundle on the page
+    // a failed reconnection attempt reports its own error, with the changed key as the cause
+    // `instanceof` would fail if the source belongs to a second bundle on the page
     const isChange = (each: unknown): each is IdentityChangedError =>
       typeof (each as Partial<IdentityChangedError> | undefined)?.old === 'string';
     const changed = [error, error?.cause].find(isChange);
@@ -101,7 +104,7 @@ export class ChatConversation {
     return changed && changed !== this.#trusted && changed.old.length > PIN_LENGTH ? changed : undefined;
   }
 
-  /** Username of this side; empty while the source has no client. */
+  /** Local username; empty while the source has no client. */
   get ownName(): string {
     return this.source.rondevu?.getUsername() ?? '';
   }
@@ -114,12 +117,12 @@ export class ChatConversation {
     return entry;
   }
 
-  /** Stops listening; the messages stay. */
+  /** Removes all listeners from the source; displayed messages remain. */
   end(): void {
     for (const [name, listener] of this.#listeners) (this.source as EventTarget).removeEventListener(name, listener);
   }
 
-  /** Pins the peer's new key, as the user decided, and tries again. */
+  /** Pins the peer's new key after the user has accepted it, and connects again. */
   async trust(): Promise<void> {
     const { changedKey, source } = this;
     if (!changedKey || isGroup(source)) return;
@@ -161,7 +164,7 @@ export class ChatConversation {
     entry.status = 'failed';
   }
 
-  /** The message waits for the link. */
+  /** Marks a message as waiting for the link. */
   #wait(entry: ChatEntry): void {
     entry.status = 'waiting';
     this.#waiting.add(entry);
@@ -172,13 +175,13 @@ export class ChatConversation {
       this.#waiting.delete(entry);
       const failed = outcomes.some((outcome) => outcome === 'expired' || outcome === 'dropped');
       const arrived = outcomes.every((outcome) => outcome === 'delivered');
-      // with an old peer, all that is known is that it was sent
+      // older peers do not acknowledge messages, so the status remains `sent`
       entry.status = failed ? 'failed' : arrived ? 'delivered' : 'sent';
       this.#hooks.onChange();
     });
   }
 
-  /** The link is up, and queued messages have been sent. */
+  /** Marks waiting messages as sent once the link is up. */
   #flushed(): void {
     for (const entry of this.#waiting) entry.status = 'sent';
     this.#waiting.clear();
@@ -193,7 +196,7 @@ export class ChatConversation {
       this.#try(() => connection?.send(this.#encode({ type: 'identify_ack', from: this.ownName })));
     } else if (message.type === 'message' && typeof message.text === 'string') {
       const { text } = message;
-      // only the host of a group relays the messages of others
+      // only the host of a group relays messages from other members
       const inGroup = isGroup(this.source);
       const written = inGroup ? { author: cleanName(peer.username) } : authorOf(message, peer.username);
       this.#hooks.onEntry({ key: this.#nextKey++, kind: 'other', ...written, text, time: Date.now() });
@@ -213,12 +216,12 @@ export class ChatConversation {
     this.#hooks.onChange();
   }
 
-  /** Sends a message and ignores a failure: if this link is already gone, the message is sent again on the next one. */
+  /** Sends an identification message and ignores failures: identification is repeated on the next link. */
   #try(send: () => unknown): void {
     try {
       send();
     } catch {
-      // closed, or its queue is full
+      // the connection is closed, or its queue is full
     }
   }
 
@@ -231,7 +234,7 @@ export class ChatConversation {
     this.#hooks.onEntry({ key: this.#nextKey++, kind, author: cleanName(peer.username), text: '', time: Date.now() });
   }
 
-  /** A function that adds listeners for the source's own events. */
+  /** Returns a function that adds typed listeners for events that the source itself dispatches. */
   #listenerOf<Details>() {
     return <Name extends keyof Details & string>(name: Name, handle: (detail: Details[Name]) => void): void => {
       const listener = (event: Event): void => {
@@ -244,5 +247,5 @@ export class ChatConversation {
   }
 }
 
-/** Whether the source can have several peers. */
+/** Whether the source is a service, which can have several peers. */
 export const isGroup = (source: ChatSource): source is RondevuService => 'broadcast' in source;

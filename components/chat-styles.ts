@@ -1,6 +1,6 @@
 /**
- * Styles of the chat. They follow the page's color-scheme and support forced colors and reduced motion; no size is fixed. A
- * browser without `light-dark()` shows the light colors.
+ * Chat styles that follow the page's color-scheme, support forced colors and reduced motion, and avoid fixed sizes. Browsers
+ * without `light-dark()` use the light colors.
  */
 import { css } from 'lit';
 

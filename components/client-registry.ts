@@ -1,6 +1,6 @@
 /**
- * One `Rondevu` for all elements with the same api-url, username and identity, even across two bundles on one page. Counts
- * the users of each client and closes it when the last one releases it.
+ * Shares one `Rondevu` client among all elements with the same api-url, username and identity, even across two bundles on a
+ * page. Counts the references to each client and closes the client when the last reference is released.
  */
 import { IndexedDbKeyStore, IndexedDbPinStore, MemoryKeyStore, MemoryPinStore, type KeyStore } from '../src/identity/index.js';
 import { Rondevu, type Signer } from '../src/index.js';
@@ -9,8 +9,8 @@ export interface ClientKey {
   apiUrl: string;
   username: string | undefined;
   /**
-   * Name of a stored key; undefined for the page's key for this name and server. `none`: a new key for this element alone; an
-   * element that is restarted with the same username keeps its key, because the name belongs to that key.
+   * Name of a stored key; if undefined, the page's key for this username and server is used. `none` creates a key for this
+   * element only. If the element restarts with the same username, it keeps the key, because the username belongs to that key.
    */
   identity: string | undefined;
   /** The element. */
@@ -44,7 +44,7 @@ export function borrowClient({ apiUrl, username, identity, owner, debug }: Clien
   if (!entry) {
     entry = { client: makeClient({ apiUrl, username, identity, owner, debug }), users: 0 };
     clients.set(key, entry);
-    // a client whose creation failed must not be handed to the next element
+    // a client that could not be created must not be handed to the next element
     entry.client.catch(() => clients.delete(key));
   }
   const { client } = entry;
@@ -83,7 +83,10 @@ function freshIdentity(owner: object, name: string | undefined): Promise<Signer>
 let memory: KeyStore | undefined;
 const memoryPins = new MemoryPinStore();
 
-/** If the browser stores nothing (private windows, sandboxed frames), the key lasts as long as the page. */
+/**
+ * Loads or creates a stored key. If the browser cannot store keys (private windows, sandboxed frames), the key lasts as long as
+ * the page.
+ */
 async function keptIdentity(name: string): Promise<Signer> {
   try {
     return await new IndexedDbKeyStore().getOrCreate(name);

@@ -1,4 +1,4 @@
-/** A promise with its resolvers: `Promise.withResolvers` is newer than the browsers that the elements support. */
+/** A promise with its resolvers, because some supported browsers lack `Promise.withResolvers`. */
 export class Deferred<T> {
   readonly promise: Promise<T>;
   resolve!: (value: T) => void;
@@ -9,6 +9,6 @@ export class Deferred<T> {
       this.resolve = resolve;
       this.reject = reject;
     });
-    this.promise.catch(() => undefined); // an event reports the failure too
+    this.promise.catch(() => undefined); // prevents an unhandled rejection: an event also reports the failure
   }
 }

@@ -1,5 +1,6 @@
 /**
- * Registers a tag once. A second definition by the same version is silent; one by a different version warns once. Never throws.
+ * Registers a tag once. A second definition by the same version is ignored silently; a definition by a different version logs
+ * one warning. Never throws.
  */
 import { VERSION } from './version.js';
 

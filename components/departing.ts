@@ -1,6 +1,7 @@
 /**
- * Removed elements whose grace period has not ended. A replacement with the same attributes (a page swapper inserts the new
- * body before the old element has ended) finds them here and ends them first. Shared by all bundles of a page.
+ * Removed elements whose grace period has not ended. A new element first ends all removed elements with the same attributes:
+ * libraries that swap the page body insert the new body before the old element has ended. All bundles on a page share the
+ * registry.
  */
 const REGISTRY = Symbol.for('rondevu.departing/1');
 
@@ -11,7 +12,7 @@ function departing(): Map<object, { key: string; leave: Leave }> {
   return (page[REGISTRY] ??= new Map());
 }
 
-/** @param leave ends the element at once; resolves when its service name is free */
+/** @param leave ends the element immediately; resolves when its service name is free */
 export function addDeparting(element: object, key: string, leave: Leave): void {
   departing().set(element, { key, leave });
 }
@@ -20,7 +21,7 @@ export function removeDeparting(element: object): void {
   departing().delete(element);
 }
 
-/** Ends the removed elements with this key. Returns undefined if there are none. */
+/** Ends all removed elements with the given key. Returns undefined if there is no such element. */
 export function endDeparting(key: string): Promise<unknown> | undefined {
   const leaving = [...departing().values()].filter((entry) => entry.key === key);
   return leaving.length ? Promise.allSettled(leaving.map(({ leave }) => leave())) : undefined;

@@ -1,6 +1,6 @@
 /**
- * The events of the elements: a detail type for each, and a map from event names to events for each element. `custom-elements.json`
- * and docs/elements.md take names, types and descriptions from here.
+ * The events of the elements: a detail type for each, and a map from event names to events for each element. The event names,
+ * types and descriptions in custom-elements.json and docs/elements.md come from this file.
  */
 import type {
   AnswererConnection,
@@ -13,7 +13,7 @@ import type {
 } from '../src/index.js';
 import type { ConnectState, ServiceState } from './states.js';
 
-/** A change of an element's `state`. */
+/** Detail of `rondevu-state`: a change of the element's `state`. */
 export interface StateDetail<State extends string = string> {
   readonly from: State;
   readonly to: State;
@@ -30,7 +30,7 @@ export interface CommonEvents {
   'rondevu-error': ErrorDetail;
 }
 
-/** An error of a service; `peer` and `connection` if it concerns one peer. */
+/** Detail of a service's `rondevu-error`; `peer` and `connection` are set if the error concerns a single peer. */
 export interface ServiceErrorDetail extends ErrorDetail {
   readonly peer?: Peer | undefined;
   readonly connection?: OffererConnection;
@@ -53,7 +53,7 @@ export interface ConnectionDetail<Connection extends RondevuConnection = Rondevu
 export interface ReconnectedDetail<
   Connection extends RondevuConnection = RondevuConnection,
 > extends ConnectionDetail<Connection> {
-  /** `resumed`: no message is lost. `reset`: the peer started a new session. */
+  /** `resumed`: no message was lost. `reset`: the peer started a new session. */
   readonly verdict: 'resumed' | 'reset';
   /** Unacknowledged messages; they may or may not have arrived. */
   readonly lost: readonly BufferedMessage[];
@@ -88,12 +88,12 @@ export interface ReconnectingDetail {
   readonly attempt: number;
   /** Time until the attempt, in ms. */
   readonly delay: number;
-  /** Number of attempts after which the element gives up; 0 for no limit. */
+  /** Maximum number of attempts; 0 for no limit. */
   readonly maxAttempts: number;
 }
 
 export interface RotatedDetail {
-  /** Number of the current link. */
+  /** Number of the current link, from 1. */
   readonly generation: number;
 }
 
@@ -118,7 +118,7 @@ export interface ChatMessageDetail {
   readonly text: string;
   /** Name of the author; empty for own messages. */
   readonly from: string;
-  /** Whether it was sent here. */
+  /** Whether the local user sent the message. */
   readonly own: boolean;
 }
 
@@ -137,8 +137,8 @@ export interface RondevuServiceEventDetails {
   /** A peer's link was lost; the peer may return: `{peer, connection, reason}`. Bubbles. */
   'rondevu-disconnected': DisconnectedDetail;
   /**
-   * A peer is back on the same connection: `{peer, connection, verdict, lost}`. With `resumed`, no message is lost; with `reset`, the
-   * peer started a new session and `lost` lists the unacknowledged messages. Bubbles.
+   * A peer reconnected to the same connection: `{peer, connection, verdict, lost}`. If `verdict` is `resumed`, no message was
+   * lost; if it is `reset`, the peer started a new session, and `lost` lists the unacknowledged messages. Bubbles.
    */
   'rondevu-reconnected': ReconnectedDetail<OffererConnection>;
   /** A connection ended: `{peer, reason}`. Bubbles. */
@@ -151,18 +151,18 @@ export interface RondevuServiceEventDetails {
 export interface RondevuConnectEventDetails {
   /** The state changed: `{from, to, reason}`. Bubbles. */
   'rondevu-state': StateDetail<ConnectState>;
-  /** The server says that nobody is there yet: `{}`. Bubbles. */
+  /** The server reported that no host is available yet: `{}`. Bubbles. */
   'rondevu-waiting': Readonly<Record<string, never>>;
   /** The link is up for the first time: `{peer, connection}`. Bubbles. */
   'rondevu-open': ConnectionDetail<AnswererConnection>;
   /**
-   * The link is up again: `{peer, connection, verdict, lost}`. With `resumed`, no message is lost; with `reset`, the peer started a new
-   * session and `lost` lists the unacknowledged messages. Bubbles.
+   * The link is up again: `{peer, connection, verdict, lost}`. If `verdict` is `resumed`, no message was lost; if it is
+   * `reset`, the peer started a new session, and `lost` lists the unacknowledged messages. Bubbles.
    */
   'rondevu-reconnected': ReconnectedDetail<AnswererConnection>;
   /** A message arrived: `{data, peer}`. Does not bubble. */
   'rondevu-message': MessageDetail;
-  /** An attempt to reconnect is scheduled: `{attempt, delay, maxAttempts}`, delay in ms. Bubbles. */
+  /** A reconnection attempt is scheduled: `{attempt, delay, maxAttempts}`, with `delay` in ms. Bubbles. */
   'rondevu-reconnecting': ReconnectingDetail;
   /** The connection has a new link: `{generation}`. Bubbles. */
   'rondevu-rotated': RotatedDetail;
@@ -170,16 +170,16 @@ export interface RondevuConnectEventDetails {
   'rondevu-buffered': BufferedDetail;
   /** A buffered message was sent: `{message}`. Does not bubble. */
   'rondevu-replayed': ReplayedDetail;
-  /** The peer's page received a message: `{id}`. Does not bubble. */
+  /** The peer's application received a message: `{id}`. Does not bubble. */
   'rondevu-delivered': DeliveredDetail;
   /**
-   * The connection ended: `{reason}`. Precedes `rondevu-state`, which does not report `closed` if a handler calls `connect()`.
-   * Bubbles.
+   * The connection ended: `{reason}`. Dispatched before `rondevu-state`, which does not report `closed` if a listener calls
+   * `connect()`. Bubbles.
    */
   'rondevu-close': CloseDetail;
   /**
-   * Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the
-   * signaling server cannot be reached. Bubbles.
+   * Something failed: `{error}`. `error.willRetry` is true if the element retries automatically; the code `unavailable` means
+   * that the signaling server cannot be reached. Bubbles.
    */
   'rondevu-error': ErrorDetail;
 }
@@ -188,7 +188,7 @@ export interface RondevuConnectEventDetails {
 export interface RondevuChatEventDetails {
   /** A message arrived that is not a chat message: `{data, peer}`. Does not bubble. */
   'rondevu-message': MessageDetail;
-  /** A message was shown: `{text, from, own}`. Bubbles. */
+  /** A chat message was displayed: `{text, from, own}`. Bubbles. */
   'rondevu-chat-message': ChatMessageDetail;
 }
 
@@ -199,7 +199,7 @@ export type RondevuServiceEventMap = EventMap<RondevuServiceEventDetails>;
 export type RondevuConnectEventMap = EventMap<RondevuConnectEventDetails>;
 export type RondevuChatEventMap = EventMap<RondevuChatEventDetails>;
 
-/** Names of events that are not this project's: a misspelled `rondevu-` event is a type error. */
+/** Event names without the prefix `rondevu-`: a misspelled `rondevu-` event is a type error. */
 export type ForeignName<Name extends string> = Name extends `rondevu-${string}` ? never : Name;
 
 /** `addEventListener` and `removeEventListener` with typed events, merged into each element's class. */

@@ -1,7 +1,10 @@
-/** Remedies for errors, printed to the console for the author of a page. Loaded when there is an error to print. */
+/**
+ * Suggested remedies for errors, printed to the console for page authors. This module is loaded only when there is an error to
+ * print.
+ */
 import type { RondevuError } from '../src/index.js';
 
-/** An error of the engine, or a chat without a source. */
+/** An engine error, or a chat without a source. */
 export type Problem = Pick<RondevuError, 'code' | 'message'> | { code: 'no-source'; message: string };
 
 /** @returns complete sentences; empty if the error's message is sufficient */

@@ -1,8 +1,8 @@
-/** Prints the errors of the elements to the console, each with its remedy. */
+/** Prints errors of the elements to the console, each with a suggested remedy. */
 import { chunk } from '../src/base/chunk.js';
 import type { Problem } from './remedies.js';
 
-/** @param apiUrl address of the signaling server, as given */
+/** @param apiUrl URL of the signaling server, before it is resolved */
 export function report(element: HTMLElement, apiUrl: string, error: Problem): void {
   const print = (remedy = '') => console.error(`<${element.localName}>: ${error.message}${remedy && `. ${remedy}`}`, element);
   // the remedies are a separate chunk: most pages never need them

@@ -15,7 +15,7 @@ export type { ChatSource } from './chat-conversation.js';
 /** Distance from the end, in pixels, within which the log counts as scrolled to the end. */
 const END_SLACK = 24;
 const SOURCES = 'rondevu-service, rondevu-connect';
-/** How long a chat may have no source before this is logged, in ms. */
+/** How long a chat may lack a source before an error is logged, in ms. */
 const SOURCE_TIMEOUT = 1000;
 /** Properties that are passed to a source that the chat creates. */
 const SOURCE_PROPERTIES = ['apiUrl', 'username', 'identity', 'iceServers', 'to', 'service'] as const;
@@ -31,46 +31,46 @@ export interface RondevuChat {
 }
 
 /**
- * A chat. Over a `<rondevu-service>`, it is a group chat that this page hosts; over a `<rondevu-connect>`, a chat with the
- * peer. Its source is the element whose id is in `for`, the nearest ancestor, the property `source`, or an element that it
- * creates from `to` or `service`.
+ * A chat: a group chat that this page hosts if the source is a `<rondevu-service>`, or a chat with the peer if the source is a
+ * `<rondevu-connect>`. The source is the element with the id in `for`, the nearest such ancestor, the element in the property
+ * `source`, or an element that the chat creates from `to` or `service`.
  *
  * @tag rondevu-chat
- * @slot header - Above the messages.
+ * @slot header - Content above the messages.
  * @slot empty - Replaces the text shown while there are no messages.
  * @slot status - Replaces the text of the status line.
  * @slot composer - Replaces the composer.
- * @slot footer - Below the composer.
+ * @slot footer - Content below the composer.
  *
  * @attr {string} state - State of the source, read-only.
- * @attr {number} unread - New messages below the visible part, read-only.
- * @attr {number} members - Number of participants, including this one, read-only.
+ * @attr {number} unread - Number of new messages below the visible part, read-only.
+ * @attr {number} members - Number of participants, including the local user, read-only.
  * @attr {string} error-code - Code of the source's last error, read-only.
  *
  * @csspart base - The whole chat.
  * @csspart header - Wraps the header slot.
- * @csspart log - The scrolling part, `role="log"`.
+ * @csspart log - The scrollable message log, with `role="log"`.
  * @csspart list - The list of messages.
- * @csspart message - One message; messages sent here also have the part `own`.
+ * @csspart message - A message; own messages also have the part `own`.
  * @csspart bubble - The text of a message.
  * @csspart author - The author of a message.
  * @csspart time - The time of a message.
- * @csspart status - The status line, `role="status"`.
- * @csspart composer - The input and the button.
- * @csspart input - The input.
- * @csspart send - The button.
- * @csspart trust - The button shown if the peer's key has changed.
+ * @csspart status - The status line, with `role="status"`.
+ * @csspart composer - The form with the text input and the send button.
+ * @csspart input - The text input.
+ * @csspart send - The send button.
+ * @csspart trust - The button that trusts the peer's new key, shown if the key has changed.
  *
  * @cssprop --rondevu-chat-color - Text color.
  * @cssprop --rondevu-chat-background - Background color.
  * @cssprop --rondevu-chat-accent - Color of own messages, the button and the focus ring.
  * @cssprop --rondevu-chat-radius - Corner radius.
  * @cssprop --rondevu-chat-gap - Space between parts.
- * @cssprop --rondevu-chat-font - Font shorthand.
- * @cssprop --rondevu-chat-max-height - Height beyond which messages scroll.
+ * @cssprop --rondevu-chat-font - Value of the `font` shorthand property.
+ * @cssprop --rondevu-chat-max-height - Maximum height, beyond which the messages scroll.
  *
  * @fires rondevu-message - A message arrived that is not a chat message: `{data, peer}`. Does not bubble.
- * @fires rondevu-chat-message - A message was shown: `{text, from, own}`. Bubbles.
+ * @fires rondevu-chat-message - A chat message was displayed: `{text, from, own}`. Bubbles.
  */
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- only overloads of inherited methods
 export class RondevuChat extends LitElement {
@@ -100,9 +100,9 @@ export class RondevuChat extends LitElement {
   /** @internal */
   static override shadowRootOptions = { ...LitElement.shadowRootOptions, delegatesFocus: true };
 
-  /** Id of the service or connect element to use. */
+  /** Id of the `<rondevu-service>` or `<rondevu-connect>` element to use. */
   for?: string;
-  /** Label of messages sent here. Default: "You". */
+  /** Author label of own messages. Default: "You". */
   name = '';
   /** Placeholder of the input. */
   placeholder = '';
@@ -114,21 +114,21 @@ export class RondevuChat extends LitElement {
   disabled = false;
   /** Removes the composer. */
   readonly = false;
-  /** Joins this address if there is no other source. */
+  /** Address to join if there is no other source. */
   to?: string;
-  /** Publishes this service if there is no other source. */
+  /** Service to publish if there is no other source. */
   service?: string;
   /** Address of the signaling server, for a source that the chat creates. */
   apiUrl?: string;
-  /** Own username, for a source that the chat creates. */
+  /** Username, for a source that the chat creates. */
   username?: string;
-  /** Name of a stored key, for a source that the chat creates; `none` for a key that is not stored. */
+  /** Name of the stored key, for a source that the chat creates; `none` creates a key that is not stored. */
   identity?: string;
-  /** ICE servers of a source that the chat creates: the name of a preset or, set as a property, an RTCIceServer[]. */
+  /** ICE servers, for a source that the chat creates: the name of a preset or, set as a property, an RTCIceServer[]. */
   iceServers?: IceServersOption;
-  /** The service or connection to use. */
+  /** The service or connect element to use. */
   source?: ChatSource;
-  /** Texts for this element only. */
+  /** Texts that replace the defaults in this element only. */
   strings: Partial<Strings> = {};
 
   private entries: readonly ChatEntry[] = [];
@@ -136,7 +136,7 @@ export class RondevuChat extends LitElement {
   #conversation: ChatConversation | undefined;
   /** The source that the chat created. */
   #own: ChatSource | undefined;
-  /** The value of `for` that matched no element. */
+  /** The last value of `for` that matched no element. */
   #deadFor: string | undefined;
   #sourceTimer: ReturnType<typeof setTimeout> | undefined;
   #unread = 0;
@@ -156,19 +156,20 @@ export class RondevuChat extends LitElement {
     return this.#conversation?.source.state ?? 'idle';
   }
 
-  /** New messages below the visible part. */
+  /** Number of new messages below the visible part. */
   get unread(): number {
     return this.#unread;
   }
 
-  /** Number of participants, including this one. */
+  /** Number of participants, including the local user. */
   get members(): number {
     return this.#conversation?.members ?? 0;
   }
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.#reflect('unread', this.#unread ? String(this.#unread) : undefined); // a copied element has the attribute of its original
+    // a cloned element carries the attribute of the original
+    this.#reflect('unread', this.#unread ? String(this.#unread) : undefined);
     this.#bind();
   }
 
@@ -179,10 +180,10 @@ export class RondevuChat extends LitElement {
     this.#conversation = undefined;
   }
 
-  /** Defined so that `moveBefore` costs nothing. */
+  /** Empty on purpose: if this callback is defined, `moveBefore()` does not disconnect and reconnect the element. */
   connectedMoveCallback(): void {}
 
-  /** Sends a message as if it had been typed here. Returns false if the text is empty or nothing can be sent. */
+  /** Sends a message as if the user had typed it. Returns false if the text is empty or nothing can be sent. */
   send(text: string): boolean {
     const trimmed = text.trim();
     this.#bind(); // `to`, `for` or `source` may have changed since the last update
@@ -214,12 +215,12 @@ export class RondevuChat extends LitElement {
 
   /** @internal */
   protected override willUpdate(): void {
-    this.#bind(); // also when the source ended: another element may have taken its id
+    this.#bind(); // runs even if the source has ended: a different element may now have its id
   }
 
   /** @internal */
   protected override firstUpdated(): void {
-    // an on-screen keyboard, or a narrower window, must not cover the newest message
+    // an on-screen keyboard or a narrower window must not hide the newest message
     if (this.#log && globalThis.ResizeObserver) new ResizeObserver(() => this.#atEnd && this.scrollToEnd()).observe(this.#log);
   }
 
@@ -231,7 +232,7 @@ export class RondevuChat extends LitElement {
     this.#reflect('error-code', this.#conversation?.source.errorCode || undefined);
   }
 
-  /** Finds the source, or creates or updates the chat's own, and listens to it. */
+  /** Finds the source, or creates or updates the chat's own source, and adds listeners to it. */
   #bind(): void {
     if (!this.isConnected) return;
     const source = this.#nearestSource() ?? this.#ownSource();
@@ -255,7 +256,7 @@ export class RondevuChat extends LitElement {
     }
   }
 
-  /** Binds to an element once it is defined: before that, it lacks the methods of a source. */
+  /** Binds to a source once its custom element is defined: an undefined element lacks the methods of a source. */
   #bindWhenDefined(source: HTMLElement): void {
     void customElements.whenDefined(source.localName).then(() => {
       customElements.upgrade(source);
@@ -317,7 +318,7 @@ export class RondevuChat extends LitElement {
 
   #onScroll(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#log!;
-    // only the reader scrolls up; a browser also scrolls when it adapts to a new size
+    // only the user scrolls up; the browser also scrolls when the size of the log changes
     const isUp = scrollTop < this.#scrollTop;
     this.#scrollTop = scrollTop;
     this.#atEnd = scrollHeight - scrollTop - clientHeight <= END_SLACK || (this.#atEnd && !isUp);
@@ -325,7 +326,7 @@ export class RondevuChat extends LitElement {
   }
 
   #onKey(event: KeyboardEvent): void {
-    // during composition in an input method, Enter chooses a candidate; older engines report key code 229
+    // during IME composition, Enter selects a candidate; older engines report key code 229
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     this.#submit();
@@ -358,7 +359,7 @@ export class RondevuChat extends LitElement {
     </div>`;
   }
 
-  /** Whether a message can be sent, now or once a peer arrives. */
+  /** Whether a message can be sent, either now or when a peer connects. */
   get #isOpen(): boolean {
     const { source, changedKey } = this.#conversation ?? {};
     return source !== undefined && !changedKey && !UNUSABLE.test(source.state) && source.errorCode !== 'unavailable';

@@ -21,36 +21,37 @@ import type { ConnectState } from './states.js';
 export type { ConnectState };
 
 /**
- * Joins a service and keeps one connection object through network outages and restarts. Has no appearance of its own.
+ * Joins a service and keeps the same connection object through network outages and restarts of the peer or the server. Renders
+ * only its slotted content.
  *
  * @tag rondevu-connect
  * @slot - Elements that use this connection, or any other content.
  *
  * @attr {string} state - Engine state, read-only: `idle waiting unreachable initializing gathering signaling checking connecting connected disconnected reconnecting failed closed`.
- * @attr {string} peer - Username of the other side, read-only.
+ * @attr {string} peer - Username of the peer, read-only.
  * @attr {number} attempt - Number of the current attempt, read-only.
- * @attr {number} max-attempts - Number of attempts after which the element gives up, 0 for no limit; read-only.
- * @attr {number} buffered - Messages queued until the link is up, read-only.
- * @attr {number} rotations - How many times the link was replaced, read-only.
- * @attr {boolean} verified - Whether the peer proved in the handshake that it holds its key, read-only.
+ * @attr {number} max-attempts - Maximum number of attempts, 0 for no limit; read-only.
+ * @attr {number} buffered - Number of messages queued until the link is up, read-only.
+ * @attr {number} rotations - Number of times the link was replaced, read-only.
+ * @attr {boolean} verified - Whether the peer proved possession of its private key in the handshake, read-only.
  * @attr {string} error-code - Code of the last error, read-only.
  *
  * @cssstate connected - The link is up.
  * @cssstate reconnecting - The link is being replaced.
- * @cssstate failed - The element has stopped trying.
+ * @cssstate failed - The element failed and does not retry.
  *
  * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
- * @fires rondevu-waiting - The server says that nobody is there yet: `{}`. Bubbles.
+ * @fires rondevu-waiting - The server reported that no host is available yet: `{}`. Bubbles.
  * @fires rondevu-open - The link is up for the first time: `{peer, connection}`. Bubbles.
- * @fires rondevu-reconnected - The link is up again: `{peer, connection, verdict, lost}`. With `resumed`, no message is lost; with `reset`, the peer started a new session and `lost` lists the unacknowledged messages. Bubbles.
+ * @fires rondevu-reconnected - The link is up again: `{peer, connection, verdict, lost}`. If `verdict` is `resumed`, no message was lost; if it is `reset`, the peer started a new session, and `lost` lists the unacknowledged messages. Bubbles.
  * @fires rondevu-message - A message arrived: `{data, peer}`. Does not bubble.
- * @fires rondevu-reconnecting - An attempt to reconnect is scheduled: `{attempt, delay, maxAttempts}`, delay in ms. Bubbles.
+ * @fires rondevu-reconnecting - A reconnection attempt is scheduled: `{attempt, delay, maxAttempts}`, with `delay` in ms. Bubbles.
  * @fires rondevu-rotated - The connection has a new link: `{generation}`. Bubbles.
  * @fires rondevu-buffered - A message was buffered: `{data}`. Does not bubble.
  * @fires rondevu-replayed - A buffered message was sent: `{message}`. Does not bubble.
- * @fires rondevu-delivered - The peer's page received a message: `{id}`. Does not bubble.
- * @fires rondevu-close - The connection ended: `{reason}`. Precedes `rondevu-state`, which does not report `closed` if a handler calls `connect()`. Bubbles.
- * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element tries again by itself; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
+ * @fires rondevu-delivered - The peer's application received a message: `{id}`. Does not bubble.
+ * @fires rondevu-close - The connection ended: `{reason}`. Dispatched before `rondevu-state`, which does not report `closed` if a listener calls `connect()`. Bubbles.
+ * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element retries automatically; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
   /** @internal */
@@ -70,7 +71,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     }
   `;
 
-  /** Address of the peer, for example `chat:1.0.0@alice`; `chat:1.0.0` for any provider. */
+  /** Address of the peer, for example `chat:1.0.0@alice`, or `chat:1.0.0` for any host of the service. */
   to?: string;
   /** How long to wait for the peer, in ms. Default: no limit. */
   timeout?: number;
@@ -90,7 +91,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
   ];
   #rondevu: Rondevu | undefined;
   #connection: AnswererConnection | undefined;
-  /** Messages sent before there is a connection. */
+  /** Messages sent before the connection object exists. */
   #early: EarlyMessages | undefined;
   #ready = new Deferred<AnswererConnection>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -106,56 +107,58 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return this.#connection?.peer;
   }
 
-  /** Number of the current attempt; 0 if there is none. */
+  /** Number of the current attempt; 0 if there is no attempt. */
   get attempt(): number {
     return this.stateOf('attempt', 0);
   }
 
-  /** Number of attempts after which the element gives up; 0 for no limit. */
+  /** Maximum number of attempts; 0 for no limit. */
   get maxAttempts(): number {
     return this.#connection?.config.maxReconnectAttempts ?? 0;
   }
 
-  /** Messages queued until the link is up. */
+  /** Number of messages queued until the link is up. */
   get buffered(): number {
     return this.#connection?.bufferedCount ?? this.#early?.count ?? 0;
   }
 
-  /** How many times the link was replaced. */
+  /** Number of times the link was replaced. */
   get rotations(): number {
     return this.#rotations;
   }
 
-  /** Whether the peer proved its key. */
+  /** Whether the peer proved possession of its private key. */
   get verified(): boolean {
     return this.#connection?.peer?.verified ?? false;
   }
 
-  /** The connection; it stays the same while the element runs. */
+  /** The connection object, which stays the same while the element runs. */
   get connection(): AnswererConnection | undefined {
     return this.#connection;
   }
 
-  /** The client behind this element, while it runs. */
+  /** The client that the element uses while it runs. */
   get rondevu(): Rondevu | undefined {
     return this.#rondevu;
   }
 
-  /** Resolves with the connection when its link is first up. */
+  /** Resolves with the connection when its link comes up for the first time. */
   get ready(): Promise<AnswererConnection> {
     return this.#ready.promise;
   }
 
-  /** Starts to join, unless it already has. Skips the wait for the next attempt; tries again after a failure. */
+  /**
+   * Starts joining, unless the element is already running. Starts a scheduled attempt immediately; tries again after a failure.
+   */
   connect(): Promise<void> {
     if (this.#connection) this.#connection.connect();
     return this.begin();
   }
 
   /**
-   * Sends a message; while no link is up, the message is buffered. If the element fails before there is a connection, the outcome
-   * of the message is `dropped`.
-   * @throws RondevuError `not-connected` if the element is not started, otherwise like `RondevuConnection.send`
+   * Sends a message; while no link is up, the message is buffered. If the element fails before there is a connection, the
+   * outcome of the message is `dropped`.
+   * @throws RondevuError `not-connected` if the element has not been started; otherwise the same as `RondevuConnection.send`
    */
   send(data: Sendable): SendHandle {
     if (this.#connection) return this.#connection.send(data);
@@ -224,7 +227,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig };
   }
 
-  /** Casts `connection.peer`: the peer is known before the first link is up. */
+  /** Forwards the events of the connection. Casts `connection.peer`, because the peer is known before the first link is up. */
   #listen(connection: AnswererConnection): void {
     let opened = false;
     let generation = 0;
@@ -235,7 +238,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     connection.on('reset', (lost) => back('reset', lost));
     connection.on('message:delivered', (id) => this.emit('rondevu-delivered', { id }, false));
     connection.on('state:changed', ({ newState, reason }) => {
-      if (newState === 'closed' || !isCurrent()) return; // `closed` comes below, with its reason
+      if (newState === 'closed' || !isCurrent()) return; // `closed` is handled below, with its reason
       if (newState === 'connected') {
         this.reflect('peer', connection.peer?.username);
         this.reflect('verified', connection.peer?.verified);
@@ -254,7 +257,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
       this.reflect('attempt', undefined);
       this.recovered();
       if (opened) {
-        // the old link recovered before a new one was up
+        // the old link recovered before a new link was up
         if (connection.generation === generation) return;
         this.reflect('rotations', ++this.#rotations);
         this.emit('rondevu-rotated', { generation: (generation = connection.generation) });
@@ -283,7 +286,7 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
       this.showFailure(error);
     });
     connection.on('closed', (reason) => {
-      if (isCurrent()) void this.end(reason); // the peer or the engine closed it
+      if (isCurrent()) void this.end(reason); // the peer or the engine closed the connection
     });
   }
 

@@ -23,22 +23,23 @@ import type { ServiceState } from './states.js';
 export type { ServiceState };
 
 /**
- * Publishes a service and accepts joiners. Has no appearance of its own: put a `<rondevu-chat>` or your own elements inside.
+ * Publishes a service and accepts joiners. Renders only its slotted content: put a `<rondevu-chat>` or your own
+ * elements inside.
  *
  * @tag rondevu-service
  * @slot - Elements that use this service, or any other content.
  *
  * @attr {'idle'|'publishing'|'live'|'reconnecting'|'stopped'|'failed'} state - Engine state, read-only.
- * @attr {number} offer-count - Free offers, read-only.
- * @attr {number} peer-count - Peers whose link is up, read-only.
- * @attr {number} rotations - How many times a connection was bound to a new offer, read-only.
+ * @attr {number} offer-count - Number of free offers, read-only.
+ * @attr {number} peer-count - Number of peers whose link is up, read-only.
+ * @attr {number} rotations - Number of times a connection was bound to a new offer, read-only.
  * @attr {boolean} rotating - Whether a connection is waiting for its peer to return, read-only.
  * @attr {string} error-code - Code of the last error, read-only.
  *
  * @cssstate connected - The service is live.
  * @cssstate reconnecting - The signaling server cannot be reached.
  * @cssstate rotating - A connection is waiting for its peer to return.
- * @cssstate failed - Publishing failed, and the element has stopped trying.
+ * @cssstate failed - Publishing failed, and the element does not retry.
  *
  * @fires rondevu-state - The state changed: `{from, to, reason}`. Bubbles.
  * @fires rondevu-published - The first offers are on the server: `{serviceFqn, offers}`. Bubbles.
@@ -46,7 +47,7 @@ export type { ServiceState };
  * @fires rondevu-rotated - A connection was bound to a new offer: `{oldOfferId, newOfferId, connection, peer}`. Bubbles.
  * @fires rondevu-message - A message arrived: `{data, peer, connection}`. Does not bubble.
  * @fires rondevu-disconnected - A peer's link was lost; the peer may return: `{peer, connection, reason}`. Bubbles.
- * @fires rondevu-reconnected - A peer is back on the same connection: `{peer, connection, verdict, lost}`. With `resumed`, no message is lost; with `reset`, the peer started a new session and `lost` lists the unacknowledged messages. Bubbles.
+ * @fires rondevu-reconnected - A peer reconnected to the same connection: `{peer, connection, verdict, lost}`. If `verdict` is `resumed`, no message was lost; if it is `reset`, the peer started a new session, and `lost` lists the unacknowledged messages. Bubbles.
  * @fires rondevu-left - A connection ended: `{peer, reason}`. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`, or `{error, peer, connection}` if a message could not be sent to one peer. Bubbles.
  */
@@ -74,17 +75,17 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
 
   /** `name:version`, for example `chat:1.0.0`. */
   service?: string;
-  /** Offers kept free for joiners. */
+  /** Number of offers to keep free for joiners. */
   maxOffers = 5;
   /** Maximum number of connections. Default: no limit. */
   maxConnections?: number;
-  /** Lifetime of an offer in ms; offers are renewed before it ends. */
+  /** Lifetime of an offer, in ms; offers are renewed before they expire. */
   ttl = 300_000;
   /** Options of the connections. */
   connectionConfig?: Partial<ConnectionConfig>;
   /** Creates the offer and a channel on the given peer connection. */
   offerFactory?: PublishOptions['offerFactory'];
-  /** Called before a joiner is accepted; false refuses the joiner. */
+  /** Called before a joiner is accepted; returning false refuses the joiner. */
   accept?: PublishOptions['accept'];
 
   /** @internal */
@@ -99,17 +100,17 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     return this.stateOf<ServiceState>('state', 'idle');
   }
 
-  /** Free offers. */
+  /** Number of free offers. */
   get offerCount(): number {
     return this.#pool?.offers.length ?? 0;
   }
 
-  /** Peers whose link is up. */
+  /** Number of peers whose link is up. */
   get peerCount(): number {
     return this.connections.filter((connection) => connection.isConnected()).length;
   }
 
-  /** How many times a connection was bound to a new offer. */
+  /** Number of times a connection was bound to a new offer. */
   get rotations(): number {
     return this.#rotations;
   }
@@ -119,12 +120,12 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     return this.connections.some((connection) => connection.isRotating());
   }
 
-  /** The client behind this element, while it runs. */
+  /** The client that the element uses while it runs. */
   get rondevu(): Rondevu | undefined {
     return this.#rondevu;
   }
 
-  /** Connections, whether their link is up or not. */
+  /** All connections, including those whose link is down. */
   get connections(): OffererConnection[] {
     return this.#pool?.connections ?? [];
   }
@@ -134,7 +135,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
     return this.#ready.promise;
   }
 
-  /** Starts publishing, unless it already has; tries again after a failure. */
+  /** Starts publishing, unless the element is already running; tries again after a failure. */
   start(): Promise<void> {
     if (this.state === 'failed') void this.end('started again');
     return this.begin();
@@ -146,10 +147,10 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
   }
 
   /**
-   * Sends a message to every peer; a peer whose link is down receives it when the link is back. A peer to which the message
-   * cannot be sent is skipped and reported with `rondevu-error`.
+   * Sends a message to every peer; a peer whose link is down receives the message when its link is up again. A peer to which
+   * the message cannot be sent is skipped and reported with `rondevu-error`.
    * @returns number of peers to which the message was sent
-   * @throws RondevuError like `RondevuConnection.send`, if sending failed for every peer
+   * @throws RondevuError the same as `RondevuConnection.send`, if sending failed for every peer
    */
   broadcast(data: Sendable): number {
     const { sent, failures } = sendToAll(this.connections, data);

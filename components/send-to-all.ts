@@ -5,7 +5,7 @@ export interface SendFailure {
   error: RondevuError;
 }
 
-/** Sends to each connection; a failure on one does not keep the message from the others. */
+/** Sends a message on every connection; a failure on one connection does not affect the others. */
 export function sendToAll(
   connections: readonly OffererConnection[],
   data: Sendable,

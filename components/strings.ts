@@ -1,6 +1,6 @@
 /**
- * All texts that the elements show. English is built in; a page replaces texts for a language with `setStrings`, for one element
- * with its `strings` property.
+ * All texts that the elements display. English is built in. A page can replace the texts of a language with `setStrings`, or
+ * the texts of a single element with its `strings` property.
  */
 
 export const ENGLISH = {
@@ -50,17 +50,17 @@ export type Strings = { [K in keyof typeof ENGLISH]: string };
 
 const tables = new Map<string, Partial<Strings>>();
 
-/** Replaces texts for a language, for all elements of the page. @param lang a BCP 47 tag, for example `de` */
+/** Replaces the texts of a language in all elements on the page. @param lang a BCP 47 tag, for example `de` */
 export function setStrings(lang: string, table: Partial<Strings>): void {
   tables.set(lang.toLowerCase(), table);
 }
 
-/** The texts of an element: its own first, then the texts of its `lang`, then English. */
+/** The texts of an element: its own texts override those of its language, which override English. */
 export function stringsFor(element: Element, own: Partial<Strings>): Strings {
   const lang = (element.closest('[lang]')?.getAttribute('lang') ?? '').toLowerCase();
   return { ...ENGLISH, ...tables.get(lang.split('-')[0]!), ...tables.get(lang), ...own };
 }
 
-/** Replaces each `{name}` with its value. */
+/** Replaces each `{name}` placeholder with its value. */
 export const fill = (text: string, values: Record<string, string | number>): string =>
   text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));

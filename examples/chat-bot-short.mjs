@@ -1,4 +1,4 @@
-// A short version of chat-bot.mjs on a durable connection: messages arrive once and in order, whatever the network does.
+// A short version of chat-bot.mjs with durable connections: messages arrive once and in order, despite network outages.
 import { closeOnSignal, connect } from 'rondevu-elements/node';
 const {
   RONDEVU_SERVER: apiUrl = 'http://localhost:3000',

@@ -5,7 +5,7 @@ import { closeOnSignal, connect } from 'rondevu-elements/node';
 const rondevu = await connect({
   apiUrl: process.env.RONDEVU_SERVER ?? 'http://localhost:3000',
   username: process.env.BOT_NAME ?? 'bot',
-  keyFile: process.env.BOT_KEY ?? './chat-bot.key', // keeps the name across restarts
+  keyFile: process.env.BOT_KEY ?? './chat-bot.key', // the stored key keeps the username across restarts
 });
 const from = rondevu.getUsername();
 const publicKey = rondevu.getPublicKey();
@@ -13,7 +13,7 @@ const publicKey = rondevu.getPublicKey();
 const service = await rondevu.publishService({
   service: 'chat:2.0.0',
   maxOffers: 5,
-  // called for each offer; the channel opens when somebody joins
+  // called for each offer; the channel opens when a peer joins
   offerFactory: async (pc) => {
     const dc = pc.createDataChannel('chat');
     // unused offers are closed too, so only a channel that was open reports that a peer left

@@ -1,5 +1,5 @@
-// A data processor: a joiner sends numbers as Float64 bytes, and receives the running mean after each chunk. Memory use is
-// bounded on both sides: the sender waits for the network and for results.
+// A data processor: a joiner sends numbers as Float64 bytes, and receives the running mean after each chunk.
+// Memory use is bounded on both sides: the sender waits for the network and for results.
 //   node examples/data-processor.mjs            publishes mean:1.0.0
 //   node examples/data-processor.mjs join FQN   sends 20 million numbers to that service
 import { closeOnSignal, connect } from 'rondevu-elements/node';
@@ -33,7 +33,7 @@ async function host() {
 
 async function join(serviceFqn) {
   const rondevu = await connect({ apiUrl });
-  // a transfer waits for the network however long it takes, and none of its messages may expire
+  // the transfer waits for the network without a time limit, and no message may expire
   const connectionConfig = { maxReconnectAttempts: 0, maxBufferAge: 0, maxBufferSize: 100_000 };
   const connection = await rondevu.connectToService({ serviceFqn, wait: 10_000, connectionConfig });
   await connection.opened;
@@ -52,8 +52,8 @@ async function join(serviceFqn) {
   const CHUNK = 8192;
   for (let sent = 0; sent < total; sent += CHUNK) {
     const numbers = Float64Array.from({ length: Math.min(CHUNK, total - sent) }, (_, index) => sent + index);
-    if (connection.bufferedAmount > MOST_QUEUED) await connection.drained(); // until the network accepts more
-    while (sent - last.count > 100 * CHUNK) await new Promise((resolve) => (gotResult = resolve)); // until more is processed
+    if (connection.bufferedAmount > MOST_QUEUED) await connection.drained(); // wait for the network
+    while (sent - last.count > 100 * CHUNK) await new Promise((resolve) => (gotResult = resolve)); // wait for results
     connection.send(numbers);
   }
   while (last.count < total) await new Promise((resolve) => (gotResult = resolve));

@@ -17,5 +17,5 @@ closeOnSignal(rondevu, {
     const goodbyes = service.connections.map((connection) => connection.send('goodbye').delivered);
     await Promise.race([Promise.all(goodbyes), new Promise((resolve) => setTimeout(resolve, 2000))]);
   },
-}); // afterwards rondevu.close() runs, and the exit code is 0
+}); // then rondevu.close() runs, and the process exits with code 0
 console.log(`${service.fqn} is live`);

@@ -1,13 +1,15 @@
-// Writes the API reports: the public API of each entry point, as the published types declare it. A change to the public API
-// then changes api/*.api.md, so that reviewers see it. Needs a build. Fails if a report was stale or if a public type names a
-// declaration that no entry point exports.
+/**
+ * Writes the API reports: the public API of each entry point, as declared by the published types. A change to the public API
+ * shows up in the report, so that reviewers see it. Needs a build. Fails if a report was stale or if a public type refers to a
+ * declaration that no entry point exports.
+ */
 import { Extractor, ExtractorConfig } from '@microsoft/api-extractor';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const FOLDER = resolve('api');
-/** Entry points that repeat part of the package root. */
+/** Entry points that re-export part of the package root. */
 const REPEATED = /^\.\/(define\/|rondevu-|bundle$)/;
 /** Symbols that a report shows with a suffix because an exported symbol has the same name. */
 const NAMESAKES = ['MessageBuffer_2']; // the base class of the v0.20 MessageBuffer, which the package root exports
@@ -19,7 +21,7 @@ mkdirSync(FOLDER, { recursive: true });
 const problems = [];
 const forgotten = [];
 const exported = new Set(NAMESAKES);
-// substitutes for types of the DOM library
+// substitutes for types from the DOM library
 for (const [, name] of readFileSync('src/base/webrtc-types.ts', 'utf8').matchAll(/^export (?:type|interface) (\w+)/gm))
   exported.add(`${name}_2`);
 

@@ -1,5 +1,8 @@
-// `npm run build`: builds the modules with types and source maps, the bundle, and the server. Each result is built next to the
-// old result and replaces it when complete. A running server keeps its files, and a failed build leaves the old result.
+/**
+ * `npm run build`: builds the modules with types and source maps, the bundle, and the server. Each result is built next to the
+ * old result and replaces it when complete. A running server keeps its files, and a failed build leaves the old result in
+ * place.
+ */
 import { chmodSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { run } from './run.mjs';
 
@@ -29,7 +32,7 @@ step('the bundle', () => {
   run('node', ['scripts/types.mjs', NEW]);
   run('rollup', ['-c', '--silent'], { env: { RONDEVU_DIST: NEW } });
 });
-// npm sets the executable bit on installation, but a build creates files without it
+// npm sets the executable bit during installation, but the build does not
 chmodSync(`${NEW}/src/cli/main.js`, 0o755);
 // the server compiles against the engine's types
 swap('dist');

@@ -1,5 +1,8 @@
-// `npm run test:chaos`: connections under faults, in real browsers and Node, over a UDP proxy. `--full` runs every fault as
-// often as the guarantee requires; CHAOS_SEED=… replays a run; names of files in test/chaos select those files.
+/**
+ * `npm run test:chaos`: tests connections under faults, in real browsers and Node, over a UDP proxy. `--full` runs every fault
+ * as often as the guarantee requires. `CHAOS_SEED=…` replays a run. Names of files in test/chaos, given as arguments, select
+ * those files.
+ */
 import { readdirSync } from 'node:fs';
 import { run, tryRun } from './run.mjs';
 

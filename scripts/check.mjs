@@ -1,5 +1,7 @@
-// `npm run check`: all checks that need no browser. The build comes early because the checks of types, API reports, packages
-// and sizes use it. Prints the time of each check at the end.
+/**
+ * `npm run check`: runs all checks that need no browser. The build runs early, because the checks of types, API reports,
+ * packages and sizes use it. Prints the duration of each check at the end.
+ */
 import { readFileSync } from 'node:fs';
 import { startRun, tryRun } from './run.mjs';
 
@@ -20,14 +22,14 @@ const DOCUMENTS = ['elements', 'architecture', 'delivery', 'hosting-in-node', 's
 const PACKAGES = ['.', 'server'];
 const eachPackage = (check) => () => Math.max(...PACKAGES.map(check));
 
-/** Runs "Are the types wrong?". Its tables are long, so they are printed only if there is a problem. */
+/** Runs "Are the types wrong?"; its long tables are printed only if there is a problem. */
 const attw = (folder) => {
   const args = ['--pack', folder, '--profile', 'esm-only'];
   return tryRun('attw', [...args, '--quiet']) && tryRun('attw', args);
 };
 
 const CHECKS = {
-  // the build also writes this file, so this check comes first
+  // this check comes first, because the build also writes the file
   version: fresh(['components/version.ts'], () => tryRun('node', ['scripts/version.mjs'])),
   build: () => tryRun('node', ['scripts/build.mjs']),
   patterns: () => tryRun('eslint', ['-c', 'eslint.patterns.config.mjs', '--quiet', 'src', 'components', 'server/src']),

@@ -1,5 +1,7 @@
-// `npm run coverage`: line and branch coverage of the pure layers, which use neither sockets nor WebRTC, by the tests that call
-// them directly. Prints a table with one row per file. Needs no build.
+/**
+ * `npm run coverage`: measures the line and branch coverage of the pure layers, which use neither sockets nor WebRTC, by the
+ * tests that call them directly. Prints a table with one row per file. Needs no build.
+ */
 import { tryRun } from './run.mjs';
 
 /** Files of the pure layers. */
@@ -14,7 +16,7 @@ const FILES = [
 ];
 /** Files that contain only types. */
 const TYPES = ['src/base/webrtc-types.ts', 'src/base/writable.ts'];
-/** Tests that start neither a browser nor a server process, without the long mutation and fuzz tests. */
+/** Tests that start neither a browser nor a server process, except the long mutation and fuzz tests. */
 const TESTS = [
   ...[
     ...['answer-router', 'base', 'chat', 'connection-state', 'control-channel', 'handshake-proof', 'join-attempt'],

@@ -1,6 +1,8 @@
-// Writes the parts of the docs that are generated from the code: the limits in docs/security.md from the constants and the
-// server's settings, the tables in docs/elements.md from the manifest, the layers and the state table in docs/architecture.md
-// and docs/delivery.md. Generated parts are between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+/**
+ * Writes the parts of the documentation that are generated from the code: the limits in docs/security.md from the constants and
+ * the server's settings, the tables in docs/elements.md from the manifest, and the layers and the state table in
+ * docs/architecture.md and docs/delivery.md. Generated parts are between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+ */
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { LAYERS } from './layer-rules.mjs';
 import { TABLE } from '../dist/src/connection/connection-state.js';

@@ -1,6 +1,6 @@
-// Import rules between layers. Checked by scripts/layers.mjs; docs/architecture.md contains the table.
+// Import rules between layers, checked by scripts/layers.mjs and listed in docs/architecture.md.
 
-/** The layer of each folder or file; the first match counts. Null means that the layer has the name of the folder. */
+/** The layer of each folder or file; the first match applies. `null` means that the layer is named after the folder. */
 export const LAYER_OF = [
   [/^src\/errors\.ts$/, 'base'],
   [/^src\/signaling\/signaling-port\.ts$/, 'signaling-port'],
@@ -13,8 +13,8 @@ export const LAYER_OF = [
 ];
 
 /**
- * Each layer: its files, the layers that it may import besides itself, single files that it may import from other layers, and
- * the npm packages that it may import. Type imports count.
+ * For each layer: its files, the other layers that it may import, single files that it may import from further layers, and the
+ * npm packages that it may import. The rules also apply to type imports.
  */
 export const LAYERS = {
   base: { files: '`src/base/`, `src/errors.ts`', may: [] },

@@ -1,5 +1,7 @@
-// Checks the imports between layers (layer-rules.mjs). A forbidden import, an import cycle or a browser global in the engine is
-// an error. Type imports count.
+/**
+ * Checks the imports between layers against layer-rules.mjs. Forbidden imports, import cycles and browser globals in the engine
+ * are errors. The rules also apply to type imports.
+ */
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 import { LAYERS, LAYER_OF } from './layer-rules.mjs';

@@ -1,5 +1,7 @@
-// Writes custom-elements.json from the JSDoc of the elements and the event types of components/events.ts, without members that
-// users cannot use.
+/**
+ * Writes custom-elements.json from the JSDoc of the elements and the event types in components/events.ts, without members that
+ * users cannot use.
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 import ts from 'typescript';
 import { run } from './run.mjs';

@@ -1,7 +1,9 @@
-// A reporter for Node's test runner. It prints a line when a file starts and another when it ends, with the progress of the
-// whole run, and each failed test in full. After each test it writes the counts, the failures and the seconds per file to
-// RONDEVU_COUNTS, so that they are available however the run ends. RONDEVU_PROGRESS is JSON: `done` and `total`, the number of
-// files in the whole run.
+/**
+ * A reporter for Node's test runner. Prints a line when a file starts and when it ends, with the progress of the whole run, and
+ * prints each failed test in full. After each test, writes the counts, the failures and the seconds per file to RONDEVU_COUNTS,
+ * so that the results are available however the run ends. RONDEVU_PROGRESS is JSON with `done` and `total`, the numbers of
+ * completed files and of all files.
+ */
 import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { inspect } from 'node:util';

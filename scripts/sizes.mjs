@@ -1,4 +1,4 @@
-// Compares the download size of a page, in bytes of gzip -9, with its limits. Lazy chunks are listed separately.
+// Compares the download sizes of pages, in bytes after gzip -9, with their limits. Lazy chunks are listed separately.
 import { gzipSync } from 'node:zlib';
 import { resolve } from 'node:path';
 import { rollup } from 'rollup';

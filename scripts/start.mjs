@@ -13,7 +13,7 @@ function setting(flag, variable, standard) {
   return args[index].includes('=') ? args[index].slice(flag.length + 1) : args[index + 1];
 }
 
-/** Whether another program listens on the port. Checked before the build, to fail early. */
+/** Whether another program listens on the port; checked before the build, so that `npm start` fails early. */
 function isTaken(port, host) {
   return new Promise((resolve) => {
     const probe = createServer();

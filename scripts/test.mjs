@@ -1,10 +1,11 @@
-// `npm test` runs the tests that fit in ten minutes on two cores; `npm run test:long` runs the rest. SUITES and LONG below are
-// the complete lists. A build comes first, unless every selected suite runs from source.
+// `npm test` runs the tests that fit in ten minutes on two cores; `npm run test:long` runs the rest.
+// SUITES and LONG below are the complete lists of suites and of long tests.
+// The project is built first, unless every selected suite runs from source.
 //
-//   SUITE …             only these suites: `npm test -- server e2e`
-//   --long, --all       only the long tests; all tests
-//   --no-build          use the existing build
-//   --also-node=FOLDER  run the suites marked `everyNode` again with the node in FOLDER first on PATH; may be repeated
+//   SUITE …             runs only the given suites: `npm test -- server e2e`
+//   --long, --all       runs only the long tests, or all tests
+//   --no-build          uses the existing build
+//   --also-node=FOLDER  also runs the suites marked `everyNode` with FOLDER first on PATH; may be repeated
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,18 +15,18 @@ import { run, tryRun } from './run.mjs';
 
 /**
  * The suites, in the order in which they run. `folder` contains the files of a suite. `concurrency` is the number of files that
- * run in parallel: 3 if they mostly wait for sockets and timers. `exit` ends processes that native WebRTC threads would keep
- * alive. `fromSource` marks suites that need no build: their servers import the engine from src, by the paths in
+ * run in parallel: 3 for files that mostly wait for sockets and timers. `exit` ends processes that native WebRTC threads would
+ * keep alive. `fromSource` marks suites that need no build: their servers import the engine from src, by the paths in
  * tsconfig.source.json. `everyNode` selects files that also run on each additional Node version (--also-node): true for all
  * files except ONE_NODE, or a list of files. Browsers behave the same on every Node version.
  */
 const SUITES = [
   { name: 'engine', folder: 'test/engine', concurrency: 3, exit: true, fromSource: true, everyNode: true },
-  // the signaling clients against the real server
+  // tests the signaling clients against the real server
   { name: 'signaling', folder: 'test/signaling', concurrency: 3, exit: true, fromSource: true, everyNode: true },
   { name: 'delivery', folder: 'test/delivery', concurrency: 2, fromSource: true, everyNode: true },
   { name: 'server', folder: 'test/server', concurrency: 3, everyNode: true },
-  // the server suite again, with Redis: it must behave the same with either storage
+  // repeats the server suite with Redis: the server must behave the same with either storage
   { name: 'server-redis', folder: 'test/server', concurrency: 3, redis: true },
   { name: 'elements', folder: 'test/elements', browsers: true },
   { name: 'node-webrtc', folder: 'test/node-webrtc', concurrency: 3, exit: true, everyNode: true },
@@ -36,13 +37,13 @@ const SUITES = [
     exit: true,
     everyNode: ['cli', 'doctor', 'node-edge', 'package', 'pipe'].map((name) => `test/node-hosts/${name}.test.ts`),
   },
-  // our SDP parser against the parsers of browsers and Node packages
+  // compares our SDP parser with the parsers of browsers and Node packages
   { name: 'sdp', folder: 'test/sdp' },
   { name: 'e2e', folder: 'test/e2e', concurrency: 2, exit: true },
   { name: 'chaos', folder: 'test/chaos', concurrency: 3, exit: true },
 ];
 
-/** Suites and files that only `npm run test:long` runs. A new file belongs here when it takes more than about 20 seconds. */
+/** Suites and files that only `npm run test:long` runs. Add new files that take more than about 20 seconds. */
 const LONG = [
   'server-redis',
   'chaos',
@@ -69,7 +70,7 @@ const ONE_NODE = ['delivery/mutations', 'server/nodes', 'server/protocol-documen
   (name) => `test/${name}.test.ts`,
 );
 
-/** Files in the server suite that start their own Redis, or that test only one kind of storage or none. */
+/** Files in the server suite that start their own Redis, test only one kind of storage, or test no storage. */
 const ONE_STORAGE = /server\/(redis|nodes|store|config|crash|protocol-document)[\w-]*\.test\.ts$/;
 
 const { values: flags, positionals: only } = parseArgs({
@@ -94,13 +95,13 @@ const hasRedis = !spawnSync('redis-server', ['--version']).error;
 if (!process.env.CI && !hasRedis)
   console.warn('redis-server is not installed: tests that need it are skipped (apt-get install redis-server)');
 
-/** Truncates a failure to MAX_FAILURE. Removes colours, because a truncated sequence could leave the terminal coloured. */
+/** Truncates a failure to MAX_FAILURE. Removes color codes, because a truncated code could leave the terminal colored. */
 const short = (failure) => {
   const plain = stripVTControlCharacters(failure);
   return plain.length > MAX_FAILURE ? `${plain.slice(0, MAX_FAILURE)} …` : plain;
 };
 
-/** The files of a suite in the selected part. @param node the folder of another Node version */
+/** The files of a suite that match the selection: short, long or all tests. @param node folder of an additional Node version */
 function filesOf({ name, folder, redis, everyNode }, node) {
   const isLong = (file) => LONG.includes(name) || LONG.includes(file);
   return readdirSync(folder, { withFileTypes: true })
@@ -157,7 +158,7 @@ for (const [index, suite] of plan.entries()) {
   try {
     counts = JSON.parse(readFileSync(results, 'utf8'));
   } catch {
-    counts = { passed: 0, failed: 1, skipped: 0, seconds: {} }; // it ended before it could count
+    counts = { passed: 0, failed: 1, skipped: 0, seconds: {} }; // the run ended before it wrote its counts
   }
   // a suite that fails without a failed test (a crash, a file that does not load) must not count as passed
   if ((status !== 0 || counts.passed === 0) && counts.failed === 0) counts.failed = 1;
@@ -169,7 +170,7 @@ for (const [index, suite] of plan.entries()) {
   for (const key of Object.keys(sum)) sum[key] += counts[key];
 }
 
-// repeated at the end, where they are easy to find
+// failures are repeated at the end, where they are easy to find
 for (const failure of failures) console.log(`\n${failure}`);
 const slowest = seconds.sort(([, a], [, b]) => b - a).slice(0, 5);
 console.log(

@@ -1,5 +1,7 @@
-// Imports the WebRTC types of src/base/webrtc-types.ts into every published declaration file that uses them, so that a project
-// without the DOM library compiles against those files. The build runs it after tsc; a second run changes nothing.
+/**
+ * Imports the WebRTC types of src/base/webrtc-types.ts into every published declaration file that uses them, so that projects
+ * without the DOM library can compile against those files. The build runs this script after tsc; a second run changes nothing.
+ */
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 

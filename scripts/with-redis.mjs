@@ -1,4 +1,4 @@
-// Runs a command with its own Redis, whose address is in RONDEVU_TEST_REDIS.
+// Runs a command with its own Redis server, whose URL is in RONDEVU_TEST_REDIS.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { RedisProcess } from '../test/support/redis.ts';

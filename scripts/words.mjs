@@ -1,12 +1,13 @@
-// Finds unidiomatic phrases in comments, test names, strings and documents. Prints each pattern with the number of matching
-// lines and better wording. Fails if more lines match than MAX allows, so that new text cannot add any.
+// Finds unidiomatic phrases in comments, test names, strings and documents.
+// Prints each pattern with the number of matching lines and better wording.
+// Fails if more lines match than MAX allows, so that new text cannot add any.
 //
 //   --list   prints every line that matches
 import { readFileSync, readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import ts from 'typescript';
 
-/** Patterns to find, and better wording. Clauses are matched at the beginning of a sentence. */
+/** Patterns to find, each with better wording. Clauses are matched at the beginning of a sentence. */
 const PATTERNS = [
   [
     /(?:^|[.:;!?]\s+)(?:what|who|whoever|whatever)\s+(?!(?:is|are|was|were|happens|to)\b[^.]*\?)/i,
@@ -31,9 +32,9 @@ const PATTERNS = [
   [/\bonce more\b/i, '"once more": "again"'],
 ];
 
-/** Number of lines that may still match in comments, in strings, and in test names and documents. Lower it, never raise it. */
+/** Maximum number of matching lines in comments, in strings, and in test names and documents. Never raise these limits. */
 const MAX = { comments: 0, strings: 0, texts: 6 };
-/** Files whose strings users read: messages, help, labels. */
+/** Files whose strings are shown to users: messages, help texts and labels. */
 const HAS_TEXTS = /^(?:src|components|server\/src|demo)\//;
 const PROSE = /[a-z]{2} [a-z]{2}/i;
 

@@ -1,5 +1,5 @@
 /**
- * Reference servers to compare ours with, each as a separate process: `echo` and `relay` use only `ws`, `verify` is an HTTP
+ * Reference servers for comparison, each run as a separate process: `echo` and `relay` use only `ws`, `verify` is an HTTP
  * server that only verifies a signature, `idle` is a `ws` server that keeps sockets open, `peerjs` is peerjs-server. Each
  * server prints its port.
  */

@@ -1,17 +1,17 @@
 /** Rondevu clients under load: hosts, joiners, and one handshake between them. */
 import { PushClient, someone } from '../../test/server/helpers.ts';
 
-/** A description as long as a real one with our SDP line. */
+/** A session description of the same length as a real description from the engine. */
 export const SDP = 'v=0\r\n'.padEnd(1500, 'a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n');
 
-/** A client with a session that stores no frames, because garbage collection in the generator would distort the results. */
+/** Opens a client session that stores no frames, because garbage collection in the load generator would distort the results. */
 export async function openClient(url: string, name: string): Promise<PushClient> {
   const client = await PushClient.open(url, someone(name));
   client.keeps = false;
   return client;
 }
 
-/** Hosts with a session, each with its own service. */
+/** Opens a session for each host; each host has its own service. */
 export async function openHosts(url: string, count: number): Promise<{ host: PushClient; fqn: string }[]> {
   return Promise.all(
     Array.from({ length: count }, async () => {

@@ -1,4 +1,4 @@
-/** Makes calls as fast as they are answered, or at a given rate. Also statistics of the times. */
+/** Makes calls as fast as they are answered, or at a given rate, and computes statistics of the response times. */
 import { once } from 'node:events';
 import { Agent, request } from 'node:http';
 import { WebSocket } from 'ws';
@@ -28,7 +28,7 @@ export async function throughput(
   return (count * 1000) / (performance.now() - start);
 }
 
-/** Starts work at a fixed rate without waiting for earlier work, then waits for all of it. */
+/** Starts tasks at a fixed rate without waiting for earlier tasks, then waits for all tasks. */
 export async function atRate(perSecond: number, ms: number, work: (index: number) => Promise<void>): Promise<void> {
   const start = performance.now();
   const all: Promise<void>[] = [];
@@ -70,7 +70,7 @@ export class BareSocket {
 
 const agent = new Agent({ keepAlive: true, maxSockets: 100 });
 
-/** POSTs a body over keep-alive connections; resolves with the reply. */
+/** POSTs a body over a keep-alive connection; resolves with the response. */
 export function postBody(url: string, body: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const outgoing = request(

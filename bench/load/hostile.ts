@@ -1,6 +1,7 @@
 /**
- * The cost of one hostile client to others: `/health`, honest handshakes and the server's memory, first without load, then
- * while a client makes every call at the limit of its allowance, from one address and then with one key over 50 sockets.
+ * Measures how one hostile client affects `/health`, honest handshakes and the server's memory. Starts with a measurement
+ * without load. The hostile client then makes every call at the limit of its allowance, first from one IP address, then with
+ * one key over 50 sockets.
  */
 import { Worker } from 'node:worker_threads';
 import { attackFromOneAddress, attackWithOneKey, type Hostility } from '../../test/support/hostile.ts';
@@ -9,7 +10,7 @@ import { percentile } from './generator.ts';
 import { start, type Child } from './processes.ts';
 
 const SOCKETS = 50;
-/** Sends 20 requests a second from a separate thread, because the main thread may be busy. */
+/** Sends 20 requests per second from a separate thread, because the main thread may be busy. */
 const PROBE = `
   const { parentPort, workerData } = require('node:worker_threads');
   const { get, Agent } = require('node:http');

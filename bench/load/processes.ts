@@ -1,4 +1,4 @@
-/** Runs servers as processes on one core, while the generator runs on another core. */
+/** Runs servers as processes on one core, while the load generator runs on a different core. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ const SERVER_CORE = '0';
 const GENERATOR_CORE = '1';
 const hasCores = spawnSync('taskset', ['--version']).status === 0;
 
-/** Keeps this process off the servers' core. */
+/** Pins this process to a core that the servers do not use. */
 export function pinGenerator(): void {
   if (hasCores) spawnSync('taskset', ['-acp', GENERATOR_CORE, String(process.pid)]);
   else console.log('without taskset servers and generator share all cores');
@@ -15,18 +15,18 @@ export function pinGenerator(): void {
 
 export interface Child {
   url: string;
-  /** Resident memory without garbage and free heap pages, in bytes. */
+  /** Resident memory, excluding garbage and free heap pages, in bytes. */
   memory(): Promise<number>;
-  /** Delay of the event loop since the last call, in ms; excludes network and client. */
+  /** Event-loop delay since the last call, in ms; excludes the network and the client. */
   loopDelay(): Promise<{ p95: number; worst: number }>;
-  /** CPU time so far, in s. */
+  /** CPU time used so far, in s. */
   cpu(): number;
   stop(): Promise<void>;
 }
 
 /**
- * On SIGUSR2, reports the delay of the event loop, collects garbage, and reports the memory in use without the free pages that
- * the heap keeps.
+ * Module that, on SIGUSR2, reports the event-loop delay, collects garbage, and reports the memory in use, excluding free heap
+ * pages.
  */
 const COUNTS = `data:text/javascript,import { monitorEventLoopDelay } from 'node:perf_hooks';
 const delay = monitorEventLoopDelay({ resolution: 10 });
@@ -39,7 +39,7 @@ process.on('SIGUSR2', () => {
   delay.reset();
 })`;
 
-/** Starts a server process. @param found matches the port in its output */
+/** Starts a server process. @param found pattern that captures the port in the server's output */
 export async function start(args: string[], found: RegExp, env: Record<string, string> = {}): Promise<Child> {
   const command = [...(hasCores ? ['taskset', '-c', SERVER_CORE] : []), process.execPath, '--expose-gc', '--import', COUNTS];
   const child: ChildProcess = spawn(command[0]!, [...command.slice(1), ...args], {
@@ -71,7 +71,7 @@ export async function start(args: string[], found: RegExp, env: Record<string, s
       return { p95: p95!, worst: worst! };
     },
     cpu() {
-      // fields 14 and 15 in proc(5), counted after the name in parentheses, in hundredths of a second
+      // fields 14 and 15 in proc(5), in hundredths of a second; the split skips the process name in parentheses
       const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
       return (Number(fields[11]) + Number(fields[12])) / 100;
     },
@@ -90,7 +90,7 @@ const UNLIMITED = {
   LIMIT_CLAIMS_PER_ADDRESS: '1000000000',
 };
 
-/** Starts our server. @param storage a file, or `:memory:` */
+/** Starts our server. @param storage path of a database file, or `:memory:` */
 export const startOurs = (storage: string, env: Record<string, string> = {}): Promise<Child> =>
   start(
     ['server/dist/main.js', '--port', '0', '--host', '127.0.0.1', '--storage', storage, '--log-level', 'error'],

@@ -1,4 +1,4 @@
-/** Defines <rondevu-chat>, and the two elements that it may create for itself. */
+/** Defines <rondevu-chat> and the two elements that it may create as its source. */
 import { define } from '../define.js';
 import { RondevuChat } from '../rondevu-chat.js';
 import './rondevu-connect.js';

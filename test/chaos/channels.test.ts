@@ -1,6 +1,7 @@
 /**
- * Additional channels between two ends, created by either, over links that are cut: every channel delivers exactly once and in
- * order. RONDEVU_CHAOS=full sends 2000 messages each way on each of 5 channels, with 20 rotations; the default is a short run.
+ * Tests additional channels, created by either end, while links are cut: every channel delivers each message exactly once and
+ * in order. `RONDEVU_CHAOS=full` sends 2000 messages in each direction on each of 5 channels, with 20 rotations; the default
+ * run is shorter.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -24,12 +25,12 @@ interface Tally {
   next: Record<string, number>;
   wrong: string[];
   low: number;
-  /** Creates a channel at this end, or accepts the peer's; sends on it and checks the received messages. */
+  /** Creates a channel or accepts the peer's channel, sends messages on it, and checks the received messages. */
   use(label: string): void;
 }
 type Tallied = EndState & { tally: Tally };
 
-/** Listens for channels before either end creates one. Runs in the page or process of the end. */
+/** Starts listening for channels before either end creates one. This function runs in the page or process of the end. */
 function prepare(end: EndState, count: number): void {
   const tally: Tally = { next: {}, wrong: [], low: 0, use: (label) => use(label) };
   (end as Tallied).tally = tally;
@@ -50,7 +51,7 @@ function prepare(end: EndState, count: number): void {
       for (let i = 0; i < count; i++) {
         channel.send(`${label} ${i} ${'x'.repeat((i * 37) % 2000)}`);
         if (i % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
-        // beyond 1000 the oldest message would be dropped
+        // if more than 1000 messages were queued, the oldest would be dropped
         while (channel.getQueueSize() > 900) await new Promise((resolve) => setTimeout(resolve, 20));
       }
     })();
@@ -59,9 +60,9 @@ function prepare(end: EndState, count: number): void {
 }
 
 for (const [one, other] of PAIRS) {
-  describe(`additional channels between ${one} and ${other}`, () => {
+  describe(`a connection with additional channels between ${one} and ${other}`, () => {
     it(
-      `deliver every message exactly once and in order: 5 channels, ${COUNT} messages each way, ${ROTATIONS} rotations`,
+      `delivers each message once and in order: 5 channels, ${COUNT} messages each way, ${ROTATIONS} rotations`,
       { timeout: 600_000 },
       async () => {
         const rig = await UdpProxy.start(1);

@@ -1,7 +1,7 @@
 /**
- * Delivery exactly once and in order under any path failure: numbered messages both ways through a proxy, with cuts drawn from
- * a seed. `RONDEVU_CHAOS=full` makes 100 cuts during 10 000 messages each way for every pair; CHAOS_SEED replays a failure,
- * CHAOS_PAIRS=chromium-firefox,… selects pairs.
+ * Tests exactly-once, in-order delivery under path failures: both ends send numbered messages through a proxy while a seeded
+ * sequence of cuts interrupts the path. `RONDEVU_CHAOS=full` makes 100 cuts for every pair, while each end sends 10 000
+ * messages. `CHAOS_SEED` replays a failure; `CHAOS_PAIRS=chromium-firefox,…` selects pairs.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -20,7 +20,7 @@ const PAIRS = (
 )
   .split(',')
   .map((pair) => pair.split('-') as [Place, Place]);
-/** Full runs use messages of up to 1 MiB. */
+/** Maximum message length, in bytes: 1 MiB in full runs, 64 KiB otherwise. */
 const MAX_LENGTH = FULL ? 1_048_576 : 65_536;
 
 const { server, places } = usePlaces();
@@ -55,10 +55,10 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
       await field.rig.close();
     });
 
-    it(`delivers ${MESSAGES} messages each way exactly once under ${COUNT} cuts`, { timeout: 3_600_000 }, async () => {
+    it(`delivers ${MESSAGES} messages each way exactly once despite ${COUNT} cuts`, { timeout: 3_600_000 }, async () => {
       const { host, joiner, random } = field;
       const kinds = Object.keys(CUTS);
-      // every kind equally often, any remainder at random, then shuffled
+      // each kind occurs equally often, the remainder is random, and the order is shuffled
       const drawn = random.shuffle(
         Array.from(
           { length: COUNT },

@@ -1,4 +1,4 @@
-/** The kinds of cuts that a connection survives; each function makes a cut and ends it. */
+/** The kinds of cuts that a connection must survive; each function makes a cut and ends it. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ServerProcess } from '../support/site.js';
 import type { End } from './ends.js';
@@ -18,7 +18,7 @@ const rawClose = (end: End): Promise<void> =>
     connection?.getPeerConnection()?.close();
   });
 
-/** Closes the current peer connection, and the next one as soon as its link reaches the given state. */
+/** Closes the current peer connection, and closes the next one as soon as its link reaches the given state. */
 const closeOn = (end: End, state: 'checking' | 'connecting' | 'connected'): Promise<void> =>
   end.run(({ connection }, wanted) => {
     const listener = ({ newState }: { newState: string }): void => {
@@ -27,7 +27,7 @@ const closeOn = (end: End, state: 'checking' | 'connecting' | 'connected'): Prom
       connection!.getPeerConnection()?.close();
     };
     connection!.on('state:changed', listener);
-    // this loss leads to the next link, which the listener closes
+    // losing this link leads to the next link, which the listener closes
     connection!.getPeerConnection()?.close();
   }, state);
 

@@ -1,6 +1,6 @@
 /**
  * One end of a chaos test: a client that publishes or joins, sends a stream of numbered messages and checks the peer's
- * messages. Self-contained: it is sent to pages as text, so it must not use anything from outside but types.
+ * messages. Pages receive `createEnd` as text, so the function must not reference anything outside itself except types.
  */
 import type { Keypair, Rondevu, RondevuConnection, RondevuOptions } from '../../dist/src/index.js';
 import type { EndOptions } from './ends.js';
@@ -8,21 +8,21 @@ import type { EndOptions } from './ends.js';
 export interface EndState {
   rondevu: Rondevu;
   connection: RondevuConnection | undefined;
-  /** Every connection object that was created. */
+  /** All connection objects created so far. */
   connections: RondevuConnection[];
-  /** The connection's events: name, time in ms, and a detail. */
+  /** Events of the connection: name, time in ms, and an optional detail. */
   events: [name: string, at: number, detail?: string][];
-  /** Next expected number, and errors found. */
+  /** Next expected message number, and errors found in received messages. */
   next: number;
   wrong: string[];
   /** Bytes received. */
   bytes: number;
-  /** Time of the last message, from Date.now(). */
+  /** Time of the last received message, from Date.now(). */
   lastAt: number;
   sent: number;
-  /** Number of messages that may be sent so far, so that each cut finds some in flight. */
+  /** Number of messages that may be sent for now, so that some are in flight during each cut. */
   allowed: number;
-  /** Number of sent messages by outcome. */
+  /** Number of sent messages per outcome. */
   outcomes: Record<string, number>;
   lost: number;
   /** Sends numbered messages of up to `max` bytes; the seed determines their lengths. */
@@ -35,7 +35,7 @@ export async function createEnd(
   more: Partial<RondevuOptions>,
   { apiUrl, username, service, to, config = {}, keep = false, plain = false }: EndOptions,
 ): Promise<EndState> {
-  // an extractable key, for a test; the elements store their keys in IndexedDB
+  // this test stores an extractable key in localStorage; the elements store keys in IndexedDB
   const kept = keep ? localStorage.getItem(username) : null;
   const rondevu = await Engine.connect({ apiUrl, username, ...more, ...(kept && { keypair: JSON.parse(kept) as Keypair }) });
   if (keep) localStorage.setItem(username, JSON.stringify(rondevu.getKeypair()));
@@ -71,7 +71,7 @@ export async function createEnd(
         const handle = connection.send(data);
         void handle.delivered.then((outcome) => (end.outcomes[outcome] = (end.outcomes[outcome] ?? 0) + 1));
         end.sent++;
-        // send only a few while the link is down; the rest would just fill the buffer
+        // send only a few messages while the link is down; more would only fill the buffer
         let patience = 5;
         while (
           connection.bufferedAmount > 4_194_304 ||
@@ -101,7 +101,7 @@ export async function createEnd(
       const bytes = new Uint8Array(data as ArrayBuffer);
       const view = new DataView(bytes.buffer);
       const number = view.getUint32(0);
-      // a reopened page starts in the middle
+      // a reopened page starts in the middle of the stream
       if (number !== end.next && !(keep && end.bytes === 0) && end.wrong.length < 10)
         end.wrong.push(`expected ${end.next}, got ${number}`);
       const whole = view.getUint32(4) === bytes.length && bytes.subarray(8).every((byte) => byte === number % 251);

@@ -1,6 +1,6 @@
 /**
- * The two ends of a chaos test, in a real browser or in Node, with the same few commands. Both run the same code: a page
- * receives the functions of a Node end as text.
+ * The two ends of a chaos test, each in a real browser or in Node, controlled by the same few commands. Pages and Node run the
+ * same code: pages receive the functions as text.
  */
 import { after } from 'node:test';
 import type { Browser, Page } from 'puppeteer-core';
@@ -13,30 +13,30 @@ import { until } from '../support/until.js';
 import { createEnd, type EndState } from './end.js';
 import { rigged } from './rigged-peer-connection.js';
 
-/** WebRTC packages for Node, by a name without a dash. */
+/** WebRTC packages for Node, by names without dashes: a dash separates the two names of a pair. */
 export const NODE_PLACES = { node: '@roamhq/wrtc', datachannel: 'node-datachannel', werift: 'werift' } as const;
 export type Place = BrowserName | keyof typeof NODE_PLACES;
 
 export interface EndOptions {
   apiUrl: string;
-  /** URL of the proxy for all traffic. Default: no proxy. */
+  /** URL of the proxy that carries all traffic between the peers. Default: no proxy. */
   rigUrl?: string;
   username: string;
-  /** The service to publish; if unset, `to` is joined. */
+  /** The service to publish; if unset, the end joins `to`. */
   service?: string;
   to?: string;
   config?: Partial<ConnectionConfig>;
   /** Stores the key under the username, so that a reopened page is the same peer. */
   keep?: boolean;
-  /** The test sends its own messages instead of the numbered stream. */
+  /** If set, the test sends its own messages instead of the numbered stream. */
   plain?: boolean;
 }
 
-/** Commands that a test runs at an end. */
+/** Commands that a test can run on an end. */
 export interface End {
   readonly place: Place;
   readonly page: Page | undefined;
-  /** Runs a function on the end's state, in the page or process of the end. */
+  /** Runs a function with the end's state, in the page or process of the end. */
   run<T, A extends unknown[]>(act: (end: EndState, ...args: A) => T | Promise<T>, ...args: A): Promise<T>;
   close(): Promise<void>;
 }
@@ -54,9 +54,9 @@ export class Places {
   }
 
   /**
-   * Opens a host and a joiner, and waits until both have their connection.
-   * @param username of the host; the joiner's name is derived from it
-   * @param joinerOptions further options of the joiner
+   * Opens a host and a joiner, and waits until they are connected.
+   * @param username name of the host; the joiner's name is derived from it
+   * @param joinerOptions additional options for the joiner
    */
   async openPair(
     hostPlace: Place,
@@ -110,7 +110,7 @@ export class Places {
   }
 }
 
-/** A server process and places for the tests of a file. */
+/** Sets up a server process and places for the tests in a file. */
 export function usePlaces(): { server: ServerProcess; places: Places } {
   const places = new Places();
   after(() => places.close());

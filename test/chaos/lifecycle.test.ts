@@ -1,6 +1,7 @@
 /**
- * The lifecycle of a page: restored from the back/forward cache, frozen and thawed, in the background. RONDEVU_CHAOS=full makes
- * 10 trips through the cache, freezes a page for 60 s, and keeps one in the background for 2 minutes.
+ * Tests page lifecycles: a page is restored from the back/forward cache, is frozen and thawed, or stays in the background.
+ * `RONDEVU_CHAOS=full` makes 10 trips through the cache, freezes a page for 60 s, and keeps a page in the background for 2
+ * minutes.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -91,7 +92,7 @@ const sameObject = (page: Page): Promise<boolean> =>
 describe('a page in chromium', () => {
   const browsers = useBrowsers('chromium');
 
-  it(`resumes without loss after ${TIMES} trips through the back/forward cache`, { timeout: 600_000 }, async () => {
+  it(`resumes without message loss after ${TIMES} trips through the back/forward cache`, { timeout: 600_000 }, async () => {
     const host = await openHost(browsers.chromium, 'cached');
     const joiner = await openJoiner(browsers.chromium, 'chat:1.0.0@cached');
     const expected: string[] = [];
@@ -136,7 +137,7 @@ describe('a page in chromium', () => {
     await Promise.all([host.close(), joiner.close()]);
   });
 
-  it(`resumes without loss after being frozen for ${FROZEN / 1000} s`, { timeout: 600_000 }, async () => {
+  it(`resumes without message loss after being frozen for ${FROZEN / 1000} s`, { timeout: 600_000 }, async () => {
     const host = await openHost(browsers.chromium, 'frozen');
     const joiner = await openJoiner(browsers.chromium, 'chat:1.0.0@frozen');
     const session = await joiner.createCDPSession();
@@ -160,8 +161,8 @@ describe('a page in chromium', () => {
 });
 
 describe('a page in firefox', () => {
-  it(`spends ${BACKGROUND / 1000} s in the background without a disconnect at the peer`, { timeout: 600_000 }, async () => {
-    // with the usual throttling of background pages, which other tests disable; the peer is in a different browser
+  it(`stays connected to its peer during ${BACKGROUND / 1000} s in the background`, { timeout: 600_000 }, async () => {
+    // background pages are throttled as usual, unlike in other tests; the peer is in a different browser
     const { default: puppeteer } = await import('puppeteer-core');
     const { launchOptions } = await import('../support/browsers.js');
     const options = launchOptions('firefox');

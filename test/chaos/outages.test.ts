@@ -1,6 +1,7 @@
 /**
- * Network outages on idle connections, with one message each way sent during the outage: how soon an outage is detected, which
- * events it causes, and how soon messages flow after it. RONDEVU_CHAOS=full runs 20 rounds of each; the medians are printed.
+ * Tests network outages on idle connections, with one message sent in each direction during the outage. Measures how soon the
+ * outage is detected, which events the ends emit, and how soon messages flow again. `RONDEVU_CHAOS=full` runs 20 outages of
+ * each length; the medians are printed.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';

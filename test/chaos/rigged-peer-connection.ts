@@ -1,13 +1,14 @@
 /**
- * A peer connection whose only path to the peer is the proxy: it replaces every candidate, however it was signaled, with the
- * socket of the proxy that faces it. Self-contained: it also runs in pages, from its source text.
+ * A peer connection that can reach its peer only through the proxy: the address of a proxy socket replaces all remote
+ * candidates, however they were signaled. Pages receive the function as source text, so it must not reference anything outside
+ * itself.
  */
 export function rigged(Native: typeof RTCPeerConnection, rigUrl: string): typeof RTCPeerConnection {
   const ufragOf = (sdp: string): string => /a=ice-ufrag:(\S+)/.exec(sdp)?.[1] ?? '';
   return class extends Native {
     override async setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void> {
       const { type, sdp = '' } = description;
-      // the offer's ufrag identifies the ICE generation at both sides
+      // the ufrag of the offer identifies the ICE generation at both ends
       const key = ufragOf(type === 'offer' ? sdp : (this.localDescription?.sdp ?? ''));
       const side = type === 'offer' ? 'answerer' : 'offerer';
       const reply = await fetch(`${rigUrl}/?key=${encodeURIComponent(key)}&side=${side}`);

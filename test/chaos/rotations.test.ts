@@ -1,6 +1,7 @@
 /**
- * A connection that is rotated many times: the page creates one peer connection after another, and nothing may accumulate. A
- * wrapped constructor counts the peer connections; the browser measures the heap. RONDEVU_CHAOS=full makes 1000 rotations.
+ * Rotates a connection many times: the page creates one peer connection after another and must not leak memory, listeners or
+ * peer connections. A wrapped constructor counts the peer connections; the browser measures the heap. RONDEVU_CHAOS=full makes
+ * 1000 rotations.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -16,7 +17,7 @@ const ROTATIONS = Number(process.env['CHAOS_ROUNDS'] ?? (FULL ? 1000 : 60));
 const CAP = 256;
 
 interface TestWindow {
-  /** Peer connections that are not closed, their maximum number, the number created, and errors thrown by the constructor. */
+  /** Open peer connections, their maximum number, the number created, and errors thrown by the constructor. */
   live: Set<RTCPeerConnection>;
   most: number;
   made: number;
@@ -41,7 +42,7 @@ const COUNTERS = `<script>
 const site = useSite(() => ({ '/': { body: blankPage(server.url, COUNTERS) } }));
 const server = useServer();
 
-/** Bytes of the page's heap and number of its listeners, after a forced garbage collection. */
+/** Heap size of the page, in bytes, and its number of listeners, after a forced garbage collection. */
 async function measure(session: CDPSession): Promise<{ heap: number; listeners: number }> {
   for (let i = 0; i < 3; i++) {
     await session.send('HeapProfiler.collectGarbage');
@@ -53,11 +54,11 @@ async function measure(session: CDPSession): Promise<{ heap: number; listeners: 
 }
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-  describe(`${ROTATIONS} rotations in ${name}`, () => {
+  describe(`a connection rotated ${ROTATIONS} times in ${name}`, () => {
     const browsers = useBrowsers(name);
 
-    it('cause no errors, and leak no memory or listeners', { timeout: 1_800_000 }, async () => {
-      // in separate pages, so that garbage collection is not forced before the end
+    it('leaks no memory, listeners or peer connections', { timeout: 1_800_000 }, async () => {
+      // each run uses new pages, so that no garbage collection is forced between rotations
       const early = await rotate(browsers[name], name, ROTATIONS / 5);
       const late = await rotate(browsers[name], name, ROTATIONS);
       if (!early || !late) return;

@@ -1,7 +1,7 @@
 /**
- * Links that are alive but make no progress: the platform of one end loses the last messages of a link, and no later message
- * reveals the gap. The sender waits for their acknowledgement, drops the link after 30 to 60 s, and replays the messages on the
- * next link.
+ * Tests links that are alive but make no progress: the platform at one end loses the last messages of a link, and no later
+ * message reveals the gap. After 30 to 60 s without an acknowledgement, the sender drops the link and replays the messages on
+ * the next link.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -18,50 +18,54 @@ const PAIRS: [host: Place, joiner: Place][] = [
   ['datachannel', 'chromium'],
 ];
 
-/** From now on, this end of the link drops everything that arrives on the message channel. */
+/** Makes this end drop everything that arrives on the message channel of the current link. */
 const ignoreMessages = ({ connection }: EndState): void => {
   const { channel } = (connection as unknown as { link: { channel: RTCDataChannel } }).link;
   channel.onmessage = null;
 };
 
-describe('a link that loses its last messages', { concurrency: true }, () => {
+describe('a connection whose link loses its last messages', { concurrency: true }, () => {
   for (const [hostAt, joinerAt] of PAIRS) {
     for (const lossySide of ['host', 'joiner'] as const) {
-      it(`is replaced when ${hostAt} hosts for ${joinerAt} and the ${lossySide} loses them`, { timeout: 240_000 }, async () => {
-        const name = `stall-${hostAt}-${lossySide}`;
-        const { host, joiner } = await places.openPair(hostAt, joinerAt, { apiUrl: server.url, username: name });
-        const [receiver, sender] = lossySide === 'host' ? [host, joiner] : [joiner, host];
-        const stream = (count: number) =>
-          sender.run((state, more) => {
-            state.allowed += more;
-            void state.stream(more, 1, 20_000);
-          }, count);
-        await stream(10);
-        await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 10), 'the first messages');
-        const before = await sender.run(({ connection }) => connection!.generation);
-        await receiver.run(ignoreMessages);
-        await stream(5);
-        await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 15), 'the last messages', 120_000);
-        const { wrong, next, lost } = await receiver.run(({ wrong, next, lost }) => ({ wrong, next, lost }));
-        assert.deepEqual({ wrong, next, lost }, { wrong: [], next: 15, lost: 0 });
-        const after = await sender.run(({ connection, connections, events, outcomes }) => ({
-          generations: connection!.generation,
-          connections: connections.length,
-          reasons: events.filter(([event]) => event === 'disconnected').map(([, , reason]) => reason),
-          outcomes,
-        }));
-        assert.ok(after.generations > before, 'another link');
-        assert.deepEqual([after.connections, after.outcomes], [1, { delivered: 15 }]);
-        assert.deepEqual(after.reasons, ['nothing was acknowledged for 30 s']);
-        for (const end of [joiner, host]) await end.close();
-      });
+      it(
+        `replaces the link (${hostAt} host, ${joinerAt} joiner) if the ${lossySide} loses messages`,
+        { timeout: 240_000 },
+        async () => {
+          const name = `stall-${hostAt}-${lossySide}`;
+          const { host, joiner } = await places.openPair(hostAt, joinerAt, { apiUrl: server.url, username: name });
+          const [receiver, sender] = lossySide === 'host' ? [host, joiner] : [joiner, host];
+          const stream = (count: number) =>
+            sender.run((state, more) => {
+              state.allowed += more;
+              void state.stream(more, 1, 20_000);
+            }, count);
+          await stream(10);
+          await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 10), 'the first messages');
+          const before = await sender.run(({ connection }) => connection!.generation);
+          await receiver.run(ignoreMessages);
+          await stream(5);
+          await until(() => sender.run(({ outcomes }) => outcomes['delivered'] === 15), 'the last messages', 120_000);
+          const { wrong, next, lost } = await receiver.run(({ wrong, next, lost }) => ({ wrong, next, lost }));
+          assert.deepEqual({ wrong, next, lost }, { wrong: [], next: 15, lost: 0 });
+          const after = await sender.run(({ connection, connections, events, outcomes }) => ({
+            generations: connection!.generation,
+            connections: connections.length,
+            reasons: events.filter(([event]) => event === 'disconnected').map(([, , reason]) => reason),
+            outcomes,
+          }));
+          assert.ok(after.generations > before, 'another link');
+          assert.deepEqual([after.connections, after.outcomes], [1, { delivered: 15 }]);
+          assert.deepEqual(after.reasons, ['nothing was acknowledged for 30 s']);
+          for (const end of [joiner, host]) await end.close();
+        },
+      );
     }
   }
 
-  it('is replaced when they are lost on an additional channel', { timeout: 240_000 }, async () => {
+  it('replaces the link if an additional channel loses messages', { timeout: 240_000 }, async () => {
     const options = { apiUrl: server.url, username: 'stall-channel' };
     const { host, joiner } = await places.openPair('datachannel', 'chromium', options);
-    // the additional channel's data channel is the last one that the page creates
+    // the last data channel that the page creates belongs to the additional channel
     await joiner.page!.evaluate(() => {
       const { createDataChannel } = RTCPeerConnection.prototype;
       RTCPeerConnection.prototype.createDataChannel = function (...all) {

@@ -1,7 +1,8 @@
 /**
- * A seeded UDP proxy between two WebRTC ends. Each ICE generation gets a pair of sockets, one facing each end; an end learns only
- * the socket that faces it, so ICE cannot bypass the proxy. It can drop, delay, duplicate, reorder, blackhole one way or both,
- * and rebind its ports. The peer connection itself requests the sockets: see rigged-peer-connection.ts.
+ * A seeded UDP proxy between two WebRTC ends. Each ICE generation gets a pair of sockets, one facing each end; an end receives
+ * only the address of the socket that faces it, so ICE cannot bypass the proxy. The proxy can drop, delay, duplicate and
+ * reorder packets, blackhole one or both directions, and rebind its ports. Peer connections request the sockets themselves: see
+ * rigged-peer-connection.ts.
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -13,16 +14,19 @@ import { Random } from '../support/random.js';
 export type Side = 'offerer' | 'answerer';
 const OTHER = { offerer: 'answerer', answerer: 'offerer' } as const;
 
-/** Treatment of packets; shares from 0 to 1, times in ms. */
+/** Network conditions: probabilities from 0 to 1, times in ms. */
 export interface Weather {
   drop: number;
   duplicate: number;
-  /** Share of packets that are delayed by an additional `delay`. */
+  /** Probability that a packet is delayed by twice the `delay`. */
   reorder: number;
   delay: number;
-  /** Packets from these ends are dropped. */
+  /** Ends whose outgoing packets are dropped. */
   blackhole: readonly Side[];
-  /** Only STUN (RFC 7983: first byte 0 to 3) gets through: ICE stays connected while SCTP stalls, as after a run of losses. */
+  /**
+   * If set, only STUN packets (RFC 7983: first byte 0 to 3) pass: ICE stays connected while SCTP stalls, as after a series of
+   * losses.
+   */
   onlyStun: boolean;
 }
 const FAIR: Weather = { drop: 0, duplicate: 0, reorder: 0, delay: 0, blackhole: [], onlyStun: false };
@@ -34,7 +38,7 @@ interface End {
   address: { address: string; port: number } | undefined;
 }
 
-/** Chromium and Firefox offer the address of an interface, not the loopback address. */
+/** Returns an interface address, because Chromium and Firefox gather no candidates for loopback addresses. */
 function interfaceAddress(): string {
   const found = Object.values(networkInterfaces())
     .flat()
@@ -55,7 +59,7 @@ class Path {
     for (const side of ['offerer', 'answerer'] as const) this.#listen(side);
   }
 
-  /** From now on, the peer sees packets from a different port, as after a NAT has dropped the old mapping. */
+  /** Opens a new socket, so that packets arrive from a different port, as after a NAT has dropped a mapping. */
   async rebind(side: Side): Promise<void> {
     const old = this.ends[side].socket;
     this.ends[side].socket = await this.#proxy.open();
@@ -82,7 +86,7 @@ class Path {
     try {
       if (address) socket.send(packet, address.port, address.address);
     } catch {
-      // the socket was closed meanwhile: the packet is lost like any other
+      // the socket was closed in the meantime: the packet is lost
     }
   }
 }
@@ -124,14 +128,14 @@ export class UdpProxy {
     this.weather = { ...FAIR, ...weather };
   }
 
-  /** Gives the socket that faces this end a different port, on every path. */
+  /** Changes the port of the socket that faces the given end, on every path. */
   async rebind(side: Side): Promise<void> {
     for (const path of this.#paths.values()) await (await path).rebind(side);
   }
 
   async open(): Promise<Socket> {
     const socket = createSocket('udp4');
-    socket.on('error', () => undefined); // a closed page refuses packets
+    socket.on('error', () => undefined); // sending to a closed page causes an error
     socket.bind(0, this.#address);
     await once(socket, 'listening');
     socket.setRecvBufferSize(4 << 20);

@@ -1,4 +1,7 @@
-/** One end of a message stream: sending, queueing, renewal and ending. The test moves the frames between two endpoints. */
+/**
+ * Tests one end of a message stream: sending, queueing, session renewal and shutdown. The tests move frames between two
+ * endpoints.
+ */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Endpoint, type EndpointHandlers, type EndpointOptions } from '../../src/delivery/endpoint.js';
@@ -59,7 +62,7 @@ class Recorder {
 /** Moves frames between two endpoints until both are idle. */
 async function settle(a: Recorder, b: Recorder): Promise<void> {
   for (let quiet = 0; quiet < 3;) {
-    await Promise.resolve(); // messages of one turn are sent together at the end of the turn
+    await Promise.resolve(); // messages sent in the same turn are transmitted together in a microtask
     let moved = false;
     for (const [from, to] of [
       [a, b],
@@ -103,7 +106,7 @@ describe('an endpoint', () => {
     assert.equal(await handle.delivered, 'delivered');
   });
 
-  it('queues messages until a link opens, and sends them after it has reported the link', async () => {
+  it('sends queued messages after it has reported that a link is open', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     a.endpoint.send('one');
     a.endpoint.send('two');
@@ -114,7 +117,7 @@ describe('an endpoint', () => {
     assert.deepEqual([a.endpoint.queued, a.sizes], [0, [1, 2, 0]]);
   });
 
-  it('sends queued messages before a message that a listener sends while the link is being reported', async () => {
+  it('sends queued messages before a message sent in the `open` callback', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     a.endpoint.send('queued');
     a.onOpen = () => void a.endpoint.send('from the listener');
@@ -140,7 +143,7 @@ describe('an endpoint', () => {
     assert.equal(await handle.delivered, 'delivered');
   });
 
-  it('removes the oldest message when too many are queued', async () => {
+  it('drops the oldest message when the queue is full', async () => {
     const a = new Recorder();
     const handles = ['one', 'two', 'three', 'four'].map((text) => a.endpoint.send(text).handle);
     assert.deepEqual(a.take().slice(-2), ['queued four', 'overflow one']);
@@ -150,13 +153,13 @@ describe('an endpoint', () => {
 
   it('expires queued messages that exceed the maximum age', async () => {
     const a = new Recorder({ maxMessageAge: 10 });
-    mock.timers.reset(); // the age is measured with the monotonic clock
+    mock.timers.reset(); // message age is measured with the monotonic clock
     const { handle } = a.endpoint.send('old');
     assert.equal(await handle.delivered, 'expired');
     assert.deepEqual([a.take(), a.endpoint.queued, a.sizes], [['queued old', 'expired old'], 0, [1, 0]]);
   });
 
-  it('reports all messages lost with a renewed session at once, before it sends queued messages', async () => {
+  it('reports messages lost with the old session before it sends queued messages', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     const { handle } = a.endpoint.send('unacknowledged');
@@ -196,7 +199,7 @@ describe('an endpoint', () => {
     assert.equal(await message.handle.delivered, 'delivered');
   });
 
-  it('sends everything before FIN, and reports the FIN of the peer', async () => {
+  it('sends all messages before FIN', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     a.endpoint.send('last');
@@ -206,7 +209,7 @@ describe('an endpoint', () => {
     assert.deepEqual(b.take(), ['open', 'message last', 'fin']);
   });
 
-  it('settles sent messages when it ends, and keeps the queue for its successor', async () => {
+  it('settles sent messages when it ends, but keeps queued messages for its successor', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     await connect(a, b);
     const sent = a.endpoint.send('on the way').handle;
@@ -226,14 +229,14 @@ describe('an endpoint', () => {
     assert.deepEqual(a.take(), []);
   });
 
-  it('refuses messages that are too large or of an unsupported type, and does not queue them', () => {
+  it('refuses messages that are too large or of an unsupported type', () => {
     const a = new Recorder({ maxMessageSize: 4 });
     assert.throws(() => a.endpoint.send('hello'), { code: 'too-large' });
     assert.throws(() => a.endpoint.send(5), { name: 'ValidationError' });
     assert.deepEqual([a.endpoint.queued, a.take()], [0, []]);
   });
 
-  it('reports once that bufferedAmount is low again', async () => {
+  it('reports low bufferedAmount once per drop below the threshold', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     a.endpoint.bufferedAmountLowThreshold = 5;
     await connect(a, b);

@@ -1,16 +1,19 @@
 /**
- * Anything that a hostile peer may send on a message channel or a control channel: mutations of valid frames and control
- * messages, and noise.
+ * Generates input that a hostile peer may send on a message or control channel: mutated valid frames and control messages, and
+ * random noise.
  */
 import type { Random } from '../support/random.js';
 
-/** The part of a link that a hostile peer uses. */
+/** The operations of a link that a hostile peer uses. */
 export interface RawLink {
   send(data: string | ArrayBuffer): void;
   control(text: string): void;
 }
 
-/** Sends one input, on either channel. @param due the sequence number that the peer expects */
+/**
+ * Sends one hostile input, on the message channel or the control channel.
+ * @param due next sequence number that the peer expects
+ */
 export function sendHostile(link: RawLink, random: Random, grammar: Grammar, due: number): void {
   const kind = random.next();
   if (kind < 0.6) link.send(grammar.frame(due));
@@ -64,7 +67,7 @@ export class Grammar {
     return [head, ...this.#leb(number), ...total, ...this.#leb(length), ...payload];
   }
 
-  /** @param due the expected sequence number */
+  /** @param due next sequence number that the peer expects */
   frame(due: number): ArrayBuffer {
     const records = Array.from({ length: this.#random.between(1, 6) }, (_, i) =>
       this.#record(due + (this.#random.next() < 0.8 ? i : 0)),

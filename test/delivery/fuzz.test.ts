@@ -1,7 +1,7 @@
 /**
- * Arbitrary frames and control messages from a peer: mutations of valid frames, records with wrong numbers, and noise. A
- * session never throws, memory does not grow, and an honest pair of sessions alongside it receives every message exactly once.
- * FUZZ_RUNS is the number of inputs; FUZZ_SEED replays a run.
+ * Feeds arbitrary frames and control messages to sessions: mutated valid frames, records with wrong sequence numbers, and
+ * noise. Checks that sessions never throw, that memory does not grow, and that a concurrent pair of honest sessions receives
+ * every message exactly once. `FUZZ_RUNS` sets the number of inputs; `FUZZ_SEED` replays a run.
  */
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
@@ -17,7 +17,7 @@ import { End, Port, Wire } from './wire.js';
 const USUAL = 20_000;
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? USUAL);
 const SEED = seedOf('FUZZ_SEED', RUNS > USUAL);
-/** Number of inputs between checks of memory and of the honest pair. */
+/** Number of inputs between two checks of memory and of the honest sessions. */
 const ROUND = 10_000;
 /** Permitted growth of the heap after the first round, in bytes. Garbage collection makes the measurement noisy. */
 const NOISE = 8_000_000;
@@ -51,7 +51,7 @@ class Victim {
     this.#port = new Port();
     this.#end.session.attach(this.#port);
     for (let i = this.#random.between(0, 3); i > 0; i--) this.#end.send('ours');
-    // most send HELLO, because later checks are not reached without it
+    // most sessions receive a valid HELLO, because later checks are not reached without it
     if (this.#random.next() < 0.9)
       this.#end.session.receive('{"hello":{"sid":"sid","inst":"evil","known":null,"next":1}}', this.#port);
   }
@@ -72,7 +72,7 @@ class Victim {
     this.#renew();
   }
 
-  /** A control message about another channel is parsed, or refused with a RondevuError. */
+  /** Checks that a control message for an additional channel is parsed or refused with a RondevuError. */
   word(): void {
     try {
       parseChannelWord(this.#grammar.control().replace(/^\w+ /, ''));
@@ -97,7 +97,7 @@ test(`a session withstands ${RUNS} hostile inputs (seed ${SEED})`, { timeout: 3_
       else victim.step();
       if (i % 100 === 0) honest.ends.a.send(`${sent++}`);
     }
-    await new Promise((resolve) => setImmediate(resolve)); // pending microtasks retain sessions that have ended
+    await new Promise((resolve) => setImmediate(resolve)); // pending microtasks keep ended sessions in memory
     honest.settle(() => mock.timers.tick(20_000));
     const { got } = honest.ends.b;
     assert.deepEqual(

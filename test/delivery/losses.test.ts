@@ -1,4 +1,6 @@
-/** Links that lose messages but stay alive: each is replaced, and the next link replays the lost messages. */
+/**
+ * Tests links that lose messages but stay alive: a session reports such a link and replays the lost messages on the next link.
+ */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Session } from '../../src/delivery/session.js';
@@ -12,8 +14,8 @@ beforeEach(() => {
   mock.timers.enable({ apis: ['setTimeout'] });
 });
 
-describe('a link that loses messages', () => {
-  it('is replaced, and the next link replays the lost message; after four losses in a row the peer is blamed', () => {
+describe('a session on a link that loses messages', () => {
+  it('recovers a lost message on the next link, but reports the peer after four gaps in a row', () => {
     const wire = new Wire();
     const left: string[] = [];
     const broken: string[] = [];
@@ -52,7 +54,7 @@ describe('a link that loses messages', () => {
     }
   });
 
-  it('is replaced if it is alive but makes no progress, and the next link delivers its last message', () => {
+  it('reports a link that is alive but makes no progress', () => {
     for (const lost of ['the message', 'its acknowledgement', 'what the platform refused'] as const) {
       const wire = new Wire();
       wire.connect();
@@ -80,7 +82,7 @@ describe('a link that loses messages', () => {
     for (let i = 0; i < count; i++) mock.timers.tick(LOOK);
     return end.errors.splice(0).length;
   };
-  /** A connected wire; the test drops the next messages of `a`. */
+  /** Returns a connected wire, from which the test drops messages sent by `a`. */
   const losing = (): Wire => {
     const wire = new Wire();
     wire.connect();
@@ -92,7 +94,7 @@ describe('a link that loses messages', () => {
     port!.bufferedAmount = 0;
   };
 
-  it('is kept while it sends bytes or the peer is silent; successive links get more time', () => {
+  it('keeps a link that still sends bytes, and gives successive links more time', () => {
     const wire = losing();
     const { a } = wire.ends;
     a.send(new ArrayBuffer(1_000_000));
@@ -116,7 +118,7 @@ describe('a link that loses messages', () => {
     assert.equal(looks(a, 2), 1, 'what arrived in between puts it back');
   });
 
-  it('is detected while the application keeps sending', () => {
+  it('detects the loss while the application keeps sending', () => {
     const { a } = losing().ends;
     for (let i = 0; i < 6; i++) {
       a.send('tick');
@@ -126,7 +128,7 @@ describe('a link that loses messages', () => {
     assert.deepEqual(a.errors, ['nothing was acknowledged for 30 s']);
   });
 
-  it('is watched again after it was detached and reattached', () => {
+  it('detects a loss after the link was detached and reattached', () => {
     const { a } = losing().ends;
     a.send('x');
     lose(a);
@@ -136,7 +138,7 @@ describe('a link that loses messages', () => {
     assert.equal(looks(a, 2), 1);
   });
 
-  it('is kept while the peer acknowledges parts of a long message that arrives slowly', () => {
+  it('keeps the link while the peer acknowledges parts of a long, slow message', () => {
     const wire = losing();
     const { a, b } = wire.ends;
     a.send(new ArrayBuffer(1_000_000));
@@ -153,7 +155,7 @@ describe('a link that loses messages', () => {
     assert.equal(b.got.length, 1);
   });
 
-  it('is kept while the peer finishes: the peer refuses new messages and sends its remaining ones', async () => {
+  it('keeps the link while a finishing peer sends its remaining messages', async () => {
     const wire = losing();
     const { a, b } = wire.ends;
     for (let i = 0; i < 10; i++) b.send(new ArrayBuffer(100_000));

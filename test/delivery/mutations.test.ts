@@ -1,6 +1,6 @@
 /**
- * The delivery tests detect faults: each fault below makes them fail when it is put into a copy of the source. The first run
- * has no fault and must pass, which shows that the failures are caused by the faults.
+ * Checks that the delivery tests detect faults: each fault below is applied to a copy of the source and must make the tests
+ * fail. The first run applies no fault and must pass, which shows that the faults cause the failures.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 mkdirSync('.test-results', { recursive: true });
-// within the project, so that packages resolve from there
+// inside the project, so that package imports resolve
 const folder = mkdtempSync(join('.test-results', 'mutants-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -41,7 +41,7 @@ const MUTATIONS: [what: string, file: string, from: string, to: string][] = [
 ];
 
 for (const [what, file, from, to] of MUTATIONS) {
-  test(`${what}: ${from ? 'red' : 'green'}`, { timeout: 120_000 }, () => {
+  test(`delivery tests with mutation "${what}": ${from ? 'red' : 'green'}`, { timeout: 120_000 }, () => {
     const copy = join(folder, String(MUTATIONS.findIndex(([name]) => name === what)));
     cpSync('src', join(copy, 'src'), { recursive: true });
     mkdirSync(join(copy, 'test'), { recursive: true });

@@ -1,4 +1,7 @@
-/** The guarantee in docs/delivery.md: exactly once, in order, or reported as lost. The test cuts the wire at any point. */
+/**
+ * Tests the guarantee in docs/delivery.md: each message is delivered exactly once and in order, or is reported as lost. The
+ * tests cut the wire at arbitrary points.
+ */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
@@ -23,7 +26,7 @@ const same = (a: unknown, b: unknown): void => {
 };
 
 describe('a session', () => {
-  it('carries text and bytes of any length in both directions, and reports their delivery', () => {
+  it('delivers text and binary messages of any length in both directions', () => {
     const wire = new Wire();
     wire.connect();
     const sent = ['', 'é😀', bytes(0), bytes(1), bytes(66_534), bytes(66_535), bytes(66_536), bytes(300_000), 'x'.repeat(70_000)];
@@ -69,7 +72,7 @@ describe('a session', () => {
     assert.equal(wire.ends.b.got.length, 20);
   });
 
-  it('acknowledges 64 messages at once, and fewer messages after 100 ms', (t) => {
+  it('acknowledges immediately after 64 messages, otherwise after 100 ms', (t) => {
     t.mock.method(performance, 'now', () => 0);
     const wire = new Wire();
     wire.connect();
@@ -86,7 +89,7 @@ describe('a session', () => {
     assert.deepEqual(wire.ends.b.port!.controls, ['ack 64', 'ack 128']);
   });
 
-  it('acknowledges the first message after a pause at once', (t) => {
+  it('acknowledges the first message after a pause immediately', (t) => {
     let now = 0;
     t.mock.method(performance, 'now', () => now);
     const wire = new Wire();
@@ -99,7 +102,7 @@ describe('a session', () => {
     now += 101;
     send('one');
     assert.equal(acks(), 1);
-    // at most every 100 ms
+    // acknowledgements are sent at most every 100 ms
     now += 1;
     send('two');
     mock.timers.tick(99);
@@ -108,7 +111,7 @@ describe('a session', () => {
     assert.equal(acks(), 2);
   });
 
-  it('does not acknowledge messages that its listener has not seen', (t) => {
+  it('acknowledges only messages that its listener has received', (t) => {
     t.mock.method(performance, 'now', () => 1000);
     const wire = new Wire();
     wire.connect();
@@ -123,7 +126,7 @@ describe('a session', () => {
     assert.deepEqual(wire.ends.b.port!.controls, ['ack 2', 'ack 66']);
   });
 
-  it('reports numbered messages as lost and delivers the others after the peer reloads', () => {
+  it('reports only transmitted messages as lost after the peer reloads', () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
@@ -150,7 +153,7 @@ describe('a session', () => {
     assert.deepEqual(born.verdicts, ['new']);
   });
 
-  it('sends FIN after all messages; the reply to FIN confirms that all arrived', async () => {
+  it('sends FIN after all messages, and ends when the peer confirms it', async () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
@@ -181,7 +184,7 @@ describe('a session', () => {
     assert.deepEqual([...wire.ends.a.outcomes], [['1', 'unknown']]);
   });
 
-  it('accepts an acknowledgement that overtakes HELLO', () => {
+  it('accepts an acknowledgement that arrives before HELLO', () => {
     const wire = new Wire();
     wire.connect();
     wire.ends.a.send('first');
@@ -191,12 +194,12 @@ describe('a session', () => {
     assert.deepEqual([...wire.ends.a.outcomes], [['1', 'delivered']]);
   });
 
-  it('resumes without duplicates after its first link falls silent before HELLO, recovers and is lost', () => {
+  it('resumes without duplicates after its first link was reattached and lost', () => {
     const wire = new Wire();
     wire.connect();
     const { a, b } = wire.ends;
     const port = a.port!;
-    // detached, and reattached when the HELLO of the peer arrives after all
+    // the link is detached, then reattached because HELLO arrives after all
     a.session.detach();
     a.session.reattach(port);
     b.send('one');
@@ -210,20 +213,20 @@ describe('a session', () => {
     assert.deepEqual([a.errors, b.errors], [[], []]);
   });
 
-  it('ignores late frames of a link that was replaced', () => {
+  it('ignores late frames from a replaced link', () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);
     wire.ends.a.send('under way');
     wire.connect();
-    // the frame of the old link arrives before the HELLO of the new one
-    wire.late('b', 1); // index 0 is the port from before the first link
+    // a frame from the old link arrives before HELLO on the new link
+    wire.late('b', 1); // index 0 is the placeholder for the time before the first link
     wire.settle(tick);
     same(wire.ends.b.got, ['under way']);
     assert.deepEqual([wire.ends.a.errors, wire.ends.b.errors], [[], []]);
   });
 
-  it('sends a Blob in order, and skips a Blob that cannot be read', async () => {
+  it('sends Blobs in order, and skips a Blob that cannot be read', async () => {
     const wire = new Wire();
     const broken = new Blob(['gone']);
     broken.arrayBuffer = () => Promise.reject(new Error('the file is gone'));
@@ -241,7 +244,7 @@ describe('a session', () => {
     assert.equal(error.mock.calls.filter(({ arguments: [what] }) => what instanceof RondevuError).length, 1);
   });
 
-  it('sends messages unchanged over a channel without frames, and does not guarantee their delivery', () => {
+  it('sends messages unchanged over an unframed channel, without a delivery guarantee', () => {
     const wire = new Wire();
     wire.connect(false);
     wire.ends.a.send('plain');
@@ -256,7 +259,7 @@ describe('a session', () => {
     same(wire.ends.b.got, ['plain', bytes(3), 'kept']);
   });
 
-  it('reports a peer that violates the protocol, and accepts nothing more from it', () => {
+  it('reports a protocol violation once and ignores further input from the peer', () => {
     const frames: [what: string, expected: RegExp, ...data: (string | ArrayBuffer)[]][] = [
       ['no JSON', /HELLO or FIN/, 'hello?'],
       ['a message before HELLO', /before HELLO/, Uint8Array.of(7, 1, 0).buffer],
@@ -297,7 +300,7 @@ describe('a session', () => {
       for (const frame of data) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.match(wire.ends.b.errors.join(), expected, what);
       assert.deepEqual(wire.ends.b.got, [], what);
-      if (what === 'a gap') continue; // the link is blamed at first
+      if (what === 'a gap') continue; // a gap is first attributed to the link, not to the peer
       for (const frame of [hello, Uint8Array.of(7, 1, 0).buffer, 'again?']) wire.ends.b.session.receive(frame, wire.ends.b.port!);
       assert.deepEqual(
         [wire.ends.b.errors.length, wire.ends.b.got],
@@ -314,7 +317,7 @@ describe('a session', () => {
       const wire = new Wire(new End('sid'), end);
       wire.connect();
       end.session.receive(hello, end.port!);
-      // the first byte of 64 MiB
+      // the first byte of a 64 MiB message
       end.session.receive(Uint8Array.of(2, 1, 128, 128, 128, 32, 1, 65).buffer, end.port!);
       assert.deepEqual(end.errors, []);
     }
@@ -329,7 +332,7 @@ describe('a session', () => {
     const begin = (wire: Wire): void => {
       wire.connect();
       wire.ends.a.send(bytes(maxMessageSize));
-      // HELLO and all parts except the last
+      // passes HELLO and all parts except the last
       wire.pass('a', wire.ends.a.port!.data.length - 1);
     };
     for (const wire of wires.slice(0, 4)) begin(wire);
@@ -362,7 +365,7 @@ describe('a session', () => {
     same(wire.ends.b.got, texts);
   });
 
-  it('treats an acknowledgement of a message that was never sent as an error', () => {
+  it('reports an acknowledgement of a message that was never sent', () => {
     const wire = new Wire();
     wire.connect();
     wire.pass('b', 1);
@@ -374,7 +377,7 @@ describe('a session', () => {
 /** Lets microtasks run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-describe('messages without a listener', () => {
+describe('a session without a message listener', () => {
   const unheard = (framed = true): { wire: Wire; a: End; b: End } => {
     const wire = new Wire();
     wire.ends.b.listens = false;
@@ -388,7 +391,7 @@ describe('messages without a listener', () => {
     await turn();
   };
 
-  it('are held and not acknowledged until a listener is added', async () => {
+  it('holds messages unacknowledged until a listener is added', async () => {
     const { wire, a, b } = unheard();
     for (let i = 0; i < 100; i++) a.send(`${i}`);
     wire.settle(tick);
@@ -404,7 +407,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([new Set(a.outcomes.values()), a.outcomes.size, a.errors], [new Set(['delivered']), 101, []]);
   });
 
-  it('are passed one at a time to a listener that takes only one message', async () => {
+  it('passes held messages one at a time to one-time listeners', async () => {
     const { wire, a, b } = unheard();
     for (let i = 0; i < 5; i++) a.send(`${i}`);
     wire.settle(tick);
@@ -420,7 +423,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([[...b.got], a.outcomes.size], [['0', '1', '2', '3', '4'], 5]);
   });
 
-  it('are dropped with one warning after 10 s or beyond 1 MiB', async () => {
+  it('drops held messages with one warning after 10 s or beyond 1 MiB', async () => {
     for (const fill of [() => 'x', () => bytes(600_000)]) {
       const { wire, a, b } = unheard();
       const warn = mock.method(console, 'warn', () => undefined);
@@ -441,7 +444,7 @@ describe('messages without a listener', () => {
     }
   });
 
-  it('are limited in total size across all channels of a connection', async () => {
+  it('limits the total size of held messages across all channels of a connection', async () => {
     const limits = { maxMessageSize: 1 << 26, maxQueuedBytes: Infinity };
     const allowances = createAllowances(limits);
     const warn = mock.method(console, 'warn', () => undefined);
@@ -455,7 +458,7 @@ describe('messages without a listener', () => {
     warn.mock.restore();
     assert.equal(warn.mock.callCount(), 4);
     assert.equal(wires.filter(({ ends }) => ends.a.outcomes.size === 0).length, 8);
-    // delivered to a listener, dropped at the end, and requested again on the next link
+    // held messages are delivered to a listener, dropped at the end, or requested again on the next link
     await listen(wires[0]!.ends.b);
     wires[1]!.ends.b.session.end();
     wires[2]!.cut();
@@ -464,7 +467,7 @@ describe('messages without a listener', () => {
     assert.equal(allowances.held.take(MAX_HELD), true);
   });
 
-  it('are limited even if they are empty', () => {
+  it('limits the number of empty held messages', () => {
     const { wire, a } = unheard();
     const warn = mock.method(console, 'warn', () => undefined);
     for (let i = 0; i < 20_000; i++) a.send('');
@@ -473,7 +476,7 @@ describe('messages without a listener', () => {
     assert.equal(warn.mock.callCount(), 1);
   });
 
-  it('are requested again on the next link, and arrive once', async () => {
+  it('delivers held messages once after the link is replaced', async () => {
     const { wire, a, b } = unheard();
     for (let i = 0; i < 10; i++) a.send(`${i}`);
     wire.settle(tick);
@@ -490,7 +493,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([a.outcomes.size, a.errors, b.errors], [20, [], []]);
   });
 
-  it('are delivered while no link is up, and acknowledged on the next link', async () => {
+  it('acknowledges held messages that were delivered between links on the next link', async () => {
     const { wire, a, b } = unheard();
     a.send('one');
     wire.settle(tick);
@@ -501,7 +504,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([b.got, [...a.outcomes.values()]], [['one'], ['delivered']]);
   });
 
-  it('are delivered before the FIN of the peer is reported', async () => {
+  it('delivers held messages before it reports FIN from the peer', async () => {
     const { wire, a, b } = unheard();
     a.send('one');
     const ending = a.session.finish(2000);
@@ -515,7 +518,7 @@ describe('messages without a listener', () => {
     assert.deepEqual([b.got, b.finished, a.outcomes.get('1')], [['one'], true, 'delivered']);
   });
 
-  it('are dropped with their link if the peer has sent FIN', () => {
+  it('drops held messages with the link if the peer has sent FIN', () => {
     const { wire, a, b } = unheard();
     a.send('one');
     void a.session.finish(2000);
@@ -525,7 +528,7 @@ describe('messages without a listener', () => {
     assert.equal(b.finished, true);
   });
 
-  it('are also held on a channel without frames', async () => {
+  it('holds messages on an unframed channel', async () => {
     const { wire, a, b } = unheard(false);
     a.send('one');
     wire.settle(tick);
@@ -540,7 +543,7 @@ describe('messages without a listener', () => {
 
 const hello = JSON.stringify({ hello: { sid: 'sid', inst: 'other', known: null, next: 1 } });
 
-/** Events at two ends and on the wire between them. */
+/** A random event at one of two ends or on the wire between them. */
 type Step =
   | { do: 'send'; side: Side; length: number; text: boolean }
   | { do: 'pass'; side: Side; data: number; control: number }
@@ -586,8 +589,8 @@ function perform(wire: Wire, sent: Record<Side, (string | ArrayBuffer)[]>, what:
   else if (wire.ends[what.side].port) wire.ends[what.side].port!.accepts = what.after;
 }
 
-describe('sessions under random link faults', () => {
-  it('deliver every message exactly once and in order, and report the delivery to the sender', () => {
+describe('a pair of sessions under random link faults', () => {
+  it('delivers every message exactly once and in order', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 120 }), (steps) => {
         const wire = new Wire();
@@ -609,7 +612,7 @@ describe('sessions under random link faults', () => {
     );
   });
 
-  it('deliver each message to the old or the new endpoint, or report it as lost, if an endpoint is replaced', () => {
+  it('delivers each message or reports it as lost if an endpoint is replaced', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.array(step, { maxLength: 60 }), (before, after) => {
         const wire = new Wire();

@@ -1,6 +1,6 @@
 /**
- * Two sessions and a wire between them that the test controls: frames wait until the test passes them on, and are lost when it
- * cuts the wire. As on a real link, each of the two channels is ordered, but they are not ordered relative to each other.
+ * Two sessions connected by a wire that the test controls: frames wait until the test forwards them, and are lost when the test
+ * cuts the wire. As on a real link, each of the two channels preserves order, but there is no order between the channels.
  */
 import type { DeliveryPort } from '../../src/delivery/delivery-port.js';
 import { Session, type Allowances } from '../../src/delivery/session.js';
@@ -27,7 +27,7 @@ export class Port implements DeliveryPort {
 
   send(data: string | ArrayBuffer | Uint8Array): void {
     if (this.accepts-- <= 0) throw new Error('the channel is closing');
-    // like a real channel, it copies the bytes now: the caller may reuse its buffer
+    // copies the bytes immediately, like a real channel: the caller may reuse its buffer
     this.data.push(typeof data === 'string' ? data : new Uint8Array(data).slice().buffer);
     this.bufferedAmount += typeof data === 'string' ? data.length : data.byteLength;
   }
@@ -78,7 +78,7 @@ export class End {
   send(data: MessageData): string {
     const id = `${++this.#count}`;
     this.session.send({ id, data, timestamp: 0, attempts: 0 });
-    void this.session.drained(); // sends it now, not at the end of the turn
+    void this.session.drained(); // sends the message immediately, not in a microtask
     return id;
   }
 }
@@ -125,7 +125,7 @@ export class Wire {
     if (text !== undefined) this.ends[to].session.control(text, target);
   }
 
-  /** Passes on up to `data` frames and `control` control messages from one side. @returns whether any were passed on */
+  /** Forwards up to `data` frames and `control` control messages from one end. @returns whether anything was forwarded */
   pass(from: Side, data: number, control = data): boolean {
     const port = this.ends[from].port;
     const to = this.ends[OTHER[from]];
@@ -145,7 +145,7 @@ export class Wire {
     return moved;
   }
 
-  /** Passes on everything, until both sides are idle. @param tick advances the timers of acknowledgements */
+  /** Forwards everything until both ends are idle. @param tick advances the acknowledgement timers */
   settle(tick: () => void): void {
     for (let quiet = 0; quiet < 2;) {
       const moved = [this.pass('a', Infinity), this.pass('b', Infinity)].some(Boolean);

@@ -1,7 +1,7 @@
 /**
- * Compares the engine's SDP parser with the platforms' parsers. A description that both accept must mean the same to both;
- * otherwise a signaling server could show one peer to the verifier and a different one to the platform. `SDP_MUTANTS=200000`
- * sets the number of descriptions; `SDP_SEED` replays a run.
+ * Compares the engine's SDP parser with the platforms' parsers. Two parsers that accept the same description must interpret it
+ * in the same way; otherwise a malicious signaling server could show one peer to the verifier and a different peer to the
+ * platform. `SDP_MUTANTS=200000` sets the number of descriptions; `SDP_SEED` replays a run.
  */
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
@@ -14,12 +14,12 @@ import { browserPlatform, nodePlatform, type Platform } from './platforms.js';
 const USUAL = 5000;
 const COUNT = Number(process.env['SDP_MUTANTS'] ?? USUAL);
 const SEED = seedOf('SDP_SEED', COUNT > USUAL);
-/** Descriptions per call to a platform. */
+/** Number of descriptions per call to a platform. */
 const AT_ONCE = 250;
 
 type Facts = Pick<SdpDescription, 'fp' | 'ufrag' | 'setup' | 'media'>;
 
-/** The facts that a platform read, taken from the description as the platform serialized it. */
+/** Extracts the facts that a platform has parsed, from its serialized description. */
 function factsOf(written: string): Facts {
   const lines = written.split(/\r?\n/);
   const values = (name: string) => [
@@ -50,11 +50,11 @@ const platforms: Platform[] = [
 ];
 const bases = await Promise.all(platforms.map((platform) => platform.offer()));
 
-describe(`session descriptions, seed ${SEED}`, () => {
+describe(`the SDP parser, seed ${SEED}`, () => {
   after(() => Promise.all(platforms.map((platform) => platform.close())));
 
   for (const [index, platform] of platforms.entries()) {
-    test(`created by ${platform.name} mean the same to the engine and to every platform`, async () => {
+    test(`agrees with every platform on descriptions created by ${platform.name}`, async () => {
       const facts = ours(bases[index]!) as SdpDescription;
       for (const reader of platforms) {
         const [written] = await reader.read([bases[index]!]);
@@ -65,20 +65,20 @@ describe(`session descriptions, seed ${SEED}`, () => {
     });
   }
 
-  test('show, as serialized, that Firefox reads a=FINGERPRINT as a fingerprint', async () => {
+  test('Firefox accepts a=FINGERPRINT as a fingerprint attribute', async () => {
     const firefox = platforms.find(({ name }) => name === 'firefox')!;
     const [written] = await firefox.read([bases[1]!.replace('a=setup:', `a=FINGERPRINT:${EVIL.fingerprint}\r\na=setup:`)]);
     assert.ok(factsOf(written!).fp.includes(EVIL.fingerprint.toLowerCase()));
   });
 
   for (const platform of platforms) {
-    test(`mean the same to ${platform.name} in ${COUNT} altered forms as to the engine, or are refused`, async (t) => {
+    test(`agrees with ${platform.name} on ${COUNT} altered descriptions or refuses them`, async (t) => {
       const mutants = new Mutants(SEED, bases);
       const refused = new Map<string, number>();
       let [common, accepted] = [0, 0];
       for (let done = 0; done < COUNT; done += AT_ONCE) {
         const all = Array.from({ length: Math.min(AT_ONCE, COUNT - done) }, () => mutants.next());
-        // the packages for Node get only descriptions that the engine would pass to them; some crash on others
+        // the Node packages receive only descriptions that the engine accepts: others crash some packages
         const batch = platform.isBrowser ? all : all.filter((sdp) => typeof ours(sdp) !== 'string');
         for (const [index, written] of (await platform.read(batch)).entries()) {
           if (written === null) continue;
@@ -99,7 +99,7 @@ describe(`session descriptions, seed ${SEED}`, () => {
       assert.ok(common > COUNT / 100, `only ${common} were accepted by both, so nothing is shown`);
     });
 
-    test(`keep their facts in ${platform.name} when candidates that the engine accepts are added`, async () => {
+    test(`accepts no candidate that changes how ${platform.name} reads a description`, async () => {
       const mutants = new Mutants(SEED + 1, bases);
       const base = bases[platforms.indexOf(platform)]!;
       const candidates = Array.from({ length: COUNT / 10 }, () => mutants.nextCandidate()).filter(isCandidate);

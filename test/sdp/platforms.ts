@@ -1,4 +1,4 @@
-/** How each platform reads a description: browsers in a page, and the WebRTC packages for Node in separate processes. */
+/** Runs the SDP parser of each platform: browsers in a page, and the WebRTC packages for Node in separate processes. */
 import type { Page } from 'puppeteer-core';
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,16 +11,18 @@ import { makeOffer, readAll, readAllCandidates } from './reading.js';
 export interface Platform {
   name: string;
   isBrowser: boolean;
-  /** A description that it creates. */
+  /** Resolves with an offer created by the platform. */
   offer(): Promise<string>;
-  /** For each description, the remote description as the platform serializes it after setting it; null if it refused. */
+  /**
+   * Sets each description as the remote description and resolves with the platform's serialization, or null if it was refused.
+   */
   read(descriptions: string[]): Promise<(string | null)[]>;
-  /** Like `read`, for candidates that are added to a description, one by one. */
+  /** Like `read`, but adds candidates to a description, one at a time. */
   readCandidates(description: string, candidates: string[]): Promise<(string | null)[]>;
   close(): Promise<void>;
 }
 
-/** Number of descriptions per peer connection: Chromium refuses to create more than about 500 peer connections. */
+/** Number of descriptions per peer connection: Chromium cannot create more than about 500 peer connections. */
 const SHARED_BY = 100;
 const READER = fileURLToPath(new URL('reader.ts', import.meta.url));
 
@@ -29,7 +31,7 @@ export async function browserPlatform(name: BrowserName): Promise<Platform> {
   const page: Page = await browser.newPage();
   const inPage = <T>(call: string, ...args: unknown[]): Promise<T> =>
     page.evaluate(`(${call})(${args.map((arg) => JSON.stringify(arg)).join()})`) as Promise<T>;
-  // the test runner's compiler wraps named functions in calls of `__name`
+  // the test runner's compiler wraps named functions in calls to `__name`
   await page.evaluate('globalThis.__name = (f) => f; globalThis.make = () => new RTCPeerConnection({ iceServers: [] })');
   return {
     name,
@@ -68,7 +70,7 @@ export async function nodePlatform(name: WebRtcPackage): Promise<Platform> {
     } catch (error) {
       if (!(error instanceof ReaderEndedError) || descriptions.length < 2)
         throw new Error(`${error}: ${JSON.stringify(descriptions)}`);
-      // find the description that crashed the process by bisection
+      // bisect to find the description that crashed the process
       const half = descriptions.length >> 1;
       return [...(await read(descriptions.slice(0, half))), ...(await read(descriptions.slice(half)))];
     }

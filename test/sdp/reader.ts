@@ -1,4 +1,6 @@
-/** Runs one WebRTC package for Node in a process of its own, for test/sdp/platforms.ts: a description may crash the process. */
+/**
+ * Runs a WebRTC package for Node in a separate process for test/sdp/platforms.ts, because a description may crash the process.
+ */
 import { findWebRtc, type WebRtcPackage } from '../../src/node/webrtc.js';
 import { makeOffer, readAll, readAllCandidates } from './reading.js';
 
@@ -15,7 +17,7 @@ process.send!('ready');
 
 function answer(request: Request): Promise<unknown> {
   if (request.method === 'offer') return makeOffer(make());
-  // one peer connection each: rollback is missing, does nothing, or crashes in these packages
+  // one peer connection per description: rollback is missing, does nothing or crashes in these packages
   if (request.method === 'read') return readAll(make, request.descriptions, 1);
   return readAllCandidates(make, request.description, request.candidates);
 }

@@ -1,4 +1,7 @@
-/** Reads descriptions with a platform. These functions run in pages too, so they must not use anything from outside. */
+/**
+ * Parses descriptions with a platform's WebRTC implementation. These functions also run in pages, so they must not reference
+ * anything outside themselves.
+ */
 
 export async function makeOffer(pc: RTCPeerConnection): Promise<string> {
   pc.createDataChannel('rondevu');

@@ -1,4 +1,4 @@
-/** An attacker that takes offers without answering them, from its own address. */
+/** An attacker that takes offers from its own IP address without answering them. */
 import { request } from 'node:http';
 import { Rondevu } from '../../dist/src/index.js';
 import { RequestSigner } from '../../dist/src/signaling/request-signer.js';
@@ -10,7 +10,8 @@ export interface Attack {
 }
 
 /**
- * Sends 50 requests a second with one key, from 127.0.0.2, so that the server sees a different address than for honest pages.
+ * Sends 50 requests per second with one key from 127.0.0.2, so that the server does not count them against the address of
+ * honest pages.
  */
 export async function startAttack(serverUrl: string, serviceFqn: string): Promise<Attack> {
   const signer = new RequestSigner(serverUrl, 'attacker', await Rondevu.createIdentity());

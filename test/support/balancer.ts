@@ -1,6 +1,4 @@
-/**
- * A TCP load balancer in front of several servers: each connection goes to the first server, in a given order, that accepts it.
- */
+/** A TCP load balancer in front of several servers: each connection goes to the first server in the list that accepts it. */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
@@ -9,7 +7,7 @@ export interface Balancer {
   close(): Promise<void>;
 }
 
-/** @param targets addresses of servers, in the order in which they are tried; called for each connection */
+/** @param targets returns the server URLs in the order in which they are tried; called for each connection */
 export async function startBalancer(targets: () => string[]): Promise<Balancer> {
   const open = new Set<Socket>();
   const server = createServer((client) => {

@@ -1,6 +1,7 @@
 /**
- * Starts the real browsers for tests that need more than one page or process. Finds them by CHROME_PATH and FIREFOX_PATH, then by
- * their usual names. The flags make WebRTC work on loopback, and headless Chromium work as root.
+ * Launches real browsers for tests that need more than one page or process. The executables are taken from CHROME_PATH and
+ * FIREFOX_PATH, or found on PATH by their usual names. The flags enable WebRTC on loopback and allow headless Chromium to run
+ * as root.
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -35,7 +36,7 @@ const CHROMIUM_ARGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-features=WebRtcHideLocalIpsWithMdns',
-  // otherwise timers in background pages are throttled, and any page of a test may be in the background
+  // otherwise, timers in background pages are throttled, and any page of a test may be in the background
   '--disable-background-timer-throttling',
   '--disable-renderer-backgrounding',
   '--disable-backgrounding-occluded-windows',
@@ -52,7 +53,7 @@ const FIREFOX_PREFS = {
   'dom.timeout.throttling_delay': -1,
 };
 
-/** @throws Error that names what to install */
+/** @throws Error that explains how to install the browser */
 function findBrowser(name: BrowserName): string {
   const { env, names, places, install } = NAMES[name];
   const folders = (process.env['PATH'] ?? '').split(delimiter);
@@ -71,7 +72,7 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Launch options for a headless browser, also for the in-browser test runner. */
+/** Launch options for a headless browser; the in-browser test runner also uses them. */
 export function launchOptions(name: BrowserName): LaunchOptions {
   const executablePath = findBrowser(name);
   return name === 'chromium'

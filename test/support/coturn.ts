@@ -1,4 +1,4 @@
-/** A real coturn on its own ports, on loopback. */
+/** Runs a real coturn server on free ports. */
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { temporaryFolder } from './folders.js';
 
-/** Why coturn is missing; undefined if it is installed. CI requires it. */
+/** Reason why coturn is unavailable; undefined if it is installed. CI requires coturn. */
 export function coturnMissing(): string | undefined {
   const found = ['turnserver', 'turnutils_uclient'].every((name) => spawnSync('which', [name]).status === 0);
   if (found || process.env['CI']) return undefined;
@@ -23,7 +23,7 @@ async function freeUdpPort(): Promise<number> {
   return port;
 }
 
-/** Resolves when a STUN server (RFC 8489) answers on a port of this machine. */
+/** Resolves when a STUN server (RFC 8489) answers at the given address and port. */
 async function answers(address: string, port: number): Promise<void> {
   const socket = createSocket('udp4');
   const request = Buffer.from(`000100002112a442${randomBytes(12).toString('hex')}`, 'hex');
@@ -34,7 +34,7 @@ async function answers(address: string, port: number): Promise<void> {
   socket.close();
 }
 
-/** An address of this machine from which browsers relay: they ignore loopback addresses. */
+/** A non-loopback address of this machine for relaying: browsers ignore loopback addresses. */
 export function machineAddress(): string {
   const found = Object.values(networkInterfaces())
     .flat()
@@ -44,13 +44,13 @@ export function machineAddress(): string {
 
 export interface Coturn {
   readonly port: number;
-  /** Whether coturn grants its own client an allocation for these credentials. */
+  /** Whether coturn grants its bundled client an allocation for these credentials. */
   allocates(credentials: { username: string; credential: string }): boolean;
 }
 
 /**
  * Starts a coturn that accepts credentials made with any of the secrets, and stops it when the test ends.
- * @param address at which it listens and from which it relays
+ * @param address IP address on which coturn listens and relays
  */
 export async function startCoturn(t: TestContext, secrets: string[], address = '127.0.0.1'): Promise<Coturn> {
   const folder = temporaryFolder(t);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 
-/** A temporary folder, removed when the test ends; without a test, when the process ends. */
+/** Creates a temporary folder that is removed when the test ends or, without a test, when the process exits. */
 export function temporaryFolder(t?: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'rondevu-test-'));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });

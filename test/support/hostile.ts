@@ -1,6 +1,6 @@
 /**
- * A hostile client that makes every call of the protocol slightly more often than allowed, from its own address or with one key
- * over many sockets. It keeps only counts of the replies.
+ * A hostile client that makes every protocol call slightly more often than allowed, either from its own IP address or with one
+ * key over many sockets. The client counts the replies but does not store them.
  */
 import { Agent, request } from 'node:http';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -8,13 +8,13 @@ import { WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL, type RpcMethod } from '../../src/protocol/index.js';
 import { anonymous, newInstance, openSessionFrame, signV2, type Identity } from '../server/helpers.js';
 
-/** Differs from the address of the honest clients on the same machine, because the server counts by address. */
+/** IP address of the hostile client, different from that of the honest clients, because the server has limits per address. */
 const ADDRESS = '127.0.0.2';
-/** Calls per second. The server allows 6000 points in 10 s, and nearly every call costs more than one. */
+/** Number of calls per second: the server allows 6000 points per 10 s, and nearly every call costs more than one point. */
 const CALLS_A_SECOND = 600;
 /**
- * Calls per second of one key, for which the server allows 2000 points in 10 s. The server disconnects a client that
- * keeps sending large frames beyond that limit.
+ * Number of calls per second with one key, for which the server allows 2000 points per 10 s. The server disconnects a client
+ * that keeps sending large frames beyond that limit.
  */
 const CALLS_OF_A_KEY = 50;
 const TICK = 20;
@@ -25,7 +25,7 @@ const LONG = 'x'.repeat(60_000);
 const candidates = Array.from({ length: 100 }, (_, index) => ({ candidate: `candidate:${index} 1 udp 1 192.0.2.1 5 typ host` }));
 
 export interface Hostility {
-  /** Number of calls by method that were made, and that were answered, with a result or an error. */
+  /** Number of calls made per method, and number of calls answered with a result or an error. */
   readonly made: Map<string, number>;
   readonly answered: Map<string, number>;
   stop(): void;
@@ -33,7 +33,7 @@ export interface Hostility {
 
 type Call = [method: RpcMethod, params: object];
 
-/** The most expensive forms of every method, in turn. */
+/** Generates the most expensive calls of every method in turn. */
 class Calls {
   #count = 0;
   #offers: { serviceFqn: string; offerId: string }[] = [];
@@ -84,7 +84,7 @@ function counting(): Pick<Hostility, 'made' | 'answered'> & { count(which: 'made
   return { ...counts, count: (which, method) => void counts[which].set(method, (counts[which].get(method) ?? 0) + 1) };
 }
 
-/** Makes signed calls over HTTP with a handful of keys, each call with its own instance. */
+/** Makes signed calls over HTTP with eight keys, with a new instance id for each call. */
 export function attackFromOneAddress(url: string, callsASecond = CALLS_A_SECOND): Hostility {
   const { made, answered, count } = counting();
   const calls = new Calls();
@@ -121,7 +121,7 @@ export function attackFromOneAddress(url: string, callsASecond = CALLS_A_SECOND)
   return { made, answered, stop };
 }
 
-/** Opens sessions of one key on many sockets, which all make calls, wait and signal each other. */
+/** Opens many sessions with one key, which all make calls, wait for offers and signal each other. */
 export async function attackWithOneKey(url: string, sockets: number, callsASecond = CALLS_OF_A_KEY): Promise<Hostility> {
   const { made, answered, count } = counting();
   const calls = new Calls();

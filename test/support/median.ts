@@ -1,2 +1,2 @@
-/** The median of some values; of an even number of values, the upper of the two in the middle. */
+/** The median of the values; for an even number of values, the upper of the two middle values. */
 export const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;

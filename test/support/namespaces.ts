@@ -1,9 +1,11 @@
-/** Two network namespaces connected by one cable, for tests that pull it. Needs Linux, root and `ip` from iproute2. */
+/**
+ * Two network namespaces connected by a virtual cable, for tests that unplug it. Requires Linux, root and `ip` from iproute2.
+ */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 
 const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
-/** Why namespaces are unavailable here; false if they are available. For the `skip` option of a test. */
+/** Reason why network namespaces are unavailable; false if they are available. Intended for the `skip` option of a test. */
 export function namespacesMissing(): string | false {
   const name = `rdv-try-${process.pid}`;
   try {
@@ -37,7 +39,7 @@ export class Namespaces {
     for (const name of [this.one, this.other]) ip('-n', name, 'link', 'set', 'cable', 'up');
   }
 
-  /** From now on, all packets between the two are lost. */
+  /** Unplugs the cable: all packets between the namespaces are lost. */
   pull(): void {
     ip('-n', this.other, 'link', 'set', 'cable', 'down');
   }
@@ -46,7 +48,7 @@ export class Namespaces {
     return spawn('ip', ['netns', 'exec', this[where], ...command], { env: { ...process.env, ...env } });
   }
 
-  /** Runs a command to completion. @throws Error with its output if it fails */
+  /** Runs a command to completion. @throws Error with the output of the command if it fails */
   do(where: 'one' | 'other', ...command: string[]): string {
     return ip('netns', 'exec', this[where], ...command);
   }

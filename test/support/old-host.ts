@@ -1,7 +1,7 @@
 /**
- * WebRTC for tests in Node, and a host and a joiner that behave like client v0.20.0: they sign in the old form, send no
- * instance, have one in-band channel, send descriptions without candidates and each candidate in its own call, and poll for
- * candidates on their own schedule, starting too late.
+ * WebRTC for tests in Node, and a host and a joiner that behave like client v0.20.0. Both use the old signature format, send no
+ * instance, and open a single in-band channel. Their descriptions contain no candidates: each candidate is sent in a separate
+ * call. Both poll for candidates on a separate schedule, which starts too late.
  */
 import wrtc from '@roamhq/wrtc';
 import type { CandidateInfo, ServiceEntry, WireCandidate } from '../../src/protocol/index.js';
@@ -10,10 +10,10 @@ import { Client, type Identity } from '../server/helpers.js';
 /** libwebrtc, as in browsers. */
 export const NodePeerConnection = wrtc.RTCPeerConnection as typeof RTCPeerConnection;
 
-/** Delay from the answer until a slow link gets the peer's candidates, in ms. */
+/** How long a slow link delays each remote candidate, in ms. */
 const SLOW = 1000;
 
-/** A peer connection whose link opens a second after the answer. */
+/** A peer connection that delays remote candidates, so that its link opens about a second after the answer. */
 export class SlowPeerConnection extends NodePeerConnection {
   override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, SLOW));
@@ -52,23 +52,23 @@ export class OldChannel {
 
 /** Interval at which the host polls for answers, in ms. */
 const POLL = 1000;
-/** Interval at which both poll for candidates once ICE is checking, in ms. */
+/** Interval at which host and joiner poll for candidates once ICE is checking, in ms. */
 const POLL_CANDIDATES = 500;
 
-/** Handling of candidates, shared by host and joiner. */
+/** Candidate exchange, shared by host and joiner. */
 class OldSignaling {
-  /** Accepted candidates of the peer, and the number of candidates dropped because of their role. */
+  /** Accepted candidates from the peer, and the number of candidates dropped because of their role. */
   readonly taken: CandidateInfo[] = [];
   dropped = 0;
   readonly #client: Client;
   readonly #offer: { serviceFqn: string; offerId: string };
   readonly #pc: RTCPeerConnection;
-  /** The only role whose candidates are accepted; undefined at the host, which accepts all. */
+  /** The only role whose candidates are accepted; undefined on the host, which accepts all candidates. */
   readonly #role: 'offerer' | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #since = 0;
 
-  /** Candidates are sent from now on; a host has lost those gathered before its offer was published. */
+  /** Starts sending candidates; a host loses candidates gathered before its offer was published. */
   constructor(
     client: Client,
     offer: { serviceFqn: string; offerId: string },
@@ -119,7 +119,7 @@ class OldSignaling {
 export class OldHost {
   readonly client: Client;
   readonly serviceFqn: string;
-  /** The latest answered link of each answerer, by username. */
+  /** Latest answered link per joiner username. */
   readonly links = new Map<string, OldChannel>();
   readonly #offers = new Map<string, { link: OldChannel; signaling: OldSignaling }>();
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -143,7 +143,7 @@ export class OldHost {
     return offerId;
   }
 
-  /** Handles answers only: the candidates in the reply are ignored. */
+  /** Polls for answers; the candidates in the reply are ignored. */
   async #poll(): Promise<void> {
     const { answers } = await this.client.call('poll', { since: this.#since });
     for (const { offerId, answererId, sdp, answeredAt } of answers) {
@@ -172,7 +172,7 @@ export class OldJoiner {
 
   constructor(url: string, identity: Identity) {
     this.client = new Client(url, identity, 'old');
-    // it treats the last incoming channel as its own
+    // as in the old client, the last incoming channel replaces earlier channels
     this.link.pc.ondatachannel = ({ channel }) => this.link.use(channel);
   }
 
@@ -198,6 +198,6 @@ export class OldJoiner {
 }
 
 async function addCandidate(pc: RTCPeerConnection, candidate: WireCandidate): Promise<void> {
-  // a candidate that does not match is dropped, as in the old client
+  // candidates that do not match are dropped, as in the old client
   await pc.addIceCandidate(candidate as RTCIceCandidateInit).catch(() => undefined);
 }

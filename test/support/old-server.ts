@@ -1,10 +1,10 @@
 /**
- * Stand-in for a v0.5.4 signaling server: POST /rpc, / and /health, with the storage rules of the original, which part 1 of
- * protocol.md describes. Publishing deletes the earlier offers of the service, including answered ones and the candidates of
- * both sides; the id of an offer is the hash of its description; every joiner gets the oldest free offer; `deleteService` keeps
- * the offers; `poll` returns only answers and candidates for the caller's own offers; timestamps of candidates may be in the
+ * A stand-in for the v0.5.4 signaling server: serves POST /rpc, / and /health with the storage rules described in part 1 of
+ * protocol.md. Publishing deletes the earlier offers of the service, including answered offers and the candidates of both
+ * peers. The id of an offer is the hash of its description. Every joiner receives the oldest free offer. `deleteService` keeps
+ * the offers. `poll` returns only answers and candidates for the caller's own offers. Timestamps of candidates may be in the
  * future. Signatures are checked as in the original: the second part of the message is the username, and the last part is the
- * time.
+ * timestamp.
  */
 import { createHash, createPublicKey, randomUUID, verify } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -12,7 +12,7 @@ import type { TestContext } from 'node:test';
 import type { WireCandidate } from '../../src/protocol/index.js';
 import { listenFor } from './set-up.js';
 
-/** Limits for `ttl`, in ms. */
+/** Minimum and maximum `ttl`, in ms. */
 const MIN_TTL = 60_000;
 const MAX_TTL = 86_400_000;
 
@@ -61,16 +61,16 @@ export interface RecordedCall {
 export class OldServer {
   /** Every received call, in order. */
   readonly calls: RecordedCall[] = [];
-  /** Requested paths other than /rpc. */
+  /** Requested paths that the server does not serve. */
   readonly otherPaths: string[] = [];
   url = '';
   readonly #keys = new Map<string, string>();
-  /** By FQN. */
+  /** Services by FQN. */
   readonly #services = new Map<string, OldService>();
-  /** By id, in the order of their creation. */
+  /** Offers by id, in order of creation. */
   readonly #offers = new Map<string, OldOffer>();
   #candidates = 0;
-  /** Replaces the handling of each call, for tests that do something before or after `carryOut`. */
+  /** Overrides the handling of each call, for tests that act before or after `carryOut`. */
   onCall: ((call: RecordedCall, carryOut: () => unknown) => unknown) | undefined;
   readonly #http = createServer((request, response) => void this.#receive(request, response));
 
@@ -171,7 +171,7 @@ export class OldServer {
         if (!this.#services.has(params.serviceFqn)) throw new Error('Service not found');
         if (this.#services.get(params.serviceFqn)?.username !== username)
           throw new Error('Service not found or not owned by this username');
-        // its offers stay, and can be answered until they expire
+        // the offers of the service remain, and can be answered until they expire
         return { success: this.#services.delete(params.serviceFqn) };
       case 'answerOffer': {
         const offer = this.#offer(params.offerId);

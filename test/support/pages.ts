@@ -1,26 +1,26 @@
-/** Pages from the documents, and the actions of a person in them. */
+/** Pages taken from the documentation, and user actions in them. */
 import assert from 'node:assert/strict';
 import type { Page } from 'puppeteer-core';
 import { snippetsOf } from './snippets.ts';
 import { until } from './until.js';
 
-/** The server's address in the documents. */
+/** Server URL used in the documentation. */
 const DOCUMENTED_URL = 'http://localhost:3000';
 
-/** The README's code block that follows the name of a file, with the given server's address in place of the documented one. */
+/** Returns the README's code block for a file, with the documented server URL replaced by `serverUrl`. */
 export function readmePage(name: string, serverUrl: string): string {
   const page = snippetsOf('README.md').find(({ above }) => above.endsWith(`\`${name}\`:`))?.code;
   assert.ok(page, `README.md has a page ${name}`);
   return page.replaceAll(DOCUMENTED_URL, serverUrl);
 }
 
-/** Every HTML block in a document and its place, with the given server's address in place of the documented one. */
+/** Returns the HTML blocks of a document with their locations, and with the documented server URL replaced by `serverUrl`. */
 export const htmlSnippets = (file: string, serverUrl: string): { at: string; html: string }[] =>
   snippetsOf(file)
     .filter(({ language }) => language === 'html')
     .map(({ at, code }) => ({ at, html: code.replaceAll(DOCUMENTED_URL, serverUrl) }));
 
-/** The texts of the messages that the chat shows. */
+/** Returns the texts of the messages that the chat displays. */
 export const bubbles = (page: Page): Promise<(string | null)[]> =>
   page.evaluate(() =>
     [...document.querySelector('rondevu-chat')!.shadowRoot!.querySelectorAll('[part=bubble]')].map(
@@ -35,7 +35,7 @@ export async function write(page: Page, text: string): Promise<void> {
   await page.keyboard.press('Enter');
 }
 
-/** Waits until two pages are connected, and sends a message each way. */
+/** Waits until two pages are connected, and sends a message in each direction. */
 export async function chat(host: Page, joiner: Page): Promise<void> {
   await joiner.waitForSelector('rondevu-connect[state=connected]');
   await host.waitForSelector('rondevu-service[peer-count="1"]');

@@ -1,4 +1,4 @@
-/** A program as a separate process: its output, and how it ended. Killed when the test ends. */
+/** Runs a program as a separate process and captures its output and exit status. The process is killed when the test ends. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
@@ -7,12 +7,12 @@ export interface Program {
   child: ChildProcess;
   out(): string;
   err(): string;
-  /** Both streams, in order of arrival. */
+  /** Standard output and standard error combined, in order of arrival. */
   output(): string;
   ended: Promise<[code: number | null, signal: string | null]>;
 }
 
-/** @param env added to the environment of this process */
+/** @param env environment variables, in addition to those of this process */
 export function start(
   t: TestContext,
   command: string,

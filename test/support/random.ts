@@ -6,7 +6,7 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
-  /** From 0 up to, but not including, 1. */
+  /** A number from 0 (inclusive) to 1 (exclusive). */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let value = this.#state;
@@ -15,7 +15,7 @@ export class Random {
     return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** Integer from `from` to `to`, both inclusive. */
+  /** An integer from `from` to `to`, both inclusive. */
   between(from: number, to: number): number {
     return from + Math.floor(this.next() * (to - from + 1));
   }
@@ -30,8 +30,8 @@ export class Random {
 }
 
 /**
- * The seed of a run: the value of an environment variable if it is set; otherwise 1 for a run of the usual size, so that CI
- * always tests the same inputs, and a seed from the clock for a longer run.
+ * Seed of a run: the value of an environment variable, if set. Otherwise, runs of the usual size use 1, so that CI always tests
+ * the same inputs, and longer runs use a seed from the clock.
  */
 export const seedOf = (variable: string, isLong: boolean): number =>
   Number(process.env[variable] ?? (isLong ? Date.now() % 2 ** 31 : 1));

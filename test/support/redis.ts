@@ -1,13 +1,13 @@
 /**
- * A separate Redis on a free loopback port, with an append-only file in a temporary folder, so that it can be killed and
- * restarted with its data.
+ * Runs a separate Redis server on a free loopback port. Its append-only file in a temporary folder preserves the data when the
+ * server is killed and restarted.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { temporaryFolder } from './folders.js';
 import { freePort } from './ports.js';
 
-/** Why Redis is missing; undefined if it is installed. CI requires it. */
+/** Reason why Redis is unavailable; undefined if it is installed. CI requires Redis. */
 export function redisMissing(): string | undefined {
   if (process.env['CI'] || spawnSync('redis-server', ['--version']).status === 0) return undefined;
   return 'redis-server is not installed: apt-get install redis-server';
@@ -19,7 +19,7 @@ export class RedisProcess {
   #process: ChildProcess | undefined;
   port = 0;
 
-  /** @param flags additional flags of redis-server */
+  /** @param flags additional flags for redis-server */
   constructor(...flags: string[]) {
     this.#flags = flags;
   }

@@ -1,6 +1,6 @@
 /**
- * A package registry that serves the packages of this checkout in addition to those in the real registry, so that tests install
- * the packages as they would be published.
+ * A package registry that serves the packages of this checkout and redirects all other requests to the real registry, so that
+ * tests can install the packages as they would be published.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ interface Packed {
 }
 
 /**
- * @param folders of the built packages
+ * @param folders folders of the built packages
  * @returns URL of the registry, for npm_config_registry
  */
 export async function startRegistry(t: TestContext, folders: string[]): Promise<string> {
@@ -40,7 +40,7 @@ export async function startRegistry(t: TestContext, folders: string[]): Promise<
     }));
   }
   const server = createServer(({ url: path = '/', headers }, response) => {
-    // an earlier run may have used this port, and npm's cache persists
+    // an earlier run may have used this port, and npm's cache persists across runs
     response.setHeader('cache-control', 'no-store');
     const document = packages.get(path.slice(1));
     if (document) return void response.end(JSON.stringify(document(`http://${headers.host}`)));

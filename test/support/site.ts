@@ -1,6 +1,6 @@
 /**
- * Helpers for tests with whole browsers: the signaling server as a process that can be killed, a second origin for pages, and
- * pages with the bundle in them.
+ * Helpers for browser tests: the signaling server as a process that can be killed, a second origin for pages, and pages that
+ * load the bundle.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer as createHttpServer, type Server } from 'node:http';
@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import type { Browser, Page } from 'puppeteer-core';
 import { temporaryFolder } from './folders.js';
 
-/** The server as a separate process that keeps its port and its file, so that it can be killed and started again. */
+/** Runs the server as a separate process that can be killed and restarted, and then keeps its port and its database file. */
 export class ServerProcess {
   url = '';
   #port = 0;
@@ -18,7 +18,7 @@ export class ServerProcess {
   readonly #folder = temporaryFolder();
   readonly #env: Record<string, string>;
 
-  /** @param env settings of the server, added to the environment of this process */
+  /** @param env environment variables for the server, in addition to those of this process */
   constructor(env: Record<string, string> = {}) {
     this.#env = env;
   }
@@ -43,7 +43,7 @@ export class ServerProcess {
     this.#port = Number(new URL(this.url).port);
   }
 
-  /** @param signal SIGKILL gives the server no chance to shut down properly */
+  /** @param signal SIGKILL gives the server no chance to shut down cleanly */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
@@ -52,7 +52,7 @@ export class ServerProcess {
     await ended;
   }
 
-  /** Sends SIGSTOP: the server then accepts connections but answers nothing. */
+  /** Suspends the server with SIGSTOP: the kernel still accepts connections, but the server does not answer. */
   pause(): void {
     this.#process?.kill('SIGSTOP');
   }
@@ -73,7 +73,7 @@ export interface SiteFile {
   status?: number;
 }
 
-/** A second origin that serves the given files. */
+/** Serves the given files on a second origin. */
 export async function serveFiles(files: () => Record<string, SiteFile>): Promise<{ url: string; close(): Promise<void> }> {
   const server: Server = createHttpServer((request, response) => {
     const file = files()[new URL(request.url ?? '/', 'http://x').pathname];
@@ -92,15 +92,15 @@ export async function serveFiles(files: () => Record<string, SiteFile>): Promise
   };
 }
 
-/** A page that loads only the bundle. */
+/** HTML of a page that loads only the bundle. */
 export const blankPage = (apiUrl: string, extra = ''): string =>
   `<!doctype html><html lang="en"><meta charset="utf-8"><title>test</title><script type="module" src="${apiUrl}/rondevu-elements.js"></script>${extra}`;
 
-/** Opens a page that prints its errors to the test's output, and waits until the tags are defined. */
+/** Opens a page that prints its errors to the test's output, and waits until the custom elements are defined. */
 export async function openPage(browser: Browser, url: string): Promise<Page> {
   const page = await browser.newPage();
   page.on('pageerror', (error) => console.error('page error:', error));
-  // the test runner's compiler wraps named functions in calls of `__name`
+  // the test runner's compiler wraps named functions in calls to `__name`
   await page.evaluateOnNewDocument('globalThis.__name = (f) => f');
   await page.goto(url);
   await page.evaluate(async () => {
@@ -109,5 +109,5 @@ export async function openPage(browser: Browser, url: string): Promise<Page> {
   return page;
 }
 
-/** CI runs a few rounds; `RONDEVU_ROUNDS=20` is the full run. */
+/** Number of rounds: few in CI; `RONDEVU_ROUNDS=20` for a full run. */
 export const ROUNDS = Number(process.env['RONDEVU_ROUNDS'] ?? 3);

@@ -1,17 +1,17 @@
-/** The fenced code blocks of a Markdown document. */
+/** Extracts the fenced code blocks from a Markdown document. */
 import { readFileSync, readdirSync } from 'node:fs';
 
 export interface Snippet {
-  /** The place of its first line, such as `README.md:12`. */
+  /** Location of the first line, such as `README.md:12`. */
   at: string;
-  /** Number of its first line in the document, from 1. */
+  /** Line number of the first line in the document, from 1. */
   line: number;
-  /** The language that the fence names; empty if it names none. */
+  /** Language specified after the opening fence; empty if unspecified. */
   language: string;
   code: string;
-  /** The second-level heading above it; empty if there is none. */
+  /** The nearest second-level heading above the block, or an empty string. */
   section: string;
-  /** The line of text above it; empty if there is none. */
+  /** The nearest non-empty line above the block, or an empty string. */
   above: string;
 }
 
@@ -20,7 +20,7 @@ export const DOCUMENTS = ['README.md', 'server/README.md', ...readdirSync('docs'
   name.endsWith('.md'),
 );
 
-/** @throws Error for a fence that is not closed, is indented, or uses a different notation */
+/** @throws Error if a fence is unclosed, indented or written in a different notation */
 export function snippetsOf(file: string): Snippet[] {
   const lines = readFileSync(file, 'utf8').split('\n');
   const snippets: Snippet[] = [];

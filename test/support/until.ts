@@ -1,18 +1,18 @@
-/** Waits for conditions, on the real clock even where a test mocks timers. */
+/** Waits for conditions in real time, even if a test mocks timers. */
 import assert from 'node:assert/strict';
 
 // captured before a test can mock them
 const monotonic = performance.now.bind(performance);
 const { setTimeout } = globalThis;
 
-/** Intervals between two checks, in ms; an asynchronous condition often costs a request. */
+/** Polling intervals for synchronous and asynchronous conditions, in ms: an asynchronous check often makes a request. */
 const POLL_INTERVAL = 1;
 const ASYNC_POLL_INTERVAL = 20;
 
 /**
- * Waits until a condition holds.
- * @param name of the awaited event, for the error
- * @throws AssertionError after `ms`
+ * Waits until a condition is true.
+ * @param name name of the condition, for the error message
+ * @throws AssertionError if the condition is still false after `ms` milliseconds
  */
 export async function until(condition: () => unknown, name = 'the condition', ms = 60_000): Promise<void> {
   const deadline = monotonic() + ms;

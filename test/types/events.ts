@@ -1,4 +1,4 @@
-/** Events of the elements, as the published types declare them. Compiled by `npm run check`, never run. */
+/** Checks the published types of the elements' events. This file is compiled by `npm run check` but never run. */
 import type { OffererConnection, Peer, RondevuChat, RondevuConnect, RondevuService } from 'rondevu-elements';
 
 declare const service: RondevuService;

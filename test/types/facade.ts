@@ -1,4 +1,4 @@
-/** The public members of the objects that users hold, as the published types declare them. Compiled by `npm run check`, never run. */
+/** Checks the published types of the objects that applications use. This file is compiled by `npm run check` but never run. */
 import { Rondevu, type AnswererConnection, type OffererConnection, type OfferPool, type RondevuChannel } from 'rondevu-elements';
 
 declare const rondevu: Rondevu;
@@ -7,7 +7,7 @@ declare const hosted: OffererConnection;
 declare const channel: RondevuChannel;
 declare const pool: OfferPool;
 
-// the methods of the emitter are public, `emit` among them
+// the emitter methods are public, including `emit`
 joined.emit('message', 'text');
 joined.on('closed', (reason) => void reason.length).off('closed');
 channel.emit('close');
@@ -61,14 +61,14 @@ class Derived extends (null as unknown as typeof AnswererConnection) {
 }
 void Derived;
 
-// one result type for each mode
+// each mode has its own result type
 const single = rondevu.findService('chat:1.0.0@alice');
 const page = rondevu.findService('chat:1.0.0', { mode: 'paginated' });
 void single.then(({ offerId, sdp }) => [offerId.length, sdp.length]);
 void page.then(({ services, count }) => [services.length, count]);
 // @ts-expect-error -- a page of services has no offer
 void page.then(({ offerId }) => offerId);
-// the methods of older clients need no further import
+// the methods of older clients need no additional import
 void rondevu.getService('chat:1.0.0@alice').then(({ sdp }) => sdp.length);
 void rondevu.connect('alice', 'chat:1.0.0').then((connection) => connection.connectionInfo.uuid);
 void rondevu.getActiveOffers().map(({ answered }) => answered);
