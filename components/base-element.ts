@@ -61,10 +61,10 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   debug = false;
   /** If set, the element does not start until `start()` or `connect()` is called. */
   noAutostart = false;
-  /** If set, the element stops and does not start again. */
+  /** If set, the element stops, and starts again only after the attribute is removed. */
   disabled = false;
 
-  /** Attributes that the element writes. @internal */
+  /** Names of the attributes that the element writes. @internal */
   static readonly stateAttributes: readonly string[] = [];
 
   readonly #states = new Map<string, StateValue>();
@@ -341,7 +341,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
     this.#dispatch();
   }
 
-  /** Dispatches the events that `act` emits after it returns, and before any events that their listeners emit. @internal */
+  /** Runs `act`, then dispatches the events that it emitted, before any events that their listeners emit. @internal */
   protected batch(act: () => void): void {
     this.#batches++;
     try {
@@ -384,7 +384,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   }
 
   /**
-   * The engine's `iceServers` option, if set: the attribute can only name a preset, but the property can also list servers.
+   * The engine's `iceServers` option, if set: an attribute can only name a preset; a property can also list servers.
    * @internal
    */
   protected iceChoice(): { iceServers?: IceServersOption } {

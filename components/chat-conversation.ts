@@ -96,7 +96,7 @@ export class ChatConversation {
   get changedKey(): IdentityChangedError | undefined {
     const { error } = this.source;
     // a failed reconnection attempt reports its own error, with the changed key as the cause
-    // `instanceof` would fail if the source belongs to a second bundle on the page
+    // `instanceof` fails if the source belongs to a second bundle on the page
     const isChange = (each: unknown): each is IdentityChangedError =>
       typeof (each as Partial<IdentityChangedError> | undefined)?.old === 'string';
     const changed = [error, error?.cause].find(isChange);

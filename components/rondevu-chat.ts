@@ -59,7 +59,7 @@ export interface RondevuChat {
  * @csspart composer - The form with the text input and the send button.
  * @csspart input - The text input.
  * @csspart send - The send button.
- * @csspart trust - The button that trusts the peer's new key, shown if the key has changed.
+ * @csspart trust - The button to trust the peer's new key, shown if the key has changed.
  *
  * @cssprop --rondevu-chat-color - Text color.
  * @cssprop --rondevu-chat-background - Background color.

@@ -158,7 +158,8 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
   /**
    * Sends a message; while no link is up, the message is buffered. If the element fails before there is a connection, the
    * outcome of the message is `dropped`.
-   * @throws RondevuError `not-connected` if the element has not been started; otherwise the same as `RondevuConnection.send`
+   * @throws RondevuError `not-connected` if the element has not been started; otherwise the same errors as
+   *   `RondevuConnection.send`
    */
   send(data: Sendable): SendHandle {
     if (this.#connection) return this.#connection.send(data);

@@ -150,7 +150,7 @@ export class RondevuService extends RondevuElement<RondevuServiceEventDetails> {
    * Sends a message to every peer; a peer whose link is down receives the message when its link is up again. A peer to which
    * the message cannot be sent is skipped and reported with `rondevu-error`.
    * @returns number of peers to which the message was sent
-   * @throws RondevuError the same as `RondevuConnection.send`, if sending failed for every peer
+   * @throws RondevuError the same errors as `RondevuConnection.send`, if sending failed for every peer
    */
   broadcast(data: Sendable): number {
     const { sent, failures } = sendToAll(this.connections, data);

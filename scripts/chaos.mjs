@@ -1,7 +1,7 @@
 /**
  * `npm run test:chaos`: tests connections under faults, in real browsers and Node, over a UDP proxy. `--full` runs every fault
- * as often as the guarantee requires. `CHAOS_SEED=…` replays a run. Names of files in test/chaos, given as arguments, select
- * those files.
+ * as often as the guarantee requires. `CHAOS_SEED=…` replays a run. Arguments without a dash select files in test/chaos by
+ * name.
  */
 import { readdirSync } from 'node:fs';
 import { run, tryRun } from './run.mjs';

@@ -13,8 +13,8 @@ export const LAYER_OF = [
 ];
 
 /**
- * For each layer: its files, the other layers that it may import, single files that it may import from further layers, and the
- * npm packages that it may import. The rules also apply to type imports.
+ * For each layer: its files, the layers that it may import besides itself, single files that it may import from other layers,
+ * and the npm packages that it may import. The rules also apply to type imports.
  */
 export const LAYERS = {
   base: { files: '`src/base/`, `src/errors.ts`', may: [] },

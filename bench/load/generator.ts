@@ -8,7 +8,7 @@ export const percentile = (values: number[], share: number): number =>
 
 /**
  * Measures calls per second for `ms` milliseconds, with `window` pending calls on each lane.
- * @param call makes a call on a lane; resolves when it is answered
+ * @param call makes a call on a lane; resolves when the call is answered
  */
 export async function throughput(
   lanes: number,

@@ -1,5 +1,5 @@
 /**
- * Measures how one hostile client affects `/health`, honest handshakes and the server's memory. Starts with a measurement
+ * Measures how one hostile client affects `/health`, honest handshakes and the server's memory. The first measurement is made
  * without load. The hostile client then makes every call at the limit of its allowance, first from one IP address, then with
  * one key over 50 sockets.
  */

@@ -20,7 +20,7 @@ export interface EndState {
   /** Time of the last received message, from Date.now(). */
   lastAt: number;
   sent: number;
-  /** Number of messages that may be sent for now, so that some are in flight during each cut. */
+  /** Maximum number of messages to send until the next cut, so that some are in flight during each cut. */
   allowed: number;
   /** Number of sent messages per outcome. */
   outcomes: Record<string, number>;

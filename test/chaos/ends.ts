@@ -110,7 +110,7 @@ export class Places {
   }
 }
 
-/** Sets up a server process and places for the tests in a file. */
+/** Sets up a server process and the places (browsers and Node) for the tests in a file. */
 export function usePlaces(): { server: ServerProcess; places: Places } {
   const places = new Places();
   after(() => places.close());

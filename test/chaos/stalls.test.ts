@@ -28,7 +28,7 @@ describe('a connection whose link loses its last messages', { concurrency: true 
   for (const [hostAt, joinerAt] of PAIRS) {
     for (const lossySide of ['host', 'joiner'] as const) {
       it(
-        `replaces the link (${hostAt} host, ${joinerAt} joiner) if the ${lossySide} loses messages`,
+        `replaces the link between ${hostAt} and ${joinerAt} if the ${lossySide} loses messages`,
         { timeout: 240_000 },
         async () => {
           const name = `stall-${hostAt}-${lossySide}`;

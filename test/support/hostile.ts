@@ -121,7 +121,7 @@ export function attackFromOneAddress(url: string, callsASecond = CALLS_A_SECOND)
   return { made, answered, stop };
 }
 
-/** Opens many sessions with one key, which all make calls, wait for offers and signal each other. */
+/** Opens many sessions with one key; all of them make calls, wait for offers and signal each other. */
 export async function attackWithOneKey(url: string, sockets: number, callsASecond = CALLS_OF_A_KEY): Promise<Hostility> {
   const { made, answered, count } = counting();
   const calls = new Calls();

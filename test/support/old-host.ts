@@ -21,7 +21,7 @@ export class SlowPeerConnection extends NodePeerConnection {
   }
 }
 
-/** A data channel of an old client: received messages, and a way to send. */
+/** A data channel of an old client, which records the received messages. */
 export class OldChannel {
   readonly received: string[] = [];
   readonly pc: RTCPeerConnection;

@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import type { Browser, Page } from 'puppeteer-core';
 import { temporaryFolder } from './folders.js';
 
-/** Runs the server as a separate process that can be killed and restarted, and then keeps its port and its database file. */
+/** Runs the server as a separate process that can be killed and restarted with the same port and database file. */
 export class ServerProcess {
   url = '';
   #port = 0;

@@ -6,7 +6,7 @@ export interface Snippet {
   at: string;
   /** Line number of the first line in the document, from 1. */
   line: number;
-  /** Language specified after the opening fence; empty if unspecified. */
+  /** Language specified after the opening fence, or an empty string. */
   language: string;
   code: string;
   /** The nearest second-level heading above the block, or an empty string. */

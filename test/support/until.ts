@@ -1,7 +1,7 @@
 /** Waits for conditions in real time, even if a test mocks timers. */
 import assert from 'node:assert/strict';
 
-// captured before a test can mock them
+// captured before a test can mock the clock and the timers
 const monotonic = performance.now.bind(performance);
 const { setTimeout } = globalThis;
 
