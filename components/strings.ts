@@ -55,7 +55,7 @@ export function setStrings(lang: string, table: Partial<Strings>): void {
   tables.set(lang.toLowerCase(), table);
 }
 
-/** The texts of an element: its own texts override those of its language, which override English. */
+/** The texts of an element: its own texts override the texts of its language, which override English. */
 export function stringsFor(element: Element, own: Partial<Strings>): Strings {
   const lang = (element.closest('[lang]')?.getAttribute('lang') ?? '').toLowerCase();
   return { ...ENGLISH, ...tables.get(lang.split('-')[0]!), ...tables.get(lang), ...own };

@@ -8,7 +8,7 @@ import { WebSocket } from 'ws';
 import { PUSH_SUBPROTOCOL, type RpcMethod } from '../../src/protocol/index.js';
 import { anonymous, newInstance, openSessionFrame, signV2, type Identity } from '../server/helpers.js';
 
-/** IP address of the hostile client, different from that of the honest clients, because the server has limits per address. */
+/** IP address of the hostile client, different from the honest clients' address, because the server has limits per address. */
 const ADDRESS = '127.0.0.2';
 /** Number of calls per second: the server allows 6000 points per 10 s, and nearly every call costs more than one point. */
 const CALLS_A_SECOND = 600;

@@ -12,7 +12,7 @@ export interface Program {
   ended: Promise<[code: number | null, signal: string | null]>;
 }
 
-/** @param env environment variables, in addition to those of this process */
+/** @param env environment variables to add to the environment of this process */
 export function start(
   t: TestContext,
   command: string,

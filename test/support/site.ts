@@ -18,7 +18,7 @@ export class ServerProcess {
   readonly #folder = temporaryFolder();
   readonly #env: Record<string, string>;
 
-  /** @param env environment variables for the server, in addition to those of this process */
+  /** @param env environment variables for the server, added to the environment of this process */
   constructor(env: Record<string, string> = {}) {
     this.#env = env;
   }
