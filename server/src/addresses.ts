@@ -1,7 +1,7 @@
-/** The addresses under which a listening server can be opened in a browser. */
+/** Builds the URLs at which a browser can reach a listening server. */
 import { networkInterfaces } from 'node:os';
 
-/** Hosts that mean every address of this machine, with their address families. */
+/** Wildcard hosts, which stand for every address of this machine, with the address families that they cover. */
 const ANY = new Map([
   ['0.0.0.0', ['IPv4']],
   ['::', ['IPv4', 'IPv6']],
@@ -10,16 +10,16 @@ const ANY = new Map([
 
 const urlOf = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-/** @returns an address that this machine can open; a wildcard address cannot be opened, so it becomes localhost */
+/** @returns a URL that this machine can open; a wildcard host is replaced by localhost */
 export const localUrl = (host: string, port: number): string => urlOf(ANY.has(host) ? 'localhost' : host, port);
 
-/** @returns the addresses for other machines; empty unless the server listens on every address */
+/** @returns the URLs for other machines; empty unless the server listens on a wildcard host */
 export function lanUrls(host: string, port: number, interfaces = networkInterfaces()): string[] {
   const families = ANY.get(host) ?? [];
   return (
     Object.values(interfaces)
       .flatMap((addresses) => addresses ?? [])
-      // a link-local address needs a zone, which a URL cannot have
+      // an IPv6 link-local address needs a zone ID, which the URL Standard does not allow
       .filter(({ family, internal, address }) => !internal && families.includes(family) && !/^fe80:/i.test(address))
       .map(({ address }) => urlOf(address, port))
   );

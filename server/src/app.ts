@@ -1,5 +1,6 @@
 /**
- * HTTP endpoints other than the calls (rpc-endpoint.ts): `/`, `/health`, `/ready`, `/metrics`, preflights and the static files.
+ * HTTP endpoints other than `POST /rpc` (see rpc-endpoint.ts): `/`, `/health`, `/ready`, `/metrics`, CORS preflights and static
+ * files.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -28,9 +29,9 @@ export interface AppContext {
   version: string;
   metrics: Metrics;
   log: Logger;
-  /** Rejects when the store cannot be written to. */
+  /** Rejects if the store cannot be written to. */
   ping(): Promise<void>;
-  /** Whether the server is stopping, so that load balancers must send it no more clients. */
+  /** Whether the server is shutting down, so that load balancers must not send it new clients. */
   isDraining(): boolean;
 }
 
@@ -50,11 +51,11 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
 
   app.get('/', (c) => {
     c.header('Vary', 'Accept');
-    // browsers are redirected to the demo; other clients get the description
+    // browsers are redirected to the demo; other clients get the server description as JSON
     return config.staticRoot && c.req.header('accept')?.includes('text/html') ? c.redirect('/demo/') : c.json(info);
   });
 
-  // at most one check a second, however often a client asks, because the check writes to the store
+  // checks at most once per second, however often clients ask, because each check writes to the store
   let checked: { at: number; isHealthy: Promise<boolean> } | undefined;
   const health = (): Promise<boolean> => {
     if (checked && performance.now() - checked.at < HEALTH_CHECK_INTERVAL) return checked.isHealthy;
@@ -71,7 +72,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
   const state = (c: Context, isHealthy: boolean, failure: string) =>
     c.json({ status: isHealthy ? 'ok' : failure, timestamp: Date.now(), version }, isHealthy ? 200 : 503);
   app.get('/health', async (c) => state(c, await health(), 'unavailable'));
-  // for load balancers: a stopping server is healthy but gets no new clients
+  // `/ready` is for load balancers: a server that is shutting down is healthy, but must not get new clients
   app.get('/ready', async (c) => (isDraining() ? state(c, false, 'draining') : state(c, await health(), 'unavailable')));
   app.get('/metrics', async (c) => {
     if (!mayReadMetrics(c, config))
@@ -95,7 +96,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
           ifNoneMatch: c.req.header('if-none-match') ?? '',
         });
         if (!reply) return next();
-        // the web framework would copy the file for each reply
+        // bypasses the web framework, which would copy the file for each reply
         const { incoming, outgoing } = c.env as HttpBindings;
         setCommonHeaders(incoming, outgoing, caps, config.corsOrigins);
         const { Vary, ...headers } = reply.headers;
@@ -125,9 +126,12 @@ function addressOf(c: Context): string {
   return incoming?.socket?.remoteAddress ?? '';
 }
 
-/** Host names that always mean this machine. A DNS rebinding attack sends the attacker's domain as `Host`. */
+/** Host names that always refer to this machine. In a DNS rebinding attack, `Host` is the attacker's domain. */
 const LOCAL_HOST = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
-/** Headers that metrics collectors send, and browsers if the user typed the address. Most proxies add other headers. */
+/**
+ * Headers sent by metrics collectors, or by browsers when the user types the URL. Most proxies add headers that are not in this
+ * list.
+ */
 const DIRECT_HEADERS = new Set([
   ...[
     'host',
@@ -145,9 +149,10 @@ const DIRECT_HEADERS = new Set([
 ]);
 
 /**
- * Without a token, only a process on this machine may read the metrics, and only directly. Refuses pages in a local browser
- * (RFC 6454, Fetch Metadata, DNS rebinding) and local proxies, which forward requests from anybody. A proxy or port forwarder
- * that leaves requests unchanged is indistinguishable from a local program; see docs/operations.md.
+ * Without a token, only processes on this machine may read the metrics, and only over a direct connection. Refuses requests
+ * from web pages in a local browser (RFC 6454, Fetch Metadata, DNS rebinding) and from local proxies, which forward requests
+ * from anybody. A proxy or port forwarder that leaves requests unchanged is indistinguishable from a local program; see
+ * docs/operations.md.
  */
 function mayReadMetrics(c: Context, { metricsToken: token, publicUrls, trustedProxies }: ServerConfig): boolean {
   if (token === undefined) {
@@ -157,7 +162,7 @@ function mayReadMetrics(c: Context, { metricsToken: token, publicUrls, trustedPr
       headers.origin !== undefined || !['none', undefined].includes(headers['sec-fetch-site'] as string | undefined);
     const isProxied = !Object.keys(headers).every((name) => DIRECT_HEADERS.has(name));
     return (
-      // by default, nginx sends HTTP/1.0 upstream
+      // nginx sends HTTP/1.0 requests upstream by default
       !isPublic &&
       !isOfPage &&
       !isProxied &&

@@ -1,7 +1,7 @@
 /**
- * Authentication: parses a signed request; checks its form, clock, key, signature, digest, replay and claim, in that order; and
- * only then claims the name. The digest covers params of any size, so it is checked after the signature, which covers only the
- * short message. Does not depend on what the call does.
+ * Authenticates signed requests: checks the format, timestamp, key, signature, digest, replay and claim, in that order, and
+ * only then claims the username. The digest covers params of any size, so it is checked after the signature, which covers only
+ * the short message. Authentication does not depend on the semantics of the call.
  */
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { isPlausiblePublicKey, isStrictPublicKey } from 'rondevu-elements/identity';
@@ -28,21 +28,21 @@ import { NameLostError, RpcError } from './rpc-error.js';
 import type { Metrics } from './metrics.js';
 import { nameTaken, type Store, type UserRow } from './store.js';
 
-/** The signer, and its network address. */
+/** A call as received from the client, with its signed message and signature. */
 export interface SignedCall {
   method: string;
   message: string;
   signature: string;
   publicKey?: string | undefined;
-  /** As parsed, before defaults are filled in: the digest covers this. */
+  /** Params as parsed from the request, before defaults are filled in, because the digest covers this form. */
   params?: unknown;
 }
 
-// the store records the time of the last v2 message only to the hour
+// one hour is added because the store updates the time of the last v2 message at most once an hour
 const STICKY_PERIOD = 7 * 86_400_000 + 3_600_000;
 const KEY_CACHE = 10_000;
 const HOST_CACHE = 100;
-/** How long the later calls of a session may rely on an asserted claim, in ms. */
+/** How long the calls of a session may rely on the last check of its claim, in ms. */
 const ASSERTION_TTL = 1000;
 
 export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
@@ -51,7 +51,7 @@ export type AuthConfig = Pick<ServerConfig, 'publicUrls' | 'legacyAuth'> &
 export class Authenticator {
   readonly #keys = new Map<string, KeyObject>();
   readonly #audiences = new Map<string, string[]>();
-  /** When the claim of a session's name was last asserted, by principal. */
+  /** Time at which the claim of a session was last checked, by principal. */
   readonly #asserted = new Map<string, number>();
   readonly #clock: Pick<ClaimClock, 'at'>;
   readonly #store: Store;
@@ -79,9 +79,10 @@ export class Authenticator {
   }
 
   /**
-   * Claims or renews the name as its last step.
-   * @param host the request's Host, used as the audience if no public address is configured
-   * @throws RpcError `bad-request`, `clock-skew`, `replayed`, `bad-signature`, `name-taken`, `unauthorized`, `forbidden`, `rate-limited`
+   * Authenticates a signed call, and claims or renews its username as the last step.
+   * @param host `Host` header of the request, used as the audience if no public URL is configured
+   * @throws RpcError `bad-request`, `clock-skew`, `replayed`, `bad-signature`, `name-taken`, `unauthorized`, `forbidden`,
+   *   `rate-limited`
    */
   async authenticate(call: SignedCall, address: string, host: string, now: number): Promise<Caller> {
     const cost = costOf(call.method, call.params);
@@ -97,7 +98,7 @@ export class Authenticator {
       throw new RpcError('name-taken', `Invalid signature: username "${message.username}" is already claimed by another key`);
     }
     const publicKey = user?.publicKey ?? call.publicKey;
-    // v0.20 clients look up names before they have claimed one, without sending a key
+    // before they claim a name, v0.20 clients look names up without sending a key
     if (publicKey === undefined && call.method === 'getUser') return { username: message.username, publicKey: '', address };
     if (publicKey === undefined)
       throw new RpcError('unauthorized', `Username "${message.username}" is not claimed: send your publicKey`);
@@ -122,8 +123,8 @@ export class Authenticator {
   }
 
   /**
-   * Charges for bytes before they are parsed.
-   * @param minimum least charge, in points, for a request that is refused before it is known to be a call
+   * Charges an address for bytes before they are parsed.
+   * @param minimum minimum charge, in points, for requests that are refused before they are recognized as calls
    * @throws RpcError `rate-limited`
    */
   async chargeBytes(address: string, bytes: number, minimum = 0): Promise<void> {
@@ -131,12 +132,12 @@ export class Authenticator {
     if (cost > 0) await this.#limiter.chargeAddress(address, cost);
   }
 
-  /** Checks whether an address may call at all, before its request is read. @throws RpcError `rate-limited` */
+  /** Checks whether an address has points left, before its request is read. @throws RpcError `rate-limited` */
   async checkAddress(address: string): Promise<void> {
     await this.#limiter.checkAddress(address);
   }
 
-  /** Checks whether earlier replies are paid for, before a large reply is assembled. @throws RpcError `rate-limited` */
+  /** Checks that the caller has not overspent its points, before a large reply is assembled. @throws RpcError `rate-limited` */
   async checkPoints({ address, publicKey }: Caller): Promise<void> {
     await this.#limiter.checkSpent(address, publicKey);
   }
@@ -146,16 +147,16 @@ export class Authenticator {
     await this.chargeInArrears(caller, costOfBytes(bytes));
   }
 
-  /** Charges points for work already done; they count against later calls. */
+  /** Charges points for work already done; the points count against later calls. */
   async chargeInArrears({ address, publicKey }: Pick<Caller, 'address' | 'publicKey'>, points: number): Promise<void> {
     await this.#limiter.chargeInArrears(address, publicKey, points);
   }
 
   /**
-   * Authenticates a call in an open session without a signature: checks that the key of the session still holds the name, and
-   * renews the claim. Only a signed call claims a name.
-   * @param bytes size of the frame
-   * @throws RpcError `rate-limited`; NameLostError if the name was released, has expired, or belongs to another key
+   * Authenticates an unsigned call in an open session: checks that the session's key still holds the username, and renews the
+   * claim. Only a signed call can claim a free username.
+   * @param bytes size of the frame, in bytes
+   * @throws RpcError `rate-limited`; NameLostError if the username was released, has expired, or belongs to a different key
    */
   async reassert(caller: Caller, method: string, params: unknown, bytes: number, now: number): Promise<void> {
     await this.charge(caller, costOf(method, params) + costOfBytes(bytes));
@@ -171,12 +172,12 @@ export class Authenticator {
     this.#asserted.set(principal, now);
   }
 
-  /** Call this when a name was released or claimed: earlier assertions are then void. */
+  /** Discards the last claim check of a holder; call this when a username has been released or claimed. */
   forget(caller: NameHolder): void {
     this.#asserted.delete(principalOf(caller));
   }
 
-  /** Charges points for costs that become known during the call. @throws RpcError `rate-limited` */
+  /** Charges the caller for costs that become known only during the call. @throws RpcError `rate-limited` */
   async charge({ publicKey, address }: Caller, points: number): Promise<void> {
     await this.#limiter.chargeAddress(address, points);
     await this.#limiter.chargeKey(publicKey, points);
@@ -226,7 +227,7 @@ export class Authenticator {
     );
   }
 
-  /** Scheme and path are not visible behind a proxy, so only the host is compared. */
+  /** Behind a proxy, the scheme and path that the client used are unknown, so only the host is compared. */
   #audiencesOf(host: string): string[] {
     let found = this.#audiences.get(host);
     if (found) return found;
@@ -254,7 +255,7 @@ export class Authenticator {
     const { legacyAuth } = this.#config;
     const isRefused = legacyAuth === 'off' || isAnonymousName(message.username) || (legacyAuth === 'sticky' && hasRecentV2);
     if (isRefused) throw new RpcError('bad-signature', 'Invalid signature: this server accepts only v2 signatures from this key');
-    // honest old clients may sign two equal messages within 1 ms; every call but this one is harmless when repeated
+    // legitimate old clients may sign two identical messages within 1 ms, and only deleteService is harmful when replayed
     if (call.method === 'deleteService') await this.#checkReplay(call.signature, message.timestamp + LEGACY_MAX_AGE, now);
   }
 
@@ -265,7 +266,7 @@ export class Authenticator {
 
   async #claim(username: string, publicKey: string, v2: boolean, now: number, known?: UserRow): Promise<void> {
     if (isAnonymousName(username)) {
-      // the name is the hash of its key, so there is nothing to store
+      // an anonymous name is the hash of its public key, so there is nothing to store
       const hash = createHash('sha256').update(Buffer.from(publicKey, 'base64')).digest();
       if (anonymousName(hash) === username) return;
       throw new RpcError('forbidden', `Username "${username}" belongs to another key`);
@@ -280,8 +281,8 @@ export class Authenticator {
   }
 
   /**
-   * Remembers a new key. A key that is not on the curve or has small order may verify messages that nobody signed. Detecting
-   * that takes longer than verifying a signature, so it is done after the signature check, and is limited.
+   * Remembers a new key. With a key that is not on the curve or has small order, forged signatures may verify. Detecting such
+   * keys takes longer than verifying a signature, so the check is rate-limited and runs after the signature check.
    */
   async #admitKey(publicKey: string, key: KeyObject, address: string): Promise<void> {
     await this.#limiter.chargeNewKey(address);
@@ -294,7 +295,10 @@ export class Authenticator {
 const invalidKey = (): RpcError =>
   new RpcError('bad-request', 'Invalid public key: expected 32 bytes of Ed25519 as standard base64');
 
-/** Imports a key after the checks that need no arithmetic: canonical encoding, and no small order. @throws RpcError */
+/**
+ * Imports a public key after the checks that need no curve arithmetic: canonical encoding, and no small order.
+ * @throws RpcError
+ */
 function importKey(publicKey: string): KeyObject {
   const bytes = Buffer.from(publicKey, 'base64');
   if (bytes.length !== 32 || bytes.toString('base64') !== publicKey) throw invalidKey();

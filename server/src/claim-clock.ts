@@ -1,21 +1,22 @@
 /**
- * The clock by which claims expire. The system clock may jump, because it is wrong for a while or was wrong when the process
- * started. A jump would free names and delete them for good, so it is trusted only after the new time has held for a day.
+ * Clock that determines when claims expire. The system clock may jump because it is temporarily wrong, or because it was wrong
+ * when the process started. A jump could make claims expire and be deleted permanently, so a new time is trusted only after it
+ * has been stable for a day.
  */
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-/** How far the clock may jump and still be trusted, in ms. */
+/** Maximum clock jump that is trusted immediately, in ms. */
 const MAX_JUMP = DAY;
 /**
- * How far past the last use of a claim the clock may be at the start and still be trusted, in ms: the server may have been
- * stopped.
+ * Maximum time between the last use of a claim and the clock at startup for the clock to be trusted, in ms: the server may have
+ * been stopped.
  */
 const MAX_DOWNTIME = 30 * DAY;
-/** How long a new time must hold to be trusted, in ms of uptime. */
+/** How long the clock must be stable after a jump before it is trusted, in ms of uptime. */
 const CONFIRM_AFTER = DAY;
 
 export class ClaimClock {
-  /** The last trusted time, and the monotonic time at that moment. */
+  /** The last trusted time, and the monotonic time at which it was read. */
   #trustedTime: number;
   #trustedAt: number;
   #jumpedAt: number | undefined;
@@ -23,11 +24,11 @@ export class ClaimClock {
   readonly #onJump: (jump: number) => void;
 
   /**
-   * @param lastUse time at which any claim was last used, in ms; undefined if nothing is claimed
-   * @param onJump called with the size of the jump, in ms, when it is first seen
+   * @param lastUse time at which a claim was last used, in ms; undefined if there are no claims
+   * @param onJump called with the size of a jump, in ms, when the jump is detected
    */
   constructor(lastUse: number | undefined, now: number, onJump: (jump: number) => void, monotonic = () => performance.now()) {
-    // restarts with a wrong clock must not add up, so a distrusted clock adds nothing to the last use
+    // if the clock is not trusted, the time of the last use is taken, so that errors do not accumulate over restarts
     const isTrusted = lastUse === undefined || (now >= lastUse && now <= lastUse + MAX_DOWNTIME);
     this.#trustedTime = Math.round(isTrusted ? now : lastUse);
     this.#monotonic = monotonic;
@@ -35,7 +36,7 @@ export class ClaimClock {
     this.#onJump = onJump;
   }
 
-  /** @param now time of the system clock, in ms @returns the trusted time, in whole ms: stores keep integers */
+  /** @param now time of the system clock, in ms @returns the trusted time, in whole ms because stores keep integers */
   at(now: number): number {
     const monotonic = this.#monotonic();
     const expected = Math.round(this.#trustedTime + monotonic - this.#trustedAt);

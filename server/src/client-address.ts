@@ -1,10 +1,13 @@
 /**
  * The network address of a client: the remote address of the connection or, if that is a proxy configured by the operator, the
- * address in its X-Forwarded-For. A header from anybody else is ignored.
+ * address in its `X-Forwarded-For` header. The header is ignored if any other client sends it.
  */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 
-/** Undefined for an empty list. @throws Error that names an item that is neither an address nor a range, such as 10.0.0.0/8 */
+/**
+ * Parses the configured proxy addresses and ranges; returns undefined for an empty list.
+ * @throws Error naming the first item that is neither an IP address nor a range such as 10.0.0.0/8
+ */
 export function proxyList(ranges: string[]): BlockList | undefined {
   if (!ranges.length) return undefined;
   const list = new BlockList();
@@ -20,16 +23,16 @@ export function proxyList(ranges: string[]): BlockList | undefined {
   return list;
 }
 
-/** Maximum number of X-Forwarded-For entries that are examined, from the end. */
+/** Maximum number of `X-Forwarded-For` entries that are examined, counted from the end. */
 const MAX_HOPS = 32;
 /** Maximum length of an address, in characters. */
 const MAX_LENGTH = 64;
 
 /**
- * The client's address in the form used for limits: IPv4 in dotted form, even if written as IPv6; IPv6 as its /64, the prefix
- * that one customer has.
+ * Returns the client's address in the form used for limits: IPv4 in dotted form, even if embedded in an IPv6 address; IPv6 as
+ * its /64 prefix, which usually belongs to one customer.
  * @param remote remote address of the connection
- * @param forwardedFor the X-Forwarded-For header, to which each proxy appends
+ * @param forwardedFor the `X-Forwarded-For` header, to which each proxy appends an address
  */
 export function clientAddress(remote: string, forwardedFor: string | undefined, proxies: BlockList | undefined): string {
   let address = plain(remote);
@@ -37,7 +40,7 @@ export function clientAddress(remote: string, forwardedFor: string | undefined, 
   for (const hop of hops) {
     if (!isInList(address, proxies!)) break;
     const before = plain(hop.trim());
-    // a reliable proxy writes only addresses
+    // a reliable proxy writes only IP addresses
     if (!isIP(before)) break;
     address = before;
   }
@@ -56,7 +59,10 @@ function isInList(address: string, proxies: BlockList): boolean {
   return family !== 0 && proxies.check(address, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** An address without port, brackets and zone; IPv4 in dotted form. Any other text yields a result that is not an address. */
+/**
+ * Strips the port, brackets and zone from an address, and converts an embedded IPv4 address to dotted form. For any other text,
+ * the result is not an IP address.
+ */
 function plain(text: string): string {
   if (text.length > MAX_LENGTH) return '';
   const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1];
@@ -64,15 +70,15 @@ function plain(text: string): string {
   return (isIPv6(bare) && embeddedIPv4(groupsOf(bare))) || bare;
 }
 
-/** `hex` groups of 16 bits to dotted form. */
+/** Converts two 16-bit groups in hex to a dotted IPv4 address. */
 const dotted = (high: string, low: string): string => {
   const [a, b] = [Number.parseInt(high, 16), Number.parseInt(low, 16)];
   return [a >> 8, a & 255, b >> 8, b & 255].join('.');
 };
 
 /**
- * The IPv4 address that an IPv6 address stands for: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1, RFC 6052
- * section 2.1), 6to4 (RFC 3056 section 2). A whole 6to4 prefix, 65 536 times a /64, belongs to one owner.
+ * The IPv4 address embedded in an IPv6 address: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1, RFC 6052
+ * section 2.1) or 6to4 (RFC 3056 section 2). A 6to4 prefix contains 65 536 /64 prefixes but belongs to one owner.
  */
 function embeddedIPv4(groups: string[]): string | undefined {
   const [first, second] = groups as [string, string];
@@ -85,7 +91,7 @@ function embeddedIPv4(groups: string[]): string | undefined {
 
 /** The eight groups of an IPv6 address, in hex without leading zeros. */
 function groupsOf(address: string): string[] {
-  // the URL parser normalizes addresses
+  // the URL parser normalizes IPv6 addresses
   const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::');
   const left = head ? head.split(':') : [];
   const right = tail ? tail.split(':') : [];

@@ -1,6 +1,6 @@
-/** Codes with which the server closes a push socket. docs/protocol.md, "Close codes". */
+/** WebSocket close codes that the server sends; see "Close codes" in docs/protocol.md. */
 
-/** Below 4000: RFC 6455 section 7.4.1. 4000–4999 are free for applications, section 7.4.2. */
+/** Codes below 4000 are defined in RFC 6455 section 7.4.1; section 7.4.2 leaves 4000–4999 to applications. */
 export const CLOSE = {
   stopping: 1001,
   notJson: 1003,
@@ -15,5 +15,5 @@ export const CLOSE = {
   tooMuch: 4429,
 } as const;
 
-/** Browsers close their sockets with this code when the user leaves the page. */
+/** Code with which browsers close their sockets when the user leaves the page. */
 export const PAGE_LEFT = 1001;

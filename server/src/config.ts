@@ -1,6 +1,6 @@
 /**
- * All settings of the server, each with its variable, flag, default and check. If a value is invalid, the server does not
- * start; the error names the variable, the expected value and the received value.
+ * All server settings, each with its environment variable, flag, default and validation. If a value is invalid, the server does
+ * not start; the error names the variable, the expected value and the received value.
  */
 import { parseArgs } from 'node:util';
 import { audience, checkUsername } from 'rondevu-elements/protocol';
@@ -10,44 +10,55 @@ import { DEFAULT_LIMITS, type Limits } from './limits.js';
 import { DEFAULT_TURN, type TurnConfig } from './turn.js';
 
 export interface ServerConfig {
-  /** TCP port; 0 selects a free one. Default 3000. */
+  /** TCP port; 0 selects a free port. Default 3000. */
   port: number;
   /** Address to listen on. Default `localhost`. */
   host: string;
-  /** SQLite file, or `:memory:`. Default `rondevu.db` in the working folder. */
+  /** SQLite file, or `:memory:`. Default `rondevu.db` in the working directory. */
   storagePath: string;
-  /** `redis://` or `rediss://` address of a Redis 7 or Valkey that several servers share, instead of the file. Default none. */
+  /**
+   * `redis://` or `rediss://` URL of a Redis 7 or Valkey server that several signaling servers share, used instead of the
+   * SQLite file. Default none.
+   */
   redisUrl?: string | undefined;
-  /** Prefix of all keys in Redis. Default `rondevu:`. */
+  /** Prefix of all Redis keys. Default `rondevu:`. */
   redisPrefix: string;
   /**
-   * The addresses that clients use, accepted as `aud` of signatures. If empty, the `Host` of each request is accepted, which is
-   * no protection.
+   * Public URLs of the server, accepted as the `aud` of signatures. If empty, the `Host` of each request is accepted instead,
+   * which provides no protection.
    */
   publicUrls: string[];
-  /** Origins whose pages may call the server; `*` for all. Default all. */
+  /** Origins that may call the server; `*` allows all origins. Default all. */
   corsOrigins: string[];
-  /** Addresses and ranges (such as 10.0.0.0/8) of proxies whose X-Forwarded-For is trusted. Default none. */
+  /** Addresses and ranges (such as 10.0.0.0/8) of proxies whose `X-Forwarded-For` header is trusted. Default none. */
   trustedProxies: string[];
-  /** Usernames that nobody can claim. Default: names such as `admin` or `support` that look like the operator's. */
+  /** Usernames that nobody can claim. Default: names such as `admin` or `support` that could be mistaken for the operator. */
   reservedNames: string[];
-  /** Whether signatures in the old form are accepted. Default `sticky`: refused for keys that used v2 in the last 7 days. */
+  /**
+   * Whether signatures in the old form are accepted. Default `sticky`: refused for keys that signed with v2 in the last 7 days.
+   */
   legacyAuth: (typeof LEGACY_AUTH)[number];
-  /** A folder whose `demo/` and `dist/` are served, laid out as in the package rondevu-elements; undefined or empty for none. */
+  /**
+   * Folder whose `demo/` and `dist/` are served, with the layout of the package rondevu-elements; undefined or empty to serve
+   * no files.
+   */
   staticRoot?: string | undefined;
   /** Lowest level that is logged to stderr. Default `info` for the command, `warn` for `createServer`. */
   logLevel: LogLevel;
-  /** JSON lines, or readable lines. Default `auto` for the command: readable in a terminal; `json` for `createServer`. */
+  /**
+   * Whether log lines are JSON or plain text. Default `auto` for the command (plain text in a terminal, otherwise JSON), `json`
+   * for `createServer`.
+   */
   logFormat: LogFormat;
   /**
-   * Bearer token that `/metrics` requires. Default none. Without a token, only programs on this machine may request it. If
-   * `trustedProxies` is set, or `publicUrls` has an address other than a loopback address, nobody may: a proxy on this machine
-   * forwards requests from anybody.
+   * Bearer token that `/metrics` requires. Default none. Without a token, only programs on this machine may request `/metrics`.
+   * Without a token, all requests for `/metrics` are refused if `trustedProxies` is set or `publicUrls` contains a URL that is
+   * not a loopback address, because a proxy on this machine forwards requests from anybody.
    */
   metricsToken?: string | undefined;
   /**
-   * How long the server continues to answer after SIGTERM or `close()`, in ms. `/ready` fails at once, and sockets are closed
-   * one by one, so that the clients do not all reconnect at the same moment. Default 0.
+   * How long the server continues to answer after SIGTERM or `close()`, in ms. During this time, `/ready` fails, and sockets
+   * are closed one by one so that clients do not all reconnect at the same moment. Default 0.
    */
   drainTime: number;
   /** ICE servers that are handed out to clients. Default none. */
@@ -55,7 +66,7 @@ export interface ServerConfig {
   limits: Limits;
 }
 
-/** Modes for signatures in the old form. docs/protocol.md, "The old form". */
+/** Modes for old-form signatures; see "The old form" in docs/protocol.md. */
 export const LEGACY_AUTH = ['allow', 'sticky', 'off'] as const;
 
 export const DEFAULT_RESERVED = [
@@ -125,9 +136,9 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
   const corsOrigins = list(values['cors-origin'], 'CORS_ORIGINS');
   return {
     port: readPort(values.port ?? env['PORT'] ?? '3000'),
-    // an empty host would mean every address of the machine
+    // an empty host would make the server listen on every address of the machine
     host: (values.host ?? env['HOST']) || 'localhost',
-    // not a flag: it may hold a password
+    // REDIS_URL has no flag because it may contain a password
     redisUrl: readRedisUrl(env['REDIS_URL']),
     redisPrefix: env['REDIS_PREFIX'] ?? 'rondevu:',
     // with an empty path, SQLite would keep the database only until the server stops
@@ -138,7 +149,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
     logFormat: readLogFormat(values['log-format'] ?? env['LOG_FORMAT'] ?? 'auto'),
     drainTime: readDrain(values.drain ?? env['DRAIN_SECONDS'] ?? '0'),
     turn: readTurn(list, env),
-    // not a flag: command lines are visible to other users
+    // METRICS_TOKEN has no flag because command lines are visible to other users
     metricsToken: readToken(env['METRICS_TOKEN']),
     legacyAuth: readLegacyAuth(values['legacy-auth'] ?? env['LEGACY_AUTH'] ?? 'sticky'),
     staticRoot: values.static ?? env['STATIC_ROOT'],
@@ -148,7 +159,7 @@ export function readConfig(argv: string[], env: Record<string, string | undefine
   };
 }
 
-/** The variable of a limit, for example LIMIT_MAX_BODY_BYTES for `maxBodyBytes`. */
+/** Environment variable of a limit, for example LIMIT_MAX_BODY_BYTES for `maxBodyBytes`. */
 const limitVariable = (name: string): string => `LIMIT_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 
 function readLimits(env: Record<string, string | undefined>): Limits {

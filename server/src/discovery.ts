@@ -6,20 +6,20 @@ import type { FoundService, Holder, Store } from './store.js';
 /** Charges a client for work beyond the base cost of a look-up. @throws RpcError `rate-limited` */
 export type Charge = (points: number) => Promise<void>;
 
-/** Services of one name that a look-up examines, chosen at random if there are more. */
+/** Maximum number of services of one name that a look-up examines; if there are more, they are chosen at random. */
 export const MAX_DISCOVERED = 100;
-/** Service names that a look-up reads for each additional point. */
+/** Number of service names that a look-up reads for each additional point. */
 export const NAMES_PER_POINT = 500;
-/** Services that a look-up examines in one read, for one point. */
+/** Maximum number of services that a look-up examines per read; each read costs one point. */
 export const EXAMINED_PER_POINT = 25;
-/** Services that a listing examines in one read, for one point. */
+/** Maximum number of services that a listing examines per read; each read costs one point. */
 export const LISTED_PER_POINT = 50;
 /** Number of reads, each of up to EXAMINED_PER_POINT services, for which a waiting joiner is not charged. */
 const FREE_READS = MAX_DISCOVERED / EXAMINED_PER_POINT;
-/** How long queues for one name share the full names that were read for one of them, in ms. */
+/** How long the full names read for one queue are reused for other queues of the same name, in ms. */
 const CACHE_TTL = 1000;
 
-/** Full names of services that queries for the same name share, with the time when they were read. */
+/** Full names of services, shared by queries for the same name, with the time at which they were read. */
 export type NameCache = Map<string, { fqns: string[]; readAt: number }>;
 
 export class Discovery {
@@ -30,8 +30,8 @@ export class Discovery {
   }
 
   /**
-   * Live services for a page: those that match and have an offer for everyone, in no particular order.
-   * @param charge charges for the services that are examined
+   * Returns the live services for a page: those that match and have an undirected offer, in no particular order.
+   * @param charge charges the client for the services that are examined
    */
   async list(target: ServiceName, charge: Charge): Promise<FoundService[]> {
     const fqns = compatibleOf(await this.#store.findServices(target.name, target.username, Date.now(), 'first'), target);
@@ -43,8 +43,9 @@ export class Discovery {
   }
 
   /**
-   * Full names of the live services that match a query, best first: by version, then at random, to spread the joiners.
-   * @param cache shared by several queries; read and filled
+   * Returns the full names of the live services that match a query, best first: by version, then in random order to spread the
+   * joiners.
+   * @param cache full names shared by several queries; read and updated
    */
   async find(query: Query, cache?: NameCache): Promise<string[]> {
     const now = Date.now();
@@ -68,17 +69,17 @@ export class Discovery {
   }
 
   /**
-   * Yields the services that have an offer for a joiner, in batches, which may be empty. Examines at most MAX_DISCOVERED
+   * Yields the services that have an offer for a joiner, in batches; a batch may be empty. Examines at most MAX_DISCOVERED
    * services.
    * @param fqns full names of the services that match the query, best first
-   * @param charge charges for each batch but the first
+   * @param charge charges the client for each batch except the first
    */
   async *offering(query: Query, fqns: string[], joiner: Joiner, charge?: Charge): AsyncGenerator<FoundService[]> {
     const examined = fqns.slice(0, MAX_DISCOVERED);
     for await (const services of this.#offering(examined, EXAMINED_PER_POINT, joiner, charge)) yield matching(query, services);
   }
 
-  /** The first services that have an offer for a joiner, after at most FREE_READS reads. */
+  /** Returns the first batch of services that have an offer for a joiner, after at most FREE_READS reads. */
   async firstOffering(query: Query, fqns: string[], joiner: Joiner): Promise<FoundService[]> {
     let reads = 0;
     for await (const services of this.offering(query, fqns, joiner))
@@ -96,10 +97,10 @@ export class Discovery {
   }
 }
 
-/** Points for reading this many service names, beyond the base cost of a look-up. */
+/** Cost of reading the given service names, in points, in addition to the base cost of a look-up. */
 export const pointsForNames = ({ length }: string[]): number => Math.floor(length / NAMES_PER_POINT);
 
-/** Full names of the services with a compatible version, best version first and otherwise in the given order. */
+/** Returns the full names with a compatible version, best version first and otherwise in the given order. */
 function compatibleOf(fqns: string[], { name, version }: ServiceName): string[] {
   const byVersion = new Map<string, string[]>();
   for (const fqn of fqns) {
@@ -108,12 +109,12 @@ function compatibleOf(fqns: string[], { name, version }: ServiceName): string[] 
     if (same) same.push(fqn);
     else byVersion.set(found, [fqn]);
   }
-  // many services share a few versions: each version is parsed once, not in every comparison of two services
+  // many services share a few versions, so each version is parsed once instead of in every comparison
   const versions = [...byVersion.keys()].filter((each) => isCompatible(each, version));
   return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
 }
 
-/** For a query by id, leaves out a service with another id: the full name may have passed to another user. */
+/** For a query by id, omits services with a different id, because the full name may have passed to a different user. */
 const matching = (query: Query, services: FoundService[]): FoundService[] =>
   'serviceId' in query ? services.filter(({ serviceId }) => serviceId === query.serviceId) : services;
 

@@ -1,6 +1,7 @@
 /**
- * Runs one call, from HTTP or a push session: envelope, method, signature or session, params, handler, reply. The only place that
- * limits replies and converts errors for the client; the text of an internal error appears only in the log.
+ * Runs one call received over HTTP or in a push session: checks the envelope, the method, the signature or session, and the
+ * params, then runs the handler. Only this module limits the size of replies and converts errors for clients; the text of an
+ * internal error appears only in the log.
  */
 import { ALWAYS_SIGNED, type RpcMethod } from 'rondevu-elements/protocol';
 import type { Authenticator, SignedCall } from './auth.js';
@@ -13,8 +14,8 @@ import { RpcError } from './rpc-error.js';
 import { checkEnvelope, checkParams, checkSize, type Schemas } from './schemas.js';
 
 /**
- * Maximum size of a reply, in bytes. Pages and polls end before they reach it; echoed data, such as published descriptions, is
- * bounded by the size of the request.
+ * Maximum size of a reply, in bytes. Pages of services and results of polls end below this size; echoed data, such as published
+ * descriptions, is limited by the size of the request.
  */
 export const maxReply = ({ maxReplyBytes, maxBodyBytes }: Limits): number => 2 * Math.max(maxReplyBytes, maxBodyBytes);
 
@@ -56,7 +57,7 @@ export class Dispatcher {
 
   /**
    * Runs a call in an open session.
-   * @param bytes size of the frame
+   * @param bytes size of the frame, in bytes
    * @returns the result as JSON
    * @throws RpcError
    */
@@ -68,7 +69,7 @@ export class Dispatcher {
     maxWait: number,
     disconnectSignal: DisconnectSignal,
   ): Promise<string> {
-    // charges first: unknown methods are not free
+    // charges before the method is checked, so that calls of unknown methods are not free
     await this.#auth.reassert(caller, method, params, bytes, Date.now());
     const known = this.#methodOf(method);
     return this.#measured(known, async () => {
@@ -78,14 +79,17 @@ export class Dispatcher {
     });
   }
 
-  /** The error for the client: an RpcError unchanged, anything else as "Internal server error", with the details in the log. */
+  /**
+   * Converts an error for the client: an RpcError is returned unchanged; any other error is logged and becomes "Internal server
+   * error".
+   */
   publicError(error: unknown, method?: string): RpcError {
     if (error instanceof RpcError) return error;
     this.#log.error({ err: error, method }, 'a call failed');
     return new RpcError('unavailable', 'Internal server error');
   }
 
-  /** A request that is not a call costs one point; otherwise it would be free. */
+  /** Parses a request; charges one point for a request that is not a call, which would otherwise be free. */
   async #parse(request: unknown, address: string): Promise<{ call: SignedCall; method: RpcMethod }> {
     try {
       const call = checkEnvelope(request);

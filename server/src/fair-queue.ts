@@ -1,6 +1,6 @@
 /**
- * The joiners that wait for one service name, in the order in which they are served: round-robin by address, then by key, then
- * first come, first served. Adding, removing and choosing take logarithmic time. Used by the matchmaker.
+ * The joiners waiting with the same query, in the order in which they are served: round-robin by address, then by key, then
+ * first come, first served. Adding, removing and selecting a joiner take logarithmic time. Used by the matchmaker.
  */
 import type { Asker, Fairness } from './fairness.js';
 
@@ -10,10 +10,10 @@ interface Entry<T> {
   order: number;
 }
 
-/** Number of stale entries that a heap may hold in addition to twice the number of its items. */
+/** Maximum number of entries that a heap may hold in addition to twice the number of its live items, before it is compacted. */
 const STALE = 32;
 
-/** A binary heap. Ranks may grow while an item is in it: such an item sinks when it reaches the top. */
+/** A binary heap. The rank of an item may grow while it is in the heap; the item then sinks when it reaches the top. */
 export class Heap<T> {
   readonly #entries: Entry<T>[] = [];
   #pushed = 0;
@@ -30,8 +30,8 @@ export class Heap<T> {
   }
 
   /**
-   * The item with the lowest rank; among equal ranks, the one that was pushed first.
-   * @param rankOf current rank of an item; undefined removes it
+   * Returns the item with the lowest rank; among items of equal rank, the item that was pushed first.
+   * @param rankOf returns the current rank of an item, or undefined to remove the item
    */
   first(rankOf: (item: T) => number | undefined): T | undefined {
     for (let top = this.#entries[0]; top; top = this.#entries[0]) {
@@ -132,7 +132,7 @@ export class FairQueue<T> {
     this.#order.compact(this.#addresses.size, (each) => each.keys.size > 0);
   }
 
-  /** The next joiner that is not held back, with its rank among all queues. */
+  /** Returns the next joiner that is not on hold, with its rank across all queues. */
   first(now: number): { item: T; asker: Asker; rank: number } | undefined {
     const place = this.#order.first((each) => {
       const rank = this.#rankOfAddress(each, now);
@@ -145,12 +145,12 @@ export class FairQueue<T> {
     return { item: item!, asker: queue.asker, rank: this.#fairness.rank(queue.asker, queue.asker.address, now) };
   }
 
-  /** All waiting calls of one asker, in order of arrival. */
+  /** Returns all waiting calls of one joiner, in order of arrival. */
   of({ publicKey, address }: Asker): T[] {
     return [...(this.#addresses.get(address)?.keys.get(publicKey)?.items ?? [])];
   }
 
-  /** Skips an asker until `release`. */
+  /** Skips a joiner until `release` is called for it. */
   hold({ publicKey, address }: Asker): void {
     const queue = this.#addresses.get(address)?.keys.get(publicKey);
     if (queue) queue.isHeld = true;
@@ -168,7 +168,7 @@ export class FairQueue<T> {
     place.order.push(queue, this.#fairness.rank(queue.asker, queue.asker.publicKey, now));
     place.order.compact(place.keys.size, (each) => each.items.size > 0);
     const rank = this.#rankOfAddress(place, now);
-    // the address may then be in the heap twice; the later entry is redundant
+    // pushing an address again leaves two heap entries for it; the entry with the higher rank is redundant
     if (rank === undefined || place.rank <= rank) return;
     place.rank = rank;
     this.#order.push(place, rank);

@@ -1,43 +1,43 @@
 /**
- * Decides in which order joiners are served. Remembers for a minute, by key and by address, which leases were left unanswered.
- * One greedy key, or one address that invents keys, must not block a service for others, and nobody may improve their rank by
- * answering their own offers.
+ * Decides the order in which joiners are served. Remembers for a minute, by key and by address, which leases were left
+ * unanswered. A greedy key, or an address that generates many keys, must not block a service for others, and nobody may improve
+ * their rank by answering their own offers.
  */
 
 /** A joiner that asks for an offer. */
 export interface Asker {
   publicKey: string;
-  /** The network address in the form of client-address.ts. */
+  /** Network address in the form used by client-address.ts. */
   address: string;
 }
 
-/** The key that published an offer, and the address it was published from, if known. */
+/** Public key of the publisher of an offer, and the address from which the offer was published, if known. */
 export interface Publisher {
   publicKey: string;
   address?: string | undefined;
 }
 
 /**
- * How a lease ended: with an answer from its holder, without one, or through no fault of the holder (the offer was withdrawn,
- * or another joiner was faster). The last counts neither for nor against the holder.
+ * How a lease ended: with an answer from its holder, without an answer, or through no fault of the holder (the offer was
+ * withdrawn, or another joiner was faster). An excused lease counts neither for nor against its holder.
  */
 export type LeaseEnd = 'answered' | 'unanswered' | 'excused';
 
-/** How long a lease counts after it has ended, in ms. */
+/** How long a lease counts for or against its holder after it has ended, in ms. */
 const RECORD_TTL = 60_000;
 const MAX_UNANSWERED = 3;
 /**
- * Leases that one key may hold at once. A joiner that answers needs each lease only briefly; a joiner that does not must not
- * empty a pool.
+ * Maximum number of leases that one key may hold at a time. A joiner that answers needs each lease only briefly; a joiner that
+ * never answers must not exhaust an offer pool.
  */
 export const MAX_LEASES_PER_KEY = 10;
 /** Added to the rank of joiners that are served last; larger than any other rank. */
 const LAST_RANK = 2 ** 52;
 
 interface Record {
-  /** Times at which a lease ended without an answer. */
+  /** Times at which leases ended without an answer. */
   unanswered: number[];
-  /** Times at which a lease was answered. */
+  /** Times at which leases ended with an answer. */
   answered: number[];
   outstanding: number;
   lastServed: number;
@@ -56,7 +56,10 @@ export class Fairness {
     }
   }
 
-  /** Counts a lease that is being acquired, so that concurrent calls take it into account. Call `release` once for each. */
+  /**
+   * Counts a lease that is being acquired, so that concurrent calls take it into account. Call `release` once for each call of
+   * `reserve`.
+   */
   reserve(asker: Asker): void {
     this.#count(asker, 1);
   }
@@ -66,8 +69,9 @@ export class Fairness {
   }
 
   /**
-   * Records the end of a lease. A lease on one's own offer proves nothing, so it does not count if holder and publisher have
-   * the same key. If they only share an address, as a class and its teacher may, it counts for the key but not for the address.
+   * Records the end of a lease. A lease does not count if its holder and the publisher have the same key, because answering
+   * one's own offer proves nothing. If the holder and the publisher share only an address, as a school class and its teacher
+   * may, the lease counts for the key but not for the address.
    */
   endLease({ publicKey, address }: Asker, end: LeaseEnd, publisher: Publisher, now: number): void {
     for (const name of [publicKey, address]) {
@@ -79,8 +83,8 @@ export class Fairness {
   }
 
   /**
-   * Whether this asker is served after everyone else. An address counts as bad only if most of its leases went unanswered,
-   * because many users, such as a class, may share it.
+   * Whether this joiner is served after all other joiners. An address is penalized only if most of its leases went unanswered,
+   * because many users, such as a school class, may share an address.
    */
   isLast({ publicKey, address }: Asker, now: number): boolean {
     const key = this.#recent(publicKey, now);
@@ -89,7 +93,9 @@ export class Fairness {
     return place !== undefined && place.unanswered.length >= MAX_UNANSWERED && place.unanswered.length > place.answered.length;
   }
 
-  /** Whether the joiner may hold one more lease: MAX_LEASES_PER_KEY at most, and one at a time if it is served last. */
+  /**
+   * Whether the joiner may hold one more lease: at most MAX_LEASES_PER_KEY at a time, or only one if the joiner is served last.
+   */
   mayLease(asker: Asker, now: number): boolean {
     const held = this.#records.get(asker.publicKey)?.outstanding ?? 0;
     if (held >= MAX_LEASES_PER_KEY) return false;
@@ -98,7 +104,7 @@ export class Fairness {
     return (isKeyPenalized ? held : (this.#records.get(asker.address)?.outstanding ?? 0)) === 0;
   }
 
-  /** Sorts askers: the well-behaved first, then round-robin by address, then by key. */
+  /** Compares joiners for sorting: well-behaved joiners first, then round-robin by address, then by key. */
   compare(a: Asker, b: Asker, now: number): number {
     return (
       this.rank(a, a.address, now) - this.rank(b, b.address, now) || this.#lastServed(a.publicKey) - this.#lastServed(b.publicKey)
@@ -106,14 +112,14 @@ export class Fairness {
   }
 
   /**
-   * Rank of a joiner, from the time its key or address was last served; the lowest is served first. Grows with each lease.
-   * @param name the asker's key or address
+   * Rank of a joiner, based on when its key or address was last served; the lowest rank is served first. Grows with each lease.
+   * @param name the joiner's public key or address
    */
   rank(asker: Asker, name: string, now: number): number {
     return (this.isLast(asker, now) ? LAST_RANK : 0) + this.#lastServed(name);
   }
 
-  /** Forgets askers that have not been seen for a minute. */
+  /** Deletes the records of joiners that hold no lease and whose last lease ended more than a minute ago. */
   sweep(now: number): void {
     for (const [name, record] of this.#records) {
       this.#recent(name, now);

@@ -1,6 +1,6 @@
 /**
- * Implements the calls, once the caller is authenticated and the params are validated. Error messages that v0.20 clients read
- * are unchanged from v0.20; the codes are new. docs/protocol.md, "Calls".
+ * Implements the calls. The caller has been authenticated and the params have been validated. Error messages that v0.20 clients
+ * read are unchanged since v0.20; the error codes are new. See "Calls" in docs/protocol.md.
  */
 import {
   compareVersions,
@@ -31,23 +31,26 @@ import type { Slots } from './slots.js';
 import { MAX_ENDED, type OfferRow, type ServiceRow, type Side, type Store } from './store.js';
 import type { Turn } from './turn.js';
 
-/** Candidates that are kept, until an offer is answered, from one user who is on neither side of it. */
+/**
+ * Maximum number of parked candidates per user and offer. Candidates are parked if they arrive before the offer is answered,
+ * from a user who is neither the offerer nor the lease holder.
+ */
 export const MAX_PARKED = 16;
-/** How long such candidates are kept, in ms. */
+/** How long parked candidates are kept, in ms. */
 export const PARKED_TTL = 10_000;
-/** Users whose candidates are kept in this way for one offer. */
+/** Maximum number of users with parked candidates per offer. */
 export const MAX_PARKING_USERS = 8;
-/** Services of a page that are read before other calls get a turn. */
+/** Number of services on a page that are read before other calls get a turn. */
 const ROWS_PER_TURN = 20;
-/** Points that such candidates cost in addition to the call. */
+/** Cost of parking candidates, in points, in addition to the cost of the call. */
 export const PARKING_COST = 20;
 /** Number of answered offers that a poll examines for each additional point. */
 export const POLLED_PER_POINT = 250;
-/** Bytes of a `signal` to further sockets of a user that cost one point. */
+/** Number of bytes of a `signal` that cost one point when sent to each additional socket of a user. */
 export const SIGNAL_BYTES_PER_POINT = 8192;
-/** Size that is assumed for each candidate, in bytes. */
+/** Assumed size of a candidate, in bytes. */
 const CANDIDATE_SIZE = 200;
-/** A principal that no user has. */
+/** A principal that matches no user. */
 const NOBODY: Principal = '-';
 
 export interface Services {
@@ -61,13 +64,13 @@ export interface Services {
   /** Charges points for costs that become known during the call, and waits for the caller's turn. */
   charge(caller: Caller, points: number): Promise<void>;
   /**
-   * Charges points for work already done, at the expense of later calls: a call that occupies a slot of `large` must not wait
-   * for a turn.
+   * Charges points for work already done; the points count against later calls, because a call that occupies a slot of `large`
+   * must not wait for a turn.
    */
   chargeInArrears(caller: Caller, points: number): Promise<void>;
   /** Rejects if the caller has overspent its points, for example on large replies. */
   checkPoints(caller: Caller): Promise<void>;
-  /** Calls that may need a lot of memory, by address. */
+  /** Limits concurrent calls that may need a lot of memory, by address. */
   large: Slots;
   /** Called when a key has released its name. */
   onRelease(caller: Caller): Promise<void>;
@@ -75,16 +78,16 @@ export interface Services {
   authorize?: Authorize | undefined;
 }
 
-/** The action that a caller requests, for `createServer({ authorize })`. */
+/** Description of the action that a caller requests, passed to the `authorize` option of `createServer`. */
 export interface AuthorizeContext {
-  /** `join` is a look-up that hands out an offer, `get` a look-up that does not. */
+  /** `join` is a look-up that hands out an offer; `get` is a look-up that does not. */
   action: 'publish' | 'get' | 'join' | 'answer' | 'signal';
   username: string;
   /** 32 bytes, standard base64. */
   publicKey: string;
   /** IPv6 as its /64. */
   address: string;
-  /** As requested: without a username for a discovery; undefined for a look-up by id and for `signal`. */
+  /** Requested service name: without a username for a discovery; undefined for a look-up by id and for `signal`. */
   serviceFqn?: string;
   /** With `getServiceById`. */
   serviceId?: string;
@@ -93,8 +96,8 @@ export interface AuthorizeContext {
 }
 
 /**
- * Decides whether a call is allowed: true allows it, false refuses it, and a string refuses it and is sent to the client. If
- * the function throws, the call fails with `unavailable`.
+ * Decides whether a call is allowed: true allows the call, false refuses it, and a string refuses it and is sent to the client
+ * as the error message. If the function throws, the call fails with `unavailable`.
  */
 export type Authorize = (context: AuthorizeContext) => boolean | string | Promise<boolean | string>;
 
@@ -118,7 +121,7 @@ export function createHandlers(services: Services): Handlers {
     if (verdict !== true) throw new RpcError('forbidden', verdict || `This server does not allow ${username} to ${action} here`);
   }
 
-  /** Deleting a user's offers costs points for their number, as publishing them does. @throws RpcError `rate-limited` */
+  /** Charges points for the number of offers that a call deletes, as for publishing. @throws RpcError `rate-limited` */
   async function chargeOffers(caller: Caller, serviceFqn = ''): Promise<void> {
     const { offers } = await store.countOf(caller.username, serviceFqn, Date.now());
     const points = Math.floor(offers / ITEMS_PER_POINT);
@@ -132,27 +135,27 @@ export function createHandlers(services: Services): Handlers {
   }
 
   /**
-   * Which side of an offer a user is on; `undefined` for strangers. The holder of its lease counts as the answering side until
-   * there is an answer.
+   * Returns whether a user is the offerer or the answerer of an offer; undefined for any other user. Until the offer is
+   * answered, the holder of its lease counts as the answerer.
    */
   function sideOf(offer: OfferRow, caller: Caller, instance: string | undefined): Side | undefined {
     // eslint-disable-next-line no-restricted-syntax -- the other time is from the wall clock
     const holder = offer.leaseUntil > Date.now() ? offer.leaseHolder : undefined;
     const answerer = offer.answer ? principalOf(offer.answer) : holder;
     const own = principalOf(caller);
-    // both sides may be instances of one user
+    // both peers may be instances of the same user
     if (own === principalOf(offer) && (own !== answerer || instance === offer.instance)) return 'offerer';
     return own === answerer ? 'answerer' : undefined;
   }
 
-  /** The current holder of a name. */
+  /** Returns the current holder of a username. */
   async function holderOf(username: string): Promise<Principal | undefined> {
     if (isAnonymousName(username)) return username;
     const user = await store.getUser(username, clock.at(Date.now()));
     return user && principalOf(user);
   }
 
-  /** An offer for an unclaimed name is handed to nobody: a later claimant of the name is not the intended user. */
+  /** An offer directed to an unclaimed username is handed to nobody, because a later claimant is not the intended user. */
   async function resolveRecipients(
     offers: { sdp: string; for?: string | undefined }[],
   ): Promise<{ sdp: string; for?: Principal | undefined }[]> {
@@ -166,7 +169,9 @@ export function createHandlers(services: Services): Handlers {
     await hub.push(principalOf(offer), offer.instance, 'answer', { ...answerInfo(offer), serviceFqn: offer.serviceFqn });
   }
 
-  /** Runs a call that may need a lot of memory when there is room, if the caller's earlier replies are paid for. */
+  /**
+   * Runs a call that may need a lot of memory once a slot is free, unless the caller has overspent its points in the meantime.
+   */
   const large = <T>(caller: Caller, disconnectSignal: DisconnectSignal, run: () => Promise<T>): Promise<T> =>
     services.large.run(caller.address, async (hasWaited) => {
       if (hasWaited && disconnectSignal().aborted) throw new RpcError('closed', 'The client disconnected');
@@ -174,7 +179,10 @@ export function createHandlers(services: Services): Handlers {
       return run();
     });
 
-  /** A page ends at its byte limit but has at least one service, so that a client that reads page after page makes progress. */
+  /**
+   * Returns one page of services. A page ends at its byte limit but has at least one service, so that a client that reads page
+   * after page makes progress.
+   */
   async function page(
     target: ServiceName,
     caller: Caller,
@@ -183,7 +191,7 @@ export function createHandlers(services: Services): Handlers {
     disconnectSignal: DisconnectSignal,
   ): Promise<ServicePage> {
     const now = Date.now();
-    // pages must not overlap, so the order is fixed
+    // the order is fixed so that pages do not overlap
     const listed = await discovery.list(target, (points) => services.chargeInArrears(caller, points));
     const found = listed.sort(
       (a, b) => compareVersions(b.version, a.version) || a.createdAt - b.createdAt || (a.serviceId < b.serviceId ? -1 : 1),
@@ -208,7 +216,7 @@ export function createHandlers(services: Services): Handlers {
     return { services: entries, count: entries.length, limit, offset, ...(next < found.length && { next }) };
   }
 
-  /** The result of a poll: answers and candidates, up to the byte limit. */
+  /** Returns the result of a poll: answers and candidates, up to the byte limit. */
   async function pollResult(caller: Caller, instance: string | undefined, since: number): Promise<RpcResult<'poll'>> {
     const now = Date.now();
     const result: RpcResult<'poll'> = { answers: [], iceCandidates: {} };
@@ -217,14 +225,14 @@ export function createHandlers(services: Services): Handlers {
     const points = Math.floor(examined / POLLED_PER_POINT);
     if (points) await services.chargeInArrears(caller, points);
     for (const offer of offers) {
-      // the rest is left for the next poll
+      // the remaining offers are left for the next poll
       if (bytes >= limits.maxReplyBytes) break;
       const own = principalOf(offer) === principalOf(caller) && offer.instance === instance;
       if (own && (await store.takeAnswer(offer, since))) {
         const answer = answerInfo(offer);
         bytes += Buffer.byteLength(JSON.stringify(answer));
         result.answers.push(answer);
-        // the reply counts as the acknowledgement: a polling client sends no other
+        // the reply counts as the acknowledgement, because a polling client does not send acknowledgements
         await hub.push(principalOf(offer.answer!), offer.answer!.instance, 'taken', { offerId: offer.offerId });
       }
       const candidates = await store.takeCandidates(offer, own ? 'offerer' : 'answerer', since, now);
@@ -240,10 +248,10 @@ export function createHandlers(services: Services): Handlers {
 
   async function leasedEntry({ service, offer }: Match, caller: Caller): Promise<ServiceEntry> {
     const candidates = (await store.listCandidates(offer, 'offerer', Date.now())).map(({ candidate }) => candidate);
-    // v0.20 clients reconnect with `offers`, which they expect in the reply to every look-up
     const ice = turn.iceServersIfAvailable(caller, !isAnonymousName(caller.username), Date.now());
     return {
       ...entry({ ...service, metadata: (await store.getService(service.serviceId, Date.now()))?.metadata }, offer),
+      // v0.20 clients expect `offers` in the reply to every look-up, and use the list to reconnect
       offers: [offerInfo(offer)],
       ...(candidates.length && { candidates }),
       ...(ice && { iceServers: ice.iceServers, iceTtl: ice.ttl }),
@@ -264,7 +272,7 @@ export function createHandlers(services: Services): Handlers {
       await permit('publish', caller, { serviceFqn });
       const now = Date.now();
       const own = principalOf(caller);
-      // a call that is refused for too many instances must not publish
+      // a call that is refused because the user has too many instances must not publish
       await Promise.all([quotas.check(caller.username, serviceFqn, offers.length, now), hub.touch(own, instance, now)]);
       const published = await store.publish(
         {
@@ -342,7 +350,7 @@ export function createHandlers(services: Services): Handlers {
       await hub.touch(principalOf(caller), instance, now);
       const offer = await store.getOffer({ offerId, serviceFqn }, now);
       if (!offer) {
-        // a joiner is not to blame if the offer it answers was withdrawn in the meantime
+        // a joiner is not penalized if the offer was withdrawn before its answer arrived
         matchmaker.offerWithdrawn(offerId, serviceFqn, caller.publicKey);
         throw offerGoneError(offerId);
       }
@@ -355,7 +363,7 @@ export function createHandlers(services: Services): Handlers {
         throw new RpcError('already-answered', 'Offer reserved for another joiner: look the service up again');
       if (verdict === 'already-answered') throw new RpcError('already-answered', 'Offer already answered');
       matchmaker.offerAnswered(offerId, caller.publicKey);
-      // a repeated answer is pushed again: the server that stored it may have stopped before it pushed it
+      // a repeated answer is pushed again, because the server that stored the answer may have stopped before pushing it
       const first = verdict === 'repeated' ? await store.getOffer(offer, now) : undefined;
       const answered = first ?? { ...offer, answer: { ...answer, answeredAt: now, isGiven: false } };
       const [parked, late] = await Promise.all([
@@ -387,7 +395,7 @@ export function createHandlers(services: Services): Handlers {
       const side = sideOf(offer, caller, instance);
       if (!side && offer.answer) throw new RpcError('forbidden', 'Not authorized to access this offer');
       const now = Date.now();
-      // candidates from strangers are rarely of use
+      // parking costs extra, because candidates from users outside the exchange are rarely useful
       if (!side) await services.charge(caller, PARKING_COST);
       if (!side && (await store.countParkingUsers(offer, principalOf(caller), now)) >= MAX_PARKING_USERS) {
         throw new RpcError('rate-limited', 'Too many users sent candidates for this offer before any answered it', {
@@ -414,7 +422,7 @@ export function createHandlers(services: Services): Handlers {
           `At most ${from.max} candidates per user and offer, ${side ? '' : 'before its answer, '}got ${candidates.length} more`,
         );
       }
-      // the offer may have been answered during the wait for the clock
+      // the offer may have been answered while this call waited for the clock
       const { answer } = (await store.getOffer(offer, Date.now())) ?? offer;
       if (answer && added.length) {
         const to = side === 'offerer' ? answer : offer;
@@ -429,7 +437,7 @@ export function createHandlers(services: Services): Handlers {
       const target = await holderOf(to);
       if (target === undefined || !(await store.haveMet(principalOf(caller), target, Date.now())))
         throw new RpcError('forbidden', `No offer between ${caller.username} and ${to} was answered in the last 24 hours`);
-      // each further socket costs as much as the first
+      // each additional socket costs as much as the first
       const sockets = await hub.countSessions(target);
       const size = (sdp?.length ?? 0) + (candidates?.length ?? 0) * CANDIDATE_SIZE;
       if (sockets > 1) await services.charge(caller, Math.ceil(((sockets - 1) * size) / SIGNAL_BYTES_PER_POINT));
