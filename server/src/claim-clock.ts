@@ -8,8 +8,8 @@ const DAY = 24 * HOUR;
 /** Maximum clock jump that is trusted immediately, in ms. */
 const MAX_JUMP = DAY;
 /**
- * Maximum time between the last use of a claim and the clock at startup for the clock to be trusted, in ms: the server may have
- * been stopped.
+ * How far ahead of the last use of a claim the clock may be at startup and still be trusted, in ms: the server may have been
+ * stopped.
  */
 const MAX_DOWNTIME = 30 * DAY;
 /** How long the clock must be stable after a jump before it is trusted, in ms of uptime. */

@@ -119,7 +119,7 @@ export class Fairness {
     return (this.isLast(asker, now) ? LAST_RANK : 0) + this.#lastServed(name);
   }
 
-  /** Deletes the records of joiners that hold no lease and whose last lease ended more than a minute ago. */
+  /** Deletes the records of joiners that have neither an open lease nor a lease that still counts. */
   sweep(now: number): void {
     for (const [name, record] of this.#records) {
       this.#recent(name, now);

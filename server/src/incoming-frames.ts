@@ -1,23 +1,23 @@
 /**
- * Bounds the bytes of frames that have not arrived in full: `ws` buffers them until the frame is complete, and points are charged
- * only then.
+ * Limits the bytes of incomplete frames, which `ws` buffers until a frame is complete; points are charged only for complete
+ * frames.
  */
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { CLOSE } from './close-codes.js';
 import type { Tally } from './tally.js';
 
-/** Bytes that a socket may send before its session is open: far more than `openSession` needs. */
+/** Maximum number of bytes that a socket may send before its session is open: far more than `openSession` needs. */
 export const MAX_BEFORE_SESSION = 65_536;
-/** Fragments of one message; each takes memory beyond its bytes. */
+/** Maximum number of fragments per message; each fragment takes memory in addition to its bytes. */
 export const MAX_FRAGMENTS = 256;
-/** Chunks in which one frame may arrive; each takes memory beyond its bytes. */
+/** Maximum number of chunks in which a frame may arrive; each chunk takes memory in addition to its bytes. */
 export const MAX_CHUNKS = 8192;
-/** Bytes of a socket that are not counted: the size of a typical frame. */
+/** Number of pending bytes per socket that are not counted: the size of a typical frame. */
 const UNCOUNTED_BYTES = 16_384;
-/** Bytes are reserved in steps of this size. */
+/** Step size for reserving memory, in bytes. */
 const RESERVATION_STEP = 65_536;
-/** Bytes of memory that a chunk takes beyond its content. */
+/** Memory that a chunk takes in addition to its content, in bytes. */
 const CHUNK_OVERHEAD = 256;
 
 export interface FrameReceiver {
@@ -33,7 +33,7 @@ export interface FrameReceiver {
  */
 export function limitIncomingFrames(stream: Duplex, socket: WebSocket, receiver: FrameReceiver, bytesOfAddress: Tally): void {
   let total = 0;
-  /** Bytes received since the last message. */
+  /** Number of bytes received since the last message. */
   let pending = 0;
   let isComplete = true;
   let reserved = 0;
@@ -44,11 +44,11 @@ export function limitIncomingFrames(stream: Duplex, socket: WebSocket, receiver:
     receiver.refuse(reason, code);
   };
   socket.on('message', () => (isComplete = true));
-  // ws registered its listener first, so a message that this chunk completes has been emitted already
+  // ws registered its listener first, so a message that this chunk completes has already been emitted
   stream.on('data', (chunk: Buffer) => {
     if (!receiver.isOpen && (total += chunk.length) > MAX_BEFORE_SESSION)
       return refuse(`more than ${MAX_BEFORE_SESSION} bytes before the session is open`, CLOSE.tooLarge);
-    // a chunk that ends one frame may begin the next
+    // a chunk that ends one frame may also contain the beginning of the next frame
     pending = (isComplete ? 0 : pending) + chunk.length + CHUNK_OVERHEAD;
     isComplete = false;
     const needed = pending <= UNCOUNTED_BYTES ? 0 : Math.ceil(pending / RESERVATION_STEP) * RESERVATION_STEP;

@@ -1,5 +1,5 @@
 /**
- * createServer: assembles the store, hub, matchmaker, handlers, HTTP server and sockets, and starts and stops them.
+ * Implements `createServer`, which assembles, starts and stops the store, hub, matchmaker, handlers, HTTP server and sockets.
  */
 import type { AddressInfo, BlockList, Socket } from 'node:net';
 import { createRequire } from 'node:module';
@@ -42,32 +42,34 @@ export { DEFAULT_RESERVED, readConfig, type ServerConfig } from './config.js';
 export { DEFAULT_LIMITS, type Limits } from './limits.js';
 
 /**
- * Capabilities beyond v0.5.4, announced in a header of every reply and in `caps` of `GET /`. `ice` is added if ICE servers are
- * configured.
+ * Capabilities added since v0.5.4, announced in a header of every reply and in `caps` of `GET /`. `ice` is added if ICE servers
+ * are configured.
  */
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
 
 export interface RunningServer {
-  /** An address that this machine can open: where the server listens, or localhost if it listens on all addresses. */
+  /** URL that this machine can open: the listening address, or localhost if the server listens on all addresses. */
   readonly url: string;
   readonly port: number;
-  /** Open push sessions. */
+  /** Number of open push sessions. */
   readonly sessions: number;
-  /** Waiting joiners. */
+  /** Number of waiting joiners. */
   readonly waiting: number;
-  /** Stops accepting calls, lets running ones finish, closes sockets and store. Idempotent. */
+  /** Stops accepting calls, lets running calls finish, and closes the sockets and the store. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Settings, all optional, and options that only a program can set. */
+/** The settings, all optional, and options that cannot be set by an environment variable or a flag. */
 export interface ServerOptions extends Partial<ServerConfig> {
-  /** Called before a service is published or looked up, an offer answered, or a signal sent. Default: allows everything. */
+  /**
+   * Called before a service is published or looked up, an offer is answered, or a signal is sent. Default: allows everything.
+   */
   authorize?: Authorize | undefined;
 }
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 const SWEEP_INTERVAL = 10_000;
-/** TCP connections that may be open for each allowed socket: a client with a push socket also calls over HTTP. */
+/** Maximum number of TCP connections per allowed socket: a client with a push socket also makes calls over HTTP. */
 const CONNECTIONS_PER_SOCKET = 2;
 
 /**
@@ -159,7 +161,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     isDraining: () => closing !== undefined,
   });
   const server = createHttpServer(
-    // slow senders occupy a connection, not the server; replies may take as long as a joiner waits
+    // a slow sender occupies a connection, not the server; a reply may take as long as a joiner waits
     { headersTimeout: HEADERS_WITHIN, requestTimeout: REQUEST_WITHIN, connectionsCheckingInterval: 5000 },
     (request, response) =>
       request.method === 'POST' && /^\/rpc(\?|$)/.test(request.url ?? '')
@@ -187,7 +189,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     await store.close();
     throw error;
   }
-  // one timer for all: one per socket would be a large part of the cost of an idle socket
+  // all sockets share one timer, because a timer per socket would be a large part of the cost of an idle socket
   const heartbeat = setInterval(() => {
     for (const session of sessions) session.watch();
   }, 1000);
@@ -198,7 +200,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
 
   const close = async (): Promise<void> => {
     log.info({ sockets: hub.sessions, waiting: matchmaker.waiting }, 'stopping');
-    // waiting joiners get their reply at once, before their socket is closed
+    // waiting joiners get their replies immediately, before their sockets are closed
     matchmaker.close();
     await new Promise(setImmediate);
     await drain([...sessions], config.drainTime);
@@ -207,7 +209,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     matchmaker.close();
     await new Promise(setImmediate);
     for (const session of sessions) session.close();
-    // keep-alive connections without a call would keep the server open forever
+    // idle keep-alive connections would keep the server open indefinitely
     server.closeIdleConnections();
     const forceClose = setTimeout(() => {
       for (const socket of sockets.clients) socket.terminate();
@@ -252,7 +254,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
   };
 }
 
-/** Closes sockets spread over a period, and waits until it has passed. */
+/** Closes the sockets one by one over a period of time, and waits until the period has passed. */
 async function drain(sessions: PushSession[], time: number): Promise<void> {
   const end = performance.now() + time;
   for (const [index, session] of sessions.entries()) {
@@ -263,11 +265,14 @@ async function drain(sessions: PushSession[], time: number): Promise<void> {
   if (end > performance.now()) await new Promise((resolve) => setTimeout(resolve, end - performance.now()));
 }
 
-/** Idle connections and requests use file descriptors just as sockets do. A proxy holds the connections of all its clients. */
+/**
+ * Limits TCP connections, because idle connections and HTTP requests use file descriptors just as push sockets do. Connections
+ * from trusted proxies are not limited by address, because a proxy carries the connections of all its clients.
+ */
 function limitConnections(server: Server, { limits }: ServerConfig, proxies: BlockList | undefined): void {
   server.maxConnections = CONNECTIONS_PER_SOCKET * limits.maxSockets;
   const ofAddress = new Tally(CONNECTIONS_PER_SOCKET * limits.maxSocketsPerAddress);
-  // a connection from which upgrades.ts resumes reading is emitted again
+  // a connection is emitted again when upgrades.ts resumes reading from it
   const known = new WeakSet<Socket>();
   server.on('connection', (socket) => {
     const { remoteAddress = '' } = socket;
@@ -298,7 +303,7 @@ function acceptSockets(
   const ignoreUpgrade = createUpgradeIgnorer(server);
   server.on('upgrade', (request, socket, head) => {
     if (!isWebSocketUpgrade(request)) return ignoreUpgrade(request, socket, head);
-    // Node has removed its own listener; a client that disconnects now must not crash the process
+    // Node has removed its own error listener, and a client that disconnects now must not crash the process
     socket.on('error', () => socket.destroy());
     const refuse = (status: string): void => {
       // a client that never disconnects must not keep the server from closing

@@ -1,6 +1,6 @@
 /**
  * Rate limits in points, per address and per key. Points reflect the cost of a call: signatures to verify, rows to read and
- * write, bytes to parse and to send. If there are several servers, each counts separately.
+ * write, bytes to parse and send. If there are several servers, each server counts points separately.
  */
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { RpcMethod } from 'rondevu-elements/protocol';
@@ -13,7 +13,10 @@ export const WINDOW = 10;
 /** Period over which new usernames are counted, in s. */
 export const CLAIM_WINDOW = 3600;
 
-/** Cost of a call in points; one point is about one signature verification. Calls that are not listed cost one point. */
+/**
+ * Cost of a call in points; one point is about the cost of one signature verification. Calls that are not listed cost one
+ * point.
+ */
 const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
   openSession: 3,
   publishService: 3,
@@ -23,18 +26,21 @@ const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {
   deleteService: 3,
   releaseUsername: 5,
 };
-/** Points that a page of services costs in addition to the call. */
+/** Cost of a page of services, in points, in addition to the cost of the call. */
 export const LISTING_COST = 5;
-/** Number of offers, offer ids or candidates that costs one more point. */
+/** Number of offers, offer ids or candidates that cost one additional point. */
 export const ITEMS_PER_POINT = 10;
-/** Points that a new key costs in addition to the call: it is checked strictly, with arithmetic in JavaScript. */
+/**
+ * Cost of a new public key, in points, in addition to the cost of the call: the strict check of a key uses arithmetic in
+ * JavaScript.
+ */
 export const NEW_KEY_COST = 3;
-/** Bytes of a request or reply that cost one more point. */
+/** Number of bytes of a request or reply that cost one additional point. */
 export const BYTES_PER_POINT = 4096;
-/** New keys from one address in one WINDOW. */
+/** Maximum number of new public keys per address in one WINDOW. */
 export const MAX_NEW_KEYS = 1000;
 
-/** The list in params whose items cost points. */
+/** Name of the list in the params whose items cost points, by method. */
 const LISTS: Partial<Record<string, string>> = {
   publishService: 'offers',
   withdrawOffers: 'offerIds',
@@ -51,7 +57,7 @@ export function costOf(method: string, params: unknown): number {
   return base + items + (method === 'getService' && given['limit'] !== undefined ? LISTING_COST : 0);
 }
 
-/** Cost of bytes in points, in addition to the call. */
+/** Cost of bytes in points, in addition to the cost of the call. */
 export const costOfBytes = (bytes: number): number => Math.floor(bytes / BYTES_PER_POINT);
 
 export class Limiter {
@@ -83,7 +89,10 @@ export class Limiter {
     if (spent && spent.remainingPoints <= 0) throw rateLimited(this.#addressLimit, spent.msBeforeNext);
   }
 
-  /** Charges nothing. @throws RpcError `rate-limited` if the address or the key has overspent its points */
+  /**
+   * Checks that neither the address nor the key has overspent its points, without charging any.
+   * @throws RpcError `rate-limited` if the address or the key has overspent its points
+   */
   async checkSpent(address: string, publicKey: string): Promise<void> {
     for (const [limiter, name, what] of [
       [this.#address, address, this.#addressLimit],
@@ -116,13 +125,13 @@ export class Limiter {
     if (publicKey) await this.#key.penalty(publicKey, cost);
   }
 
-  /** Charges an address for checking a new key. @throws RpcError `rate-limited` with `retryAfter` in ms */
+  /** Charges an address for checking a new public key. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async chargeNewKey(address: string): Promise<void> {
     await this.chargeAddress(address, NEW_KEY_COST);
     await spend(this.#newKeys, address, 1, `new keys from this address: at most ${MAX_NEW_KEYS} in ${WINDOW} s`);
   }
 
-  /** Charges an address for claiming a free name. @throws RpcError `rate-limited` with `retryAfter` in ms */
+  /** Charges an address for claiming a free username. @throws RpcError `rate-limited` with `retryAfter` in ms */
   async chargeClaim(address: string): Promise<void> {
     await spend(this.#claims, address, 1, `new usernames from this address: at most ${this.#claims.points} an hour`);
   }

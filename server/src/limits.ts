@@ -1,43 +1,49 @@
 /** The limits that an operator can set, and their defaults. */
 export interface Limits {
-  /** Bytes of one HTTP body or one frame. */
+  /** Maximum size of one HTTP body or one frame, in bytes. */
   maxBodyBytes: number;
-  /** Bytes after which a page of services or the result of a poll ends; the client requests the rest. */
+  /** Size after which a page of services or the result of a poll ends, in bytes; the client requests the rest. */
   maxReplyBytes: number;
-  /** Characters of one SDP. */
+  /** Maximum length of one SDP, in characters. */
   maxSdpLength: number;
-  /** Offers in one call. */
+  /** Maximum number of offers per call. */
   maxOffers: number;
-  /** Free offers of one service; beyond this, the oldest are removed. */
+  /** Maximum number of free offers per service; above this limit, the oldest offers are removed. */
   maxFreeOffers: number;
-  /** Candidates in one call, and of one user on one offer. */
+  /** Maximum number of candidates per call, and per user and offer. */
   maxCandidates: number;
-  /** Bytes of metadata as JSON. */
+  /** Maximum size of the metadata, in bytes of JSON. */
   maxMetadataBytes: number;
-  /** Waiting joiners in total; when the queue is full, an address with many joiners yields a place to an address with few. */
+  /**
+   * Maximum number of waiting joiners in total; when the queue is full, an address with many joiners yields a place to an
+   * address with few.
+   */
   maxWaiting: number;
-  /** Waiting joiners of one key. */
+  /** Maximum number of waiting joiners per key. */
   maxWaitingPerKey: number;
-  /** Waiting joiners from one address. */
+  /** Maximum number of waiting joiners per address. */
   maxWaitingPerAddress: number;
-  /** Open sockets in total. */
+  /** Maximum number of open sockets in total. */
   maxSockets: number;
-  /** Open sockets from one address. */
+  /** Maximum number of open sockets per address. */
   maxSocketsPerAddress: number;
-  /** Open sockets of one key. */
+  /** Maximum number of open sockets per key. */
   maxSocketsPerKey: number;
-  /** Instances of one user that are connected or have made a call in the last 15 s. */
+  /** Maximum number of instances per user that are connected or have made a call in the last 15 s. */
   maxInstancesPerUser: number;
-  /** Live services of one user. */
+  /** Maximum number of live services per user. */
   maxServicesPerUser: number;
-  /** Offers of one user, free and answered. */
+  /** Maximum number of offers per user, free and answered. */
   maxOffersPerUser: number;
-  /** Offers in total, free and answered; when the limit is reached, each user may have an equal share. */
+  /** Maximum number of offers in total, free and answered; when the limit is reached, each user may have an equal share. */
   maxTotalOffers: number;
-  /** Points that one address, or one key, may spend in 10 s; a call costs 1 to 5 points, plus points for its items and bytes. */
+  /**
+   * Maximum number of points that one address, or one key, may spend in 10 s; a call costs 1 to 5 points, plus points for its
+   * items and bytes.
+   */
   pointsPerAddress: number;
   pointsPerKey: number;
-  /** New usernames from one address in an hour. */
+  /** Maximum number of new usernames per address in an hour. */
   claimsPerAddress: number;
 }
 
@@ -59,7 +65,7 @@ export const DEFAULT_LIMITS: Limits = {
   maxServicesPerUser: 100,
   maxOffersPerUser: 2000,
   maxTotalOffers: 500_000,
-  // a class of 60 behind one address, all starting at once with a dozen calls each, stays far below this
+  // a school class of 60 behind one address, all starting at the same time with a dozen calls each, stays far below this limit
   pointsPerAddress: 6000,
   pointsPerKey: 2000,
   claimsPerAddress: 2000,

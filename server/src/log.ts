@@ -1,7 +1,7 @@
 /**
- * The log on stderr: one JSON object per line, or readable lines in a terminal. Each logged value is chosen explicitly: method
- * names, codes, counts, usernames and addresses; never a session description, a key, a signature or the body of a request.
- * Usernames and other text from clients are untrusted, so characters that could control a terminal are escaped in both forms.
+ * The log on stderr: one JSON object per line, or plain text in a terminal. Only explicitly chosen values are logged: method
+ * names, codes, counts, usernames and addresses, but never a session description, a key, a signature or the body of a request.
+ * Usernames and other text from clients are untrusted, so characters that could control a terminal are escaped in both formats.
  */
 import { writeSync } from 'node:fs';
 import { pino, stdSerializers, type Logger } from 'pino';
@@ -12,13 +12,13 @@ export type { Logger } from 'pino';
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** `auto` is `text` if stderr is a terminal, else `json`. */
+/** `auto` means `text` if stderr is a terminal, otherwise `json`. */
 export const LOG_FORMATS = ['auto', 'json', 'text'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /**
- * @param write receives each line; default: synchronously to stderr. If it throws, the line is dropped, and the number of dropped
- *   lines is logged when writing works again: a full pipe or disk must not end the process
+ * @param write writes each line; by default, synchronously to stderr. If `write` throws, the line is dropped, and the number of
+ *   dropped lines is logged when writing works again, because a full pipe or disk must not end the process
  */
 export function createLog(level: LogLevel, format: LogFormat = 'json', write: (line: string) => void = lineWriter(2)): Logger {
   const isText = format === 'text' || (format === 'auto' && process.stderr.isTTY === true);
@@ -35,7 +35,7 @@ export function createLog(level: LogLevel, format: LogFormat = 'json', write: (l
       const lines = dropped;
       dropped = 0;
       log.error({ lines }, 'the log could not be written for a while: lines were dropped');
-      // this line was dropped, too
+      // the line that reports dropped lines was itself dropped
       if (dropped) dropped = lines;
     },
   };
@@ -43,7 +43,10 @@ export function createLog(level: LogLevel, format: LogFormat = 'json', write: (l
   return log;
 }
 
-/** Writes whole lines to a file or pipe. A full pipe may take part of a line; the remainder is written before the next line. */
+/**
+ * Writes whole lines to a file or pipe. A full pipe may accept only part of a line; the remainder is written before the next
+ * line.
+ */
 export function lineWriter(fd: number): (line: string) => void {
   let rest = Buffer.alloc(0);
   const flush = (): void => {
@@ -57,12 +60,12 @@ export function lineWriter(fd: number): (line: string) => void {
     try {
       flush();
     } catch {
-      // the line is not lost: its remainder is kept
+      // the line is not lost: its remainder is written before the next line
     }
   };
 }
 
-/** `12:30:05 warn a socket was refused sockets=20000`, with the stack of an error below it. */
+/** Formats a log entry as `12:30:05 warn a socket was refused sockets=20000`, with the stack of an error below it. */
 function textOf(line: string): string {
   const {
     level,

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `rondevu-server`: reads the settings, starts the server, prints its address, and stops it on SIGTERM or SIGINT.
+ * Entry point of the `rondevu-server` command: reads the settings, starts the server, prints its address, and stops the server
+ * on SIGTERM or SIGINT.
  */
 import { lanUrls } from './addresses.js';
 import { HELP, readConfig } from './config.js';
@@ -13,12 +14,12 @@ try {
     console.log(HELP);
     process.exit(0);
   }
-  // Node prints warnings as plain text, which must not appear among the lines of the log
+  // Node prints warnings as plain text, which must not be mixed into the log
   const log = createLog(config.logLevel, config.logFormat);
   process.removeAllListeners('warning');
   process.on('warning', (err) => log.warn({ err }, 'Node warning'));
   const server = await createServer(config);
-  // before the address is printed, because a parent process may send a signal as soon as it reads it
+  // handlers come before the address is printed: a parent process may send a signal as soon as it reads the address
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.once(signal, () => void server.close().then(() => process.exit(0)));
   console.log(`Rondevu server on ${server.url} (storage: ${config.redisUrl ? 'Redis' : config.storagePath})`);

@@ -9,12 +9,12 @@ import { RpcError } from './rpc-error.js';
 import type { FoundService, ServiceKey, Store } from './store.js';
 import { WaitingRoom, type Queue, type Waiter, type WaitingLimits } from './waiting-room.js';
 
-/** How long an offer stays reserved for the joiner that got it, in ms. */
+/** How long an offer stays reserved for the joiner that leased it, in ms. */
 export const LEASE_DURATION = 8000;
 
 /**
- * Messages between servers that share a Redis: offers of a service became free, or the lease of an offer is over. `for` names the
- * users that some of the offers are directed to.
+ * Messages between servers that share a Redis: offers of a service became free, or the lease of an offer has ended. `for` lists
+ * the users to whom some of the offers are directed.
  */
 export type Hint =
   | { kind: 'offers'; service?: ServiceKey; for?: string[] }
@@ -30,51 +30,57 @@ interface Lease {
 /** A service whose waiting joiners are to be served. */
 interface Changed {
   service: ServiceKey;
-  /** Users that some of its offers may be directed to. */
+  /** Users to whom some offers of the service may be directed. */
   for: Set<string>;
-  /** Whether offers arrived: if so, its publishers get `demand` at once with the number of joiners left. */
+  /**
+   * Whether new offers arrived; if so, the publishers of the service immediately get `demand` with the number of joiners still
+   * waiting.
+   */
   hasOffers: boolean;
 }
 
-/** Number of steps of serving the queue after which the matchmaker yields to the event loop. */
+/** Number of serving steps after which the matchmaker yields to the event loop. */
 const STEPS_PER_TURN = 16;
-/** Delay before joiners are served again after the store failed, in ms. */
+/** Delay before joiners are served again after a store failure, in ms. */
 const RETRY_AFTER = 1000;
-/** Queues that one `rescan` serves. */
+/** Maximum number of queues that one `rescan` serves. */
 const QUEUES_PER_RESCAN = 100;
-/** A publisher gets `demand` at most once in this time, in ms, not counting those after its own publications. */
+/** Minimum time between two `demand` events for a service, in ms, not counting the events that follow its own publications. */
 const DEMAND_INTERVAL = 50;
 /** Maximum number of services whose publishers get `demand` when a joiner finds no offer. */
 const DEMAND_FAN_OUT = 8;
-/** Joiners with the publisher's own name that are tried in one go: an instance cannot use its own offers. */
+/**
+ * Maximum number of waiting calls with the publisher's own username that are tried in one pass: an instance cannot use its own
+ * offers.
+ */
 const MAX_OWN_TRIES = 4;
-/** Number of services whose publisher's address is remembered. */
+/** Maximum number of services for which the publisher's address is remembered. */
 const MAX_PUBLISHERS = 20_000;
 
 /**
- * When the offers of a service change, only the joiners that can use them are considered. Each of several servers has its own
- * waiting joiners and leases; the servers notify each other of services that got offers.
+ * When the offers of a service change, only the joiners that can use them are considered. Each server has its own waiting
+ * joiners and leases; servers that share a Redis notify each other of services that got offers.
  */
 export class Matchmaker {
   readonly fairness = new Fairness();
   readonly #store: Store;
   readonly #discovery: Discovery;
   readonly #log: Logger;
-  /** Reports to the publishers of a service how many joiners wait for it. */
+  /** Reports to the publishers of a service how many joiners are waiting for it. */
   readonly #onDemand: (service: FoundService, waiting: number) => void;
   readonly #broadcast: (hint: Hint) => void;
   readonly #room: WaitingRoom;
   readonly #leases = new Map<string, Lease>();
-  /** Services and queues to be served, in this order. */
+  /** Services and queues to be served, in insertion order. */
   readonly #changed = new Map<string, Changed>();
   readonly #queues = new Set<Queue>();
   #serving: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
-  /** Services whose publishers just got `demand`, with the next demand to report, if any. */
+  /** Services whose publishers recently got `demand`, with the next demand to report, if there is one. */
   readonly #recentDemand = new Map<string, { timer: NodeJS.Timeout; next?: { service: FoundService; waiting: number } }>();
-  /** The address that each service was last published from. */
+  /** Address from which each service was last published. */
   readonly #publishers = new Map<string, string>();
-  /** Where the next rescan starts. */
+  /** Position at which the next rescan continues. */
   #rescanCursor: Iterator<Queue> | undefined;
   #steps = 0;
 
@@ -100,15 +106,15 @@ export class Matchmaker {
   }
 
   /**
-   * Leases an offer to this call.
-   * @param wait how long to wait for an offer, in ms; 0 to return at once
+   * Leases an offer to the joiner, or queues the joiner until an offer is free.
+   * @param wait how long to wait for an offer, in ms; 0 to return immediately
    * @param charge charges for a name that many services share, and for a discovery that examines many services without success
-   * @throws RpcError `not-found` if no such service is live, `no-offer` if it has no free offer, `rate-limited` if the joiner
-   *   leaves leases unanswered, already has too many waiting calls, or cannot pay
+   * @throws RpcError `not-found` if no such service is live, `no-offer` if the service has no free offer, `rate-limited` if the
+   *   joiner has left too many leases unanswered, has too many waiting calls, or has no points left
    */
   async find(query: Query, joiner: Joiner, wait: number, disconnectSignal: DisconnectSignal, charge: Charge): Promise<Match> {
     const fqns = await this.#discovery.find(query);
-    // the names are read twice more for a joiner that waits: when it starts to wait, and when its time is over
+    // for a joiner that waits, the names are read twice more: when the wait starts and when it ends without an offer
     const points = pointsForNames(fqns) * (wait > 0 ? 3 : 1);
     if (points) await charge(points);
     const match = await this.#tryLease(query, fqns, joiner, charge);
@@ -118,8 +124,8 @@ export class Matchmaker {
   }
 
   /**
-   * Call this when offers of a service were published or became free on this server.
-   * @param users users that some of the offers are directed to
+   * Call this when offers of a service have been published or have become free on this server.
+   * @param users users to whom some of the offers are directed
    */
   offersAdded(service: ServiceKey, users: string[] = []): void {
     this.#markChanged(service, users, true);
@@ -128,7 +134,8 @@ export class Matchmaker {
   }
 
   /**
-   * Records the address that a service was published from: answers from there to its offers do not improve that address's rank.
+   * Records the address from which a service was published: answers from the same address to its offers do not improve the rank
+   * of the address.
    */
   published(serviceId: string, address: string): void {
     this.#publishers.delete(serviceId);
@@ -136,7 +143,10 @@ export class Matchmaker {
     this.#publishers.set(serviceId, address);
   }
 
-  /** Serves joiners whose hint may have been lost. Each call serves QUEUES_PER_RESCAN queues; all queues get their turn. */
+  /**
+   * Serves waiting joiners in case a hint about new offers was lost. Each call serves at most QUEUES_PER_RESCAN queues,
+   * continuing where the previous call stopped.
+   */
   rescan(): void {
     if (!this.#room.size) return;
     for (let count = 0; count < QUEUES_PER_RESCAN; count++) {
@@ -151,17 +161,17 @@ export class Matchmaker {
     this.#scheduleServing();
   }
 
-  /** Resolves when everybody who can be served has been served. */
+  /** Resolves when all joiners that can be served have been served. */
   async idle(): Promise<void> {
     while (this.#serving) await this.#serving;
   }
 
-  /** Ends the lease of an offer that the holder of this key answered, on the server that granted it. */
+  /** Ends the lease of an offer that the given public key answered, on the server that granted the lease. */
   offerAnswered(offerId: string, publicKey: string): void {
     if (!this.#endAnsweredLease(offerId, publicKey)) this.#broadcast({ kind: 'answered', offerId, publicKey });
   }
 
-  /** Ends the lease of an offer that was withdrawn before the holder of this key answered it; excuses the holder. */
+  /** Ends the lease of an offer that was withdrawn before the given public key answered it; the lease holder is excused. */
   offerWithdrawn(offerId: string, serviceFqn: string, publicKey: string): void {
     const hint = { kind: 'gone', offerId, serviceFqn, publicKey } as const;
     if (!this.#leases.has(offerId)) this.#broadcast(hint);
@@ -171,12 +181,12 @@ export class Matchmaker {
   /** Handles a message from another server. */
   onHint(hint: Hint): void {
     if (hint.kind === 'offers') {
-      // earlier versions of the server do not name the service
+      // earlier versions of the server do not include the service in the hint
       if (hint.service) this.#markChanged(hint.service, hint.for ?? [], true);
       else this.rescan();
     } else if (hint.kind === 'answered') this.#endAnsweredLease(hint.offerId, hint.publicKey);
     else {
-      // a report about a different holder or a different service must not excuse this lease
+      // a hint about a different holder or a different service must not excuse this lease
       const lease = this.#leases.get(hint.offerId);
       if (lease?.service.serviceFqn === hint.serviceFqn && lease.joiner.publicKey === hint.publicKey)
         this.#endLease(hint.offerId, 'excused');
@@ -190,7 +200,7 @@ export class Matchmaker {
       waiter.reject(new RpcError('unavailable', 'The server is shutting down: try again'));
   }
 
-  /** @param fqns full names of the services that match, best first */
+  /** @param fqns full names of the matching services, best first */
   async #tryLease(query: Query, fqns: string[], joiner: Joiner, charge: Charge): Promise<Match | undefined> {
     if (!this.fairness.mayLease(joiner, Date.now())) return undefined;
     this.fairness.reserve(joiner);
@@ -231,7 +241,7 @@ export class Matchmaker {
   /** @returns whether this server granted the lease */
   #endAnsweredLease(offerId: string, publicKey: string): boolean {
     const lease = this.#leases.get(offerId);
-    // an answer from somebody else does not count for the holder
+    // an answer from a different joiner does not count for the lease holder
     return this.#endLease(offerId, lease?.joiner.publicKey === publicKey ? 'answered' : 'excused');
   }
 
@@ -253,7 +263,7 @@ export class Matchmaker {
     if (queues.size) this.#scheduleServing();
   }
 
-  /** @param fqns full names of the services that match, best first */
+  /** @param fqns full names of the matching services, best first */
   async #noMatchError(query: Query, fqns: string[], joiner: Joiner): Promise<RpcError> {
     if (!this.fairness.mayLease(joiner, Date.now())) {
       return new RpcError(
@@ -301,7 +311,8 @@ export class Matchmaker {
   }
 
   /**
-   * Searches again, because an offer may have arrived before the joiner was queued; otherwise sends `demand` to the publishers.
+   * Searches again, because an offer may have arrived before the joiner was queued; if there is still no offer, sends `demand`
+   * to the publishers.
    */
   async #recheck({ query, joiner }: Waiter): Promise<void> {
     try {
@@ -341,7 +352,7 @@ export class Matchmaker {
     for (let servedQueue = false; ;) {
       const [queue] = this.#queues;
       const [changed] = this.#changed.values();
-      // alternately, so that queues whose joiners may lease again do not delay services with new offers
+      // alternates, so that queues whose joiners may lease again do not delay services with new offers
       servedQueue = queue !== undefined && !(servedQueue && changed);
       if (servedQueue && queue) {
         this.#queues.delete(queue);
@@ -368,7 +379,9 @@ export class Matchmaker {
     if (++this.#steps % STEPS_PER_TURN === 0) await new Promise(setImmediate);
   }
 
-  /** Hands the free offers of a service to its waiting joiners, then sends its publishers the number of joiners left. */
+  /**
+   * Hands the free offers of a service to its waiting joiners, then sends its publishers the number of joiners still waiting.
+   */
   async #serveService({ service: key, for: users, hasOffers }: Changed): Promise<void> {
     const service = this.#room.mayHaveWaiters(key) ? await this.#store.getService(key.serviceId, Date.now()) : undefined;
     const queues = service ? this.#room.queuesFor(service, service.hidden) : [];
@@ -384,7 +397,7 @@ export class Matchmaker {
       const isOwner = next.item.joiner.username === service.username;
       if (!this.fairness.mayLease(next.asker, now)) this.#room.hold(queue, next.asker);
       else if (!isOwner) {
-        // if there is no offer for this joiner, there is none for the others
+        // if there is no offer for this joiner, there is no offer for the other joiners
         if (!(await this.#serveWaiter(next.item, service))) break;
       } else if (!(await this.#serveOwner(queue, next.asker, service))) {
         queue.waiters.hold(next.asker);
@@ -404,20 +417,20 @@ export class Matchmaker {
   }
 
   /**
-   * Serves other instances of the publisher, which may use its offers; the publishing instance may not.
-   * @returns whether there was an offer
+   * Serves other instances of the publishing user; the publishing instance itself cannot use its own offers.
+   * @returns whether an offer was leased
    */
   async #serveOwner({ waiters }: Queue, asker: Asker, service: FoundService): Promise<boolean> {
     for (const waiter of waiters.of(asker).slice(0, MAX_OWN_TRIES)) if (await this.#serveWaiter(waiter, service)) return true;
     return false;
   }
 
-  /** @returns whether there was an offer */
+  /** @returns whether an offer was leased */
   async #serveWaiter(waiter: Waiter, service: FoundService): Promise<boolean> {
     this.fairness.reserve(waiter.joiner);
     try {
       const match = await this.#lease(service, waiter.joiner);
-      // if the joiner left while the store replied, its lease expires, as with any joiner that leaves
+      // if the joiner left while the store replied, the lease expires, as for any joiner that leaves
       if (match && this.#room.has(waiter)) waiter.resolve(match);
       return match !== undefined;
     } finally {
@@ -429,7 +442,7 @@ export class Matchmaker {
     return queues.reduce((sum, { waiters }) => sum + waiters.size, 0);
   }
 
-  /** Sends `demand` to the publishers: at once, or up to DEMAND_INTERVAL later if they just got it. */
+  /** Sends `demand` to the publishers immediately, or up to DEMAND_INTERVAL later if they got `demand` recently. */
   #demand(services: FoundService[], waiting: number): void {
     for (const service of services.slice(0, DEMAND_FAN_OUT)) {
       const { serviceId } = service;

@@ -1,4 +1,4 @@
-/** Hub of one server, in memory: after a restart, every instance has a new epoch. Documented in hub.ts. */
+/** In-memory hub of a single server: after a restart, every instance has a new epoch. Documented in hub.ts. */
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
 import {
@@ -29,7 +29,7 @@ import type { ServiceKey, Store } from './store.js';
 interface Kept {
   user: User;
   event: keyof PushEvents;
-  /** The data as JSON; undefined once it was dropped. */
+  /** Event data as JSON; undefined after the event was dropped. */
   text: string | undefined;
   at: number;
   answer: AnswerOrigin | undefined;
@@ -39,36 +39,36 @@ interface Instance {
   session?: Session;
   lastSeen: number;
   closing?: NodeJS.Timeout;
-  /** Services this instance published, for `demand`. */
+  /** Services that this instance published, for which it gets `demand` events. */
   services: Set<string>;
-  /** Event numbers start again with each epoch of an instance. */
+  /** Event numbers start again in each epoch of an instance. */
   epoch: string;
   seq: number;
-  /** The last events, oldest first; the number of the last one is `seq`. */
+  /** The most recent events, oldest first; the last event has the number `seq`. */
   events: Kept[];
 }
 
 interface User {
   principal: Principal;
   instances: Map<string, Instance>;
-  /** The events of all instances, oldest first. */
+  /** Events of all instances of the user, oldest first. */
   kept: Kept[];
   bytes: number;
 }
 
 export class MemoryHub implements Hub {
   readonly #users = new Map<Principal, User>();
-  /** A name may briefly have sessions of two keys while it passes from one to the other. */
+  /** Users by username: a username may briefly have sessions of two keys while it passes from one key to the other. */
   readonly #byName = new Map<string, Set<User>>();
-  /** The events of all users, oldest first. */
+  /** Events of all users, oldest first. */
   #kept: Kept[] = [];
-  /** Number of events in `#kept` that were not dropped. */
+  /** Number of events in `#kept` that have not been dropped. */
   #live = 0;
   #bytes = 0;
   #sessions = 0;
   readonly #store: Store;
   readonly #log: Logger;
-  /** Called for each service whose free offers were withdrawn because their instance left. */
+  /** Called for each service whose free offers were withdrawn because the publishing instance left. */
   readonly #onWithdrawn: (service: ServiceKey) => void;
   readonly #maxInstances: number;
   readonly #sweeper: NodeJS.Timeout;
@@ -82,7 +82,7 @@ export class MemoryHub implements Hub {
     this.#sweeper = setInterval(() => this.#sweep(), 1000);
   }
 
-  /** Adopts the instances that a restarted server finds in its store: each has MAX_SILENCE to return. */
+  /** Restores the instances that a restarted server finds in its store; each instance has MAX_SILENCE to reconnect. */
   async start(now: number): Promise<void> {
     for (const { owner, instance } of await this.#store.listInstances(now)) this.#instance(owner, instance, true).lastSeen = now;
   }
@@ -91,7 +91,7 @@ export class MemoryHub implements Hub {
     return this.#sessions;
   }
 
-  /** Bytes of the events that are kept. */
+  /** Total size of the events that are kept, in bytes. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -100,7 +100,7 @@ export class MemoryHub implements Hub {
     if (instance === undefined) return;
     const entry = this.#instance(principal, instance);
     entry.lastSeen = now;
-    // the socket is gone, but the instance still calls over HTTP
+    // the socket is closed, but the instance still makes calls over HTTP
     if (entry.closing && !entry.session) {
       clearTimeout(entry.closing);
       delete entry.closing;
@@ -127,7 +127,7 @@ export class MemoryHub implements Hub {
     const isComplete = since <= instance.seq && missed.length === instance.seq - since;
     if (!isComplete || missed.some(({ kept }) => kept.text === undefined))
       return this.#push(session.principal, [instance], 'resync', {});
-    // its acknowledgements may have been lost with the previous socket
+    // the client's acknowledgements may have been lost with its previous socket
     for (const { kept, seq } of events)
       // eslint-disable-next-line no-restricted-syntax -- the other time is from the wall clock
       if (kept.answer && seq <= since && kept.answer.answeredAt > Date.now() - RESEND_WINDOW)
@@ -141,7 +141,7 @@ export class MemoryHub implements Hub {
     if (instance?.session !== session) return;
     delete instance.session;
     this.#sessions--;
-    // sockets may close after the hub has ended; the offers of their instances are kept for the next start
+    // sockets may close after the hub has been closed; the offers of their instances are kept for the next start
     if (this.#ended) return;
     instance.closing = setTimeout(() => void this.#expire(session.principal, session.instance), GRACE[ending]);
   }
@@ -191,7 +191,7 @@ export class MemoryHub implements Hub {
   async nameChanged(username: string): Promise<void> {
     const before = [...(this.#byName.get(username) ?? [])];
     if (!before.length) return;
-    // regardless of expiry: the clock may be wrong
+    // the expiry of the claim is ignored, because the clock may be wrong
     const holder = await this.#store.getUser(username, 0);
     for (const { principal, instances } of before) {
       if (keyOf(principal) === holder?.publicKey) continue;
@@ -208,7 +208,7 @@ export class MemoryHub implements Hub {
     for (const { instances } of this.#users.values()) for (const { closing } of instances.values()) clearTimeout(closing);
   }
 
-  /** Sends an event, or keeps it until the client is back. */
+  /** Sends an event, or keeps it until the client reconnects. */
   #push<E extends keyof PushEvents>(principal: Principal, instances: Instance[], event: E, data: PushEvents[E]): void {
     const user = this.#users.get(principal);
     if (!user || !instances.length) return;
@@ -220,7 +220,7 @@ export class MemoryHub implements Hub {
     user.bytes += text.length;
     this.#bytes += text.length;
     this.#live++;
-    // an event that was dropped early keeps its place in the list
+    // events dropped early stay in the list until it is compacted
     if (this.#kept.length > 2 * this.#live + 1024) this.#kept = this.#kept.filter((each) => each.text !== undefined);
     for (const instance of instances) {
       instance.events.push(kept);
@@ -241,7 +241,7 @@ export class MemoryHub implements Hub {
     this.#live--;
   }
 
-  /** Drops the oldest events of all users while the condition holds. */
+  /** Drops the oldest events of all users while `shouldDrop` returns true. */
   #trim(shouldDrop: (oldest: Kept) => boolean): void {
     let count = 0;
     for (const kept of this.#kept) {
@@ -263,7 +263,7 @@ export class MemoryHub implements Hub {
     return [...(this.#users.get(principal)?.instances.values() ?? [])];
   }
 
-  /** @throws RpcError `rate-limited` if the user has too many */
+  /** @throws RpcError `rate-limited` if the user has too many instances */
   #instance(principal: Principal, name: string, isKnown = false): Instance {
     let user = this.#users.get(principal);
     const found = user?.instances.get(name);
@@ -297,7 +297,7 @@ export class MemoryHub implements Hub {
     if (users?.delete(user) && !users.size) this.#byName.delete(username);
   }
 
-  /** Finds silent instances without a socket; the heartbeat of the session watches those with one. */
+  /** Expires silent instances without a socket; instances with a socket are monitored by the heartbeat of their session. */
   #sweep(): void {
     const now = Date.now();
     this.#trim(({ at }) => at <= now - EVENT_TTL);

@@ -1,11 +1,11 @@
 /**
- * Metrics of one process, in the Prometheus text format. Labels have few values: methods of the protocol and its error codes,
- * never names, keys or addresses.
+ * Metrics of one process, in the Prometheus text format. Labels have few values: protocol methods and error codes, never names,
+ * keys or addresses.
  */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Store } from './store.js';
 
-/** Values that are read when the metrics are requested. */
+/** Values read when the metrics are requested. */
 export interface Gauges {
   sockets(): number;
   waiting(): number;
@@ -21,7 +21,7 @@ export class Metrics {
   readonly #verify: Histogram;
   readonly #store: Histogram<'operation'>;
   readonly #slowReaders: Counter;
-  // cached by label: the look-up costs more than the observation
+  // metrics are cached by label, because looking up a label costs more than recording an observation
   readonly #latencies = new Map<string, Histogram.Internal<'method'>>();
   readonly #counters = new Map<string, Counter.Internal>();
 
@@ -143,7 +143,7 @@ export class Metrics {
     });
   }
 
-  /** The metrics in the Prometheus text format. */
+  /** Returns the metrics in the Prometheus text format. */
   async text(): Promise<{ type: string; body: string }> {
     return { type: this.#registry.contentType, body: await this.#registry.metrics() };
   }

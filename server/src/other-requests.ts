@@ -1,7 +1,7 @@
 /**
- * Limits the requests other than `POST /rpc`: pages, files, `/health` and the like. Each waits for a turn of its address and
- * costs a point; a connection has one in progress at a time. Requests from load balancers and Prometheus cost no points, so
- * they are answered however many requests an address sends.
+ * Limits all requests other than `POST /rpc`: pages, files, `/health` and so on. Each request waits for a turn of its address
+ * and costs one point; a connection has at most one request in progress. Requests from load balancers and Prometheus cost no
+ * points, so they are answered regardless of how many requests an address sends.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList, Socket } from 'node:net';
@@ -10,7 +10,9 @@ import type { Dispatcher } from './dispatcher.js';
 import { addressOf, sendRefusal, type RpcContext } from './rpc-endpoint.js';
 import { Turns } from './turns.js';
 
-/** Requests on one connection that may wait for the request before them; one more closes the connection. */
+/**
+ * Maximum number of requests on one connection that may wait for an earlier request; one more request closes the connection.
+ */
 export const MAX_PIPELINED = 64;
 
 const FREE_PATHS = /^\/(health|ready|metrics)(\?|$)/;
@@ -25,9 +27,9 @@ type Handle = (request: IncomingMessage, response: ServerResponse) => void;
 type HandleAsync = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 export function limitOtherRequests(handle: HandleAsync, { auth, errors, proxies, ...context }: OtherRequestsContext): Handle {
-  /** Queued requests, by connection; replies are sent in order anyway. */
+  /** Queued requests, by connection; HTTP replies must be sent in order anyway. */
   const queues = new WeakMap<Socket, (() => void)[]>();
-  /** Separate turns: calls from the same address must not delay free requests. */
+  /** Free requests have separate turns, so that calls from the same address do not delay them. */
   const turns = new Turns();
 
   const start: Handle = (request, response) => {

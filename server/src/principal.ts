@@ -1,10 +1,10 @@
 /**
- * The owner of stored data. A username may pass to another key, so data that outlives one call is never stored under a
- * username alone but under a principal: the username with the key that holds it.
+ * The owner of stored data. A username may pass to a different key, so data that outlives one call is never stored under a
+ * username alone but under a principal: the username and the public key that holds it.
  */
 import { isAnonymousName } from 'rondevu-elements/protocol';
 
-/** `username key`; an anonymous name alone, as it is the hash of its key. */
+/** `username publicKey`, or the username alone if it is anonymous, because an anonymous name is the hash of its public key. */
 export type Principal = string;
 
 export interface NameHolder {
@@ -18,5 +18,5 @@ export const principalOf = ({ username, publicKey }: NameHolder): Principal =>
 
 export const usernameOf = (principal: Principal): string => principal.split(' ', 1)[0]!;
 
-/** Undefined for an anonymous name. */
+/** Public key of a principal; undefined for an anonymous name. */
 export const keyOf = (principal: Principal): string | undefined => principal.split(' ')[1];

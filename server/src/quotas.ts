@@ -8,15 +8,18 @@ import type { Store } from './store.js';
 
 /** How long a count is reused, in ms. */
 const COUNT_TTL = 1000;
-/** How long the total number of offers is reused while it is below half of the limit, in ms: counting reads every offer. */
+/**
+ * How long the total number of offers is reused while it is below half of the limit, in ms, because counting reads every offer.
+ */
 const FAR_COUNT_TTL = 10_000;
-/** How many offers a user may publish before they are counted again, and how many users are cached. */
+/** Number of offers that a user may publish before the user's offers are counted again. */
 const FAR_MARGIN = 50;
+/** Maximum number of users whose counts are cached. */
 const MAX_CACHED = 10_000;
-/** `retryAfter` of the errors, in ms. */
+/** `retryAfter` of the quota errors, in ms. */
 const RETRY_AFTER = 30_000;
 
-/** The last count of a user, and the number of offers that the user has published since. */
+/** The last counts of a user, and the number of offers that the user has published since. */
 interface CachedCount {
   offers: number;
   otherServices: number;
@@ -33,7 +36,7 @@ interface Count {
 export class Quotas {
   readonly #store: Store;
   readonly #limits: Limits;
-  /** Users far below their quota, which need not be counted at every call. */
+  /** Users far below their quota, whose offers and services need not be counted at every call. */
   readonly #cached = new Map<string, CachedCount>();
   #free: Count | undefined;
   /** Free and answered offers at the last count, plus the offers published here since. */
@@ -67,7 +70,7 @@ export class Quotas {
       });
   }
 
-  /** Returns an upper bound that is good enough far from the quota, or the exact count near it. */
+  /** Returns the exact counts near the quota, or an upper bound far below it. */
   async #countOwn(
     username: string,
     serviceFqn: string,

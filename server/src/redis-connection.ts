@@ -1,6 +1,7 @@
 /**
- * The Redis connection of store and hub: connects, checks the version, runs Lua scripts by their hash, and subscribes to hints.
- * Survives a restart of Redis: pending commands are retried for a few seconds. Independent of the data model.
+ * Redis connection of the store and the hub: connects, checks the version, runs Lua scripts by their hash, and subscribes to
+ * hints. Survives a restart of Redis: pending commands are retried for a few seconds. The connection is independent of the data
+ * model.
  */
 import { createHash } from 'node:crypto';
 import { createClient, ErrorReply, type RedisClientType } from '@redis/client';
@@ -9,13 +10,13 @@ import type { Logger } from './log.js';
 /** How long a command may take, with all its attempts, in ms. */
 const COMMAND_TIMEOUT = 5000;
 const RETRY_DELAY = 50;
-/** How long the write that checks whether Redis works may take, in ms. */
+/** Timeout for the write that checks whether Redis works, in ms. */
 const PROBE_TIMEOUT = 2000;
-/** Errors of Redis while it starts or changes its role; the same command succeeds later. */
+/** Errors that Redis returns while it starts or changes its role; the same command succeeds later. */
 const TRANSIENT = /^(LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN|BUSY) /;
 const MIN_VERSION = 7;
 
-/** A Lua script, sent by its SHA-1 once Redis knows it. */
+/** A Lua script, called by its SHA-1 hash after Redis has cached it. */
 export interface Script {
   source: string;
   sha: string;
@@ -44,13 +45,13 @@ export class RedisConnection {
     this.prefix = prefix;
     const options = {
       url,
-      // RESP2, so that replies of scripts and commands look the same everywhere
+      // RESP2, so that scripts and commands have the same reply format everywhere
       RESP: 2 as const,
       socket: {
         connectTimeout: COMMAND_TIMEOUT,
         reconnectStrategy: (tries: number, cause: Error) => this.#reconnectAfter(tries, cause),
       },
-      // a command that was given up must not run later; retries happen here, not in the client
+      // a command that has timed out must not run later; this class retries commands, not the client
       disableOfflineQueue: true,
     };
     this.#client = createClient(options) as unknown as RedisClientType;
@@ -65,9 +66,9 @@ export class RedisConnection {
 
   /**
    * @param url `redis://` or `rediss://`, with user and password if needed
-   * @param prefix prefix of all keys and channels
-   * @throws Error if Redis cannot be reached, refuses the password, is older than version 7, or cannot be written to; the message
-   *   does not contain the password
+   * @param prefix prefix of all Redis keys and channels
+   * @throws Error if Redis cannot be reached, refuses the password, is older than version 7, or cannot be written to; the
+   *   message does not contain the password
    */
   static async open(url: string, prefix: string, log: Logger): Promise<RedisConnection> {
     const connection = new RedisConnection(url, prefix, log);
@@ -82,20 +83,23 @@ export class RedisConnection {
     }
   }
 
-  /** Does not retry after an error reply at the start, for example to a wrong password: retries would end in a time-out. */
+  /**
+   * Does not reconnect after an error reply during startup, for example to a wrong password, because the attempts would only
+   * end in a timeout.
+   */
   #reconnectAfter(tries: number, cause: Error): number | false {
     if (!this.#isOpened && cause instanceof ErrorReply && !TRANSIENT.test(cause.message)) return false;
     return Math.min(1000, RETRY_DELAY * 2 ** tries);
   }
 
   #unusableError(error: unknown): Error {
-    // the error of an attempt says more than the time-out
+    // the error of a connection attempt is more specific than the timeout
     const cause = error instanceof DeadlineError && this.#reason ? this.#reason : error;
     const { host } = new URL(this.#url);
     return new Error(`Redis at ${host} (REDIS_URL) cannot be used: ${reasonOf(cause as Error)}`, { cause });
   }
 
-  /** Writes once, without retries. @throws Error when that fails */
+  /** Writes once, without retries. @throws Error if the write fails */
   async probe(): Promise<void> {
     await withDeadline(this.#client.sendCommand(['SET', `${this.prefix}probe`, '1', 'PX', '10000']), PROBE_TIMEOUT);
   }
@@ -105,13 +109,13 @@ export class RedisConnection {
     const version = /^(?:valkey|redis)_version:(\S+)/m.exec(info)?.[1] ?? 'unknown';
     if (!(Number.parseInt(version) >= MIN_VERSION))
       throw new Error(`its version is ${version}, ${MIN_VERSION} or newer is required`);
-    // providers may forbid this command
+    // hosted Redis services may refuse `INFO memory`
     const memory = String(await this.command('INFO', 'memory').catch(() => ''));
     const policy = /^maxmemory_policy:(\S+)/m.exec(memory)?.[1] ?? 'noeviction';
     if (policy !== 'noeviction' && !/^maxmemory:0\s*$/m.test(memory))
       throw new Error(`its maxmemory-policy is ${policy}, which may evict usernames: set "maxmemory-policy noeviction"`);
     await this.probe();
-    // hosted Redis services may refuse this command
+    // hosted Redis services may refuse `INFO persistence`
     const persistence = String(await this.command('INFO', 'persistence').catch(() => ''));
     if (persistence.includes('aof_enabled:0'))
       log.warn(
@@ -120,12 +124,15 @@ export class RedisConnection {
       );
   }
 
-  /** Runs a command; retries it if the connection broke. */
+  /** Runs a command; retries it if the connection is lost. */
   command(...args: string[]): Promise<Reply> {
     return this.#withRetries(() => this.#client.sendCommand(args) as Promise<Reply>);
   }
 
-  /** Runs a script; retries it if the connection broke. It may have run before, so it must be idempotent. */
+  /**
+   * Runs a script; retries it if the connection is lost. The script must be idempotent, because it may have run before the
+   * retry.
+   */
   run({ source, sha }: Script, keys: string[], args: (string | number)[]): Promise<Reply> {
     const rest = [String(keys.length), ...keys, ...args.map(String)];
     return this.#withRetries(async () => {
@@ -139,7 +146,7 @@ export class RedisConnection {
   }
 
   /**
-   * @param onReady called whenever the subscription is re-established: hints may have been missed
+   * @param onReady called whenever the subscription is re-established, because hints may have been missed
    */
   async subscribe(channels: string[], onMessage: (channel: string, message: string) => void, onReady: () => void): Promise<void> {
     try {
@@ -192,7 +199,7 @@ export class RedisConnection {
 
 class DeadlineError extends Error {}
 
-/** The error of several connection attempts, for instance to ::1 and 127.0.0.1, has no message of its own. */
+/** An error that combines several connection attempts, for instance to ::1 and 127.0.0.1, has no message of its own. */
 const reasonOf = (error: Error): string =>
   error.message || (error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.name);
 

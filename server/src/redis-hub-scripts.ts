@@ -1,8 +1,9 @@
 /**
- * The instances of a user in Redis, in one slot: KEYS[1] is `<prefix>hub:{<principal>}:`. Under it are `all` (set of instances),
- * `at:<instance>` (hash: epoch, number, node and socket, and when it is given up), `mail:<instance>` (stream of its last events,
- * whose ids are their numbers), `event:<id>` (an event for several instances), `events` (their ids) and `sum` (bytes since the
- * mailboxes were last emptied). Documented in redis-hub.ts.
+ * Lua scripts for the instances of a user in one Redis Cluster slot: KEYS[1] is the prefix `<prefix>hub:{<principal>}:`. The
+ * Redis keys with this prefix are `all` (set of instances), `at:<instance>` (hash: epoch, sequence number, node, socket and
+ * deadline), `mail:<instance>` (stream of the last events, with their sequence numbers as ids), `event:<id>` (an event for
+ * several instances), `events` (set of the ids of these events) and `sum` (number of bytes stored since the mailboxes were last
+ * emptied). Documented in redis-hub.ts.
  */
 import { script } from './redis-connection.js';
 
@@ -37,9 +38,9 @@ end
 const lua = (source: string) => script(COMMON + source);
 
 /**
- * Makes a socket the current one of its instance. ARGV: now, instance, an epoch in case the instance is new, deadline, node,
- * socket, the lowest number to continue from, the maximum number of instances. Returns epoch, number, and the previous node and
- * socket; false if the user has too many instances.
+ * Makes a socket the current socket of its instance. ARGV: now, instance, epoch for a new instance, deadline, node, socket,
+ * lowest sequence number to continue from, maximum number of instances. Returns the epoch, the sequence number, and the
+ * previous node and socket; returns false if the user has too many instances.
  */
 export const OPEN = lua(`
 if not live(ARGV[3], tonumber(ARGV[8])) then return false end
@@ -51,9 +52,9 @@ return was
 `);
 
 /**
- * Records that an instance is alive, because its current socket is alive or it made a call over HTTP. ARGV: now, instance, an
- * epoch in case the instance is new, deadline, socket or empty, the maximum number of instances. Returns epoch, number, socket;
- * false if the user has too many instances.
+ * Records that an instance is alive, because its current socket is alive or it made a call over HTTP. ARGV: now, instance,
+ * epoch for a new instance, deadline, socket or empty string, maximum number of instances. Returns the epoch, sequence number
+ * and socket; returns false if the user has too many instances.
  */
 export const TOUCH = lua(`
 if not live(ARGV[3], tonumber(ARGV[6])) then return false end
@@ -63,7 +64,8 @@ return call('HMGET', at, 'epoch', 'seq', 'socket')
 `);
 
 /**
- * Records that a socket closed. ARGV: now, instance, socket, deadline. Returns whether it was the current one of its instance.
+ * Records that a socket closed. ARGV: now, instance, socket, deadline. Returns 1 if the socket was the current socket of its
+ * instance, otherwise 0.
  */
 export const CLOSE = lua(`
 if call('HGET', at, 'socket') ~= ARGV[3] then return 0 end
@@ -73,8 +75,8 @@ return 1
 `);
 
 /**
- * Adds a publisher of a service. KEYS[2] is the set of its publishers. ARGV: now, instance, how long the service lasts in ms, the
- * maximum number of instances.
+ * Adds an instance to the publishers of a service. KEYS[2] is the Redis key of the set of publishers. ARGV: now, instance,
+ * lifetime of the service in ms, maximum number of instances.
  */
 export const PUBLISHED = lua(`
 call('SADD', KEYS[2], instance)
@@ -87,7 +89,10 @@ end
 return 1
 `);
 
-/** Deletes an instance if its deadline has passed. ARGV: now, instance. Returns 1, or the deadline if it has not passed. */
+/**
+ * Deletes an instance if its deadline has passed. ARGV: now, instance. Returns 1 if the instance was deleted, otherwise its
+ * deadline.
+ */
 export const EXPIRE = lua(`
 local deadline = call('HGET', at, 'deadline')
 if deadline and tonumber(deadline) > now then return deadline end
@@ -97,9 +102,10 @@ return 1
 `);
 
 /**
- * Stores an event, and sends a hint to the nodes that have the sockets. ARGV: now, instance (empty for all with a socket),
- * event as JSON, how many events are kept, channel prefix, principal, how many bytes are kept for a user, for how long in ms,
- * an id, how many instances an event for all reaches. Returns the number of instances that get it.
+ * Stores an event, and sends a hint to the nodes that hold the sockets of the recipients. ARGV: now, instance (empty for all
+ * instances with a socket), event as JSON, maximum number of events kept, channel prefix, principal, maximum number of bytes
+ * kept per user, lifetime of an event in ms, event id, maximum number of recipients of an event for all instances. Returns the
+ * number of instances that get the event.
  */
 export const PUSH = lua(`
 local text, all, targets = ARGV[3], call('SMEMBERS', base .. 'all'), {}

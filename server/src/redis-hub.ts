@@ -1,7 +1,7 @@
 /**
- * Hub of several servers that share a Redis. Each instance has a mailbox there, so a client may reconnect to any server. A hint
- * makes the server with the socket read the mailbox. A check every few seconds covers lost hints; if Redis lost data, the
- * instance gets a new epoch and `resync`. Documented in hub.ts.
+ * Hub of several servers that share a Redis database. Each instance has a mailbox in Redis, so a client may reconnect to any
+ * server. When the server that holds a socket gets a hint, it reads the mailbox. A check every few seconds covers lost hints;
+ * if Redis has lost data, the instance gets a new epoch and `resync`. Documented in hub.ts.
  */
 import { randomUUID } from 'node:crypto';
 import type { PushEvents } from 'rondevu-elements/protocol';
@@ -34,17 +34,17 @@ import type { ServiceKey, Store } from './store.js';
 const CHECK_INTERVAL = 5000;
 /** Minimum time between two writes that record an instance as alive, in ms. */
 const TOUCH_INTERVAL = 500;
-/** Number of instances that are given up in one go. */
+/** Maximum number of instances that are expired per batch. */
 const EXPIRE_BATCH = 100;
 
 interface Local {
   session: Session;
   socket: string;
   epoch: string;
-  /** Number of the last event that was delivered to the session. */
+  /** Sequence number of the last event that was delivered to the session. */
   delivered: number;
   checkedAt: number;
-  /** Reads run one at a time. */
+  /** Pending reads of the mailbox, which run one at a time. */
   reading: Promise<void>;
   isReadQueued: boolean;
 }
@@ -53,7 +53,7 @@ export class RedisHub implements Hub {
   readonly #redis: RedisConnection;
   readonly #store: Store;
   readonly #log: Logger;
-  /** Called for each service whose free offers were withdrawn because their instance left. */
+  /** Called for each service whose free offers were withdrawn because the publishing instance left. */
   readonly #onWithdrawn: (service: ServiceKey) => void;
   readonly #maxInstances: number;
   readonly #node = randomUUID();
@@ -64,8 +64,8 @@ export class RedisHub implements Hub {
   readonly #timer: NodeJS.Timeout;
   #isTicking = false;
   /**
-   * When Redis became reachable. Instances that would have expired before get more time: after an outage of Redis or of all
-   * servers, every instance looks silent.
+   * Time at which Redis became reachable. Instances that would have expired earlier get more time, because after an outage of
+   * Redis or of all servers, every instance looks silent.
    */
   #reachableSince = 0;
   #ended = false;
@@ -137,7 +137,7 @@ export class RedisHub implements Hub {
     const local: Local = {
       ...{ session, socket, epoch, delivered: seq, checkedAt: now, reading: Promise.resolve(), isReadQueued: false },
     };
-    // a socket that was opened later may have been registered first
+    // a socket opened later may have been registered first
     this.#locals.get(name)?.session.replaced();
     this.#locals.set(name, local);
     this.#index(name, true);
@@ -149,7 +149,7 @@ export class RedisHub implements Hub {
       } else await this.push(principal, instance, 'resync', {});
     }
     await this.#read(name, local);
-    // the missed events are no longer kept
+    // the missed events are no longer stored
     if (local.delivered < seq) await this.push(principal, instance, 'resync', {});
     return { epoch, seq };
   }
@@ -219,14 +219,14 @@ export class RedisHub implements Hub {
   }
 
   /**
-   * Ends the sessions of keys that do not hold the name. The name may have passed on again before the message arrives, so the
-   * store decides who holds it. If the message is lost, the session stays open but gets and writes nothing, because events and
-   * writes are bound to the key.
+   * Ends the sessions whose keys do not hold the username. The username may have passed to yet another key before the message
+   * arrives, so the current holder is read from the store. If the message is lost, the session stays open but receives and
+   * writes nothing, because events and writes are bound to the key.
    */
   async #endStaleSessions(username: string): Promise<void> {
     const before = [...(this.#byName.get(username) ?? [])].map((name) => [name, this.#locals.get(name)] as const);
     if (!before.length) return;
-    // regardless of expiry: the clock may be wrong
+    // the expiry of the claim is ignored, because the clock may be wrong
     const holder = await this.#store.getUser(username, 0);
     for (const [name, local] of before) {
       if (this.#locals.get(name) !== local || keyOf(instanceOf(name).principal) === holder?.publicKey) continue;
@@ -254,7 +254,7 @@ export class RedisHub implements Hub {
     clearInterval(this.#timer);
   }
 
-  /** @param instance empty for all instances with a socket @returns how many instances get the event */
+  /** @param instance empty for all instances with a socket @returns the number of instances that get the event */
   async #push<E extends keyof PushEvents>(
     principal: Principal,
     instance: string,
@@ -283,7 +283,7 @@ export class RedisHub implements Hub {
     else void this.#read(name, local);
   }
 
-  /** Delivers the new events to the session; hints that arrive in the meantime cause one more read. */
+  /** Delivers the new events to the session; hints that arrive in the meantime cause one additional read. */
   #read(name: string, local: Local): Promise<void> {
     if (local.isReadQueued) return local.reading;
     local.isReadQueued = true;
@@ -304,13 +304,13 @@ export class RedisHub implements Hub {
           this.#deliver(local, seq, text);
         }
       } catch (err) {
-        // the next check reads it
+        // the next check reads the mailbox again
         this.#log.warn({ err }, 'could not read a mailbox');
       }
     }));
   }
 
-  /** An event for several instances, or `resync` if it is no longer kept. */
+  /** Reads an event for several instances; returns `resync` if the event is no longer stored. */
   async #event(principal: Principal, id: string): Promise<string> {
     return ((await this.#redis.command('GET', `${this.#base(principal)}event:${id}`)) as string | null) ?? RESYNC;
   }
@@ -336,7 +336,7 @@ export class RedisHub implements Hub {
     }
   }
 
-  /** Reports that the instance is alive, and reads its mailbox in case a hint was lost. */
+  /** Records that the instance is alive, and reads its mailbox in case a hint was lost. */
   async #check(name: string, local: Local, now: number): Promise<void> {
     if (local.checkedAt > now - CHECK_INTERVAL) return;
     local.checkedAt = now;
@@ -347,7 +347,7 @@ export class RedisHub implements Hub {
     ]);
     if (this.#locals.get(name) !== local) return;
     const [epoch, seq, socket] = reply as [string, string, string];
-    // lower than the number of the last delivered event: a failover has lost the latest events
+    // a sequence number lower than `delivered` means that a failover has lost the latest events
     if (epoch !== local.epoch || Number(seq) < local.delivered) await this.#resetEpoch(local, now);
     else if (socket !== local.socket) {
       this.#forget(name);
@@ -355,10 +355,10 @@ export class RedisHub implements Hub {
     } else if (Number(seq) > local.delivered) await this.#read(name, local);
   }
 
-  /** Redis has lost the mailbox: the client must ask for everything. */
+  /** Starts a new epoch after Redis has lost the mailbox: the client must request everything again. */
   async #resetEpoch(local: Local, now: number): Promise<void> {
     const { principal, instance } = local.session;
-    // numbers continue from the client's position: it would ignore smaller ones as repeats
+    // numbers continue from the client's position, because the client would ignore smaller numbers as duplicates
     const args = [
       now,
       instance,
@@ -375,7 +375,7 @@ export class RedisHub implements Hub {
     await this.#push(principal, instance, 'resync', {});
   }
 
-  /** Withdraws the offers of silent instances on any server; each instance is handled by one server. */
+  /** Withdraws the offers of silent instances on any server; each instance is expired by one server only. */
   async #expireSilent(now: number): Promise<void> {
     const from = now < this.#reachableSince + MAX_SILENCE ? String(this.#reachableSince) : '-inf';
     const due = this.#redis.prefix + ALIVE;
@@ -396,7 +396,9 @@ export class RedisHub implements Hub {
     if (names.length === EXPIRE_BATCH && !this.#ended) await this.#expireSilent(now);
   }
 
-  /** A publisher's acknowledgements may have been lost with its previous socket: sends `taken` to the joiners again. */
+  /**
+   * Sends `taken` to the joiners again, because the publisher's acknowledgements may have been lost with its previous socket.
+   */
   async #resendTaken(principal: Principal, instance: string, since: number, now: number): Promise<void> {
     const mail = `${this.#base(principal)}mail:${instance}`;
     const found = (await this.#redis.command('XRANGE', mail, '-', `${since}-0`)) as [string, string[]][];
@@ -410,7 +412,7 @@ export class RedisHub implements Hub {
     }
   }
 
-  /** Schedules the check of whether the instance is still there. */
+  /** Schedules the expiry check of an instance. */
   #scheduleExpiry(name: string, deadline: number): Promise<unknown> {
     return this.#redis.command('ZADD', this.#redis.prefix + ALIVE, String(deadline), name);
   }
@@ -432,8 +434,8 @@ export class RedisHub implements Hub {
   }
 }
 
-/** Channel for usernames that were released or passed to another key. */
+/** Channel that announces usernames that were released or passed to a different key. */
 const NAMES = 'names';
 const RESYNC = JSON.stringify({ event: 'resync', data: {} });
-/** Instances by the time at which they are given up. */
+/** Redis key of the sorted set of instances, scored by deadline. */
 const ALIVE = 'alive:{}';

@@ -1,10 +1,10 @@
-/** Converts Redis hashes to the rows of store.ts. Empty fields become undefined. */
+/** Converts Redis hashes to the row types of store.ts. Empty fields become undefined. */
 import type { Reply } from './redis-connection.js';
 import type { FoundService, OfferRow, ServiceRow, UserRow } from './store.js';
 
 export type Hash = Record<string, string>;
 
-/** Converts the flat list of fields and values in a reply to an object; empty if the key does not exist. */
+/** Converts the flat list of fields and values in a reply to an object, which is empty if the Redis key does not exist. */
 export function toHash(reply: Reply): Hash {
   const hash: Hash = {};
   if (Array.isArray(reply)) for (let i = 0; i < reply.length; i += 2) hash[String(reply[i])] = String(reply[i + 1]);
@@ -26,7 +26,7 @@ export function toService(hash: Hash): ServiceRow | undefined {
   if (hash['serviceId'] === undefined) return undefined;
   return {
     ...toFound(hash),
-    /** Parsed on access: parsing may take longer than everything else. */
+    /** The metadata is parsed on access, because parsing may take longer than the rest of the call. */
     get metadata(): unknown {
       return hash['metadata'] ? JSON.parse(hash['metadata']) : undefined;
     },
