@@ -1,11 +1,12 @@
 /**
- * The atomic operations of the Redis store, as Lua scripts. All keys of a script begin with KEYS[1], which has the service name
- * as its hash tag. A script that writes on behalf of a user also gets the claim to the username as KEYS[2], and writes nothing
- * if another key holds it. Times are passed as arguments. Keys expire a second after their content.
+ * The atomic operations of the Redis store, as Lua scripts. The Redis keys of a script begin with KEYS[1], which has the
+ * service name as its hash tag. A script that writes on behalf of a user also gets the Redis key of the claim to the username
+ * as KEYS[2], and writes nothing if a different public key holds the username. Times are passed as arguments. Redis keys expire
+ * one second after their content.
  *
- * Under `<prefix>{name}:` are `service:<fqn>` (hash), `metadata:<fqn>` (JSON, until the service ends), `live` and `of:<user>`
- * (fqns by expiry), `free:<fqn>` (offers by the time they arrived), `answered:<fqn>` (offers by expiry), `offer:<id>` (hash),
- * `candidates:<id>` (user and text to time, role, expiry).
+ * The Redis keys with the prefix `<prefix>{name}:` are `service:<fqn>` (hash), `metadata:<fqn>` (JSON, until the service ends),
+ * `live` and `of:<user>` (fqns by expiry), `free:<fqn>` (offers by arrival time), `answered:<fqn>` (offers by expiry),
+ * `offer:<id>` (hash) and `candidates:<id>` (user and text to time, role, expiry).
  */
 import { script } from './redis-connection.js';
 
@@ -28,15 +29,15 @@ local function drop(fqn, id)
 end
 `;
 
-/** Number of offers after which READ_SERVICES examines no further service. */
+/** Number of offers read after which READ_SERVICES examines no further service. */
 const MAX_READ = 200;
 
 const lua = (source: string) => script(COMMON + source);
 
 /**
- * Publishes a service and offers. ARGV: now, ttl, maxFree, memory, fqn, username, key, name, version, hidden, metadata, new id,
- * instance, then id, sdp and `for` of each offer. Returns the service, the offers and the ids of the trimmed offers, or false if
- * the name is taken.
+ * Publishes a service and its offers. ARGV: now, ttl, maxFree, memory, fqn, username, public key, name, version, hidden,
+ * metadata, id for a new service, instance, then id, sdp and `for` of each offer. Returns the service, the offers and the ids
+ * of the trimmed offers, or false if the username is taken.
  */
 export const PUBLISH = lua(`
 local now, ttl, maxFree, memory = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -106,7 +107,7 @@ return { call('HGETALL', service), offers, trimmed }
 
 /**
  * Leases the best free offer; returns false if there is no such offer. Same order as `Store.lease`. ARGV: now, until,
- * oldFormFresh, fqn, username, instance, a mark that identifies a repeated call, principal.
+ * oldFormFresh, fqn, username, instance, a mark that identifies a retried call, principal.
  */
 export const LEASE = lua(`
 local now, ends, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -142,8 +143,8 @@ return call('HGETALL', offer)
 `);
 
 /**
- * Unanswered, undirected offers in the order in which they are handed out, leased ones last. ARGV: now, oldFormFresh, fqn,
- * limit.
+ * Returns unanswered, undirected offers in the order in which they are handed out, leased offers last. ARGV: now, oldFormFresh,
+ * fqn, limit.
  */
 export const LIST = lua(`
 local now, fresh, fqn = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -165,10 +166,10 @@ return result
 `);
 
 /**
- * Live services without their metadata: all of them, those with an offer for everyone, or those with an offer that LEASE may give
- * to a principal. Examines at least one service, and no more after it has read MAX_READ offers: a script blocks all other clients
- * of Redis. ARGV: now; '', 'all' or a principal; username; instance; then fqns. Returns the field names and values of each
- * service, and how many fqns it examined.
+ * Returns live services without their metadata: all services, services with an undirected offer, or services with an offer that
+ * LEASE may give to a principal. Examines at least one service, and stops after reading MAX_READ offers, because a script
+ * blocks all other clients of Redis. ARGV: now; '', 'all' or a principal; username; instance; then fqns. Returns the field
+ * names and values of each service, and the number of fqns examined.
  */
 export const READ_SERVICES = lua(`
 local now, holder, username, instance = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
@@ -207,9 +208,9 @@ return { result, examined }
 `);
 
 /**
- * Answered offers of a service with something to report. ARGV: now, since, fqn, side, username, instance, key, and for the
- * answering side the ids. Returns, for each offer, its id, whether it has something that was not given yet, and its time; the
- * ids of expired offers; and the number of offers examined.
+ * Finds the answered offers of a service that a poll reports on. ARGV: now, since, fqn, side, username, instance, public key,
+ * and for the answerer the offer ids. Returns, for each offer, its id, whether it has data that was not given yet, and the time
+ * of its answer; the ids of expired offers; and the number of offers examined.
  */
 export const POLL = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -250,8 +251,8 @@ return { found, gone, examined }
 `);
 
 /**
- * Answers an offer. ARGV: now, memory, fqn, id, username, key, instance, sdp, principal. Returns a verdict, and the name and
- * key of the offerer.
+ * Answers an offer. ARGV: now, memory, fqn, id, username, public key, instance, sdp, principal. Returns a verdict, and the
+ * username and public key of the offerer.
  */
 export const ANSWER = lua(`
 local now, memory, fqn, id, username, sdp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
@@ -284,7 +285,7 @@ end
 return { 'answered', o[6], o[7] or '' }
 `);
 
-/** Deletes unanswered offers. ARGV: fqn, username, key, ids. Returns the ids of the deleted offers. */
+/** Deletes unanswered offers. ARGV: fqn, username, public key, offer ids. Returns the ids of the deleted offers. */
 export const WITHDRAW = lua(`
 local fqn, gone = ARGV[1], {}
 local s = call('HMGET', base .. 'service:' .. fqn, 'username', 'publicKey')
@@ -300,8 +301,8 @@ return gone
 `);
 
 /**
- * Deletes the unanswered offers of an instance. ARGV: fqn, instance, the latest time of publication, username, key or empty for
- * any. Returns the ids of the service and of the deleted offers.
+ * Deletes the unanswered offers of an instance. ARGV: fqn, instance, latest publication time, username, public key (empty for
+ * any). Returns the id of the service and the ids of the deleted offers.
  */
 export const WITHDRAW_INSTANCE = lua(`
 local fqn, gone = ARGV[1], {}
@@ -318,8 +319,9 @@ return { s[1], gone }
 `);
 
 /**
- * Deletes a service with its offers. ARGV: fqn, username, key, `of` to delete the service if this key owns it or `besides` if
- * another key does. Returns the ids of the service and of its free offers.
+ * Deletes a service and its offers. ARGV: fqn, username, public key, and `of` to delete the service if this public key owns it
+ * or `besides` if a different public key owns it. Returns the id of the service and the ids of its free offers, or false if the
+ * service was not deleted.
  */
 export const DELETE_SERVICE = lua(`
 local fqn, username = ARGV[1], ARGV[2]
@@ -335,7 +337,10 @@ call('ZREM', base .. 'of:' .. username, fqn)
 return { s[2], free }
 `);
 
-/** Deletes a service if it has expired; its offers expire on their own. ARGV: fqn, username, now. Returns its id, or false. */
+/**
+ * Deletes a service if it has expired; its offers expire on their own. ARGV: fqn, username, now. Returns the id of the service,
+ * or false if it was not deleted.
+ */
 export const FORGET_SERVICE = lua(`
 local service = base .. 'service:' .. ARGV[1]
 local s = call('HMGET', service, 'username', 'serviceId', 'expiresAt')
@@ -345,8 +350,8 @@ return s[2]
 `);
 
 /**
- * Makes the index of an instance expire after `memory`, unless the instance has published since. KEYS[1] is the index. ARGV: now,
- * memory, the member that holds the time of the last publication.
+ * Makes the index of an instance expire after `memory` ms, unless the instance has published after `now`. KEYS[1] is the Redis
+ * key of the index. ARGV: now, memory, the member whose score is the time of the last publication.
  */
 export const SHORTEN = lua(`
 local last = call('ZSCORE', base, ARGV[3])
@@ -354,7 +359,7 @@ if not last or tonumber(last) <= tonumber(ARGV[1]) then call('PEXPIRE', base, AR
 return 1
 `);
 
-/** Removes expired members of a sorted set. KEYS[1] is the set. ARGV: now, members. */
+/** Removes expired members of a sorted set. KEYS[1] is the Redis key of the set. ARGV: now, members. */
 export const REMOVE_ENDED = lua(`
 for i = 2, #ARGV do
   local ends = call('ZSCORE', base, ARGV[i])
@@ -364,8 +369,9 @@ return 1
 `);
 
 /**
- * Adds candidates. ARGV: now, id, principal, role, parkedUntil or empty, max or empty, key, then texts. Returns a verdict,
- * followed by the ms for `wait`, or by the first date and the new texts for `added`.
+ * Adds candidates. ARGV: now, id, principal, role, parkedUntil or empty, max or empty, public key, then the candidates as text.
+ * Returns a verdict, followed by the time to wait in ms for `wait`, or by the first timestamp and the new candidates for
+ * `added`.
  */
 export const ADD_CANDIDATES = lua(`
 local now, id, username, role, parked = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -406,8 +412,8 @@ return { 'added', int(first), fresh }
 `);
 
 /**
- * Candidates that `side` has not been given, or may not have received. ARGV: now, id, side, since, role, principal. Returns pairs
- * of text and time.
+ * Returns the candidates that `side` has not been given or may not have received. ARGV: now, id, side, since, role, principal.
+ * Returns pairs of candidate text and time.
  */
 export const TAKE_CANDIDATES = lua(`
 local now, id, since, role, username = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
@@ -428,8 +434,8 @@ return found
 `);
 
 /**
- * Marks the answer as given, unless it is marked already. ARGV: id, mark. Returns the mark that it now has, or false if the
- * offer is gone.
+ * Marks an answer as given, unless it is already marked. ARGV: id, mark. Returns the current mark, or false if the offer no
+ * longer exists.
  */
 export const TAKE_ANSWER = lua(`
 local offer = base .. 'offer:' .. ARGV[1]
@@ -438,7 +444,10 @@ call('HSETNX', offer, 'answerGiven', ARGV[2])
 return call('HGET', offer, 'answerGiven')
 `);
 
-/** Claims a username. KEYS[1] is the name's key. ARGV: now, ends, username, key, v2. Returns `ok` or `name-taken`. */
+/**
+ * Claims a username. KEYS[1] is the Redis key of the username. ARGV: now, ends, username, public key, v2. Returns `ok` or
+ * `name-taken`.
+ */
 export const CLAIM_NAME = lua(`
 local now, ends = tonumber(ARGV[1]), tonumber(ARGV[2])
 local u = call('HMGET', base, 'publicKey', 'expiresAt', 'claimedAt', 'lastV2At')
@@ -451,8 +460,8 @@ return 'ok'
 `);
 
 /**
- * Records which username a public key holds. KEYS[1] is the public key's key. ARGV: now, ends, username. Returns the name that it
- * holds, the requested one or another, and whether the record is new.
+ * Records which username a public key holds. KEYS[1] is the Redis key for the public key. ARGV: now, ends, username. Returns
+ * the username that the public key holds, which may differ from the requested username, and whether the record is new.
  */
 export const CLAIM_KEY = lua(`
 local k = call('HMGET', base, 'username', 'expiresAt')
@@ -463,14 +472,17 @@ call('PEXPIRE', base, int(tonumber(ARGV[2]) - tonumber(ARGV[1])))
 return { ARGV[3], isNew }
 `);
 
-/** Releases a username. KEYS[1] is the name's Redis key. ARGV: public key. Returns whether that public key held the name. */
+/**
+ * Releases a username. KEYS[1] is the Redis key of the username. ARGV: public key. Returns whether the given public key held
+ * the username.
+ */
 export const RELEASE_NAME = lua(`
 if call('HGET', base, 'publicKey') ~= ARGV[1] then return 0 end
 call('DEL', base)
 return 1
 `);
 
-/** Frees a public key for a different username. KEYS[1] is the public key's key. ARGV: username. */
+/** Frees a public key for a different username. KEYS[1] is the Redis key for the public key. ARGV: username. */
 export const RELEASE_KEY = lua(`
 if call('HGET', base, 'username') == ARGV[1] then call('DEL', base) end
 return 1

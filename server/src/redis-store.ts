@@ -1,7 +1,8 @@
 /**
- * Store on Redis 7 or Valkey, for several servers at once. Scripts change the keys of one service name (redis-scripts.ts) and
- * also check the claim of the username they write for. Names, ids and the indexes of instances are separate keys, written in an
- * order in which an interrupted write leaves a dangling entry, never a missing one. Documented in store.ts.
+ * Store on Redis 7 or Valkey that several servers can share. Each script (see redis-scripts.ts) changes the Redis keys of one
+ * service name, and checks the claim to the username on whose behalf it writes. Usernames, ids and the indexes of instances
+ * have separate Redis keys, which are written in an order in which an interrupted write may leave a dangling entry but never a
+ * missing entry. Documented in store.ts.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { parseServiceName, type CandidateInfo, type WireCandidate } from 'rondevu-elements/protocol';
@@ -36,16 +37,16 @@ import {
   type UserRow,
 } from './store.js';
 
-/** Longer than the lifetime of any offer, in ms. */
+/** Expiry of the index of a user's own offers, in ms: longer than the lifetime of any offer. */
 const OWN_TTL = 86_400_000 + ANSWERED_TTL;
 
-/** Member of the index of an instance whose score is the time of its last publication; no service has this name. */
+/** Member of an instance's index whose score is the time of the last publication; no service has this name. */
 const PUBLISHED_AT = '-';
 
 export class RedisStore implements Store {
   readonly #redis: RedisConnection;
 
-  /** @param redis closed with the store */
+  /** @param redis connection, closed together with the store */
   constructor(redis: RedisConnection) {
     this.#redis = redis;
   }
@@ -74,7 +75,7 @@ export class RedisStore implements Store {
       [this.#key('user', username)],
       [now, ends, username, publicKey, v2 ? 1 : 0],
     );
-    // another key was faster: this one may claim a different name
+    // a different public key was faster: this public key may claim a different username
     if (verdict !== 'ok' && isNew) await this.#redis.run(scripts.RELEASE_KEY, [holder], [username]);
     if (verdict === 'ok' && !user) await this.#deleteServices(username, publicKey, 'besides');
     return verdict as 'ok' | 'name-taken';
@@ -128,7 +129,7 @@ export class RedisStore implements Store {
     return { service, offers: rows };
   }
 
-  /** Called for each new service, so that the memory of a username's ended services is bounded. */
+  /** Deletes surplus ended services of a username; called for each new service, so that their memory is bounded. */
   async #deleteEnded(username: string, now: number, maxEnded: number): Promise<void> {
     const services = this.#key('services', username);
     const fqns = (await this.#redis.command(
@@ -215,7 +216,7 @@ export class RedisStore implements Store {
     return serviceId;
   }
 
-  /** Deletes all services of a username that this key published, or those that other keys published. */
+  /** Deletes all services of a username that this public key published, or those that other public keys published. */
   async #deleteServices(username: string, publicKey: string, whose: 'of' | 'besides'): Promise<string[]> {
     const fqns = (await this.#redis.command('ZRANGE', this.#key('services', username), '0', '-1')) as string[];
     const ids = await Promise.all(fqns.map((fqn) => this.#deleteService(username, publicKey, fqn, whose)));
@@ -232,7 +233,7 @@ export class RedisStore implements Store {
   async withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]> {
     const username = usernameOf(owner);
     const of = `${owner}/${instance}`;
-    // polls still need the index for offers that were answered
+    // polls still need the index for answered offers
     await this.#redis.run(scripts.SHORTEN, [this.#key('at', of)], [now, ANSWERED_TTL, PUBLISHED_AT]);
     const fqns = await this.#publishedAt(of);
     const removed = await Promise.all(
@@ -251,7 +252,7 @@ export class RedisStore implements Store {
     return removed.flat().map(({ service }) => service);
   }
 
-  /** Names of the services that an instance published. */
+  /** Returns the full names of the services that an instance published. */
   async #publishedAt(instance: string): Promise<string[]> {
     const members = (await this.#redis.command('ZRANGE', this.#key('at', instance), '0', '-1')) as string[];
     return members.filter((member) => member !== PUBLISHED_AT);
@@ -315,7 +316,7 @@ export class RedisStore implements Store {
     const index = this.#key('by', `${answerer}/${instance}`);
     const args = [now, ANSWERED_TTL, serviceFqn, offerId, username, publicKey, instance, sdp, answerer];
     const [, , , [verdict, owner, ownerKey]] = await Promise.all([
-      // before the answer, so that a poll finds it even if the call is interrupted
+      // the index is written before the answer, so that a poll finds the answer even if the call is interrupted
       this.#redis.command('ZADD', index, String(now + ANSWERED_TTL), `${offerId} ${serviceFqn}`),
       this.#extendExpiry(index, 60 * ANSWERED_TTL),
       this.#redis.command('ZREMRANGEBYSCORE', index, '-inf', String(now)),
@@ -324,7 +325,7 @@ export class RedisStore implements Store {
       >,
     ]);
     if (verdict === 'name-taken') throw nameTaken(username);
-    // the earlier call of a repeated answer may have been interrupted here
+    // if the answer is repeated, the earlier call may have been interrupted before these writes
     if (verdict === 'answered' || verdict === 'repeated') {
       await Promise.all([
         this.#redis.command(
@@ -390,7 +391,7 @@ export class RedisStore implements Store {
       .sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  /** For the answering side, only the candidates of the user who answered: candidates of other users are never shown. */
+  /** Lists the candidates of one role; for the answerer, only candidates from the user who answered, never from other users. */
   async listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]> {
     const from = role === 'offerer' ? offer : offer.answer;
     if (!from) return [];
@@ -438,7 +439,9 @@ export class RedisStore implements Store {
     };
   }
 
-  /** The offers of one service that a poll reports on, the offers that have ended, and how many were examined. */
+  /**
+   * Returns the offers of one service that a poll reports on, the offers that have ended, and the number of offers examined.
+   */
   async #poll(
     serviceFqn: string,
     about: string[],
@@ -482,7 +485,7 @@ export class RedisStore implements Store {
     return before === null || before === mark;
   }
 
-  /** Keys expire by themselves; only the counts need sweeping. */
+  /** Redis keys expire by themselves; only the sorted sets used for counting need sweeping. */
   async sweep(now: number): Promise<void> {
     await Promise.all(
       [this.#key('free'), this.#key('answered'), this.#key('publishers')].map((key) =>
@@ -491,7 +494,7 @@ export class RedisStore implements Store {
     );
   }
 
-  /** Redis has a clock of its own. */
+  /** Returns the time of Redis, which has its own clock. */
   async lastUse(): Promise<number | undefined> {
     const [seconds] = (await this.#redis.command('TIME')) as string[];
     return Number(seconds) * 1000;
@@ -527,7 +530,7 @@ export class RedisStore implements Store {
       this.#redis.command('HGETALL', `${slot}service:${fqn}`),
       this.#redis.command('GET', `${slot}metadata:${fqn}`),
     ]);
-    // an earlier server kept the metadata in the hash
+    // earlier versions of the server kept the metadata in the hash
     return toService({ ...toHash(hash), ...(metadata !== null && { metadata: String(metadata) }) });
   }
 
@@ -539,7 +542,7 @@ export class RedisStore implements Store {
     ]);
   }
 
-  /** Updates the number of free offers, in total and of one user. */
+  /** Updates the number of free offers, in total and per user. */
   async #count(username: string, added: (readonly [string, number])[], removed: string[]): Promise<void> {
     const own = this.#key('own', username);
     const scores = added.flatMap(([id, ends]) => [String(ends), id]);

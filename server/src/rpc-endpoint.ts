@@ -1,6 +1,7 @@
 /**
- * `POST /rpc` directly on Node's HTTP server: on this hot path, the objects of a web framework would cost more than the call.
- * Reads and bounds the body, runs a batch in order, and reports failed calls with HTTP 200, as v0.20 clients expect.
+ * Serves `POST /rpc` directly on Node's HTTP server, because on this hot path, the objects of a web framework would cost more
+ * than the call. Reads the body up to a size limit, runs the calls of a batch in order, and reports failed calls with HTTP 200,
+ * as v0.20 clients expect.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
@@ -16,7 +17,10 @@ import { MAX_HTTP_WAIT } from './schemas.js';
 import type { Tally } from './tally.js';
 import type { Reader, Unread } from './unread.js';
 
-/** Total size of the replies of a batch, in multiples of `maxReplyBytes`, after which no more of its calls are run. */
+/**
+ * Total size of the replies to a batch, in multiples of `maxReplyBytes`, above which the remaining calls of the batch are not
+ * run.
+ */
 export const MAX_BATCH_REPLIES = 8;
 /** How long the headers of a request may take to arrive, in ms. */
 export const HEADERS_WITHIN = 10_000;
@@ -24,9 +28,14 @@ export const HEADERS_WITHIN = 10_000;
 export const REQUEST_WITHIN = 30_000;
 /** How long a client may take to read a reply, in ms. */
 export const READ_TIMEOUT = 60_000;
-/** If a refused request has a body up to this size, in bytes, the body is read or discarded, and the connection is kept. */
+/**
+ * Maximum size of the body of a refused request, in bytes, for which the body is read or discarded and the connection is kept.
+ */
 export const SMALL_BODY = 65_536;
-/** Bodies from one address that are read or processed at once, counted in bodies of the maximum size. */
+/**
+ * Maximum total size of the bodies from one address that are read or processed at the same time, in multiples of
+ * `maxBodyBytes`.
+ */
 export const MAX_CONCURRENT_BODIES = 32;
 
 export interface RpcContext {
@@ -36,9 +45,9 @@ export interface RpcContext {
   caps: string[];
   corsOrigins: string[];
   limits: Pick<Limits, 'maxBodyBytes' | 'maxReplyBytes'>;
-  /** Requests that are being read or processed, by address. */
+  /** Counts requests that are being read or processed, by address. */
   requestsOfAddress: Tally;
-  /** Bytes of their bodies, and of frames that have not arrived in full. */
+  /** Counts the bytes of request bodies and of incomplete frames, by address. */
   bytesOfAddress: Tally;
   unread: Unread;
   /** Whether the server is stopping; if so, connections are not kept alive. */
@@ -58,7 +67,7 @@ export type RpcEndpoint = (request: IncomingMessage, response: ServerResponse) =
 export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
   return (request, response) => {
     let controller: AbortController | undefined;
-    // only the few calls that wait need a signal
+    // only the few calls that wait need an abort signal
     const disconnectSignal = (): AbortSignal => {
       if (controller) return controller.signal;
       const made = (controller = new AbortController());
@@ -67,7 +76,7 @@ export function createRpcEndpoint(context: RpcContext): RpcEndpoint {
       return made.signal;
     };
     void respond(context, request, response, disconnectSignal).then((reply) => {
-      // written together with the other replies of this turn, as a session does
+      // the reply is written together with the other replies of this turn of the event loop, as in session.ts
       setImmediate(() => {
         if (!reply || response.destroyed) return;
         try {
@@ -87,7 +96,7 @@ const isSmall = ({ headers }: IncomingMessage): boolean => Number(headers['conte
 export const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
   clientAddress(socket.remoteAddress ?? '', headers['x-forwarded-for']?.toString(), proxies);
 
-/** Undefined if the client disconnected before its request had arrived in full or had been processed. */
+/** Returns undefined if the client disconnected before its request was received in full or processed. */
 async function respond(
   context: RpcContext,
   request: IncomingMessage,
@@ -100,7 +109,7 @@ async function respond(
   try {
     const { host = '' } = request.headers;
     const from = { address: addressOf(request, proxies), host };
-    // reading a large body costs more than refusing it; a small one may be a batch, in which every call gets an error
+    // reading a large body costs more than refusing it, but a small body may be a batch, in which every call gets an error
     const refusal: unknown = await auth.checkAddress(from.address).catch((error: unknown) => error);
     if (refusal && !isSmall(request)) throw refusal;
     const hold = (tally: Tally, amount: number): boolean => {
@@ -183,7 +192,7 @@ async function batch(
           );
     replies.push(reply);
     length += reply.length;
-    // verifying 100 signatures takes a while; calls from other clients run in between
+    // verifying 100 signatures takes a while, so calls from other clients run between the calls of a batch
     await new Promise(setImmediate);
   }
   return { status: 200, text: `[${replies.join(',')}]` };
@@ -203,8 +212,8 @@ const tooManyAtOnce = (what: string): RpcError =>
   new RpcError('rate-limited', `Too many ${what} from this address at once`, { retryAfter: 1000 });
 
 /**
- * @param hold reserves bytes as they arrive; false when there is no room for them
- * @returns undefined if the connection was closed first
+ * @param hold reserves bytes as they arrive; returns false if there is no room for them
+ * @returns the body, or undefined if the connection closed before the body was complete
  */
 function readBody(
   request: IncomingMessage,
@@ -213,7 +222,7 @@ function readBody(
 ): Promise<Buffer | 'too-large' | 'too-many' | undefined> {
   if (Number(request.headers['content-length'] ?? 0) > most) return Promise.resolve('too-large');
   return new Promise((resolve) => {
-    // an array of many small chunks would take more memory than the bytes
+    // an array of many small chunks would take more memory than the bytes themselves
     let body: Buffer = Buffer.alloc(0);
     let length = 0;
     request.on('data', (chunk: Buffer) => {
@@ -254,7 +263,9 @@ export function setCommonHeaders(
   }
 }
 
-/** Refuses a request that is not a call, and closes the connection: further requests on it are not answered. */
+/**
+ * Refuses a request that is not a call, and closes the connection, because further requests on the connection are not answered.
+ */
 export function sendRefusal(
   { caps, corsOrigins }: Pick<RpcContext, 'caps' | 'corsOrigins'>,
   request: IncomingMessage,
@@ -284,7 +295,7 @@ function send(
   response.setHeader('Content-Type', 'application/json');
   // RFC 6585 section 4
   if (status === 429 && retryAfter) response.setHeader('Retry-After', Math.ceil(retryAfter / 1000));
-  // Node discards a body only if none of it was read; otherwise no other request can follow
+  // Node discards a body only if no part of it was read; otherwise, no other request can follow on the connection
   const hasUnreadBody = !request.complete && (request.readableDidRead || !isSmall(request));
   if (isDraining() || hasUnreadBody) response.setHeader('Connection', 'close');
   response.writeHead(status, { 'Content-Length': Buffer.byteLength(text) });
@@ -297,7 +308,7 @@ function send(
     },
     cutOff: () => response.destroy(),
   };
-  // a client that does not read would keep its reply in memory without a limit
+  // the reply to a client that does not read would stay in memory indefinitely
   const readTimeout = setTimeout(() => response.destroy(), READ_TIMEOUT);
   response.once('close', () => {
     clearTimeout(readTimeout);

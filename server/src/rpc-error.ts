@@ -1,4 +1,4 @@
-/** The only error that is sent to clients: a code, a message that v0.20 clients recognize, and details for a retry. */
+/** The only error that is sent to clients, with a code, a message that v0.20 clients recognize, and details for a retry. */
 import type { ErrorCode } from 'rondevu-elements/protocol';
 
 export class RpcError extends Error {
@@ -6,7 +6,7 @@ export class RpcError extends Error {
   readonly details: { serverTime?: number; retryAfter?: number };
 
   constructor(code: ErrorCode, message: string, details: { serverTime?: number; retryAfter?: number } = {}) {
-    // capturing the stack costs more than the rest of a refusal, and nobody reads it
+    // capturing a stack trace would cost more than the rest of the refusal, and nobody reads the trace
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
     super(message);
@@ -17,5 +17,5 @@ export class RpcError extends Error {
   }
 }
 
-/** Thrown if the username of a session was released or now belongs to another key; ends the session. */
+/** Thrown if the username of a session was released or now belongs to a different key; ends the session. */
 export class NameLostError extends RpcError {}

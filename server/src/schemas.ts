@@ -1,17 +1,16 @@
 /**
- * The shape of every call, checked before any handler sees it. Unknown fields are accepted, so that newer clients can add
- * fields.
+ * Validates the form of every call before its handler runs. Unknown fields are accepted, so that newer clients can add fields.
  */
 import * as v from 'valibot';
 import { MAX_HTTP_WAIT, MAX_JSON_DEPTH, isUsername, parseServiceName, type RpcMethod } from 'rondevu-elements/protocol';
 import type { Limits } from './limits.js';
 import { RpcError } from './rpc-error.js';
 
-/** Maximum `wait` over a socket, in ms. */
+/** Maximum `wait` of a call over a socket, in ms. */
 export const MAX_SOCKET_WAIT = 120_000;
 const MAX_TTL = 24 * 3_600_000;
 const MIN_TTL = 1000;
-/** Longest description in `signal`, in characters. */
+/** Maximum length of the description in `signal`, in characters. */
 const MAX_SIGNAL = 65_536;
 
 const username = v.pipe(
@@ -129,13 +128,13 @@ export function checkParams<M extends RpcMethod>(schemas: Schemas, method: M, pa
   return output;
 }
 
-/** Maximum number of values in the params of a call, at any depth: more than a call of the largest allowed size has. */
+/** Maximum number of values in the params of a call, at any depth: more than the largest valid call contains. */
 export const maxValues = ({ maxOffers, maxCandidates, maxMetadataBytes }: Limits): number =>
   4096 + 4 * maxOffers + 8 * maxCandidates + maxMetadataBytes;
 
 /**
- * Limits the number of values in params and their depth, before any of them is processed. Depth is counted as in the signed JSON,
- * where params are one level down.
+ * Limits the number and the nesting depth of values in params before any value is processed. Depth is counted as in the signed
+ * JSON, where params are one level down.
  * @throws RpcError `too-large`
  */
 export function checkSize(params: unknown, limits: Limits): void {
@@ -160,7 +159,7 @@ const envelope = v.object({
   params: v.optional(v.unknown()),
 });
 
-/** One call over HTTP, or the first frame of a socket. @throws RpcError `bad-request` */
+/** Validates the envelope of a call over HTTP, or of the first frame on a socket. @throws RpcError `bad-request` */
 export function checkEnvelope(value: unknown): v.InferOutput<typeof envelope> {
   const result = v.safeParse(envelope, value, { abortPipeEarly: true });
   if (result.success) return result.output;
@@ -178,7 +177,7 @@ const opening = v.object({
   ),
 });
 
-/** The params of openSession. @throws RpcError `bad-request` */
+/** Validates the params of openSession. @throws RpcError `bad-request` */
 export function checkOpening(params: unknown): { instance: string; resume: { epoch: string; seq: number } | undefined } {
   const result = v.safeParse(opening, params ?? {}, { abortPipeEarly: true });
   if (result.success) return { instance: result.output.instance, resume: result.output.resume ?? undefined };

@@ -1,6 +1,6 @@
 /**
- * One push socket: its first frame opens a session; later ones are calls, acknowledgements and pongs. Watches the heartbeat and
- * cuts off slow readers. docs/protocol.md, "Push".
+ * A push socket: its first frame opens a session; later frames are calls, acknowledgements and pongs. Monitors the heartbeat
+ * and disconnects slow readers; see "Push" in docs/protocol.md.
  */
 import type { WebSocket } from 'ws';
 import { isAnonymousName, type ClientFrame, type OpenSessionResult, type ServerFrame } from 'rondevu-elements/protocol';
@@ -33,20 +33,20 @@ import type { Reader, Unread } from './unread.js';
 export const OPEN_TIMEOUT = 5000;
 /** How long a ping may go unanswered, in ms. */
 export const PONG_TIMEOUT = 3000;
-/** Unsent bytes beyond which a reader is too slow and is cut off. */
+/** Maximum number of unsent bytes per socket; above this limit, the reader is too slow and is disconnected. */
 export const MAX_BUFFERED = 1_048_576;
-/** Calls of one session that may run at once, and frames that may arrive before it is open. */
+/** Maximum number of concurrent calls per session, and of frames that may arrive before the session is open. */
 export const MAX_CALLS = 512;
 /** Number of acknowledgements, pings and pongs that together cost one point. */
 export const SMALL_FRAMES_PER_POINT = 16;
-/** Maximum size of such a frame at this price, in bytes. */
+/** Maximum size of a frame that is charged by SMALL_FRAMES_PER_POINT, in bytes. */
 const MAX_SMALL_FRAME = 1024;
-/** Size of a frame, in bytes, above which it closes its socket if the address has no points left. */
+/** Size of a frame, in bytes, above which the socket is closed if the address has no points left. */
 export const MAX_UNPAID_FRAME = 8192;
-/** Consecutive calls that may be refused as too many before the socket is closed. */
+/** Maximum number of consecutive calls that may be refused with `rate-limited` before the socket is closed. */
 export const MAX_REFUSED = 2 * MAX_CALLS;
 
-/** How long a client that sends too much is given to read why its socket is closed, in ms. */
+/** How long a client that sends too much has to read the close reason before its socket is terminated, in ms. */
 const REFUSAL_GRACE = 1000;
 
 export interface SessionContext {
@@ -69,29 +69,29 @@ export class PushSession implements Session, Reader, FrameReceiver {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #from: { address: string; host: string };
-  /** Created for the first call that waits: most of the many sessions have none. */
+  /** Created for the first call that waits, because most sessions never need one. */
   #disconnect: AbortController | undefined;
   /** Answers whose joiner gets `taken` once the publisher has acknowledged them. */
   #unacknowledged: { seq: number; answer: AnswerOrigin }[] = [];
   #caller: Caller | undefined;
-  /** Events that arrive before the reply to openSession is sent. */
+  /** Events that arrive before the reply to openSession has been sent. */
   #early: NumberedEvent[] | undefined = [];
   #isClosedByServer = false;
-  /** Frames that arrive after the server closed the socket are ignored. */
+  /** Whether the socket has been closed; frames that arrive later are ignored. */
   #hasEnded = false;
   #releaseSlot: (() => void) | undefined;
-  /** Frames after openSession wait here for its result. */
+  /** Resolves when openSession has been handled; later frames wait for it. */
   #opening: Promise<void> = Promise.resolve();
   #framesBeforeOpen = 0;
   /** Acknowledgements, pings and pongs that have not been charged yet. */
   #uncharged = 0;
   #calls = 0;
-  /** Consecutive calls that were refused as too many. */
+  /** Number of consecutive calls that were refused with `rate-limited`. */
   #refused = 0;
-  /** Frames of this turn, and their length. */
+  /** Frames to be sent at the end of this turn of the event loop, and their total length. */
   #outgoing: string[] = [];
   #outgoingLength = 0;
-  /** When the last frame arrived, or the socket was opened; on the monotonic clock, like all times here. */
+  /** Time at which the last frame arrived or the socket was opened, on the monotonic clock, like `#pinged`. */
   #lastFrame = performance.now();
   #pinged = 0;
 
@@ -113,7 +113,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
         else void this.#chargeSmallFrame(data.length);
       });
     socket.on('close', (code) => this.#closed(code));
-    socket.on('error', () => socket.terminate()); // a frame that is too large or malformed; `close` follows
+    socket.on('error', () => socket.terminate()); // emitted for a frame that is too large or malformed; `close` follows
   }
 
   get address(): string {
@@ -135,7 +135,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     setTimeout(() => this.#socket.terminate(), REFUSAL_GRACE).unref();
   }
 
-  /** Ends the socket of a slow reader. */
+  /** Terminates the socket of a slow reader. */
   cutOff(): void {
     const { metrics, log } = this.#context;
     metrics.slowReader();
@@ -230,7 +230,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     if (this.#uncharged === 0 || bytes > MAX_SMALL_FRAME) await this.#chargeBytes(bytes, 1);
   }
 
-  /** Charges for a frame that is not a call. @returns false, with the socket closed, if no points are left */
+  /** Charges for a frame that is not a call. @returns false if no points are left; the socket is then closed */
   async #chargeBytes(bytes: number, minimum: number): Promise<boolean> {
     try {
       await this.#context.auth.chargeBytes(this.#from.address, bytes, minimum);
@@ -241,7 +241,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     }
   }
 
-  /** @returns whether the address may call at all; if not, the socket is closed */
+  /** @returns whether the address has points left; if not, the socket is closed */
   async #hasPoints(): Promise<boolean> {
     try {
       await this.#context.auth.checkAddress(this.#from.address);
@@ -269,8 +269,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
-      // the client may have disconnected, or lost its name, while the hub opened the session; `#closed` notifies the hub only
-      // if the session is open
+      // `#closed` notifies the hub only of open sessions, and the client may have disconnected or lost its name in the meantime
       if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN)
         return void (await hub.closed(this, this.#isClosedByServer ? 'closed-here' : 'broken'));
       this.#caller = caller;
@@ -290,7 +289,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.#early = undefined;
       for (const event of early) this.deliver(event);
     } catch (error) {
-      // the hub may have adopted the session before something else failed
+      // the hub may have registered the session before something else failed
       this.#releaseSlot?.();
       if (this.instance) hub.closed(this, 'broken').catch(() => undefined);
       this.#sendError(id, error);
@@ -305,7 +304,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
     this.#calls++;
     try {
       await hub.touch(this.principal, this.instance, this.#lastFrame);
-      // the instance comes from the session, so nobody can impersonate another instance
+      // the instance is taken from the session, so that nobody can impersonate another instance
       const own =
         params === undefined || (typeof params === 'object' && params !== null && !Array.isArray(params))
           ? { ...params, instance: this.instance }
@@ -317,7 +316,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.#sendText(`{"id":${JSON.stringify(id)},"result":${result}}`);
     } catch (error) {
       this.#sendError(id, error);
-      // without points, large frames are refused too: they cost time before they are known to be calls
+      // without points, a large frame closes the socket, because it costs time before it is recognized as a call
       const isRefused = error instanceof RpcError && error.code === 'rate-limited';
       this.#refused = isRefused ? this.#refused + 1 : 0;
       if (isRefused && bytes > MAX_UNPAID_FRAME) this.refuse('too many bytes');
@@ -350,8 +349,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
   }
 
   /**
-   * Frames of one turn of the event loop are written at its end, together with the frames of other sessions: waking the reader is
-   * most of the cost of a reply, and many readers read several sockets.
+   * Sends a frame at the end of the current turn of the event loop, together with the frames of other sessions: waking the
+   * reader is most of the cost of a reply, and many readers read several sockets.
    */
   #send(frame: ServerFrame): void {
     this.#sendText(JSON.stringify(frame));
@@ -359,7 +358,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   #sendText(text: string): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
-    // replies of one turn may be large; a fast reader that takes them at once is not a slow one
+    // replies of one turn may be large, and a fast reader that accepts them immediately is not a slow reader
     if (this.#outgoingLength > MAX_BUFFERED) this.#flush();
     if (this.#socket.bufferedAmount > MAX_BUFFERED) return this.cutOff();
     this.#outgoingLength += text.length;
@@ -368,7 +367,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   #flush(): void {
     const frames = this.#outgoing;
-    // an emptied array would keep its memory, for every idle socket
+    // a new array is used because an emptied array would keep its memory, for every idle socket
     this.#outgoing = [];
     this.#outgoingLength = 0;
     for (const text of frames) this.#socket.send(text);

@@ -1,8 +1,8 @@
-/** Limits how many tasks that need a lot of memory run at once, per address and in total. Addresses take turns. */
+/** Limits the number of concurrent tasks that need a lot of memory, per address and in total. Addresses take turns. */
 
-/** Pages of services and polls that are assembled at once for one address; each needs a few megabytes at most. */
+/** Maximum number of service pages and poll results assembled concurrently per address; each needs a few megabytes at most. */
 export const LARGE_CALLS_PER_ADDRESS = 4;
-/** Pages of services and polls that are assembled at once in total. */
+/** Maximum number of service pages and poll results assembled concurrently in total. */
 export const LARGE_CALLS = 16;
 
 interface Queue {
@@ -14,7 +14,7 @@ export class Slots {
   readonly #perName: number;
   readonly #total: number;
   readonly #queues = new Map<string, Queue>();
-  /** Names with waiting work that may run more, in the order of their turns. */
+  /** Names that have waiting work and a free slot, in the order of their turns. */
   readonly #next = new Set<string>();
   #running = 0;
 
@@ -23,7 +23,7 @@ export class Slots {
     this.#total = total;
   }
 
-  /** Runs `work` when a slot is free, and passes it whether it had to wait. */
+  /** Runs `work` when a slot is free; its argument is whether it had to wait. */
   async run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
     let queue = this.#queues.get(name);
     if (!queue) this.#queues.set(name, (queue = { running: 0, waiting: new Set() }));
@@ -55,7 +55,7 @@ export class Slots {
       if (this.#running >= this.#total) return;
       const queue = this.#queues.get(name)!;
       const [start] = queue.waiting;
-      // a name that may run more goes to the end of the queue
+      // a name with more waiting work goes to the end of the queue
       this.#next.delete(name);
       queue.waiting.delete(start!);
       this.#begin(queue);

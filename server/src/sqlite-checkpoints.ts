@@ -1,15 +1,15 @@
 /**
- * Keeps checkpoints, which copy the write-ahead log into the database and wait for the disk, from delaying calls: runs them in a
- * separate thread where that is safe, else flushes the log to the disk before SQLite waits for it.
- * https://sqlite.org/wal.html, "Checkpointing"
+ * Keeps checkpoints, which copy the write-ahead log into the database and wait for the disk, from delaying calls. Checkpoints
+ * run in a separate thread where that is safe; otherwise, the log is flushed to disk before SQLite waits for it. See
+ * "Checkpointing" in https://sqlite.org/wal.html.
  */
 import { close, fdatasync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 
-/** Number of writes between two checkpoints: some megabytes of the log. */
+/** Number of writes between two checkpoints: a few megabytes of log. */
 const WRITES_PER_CHECKPOINT = 2000;
 
-// as text, because a worker has no loader for TypeScript sources, which tests and tools run
+// the worker's code is a string, because a worker cannot load TypeScript sources, which tests and tools run
 const CODE = `
 const { parentPort, workerData } = require('node:worker_threads');
 const sqlite = require(workerData.module);
@@ -28,8 +28,8 @@ parentPort.on('message', (what) => {
 const CLOSE_TIMEOUT = 2000;
 
 /**
- * Whether a second connection may run a checkpoint while the first one writes. Before 3.51.3, a commit that resets the log at the
- * wrong moment loses pages permanently. https://sqlite.org/wal.html, "The WAL-Reset Bug"
+ * Whether a second connection may run a checkpoint while the first one writes. Before SQLite 3.51.3, a commit that resets the
+ * log at the wrong moment loses pages permanently; see "The WAL-Reset Bug" in https://sqlite.org/wal.html.
  */
 export function isSafe(version: string): boolean {
   const [major = 0, minor = 0, patch = 0] = version.split('.').map(Number);
@@ -39,7 +39,7 @@ export function isSafe(version: string): boolean {
 
 /** Notified of every commit. */
 export interface Checkpoints {
-  /** @param count number of statements of the commit that wrote */
+  /** @param count number of write statements in the commit */
   wrote(count: number): void;
   close(): Promise<void>;
 }
@@ -48,12 +48,12 @@ export class CheckpointThread implements Checkpoints {
   readonly #worker: Worker;
   readonly #onFailed: () => void;
   #writes = 0;
-  /** During a checkpoint; permanently after a failure. */
+  /** True during a checkpoint, and permanently after a failure. */
   #isBusy = false;
 
   /**
-   * @param module the SQLite module, a name or a file
-   * @param onFailed called when there will be no more checkpoints
+   * @param module name or file of the SQLite module
+   * @param onFailed called when the thread has failed and will run no more checkpoints
    * @throws Error if no thread can be started
    */
   constructor(module: string, path: string, onFailed: () => void) {
@@ -65,7 +65,7 @@ export class CheckpointThread implements Checkpoints {
     });
     this.#worker.on('message', () => (this.#isBusy = false));
     this.#worker.on('error', () => this.#fail());
-    // adding a listener refs the worker again, so this comes last
+    // adding a listener refs the worker again, so unref() is called last
     this.#worker.unref();
   }
 
@@ -81,7 +81,7 @@ export class CheckpointThread implements Checkpoints {
     this.#isBusy = true;
     // an open connection would keep SQLite from truncating the log at the end
     const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
-    this.#worker.ref(); // keeps the process alive until it has ended
+    this.#worker.ref(); // keeps the process alive until the worker has exited
     this.#worker.postMessage('close');
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_TIMEOUT))]);
     await this.#worker.terminate();
@@ -96,14 +96,14 @@ export class CheckpointThread implements Checkpoints {
 /** Number of writes between two flushes. */
 const WRITES_PER_FLUSH = 100;
 
-/** Flushes the log to the disk regularly, on Node's own threads, so that a checkpoint does not wait long. */
+/** Regularly flushes the log to disk on Node's thread pool, so that a checkpoint does not wait long. */
 export class LogFlusher implements Checkpoints {
   readonly #log: number;
   #writes = 0;
   #isBusy = false;
   #isClosed = false;
 
-  /** @throws Error when there is no log */
+  /** @throws Error if the log does not exist */
   constructor(path: string) {
     this.#log = openSync(`${path}-wal`, 'r+');
   }
@@ -113,7 +113,7 @@ export class LogFlusher implements Checkpoints {
     if (this.#writes < WRITES_PER_FLUSH || this.#isBusy || this.#isClosed) return;
     this.#writes = 0;
     this.#isBusy = true;
-    // an error is ignored: SQLite syncs again and reports it
+    // an error is ignored, because SQLite syncs again and reports it
     fdatasync(this.#log, () => {
       this.#isBusy = false;
       if (this.#isClosed) close(this.#log);

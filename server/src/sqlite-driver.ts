@@ -1,6 +1,7 @@
 /**
- * Selects the SQLite module: `node:sqlite` where Node has it (from 22.13), else the prebuilt `libsql`. Both are synchronous.
- * There is no fallback to memory: a server may lose its claims at a restart only if it was configured to.
+ * Selects the SQLite module: `node:sqlite` where it is available (Node 22.13 and newer), otherwise the prebuilt `libsql`. Both
+ * are synchronous. There is no fallback to an in-memory database: a server may lose its claims at a restart only if it was
+ * configured to do so.
  */
 import { createRequire } from 'node:module';
 import type { Checkpoints } from './sqlite-checkpoints.js';
@@ -52,7 +53,8 @@ export function openDatabase(path: string): { database: Database; module: string
 }
 
 /**
- * Node 22 prints a warning when `node:sqlite` is loaded, as text among the JSON lines of the log. All other warnings are kept.
+ * Suppresses the warning that Node 22 prints when `node:sqlite` is loaded, which would appear as text among the JSON lines of
+ * the log. Other warnings are not affected.
  */
 function withoutExperimentalWarning<T>(load: () => T): T {
   const emitWarning = process.emitWarning;
@@ -72,7 +74,7 @@ function withoutExperimentalWarning<T>(load: () => T): T {
 const LOCK_TIMEOUT = 2000;
 const LOCK_POLL_INTERVAL = 20;
 
-/** `SQLITE_BUSY`, as libsql and node:sqlite report it. */
+/** Whether an error is `SQLITE_BUSY`, as reported by libsql or node:sqlite. */
 function isLocked(error: unknown): boolean {
   const { code, errcode } = error as { code?: unknown; errcode?: unknown };
   return code === 'SQLITE_BUSY' || (typeof errcode === 'number' && (errcode & 255) === 5);
@@ -86,8 +88,8 @@ interface Entry {
 }
 
 /**
- * Prepares each statement once, and commits transactions in batches: a commit costs as much as several transactions, so all
- * transactions of one turn of the event loop share a commit, and each resolves when it is written.
+ * Prepares each statement once, and commits transactions in batches. A commit costs as much as several transactions, so all
+ * transactions of one turn of the event loop share a commit, and each transaction resolves after the commit.
  */
 export class Sql {
   readonly #db: Database;
@@ -98,13 +100,16 @@ export class Sql {
   /** Number of writes of the current work, and of the whole batch. */
   #writes = 0;
   #batchWrites = 0;
-  /** Transactions that wait, in order, for a lock that another process holds; SQLite itself would block the event loop. */
+  /**
+   * Transactions waiting, in order, for a lock that another process holds; SQLite itself would block the event loop while
+   * waiting.
+   */
   #locked: Entry[] = [];
   #lockedSince = 0;
   #lockTimer: NodeJS.Timeout | undefined;
   /** Whether the last write failed. */
   #hasFailed = false;
-  /** Called when the open transaction is rolled back: everything read or written in it is void. */
+  /** Called when the open transaction is rolled back, which invalidates everything read or written in it. */
   onRollback: (() => void) | undefined;
 
   constructor(db: Database, checkpoints: Checkpoints | undefined) {
@@ -120,15 +125,18 @@ export class Sql {
     return this.#statement(sql).all(...args);
   }
 
-  /** The only way to write, and only within a transaction. @returns how many rows changed */
+  /**
+   * Runs a statement that writes; all writes must use this method, within a transaction.
+   * @returns the number of changed rows
+   */
   run(sql: string, ...args: SqlValue[]): number {
     this.#writes++;
     return Number(this.#statement(sql).run(...args).changes);
   }
 
   /**
-   * @param work runs at once, as a whole or not at all, and again if something else in the same commit failed, so it must do
-   * nothing but read and write here
+   * @param work runs immediately and atomically, and runs again if another transaction in the same commit fails, so it must do
+   *   nothing except read and write through this object
    * @returns the result of `work`, after the commit
    */
   transaction<T>(work: () => T): Promise<T> {
@@ -137,7 +145,7 @@ export class Sql {
     });
   }
 
-  /** Whether the last write failed; if so, a small write that succeeds proves little. */
+  /** Whether the last write failed; after a failure, a small write that succeeds proves little. */
   get hasFailed(): boolean {
     return this.#hasFailed;
   }
@@ -190,7 +198,7 @@ export class Sql {
     for (const { reject } of entries) reject(error);
   }
 
-  /** Moves all data into the file itself, so that a copy of this file alone is complete. */
+  /** Closes the database after moving all data into its main file, so that a copy of this file alone is complete. */
   async close(): Promise<void> {
     this.#fail(this.#takeLocked(), new Error('the database is closed'));
     this.#commit();
@@ -225,7 +233,7 @@ export class Sql {
     this.#batchWrites = 0;
   }
 
-  /** After a failure in the batch, which undid all of it: runs the other transactions again, each with its own commit. */
+  /** Runs the other transactions of a batch again, each with its own commit, after a failure that undid the whole batch. */
   #redo(): void {
     const batch = this.#batch!;
     this.#batch = undefined;
@@ -243,7 +251,7 @@ export class Sql {
     }
   }
 
-  /** If the disk is full, SQLite has rolled back already. */
+  /** Rolls back the open transaction; if the disk is full, SQLite has already rolled it back. */
   #rollback(): void {
     this.#batchWrites = 0;
     this.onRollback?.();

@@ -1,11 +1,12 @@
 /**
- * Checks which key holds a username. Use these in the transaction that writes under the name, which may be claimed at any time.
+ * Checks which key holds a username. Use these checks in the transaction that writes under the username, because the username
+ * may be claimed at any time.
  */
 import type { NameHolder } from './principal.js';
 import type { Sql } from './sqlite-driver.js';
 import { nameTaken } from './store.js';
 
-/** Selects a row if another key holds the username. Parameters: username, public key, time. */
+/** Selects a row if a different public key holds the username. Parameters: username, public key, time. */
 export const OTHER_HOLDER = 'SELECT 1 FROM users WHERE username = ? AND public_key <> ? AND expires_at > ?';
 
 export const isTaken = (sql: Sql, { username, publicKey }: NameHolder, now: number): boolean =>

@@ -1,4 +1,7 @@
-/** Publishing, the call that writes most: unchanged data is not written again. Documented in store.ts. */
+/**
+ * Publishes services and offers. Publishing writes more than any other call, so unchanged data is not written again. Documented
+ * in store.ts.
+ */
 import { randomUUID } from 'node:crypto';
 import type { Sql } from './sqlite-driver.js';
 import { OTHER_HOLDER, checkHolder } from './sqlite-holder.js';
@@ -8,16 +11,19 @@ import { MAX_DELETED_ENDED, SERVICE_ID_TTL, offerIdOf, type OfferRow, type Publi
 /** Maximum number of services in the cache. */
 const MAX_CACHED = 10_000;
 
-/** Slack added to the time for which a service is kept, in ms, so that most publications need not update it. */
+/** Slack added to the time for which a service is kept, in ms, so that most publications need not update that time. */
 const EXPIRY_SLACK = 3_600_000;
 
-/** A service as it was written last. Only a guess until an update with the same values matches its row. */
+/**
+ * A service as it was last written. The entry is only a guess until an update with the same values matches the row of the
+ * service.
+ */
 interface Cached {
   service: Omit<ServiceRow, 'metadata'>;
-  /** As stored: parsed, it may be twenty times as large. */
+  /** Metadata as stored, in JSON: the parsed value may take twenty times as much memory. */
   metadata: string | null;
   keptUntil: number;
-  /** Upper bound of its number of free offers: the exact count is taken only when this exceeds the limit. */
+  /** Upper bound on the number of free offers of the service: they are counted only when the bound exceeds the limit. */
   freeUpperBound: number;
 }
 
@@ -30,7 +36,7 @@ export class Publishing {
     sql.onRollback = () => this.#cache.clear();
   }
 
-  /** Call this within a transaction. @throws RpcError `name-taken` */
+  /** Publishes a service and its offers; call this within a transaction. @throws RpcError `name-taken` */
   publish(input: PublishInput, maxFree: number, now: number, maxEnded: number): { service: ServiceRow; offers: OfferRow[] } {
     const cached = this.#service(input, now, maxEnded);
     const offers = input.offers.map((offer) => this.#offer(input, cached.service, offer, now));
@@ -60,7 +66,7 @@ export class Publishing {
     checkHolder(this.#sql, input, now);
     const { username, name, version } = input;
     if (!this.#sql.get('SELECT 1 FROM services WHERE fqn = ?', serviceFqn)) this.#deleteEnded(username, now, maxEnded);
-    // the id and the offers belong to the previous holder of the name
+    // the id and the offers belong to the previous holder of the username
     this.#sql.run('DELETE FROM services WHERE fqn = ? AND public_key <> ?', serviceFqn, publicKey);
     this.#sql.run(
       `INSERT INTO services (id, username, public_key, name, version, fqn, hidden, metadata, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -76,7 +82,10 @@ export class Publishing {
     return read;
   }
 
-  /** Called for each new service, so that a username has a bounded number of rows and each count of them is cheap. */
+  /**
+   * Deletes surplus ended services; called for each new service, so that the number of rows per username is bounded and
+   * counting them is cheap.
+   */
   #deleteEnded(username: string, now: number, maxEnded: number): void {
     this.#sql.run(
       `DELETE FROM services WHERE rowid IN (SELECT rowid FROM services WHERE username = ? AND expires_at <= ?
@@ -130,7 +139,7 @@ export class Publishing {
 
   /**
    * Deletes the oldest unleased free offers if there are more than `maxFree`.
-   * @returns an upper bound on the free offers left
+   * @returns an upper bound on the number of free offers left
    */
   #trim(serviceId: string, maxFree: number, now: number): number {
     const row = this.#sql.get(

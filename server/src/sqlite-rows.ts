@@ -1,4 +1,4 @@
-/** Converts rows of the tables to the rows of store.ts. */
+/** Converts database rows to the row types of store.ts. */
 import type { Row } from './sqlite-driver.js';
 import type { FoundService, OfferRow, ServiceRow, UserRow } from './store.js';
 
@@ -15,10 +15,10 @@ export function toUser(row: Row): UserRow {
   };
 }
 
-/** The columns that `toFound` needs, which do not include the metadata. */
+/** Columns that `toFound` needs, without the metadata. */
 export const FOUND = 's.id, s.username, s.public_key, s.name, s.version, s.fqn, s.hidden, s.created_at, s.expires_at';
 
-/** The metadata is parsed on access: parsing may take longer than everything else. */
+/** The metadata is parsed on access, because parsing may take longer than the rest of the call. */
 export function toService(row: Row): ServiceRow {
   return {
     ...toFound(row),

@@ -1,4 +1,4 @@
-/** The schema, one migration per version; `PRAGMA user_version` is the version of a file. */
+/** The database schema: one migration per version; `PRAGMA user_version` is the schema version of a file. */
 import type { Database } from './sqlite-driver.js';
 import { SERVICE_ID_TTL } from './store.js';
 
@@ -33,13 +33,13 @@ const MIGRATIONS = [
   `ALTER TABLE offers ADD COLUMN for_user TEXT;
    CREATE TABLE met (a TEXT NOT NULL, b TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID;
    CREATE INDEX met_until ON met (until);`,
-  // each index costs one page per publication: counts use a single index, and rows found through the service need none
+  // each index costs one page per publication: counts share a single index, and rows found through the service need none
   `CREATE INDEX offers_free ON offers (service_id, expires_at) WHERE answer_sdp IS NULL;
    CREATE INDEX offers_answered ON offers (service_id) WHERE answer_sdp IS NOT NULL;
    DROP INDEX offers_instance;
    DROP INDEX offers_answerer;
    CREATE INDEX offers_answerer ON offers (answer_user, answer_instance) WHERE answer_user IS NOT NULL;`,
-  // likewise for an index by the time of repeated publications; foreign keys cost a read per publication, triggers do not
+  // an index on the expiry of services costs a page per publication; foreign keys cost a read, triggers do not
   `DROP INDEX offers_service;
    DROP INDEX offers_free;
    CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp) WHERE answer_sdp IS NULL;
@@ -50,12 +50,12 @@ const MIGRATIONS = [
      DELETE FROM offers WHERE service_id = OLD.id AND answer_sdp IS NOT NULL;
    END;
    CREATE TRIGGER offers_candidates AFTER DELETE ON offers BEGIN DELETE FROM candidates WHERE offer_id = OLD.id; END;`,
-  // each publication moved the service in its index, which cost two more pages; `kept_until` changes only once an hour
+  // each publication moved the service within its index, which cost two more pages; `kept_until` changes only once an hour
   `DROP INDEX services_expiry;
    ALTER TABLE services ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
    UPDATE services SET kept_until = expires_at + ${SERVICE_ID_TTL};
    CREATE INDEX services_kept ON services (kept_until);`,
-  // listings and polls filter by these columns, which are stored after the SDP in a row
+  // these columns are in the indexes because listings and polls filter by them, and a row stores them after the SDP
   `DROP INDEX offers_free;
    CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp, for_user) WHERE answer_sdp IS NULL;
    DROP INDEX offers_answered;
@@ -64,15 +64,15 @@ const MIGRATIONS = [
    DROP INDEX offers_answerer;
    CREATE INDEX offers_answerer ON offers (answer_user, answer_instance, given_answerer, service_id, expires_at)
      WHERE answer_user IS NOT NULL;`,
-  // data that outlives a call is stored by username and key, because a name may pass to another key: principal.ts
+  // data that outlives a call is stored by username and key, because a username may pass to a different key (principal.ts)
   `UPDATE met SET a = COALESCE((SELECT a || ' ' || public_key FROM users WHERE username = a), a),
      b = COALESCE((SELECT b || ' ' || public_key FROM users WHERE username = b), b);
    UPDATE offers SET for_user = (SELECT username || ' ' || public_key FROM users WHERE username = for_user)
      WHERE for_user IN (SELECT username FROM users);`,
   `CREATE TABLE probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;`,
-  // the sweep clears the metadata of ended services: this index finds it without a read of each service
+  // the sweep clears the metadata of ended services; with this index, it need not read every service
   `CREATE INDEX services_described ON services (kept_until) WHERE metadata IS NOT NULL;`,
-  // a look-up reads neither hidden nor ended services, and finds the holder of a lease without reading past the SDP of the offer
+  // with these indexes, a look-up skips hidden and ended services, and finds a lease holder without reading past the SDP
   `CREATE INDEX services_public ON services (name, kept_until) WHERE hidden = 0;
    DROP INDEX offers_free;
    CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp, for_user, lease_user)
@@ -80,13 +80,13 @@ const MIGRATIONS = [
 ];
 
 /**
- * Brings a database to the newest schema.
- * @throws Error when the file was written by a newer server, is not a database, is locked, or cannot be written to
+ * Migrates a database to the newest schema.
+ * @throws Error if the file was written by a newer server, is not a database, is locked, or cannot be written to
  */
 export function migrate(db: Database, path: string): void {
   try {
     toNewest(db, path);
-    // from here on, waiting for another process must not block the event loop
+    // after the migration, waiting for another process must not block the event loop
     db.exec('PRAGMA busy_timeout = 0');
   } catch (cause) {
     const { message } = cause as Error;

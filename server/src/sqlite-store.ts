@@ -1,6 +1,4 @@
-/**
- * Store in one SQLite file: write-ahead log, prepared statements, a schema version. Documented in store.ts.
- */
+/** Store in one SQLite file, with a write-ahead log, prepared statements and a versioned schema. Documented in store.ts. */
 import { existsSync, statSync, type Stats } from 'node:fs';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
 import { keyOf, principalOf, usernameOf, type NameHolder, type Principal } from './principal.js';
@@ -35,29 +33,31 @@ import {
 } from './store.js';
 
 /**
- * Minimum time between two writes for the same pair of users, in ms: the 24 hours of MET_TTL need to be exact only to a minute.
+ * Minimum time between two writes for the same pair of users, in ms: the 24 hours of MET_TTL need a precision of only one
+ * minute.
  */
 const MET_PRECISION = 60_000;
 
-/** Size of the test write after a write failed, in bytes. */
+/** Size of the test write after a failed write, in bytes. */
 const LARGE_PROBE = 65_536;
 
 const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
-/** Maximum number of public services of one name that are counted in order to start from a random one. */
+/** Maximum number of public services of one name that are counted to choose a random starting point. */
 const MAX_COUNTED = 10_000;
 const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
-// an offer that was handed out and not answered may have been spoilt by the joiner that had it
-// offers directed to this user come first
+// an offer that was leased but not answered is handed out later, because its joiner may have made it unusable
+// offers directed to the joiner come first
 const LEASE_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
-// anonymous authors are stored by username alone, others with their key: this may match offers of other keys, which pollOffers
-// filters out
+// anonymous authors are stored by username alone, other authors by username and public key
+// the pattern also matches other public keys of the same username; pollOffers filters out their offers
 const newestOf = (role: string, from: string, given: string): string =>
   `(SELECT MAX(c.created_at) FROM candidates c WHERE c.offer_id = o.id AND c.role = '${role}' AND (c.username = ${from} OR c.username LIKE ${from} || ' %')
     AND (c.parked_until IS NULL OR c.parked_until > ?4) AND c.created_at > MIN(?3, ${given}))`;
 /**
- * Number of offers that a poll examines, and `[rowid, isNew, answeredAt]` of each offer with something to report; `answeredAt` is
- * 0 for offers that the caller answered. Only indexes are read here: the SDP is read later, for reported offers.
+ * Query for the number of offers that a poll examines, and for `[rowid, isNew, answeredAt]` of each offer that the poll reports
+ * on; `answeredAt` is 0 for offers that the caller answered. The query reads only indexes; the SDP is read later, for reported
+ * offers.
  */
 const POLLED = `WITH answered AS (
     SELECT o.rowid AS id, o.answered_at AS at, o.answer_given AS is_given, o.given_offerer AS given,
@@ -78,11 +78,11 @@ export class SqliteStore implements Store {
   readonly #publishing: Publishing;
   readonly #used = new Map<string, number>();
   readonly #path: string;
-  /** Undefined for a store in memory. */
+  /** Status of the database file when it was opened; undefined for an in-memory store. */
   readonly #file: Stats | undefined;
   #isClosed = false;
 
-  /** @param path a file, or `:memory:` for a store that is lost with the process */
+  /** @param path a file, or `:memory:` for a store that is lost when the process exits */
   constructor(path: string) {
     const { database, module } = openDatabase(path);
     migrate(database, path);
@@ -141,7 +141,7 @@ export class SqliteStore implements Store {
   async findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]> {
     if (username !== undefined)
       return this.#fqns('FROM services WHERE username = ? AND name = ? AND hidden = 0', now, username, name);
-    // a service that is kept for more than SERVICE_ID_TTL from now is live, or ended within the last hour
+    // a service whose `kept_until` is more than SERVICE_ID_TTL from now is live, or ended within the last hour
     const rows = 'FROM services INDEXED BY services_public WHERE name = ? AND hidden = 0 AND kept_until > ?';
     const { count } = this.#sql.get(
       `SELECT COUNT(*) AS count FROM (SELECT 1 ${rows} LIMIT ${MAX_COUNTED})`,
@@ -155,7 +155,9 @@ export class SqliteStore implements Store {
     );
   }
 
-  /** Full names of live services, read as one JSON value: a row for each would take several times as long. */
+  /**
+   * Returns the full names of live services, read as one JSON value, because one row per name would take several times as long.
+   */
   #fqns(rows: string, now: number, ...values: (string | number)[]): string[] {
     const { fqns } = this.#sql.get(
       `SELECT json_group_array(fqn) AS fqns FROM (SELECT fqn, expires_at ${rows}) WHERE expires_at > ?`,
@@ -204,7 +206,7 @@ export class SqliteStore implements Store {
   }
 
   async withdraw({ username, publicKey }: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number> {
-    // one statement for all: a thousand statements would delay everybody
+    // one statement deletes all offers, because a thousand statements would delay everybody
     return this.#sql.transaction(() =>
       this.#sql.run(
         `DELETE FROM offers WHERE id IN (SELECT value FROM json_each(?)) AND answer_sdp IS NULL
@@ -227,7 +229,7 @@ export class SqliteStore implements Store {
   }
 
   async countFreeOffers(now: number): Promise<number> {
-    // reads only the index, because the rows are large
+    // the query reads only the index, because the rows are large
     const row = this.#sql.get(
       'SELECT COUNT(*) AS free FROM offers INDEXED BY offers_free WHERE answer_sdp IS NULL AND expires_at > ?',
       now,
@@ -236,7 +238,7 @@ export class SqliteStore implements Store {
   }
 
   async countAnswered(): Promise<number> {
-    // ended ones are swept soon
+    // expired offers are also counted, because they are swept soon
     const row = this.#sql.get('SELECT COUNT(*) AS answered FROM offers INDEXED BY offers_answered WHERE answered_at IS NOT NULL');
     return Number(row?.['answered'] ?? 0);
   }
@@ -286,7 +288,7 @@ export class SqliteStore implements Store {
 
   async lease({ serviceId }: ServiceKey, by: Holder, until: number, now: number): Promise<OfferRow | undefined> {
     return this.#sql.transaction(() => {
-      // a user's own offers are only for the user's other instances
+      // an instance cannot lease its own offers, but other instances of the same user can
       const query = `${OFFER} WHERE o.service_id = ? AND ${FREE} AND NOT (s.username = ? AND o.instance IS ?)
         AND (o.for_user IS NULL OR o.for_user = ?) ${LEASE_ORDER} LIMIT 1`;
       const { username, instance = null } = by;
@@ -308,7 +310,7 @@ export class SqliteStore implements Store {
     });
   }
 
-  /** v0.20 clients look a service up twice to connect: if no other offer is free, they get the one they hold again. */
+  /** v0.20 clients look up a service twice to connect: if no other offer is free, they get the offer that they already hold. */
   #ownLease(serviceId: string, by: Holder, now: number): Row | undefined {
     if (by.instance !== undefined) return undefined;
     return this.#sql.get(
@@ -375,11 +377,11 @@ export class SqliteStore implements Store {
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
     return this.#sql.transaction(() => {
-      // the offer may have been deleted since the read, and nothing would clean up these rows
+      // the offer may have been deleted since it was read, and nothing would delete its candidates
       if (!this.#sql.get('SELECT 1 FROM offers WHERE id = ?', offer.offerId)) return 'gone';
       checkHolder(this.#sql, from, now);
       const author = principalOf(from);
-      // a parked candidate that expired may be sent again
+      // a parked candidate that has expired may be sent again
       this.#sql.run('DELETE FROM candidates WHERE offer_id = ? AND parked_until <= ?', offer.offerId, now);
       const known = new Set(
         this.#sql
@@ -450,7 +452,7 @@ export class SqliteStore implements Store {
     return this.#candidates(offer, role, now);
   }
 
-  /** For the answering side, only the candidates of the user who answered: candidates of other users are never shown. */
+  /** Lists the candidates of one role; for the answerer, only candidates from the user who answered, never from other users. */
   #candidates(offer: OfferRow, role: Side, now: number): CandidateInfo[] {
     const author = role === 'offerer' ? offer : offer.answer;
     if (!author) return [];
@@ -490,7 +492,7 @@ export class SqliteStore implements Store {
 
   async takeAnswer(offer: OfferRow, since: number): Promise<boolean> {
     if (!offer.answer) return false;
-    // a poll with `since: 0` reports every answer again; do not begin a transaction for each
+    // a poll with `since: 0` reports every answer again, and must not begin a transaction for each answer
     if (offer.answer.isGiven) return offer.answer.answeredAt > since;
     const changed = await this.#sql.transaction(() =>
       this.#sql.run('UPDATE offers SET answer_given = 1 WHERE id = ? AND answer_given = 0', offer.offerId),
@@ -504,17 +506,17 @@ export class SqliteStore implements Store {
   }
 
   async useOnce(token: string, until: number, now: number): Promise<boolean> {
-    // tokens are valid for a few minutes: to use one again, an attacker would have to cause a restart in that time
+    // tokens are kept in memory only: they are valid for a few minutes, and a replay would require a restart in that time
     if (this.#used.get(token)! >= now) return false;
     this.#used.set(token, until);
     return true;
   }
 
   async sweep(now: number): Promise<void> {
-    // in batches, so that nobody waits for thousands of rows
+    // rows are deleted in batches, so that no call waits for thousands of rows
     const offers = (): number =>
       this.#sql.run('DELETE FROM offers WHERE rowid IN (SELECT rowid FROM offers WHERE expires_at <= ? LIMIT 200)', now);
-    // `kept_until` is written to the hour, so metadata is deleted at most an hour after its service ended
+    // `kept_until` includes up to an hour of slack, so metadata is deleted at most an hour after its service ends
     const metadata = (): number =>
       this.#sql.run(
         `UPDATE services SET metadata = NULL WHERE rowid IN
@@ -542,14 +544,14 @@ export class SqliteStore implements Store {
     return typeof newest === 'number' ? newest - CLAIM_TTL : undefined;
   }
 
-  /** After a failure, writes as much as a large call: a nearly full disk would still accept a small write. */
+  /** After a failed write, writes as much as a large call, because a nearly full disk would still accept a small write. */
   async ping(): Promise<void> {
     this.#checkFile();
     const size = this.#sql.hasFailed ? LARGE_PROBE : 1;
     await this.#sql.transaction(() => this.#sql.run('INSERT OR REPLACE INTO probe (id, data) VALUES (1, zeroblob(?))', size));
   }
 
-  /** Writes to a deleted file succeed but are lost. */
+  /** Detects that the database file was replaced: writes to a deleted file succeed but are lost. */
   #checkFile(): void {
     if (this.#file && statSync(this.#path).ino !== this.#file.ino)
       throw new Error(`the database ${this.#path} was replaced while the server runs: restart it`);
@@ -561,7 +563,7 @@ export class SqliteStore implements Store {
   }
 }
 
-/** Checkpoints run in a thread if that is safe and possible, otherwise within commits, in small pieces. */
+/** Checkpoints run in a separate thread if that is safe and possible, otherwise within commits, in small pieces. */
 function checkpointsOf(database: Database, module: string, path: string): Checkpoints | undefined {
   const autoCheckpoint = (): void => database.exec('PRAGMA wal_autocheckpoint = 4000');
   autoCheckpoint();
@@ -570,10 +572,10 @@ function checkpointsOf(database: Database, module: string, path: string): Checkp
   try {
     if (!isSafe(String(version))) return new LogFlusher(path);
     const thread = new CheckpointThread(module, path, autoCheckpoint);
-    // if the thread cannot keep up
+    // fallback in case the thread cannot keep up
     database.exec('PRAGMA wal_autocheckpoint = 16000');
     return thread;
   } catch {
-    return undefined; // threads may be forbidden here
+    return undefined; // the environment may forbid threads
   }
 }

@@ -1,7 +1,8 @@
 /**
- * Serves static files: `demo/` and `dist/` of the elements, and the bundle under a short path. Only known file types are served, no
- * names with a leading dot, and nothing that a symbolic link places outside the folder: the folder may be a working copy with a database
- * in it. Files are compressed once and cached, with an ETag; clients revalidate their copy each time.
+ * Serves static files: `demo/` and `dist/` of the package rondevu-elements, and the bundle under a short path. Only known file
+ * types are served, but no names with a leading dot and no files that a symbolic link places outside the folder, because the
+ * folder may be a working copy that contains a database. Files are compressed once and cached, with an ETag; clients revalidate
+ * their copies on each request.
  */
 import { createHash } from 'node:crypto';
 import { readFile, realpath, stat } from 'node:fs/promises';
@@ -12,11 +13,11 @@ import { brotliCompress, constants, gzip } from 'node:zlib';
 export interface StaticReply {
   status: 200 | 304;
   headers: Record<string, string>;
-  /** Shared by all replies: a copy would be held for each client that does not read. */
+  /** Buffer shared by all replies: otherwise, a copy would be held for each client that does not read. */
   body: Buffer | null;
 }
 
-/** File types that are served, with their media type and whether compressing pays off. */
+/** File types that are served, with their media types and whether compression is worthwhile. */
 const TYPES: Record<string, [type: string, isText: boolean]> = {
   '.html': ['text/html; charset=utf-8', true],
   '.js': ['text/javascript; charset=utf-8', true],
@@ -34,9 +35,9 @@ const TYPES: Record<string, [type: string, isText: boolean]> = {
 };
 /** Maximum size of a file that is served, in bytes. */
 const MAX_FILE = 16 * 1024 * 1024;
-/** Bytes that are cached in memory, all encodings together. */
+/** Maximum number of bytes cached in memory, all encodings together. */
 const MAX_KEPT = 32 * 1024 * 1024;
-/** Below this size, in bytes, compressing saves nothing. */
+/** Minimum size of a file that is compressed, in bytes: below this size, compression saves nothing. */
 const MIN_COMPRESSED = 512;
 
 type Encoding = 'identity' | 'gzip' | 'br';
@@ -55,7 +56,7 @@ interface Form {
 
 export class StaticFiles {
   readonly #root: string;
-  /** By path, encoding, size and modification time. */
+  /** Cached files by path, encoding, size and modification time. */
   readonly #kept = new Map<string, Promise<Form>>();
   /** Sizes of the cached files, oldest first, and their sum. */
   readonly #sizes = new Map<string, number>();
@@ -66,9 +67,9 @@ export class StaticFiles {
   }
 
   /**
-   * @param path below the root, as in the URL
-   * @param headers of the request, by lower-case name
-   * @returns undefined if there is no such file, or it is not served
+   * @param path path below the root, as in the URL
+   * @param headers `Accept-Encoding` and `If-None-Match` headers of the request
+   * @returns the reply, or undefined if the file does not exist or is not served
    */
   async reply(path: string, headers: { acceptEncoding?: string; ifNoneMatch?: string }): Promise<StaticReply | undefined> {
     const file = await this.#find(path);
@@ -90,7 +91,7 @@ export class StaticFiles {
     };
   }
 
-  /** The file of a path, if it is served. */
+  /** Finds the file at a path; returns undefined if the file is not served. */
   async #find(path: string): Promise<{ path: string; size: number; changed: number } | undefined> {
     let names: string[];
     try {
@@ -109,7 +110,7 @@ export class StaticFiles {
       const stats = await stat(found);
       return stats.isFile() && stats.size <= MAX_FILE ? { path: found, size: stats.size, changed: stats.mtimeMs } : undefined;
     } catch {
-      return undefined; // not there, or not readable
+      return undefined; // the file does not exist or is not readable
     }
   }
 
@@ -126,7 +127,7 @@ export class StaticFiles {
     return made;
   }
 
-  /** Drops the oldest files while the cache is too large. */
+  /** Records the size of a cached file, and evicts the oldest files while the cache is too large. */
   #keep(key: string, size: number): void {
     this.#sizes.set(key, size);
     this.#bytes += size;
@@ -146,7 +147,10 @@ async function makeForm(path: string, encoding: Encoding): Promise<Form> {
   return { etag: `"${hash}-${encoding}"`, body: await COMPRESS[encoding](bytes) };
 }
 
-/** RFC 9110 section 12.5.3; prefers brotli whatever the weights, but never an encoding refused with `q=0`. */
+/**
+ * Chooses a content encoding (RFC 9110 section 12.5.3): prefers Brotli regardless of the weights, but never uses an encoding
+ * refused with `q=0`.
+ */
 function preferredEncoding(header: string): Encoding {
   const accepted = new Map<string, boolean>();
   for (const item of header.slice(0, 1000).toLowerCase().split(',')) {
@@ -156,7 +160,7 @@ function preferredEncoding(header: string): Encoding {
   return (['br', 'gzip'] as const).find((name) => accepted.get(name) ?? accepted.get('*')) ?? 'identity';
 }
 
-/** RFC 9110 section 13.1.2: weak comparison. */
+/** Compares entity tags with the weak comparison function (RFC 9110 section 13.1.2). */
 const matches = (ifNoneMatch: string, etag: string): boolean =>
   ifNoneMatch
     .slice(0, 2000)

@@ -1,6 +1,6 @@
 /**
- * Selects where a server stores its state, and how servers that share it communicate: one file and process memory, or a Redis
- * that several servers share.
+ * Selects where a server stores its state and how servers that share the state communicate: one SQLite file and process memory,
+ * or a Redis database that several servers share.
  */
 import type { ServerConfig } from './config.js';
 import type { Hub } from './hub.js';
@@ -15,7 +15,7 @@ import type { ServiceKey, Store } from './store.js';
 const RESCAN_INTERVAL = 1000;
 
 export interface Storage {
-  /** For the log, without a secret. */
+  /** Name of the storage for the log, without secrets. */
   name: string;
   store: Store;
   hub: Hub;
@@ -28,7 +28,7 @@ export interface Storage {
 
 /**
  * @param onWithdrawn called for each service whose offers were withdrawn because their client left
- * @throws Error if the file or the Redis cannot be used
+ * @throws Error if the file or the Redis database cannot be used
  */
 export async function openStorage(
   config: Pick<ServerConfig, 'storagePath' | 'redisUrl' | 'redisPrefix' | 'limits'>,
@@ -54,7 +54,7 @@ async function openRedis(
   log: Logger,
   onWithdrawn: (service: ServiceKey) => void,
 ): Promise<Storage> {
-  // not loaded by a server that uses a file
+  // a server that uses a file does not load these modules
   const [{ RedisConnection }, { RedisStore }, { RedisHub }] = await Promise.all([
     import('./redis-connection.js'),
     import('./redis-store.js'),

@@ -1,4 +1,4 @@
-/** Counts the resources that each name holds, up to a limit: open sockets of a key or an address, bytes of requests. */
+/** Counts the resources in use by name, up to a limit: for example, open sockets per key or address, or bytes of requests. */
 export class Tally {
   readonly #counts = new Map<string, number>();
   readonly #max: number;
@@ -7,7 +7,7 @@ export class Tally {
     this.#max = max;
   }
 
-  /** @returns undefined if the name would exceed its limit, else an idempotent function that releases the amount */
+  /** @returns undefined if the name would exceed its limit, otherwise an idempotent function that releases the amount */
   take(name: string, amount = 1): (() => void) | undefined {
     const count = this.#counts.get(name) ?? 0;
     if (count + amount > this.#max) return undefined;

@@ -1,6 +1,6 @@
 /**
  * TURN credentials in the form of coturn's REST API (draft-uberti-behave-turn-rest-00, `use-auth-secret`): short-lived, and
- * verified by coturn without a request to this server. Their number is limited here, by key and by address.
+ * verified by coturn without a request to this server. The number of credentials is limited per key and per address.
  */
 import { createHmac } from 'node:crypto';
 import type { IceServersResult } from 'rondevu-elements/protocol';
@@ -8,20 +8,20 @@ import type { Caller } from './caller.js';
 import { RpcError } from './rpc-error.js';
 
 export interface TurnConfig {
-  /** `stun:` addresses handed out to everybody. */
+  /** `stun:` addresses that are handed out to everybody. */
   stunUrls: string[];
   /** `turn:` and `turns:` addresses. Empty: no TURN. */
   urls: string[];
   /**
-   * Coturn's `static-auth-secret`; the first one signs. To change it: add the new one to coturn's configuration, put it first
-   * here, and remove the old one when the last credential signed with it has expired.
+   * Values of coturn's `static-auth-secret`; the first secret signs. To rotate secrets, add the new secret to coturn's
+   * configuration, put it first in this list, and remove the old secret when the last credential signed with it has expired.
    */
   secrets: string[];
   /** Lifetime of a credential, in s. */
   ttl: number;
-  /** `claimed`: only users with a claimed name get TURN, not anonymous ones. */
+  /** `claimed` gives TURN credentials only to users with a claimed username, not to anonymous users. */
   for: 'all' | 'claimed';
-  /** Credentials of one key, and of one address, within an hour. */
+  /** Maximum number of credentials per key, and per address, within an hour. */
   perKey: number;
   perAddress: number;
 }
@@ -50,14 +50,14 @@ export class Turn {
     this.#config = config;
   }
 
-  /** Whether there is anything to hand out. */
+  /** Whether any ICE servers are configured. */
   get isOn(): boolean {
     return this.#config.urls.length > 0 || this.#config.stunUrls.length > 0;
   }
 
   /**
-   * ICE servers to send along with the reply to another call; undefined if there are none or the budget is used up. Returns the
-   * previous credentials of the key while more than half of their lifetime is left.
+   * Returns ICE servers to send along with the reply to another call; undefined if no servers are configured or the budget is
+   * used up. Reuses the previous credentials of the key while more than half of their lifetime is left.
    */
   iceServersIfAvailable(caller: Caller, isClaimed: boolean, now: number): IceServersResult | undefined {
     if (!this.isOn) return undefined;
@@ -72,8 +72,8 @@ export class Turn {
   }
 
   /**
-   * The ICE servers that a caller may use until `expiresAt`.
-   * @param isClaimed whether the caller has a claimed name
+   * Returns the ICE servers that a caller may use until `expiresAt`.
+   * @param isClaimed whether the caller has a claimed username
    * @throws RpcError `rate-limited` with `retryAfter`
    */
   iceServers({ publicKey, address }: Caller, isClaimed: boolean, now: number): IceServersResult {
@@ -83,8 +83,8 @@ export class Turn {
     const iceServers: IceServersResult['iceServers'] = stunUrls.length ? [{ urls: stunUrls }] : [];
     if (urls.length && (whom === 'all' || isClaimed)) {
       this.#count(publicKey, address, now);
-      // the id is the same for every credential of a key, so that coturn's quotas apply to a user; readers of its log cannot
-      // use it
+      // every credential of a key contains the same id, so that coturn's quotas apply per user
+      // the id is a keyed hash, so that readers of coturn's log cannot use it to identify the user
       const id = createHmac('sha256', secrets[0]!).update(publicKey).digest('base64url').slice(0, 22);
       const username = `${expiresAt / 1000}:${id}`;
       iceServers.push({ urls, username, credential: createHmac('sha1', secrets[0]!).update(username).digest('base64') });

@@ -1,16 +1,16 @@
 /**
- * Shares the event loop between addresses. An address that has spent its points for one turn of the loop is queued. At the end of the
- * turn, queued addresses are served in rounds, until MAX_ROUNDS or ROUNDS_TIME_LIMIT is reached. Otherwise, all calls that
- * arrive together from one address would run before the calls of any other address.
+ * Shares the event loop between addresses. An address that has spent its points for one turn of the loop is queued. At the end
+ * of the turn, queued addresses are served in rounds, until MAX_ROUNDS or ROUNDS_TIME_LIMIT is reached. Without rounds, all
+ * calls that arrive together from one address would run before the calls of any other address.
  */
 
 /**
- * Points that one address may spend on arriving calls in one turn of the event loop, and again in each round. A point takes at most
- * 2 ms, and usually far less than 1 ms.
+ * Maximum number of points that one address may spend on arriving calls in one turn of the event loop, and again in each round.
+ * Work that costs one point takes at most 2 ms, and usually far less than 1 ms.
  */
 export const POINTS_PER_TURN = 8;
 /**
- * Time in ms after which no further round begins in the same turn of the event loop. The calls of one turn share one write to
+ * Time, in ms, after which no further round begins in the same turn of the event loop. The calls of one turn share one write to
  * the disk.
  */
 export const ROUNDS_TIME_LIMIT = 20;
@@ -19,15 +19,16 @@ export const ROUNDS_TIME_LIMIT = 20;
  * for the storage.
  */
 export const MAX_ROUNDS = 16;
-/** Number of started entries from which a queue is compacted, once they are more than half of it. */
+/** Number of started entries above which a queue is compacted if they make up more than half of it. */
 const COMPACT_FROM = 1024;
 
 interface Queue {
-  /** Points spent in this turn or round. */
+  /** Points spent in the current turn or round. */
   spent: number;
   waiting: { points: number; start: () => void }[];
   /**
-   * The first entry that has not started: removing entries from the front of an array takes time in proportion to its length.
+   * Index of the first entry that has not started: removing entries from the front of an array takes time in proportion to its
+   * length.
    */
   next: number;
 }
@@ -43,8 +44,9 @@ export class Turns {
   }
 
   /**
-   * @param points cost of the work; work that exceeds the remaining points still begins, as the last of its address in that round
-   * @returns undefined when the work may begin now, else a promise that resolves when it may
+   * @param points cost of the work; work that exceeds the remaining points still starts, as the last work of its address in
+   *   that round
+   * @returns undefined if the work may start now, otherwise a promise that resolves when it may start
    */
   take(address: string, points: number): Promise<void> | undefined {
     let queue = this.#queues.get(address);
@@ -80,7 +82,7 @@ export class Turns {
       else [queue.waiting, queue.next] = [[], 0];
     }
     if (!isWaiting || number === MAX_ROUNDS) return this.#reschedule();
-    // continue when the calls of this round have run up to their first wait for I/O
+    // the next round begins when the calls of this round have run up to their first wait for I/O
     queueMicrotask(() => process.nextTick(() => (this.#clock() < end ? this.#round(number + 1, end) : this.#reschedule())));
   }
 

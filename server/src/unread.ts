@@ -1,18 +1,22 @@
 /**
- * Bounds the bytes that the server holds for clients that do not read them. Beyond the bound for one address, or for all, the
- * slowest reader is cut off. session.ts has the bound for one socket.
+ * Limits the bytes that the server buffers for clients that do not read them. Above the limit for one address, or the limit in
+ * total, the slowest reader is disconnected; session.ts limits each socket.
  */
 
-/** Unsent bytes of replies and events for one address; beyond this, its slowest reader is cut off. */
+/**
+ * Maximum number of unsent bytes of replies and events per address; above this limit, the slowest reader of the address is
+ * disconnected.
+ */
 export const MAX_UNREAD_PER_ADDRESS = 33_554_432;
 /**
- * Unsent bytes of replies and events in total; beyond this, the slowest reader of the address with the most bytes is cut off.
+ * Maximum number of unsent bytes of replies and events in total; above this limit, the slowest reader of the address with the
+ * most unsent bytes is disconnected.
  */
 export const MAX_UNREAD = 268_435_456;
 
 export interface Reader {
   readonly address: string;
-  /** Bytes that the reader has not read yet. */
+  /** Number of bytes that the reader has not read yet. */
   readonly unread: number;
   /** Disconnects the reader, whose unread bytes no longer count. */
   cutOff(): void;
@@ -30,7 +34,7 @@ export class Unread {
     this.#total = total;
   }
 
-  /** Call this after sending to a reader, and from time to time. */
+  /** Updates the unread bytes of a reader; call this after sending to the reader, and periodically. */
   note(reader: Reader): void {
     this.#set(reader, reader.unread);
     const { address } = reader;
@@ -43,7 +47,7 @@ export class Unread {
     this.#cutOffSlowest(largest);
   }
 
-  /** Forgets a reader that was closed. */
+  /** Removes a reader whose connection was closed. */
   forget(reader: Reader): void {
     this.#set(reader, 0);
   }
@@ -60,7 +64,7 @@ export class Unread {
     if (!entry.readers.size) this.#addresses.delete(reader.address);
   }
 
-  /** Reads the unread bytes of an address again: some may have been read in the meantime. */
+  /** Updates the unread bytes of an address, because some may have been read in the meantime. */
   #refresh(address: string): number {
     for (const reader of [...(this.#addresses.get(address)?.readers.keys() ?? [])]) this.#set(reader, reader.unread);
     return this.#addresses.get(address)?.bytes ?? 0;

@@ -1,7 +1,7 @@
 /**
- * Passes requests that ask for a protocol other than WebSocket, such as `Upgrade: h2c` from Java's HttpClient, to the HTTP server
- * without their Upgrade header: a server may ignore Upgrade (RFC 9110 section 7.8). Node gives every request with an Upgrade header
- * to the `upgrade` listener, with its body unread.
+ * Passes requests that ask for a protocol other than WebSocket, such as `Upgrade: h2c` from Java's HttpClient, to the HTTP
+ * server without their Upgrade header: a server may ignore Upgrade (RFC 9110 section 7.8). Node passes every request with an
+ * Upgrade header to the `upgrade` listener, with its body unread.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -11,11 +11,14 @@ import type { Duplex } from 'node:stream';
 export const isWebSocketUpgrade = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && (headers.upgrade ?? '').split(',').some((name) => name.trim().toLowerCase() === 'websocket');
 
-/** Requests on one connection whose Upgrade is ignored before it is closed: each costs as much as a new connection. */
+/**
+ * Maximum number of requests per connection whose Upgrade header is ignored before the connection is closed: each such request
+ * costs as much as a new connection.
+ */
 export const MAX_IGNORED_UPGRADES = 16;
 
 /**
- * Returns a listener that makes the server read the connection again, from the request without Upgrade, after earlier replies.
+ * Returns an `upgrade` listener that makes the server read the request again without its Upgrade header, after earlier replies.
  */
 export function createUpgradeIgnorer(server: Server): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
   const lastReplies = new WeakMap<Duplex, ServerResponse>();

@@ -1,6 +1,7 @@
 /**
- * The waiting joiners, indexed by what they wait for, so that an offer of a service concerns only the joiners that can use it.
- * Bounds their number in total, per key and per address. Has no access to the store; the matchmaker serves the joiners.
+ * The waiting joiners, indexed by query, so that only the joiners that can use an offer are considered for it. Limits the
+ * number of waiting joiners in total, per key and per address. The waiting room has no access to the store; the matchmaker
+ * serves the joiners.
  */
 import { isCompatible, parseServiceName, type ServiceName } from 'rondevu-elements/protocol';
 import { FairQueue } from './fair-queue.js';
@@ -12,7 +13,10 @@ import type { ServiceKey } from './store.js';
 /** `retryAfter` for a joiner that may not wait, in ms. */
 const RETRY_AFTER = 5000;
 
-/** Versions of one name that the joiners of one key may wait for; each has a queue that must be served. */
+/**
+ * Maximum number of versions of one name that the joiners of one key may wait for; each version has a queue that must be
+ * served.
+ */
 export const MAX_VERSIONS = 4;
 
 export interface Waiter {
@@ -34,11 +38,11 @@ interface Held {
 }
 
 export interface WaitingLimits {
-  /** Waiting joiners in total. */
+  /** Maximum number of waiting joiners in total. */
   maxWaiting: number;
-  /** Waiting joiners of one key. */
+  /** Maximum number of waiting joiners per key. */
   maxWaitingPerKey: number;
-  /** Waiting joiners from one address. */
+  /** Maximum number of waiting joiners per address. */
   maxWaitingPerAddress: number;
 }
 
@@ -46,12 +50,12 @@ export class WaitingRoom {
   readonly #fairness: Fairness;
   readonly #limits: WaitingLimits;
   readonly #waiters = new Map<Waiter, Queue>();
-  /** By `name@username`, `name@` for a discovery, or the id of a service; then by version. */
+  /** Queues by `name@username`, by `name@` for a discovery, or by service id; then by version. */
   readonly #queues = new Map<string, Map<string, Queue>>();
   readonly #byAddress = new Map<string, Set<Waiter>>();
   readonly #byKey = new Map<string, Set<Waiter>>();
   readonly #byUser = new Map<string, Set<Waiter>>();
-  /** Askers that get no further lease until a lease of their key or address has ended, by key and by address. */
+  /** Joiners that get no further lease until a lease of their key or address has ended, by key and by address. */
   readonly #held = new Map<string, Set<Held>>();
 
   constructor(fairness: Fairness, limits: WaitingLimits) {
@@ -76,7 +80,7 @@ export class WaitingRoom {
     return this.#waiters.keys();
   }
 
-  /** @throws RpcError `rate-limited` if one key or address has too many, `unavailable` if the queue is full */
+  /** @throws RpcError `rate-limited` if one key or address has too many waiting joiners, `unavailable` if the queue is full */
   add(waiter: Waiter, now: number): void {
     const { publicKey, address, username } = waiter.joiner;
     const { maxWaiting, maxWaitingPerKey, maxWaitingPerAddress } = this.#limits;
@@ -100,7 +104,7 @@ export class WaitingRoom {
       );
     const full = new RpcError('unavailable', `More than ${maxWaiting} joiners are waiting: try again later`, details);
     if (this.#waiters.size >= maxWaiting) {
-      // an address with many places yields one to an address with few
+      // an address with many joiners yields a place to an address with few
       const evicted = this.#ofLargestAddress(atAddress + 1);
       if (!evicted) throw full;
       evicted.reject(full);
@@ -132,7 +136,10 @@ export class WaitingRoom {
     if (!versions?.size) this.#queues.delete(target);
   }
 
-  /** The queues whose joiners can use an offer of this service. @param isHidden whether it is found only by its id */
+  /**
+   * The queues whose joiners can use an offer of this service.
+   * @param isHidden whether the service can be found only by its id
+   */
   queuesFor({ serviceId, serviceFqn }: ServiceKey, isHidden: boolean): Queue[] {
     const { name, version, username = '' } = parseServiceName(serviceFqn);
     const named = isHidden ? [] : [`${name}@${username}`, `${name}@`];
@@ -141,20 +148,20 @@ export class WaitingRoom {
     return [...compatible, ...(this.#queues.get(serviceId)?.values() ?? [])];
   }
 
-  /** Whether anybody might wait for a service, without reading it. */
+  /** Whether any joiner may be waiting for a service, without reading the service from the store. */
   mayHaveWaiters({ serviceId, serviceFqn }: ServiceKey): boolean {
     const { name, username = '' } = parseServiceName(serviceFqn);
     return [`${name}@${username}`, `${name}@`, serviceId].some((target) => this.#queues.has(target));
   }
 
-  /** A waiting joiner of a user, in one of the queues, that may get a lease. */
+  /** Returns a waiting joiner of a user, in one of the given queues, that may get a lease. */
   firstOfUser(username: string, queues: Queue[], now: number): Waiter | undefined {
     for (const waiter of this.#byUser.get(username) ?? [])
       if (queues.includes(this.#waiters.get(waiter)!) && this.#fairness.mayLease(waiter.joiner, now)) return waiter;
     return undefined;
   }
 
-  /** Skips an asker until `release` is called with its key or address. */
+  /** Skips a joiner until `release` is called with its key or address. */
   hold(queue: Queue, asker: Asker): void {
     queue.waiters.hold(asker);
     const held = { queue, asker };
@@ -165,7 +172,10 @@ export class WaitingRoom {
     }
   }
 
-  /** Call this when a lease of this asker has ended. @returns the queues in which joiners were held back for it */
+  /**
+   * Call this when a lease of a joiner has ended.
+   * @returns the queues with joiners that were on hold because of the same key or address
+   */
   release({ publicKey, address }: Asker, now: number): Set<Queue> {
     const queues = new Set<Queue>();
     for (const held of [...(this.#held.get(publicKey) ?? []), ...(this.#held.get(address) ?? [])]) {
@@ -204,7 +214,7 @@ export class WaitingRoom {
   }
 }
 
-/** The two keys by which a query finds its queue. */
+/** Returns the two map keys that identify the queue of a query. */
 function queueKeyOf(query: Query): [target: string, version: string] {
   if ('serviceId' in query) return [query.serviceId, ''];
   const { name, version, username = '' }: ServiceName = query.target;
