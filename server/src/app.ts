@@ -31,7 +31,7 @@ export interface AppContext {
   log: Logger;
   /** Rejects if the store cannot be written to. */
   ping(): Promise<void>;
-  /** Whether the server is shutting down, so that load balancers must not send it new clients. */
+  /** Whether the server is shutting down and must not get new clients from load balancers. */
   isDraining(): boolean;
 }
 
@@ -55,7 +55,7 @@ export function createApp({ config, errors, caps, version, metrics, log, ping, i
     return config.staticRoot && c.req.header('accept')?.includes('text/html') ? c.redirect('/demo/') : c.json(info);
   });
 
-  // checks at most once per second, however often clients ask, because each check writes to the store
+  // the store is checked at most once per second, however often clients ask, because each check is a write
   let checked: { at: number; isHealthy: Promise<boolean> } | undefined;
   const health = (): Promise<boolean> => {
     if (checked && performance.now() - checked.at < HEALTH_CHECK_INTERVAL) return checked.isHealthy;

@@ -98,7 +98,7 @@ export class Authenticator {
       throw new RpcError('name-taken', `Invalid signature: username "${message.username}" is already claimed by another key`);
     }
     const publicKey = user?.publicKey ?? call.publicKey;
-    // before they claim a name, v0.20 clients look names up without sending a key
+    // v0.20 clients call getUser before they claim a name, without sending a public key
     if (publicKey === undefined && call.method === 'getUser') return { username: message.username, publicKey: '', address };
     if (publicKey === undefined)
       throw new RpcError('unauthorized', `Username "${message.username}" is not claimed: send your publicKey`);
@@ -281,7 +281,7 @@ export class Authenticator {
   }
 
   /**
-   * Remembers a new key. With a key that is not on the curve or has small order, forged signatures may verify. Detecting such
+   * Remembers a new key. With a key that is not on the curve or has small order, forged signatures may verify. Detecting weak
    * keys takes longer than verifying a signature, so the check is rate-limited and runs after the signature check.
    */
   async #admitKey(publicKey: string, key: KeyObject, address: string): Promise<void> {

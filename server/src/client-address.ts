@@ -1,6 +1,7 @@
 /**
  * The network address of a client: the remote address of the connection or, if that is a proxy configured by the operator, the
- * address in its `X-Forwarded-For` header. The header is ignored if the connection does not come from such a proxy.
+ * address in its `X-Forwarded-For` header. `X-Forwarded-For` is ignored if the connection does not come from a configured
+ * proxy.
  */
 import { BlockList, isIP, isIPv6 } from 'node:net';
 

@@ -35,7 +35,8 @@ export interface ServerConfig {
   /** Usernames that nobody can claim. Default: names such as `admin` or `support` that could be mistaken for the operator. */
   reservedNames: string[];
   /**
-   * Whether signatures in the old form are accepted. Default `sticky`: refused for keys that signed with v2 in the last 7 days.
+   * Whether signatures in the old form are accepted. Default `sticky`: old-form signatures are refused for keys that signed
+   * with v2 in the last 7 days.
    */
   legacyAuth: (typeof LEGACY_AUTH)[number];
   /**
@@ -57,8 +58,8 @@ export interface ServerConfig {
    */
   metricsToken?: string | undefined;
   /**
-   * How long the server continues to answer after SIGTERM or `close()`, in ms. During this time, `/ready` fails, and sockets
-   * are closed one by one so that clients do not all reconnect at the same moment. Default 0.
+   * How long the server continues to answer after SIGTERM or `close()`, in ms. After SIGTERM or `close()`, `/ready` fails
+   * immediately, and sockets are closed one by one so that clients do not all reconnect at the same moment. Default 0.
    */
   drainTime: number;
   /** ICE servers that are handed out to clients. Default none. */

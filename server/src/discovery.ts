@@ -10,9 +10,9 @@ export type Charge = (points: number) => Promise<void>;
 export const MAX_DISCOVERED = 100;
 /** Number of service names that a look-up reads for each additional point. */
 export const NAMES_PER_POINT = 500;
-/** Maximum number of services that a look-up examines per read; each read costs one point. */
+/** Maximum number of services that a look-up examines per read; each further read costs one point. */
 export const EXAMINED_PER_POINT = 25;
-/** Maximum number of services that a listing examines per read; each read costs one point. */
+/** Maximum number of services that a listing examines per read; each further read costs one point. */
 export const LISTED_PER_POINT = 50;
 /** Number of reads, each of up to EXAMINED_PER_POINT services, for which a waiting joiner is not charged. */
 const FREE_READS = MAX_DISCOVERED / EXAMINED_PER_POINT;
@@ -30,7 +30,7 @@ export class Discovery {
   }
 
   /**
-   * Returns the live services for a page: those that match and have an undirected offer, in no particular order.
+   * Returns the live services for a page: all services that match and have an undirected offer, in no particular order.
    * @param charge charges the client for the services that are examined
    */
   async list(target: ServiceName, charge: Charge): Promise<FoundService[]> {
@@ -114,7 +114,7 @@ function compatibleOf(fqns: string[], { name, version }: ServiceName): string[] 
   return versions.sort((a, b) => compareVersions(b, a)).flatMap((each) => byVersion.get(each)!);
 }
 
-/** For a query by id, omits services with a different id, because the full name may have passed to a different user. */
+/** For a query by id, omits services with a different id, because the full name may now belong to a different service. */
 const matching = (query: Query, services: FoundService[]): FoundService[] =>
   'serviceId' in query ? services.filter(({ serviceId }) => serviceId === query.serviceId) : services;
 

@@ -23,7 +23,7 @@ export interface Publisher {
  */
 export type LeaseEnd = 'answered' | 'unanswered' | 'excused';
 
-/** How long a lease counts for or against its holder after it has ended, in ms. */
+/** How long an ended lease counts for or against its holder, in ms. */
 const RECORD_TTL = 60_000;
 const MAX_UNANSWERED = 3;
 /**

@@ -46,7 +46,7 @@ const ROWS_PER_TURN = 20;
 export const PARKING_COST = 20;
 /** Number of answered offers that a poll examines for each additional point. */
 export const POLLED_PER_POINT = 250;
-/** Number of bytes of a `signal` that cost one point when sent to each additional socket of a user. */
+/** Number of bytes of a `signal` that cost one point when sent to an additional socket of the user. */
 export const SIGNAL_BYTES_PER_POINT = 8192;
 /** Assumed size of a candidate, in bytes. */
 const CANDIDATE_SIZE = 200;
@@ -72,7 +72,7 @@ export interface Services {
   checkPoints(caller: Caller): Promise<void>;
   /** Limits concurrent calls that may need a lot of memory, by address. */
   large: Slots;
-  /** Called when a key has released its name. */
+  /** Called when a key has released its username. */
   onRelease(caller: Caller): Promise<void>;
   clock: Pick<ClaimClock, 'at'>;
   authorize?: Authorize | undefined;
@@ -170,7 +170,8 @@ export function createHandlers(services: Services): Handlers {
   }
 
   /**
-   * Runs a call that may need a lot of memory once a slot is free, unless the caller has overspent its points in the meantime.
+   * Waits for a free slot, then runs a call that may need a lot of memory, unless the caller has overspent its points in the
+   * meantime.
    */
   const large = <T>(caller: Caller, disconnectSignal: DisconnectSignal, run: () => Promise<T>): Promise<T> =>
     services.large.run(caller.address, async (hasWaited) => {

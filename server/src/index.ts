@@ -48,7 +48,9 @@ export { DEFAULT_LIMITS, type Limits } from './limits.js';
 export const CAPS = ['v2', 'push', 'instances', 'leases', 'wait', 'withdraw', 'id', 'directed', 'signal', 'resume'];
 
 export interface RunningServer {
-  /** URL that this machine can open: the listening address, or localhost if the server listens on all addresses. */
+  /**
+   * URL at which this machine can reach the server: the listening address, or localhost if the server listens on all addresses.
+   */
   readonly url: string;
   readonly port: number;
   /** Number of open push sessions. */
@@ -59,7 +61,7 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** The settings, all optional, and options that cannot be set by an environment variable or a flag. */
+/** Server settings, all optional, and options that can be set only in code. */
 export interface ServerOptions extends Partial<ServerConfig> {
   /**
    * Called before a service is published or looked up, an offer is answered, or a signal is sent. Default: allows everything.

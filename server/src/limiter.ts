@@ -37,7 +37,7 @@ export const ITEMS_PER_POINT = 10;
 export const NEW_KEY_COST = 3;
 /** Number of bytes of a request or reply that cost one additional point. */
 export const BYTES_PER_POINT = 4096;
-/** Maximum number of new public keys per address in one WINDOW. */
+/** Maximum number of new public keys per address and WINDOW. */
 export const MAX_NEW_KEYS = 1000;
 
 /** Name of the list in the params whose items cost points, by method. */

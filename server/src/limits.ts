@@ -2,7 +2,7 @@
 export interface Limits {
   /** Maximum size of one HTTP body or one frame, in bytes. */
   maxBodyBytes: number;
-  /** Size after which a page of services or the result of a poll ends, in bytes; the client requests the rest. */
+  /** Size, in bytes, at which a page of services or the result of a poll ends; the client requests the rest. */
   maxReplyBytes: number;
   /** Maximum length of one SDP, in characters. */
   maxSdpLength: number;
@@ -43,7 +43,7 @@ export interface Limits {
    */
   pointsPerAddress: number;
   pointsPerKey: number;
-  /** Maximum number of new usernames per address in an hour. */
+  /** Maximum number of new usernames per address and hour. */
   claimsPerAddress: number;
 }
 

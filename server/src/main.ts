@@ -19,7 +19,7 @@ try {
   process.removeAllListeners('warning');
   process.on('warning', (err) => log.warn({ err }, 'Node warning'));
   const server = await createServer(config);
-  // handlers come before the address is printed: a parent process may send a signal as soon as it reads the address
+  // signal handlers are installed before the address is printed: a parent may send a signal once it reads the address
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.once(signal, () => void server.close().then(() => process.exit(0)));
   console.log(`Rondevu server on ${server.url} (storage: ${config.redisUrl ? 'Redis' : config.storagePath})`);

@@ -45,7 +45,9 @@ const STEPS_PER_TURN = 16;
 const RETRY_AFTER = 1000;
 /** Maximum number of queues that one `rescan` serves. */
 const QUEUES_PER_RESCAN = 100;
-/** Minimum time between two `demand` events for a service, in ms, not counting the events that follow its own publications. */
+/**
+ * Minimum time between two `demand` events for a service, in ms, not counting events that follow a publication of the service.
+ */
 const DEMAND_INTERVAL = 50;
 /** Maximum number of services whose publishers get `demand` when a joiner finds no offer. */
 const DEMAND_FAN_OUT = 8;
@@ -134,8 +136,8 @@ export class Matchmaker {
   }
 
   /**
-   * Records the address from which a service was published: answers from the same address to its offers do not improve the rank
-   * of the address.
+   * Records the address from which a service was published: answers from that address to offers of the service do not improve
+   * the rank of the address.
    */
   published(serviceId: string, address: string): void {
     this.#publishers.delete(serviceId);
@@ -166,12 +168,14 @@ export class Matchmaker {
     while (this.#serving) await this.#serving;
   }
 
-  /** Ends the lease of an offer that the given public key answered, on the server that granted the lease. */
+  /** Ends the lease of an offer that was answered by the owner of a public key, on the server that granted the lease. */
   offerAnswered(offerId: string, publicKey: string): void {
     if (!this.#endAnsweredLease(offerId, publicKey)) this.#broadcast({ kind: 'answered', offerId, publicKey });
   }
 
-  /** Ends the lease of an offer that was withdrawn before the given public key answered it; the lease holder is excused. */
+  /**
+   * Ends the lease of an offer that was withdrawn before the owner of a public key answered it; the lease holder is excused.
+   */
   offerWithdrawn(offerId: string, serviceFqn: string, publicKey: string): void {
     const hint = { kind: 'gone', offerId, serviceFqn, publicKey } as const;
     if (!this.#leases.has(offerId)) this.#broadcast(hint);
@@ -352,7 +356,7 @@ export class Matchmaker {
     for (let servedQueue = false; ;) {
       const [queue] = this.#queues;
       const [changed] = this.#changed.values();
-      // alternates, so that queues whose joiners may lease again do not delay services with new offers
+      // queues and services alternate, so that queues whose joiners may lease again do not delay new offers
       servedQueue = queue !== undefined && !(servedQueue && changed);
       if (servedQueue && queue) {
         this.#queues.delete(queue);

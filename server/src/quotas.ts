@@ -39,7 +39,7 @@ export class Quotas {
   /** Users far below their quota, whose offers and services need not be counted at every call. */
   readonly #cached = new Map<string, CachedCount>();
   #free: Count | undefined;
-  /** Free and answered offers at the last count, plus the offers published here since. */
+  /** Number of free and answered offers at the last count, plus the number of offers published on this server since then. */
   #freeUpperBound = 0;
   #publishers: Count | undefined;
 

@@ -45,13 +45,13 @@ export class RedisConnection {
     this.prefix = prefix;
     const options = {
       url,
-      // RESP2, so that scripts and commands have the same reply format everywhere
+      // RESP2 is used so that scripts and commands have the same reply format on every server
       RESP: 2 as const,
       socket: {
         connectTimeout: COMMAND_TIMEOUT,
         reconnectStrategy: (tries: number, cause: Error) => this.#reconnectAfter(tries, cause),
       },
-      // a command that has timed out must not run later; this class retries commands, not the client
+      // a command that has timed out must not run later; RedisConnection itself retries commands
       disableOfflineQueue: true,
     };
     this.#client = createClient(options) as unknown as RedisClientType;

@@ -64,8 +64,8 @@ export class RedisHub implements Hub {
   readonly #timer: NodeJS.Timeout;
   #isTicking = false;
   /**
-   * Time at which Redis became reachable. Instances that would have expired earlier get more time, because after an outage of
-   * Redis or of all servers, every instance looks silent.
+   * Time at which Redis last became reachable. Instances that would have expired earlier get more time, because after an outage
+   * of Redis or of all servers, every instance looks silent.
    */
   #reachableSince = 0;
   #ended = false;

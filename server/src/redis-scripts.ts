@@ -209,8 +209,8 @@ return { result, examined }
 
 /**
  * Finds the answered offers of a service that a poll reports on. ARGV: now, since, fqn, side, username, instance, public key,
- * and for the answerer the offer ids. Returns, for each offer, its id, whether it has data that was not given yet, and the time
- * of its answer; the ids of expired offers; and the number of offers examined.
+ * and for the answerer the offer ids. Returns, for each offer, its id, whether it has undelivered data, and the time of its
+ * answer; the ids of expired offers; and the number of offers examined.
  */
 export const POLL = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -412,8 +412,8 @@ return { 'added', int(first), fresh }
 `);
 
 /**
- * Returns the candidates that `side` has not been given or may not have received. ARGV: now, id, side, since, role, principal.
- * Returns pairs of candidate text and time.
+ * Returns the candidates that have not been delivered to `side`, or that `side` may not have received. ARGV: now, id, side,
+ * since, role, principal. Returns pairs of candidate text and time.
  */
 export const TAKE_CANDIDATES = lua(`
 local now, id, since, role, username = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
@@ -434,7 +434,7 @@ return found
 `);
 
 /**
- * Marks an answer as given, unless it is already marked. ARGV: id, mark. Returns the current mark, or false if the offer no
+ * Marks an answer as delivered, unless it is already marked. ARGV: id, mark. Returns the current mark, or false if the offer no
  * longer exists.
  */
 export const TAKE_ANSWER = lua(`

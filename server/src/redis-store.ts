@@ -129,7 +129,10 @@ export class RedisStore implements Store {
     return { service, offers: rows };
   }
 
-  /** Deletes surplus ended services of a username; called for each new service, so that their memory is bounded. */
+  /**
+   * Deletes surplus ended services of a username; called for each new service, so that the memory for ended services is
+   * bounded.
+   */
   async #deleteEnded(username: string, now: number, maxEnded: number): Promise<void> {
     const services = this.#key('services', username);
     const fqns = (await this.#redis.command(
@@ -216,7 +219,7 @@ export class RedisStore implements Store {
     return serviceId;
   }
 
-  /** Deletes all services of a username that this public key published, or those that other public keys published. */
+  /** Deletes all services of a username that this public key published, or all services that other public keys published. */
   async #deleteServices(username: string, publicKey: string, whose: 'of' | 'besides'): Promise<string[]> {
     const fqns = (await this.#redis.command('ZRANGE', this.#key('services', username), '0', '-1')) as string[];
     const ids = await Promise.all(fqns.map((fqn) => this.#deleteService(username, publicKey, fqn, whose)));

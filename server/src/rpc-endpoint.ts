@@ -28,9 +28,7 @@ export const HEADERS_WITHIN = 10_000;
 export const REQUEST_WITHIN = 30_000;
 /** How long a client may take to read a reply, in ms. */
 export const READ_TIMEOUT = 60_000;
-/**
- * Maximum size of the body of a refused request, in bytes, for which the body is read or discarded and the connection is kept.
- */
+/** Maximum body size, in bytes, of a refused request whose body is read or discarded so that the connection can be kept. */
 export const SMALL_BODY = 65_536;
 /**
  * Maximum total size of the bodies from one address that are read or processed at the same time, in multiples of
@@ -263,9 +261,7 @@ export function setCommonHeaders(
   }
 }
 
-/**
- * Refuses a request that is not a call, and closes the connection, because further requests on the connection are not answered.
- */
+/** Refuses a request that is not a call, and closes the connection, so that further requests on it are not answered. */
 export function sendRefusal(
   { caps, corsOrigins }: Pick<RpcContext, 'caps' | 'corsOrigins'>,
   request: IncomingMessage,

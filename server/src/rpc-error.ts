@@ -1,4 +1,6 @@
-/** The only error that is sent to clients, with a code, a message that v0.20 clients recognize, and details for a retry. */
+/**
+ * The only type of error that is sent to clients, with a code, a message that v0.20 clients recognize, and details for a retry.
+ */
 import type { ErrorCode } from 'rondevu-elements/protocol';
 
 export class RpcError extends Error {

@@ -69,7 +69,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #from: { address: string; host: string };
-  /** Created for the first call that waits, because most sessions never need one. */
+  /** Created for the first call that waits, because most sessions never have a waiting call. */
   #disconnect: AbortController | undefined;
   /** Answers whose joiner gets `taken` once the publisher has acknowledged them. */
   #unacknowledged: { seq: number; answer: AnswerOrigin }[] = [];
@@ -83,7 +83,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
   /** Resolves when openSession has been handled; later frames wait for it. */
   #opening: Promise<void> = Promise.resolve();
   #framesBeforeOpen = 0;
-  /** Acknowledgements, pings and pongs that have not been charged yet. */
+  /** Number of acknowledgements, pings and pongs that have not been charged yet. */
   #uncharged = 0;
   #calls = 0;
   /** Number of consecutive calls that were refused with `rate-limited`. */
@@ -269,7 +269,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
-      // `#closed` notifies the hub only of open sessions, and the client may have disconnected or lost its name in the meantime
+      // `#closed` notifies the hub only of open sessions; meanwhile, the client may have disconnected or lost its name
       if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN)
         return void (await hub.closed(this, this.#isClosedByServer ? 'closed-here' : 'broken'));
       this.#caller = caller;

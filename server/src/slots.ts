@@ -23,7 +23,7 @@ export class Slots {
     this.#total = total;
   }
 
-  /** Runs `work` when a slot is free; its argument is whether it had to wait. */
+  /** Runs `work` when a slot is free; `hasWaited` is true if the work was queued. */
   async run<T>(name: string, work: (hasWaited: boolean) => Promise<T>): Promise<T> {
     let queue = this.#queues.get(name);
     if (!queue) this.#queues.set(name, (queue = { running: 0, waiting: new Set() }));

@@ -78,7 +78,7 @@ export class SqliteStore implements Store {
   readonly #publishing: Publishing;
   readonly #used = new Map<string, number>();
   readonly #path: string;
-  /** Status of the database file when it was opened; undefined for an in-memory store. */
+  /** `stat` result of the database file when it was opened; undefined for an in-memory store. */
   readonly #file: Stats | undefined;
   #isClosed = false;
 
@@ -206,7 +206,7 @@ export class SqliteStore implements Store {
   }
 
   async withdraw({ username, publicKey }: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number> {
-    // one statement deletes all offers, because a thousand statements would delay everybody
+    // one statement deletes all offers, because a thousand statements would delay other calls
     return this.#sql.transaction(() =>
       this.#sql.run(
         `DELETE FROM offers WHERE id IN (SELECT value FROM json_each(?)) AND answer_sdp IS NULL
@@ -238,7 +238,7 @@ export class SqliteStore implements Store {
   }
 
   async countAnswered(): Promise<number> {
-    // expired offers are also counted, because they are swept soon
+    // expired offers are included, because they are swept soon
     const row = this.#sql.get('SELECT COUNT(*) AS answered FROM offers INDEXED BY offers_answered WHERE answered_at IS NOT NULL');
     return Number(row?.['answered'] ?? 0);
   }
@@ -310,7 +310,9 @@ export class SqliteStore implements Store {
     });
   }
 
-  /** v0.20 clients look up a service twice to connect: if no other offer is free, they get the offer that they already hold. */
+  /**
+   * v0.20 clients look up a service twice to connect: if no other offer is free, a client gets the offer that it already holds.
+   */
   #ownLease(serviceId: string, by: Holder, now: number): Row | undefined {
     if (by.instance !== undefined) return undefined;
     return this.#sql.get(

@@ -1,6 +1,6 @@
 /**
- * The state of the server: usernames, services, offers with their leases and answers, and candidates. The current time is
- * always an argument. Sockets, signatures and queues are handled elsewhere. Every method is atomic.
+ * The state of the server: usernames, services, offers with their leases and answers, and candidates. Methods get the current
+ * time as an argument. Sockets, signatures and queues are handled elsewhere. Every method is atomic.
  */
 import { createHash } from 'node:crypto';
 import type { CandidateInfo, WireCandidate } from 'rondevu-elements/protocol';
@@ -43,7 +43,7 @@ export interface OfferRow {
   expiresAt: number;
   leaseHolder?: Principal;
   leaseUntil: number;
-  /** `isGiven` is whether the answer had already been given to the offerer when this row was read. */
+  /** `isGiven` is whether the answer had already been delivered to the offerer when this row was read. */
   answer?: { username: string; publicKey: string; instance?: string; sdp: string; answeredAt: number; isGiven: boolean };
 }
 
@@ -87,7 +87,7 @@ export interface Store {
   /**
    * Claims a free username or renews the caller's claim; otherwise, returns the reason for the refusal. Deletes services that a
    * former holder of the username published.
-   * @param known result of a preceding `getUser` call, which saves a second read
+   * @param known result of a preceding `getUser` call, to avoid a second read
    */
   claim(
     username: string,
@@ -98,8 +98,9 @@ export interface Store {
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
 
   /**
-   * Appends offers; an SDP that is already live keeps its offer and its id. Beyond `maxFree` free offers, the oldest are
-   * deleted. The newest `maxEnded` ended services of the username keep their ids; the default is MAX_ENDED.
+   * Publishes a service and appends offers; an SDP that is already live keeps its offer and its id. If there are more than
+   * `maxFree` free offers, the oldest are deleted. The newest `maxEnded` ended services of the username keep their ids; the
+   * default is MAX_ENDED.
    * @throws RpcError `name-taken` if a different public key currently holds the username
    */
   publish(
@@ -111,8 +112,8 @@ export interface Store {
   /**
    * Returns the full names of the live services of a name that are not hidden, limited to one user if `username` is given; at
    * most about MAX_LISTED.
-   * @param from where to start if there are more services: `anywhere` starts at random, so that each is found eventually;
-   *   `first` starts at the service that ends first
+   * @param from where to start if there are more services: `anywhere` starts at random, so that each service is found
+   *   eventually; `first` starts at the service that ends first
    */
   findServices(name: string, username: string | undefined, now: number, from: 'anywhere' | 'first'): Promise<string[]>;
   /** Returns the given services that are live, in the given order. All full names must contain the same service name. */
@@ -127,13 +128,13 @@ export interface Store {
   getService(serviceId: string, now: number): Promise<ServiceRow | undefined>;
   /** Deletes a service with all its offers, including answered offers. @returns the id of the service */
   deleteService(owner: NameHolder, serviceFqn: string): Promise<string | undefined>;
-  /** Withdraws free offers of a service; answered offers stay. Returns the number of withdrawn offers. */
+  /** Withdraws free offers of a service; answered offers are kept. Returns the number of withdrawn offers. */
   withdraw(owner: NameHolder, serviceFqn: string, offerIds: string[]): Promise<number>;
   /** Withdraws the free offers that an instance published up to `now`. Returns the service of each withdrawn offer. */
   withdrawInstance(owner: Principal, instance: string, now: number): Promise<ServiceKey[]>;
   /**
-   * Releases a username that this public key holds: deletes the claim, its services and their offers. Returns the ids of the
-   * deleted services.
+   * Releases a username that this public key holds: deletes the claim, and the services of the username with their offers.
+   * Returns the ids of the deleted services.
    */
   release(username: string, publicKey: string): Promise<string[]>;
   /** Counts the live, unanswered offers of all users. */
@@ -142,7 +143,7 @@ export interface Store {
   countAnswered(now: number): Promise<number>;
   /** Counts the users who have free offers. */
   countPublishers(now: number): Promise<number>;
-  /** Counts a user's offers, free and answered, and its live services other than `serviceFqn`. */
+  /** Counts a user's free and answered offers, and the user's live services other than `serviceFqn`. */
   countOf(username: string, serviceFqn: string, now: number): Promise<{ offers: number; otherServices: number }>;
   /**
    * Returns every instance that has a free offer, to restore presence after a restart; empty if presence is stored elsewhere.
@@ -154,9 +155,7 @@ export interface Store {
    * than 30 s last. A joiner without an instance may get the offer that it already holds; the lease is not extended.
    */
   lease(service: ServiceKey, by: Holder, until: number, now: number): Promise<OfferRow | undefined>;
-  /**
-   * Returns unanswered offers in the order in which they would be handed out, leased offers last. Does not lease the offers.
-   */
+  /** Returns unanswered offers without leasing them, in the order in which they would be handed out, leased offers last. */
   listUnanswered(service: ServiceKey, limit: number, now: number): Promise<OfferRow[]>;
   getOffer(offer: OfferKey, now: number): Promise<OfferRow | undefined>;
   /**
@@ -182,15 +181,15 @@ export interface Store {
   /** Counts the other users that have candidates parked on an offer. */
   countParkingUsers(offer: OfferKey, besides: Principal, now: number): Promise<number>;
   /**
-   * Returns the candidates of the peer that `side` has not been given yet or may not have received: dated after `since` or
-   * after the newest given candidate, whichever is earlier.
+   * Returns the peer's candidates that have not been delivered to `side`, or that `side` may not have received: dated after
+   * `since` or after the newest delivered candidate, whichever is earlier.
    */
   takeCandidates(offer: OfferRow, side: Side, since: number, now: number): Promise<CandidateInfo[]>;
-  /** Returns all candidates of one role on an offer, including candidates that were already given. */
+  /** Returns all candidates of one role on an offer, including candidates that were already delivered. */
   listCandidates(offer: OfferRow, role: Side, now: number): Promise<CandidateInfo[]>;
   /**
    * Returns the answered offers that a poll with `since` reports on, published or answered by this user; at most MAX_POLLED,
-   * beginning with offers that have data not given yet. An undefined instance selects old-form offers.
+   * beginning with offers that have undelivered data. An undefined instance selects old-form offers.
    * @returns the offers, and the number of answered offers examined
    */
   pollOffers(
@@ -199,10 +198,10 @@ export interface Store {
     since: number,
     now: number,
   ): Promise<{ offers: OfferRow[]; examined: number }>;
-  /** Whether a poll with this `since` must report the answer; marks the answer as given. */
+  /** Whether a poll with this `since` must report the answer; marks the answer as delivered. */
   takeAnswer(offer: OfferRow, since: number): Promise<boolean>;
 
-  /** Whether either of two users answered an offer of the other in the last 24 hours. */
+  /** Whether either of two users answered an offer from the other in the last 24 hours. */
   haveMet(one: Principal, other: Principal, now: number): Promise<boolean>;
 
   /** Whether a token is used for the first time; the token is remembered until `until`. */
@@ -229,7 +228,8 @@ export const MAX_LISTED = 1000;
 export const MAX_POLLED = 50;
 
 const DAY = 86_400_000;
-/** How long a claim lasts after its last use, in ms. This and the following constants apply to every store. */
+// the following constants apply to every store
+/** How long a claim lasts after its last use, in ms. */
 export const CLAIM_TTL = 365 * DAY;
 /** Minimum time between two renewals of a claim, in ms: each renewal costs a write. */
 export const RENEW_INTERVAL = 3_600_000;
@@ -239,14 +239,14 @@ export const OLD_FORM_MAX_AGE = 30_000;
 export const SERVICE_ID_TTL = 30 * DAY;
 /** Maximum number of ended services per username that keep their ids. */
 export const MAX_ENDED = 100;
-/** Maximum number of surplus ended services that one publication deletes: a database from an older server may hold many. */
+/** Maximum number of surplus ended services that one publication deletes: a database from an older server may contain many. */
 export const MAX_DELETED_ENDED = 1000;
 /** How long an answered offer is kept with its answer and candidates, in ms, regardless of its own TTL. */
 export const ANSWERED_TTL = 60_000;
 /** How long after an answer the two users may send `signal` to each other, in ms. */
 export const MET_TTL = DAY;
 
-/** The error for a write under a username that a different public key now holds. */
+/** Creates the error for a write under a username that a different public key now holds. */
 export const nameTaken = (username: string): RpcError =>
   new NameLostError('name-taken', `Username "${username}" now belongs to another key: choose another name`);
 

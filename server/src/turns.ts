@@ -10,8 +10,8 @@
  */
 export const POINTS_PER_TURN = 8;
 /**
- * Time, in ms, after which no further round begins in the same turn of the event loop. The calls of one turn share one write to
- * the disk.
+ * Time, in ms, after which no further round begins in the same turn of the event loop. The calls of one turn share one disk
+ * write.
  */
 export const ROUNDS_TIME_LIMIT = 20;
 /**

@@ -1,6 +1,6 @@
 /**
- * Limits the bytes that the server buffers for clients that do not read them. Above the limit for one address, or the limit in
- * total, the slowest reader is disconnected; session.ts limits each socket.
+ * Limits the bytes that the server buffers for clients that do not read them. If the limit for one address or the total limit
+ * is exceeded, the slowest reader is disconnected; session.ts limits each socket.
  */
 
 /**

@@ -10,7 +10,7 @@ import { RpcError } from './rpc-error.js';
 import type { Joiner, Match, Query } from './joiner.js';
 import type { ServiceKey } from './store.js';
 
-/** `retryAfter` for a joiner that may not wait, in ms. */
+/** `retryAfter` for a joiner that is not allowed to wait, in ms. */
 const RETRY_AFTER = 5000;
 
 /**
@@ -206,7 +206,7 @@ export class WaitingRoom {
     return queue;
   }
 
-  /** Returns a waiter of the address with the most waiters; undefined if no address has more than `most`. */
+  /** Returns a waiter from the address with the most waiters; undefined if no address has more than `most`. */
   #ofLargestAddress(most: number): Waiter | undefined {
     let largest: Set<Waiter> | undefined;
     for (const group of this.#byAddress.values()) if (group.size > (largest?.size ?? most)) largest = group;
