@@ -1,4 +1,4 @@
-/** Limits on concurrent requests from one address, refusals before a request is read, and fair use of the event loop. */
+/** Tests the limits on concurrent requests from one address, the refusal of unread requests, and fair use of the event loop. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -37,7 +37,7 @@ import {
 const limited = (t: TestContext, limits: Partial<Limits>, options: ServerOptions = {}) =>
   startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...options });
 
-/** The head of a POST and the first bytes of its body. */
+/** Sends the header of a POST request and the first bytes of its body. */
 async function begin(t: TestContext, server: RunningServer, length: number, body = ''): Promise<RawConnection> {
   const raw = connectRaw(t, server.port);
   await once(raw.socket, 'connect');
@@ -45,7 +45,7 @@ async function begin(t: TestContext, server: RunningServer, length: number, body
   return raw;
 }
 
-/** Spends points of this machine's address and of one new key. */
+/** Spends points from the budgets of this machine's address and of one new key. */
 async function exhaust(server: RunningServer, points: number): Promise<void> {
   const client = new Client(server.url, anonymous());
   for (let i = 0; i < points; i++) await client.call('poll', {});
@@ -61,7 +61,7 @@ test('a request from an address over its limit is refused before its body arrive
   assert.match(received(), /\r\nConnection: close\r\n/i);
 });
 
-test('the connection stays open when a small request is refused unread', async (t) => {
+test('keeps the connection open after refusing a small request without reading it', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const { socket, received } = await begin(t, server, 10, 'x'.repeat(10));
@@ -70,7 +70,7 @@ test('the connection stays open when a small request is refused unread', async (
   await until(() => received().includes('HTTP/1.1 200'), 'the next reply');
 });
 
-test('every call in a batch from an address over its limit gets an error, with HTTP 200 for v0.20 clients', async (t) => {
+test('a batch from an address over its limit gets HTTP 200 with an error for every call', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   await exhaust(server, 5);
   const old = new Client(server.url, someone(), 'old');
@@ -96,13 +96,13 @@ test('every call in a batch from an address over its limit gets an error, with H
     assert.equal(countItems(Buffer.from(json)), items, json);
 });
 
-test('incomplete bodies from one address are limited in bytes', async (t) => {
+test('limits the total size of incomplete bodies from one address', async (t) => {
   const server = await limited(t, { maxBodyBytes: 2048 });
   const open: RawConnection[] = [];
   for (let i = 0; i < MAX_CONCURRENT_BODIES; i++) open.push(await begin(t, server, 2048, 'x'.repeat(2040)));
   await until(
     async () => (await post(server.url, 'x'.repeat(1024))).status === 429,
-    'a request beyond the bytes of an address to be refused',
+    'a request beyond the byte limit of the address to be refused',
   );
   const { body } = await post(server.url, 'x'.repeat(1024));
   assert.match((body as { error: string }).error, /Too many bytes from this address at once/);
@@ -110,7 +110,7 @@ test('incomplete bodies from one address are limited in bytes', async (t) => {
   await until(async () => (await post(server.url, 'x'.repeat(1024))).status === 400, 'room for further bytes');
 });
 
-test('concurrent requests from one address are limited', async (t) => {
+test('limits the number of concurrent requests from one address', async (t) => {
   const server = await limited(t, { maxSocketsPerAddress: 2 });
   const open = [await begin(t, server, 100, 'x'), await begin(t, server, 100, 'x')];
   await until(async () => (await post(server.url, [])).status === 429, 'a third request to be refused');
@@ -118,7 +118,7 @@ test('concurrent requests from one address are limited', async (t) => {
   await until(async () => (await post(server.url, [])).status === 400, 'room for another request');
 });
 
-test('TCP connections from one address are limited', async (t) => {
+test('limits the number of TCP connections from one address', async (t) => {
   const server = await limited(t, { maxSocketsPerAddress: 2 });
   const open: Socket[] = [];
   for (let i = 0; i < 4; i++) {
@@ -133,16 +133,16 @@ test('TCP connections from one address are limited', async (t) => {
   await until(async () => (await fetch(`${server.url}/health`).catch(() => undefined))?.status === 200, 'a free connection');
 });
 
-test('a large frame from an address over its limit is not parsed', async (t) => {
+test('does not parse a large frame from an address over its limit', async (t) => {
   const server = await limited(t, { pointsPerAddress: 10 + 2 * NEW_KEY_COST });
   const client = await PushClient.open(server.url, anonymous());
   await exhaust(server, 7);
-  // if the frame were parsed, the socket would be closed with 1003
+  // if the frame were parsed, the socket would be closed with code 1003
   client.send('x'.repeat(100_000));
   assert.equal(await client.closed, 4429);
 });
 
-test('a socket that keeps making refused calls is closed', async (t) => {
+test('closes a socket that keeps making refused calls', async (t) => {
   const server = await limited(t, { pointsPerKey: 4 });
   const client = await PushClient.open(server.url, anonymous());
   let open = true;
@@ -151,7 +151,10 @@ test('a socket that keeps making refused calls is closed', async (t) => {
   assert.equal(await client.closed, 4429);
 });
 
-/** Turns with a fake clock that each call advances. `began` lists the addresses whose calls began, per turn of the event loop. */
+/**
+ * Creates a `Turns` with a fake clock that advances with each call. `began` lists, for each turn of the event loop, the
+ * addresses of the calls that began in it.
+ */
 function mockTurns() {
   let now = 0;
   const turns = new Turns(() => now);
@@ -171,7 +174,7 @@ function mockTurns() {
   return { turns, make, turn };
 }
 
-test('an address that has spent its points for a turn of the event loop waits; other addresses do not', async () => {
+test('an address that has used up its points for an event loop turn does not delay other addresses', async () => {
   const { turns, make, turn } = mockTurns();
   const calls = 10;
   make('greedy', calls, ROUNDS_TIME_LIMIT);
@@ -180,13 +183,13 @@ test('an address that has spent its points for a turn of the event loop waits; o
   const begun: string[] = [];
   for (let each = 1; begun.length < calls; each++) {
     begun.push(...(await turn()));
-    // one on arrival, then one per turn: each call uses up the time, so no further round starts
+    // one call on arrival, then one per turn: each call uses up the time limit, so no further round starts
     assert.ok(begun.length <= each + 1, `${begun.length} calls in ${each} turns`);
     assert.ok(each <= calls + 1, `${begun.length} calls in ${each} turns`);
   }
 });
 
-test('short calls are served in rounds without waiting for another turn of the event loop', async () => {
+test('serves several rounds of short calls in one turn of the event loop', async () => {
   const { make, turn } = mockTurns();
   make('a', 6, ROUNDS_TIME_LIMIT / 20);
   make('b', 3, ROUNDS_TIME_LIMIT / 20);
@@ -194,18 +197,18 @@ test('short calls are served in rounds without waiting for another turn of the e
   assert.deepEqual([...first, ...(await turn())], ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'a', 'a']);
 });
 
-test('no round starts after ROUNDS_TIME_LIMIT, however many addresses wait', async () => {
+test('starts no round after ROUNDS_TIME_LIMIT, however many addresses wait', async () => {
   const { make, turn } = mockTurns();
   const addresses = Array.from({ length: 5 }, (_, index) => `address ${index}`);
   for (const address of addresses) make(address, 20, ROUNDS_TIME_LIMIT / 10);
   const counts: number[] = [];
   for (let begun = 0; begun < 100; begun += counts.at(-1)!) counts.push((await turn()).length);
-  // one call per address on arrival, then rounds over all addresses until the time is up
+  // one call per address on arrival, then rounds over all addresses until the time limit is reached
   for (const count of counts) assert.ok(count <= 5 + 10 + 5, `${count} calls in one turn`);
   assert.ok(counts.length <= 12, `${counts.length} turns`);
 });
 
-test('at most MAX_ROUNDS rounds run in a turn of the event loop, however short the calls are', async () => {
+test('runs at most MAX_ROUNDS rounds per turn of the event loop, however short the calls are', async () => {
   const { make, turn } = mockTurns();
   make('a', 10 * MAX_ROUNDS, 0);
   make('b', 10 * MAX_ROUNDS, 0);
@@ -213,7 +216,7 @@ test('at most MAX_ROUNDS rounds run in a turn of the event loop, however short t
   assert.equal((await turn()).length, 2 * MAX_ROUNDS);
 });
 
-test('a call that holds a slot for large calls does not wait for a turn: its extra cost is charged in arrears', async (t) => {
+test('charges the extra cost of a call in arrears while the call holds a slot for large calls', async (t) => {
   const [store, log] = [new SqliteStore(':memory:'), createLog('silent')];
   const hub = new MemoryHub(store, log, () => undefined);
   const discovery = new Discovery(store);
@@ -240,7 +243,7 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
     turn: new Turn(DEFAULT_TURN),
     quotas: new Quotas(store, DEFAULT_LIMITS),
     async charge() {
-      assert.equal(held, 0, 'waits for a turn while it holds a slot');
+      assert.equal(held, 0, 'a call must not wait for a turn while it holds a slot');
     },
     async chargeInArrears(_caller, points) {
       assert.equal(held, 1);
@@ -271,7 +274,7 @@ test('a call that holds a slot for large calls does not wait for a turn: its ext
   assert.ok(inArrears > 0, 'points of the page');
 });
 
-test('sockets per key and per address are limited', async (t) => {
+test('limits the number of sockets per key and per address', async (t) => {
   const server = await limited(t, { maxSocketsPerKey: 2, maxSocketsPerAddress: 4 });
   const one = someone();
   const sockets = [await PushClient.open(server.url, one), await PushClient.open(server.url, one)];
@@ -286,7 +289,7 @@ test('sockets per key and per address are limited', async (t) => {
   await PushClient.open(server.url, one);
 });
 
-test('instances per user are limited, counting HTTP and sockets together', async (t) => {
+test('the limit on instances per user counts HTTP and socket clients together', async (t) => {
   const server = await limited(t, { maxInstancesPerUser: 2 });
   const user = someone();
   await PushClient.open(server.url, user);
@@ -298,7 +301,7 @@ test('instances per user are limited, counting HTTP and sockets together', async
   await new Client(server.url, user, 'v2', 'second-instance').call('poll', {});
 });
 
-test('candidates from a stranger, which are parked, cost 20 points more', async (t) => {
+test('parked candidates from a stranger cost 20 extra points', async (t) => {
   const server = await limited(t, { pointsPerKey: 30 });
   const host = new Client(server.url);
   const { offers } = await host.publish(`x:1.0.0@${host.username}`, ['offer']);

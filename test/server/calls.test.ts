@@ -1,6 +1,6 @@
 /**
- * Replay protection, which must not affect honest old clients (protocol.md, part 1); checks of messages in the old form; and
- * request bodies: invalid JSON, deeply nested JSON, batches.
+ * Tests replay protection, which must not affect honest old clients (protocol.md, "The old form"), the validation of messages
+ * in the old form, and request bodies: invalid JSON, deeply nested JSON and batches.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -16,7 +16,7 @@ async function start(t: TestContext) {
   return { server, old, host, fqn: `${FQN}@${host.username}`, send };
 }
 
-test('two addIceCandidates calls with the same timestamp and signature but different params both succeed', async (t) => {
+test('accepts two addIceCandidates calls with the same timestamp and signature but different params', async (t) => {
   const { old, host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -36,10 +36,10 @@ test('two addIceCandidates calls with the same timestamp and signature but diffe
   );
   await send(one);
   const again = await host.call('getIceCandidates', { serviceFqn: fqn, offerId, since: 0 });
-  assert.equal(again.candidates.length, 2, 'a repeated candidate is there once');
+  assert.equal(again.candidates.length, 2, 'a repeated candidate is stored only once');
 });
 
-test('a repeated answerOffer succeeds for the same user and SDP, and fails for a different user or SDP', async (t) => {
+test('answerOffer can be repeated only by the same user with the same SDP', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -66,7 +66,7 @@ test('publishing an SDP again while its offer is live returns the same offer', a
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('a replayed deleteService is refused and does not delete later publications', async (t) => {
+test('a replayed deleteService does not delete later publications', async (t) => {
   const { old, host, fqn, send } = await start(t);
   await host.publish(fqn, ['before']);
   const request = signOld(host.identity, 'deleteService', { serviceFqn: fqn });
@@ -80,11 +80,11 @@ test('a message in the old form is valid for one method only', async (t) => {
   const { host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   const published = signOld(host.identity, 'publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] });
-  // captured from a publication, replayed as a deletion
+  // a message captured from publishService, replayed as deleteService
   await refused(send({ ...published, method: 'deleteService', params: { serviceFqn: fqn } }), 'bad-signature');
 });
 
-test('a message in the old form is valid only for the service, offer, username and `since` it was signed for', async (t) => {
+test('a message in the old form is valid only for the service, offer, username or `since` in its signature', async (t) => {
   const { old, host, fqn, send } = await start(t);
   const { offers } = await host.publish(fqn, ['one', 'two']);
   const [one, two] = offers.map(({ offerId }) => offerId);
@@ -107,7 +107,7 @@ test('a message in the old form is valid only for the service, offer, username a
   }
 });
 
-test('methods that v0.20 does not know are refused in the old form', async (t) => {
+test('refuses the old form for methods that do not exist in v0.20', async (t) => {
   const { host, fqn, send } = await start(t);
   await host.publish(fqn, ['offer']);
   await refused(send(signOld(host.identity, 'withdrawOffers', { serviceFqn: fqn, offerIds: [] })), 'bad-signature');
@@ -123,7 +123,7 @@ test('invalid JSON gets HTTP 400', async (t) => {
   await host.call('poll', {});
 });
 
-test('JSON that is not a call gets the reply of a failed call, with HTTP 200', async (t) => {
+test('JSON that is not a call gets HTTP 200 with a bad-request error', async (t) => {
   const { server } = await start(t);
   const whole = { method: 'poll', message: 'x', signature: 'x' };
   const bodies = ['1', 'null', '"text"', '{}', '{"method":1}', '{"method":"poll"}', '{"__proto__":{"method":"poll"}}'];
@@ -168,7 +168,7 @@ test('invalid params are refused with an error that names the field', async (t) 
   }
 });
 
-test('deeply nested JSON is refused without side effects', async (t) => {
+test('refuses deeply nested JSON without side effects', async (t) => {
   const { server, host, fqn } = await start(t);
   const deep = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`;
   const logged = t.mock.method(console, 'error', () => undefined);
@@ -190,12 +190,12 @@ test('deeply nested JSON is refused without side effects', async (t) => {
   await host.publish(fqn, ['fine']);
   for (const { arguments: said } of logged.mock.calls) assert.doesNotMatch(String(said), /uncaught/i);
 });
-/** The signer throws for params that the server would refuse; rethrows its error as a refusal. */
+/** Rethrows an error of the local signer, which refuses the same params as the server, as a refused call. */
 const asRefusal = (error: Error & { code?: string }): never => {
   throw new CallError(error.message, error.code);
 };
 
-test('a batch is answered in order, with HTTP 200 even if some of its calls fail', async (t) => {
+test('replies to a batch in order, with HTTP 200 even if some of its calls fail', async (t) => {
   const { server, host, fqn, old } = await start(t);
   const joiner = old();
   const items = [
@@ -217,7 +217,7 @@ test('a batch is answered in order, with HTTP 200 even if some of its calls fail
   assert.equal(replies[5]!.result?.sdp, 'offer');
 });
 
-test('an empty batch and a batch of 101 calls get HTTP 400; a batch of 100 is served', async (t) => {
+test('refuses an empty batch or a batch of more than 100 calls with HTTP 400', async (t) => {
   const { server, host } = await start(t);
   const items = (length: number) => Array.from({ length }, () => host.signed('poll', {}));
   for (const length of [0, 101]) assert.equal((await post(server.url, items(length))).status, 400);

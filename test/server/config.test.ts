@@ -1,6 +1,6 @@
 /**
- * Settings and lifecycle of the process: readConfig's defaults, variables, flags and error messages; a port in use and a file
- * that cannot be opened; SIGTERM; and SIGKILL followed by a restart on the same file.
+ * Tests the settings and the lifecycle of the server process: the defaults, environment variables, flags and error messages of
+ * readConfig; a port in use; a database file that cannot be opened; SIGTERM; and a restart on the same file after SIGKILL.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -80,7 +80,7 @@ const FROM_ENV = {
 };
 test('readConfig reads the environment variables', () => assert.deepEqual(read([], ENV), FROM_ENV));
 
-test('flags take precedence over variables and may be repeated', () => {
+test('flags, including repeated ones, override environment variables', () => {
   const argv = [
     '--port',
     '0',
@@ -122,7 +122,7 @@ test('flags take precedence over variables and may be repeated', () => {
   });
 });
 
-test('every limit and variable is documented with its default', () => {
+test('every limit and every environment variable is documented', () => {
   const read = (name: string): string =>
     readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8').replaceAll('\u00a0', ' ');
   const [security, readme] = [read('docs/security.md'), read('server/README.md')];
@@ -138,12 +138,12 @@ test('every limit and variable is documented with its default', () => {
 
 test('readConfig returns `help` for --help', () => assert.equal(readConfig(['--help'], {}), 'help'));
 
-test('the error for a bad REDIS_URL does not quote its value, which may contain a password', () => {
+test('the error for an invalid REDIS_URL does not quote the value, which may contain a password', () => {
   for (const value of ['redis.example', 'http://u:geheim@redis.example', 'redis://u:geheim@:x'])
     assert.throws(() => read([], { REDIS_URL: value }), { message: /^REDIS_URL must be redis:\/\/(?!.*geheim)/ }, value);
 });
 
-test('errors name a bad limit, an unknown limit and a bad proxy', () => {
+test('the errors for invalid limits, unknown limits and invalid proxies name the setting', () => {
   for (const value of ['', '0', '-1', '1.5', 'many'])
     assert.throws(() => read([], { LIMIT_MAX_OFFERS: value }), {
       message: `LIMIT_MAX_OFFERS must be a whole number above 0, got "${value}"`,
@@ -157,7 +157,7 @@ test('errors name a bad limit, an unknown limit and a bad proxy', () => {
     });
 });
 
-test('a list of only commas and an invalid reserved name are refused; an empty path or host is treated as unset', () => {
+test('refuses malformed lists, but treats an empty path or host as unset', () => {
   for (const variable of ['PUBLIC_URL', 'CORS_ORIGINS', 'TRUSTED_PROXIES', 'RESERVED_NAMES', 'STUN_URLS', 'TURN_SECRET'])
     assert.throws(() => read([], { [variable]: ' , ' }), { message: `${variable} contains only commas and spaces, got " , "` });
   assert.throws(() => read(['--cors-origin', ',']), { message: 'CORS_ORIGINS contains only commas and spaces, got ","' });
@@ -181,7 +181,7 @@ for (const [variable, flag, values] of [
   ['LOG_LEVEL', '--log-level', ['', 'verbose', 'WARN']],
   ['DRAIN_SECONDS', '--drain', ['', '-1', 'soon', '3601']],
 ] as const) {
-  test(`the error for a bad ${variable} gives the expected and the received value`, () => {
+  test(`the error for an invalid ${variable} states the expected and the received value`, () => {
     for (const value of values) {
       const text = { message: new RegExp(`${variable} \\(${flag}\\) must be .+, got "${value.replaceAll('.', '\\.')}"`) };
       assert.throws(() => read([`${flag}=${value}`]), text, value);
@@ -190,22 +190,22 @@ for (const [variable, flag, values] of [
   });
 }
 
-test('a METRICS_TOKEN that is too short is refused with an error that does not quote it', () => {
+test('the error for a METRICS_TOKEN that is too short does not quote the token', () => {
   assert.throws(() => read([], { METRICS_TOKEN: 'short-secret' }), {
     message: 'METRICS_TOKEN must have 16 characters or more, got 12',
   });
 });
 
-test('an unknown flag is refused', () => assert.throws(() => read(['--prot', '1']), /--prot/));
+test('refuses an unknown flag', () => assert.throws(() => read(['--prot', '1']), /--prot/));
 
-test('the error for a port in use names the port and a remedy', async (t) => {
+test('the error for a port in use names the port and suggests how to change it', async (t) => {
   const { port } = await startServer(t);
   await assert.rejects(createServer({ port, host: '127.0.0.1', storagePath: ':memory:' }), {
     message: `port ${port} on 127.0.0.1 is taken: choose another with PORT or --port`,
   });
 });
 
-test('the error for a database that cannot be opened names the file and what to check', async (t) => {
+test('the error for a database that cannot be opened names the file and suggests what to check', async (t) => {
   const path = `${temporaryFile(t)}/no/such/folder.db`;
   await assert.rejects(createServer({ port: 0, host: '127.0.0.1', storagePath: path }), (error: Error) => {
     assert.match(error.message, /^cannot open the database .*folder\.db: .*Does the folder exist/);
@@ -227,7 +227,7 @@ test('createServer uses the default of an option that is undefined', async () =>
 
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
 
-test('the command prints its address and its storage, and says so if PUBLIC_URL is not set', async (t) => {
+test('the command prints its address and storage, and warns if PUBLIC_URL is not set', async (t) => {
   const server = await spawnServer(t, local(':memory:'));
   assert.equal(((await (await fetch(server.url)).json()) as { name: string }).name, 'Rondevu');
   assert.match(server.output(), /storage: :memory:/);
@@ -236,14 +236,14 @@ test('the command prints its address and its storage, and says so if PUBLIC_URL 
   assert.doesNotMatch(quiet.output(), /PUBLIC_URL/);
 });
 
-test('for a bad setting, the command prints one line without a stack trace and exits with 1', async (t) => {
+test('the command reports an invalid setting without a stack trace and exits with code 1', async (t) => {
   const server = await spawnServer(t, local(':memory:'), { LEGACY_AUTH: 'maybe' });
   assert.deepEqual(await server.ended, [1, null]);
   assert.equal(server.output(), 'rondevu-server: LEGACY_AUTH (--legacy-auth) must be allow, sticky or off, got "maybe"\n');
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`on ${signal}, the command exits with 0 despite a queued joiner, an open socket and an idle connection`, async (t) => {
+  test(`the command exits with code 0 on ${signal} despite a queued joiner, an open socket and an idle connection`, async (t) => {
     const server = await spawnServer(t, local(':memory:'));
     const host = await PushClient.open(server.url);
     const fqn = `chat:1.0.0@${host.username}`;
@@ -259,7 +259,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-test('claims, services and offers survive SIGKILL and a restart on the same file', async (t) => {
+test('claims, services and offers survive SIGKILL and a restart on the same database file', async (t) => {
   const path = temporaryFile(t);
   const first = await spawnServer(t, local(path));
   const host = someone('host');

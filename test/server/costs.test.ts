@@ -1,4 +1,4 @@
-/** The costs of calls, the order in which a call is checked, and the size limits of replies. */
+/** Tests the costs of calls, the order in which a call is validated, and the size limits on replies. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS, type Limits } from '../../server/src/index.js';
@@ -11,7 +11,7 @@ const limited = (t: TestContext, limits: Partial<Limits>) => startServer(t, { li
 const KIB = 1024;
 const large = (text: string, size = 60 * KIB): string => text.padEnd(size, 'x');
 
-/** A user with `count` services, each with one large offer. */
+/** Creates a user with `count` services, each with one large offer. */
 async function publisher(url: string, count: number): Promise<Client> {
   const host = new Client(url);
   for (let i = 0; i < count; i++) await host.publish(`big:1.0.${i}@${host.username}`, [large(`${i} `)]);
@@ -27,7 +27,7 @@ test('a page ends at the size limit and returns the offset of the next page', as
   const sizes: number[] = [];
   for (let offset: number | undefined = 0; offset !== undefined;) {
     const page: ServicePage = await pageOf(host, `big:1.0.0@${host.username}`, offset);
-    assert.ok(JSON.stringify(page).length < 201 * KIB, 'the bytes of a page');
+    assert.ok(JSON.stringify(page).length < 201 * KIB, 'the size of a page');
     assert.equal(page.count, page.services.length);
     sizes.push(page.count);
     seen.push(...page.services.map(({ serviceFqn }) => serviceFqn));
@@ -44,7 +44,7 @@ test('a page contains one service even if that service alone exceeds the size li
   assert.deepEqual([page.count, page.next], [1, undefined]);
 });
 
-test('once the replies to a batch are too large, the remaining calls are not run and get errors, with HTTP 200', async (t) => {
+test('stops running the calls of a batch once its replies exceed the size limit', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 100 * KIB });
   const host = await publisher(url, 2);
   const lists = Array.from({ length: 30 }, () =>
@@ -55,13 +55,13 @@ test('once the replies to a batch are too large, the remaining calls are not run
   const items = body as { success: boolean; code?: string }[];
   assert.equal(status, 200);
   assert.equal(items.length, 31);
-  assert.ok(JSON.stringify(body).length < 1000 * KIB, 'the bytes of all replies');
+  assert.ok(JSON.stringify(body).length < 1000 * KIB, 'the total size of the replies');
   assert.ok(items.filter(({ success }) => success).length >= 8, 'the calls that were run');
   assert.deepEqual([items[30]!.success, items[30]!.code], [false, 'too-large']);
   await refused(host.take(`late:1.0.0@${host.username}`), 'not-found');
 });
 
-test('a poll ends at the size limit, and later polls return the rest', async (t) => {
+test('a poll reply ends at the size limit, and later polls return the rest', async (t) => {
   const { url } = await limited(t, { maxReplyBytes: 150 * KIB });
   const [host, joiner] = [new Client(url), new Client(url)];
   const fqn = `chat:1.0.0@${host.username}`;
@@ -73,8 +73,8 @@ test('a poll ends at the size limit, and later polls return the rest', async (t)
   const answers = new Set<string>();
   for (let polls = 0; polls < 3; polls++) {
     const given = (await host.call('poll', {})).answers;
-    // answers returned before are repeated where there is room
-    assert.ok(JSON.stringify(given).length < 211 * KIB, 'the bytes of a poll');
+    // previously returned answers are repeated if the reply has room for them
+    assert.ok(JSON.stringify(given).length < 211 * KIB, 'the size of a poll reply');
     for (const { offerId } of given) answers.add(offerId);
   }
   assert.equal(answers.size, 8);
@@ -90,7 +90,7 @@ test('the signature of the message is checked before the digest of the params', 
   assert.match(((await post(url, signed)).body as { error: string }).error, /it does not match these params/);
 });
 
-test('params with too many values are refused, whether signed or not, over HTTP and over the socket', async (t) => {
+test('refuses params with too many values, over HTTP and over the socket', async (t) => {
   const { url } = await limited(t, {});
   const host = await PushClient.open(url);
   const params = { values: Array(20_000).fill(0) };
@@ -100,7 +100,7 @@ test('params with too many values are refused, whether signed or not, over HTTP 
   assert.equal((body as { code: string }).code, 'too-large');
 });
 
-test('params that are nested too deeply are refused before they are traversed', async (t) => {
+test('refuses deeply nested params before traversing them', async (t) => {
   const { url } = await limited(t, {});
   const host = await PushClient.open(url);
   let ids = 1000;
@@ -129,7 +129,7 @@ test('params that are nested too deeply are refused before they are traversed', 
   }
 });
 
-test('a body with too many values is refused before it is parsed; the content of strings does not count', async (t) => {
+test('refuses a body with too many values before parsing, without counting the content of strings', async (t) => {
   const { url } = await limited(t, {});
   for (const json of [`{"a":[${'[],'.repeat(50_000)}`, `{${'"a":0,'.repeat(50_000)}`, '['.repeat(50_000)]) {
     const { status, body } = await post(url, json);
@@ -143,7 +143,7 @@ test('a body with too many values is refused before it is parsed; the content of
   await host.publish(`x:1.0.0@${host.username}`, texts);
 });
 
-test('the cost of a call grows with its number of items', () => {
+test('the cost of a call grows with the number of items in it', () => {
   const ids = Array(1000).fill('x');
   assert.equal(costOf('withdrawOffers', { offerIds: ids }), 101);
   assert.equal(costOf('addIceCandidates', { candidates: Array(100).fill({}) }), 11);
@@ -152,7 +152,7 @@ test('the cost of a call grows with its number of items', () => {
   for (const list of [{ length: 1e9 }, 'x'.repeat(1000), null, 5]) assert.equal(costOf('withdrawOffers', { offerIds: list }), 1);
 });
 
-/** How many points this address has left, measured by making calls without a key until one is refused. */
+/** Returns how many points this address has left, measured by making calls without a key until one is refused. */
 async function left(url: string): Promise<number> {
   for (let count = 0; ; count++) if ((await post(url, {})).status === 429) return count;
 }
@@ -160,13 +160,13 @@ async function left(url: string): Promise<number> {
 const POINTS = 120;
 const spending: [string, (url: string) => Promise<unknown>, spent: number][] = [
   ['a body of 200 KiB, before it is parsed', (url) => post(url, `{"x":"${'y'.repeat(200 * KIB)}`), 50 + 1],
-  ['a body that is no JSON', (url) => post(url, '{'), 1],
-  ['a call that is none', (url) => post(url, { method: 5 }), 1],
+  ['a body that is not JSON', (url) => post(url, '{'), 1],
+  ['an object that is not a call', (url) => post(url, { method: 5 }), 1],
   ['an unknown method', (url) => post(url, { method: 'no', message: 'no', signature: '' }), 1],
-  ['each item of a batch of what is no call', (url) => post(url, Array(20).fill(null)), 20],
+  ['a batch of 20 items that are not calls', (url) => post(url, Array(20).fill(null)), 20],
 ];
 for (const [what, spend, spent] of spending) {
-  test(`${what} costs ${spent}`, async (t) => {
+  test(`points charged for ${what}: ${spent}`, async (t) => {
     mockClock(t);
     const { url } = await limited(t, { pointsPerAddress: POINTS });
     await spend(url);
@@ -174,18 +174,18 @@ for (const [what, spend, spent] of spending) {
   });
 }
 
-test('the bytes of a reply are charged against the points for later calls', async (t) => {
+test('charges the bytes of a reply against the budget for later calls', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = new Client(url);
-  // 3, plus 9 for the bytes of the request and 9 for the bytes of the reply
+  // costs 3 points, plus 9 for the bytes of the request and 9 for the bytes of the reply
   await host.publish(`big:1.0.0@${host.username}`, [large('x', 9.5 * BYTES_PER_POINT)]);
   const before = POINTS - NEW_KEY_COST - 3 - 9 - 9;
-  await pageOf(host, `big:1.0.0@${host.username}`, 0); // 7, plus 9 for the bytes of the reply
+  await pageOf(host, `big:1.0.0@${host.username}`, 0); // costs 7 points, plus 9 for the bytes of the reply
   assert.equal(await left(url), before - 7 - 9);
 });
 
-test('a poll costs more when the user has many answered offers', async (t) => {
+test('a poll costs more if the user has many answered offers', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerKey: 700 });
   const [host, joiner] = [new Client(url, someone()), new Client(url, someone())];
@@ -195,7 +195,7 @@ test('a poll costs more when the user has many answered offers', async (t) => {
     for (const { offerId } of offers) await joiner.answer({ serviceFqn, offerId });
   }
   const spent = (POLLED_PER_POINT / 10) * 4;
-  // answers that were returned before are not returned again
+  // a `since` in the future, so that answers already returned are not returned again
   const since = Date.now() + 1000;
   const isRefused = (): Promise<boolean> =>
     host.call('poll', { since }).then(
@@ -207,11 +207,11 @@ test('a poll costs more when the user has many answered offers', async (t) => {
     );
   let polls = 0;
   while (!(await isRefused())) polls++;
-  // 2 points a poll, plus the bytes of the first replies
+  // each poll costs 2 points, and the first polls cost more for the bytes of their replies
   assert.ok(polls > (700 - spent) / 4 && polls <= (700 - spent) / 2, `${polls} polls`);
 });
 
-test('frames that are not calls are charged, and a socket that sends too many is closed', async (t) => {
+test('closes a socket that sends too many frames that are not calls', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = await PushClient.open(url);
@@ -220,7 +220,7 @@ test('frames that are not calls are charged, and a socket that sends too many is
   assert.ok(host.frames.filter(({ error }) => error).length <= POINTS, 'the frames that were answered');
 });
 
-test('16 acknowledgements and pongs cost one point', async (t) => {
+test('16 acknowledgements or pongs cost one point', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = await PushClient.open(url);
@@ -229,7 +229,7 @@ test('16 acknowledgements and pongs cost one point', async (t) => {
   assert.equal(await left(url), POINTS - NEW_KEY_COST - 3 - 10 - 1);
 });
 
-test('a socket that sends a frame larger than its points allow is closed', async (t) => {
+test('closes a socket that sends a frame too large for its remaining points', async (t) => {
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = await PushClient.open(url, someone());
@@ -237,7 +237,7 @@ test('a socket that sends a frame larger than its points allow is closed', async
   assert.equal(await host.closed, 4429);
 });
 
-test('the rest of a batch is not run after its client hangs up', async (t) => {
+test('does not run the rest of a batch after its client disconnects', async (t) => {
   const { url } = await limited(t, {});
   const client = new Client(url);
   const batchOf = (caller: Client): unknown[] =>
@@ -249,7 +249,7 @@ test('the rest of a batch is not run after its client hangs up', async (t) => {
   while ((await new Client(url).take(`s0:1.0.0@${client.username}`).catch(() => undefined)) === undefined);
   abort.abort();
   await reply;
-  // takes as long as the rest of the first batch would have taken
+  // this batch takes as long as the rest of the first batch would have taken
   await post(url, batchOf(new Client(url)));
   await refused(new Client(url).take(`s99:1.0.0@${client.username}`), 'not-found');
 });

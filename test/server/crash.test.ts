@@ -1,6 +1,6 @@
 /**
- * Kills a server with SIGKILL at pseudo-random moments, under a load of claims and publications: all data that it acknowledged
- * must survive every restart. CRASHES sets the number of kills; CRASH_SEED repeats a run.
+ * Kills a server with SIGKILL at pseudo-random times while clients claim names and publish offers: all acknowledged data must
+ * survive every restart. CRASHES sets the number of kills; CRASH_SEED reproduces a run.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -9,15 +9,15 @@ import { Random, seedOf } from '../support/random.js';
 import { ServerProcess } from '../support/site.js';
 import { CallError, Client, someone, until } from './helpers.js';
 
-/** The size of the run in CI. */
+/** Number of kills in a CI run. */
 const USUAL = 10;
 const CRASHES = Number(process.env['CRASHES'] ?? USUAL);
 const SEED = seedOf('CRASH_SEED', CRASHES > USUAL);
 const WRITERS = 4;
-/** Number of publications of each writer's name. */
+/** Number of publications per claimed name. */
 const PUBLICATIONS = 3;
 
-/** Calls that the server acknowledged. */
+/** Data that the server has acknowledged. */
 interface Acknowledged {
   client: Client;
   serviceFqn: string;
@@ -28,7 +28,7 @@ const server = new ServerProcess();
 before(() => server.start());
 after(() => server.close());
 
-/** Claims names and publishes offers until the server is gone, and records the acknowledged calls. */
+/** Claims names and publishes offers until the server is killed, and records the acknowledged data. */
 async function write(acknowledged: Acknowledged[]): Promise<void> {
   for (;;) {
     const client = new Client(server.url, someone('writer'));
@@ -40,7 +40,7 @@ async function write(acknowledged: Acknowledged[]): Promise<void> {
         if (i === 0) acknowledged.push(entry);
       }
     } catch (error) {
-      // fetch throws a TypeError when the server is killed; a refusal by the server is a different error
+      // fetch throws a TypeError when the server is killed; a call refused by the server throws a different error
       if (error instanceof TypeError) return;
       throw error;
     }
@@ -53,7 +53,7 @@ async function check({ client, serviceFqn, sdps }: Acknowledged): Promise<void> 
   const reader = new Client(server.url, someone('reader'));
   const page = (await reader.call('getService', { serviceFqn, limit: 10, offset: 0 })) as ServicePage;
   assert.equal(page.services.length, 1, `${serviceFqn} is lost`);
-  // each look-up leases a different free offer; there may be one more, whose acknowledgement was lost
+  // each look-up leases a different free offer; an extra offer may exist if its acknowledgement was lost
   const found = new Set<string>();
   for (let i = 0; i < PUBLICATIONS; i++) {
     const taken = await new Client(server.url, someone('joiner')).take(serviceFqn).catch((error: CallError) => error);
@@ -62,7 +62,7 @@ async function check({ client, serviceFqn, sdps }: Acknowledged): Promise<void> 
   for (const sdp of sdps) assert.ok(found.has(sdp), `"${sdp}" is lost`);
 }
 
-test(`acknowledged data survives ${CRASHES} SIGKILLs under load, seed ${SEED}`, { timeout: 600_000 }, async (t) => {
+test(`acknowledged data survives ${CRASHES} SIGKILLs under load (seed ${SEED})`, { timeout: 600_000 }, async (t) => {
   const random = new Random(SEED);
   let [claims, offers] = [0, 0];
   for (let crash = 0; crash < CRASHES; crash++) {

@@ -1,12 +1,12 @@
-/** Reads the tables of a Markdown document, and remembers which of them a test has compared. */
+/** Reads the tables of a Markdown document, and tracks which of them a test has read. */
 import { readFileSync } from 'node:fs';
 
 export interface Table {
   /** The nearest heading above the table. */
   section: string;
-  /** Cells of the first row. */
+  /** Cells of the header row. */
   head: string[];
-  /** Cells of the rows below it. */
+  /** Cells of each row below the header row. */
   rows: string[][];
 }
 
@@ -16,7 +16,7 @@ const cellsOf = (line: string): string[] =>
     .slice(1, -1)
     .map((cell) => cell.trim());
 
-/** The text of each code span in a cell. */
+/** Returns the text of each code span in a cell. */
 export const codes = (cell = ''): string[] => [...cell.matchAll(/`([^`]*)`/g)].map(([, text]) => text!);
 
 export class DocumentTables {
@@ -24,7 +24,7 @@ export class DocumentTables {
   readonly all: readonly Table[];
   readonly #read = new Set<Table>();
 
-  /** @param name path below the root of the project */
+  /** @param name path of the document, relative to the project root */
   constructor(name: string) {
     // some tables separate groups of digits with no-break spaces
     this.text = readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8').replaceAll('\u00a0', ' ');
@@ -45,7 +45,10 @@ export class DocumentTables {
     this.all = tables;
   }
 
-  /** The rows of a table. @param index which table of its section */
+  /**
+   * Returns the rows of a table.
+   * @param index index of the table in its section, from 0
+   */
   rows(section: string, index = 0): string[][] {
     const table = this.all.filter((each) => each.section === section)[index];
     if (!table) throw new Error(`no table ${index + 1} under "${section}"`);
@@ -53,18 +56,21 @@ export class DocumentTables {
     return table.rows;
   }
 
-  /** The tables that `rows` has not returned. */
+  /** Tables whose rows have not been read with `rows`. */
   get unread(): Table[] {
     return this.all.filter((table) => !this.#read.has(table));
   }
 }
 
-/** The fields of an object as the document writes it: `{ name, optional?, nested: { … }, list: [{ … }] }`. */
+/** Fields of an object, in the notation of the document: `{ name, optional?, nested: { … }, list: [{ … }] }`. */
 export interface Shape {
   [name: string]: { isOptional: boolean; fields: Shape | undefined };
 }
 
-/** @throws Error if the text is not an object */
+/**
+ * Parses an object in the notation of the document.
+ * @throws Error if the text is not an object in this notation
+ */
 export function parseShape(text: string): Shape {
   let at = 0;
   const fail = (): never => {

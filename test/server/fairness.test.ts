@@ -1,7 +1,7 @@
 /**
- * The order of the queue: round-robin by address, then by key; joiners that leave leases unanswered are served last and hold
- * one lease at a time. Tests Fairness alone, with the time as an argument, and Matchmaker on an in-memory store with a mocked
- * clock.
+ * Tests the order of the queue: round-robin by address, then by key; joiners with too many unanswered leases are served last
+ * and may hold one lease at a time. The first tests call Fairness directly and pass the time as an argument; the others use
+ * Matchmaker with an in-memory store and a mocked clock.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -16,10 +16,10 @@ import { SqliteStore } from '../../server/src/sqlite-store.js';
 import { mockClock, noCharge, until } from './helpers.js';
 
 const T = 1_700_000_000_000;
-/** The publisher of the offers that the joiners take. */
+/** Publisher of the offers that the joiners lease. */
 const host = { publicKey: 'key of host', address: 'address of host' };
 const asker = (publicKey: string, address = `address of ${publicKey}`): Asker => ({ publicKey, address });
-/** Starts leases and lets them expire unanswered. */
+/** Starts leases and ends them as unanswered. */
 function leaveUnanswered(fairness: Fairness, who: Asker, now: number, times = 3): void {
   for (let i = 0; i < times; i++) {
     fairness.startLease(who);
@@ -32,12 +32,12 @@ test('the least recently served joiner comes first, by address and then by key',
   const [a1, a2, b1] = [asker('a1', 'A'), asker('a2', 'A'), asker('b1', 'B')];
   const order = (): Asker[] => [a1, a2, b1].sort((x, y) => fairness.compare(x, y, T));
   fairness.startLease(a1);
-  assert.deepEqual(order(), [b1, a2, a1], 'the address that had nothing, then the key that had nothing');
+  assert.deepEqual(order(), [b1, a2, a1], 'first the address and then the key that have not been served');
   fairness.startLease(b1);
   assert.deepEqual(order(), [a2, a1, b1]);
 });
 
-test('three unanswered leases within a minute move a joiner to the end of the queue until the minute is over', () => {
+test('a joiner with three unanswered leases in the last minute is served last', () => {
   const fairness = new Fairness();
   const [greedy, good] = [asker('greedy'), asker('good')];
   leaveUnanswered(fairness, greedy, T, 2);
@@ -45,7 +45,7 @@ test('three unanswered leases within a minute move a joiner to the end of the qu
   leaveUnanswered(fairness, greedy, T, 1);
   assert.equal(fairness.isLast(greedy, T), true);
   fairness.startLease(good);
-  assert.ok(fairness.compare(good, greedy, T) < 0, 'though it was served later');
+  assert.ok(fairness.compare(good, greedy, T) < 0, 'even though it was served later');
   assert.equal(fairness.isLast(greedy, T + 59_999), true);
   assert.equal(fairness.isLast(greedy, T + 60_000), false);
 });
@@ -60,7 +60,7 @@ test('answered leases do not count against a joiner', () => {
   assert.equal(fairness.isLast(busy, T), false);
 });
 
-test('a joiner that is served last holds one lease at a time', () => {
+test('a joiner that is served last may hold only one lease at a time', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
   leaveUnanswered(fairness, greedy, T);
@@ -71,7 +71,7 @@ test('a joiner that is served last holds one lease at a time', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
-test('a joiner holds at most ten leases at once', () => {
+test('a joiner may hold at most ten leases at a time', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
   for (let i = 0; i < 10; i++) {
@@ -84,7 +84,7 @@ test('a joiner holds at most ten leases at once', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
-test('an address that makes up keys is served last too; a well-behaved class with one bad pupil is not', () => {
+test('an address that generates new keys is served last, but a class with one misbehaving pupil is not', () => {
   const fairness = new Fairness();
   for (let i = 0; i < 3; i++) leaveUnanswered(fairness, asker(`made up ${i}`, 'farm'), T, 1);
   assert.equal(fairness.isLast(asker('made up 4', 'farm'), T), true);
@@ -97,7 +97,7 @@ test('an address that makes up keys is served last too; a well-behaved class wit
   assert.equal(fairness.isLast(asker('bad pupil', 'school'), T), true);
 });
 
-test('a sweep forgets only joiners that were not seen for a minute', () => {
+test('a sweep forgets only joiners that have been inactive for a minute', () => {
   const fairness = new Fairness();
   const greedy = asker('greedy');
   leaveUnanswered(fairness, greedy, T);
@@ -107,7 +107,7 @@ test('a sweep forgets only joiners that were not seen for a minute', () => {
   assert.equal(fairness.isLast(greedy, T + 60_001), false);
 });
 
-/** A matchmaker on an in-memory store with one service; joiners are written `name@address`. */
+/** Creates a matchmaker with one service in an in-memory store. Joiners are written as `name@address`. */
 function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   const store = new SqliteStore(':memory:');
   const demand: number[] = [];
@@ -146,7 +146,7 @@ function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
 test('the queue is served round-robin by address, then by key', async (t) => {
   const { matchmaker, publish, find } = setUp(t);
   const served: string[] = [];
-  // an address with many keys comes first, with one of its keys twice
+  // joiners from an address with many keys are queued first; one of these keys is queued twice
   const line = ['a1@A', 'a1@A', 'a2@A', 'a3@A', 'b1@B', 'b2@B', 'c1@C'];
   const all = line.map((who) => find(who, 60_000).then(() => served.push(who)));
   await until(() => matchmaker.waiting === line.length);
@@ -158,7 +158,7 @@ test('the queue is served round-robin by address, then by key', async (t) => {
   assert.deepEqual(served, ['a1@A', 'b1@B', 'c1@C', 'a2@A', 'b2@B', 'a3@A', 'a1@A']);
 });
 
-test('a joiner with three unanswered leases is served after all others and holds one lease at a time', async (t) => {
+test('the matchmaker serves a joiner with three unanswered leases after all others', async (t) => {
   const clock = mockClock(t);
   const { matchmaker, publish, find } = setUp(t);
   await publish(3);
@@ -182,7 +182,7 @@ test('a joiner with three unanswered leases is served after all others and holds
   assert.deepEqual(served, ['late']);
 });
 
-test('one greedy key does not block a service: other joiners are served although it takes every offer it can', async (t) => {
+test('a key that leases every offer it can get does not block other joiners', async (t) => {
   const clock = mockClock(t);
   const { publish, find } = setUp(t);
   let greedy: unknown[] = [];
@@ -194,14 +194,14 @@ test('one greedy key does not block a service: other joiners are served although
     await clock.tick(LEASE_DURATION + 1000);
     await good;
   }
-  assert.equal(greedy.length, 1, 'at last it gets one at a time');
+  assert.equal(greedy.length, 1, 'in the last round, only one of its look-ups succeeds');
 });
 
-test('a lease taken over from a different address stops counting against both addresses once it has ended', async (t) => {
+test('a lease resumed from a different address counts against neither address once it has ended', async (t) => {
   const clock = mockClock(t);
   const { matchmaker, publish, joiner } = setUp(t);
   await publish(1);
-  // an old client without an instance looks up twice, with a change of networks in between
+  // an old client without an instance makes two look-ups, and changes its network in between
   const target = { name: 'chat', version: '1.0.0', username: 'host' };
   const signal = new AbortController().signal;
   for (const who of ['old@wifi', 'old@mobile']) {
@@ -226,7 +226,7 @@ test('demand reports the number of waiting joiners whenever a joiner is added to
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('a joiner is rejected if the queue is full, and removed from the queue when it hangs up', async (t) => {
+test('rejects a joiner if the queue is full, and removes a joiner that disconnects', async (t) => {
   const { find, matchmaker } = setUp(t, { maxWaiting: 1 });
   const abort = new AbortController();
   const waiting = find('first@A', 60_000, abort.signal);
@@ -238,7 +238,7 @@ test('a joiner is rejected if the queue is full, and removed from the queue when
   assert.equal(matchmaker.waiting, 0);
 });
 
-test('an unsuccessful look-up reads the names once, attempts no lease, and costs a point per 25 services read', async (t) => {
+test('an unsuccessful look-up reads the names once and costs one point per 25 services', async (t) => {
   const { store, matchmaker } = setUp(t);
   for (let index = 0; index < 60; index++) {
     const username = `host-${index}`;
@@ -264,10 +264,10 @@ test('an unsuccessful look-up reads the names once, attempts no lease, and costs
   const many = Array.from({ length: 1000 }, (_, index) => `game:1.0.0@of-${index}`);
   t.mock.method(store, 'findServices', () => Promise.resolve(many));
   await assert.rejects(find('other', Infinity), (error: RpcError) => error.code === 'not-found');
-  assert.equal(points, 2 + 3, 'the names that were read cost 2 more');
+  assert.equal(points, 2 + 3, 'reading the names costs 2 more points');
 });
 
-test('a store that fails while a joiner waits rejects only that look-up', async (t) => {
+test('a store error while a joiner waits rejects only its look-up', async (t) => {
   const { store, find, matchmaker } = setUp(t);
   t.mock.method(console, 'error', () => undefined);
   const waiting = find('first@A', 50);

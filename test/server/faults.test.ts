@@ -1,4 +1,7 @@
-/** Servers with a full disk, a wrong clock or a database that another process locks; and the file after a clean shutdown. */
+/**
+ * Tests servers with a full disk, a wrong clock or a database that another process has locked, and the database file after a
+ * clean shutdown.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +16,7 @@ import { Client, Identity, refused, signV2, someone, spawnServer, startServer, t
 const local = (storage: string): string[] => ['--port', '0', '--host', '127.0.0.1', '--storage', storage];
 const status = async (url: string, path: string): Promise<number> => (await fetch(url + path)).status;
 
-test('a server that cannot write returns 503 at /health and /ready, and 200 once it can write again', async (t) => {
+test('/health and /ready return 503 while the server cannot write', async (t) => {
   const path = temporaryFile(t);
   const server = await spawnServer(t, local(path), { LOG_LEVEL: 'silent' });
   const host = new Client(server.url);
@@ -24,7 +27,7 @@ test('a server that cannot write returns 503 at /health and /ready, and 200 once
     );
   assert.ok(await publish('first'));
   assert.deepEqual([await status(server.url, '/health'), await status(server.url, '/ready')], [200, 200]);
-  // simulates a full disk: the files of this process cannot grow
+  // simulates a full disk: the files of the server process cannot grow
   const limit = (size: string): unknown => execFileSync('prlimit', ['--pid', String(server.process.pid), `--fsize=${size}:`]);
   limit(String(Math.max(statSync(path).size, statSync(`${path}-wal`).size)));
   let count = 0;
@@ -37,7 +40,7 @@ test('a server that cannot write returns 503 at /health and /ready, and 200 once
   assert.ok(await publish('last'));
 });
 
-test('a server whose database file was moved away returns 503 at /health, because its writes would be lost', async (t) => {
+test('/health returns 503 while the database file is missing, because writes would be lost', async (t) => {
   const path = temporaryFile(t);
   const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
   assert.equal(await status(server.url, '/health'), 200);
@@ -47,7 +50,7 @@ test('a server whose database file was moved away returns 503 at /health, becaus
   await until(async () => (await status(server.url, '/health')) === 200, '200');
 });
 
-test('a lock by another process delays only writes, which continue once it is released', async (t) => {
+test('a database lock held by another process delays only writes', async (t) => {
   const path = temporaryFile(t);
   const server = await startServer(t, { storagePath: path, logLevel: 'silent' });
   const host = new Client(server.url);
@@ -68,7 +71,7 @@ test('a lock by another process delays only writes, which continue once it is re
   await host.publish(`x:1.0.0@${host.username}`, ['fourth']);
 });
 
-test('a server that finds its database locked by another process exits with an error that names the database', async (t) => {
+test('the server exits with an error that names the database if another process has locked it', async (t) => {
   const path = temporaryFile(t);
   const { database: other } = openDatabase(path);
   t.after(() => other.close());
@@ -78,14 +81,14 @@ test('a server that finds its database locked by another process exits with an e
   assert.match(server.output(), /the database \S+ cannot be used: database is locked.*no other process locks it\.\n$/);
 });
 
-test('after a clean shutdown, all data is in the database file itself', async (t) => {
+test('a clean shutdown leaves all data in the database file itself', async (t) => {
   const path = temporaryFile(t);
   const server = await spawnServer(t, local(path));
   const host = someone('kept');
   await new Client(server.url, host).publish(`x:1.0.0@${host.username}`, ['offer']);
   server.process.kill('SIGTERM');
   assert.deepEqual(await server.ended, [0, null]);
-  assert.ok(!existsSync(`${path}-wal`) || statSync(`${path}-wal`).size === 0, 'the log is empty');
+  assert.ok(!existsSync(`${path}-wal`) || statSync(`${path}-wal`).size === 0, 'the write-ahead log is empty');
   const copy = temporaryFile(t);
   copyFileSync(path, copy);
   const again = await startServer(t, { storagePath: copy });
@@ -94,7 +97,7 @@ test('after a clean shutdown, all data is in the database file itself', async (t
 
 const [HOUR, DAY, YEAR] = [3_600_000, 86_400_000, 365 * 86_400_000];
 
-test('a clock that is two years ahead for a moment neither frees nor deletes a name', async (t) => {
+test('a name survives a system clock that is briefly two years ahead', async (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
   const server = await startServer(t, { storagePath: temporaryFile(t), logLevel: 'silent' });
   const host = new Client(server.url);
@@ -133,10 +136,10 @@ test('a clock jump is accepted once it has lasted for a day', () => {
   clock.at(start + uptime + YEAR);
   uptime += DAY;
   assert.equal(clock.at(start + uptime + YEAR), start + uptime + YEAR);
-  assert.equal(clock.at(start + uptime + YEAR + 23 * HOUR), start + uptime + YEAR + 23 * HOUR, 'a sleep of less than a day');
+  assert.equal(clock.at(start + uptime + YEAR + 23 * HOUR), start + uptime + YEAR + 23 * HOUR, 'a suspension of less than a day');
 });
 
-test('a clock that is wrong at startup is detected by comparing it with the last use of a claim', () => {
+test('detects a wrong clock at startup by comparing it with the last use of a claim', () => {
   let uptime = 0;
   const lastUse = Date.UTC(2026, 0, 1);
   const started = (now: number): ClaimClock =>
@@ -152,10 +155,10 @@ test('a clock that is wrong at startup is detected by comparing it with the last
   const late = started(lastUse + 2 * YEAR);
   late.at(lastUse + 2 * YEAR);
   uptime += DAY;
-  assert.equal(late.at(lastUse + 2 * YEAR + DAY), lastUse + 2 * YEAR + DAY, 'it was away for two years');
+  assert.equal(late.at(lastUse + 2 * YEAR + DAY), lastUse + 2 * YEAR + DAY, 'the server was down for two years');
 });
 
-test('the claim clock returns whole milliseconds while it distrusts the system clock, at startup and after a jump', () => {
+test('the claim clock returns whole milliseconds while it ignores the system clock', () => {
   let uptime = 0.25;
   const lastUse = Date.UTC(2026, 0, 1);
   for (const [last, start] of [
@@ -175,13 +178,13 @@ test('the claim clock returns whole milliseconds while it distrusts the system c
   }
 });
 
-test('names can be claimed and renewed after the server was unused for 40 days', async (t) => {
+test('names can be claimed and renewed after the server has been unused for 40 days', async (t) => {
   const path = temporaryFile(t);
   const host = someone();
   const lastUse = Date.now() - 40 * DAY;
   const store = new SqliteStore(path);
   await store.claim(host.username, host.publicKey, true, lastUse);
-  // an old claim, so that its use renews it
+  // a claim old enough to be renewed by its next use
   const old = someone();
   await store.claim(old.username, old.publicKey, true, lastUse - 20 * DAY);
   await store.close();
@@ -208,7 +211,7 @@ test('repeated restarts with a clock two years ahead do not expire a claim', asy
   }
 });
 
-test('a request for h2c, including its body, is handled as HTTP/1.1, and the connection stays open', async (t) => {
+test('handles an h2c upgrade request with a body as HTTP/1.1, and keeps the connection open', async (t) => {
   const { port, url } = await startServer(t);
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());

@@ -1,11 +1,14 @@
-/** A server that runs as a child process and reports its heap size after a garbage collection. Run with --expose-gc. */
+/**
+ * Runs a server as a child process that reports, on request, its heap size after a garbage collection. The process must be
+ * started with --expose-gc.
+ */
 import { createServer, DEFAULT_LIMITS } from '../../server/src/index.js';
 
-// the flood must not reach the limits, which have their own tests
+// the flood must not reach the rate limits, which have their own tests
 const limits = { ...DEFAULT_LIMITS, pointsPerAddress: 1e12, pointsPerKey: 1e12, claimsPerAddress: 1e12 };
 const server = await createServer({
   ...{ port: 0, host: '127.0.0.1', storagePath: ':memory:', logLevel: 'error', limits },
-  // so that the server reads forwarded addresses
+  // makes the server read forwarded addresses
   trustedProxies: ['127.0.0.1'],
 });
 

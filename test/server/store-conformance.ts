@@ -70,7 +70,7 @@ export function storeConformance(
     });
 
   describe(`${name}: claims`, () => {
-    check('a name belongs to the key that came first', async (store) => {
+    check('a name belongs to the key that claimed it first', async (store) => {
       assert.equal(await store.claim('alice', 'key-a', false, T), 'ok');
       assert.equal(await store.claim('alice', 'key-b', false, T + 1), 'name-taken');
       const user = await store.getUser('alice', T);
@@ -87,14 +87,14 @@ export function storeConformance(
       assert.equal((await store.getUser('alice', T + 370 * DAY))?.expiresAt, T + 375 * DAY);
       assert.equal((await store.getUser('alice', T + 370 * DAY))?.claimedAt, T);
     });
-    check('an expired name is free, for a new key and for its old one, swept or not', async (store) => {
+    check('an expired name is free for a new key, and its old key for a new name, whether swept or not', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const later = T + 365 * DAY;
       assert.equal(await store.getUser('alice', later), undefined);
       assert.equal(await store.claim('alice', 'key-b', false, later), 'ok');
       assert.equal(await store.claim('other', 'key-a', false, later), 'ok', 'the key is free for another name');
     });
-    check('remembers when a key last signed in v2', async (store) => {
+    check('the store remembers when a key last signed in v2', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       assert.equal((await store.getUser('alice', T))?.lastV2At, 0);
       await store.claim('alice', 'key-a', true, T + 5);
@@ -105,7 +105,7 @@ export function storeConformance(
   });
 
   describe(`${name}: publishing`, () => {
-    check('appends: what was there stays', async (store) => {
+    check('publishing appends to the existing offers', async (store) => {
       await publishOne(store, 'one');
       await publishOne(store, 'two', T + 1);
       const service = await publishOne(store, 'three', T + 2);
@@ -114,7 +114,7 @@ export function storeConformance(
         ['three', 'two', 'one'],
       );
     });
-    check('a live SDP keeps its offer and its id, and lives on', async (store) => {
+    check('publishing a live SDP again keeps its offer and id, and extends its lifetime', async (store) => {
       const first = await publishOne(store);
       const again = await publishOne(store, 'sdp', T + 1000);
       assert.equal(again.offerId, first.offerId);
@@ -122,7 +122,7 @@ export function storeConformance(
       assert.equal(again.expiresAt, T + 301_000);
       assert.equal((await store.listUnanswered(first, 10, T + 1000)).length, 1);
     });
-    check('the same SDP of another instance is another offer', async (store) => {
+    check('the same SDP from a different instance is a different offer', async (store) => {
       const one = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
       const two = await publishOne(store, 'sdp', T, { instance: 'instance-2' });
       assert.notEqual(one.offerId, two.offerId);
@@ -134,7 +134,7 @@ export function storeConformance(
       assert.equal(again.offerId, offer.offerId);
       assert.equal(again.answer?.username, 'bob');
     });
-    check('past the limit the oldest free offers go, leased and answered ones stay', async (store) => {
+    check('beyond the limit, the oldest free offers are dropped; leased and answered offers stay', async (store) => {
       const answered = await publishOne(store, 'answered', T);
       await store.answer(answered, bobAnswers, T);
       const leased = await publishOne(store, 'leased', T + 1);
@@ -144,7 +144,7 @@ export function storeConformance(
       assert.deepEqual(free, ['free 4', 'free 3', 'free 2', 'leased']);
       assert.ok(await store.getOffer(answered, T + 10));
     });
-    check('of the ended services of a username, a bounded number keeps its ids: the newest', async (store) => {
+    check('only a limited number of the newest ended services of a username keep their ids', async (store) => {
       const publish = async (index: number, now: number) => {
         const name = `n${index}`;
         const more = { name, serviceFqn: `${name}:1.0.0@alice`, ttl: 1000, metadata: { index } };
@@ -167,14 +167,14 @@ export function storeConformance(
       assert.equal(again.service.serviceId, service.serviceId);
       assert.ok(await store.getService(service.serviceId, T + DAY));
     });
-    check('hidden services are found by id only; metadata comes back as it was', async (store) => {
+    check('hidden services are found only by id; metadata is returned unchanged', async (store) => {
       const metadata = { title: 'ünï', list: [1, null, { a: true }] };
       const { service } = await store.publish(publishing(['a'], { hidden: true, metadata }), MAX_FREE, T);
       assert.deepEqual(await store.findServices('chat', undefined, T, 'anywhere'), []);
       assert.deepEqual(await store.findServices('chat', 'alice', T, 'anywhere'), []);
       assert.deepEqual((await store.getService(service.serviceId, T))?.metadata, metadata);
     });
-    check('services are found by name, and by user if one is named, while they live', async (store) => {
+    check('live services are found by name, and by user if one is given', async (store) => {
       await publishOne(store);
       await publishOne(store, 'b', T, { username: 'carl', publicKey: 'key-c', serviceFqn: 'chat:1.0.0@carl' });
       await publishOne(store, 'c', T, { name: 'game', serviceFqn: 'game:1.0.0@alice' });
@@ -184,7 +184,7 @@ export function storeConformance(
       assert.deepEqual(await users('carl'), ['carl']);
       assert.deepEqual(await users(undefined, T + 300_000), []);
     });
-    check('a discovery reads a bounded number of services, and each of them at some time', async (store) => {
+    check('a discovery reads a limited number of services, and different ones each time', async (store) => {
       const count = MAX_LISTED + 200;
       for (let i = 0; i < count; i++)
         await publishOne(store, 'x', T, { username: `u-${i}`, publicKey: `key-${i}`, serviceFqn: `chat:1.0.0@u-${i}` });
@@ -197,7 +197,7 @@ export function storeConformance(
       }
       assert.ok(seen.size > MAX_LISTED, `${seen.size} of ${count} were found`);
     });
-    check('deleting takes the offers along, for the owner only', async (store) => {
+    check('only the owner can delete a service, and its offers are deleted with it', async (store) => {
       const offer = await publishOne(store);
       await store.answer(offer, bobAnswers, T);
       assert.equal(await store.deleteService(bob, 'chat:1.0.0@alice'), undefined);
@@ -205,7 +205,7 @@ export function storeConformance(
       assert.equal(await store.getOffer(offer, T), undefined);
       assert.equal(await store.deleteService(alice, 'chat:1.0.0@alice'), undefined);
     });
-    check('counts what a user has, and who has something', async (store) => {
+    check('the store counts the offers and services of a user, and the publishers', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
       await publishOne(store, 'game', T, { name: 'game', serviceFqn: 'game:1.0.0@alice', ttl: 1000 });
@@ -224,7 +224,7 @@ export function storeConformance(
       assert.equal(await store.countPublishers(T), 2);
       assert.equal(await store.countPublishers(T + 400_000), 0);
     });
-    check('a name that its key gives up is free, with the key and its services', async (store) => {
+    check('a name that its key releases is free, as is the key, and its services are deleted', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const offer = await publishOne(store);
       assert.deepEqual(await store.release('alice', 'key-b'), []);
@@ -236,7 +236,7 @@ export function storeConformance(
       assert.equal(await store.claim('alice', 'key-b', false, T), 'ok');
       assert.equal(await store.claim('carl', 'key-a', false, T), 'ok');
     });
-    check('withdrawing takes free offers of that service and user only, and counts them', async (store) => {
+    check('withdraw removes only free offers of the given service and user, and returns their number', async (store) => {
       const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
       await store.answer(answered, bobAnswers, T);
       const ids = [free.offerId, answered.offerId, 'nothing'];
@@ -245,7 +245,7 @@ export function storeConformance(
       assert.equal(await store.getOffer(free, T), undefined);
       assert.ok(await store.getOffer(answered, T));
     });
-    check('an instance goes with its free offers, and no other', async (store) => {
+    check('withdrawing an instance removes it and its free offers, and no others', async (store) => {
       const answered = await publishOne(store, 'answered', T, { instance: 'instance-1' });
       await store.answer(answered, bobAnswers, T);
       await publishOne(store, 'one', T, { instance: 'instance-1' });
@@ -276,7 +276,7 @@ export function storeConformance(
     }
     const isTaken = { name: 'RpcError', code: 'name-taken' };
 
-    check('its former key writes nothing in it any more', async (store) => {
+    check('its former key can no longer write under it', async (store) => {
       await store.claim('bob', 'key-b', false, T);
       const offer = await publishOne(store, 'bobs', T, {
         ...{ username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' },
@@ -294,7 +294,7 @@ export function storeConformance(
       assert.equal((await store.getOffer(mine, T))?.publicKey, 'key-heir');
       assert.equal((await store.getUser('alice', T))?.publicKey, 'key-heir');
     });
-    check('its services, offers and ids end with a claim that expired', async (store) => {
+    check('its services, offers and ids end when its claim has expired', async (store) => {
       await store.claim('alice', 'key-a', false, T - 365 * DAY);
       const offer = await publishOne(store, 'old', T - 1, { ttl: DAY });
       assert.equal(await store.claim('alice', 'key-heir', false, T), 'ok');
@@ -307,7 +307,7 @@ export function storeConformance(
         ['new'],
       );
     });
-    check('a service of its former key that came late is replaced, with its offers and its id', async (store) => {
+    check('a service that its former key published late is replaced, together with its offers and id', async (store) => {
       const late = await publishOne(store, 'late');
       await store.claim('alice', 'key-heir', false, T);
       const mine = await publishOne(store, 'new', T, successor);
@@ -331,13 +331,13 @@ export function storeConformance(
       await store.answer(second, { ...successor, sdp: 'answer of the heir' }, T);
       assert.deepEqual(await store.listCandidates((await store.getOffer(second, T))!, 'answerer', T), []);
     });
-    check('an offer for its former holder is handed to nobody else', async (store) => {
+    check('an offer for its former holder is given to nobody else', async (store) => {
       const service = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' };
       const offer = await publishOne(store, '', T, { ...service, offers: [{ sdp: 'for alice', for: ALICE }] });
       assert.equal(await store.lease(offer, { ...successor, instance: 'alice-1' }, T + 8000, T), undefined);
       assert.equal((await store.lease(offer, { ...alice, instance: 'alice-1' }, T + 8000, T))?.sdp, 'for alice');
     });
-    check('of two keys that claim it at once one gets it', async (store) => {
+    check('only one of several keys that claim it at once gets it', async (store) => {
       const verdicts = await Promise.all(['key-1', 'key-2', 'key-3'].map((key) => store.claim('alice', key, true, T, undefined)));
       assert.deepEqual(verdicts.sort(), ['name-taken', 'name-taken', 'ok']);
     });
@@ -352,14 +352,14 @@ export function storeConformance(
       assert.equal(await lease(T + 8001), undefined);
       assert.equal(await lease(T + 8002), 'two');
     });
-    check('what a joiner without an instance holds is given again, and not held longer for it', async (store) => {
+    check('a joiner without an instance gets its leased offer again, and the lease is not extended', async (store) => {
       const service = await publishOne(store, 'one');
       const old = { username: 'olduser', publicKey: 'key-o' };
       assert.equal((await store.lease(service, old, T + 8000, T))?.leaseUntil, T + 8000);
       assert.equal((await store.lease(service, old, T + 15_000, T + 7000))?.leaseUntil, T + 8000);
       assert.equal((await store.lease(service, bob, T + 16_000, T + 8000))?.sdp, 'one');
     });
-    check('old-form offers older than 30 s come last', async (store) => {
+    check('offers in the old form come last once they are older than 30 s', async (store) => {
       const service = await publishOne(store, 'ours', T, { instance: 'instance-1' });
       await publishOne(store, 'old form', T + 1);
       const order = async (now: number) => (await store.listUnanswered(service, 10, now)).map(({ sdp }) => sdp);
@@ -367,14 +367,14 @@ export function storeConformance(
       assert.deepEqual(await order(T + 30_002), ['ours', 'old form']);
       assert.equal((await store.lease(service, bob, T + 50_000, T + 30_002))?.sdp, 'ours');
     });
-    check('a lease prolongs the offer to its end and 2 s', async (store) => {
+    check('a lease extends its offer to 2 s after the end of the lease', async (store) => {
       const service = await publishOne(store, 'sdp', T, { ttl: 3000 });
       const offer = await store.lease(service, bob, T + 10_000, T + 2000);
       assert.equal(offer?.expiresAt, T + 12_000);
       assert.ok(await store.getOffer(offer, T + 11_999));
       assert.equal(await store.getOffer(offer, T + 12_000), undefined);
     });
-    check('an instance does not get its own offers, another of the same user does', async (store) => {
+    check('an instance does not get its own offers, but another instance of the same user does', async (store) => {
       const service = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
       assert.equal(await store.lease(service, { ...alice, instance: 'instance-1' }, T + 8000, T), undefined);
       assert.ok(await store.lease(service, { ...alice, instance: 'instance-2' }, T + 8000, T));
@@ -384,7 +384,7 @@ export function storeConformance(
       assert.equal(await store.lease(service, bob, T + 308_000, T + 300_000), undefined);
       assert.deepEqual(await store.listUnanswered(service, 10, T + 300_000), []);
     });
-    check('the first answer wins; the same again is a repetition; expired is gone', async (store) => {
+    check('the first answer wins; the same answer again is a repetition; an answer to an expired offer fails', async (store) => {
       const offer = await publishOne(store);
       assert.equal(await store.answer(offer, bobAnswers, T + 1), 'answered');
       assert.equal(await store.answer(offer, bobAnswers, T + 2), 'repeated');
@@ -395,7 +395,7 @@ export function storeConformance(
       const expired = await publishOne(store, 'two');
       assert.equal(await store.answer(expired, bobAnswers, T + 300_000), 'gone');
     });
-    check('a leased offer is answered by its holder alone, from any of its instances, until the lease is over', async (store) => {
+    check('until the lease ends, only its holder can answer the offer, from any of its instances', async (store) => {
       const offer = await publishOne(store);
       await store.lease(offer, bob, T + 8000, T);
       const carlAnswers = { ...carl, sdp: 'answer' };
@@ -409,7 +409,7 @@ export function storeConformance(
       await store.lease(other, bob, T + 8000, T);
       assert.equal(await store.answer(other, carlAnswers, T + 8000), 'answered');
     });
-    check('a directed offer is answered by the user it is for alone', async (store) => {
+    check('only the recipient can answer a directed offer', async (store) => {
       const { offers } = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       assert.equal(await store.answer(offers[0]!, { ...carl, sdp: 'answer' }, T), 'reserved');
       assert.equal(await store.answer(offers[0]!, bobAnswers, T), 'answered');
@@ -417,7 +417,7 @@ export function storeConformance(
   });
 
   describe(`${name}: candidates`, () => {
-    check('are dated strictly upwards and not ahead of the clock', async (store) => {
+    check('have strictly increasing timestamps that are never ahead of the clock', async (store) => {
       const offer = await publishOne(store);
       const first = await added(store, offer, asOfferer, T, 'a', 'b', 'c');
       const second = await added(store, offer, asAnswerer, T + 1, 'd');
@@ -428,18 +428,18 @@ export function storeConformance(
       assert.equal(await store.countCandidates(offer, ALICE, T + 1), 3, 'who has to wait has added nothing');
       assert.equal((await added(store, offer, asOfferer, T + 3, 'e', 'f')).at(-1)?.createdAt, T + 3);
     });
-    check('an offer that went meanwhile takes none', async (store) => {
+    check('cannot be added to an offer that has been withdrawn', async (store) => {
       const offer = await publishOne(store);
       await store.withdraw(alice, offer.serviceFqn, [offer.offerId]);
       const candidate = { candidate: 'candidate:1', sdpMid: '0', sdpMLineIndex: 0 };
       assert.equal(await store.addCandidates(offer, asOfferer, [candidate], T), 'gone');
     });
-    check('repeats are left out', async (store) => {
+    check('are stored only once', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, asOfferer, T, 'a', 'a', 'b');
       assert.deepEqual(textsOf(await added(store, offer, asOfferer, T + 5, 'b', 'c')), ['c']);
     });
-    check('a side is given all it has not had, and again while its since has not passed the newest', async (store) => {
+    check('are returned to a side that has not had them, and again as long as its `since` is before them', async (store) => {
       const offer = await publishOne(store);
       await store.answer(offer, bobAnswers, T);
       const answered = (await store.getOffer(offer, T))!;
@@ -451,7 +451,7 @@ export function storeConformance(
       await added(store, offer, asOfferer, T + 20, 'b');
       assert.deepEqual(await take(T + 900), ['b']);
     });
-    check('what one lease holder was given is new to the one who answers', async (store) => {
+    check('are new to the answerer even if an earlier lease holder was given them', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, asOfferer, T + 1, 'a');
       const leased = (await store.lease(offer, { ...carl, instance: 'carl-1' }, T + 8000, T + 2))!;
@@ -462,7 +462,7 @@ export function storeConformance(
       // v0.20 first polls with its start time as `since`
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'answerer', T + 9001, T + 9002)), ['a']);
     });
-    check('parked ones come with the answer of their user, if it comes in time', async (store) => {
+    check('that are parked are accepted with an answer from the same user, if it comes in time', async (store) => {
       const offer = await publishOne(store);
       const parked = { ...asAnswerer, parkedUntil: T + 10_000 };
       await added(store, offer, parked, T, 'in time');
@@ -474,7 +474,7 @@ export function storeConformance(
       const answered = (await store.getOffer(offer, T + 9999))!;
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'offerer', T + 9999, T + 60_000)), ['in time']);
     });
-    check('parked ones end after their time', async (store) => {
+    check('that are parked expire', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'late');
       assert.equal(await store.countCandidates(offer, BOB, T + 10_000), 0);
@@ -482,7 +482,7 @@ export function storeConformance(
       const answered = (await store.getOffer(offer, T + 10_001))!;
       assert.deepEqual(await store.takeCandidates(answered, 'offerer', 0, T + 10_002), []);
     });
-    check('one that was parked and is sent again counts from then', async (store) => {
+    check('that are parked and sent again expire later', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'again');
       await store.addCandidates(offer, { ...asAnswerer, parkedUntil: T + 21_000 }, lines('again'), T + 11_000);
@@ -493,7 +493,7 @@ export function storeConformance(
   });
 
   describe(`${name}: polls and sweeping`, () => {
-    check('a poll reports on both sides, of one instance', async (store) => {
+    check('a poll reports to the host and to the answerer, for one instance each', async (store) => {
       const ours = await publishOne(store, 'ours', T, { instance: 'instance-1' });
       const old = await publishOne(store, 'old');
       await publishOne(store, 'unanswered');
@@ -507,7 +507,7 @@ export function storeConformance(
       assert.deepEqual(await sdps(bob, 'bob-instance'), ['old', 'ours']);
       assert.deepEqual(await sdps(bob), []);
     });
-    check('a poll reports what is new before what was given, and only so much', async (store) => {
+    check('a poll reports new data before data already given, and a limited number of offers', async (store) => {
       const offers: OfferRow[] = [];
       for (let i = 0; i < MAX_POLLED + 10; i++) {
         offers.push(await publishOne(store, `offer ${i}`));
@@ -529,7 +529,7 @@ export function storeConformance(
       await store.takeCandidates(taken, 'offerer', T + 200, T + 200);
       assert.ok(!(await polled(T + 200)).includes('offer 3'));
     });
-    check('services are listed when they have an unanswered offer for all', async (store) => {
+    check('services are listed if they have an unanswered offer that is not directed', async (store) => {
       const offer = await publishOne(store, 'one');
       const listed = async (user?: string, now = T) =>
         (await store.offering(await store.findServices('chat', user, now, 'first'), now, 'all')).services.map(
@@ -633,7 +633,7 @@ export function storeConformance(
       for (const from of ['anywhere', 'first'] as const)
         assert.deepEqual(await store.findServices('chat', undefined, T, from), ['chat:1.0.0@alice']);
     });
-    check('an answer is given once, and again to who asks from before it', async (store) => {
+    check('an answer is given once, and again if `since` is before it', async (store) => {
       const published = await publishOne(store);
       await store.answer(published, bobAnswers, T + 10);
       const before = (await store.getOffer(published, T + 10))!;
@@ -646,7 +646,7 @@ export function storeConformance(
         assert.equal(await store.takeAnswer(offer, T + 9), true);
       }
     });
-    check('an answered offer is remembered for a minute, however short or long its own life was', async (store) => {
+    check('an answered offer is kept for a minute, however short or long its TTL was', async (store) => {
       const offer = await publishOne(store, 'sdp', T, { ttl: 1000 });
       await store.answer(offer, bobAnswers, T + 999);
       assert.ok(await store.getOffer(offer, T + 60_000));
@@ -656,7 +656,7 @@ export function storeConformance(
       assert.ok(await store.getOffer(long, T + 59_999));
       assert.equal(await store.getOffer(long, T + 60_000), undefined);
     });
-    check('an offer for one user is hidden from all others, and handed to that user first', async (store) => {
+    check('a directed offer is hidden from all other users, and given to its recipient first', async (store) => {
       const directed = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       const { service } = directed;
       const carol = { username: 'carol', publicKey: 'key-c', instance: 'carol-instance' };
@@ -666,17 +666,17 @@ export function storeConformance(
       assert.equal((await store.lease(service, bob, T + 8000, T + 1))?.sdp, 'for bob');
       assert.equal((await store.lease(service, carol, T + 8000, T + 1))?.sdp, 'for all');
     });
-    check('a token is used once, until its time is over', async (store) => {
+    check('a token can be used only once until it expires', async (store) => {
       assert.equal(await store.useOnce('token', T + 1000, T), true);
       assert.equal(await store.useOnce('token', T + 1000, T + 999), false);
       assert.equal(await store.useOnce('other', T + 1000, T), true);
     });
-    check('an offer is found with its service only', async (store) => {
+    check('an offer is found only under its own service', async (store) => {
       const offer = await publishOne(store);
       assert.equal(await store.getOffer({ ...offer, serviceFqn: 'chat:1.0.0@carl' }, T), undefined);
       assert.equal(await store.answer({ ...offer, serviceFqn: 'chat:1.0.0@carl' }, bobAnswers, T), 'gone');
     });
-    check('two have met for 24 hours after an answer, whoever gave it', async (store) => {
+    check('two users count as having met for 24 hours after an answer, in both directions', async (store) => {
       const offer = await publishOne(store);
       assert.equal(await store.haveMet(ALICE, BOB, T), false);
       await store.answer(offer, bobAnswers, T);
@@ -689,7 +689,7 @@ export function storeConformance(
       }
       assert.equal(await store.haveMet(ALICE, CARL, T), false);
     });
-    check('sweeping deletes what is over and nothing else', async (store) => {
+    check('a sweep deletes expired data and nothing else', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const gone = await publishOne(store, 'gone', T, { ttl: 1000 });
       const stays = await publishOne(store, 'stays');
