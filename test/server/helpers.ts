@@ -1,6 +1,6 @@
 /**
- * Shared by the server's tests: servers on a free port, identities that sign in the old form and in v2 with node:crypto (so that
- * the engine's signer is not checked against itself), an HTTP client and a push socket client.
+ * Helpers for the server tests: servers on a free port, an HTTP client, a push socket client, and identities that sign in the
+ * old form and in v2. Signatures are made with node:crypto, so that the engine's signer is not tested against itself.
  */
 import assert from 'node:assert/strict';
 import {
@@ -40,7 +40,7 @@ import { until } from '../support/until.js';
 export { mockClock } from './mock-clock.js';
 export { until };
 
-/** A refused call, as seen by the client. */
+/** Error of a refused call, as seen by the client. */
 export class CallError extends Error {
   readonly code: string | undefined;
   readonly details: Record<string, unknown>;
@@ -53,8 +53,8 @@ export class CallError extends Error {
 }
 
 /**
- * Resolves when a raw connection is closed. If the server closes it with data unread, the connection is reset, and `error` is
- * emitted before `close`.
+ * Resolves when a raw connection has closed. If the server closes a connection with unread data, the connection is reset, and
+ * `error` is emitted before `close`.
  */
 export function closed(socket: Socket): Promise<void> {
   socket.on('error', () => undefined);
@@ -68,7 +68,7 @@ export interface RawConnection {
   closed: Promise<void>;
 }
 
-/** A TCP connection to a server on this machine, destroyed when the test ends. */
+/** Opens a TCP connection to a server on this machine, which is destroyed when the test ends. */
 export function connectRaw(t: TestContext, port: number): RawConnection {
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());
@@ -77,7 +77,10 @@ export function connectRaw(t: TestContext, port: number): RawConnection {
   return { socket, received: () => received, closed: closed(socket) };
 }
 
-/** Waits for a call to be refused with this code. @returns the error */
+/**
+ * Asserts that a call is refused with the given code.
+ * @returns the error
+ */
 export async function refused(call: Promise<unknown>, code: string): Promise<CallError> {
   const error = await call.then(
     (result) => assert.fail(`expected ${code}, got ${JSON.stringify(result)}`),
@@ -95,7 +98,7 @@ export class Identity {
   readonly publicKey: string;
   readonly #key: KeyObject;
 
-  /** @param seed base64 of 32 bytes; default: a new key */
+  /** @param seed 32 bytes in base64; default: a new key */
   constructor(username: string, seed?: string) {
     this.username = username;
     this.#key = seed
@@ -105,7 +108,7 @@ export class Identity {
     this.publicKey = Buffer.from(x!, 'base64url').toString('base64');
   }
 
-  /** The same key under another name. */
+  /** Returns an identity with the same key and a different name. */
   as(username: string): Identity {
     const other = Object.create(this) as Identity;
     Object.defineProperty(other, 'username', { value: username });
@@ -119,7 +122,7 @@ export class Identity {
 }
 
 let count = 0;
-/** A name that no other test of the process uses. */
+/** Creates an identity with a name that no other test in this process uses. */
 export const someone = (prefix = 'user'): Identity => new Identity(`${prefix}-${++count}`);
 
 export const anonymous = (): Identity => {
@@ -127,7 +130,7 @@ export const anonymous = (): Identity => {
   return key.as(anonymousNameFor(key.publicKey));
 };
 
-/** Independent of the engine's implementation: `anon-` and 26 characters of base32 of SHA-256(key). */
+/** Computes an anonymous name without the engine: `anon-` and the first 26 base32 characters of SHA-256(key). */
 export function anonymousNameFor(publicKey: string): string {
   const hash = createHash('sha256').update(Buffer.from(publicKey, 'base64')).digest();
   const bits = [...hash].map((byte) => byte.toString(2).padStart(8, '0')).join('');
@@ -135,7 +138,7 @@ export function anonymousNameFor(publicKey: string): string {
   return `anon-${letters.join('').slice(0, 26)}`;
 }
 
-/** Values that replace the correct ones in a signed call. */
+/** Values that override the correct ones in a signed call. */
 export interface SignOptions {
   timestamp?: number;
   nonce?: string;
@@ -180,7 +183,7 @@ export interface HttpReply {
   body: unknown;
 }
 
-/** POSTs a body to /rpc: a string unchanged, anything else as JSON. */
+/** POSTs a body to /rpc: a string is sent unchanged, any other value as JSON. */
 export async function post(url: string, body: unknown, signal?: AbortSignal): Promise<HttpReply> {
   const response = await fetch(`${url}/rpc`, {
     method: 'POST',
@@ -191,7 +194,10 @@ export async function post(url: string, body: unknown, signal?: AbortSignal): Pr
   return { status: response.status, headers: response.headers, body: await response.json() };
 }
 
-/** The result of one reply. @throws CallError */
+/**
+ * Returns the result in a reply.
+ * @throws CallError if the call failed
+ */
 export function resultOf(body: unknown): unknown {
   const reply = body as { success: boolean; result?: unknown; error?: string; code?: string } & Record<string, unknown>;
   if (reply.success === true) return reply.result;
@@ -243,7 +249,7 @@ export class Client {
     return this.call('publishService', { serviceFqn, offers: sdps.map((sdp) => ({ sdp })), ...more });
   }
 
-  /** A look-up without `limit`: one service with one leased offer. */
+  /** Looks up a service without `limit`, and returns one service with one leased offer. */
   async take(serviceFqn: string, more: Partial<RpcParams<'getService'>> = {}, signal?: AbortSignal): Promise<ServiceEntry> {
     return (await this.call('getService', { serviceFqn, ...more }, signal ? { signal } : {})) as ServiceEntry;
   }
@@ -272,9 +278,9 @@ export class PushSocket {
   readonly events: AnyEvent[] = [];
   /** Resolves with the close code. */
   readonly closed: Promise<number>;
-  /** Whether it answers pings. */
+  /** Whether the socket answers pings. */
   pongs = true;
-  /** Whether it collects frames and events. */
+  /** Whether the socket collects frames and events. */
   keeps = true;
   #id = 0;
   readonly #pending = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
@@ -293,7 +299,10 @@ export class PushSocket {
     });
   }
 
-  /** Resolves when the upgrade succeeded. @throws Error with the HTTP status when it was refused */
+  /**
+   * Resolves when the upgrade has succeeded.
+   * @throws Error with the HTTP status if the upgrade is refused
+   */
   async connect(): Promise<this> {
     await new Promise<void>((resolve, reject) => {
       this.socket.once('open', resolve);
@@ -307,7 +316,7 @@ export class PushSocket {
     this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
   }
 
-  /** Sends a frame with its own id and waits for the reply. @throws CallError */
+  /** Sends a frame with a new id and waits for the reply. @throws CallError */
   request(frame: Record<string, unknown>): Promise<unknown> {
     const id = ++this.#id;
     return new Promise((resolve, reject) => {
@@ -325,7 +334,7 @@ export class PushSocket {
     return this.events.filter((entry) => entry.event === event) as PushEvent<E>[];
   }
 
-  /** The nth event of a kind, counting from 0. */
+  /** Waits for the nth event of the given type, counting from 0. */
   async event<E extends keyof PushEvents>(event: E, nth = 0): Promise<PushEvent<E>> {
     await until(() => this.eventsOf(event).length > nth, `event ${event} ${nth}`);
     return this.eventsOf(event)[nth]!;
@@ -359,7 +368,7 @@ export const openSessionFrame = (
   ...signV2(identity, 'openSession', { instance, ...(resume && { resume }) }, url, options),
 });
 
-/** An open session: a client over the socket, and an HTTP client of the same user and instance. */
+/** Push socket with an open session, and an HTTP client for the same user and instance. */
 export class PushClient extends PushSocket {
   readonly http: Client;
   readonly instance: string;
@@ -406,7 +415,10 @@ export class PushClient extends PushSocket {
   }
 }
 
-/** A separate server for one test, on a free port, closed when the test ends; on Redis if RONDEVU_TEST_REDIS names one. */
+/**
+ * Starts a server for one test on a free port, and closes it when the test ends. By default, its data is in memory, or in the
+ * Redis at the URL in RONDEVU_TEST_REDIS.
+ */
 export async function startServer(t: TestContext, options: ServerOptions = {}): Promise<RunningServer> {
   const redisUrl = process.env['RONDEVU_TEST_REDIS'];
   const storage =
@@ -421,15 +433,15 @@ export async function startServer(t: TestContext, options: ServerOptions = {}): 
 export interface ServerProcess {
   url: string;
   process: ChildProcess;
-  /** Its output on stdout and stderr. */
+  /** Returns what the process has written to stdout and stderr so far. */
   output(): string;
-  /** Resolves with exit code and signal. */
+  /** Resolves with the exit code and the signal. */
   ended: Promise<[code: number | null, signal: string | null]>;
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** The command `rondevu-server` as a separate process, from the sources; killed when the test ends. */
+/** Runs the command `rondevu-server` from source as a separate process, and kills it when the test ends. */
 export async function spawnServer(t: TestContext, args: string[] = [], env: Record<string, string> = {}): Promise<ServerProcess> {
   const child = spawn(process.execPath, ['--import', 'tsx', 'server/src/main.ts', ...args], {
     cwd: ROOT,
@@ -447,10 +459,10 @@ export async function spawnServer(t: TestContext, args: string[] = [], env: Reco
   return { url: /Rondevu server on (\S+)/.exec(output)?.[1] ?? '', process: child, output: () => output, ended };
 }
 
-/** A database file in its own folder, removed when the test ends. */
+/** Returns the path of a database file in its own folder, which is removed when the test ends. */
 export function temporaryFile(t: TestContext): string {
   return join(temporaryFolder(t), 'rondevu.db');
 }
 
-/** For a look-up that is not charged. */
+/** Charge callback for look-ups that cost no points. */
 export const noCharge = (): Promise<void> => Promise.resolve();

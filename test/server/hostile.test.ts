@@ -1,7 +1,7 @@
 /**
- * Honest clients alongside a hostile one that makes every kind of call close to the limit of its allowance: all honest
- * handshakes complete, `/health` always answers, and the data kept for the hostile client stays bounded.
- * `npm run bench -- attack hostile` measures the latencies.
+ * Runs honest clients alongside a hostile client that makes every kind of call at close to its rate limit: all honest
+ * handshakes must complete, `/health` must always respond, and the data stored for the hostile client must stay within the
+ * limits. `npm run bench -- attack hostile` measures the latencies.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -10,7 +10,7 @@ import { attackFromOneAddress, attackWithOneKey, type Hostility } from '../suppo
 import { PushClient, someone, spawnServer, until } from './helpers.js';
 
 const HANDSHAKES = 10;
-/** Less than the allowance, because this process also runs honest clients; the bench uses all of it. */
+/** Below the rate limit, because this process also runs the honest clients; the benchmark uses the full rate. */
 const CALLS_A_SECOND = 100;
 
 async function handshakesDuring(t: TestContext, attack: (url: string) => Hostility | Promise<Hostility>): Promise<void> {
@@ -40,10 +40,10 @@ async function handshakesDuring(t: TestContext, attack: (url: string) => Hostili
   assert.equal(server.process.exitCode, null);
 }
 
-test('honest handshakes complete while one address makes every kind of call', { timeout: 120_000 }, (t) =>
+test('honest handshakes complete while one hostile address makes every kind of call', { timeout: 120_000 }, (t) =>
   handshakesDuring(t, (url) => attackFromOneAddress(url, CALLS_A_SECOND)),
 );
 
-test('honest handshakes complete while one key makes calls over 50 sockets', { timeout: 120_000 }, (t) =>
+test('honest handshakes complete while one hostile key makes calls over 50 sockets', { timeout: 120_000 }, (t) =>
   handshakesDuring(t, (url) => attackWithOneKey(url, 50, CALLS_A_SECOND)),
 );

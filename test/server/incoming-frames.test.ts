@@ -1,4 +1,4 @@
-/** Limits on the memory that incomplete WebSocket frames use on the server. */
+/** Tests the limits on the server memory that incomplete WebSocket frames use. */
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
@@ -9,11 +9,11 @@ import { PushClient, PushSocket, post, someone, startServer, until } from './hel
 
 const KIB = 1024;
 const MAX_FRAME = 64 * KIB;
-/** Lowers the largest frame size, so that the budget of an address is soon used up. */
+/** Starts a server with a small maximum frame size, so that the byte limit of an address is soon reached. */
 const start = (t: TestContext) => startServer(t, { limits: { ...DEFAULT_LIMITS, maxBodyBytes: MAX_FRAME } });
 
 const streamOf = ({ socket }: PushSocket): Socket => (socket as unknown as { _socket: Socket })._socket;
-/** The start of a masked text frame (RFC 6455, section 5.2): its header, and `sent` of its `length` bytes of payload. */
+/** Builds the start of a masked text frame (RFC 6455, section 5.2): the header, and `sent` of `length` payload bytes. */
 function frame(length: number, sent: number, { first = 0x81 } = {}): Buffer {
   const head = Buffer.alloc(14);
   head.writeUInt8(first, 0);
@@ -21,14 +21,14 @@ function frame(length: number, sent: number, { first = 0x81 } = {}): Buffer {
   head.writeBigUInt64BE(BigInt(length), 2);
   return Buffer.concat([head, Buffer.alloc(sent, ' ')]);
 }
-/** The close code of each socket that is closed. */
+/** Collects the close code of each socket that closes. */
 function codesOf(sockets: PushSocket[]): Map<PushSocket, number> {
   const codes = new Map<PushSocket, number>();
   for (const socket of sockets) void socket.closed.then((code) => codes.set(socket, code));
   return codes;
 }
 
-test('incomplete frames and bodies from one address share a byte limit, and are freed with their sockets', async (t) => {
+test('incomplete frames and bodies from one address share a byte limit', async (t) => {
   const { url } = await start(t);
   const sockets: PushSocket[] = [];
   for (let i = 0; i <= MAX_CONCURRENT_BODIES; i++) sockets.push(await PushClient.open(url));
@@ -42,7 +42,7 @@ test('incomplete frames and bodies from one address share a byte limit, and are 
   await until(async () => (await post(url, ' '.repeat(32 * KIB))).status === 400, 'room for a body');
 });
 
-test('a frame that arrives in small pieces counts for more than its bytes', async (t) => {
+test('the overhead of each piece of a frame counts against the byte limit', async (t) => {
   const { url } = await start(t);
   const sockets: PushSocket[] = [];
   for (let i = 0; i <= MAX_CONCURRENT_BODIES; i++) sockets.push(await PushClient.open(url));
@@ -51,7 +51,7 @@ test('a frame that arrives in small pieces counts for more than its bytes', asyn
     sockets.map(async (socket) => {
       streamOf(socket).setNoDelay(true);
       streamOf(socket).write(frame(MAX_FRAME, 0));
-      // each byte is sent separately, after the previous one was read
+      // sends each byte separately, with a pause in which the server reads the previous byte
       for (let i = 0; i < 600 && !codes.size; i++) {
         streamOf(socket).write(' ');
         await new Promise((resolve) => setTimeout(resolve, 1));
@@ -62,14 +62,14 @@ test('a frame that arrives in small pieces counts for more than its bytes', asyn
   assert.equal([...codes.values()][0], 4429);
 });
 
-test('complete frames do not count against the limit, however many arrive', async (t) => {
+test('complete frames do not count against the byte limit for incomplete frames', async (t) => {
   const { url } = await start(t);
   const client = await PushClient.open(url);
   for (let i = 0; i < 2 * MAX_CONCURRENT_BODIES; i++)
     await client.publish(`x:1.0.0@${client.username}`, [`${i} `.padEnd(48 * KIB, 'x')]);
 });
 
-test('a socket may send only a little data before its session is open', async (t) => {
+test('limits the data that a socket may send before its session is open', async (t) => {
   const { url } = await startServer(t);
   const [unfinished, many] = [await new PushSocket(url).connect(), await new PushSocket(url).connect()];
   streamOf(unfinished).write(frame(1024 * KIB, MAX_BEFORE_SESSION));
@@ -80,7 +80,7 @@ test('a socket may send only a little data before its session is open', async (t
   await PushClient.open(url, someone());
 });
 
-test('a message with too many fragments is refused', async (t) => {
+test('refuses a message with too many fragments', async (t) => {
   const { url } = await startServer(t);
   const client = await PushClient.open(url);
   const next = frame(1, 1, { first: 0x00 });
@@ -89,7 +89,7 @@ test('a message with too many fragments is refused', async (t) => {
 });
 
 for (const kind of ['ping', 'pong'] as const)
-  test(`a socket is charged for each WebSocket ${kind} frame, even if messages arrive in between`, async (t) => {
+  test(`charges a socket for WebSocket ${kind} frames even if messages arrive in between`, async (t) => {
     const points = 20;
     const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: points } });
     const client = await PushClient.open(url);
@@ -107,7 +107,7 @@ for (const kind of ['ping', 'pong'] as const)
     assert.equal(code, 4429);
   });
 
-test('a few pings from a client are answered', async (t) => {
+test('answers pings from a client', async (t) => {
   const { url } = await startServer(t);
   const { socket } = await PushClient.open(url);
   let pongs = 0;

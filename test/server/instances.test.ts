@@ -1,6 +1,7 @@
 /**
- * Instances (protocol.md, part 2): offers live as long as the Rondevu instance that published them, and answers and candidates
- * reach that instance. Tests whole servers with sockets, on a mocked clock where seconds must pass.
+ * Tests instances (protocol.md, "Instances"): offers last as long as the instance that published them, and answers and
+ * candidates reach that instance. The tests use complete servers and sockets, with a mocked clock for waits of several
+ * seconds.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -19,13 +20,13 @@ async function start(t: TestContext) {
     joiner: new Client(server.url, someone('joiner'), 'v2', newInstance()),
   };
 }
-/** Number of offers in a listing of the service. */
+/** Returns the number of offers in a listing of the service. */
 async function offered(client: Client, fqn: string): Promise<number> {
   const page = (await client.call('getService', { serviceFqn: fqn, limit: 10 })) as { services: unknown[] };
   return page.services.length;
 }
 
-test('offers are withdrawn 2 s after the socket of their instance closed', async (t) => {
+test('offers are withdrawn 2 s after the socket of their instance closes', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -38,7 +39,7 @@ test('offers are withdrawn 2 s after the socket of their instance closed', async
   await until(async () => (await offered(joiner, fqn)) === 0);
 });
 
-test('offers stay when the instance reconnects in time', async (t) => {
+test('offers remain available if their instance reconnects within 2 s', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -52,7 +53,7 @@ test('offers stay when the instance reconnects in time', async (t) => {
   assert.equal((await again.event('answer')).data.sdp, 'answer');
 });
 
-test('a second socket of the same instance takes over, and closing the first has no effect', async (t) => {
+test('an instance with a second socket survives the closing of its first socket', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const first = await PushClient.open(server.url, identity);
@@ -64,7 +65,7 @@ test('a second socket of the same instance takes over, and closing the first has
   await second.event('answer');
 });
 
-test('answered offers stay after their instance ends', async (t) => {
+test('answered offers remain available after their instance has ended', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
@@ -77,7 +78,7 @@ test('answered offers stay after their instance ends', async (t) => {
   assert.equal((await host.http.call('getOfferAnswer', { serviceFqn: fqn, offerId: offer.offerId })).sdp, 'answer');
 });
 
-test('an instance that only polls stays while it polls, and ends after 15 s without a poll', async (t) => {
+test('an instance that only polls ends after 15 s without a poll', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const host = new Client(server.url, identity, 'v2', newInstance());
@@ -92,7 +93,7 @@ test('an instance that only polls stays while it polls, and ends after 15 s with
   await until(async () => (await offered(joiner, fqn)) === 0);
 });
 
-test('offers of old clients, which have no instance, stay until their TTL expires', async (t) => {
+test('offers without an instance, as published by old clients, last until their TTL expires', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   await new Client(server.url, identity, 'old').publish(fqn, ['offer'], { ttl: 120_000 });
@@ -102,7 +103,7 @@ test('offers of old clients, which have no instance, stay until their TTL expire
   assert.equal(await offered(joiner, fqn), 0);
 });
 
-test('answers and candidates reach the instance that published the offer when a user has two', async (t) => {
+test('answers and candidates reach only the instance that published the offer', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   const joiner = await PushClient.open(server.url);
@@ -121,10 +122,14 @@ test('answers and candidates reach the instance that published the offer when a 
     await other.call('getUser', { username: 'nobody' });
     assert.equal(other.events.length, before);
   }
-  assert.equal((await laptop.http.call('poll', { since: 0 })).answers.length, 1, 'and so it is for polls');
+  assert.equal(
+    (await laptop.http.call('poll', { since: 0 })).answers.length,
+    1,
+    'a poll returns only the answer for its own instance',
+  );
 });
 
-test('when one instance of a user ends, the offers of the other stay', async (t) => {
+test('the end of one instance does not affect the offers of another instance of the same user', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
@@ -137,7 +142,7 @@ test('when one instance of a user ends, the offers of the other stay', async (t)
   await refused(joiner.take(fqn), 'no-offer');
 });
 
-test('an instance can neither get nor answer its own offers; another instance of the same user can', async (t) => {
+test('an instance cannot get or answer its own offers, but another instance of the same user can', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   const { offers } = await laptop.publish(fqn, ['laptop']);
@@ -149,7 +154,7 @@ test('an instance can neither get nor answer its own offers; another instance of
   assert.equal((await laptop.event('answer')).data.answererInstance, phone.instance);
 });
 
-test('an old client, which has no instance, can neither get nor answer offers of its own user', async (t) => {
+test('an old client without an instance cannot get or answer offers of its own user', async (t) => {
   const { server, identity, fqn } = await start(t);
   const old = new Client(server.url, identity, 'old');
   const { offers } = await old.publish(fqn, ['offer']);
@@ -157,7 +162,7 @@ test('an old client, which has no instance, can neither get nor answer offers of
   await refused(old.answer({ serviceFqn: fqn, offerId: offers[0]!.offerId }), 'own-offer');
 });
 
-test('each of two connected instances of one user gets the candidates of the other', async (t) => {
+test('two instances of one user that connect to each other exchange candidates', async (t) => {
   const { server, identity, fqn } = await start(t);
   const [laptop, phone] = [await PushClient.open(server.url, identity), await PushClient.open(server.url, identity)];
   await laptop.publish(fqn, ['laptop']);
@@ -177,7 +182,7 @@ test('each of two connected instances of one user gets the candidates of the oth
   await until(() => laptop.eventsOf('candidates').length > 0 && phone.eventsOf('candidates').length > 0, 'the events', 2000);
 });
 
-test('withdrawOffers removes the given free offers, and answering one of them fails with offer-gone', async (t) => {
+test('withdrawOffers removes free offers, even leased ones, but no answered ones', async (t) => {
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
   await host.publish(fqn, ['a', 'b', 'c']);
@@ -234,7 +239,7 @@ test('a lease counts as unanswered if its answer gives a different service name'
   await refused(joiner.take(fqn), 'rate-limited');
 });
 
-test('instances found in the database after a restart have 15 s to reconnect', async (t) => {
+test('instances in the database have 15 s to reconnect after a server restart', async (t) => {
   const clock = mockClock(t);
   const storagePath = temporaryFile(t);
   const options = { port: 0, host: '127.0.0.1', storagePath };
@@ -257,7 +262,7 @@ test('instances found in the database after a restart have 15 s to reconnect', a
   assert.equal(await offered(joiner, `${FQN}@${returns.username}`), 1);
 });
 
-test('a publisher that reconnects receives demand without publishing again', async (t) => {
+test('a publisher that reconnects receives `demand` without publishing again', async (t) => {
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
   await host.publish(fqn, ['offer']);
@@ -268,7 +273,7 @@ test('a publisher that reconnects receives demand without publishing again', asy
   await again.event('demand');
 });
 
-test('a publication that is refused because of too many instances publishes nothing', async (t) => {
+test('a publishService call that is refused because of too many instances publishes nothing', async (t) => {
   const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxInstancesPerUser: 2 } });
   const identity = someone('host');
   const fqn = `${FQN}@${identity.username}`;
@@ -276,5 +281,5 @@ test('a publication that is refused because of too many instances publishes noth
   await publish('one');
   await publish('two');
   await refused(publish('three'), 'rate-limited');
-  assert.equal((await new Client(server.url).take(fqn)).sdp, 'two', 'the newest offer is that of the call that was accepted');
+  assert.equal((await new Client(server.url).take(fqn)).sdp, 'two', 'the refused call has published no offer');
 });

@@ -1,7 +1,7 @@
 /**
- * Leases and the queue (protocol.md, part 2), tested on whole servers: one offer per call, the answer that wins, waiting over
- * HTTP and over the socket, look-ups by id, and waiting joiners of a server that closes. fairness.test.ts tests the order of
- * the queue.
+ * Tests leases and the queue (protocol.md, "Leases and the queue") on complete servers: one offer per call, competing answers,
+ * waits over HTTP and over the socket, look-ups by id, and waiting joiners when a server closes. fairness.test.ts tests the
+ * order of the queue.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -24,12 +24,12 @@ const FQN = 'chat:1.0.0';
 async function start(t: TestContext) {
   const server = await startServer(t);
   const host = await PushClient.open(server.url, someone('host'));
-  /** A joiner over HTTP, with an instance like the engine's. */
+  /** Creates a joiner that uses HTTP and has an instance, like the engine. */
   const joiner = (): Client => new Client(server.url, someone('joiner'), 'v2', newInstance());
   return { server, host, joiner, fqn: `${FQN}@${host.username}` };
 }
 
-test('a leased offer is not handed out again for 8 s, not even to the same user', async (t) => {
+test('a leased offer is not leased again for 8 s, even to the same user', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
@@ -41,7 +41,7 @@ test('a leased offer is not handed out again for 8 s, not even to the same user'
   assert.equal((await joiner().take(fqn)).offerId, offerId);
 });
 
-test('listings lease no offers, and include leased ones', async (t) => {
+test('a listing includes leased offers but leases none', async (t) => {
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const list = async (name: string) =>
@@ -51,7 +51,7 @@ test('listings lease no offers, and include leased ones', async (t) => {
   assert.equal(await list(fqn), 1);
 });
 
-test('a lease extends the lifetime of its offer to 2 s after the end of the lease', async (t) => {
+test('a lease extends the lifetime of its offer to 2 s after the lease ends', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer'], { ttl: 3000 });
@@ -63,13 +63,13 @@ test('a lease extends the lifetime of its offer to 2 s after the end of the leas
   await taker.answer(offer);
 });
 
-test('only the holder of a lease can answer the offer; after the lease, the first valid answer wins', async (t) => {
+test('only the lease holder can answer an offer until the lease ends', async (t) => {
   const clock = mockClock(t);
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer', 'another', 'third']);
   const [holder, thief] = [joiner(), joiner()];
   const [first, second] = [await holder.take(fqn), await holder.take(fqn)];
-  // a listing shows the id of every offer
+  // listings contain the id of every offer, so any client can try to answer a leased offer
   const error = await refused(thief.answer(first, 'stolen'), 'already-answered');
   assert.match(error.message, /^Offer reserved for another joiner/);
   await holder.answer(first, 'slower');
@@ -93,7 +93,7 @@ test('a v0.20 client can answer an offer that it leased or listed, but not one l
   await refused(thief.answer(last), 'already-answered');
 });
 
-test('only one of several concurrent answers wins', async (t) => {
+test('accepts only one of several concurrent answers', async (t) => {
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiners = Array.from({ length: 8 }, joiner);
@@ -102,7 +102,7 @@ test('only one of several concurrent answers wins', async (t) => {
   assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
-test('the holder of a lease gets the existing candidates of the offer, and those added later', async (t) => {
+test('a lease holder gets the candidates of the offer, including those added later', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -132,7 +132,7 @@ test('a joiner that waits over HTTP gets the next offer', async (t) => {
   assert.equal(server.waiting, 0);
 });
 
-test('a joiner that waits over the socket gets the next offer, and may make other calls in the meantime', async (t) => {
+test('a joiner that waits over the socket can make other calls before it gets the next offer', async (t) => {
   const { server, host, fqn } = await start(t);
   const joiner = await PushClient.open(server.url);
   const waiting = joiner.take(fqn, { wait: 60_000 });
@@ -141,7 +141,7 @@ test('a joiner that waits over the socket gets the next offer, and may make othe
   assert.equal((await waiting).sdp, 'offer');
 });
 
-test('a joiner may wait for a service that does not exist yet: by owner, at random, or with a lower version', async (t) => {
+test('a joiner may wait for a service that has not been published yet', async (t) => {
   const { server, host, joiner } = await start(t);
   const fqn = `${host.username.replace('host', 'app')}:1.2.0`;
   const waiting = [`${fqn}@${host.username}`, fqn, fqn.replace('1.2.0', '1.0.0')].map((name) =>
@@ -161,7 +161,7 @@ test('a wait ends with no-offer if the service exists, and with not-found otherw
   assert.equal(server.waiting, 0);
 });
 
-test('an offer whose lease expires goes to a waiting joiner', async (t) => {
+test('an offer goes to a waiting joiner when its lease expires', async (t) => {
   const clock = mockClock(t);
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
@@ -172,7 +172,7 @@ test('an offer whose lease expires goes to a waiting joiner', async (t) => {
   assert.equal((await waiting).offerId, offerId);
 });
 
-test('a wait is refused in a batch, beyond 25 s over HTTP, and beyond 2 min over the socket', async (t) => {
+test('refuses a wait in a batch, over 25 s over HTTP or over 2 min over the socket', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const client = joiner();
@@ -185,7 +185,7 @@ test('a wait is refused in a batch, beyond 25 s over HTTP, and beyond 2 min over
   await push.take(fqn, { wait: 25_001 });
 });
 
-test('a joiner that disconnects leaves the queue, over HTTP and over the socket', async (t) => {
+test('a joiner that disconnects is removed from the queue, over HTTP and over the socket', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   const abort = new AbortController();
   const http = joiner()
@@ -199,10 +199,10 @@ test('a joiner that disconnects leaves the queue, over HTTP and over the socket'
   assert.deepEqual(await Promise.all([http, socket]), ['gone', 'gone']);
   await until(() => server.waiting === 0);
   await host.publish(fqn, ['offer']);
-  assert.equal((await joiner().take(fqn)).sdp, 'offer', 'nobody absent holds it');
+  assert.equal((await joiner().take(fqn)).sdp, 'offer', 'no disconnected joiner holds a lease');
 });
 
-test('200 joiners on a pool of 5 that is refilled on demand all connect, each on its own offer', async (t) => {
+test('200 joiners each get an offer of their own from a pool of 5 that is refilled on demand', async (t) => {
   const { server, host, fqn } = await start(t);
   let published = 0;
   const fill = async (): Promise<void> => {
@@ -220,7 +220,7 @@ test('200 joiners on a pool of 5 that is refilled on demand all connect, each on
   });
   const crowd = await PushClient.open(server.url);
   const joiners = Array.from({ length: 200 }, (_, i) =>
-    // half of them use HTTP; the other half share one socket, like many tabs of one user
+    // half of the joiners use HTTP; the other half share one socket, like many tabs of one user
     i % 2 ? new Client(server.url, someone('crowd'), 'v2', newInstance()) : crowd,
   );
   const taken = await Promise.all(
@@ -234,7 +234,7 @@ test('200 joiners on a pool of 5 that is refilled on demand all connect, each on
   assert.equal(new Set(taken).size, 200);
 });
 
-test('getServiceById finds services, hidden or not; hidden services cannot be found in any other way', async (t) => {
+test('hidden services can be found only with getServiceById', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const secret = `secret:1.0.0@${host.username}`;
   const open = await host.publish(fqn, ['open']);
@@ -262,7 +262,7 @@ test('getServiceById waits in the queue like getService', async (t) => {
   assert.equal((await waiting).sdp, 'second');
 });
 
-test('look-ups return the owner’s key and the metadata', async (t) => {
+test('look-ups return the owner’s public key and the metadata of the service', async (t) => {
   const { host, joiner, fqn } = await start(t);
   const metadata = { players: 3, tags: ['a', 'b'] };
   await host.publish(fqn, ['offer'], { metadata });
@@ -273,7 +273,7 @@ test('look-ups return the owner’s key and the metadata', async (t) => {
   }
 });
 
-test('a serviceId stays the same when offers are refreshed, after a time without offers, and across a restart', async (t) => {
+test('a serviceId survives new offers, a period without offers, and a server restart', async (t) => {
   const storagePath = temporaryFile(t);
   const options = { port: 0, host: '127.0.0.1', storagePath };
   const first = await createServer(options);
@@ -292,7 +292,7 @@ test('a serviceId stays the same when offers are refreshed, after a time without
   assert.equal((await new Client(second.url, identity).publish(fqn, ['d'])).serviceId, serviceId);
 });
 
-test('a closing server replies to waiting joiners, and does not delay its shutdown for any other client', async (t) => {
+test('a server replies to waiting joiners before it closes', async (t) => {
   const { server, joiner, fqn } = await start(t);
   const push = await PushClient.open(server.url);
   const http = refused(joiner().take(fqn, { wait: 20_000 }), 'unavailable');

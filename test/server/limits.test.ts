@@ -1,6 +1,6 @@
 /**
- * Limits on calls and stored data: points by address and key, quotas, reserved names, releasing a name, trust in forwarded
- * headers, and the operator's `authorize`.
+ * Tests the limits on calls and stored data: points per address and per key, quotas, reserved names, release of names, trust
+ * in forwarded headers, and the operator's `authorize` callback.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -24,7 +24,7 @@ import {
 const limited = (t: TestContext, limits: Partial<Limits>, more: Parameters<typeof startServer>[1] = {}) =>
   startServer(t, { limits: { ...DEFAULT_LIMITS, ...limits }, ...more });
 
-test('a client over its limit gets 429 with Retry-After, or an error per call in a batch, and succeeds later', async (t) => {
+test('a client over its limit gets HTTP 429 with Retry-After, or an error per call in a batch', async (t) => {
   const clock = mockClock(t);
   const server = await limited(t, { pointsPerAddress: 10 + NEW_KEY_COST });
   const client = new Client(server.url);
@@ -43,7 +43,7 @@ test('a client over its limit gets 429 with Retry-After, or an error per call in
   await client.call('poll', {});
 });
 
-test('the signature of a call from an address over its limit is not verified', async (t) => {
+test('does not verify the signature of a call from an address over its limit', async (t) => {
   const server = await limited(t, { pointsPerAddress: 5 + NEW_KEY_COST });
   const metrics = async (): Promise<number> =>
     Number(/rondevu_verify_seconds_count (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())![1]);
@@ -54,7 +54,7 @@ test('the signature of a call from an address over its limit is not verified', a
   assert.equal(await metrics(), before);
 });
 
-test('a key has its own budget, shared by HTTP and sockets', async (t) => {
+test('a key has its own budget for calls over HTTP and over sockets', async (t) => {
   const server = await limited(t, { pointsPerKey: 8 });
   const host = await PushClient.open(server.url, someone()); // costs 3
   const http = new Client(server.url, host.http.identity);
@@ -66,7 +66,7 @@ test('a key has its own budget, shared by HTTP and sockets', async (t) => {
   await new Client(server.url).call('poll', {});
 });
 
-test('the cost of a call depends on the rows that it writes and reads', () => {
+test('the cost of a call depends on the number of rows that it reads and writes', () => {
   assert.equal(costOf('poll', {}), 1);
   assert.equal(costOf('publishService', { offers: Array(40).fill({}) }), 7);
   assert.equal(costOf('getService', { limit: 10 }), 7);
@@ -75,7 +75,7 @@ test('the cost of a call depends on the rows that it writes and reads', () => {
   for (const name of ['constructor', '__proto__', '']) assert.equal(costOf(name, {}), 1);
 });
 
-test('new keys and deleted offers are charged in addition to the call', async (t) => {
+test('new keys and deleted offers add to the cost of a call', async (t) => {
   const points = 1 + NEW_KEY_COST;
   const server = await limited(t, { pointsPerAddress: points });
   const client = new Client(server.url);
@@ -94,7 +94,7 @@ test('new keys and deleted offers are charged in addition to the call', async (t
   await new Client(other.url).take(two!);
 });
 
-test('with the default limits, a class of 60 behind one address can connect all at once', async (t) => {
+test('60 users behind one address can connect at the same time with the default limits', async (t) => {
   const server = await startServer(t);
   const teacher = await PushClient.open(server.url, someone('teacher'));
   const fqn = `lesson:1.0.0@${teacher.http.username}`;
@@ -113,7 +113,7 @@ test('with the default limits, a class of 60 behind one address can connect all 
   );
 });
 
-test('new names count against the limit of their address, and known names do not', async (t) => {
+test('only new names count against the claim limit of an address', async (t) => {
   const server = await limited(t, { claimsPerAddress: 2 });
   const [one, two] = [new Client(server.url), new Client(server.url)];
   for (const client of [one, two, one, two]) await client.call('poll', {});
@@ -121,7 +121,10 @@ test('new names count against the limit of their address, and known names do not
   await new Client(server.url, anonymous()).call('poll', {});
 });
 
-/** Makes a single call, which must be refused with HTTP 429. @returns the error */
+/**
+ * Asserts that a single call is refused with HTTP 429.
+ * @returns the error
+ */
 async function refusedAs429(client: Client): Promise<CallError> {
   const { status, body } = await post(client.url, client.signed('poll', {}));
   assert.equal(status, 429);
@@ -129,7 +132,7 @@ async function refusedAs429(client: Client): Promise<CallError> {
   return new CallError(error, code);
 }
 
-test('services and offers per user are limited', async (t) => {
+test('limits the number of services and offers per user', async (t) => {
   const server = await limited(t, { maxServicesPerUser: 2, maxOffersPerUser: 5 });
   const host = new Client(server.url);
   const publish = (name: string, count: number): Promise<unknown> =>
@@ -147,7 +150,7 @@ test('services and offers per user are limited', async (t) => {
   );
 });
 
-test('a full server still accepts offers from users below their equal share', async (t) => {
+test('a full server still accepts offers from users with less than an equal share', async (t) => {
   const clock = mockClock(t);
   const server = await limited(t, { maxTotalOffers: 10 });
   const [greedy, modest] = [new Client(server.url), new Client(server.url)];
@@ -164,7 +167,7 @@ test('a full server still accepts offers from users below their equal share', as
   assert.match((await refused(publish(modest, 1), 'unavailable')).message, /an equal share is 5 free offers, you have 5/);
 });
 
-test('reserved names cannot be claimed; the operator’s list replaces the default', async (t) => {
+test('reserved names cannot be claimed, and the operator’s list replaces the default list', async (t) => {
   const first = await startServer(t);
   assert.match(
     (await refused(new Client(first.url, new Identity('admin')).call('poll', {}), 'forbidden')).message,
@@ -175,7 +178,7 @@ test('reserved names cannot be claimed; the operator’s list replaces the defau
   await refused(new Client(second.url, new Identity('boss')).call('poll', {}), 'forbidden');
 });
 
-test('a released name is free, and its services are gone', async (t) => {
+test('releasing a name frees it and deletes its services', async (t) => {
   const server = await startServer(t);
   const host = new Client(server.url);
   const { serviceId } = await host.publish(`x:1.0.0@${host.username}`, ['offer']);
@@ -188,7 +191,7 @@ test('a released name is free, and its services are gone', async (t) => {
   await refused(host.call('poll', {}), 'name-taken');
 });
 
-test('releasing a name and deleting a service require a signature for that call', async (t) => {
+test('releasing a name or deleting a service requires a signature on that call', async (t) => {
   const server = await startServer(t);
   const push = await PushClient.open(server.url);
   await push.publish(`x:1.0.0@${push.http.username}`, ['offer']);
@@ -205,7 +208,7 @@ test('X-Forwarded-For is trusted only from configured proxies', () => {
     ['192.0.2.1', '198.51.100.7', some, '192.0.2.1'],
     ['10.1.2.3', '198.51.100.7', some, '198.51.100.7'],
     ['::ffff:10.1.2.3', '198.51.100.7, 10.9.9.9', some, '198.51.100.7'],
-    // a client's own entry precedes the address that the proxy saw
+    // an entry sent by the client precedes the address that the proxy appends
     ['10.1.2.3', '203.0.113.9, 198.51.100.7', some, '198.51.100.7'],
     ['10.1.2.3', undefined, some, '10.1.2.3'],
     ['10.1.2.3', 'unknown', some, '10.1.2.3'],
@@ -214,7 +217,7 @@ test('X-Forwarded-For is trusted only from configured proxies', () => {
     ['2001:db8::1', undefined, none, '2001:db8:0:0::/64'],
     ['fe80::1%eth0', undefined, none, 'fe80:0:0:0::/64'],
     ['', undefined, none, ''],
-    // all spellings of an IPv4 address are the same address
+    // all notations of an IPv4 address give the same address
     ['::ffff:909:909', undefined, none, '9.9.9.9'],
     ['0:0:0:0:0:FFFF:0909:0909', undefined, none, '9.9.9.9'],
     ['::FFFF:9.9.9.9%eth0', undefined, none, '9.9.9.9'],
@@ -224,7 +227,7 @@ test('X-Forwarded-For is trusted only from configured proxies', () => {
     ['2002:909:909:1234::1', undefined, none, '9.9.9.9'],
     ['::ffff:a01:203', '[::ffff:c633:6407]:443', some, '198.51.100.7'],
     ['::1', '0:0:0:0:0:ffff:c633:6407', some, '198.51.100.7'],
-    // all spellings of an IPv6 address belong to the same /64
+    // all notations of an IPv6 address give the same /64 prefix
     ['2001:DB8:0:0:1::', undefined, none, '2001:db8:0:0::/64'],
     ['2001:0db8::1:0:0:1', undefined, none, '2001:db8:0:0::/64'],
     ['10.1.2.3', `${'1.1.1.1,'.repeat(5000)}198.51.100.7`, some, '198.51.100.7'],
@@ -248,7 +251,7 @@ test('each client behind a configured proxy has its own budget', async (t) => {
   assert.equal(await ask('198.51.100.2'), 200);
 });
 
-test('authorize is called before a call has any effect, and its refusal is reported', async (t) => {
+test('authorize is called before a call takes effect, and can refuse it', async (t) => {
   const asked: AuthorizeContext[] = [];
   let verdict: boolean | string = true;
   const server = await startServer(t, { authorize: (context) => (asked.push(context), verdict) });
@@ -275,7 +278,7 @@ test('authorize is called before a call has any effect, and its refusal is repor
   assert.equal((await refused(host.publish(fqn, ['three']), 'forbidden')).message, 'members only');
 });
 
-test('a call is refused if authorize throws, and the error does not quote the message', async (t) => {
+test('a call is refused if authorize throws, without revealing the error message', async (t) => {
   const authorize = async (): Promise<boolean> => {
     throw new Error('the directory at ldap://secret is down');
   };
@@ -284,7 +287,7 @@ test('a call is refused if authorize throws, and the error does not quote the me
   assert.equal((await refused(host.publish(`x:1.0.0@${host.username}`, ['a']), 'unavailable')).message, 'Internal server error');
 });
 
-test('a client that sends a request slowly is disconnected', { timeout: 60_000 }, async (t) => {
+test('disconnects a client that sends a request too slowly', { timeout: 60_000 }, async (t) => {
   const server = await startServer(t);
   const { socket, received, closed } = connectRaw(t, server.port);
   socket.write('POST /rpc HTTP/1.1\r\nHost: localhost\r\n');

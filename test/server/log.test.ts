@@ -1,4 +1,7 @@
-/** The two log formats, neither of which contains terminal control characters; and the addresses that a server reports. */
+/**
+ * Tests the two log formats, neither of which may contain terminal control characters, and the addresses that a server
+ * reports.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
@@ -24,23 +27,23 @@ for (const format of ['json', 'text'] as const)
   test(`the ${format} log contains no terminal control characters`, () => {
     const lines = logged(format);
     for (const line of lines) assert.doesNotMatch(line, CONTROLS);
-    // a line break from a client does not start a new line
+    // a line break sent by a client does not start a new log line
     assert.doesNotMatch(lines.join(''), /^forged line/m);
   });
 
-test('the JSON log has one object per line, with unchanged values', () => {
+test('the JSON log has one object per line, with the original values', () => {
   const [warning] = logged('json').map((line) => JSON.parse(line) as Record<string, unknown>);
   assert.deepEqual([warning!['username'], warning!['sockets'], warning!['msg']], [EVIL, 3, EVIL]);
 });
 
-test('the text log shows the time, level, message, values and the stack of an error', () => {
+test('the text log shows the time, level, message, values and error stack', () => {
   const [warning, error] = logged('text');
   assert.match(warning!, /^\d\d:\d\d:\d\d warn /);
   assert.match(warning!, / sockets=3 url=http:\/\/localhost:3000 /);
   assert.match(error!, /^\d\d:\d\d:\d\d error failed\n {4}Error: /);
 });
 
-test('a server that listens on all interfaces reports the addresses that can be opened', () => {
+test('a server that listens on all interfaces reports the addresses at which it can be reached', () => {
   const address = (address: string, family: 'IPv4' | 'IPv6', internal = false): NetworkInterfaceInfo =>
     ({ address, family, internal }) as NetworkInterfaceInfo;
   const interfaces = {
@@ -57,7 +60,7 @@ test('a server that listens on all interfaces reports the addresses that can be 
   );
 });
 
-/** Reads everything that is in a pipe. */
+/** Reads all data that is buffered in a pipe. */
 function drained(fd: number): Buffer {
   const pieces: Buffer[] = [];
   for (;;)
@@ -70,7 +73,7 @@ function drained(fd: number): Buffer {
     }
 }
 
-test('a full pipe drops whole lines, and the log reports how many', (t) => {
+test('the log drops whole lines when the pipe is full, and reports their number', (t) => {
   const path = join(dirname(temporaryFile(t)), 'pipe');
   execFileSync('mkfifo', [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -78,7 +81,7 @@ test('a full pipe drops whole lines, and the log reports how many', (t) => {
   t.after(() => closeSync(writer));
   const log = createLog('warn', 'json', lineWriter(writer));
   const count = 300;
-  // longer than the size up to which writes to a pipe are atomic
+  // longer than PIPE_BUF, the maximum size of an atomic write to a pipe
   const text = 'é'.repeat(5000);
   for (let i = 0; i < count; i++) log.warn({ i, text }, 'before');
   const before = drained(reader);
@@ -94,11 +97,11 @@ test('a full pipe drops whole lines, and the log reports how many', (t) => {
   assert.equal(lines.at(-2)!.msg, 'after');
   assert.equal(lines.at(-1)!.lines, count - kept.length);
   closeSync(reader);
-  // the pipe has no reader any more
+  // the pipe no longer has a reader
   log.warn('lost');
 });
 
-test('lines that cannot be written are counted until the count itself is written', () => {
+test('the log counts lines that cannot be written until it has reported their number', () => {
   const lines: string[] = [];
   let room = 0;
   const log = createLog('warn', 'json', (line) => {

@@ -1,4 +1,7 @@
-/** Events kept in memory for clients whose socket broke: bytes per user, bytes in total, age, one copy for all instances. */
+/**
+ * Tests the events kept in memory for disconnected clients: bytes per user, bytes in total, age, and one copy for all
+ * instances.
+ */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { createLog } from '../../server/src/log.js';
@@ -34,7 +37,7 @@ async function open(hub: MemoryHub, instance = 'instance-1'): Promise<FakeSessio
 
 const signal = (size: number) => ({ from: 'sender', sid: 'abcdefgh', sdp: 'x'.repeat(size) });
 
-test('events for one user are kept up to the byte limit per user', async (t) => {
+test('keeps events for one user up to the byte limit per user', async (t) => {
   const hub = startHub(t);
   const session = await open(hub);
   for (let i = 0; i < 20; i++) await hub.pushToUser(session.principal, 'signal', signal(MAX_KEPT_BYTES / 8));
@@ -43,7 +46,7 @@ test('events for one user are kept up to the byte limit per user', async (t) => 
   assert.ok(hub.bytes > MAX_KEPT_BYTES / 2, `only ${hub.bytes} bytes are kept`);
 });
 
-test('events for all users are kept up to the byte limit of the server', async (t) => {
+test('keeps events for all users up to the byte limit of the server', async (t) => {
   const hub = startHub(t);
   const size = MAX_KEPT_BYTES / 2;
   for (let i = 0; i < MAX_KEPT_BYTES_TOTAL / size + 10; i++)
@@ -52,7 +55,7 @@ test('events for all users are kept up to the byte limit of the server', async (
   assert.ok(hub.bytes > MAX_KEPT_BYTES_TOTAL / 2, `only ${hub.bytes} bytes are kept`);
 });
 
-test('an event is not kept longer than an instance may be disconnected', async (t) => {
+test('an event is discarded when its instance can no longer reconnect', async (t) => {
   const clock = mockClock(t);
   const hub = startHub(t);
   const session = await open(hub);

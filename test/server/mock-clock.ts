@@ -1,4 +1,4 @@
-/** A mocked clock for tests of rules that take seconds: timers, Date and performance.now() stand still until `tick`. */
+/** Mocked clock for tests of behaviour that takes seconds: timers, Date and performance.now() advance only with `tick`. */
 import type { TestContext } from 'node:test';
 
 type Timers = Record<
@@ -7,16 +7,16 @@ type Timers = Record<
 > &
   Record<'clearTimeout' | 'clearInterval', (timer?: object) => void>;
 
-/** Mocks setTimeout, setInterval, Date and performance.now() from now on; `until` and sockets still use real time. */
+/** Mocks setTimeout, setInterval, Date and performance.now() for the rest of the test; `until` and sockets use real time. */
 export function mockClock(t: TestContext): { tick(ms: number): Promise<void> } {
   const timers = globalThis as unknown as Timers;
   const real = { setTimeout: timers.setTimeout, clearTimeout: timers.clearTimeout, clearInterval: timers.clearInterval };
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() });
-  // durations follow the same clock
+  // performance.now() follows the mocked Date
   const [date, began, start] = [Date.now.bind(Date), Date.now(), performance.now()];
   t.mock.method(performance, 'now', () => start + date() - began);
-  // To clear a timer that has fired or belongs to another test's mock, Node 20 removes whichever timer has its position in the
-  // queue; so only timers that are in this queue are passed to it.
+  // In Node 20, clearing a timer that has fired, or that another test's mock created, removes a different timer from the queue.
+  // This wrapper passes only queued timers to the mocked functions, and all other timers to the real functions.
   const queued = new WeakSet<object>();
   for (const kind of ['Timeout', 'Interval'] as const) {
     const [set, clear] = [timers[`set${kind}`], timers[`clear${kind}`]];
@@ -39,7 +39,7 @@ export function mockClock(t: TestContext): { tick(ms: number): Promise<void> } {
   }
   return {
     async tick(ms: number) {
-      // second by second, running the triggered work in between, as with a real clock
+      // advances second by second and runs the triggered work in between, as a real clock would
       for (let left = ms; left > 0; left -= 1000) {
         t.mock.timers.tick(Math.min(left, 1000));
         for (let i = 0; i < 5; i++) await new Promise(setImmediate);

@@ -1,5 +1,5 @@
 /**
- * Sessions of a username that passes to another key, tested on whole servers: on one server, and on two with one Redis.
+ * Tests the sessions of a username that passes to a different key, on one server and on two servers that share a Redis.
  * store-conformance.ts tests the stores.
  */
 import assert from 'node:assert/strict';
@@ -16,12 +16,12 @@ const sid = 'abcdefgh';
 let names = 0;
 const freshName = (): string => `passes-on-${++names}`;
 
-/** Ends the claim of a username in the store, as a year without a call does. */
+/** Expires the claim to a username in the store, as a year without a call does. */
 type Expire = (username: string) => Promise<unknown>;
 
-/** @param start two servers with the same data, or the same one twice */
+/** @param start returns two servers with the same data, or one server twice, and a function that expires a claim */
 function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer, Expire]>): void {
-  test('the sessions of a name end when it is released', async (t) => {
+  test('the sessions of a name end when the name is released', async (t) => {
     const [one, two] = await start(t);
     const identity = new Identity(freshName());
     const [here, there] = [await PushClient.open(one.url, identity), await PushClient.open(two.url, identity)];
@@ -32,7 +32,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     await until(() => one.sessions + (one === two ? 0 : two.sessions) === 1);
   });
 
-  test('a session of the former key can neither publish nor receive once another key has the name', async (t) => {
+  test('a session of the former key cannot publish or receive once a different key has claimed the name', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -57,7 +57,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.deepEqual(old.events, []);
   });
 
-  test('the sessions of a key end when its claim has expired and another key takes the name', async (t) => {
+  test('the sessions of a key end when a different key claims its expired name', async (t) => {
     const [one, two, expire] = await start(t);
     const name = freshName();
     const former = await PushClient.open(two.url, new Identity(name));
@@ -86,7 +86,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.deepEqual(next.events, []);
   });
 
-  test('the mailbox of an instance does not pass to the next holder who uses the same instance', async (t) => {
+  test('the mailbox of an instance does not pass to the next holder of the name', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -105,7 +105,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     assert.deepEqual(answers, []);
   });
 
-  test('an offer for the holder of a released name is given to nobody else', async (t) => {
+  test('a directed offer for the former holder of a name does not go to the next holder', async (t) => {
     const [one, two] = await start(t);
     const name = freshName();
     const [former, heir] = [new Identity(name), new Identity(name)];
@@ -132,11 +132,11 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1000);
     t.after(() => clearInterval(timer));
-    await until(() => ticks >= 4, 'the grace of the former session');
+    await until(() => ticks >= 4, 'the end of the grace period of the former session');
     assert.equal((await new Client(one.url).take(fqn)).sdp, 'new');
   });
 
-  test('a signal reaches a bounded number of a user’s sockets, and each further socket is charged', async (t) => {
+  test('a signal reaches at most 32 sockets of a user, and each socket beyond the first is charged', async (t) => {
     const [one, two] = await start(t);
     const sinks = [await PushClient.open(one.url, someone())];
     const sender = await PushClient.open(two.url, someone());
@@ -169,7 +169,7 @@ function suite(start: (t: TestContext) => Promise<[RunningServer, RunningServer,
   });
 }
 
-describe('one server', () => {
+describe('name transfer on one server', () => {
   suite(async (t) => {
     const storagePath = temporaryFile(t);
     const server = await startServer(t, { storagePath });
@@ -182,7 +182,7 @@ describe('one server', () => {
   });
 });
 
-describe('two servers with one Redis', { skip: redisMissing() ?? false }, () => {
+describe('name transfer on two servers that share a Redis', { skip: redisMissing() ?? false }, () => {
   const redis = new RedisProcess();
   before(() => redis.start());
   after(() => redis.close());

@@ -1,7 +1,7 @@
 /**
- * Two servers on one Redis: two publishers use one server, and joiners the other, while servers and Redis are killed and a
- * publisher is suspended. Every handshake completes, no answer is lost, and no answer reaches both publishers.
- * RONDEVU_NODES=full runs 200 handshakes per test.
+ * Tests two servers that share a Redis: two publishers use one server and the joiners use the other, while servers and Redis
+ * are killed and a publisher is suspended. Every handshake must complete, no answer may be lost, and no answer may reach both
+ * publishers. RONDEVU_NODES=full runs 200 handshakes per test.
  */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -27,11 +27,11 @@ interface Answered {
   sdp: string;
 }
 
-describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
-  // with `everysec`, a killed Redis loses acknowledged writes that a pending fsync has delayed
+describe('two servers that share a Redis', { skip: redisMissing() ?? false }, () => {
+  // with `everysec`, Redis loses acknowledged writes if it is killed before the next fsync
   const redis = new RedisProcess('--appendfsync', 'always');
   let nodes: [ServerProcess, ServerProcess];
-  /** One prefers the first server, the other the second. */
+  /** The first balancer prefers the first server, and the second balancer prefers the second server. */
   let balancers: [Balancer, Balancer];
   let names = 0;
 
@@ -46,7 +46,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     for (const each of [...balancers, ...nodes, redis]) await each.close();
   });
 
-  /** Starts processes that publish one service on the first server, and collects their output. */
+  /** Starts processes that publish one service on the first server, and collects the answers that they receive. */
   async function startPublishers(t: TestContext, count: number, pool: number) {
     const username = `host-${++names}`;
     const { privateKey, publicKey } = await RondevuAPI.generateKeypair();
@@ -77,15 +77,15 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
 
   interface Join {
     username: string;
-    /** Offers to which its answer was accepted. */
+    /** Ids of the offers for which the answer of the joiner was accepted. */
     answered: string[];
-    /** Offers that it was given, and the time for which it relied on each. */
+    /** Offers leased to the joiner, and the period for which the joiner relied on each lease. */
     held: { offerId: string; from: number; until: number }[];
-    /** How often another joiner had answered first. */
+    /** Number of answers refused because another joiner had answered first. */
     late: number;
   }
 
-  /** Joins with a new key, as persistently as the engine does; done when `taken` arrives. */
+  /** Joins with a new key, and retries like the engine until `taken` arrives. */
   async function join(serviceFqn: string, balancer = balancers[1]): Promise<Join> {
     const username = `joiner-${++names}`;
     const api = new RondevuAPI(balancer.url, username, await RondevuAPI.generateKeypair(), undefined, false);
@@ -121,7 +121,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }
   }
 
-  /** Makes handshakes, some concurrently; calls `disturb` when a third and when two thirds of them are done. */
+  /** Runs handshakes, AT_ONCE at a time, and calls `disturb` when a third and when two thirds of them are done. */
   async function handshakes(t: TestContext, disturb: (processes: ChildProcess[], time: number) => Promise<void>): Promise<void> {
     const { serviceFqn, answers, processes } = await startPublishers(t, 2, 5);
     const joins: Join[] = [];
@@ -158,9 +158,9 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
   }
 
   const options = { timeout: 300_000 };
-  it('complete handshakes across both servers', options, (t) => handshakes(t, async () => undefined));
+  it('handshakes complete across both servers', options, (t) => handshakes(t, async () => undefined));
 
-  it('complete all handshakes when first the publishers’ and then the joiners’ server is killed', options, (t) =>
+  it('all handshakes complete when first the publishers’ server and then the joiners’ server is killed', options, (t) =>
     handshakes(t, async (_processes, time) => {
       const node = nodes[time - 1]!;
       await node.stop('SIGKILL');
@@ -169,7 +169,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }),
   );
 
-  it('complete all handshakes when Redis is killed and restarted', options, (t) =>
+  it('all handshakes complete when Redis is killed and restarted', options, (t) =>
     handshakes(t, async () => {
       await redis.kill();
       await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -177,7 +177,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
     }),
   );
 
-  it('serve 500 joiners at once from a pool of 5', options, async (t) => {
+  it('500 concurrent joiners each get an offer from a pool of 5', options, async (t) => {
     const { serviceFqn } = await startPublishers(t, 1, 5);
     const joins = await Promise.all(Array.from({ length: 500 }, (_, index) => join(serviceFqn, balancers[index % 2])));
     const held = joins.flatMap((each) => each.held);
@@ -186,11 +186,11 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
       assert.equal(again.length, 0, `${offerId} was leased twice at the same time`);
     }
     const late = joins.reduce((sum, each) => sum + each.late, 0);
-    assert.equal(late, 0, 'nobody answered what another one had answered');
+    assert.equal(late, 0, 'no joiner answered an offer that another joiner had answered');
     t.diagnostic(`${joins.length} joiners, ${held.length} leases`);
   });
 
-  it('complete all handshakes when a publisher is suspended for 5 s', options, (t) =>
+  it('all handshakes complete when a publisher is suspended for 5 s', options, (t) =>
     handshakes(t, async (processes, time) => {
       const publisher = processes[time - 1]!;
       publisher.kill('SIGSTOP');
@@ -200,7 +200,7 @@ describe('two servers on one Redis', { skip: redisMissing() ?? false }, () => {
   );
 });
 
-/** Retries calls that failed because of the network or a restart, as the engine does. */
+/** Retries a call that fails because of the network or a restart, as the engine does. */
 async function again<T>(call: () => Promise<T>): Promise<T> {
   for (let left = 100; ; left--) {
     try {

@@ -1,6 +1,6 @@
 /**
- * "What the old pair gets wrong, and our server puts right on the same wire" (protocol.md, part 1), line by line, as seen by a
- * v0.20 client: every call here is in the old form and without an instance, unless a line says otherwise.
+ * Tests the faults of v0.5.4 that this server corrects without a change of the wire format, as seen by a v0.20 client. All
+ * calls use the old form and have no instance, unless a test says otherwise.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -20,7 +20,7 @@ const list = async (client: Client, serviceFqn: string) =>
 const linesOf = (candidates: { candidate: { candidate: string } }[] = []) =>
   candidates.map(({ candidate }) => candidate.candidate);
 
-test('publishing appends: five calls with one offer each make a pool of five', async (t) => {
+test('publishing adds to the existing offers: five calls with one offer each make a pool of five', async (t) => {
   const { old, host, fqn } = await start(t);
   for (let i = 0; i < 5; i++) await host.publish(fqn, [`offer ${i}`]);
   const taken = new Set<string>();
@@ -48,7 +48,7 @@ test('an offer expires after its TTL', async (t) => {
   await refused(old().take(fqn), 'not-found');
 });
 
-test('an answered offer is not handed out again, and deleteService deletes all offers', async (t) => {
+test('an answered offer is not handed out again, but deleteService deletes it', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['one', 'two']);
   const joiner = old();
@@ -81,8 +81,8 @@ test('offers published in the old form are handed out last once they are older t
   await clock.tick(1000);
   await host.publish(fqn, ['old form']);
   await clock.tick(10_000);
-  await modern.call('poll', {}); // keeps the offers of the instance
-  assert.equal((await list(old(), FQN)).services[0]!.sdp, 'old form', 'newest first as long as it is fresh');
+  await modern.call('poll', {}); // the poll keeps the offers of the instance alive
+  assert.equal((await list(old(), FQN)).services[0]!.sdp, 'old form', 'the newest offer comes first until it is 30 s old');
   await clock.tick(12_000);
   await modern.call('poll', {});
   await clock.tick(9000);
@@ -90,7 +90,7 @@ test('offers published in the old form are handed out last once they are older t
   assert.deepEqual(order, ['with an instance', 'old form']);
 });
 
-test('beyond 100 free offers of a service, the oldest are dropped', async (t) => {
+test('drops the oldest free offers of a service that has more than 100', async (t) => {
   const clock = mockClock(t);
   const { host, fqn } = await start(t);
   const first = await host.publish(fqn, ['the oldest', 'the second']);
@@ -100,7 +100,7 @@ test('beyond 100 free offers of a service, the oldest are dropped', async (t) =>
     Array.from({ length: 99 }, (_, i) => `offer ${i}`),
   );
   const ask = (offerId: string) => host.call('getOfferAnswer', { serviceFqn: fqn, offerId });
-  // the order of the two offers of one call is undefined; one of them had to be dropped
+  // the order of the two offers from one call is undefined, but one of them must have been dropped
   const results = await Promise.allSettled(first.offers.map(({ offerId }) => ask(offerId)));
   const codes = results.map((result) => (result as { reason: { code: string } }).reason.code).sort();
   assert.deepEqual(codes, ['not-found', 'offer-gone']);
@@ -109,7 +109,7 @@ test('beyond 100 free offers of a service, the oldest are dropped', async (t) =>
 test('no joiner gets a dead offer after an old host has been running for ten minutes', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
-  // every 30 s, an old host publishes a new offer for each unanswered one, and forgets the previous offer
+  // every 30 s, an old host publishes a replacement for each unanswered offer, and discards the previous offer
   const pool = 2;
   for (let minute = 0; minute < 20; minute++) {
     await host.publish(fqn, [`${minute} a`], { ttl: 600_000 });
@@ -139,7 +139,7 @@ test('getIceCandidates and poll return the role with each candidate', async (t) 
   );
 });
 
-test('timestamps of candidates increase strictly and are never ahead of the clock', async (t) => {
+test('candidate timestamps are strictly increasing and never ahead of the clock', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -156,8 +156,8 @@ test('timestamps of candidates increase strictly and are never ahead of the cloc
   ];
   const dates = found.map(({ createdAt }) => createdAt);
   assert.equal(dates.length, 41);
-  assert.equal(new Set(dates).size, 41, 'no two have the same date');
-  assert.ok(Math.max(...dates) <= after, 'none is dated into the future');
+  assert.equal(new Set(dates).size, 41, 'all timestamps are different');
+  assert.ok(Math.max(...dates) <= after, 'no timestamp is in the future');
 });
 
 test('getIceCandidates and poll return candidates older than `since` if the peer has not had them', async (t) => {
@@ -168,7 +168,7 @@ test('getIceCandidates and poll return candidates older than `since` if the peer
   await joiner.answer(offer);
   await host.addCandidates(offer, 'early');
   await joiner.addCandidates(offer, 'early');
-  // the old client first polls with its start time as `since`
+  // in its first poll, a v0.20 client sends its start time as `since`
   const since = Date.now() + 1000;
   const toJoiner = (await joiner.call('getIceCandidates', { serviceFqn: fqn, offerId: offer.offerId, since })).candidates;
   assert.deepEqual(linesOf(toJoiner), ['early']);
@@ -193,7 +193,7 @@ test('a candidate is returned again as long as `since` is before its timestamp',
   assert.deepEqual(linesOf(await ask(b!.createdAt)), ['c']);
 });
 
-test('candidates that were returned to a joiner that gave up are also returned to the answerer', async (t) => {
+test('candidates returned to an earlier lease holder are also returned to the answerer', async (t) => {
   const clock = mockClock(t);
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
@@ -208,7 +208,7 @@ test('candidates that were returned to a joiner that gave up are also returned t
   assert.deepEqual(linesOf(candidates), ['early']);
 });
 
-test("a stranger's candidates are parked: at most 16, and not returned", async (t) => {
+test('parks at most 16 candidates from a stranger, and returns none of them', async (t) => {
   const { old, host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -248,7 +248,7 @@ test('parked candidates are dropped after 10 s', async (t) => {
   assert.deepEqual(linesOf((await host.call('getIceCandidates', { ...early!, since: 0 })).candidates), ['early']);
 });
 
-test('a direct and a random getService return `offers` as well', async (t) => {
+test('getService returns `offers` for both direct and random look-ups', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['one', 'two']);
   for (const name of [fqn, FQN]) {
@@ -257,7 +257,7 @@ test('a direct and a random getService return `offers` as well', async (t) => {
   }
 });
 
-test('poll returns both directions: answers and candidates to the host, candidates to the answerer', async (t) => {
+test('poll returns answers and candidates to the host, and candidates to the answerer', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();
@@ -289,10 +289,10 @@ const WANTED: [version: string, found: string[]][] = [
   ['3.0.0-beta.1', ['3.0.0-beta.1']],
   ['3.0.0', []],
 ];
-test('discovery follows the compatibility rule and returns the highest version first', async (t) => {
+test('discovery returns compatible versions, with the highest version first', async (t) => {
   const { old, host } = await start(t);
   for (const version of OFFERED) {
-    // one offer for each joiner below
+    // one offer for each look-up below
     const sdps = WANTED.map((_, index) => `sdp of ${version} #${index}`);
     await host.publish(`app:${version}@${host.username}`, sdps);
   }
@@ -311,7 +311,7 @@ test('discovery follows the compatibility rule and returns the highest version f
   }
 });
 
-test('a random getService falls back to a lower compatible version when the highest has no offer left', async (t) => {
+test('a random getService falls back to a lower compatible version if the highest version has no free offer', async (t) => {
   const { old, host } = await start(t);
   for (const version of ['1.0.0', '1.1.0']) await host.publish(`app:${version}@${host.username}`, [version]);
   assert.deepEqual([(await old().take('app:1.0.0')).sdp, (await old().take('app:1.0.0')).sdp], ['1.1.0', '1.0.0']);
@@ -333,7 +333,7 @@ test('getService pages its results by `limit` and `offset`', async (t) => {
   assert.deepEqual(sizes, [2, 1, 0]);
 });
 
-test('two joiners never get the same offer, and a joiner without an offer gets an error', async (t) => {
+test('two concurrent joiners never get the same offer', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['one', 'two']);
   const offers = await Promise.all([old().take(fqn), old().take(fqn)]);
@@ -341,7 +341,7 @@ test('two joiners never get the same offer, and a joiner without an offer gets a
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('an old joiner that looks up again gets its leased offer again if there is no other', async (t) => {
+test('an old joiner that repeats a look-up gets its leased offer again if no other offer is free', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['only one']);
   const joiner = old();
@@ -350,7 +350,7 @@ test('an old joiner that looks up again gets its leased offer again if there is 
   await refused(old().take(fqn), 'no-offer');
 });
 
-test('getOfferAnswer fails with `not yet answered` before there is an answer', async (t) => {
+test('getOfferAnswer fails with `not yet answered` until the offer is answered', async (t) => {
   const { host, fqn } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const error = await refused(host.call('getOfferAnswer', { serviceFqn: fqn, offerId: offers[0]!.offerId }), 'not-found');
@@ -366,16 +366,16 @@ test('a name that v0.20 generated for an anonymous user is claimed like any othe
   assert.deepEqual([user.available, user.publicKey], [false, client.identity.publicKey]);
 });
 
-test('a caller with neither a claim nor a key may look up a name', async (t) => {
+test('a caller without a claim or a key may look up a name', async (t) => {
   const { host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const stranger = old();
   const user = await stranger.call('getUser', { username: host.username }, { publicKey: undefined });
   assert.equal(user.publicKey, host.identity.publicKey);
-  assert.equal((await old().call('getUser', { username: stranger.username })).available, true, 'looking up claims nothing');
+  assert.equal((await old().call('getUser', { username: stranger.username })).available, true, 'a look-up does not claim a name');
 });
 
-test('a user with a claim does not have to send its key again', async (t) => {
+test('a user with a claim does not have to send the public key again', async (t) => {
   const { host, fqn, server } = await start(t);
   await host.publish(fqn, ['offer']);
   await host.call('poll', {}, { publicKey: undefined });

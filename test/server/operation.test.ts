@@ -1,4 +1,4 @@
-/** Interfaces for operators: metrics, readiness and the log, none of which contain secrets. */
+/** Tests the interfaces for operators: metrics, readiness and the log, none of which may contain secrets. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { Client, PushClient, refused, someone, startServer, until } from './helpers.js';
 
-/** The samples of a scrape by name and labels. */
+/** Scrapes the metrics, and returns the samples keyed by name and labels. */
 async function scrape(url: string, headers: Record<string, string> = {}): Promise<Map<string, number>> {
   const response = await fetch(`${url}/metrics`, { headers });
   assert.equal(response.status, 200);
@@ -37,7 +37,7 @@ test('metrics count calls by method and outcome, and report current totals', asy
   for (const name of samples.keys()) assert.doesNotMatch(name, /alice|bob|carol|one|two/);
 });
 
-test('an unknown method adds no label', async (t) => {
+test('an unknown method does not add a metrics label', async (t) => {
   const server = await startServer(t);
   const bob = new Client(server.url, someone('bob'));
   await refused(bob.call('__proto__' as never, {} as never), 'bad-request');
@@ -45,7 +45,7 @@ test('an unknown method adds no label', async (t) => {
   assert.ok(![...(await scrape(server.url)).keys()].some((name) => /proto|xxx/.test(name)));
 });
 
-test('metrics are served only to this machine, or only to clients with the token if one is set', async (t) => {
+test('metrics are served only to local clients, or to clients with the token if a token is set', async (t) => {
   const open = await startServer(t);
   const proxied = await fetch(`${open.url}/metrics`, { headers: { 'X-Forwarded-For': '203.0.113.7' } });
   assert.equal(proxied.status, 403);
@@ -56,7 +56,7 @@ test('metrics are served only to this machine, or only to clients with the token
   await scrape(url, { Authorization: `Bearer ${token}`, 'X-Forwarded-For': '203.0.113.7' });
 });
 
-test('metrics are refused to a page in a browser on this machine and to requests forwarded by a local proxy', async (t) => {
+test('refuses metrics to web pages on this machine and to requests forwarded by a local proxy', async (t) => {
   const { port } = await startServer(t);
   const ask = (headers: Record<string, string>, version = '1.1'): Promise<number> => statusOf(port, '/metrics', headers, version);
   const host = `localhost:${port}`;
@@ -78,7 +78,7 @@ test('metrics are refused to a page in a browser on this machine and to requests
     { 'Fastly-Client-IP': '203.0.113.7' },
     { 'X-Request-Id': '1' },
     { Traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' },
-    // a DNS name that resolves to this machine
+    // host names that an attacker could resolve to this machine
     { Host: 'page.example' },
     { Host: '127.0.0.1.page.example' },
     { Host: 'localhost.page.example:3000' },
@@ -91,7 +91,7 @@ test('metrics are refused to a page in a browser on this machine and to requests
   }
 });
 
-/** The status of a GET with these headers and no others. */
+/** Sends a GET request without default headers, and returns the HTTP status. */
 async function statusOf(port: number, path: string, headers: Record<string, string>, version: string): Promise<number> {
   const socket = connect(port, '127.0.0.1');
   const lines = Object.entries({ ...headers, Connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
@@ -102,7 +102,7 @@ async function statusOf(port: number, path: string, headers: Record<string, stri
   return Number(/^HTTP\/1\.1 (\d+)/.exec(received)?.[1]);
 }
 
-test('a stopping server reports that it is not ready, still answers requests, and closes its sockets one by one', async (t) => {
+test('a stopping server is not ready, but still answers requests while it drains its sockets', async (t) => {
   const server = await startServer(t, { drainTime: 600 });
   const { url } = server;
   assert.equal((await fetch(`${url}/ready`)).status, 200);
@@ -120,7 +120,7 @@ test('a stopping server reports that it is not ready, still answers requests, an
   assert.ok(closed[2]! - closed[0]! > 200, 'not all at once');
 });
 
-test('the log consists of JSON lines without secrets', async () => {
+test('the log contains JSON lines without secrets', async () => {
   const args = ['server/dist/main.js', '--port', '0', '--storage', ':memory:', '--log-level', 'debug'];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let [out, log] = ['', ''];

@@ -1,4 +1,4 @@
-/** Requests other than calls: their costs, and the replies on a connection that pipelines them. */
+/** Tests requests that are not calls: their costs, and the replies to pipelined requests. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test, type TestContext } from 'node:test';
@@ -8,13 +8,13 @@ import { Client, startServer, until, connectRaw } from './helpers.js';
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
 
-/** A raw connection, with the statuses of the replies so far. */
+/** Opens a raw connection, and collects the HTTP statuses of its replies. */
 function connection(t: TestContext, port: number) {
   const { socket, received } = connectRaw(t, port);
   return { socket, statuses: () => [...received().matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)) };
 }
 
-test('files, pages and unknown paths cost the points of their address; health checks and metrics do not', async (t) => {
+test('requests for files, pages and unknown paths cost points, but health checks and metrics do not', async (t) => {
   const points = 30;
   const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: points } });
   const paths = ['/', '/demo/', '/rondevu-elements.js', '/nothing'];
@@ -42,7 +42,7 @@ test('60 visitors behind one address can each load a page with 15 files and make
   assert.ok(statuses.every((status) => status === 200));
 });
 
-test('pipelined requests are answered in order, one at a time; too many of them close the connection', async (t) => {
+test('answers pipelined requests in order, and closes the connection if there are too many', async (t) => {
   const { port, url } = await startServer(t);
   const few = connection(t, port);
   few.socket.write(`${get('/')}${get('/nothing')}`.repeat(MAX_PIPELINED / 2));
