@@ -10,7 +10,10 @@ import { attackFromOneAddress, attackWithOneKey, type Hostility } from '../suppo
 import { PushClient, someone, spawnServer, until } from './helpers.js';
 
 const HANDSHAKES = 10;
-/** Below the rate limit, because this process also runs the honest clients; the benchmark uses the full rate. */
+/**
+ * Number of hostile calls per second. Less than the rate limit, because this process also runs the honest clients; the
+ * benchmark uses the full rate.
+ */
 const CALLS_A_SECOND = 100;
 
 async function handshakesDuring(t: TestContext, attack: (url: string) => Hostility | Promise<Hostility>): Promise<void> {

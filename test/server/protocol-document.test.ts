@@ -1,7 +1,7 @@
 /**
- * Compares every table of docs/protocol.md with the code: with schemas, constants and types where there are any, otherwise with the
- * behaviour. A row that is added, removed or changed on either side fails. `NOT_COMPARED` lists the tables that do not describe
- * this code.
+ * Compares every table in docs/protocol.md with the code: with schemas, constants and types where they exist, and otherwise
+ * with the behaviour. A test fails if a row is added, removed or changed in only one of the two. `NOT_COMPARED` lists the
+ * tables that do not describe this code.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -50,7 +50,7 @@ import { SourceFacts, filesIn, sourceOf } from './source-facts.js';
 
 const RPC = 'src/protocol/rpc.ts';
 
-/** Tables that are not about this code: the first one describes the v0.5.4 server. */
+/** Tables that do not describe this code. The only one describes the v0.5.4 server. */
 const NOT_COMPARED = [{ section: 'Towards a v0.5.4 server', head: ['', 'v0.5.4', 'The client therefore'] }];
 
 const document = new DocumentTables('docs/protocol.md');
@@ -63,17 +63,17 @@ before(() => {
 
 const sorted = (items: Iterable<string>): string[] => [...new Set(items)].sort();
 
-/** A number as the document writes it: groups of three digits from five digits on. */
+/** Formats a number like the document, which groups the digits of numbers with five or more digits in threes. */
 const n = (value: number | string): string =>
   Number(value) < 10_000 ? String(value) : String(value).replace(/\B(?=(\d{3})+$)/g, ' ');
 
-/** The bounds that a schema and the schemas it wraps set. */
+/** Bounds set by a schema and by the schemas that it wraps. */
 interface Bounds {
   min?: number;
   max?: number;
   pattern?: string;
   standard?: unknown;
-  /** Of an object, or of the objects in a list. */
+  /** Schemas of the properties of an object, or of the objects in a list. */
   entries?: Record<string, v.GenericSchema>;
 }
 
@@ -104,11 +104,11 @@ const schemas = createSchemas(DEFAULT_LIMITS);
 const paramsOf = (method: RpcMethod): Record<string, v.GenericSchema> => boundsOf(schemas[method]).entries!;
 const isOptional = (schema: v.GenericSchema): boolean => schema.type === 'optional';
 
-/** The names of params as the document writes them: optional ones with `?`. */
+/** Returns the names of params as in the document, where the names of optional params end with `?`. */
 const written = (entries: Record<string, v.GenericSchema>): string[] =>
   Object.entries(entries).map(([name, schema]) => (isOptional(schema) ? `${name}?` : name));
 
-/** The rows about one call. */
+/** Contents of the rows that document one call. */
 interface Call {
   params: [name: string, text: string][];
   result: string;
@@ -129,7 +129,7 @@ function callOf(method: string): Call {
   return { params: params.map(([name, text]) => [codes(name)[0]!, text!]), result: of(/^Result/), errors: of(/^Errors/) };
 }
 
-/** Asserts that the document lists all fields of a type, and marks only optional ones as optional. */
+/** Asserts that the document lists exactly the fields of a type, and marks no required field as optional. */
 function assertFields(documented: Shape, actual: Shape, where: string): void {
   assert.deepEqual(Object.keys(documented).sort(), Object.keys(actual).sort(), where);
   for (const [name, { isOptional: may, fields }] of Object.entries(documented)) {
@@ -139,14 +139,14 @@ function assertFields(documented: Shape, actual: Shape, where: string): void {
   }
 }
 
-/** The shapes of the objects in a cell. */
+/** Returns the shapes of the objects in a cell. */
 function objectsIn(cell: string): Shape[] {
   return codes(cell)
     .filter((text) => text.startsWith('{'))
     .map(parseShape);
 }
 
-/** One shape with the fields of all shapes; a field is optional unless every shape requires it. */
+/** Merges several shapes into one; a field is optional unless it is required in every shape. */
 function merged(shapes: Shape[]): Shape {
   const all: Shape = {};
   for (const shape of shapes)
@@ -157,7 +157,7 @@ function merged(shapes: Shape[]): Shape {
   return all;
 }
 
-/** The error that a check throws. */
+/** Returns the error that a check throws, and fails if it throws none. */
 function failure(check: () => unknown): RpcError {
   try {
     check();
@@ -168,7 +168,7 @@ function failure(check: () => unknown): RpcError {
   return assert.fail('expected an error');
 }
 
-test('each call of the server has a section, and each section describes a call', () => {
+test('the sections about calls match the calls of the server', () => {
   const sections = [
     ...document.text
       .split('\n## Calls\n')[1]!
@@ -179,7 +179,7 @@ test('each call of the server has a section, and each section describes a call',
   assert.deepEqual(sorted(Object.keys(schemas)), sorted(methods));
 });
 
-test('the params of each call match its schema, including bounds and defaults', () => {
+test('the documented params of each call match its schema, including bounds and defaults', () => {
   for (const method of methods) {
     const { params } = callOf(method);
     const entries = paramsOf(method);
@@ -228,7 +228,7 @@ test('the documented result of each call has the fields of its type', () => {
     const actual = facts.shape(RPC, 'RpcMethods', method, '1');
     const shapes = objectsIn(result);
     const documented = merged(shapes);
-    // the keys of a record are not fields
+    // the keys of `iceCandidates` are offer ids, not fields
     if (method === 'poll')
       documented['iceCandidates'] = { isOptional: false, fields: documented['iceCandidates']!.fields!['offerId']!.fields };
     if (method === 'poll') delete actual['iceCandidates']!.fields;
@@ -253,7 +253,7 @@ test('the documented errors of each call match the codes that its handler can th
   const anyCall = new Set(codes(general));
   for (const code of ['bad-request', 'too-large', 'rate-limited', 'unavailable', 'closed', 'name-taken'])
     assert.ok(anyCall.has(code), code);
-  // `forbidden` from the operator's rule is documented once for all calls; any other `forbidden`, for each call
+  // `forbidden` from the operator's `authorize` is documented once for all calls; other causes are documented per call
   anyCall.delete('forbidden');
   const known = facts.literals('src/errors.ts', 'ErrorCode');
   for (const method of methods) {
@@ -270,7 +270,7 @@ test('the documented errors of each call match the codes that its handler can th
       [],
       `${method} throws, undocumented`,
     );
-    // the schema throws these before the handler runs
+    // the schema throws `too-large` and `bad-request` before the handler runs
     const possible = new Set([...thrown, 'too-large', 'bad-request']);
     assert.deepEqual(
       documented.filter((code) => !possible.has(code)),
@@ -285,7 +285,7 @@ test('calls documented as always signed match the code', () => {
   assert.deepEqual(sorted(codes(sentence)), sorted(ALWAYS_SIGNED));
 });
 
-/** The names of the limits and constants that were read through `recorded`. */
+/** Names of the limits and constants that have been read through `recorded`. */
 const used = new Set<string>();
 const recorded = <T extends object>(values: T): T =>
   new Proxy(values, {
@@ -295,7 +295,7 @@ const recorded = <T extends object>(values: T): T =>
     },
   });
 
-/** The modules of the server whose exported numbers must be documented. */
+/** Server modules whose exported numbers must be documented. */
 const MODULES = [
   ...[
     countValues,
@@ -316,9 +316,11 @@ const exported = Object.fromEntries(
   MODULES.flatMap((module) => Object.entries(module).filter(([, value]) => typeof value === 'number')),
 ) as Record<string, number>;
 
-/** Constants of the server that are in no table: the prose or docs/operations.md gives them, or no client can observe them. */
+/**
+ * Server constants that are in no table: either the prose or docs/operations.md documents them, or no client can observe them.
+ */
 const NOT_IN_TABLES = [
-  // in the prose of "Leases", "Candidates" and "Instances"
+  // documented in the prose of "Leases and the queue", "Candidates" and "Instances"
   ...[
     'LEASE_DURATION',
     'MAX_LEASES_PER_KEY',
@@ -331,9 +333,9 @@ const NOT_IN_TABLES = [
     'SERVICE_ID_TTL',
   ],
   ...['MAX_ENDED', 'ANSWERED_TTL', 'MET_TTL', 'OLD_FORM_MAX_AGE', 'PONG_TIMEOUT'],
-  // in docs/operations.md
+  // documented in docs/operations.md
   ...['MAX_KEPT_BYTES_TOTAL', 'LARGE_CALLS', 'LARGE_CALLS_PER_ADDRESS', 'MAX_DISCOVERED', 'MAX_PIPELINED'],
-  // of no consequence for clients that follow the document
+  // irrelevant to clients that follow the document
   ...['DEFAULT_MAX_INSTANCES', 'MAX_PUBLISHED', 'RESEND_WINDOW', 'MAX_CHUNKS', 'MAX_DELETED_ENDED', 'MAX_IGNORED_UPGRADES'],
   ...['POINTS_PER_TURN', 'ROUNDS_TIME_LIMIT', 'MAX_ROUNDS'],
 ];
@@ -344,7 +346,7 @@ const publication = { serviceFqn: 'chat:1.0.0@alice', offers: [{ sdp: 'v=0' }] }
 const addition = { serviceFqn: 'chat:1.0.0@alice', offerId: 'x', candidates: [{ candidate: '' }] };
 const ofOffer = { serviceFqn: 'chat:1.0.0@alice', offerId: 'x' };
 
-/** The largest value from 1 to 10 000 000 that a check accepts, as a number or as the length of a string. */
+/** Finds the largest value below 10 000 000 that a check accepts, as a number or as the length of a string. */
 function largest(accepts: (value: number) => boolean): number {
   let [low, high] = [0, 10_000_000];
   while (high - low > 1) {
@@ -367,10 +369,10 @@ const envelopeLimit = (name: string): number => {
   return largest((length) => passes(() => checkEnvelope({ ...valid, [name]: 'x'.repeat(length) })));
 };
 const range = ({ min, max }: Bounds): string => `${n(min!)} to ${n(max!)}`;
-/** The lengths in a pattern such as `^[\w-]{1,128}$`. */
+/** Returns the minimum and maximum length in a pattern such as `^[\w-]{1,128}$`. */
 const lengths = ({ pattern }: Bounds): string => /\{(\d+),(\d+)\}/.exec(pattern!)!.slice(1).join(' to ');
 
-/** The error for one more look-up by a joiner that waits for `count` versions, under the given limits. */
+/** Returns the error for another look-up by a joiner that already waits for `count` versions, under the given limits. */
 function waitingError(
   limits: Partial<Record<'maxWaiting' | 'maxWaitingPerKey' | 'maxWaitingPerAddress', number>>,
   count = 1,
@@ -408,7 +410,7 @@ async function quotaError(
   );
 }
 
-test('the table of limits has the values of the constants, and what happens beyond them', async () => {
+test('the table of limits matches the constants and the errors of the code', async () => {
   const L = recorded(DEFAULT_LIMITS);
   const C = recorded(exported);
   const publish = paramsOf('publishService');
@@ -590,7 +592,7 @@ test('the table of limits has the values of the constants, and what happens beyo
     ],
   ];
   assert.deepEqual(document.rows('Limits'), expected);
-  // the rows above have read every limit
+  // the expected rows above must have read every limit
   assert.deepEqual(
     Object.keys(DEFAULT_LIMITS).filter((name) => !used.has(name)),
     [],
@@ -638,11 +640,11 @@ test('the table of points lists the costs of all calls', () => {
   ]);
 });
 
-test('every HTTP status has a row, and sizes match the constants', () => {
+test('the document has a row for every HTTP status', () => {
   const C = recorded(exported);
   const rows = document.rows('Calls over HTTP');
   const inCode = ['app', 'rpc-endpoint'].flatMap((name) => [...facts.numbersIn(`server/src/${name}.ts`, 200, 505)]);
-  // the framework answers preflights with 204, and Node answers slow requests with 408
+  // the framework replies to preflight requests with 204, and Node replies to slow requests with 408
   assert.deepEqual(sorted(rows.map(([status]) => status!)), sorted([...inCode, 204, 408].map(String)));
   const text = (status: number): string => rows.find(([each]) => each === String(status))![1]!;
   assert.match(text(400), new RegExp(`more than ${MAX_BATCH} items`));
@@ -650,7 +652,7 @@ test('every HTTP status has a row, and sizes match the constants', () => {
   assert.match(document.text, new RegExp(`an array of 1 to ${MAX_BATCH} requests`));
 });
 
-test('every route of the server has a row', () => {
+test('the document has a row for every route of the server', () => {
   const config = readConfig([], {});
   assert.notEqual(config, 'help');
   const app = createApp({
@@ -670,19 +672,19 @@ test('every route of the server has a row', () => {
   for (const path of ['/rpc', '/ws']) assert.ok(sourceOf('server/src/index.ts').replaceAll('\\', '').includes(path), path);
 });
 
-test('every capability has a row', () => {
+test('the document has a row for every capability', () => {
   assert.deepEqual(
     document.rows('Rondevu-Caps').map(([name]) => codes(name)[0]),
     [...CAPS, 'ice'],
   );
 });
 
-test('every refusal of an upgrade has a row', () => {
+test('the document has a row for every HTTP status of a refused upgrade', () => {
   const statuses = [...sourceOf('server/src/index.ts').matchAll(/\brefuse\('(\d{3}) /g)].map(([, status]) => status!);
   assert.deepEqual(sorted(document.rows('Push').map(([status]) => status!)), sorted(statuses));
 });
 
-test('every frame and every event has a row with its fields', () => {
+test('the document has a row with the fields of every frame and every event', () => {
   const rows = document.rows('Frames');
   const texts = (shapes: Shape[]): string[] => sorted(shapes.map((shape) => Object.keys(shape).join(' ')));
   for (const [from, types] of [
@@ -722,7 +724,7 @@ test('every frame and every event has a row with its fields', () => {
   assert.equal(Number(fanOut), recorded(exported).MAX_FAN_OUT);
 });
 
-test('the example of a reply to openSession has the fields and values of this version', () => {
+test('the example reply to openSession has the fields and values of this version', () => {
   const [, json] = /^(\{"id":1,"result":\{"epoch".*)$/m.exec(document.text)!;
   const { result } = JSON.parse(json!) as { result: { caps: string[]; limits: object } };
   const fields = Object.entries(facts.shape(RPC, 'OpenSessionResult')).filter(([, field]) => !field.isOptional);
@@ -732,17 +734,17 @@ test('the example of a reply to openSession has the fields and values of this ve
   assert.deepEqual(result.limits, { maxFrameBytes: maxBodyBytes, maxOffers, maxCandidates });
 });
 
-test('every close code has a row', () => {
+test('the document has a row for every close code', () => {
   const rows = document.rows('Close codes');
   assert.deepEqual(sorted(rows.map(([code]) => code!)), sorted(Object.values(CLOSE).map(String)));
   const [, within] = /no `openSession` within (\d+)/.exec(rows.find(([code]) => code === String(CLOSE.noSession))![1]!)!;
   assert.equal(Number(within), recorded(exported).OPEN_TIMEOUT);
-  // no other file of the server contains close codes
+  // no other file of the server may contain close codes
   for (const file of filesIn('server/src').filter((name) => !name.endsWith('/close-codes.ts')))
     assert.deepEqual([...facts.numbersIn(file, 1001, 1015), ...facts.numbersIn(file, 4400, 4499)], [], file);
 });
 
-test('every method and every mode of the old form has a row', () => {
+test('the document has a row for every method and every mode of the old form', () => {
   const context = document.rows('The old form');
   assert.deepEqual(sorted(context.flatMap(([names]) => codes(names))), sorted(Object.keys(LEGACY_CONTEXT)));
   const params = { username: 'U', serviceFqn: 'F', offerId: 'O', since: 7 };
@@ -789,10 +791,10 @@ test('the examples of compatible versions are correct', () => {
     assert.equal(isCompatible(available!, requested!), /^yes/.test(serves!), `${available} for ${requested}`);
 });
 
-test('every error code has a row that names the parts that use it', () => {
+test('the document has a row for every error code, with the components that use it', () => {
   const of = (files: string[]): Set<string> => new Set(files.flatMap((file) => [...facts.codesIn(file)]));
   const server = of(filesIn('server/src'));
-  // server-error.ts derives codes for old servers; the command line has its own exit codes
+  // server-error.ts only derives codes from the errors of old servers, and the command line has its own exit codes
   const client = of(filesIn('src').filter((file) => !/^src\/cli\/|\/server-error\.ts$/.test(file)));
   const elements = of(filesIn('components'));
   const expected = facts
@@ -809,7 +811,7 @@ test('every error code has a row that names the parts that use it', () => {
   for (const [code, , meaning, hint] of rows) assert.ok(meaning && hint, `${code} has no meaning or hint`);
 });
 
-test('every error code in a table exists', () => {
+test('every documented error code exists', () => {
   const known = new Set(facts.literals('src/errors.ts', 'ErrorCode'));
   const cells = [...document.rows('Limits').map(([, , past]) => past!), ...methods.map((method) => callOf(method).errors)];
   const words = cells.flatMap(codes).filter((code) => /^[a-z]+(-[a-z]+)+$|^(closed|timeout|forbidden|unavailable)$/.test(code));
@@ -826,12 +828,12 @@ test('the error messages of old servers map to the documented codes, in the docu
   );
 });
 
-test('every field of the SDP line has a row', () => {
+test('the document has a row for every field of the SDP line', () => {
   const rows = document.rows('The SDP line');
   assert.deepEqual(sorted(rows.map(([name]) => codes(name)[0]!)), sorted(facts.names('src/protocol/sdp-line.ts', 'SdpLine')));
 });
 
-/** A fake peer connection that only records its channels. */
+/** Creates a fake peer connection that only records its data channels. */
 function fakePeerConnection(): {
   pc: RTCPeerConnection;
   channels: { label: string; init: RTCDataChannelInit; channel: RTCDataChannel }[];
@@ -882,7 +884,7 @@ test('the frames of the message channel have the documented fields', () => {
   );
 });
 
-test('every message of the control channel has a row', () => {
+test('the document has a row for every message of the control channel', () => {
   const { pc, channels } = fakePeerConnection();
   const control = new ControlChannel(pc);
   const [{ channel }] = channels as [(typeof channels)[0]];
@@ -902,12 +904,12 @@ test('every message of the control channel has a row', () => {
   assert.deepEqual(sorted(further.flatMap(([text]) => codes(text)).map(word)), sorted(linked.map(word)));
 });
 
-test('every constant of the server is in a table or in NOT_IN_TABLES', () => {
+test('every server constant is in a table or in NOT_IN_TABLES', () => {
   const missing = Object.keys(exported).filter((name) => !used.has(name) && !NOT_IN_TABLES.includes(name));
   assert.deepEqual(missing, [], 'new constants: add a row, or the name to NOT_IN_TABLES');
 });
 
-test('the budget for TURN credentials matches the document', () => {
+test('the documented budget for TURN credentials matches the code', () => {
   const [, key, address] = /(\d+) an hour for a key, (\d+) for an address/.exec(callOf('getIceServers').errors)!;
   assert.deepEqual([Number(key), Number(address)], [DEFAULT_TURN.perKey, DEFAULT_TURN.perAddress]);
 });

@@ -1,6 +1,7 @@
 /**
- * A publisher as a separate process, so that it can be stopped: keeps a pool of offers on a server with the engine's signaling
- * client, and prints each received answer as a line of JSON. Arguments: address, name, private and public key, service, pool.
+ * Runs a publisher as a separate process, so that a test can kill or suspend it. The publisher maintains a pool of offers with
+ * the engine's signaling client, and prints each received answer as a line of JSON. Arguments: server URL, username, private
+ * key, public key, service name and pool size.
  */
 import WebSocket from 'ws';
 import { RpcClient } from '../../src/signaling/rpc-client.js';

@@ -1,6 +1,6 @@
 /**
- * The push socket (protocol.md, "Push"): opening, accepted and refused frames, events, heartbeat. Instances and their offers are
- * in instances.test.ts.
+ * Tests the push socket (protocol.md, "Push"): opening a session, accepted and refused frames, events, and the heartbeat. The
+ * file instances.test.ts tests instances and their offers.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -28,7 +28,7 @@ async function start(t: TestContext, options: Parameters<typeof startServer>[1] 
     PushClient.open(server.url, identity, instance);
   return { server, open };
 }
-/** A publisher and a joiner with open sockets, and one offer between them. */
+/** Opens the sockets of a publisher and a joiner, and publishes one offer. */
 async function pair(t: TestContext) {
   const context = await start(t);
   const [host, joiner] = [await context.open(), await context.open()];
@@ -48,7 +48,7 @@ test('the upgrade requires the path /ws and the subprotocol rondevu.v1', async (
   await socket.close();
 });
 
-test('the Origin allow-list applies to the upgrade; programs that send no Origin are allowed', async (t) => {
+test('refuses an upgrade from an Origin that is not on the allow-list', async (t) => {
   const { server } = await start(t, { corsOrigins: ['https://good.example'] });
   const from = (origin?: string) => new PushSocket(server.url, { headers: origin === undefined ? {} : { origin } }).connect();
   for (const origin of ['https://evil.example', 'https://good.example.evil.example', 'null', 'http://good.example']) {
@@ -57,14 +57,14 @@ test('the Origin allow-list applies to the upgrade; programs that send no Origin
   for (const origin of ['https://good.example', undefined]) await (await from(origin)).close();
 });
 
-test('the upgrade is refused beyond the limit of sockets', async (t) => {
+test('refuses an upgrade beyond the limit on sockets', async (t) => {
   const { server } = await start(t, { limits: { ...DEFAULT_LIMITS, maxSockets: 1 } });
   const first = await new PushSocket(server.url).connect();
   await assert.rejects(new PushSocket(server.url).connect(), /HTTP 503/);
   await first.close();
 });
 
-test('openSession returns the settings for the client, and claims the name', async (t) => {
+test('openSession claims the name and returns the settings of the session', async (t) => {
   const { server, open } = await start(t);
   const before = Date.now();
   const client = await open();
@@ -79,7 +79,7 @@ test('openSession returns the settings for the client, and claims the name', asy
   await client.close();
 });
 
-test('only openSession is answered on a new socket; any other frame closes it', async (t) => {
+test('closes a new socket if its first frame is not openSession', async (t) => {
   const { server } = await start(t);
   for (const frame of [
     { method: 'poll' },
@@ -95,7 +95,7 @@ test('only openSession is answered on a new socket; any other frame closes it', 
   }
 });
 
-test('openSession is checked like any signed call: signature, name, nonce, form, instance', async (t) => {
+test('openSession is validated like any other signed call', async (t) => {
   const { server, open } = await start(t);
   const taken = await open();
   const who = someone();
@@ -126,7 +126,7 @@ async function opened(url: string, frame: Record<string, unknown>): Promise<Push
   return socket;
 }
 
-test('a client with a wrong clock may repeat openSession with the corrected time on the same socket', async (t) => {
+test('a client with a wrong clock may retry openSession with the corrected time on the same socket', async (t) => {
   const { server } = await start(t);
   const [who, instance] = [someone(), newInstance()];
   const socket = await new PushSocket(server.url).connect();
@@ -137,7 +137,7 @@ test('a client with a wrong clock may repeat openSession with the corrected time
   await socket.close();
 });
 
-test('a socket is closed after 5 s unless it has opened a session', async (t) => {
+test('closes a socket after 5 s unless it has opened a session', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const idle = await new PushSocket(server.url).connect();
@@ -149,7 +149,7 @@ test('a socket is closed after 5 s unless it has opened a session', async (t) =>
   assert.equal(client.socket.readyState, client.socket.OPEN);
 });
 
-test('frames sent right after openSession, without waiting for its reply, are answered in order', async (t) => {
+test('answers a call that is sent before the reply to openSession', async (t) => {
   const { server } = await start(t);
   const [who, instance] = [someone(), newInstance()];
   const socket = await new PushSocket(server.url).connect();
@@ -160,7 +160,7 @@ test('frames sent right after openSession, without waiting for its reply, are an
   await socket.close();
 });
 
-test('two concurrent openSession frames open one session, which ends with its socket', async (t) => {
+test('two concurrent openSession frames open only one session', async (t) => {
   const { server } = await start(t);
   const socket = await new PushSocket(server.url).connect();
   for (const who of [someone(), someone()]) {
@@ -172,7 +172,7 @@ test('two concurrent openSession frames open one session, which ends with its so
   await until(() => server.sessions === 0, 'the end of the session', 1500);
 });
 
-test('calls over the socket work unsigned, except for deletions, and fail with error codes', async (t) => {
+test('calls over the socket need no signature, except for deletions', async (t) => {
   const { host, joiner, fqn, offer } = await pair(t);
   const taken = await joiner.take(fqn);
   assert.equal(taken.offerId, offer.offerId);
@@ -192,7 +192,7 @@ test('calls over the socket work unsigned, except for deletions, and fail with e
   assert.deepEqual(await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: [] }), { count: 0 });
   await refused(joiner.call('publishService', { serviceFqn: fqn, offers: [{ sdp: 'x' }] }), 'forbidden');
   await refused(joiner.call('poll', { since: 'x' as unknown as number }), 'bad-request');
-  // deletions need a signature of their own
+  // a deletion must be signed even in an open session
   await refused(host.call('deleteService', { serviceFqn: fqn }), 'unauthorized');
   await host.http.call('deleteService', { serviceFqn: fqn });
 });
@@ -205,7 +205,7 @@ test('a session acts for its own instance even if a call gives a different one',
   await host.event('answer');
 });
 
-test('unknown frames get an error; binary frames and text that is not a JSON object close the socket', async (t) => {
+test('an unknown frame gets an error, but a binary or malformed frame closes the socket', async (t) => {
   const { server, open } = await start(t);
   const client = await open();
   for (const frame of [{ id: 77 }, { id: 77, method: 7 }, { method: 'poll' }, { event: 'answer', data: {} }, { ack: 'x' }]) {
@@ -265,13 +265,14 @@ test('candidates are pushed in both directions, including those parked before th
   assert.deepEqual(lines(joiner), [['from the host', 'offerer']]);
 });
 
-test('`taken` is sent to the joiner once, and only after the publisher has acknowledged the answer', async (t) => {
+test('the joiner gets `taken` once, after the publisher has acknowledged the answer', async (t) => {
   const { host, joiner, fqn, offer } = await pair(t);
   await joiner.take(fqn);
   await joiner.answer(offer);
   const { seq } = await host.event('answer');
   host.send({ ack: seq - 1 });
-  await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: [] }); // its reply comes after the ack was read
+  // the reply to this call shows that the server has read the ack
+  await host.call('withdrawOffers', { serviceFqn: fqn, offerIds: [] });
   await joiner.call('getUser', { username: 'nobody' });
   assert.deepEqual(joiner.eventsOf('taken'), []);
   host.send({ ack: seq });
@@ -292,7 +293,7 @@ test('a poll that returns the answer counts as its acknowledgement', async (t) =
   await joiner.event('taken');
 });
 
-test('events of one session are numbered upwards from 1', async (t) => {
+test('the events of a session are numbered consecutively from 1', async (t) => {
   const { host, joiner, fqn } = await pair(t);
   await host.publish(fqn, ['b', 'c']);
   for (let i = 0; i < 3; i++) await joiner.answer(await joiner.take(fqn));
@@ -303,7 +304,7 @@ test('events of one session are numbered upwards from 1', async (t) => {
   );
 });
 
-test('`demand` reports the number of waiting joiners to publishers only', async (t) => {
+test('only publishers receive `demand`, with the number of waiting joiners', async (t) => {
   const { host, joiner, fqn, open } = await pair(t);
   await joiner.take(fqn);
   const bystander = await open();
@@ -315,7 +316,7 @@ test('`demand` reports the number of waiting joiners to publishers only', async 
   await Promise.all(waiting);
 });
 
-test('a look-up that does not wait also causes demand', async (t) => {
+test('a look-up that does not wait also triggers `demand`', async (t) => {
   const { host, joiner, fqn } = await pair(t);
   await joiner.take(fqn);
   await refused(joiner.take(fqn), 'no-offer');
@@ -337,7 +338,7 @@ test('a silent socket is pinged after 15 s, and terminated if it sends no pong',
   assert.equal(alive.socket.readyState, alive.socket.OPEN);
 });
 
-test('a jump of the wall clock does not make a socket appear silent', async (t) => {
+test('a jump in the wall clock does not make a socket appear silent', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const client = await open();
@@ -348,23 +349,23 @@ test('a jump of the wall clock does not make a socket appear silent', async (t) 
   assert.ok(!client.frames.some((frame) => 'ping' in frame));
 });
 
-test('a slow reader is disconnected rather than buffered without a limit', async (t) => {
+test('disconnects a slow reader instead of buffering without a limit', async (t) => {
   const { server, open } = await start(t);
   const client = await open();
   const fqn = `${FQN}@${client.username}`;
   (client.socket as unknown as { _socket: { pause(): void } })._socket.pause();
-  // each reply repeats the offers, so for every 900 kB sent, 900 kB should be received
+  // each reply repeats the offers, so the client would receive 900 kB for every 900 kB that it sends
   const sdps = Array.from({ length: 14 }, (_, i) => `${i}`.padEnd(64_000, 'x'));
   for (let i = 0; i < 40 && server.sessions; i++) {
     client.publish(fqn, sdps).catch(() => undefined);
     await new Promise(setImmediate);
   }
-  // well before the heartbeat would disconnect it
-  await until(() => server.sessions === 0, 'the end of the slow reader', 10_000);
+  // the timeout of 10 s is shorter than the one of the heartbeat
+  await until(() => server.sessions === 0, 'the slow reader to be disconnected', 10_000);
   client.socket.terminate();
 });
 
-test('closing the server closes its sockets with 1001, and leaves no timers behind', async (t) => {
+test('a closing server closes its sockets with code 1001 and leaves no timers behind', async (t) => {
   const clock = mockClock(t);
   const { server, open } = await start(t);
   const logged = t.mock.method(console, 'error', () => undefined);
@@ -380,7 +381,7 @@ test('closing the server closes its sockets with 1001, and leaves no timers behi
   );
 });
 
-test('a signal between users with an answered offer reaches every socket of the recipient and nobody else', async (t) => {
+test('a signal reaches every socket of the recipient and no other user', async (t) => {
   const { host, joiner, offer, server, open } = await pair(t);
   const sid = 'session-1';
   await refused(joiner.call('signal', { to: host.username, sid, sdp: 'restart?' }), 'forbidden');
@@ -402,7 +403,7 @@ test('a signal between users with an answered offer reaches every socket of the 
   await refused(host.call('signal', { to: joiner.username, sid, sdp: 'x' }), 'peer-gone');
 });
 
-test('a socket that reconnects within the grace period gets the missed events in order, with the same numbers', async (t) => {
+test('a client that reconnects within the grace period gets the missed events with their original numbers', async (t) => {
   const { host, joiner, fqn, server } = await pair(t);
   await host.publish(fqn, ['b', 'c']);
   await joiner.answer(await joiner.take(fqn), 'first');
@@ -422,7 +423,7 @@ test('a socket that reconnects within the grace period gets the missed events in
   assert.deepEqual(back.eventsOf('resync'), []);
 });
 
-test('a socket that resumes from a different epoch or from an unused number gets resync', async (t) => {
+test('a client that resumes from a different epoch or from an unused number gets `resync`', async (t) => {
   const { server } = await start(t);
   const identity = someone();
   const instance = newInstance();
@@ -437,7 +438,7 @@ test('a socket that resumes from a different epoch or from an unused number gets
   }
 });
 
-test('the position to resume from must be a whole number of at least 0', async (t) => {
+test('openSession refuses a resume position that is not a non-negative integer', async (t) => {
   const { url } = await startServer(t);
   const identity = someone();
   const instance = newInstance();

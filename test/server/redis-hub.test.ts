@@ -1,6 +1,6 @@
 /**
- * Cases that occur only with the hub of several servers: Redis loses a mailbox, events grow too large, a publisher reconnects
- * to a different server, and restarted servers must not give up instances at once.
+ * Tests cases that occur only with several servers: Redis loses a mailbox, a mailbox grows too large, a publisher reconnects
+ * to a different server, and a restarted server must not end instances immediately.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -15,7 +15,7 @@ import { RedisStore } from '../../server/src/redis-store.js';
 import { RedisProcess, redisMissing } from '../support/redis.js';
 import { Client, PushClient, PushSocket, newInstance, openSessionFrame, someone, startServer, until } from './helpers.js';
 
-describe('several servers on one Redis', { skip: redisMissing() ?? false }, () => {
+describe('several servers that share a Redis', { skip: redisMissing() ?? false }, () => {
   const redis = new RedisProcess();
   before(() => redis.start());
   after(() => redis.close());
@@ -31,9 +31,9 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     return { servers, urls: servers.map(({ url }) => url) as [string, string], connection, redisPrefix };
   }
 
-  test('a session is forgotten if its client hangs up while it is being opened', async (t) => {
+  test('a session is discarded if its client disconnects while the session is being opened', async (t) => {
     const { servers, urls, connection, redisPrefix } = await start(t);
-    const forgotten = t.mock.method(Unread.prototype, 'forget'); // called when a socket has closed
+    const forgotten = t.mock.method(Unread.prototype, 'forget'); // `forget` is called when a socket has closed
     const open = RedisHub.prototype.opened;
     let isOpened = false;
     const opened = t.mock.method(RedisHub.prototype, 'opened', async function (this: RedisHub, ...args: Parameters<typeof open>) {
@@ -46,15 +46,15 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     const instance = newInstance();
     const { socket } = await new PushSocket(urls[0]).connect();
     socket.send(JSON.stringify({ id: 1, ...openSessionFrame(urls[0], identity, instance) }));
-    await until(() => opened.mock.callCount() === 1, 'the hub to be asked');
+    await until(() => opened.mock.callCount() === 1, 'the hub to be called');
     socket.terminate();
-    await until(() => isOpened, 'the hub to have opened it');
+    await until(() => isOpened, 'the hub to have opened the session');
     await until(() => servers[0].sessions === 0, 'the session to be forgotten');
     const at = `${redisPrefix}hub:{${principalOf(identity)}}:at:${instance}`;
-    await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'its life in Redis to end');
+    await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'the Redis key of the instance to be deleted');
   });
 
-  test('a mailbox that Redis has lost restarts with resync, and continues from the last number of the client', async (t) => {
+  test('after Redis has lost a mailbox, the client gets `resync` and higher event numbers', async (t) => {
     const { urls, connection, redisPrefix } = await start(t);
     const host = await PushClient.open(urls[0], someone('host'));
     const fqn = `x:1.0.0@${host.username}`;
@@ -73,20 +73,20 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     assert.ok((await host.event('answer', 2)).seq > seq);
   });
 
-  test('a late message about the release of a name does not end the session of its current holder', async (t) => {
+  test('a late notification that a name was released does not end the session of its current holder', async (t) => {
     const { urls, connection } = await start(t);
     const [host, other] = [await PushClient.open(urls[0], someone('host')), await PushClient.open(urls[1], someone('other'))];
     await other.publish(`x:1.0.0@${other.username}`, ['offer']);
     await host.answer(await host.take(`x:1.0.0@${other.username}`));
     await connection.publish('names', host.username);
-    // sent after `names`: when the signal has arrived, `names` has arrived too
+    // the signal is sent after `names`, so `names` has arrived when the signal arrives
     await other.call('signal', { to: host.username, sid: 'abcdefgh', sdp: 'after it' });
     await host.event('signal');
     await host.call('poll', {});
     assert.equal(host.socket.readyState, host.socket.OPEN, 'the session of the holder is open');
   });
 
-  test('a mailbox holds a limited number of bytes, and a client that missed more gets resync', async (t) => {
+  test('a client that has missed more bytes than a mailbox holds gets `resync`', async (t) => {
     const { urls } = await start(t);
     const [one, two] = [await PushClient.open(urls[0], someone('one')), await PushClient.open(urls[1], someone('two'))];
     await one.publish(`x:1.0.0@${one.username}`, ['offer']);
@@ -118,7 +118,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     assert.ok(kept > 0 && kept * sdp.length <= MAX_KEPT_BYTES, `${kept} events are kept`);
   });
 
-  test('the publishers of a service are its live instances, until the service ends', async (t) => {
+  test('the set of publishers of a service drops expired instances and ends with the service', async (t) => {
     const { connection, redisPrefix } = await start(t);
     const store = new RedisStore(connection);
     const hub = new RedisHub(connection, store, createLog('silent'), () => undefined, 3);
@@ -128,7 +128,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
       const instance = `instance-${i}`;
       await hub.touch('user key', instance, Date.now());
       await hub.published('user key', instance, 'service', 60_000);
-      // the instance falls silent and is given up
+      // simulates an instance that goes silent and expires
       if (i < 9) await connection.command('DEL', `${redisPrefix}hub:{user key}:at:${instance}`);
     }
     assert.ok(Number(await connection.command('SCARD', publishers)) <= 3);
@@ -136,7 +136,7 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     assert.ok(Number(await connection.command('PTTL', publishers)) <= 60_000);
   });
 
-  test('the joiner gets `taken` although the acknowledgement was lost with the publisher’s socket', async (t) => {
+  test('the joiner gets `taken` even if the publisher reconnects before it has acknowledged the answer', async (t) => {
     const { urls } = await start(t);
     const host = await PushClient.open(urls[0], someone('host'));
     const joiner = await PushClient.open(urls[0], someone('joiner'));
@@ -149,20 +149,20 @@ describe('several servers on one Redis', { skip: redisMissing() ?? false }, () =
     await joiner.event('taken');
   });
 
-  test('a server that starts does not give up an instance before it has had time to hear from it', async (t) => {
-    const past = String(Date.now() - 1000); // before any of the servers started
+  test('a server that has just started does not expire an instance that may still reconnect', async (t) => {
+    const past = String(Date.now() - 1000); // a time before any of the servers started
     const { connection, redisPrefix, urls } = await start(t);
     const host = new Client(urls[0], someone('host'), 'v2', newInstance());
     const fqn = `x:1.0.0@${host.username}`;
     const { offers } = await host.publish(fqn, ['offer']);
-    // as if all servers had been down for a while
+    // simulates a period in which all servers were down
     await connection.command('HSET', `${redisPrefix}hub:{${principalOf(host.identity)}}:at:${host.instance}`, 'deadline', past);
     await connection.command('ZADD', `${redisPrefix}alive:{}`, past, `${principalOf(host.identity)}/${host.instance}`);
     await startServer(t, { redisUrl: redis.url, redisPrefix });
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1000);
     t.after(() => clearInterval(timer));
-    await until(() => ticks >= 3, 'three looks');
+    await until(() => ticks >= 3, 'three seconds to pass');
     assert.equal((await new Client(urls[1]).take(fqn)).offerId, offers[0]!.offerId);
   });
 });

@@ -1,6 +1,7 @@
 /**
- * Runs the conformance suite on RedisStore with a real Redis, and tests its own properties: keys expire by themselves,
- * acknowledged data survives when Redis is killed, and the error for an unusable Redis does not quote the password.
+ * Runs the conformance suite on RedisStore with a real Redis, and tests behaviour specific to Redis: Redis keys expire by
+ * themselves, acknowledged data survives when Redis is killed, and the error for an unusable Redis does not quote the
+ * password.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -37,7 +38,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
   });
   const bob = { username: 'bob', publicKey: 'key-b', instance: 'bob-instance' };
 
-  /** Writes every kind of data that a store keeps. */
+  /** Writes every kind of data that a store holds. */
   async function exercise(store: RedisStore): Promise<void> {
     const now = Date.now();
     await store.claim('alice', 'key-a', true, now);
@@ -50,7 +51,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     await store.useOnce('token', now + 1000, now);
   }
 
-  test('every key expires by itself, except sets whose entries are swept', async (t) => {
+  test('every Redis key expires by itself, except sets whose entries are swept', async (t) => {
     const { store, connection } = await openStore(t);
     await exercise(store);
     const keys = (await connection.command('KEYS', `${connection.prefix}*`)) as string[];
@@ -58,11 +59,11 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     const endless: string[] = [];
     for (const key of keys)
       if (Number(await connection.command('PTTL', key)) < 0) endless.push(key.slice(connection.prefix.length));
-    // the entries of these sets are swept
+    // these sets do not expire, because the store sweeps their entries
     assert.deepEqual(endless.sort(), ['answered:{}', 'free:{}', 'publishers:{}']);
   });
 
-  test('the number of keys of ended services is bounded, and their metadata expires with the service', async (t) => {
+  test('the number of Redis keys for ended services is bounded', async (t) => {
     const { store, connection } = await openStore(t);
     const now = Date.now();
     for (let i = 0; i < 40; i++) {
@@ -76,21 +77,21 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.equal(await connection.command('HEXISTS', (await keys('*:service:*'))[0]!, 'metadata'), 0);
   });
 
-  test('the index of an instance expires a minute after the instance was given up, unless it published since', async (t) => {
+  test('the index of an instance expires a minute after the instance is withdrawn, unless it has published since', async (t) => {
     const { store, connection } = await openStore(t);
     const now = Date.now();
     await store.publish({ ...ofAlice(['a']), ttl: 3_600_000 }, 100, now);
     const left = async (): Promise<number> =>
       Number(await connection.command('PTTL', `${connection.prefix}at:{alice key-a/instance-1}`));
     await store.withdrawInstance('alice key-a', 'instance-1', now - 1);
-    assert.ok((await left()) > 3_000_000, 'a publication that is newer keeps it');
+    assert.ok((await left()) > 3_000_000, 'a newer publication extends the lifetime of the index');
     await store.withdrawInstance('alice key-a', 'instance-1', now);
     assert.ok((await left()) <= 60_000);
     await store.publish({ ...ofAlice(['b']), ttl: 3_600_000 }, 100, now + 1);
-    assert.ok((await left()) > 3_000_000, 'the next publication keeps it again');
+    assert.ok((await left()) > 3_000_000, 'the next publication extends the lifetime of the index again');
   });
 
-  test('the indexes of an instance hold no long-expired services and answers', async (t) => {
+  test('the indexes of an instance do not accumulate expired services and answers', async (t) => {
     const { store, connection } = await openStore(t);
     const now = Date.now();
     for (let i = 0; i < 20; i++) {
@@ -112,7 +113,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.equal(await store.countFreeOffers(Date.now()), 0);
   });
 
-  test('an instance that reconnects keeps the offers that it published after it was given up', async (t) => {
+  test('an instance that reconnects keeps the offers that it published after it was presumed gone', async (t) => {
     const { store } = await openStore(t);
     const now = Date.now();
     const { service } = await store.publish(ofAlice(['before', 'again']), 100, now);
@@ -137,7 +138,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.equal(new Set(ids).size, 50);
   });
 
-  test('calls wait while Redis is killed and restarted, and acknowledged data survives', async (t) => {
+  test('acknowledged data survives when Redis is killed and restarted', async (t) => {
     const { store } = await openStore(t);
     const now = Date.now();
     const claimed: string[] = [];
@@ -160,14 +161,14 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     for (const username of claimed) assert.ok(await store.getUser(username, now), username);
   });
 
-  test('a Redis that evicts keys is refused', async (t) => {
+  test('refuses a Redis that is configured to evict keys', async (t) => {
     const evicting = new RedisProcess('--maxmemory', '64mb', '--maxmemory-policy', 'volatile-lru');
     t.after(() => evicting.close());
     await evicting.start();
     await assert.rejects(RedisConnection.open(evicting.url, 'x:', log), /maxmemory-policy is volatile-lru.*noeviction/);
   });
 
-  test('the error for an unusable Redis gives its address but not its password', async () => {
+  test('the error for an unreachable Redis contains its address but not its password', async () => {
     await assert.rejects(RedisConnection.open('redis://user:geheim@127.0.0.1:1', 'x:', log), (error: Error) => {
       assert.match(error.message, /Redis at 127\.0\.0\.1:1 \(REDIS_URL\) cannot be used/);
       assert.doesNotMatch(error.message, /geheim/);
@@ -175,7 +176,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     });
   });
 
-  /** A Redis client for the test itself, without RedisConnection. */
+  /** Opens a separate Redis connection for the test itself, without RedisConnection. */
   async function admin(t: TestContext, url = redis.url): Promise<(...args: string[]) => Promise<unknown>> {
     const client = createClient({ url });
     await client.connect();
@@ -183,7 +184,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     return (...args) => client.sendCommand(args);
   }
 
-  test('a wrong password, a missing permission and a closed port are reported at once, without the password', async (t) => {
+  test('reports a wrong password, a missing permission or a closed port immediately, without the password', async (t) => {
     const run = await admin(t);
     await run('ACL', 'SETUSER', 'narrow', 'on', '>geheim', '+@all', '-set', '~*', '&*');
     for (const [user, reason] of [
@@ -200,7 +201,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     await assert.rejects(RedisConnection.open('redis://127.0.0.1:1', 'x:', log), /ECONNREFUSED/);
   });
 
-  test('a Redis that refuses writes fails the ping, and is refused at startup', async (t) => {
+  test('ping and startup fail if Redis refuses writes', async (t) => {
     const { store } = await openStore(t);
     await store.ping();
     const run = await admin(t);

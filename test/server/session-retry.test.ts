@@ -1,4 +1,7 @@
-/** The client against a server without room for its session. Waits until the period of the rate limit is over. */
+/**
+ * Tests how the client retries a session that the server has refused because of its rate limit. The test waits until the
+ * period of the rate limit is over.
+ */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
@@ -13,11 +16,13 @@ async function client(t: TestContext, url: string, username: string, WebSocketCl
   return signaling;
 }
 
-test('the client retries a session that the server has no room for', async (t) => {
+test('the client retries openSession after a refusal because of the rate limit', async (t) => {
   const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: 9 } });
   const [polling, pushing] = [await client(t, url, 'polling', null), await client(t, url, 'pushing', WebSocket)];
-  await polling.call('poll', {}); // costs 4, a session 6, each with 3 for a new key: it must wait for the next 10 s
-  await pushing.call('poll', {}).catch(() => undefined); // its outcome does not matter
+  // the poll costs 4 points and a session costs 6, including 3 for a new key, so the session must wait for the next 10 s
+  await polling.call('poll', {});
+  // the outcome of this call does not matter
+  await pushing.call('poll', {}).catch(() => undefined);
   assert.notEqual(pushing.state, 'push');
   await until(() => pushing.state === 'push', 'push', 30_000);
 });

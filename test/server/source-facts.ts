@@ -1,6 +1,6 @@
 /**
- * Facts about the source that exist only at compile time: the fields of types, and the error codes that the code can throw. Reads
- * them with TypeScript's own checker.
+ * Extracts facts about the source that exist only at compile time: the fields of types, and the error codes that the code can
+ * throw. The class `SourceFacts` uses the TypeScript type checker.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -10,7 +10,7 @@ import type { Shape } from './document-tables.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** The TypeScript files below a folder. */
+/** Returns the TypeScript files in a folder and its subfolders. */
 export const filesIn = (folder: string): string[] =>
   readdirSync(`${ROOT}${folder}`, { recursive: true, encoding: 'utf8' })
     .map((name) => `${folder}/${name}`)
@@ -23,7 +23,7 @@ export class SourceFacts {
   readonly #program: ts.Program;
   readonly #checker: ts.TypeChecker;
   readonly #codes: ReadonlySet<string>;
-  /** Classes by the name of each interface that they implement. */
+  /** Classes, keyed by the name of the interface that they implement. */
   readonly #implementations = new Map<string, ts.ClassDeclaration[]>();
 
   constructor() {
@@ -37,7 +37,7 @@ export class SourceFacts {
       lib: ['lib.es2024.d.ts'],
       types: [],
     };
-    // without packages and the DOM, which take most of the time and have none of the facts
+    // packages and the DOM types are left out, because they take most of the time and contain no relevant facts
     const host = ts.createCompilerHost(options);
     host.resolveModuleNameLiterals = (names, from) =>
       names.map(({ text }) => {
@@ -61,12 +61,12 @@ export class SourceFacts {
       });
   }
 
-  /** The members of a union of string literals. */
+  /** Returns the members of a union of string literals. */
   literals(file: string, name: string): string[] {
     return this.#literalsOf(this.#typeOf(file, name));
   }
 
-  /** The property names of a type. */
+  /** Returns the property names of a type. */
   names(file: string, name: string): string[] {
     return this.#typeOf(file, name)
       .getProperties()
@@ -74,9 +74,9 @@ export class SourceFacts {
   }
 
   /**
-   * The fields of a type; for a union, the fields of all members together. A field is optional if it is optional or missing in
-   * any member.
-   * @param path to a nested type: names of properties, or indices of tuples
+   * Returns the fields of a type or of all members of a union. A field is optional if it is optional in, or missing from, any
+   * member of the union.
+   * @param path path to a nested type: property names or tuple indices
    */
   shape(file: string, name: string, ...path: string[]): Shape {
     let type = this.#typeOf(file, name);
@@ -88,13 +88,13 @@ export class SourceFacts {
     return this.#shapeOf(type)!;
   }
 
-  /** The fields of each member of a union. */
+  /** Returns the fields of each member of a union. */
   shapes(file: string, name: string): Shape[] {
     const type = this.#typeOf(file, name);
     return (type.isUnion() ? type.types : [type]).map((member) => this.#shapeOf(member)!);
   }
 
-  /** The error codes with which a file creates errors, or which it passes on as error codes. */
+  /** Returns the error codes that occur in a file as values of the type of an error code. */
   codesIn(file: string): Set<string> {
     const found = new Set<string>();
     this.#visit(this.#file(file), (node) => this.#codesAt(node).forEach((code) => found.add(code)));
@@ -102,9 +102,9 @@ export class SourceFacts {
   }
 
   /**
-   * The error codes used by a method of an object literal in a file, and by all functions of the server that it calls directly
+   * Returns the error codes used by a method of an object literal, and by all server functions that the method calls directly
    * or indirectly.
-   * @param skip names of functions that are not followed
+   * @param skip names of functions whose bodies are skipped
    */
   codesOfMethod(file: string, method: string, skip: ReadonlySet<string>): Set<string> {
     let body: ts.Node | undefined;
@@ -127,7 +127,7 @@ export class SourceFacts {
     return found;
   }
 
-  /** Numbers from `from` to `to` in a file. */
+  /** Returns the numeric literals from `from` to `to` in a file. */
   numbersIn(file: string, from: number, to: number): Set<number> {
     const found = new Set<number>();
     this.#visit(this.#file(file), (node) => {
@@ -136,7 +136,7 @@ export class SourceFacts {
     return found;
   }
 
-  /** The literal beginnings of the strings that are passed to methods with this name. */
+  /** Returns the strings passed to methods with the given name; for a template, the part before its first placeholder. */
   textsPassedTo(file: string, name: string): string[] {
     const found: string[] = [];
     this.#visit(this.#file(file), (node) => {
@@ -156,7 +156,7 @@ export class SourceFacts {
     return expected.length > 1 && expected.every((each) => this.#codes.has(each)) ? [node.text] : [];
   }
 
-  /** The functions of the server that a call or a reference may run. */
+  /** Returns the server functions that a call or a reference may run. */
   #bodiesOf(node: ts.CallExpression | ts.Identifier, skip: ReadonlySet<string>): ts.Node[] {
     const callee = ts.isCallExpression(node) ? node.expression : node;
     const name = ts.isPropertyAccessExpression(callee) ? callee.name : callee;
@@ -196,7 +196,7 @@ export class SourceFacts {
     return (type.isUnion() ? type.types : [type]).flatMap((member) => (member.isStringLiteral() ? [member.value] : []));
   }
 
-  /** Undefined for anything but objects and lists of objects. */
+  /** Returns the fields of an object, or of the objects in a list; `undefined` for any other type. */
   #shapeOf(given: ts.Type): Shape | undefined {
     const type = given.isUnion() ? this.#checker.getNonNullableType(given) : given;
     const item = this.#checker.getIndexTypeOfType(type, ts.IndexKind.Number);

@@ -1,4 +1,4 @@
-/** SQLite versions whose log may be checkpointed by a second connection. */
+/** Tests which SQLite versions allow a second connection to checkpoint the write-ahead log. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isSafe } from '../../server/src/sqlite-checkpoints.js';

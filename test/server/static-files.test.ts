@@ -1,4 +1,4 @@
-/** Static files: which are served and which never are, compression, and revalidation of cached copies. */
+/** Tests static files: which files are served and which are not, compression, and revalidation of cached copies. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ async function setUp(t: TestContext, options: Parameters<typeof startServer>[1] 
   symlinkSync(join(root, 'secret/identity.json'), join(root, 'dist/link.json'));
   symlinkSync('/etc/hostname', join(root, 'demo/outside.json'));
   const server = await startServer(t, { staticRoot: root, ...options });
-  /** Requests the path as it is; fetch would normalise it first. */
+  /** Requests the path unchanged; fetch would normalise the path first. */
   const get = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
     new Promise<{ status: number; headers: Record<string, string>; body: Buffer }>((resolve, reject) => {
       const { hostname, port } = new URL(server.url);
@@ -78,7 +78,7 @@ test('serves the demo and the bundle in an encoding that the client accepts', as
   assert.deepEqual([head.status, head.body.length], [200, 0]);
 });
 
-test('a request with a current ETag gets 304, and one with an outdated ETag gets the new file', async (t) => {
+test('replies with 304 to a current ETag and with the new file to an outdated ETag', async (t) => {
   const { root, get } = await setUp(t);
   const first = await get('/rondevu-elements.js', { 'accept-encoding': 'br' });
   assert.equal(first.headers['cache-control'], 'no-cache');
@@ -88,13 +88,13 @@ test('a request with a current ETag gets 304, and one with an outdated ETag gets
     assert.deepEqual([again.status, again.body.length, again.headers['etag']], [304, 0, etag], ifNoneMatch);
   }
   const other = await get('/rondevu-elements.js', { 'if-none-match': etag });
-  assert.equal(other.status, 200, 'another form has another tag');
+  assert.equal(other.status, 200, 'each encoding has its own ETag');
   writeFileSync(join(root, 'dist/rondevu-elements.js'), 'export {};\n');
   const changed = await get('/rondevu-elements.js', { 'accept-encoding': 'br', 'if-none-match': etag });
   assert.deepEqual([changed.status, String(changed.body)], [200, 'export {};\n']);
 });
 
-test('serves no database, no dotfile, and no path or link that leads out of the folders', async (t) => {
+test('does not serve databases, dotfiles, or paths and links that lead out of the public folders', async (t) => {
   const { get } = await setUp(t);
   for (const path of [
     '/rondevu.db',
@@ -129,7 +129,7 @@ test('serves no database, no dotfile, and no path or link that leads out of the 
   }
 });
 
-test('a reply has CORS headers, the server capabilities, and a Vary header with all headers that it depends on', async (t) => {
+test('the reply for a static file has CORS, Rondevu-Caps and Vary headers', async (t) => {
   const { get } = await setUp(t, { corsOrigins: ['https://page.example'] });
   const { headers } = await get('/rondevu-elements.js', { Origin: 'https://page.example' });
   assert.equal(headers['access-control-allow-origin'], 'https://page.example');
@@ -142,7 +142,7 @@ test('a reply has CORS headers, the server capabilities, and a Vary header with 
   );
 });
 
-test('a file that many clients leave unread is held in memory only once', async (t) => {
+test('holds a file in memory only once even if many clients leave it unread', async (t) => {
   const { server, root } = await setUp(t);
   const size = 12 * 1024 * 1024;
   writeFileSync(join(root, 'demo/large.png'), Buffer.alloc(size, 1));

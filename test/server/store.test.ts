@@ -12,7 +12,7 @@ import { storeConformance } from './store-conformance.js';
 storeConformance('SQLite in memory', async () => new SqliteStore(':memory:'));
 storeConformance('SQLite on a file', async (t) => new SqliteStore(temporaryFile(t)));
 
-test('claims, services and offers are still there when a file is reopened', async (t) => {
+test('claims, services and offers persist when a database file is reopened', async (t) => {
   const path = temporaryFile(t);
   const first = new SqliteStore(path);
   await first.claim('alice', 'key-a', true, 1000);
@@ -27,7 +27,7 @@ test('claims, services and offers are still there when a file is reopened', asyn
   await second.close();
 });
 
-test('a service keeps its id for 30 days after it has expired, and is forgotten within another hour', async () => {
+test('a service id is kept for 30 days after the service has expired', async () => {
   const store = new SqliteStore(':memory:');
   const [MINUTE, DAY] = [60_000, 86_400_000];
   const base = { username: 'alice', publicKey: 'key-a', name: 'chat', version: '1.0.0', serviceFqn: 'chat:1.0.0@alice' };
@@ -46,7 +46,7 @@ test('a service keeps its id for 30 days after it has expired, and is forgotten 
   await store.close();
 });
 
-test('the number of rows of ended services is bounded, and they hold no metadata', async (t) => {
+test('the number of rows for ended services is bounded, and their metadata is cleared', async (t) => {
   const path = temporaryFile(t);
   const store = new SqliteStore(path);
   const base = { username: 'alice', publicKey: 'key-a', version: '1.0.0', ttl: 1000, metadata: 'm'.repeat(1000) };
@@ -63,7 +63,7 @@ test('the number of rows of ended services is bounded, and they hold no metadata
     db.close();
     return found;
   };
-  // ten ended services, the newest, and at most one that was live when the newest was published
+  // ten ended services, the newest service, and at most one service that was live when the newest was published
   assert.ok(rows().length <= 12, `${rows().length} rows`);
   assert.ok(
     rows().filter(({ metadata }) => metadata !== null).length <= 2,
@@ -78,7 +78,7 @@ test('the number of rows of ended services is bounded, and they hold no metadata
   await store.close();
 });
 
-test('a file written by a newer server is refused with an error that names the remedy', async (t) => {
+test('the error for a file written by a newer server suggests updating the server', async (t) => {
   const path = temporaryFile(t);
   await new SqliteStore(path).close();
   const Database = createRequire(import.meta.url)('libsql') as new (path: string) => { exec(sql: string): void; close(): void };
@@ -88,7 +88,7 @@ test('a file written by a newer server is refused with an error that names the r
   assert.throws(() => new SqliteStore(path), /schema version 99.*update the server/);
 });
 
-test('ping throws once the store is closed', async () => {
+test('ping throws after the store has been closed', async () => {
   const store = new SqliteStore(':memory:');
   await store.ping();
   await store.close();

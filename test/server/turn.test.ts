@@ -1,5 +1,6 @@
 /**
- * getIceServers: which servers it returns, to whom and how often; and that a real coturn accepts only its credentials.
+ * Tests which ICE servers getIceServers returns, to which callers and how often, and that a real coturn server accepts only
+ * the issued credentials.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -20,7 +21,7 @@ const turnOf = (more: Partial<TurnConfig> = {}): TurnConfig => ({
 });
 const caller = (name: string, address = '192.0.2.1') => ({ username: name, publicKey: `key of ${name}`, address });
 
-test('a server without ICE servers does not have the `ice` capability and returns an empty list', async (t) => {
+test('a server without ICE servers returns an empty list and lacks the `ice` capability', async (t) => {
   const { url } = await startServer(t);
   const { caps } = (await (await fetch(url)).json()) as { caps: string[] };
   assert.ok(!caps.includes('ice'));
@@ -28,7 +29,7 @@ test('a server without ICE servers does not have the `ice` capability and return
   assert.deepEqual(iceServers, []);
 });
 
-test('credentials contain their expiry and a stable id per key, and are refused to calls in the old form', async (t) => {
+test('TURN credentials contain their expiry time and a stable id per key', async (t) => {
   const { url } = await startServer(t, { turn: turnOf({ ttl: 60 }) });
   assert.ok(((await (await fetch(url)).json()) as { caps: string[] }).caps.includes('ice'));
   const bob = new Client(url, someone('bob'));
@@ -56,7 +57,7 @@ test('TURN_FOR=claimed gives only STUN to callers without a claimed name', async
   assert.equal((await new Client(url, someone()).call('getIceServers', {})).iceServers.length, 2);
 });
 
-test('requests per hour are limited by key and by address, and allowed again when the hour is over', () => {
+test('limits the number of TURN credentials per key and per address in an hour', () => {
   const turn = new Turn(turnOf({ perKey: 2, perAddress: 5 }));
   const ask = (name: string, at: number, address?: string) => turn.iceServers(caller(name, address), true, at);
   ask('bob', NOW);
@@ -70,7 +71,7 @@ test('requests per hour are limited by key and by address, and allowed again whe
 });
 
 test(
-  'a real coturn accepts fresh credentials made with either secret, but no forged or expired ones',
+  'a real coturn server accepts fresh credentials made with either secret, but no forged or expired credentials',
   { skip: coturnMissing() },
   async (t) => {
     const coturn = await startCoturn(t, SECRETS);
@@ -84,7 +85,7 @@ test(
     assert.equal(coturn.allocates(made(['a secret of somebody else'], Date.now())), false, 'forged');
     assert.equal(coturn.allocates(made(SECRETS, Date.now() - 120_000)), false, 'expired');
     const [end, id] = fresh.username.split(':');
-    assert.equal(coturn.allocates({ ...fresh, username: `${Number(end) + 3600}:${id}` }), false, 'prolonged by hand');
+    assert.equal(coturn.allocates({ ...fresh, username: `${Number(end) + 3600}:${id}` }), false, 'with a forged expiry time');
   },
 );
 
@@ -111,7 +112,7 @@ test('readConfig reads the TURN settings and rejects invalid ones', () => {
   for (const [env, text] of bad) assert.throws(() => read(env), { message: text });
 });
 
-test('leased offers and new sessions include ICE servers, which stay the same while they are valid', async (t) => {
+test('leased offers and new sessions include ICE servers, which are reused while they are valid', async (t) => {
   const server = await startServer(t, { turn: turnOf({ ttl: 60 }) });
   const host = await PushClient.open(server.url, someone());
   assert.equal(host.session.iceServers?.length, 2);
@@ -125,7 +126,7 @@ test('leased offers and new sessions include ICE servers, which stay the same wh
   assert.equal(listed.services[0]?.iceServers, undefined);
 });
 
-test('reused ICE servers do not count against the budget, and new ones are omitted when it is exhausted', () => {
+test('only new ICE servers count against the budget, and they are omitted if the budget is exhausted', () => {
   const turn = new Turn(turnOf({ ttl: 60, perKey: 1 }));
   const first = turn.iceServersIfAvailable(caller('bob'), true, NOW)!;
   assert.deepEqual(turn.iceServersIfAvailable(caller('bob'), true, NOW + 29_000)!.iceServers, first.iceServers);

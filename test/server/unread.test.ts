@@ -1,4 +1,7 @@
-/** Replies that clients leave unread: the slowest reader is disconnected, and large replies are assembled a few at a time. */
+/**
+ * Tests replies that clients leave unread: the slowest reader is disconnected, and only a few large replies are assembled at a
+ * time.
+ */
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { connect } from 'node:net';
@@ -22,7 +25,7 @@ class TestReader implements Reader {
   }
 }
 
-test('the slowest reader of an address is disconnected, not the current recipient', () => {
+test('disconnects the slowest reader of an address, not the current recipient', () => {
   const unread = new Unread(100, 1000);
   const [slow, other, elsewhere] = [new TestReader('a'), new TestReader('a'), new TestReader('b')];
   const add = (reader: TestReader, bytes: number): void => {
@@ -36,10 +39,10 @@ test('the slowest reader of an address is disconnected, not the current recipien
   add(other, 1);
   assert.deepEqual([slow.isCutOff, other.isCutOff, elsewhere.isCutOff], [true, false, false]);
   add(other, 60);
-  assert.equal(other.isCutOff, false, 'what was cut off counts no more');
+  assert.equal(other.isCutOff, false, 'a disconnected reader no longer counts');
 });
 
-test('bytes that have since been read do not count', () => {
+test('bytes that have been read no longer count as unread', () => {
   const unread = new Unread(100, 1000);
   const [one, other] = [new TestReader('a'), new TestReader('a')];
   one.unread = 90;
@@ -54,7 +57,7 @@ test('bytes that have since been read do not count', () => {
   assert.equal(one.isCutOff, false);
 });
 
-test('the slowest reader of the address with the most unread bytes is disconnected if the total is too large', () => {
+test('disconnects the slowest reader of the address with the most unread bytes if the total is too large', () => {
   const unread = new Unread(100, 250);
   const readers = Array.from({ length: 6 }, (_, index) => new TestReader(`address ${index % 3}`));
   for (const [index, reader] of readers.entries()) {
@@ -68,7 +71,7 @@ test('the slowest reader of the address with the most unread bytes is disconnect
   );
 });
 
-test('the number of concurrent tasks is limited per name and in total, and names take turns', async () => {
+test('limits the number of concurrent tasks per name and in total', async () => {
   const slots = new Slots(2, 3);
   const ends: (() => void)[] = [];
   const begun: string[] = [];
@@ -83,7 +86,7 @@ test('the number of concurrent tasks is limited per name and in total, and names
   assert.deepEqual(begun, ['a', 'a', 'b']);
   ends.shift()!();
   await turn();
-  assert.deepEqual(begun, ['a', 'a', 'b', 'b'], 'b waits with less under way');
+  assert.deepEqual(begun, ['a', 'a', 'b', 'b'], 'b has fewer running tasks than a');
   while (ends.length) {
     ends.shift()!();
     await turn();
@@ -98,7 +101,7 @@ test('the number of concurrent tasks is limited per name and in total, and names
   await slots.run('c', async (hasWaited) => assert.equal(hasWaited, false));
 });
 
-/** A socket that nobody reads. */
+/** A fake socket whose client reads nothing. */
 class StalledSocket extends EventEmitter {
   readonly OPEN = 1;
   readyState = 1;
@@ -137,7 +140,7 @@ async function stalledSession(unread: Unread): Promise<{ session: PushSession; s
 const deliver = (session: PushSession, seq: number, length: number): void =>
   session.deliver({ seq, event: 'signal', text: JSON.stringify('x'.repeat(length)) } as never);
 
-test('frames of the current turn count as unsent, and a session with too many unsent bytes is disconnected', async () => {
+test('frames of the current event loop turn count as unsent bytes of their session', async () => {
   const { session, socket } = await stalledSession(new Unread(1e9, 1e9));
   for (let i = 0; i < 60 && socket.readyState === 1; i++) {
     deliver(session, i, 100_000);
@@ -155,7 +158,7 @@ test('unread bytes of sessions count against their address', async () => {
   await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual([one.socket.readyState, other.socket.readyState], [1, 1]);
   deliver(other.session, 2, 150_000);
-  await until(() => one.socket.readyState === 3, 'the slowest to be cut off');
+  await until(() => one.socket.readyState === 3, 'the slowest reader to be disconnected');
   assert.equal(other.socket.readyState, 1);
 });
 

@@ -1,11 +1,11 @@
-/** Requests for a protocol other than WebSocket: they are answered without an upgrade. */
+/** Tests upgrade requests for protocols other than WebSocket, which are answered without an upgrade. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { MAX_IGNORED_UPGRADES } from '../../server/src/upgrades.js';
 import { signV2, someone, startServer, until, connectRaw, type RawConnection } from './helpers.js';
 
-/** A connection to which all `requests` are written at once. */
+/** Opens a connection, and writes all `requests` in one piece. */
 function pipelined(t: TestContext, port: number, requests: string): RawConnection {
   const raw = connectRaw(t, port);
   raw.socket.write(requests);
@@ -14,7 +14,7 @@ function pipelined(t: TestContext, port: number, requests: string): RawConnectio
 const upgradeOf = (port: number): string =>
   `Host: localhost:${port}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n`;
 
-test('pipelined requests for h2c are all answered, in order', async (t) => {
+test('answers pipelined h2c upgrade requests in order', async (t) => {
   const { port } = await startServer(t);
   const call = JSON.stringify(
     signV2(someone(), 'getService', { serviceFqn: 'nothing:1.0.0', wait: 300 }, `http://localhost:${port}`),
@@ -32,7 +32,7 @@ test('pipelined requests for h2c are all answered, in order', async (t) => {
 
 const replies = (received: string): number => received.split('HTTP/1.1 404').length - 1;
 
-test('a connection is closed after MAX_IGNORED_UPGRADES requests for h2c', async (t) => {
+test('closes a connection after MAX_IGNORED_UPGRADES upgrade requests for h2c', async (t) => {
   const { port } = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxSocketsPerAddress: 1 } });
   const warnings: Error[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning);

@@ -1,6 +1,7 @@
 /**
- * Signed messages, v2 (protocol.md, part 2): digest, audience, nonce, clock, the old form alongside v2, and anonymous names,
- * which prove their key. Tests whole servers where the wire matters, and Authenticator alone where days must pass.
+ * Tests signed messages in the v2 form (protocol.md, "Signed messages"): digest, audience, nonce, clock, the old form
+ * alongside v2, and anonymous names, which are derived from the key. Most tests use complete servers; tests that span days use
+ * Authenticator directly.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -32,7 +33,7 @@ async function start(t: TestContext, options: Parameters<typeof startServer>[1] 
   return { server, client, send, fqn: `${FQN}@${client.username}` };
 }
 
-test('a v2 message is accepted, and claims the name', async (t) => {
+test('a valid v2 message claims the name', async (t) => {
   const { client, fqn, server } = await start(t);
   await client.publish(fqn, ['offer'], { metadata: { b: 1, a: ['ü', 1e21, -0] } });
   const user = await new Client(server.url).call('getUser', { username: client.username });
@@ -46,7 +47,7 @@ test('empty params are signed as {}, whether they are sent as {} or omitted', as
   await send({ ...signV2(client.identity, 'poll', undefined, server.url), params: {} });
 });
 
-test('the digest covers the params as sent: their order does not matter, but unknown fields and defaults do', async (t) => {
+test('the digest covers unknown fields and explicit defaults, but not the order of the params', async (t) => {
   const { client, send, server, fqn } = await start(t);
   const params = { serviceFqn: fqn, offers: [{ sdp: 'x' }], unknown: { to: 'us' } };
   const request = signV2(client.identity, 'publishService', params, server.url);
@@ -63,12 +64,12 @@ test('the digest covers the params as sent: their order does not matter, but unk
   }
 });
 
-test('a message is valid for one method only', async (t) => {
+test('a v2 message is valid for one method only', async (t) => {
   const { client, send, server, fqn } = await start(t);
   await client.publish(fqn, ['offer']);
   const request = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   await refused(send({ ...request, method: 'deleteService' }), 'bad-signature');
-  // the digest also covers the method, so a message that gives a different method fails
+  // the digest also covers the method, so a message that is signed again with a different method is refused
   const forged = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   const message = forged.message.replace('getService', 'deleteService');
   await refused(
@@ -77,7 +78,7 @@ test('a message is valid for one method only', async (t) => {
   );
 });
 
-test('a message is valid for one server only: a different port, host, scheme or path is refused', async (t) => {
+test('refuses a v2 message signed for a different port, host, scheme or path', async (t) => {
   const { client, server } = await start(t, { publicUrls: ['https://signal.example/api'] });
   const call = (aud: string) => client.call('poll', {}, { aud });
   await call('https://signal.example/api');
@@ -93,21 +94,21 @@ test('a message is valid for one server only: a different port, host, scheme or 
   }
 });
 
-test('PUBLIC_URL is a list: each of its addresses is accepted', async (t) => {
+test('each address in PUBLIC_URL is accepted as the audience', async (t) => {
   const { client } = await start(t, { publicUrls: ['https://a.example', 'https://b.example/path'] });
   await client.call('poll', {}, { aud: 'https://a.example' });
   await client.call('poll', {}, { aud: 'https://b.example/path' });
   await refused(client.call('poll', {}, { aud: 'https://b.example' }), 'bad-signature');
 });
 
-test("without PUBLIC_URL, the audience is the request's own Host", async (t) => {
+test('the audience defaults to the Host header of the request', async (t) => {
   const { client, server } = await start(t);
   await client.call('poll', {}, { aud: `http://127.0.0.1:${server.port}` });
   await client.call('poll', {}, { aud: `https://127.0.0.1:${server.port}` });
   await refused(client.call('poll', {}, { aud: 'http://other.example' }), 'bad-signature');
 });
 
-test('the error for a call to a different address names the expected addresses and the setting', async (t) => {
+test('the error for a wrong audience names the expected addresses and PUBLIC_URL', async (t) => {
   const message = (url: string) =>
     `Invalid signature: it does not match these params at ${url}. If clients use another address, set PUBLIC_URL to it`;
   const outside = { aud: 'https://signal.example/api' };
@@ -129,7 +130,7 @@ test('a nonce is accepted only once per key', async (t) => {
   await new Client(server.url).call('poll', {}, { nonce });
 });
 
-test('a message that is refused because of its signature does not use up its nonce', async (t) => {
+test('a message with an invalid signature does not use up its nonce', async (t) => {
   const { client, send } = await start(t);
   const request = client.signed('poll', {});
   await refused(send({ ...request, signature: someone().signText(request.message) }), 'bad-signature');
@@ -161,7 +162,7 @@ test('malformed ~v2 messages are refused', async (t) => {
   }
 });
 
-test('LEGACY_AUTH=allow accepts the old form from a key that used v2, sticky refuses it, off always does', async (t) => {
+test('LEGACY_AUTH determines whether a key may use the old form before and after its first v2 message', async (t) => {
   for (const [legacyAuth, before, after] of [
     ['allow', true, true],
     ['sticky', true, false],
@@ -177,7 +178,7 @@ test('LEGACY_AUTH=allow accepts the old form from a key that used v2, sticky ref
 });
 
 const DAY = 86_400_000;
-test('sticky refuses the old form for 7 days after the last v2 message, across restarts', async (t) => {
+test('LEGACY_AUTH=sticky refuses the old form for 7 days after the last v2 message, across restarts', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const who = someone();
@@ -195,7 +196,7 @@ test('sticky refuses the old form for 7 days after the last v2 message, across r
   await old(T + 13 * DAY + 3_600_001);
 });
 
-test('sticky counts from the last v2 message, not from an earlier one in the same hour', async (t) => {
+test('LEGACY_AUTH=sticky counts from the last v2 message, not from an earlier message in the same hour', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const who = someone();
@@ -208,17 +209,18 @@ test('sticky counts from the last v2 message, not from an earlier one in the sam
   await assert.rejects(auth.authenticate(signOld(who, 'poll', {}, { timestamp: now }), '', '', now), RpcError);
 });
 
-test('a nonce is remembered as long as its message could be replayed, and then forgotten', async (t) => {
+test('a nonce is remembered for as long as its message could be replayed', async (t) => {
   const store = new SqliteStore(':memory:');
   t.after(() => store.close());
   const auth = new Authenticator(store, { publicUrls: [AUD], legacyAuth: 'allow' });
   const T = 1_700_000_000_000;
   const attempt = (request: RpcRequest, now: number) => auth.authenticate(request, '', '', now);
-  // the latest accepted timestamp is 60 s ahead, so the message stays valid for two minutes
+  // a timestamp may be at most 60 s ahead of the clock, so this message stays valid for two minutes
   const request = signV2(someone(), 'poll', {}, AUD, { timestamp: T + 60_000 });
   await attempt(request, T);
   for (const now of [T + 1, T + 30_000, T + 119_000, T + 120_000]) {
-    await attempt(signV2(someone(), 'poll', {}, AUD, { timestamp: now }), now); // triggers a clean-up of the cache
+    // this call triggers a clean-up of the nonce cache
+    await attempt(signV2(someone(), 'poll', {}, AUD, { timestamp: now }), now);
     await assert.rejects(attempt(request, now), (error: RpcError) => error.code === 'replayed');
   }
   await assert.rejects(attempt(request, T + 120_001), (error: RpcError) => error.code === 'clock-skew');
@@ -228,7 +230,7 @@ test('a nonce is remembered as long as its message could be replayed, and then f
   await assert.rejects(attempt(deletion, T + 600_000), (error: RpcError) => error.code === 'replayed');
 });
 
-test('an anonymous name works with its key, and is not stored', async (t) => {
+test('an anonymous name can be used without a stored claim', async (t) => {
   const { server, client } = await start(t);
   const who = anonymous();
   assert.equal(who.username, anonymousNameFor(who.publicKey));
@@ -238,7 +240,7 @@ test('an anonymous name works with its key, and is not stored', async (t) => {
   assert.equal((await client.call('getUser', { username: who.username })).available, true);
 });
 
-test('an anonymous name is refused to any other key with a valid signature', async (t) => {
+test('refuses an anonymous name to a different key with a valid signature', async (t) => {
   const { server } = await start(t);
   const [owner, thief] = [anonymous(), someone()];
   const stolen = new Client(server.url, thief.as(owner.username));
@@ -247,13 +249,13 @@ test('an anonymous name is refused to any other key with a valid signature', asy
   await refused(stolen.call('poll', {}), 'forbidden');
 });
 
-test('an anonymous name is refused in the old form, even with LEGACY_AUTH=allow', async (t) => {
+test('refuses an anonymous name in the old form, even with LEGACY_AUTH=allow', async (t) => {
   const { server } = await start(t, { legacyAuth: 'allow' });
   const who = anonymous();
   await refused(new Client(server.url, who, 'old').call('poll', {}), 'bad-signature');
 });
 
-test('an anonymous caller must send its key each time, because none is stored', async (t) => {
+test('an anonymous caller must send its public key with each call, because the server does not store it', async (t) => {
   const { server } = await start(t);
   const nobody = new Client(server.url, anonymous());
   await nobody.call('poll', {});

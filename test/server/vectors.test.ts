@@ -1,7 +1,7 @@
 /**
- * Traffic recorded between a v0.20 client and a v0.5.4 server, replayed against the current server: each request, with current
+ * Replays traffic recorded between a v0.20 client and a v0.5.4 server against the current server. Each request, with current
  * ids and a new signature in the old form, must get a reply of the recorded shape, except for the `CORRECTIONS` that
- * protocol.md requires. Also tests the headers of every HTTP reply.
+ * protocol.md requires. Further tests cover the headers of HTTP replies.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -34,19 +34,19 @@ const lines = readFileSync(new URL('../vectors/rpc-v0.20.jsonl', import.meta.url
 const keys = lines[0] as Keys;
 const exchanges = lines.slice(1) as Exchange[];
 
-/** Required differences between our reply and the recorded one, with the reason. */
+/** Required differences between a current reply and the recorded reply, with the reason. */
 const CORRECTIONS: Record<string, (actual: Record<string, unknown>) => void> = {
-  // "Old discovery matches the exact version only. Ours follows the compatibility rule."
+  // discovery on v0.5.4 matches only the exact version; discovery on this server also returns compatible versions
   'getService, direct, older compatible version asked (upstream answers not found: exact match)': (actual) => {
     assert.equal(actual['success'], true);
     assert.equal((actual['result'] as { serviceFqn: string }).serviceFqn, 'chat:1.2.0@alice');
   },
 };
 
-/** Fields of a recorded reply that protocol.md drops: the row id and the repeated offer id of each candidate of a poll. */
+/** Fields of a recorded reply that protocol.md omits: the row id and the repeated offer id of each candidate in a poll. */
 const DROPPED = /^\.result\.iceCandidates\.[^.]+\.0\.(id|offerId)$/;
 
-/** Every key of `expected` is in `actual`, with a value of the same type. */
+/** Asserts that `actual` has every key of `expected`, with a value of the same type. */
 function sameShape(actual: unknown, expected: unknown, path = ''): void {
   if (DROPPED.test(path)) return;
   const kind = (value: unknown): string => (Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value);
@@ -64,17 +64,17 @@ test('every recorded exchange gets a reply of the same shape and status', async 
     bob: new Identity('bob.smith', keys.bob.privateKey),
   };
   assert.equal(people.alice.publicKey, keys.alice.publicKey, 'the seed of the file gives its public key');
-  /** Current ids by recorded id. */
+  /** Current ids, keyed by recorded id. */
   const ids = new Map<string, string>();
   const translate = <T>(value: T): T =>
     JSON.parse([...ids].reduce((text, [recordedId, id]) => text.replaceAll(recordedId, id), JSON.stringify(value))) as T;
 
   const resign = (recorded: Request): Request => {
     const request = translate(recorded);
-    // an unknown method has no message that could be signed
+    // a call of an unknown method cannot be signed again
     if (recorded.method === 'nope') return request;
     const name = request.message.split(':')[1];
-    // in the recording, the stolen name is signed with bob's key
+    // in the recording, the call under a stolen name is signed with Bob's key
     const owner = request.publicKey === keys.bob.publicKey || name === 'bob.smith' ? people.bob : people.alice;
     return signOld(owner.as(name!), request.method, request.params, { publicKey: request.publicKey });
   };
@@ -90,13 +90,13 @@ test('every recorded exchange gets a reply of the same shape and status', async 
       const expected = translate(exchange.response);
       sameShape(body, expected);
       const [error, recordedError] = [body, exchange.response].map((reply) => (reply as { error?: string }).error);
-      // old clients parse error messages, so ours begin with the recorded ones
+      // old clients parse error messages, so current messages must begin with the recorded messages
       if (recordedError !== undefined) assert.ok(error!.startsWith(recordedError), `${error} must begin with ${recordedError}`);
     });
   }
 });
 
-/** Maps the recorded service and offer ids to the current ones by the SDP of the offers, because the order differs. */
+/** Maps recorded service and offer ids to current ids. Offers are matched by SDP, because their order differs. */
 function learnIds(ids: Map<string, string>, actualReply: unknown, recordedReply: unknown): void {
   const [actual, recorded] = [actualReply, recordedReply].map(
     (reply) => (reply as { result?: { serviceId?: string; offers?: { offerId: string; sdp: string }[] } }).result,
@@ -163,7 +163,7 @@ test('only origins on the allow-list may read replies', async (t) => {
   assert.equal(await allowed('https://evil.example'), null);
 });
 
-test('a body is accepted both as text/plain and as application/json', async (t) => {
+test('accepts a body as either text/plain or application/json', async (t) => {
   const server = await startServer(t);
   for (const type of ['text/plain', 'application/json']) {
     const request = signOld(new Identity('carol'), 'getUser', { username: 'nobody' }, { publicKey: undefined });

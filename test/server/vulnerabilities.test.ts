@@ -1,5 +1,6 @@
 /**
- * Real vulnerabilities of v0.5.4; replies to invalid or huge input; and upgrade requests that must not crash the server.
+ * Tests real vulnerabilities of v0.5.4, replies to invalid or oversized input, and upgrade requests that must not crash the
+ * server.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -30,7 +31,7 @@ async function start(t: TestContext, options: Parameters<typeof startServer>[1] 
   const host = old('host');
   return { server, old, host, fqn: `${FQN}@${host.username}` };
 }
-/** A service with one offer that `joiner` has answered. */
+/** Starts a server with one offer that `joiner` has answered. */
 async function answered(t: TestContext) {
   const context = await start(t);
   const joiner = context.old('joiner');
@@ -42,7 +43,7 @@ async function answered(t: TestContext) {
 const isFree = async (client: Client, username: string): Promise<boolean> =>
   (await client.call('getUser', { username })).available;
 
-test('a message without a colon authenticates nobody', async (t) => {
+test('refuses a malformed message without claiming a name', async (t) => {
   const { server, host, fqn, old } = await start(t);
   const params = { serviceFqn: fqn, offers: [{ sdp: 'x' }] };
   for (const message of ['', 'publishService', host.username, `publishService:${host.username}`, 'publishService::1', ':::']) {
@@ -52,7 +53,7 @@ test('a message without a colon authenticates nobody', async (t) => {
   assert.ok(await isFree(old(), host.username));
 });
 
-test('neither a stale message nor one from the future claims a name', async (t) => {
+test('a message with a timestamp too far in the past or future does not claim a name', async (t) => {
   const { host, fqn, old } = await start(t);
   for (const off of [-5 * 60_000 - 1000, 5 * 60_000 + 60_000]) {
     const error = await refused(
@@ -63,7 +64,7 @@ test('neither a stale message nor one from the future claims a name', async (t) 
     assert.ok(await isFree(old(), host.username));
   }
   await host.call('poll', {}, { timestamp: Date.now() - 4 * 60_000 });
-  assert.equal(await isFree(old(), host.username), false, 'four minutes are within the five');
+  assert.equal(await isFree(old(), host.username), false, 'a deviation of four minutes is within the limit of five');
 });
 
 test('a message with a bad signature does not claim a name', async (t) => {
@@ -75,16 +76,16 @@ test('a message with a bad signature does not claim a name', async (t) => {
   assert.ok(await isFree(old(), host.username));
 });
 
-test('a claimed name is refused to another key with a valid signature', async (t) => {
+test('refuses a claimed name to a different key with a valid signature', async (t) => {
   const { server, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const thief = new Client(server.url, someone().as(host.username), 'old');
   await refused(thief.publish(fqn, ['stolen']), 'name-taken');
-  // if no key is sent, the signature is checked with the claimed key, and does not match
+  // without a key in the call, the signature is verified with the key of the claim, and does not match
   await refused(thief.call('poll', {}, { publicKey: undefined }), 'bad-signature');
 });
 
-test('a service can be published and deleted only by its owner', async (t) => {
+test('only its owner can publish or delete a service', async (t) => {
   const { host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const stranger = old();
@@ -95,7 +96,7 @@ test('a service can be published and deleted only by its owner', async (t) => {
 });
 
 for (const method of ['constructor', '__proto__', 'toString', 'hasOwnProperty', 'nope', '']) {
-  test(`method "${method}" is unknown, over HTTP and over the socket`, async (t) => {
+  test(`refuses the unknown method "${method}" over HTTP and over the socket`, async (t) => {
     const { server, host } = await start(t);
     const { body } = await post(server.url, signOld(host.identity, method, {}));
     assert.match(String(refusal(body).message), /^Unknown method/);
@@ -114,7 +115,7 @@ const refusal = (body: unknown): Error => {
   return assert.fail(`expected a refusal, got ${JSON.stringify(body)}`);
 };
 
-/** The y of each small-order point, and non-canonical encodings of such points ("Taming the Many EdDSAs", table 2). */
+/** Canonical encodings of the small-order points ("Taming the Many EdDSAs", table 2). */
 const SMALL_ORDER = [
   '0100000000000000000000000000000000000000000000000000000000000000',
   'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
@@ -125,6 +126,7 @@ const SMALL_ORDER = [
   'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
   'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa',
 ];
+/** Non-canonical encodings of small-order points ("Taming the Many EdDSAs", table 2) and of one other point. */
 const NON_CANONICAL = [
   '0100000000000000000000000000000000000000000000000000000000000080',
   'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
@@ -135,12 +137,12 @@ const NON_CANONICAL = [
   // y = p + 3: on the curve, but not reduced modulo p
   'f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
 ];
-for (const [what, keys] of Object.entries({ 'small order': SMALL_ORDER, 'a spelling that is not canonical': NON_CANONICAL })) {
-  test(`public keys with ${what} are refused`, async (t) => {
+for (const [what, keys] of Object.entries({ 'small order': SMALL_ORDER, 'a non-canonical encoding': NON_CANONICAL })) {
+  test(`refuses public keys with ${what}`, async (t) => {
     const { host, old } = await start(t);
     for (const hex of keys) {
       const publicKey = Buffer.from(hex, 'hex').toString('base64');
-      // a signature with R = the neutral element and S = 0 verifies under small-order keys for at least one message in eight
+      // a signature with the identity element as R and S = 0 verifies under small-order keys for at least one message in eight
       const signature = Buffer.concat([Buffer.from(SMALL_ORDER[0]!, 'hex'), Buffer.alloc(32)]).toString('base64');
       for (let i = 0; i < 4; i++) {
         await refused(host.call('poll', {}, { publicKey, signature, timestamp: Date.now() + i }), 'bad-request');
@@ -150,7 +152,7 @@ for (const [what, keys] of Object.entries({ 'small order': SMALL_ORDER, 'a spell
   });
 }
 
-test('a key has only one accepted encoding and holds only one name', async (t) => {
+test('a public key has only one accepted encoding, and can claim only one name', async (t) => {
   const { server, host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const key = host.identity.publicKey;
@@ -182,7 +184,7 @@ test('strangers can neither read nor add ICE candidates', async (t) => {
   );
 });
 
-test('strangers cannot read the candidates of an offer that is not answered yet', async (t) => {
+test('strangers cannot read the candidates of an unanswered offer', async (t) => {
   const { host, fqn, old } = await start(t);
   const { offers } = await host.publish(fqn, ['offer']);
   const offer = { serviceFqn: fqn, offerId: offers[0]!.offerId };
@@ -190,7 +192,7 @@ test('strangers cannot read the candidates of an offer that is not answered yet'
   await refused(old().call('getIceCandidates', { ...offer, since: 0 }), 'forbidden');
 });
 
-test('only the owner of an offer may call getOfferAnswer: neither strangers nor the answerer may', async (t) => {
+test('only the owner of an offer may call getOfferAnswer', async (t) => {
   const { joiner, stranger, offer, fqn } = await answered(t);
   const ask = { serviceFqn: fqn, offerId: offer.offerId };
   const error = await refused(stranger.call('getOfferAnswer', ask), 'forbidden');
@@ -198,7 +200,7 @@ test('only the owner of an offer may call getOfferAnswer: neither strangers nor 
   await refused(joiner.call('getOfferAnswer', ask), 'forbidden');
 });
 
-test('an offer id given with a different service name is not found', async (t) => {
+test('an offer is not found under a different service name', async (t) => {
   const { host, joiner, offer } = await answered(t);
   const wrong = { serviceFqn: `game:1.0.0@${host.username}`, offerId: offer.offerId };
   await refused(host.call('getOfferAnswer', wrong), 'offer-gone');
@@ -223,10 +225,10 @@ test('internal error messages do not leak, over HTTP or over the socket', async 
   await push.close();
 });
 
-test('a body of 20 MB is refused, and the server keeps running', async (t) => {
+test('refuses a body of 20 MB and keeps running', async (t) => {
   const { server, host, fqn } = await start(t);
   const request = signOld(host.identity, 'publishService', { serviceFqn: fqn, offers: [{ sdp: 'x'.repeat(20_000_000) }] });
-  // the server may hang up before the whole body is sent; either way, the request is refused
+  // the server may close the connection before the whole body is sent; either way, the request is refused
   const status = await post(server.url, request).then(
     (reply) => reply.status,
     () => 413,
@@ -235,7 +237,7 @@ test('a body of 20 MB is refused, and the server keeps running', async (t) => {
   await host.publish(fqn, ['small']);
 });
 
-test('an SDP over the size limit is refused, in an offer and in an answer', async (t) => {
+test('refuses an SDP over the size limit in an offer or an answer', async (t) => {
   const { host, fqn, old } = await start(t);
   await refused(host.publish(fqn, ['x'.repeat(65_537)]), 'too-large');
   await host.publish(fqn, ['x'.repeat(65_536)]);
@@ -245,7 +247,7 @@ test('an SDP over the size limit is refused, in an offer and in an answer', asyn
   await refused(joiner.answer(offer, ''), 'bad-request');
 });
 
-test('offers per call, candidates per call and per user, and metadata are limited', async (t) => {
+test('limits offers per call, candidates per call and per user, and the size of metadata', async (t) => {
   const { host, joiner, offer, fqn } = await answered(t);
   await refused(
     host.publish(
@@ -264,7 +266,7 @@ test('offers per call, candidates per call and per user, and metadata are limite
   await refused(host.publish(fqn, ['m'], { metadata: 'x'.repeat(4095) }), 'too-large');
 });
 
-test('the limit on candidates also holds for concurrent calls', async (t) => {
+test('the limit on candidates also applies to concurrent calls', async (t) => {
   const { server, host, fqn } = await start(t);
   const [publisher, joiner] = [await PushClient.open(server.url, host.identity), await PushClient.open(server.url)];
   await publisher.publish(fqn, ['offer']);
@@ -283,7 +285,7 @@ test('the limit on candidates also holds for concurrent calls', async (t) => {
   await Promise.all([publisher.close(), joiner.close()]);
 });
 
-/** Sends a raw upgrade request, which may crash a server; so the server must be a separate process. */
+/** Sends a raw upgrade request. The server must run as a separate process, because the request may crash it. */
 function rawUpgrade(url: string, path: string): Socket {
   const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
   socket.on('error', () => undefined);
@@ -313,7 +315,7 @@ test('no upgrade request crashes the server, even if its path is malformed or it
   }
 });
 
-test('a client that stays connected after a refused upgrade is disconnected, and does not delay the shutdown', async (t) => {
+test('a client that stays connected after a refused upgrade does not delay the shutdown', async (t) => {
   const server = await spawnServer(t, ['--port', '0', '--host', '127.0.0.1', '--storage', ':memory:']);
   const socket = rawUpgrade(server.url, '/nope');
   t.after(() => socket.destroy());
@@ -325,7 +327,7 @@ test('a client that stays connected after a refused upgrade is disconnected, and
   assert.equal(code, 0);
 });
 
-test('an instance belongs to its user: no other user can end it or withdraw its offers', async (t) => {
+test('no other user can end an instance or withdraw its offers', async (t) => {
   const { server, host, fqn, old } = await start(t);
   const instance = newInstance();
   const { offers } = await new Client(server.url, host.identity, 'v2', instance).publish(fqn, ['offer']);

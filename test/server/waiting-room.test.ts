@@ -1,6 +1,6 @@
 /**
- * The cost of waiting joiners, measured in calls of the store and in computed ranks, never in time; how many may wait; and that
- * no joiner can improve its standing for free.
+ * Tests the cost of waiting joiners, measured in store calls and rank computations, never in time; the limits on waiting
+ * joiners; and that joiners cannot improve their rank by answering offers of their own.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -49,7 +49,7 @@ function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   return {
     matchmaker,
     demand,
-    /** The work since the previous call of this function. */
+    /** Returns the work done since the previous call of this function. */
     work() {
       const done = { storeCalls, ranked };
       [storeCalls, ranked] = [0, 0];
@@ -69,7 +69,7 @@ function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
       await matchmaker.idle();
       return service;
     },
-    /** `who` is `name@address`; its key is `key of name`. */
+    /** Looks up a service for the joiner `who`, written as `name@address`, whose public key is `key of name`. */
     find(
       who: string,
       name: string,
@@ -91,7 +91,7 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
     (error: RpcError) => error.code,
   );
 
-test('the cost of a waiting joiner does not depend on how many wait for other names, versions and owners', async (t) => {
+test('the cost of a waiting joiner does not depend on the number of joiners waiting for other services', async (t) => {
   const { find, matchmaker, work } = setUp(t);
   const costs: { storeCalls: number; ranked: number }[] = [];
   for (const crowd of [10, 100, 1000]) {
@@ -114,7 +114,7 @@ test('the cost of a waiting joiner does not depend on how many wait for other na
   assert.ok(costs[0]!.storeCalls <= 4, `${costs[0]!.storeCalls} calls of the store`);
 });
 
-test('the cost of an offer does not depend on how many joiners wait for other names', async (t) => {
+test('the cost of an offer does not depend on the number of joiners waiting for other services', async (t) => {
   const { find, matchmaker, work, publish } = setUp(t);
   const costs: { storeCalls: number; ranked: number }[] = [];
   for (const crowd of [10, 1000]) {
@@ -135,7 +135,7 @@ test('the cost of an offer does not depend on how many joiners wait for other na
   assert.deepEqual(costs[1], costs[0]);
 });
 
-test('the cost per joiner of serving a crowd at one service grows at most logarithmically', async (t) => {
+test('the cost per joiner grows at most logarithmically with the number of joiners waiting for a service', async (t) => {
   const costs: number[] = [];
   const crowds = [50, 200, 800];
   for (const crowd of crowds) {
@@ -151,11 +151,11 @@ test('the cost per joiner of serving a crowd at one service grows at most logari
     assert.ok(storeCalls <= 2 * crowd, `${storeCalls} calls of the store for ${crowd} joiners`);
     costs.push(ranked / crowd);
   }
-  // 16 times as many joiners, 4 doublings
+  // the number of joiners grows by a factor of 16, which is 4 doublings
   assert.ok(costs[2]! <= costs[0]! * 2.5, `ranked ${costs.map((each) => each.toFixed(1)).join(', ')} times a joiner`);
 });
 
-test('leaving a long queue has a small cost and leaves nothing behind', async (t) => {
+test('leaving a long queue has a small cost', async (t) => {
   const { find, matchmaker, work } = setUp(t);
   for (let i = 0; i < 500; i++) find(`stays-${i}@S`, 'chat', 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 500);
@@ -173,7 +173,7 @@ test('leaving a long queue has a small cost and leaves nothing behind', async (t
   assert.equal(matchmaker.waiting, 500);
 });
 
-test('the number of waits per key and per address is limited; others may still wait', async (t) => {
+test('limits the number of waiting joiners per key and per address', async (t) => {
   const { find, matchmaker } = setUp(t, { maxWaitingPerKey: 3, maxWaitingPerAddress: 5 });
   for (let i = 0; i < 3; i++) find('evil@E', `name-${i}`, 60_000).catch(ignore);
   await until(() => matchmaker.waiting === 3);
@@ -185,7 +185,7 @@ test('the number of waits per key and per address is limited; others may still w
   await until(() => matchmaker.waiting === 6);
 });
 
-test('a key may wait for a few versions of a name; other names and other keys are counted separately', async (t) => {
+test('limits the number of versions of a service that a key may wait for', async (t) => {
   const { find, matchmaker } = setUp(t);
   const wait = (who: string, name: string, version: string) => codeOf(find(who, name, 60_000, { version }));
   for (let i = 0; i < MAX_VERSIONS; i++) void wait('anna@A', 'chat', `1.${i}.0`);
@@ -197,7 +197,7 @@ test('a key may wait for a few versions of a name; other names and other keys ar
   await until(() => matchmaker.waiting === MAX_VERSIONS + 3);
 });
 
-test('when the queue is full, the address with the most places gives one up to an address with few', async (t) => {
+test('a full queue drops a joiner of the address with the most joiners to admit one of a different address', async (t) => {
   const { find, matchmaker } = setUp(t, { maxWaiting: 10 });
   const evil = Array.from({ length: 9 }, (_, index) => codeOf(find(`evil-${index}@E`, `name-${index}`, 60_000)));
   await until(() => matchmaker.waiting === 9);
@@ -209,7 +209,7 @@ test('when the queue is full, the address with the most places gives one up to a
   assert.equal(await codeOf(find('evil-10@E', 'name', 60_000)), 'unavailable');
 });
 
-test('an offer for one user reaches that user although others wait ahead, and reaches nobody else', async (t) => {
+test('a directed offer goes to its recipient even if other joiners are ahead in the queue', async (t) => {
   const { find, matchmaker, publish } = setUp(t);
   const others = ['first@A', 'second@B'].map((who) => find(who, 'chat', 60_000));
   for (const call of others) call.catch(ignore);
@@ -221,7 +221,7 @@ test('an offer for one user reaches that user although others wait ahead, and re
   assert.equal(matchmaker.waiting, 2);
 });
 
-test('a joiner that is held back is served when its lease ends', async (t) => {
+test('a joiner that may hold only one lease is served again when that lease ends', async (t) => {
   const clock = mockClock(t);
   const { find, matchmaker, publish } = setUp(t);
   await publish('chat', 'host', 3);
@@ -231,12 +231,12 @@ test('a joiner that is held back is served when its lease ends', async (t) => {
   const waiting = find('greedy@A', 'chat', 60_000);
   await until(() => matchmaker.waiting === 1);
   await matchmaker.idle();
-  assert.equal(matchmaker.waiting, 1, 'though two offers are free');
+  assert.equal(matchmaker.waiting, 1, 'even though two offers are free');
   matchmaker.offerAnswered(held.offer.offerId, 'key of greedy');
   assert.ok(await waiting);
 });
 
-test('when a lease ends, serving the queues of its holder has a bounded cost, however many services there are', async (t) => {
+test('the end of a lease has a bounded cost, however many services its holder is waiting for', async (t) => {
   const costs: number[] = [];
   for (const services of [10, 300]) {
     const clock = mockClock(t);
@@ -250,7 +250,7 @@ test('when a lease ends, serving the queues of its holder has a bounded cost, ho
     await until(() => matchmaker.waiting === 4);
     await matchmaker.idle();
     await publish('game', 'host-0', 1);
-    assert.equal(matchmaker.waiting, 4, 'all are held back');
+    assert.equal(matchmaker.waiting, 4, 'none of the four look-ups is served');
     await find('other@B', 'game', 0, { owner: 'host-0' });
     work();
     matchmaker.offerAnswered(held.offer.offerId, 'key of greedy');
@@ -258,11 +258,11 @@ test('when a lease ends, serving the queues of its holder has a bounded cost, ho
     costs.push(work().storeCalls);
     t.mock.timers.reset();
   }
-  // one read of the names, and four reads of services for each of four queues
+  // one read of the service names, and four reads of services for each of the four queues
   assert.ok(costs[0]! > 0 && costs[1]! <= 17, `${costs.join(', ')} calls of the store`);
 });
 
-test('answers to offers of the same key or from the same address do not improve the standing of an address', async (t) => {
+test('answers to offers of the same key or the same address do not improve the rank of an address', async (t) => {
   const { find, matchmaker, publish } = setUp(t);
   const evilJoiner = { publicKey: 'key of evil', address: 'E' };
   const { fairness } = matchmaker;
@@ -277,7 +277,7 @@ test('answers to offers of the same key or from the same address do not improve 
   }
   const isLast = (): boolean => fairness.isLast({ publicKey: 'key of fresh', address: 'E' }, Date.now());
   assert.equal(isLast(), true);
-  // the same key, and then an accomplice at the same address, answers the offers of one key
+  // offers of one key are answered by the same key, and then by an accomplice at the same address
   for (const [user, host] of [
     ['evil', 'evil'],
     ['evil-2', 'evil'],
@@ -299,10 +299,10 @@ test('answers to offers of the same key or from the same address do not improve 
     const { offer } = await find('good@E', 'real');
     matchmaker.offerAnswered(offer.offerId, 'key of good');
   }
-  assert.equal(isLast(), false, 'real answers do');
+  assert.equal(isLast(), false, 'answers to offers of others improve the rank');
 });
 
-test('a lease that a different key answers does not improve the standing of its holder', async (t) => {
+test('a lease that is answered by a different key does not improve the rank of its holder', async (t) => {
   const { find, matchmaker, publish } = setUp(t);
   const { fairness } = matchmaker;
   for (let i = 0; i < 3; i++) {
@@ -318,7 +318,7 @@ test('a lease that a different key answers does not improve the standing of its 
   assert.equal(fairness.isLast({ publicKey: 'fresh', address: 'E' }, Date.now()), true);
 });
 
-test('a class and its teacher behind one address are not delayed because of one bad pupil', () => {
+test('one misbehaving pupil does not delay a class and its teacher behind the same address', () => {
   const fairness = new Fairness();
   const now = Date.now();
   const teacher = { publicKey: 'teacher', address: 'school' };
@@ -343,7 +343,7 @@ test('an unsuccessful look-up notifies a bounded number of publishers, each at m
   assert.ok(demand.length <= 4, `${demand.length} times for 50 look-ups in a moment`);
 });
 
-test('the heap returns items in the order of their current rank, first come first served among equals', () => {
+test('the heap returns items in the order of their current rank', () => {
   const heap = new Heap<string>();
   const ranks = new Map<string, number>();
   let seed = 7;
