@@ -1,6 +1,6 @@
 /**
- * The contract of any Store, as tests that take a factory: claims, publishing, leases, answers, candidates, polls, sweeping.
- * store.test.ts runs it on SQLite, in memory and with a file; redis-store.test.ts runs it on Redis.
+ * Conformance suite for every Store: claims, publishing, leases, answers, candidates, polls and sweeps. The file store.test.ts
+ * runs the suite on SQLite, in memory and with a file; redis-store.test.ts runs it on Redis.
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
@@ -9,7 +9,7 @@ import { principalOf, usernameOf } from '../../server/src/principal.js';
 import type { CandidateInfo, WireCandidate } from '../../src/protocol/index.js';
 
 const DAY = 86_400_000;
-/** Any time is valid: stores have no clock. */
+/** Start time of the tests; any value is valid, because stores have no clock. */
 const T = 1_700_000_000_000;
 const MAX_FREE = 100;
 
@@ -49,9 +49,10 @@ async function added(
 }
 
 /**
- * @param open creates an empty store, which the suite closes
- * @param keys `swept` if `sweep` deletes expired data; `end-by-themselves` if the store does so by its own clock, which does
- * not reach the expiry times of these tests. In the latter case, the lifetimes of instances are also kept elsewhere.
+ * @param open opens an empty store, which the suite closes
+ * @param keys `swept` if `sweep` deletes expired data, or `end-by-themselves` if the store deletes expired data by its own
+ * clock, which does not reach the expiry times of these tests. A store with `end-by-themselves` lists no instances, because
+ * their lifetimes are kept elsewhere.
  */
 export function storeConformance(
   name: string,
@@ -81,20 +82,20 @@ export function storeConformance(
       assert.deepEqual(await store.claim('other', 'key-a', false, T), { keyHolds: 'alice' });
       assert.equal(await store.getUser('other', T), undefined);
     });
-    check('use renews a claim', async (store) => {
+    check('using a name renews its claim', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       await store.claim('alice', 'key-a', false, T + 10 * DAY);
       assert.equal((await store.getUser('alice', T + 370 * DAY))?.expiresAt, T + 375 * DAY);
       assert.equal((await store.getUser('alice', T + 370 * DAY))?.claimedAt, T);
     });
-    check('an expired name is free for a new key, and its old key for a new name, whether swept or not', async (store) => {
+    check('an expired claim frees both the name and the key, even before a sweep', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const later = T + 365 * DAY;
       assert.equal(await store.getUser('alice', later), undefined);
       assert.equal(await store.claim('alice', 'key-b', false, later), 'ok');
       assert.equal(await store.claim('other', 'key-a', false, later), 'ok', 'the key is free for another name');
     });
-    check('the store remembers when a key last signed in v2', async (store) => {
+    check('records when a key last signed a v2 message', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       assert.equal((await store.getUser('alice', T))?.lastV2At, 0);
       await store.claim('alice', 'key-a', true, T + 5);
@@ -105,7 +106,7 @@ export function storeConformance(
   });
 
   describe(`${name}: publishing`, () => {
-    check('publishing appends to the existing offers', async (store) => {
+    check('publishing adds to the existing offers', async (store) => {
       await publishOne(store, 'one');
       await publishOne(store, 'two', T + 1);
       const service = await publishOne(store, 'three', T + 2);
@@ -114,7 +115,7 @@ export function storeConformance(
         ['three', 'two', 'one'],
       );
     });
-    check('publishing a live SDP again keeps its offer and id, and extends its lifetime', async (store) => {
+    check('publishing the SDP of a live offer again extends the lifetime of the offer', async (store) => {
       const first = await publishOne(store);
       const again = await publishOne(store, 'sdp', T + 1000);
       assert.equal(again.offerId, first.offerId);
@@ -122,7 +123,7 @@ export function storeConformance(
       assert.equal(again.expiresAt, T + 301_000);
       assert.equal((await store.listUnanswered(first, 10, T + 1000)).length, 1);
     });
-    check('the same SDP from a different instance is a different offer', async (store) => {
+    check('the same SDP from two instances makes two offers', async (store) => {
       const one = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
       const two = await publishOne(store, 'sdp', T, { instance: 'instance-2' });
       assert.notEqual(one.offerId, two.offerId);
@@ -134,7 +135,7 @@ export function storeConformance(
       assert.equal(again.offerId, offer.offerId);
       assert.equal(again.answer?.username, 'bob');
     });
-    check('beyond the limit, the oldest free offers are dropped; leased and answered offers stay', async (store) => {
+    check('drops the oldest free offers beyond the limit, but no leased or answered ones', async (store) => {
       const answered = await publishOne(store, 'answered', T);
       await store.answer(answered, bobAnswers, T);
       const leased = await publishOne(store, 'leased', T + 1);
@@ -144,7 +145,7 @@ export function storeConformance(
       assert.deepEqual(free, ['free 4', 'free 3', 'free 2', 'leased']);
       assert.ok(await store.getOffer(answered, T + 10));
     });
-    check('only a limited number of the newest ended services of a username keep their ids', async (store) => {
+    check('only the newest ended services of a user keep their ids', async (store) => {
       const publish = async (index: number, now: number) => {
         const name = `n${index}`;
         const more = { name, serviceFqn: `${name}:1.0.0@alice`, ttl: 1000, metadata: { index } };
@@ -157,24 +158,24 @@ export function storeConformance(
       assert.equal(last.serviceId, ids[29]);
       assert.deepEqual((await store.getService(last.serviceId, later))?.metadata, { index: 29 });
       assert.equal((await publish(22, later)).serviceId, ids[22]);
-      assert.notEqual((await publish(0, later)).serviceId, ids[0], 'the oldest was forgotten');
+      assert.notEqual((await publish(0, later)).serviceId, ids[0], 'the oldest service has lost its id');
       assert.equal((await store.countOf('alice', 'n22:1.0.0@alice', later)).otherServices, 2);
     });
-    check('a service keeps its id when it is published again, even after it ended', async (store) => {
+    check('a service that has ended keeps its id when it is published again', async (store) => {
       const { service } = await store.publish(publishing(['a']), MAX_FREE, T);
       assert.equal(await store.getService(service.serviceId, T + 300_000), undefined);
       const again = await store.publish(publishing(['b']), MAX_FREE, T + DAY);
       assert.equal(again.service.serviceId, service.serviceId);
       assert.ok(await store.getService(service.serviceId, T + DAY));
     });
-    check('hidden services are found only by id; metadata is returned unchanged', async (store) => {
+    check('hidden services can be found only by id', async (store) => {
       const metadata = { title: 'ünï', list: [1, null, { a: true }] };
       const { service } = await store.publish(publishing(['a'], { hidden: true, metadata }), MAX_FREE, T);
       assert.deepEqual(await store.findServices('chat', undefined, T, 'anywhere'), []);
       assert.deepEqual(await store.findServices('chat', 'alice', T, 'anywhere'), []);
       assert.deepEqual((await store.getService(service.serviceId, T))?.metadata, metadata);
     });
-    check('live services are found by name, and by user if one is given', async (store) => {
+    check('finds live services by name and optionally by user', async (store) => {
       await publishOne(store);
       await publishOne(store, 'b', T, { username: 'carl', publicKey: 'key-c', serviceFqn: 'chat:1.0.0@carl' });
       await publishOne(store, 'c', T, { name: 'game', serviceFqn: 'game:1.0.0@alice' });
@@ -184,7 +185,7 @@ export function storeConformance(
       assert.deepEqual(await users('carl'), ['carl']);
       assert.deepEqual(await users(undefined, T + 300_000), []);
     });
-    check('a discovery reads a limited number of services, and different ones each time', async (store) => {
+    check('a discovery reads a limited number of services, starting at a random position', async (store) => {
       const count = MAX_LISTED + 200;
       for (let i = 0; i < count; i++)
         await publishOne(store, 'x', T, { username: `u-${i}`, publicKey: `key-${i}`, serviceFqn: `chat:1.0.0@u-${i}` });
@@ -197,7 +198,7 @@ export function storeConformance(
       }
       assert.ok(seen.size > MAX_LISTED, `${seen.size} of ${count} were found`);
     });
-    check('only the owner can delete a service, and its offers are deleted with it', async (store) => {
+    check('only the owner can delete a service, together with its offers', async (store) => {
       const offer = await publishOne(store);
       await store.answer(offer, bobAnswers, T);
       assert.equal(await store.deleteService(bob, 'chat:1.0.0@alice'), undefined);
@@ -205,7 +206,7 @@ export function storeConformance(
       assert.equal(await store.getOffer(offer, T), undefined);
       assert.equal(await store.deleteService(alice, 'chat:1.0.0@alice'), undefined);
     });
-    check('the store counts the offers and services of a user, and the publishers', async (store) => {
+    check('counts offers, services and publishers', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
       await publishOne(store, 'game', T, { name: 'game', serviceFqn: 'game:1.0.0@alice', ttl: 1000 });
@@ -216,7 +217,7 @@ export function storeConformance(
       assert.deepEqual(await store.countOf('bob', 'chat:1.0.0@bob', T), { offers: 0, otherServices: 0 });
       await store.answer(answered, bobAnswers, T);
       await store.withdraw(alice, 'chat:1.0.0@alice', [free.offerId]);
-      assert.deepEqual(await count('new:1.0.0@alice'), { offers: 2, otherServices: 2 }, 'answered ones are counted');
+      assert.deepEqual(await count('new:1.0.0@alice'), { offers: 2, otherServices: 2 }, 'answered offers are counted');
       assert.deepEqual(await count('new:1.0.0@alice', T + 60_000), { offers: 0, otherServices: 1 });
       assert.equal(await store.countAnswered(T), 1);
       assert.equal(await store.countPublishers(T), 1);
@@ -224,7 +225,7 @@ export function storeConformance(
       assert.equal(await store.countPublishers(T), 2);
       assert.equal(await store.countPublishers(T + 400_000), 0);
     });
-    check('a name that its key releases is free, as is the key, and its services are deleted', async (store) => {
+    check('releasing a name frees the name and its key, and deletes its services', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const offer = await publishOne(store);
       assert.deepEqual(await store.release('alice', 'key-b'), []);
@@ -236,7 +237,7 @@ export function storeConformance(
       assert.equal(await store.claim('alice', 'key-b', false, T), 'ok');
       assert.equal(await store.claim('carl', 'key-a', false, T), 'ok');
     });
-    check('withdraw removes only free offers of the given service and user, and returns their number', async (store) => {
+    check('`withdraw` removes only free offers of the given service and user', async (store) => {
       const [free, answered] = [await publishOne(store, 'free'), await publishOne(store, 'answered')];
       await store.answer(answered, bobAnswers, T);
       const ids = [free.offerId, answered.offerId, 'nothing'];
@@ -245,7 +246,7 @@ export function storeConformance(
       assert.equal(await store.getOffer(free, T), undefined);
       assert.ok(await store.getOffer(answered, T));
     });
-    check('withdrawing an instance removes it and its free offers, and no others', async (store) => {
+    check('`withdrawInstance` removes only the free offers of that instance', async (store) => {
       const answered = await publishOne(store, 'answered', T, { instance: 'instance-1' });
       await store.answer(answered, bobAnswers, T);
       await publishOne(store, 'one', T, { instance: 'instance-1' });
@@ -266,9 +267,9 @@ export function storeConformance(
     });
   });
 
-  describe(`${name}: a name that passes to another key`, () => {
+  describe(`${name}: transfer of a name to a different key`, () => {
     const successor = { username: 'alice', publicKey: 'key-heir' };
-    /** Passes the name `alice` from her key to the heir's key. */
+    /** Releases the name `alice`, and claims it with the key `key-heir`. */
     async function transferName(store: Store): Promise<void> {
       await store.claim('alice', 'key-a', false, T);
       await store.release('alice', 'key-a');
@@ -276,7 +277,7 @@ export function storeConformance(
     }
     const isTaken = { name: 'RpcError', code: 'name-taken' };
 
-    check('its former key can no longer write under it', async (store) => {
+    check('the former key can no longer write under the name', async (store) => {
       await store.claim('bob', 'key-b', false, T);
       const offer = await publishOne(store, 'bobs', T, {
         ...{ username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' },
@@ -294,7 +295,7 @@ export function storeConformance(
       assert.equal((await store.getOffer(mine, T))?.publicKey, 'key-heir');
       assert.equal((await store.getUser('alice', T))?.publicKey, 'key-heir');
     });
-    check('its services, offers and ids end when its claim has expired', async (store) => {
+    check('a new claim to an expired name ends its services, offers and ids', async (store) => {
       await store.claim('alice', 'key-a', false, T - 365 * DAY);
       const offer = await publishOne(store, 'old', T - 1, { ttl: DAY });
       assert.equal(await store.claim('alice', 'key-heir', false, T), 'ok');
@@ -307,14 +308,14 @@ export function storeConformance(
         ['new'],
       );
     });
-    check('a service that its former key published late is replaced, together with its offers and id', async (store) => {
+    check('publishing replaces a service that the former key published too late', async (store) => {
       const late = await publishOne(store, 'late');
       await store.claim('alice', 'key-heir', false, T);
       const mine = await publishOne(store, 'new', T, successor);
       assert.notEqual(mine.serviceId, late.serviceId);
       assert.equal(await store.getOffer(late, T), undefined);
     });
-    check('leases, answers, candidates, polls and acquaintances stay with the key', async (store) => {
+    check('leases, answers, candidates, polls and acquaintances remain with the former key', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const service = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' };
       const [first, second] = [await publishOne(store, 'one', T, service), await publishOne(store, 'two', T, service)];
@@ -331,20 +332,20 @@ export function storeConformance(
       await store.answer(second, { ...successor, sdp: 'answer of the heir' }, T);
       assert.deepEqual(await store.listCandidates((await store.getOffer(second, T))!, 'answerer', T), []);
     });
-    check('an offer for its former holder is given to nobody else', async (store) => {
+    check('a directed offer for the former key is not leased to the new key', async (store) => {
       const service = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' };
       const offer = await publishOne(store, '', T, { ...service, offers: [{ sdp: 'for alice', for: ALICE }] });
       assert.equal(await store.lease(offer, { ...successor, instance: 'alice-1' }, T + 8000, T), undefined);
       assert.equal((await store.lease(offer, { ...alice, instance: 'alice-1' }, T + 8000, T))?.sdp, 'for alice');
     });
-    check('only one of several keys that claim it at once gets it', async (store) => {
+    check('only one of several concurrent claims to a name succeeds', async (store) => {
       const verdicts = await Promise.all(['key-1', 'key-2', 'key-3'].map((key) => store.claim('alice', key, true, T, undefined)));
       assert.deepEqual(verdicts.sort(), ['name-taken', 'name-taken', 'ok']);
     });
   });
 
   describe(`${name}: leases and answers`, () => {
-    check('leases the newest free offer, to one call at a time, until the lease ends', async (store) => {
+    check('leases the newest free offer to one call at a time', async (store) => {
       const service = await publishOne(store, 'one');
       await publishOne(store, 'two', T + 1);
       const lease = async (now: number) => (await store.lease(service, bob, now + 8000, now))?.sdp;
@@ -352,14 +353,14 @@ export function storeConformance(
       assert.equal(await lease(T + 8001), undefined);
       assert.equal(await lease(T + 8002), 'two');
     });
-    check('a joiner without an instance gets its leased offer again, and the lease is not extended', async (store) => {
+    check('a joiner without an instance gets its leased offer again without an extension of the lease', async (store) => {
       const service = await publishOne(store, 'one');
       const old = { username: 'olduser', publicKey: 'key-o' };
       assert.equal((await store.lease(service, old, T + 8000, T))?.leaseUntil, T + 8000);
       assert.equal((await store.lease(service, old, T + 15_000, T + 7000))?.leaseUntil, T + 8000);
       assert.equal((await store.lease(service, bob, T + 16_000, T + 8000))?.sdp, 'one');
     });
-    check('offers in the old form come last once they are older than 30 s', async (store) => {
+    check('offers without an instance come last once they are older than 30 s', async (store) => {
       const service = await publishOne(store, 'ours', T, { instance: 'instance-1' });
       await publishOne(store, 'old form', T + 1);
       const order = async (now: number) => (await store.listUnanswered(service, 10, now)).map(({ sdp }) => sdp);
@@ -367,14 +368,14 @@ export function storeConformance(
       assert.deepEqual(await order(T + 30_002), ['ours', 'old form']);
       assert.equal((await store.lease(service, bob, T + 50_000, T + 30_002))?.sdp, 'ours');
     });
-    check('a lease extends its offer to 2 s after the end of the lease', async (store) => {
+    check('a lease extends the lifetime of its offer to 2 s after the lease ends', async (store) => {
       const service = await publishOne(store, 'sdp', T, { ttl: 3000 });
       const offer = await store.lease(service, bob, T + 10_000, T + 2000);
       assert.equal(offer?.expiresAt, T + 12_000);
       assert.ok(await store.getOffer(offer, T + 11_999));
       assert.equal(await store.getOffer(offer, T + 12_000), undefined);
     });
-    check('an instance does not get its own offers, but another instance of the same user does', async (store) => {
+    check('an instance cannot lease its own offers, but another instance of the same user can', async (store) => {
       const service = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
       assert.equal(await store.lease(service, { ...alice, instance: 'instance-1' }, T + 8000, T), undefined);
       assert.ok(await store.lease(service, { ...alice, instance: 'instance-2' }, T + 8000, T));
@@ -384,7 +385,7 @@ export function storeConformance(
       assert.equal(await store.lease(service, bob, T + 308_000, T + 300_000), undefined);
       assert.deepEqual(await store.listUnanswered(service, 10, T + 300_000), []);
     });
-    check('the first answer wins; the same answer again is a repetition; an answer to an expired offer fails', async (store) => {
+    check('accepts only the first answer to an offer, and reports a repetition of it', async (store) => {
       const offer = await publishOne(store);
       assert.equal(await store.answer(offer, bobAnswers, T + 1), 'answered');
       assert.equal(await store.answer(offer, bobAnswers, T + 2), 'repeated');
@@ -395,7 +396,7 @@ export function storeConformance(
       const expired = await publishOne(store, 'two');
       assert.equal(await store.answer(expired, bobAnswers, T + 300_000), 'gone');
     });
-    check('until the lease ends, only its holder can answer the offer, from any of its instances', async (store) => {
+    check('only the lease holder can answer an offer until the lease ends', async (store) => {
       const offer = await publishOne(store);
       await store.lease(offer, bob, T + 8000, T);
       const carlAnswers = { ...carl, sdp: 'answer' };
@@ -409,7 +410,7 @@ export function storeConformance(
       await store.lease(other, bob, T + 8000, T);
       assert.equal(await store.answer(other, carlAnswers, T + 8000), 'answered');
     });
-    check('only the recipient can answer a directed offer', async (store) => {
+    check('only the recipient of a directed offer can answer it', async (store) => {
       const { offers } = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       assert.equal(await store.answer(offers[0]!, { ...carl, sdp: 'answer' }, T), 'reserved');
       assert.equal(await store.answer(offers[0]!, bobAnswers, T), 'answered');
@@ -417,7 +418,7 @@ export function storeConformance(
   });
 
   describe(`${name}: candidates`, () => {
-    check('have strictly increasing timestamps that are never ahead of the clock', async (store) => {
+    check('candidates have strictly increasing timestamps that are never ahead of the clock', async (store) => {
       const offer = await publishOne(store);
       const first = await added(store, offer, asOfferer, T, 'a', 'b', 'c');
       const second = await added(store, offer, asAnswerer, T + 1, 'd');
@@ -425,33 +426,33 @@ export function storeConformance(
       assert.deepEqual(dates, [...new Set(dates)].sort());
       assert.ok(Math.max(...dates) <= T + 1);
       assert.deepEqual(await store.addCandidates(offer, asOfferer, lines('e', 'f'), T + 1), { wait: 2 });
-      assert.equal(await store.countCandidates(offer, ALICE, T + 1), 3, 'who has to wait has added nothing');
+      assert.equal(await store.countCandidates(offer, ALICE, T + 1), 3, 'a call that must wait adds no candidates');
       assert.equal((await added(store, offer, asOfferer, T + 3, 'e', 'f')).at(-1)?.createdAt, T + 3);
     });
-    check('cannot be added to an offer that has been withdrawn', async (store) => {
+    check('candidates cannot be added to an offer that has been withdrawn', async (store) => {
       const offer = await publishOne(store);
       await store.withdraw(alice, offer.serviceFqn, [offer.offerId]);
       const candidate = { candidate: 'candidate:1', sdpMid: '0', sdpMLineIndex: 0 };
       assert.equal(await store.addCandidates(offer, asOfferer, [candidate], T), 'gone');
     });
-    check('are stored only once', async (store) => {
+    check('a repeated candidate is stored only once', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, asOfferer, T, 'a', 'a', 'b');
       assert.deepEqual(textsOf(await added(store, offer, asOfferer, T + 5, 'b', 'c')), ['c']);
     });
-    check('are returned to a side that has not had them, and again as long as its `since` is before them', async (store) => {
+    check('candidates are returned if they are new to the peer or later than `since`', async (store) => {
       const offer = await publishOne(store);
       await store.answer(offer, bobAnswers, T);
       const answered = (await store.getOffer(offer, T))!;
       const take = async (since: number) => textsOf(await store.takeCandidates(answered, 'answerer', since, T + 1000));
       const [a] = await added(store, offer, asOfferer, T + 10, 'a');
-      assert.deepEqual(await take(T + 500), ['a'], 'older than since, but not given yet');
-      assert.deepEqual(await take(a!.createdAt - 1), ['a'], 'its since has not passed it');
-      assert.deepEqual(await take(a!.createdAt), [], 'given, and since has passed it');
+      assert.deepEqual(await take(T + 500), ['a'], 'older than `since`, but not returned yet');
+      assert.deepEqual(await take(a!.createdAt - 1), ['a'], '`since` is before the candidate');
+      assert.deepEqual(await take(a!.createdAt), [], 'already returned, and `since` is not before the candidate');
       await added(store, offer, asOfferer, T + 20, 'b');
       assert.deepEqual(await take(T + 900), ['b']);
     });
-    check('are new to the answerer even if an earlier lease holder was given them', async (store) => {
+    check('candidates returned to an earlier lease holder are also returned to the answerer', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, asOfferer, T + 1, 'a');
       const leased = (await store.lease(offer, { ...carl, instance: 'carl-1' }, T + 8000, T + 2))!;
@@ -459,10 +460,10 @@ export function storeConformance(
       await store.lease(offer, bob, T + 17_000, T + 9000);
       await store.answer(offer, bobAnswers, T + 9001);
       const answered = (await store.getOffer(offer, T + 9001))!;
-      // v0.20 first polls with its start time as `since`
+      // in its first poll, a v0.20 client sends its start time as `since`
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'answerer', T + 9001, T + 9002)), ['a']);
     });
-    check('that are parked are accepted with an answer from the same user, if it comes in time', async (store) => {
+    check('parked candidates are accepted with an answer from the same user', async (store) => {
       const offer = await publishOne(store);
       const parked = { ...asAnswerer, parkedUntil: T + 10_000 };
       await added(store, offer, parked, T, 'in time');
@@ -474,7 +475,7 @@ export function storeConformance(
       const answered = (await store.getOffer(offer, T + 9999))!;
       assert.deepEqual(textsOf(await store.takeCandidates(answered, 'offerer', T + 9999, T + 60_000)), ['in time']);
     });
-    check('that are parked expire', async (store) => {
+    check('parked candidates expire', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'late');
       assert.equal(await store.countCandidates(offer, BOB, T + 10_000), 0);
@@ -482,7 +483,7 @@ export function storeConformance(
       const answered = (await store.getOffer(offer, T + 10_001))!;
       assert.deepEqual(await store.takeCandidates(answered, 'offerer', 0, T + 10_002), []);
     });
-    check('that are parked and sent again expire later', async (store) => {
+    check('sending a parked candidate again extends its lifetime', async (store) => {
       const offer = await publishOne(store);
       await added(store, offer, { ...asAnswerer, parkedUntil: T + 10_000 }, T, 'again');
       await store.addCandidates(offer, { ...asAnswerer, parkedUntil: T + 21_000 }, lines('again'), T + 11_000);
@@ -492,8 +493,8 @@ export function storeConformance(
     });
   });
 
-  describe(`${name}: polls and sweeping`, () => {
-    check('a poll reports to the host and to the answerer, for one instance each', async (store) => {
+  describe(`${name}: polls and sweeps`, () => {
+    check('a poll returns offers to the publishing and the answering instance only', async (store) => {
       const ours = await publishOne(store, 'ours', T, { instance: 'instance-1' });
       const old = await publishOne(store, 'old');
       await publishOne(store, 'unanswered');
@@ -507,7 +508,7 @@ export function storeConformance(
       assert.deepEqual(await sdps(bob, 'bob-instance'), ['old', 'ours']);
       assert.deepEqual(await sdps(bob), []);
     });
-    check('a poll reports new data before data already given, and a limited number of offers', async (store) => {
+    check('a poll returns a limited number of offers, those with new data first', async (store) => {
       const offers: OfferRow[] = [];
       for (let i = 0; i < MAX_POLLED + 10; i++) {
         offers.push(await publishOne(store, `offer ${i}`));
@@ -529,7 +530,7 @@ export function storeConformance(
       await store.takeCandidates(taken, 'offerer', T + 200, T + 200);
       assert.ok(!(await polled(T + 200)).includes('offer 3'));
     });
-    check('services are listed if they have an unanswered offer that is not directed', async (store) => {
+    check('a listing contains only services with an unanswered offer that is not directed', async (store) => {
       const offer = await publishOne(store, 'one');
       const listed = async (user?: string, now = T) =>
         (await store.offering(await store.findServices('chat', user, now, 'first'), now, 'all')).services.map(
@@ -544,7 +545,7 @@ export function storeConformance(
       await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       assert.deepEqual(await listed(), []);
     });
-    check('a discovery finds the services with an offer that may be leased to a user, without their metadata', async (store) => {
+    check('a discovery finds only services with an offer that the user may lease', async (store) => {
       const [old, carol] = [
         { ...bob, instance: undefined },
         { username: 'carol', publicKey: 'key-c', instance: 'carol-instance' },
@@ -580,7 +581,11 @@ export function storeConformance(
       assert.deepEqual(await names(carol), ['free', 'ends']);
       assert.deepEqual(await names(carol, T + 8000), ['leased', 'free'], 'a lease and an offer have ended');
       assert.deepEqual(await names({ ...bob, instance: 'bob-instance' } as typeof carol), ['free', 'for-bob', 'ends']);
-      assert.deepEqual(await names(old), ['leased', 'free', 'for-bob', 'ends'], 'it may get the offer that it already holds');
+      assert.deepEqual(
+        await names(old),
+        ['leased', 'free', 'for-bob', 'ends'],
+        'an old client may get the offer that it already holds',
+      );
       assert.deepEqual(await names({ username: 'free', publicKey: 'key-free', instance: 'other' } as typeof carol), [
         'free',
         'ends',
@@ -590,14 +595,14 @@ export function storeConformance(
         [[], { services: [], examined: 0 }],
       );
     });
-    check('an instance is not offered its own offers, but another instance of the user is', async (store) => {
+    check('a discovery does not find the offers of the requesting instance', async (store) => {
       await publishOne(store);
       const { instance } = publishing([]);
       const offering = async (to: typeof instance): Promise<number> =>
         (await store.offering(['chat:1.0.0@alice'], T, { ...alice, instance: to })).services.length;
       assert.deepEqual([await offering(instance), await offering('another-instance')], [0, 1]);
     });
-    check('a store examines at least one service in each call, and all of them in the end', async (store) => {
+    check('`offering` examines at least one service per call', async (store) => {
       const fqns: string[] = [];
       for (let user = 0; user < 8; user++) {
         const username = `host-${user}`;
@@ -621,7 +626,7 @@ export function storeConformance(
         assert.equal(count, expected);
       }
     });
-    check('hidden services do not keep others from being found', async (store) => {
+    check('hidden services do not prevent a discovery from finding other services', async (store) => {
       for (let i = 0; i < MAX_LISTED + 100; i++)
         await publishOne(store, 'x', T, {
           username: `u-${i}`,
@@ -633,20 +638,20 @@ export function storeConformance(
       for (const from of ['anywhere', 'first'] as const)
         assert.deepEqual(await store.findServices('chat', undefined, T, from), ['chat:1.0.0@alice']);
     });
-    check('an answer is given once, and again if `since` is before it', async (store) => {
+    check('an answer is returned once, and again if `since` is before it', async (store) => {
       const published = await publishOne(store);
       await store.answer(published, bobAnswers, T + 10);
       const before = (await store.getOffer(published, T + 10))!;
       assert.equal(await store.takeAnswer(before, T + 500), true);
       const after = (await store.getOffer(published, T + 10))!;
       assert.deepEqual([before.answer?.isGiven, after.answer?.isGiven], [false, true]);
-      // it makes no difference when the offer was read
+      // the result does not depend on when the offer was read
       for (const offer of [before, after]) {
         assert.equal(await store.takeAnswer(offer, T + 500), false);
         assert.equal(await store.takeAnswer(offer, T + 9), true);
       }
     });
-    check('an answered offer is kept for a minute, however short or long its TTL was', async (store) => {
+    check('an answered offer is kept for one minute, regardless of its TTL', async (store) => {
       const offer = await publishOne(store, 'sdp', T, { ttl: 1000 });
       await store.answer(offer, bobAnswers, T + 999);
       assert.ok(await store.getOffer(offer, T + 60_000));
@@ -656,7 +661,7 @@ export function storeConformance(
       assert.ok(await store.getOffer(long, T + 59_999));
       assert.equal(await store.getOffer(long, T + 60_000), undefined);
     });
-    check('a directed offer is hidden from all other users, and given to its recipient first', async (store) => {
+    check('a directed offer is leased only to its recipient, and before other offers', async (store) => {
       const directed = await store.publish(publishing([], { offers: [{ sdp: 'for bob', for: BOB }] }), MAX_FREE, T);
       const { service } = directed;
       const carol = { username: 'carol', publicKey: 'key-c', instance: 'carol-instance' };
@@ -666,7 +671,7 @@ export function storeConformance(
       assert.equal((await store.lease(service, bob, T + 8000, T + 1))?.sdp, 'for bob');
       assert.equal((await store.lease(service, carol, T + 8000, T + 1))?.sdp, 'for all');
     });
-    check('a token can be used only once until it expires', async (store) => {
+    check('a token can be used only once', async (store) => {
       assert.equal(await store.useOnce('token', T + 1000, T), true);
       assert.equal(await store.useOnce('token', T + 1000, T + 999), false);
       assert.equal(await store.useOnce('other', T + 1000, T), true);
@@ -676,7 +681,7 @@ export function storeConformance(
       assert.equal(await store.getOffer({ ...offer, serviceFqn: 'chat:1.0.0@carl' }, T), undefined);
       assert.equal(await store.answer({ ...offer, serviceFqn: 'chat:1.0.0@carl' }, bobAnswers, T), 'gone');
     });
-    check('two users count as having met for 24 hours after an answer, in both directions', async (store) => {
+    check('`haveMet` is true in both directions for 24 hours after an answer', async (store) => {
       const offer = await publishOne(store);
       assert.equal(await store.haveMet(ALICE, BOB, T), false);
       await store.answer(offer, bobAnswers, T);
@@ -699,7 +704,7 @@ export function storeConformance(
       assert.ok(await store.getUser('alice', T + 1000));
       assert.equal(await store.countFreeOffers(T + 1000), 1);
       if (!isSwept) return;
-      assert.equal(await store.getOffer(gone, T), undefined, 'asked about the past, too');
+      assert.equal(await store.getOffer(gone, T), undefined, 'not found at an earlier time either');
       assert.equal(await store.countCandidates(stays, 'bob', T), 0);
       await store.sweep(T + 365 * DAY);
       assert.equal(await store.getUser('alice', T), undefined);

@@ -236,7 +236,7 @@ test('a joiner that may hold only one lease is served again when that lease ends
   assert.ok(await waiting);
 });
 
-test('the end of a lease has a bounded cost, however many services its holder is waiting for', async (t) => {
+test('the end of a lease has a bounded cost, regardless of the number of matching services', async (t) => {
   const costs: number[] = [];
   for (const services of [10, 300]) {
     const clock = mockClock(t);
