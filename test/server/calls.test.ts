@@ -190,7 +190,7 @@ test('refuses deeply nested JSON without side effects', async (t) => {
   await host.publish(fqn, ['fine']);
   for (const { arguments: said } of logged.mock.calls) assert.doesNotMatch(String(said), /uncaught/i);
 });
-/** Rethrows an error of the local signer, which refuses the same params as the server, as a refused call. */
+/** Rethrows an error from the local signer as a refused call; the signer refuses the same params as the server. */
 const asRefusal = (error: Error & { code?: string }): never => {
   throw new CallError(error.message, error.code);
 };

@@ -178,10 +178,10 @@ test('charges the bytes of a reply against the budget for later calls', async (t
   mockClock(t);
   const { url } = await limited(t, { pointsPerAddress: POINTS });
   const host = new Client(url);
-  // costs 3 points, plus 9 for the bytes of the request and 9 for the bytes of the reply
+  // this call costs 3 points, plus 9 for the bytes of the request and 9 for the bytes of the reply
   await host.publish(`big:1.0.0@${host.username}`, [large('x', 9.5 * BYTES_PER_POINT)]);
   const before = POINTS - NEW_KEY_COST - 3 - 9 - 9;
-  await pageOf(host, `big:1.0.0@${host.username}`, 0); // costs 7 points, plus 9 for the bytes of the reply
+  await pageOf(host, `big:1.0.0@${host.username}`, 0); // this call costs 7 points, plus 9 for the bytes of the reply
   assert.equal(await left(url), before - 7 - 9);
 });
 
@@ -195,7 +195,7 @@ test('a poll costs more if the user has many answered offers', async (t) => {
     for (const { offerId } of offers) await joiner.answer({ serviceFqn, offerId });
   }
   const spent = (POLLED_PER_POINT / 10) * 4;
-  // a `since` in the future, so that answers already returned are not returned again
+  // `since` is in the future, so that the server does not return the same answers again
   const since = Date.now() + 1000;
   const isRefused = (): Promise<boolean> =>
     host.call('poll', { since }).then(

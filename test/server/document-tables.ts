@@ -69,7 +69,7 @@ export interface Shape {
 
 /**
  * Parses an object in the notation of the document.
- * @throws Error if the text is not an object in this notation
+ * @throws Error if the text is not an object in the notation of the document
  */
 export function parseShape(text: string): Shape {
   let at = 0;

@@ -1,7 +1,7 @@
 /**
  * Tests the order of the queue: round-robin by address, then by key; joiners with too many unanswered leases are served last
- * and may hold one lease at a time. The first tests call Fairness directly and pass the time as an argument; the others use
- * Matchmaker with an in-memory store and a mocked clock.
+ * and may hold only one lease at a time. The first tests call Fairness directly and pass the time as an argument; the others
+ * use Matchmaker with an in-memory store and a mocked clock.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -84,7 +84,7 @@ test('a joiner may hold at most ten leases at a time', () => {
   assert.equal(fairness.mayLease(greedy, T), true);
 });
 
-test('an address that generates new keys is served last, but a class with one misbehaving pupil is not', () => {
+test('an address with several misbehaving keys is served last, but an address with only one is not', () => {
   const fairness = new Fairness();
   for (let i = 0; i < 3; i++) leaveUnanswered(fairness, asker(`made up ${i}`, 'farm'), T, 1);
   assert.equal(fairness.isLast(asker('made up 4', 'farm'), T), true);
@@ -215,7 +215,7 @@ test('a lease resumed from a different address counts against neither address on
   }
 });
 
-test('demand reports the number of waiting joiners whenever a joiner is added to the queue', async (t) => {
+test('`demand` reports the number of waiting joiners whenever a joiner is added to the queue', async (t) => {
   const { matchmaker, demand, publish, find } = setUp(t);
   await publish(1);
   await find('first@A');

@@ -139,7 +139,7 @@ test('a clock jump is accepted once it has lasted for a day', () => {
   assert.equal(clock.at(start + uptime + YEAR + 23 * HOUR), start + uptime + YEAR + 23 * HOUR, 'a suspension of less than a day');
 });
 
-test('detects a wrong clock at startup by comparing it with the last use of a claim', () => {
+test('the claim clock detects a wrong system clock at startup from the last use of a claim', () => {
   let uptime = 0;
   const lastUse = Date.UTC(2026, 0, 1);
   const started = (now: number): ClaimClock =>
@@ -184,7 +184,7 @@ test('names can be claimed and renewed after the server has been unused for 40 d
   const lastUse = Date.now() - 40 * DAY;
   const store = new SqliteStore(path);
   await store.claim(host.username, host.publicKey, true, lastUse);
-  // a claim old enough to be renewed by its next use
+  // this claim is old enough to be renewed by its next use
   const old = someone();
   await store.claim(old.username, old.publicKey, true, lastUse - 20 * DAY);
   await store.close();

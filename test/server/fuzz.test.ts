@@ -175,7 +175,7 @@ class Lane {
     this.#socket?.socket.terminate();
   }
 
-  /** Makes a final call, and checks all replies that have arrived when the call has been answered. */
+  /** Makes a final call, waits for its reply, and checks all replies received so far. */
   async settle(): Promise<void> {
     if (this.#socket?.socket.readyState === this.#socket?.socket.OPEN)
       await Promise.race([this.#socket?.request({ method: 'poll', params: {} }).catch(() => undefined), this.#socket?.closed]);

@@ -68,7 +68,7 @@ export interface RawConnection {
   closed: Promise<void>;
 }
 
-/** Opens a TCP connection to a server on this machine, which is destroyed when the test ends. */
+/** Opens a TCP connection to a server on this machine; the connection is destroyed when the test ends. */
 export function connectRaw(t: TestContext, port: number): RawConnection {
   const socket = connect(port, '127.0.0.1');
   t.after(() => socket.destroy());
@@ -416,8 +416,8 @@ export class PushClient extends PushSocket {
 }
 
 /**
- * Starts a server for one test on a free port, and closes it when the test ends. By default, its data is in memory, or in the
- * Redis at the URL in RONDEVU_TEST_REDIS.
+ * Starts a server for one test on a free port, and closes it when the test ends. By default, the server uses Redis if
+ * RONDEVU_TEST_REDIS contains a URL, and memory otherwise.
  */
 export async function startServer(t: TestContext, options: ServerOptions = {}): Promise<RunningServer> {
   const redisUrl = process.env['RONDEVU_TEST_REDIS'];

@@ -1,5 +1,5 @@
 /**
- * Runs honest clients alongside a hostile client that makes every kind of call at close to its rate limit: all honest
+ * Runs honest clients alongside a hostile client that makes every kind of call at just under its rate limit: all honest
  * handshakes must complete, `/health` must always respond, and the data stored for the hostile client must stay within the
  * limits. `npm run bench -- attack hostile` measures the latencies.
  */
@@ -11,7 +11,7 @@ import { PushClient, someone, spawnServer, until } from './helpers.js';
 
 const HANDSHAKES = 10;
 /**
- * Number of hostile calls per second. Less than the rate limit, because this process also runs the honest clients; the
+ * Number of hostile calls per second, less than the rate limit because this process also runs the honest clients; the
  * benchmark uses the full rate.
  */
 const CALLS_A_SECOND = 100;

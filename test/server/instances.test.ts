@@ -53,7 +53,7 @@ test('offers remain available if their instance reconnects within 2 s', async (t
   assert.equal((await again.event('answer')).data.sdp, 'answer');
 });
 
-test('an instance with a second socket survives the closing of its first socket', async (t) => {
+test('an instance does not end when the first of its two sockets closes', async (t) => {
   const clock = mockClock(t);
   const { server, identity, fqn, joiner } = await start(t);
   const first = await PushClient.open(server.url, identity);

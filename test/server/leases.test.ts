@@ -41,7 +41,7 @@ test('a leased offer is not leased again for 8 s, even to the same user', async 
   assert.equal((await joiner().take(fqn)).offerId, offerId);
 });
 
-test('a listing includes leased offers but leases none', async (t) => {
+test('a listing includes leased offers and does not lease any', async (t) => {
   const { host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const list = async (name: string) =>
@@ -172,7 +172,7 @@ test('an offer goes to a waiting joiner when its lease expires', async (t) => {
   assert.equal((await waiting).offerId, offerId);
 });
 
-test('refuses a wait in a batch, over 25 s over HTTP or over 2 min over the socket', async (t) => {
+test('refuses waits in a batch, waits longer than 25 s over HTTP, and waits longer than 2 min over the socket', async (t) => {
   const { server, host, joiner, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const client = joiner();

@@ -54,7 +54,7 @@ test('does not verify the signature of a call from an address over its limit', a
   assert.equal(await metrics(), before);
 });
 
-test('a key has its own budget for calls over HTTP and over sockets', async (t) => {
+test('calls over HTTP and over sockets share the budget of their key', async (t) => {
   const server = await limited(t, { pointsPerKey: 8 });
   const host = await PushClient.open(server.url, someone()); // costs 3
   const http = new Client(server.url, host.http.identity);

@@ -81,7 +81,7 @@ test('the log drops whole lines when the pipe is full, and reports their number'
   t.after(() => closeSync(writer));
   const log = createLog('warn', 'json', lineWriter(writer));
   const count = 300;
-  // longer than PIPE_BUF, the maximum size of an atomic write to a pipe
+  // the text is longer than PIPE_BUF, the maximum size of an atomic write to a pipe
   const text = 'é'.repeat(5000);
   for (let i = 0; i < count; i++) log.warn({ i, text }, 'before');
   const before = drained(reader);

@@ -39,7 +39,7 @@ export function mockClock(t: TestContext): { tick(ms: number): Promise<void> } {
   }
   return {
     async tick(ms: number) {
-      // advances second by second and runs the triggered work in between, as a real clock would
+      // advances second by second and runs the triggered work in between, like a real clock
       for (let left = ms; left > 0; left -= 1000) {
         t.mock.timers.tick(Math.min(left, 1000));
         for (let i = 0; i < 5; i++) await new Promise(setImmediate);

@@ -1,6 +1,6 @@
 /**
- * Tests the faults of v0.5.4 that this server corrects without a change of the wire format, as seen by a v0.20 client. All
- * calls use the old form and have no instance, unless a test says otherwise.
+ * Tests that this server corrects faults of v0.5.4 without changing the wire format, as seen by a v0.20 client. All calls use
+ * the old form and have no instance, unless a test says otherwise.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -292,7 +292,7 @@ const WANTED: [version: string, found: string[]][] = [
 test('discovery returns compatible versions, with the highest version first', async (t) => {
   const { old, host } = await start(t);
   for (const version of OFFERED) {
-    // one offer for each look-up below
+    // publishes one offer for each look-up below
     const sdps = WANTED.map((_, index) => `sdp of ${version} #${index}`);
     await host.publish(`app:${version}@${host.username}`, sdps);
   }

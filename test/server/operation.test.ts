@@ -56,7 +56,7 @@ test('metrics are served only to local clients, or to clients with the token if 
   await scrape(url, { Authorization: `Bearer ${token}`, 'X-Forwarded-For': '203.0.113.7' });
 });
 
-test('refuses metrics to web pages on this machine and to requests forwarded by a local proxy', async (t) => {
+test('refuses metrics to web pages opened on this machine and to requests forwarded by a local proxy', async (t) => {
   const { port } = await startServer(t);
   const ask = (headers: Record<string, string>, version = '1.1'): Promise<number> => statusOf(port, '/metrics', headers, version);
   const host = `localhost:${port}`;
@@ -78,7 +78,7 @@ test('refuses metrics to web pages on this machine and to requests forwarded by 
     { 'Fastly-Client-IP': '203.0.113.7' },
     { 'X-Request-Id': '1' },
     { Traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' },
-    // host names that an attacker could resolve to this machine
+    // host names whose DNS records could point to this machine
     { Host: 'page.example' },
     { Host: '127.0.0.1.page.example' },
     { Host: 'localhost.page.example:3000' },

@@ -1,7 +1,7 @@
 /**
  * Compares every table in docs/protocol.md with the code: with schemas, constants and types where they exist, and otherwise
- * with the behaviour. A test fails if a row is added, removed or changed in only one of the two. `NOT_COMPARED` lists the
- * tables that do not describe this code.
+ * with the behaviour. A test fails if a row is added, removed or changed in the document but not in the code, or vice versa.
+ * `NOT_COMPARED` lists the tables that do not describe this code.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -50,7 +50,7 @@ import { SourceFacts, filesIn, sourceOf } from './source-facts.js';
 
 const RPC = 'src/protocol/rpc.ts';
 
-/** Tables that do not describe this code. The only one describes the v0.5.4 server. */
+/** Tables that describe the v0.5.4 server instead of this code. */
 const NOT_COMPARED = [{ section: 'Towards a v0.5.4 server', head: ['', 'v0.5.4', 'The client therefore'] }];
 
 const document = new DocumentTables('docs/protocol.md');
@@ -63,7 +63,7 @@ before(() => {
 
 const sorted = (items: Iterable<string>): string[] => [...new Set(items)].sort();
 
-/** Formats a number like the document, which groups the digits of numbers with five or more digits in threes. */
+/** Formats a number as in the document, which separates the digits of numbers above 9999 into groups of three. */
 const n = (value: number | string): string =>
   Number(value) < 10_000 ? String(value) : String(value).replace(/\B(?=(\d{3})+$)/g, ' ');
 
@@ -157,7 +157,7 @@ function merged(shapes: Shape[]): Shape {
   return all;
 }
 
-/** Returns the error that a check throws, and fails if it throws none. */
+/** Returns the error that a check throws; fails if the check throws no error. */
 function failure(check: () => unknown): RpcError {
   try {
     check();
@@ -410,7 +410,7 @@ async function quotaError(
   );
 }
 
-test('the table of limits matches the constants and the errors of the code', async () => {
+test('the table of limits matches the constants and error codes of the server', async () => {
   const L = recorded(DEFAULT_LIMITS);
   const C = recorded(exported);
   const publish = paramsOf('publishService');
@@ -592,7 +592,7 @@ test('the table of limits matches the constants and the errors of the code', asy
     ],
   ];
   assert.deepEqual(document.rows('Limits'), expected);
-  // the expected rows above must have read every limit
+  // building the expected rows above must have read every limit
   assert.deepEqual(
     Object.keys(DEFAULT_LIMITS).filter((name) => !used.has(name)),
     [],

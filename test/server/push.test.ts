@@ -360,7 +360,7 @@ test('disconnects a slow reader instead of buffering without a limit', async (t)
     client.publish(fqn, sdps).catch(() => undefined);
     await new Promise(setImmediate);
   }
-  // the timeout of 10 s is shorter than the one of the heartbeat
+  // the timeout of 10 s is shorter than the heartbeat timeout
   await until(() => server.sessions === 0, 'the slow reader to be disconnected', 10_000);
   client.socket.terminate();
 });

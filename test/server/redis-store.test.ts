@@ -122,7 +122,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.deepEqual((await store.listUnanswered(service, 10, now + 2)).map(({ sdp }) => sdp).sort(), ['after', 'again']);
   });
 
-  test('two stores never lease the same offer at the same time', async (t) => {
+  test('two stores on one Redis never lease the same offer at the same time', async (t) => {
     const prefix = `${randomUUID()}:`;
     const stores = [(await openStore(t, prefix)).store, (await openStore(t, prefix)).store];
     const now = Date.now();

@@ -1,6 +1,6 @@
 /**
- * Tests how the client retries a session that the server has refused because of its rate limit. The test waits until the
- * period of the rate limit is over.
+ * Tests that the client retries openSession after the server has refused it because of the rate limit. The test waits until
+ * the rate limit resets.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';

@@ -94,7 +94,7 @@ export class SourceFacts {
     return (type.isUnion() ? type.types : [type]).map((member) => this.#shapeOf(member)!);
   }
 
-  /** Returns the error codes that occur in a file as values of the type of an error code. */
+  /** Returns the error codes that a file uses in places where the type of an error code is expected. */
   codesIn(file: string): Set<string> {
     const found = new Set<string>();
     this.#visit(this.#file(file), (node) => this.#codesAt(node).forEach((code) => found.add(code)));

@@ -123,7 +123,7 @@ export function storeConformance(
       assert.equal(again.expiresAt, T + 301_000);
       assert.equal((await store.listUnanswered(first, 10, T + 1000)).length, 1);
     });
-    check('the same SDP from two instances makes two offers', async (store) => {
+    check('the same SDP from two instances creates two offers', async (store) => {
       const one = await publishOne(store, 'sdp', T, { instance: 'instance-1' });
       const two = await publishOne(store, 'sdp', T, { instance: 'instance-2' });
       assert.notEqual(one.offerId, two.offerId);
@@ -246,7 +246,7 @@ export function storeConformance(
       assert.equal(await store.getOffer(free, T), undefined);
       assert.ok(await store.getOffer(answered, T));
     });
-    check('`withdrawInstance` removes only the free offers of that instance', async (store) => {
+    check('`withdrawInstance` removes only the free offers of the given instance', async (store) => {
       const answered = await publishOne(store, 'answered', T, { instance: 'instance-1' });
       await store.answer(answered, bobAnswers, T);
       await publishOne(store, 'one', T, { instance: 'instance-1' });
@@ -315,7 +315,7 @@ export function storeConformance(
       assert.notEqual(mine.serviceId, late.serviceId);
       assert.equal(await store.getOffer(late, T), undefined);
     });
-    check('leases, answers, candidates, polls and acquaintances remain with the former key', async (store) => {
+    check('leases, answers, candidates, polls and `haveMet` remain tied to the former key', async (store) => {
       await store.claim('alice', 'key-a', false, T);
       const service = { username: 'bob', publicKey: 'key-b', serviceFqn: 'chat:1.0.0@bob' };
       const [first, second] = [await publishOne(store, 'one', T, service), await publishOne(store, 'two', T, service)];
@@ -385,7 +385,7 @@ export function storeConformance(
       assert.equal(await store.lease(service, bob, T + 308_000, T + 300_000), undefined);
       assert.deepEqual(await store.listUnanswered(service, 10, T + 300_000), []);
     });
-    check('accepts only the first answer to an offer, and reports a repetition of it', async (store) => {
+    check('accepts only the first answer to an offer, which may be repeated', async (store) => {
       const offer = await publishOne(store);
       assert.equal(await store.answer(offer, bobAnswers, T + 1), 'answered');
       assert.equal(await store.answer(offer, bobAnswers, T + 2), 'repeated');
@@ -508,7 +508,7 @@ export function storeConformance(
       assert.deepEqual(await sdps(bob, 'bob-instance'), ['old', 'ours']);
       assert.deepEqual(await sdps(bob), []);
     });
-    check('a poll returns a limited number of offers, those with new data first', async (store) => {
+    check('a poll returns a limited number of offers, with new data first', async (store) => {
       const offers: OfferRow[] = [];
       for (let i = 0; i < MAX_POLLED + 10; i++) {
         offers.push(await publishOne(store, `offer ${i}`));

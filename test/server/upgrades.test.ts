@@ -5,7 +5,7 @@ import { DEFAULT_LIMITS } from '../../server/src/index.js';
 import { MAX_IGNORED_UPGRADES } from '../../server/src/upgrades.js';
 import { signV2, someone, startServer, until, connectRaw, type RawConnection } from './helpers.js';
 
-/** Opens a connection, and writes all `requests` in one piece. */
+/** Opens a connection, and sends all `requests` in a single write. */
 function pipelined(t: TestContext, port: number, requests: string): RawConnection {
   const raw = connectRaw(t, port);
   raw.socket.write(requests);

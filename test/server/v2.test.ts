@@ -240,7 +240,7 @@ test('an anonymous name can be used without a stored claim', async (t) => {
   assert.equal((await client.call('getUser', { username: who.username })).available, true);
 });
 
-test('refuses an anonymous name to a different key with a valid signature', async (t) => {
+test('refuses a validly signed call under the anonymous name of a different key', async (t) => {
   const { server } = await start(t);
   const [owner, thief] = [anonymous(), someone()];
   const stolen = new Client(server.url, thief.as(owner.username));
@@ -249,7 +249,7 @@ test('refuses an anonymous name to a different key with a valid signature', asyn
   await refused(stolen.call('poll', {}), 'forbidden');
 });
 
-test('refuses an anonymous name in the old form, even with LEGACY_AUTH=allow', async (t) => {
+test('refuses the old form for anonymous names, even with LEGACY_AUTH=allow', async (t) => {
   const { server } = await start(t, { legacyAuth: 'allow' });
   const who = anonymous();
   await refused(new Client(server.url, who, 'old').call('poll', {}), 'bad-signature');

@@ -76,7 +76,7 @@ test('a message with a bad signature does not claim a name', async (t) => {
   assert.ok(await isFree(old(), host.username));
 });
 
-test('refuses a claimed name to a different key with a valid signature', async (t) => {
+test('refuses a validly signed call under a name claimed by a different key', async (t) => {
   const { server, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const thief = new Client(server.url, someone().as(host.username), 'old');
@@ -85,7 +85,7 @@ test('refuses a claimed name to a different key with a valid signature', async (
   await refused(thief.call('poll', {}, { publicKey: undefined }), 'bad-signature');
 });
 
-test('only its owner can publish or delete a service', async (t) => {
+test('only the owner can publish or delete a service', async (t) => {
   const { host, fqn, old } = await start(t);
   await host.publish(fqn, ['offer']);
   const stranger = old();
@@ -142,7 +142,7 @@ for (const [what, keys] of Object.entries({ 'small order': SMALL_ORDER, 'a non-c
     const { host, old } = await start(t);
     for (const hex of keys) {
       const publicKey = Buffer.from(hex, 'hex').toString('base64');
-      // a signature with the identity element as R and S = 0 verifies under small-order keys for at least one message in eight
+      // a signature with R = identity element and S = 0 verifies under small-order keys for at least one message in eight
       const signature = Buffer.concat([Buffer.from(SMALL_ORDER[0]!, 'hex'), Buffer.alloc(32)]).toString('base64');
       for (let i = 0; i < 4; i++) {
         await refused(host.call('poll', {}, { publicKey, signature, timestamp: Date.now() + i }), 'bad-request');
@@ -327,7 +327,7 @@ test('a client that stays connected after a refused upgrade does not delay the s
   assert.equal(code, 0);
 });
 
-test('no other user can end an instance or withdraw its offers', async (t) => {
+test('a user cannot end an instance of a different user or withdraw its offers', async (t) => {
   const { server, host, fqn, old } = await start(t);
   const instance = newInstance();
   const { offers } = await new Client(server.url, host.identity, 'v2', instance).publish(fqn, ['offer']);

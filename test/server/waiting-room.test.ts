@@ -197,7 +197,7 @@ test('limits the number of versions of a service that a key may wait for', async
   await until(() => matchmaker.waiting === MAX_VERSIONS + 3);
 });
 
-test('a full queue drops a joiner of the address with the most joiners to admit one of a different address', async (t) => {
+test('a full queue drops a joiner from the address with the most joiners to admit one from a different address', async (t) => {
   const { find, matchmaker } = setUp(t, { maxWaiting: 10 });
   const evil = Array.from({ length: 9 }, (_, index) => codeOf(find(`evil-${index}@E`, `name-${index}`, 60_000)));
   await until(() => matchmaker.waiting === 9);
@@ -318,7 +318,7 @@ test('a lease that is answered by a different key does not improve the rank of i
   assert.equal(fairness.isLast({ publicKey: 'fresh', address: 'E' }, Date.now()), true);
 });
 
-test('one misbehaving pupil does not delay a class and its teacher behind the same address', () => {
+test('one misbehaving key does not delay other joiners that share an address with the host', () => {
   const fairness = new Fairness();
   const now = Date.now();
   const teacher = { publicKey: 'teacher', address: 'school' };
@@ -331,7 +331,7 @@ test('one misbehaving pupil does not delay a class and its teacher behind the sa
   assert.equal(fairness.isLast({ publicKey: 'bad', address: 'school' }, now), true);
 });
 
-test('an unsuccessful look-up notifies a bounded number of publishers, each at most once per interval', async (t) => {
+test('an unsuccessful look-up notifies a limited number of publishers, each at most once per interval', async (t) => {
   const { find, publish, demand } = setUp(t);
   for (let i = 0; i < 40; i++) await publish('chat', `host${i}`, 1);
   for (let i = 0; i < 40; i++) await find(`joiner-${i}@J${i}`, 'chat');
