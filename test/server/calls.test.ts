@@ -84,7 +84,7 @@ test('a message in the old form is valid for one method only', async (t) => {
   await refused(send({ ...published, method: 'deleteService', params: { serviceFqn: fqn } }), 'bad-signature');
 });
 
-test('a message in the old form is valid only for the service, offer, username and `since` for which it was signed', async (t) => {
+test('a message in the old form is valid only for the signed service, offer, username and `since`', async (t) => {
   const { old, host, fqn, send } = await start(t);
   const { offers } = await host.publish(fqn, ['one', 'two']);
   const [one, two] = offers.map(({ offerId }) => offerId);

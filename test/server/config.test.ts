@@ -243,7 +243,7 @@ test('the command reports an invalid setting without a stack trace and exits wit
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`the command exits with code 0 on ${signal} despite a queued joiner, an open socket and an idle connection`, async (t) => {
+  test(`exits with code 0 on ${signal} despite a queued joiner, an open socket and an idle connection`, async (t) => {
     const server = await spawnServer(t, local(':memory:'));
     const host = await PushClient.open(server.url);
     const fqn = `chat:1.0.0@${host.username}`;

@@ -136,7 +136,7 @@ test('a clock jump is accepted once it has lasted for a day', () => {
   clock.at(start + uptime + YEAR);
   uptime += DAY;
   assert.equal(clock.at(start + uptime + YEAR), start + uptime + YEAR);
-  assert.equal(clock.at(start + uptime + YEAR + 23 * HOUR), start + uptime + YEAR + 23 * HOUR, 'a suspension of less than a day');
+  assert.equal(clock.at(start + uptime + YEAR + 23 * HOUR), start + uptime + YEAR + 23 * HOUR, 'a suspension of under a day');
 });
 
 test('the claim clock detects a wrong system clock at startup from the last use of a claim', () => {

@@ -372,7 +372,7 @@ test('a caller without a claim or a key may look up a name', async (t) => {
   const stranger = old();
   const user = await stranger.call('getUser', { username: host.username }, { publicKey: undefined });
   assert.equal(user.publicKey, host.identity.publicKey);
-  assert.equal((await old().call('getUser', { username: stranger.username })).available, true, 'a look-up does not claim a name');
+  assert.equal((await old().call('getUser', { username: stranger.username })).available, true, 'a look-up claims no name');
 });
 
 test('a user with a claim does not have to send the public key again', async (t) => {

@@ -51,7 +51,7 @@ describe('several servers that share a Redis', { skip: redisMissing() ?? false }
     await until(() => isOpened, 'the hub to have opened the session');
     await until(() => servers[0].sessions === 0, 'the session to be forgotten');
     const at = `${redisPrefix}hub:{${principalOf(identity)}}:at:${instance}`;
-    await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'the Redis key of the instance to be deleted');
+    await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'the Redis key to be deleted');
   });
 
   test('a client whose mailbox Redis has lost gets `resync`, and event numbers keep increasing', async (t) => {
