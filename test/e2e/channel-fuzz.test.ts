@@ -1,7 +1,7 @@
 /**
- * Joiners in Node send arbitrary input on the real channels of a host in a page. Invalid input ends only the connection on
- * which it arrives, with a single error, while an honest joiner delivers every message exactly once. CHANNEL_FUZZ_RUNS sets the
- * number of inputs for each browser, FUZZ_SEED replays a run, FUZZ_BROWSERS=chromium,… selects browsers.
+ * Joiners in Node send arbitrary input to a host in a page over real data channels. Invalid input ends only the connection on
+ * which it arrives, with a single error, and every message from an honest joiner arrives exactly once. CHANNEL_FUZZ_RUNS sets
+ * the number of inputs per browser, FUZZ_SEED replays a run, and FUZZ_BROWSERS=chromium,… selects browsers.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -26,13 +26,13 @@ const EACH = 100;
 const LANES = 4;
 const TARGET = { serviceFqn: 'chat:1.0.0@alice', wait: 30_000, connectionConfig: { reconnectEnabled: false } };
 
-/** Counts that the page keeps. */
+/** Counters that the host page updates during the test. */
 interface Counts {
   opened: number;
   ended: number;
   /** Connections that ended with an error. */
   failed: number;
-  /** The errors of connections that had more than one. */
+  /** Errors of each connection that reported more than one error. */
   moreErrors: string[][];
   fromCarol: unknown[];
 }
@@ -79,7 +79,7 @@ async function host(browser: Browser, username: string): Promise<{ page: Page; e
   return { page, errors };
 }
 
-/** Bytes of the heap after a garbage collection; not available in Firefox. */
+/** Size of the used heap after a garbage collection, in bytes; 0 in Firefox, which does not report it. */
 async function heap(name: BrowserName, page: Page): Promise<number> {
   if (name !== 'chromium') return 0;
   const session = await page.createCDPSession();
@@ -88,9 +88,9 @@ async function heap(name: BrowserName, page: Page): Promise<number> {
   return (await page.metrics()).JSHeapUsedSize ?? 0;
 }
 
-describe(`${RUNS} hostile inputs over real channels (seed ${SEED})`, { timeout: 7_200_000 }, () => {
+describe(`channel fuzzing with ${RUNS} hostile inputs (seed ${SEED})`, { timeout: 7_200_000 }, () => {
   for (const name of BROWSERS) {
-    it(`affect only the connections on which they arrive, in ${name}`, async () => {
+    it(`keeps an honest connection working while other joiners send hostile input to a host in ${name}`, async () => {
       const alice = `alice-${name}`;
       const target = { ...TARGET, serviceFqn: `chat:1.0.0@${alice}` };
       const browser = await launch(name);
@@ -121,7 +121,7 @@ describe(`${RUNS} hostile inputs over real channels (seed ${SEED})`, { timeout: 
             try {
               connection = await connectAsMallory();
             } catch (error) {
-              // node-datachannel and Firefox sometimes do not connect in time; reconnecting is off
+              // node-datachannel and Firefox sometimes fail to connect in time, and reconnecting is disabled
               assert.ok(++late <= 5 + connections / 10, String(error));
               continue;
             }
@@ -132,7 +132,7 @@ describe(`${RUNS} hostile inputs over real channels (seed ${SEED})`, { timeout: 
                 if (i % 5 === 4) await new Promise((resolve) => setTimeout(resolve, 5));
               }
             } catch (error) {
-              // the page closed the channel: node-datachannel throws before it emits the event
+              // if the page has closed the channel, node-datachannel throws before it emits the close event
               assert.match(String(error), /libdatachannel error while sending/);
             }
             assert.equal(await honest.send(`${sent++}`).delivered, 'delivered');

@@ -1,4 +1,4 @@
-/** Chunks of the bundle that are loaded on first use: a failed request is repeated on the next use. */
+/** Lazily loaded chunks of the bundle: after a failed request, the next use requests the chunk again. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
@@ -7,7 +7,7 @@ import { ServerProcess, type SiteFile } from '../support/site.ts';
 import { useSite } from '../support/set-up.ts';
 
 const requests: string[] = [];
-/** Files whose next request fails, as on an overloaded server. */
+/** Paths for which the next request fails with status 503, as on an overloaded server. */
 const busy = new Set<string>();
 const headers = { 'content-type': 'text/javascript' };
 const file = (path: string): SiteFile => {
@@ -26,7 +26,7 @@ for (const path of Object.keys(files)) {
 
 const site = useSite(() => files);
 
-/** Code that defines `use`, a function that needs the chunk. */
+/** For each chunk, code that defines a function `use` that requires the chunk. */
 const USES = {
   durable: `const rondevu = await Rondevu.connect({ apiUrl: 'http://localhost:9' });
     const use = () => rondevu.connect('bob', 'chat:1.0.0').then(({ constructor }) => constructor);`,
@@ -34,9 +34,9 @@ const USES = {
     const use = () => Rondevu.connect({ apiUrl: 'http://localhost:9' }).then(({ constructor }) => constructor);`,
 };
 
-describe('a chunk whose first request fails', () => {
+describe('loading a chunk after a failed request', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-    it(`is loaded on the next use in ${name}`, async () => {
+    it(`requests the chunk again on the next use in ${name}`, async () => {
       const browser = await launch(name);
       try {
         for (const [chunk, begin] of Object.entries(USES)) {
@@ -59,7 +59,7 @@ describe('a chunk whose first request fails', () => {
             isFunction: true,
             isSame: true,
           });
-          // one failure, one success: the loaded chunk is kept
+          // one failed and one successful request: a loaded chunk is not requested again
           assert.equal(requests.filter((path) => path === `/rondevu-${chunk}.js`).length, 2);
           await page.close();
         }
@@ -70,9 +70,9 @@ describe('a chunk whose first request fails', () => {
   }
 });
 
-describe('the bundle at a URL with a query, as content management systems add it', () => {
+describe('a bundle whose URL has a query string, as added by content management systems', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-    it(`loads each chunk once, with the same query, in ${name}`, async () => {
+    it(`loads each chunk once, with the same query string, in ${name}`, async () => {
       const server = new ServerProcess();
       await server.start();
       const browser = await launch(name);

@@ -1,6 +1,7 @@
 /**
- * Many joiners: 60 at once on a pool of 5, 200 one after another, and an attacker that takes offers without answering. Also the
- * number of live peer connections meanwhile, counted from outside, and the cost of an idle minute.
+ * Large numbers of joiners: 60 simultaneous joiners on a pool of 5 offers, 200 joiners in turn, and joiners during an attack
+ * that takes offers without answering them. The tests also count the live peer connections from outside the engine, and measure
+ * the traffic of an idle minute.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -16,15 +17,15 @@ import { useSite, useBrowsers } from '../support/set-up.ts';
 interface TestWindow {
   service: RondevuService;
   joiners: RondevuConnect[];
-  /** Peer connections that are not closed, counted by a wrapped constructor. */
+  /** Peer connections that have not been closed, recorded by a wrapped constructor. */
   live: Set<RTCPeerConnection>;
   most: number;
-  /** HTTP requests and socket frames since the last read. */
+  /** Number of HTTP requests and WebSocket frames since the last reset. */
   traffic: { requests: number; frames: number };
 }
 declare const window: Window & TestWindow;
 
-/** Counts peer connections and traffic before anything else runs in the page. */
+/** Script that counts peer connections and traffic; it runs before any other script in the page. */
 const COUNTERS = `
   window.live = new Set(); window.most = 0; window.traffic = { requests: 0, frames: 0 };
   const Native = RTCPeerConnection;
@@ -86,7 +87,7 @@ const join = (page: Page, to: string, count: number): Promise<void> =>
     count,
   );
 
-/** Number of joiners in a page that are connected now: on a busy machine, a link may be lost and replaced meanwhile. */
+/** Number of connected joiners in a page, without those whose lost link is still being replaced on a busy machine. */
 const connected = (page: Page): Promise<number> =>
   page.evaluate(() => window.joiners.filter(({ state }) => state === 'connected').length);
 
@@ -94,7 +95,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   describe(`many joiners in ${name}`, () => {
     const browsers = useBrowsers(name);
 
-    it('all connect when 60 join a pool of 5 at once', async () => {
+    it('connects 60 simultaneous joiners through a pool of 5 offers', async () => {
       const host = await openHost(browsers[name], `crowd-${name}`);
       const page = await openPage(browsers[name], site.url);
       await join(page, `crowd:1.0.0@crowd-${name}`, 60);
@@ -104,12 +105,12 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), page.close()]);
     });
 
-    it('all connect when 200 join in turn, and the number of live peer connections stays bounded', async () => {
+    it('connects 200 joiners in turn without accumulating peer connections', async () => {
       const host = await openHost(browsers[name], `turns-${name}`);
       const page = await openPage(browsers[name], site.url);
       for (let turn = 0; turn < 200; turn++) {
         await join(page, `crowd:1.0.0@turns-${name}`, 1);
-        // at most ten stay: the oldest one leaves
+        // keep at most ten joiners: close the oldest
         await page.evaluate(async () => {
           if (window.joiners.length > 10) await window.joiners.shift()!.close();
         });
@@ -119,10 +120,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         hostMost < 256 && joinMost < 256,
         `at most 256 live peer connections, the host had ${hostMost}, the joiners ${joinMost}`,
       );
-      await until(
-        () => host.evaluate(() => window.service.connections.length === 10),
-        'the host to have let go of those who left',
-      );
+      await until(() => host.evaluate(() => window.service.connections.length === 10), 'the host to drop the closed connections');
       await until(() => host.evaluate(() => window.live.size <= 20), 'peer connections of the host to be closed');
       await Promise.all([host.close(), page.close()]);
     });
@@ -132,12 +130,12 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
 describe('a host and its joiners', () => {
   const browsers = useBrowsers('chromium');
 
-  it('cause no HTTP request and at most 8 socket frames each in an idle minute', async () => {
+  it('idle peers make no HTTP requests and exchange at most 8 WebSocket frames per minute', async () => {
     const host = await openHost(browsers.chromium, 'idle');
     const page = await openPage(browsers.chromium, site.url);
     await join(page, 'crowd:1.0.0@idle', 1);
     await until(() => host.evaluate(() => window.service.offerCount === 5), 'the pool to be full again');
-    // the handshake has ended when there is no traffic for a second
+    // the handshake is complete once there has been no traffic for a second
     const quiet = async (): Promise<boolean> => {
       const look = () => Promise.all([host, page].map((each) => each.evaluate(() => JSON.stringify(window.traffic))));
       const first = await look();
@@ -151,12 +149,12 @@ describe('a host and its joiners', () => {
       const { requests, frames } = await each.evaluate(() => window.traffic);
       assert.equal(requests, 0);
       assert.ok(frames <= 8, `at most 8 frames, got ${frames}`);
-      assert.ok(frames > 0, 'a heartbeat is there');
+      assert.ok(frames > 0, 'expected at least one heartbeat frame');
     }
     await Promise.all([host.close(), page.close()]);
   });
 
-  it('connect although an attacker requests 50 offers a second from one address', async (t) => {
+  it('joiners connect while an attacker requests 50 offers per second from one address', async (t) => {
     const host = await openHost(browsers.chromium, 'attacked');
     const page = await openPage(browsers.chromium, site.url);
     const attack = await startAttack(server.url, 'crowd:1.0.0@attacked');

@@ -1,6 +1,6 @@
 /**
  * Durable connections: when a link, a tab or the server fails, the surviving peer keeps its connection object and its
- * listeners, and messages sent meanwhile arrive. Each kind of failure is repeated many times.
+ * listeners, and messages sent in the meantime are delivered. Each test repeats one kind of failure many times.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -12,15 +12,15 @@ import { ROUNDS, blankPage, openPage } from '../support/site.ts';
 import { until } from '../support/until.ts';
 import { useServer, useSite, useBrowsers } from '../support/set-up.ts';
 
-/** State that the pages keep for the tests. */
+/** Test state in global variables of the pages. */
 interface TestWindow {
   service: RondevuService;
   join: RondevuConnect;
   /** Received messages. */
   got: string[];
-  /** Names of events, in order. */
+  /** Names of the emitted events, in order. */
   events: string[];
-  /** The first connection object, to compare with later ones. */
+  /** First connection object, for comparison with later ones. */
   first: unknown;
 }
 declare const window: Window & TestWindow;
@@ -55,7 +55,7 @@ async function startHost(page: Page, username: string): Promise<void> {
       ]) {
         service.addEventListener(type, () => window.events.push(type));
       }
-      // registered once, on the connection object itself
+      // each connection object gets a single listener, which must survive every later link
       service.addEventListener('rondevu-connection', (event) => {
         const { connection } = (event as CustomEvent<{ connection: RondevuService['connections'][0] }>).detail;
         window.first ??= connection;
@@ -101,7 +101,7 @@ async function openJoiner(browser: Browser, to: string, username?: string): Prom
 
 const events = (page: Page): Promise<string[]> => page.evaluate(() => window.events.splice(0));
 
-/** Sends from the joiner and waits for the host's echo: the same two objects work in both directions. */
+/** Sends a message from the joiner and waits for the host's echo, which shows that both directions work. */
 async function roundTrip(joiner: Page, text: string): Promise<void> {
   await joiner.evaluate((message) => window.join.send(message), text);
   await until(() => joiner.evaluate((message) => window.got.includes(`echo ${message}`), text), `the echo of ${text}`);
@@ -112,10 +112,10 @@ const sameAtHost = (page: Page): Promise<boolean> =>
   page.evaluate(() => window.service.connections.includes(window.first as never));
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-  describe(`durable connections in ${name}`, () => {
+  describe(`a durable connection in ${name}`, () => {
     const browsers = useBrowsers(name);
 
-    it(`survive ${ROUNDS} closes of the joiner's raw peer connection behind the engine's back`, async () => {
+    it(`survives ${ROUNDS} closures of the joiner's peer connection behind the engine's back`, async () => {
       const username = freshName();
       const host = await openHost(browsers[name], username);
       const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
@@ -141,7 +141,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`survive ${ROUNDS} closes of the host's raw peer connection behind the engine's back`, async () => {
+    it(`survives ${ROUNDS} closures of the host's peer connection behind the engine's back`, async () => {
       const username = freshName();
       const host = await openHost(browsers[name], username);
       const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
@@ -162,7 +162,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`survive ${ROUNDS} kills and restarts of a named joiner's tab`, async () => {
+    it(`survives ${ROUNDS} crashes of the tab of a joiner with a username`, async () => {
       const username = freshName();
       const host = await openHost(browsers[name], username);
       const joinerName = freshName();
@@ -181,7 +181,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`survive ${ROUNDS} reloads of the host's tab`, async () => {
+    it(`survives ${ROUNDS} reloads of the host's tab`, async () => {
       const username = freshName();
       const host = await openHost(browsers[name], username);
       const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
@@ -201,7 +201,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`survive ${ROUNDS} kills and restarts of the host's tab`, async () => {
+    it(`survives ${ROUNDS} crashes of the host's tab`, async () => {
       const username = freshName();
       let host = await openHost(browsers[name], username);
       const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
@@ -221,22 +221,22 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`leave no offer on the server 4 s after the host's tab is killed, ${ROUNDS} times`, async () => {
+    it(`leaves no offer on the server 4 s after the host's tab crashes (${ROUNDS} rounds)`, async () => {
       const asking = await Rondevu.connect({ apiUrl: server.url });
-      // a listing shows the offers that would be handed out, and leases none
+      // a paginated search lists the offers that the server would hand out, without leasing any
       const count = async (fqn: string) => (await asking.findService(fqn, { mode: 'paginated' })).count;
       for (let round = 0; round < ROUNDS; round++) {
         const username = freshName();
         const host = await openHost(browsers[name], username);
         assert.equal(await count(`chat:1.0.0@${username}`), 1);
         await kill(host, name);
-        await new Promise((resolve) => setTimeout(resolve, 4000)); // the guaranteed time, not a typical one
+        await new Promise((resolve) => setTimeout(resolve, 4000)); // the guaranteed maximum, not the typical delay
         assert.equal(await count(`chat:1.0.0@${username}`), 0);
       }
       await asking.close();
     });
 
-    it(`survive ${ROUNDS} kills and restarts of the server with the same file`, async () => {
+    it(`survives ${ROUNDS} kills and restarts of the server with the same database file`, async () => {
       const username = freshName();
       const host = await openHost(browsers[name], username);
       const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
@@ -245,7 +245,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         await server.stop('SIGKILL');
         await roundTrip(joiner, `without server ${round}`);
         await server.start();
-        // the host is left alone: it publishes again by itself, and a newcomer finds it
+        // the host publishes its service again without any action by the test, so a new joiner finds it
         const newcomer = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
         await roundTrip(newcomer, `newcomer ${round}`);
         await newcomer.close();
@@ -257,15 +257,15 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
   });
 }
 
-/** Ends a tab as a crash does: no event reaches the page. */
+/** Ends a tab as a crash would: no event handler runs in the page. */
 async function kill(page: Page, name: BrowserName): Promise<void> {
   if (name === 'chromium') {
     const session = await page.createCDPSession();
-    // the renderer dies at once, so this call never returns
+    // the renderer crashes immediately, so this command gets no reply
     session.send('Page.crash').catch(() => undefined);
     await new Promise((resolve) => page.once('error', resolve));
   } else {
-    // Firefox has no such command: the page's listeners are blocked first, so that closing it notifies nobody
+    // Firefox has no command that crashes a tab, so the page's unload listeners are suppressed before the tab is closed
     await page.evaluate(() => {
       for (const type of ['pagehide', 'beforeunload', 'unload'])
         addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true });

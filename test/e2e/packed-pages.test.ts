@@ -1,6 +1,6 @@
 /**
- * The packages as they would be published, installed into an empty folder: their server provides two browsers with everything
- * that the README's pages need.
+ * Installs the packages as published into an empty folder; the installed server provides two browsers with everything that the
+ * pages in the README need.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -47,18 +47,18 @@ after(async () => {
 
 const MODULE = /<script type="module" src="([^"]*)rondevu-elements\.js">/;
 
-describe('the packed packages', () => {
+describe('an installation of the packed packages', () => {
   for (const [hostName, joinName] of [
     ['chromium', 'firefox'],
     ['firefox', 'chromium'],
   ] as [BrowserName, BrowserName][]) {
     for (const loader of ['rondevu-elements.js', 'rondevu-classic.js']) {
-      it(`serve the two smallest pages with ${loader}, host in ${hostName}, joiner in ${joinName}`, async () => {
+      it(`serves the two smallest pages with ${loader} (host in ${hostName}, joiner in ${joinName})`, async () => {
         const username = `alice-${hostName}-${loader.slice(8, 12)}`;
         const page = (name: string): string => {
           const html = readmePage(name, serverUrl).replace('"alice"', `"${username}"`).replace('@alice', `@${username}`);
           assert.match(html, MODULE);
-          // without type="module", as older pages load scripts; the author's own content may precede the script
+          // a classic script without type="module", preceded by an element that shadows document.currentScript
           const image = '<img name="currentScript" src="data:," alt="">';
           return loader === 'rondevu-classic.js' ? html.replace(MODULE, `${image}<script src="$1${loader}">`) : html;
         };
@@ -72,7 +72,7 @@ describe('the packed packages', () => {
     }
   }
 
-  it('serve the demo, whose link opens the chat in a second tab', async () => {
+  it('serves the demo, whose link opens the chat in a second tab', async () => {
     const host = await openPage(browsers.chromium, `${serverUrl}/demo/`);
     await host.waitForSelector('rondevu-service[state=live]');
     const link = await host.$$eval('a', (links) => links.map(({ href }) => href).find((href) => href.includes('/demo/')));

@@ -1,6 +1,6 @@
 /**
- * The steps of a page author: the README's two pages on a different origin, between browsers and under a strict Content
- * Security Policy, and the package imported where there is no page.
+ * Opens the two pages in the README on a different origin, in different browsers and under a strict Content Security Policy,
+ * and imports the package in Node.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -27,10 +27,10 @@ const PAIRS: [BrowserName, BrowserName][] = [
   ['firefox', 'chromium'],
 ];
 
-describe('the two smallest pages', () => {
+describe('the pages in the README', () => {
   for (const [hostName, joinName] of PAIRS) {
-    it(`chat by keyboard alone, from a different origin, host in ${hostName}, joiner in ${joinName}`, async () => {
-      // a name for each run: the key for `alice` stays in the browser that claimed the name
+    it(`the two smallest pages chat by keyboard alone on a different origin (host in ${hostName}, joiner in ${joinName})`, async () => {
+      // each pair of browsers uses its own username, because only the browser that claimed `alice` has the key
       const username = `alice-${hostName}-${joinName}`.slice(0, 32);
       files['/host.html'] = { body: readmePage('host.html', server.url).replace('"alice"', `"${username}"`) };
       files['/join.html'] = { body: readmePage('join.html', server.url).replace('@alice', `@${username}`) };
@@ -41,7 +41,7 @@ describe('the two smallest pages', () => {
     });
   }
 
-  it("connect a joiner's page to the demo, and match the demo's pages", async () => {
+  it("the README's pages match the demo and connect to it", async () => {
     const demo = await openPage(browsers.chromium, `${server.url}/demo/`);
     await demo.waitForSelector('rondevu-service[state=live]');
     const username = await demo.$eval('rondevu-service', (service) => service.getAttribute('username'));
@@ -67,9 +67,9 @@ describe('the two smallest pages', () => {
   });
 });
 
-describe('a page with a strict Content Security Policy', () => {
+describe('a strict Content Security Policy', () => {
   for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-    it(`works and requires Trusted Types in ${name}`, async () => {
+    it(`the elements work under a strict policy with Trusted Types in ${name}`, async () => {
       const ws = server.url.replace('http', 'ws');
       const policy = [
         `default-src 'none'; script-src ${server.url}; connect-src ${server.url} ${ws}`,
@@ -107,15 +107,15 @@ describe('a page with a strict Content Security Policy', () => {
       await write(joiner, 'within the policy');
       await until(async () => (await bubbles(host)).includes('within the policy'), 'the message at the host');
       assert.deepEqual(violations, []);
-      // the styles apply although inline styles are not allowed
+      // the element's styles apply although the policy forbids inline styles
       assert.equal(await joiner.$eval('rondevu-chat', (chat) => getComputedStyle(chat).display), 'block');
       await Promise.all([host.close(), joiner.close()]);
     });
   }
 });
 
-describe('the packed package', () => {
-  it('can be imported in Node, defines the tags only if there is a DOM, and exports every entry point', (t) => {
+describe('the packed package in Node', () => {
+  it('exports every entry point, and defines the elements only if there is a DOM', (t) => {
     const folder = temporaryFolder(t);
     const run = (command: string, args: string[], cwd: string) =>
       execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -137,7 +137,7 @@ describe('the packed package', () => {
         console.log('fine');`;
     assert.equal(run(process.execPath, ['--input-type=module', '-e', script], folder).trim(), 'fine');
     assert.equal(run(process.execPath, ['-e', "import('rondevu-elements')"], folder), '');
-    // as in a test runner with jsdom or happy-dom: Lit's build for Node, with a DOM
+    // Lit's build for Node with a DOM, as in a test runner that uses jsdom or happy-dom
     const withDom = `
         const defined = new Map();
         globalThis.HTMLElement = class {};

@@ -1,4 +1,4 @@
-/** Every HTML block in the documents works when it is pasted alone into an empty page. */
+/** Every HTML snippet in the documentation works when it is pasted alone into an empty page. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { connect } from '../../dist/src/node/index.js';
@@ -9,12 +9,12 @@ import { until } from '../support/until.ts';
 import { useSite, useBrowsers } from '../support/set-up.ts';
 import { DOCUMENTS } from '../support/snippets.ts';
 
-// browsers request an icon by themselves
+// browsers request the favicon on their own
 const files: Record<string, SiteFile> = { '/favicon.ico': { body: '' } };
 const browsers = useBrowsers('chromium', 'firefox');
 const site = useSite(() => files);
 
-/** A peer for each element of a snippet: a host for elements that join, a joiner for elements that host. */
+/** Creates the peer for the element in a snippet: a host if the element joins, a joiner if the element hosts. */
 async function meet(html: string, apiUrl: string): Promise<{ received: string[]; close(): Promise<void> }> {
   const received: string[] = [];
   const [, service, hostName] = /<rondevu-connect[^>]* to="([^"@]+)@([^"]+)"/.exec(html) ?? [];
@@ -38,11 +38,11 @@ async function meet(html: string, apiUrl: string): Promise<{ received: string[];
   return { received, close: () => joiner.close() };
 }
 
-describe('an HTML block, alone in an empty page,', () => {
+describe('HTML snippets in the documentation', () => {
   for (const { at } of DOCUMENTS.flatMap((file) => htmlSnippets(file, ''))) {
     for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-      it(`from ${at} connects and exchanges messages in ${name}`, async () => {
-        // an empty store each time: a username belongs to the first key that claims it
+      it(`the snippet at ${at} connects and exchanges messages in ${name}`, async () => {
+        // each snippet gets a server with an empty store, because a username belongs to the first key that claims it
         const server = new ServerProcess();
         await server.start();
         const { html } = htmlSnippets(at.split(':')[0]!, server.url).find((snippet) => snippet.at === at)!;

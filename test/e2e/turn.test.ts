@@ -1,7 +1,7 @@
 /**
- * `relay-only` through a real coturn, with credentials from the server's `getIceServers` that expire during the connection. The
- * engine renews them, so an ICE restart after each expiry finds new relays; without new credentials, it finds none.
- * RONDEVU_TURN_TTL sets their lifetime in seconds; the full run uses 60.
+ * Tests `relay-only` with a real coturn and credentials from the server's `getIceServers` that expire while the connection is
+ * open. The engine renews the credentials, so an ICE restart after each expiry finds new relays; without new credentials, the
+ * restart finds none. RONDEVU_TURN_TTL sets the lifetime of the credentials in seconds; the full run uses 60.
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
@@ -26,7 +26,7 @@ declare const window: Window & TestWindow;
 const TTL = Number(process.env['RONDEVU_TURN_TTL'] ?? 8);
 const SECRET = 'the secret of the coturn of this test';
 
-/** @param renewals number of credentials that a key gets in an hour */
+/** @param renewals maximum number of TURN credentials per key and hour */
 async function startPair(t: TestContext, names: [BrowserName, BrowserName], renewals: number): Promise<[Page, Page]> {
   const address = machineAddress();
   const coturn = await startCoturn(t, [SECRET], address);
@@ -72,7 +72,7 @@ async function startPair(t: TestContext, names: [BrowserName, BrowserName], rene
   return [host, joiner];
 }
 
-/** Ports of this page's relay candidates that are in a succeeded candidate pair. */
+/** Ports of the page's local relay candidates that belong to a succeeded candidate pair. */
 const relays = (page: Page): Promise<number[]> =>
   page.evaluate(async () => {
     const all = [...(await window.connection.getPeerConnection()!.getStats()).values()] as Record<string, unknown>[];
@@ -94,7 +94,7 @@ async function chat(pages: [Page, Page]): Promise<void> {
   }
 }
 
-/** Forces an ICE restart. @returns whether both sides found a valid path over new relays within `ms` */
+/** Forces an ICE restart. @returns whether both peers found a working path over new relays within `ms` milliseconds */
 async function restarts(pages: [Page, Page], ms: number): Promise<boolean> {
   const before = await Promise.all(pages.map(relays));
   await pages[0].evaluate(() => window.connection.restartIce());
@@ -114,43 +114,55 @@ const PAIRS: [BrowserName, BrowserName][] = [
 
 describe('relay-only through coturn', { skip: coturnMissing() ?? false }, () => {
   for (const names of PAIRS) {
-    it(`${names.join(' and ')}: an ICE restart succeeds after expiries of ${TTL} s`, { timeout: 400_000 }, async (t) => {
-      const pages = await startPair(t, names, 60);
-      const begun = Date.now();
-      await chat(pages);
-      const generation = await pages[1].evaluate(() => window.connection.generation);
-      const stats = await pages[1].evaluate(async () => (await window.connection.getStats())!.path);
-      assert.equal(stats, 'relay');
-      for (const expiry of [1, 2]) {
-        // well after the expiry: coturn counts in whole seconds
-        await pause(begun + (expiry * TTL + 2) * 1000 - Date.now());
-        assert.ok(await restarts(pages, 60_000), `the restart after ${expiry} ends found new relays`);
+    it(
+      `restarts ICE between ${names.join(' and ')} after the TURN credentials expire (lifetime ${TTL} s)`,
+      { timeout: 400_000 },
+      async (t) => {
+        const pages = await startPair(t, names, 60);
+        const begun = Date.now();
         await chat(pages);
-      }
-      assert.equal(await pages[1].evaluate(() => window.connection.generation), generation, 'it was the same link all the time');
-    });
+        const generation = await pages[1].evaluate(() => window.connection.generation);
+        const stats = await pages[1].evaluate(async () => (await window.connection.getStats())!.path);
+        assert.equal(stats, 'relay');
+        for (const expiry of [1, 2]) {
+          // two seconds after the expiry, because coturn counts in whole seconds
+          await pause(begun + (expiry * TTL + 2) * 1000 - Date.now());
+          assert.ok(await restarts(pages, 60_000), `the restart after ${expiry} ends found new relays`);
+          await chat(pages);
+        }
+        assert.equal(await pages[1].evaluate(() => window.connection.generation), generation, 'the link must not be replaced');
+      },
+    );
   }
 
-  // Firefox 153 sometimes fails a restart by Chromium over relays; another link then replaces this one
-  it(`chromium and firefox: two expiries of ${TTL} s lose no message`, { timeout: 400_000 }, async (t) => {
-    const pages = await startPair(t, ['chromium', 'firefox'], 60);
-    const begun = Date.now();
-    const session = await pages[1].evaluate(() => window.connection.sessionId);
-    for (const expiry of [1, 2]) {
+  // in Firefox 153, an ICE restart by Chromium over relays sometimes fails; a new link then replaces the old one
+  it(
+    `loses no message between chromium and firefox when TURN credentials expire twice (lifetime ${TTL} s)`,
+    { timeout: 400_000 },
+    async (t) => {
+      const pages = await startPair(t, ['chromium', 'firefox'], 60);
+      const begun = Date.now();
+      const session = await pages[1].evaluate(() => window.connection.sessionId);
+      for (const expiry of [1, 2]) {
+        await chat(pages);
+        await pause(begun + (expiry * TTL + 2) * 1000 - Date.now());
+        await pages[0].evaluate(() => window.connection.restartIce());
+      }
       await chat(pages);
-      await pause(begun + (expiry * TTL + 2) * 1000 - Date.now());
-      await pages[0].evaluate(() => window.connection.restartIce());
-    }
-    await chat(pages);
-    assert.equal(await pages[1].evaluate(() => window.connection.sessionId), session);
-    const all = await Promise.all(pages.map((page) => page.evaluate(() => window.got.length)));
-    assert.deepEqual(all, [3, 3]);
-  });
+      assert.equal(await pages[1].evaluate(() => window.connection.sessionId), session);
+      const all = await Promise.all(pages.map((page) => page.evaluate(() => window.got.length)));
+      assert.deepEqual(all, [3, 3]);
+    },
+  );
 
-  it(`an ICE restart finds no relay if credentials of ${TTL} s are not renewed`, { timeout: 400_000 }, async (t) => {
-    const pages = await startPair(t, ['chromium', 'chromium'], 1);
-    await chat(pages);
-    await pause((TTL + 2) * 1000);
-    assert.equal(await restarts(pages, 12_000), false);
-  });
+  it(
+    `finds no relay in an ICE restart if expired credentials are not renewed (lifetime ${TTL} s)`,
+    { timeout: 400_000 },
+    async (t) => {
+      const pages = await startPair(t, ['chromium', 'chromium'], 1);
+      await chat(pages);
+      await pause((TTL + 2) * 1000);
+      assert.equal(await restarts(pages, 12_000), false);
+    },
+  );
 });

@@ -1,4 +1,4 @@
-/** Changes to an element's attributes: any call right after the assignment uses the new value. */
+/** Changes to the attributes of an element: a call immediately after an assignment already uses the new value. */
 import { expect } from '@open-wc/testing';
 import {
   apiUrl,
@@ -14,7 +14,7 @@ import {
   type RondevuService,
 } from './helpers.js';
 
-/** A live host and the messages that it receives. */
+/** Creates a live host, and collects the messages that the host receives. */
 async function host(): Promise<{ to: string; element: RondevuService; got: string[] }> {
   const name = freshName();
   const element = await service(name);
@@ -24,7 +24,7 @@ async function host(): Promise<{ to: string; element: RondevuService; got: strin
 }
 
 describe('<rondevu-connect> after an attribute change', () => {
-  it('sends to the new peer, and never to the previous peer, as soon as `to` is set', async () => {
+  it('sends only to the new peer as soon as `to` is set', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     const former = await joiner.ready;
@@ -38,7 +38,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect(() => former.send('late')).to.throw('closed');
   });
 
-  it('treats the attribute like the property, before and after the update', async () => {
+  it('sends to the new peer after setAttribute(), before and after the update', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
@@ -65,7 +65,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect(two.got).to.deep.equal(['for two']);
   });
 
-  it('drops early messages if `to` changes before there is a connection', async () => {
+  it('drops early messages if `to` changes before a connection exists', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.updateComplete;
@@ -77,7 +77,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect(one.got).to.deep.equal([]);
   });
 
-  it('joins with the new username and identity', async () => {
+  it('rejoins with the new username and identity', async () => {
     const { to, element } = await host();
     const joiner = await connect(to);
     await joiner.ready;
@@ -90,7 +90,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect([data, peer.username]).to.deep.equal(['from the new name', username]);
   });
 
-  it('emits one close and one open event, however many attributes change together', async () => {
+  it('emits one close and one open event when several attributes change together', async () => {
     const [one, two] = [await host(), await host()];
     const joiner = await connect(one.to);
     await joiner.ready;
@@ -114,7 +114,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect(() => joiner.send('x')).to.throw('connect() first');
   });
 
-  it('accepts no messages while it is disabled', async () => {
+  it('refuses messages while it is disabled', async () => {
     const { to, got } = await host();
     const joiner = await connect(to);
     await joiner.ready;
@@ -129,7 +129,7 @@ describe('<rondevu-connect> after an attribute change', () => {
     expect(got).to.deep.equal(['enabled']);
   });
 
-  it('starts automatically when the invalid attribute is corrected', async () => {
+  it('starts automatically when an invalid address is corrected', async () => {
     const { to } = await host();
     const joiner = await connect('no address');
     await next(joiner, 'rondevu-error');
@@ -170,7 +170,7 @@ describe('<rondevu-chat> after an attribute change', () => {
   const chat = async (attributes: Record<string, string>) =>
     (await make('rondevu-chat', { 'api-url': apiUrl, identity: 'none', ...attributes })) as RondevuChat;
 
-  it('applies a new `to` to its own source, even for messages sent in the same turn', async () => {
+  it('sends to the new peer immediately after `to` is set', async () => {
     const [one, two] = [await host(), await host()];
     const element = await chat({ to: one.to });
     await until(() => element.state === 'connected');
@@ -182,13 +182,13 @@ describe('<rondevu-chat> after an attribute change', () => {
     expect(element.shadowRoot!.querySelectorAll('rondevu-connect')).to.have.length(1);
   });
 
-  it('applies a new username and service, and changes from joining to hosting', async () => {
+  it('switches from joining to hosting when `service` replaces `to`', async () => {
     const one = await host();
     const element = await chat({ to: one.to });
     await until(() => one.element.peerCount === 1);
     const name = freshName();
     element.to = undefined;
-    element.identity = undefined; // with a new key each time, it could not keep the name
+    element.identity = undefined; // `none` would generate a new key, which could not claim the name
     element.username = name;
     element.service = 'chat:1.0.0';
     await until(() => element.state === 'live');
@@ -204,7 +204,7 @@ describe('<rondevu-chat> after an attribute change', () => {
     await until(() => element.state === 'live');
   });
 
-  it('applies a new `for` or `source`, even for messages sent in the same turn', async () => {
+  it('sends through the new source immediately after `for` or `source` is set', async () => {
     const [one, two] = [await host(), await host()];
     const [first, second] = [await connect(one.to, { id: freshName() }), await connect(two.to, { id: freshName() })];
     await Promise.all([first.ready, second.ready]);
@@ -220,7 +220,7 @@ describe('<rondevu-chat> after an attribute change', () => {
     expect([written(one.got), written(two.got)]).to.deep.equal([['by source'], ['by for']]);
   });
 
-  it('uses the new element when the element that it references by id is replaced', async () => {
+  it('uses the replacement of an element that `for` references', async () => {
     const one = await host();
     const first: RondevuConnect = await connect(one.to, { id: freshName() });
     await first.ready;

@@ -1,4 +1,7 @@
-/** Helpers for the element tests: the server's address, waiting for events, unique names. */
+/**
+ * Helpers for the element tests: creating elements, waiting for events and conditions, recording events and messages, and
+ * generating usernames.
+ */
 import '../../dist/components/index.js';
 import { html, fixture } from '@open-wc/testing';
 import type { RondevuChat, RondevuConnect, RondevuService } from '../../dist/components/index.js';
@@ -11,11 +14,11 @@ let count = 0;
 export const freshName = (): string =>
   `u${Date.now().toString(36)}${(count++).toString(36)}${Math.random().toString(36).slice(2, 6)}`;
 
-/** Resolves with the detail of the next event with this name. */
+/** Resolves with the `detail` of the next event with the given name. */
 export const next = <T = Record<string, unknown>>(target: EventTarget, name: string): Promise<T> =>
   new Promise((resolve) => target.addEventListener(name, (event) => resolve((event as CustomEvent<T>).detail), { once: true }));
 
-/** Records the names of events, with the new state if they have one, in order. */
+/** Records the names of events in the order of dispatch, followed by the new state for state changes. */
 export function record(target: EventTarget, names: string[]): string[] {
   const seen: string[] = [];
   for (const name of names) {
@@ -27,7 +30,7 @@ export function record(target: EventTarget, names: string[]): string[] {
   return seen;
 }
 
-/** Records the messages that an element receives: text as it is, bytes as decimal numbers. */
+/** Records the messages that an element receives: text unchanged, bytes as a comma-separated list of decimal numbers. */
 export function messagesOf(target: EventTarget): string[] {
   const got: string[] = [];
   target.addEventListener('rondevu-message', (event) => {
@@ -37,7 +40,7 @@ export function messagesOf(target: EventTarget): string[] {
   return got;
 }
 
-/** Resolves when the condition holds; otherwise the test's own timeout applies. */
+/** Polls until the condition is true, with no time limit other than the timeout of the test. */
 export async function until(condition: () => unknown): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
 }

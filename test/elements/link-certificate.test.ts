@@ -1,12 +1,12 @@
 /**
- * In real browsers, the certificate in use is compared with the fingerprint that our parser read from the description, whatever
- * the platform read.
+ * In real browsers, a link compares the certificate in use with the fingerprint that the engine parsed from the description,
+ * even if the browser parsed a different one.
  */
 import { expect } from '@open-wc/testing';
 import type { LinkHandlers } from '../../dist/src/connection/link.js';
 import { WebRtcLink } from '../../dist/src/connection/webrtc-link.js';
 
-/** A peer connection whose parser reads a different fingerprint from the one in the description. */
+/** A peer connection that replaces the fingerprint in the remote description, like an SDP parser that reads a different one. */
 class LenientPeerConnection extends RTCPeerConnection {
   fingerprint = '';
 
@@ -20,7 +20,10 @@ const gathered = async (pc: RTCPeerConnection): Promise<string> => {
   return pc.localDescription!.sdp;
 };
 
-/** Joins a real peer with a description that contains `change(fingerprint)`; resolves with the outcome of the link. */
+/**
+ * Joins a real peer after replacing the fingerprint line of its offer with `change(line)`. Resolves with the outcome of the
+ * link.
+ */
 async function join(change: (line: string) => string) {
   const other = new RTCPeerConnection({ iceServers: [] });
   const channels = [100, 101].map((id) => other.createDataChannel('rondevu', { negotiated: true, id }));
@@ -64,7 +67,7 @@ describe('the certificate check of a link', () => {
     expect((await join((line) => line)).opened).to.equal(true);
   });
 
-  it('ends the link as unverified, before anything is delivered, if the certificate does not match', async () => {
+  it('closes the link as unverified before delivering any data if the certificate does not match', async () => {
     const swapped = (line: string) => line.replace(/(?<=sha-256 )../, (first) => (first === '00' ? '11' : '00'));
     const { opened, code, reason, heard } = await join(swapped);
     expect([opened, code, heard]).to.deep.equal([false, 'unverified', []]);

@@ -1,7 +1,10 @@
-/** The elements without APIs that the oldest supported browsers lack. It is a separate file because it removes these APIs. */
+/**
+ * Runs the elements without APIs that the oldest supported browsers lack. The test has its own file because deleting these APIs
+ * would affect other tests.
+ */
 import { expect } from '@open-wc/testing';
 
-/** APIs that are newer than Chrome 120, Firefox 121 or Safari 17.2. */
+/** APIs that Chrome 120, Firefox 121 or Safari 17.2 does not support. */
 const NEWER: [object, string[]][] = [
   [AbortSignal, ['any']],
   [Promise, ['withResolvers', 'try']],
@@ -23,15 +26,15 @@ const NEWER: [object, string[]][] = [
 ];
 for (const [object, names] of NEWER) for (const name of names) Reflect.deleteProperty(object, name);
 
-// the modules of the elements must be loaded after the removal
+// import the elements only after the APIs have been deleted
 const { connect, freshName, messagesOf, service, until } = await import('./helpers.js');
 
-describe('the oldest supported browsers', () => {
-  it('lack the newer APIs', () => {
+describe('in the oldest supported browsers', () => {
+  it('newer APIs are missing', () => {
     expect('any' in AbortSignal || 'withResolvers' in Promise || 'isWellFormed' in String.prototype).to.equal(false);
   });
 
-  it('connect two elements, which exchange messages', async () => {
+  it('two elements connect and exchange messages', async () => {
     const username = freshName();
     const host = await service(username);
     await until(() => host.state === 'live');

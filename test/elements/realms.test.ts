@@ -1,4 +1,4 @@
-/** Errors from other realms and from a second bundle on the page. */
+/** Errors from a different realm, and from a second copy of the bundle in the same page. */
 import { expect } from '@open-wc/testing';
 import { toError } from '../../dist/components/base-element.js';
 import { make } from './helpers.js';
@@ -9,8 +9,8 @@ async function frameWindow(): Promise<typeof globalThis> {
   return frame.contentWindow as unknown as typeof globalThis;
 }
 
-describe('errors from another realm', () => {
-  it('keep their message, and their code if they have one', async () => {
+describe('errors from a different realm', () => {
+  it('toError preserves the message and the code of an error from a different realm', async () => {
     const frame = await frameWindow();
     const foreign = new frame.Error('of another realm');
     expect(toError(foreign)).to.include({ code: 'unsupported', message: 'of another realm', cause: foreign });

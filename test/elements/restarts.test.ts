@@ -1,4 +1,7 @@
-/** Closing and restarting: page swaps, rejoining in a handler, starting again after a failure, copies of elements. */
+/**
+ * Closing and restarting elements: page swaps, reconnecting in an event handler, restarting after a failure, and cloned
+ * elements.
+ */
 import { expect } from '@open-wc/testing';
 import { Rondevu } from '../../dist/src/index.js';
 import {
@@ -22,7 +25,7 @@ import {
   type RondevuService,
 } from './helpers.js';
 
-/** Acts like a library that swaps pages: removes the old element and inserts the same element from HTML. */
+/** Replaces an element with a copy parsed from its HTML, as libraries that swap page content do. */
 function swap<T extends Element>(element: T): T {
   const holder = document.createElement('template');
   holder.innerHTML = element.outerHTML;
@@ -32,7 +35,7 @@ function swap<T extends Element>(element: T): T {
 }
 
 describe('an element that replaces an identical one', () => {
-  it('publishes while the old service is in its grace period, and can be joined', async () => {
+  it('publishes the service while the old element is still in its grace period', async () => {
     const name = freshName();
     const old = await service(name);
     await old.ready;
@@ -46,7 +49,7 @@ describe('an element that replaces an identical one', () => {
     ).ready;
   });
 
-  it('publishes even if the old service was still being published', async () => {
+  it('publishes the service even if the old element was still publishing it', async () => {
     const name = freshName();
     const old = await service(name);
     await old.updateComplete;
@@ -58,7 +61,7 @@ describe('an element that replaces an identical one', () => {
     expect(replacement.errorCode).to.equal('');
   });
 
-  it('joins, and the old element receives no more messages', async () => {
+  it('a replaced joiner receives no more messages', async () => {
     const host = await service(freshName());
     await host.ready;
     const old = await connect(`chat:1.0.0@${host.username}`);
@@ -73,7 +76,7 @@ describe('an element that replaces an identical one', () => {
     expect([old.state, late]).to.deep.equal(['closed', []]);
   });
 
-  it('is live after several calls of stop() and start() in one turn', async () => {
+  it('a service is live after alternating stop() and start() calls in one task', async () => {
     const host = await service(freshName());
     await host.ready;
     void host.stop();
@@ -90,7 +93,7 @@ describe('an element that replaces an identical one', () => {
 
 describe('an element that has closed or failed', () => {
   for (const handled of ['rondevu-close', 'rondevu-state']) {
-    it(`joins again if connect() is called in the handler of ${handled}, and emits rondevu-close once`, async () => {
+    it(`reconnects, with a single rondevu-close event, if a ${handled} handler calls connect()`, async () => {
       const host = await service(freshName());
       await host.ready;
       const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -110,7 +113,7 @@ describe('an element that has closed or failed', () => {
     });
   }
 
-  it('emits rondevu-close once if close() is called in a handler', async () => {
+  it('emits rondevu-close once if a rondevu-open handler calls close()', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -121,7 +124,7 @@ describe('an element that has closed or failed', () => {
     await until(() => host.peerCount === 0);
   });
 
-  it('emits rondevu-close once if it is closed repeatedly', async () => {
+  it('emits rondevu-close once if close() is called repeatedly', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     await next(joiner, 'rondevu-waiting');
     const events = record(joiner, ['rondevu-close', 'rondevu-state']);
@@ -132,7 +135,7 @@ describe('an element that has closed or failed', () => {
     expect(events).to.deep.equal(once);
   });
 
-  it('tries again if connect() is called in the error handler after `timeout`', async () => {
+  it('tries again if the error handler calls connect() after a timeout', async () => {
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`, { timeout: '300' });
     const events = record(joiner, ['rondevu-state', 'rondevu-error', 'rondevu-close']);
@@ -149,7 +152,7 @@ describe('an element that has closed or failed', () => {
     await Promise.all([host.ready, joiner.ready]);
   });
 
-  it('starts again after a failure once the other element with its service has stopped', async () => {
+  it('can be restarted after already-published once the other element has stopped the service', async () => {
     const name = freshName();
     const first = await service(name);
     await first.ready;
@@ -164,7 +167,7 @@ describe('an element that has closed or failed', () => {
     expect([second.state, second.errorCode]).to.deep.equal(['live', '']);
   });
 
-  it('rejects `ready` with the error, and reports a taken name once', async () => {
+  it('reports a taken username once, and rejects `ready` with the error', async () => {
     const name = freshName();
     await (
       await service(name)
@@ -181,14 +184,14 @@ describe('an element that has closed or failed', () => {
       (error: { code: string }) => error.code,
     );
     expect(code).to.equal('name-taken');
-    // the server refuses first the call and then the socket
+    // the server refuses the call first, and then the WebSocket session
     await until(() => second.rondevu?.signalingState !== 'connecting');
     expect(events).to.deep.equal(['rondevu-error']);
   });
 });
 
-describe('an element with an identity', () => {
-  it('"none" keeps its key for its username, and gets a different key for a different username', async () => {
+describe('the identity attribute', () => {
+  it('the value "none" keeps the key until the username changes', async () => {
     const host = await service(freshName(), { identity: 'none' });
     await host.ready;
     const key = host.rondevu!.getPublicKey();
@@ -202,7 +205,7 @@ describe('an element with an identity', () => {
     expect(host.rondevu!.getPublicKey()).not.to.equal(key);
   });
 
-  it('that names an imported key uses that key and its username', async () => {
+  it('the name of an imported key selects that key', async () => {
     const [name, username] = [`carried ${freshName()}`, freshName()];
     const carried = await createIdentity();
     const owner = await Rondevu.connect({ apiUrl, identity: carried, username });
@@ -216,7 +219,7 @@ describe('an element with an identity', () => {
     await owner.close();
   });
 
-  it('"none" and no username gets a different key at every start', async () => {
+  it('the value "none" without a username generates a new key at every start', async () => {
     const element = await connect(`chat:1.0.0@${freshName()}`);
     await until(() => element.rondevu);
     const key = element.rondevu!.getPublicKey();
@@ -226,12 +229,12 @@ describe('an element with an identity', () => {
   });
 });
 
-describe('a service when the server refuses its later offers', () => {
+describe('a service whose later offers are refused by the server', () => {
   const { fetch, WebSocket } = globalThis;
   afterEach(() => Object.assign(globalThis, { fetch, WebSocket }));
 
-  it('has the state failed, keeps its peers, and can be started again', async () => {
-    // forces every call over HTTP, where the test can change the replies
+  it('fails without losing its peers, and can be restarted', async () => {
+    // makes every call use HTTP, where the test can change the replies
     Object.assign(globalThis, { WebSocket: undefined });
     const host = await service(freshName(), { identity: 'none' });
     await host.ready;
@@ -256,8 +259,8 @@ describe('a service when the server refuses its later offers', () => {
   });
 });
 
-describe('a copy of a running element', () => {
-  it('shows no state of the original element', async () => {
+describe('a clone of a running element', () => {
+  it('does not copy the state of the original element', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);
@@ -280,7 +283,7 @@ describe('a copy of a running element', () => {
     }
   });
 
-  it('shows no peer once the element is closed', async () => {
+  it('a closed element shows no peer', async () => {
     const host = await service(freshName());
     await host.ready;
     const joiner = await connect(`chat:1.0.0@${host.username}`);

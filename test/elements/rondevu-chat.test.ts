@@ -1,4 +1,7 @@
-/** <rondevu-chat>: conversations, authors, messages while the link is down, keyboard, texts, accessibility. */
+/**
+ * <rondevu-chat>: conversations, authors, messages sent while the link is down, keyboard input, localised strings, and
+ * accessibility.
+ */
 import { expect } from '@open-wc/testing';
 import 'axe-core';
 import type Axe from 'axe-core';
@@ -6,7 +9,7 @@ import { ConnectionError, ENGLISH, setStrings } from '../../dist/components/inde
 import { IdentityChangedError, IndexedDbPinStore, pinOf } from '../../dist/src/identity/index.js';
 import { apiUrl, freshName, make, next, until, type RondevuChat, type RondevuConnect, type RondevuService } from './helpers.js';
 
-// axe is a classic script: it attaches itself to the window
+// axe is a classic script that defines a global variable
 const { axe } = globalThis as unknown as { axe: typeof Axe };
 
 const texts = (chat: RondevuChat) => [...chat.shadowRoot!.querySelectorAll('[part=bubble]')].map((bubble) => bubble.textContent);
@@ -17,7 +20,7 @@ const ownStatus = (chat: RondevuChat) =>
   [...chat.shadowRoot!.querySelectorAll('[part~=own] .meta:last-child span')].at(-1)?.textContent;
 const input = (chat: RondevuChat) => chat.shadowRoot!.querySelector('textarea')!;
 
-/** A host and its joiners on one page. */
+/** Creates a host and its joiners in one page. */
 async function pair(
   joiners = 1,
 ): Promise<{ service: RondevuService; host: RondevuChat; joined: RondevuConnect[]; chats: RondevuChat[] }> {
@@ -38,7 +41,7 @@ async function pair(
     await (joiner as RondevuConnect).ready;
     joined.push(joiner as RondevuConnect);
   }
-  // the link may open at the joiner a moment before it opens at the host
+  // the link can open at the joiner slightly earlier than at the host
   await until(() => service.peerCount === joiners);
   return {
     service,
@@ -50,7 +53,7 @@ async function pair(
 
 async function expectAccessible(chat: RondevuChat): Promise<void> {
   await chat.updateComplete;
-  // during an animation the contrast differs from the final contrast
+  // axe must measure the contrast after the animations have finished
   await Promise.all(chat.shadowRoot!.getAnimations().map(({ finished }) => finished));
   const { violations } = await axe.run(chat);
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).to.deep.equal([]);
@@ -63,7 +66,7 @@ function press(chat: RondevuChat, key: string, init: KeyboardEventInit = {}): Ke
 }
 
 describe('rondevu-chat', () => {
-  it('lets two users converse by keyboard', async () => {
+  it('two users chat using only the keyboard', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     input(chat).value = 'hello';
@@ -79,7 +82,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(host) === 'delivered');
   });
 
-  it('shows whether a message was delivered or not sent', async () => {
+  it('shows the delivery status of a message', async () => {
     const { service, joined, chats } = await pair();
     const [joiner] = joined as [RondevuConnect];
     const [chat] = chats as [RondevuChat];
@@ -127,7 +130,7 @@ describe('rondevu-chat', () => {
     expect(joiner.peer!.pinned).to.equal(true);
   });
 
-  it('joins an address with a pin only if the pin matches the key of the peer', async () => {
+  it('joins a pinned address only if the pin matches the key of the peer', async () => {
     const name = freshName();
     const host = (await make('rondevu-service', { 'api-url': apiUrl, service: 'chat:1.0.0', username: name })) as RondevuService;
     await host.ready;
@@ -144,7 +147,7 @@ describe('rondevu-chat', () => {
     expect(wrong.querySelector('rondevu-chat')!.shadowRoot!.querySelector('[part=trust]')).to.equal(null);
   });
 
-  it('breaks lines with Shift+Enter, and leaves Enter to input methods', async () => {
+  it('inserts a line break on Shift+Enter, and ignores Enter during text composition', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
     input(chat).value = 'half';
@@ -155,7 +158,7 @@ describe('rondevu-chat', () => {
     await until(() => texts(chat).length === 1);
   });
 
-  it('relays messages in a group, and shows who relayed them', async () => {
+  it('shows who relayed a group message', async () => {
     const { host, chats, joined } = await pair(2);
     const [one, two] = chats as [RondevuChat, RondevuChat];
     one.send('to all');
@@ -166,7 +169,7 @@ describe('rondevu-chat', () => {
     await until(() => host.getAttribute('members') === '3');
   });
 
-  it('takes the author from the link, never from the message', async () => {
+  it('takes the author from the authenticated peer, never from the message', async () => {
     const { host, joined } = await pair();
     const [joiner] = joined as [RondevuConnect];
     joiner.send(JSON.stringify({ type: 'message', text: 'I am alice', from: 'alice' }));
@@ -182,7 +185,7 @@ describe('rondevu-chat', () => {
     expect(authors(chat)[0]).to.match(/^evil via /);
   });
 
-  it('identifies itself and receives the identity of the peer', async () => {
+  it('exchanges identities with the peer', async () => {
     const name = freshName();
     const service = (await make(
       'rondevu-service',
@@ -205,7 +208,7 @@ describe('rondevu-chat', () => {
     });
   });
 
-  it('does not display messages in an unknown format, but still emits them', async () => {
+  it('emits messages in an unknown format without displaying them', async () => {
     const { host, joined, service } = await pair();
     const [joiner] = joined as [RondevuConnect];
     for (const data of ['plain text', '{"type":"other"}', '{"type":"message"}', 'x'.repeat(20_000)]) {
@@ -225,7 +228,7 @@ describe('rondevu-chat', () => {
     expect(host.shadowRoot!.querySelector('img')).to.equal(null);
   });
 
-  it('shows queued messages as waiting while it reconnects, and sends them when the link is back', async () => {
+  it('marks queued messages as waiting until the connection recovers', async () => {
     const { service, host, joined, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     const [joiner] = joined as [RondevuConnect];
@@ -238,7 +241,7 @@ describe('rondevu-chat', () => {
     await joiner.connect();
     const again = await joiner.ready;
     expect(again).to.not.equal(connection);
-    // the peer connection is closed without notifying the engine, as if the network had failed
+    // close the peer connection without notifying the engine, as if the network had failed
     const down = next(joiner, 'rondevu-reconnecting');
     again.getPeerConnection()!.close();
     await down;
@@ -251,7 +254,7 @@ describe('rondevu-chat', () => {
     await until(() => !chat.shadowRoot!.querySelector('[part~=own]')!.textContent!.includes('waiting'));
   });
 
-  it('scrolls to a new message only if it is already at the end, and counts the messages below', async () => {
+  it('scrolls to a new message only if the list is already at the end', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.style.setProperty('--rondevu-chat-max-height', '260px');
@@ -274,7 +277,7 @@ describe('rondevu-chat', () => {
     expect(chat.hasAttribute('unread')).to.equal(false);
   });
 
-  it('keeps the newest message in view when it shrinks, but keeps its position if the user has scrolled away', async () => {
+  it('keeps the newest message in view when the element shrinks, unless the user has scrolled away', async () => {
     const { host, chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.style.height = '400px';
@@ -294,7 +297,7 @@ describe('rondevu-chat', () => {
     expect(log.scrollTop).to.equal(0);
   });
 
-  it('keeps at most `history` messages, and clear() removes all', async () => {
+  it('keeps at most `history` messages until clear() removes them', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.history = 3;
@@ -306,7 +309,7 @@ describe('rondevu-chat', () => {
     expect(texts(chat)).to.deep.equal([]);
   });
 
-  it('finds its source by id, and creates its own source from an address', async () => {
+  it('uses the element that `for` references, or creates a source from an address', async () => {
     const name = freshName();
     const service = (await make('rondevu-service', {
       'api-url': apiUrl,
@@ -323,7 +326,7 @@ describe('rondevu-chat', () => {
     await until(() => texts(byId).includes('by myself'));
   });
 
-  it('passes its server address, username, identity and ICE servers to its own source', async () => {
+  it('passes its connection attributes to the source that it creates', async () => {
     const attributes = { 'api-url': apiUrl, username: freshName(), identity: 'none', 'ice-servers': 'google-stun' };
     const chat = await make('rondevu-chat', { ...attributes, to: `chat:1.0.0@${freshName()}` });
     const { apiUrl: url, username, identity, iceServers } = chat.shadowRoot!.querySelector<RondevuConnect>('rondevu-connect')!;
@@ -334,7 +337,7 @@ describe('rondevu-chat', () => {
     expect(chat.shadowRoot!.querySelector<RondevuConnect>('rondevu-connect')!.iceServers).to.equal(servers);
   });
 
-  it('has no composer if it is readonly, and sends nothing if it is disabled', async () => {
+  it('has no composer when readonly, and does not send when disabled', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.readonly = true;
@@ -349,7 +352,7 @@ describe('rondevu-chat', () => {
     await expectAccessible(chat);
   });
 
-  it('accepts strings for a language and for one element', async () => {
+  it('accepts custom strings per language and per element', async () => {
     setStrings('de', { send: 'Senden', waitingForPeer: 'Noch niemand da' });
     const holder = await make('div', { lang: 'de-AT' });
     const chat = document.createElement('rondevu-chat');
@@ -365,7 +368,7 @@ describe('rondevu-chat', () => {
     expect(statusLine(chat)).to.equal('Noch niemand da');
   });
 
-  it('explains a missing peer: nobody there, server unreachable, wrong address, no source, not started', async () => {
+  it('explains why there is no peer', async () => {
     const said = async (attributes: Record<string, string>, words: string) => {
       const chat = (await make('rondevu-chat', attributes)) as RondevuChat;
       await until(() => statusLine(chat) === words);
@@ -391,7 +394,7 @@ describe('rondevu-chat', () => {
     await until(() => statusLine(idle.querySelector('rondevu-chat')!) === ENGLISH.idle);
   });
 
-  it('marks a message that has no recipient or was not sent', async () => {
+  it('marks messages that had no recipient or could not be sent', async () => {
     const { host } = await pair(0);
     host.send('to nobody');
     await host.updateComplete;
@@ -413,7 +416,7 @@ describe('rondevu-chat', () => {
     await until(() => ownStatus(chat) === 'not sent');
   });
 
-  it('shows a changed key and the trust button while it reconnects to a previous peer', async () => {
+  it('offers to trust a changed key while reconnecting to a known peer', async () => {
     const { joined, chats } = await pair();
     const [joiner, chat] = [joined[0]!, chats[0]!];
     const key = joiner.peer!.publicKey!;
@@ -429,7 +432,7 @@ describe('rondevu-chat', () => {
     expect(statusLine(chat)).to.contain('Connected to');
   });
 
-  it('logs each problem once, with a remedy', async () => {
+  it('logs each misconfiguration once, with a remedy', async () => {
     const printed: string[] = [];
     const { error } = console;
     console.error = (text: string) => void printed.push(text);
@@ -451,7 +454,7 @@ describe('rondevu-chat', () => {
     }
   });
 
-  it('keeps the composer in view at any height, and its text readable with any accent colour', async () => {
+  it('keeps the composer visible at any height and readable with any accent colour', async () => {
     for (const [height, expected] of [
       ['100%', 300],
       ['auto', undefined],
@@ -477,7 +480,7 @@ describe('rondevu-chat', () => {
     }
   });
 
-  it('shows the keyboard focus, and gives each text its own direction', async () => {
+  it('shows the keyboard focus, and sets the text direction per message', async () => {
     const { host } = await pair(0);
     const button = host.shadowRoot!.querySelector<HTMLButtonElement>('[part=send]')!;
     input(host).focus();
@@ -491,7 +494,7 @@ describe('rondevu-chat', () => {
     expect(input(host).dir).to.equal('auto');
   });
 
-  it('passes axe in every state, in light and dark mode', async () => {
+  it('has no axe violations in any state, in light or dark mode', async () => {
     const { service, host, chats, joined } = await pair();
     const [chat] = chats as [RondevuChat];
     await expectAccessible(chat); // empty, connected

@@ -1,4 +1,7 @@
-/** <rondevu-service> and <rondevu-connect>: publishing, joining, messages, closing, and the documented order of events. */
+/**
+ * <rondevu-service> and <rondevu-connect>: publishing, joining, exchanging messages, closing, and the documented order of
+ * events.
+ */
 import { expect } from '@open-wc/testing';
 import {
   apiUrl,
@@ -25,7 +28,7 @@ const SERVICE_EVENTS = [
 const CONNECT_EVENTS = ['rondevu-state', 'rondevu-waiting', 'rondevu-open', 'rondevu-message', 'rondevu-close', 'rondevu-error'];
 
 describe('rondevu-service and rondevu-connect', () => {
-  it('publish, join, exchange text and bytes, and close', async () => {
+  it('a host and a joiner connect, exchange text and bytes, and close', async () => {
     const name = freshName();
     const host = document.createElement('rondevu-service');
     const hostEvents = record(host, SERVICE_EVENTS);
@@ -80,7 +83,7 @@ describe('rondevu-service and rondevu-connect', () => {
     joiner.remove();
   });
 
-  it('wait for the host to publish, and then send queued messages', async () => {
+  it('a joiner waits for the host to publish, and then sends its queued messages', async () => {
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`);
     const events = record(joiner, CONNECT_EVENTS);
@@ -94,7 +97,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(events.filter((event) => event === 'rondevu-open')).to.have.length(1);
   });
 
-  it('stop waiting after the timeout', async () => {
+  it('a joiner fails with timeout if no host appears in time', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`, { timeout: '300' });
     const { error } = await next<{ error: { code: string } }>(joiner, 'rondevu-error');
     expect(error.code).to.equal('timeout');
@@ -102,7 +105,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(joiner.getAttribute('error-code')).to.equal('timeout');
   });
 
-  it('report name-taken to the second user of a name', async () => {
+  it('a service whose username belongs to a different key fails with name-taken', async () => {
     const name = freshName();
     const first = await service(name);
     await first.ready;
@@ -112,7 +115,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(second.getAttribute('state')).to.equal('failed');
   });
 
-  it('share one client between elements with the same api-url, username and identity', async () => {
+  it('elements with the same api-url, username and identity share one client', async () => {
     const name = freshName();
     const first = await service(name);
     const second = await service(name, { service: 'other:1.0.0' });
@@ -123,7 +126,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(third.rondevu).to.not.equal(first.rondevu);
   });
 
-  it('keep the connection when an element is moved in the document', async () => {
+  it('elements keep their connection when they are moved in the document', async () => {
     const name = freshName();
     const host = await service(name);
     const joiner = await connect(`chat:1.0.0@${name}`);
@@ -140,7 +143,7 @@ describe('rondevu-service and rondevu-connect', () => {
     await until(() => connection.getState() === 'closed' && host.state === 'stopped');
   });
 
-  it('connect to the new peer once when the address changes twice', async () => {
+  it('a joiner whose address changes twice connects only to the last peer', async () => {
     const [one, two] = [freshName(), freshName()];
     await Promise.all([(await service(one)).ready, (await service(two)).ready]);
     const joiner = await connect(`chat:1.0.0@${one}`);
@@ -152,7 +155,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(first.getState()).to.equal('closed');
   });
 
-  it('apply a new max-offers while live', async () => {
+  it('a live service applies a new max-offers value', async () => {
     const host = await service(freshName(), { 'max-offers': '2' });
     await host.ready;
     await until(() => host.getAttribute('offer-count') === '2');
@@ -163,7 +166,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(host.state).to.equal('live');
   });
 
-  it('do not start with no-autostart, and stop when disabled', async () => {
+  it('a service does not start with no-autostart, and stops when disabled', async () => {
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
       service: 'chat:1.0.0',
@@ -182,7 +185,7 @@ describe('rondevu-service and rondevu-connect', () => {
     await host.ready;
   });
 
-  it('never read the state attribute as input', async () => {
+  it('a service ignores changes to the attributes that reflect its state', async () => {
     const host = await service(freshName());
     await host.ready;
     host.setAttribute('state', 'nonsense');
@@ -193,7 +196,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(host.getAttribute('state')).to.equal('stopped');
   });
 
-  it('let lifecycle events with frozen details bubble, but not messages', async () => {
+  it('lifecycle events bubble, but message events do not', async () => {
     const name = freshName();
     const host = await service(name);
     const bubbled: string[] = [];
@@ -207,7 +210,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(bubbled).to.deep.equal(['rondevu-connection']);
   });
 
-  it('reject a joiner that accept refuses, and admit the next joiner', async () => {
+  it('a joiner rejected by `accept` does not block the next joiner', async () => {
     const name = freshName();
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
@@ -225,7 +228,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(refused.state).to.not.equal('connected');
   });
 
-  it('read api-url from an ancestor or from a meta element', async () => {
+  it('a service inherits api-url from an ancestor or a meta element', async () => {
     const meta = document.createElement('meta');
     meta.name = 'rondevu-api-url';
     meta.content = apiUrl;
@@ -243,7 +246,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(inner.rondevu?.api.baseUrl).to.equal(apiUrl);
   });
 
-  it('report an invalid address', async () => {
+  it('a joiner reports an invalid address', async () => {
     const joiner = await connect('chat@alice');
     const { error } = await next<{ error: Error & { code: string } }>(joiner, 'rondevu-error');
     expect(error.code).to.equal('bad-request');

@@ -1,9 +1,9 @@
-/** Messages that are sent before a connection exists, and broadcasts. */
+/** Messages that are sent before a connection exists, and broadcast messages. */
 import { expect } from '@open-wc/testing';
 import { apiUrl, connect, freshName, make, messagesOf, next, service, until, type RondevuService } from './helpers.js';
 
-describe('an element without a connection', () => {
-  it('copies bytes when send() is called, keeps their order, and reports each delivery by id', async () => {
+describe('an element that has no connection yet', () => {
+  it('copies bytes when send() is called, and later delivers them in order', async () => {
     const host = await service(freshName());
     const got = messagesOf(host);
     await host.ready;
@@ -22,7 +22,7 @@ describe('an element without a connection', () => {
     await until(() => !joiner.getAttribute('buffered') || joiner.getAttribute('buffered') === '0');
   });
 
-  it('throws on an invalid value, and sends the other messages', async () => {
+  it('throws on an invalid value, and still sends the valid messages', async () => {
     const host = await service(freshName());
     const got = messagesOf(host);
     await host.ready;
@@ -39,7 +39,7 @@ describe('an element without a connection', () => {
     expect(joiner.errorCode).to.equal('');
   });
 
-  it('keeps the newest maxBufferSize messages, and settles the handle of each dropped message', async () => {
+  it('keeps the newest maxBufferSize messages, and reports older ones as dropped', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     joiner.connectionConfig = { maxBufferSize: 2 };
     await joiner.updateComplete;
@@ -55,7 +55,7 @@ describe('an element without a connection', () => {
     expect(await handles[2]!.delivered).to.equal('dropped');
   });
 
-  it('refuses messages with bufferEnabled: false, and drops them after a failure', async () => {
+  it('refuses messages if bufferEnabled is false, and drops messages after a failure', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`);
     joiner.connectionConfig = { bufferEnabled: false };
     await joiner.updateComplete;
@@ -67,8 +67,8 @@ describe('an element without a connection', () => {
   });
 });
 
-describe('a broadcast', () => {
-  it('reaches all other peers if one peer cannot receive it, and reports that peer', async () => {
+describe('broadcast()', () => {
+  it('sends to all other peers and reports the peer that cannot be reached', async () => {
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
       service: 'chat:1.0.0',
@@ -89,7 +89,7 @@ describe('a broadcast', () => {
     down.getPeerConnection()!.close();
     await until(() => !down.isConnected());
     const reported = next<{ error: { code: string }; connection: unknown }>(host, 'rondevu-error');
-    // reconnecting is fast, and this must be sent while the link is down
+    // the broadcast must be sent before the connection recovers, which takes little time
     expect(host.broadcast('to all who are here')).to.equal(2);
     const { error, connection } = await reported;
     expect([error.code, connection]).to.deep.equal(['not-connected', down]);

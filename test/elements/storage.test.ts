@@ -1,12 +1,12 @@
-/** Pages without storage, and pages whose storage was written by a newer build. */
+/** Elements in pages without storage, and in pages whose database was written by a newer build. */
 import { expect } from '@open-wc/testing';
 import { apiUrl, connect, freshName, make, service, until } from './helpers.js';
 
 const elements = new URL('../../dist/components/index.js', import.meta.url).href;
 
 /**
- * Loads a page in a frame with an opaque origin, which has no storage. Resolves with the first report of its element: an error
- * or the expected state.
+ * Loads a page in a frame with an opaque origin, which has no storage. Resolves with the first outcome that the element in the
+ * frame reports: an error or the expected state.
  */
 async function sandboxed(markup: string, state: string): Promise<{ frame: HTMLIFrameElement; told: string }> {
   const frame = (await make('iframe', { sandbox: 'allow-scripts' })) as HTMLIFrameElement;
@@ -28,9 +28,9 @@ async function sandboxed(markup: string, state: string): Promise<{ frame: HTMLIF
   return { frame, told: await told };
 }
 
-describe('a page without storage', () => {
+describe('an element in a page without storage', () => {
   for (const identity of ['', 'identity="none"']) {
-    it(`joins (${identity || 'with a key of its own'})`, async () => {
+    it(`joins a service (${identity || 'with the default identity'})`, async () => {
       const username = freshName();
       const host = await service(username);
       await until(() => host.state === 'live');
@@ -38,7 +38,7 @@ describe('a page without storage', () => {
       expect((await sandboxed(markup, 'connected')).told).to.equal('connected');
     });
 
-    it(`hosts for a peer with a username (${identity || 'with a key of its own'})`, async () => {
+    it(`hosts a service (${identity || 'with the default identity'})`, async () => {
       const username = freshName();
       const markup = `<rondevu-service api-url="${apiUrl}" username="${username}" service="chat:1.0.0" ${identity}></rondevu-service>`;
       expect((await sandboxed(markup, 'live')).told).to.equal('live');
@@ -49,7 +49,7 @@ describe('a page without storage', () => {
 });
 
 describe('a database with the schema of a newer build', () => {
-  it('does not prevent the page from using its stored key', async () => {
+  it('still gives access to the stored key', async () => {
     const username = freshName();
     const first = await service(username);
     await until(() => first.state === 'live');
