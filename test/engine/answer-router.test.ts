@@ -1,4 +1,7 @@
-/** Assignment of answers to connections. Connections are stubs; test/node-webrtc and test/chaos use real ones. */
+/**
+ * AnswerRouter assigns each answer to a connection. The connections are stubs; test/node-webrtc and test/chaos use real
+ * connections.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { OffererConnection } from '../../src/connection/offerer-connection.js';
@@ -17,7 +20,7 @@ interface Stub {
   sid?: string;
   offerId?: string;
   state?: 'connected' | 'reconnecting' | 'closed';
-  /** Whether the peer answers a probe. */
+  /** Whether the peer responds to a probe. */
   isAlive?: boolean;
 }
 
@@ -32,7 +35,7 @@ const stub = ({ peer, sid = 'sid', offerId = 'other', state = 'connected', isAli
     probe: () => Promise.resolve(isAlive),
   }) as unknown as OffererConnection;
 
-/** Returns the verdict on an answer from a peer. @param sid undefined for an older client */
+/** Returns the router's decision on an answer from a peer. @param sid session id, or undefined for an older client */
 async function route(peer: Peer, sid: string | undefined, stubs: Stub[], options: Partial<OfferPoolOptions> = {}) {
   const connections = stubs.map(stub);
   const proof = { open: () => Promise.resolve({ peer, ...(sid && { line: { sid } }) }) } as unknown as HandshakeProof;
@@ -48,13 +51,13 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: BOB, state: 'reconnecting' }]), { kind: 'new' });
   });
 
-  test('resumes a connection that waits on this offer, and rebinds one that waits on a different offer', async () => {
+  test('resumes a waiting connection on its own offer, or rebinds it to a different offer', async () => {
     const waiting: Stub = { peer: ALICE, state: 'reconnecting' };
     assert.deepEqual(await route(ALICE, 'sid', [{ ...waiting, offerId: 'offer' }]), ['resume', 0]);
     assert.deepEqual(await route(ALICE, 'sid', [waiting]), ['rebind', 0]);
   });
 
-  test('prefers the connection with the same session over other connections of the peer', async () => {
+  test('prefers the connection with the same session to other connections of the peer', async () => {
     const stubs: Stub[] = [
       { peer: ALICE, sid: 'first', state: 'reconnecting' },
       { peer: ALICE, sid: 'second', state: 'reconnecting' },
@@ -62,7 +65,7 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'second', stubs), ['rebind', 1]);
   });
 
-  test('rebinds the only connection of a reloaded page if it is down or does not answer a probe', async () => {
+  test('rebinds the only connection of a reloaded peer unless its link is alive', async () => {
     assert.deepEqual(await route(ALICE, 'new', [{ peer: ALICE, state: 'reconnecting' }]), ['rebind', 0]);
     assert.deepEqual(await route(ALICE, 'new', [{ peer: ALICE, isAlive: false }]), ['rebind', 0]);
     assert.deepEqual(await route(ALICE, 'new', [{ peer: ALICE, isAlive: true }]), { kind: 'new' });
@@ -78,14 +81,14 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: ALICE, isAlive: false }]), ['rebind', 0]);
   });
 
-  test('identifies an older client by its name, but never as a peer that has a key', async () => {
+  test('identifies an older client by its username, but never takes it for a peer with a key', async () => {
     const old: Peer = { username: 'alice', verified: false, pinned: false };
     assert.deepEqual(await route(old, undefined, [{ peer: old, state: 'reconnecting' }]), ['rebind', 0]);
     assert.deepEqual(await route(old, undefined, [{ peer: ALICE, state: 'reconnecting' }]), { kind: 'new' });
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: old, state: 'reconnecting' }]), { kind: 'new' });
   });
 
-  test('refuses a new peer if the service is full, but not a returning peer', async () => {
+  test('refuses new peers, but not returning peers, when the service is full', async () => {
     const waiting: Stub[] = [{ peer: ALICE, state: 'reconnecting' }];
     assert.deepEqual(await route(BOB, 'sid', waiting, { maxConnections: 1 }), { kind: 'refuse', reason: 'service-full' });
     assert.deepEqual(await route(ALICE, 'sid', waiting, { maxConnections: 1 }), ['rebind', 0]);
@@ -96,7 +99,7 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'sid', [], { accept: (peer) => peer.username === 'alice' }), { kind: 'new' });
   });
 
-  test('refuses a new peer if the service became full while the answer was being examined', async () => {
+  test('refuses a new peer if the service fills up while the answer is being examined', async () => {
     const connections = new Set<OffererConnection>();
     const proof = { open: () => Promise.resolve({ peer: ALICE, line: { sid: 'sid' } }) } as unknown as HandshakeProof;
     const router = new AnswerRouter({ maxConnections: 1 } as OfferPoolOptions, proof, connections);
@@ -105,7 +108,7 @@ describe('the answer router', () => {
     assert.deepEqual(router.decide(examined, OFFER), { kind: 'refuse', reason: 'service-full' });
   });
 
-  test('opens a new connection if the previous connection of the peer was closed in the meantime', async () => {
+  test("opens a new connection if the peer's previous connection closes while the answer is being examined", async () => {
     let state = 'reconnecting';
     const connection = { ...stub({ peer: ALICE, state: 'reconnecting' }), getState: () => state } as OffererConnection;
     const proof = { open: () => Promise.resolve({ peer: ALICE, line: { sid: 'sid' } }) } as unknown as HandshakeProof;

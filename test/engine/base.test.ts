@@ -1,6 +1,6 @@
 /**
- * The basic parts of the engine: backoff, lock, emitter, bytes, errors, queue. Most tests cover misuse: listeners that throw,
- * sections that reject, values that cannot be quoted, secrets in the wrong place.
+ * Building blocks of the engine: backoff, lock, emitter, byte encodings, errors and queue. Most tests cover misuse: listeners
+ * that throw, sections that reject, values that cannot be quoted, and secrets passed in the wrong field.
  */
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
@@ -32,12 +32,12 @@ test('backoff doubles from base to max, and starts over after reset', () => {
   assert.equal(backoff.next(), 100);
 });
 
-test('backoff never overflows after any number of calls', () => {
+test('backoff never exceeds its maximum, even after thousands of calls', () => {
   const backoff = new ExponentialBackoff({ base: 1000, max: 30_000, jitter: 0 });
   for (let i = 0; i < 5000; i++) assert.ok(backoff.next() <= 30_000);
 });
 
-test('backoff stays within its jitter and deviates in both directions', () => {
+test('backoff delays vary in both directions within the jitter', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 5000 }), fc.double({ min: 0, max: 1, noNaN: true }), (base, jitter) => {
       const backoff = new ExponentialBackoff({ base, max: 60_000, jitter });
@@ -86,7 +86,7 @@ test('a lock runs one section at a time, in the order of the calls', async () =>
   assert.equal(lock.isLocked(), false);
 });
 
-test('a section that throws or rejects frees the lock and is the only one to fail', async () => {
+test('a section that throws or rejects releases the lock without affecting other sections', async () => {
   const lock = new AsyncLock();
   const thrown = lock.run(() => {
     throw new Error('at once');
@@ -107,10 +107,10 @@ interface Events {
   other: [];
 }
 
-/** Counts the errors that the emitter reports instead of throwing, without printing them. */
+/** Mocks console.error to count and suppress the errors that the emitter reports. */
 const silence = (t: TestContext) => t.mock.method(console, 'error', () => undefined);
 
-test('listeners are called in order with the arguments; emit returns whether there was a listener', () => {
+test('emit calls the listeners in order, and returns whether there were any', () => {
   const emitter = new Emitter<Events>();
   const log: string[] = [];
   assert.equal(emitter.emit('tick', 1), false);
@@ -125,7 +125,7 @@ test('listeners are called in order with the arguments; emit returns whether the
   assert.deepEqual(log, ['a2', 'b2']);
 });
 
-test('an error thrown by a listener is reported and stops neither the other listeners nor the emitter', (t) => {
+test('an error thrown by a listener is reported without affecting other listeners', (t) => {
   const { mock } = silence(t);
   const emitter = new Emitter<Events>();
   const seen: number[] = [];
@@ -140,7 +140,7 @@ test('an error thrown by a listener is reported and stops neither the other list
   assert.match(String(mock.calls[0]!.arguments[0]), /"tick"/);
 });
 
-test('once calls its listener once, even if it throws or emits the same event again', (t) => {
+test('a once listener runs once, even if it throws or emits the same event again', (t) => {
   silence(t);
   const emitter = new Emitter<Events>();
   let calls = 0;
@@ -170,7 +170,7 @@ test('off removes one listener or all listeners, and ignores an unknown listener
   assert.equal(emitter.emit('tick', 1), false);
 });
 
-test('listeners may be added and removed during emit', () => {
+test('listeners can be added and removed during emit', () => {
   const emitter = new Emitter<Events>();
   const log: string[] = [];
   const late = () => log.push('late');
@@ -182,14 +182,14 @@ test('listeners may be added and removed during emit', () => {
   });
   emitter.on('tick', last);
   emitter.emit('tick', 1);
-  assert.deepEqual(log, ['first', 'last'], 'one added meanwhile comes with the next event, none is skipped');
+  assert.deepEqual(log, ['first', 'last'], 'a listener added during emit must wait for the next event');
   emitter.emit('tick', 2);
   assert.deepEqual(log, ['first', 'last', 'last', 'late']);
 });
 
 // --- bytes
 
-test('base64, base64url, hex and UTF-8 match Node, and base64 decodes to the same bytes', () => {
+test('base64, base64url, hex and UTF-8 encodings match those of Node', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       const buffer = Buffer.from(bytes);
@@ -213,7 +213,7 @@ test('decoding invalid base64 throws', () => {
 
 // --- errors
 
-test('quote never throws, and returns one short line', () => {
+test('quote returns a single short line', () => {
   const circular: { self?: unknown } = {};
   circular.self = circular;
   const awkward = [
@@ -238,7 +238,7 @@ test('quote never throws, and returns one short line', () => {
   assert.ok(quote('x'.repeat(10_000)).length <= 80);
 });
 
-test('quote never throws for values that cannot be serialized', () => {
+test('quote handles values that cannot be serialized', () => {
   const throwsInJson = {
     toJSON() {
       throw new Error('no');

@@ -1,4 +1,4 @@
-/** Chat messages: which ones are accepted, who their author is, and which characters are removed before display. */
+/** Chat messages: validation, authors, removal of unprintable characters before display, and rate limits. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ChatRates, authorOf, cleanName, parseChatMessage, printable } from '../../src/protocol/chat.ts';
@@ -17,12 +17,12 @@ test('the author of a message is the peer, or the user whose message the peer re
   assert.deepEqual(authorOf({ type: 'message' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 'alice' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 'bob' }, 'alice'), { author: 'bob', via: 'alice' });
-  // a name that looks the same as the name of the peer, and an invalid name
+  // a name that looks identical to the peer's name, and an invalid name
   assert.deepEqual(authorOf({ type: 'message', from: 'ali\u200bce' }, 'alice'), { author: 'alice', via: undefined });
   assert.deepEqual(authorOf({ type: 'message', from: 7 as never }, 'alice'), { author: 'alice', via: undefined });
 });
 
-test('control and bidirectional characters are removed; line breaks and tabs can be kept', () => {
+test('control and bidirectional characters are removed, with optional exceptions for line breaks and tabs', () => {
   assert.equal(printable('a\u001b[31m\u0007b\u202ec\r\n\td\u0085'), 'a[31mbcd');
   assert.equal(printable('a\u001b\r\n\tb', true), 'a\n\tb');
   assert.equal(cleanName('x'.repeat(100)).length, 64);
@@ -32,7 +32,7 @@ test('messages whose type is not a string are ignored', () => {
   for (const type of [['message'], { message: 1 }, 1, null]) assert.equal(parseChatMessage(JSON.stringify({ type })), undefined);
 });
 
-test('each peer may send 20 messages a second after a burst of 40; a flood is reported once a second', () => {
+test('each peer may send 20 messages per second after a burst of 40', () => {
   let now = 0;
   const warnings: string[] = [];
   const rates = new ChatRates((text) => warnings.push(text));

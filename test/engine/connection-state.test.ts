@@ -1,6 +1,6 @@
 /**
- * The state table of a connection, written a second time row by row as documented, and the invariants that hold for any
- * sequence of events.
+ * Compares the state table of a connection with a second copy, written row by row from the documentation, and checks invariants
+ * for arbitrary sequences of events.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -15,7 +15,7 @@ const OPEN = 'connected: announce';
 const LOST = 'disconnected: drop-link recover';
 const LINK_SETUP = { open: OPEN, lost: LOST, 'give-up': GIVE_UP, close: CLOSE };
 
-/** `state: effects` for each event that is handled; all others are ignored. */
+/** Expected `state: effects` for each handled event; all other events are ignored. */
 const EXPECTED: Record<ConnectionState, Partial<Record<ConnectionEvent, string>>> = {
   initializing: { gather: 'gathering:', signal: 'signaling:', check: 'checking:', ...LINK_SETUP },
   gathering: { signal: 'signaling:', check: 'checking:', ...LINK_SETUP },
@@ -31,7 +31,7 @@ const EXPECTED: Record<ConnectionState, Partial<Record<ConnectionEvent, string>>
 const STATES = Object.keys(EXPECTED) as ConnectionState[];
 
 for (const state of STATES) {
-  test(`the transitions from ${state} are as documented`, () => {
+  test(`the transitions from ${state} match the documentation`, () => {
     for (const event of EVENTS) {
       const transition = next(state, event);
       const actual = transition && `${transition.state}: ${transition.effects.join(' ')}`.trim();
@@ -40,24 +40,24 @@ for (const state of STATES) {
   });
 }
 
-test('the table contains only the states and events listed here', () => {
+test('the state table contains only documented states and events', () => {
   assert.deepEqual(Object.keys(TABLE).sort(), [...STATES].sort());
   for (const row of Object.values(TABLE))
     for (const event of Object.keys(row)) assert.ok(EVENTS.includes(event as ConnectionEvent));
 });
 
-test('every state can be reached', () => {
+test('every state is reachable', () => {
   const reached = new Set<ConnectionState>(['initializing']);
   for (const state of reached) {
     for (const event of EVENTS) {
       const transition = next(state, event);
-      if (transition) reached.add(transition.state); // iterating over a Set includes elements that are added meanwhile
+      if (transition) reached.add(transition.state); // iteration over a Set includes elements added during the iteration
     }
   }
   assert.deepEqual([...reached].sort(), [...STATES].sort());
 });
 
-test('every state except closed can close at once and accepts a link that opens', () => {
+test('every state except closed allows close, and becomes connected when a link opens', () => {
   for (const state of STATES) {
     if (state === 'closed') continue;
     assert.equal(next(state, 'close')?.state, 'closed');
@@ -72,19 +72,19 @@ test('the invariants hold for any sequence of events', () => {
       let wasConnected = false;
       for (const event of events) {
         const transition = next(state, event);
-        if (state === 'closed') assert.equal(transition, undefined, 'after the end nothing means anything');
+        if (state === 'closed') assert.equal(transition, undefined, 'closed must ignore every event');
         if (!transition) continue;
         const { state: to, effects } = transition;
         assert.ok(STATES.includes(to));
         assert.notEqual(to, state, 'a transition changes the state');
-        // only `open` connects, and it always emits before it releases the queued messages
+        // only `open` leads to `connected`, and its only effect is `announce`
         assert.equal(to === 'connected', event === 'open');
         if (to === 'connected') assert.deepEqual(effects, ['announce']);
         assert.equal(to === 'closed', event === 'close');
         assert.equal(to === 'failed', event === 'give-up');
         assert.equal(effects.includes('recover'), event === 'lost', 'recovery begins with a loss and nothing else');
         assert.equal(effects.includes('end'), to === 'closed');
-        // a link is dropped exactly when it is no longer wanted
+        // the link is dropped on exactly these three events
         assert.equal(effects.includes('drop-link'), ['lost', 'give-up', 'close'].includes(event));
         // `disconnected` is emitted only after `connected`
         if (to === 'disconnected' && effects.includes('announce')) assert.ok(wasConnected);
@@ -96,7 +96,7 @@ test('the invariants hold for any sequence of events', () => {
   );
 });
 
-test('the result of next() belongs to the caller: changing it does not change the table', () => {
+test('changing the result of next() does not change the state table', () => {
   next('connected', 'lost')!.effects.length = 0;
   assert.equal(next('connected', 'lost')!.effects.length, 3);
 });

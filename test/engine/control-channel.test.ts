@@ -1,4 +1,4 @@
-/** Queueing and sending on the control channel. The test sets the state of the data channel. */
+/** Queueing and sending on the control channel. The data channel is a stub whose state the tests set. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ControlChannel } from '../../src/connection/control-channel.js';
@@ -17,7 +17,7 @@ function control() {
   return { channel, control: new ControlChannel(pc) };
 }
 
-test('messages sent before the channel opens are queued up to a limit and sent when it opens', () => {
+test('up to 1000 messages are queued until the control channel opens', () => {
   const { channel, control: ours } = control();
   for (let i = 0; i < 5000; i++) ours.send(`${i}`);
   channel.readyState = 'open';
@@ -28,7 +28,7 @@ test('messages sent before the channel opens are queued up to a limit and sent w
   );
 });
 
-test('a peer that stops reading gets no pong, and its link is broken when more than 1 MiB is buffered', () => {
+test('a peer that stops reading gets no pongs, and loses its link when more than 1 MiB is buffered', () => {
   const { channel, control: ours } = control();
   const broken: string[] = [];
   ours.onBroken = (reason) => broken.push(reason);

@@ -1,4 +1,7 @@
-/** The SDP line (docs/protocol.md): its text, its signature, and everything that a server can do to a handshake in transit. */
+/**
+ * The signed SDP line (docs/protocol.md): its encoding, its signature, and every change that a server can make to a handshake
+ * in transit.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -78,7 +81,7 @@ test('the signed text, the signature and the attribute match the test vectors', 
   }
 });
 
-test('both peers learn who signed the description that they received, and whether that peer is pinned', async () => {
+test('opening a description returns the verified identity of its signer', async () => {
   const { alice, bob, offer, answer, toBob, toAlice } = await meeting();
   const { peer, line } = await bob.proof.open(offer.sdp, toBob);
   assert.deepEqual(peer, { username: 'alice', publicKey: alice.key, verified: true, pinned: false });
@@ -89,7 +92,7 @@ test('both peers learn who signed the description that they received, and whethe
   assert.deepEqual([there.peer.verified, there.line!.sid], [true, 's']);
 });
 
-test('parseSdp ignores repeated attributes and the case of fingerprints', () => {
+test('parseSdp merges repeated attributes, and ignores the case of fingerprints', () => {
   const section = OFFER.slice(OFFER.indexOf('m='))
     .replace(/m=.*/, 'm=audio 9 UDP/TLS/RTP/SAVPF 111')
     .replace(/a=sctp.*\r\n/, '');
@@ -99,7 +102,7 @@ test('parseSdp ignores repeated attributes and the case of fingerprints', () => 
   assert.deepEqual(media, ['application', 'audio']);
 });
 
-test('a description that the server altered, replayed or replaced is refused before it is used', async () => {
+test('a description that the server altered, replayed or replaced is refused', async () => {
   const { alice, bob, offer, answer, toBob, toAlice } = await meeting();
   const mallory = await person();
   const other = await alice.proof.seal(OFFER.replace('uOfF', 'uNew'), { role: 'offer', fqn: FQN, caps: ['durable'] });
@@ -168,7 +171,7 @@ test('a description that the server altered, replayed or replaced is refused bef
   for (const [what, act, code, text] of cases) await assert.rejects(act, refused(code, text), what);
 });
 
-test('a pinned peer without a proof is refused, and a changed key is reported with both keys', async () => {
+test('a pinned peer must present a proof with the pinned key', async () => {
   const { alice, bob, offer, toBob } = await meeting();
   const stripped = offer.sdp.replace(/a=x-rondevu:.*\r\n/, '');
   assert.equal((await bob.proof.open(stripped, toBob)).peer.verified, false, 'an old client, at the first meeting');
@@ -186,7 +189,7 @@ test('a pinned peer without a proof is refused, and a changed key is reported wi
   assert.equal((await bob.proof.open(forged.sdp, { ...toBob, key: other.key })).peer.pinned, true);
 });
 
-test('the key must match a pin in the address, whatever key is stored', async () => {
+test('a pin in the address takes precedence over a stored key', async () => {
   const { alice, bob, offer, toBob } = await meeting();
   const pin = await pinOf(base64ToBytes(alice.key));
   assert.equal((await bob.proof.open(offer.sdp, { ...toBob, pin })).peer.pinned, true);
@@ -210,7 +213,7 @@ test('an anonymous name must be derived from the key in the proof', async () => 
   );
 });
 
-test('an anonymous name without a proof is refused; any other name without a proof is an old client', async () => {
+test('a missing proof is accepted from an old client, but not under an anonymous name', async () => {
   const [alice, anonymous] = [await person(), await person()];
   const expected = { role: 'answer' as const, fqn: FQN, key: anonymous.key };
   const username = await anonymousNameOf(anonymous.key);
@@ -267,7 +270,7 @@ test('ambiguous or malformed descriptions are refused', () => {
   }
 });
 
-test('candidates with an IP address or a browser mDNS name are accepted; candidates with other names are not', () => {
+test('candidates must contain an IP address or a browser-generated mDNS name', () => {
   const candidate = (address: string): string => `candidate:1 1 udp 2122260223 ${address} 50000 typ host generation 0`;
   const taken = ['192.0.2.1', '2001:db8::1', '::ffff:192.0.2.1', 'fe80::1%eth0', '5e2b6d1c-94a3-4a0e-8b0b-0d7c1f1f7a11.local'];
   const names = [
@@ -286,7 +289,7 @@ test('candidates with an IP address or a browser mDNS name are accepted; candida
   for (const name of names) assert.equal(isCandidate(candidate(name)), false, name);
 });
 
-test('an SDP line that is not canonical JSON is refused', async () => {
+test('a signed SDP line that is not canonical JSON is refused', async () => {
   const { bob, offer, toBob } = await meeting();
   const [, text] = /a=x-rondevu:(.*)\r/.exec(offer.sdp)!;
   const json = Buffer.from(text!, 'base64url').toString();

@@ -1,4 +1,7 @@
-/** A join attempt settles once, and does nothing afterwards. The link is a stub: the test checks the order of events. */
+/**
+ * A join attempt settles exactly once, and ignores all later events. The link is a stub, and the tests check the order of
+ * calls.
+ */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { DEFAULT_CONNECTION_CONFIG } from '../../src/connection/connection-config.js';
@@ -13,7 +16,7 @@ const ENTRY = {
   sdp: 'v=0\r\na=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n',
 } as ServiceEntry;
 
-/** A promise that the test settles. */
+/** Creates a promise, and the functions with which the test settles it. */
 function deferred<T = void>() {
   let resolve!: (value: T) => void;
   let reject!: (error: Error) => void;
@@ -21,7 +24,7 @@ function deferred<T = void>() {
   return { promise, resolve, reject };
 }
 
-/** Lets all promise callbacks run. */
+/** Waits until all pending promise callbacks have run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function begin() {
@@ -66,7 +69,7 @@ function begin() {
 }
 
 describe('a join attempt', () => {
-  test('resolves when its link opens, and stops watching', async () => {
+  test('resolves when its link opens, and stops watching the offer', async () => {
     const { attempt, calls, remote, reply, outcome } = begin();
     remote.resolve();
     await turn();
@@ -79,7 +82,7 @@ describe('a join attempt', () => {
     assert.deepEqual(calls.slice(7), ['stop']);
   });
 
-  test('settles once: a failure after the link opened changes nothing, and vice versa', async () => {
+  test('ignores a failure after success, and success after a failure', async () => {
     const first = begin();
     first.attempt.opened();
     first.attempt.fail(new Error('late'));
@@ -100,7 +103,7 @@ describe('a join attempt', () => {
     assert.deepEqual(calls, ['take link', 'gather']);
   });
 
-  test('neither watches the offer nor uses candidates if it fails while the answer is being sent', async () => {
+  test("ignores the server's reply to the answer if it has already failed", async () => {
     const { attempt, calls, remote, reply } = begin();
     remote.resolve();
     await turn();
@@ -110,7 +113,7 @@ describe('a join attempt', () => {
     assert.deepEqual(calls, ['take link', 'gather', 'signal', 'send']);
   });
 
-  test('uses the candidates of the host but does not watch the offer if the link opens before the server replies', async () => {
+  test('adds remote candidates, but does not watch the offer, if the link opens before the server replies', async () => {
     const { attempt, calls, remote, reply, outcome } = begin();
     remote.resolve();
     await turn();

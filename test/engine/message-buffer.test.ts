@@ -1,6 +1,6 @@
 /**
- * MessageBuffer: the order of messages, the limit on their number (the oldest is dropped), the limit on their age. No message
- * is lost or returned twice.
+ * MessageBuffer: message order, the size limit (the oldest message is dropped) and the age limit. No message is lost or
+ * returned twice.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { byteLength, Message, MessageBuffer, toData, type BufferedMessage } from
 const message = (id: number): BufferedMessage => ({ id: `${id}`, data: `data ${id}`, timestamp: 0, attempts: 0 });
 const ids = (messages: BufferedMessage[]) => messages.map(({ id }) => Number(id));
 
-test('returns all messages, oldest first, and is empty afterwards', () => {
+test('takeAll() returns all messages in order, and empties the buffer', () => {
   const buffer = new MessageBuffer({ maxSize: 10, maxAge: 0 });
   for (const id of [1, 2, 3]) assert.equal(buffer.add(message(id)), undefined);
   assert.equal(buffer.size, 3);
@@ -20,7 +20,7 @@ test('returns all messages, oldest first, and is empty afterwards', () => {
   assert.deepEqual(buffer.takeAll(), []);
 });
 
-test('drops the oldest message when it is full, and keeps the new one', () => {
+test('add() drops and returns the oldest message when the buffer is full', () => {
   const buffer = new MessageBuffer({ maxSize: 2, maxAge: 0 });
   buffer.add(message(1));
   buffer.add(message(2));
@@ -29,13 +29,13 @@ test('drops the oldest message when it is full, and keeps the new one', () => {
   assert.deepEqual(ids(buffer.takeAll()), [3, 4]);
 });
 
-test('holds no message if its size is 0, and returns the added message', () => {
+test('add() returns the new message itself if maxSize is 0', () => {
   const buffer = new MessageBuffer({ maxSize: 0, maxAge: 0 });
   assert.equal(buffer.add(message(1))?.id, '1');
   assert.equal(buffer.size, 0);
 });
 
-test('removes messages older than the maximum age, but not at exactly that age', () => {
+test('takeExpired() removes messages older than maxAge, but not messages of exactly that age', () => {
   const buffer = new MessageBuffer({ maxSize: 10, maxAge: 100 });
   buffer.add(message(1), 1000);
   buffer.add(message(2), 1050);
@@ -45,7 +45,7 @@ test('removes messages older than the maximum age, but not at exactly that age',
   assert.deepEqual(ids(buffer.takeAll()), [2]);
 });
 
-test('treats a maximum age of 0 or Infinity as unlimited', () => {
+test('a maxAge of 0 or Infinity means no age limit', () => {
   for (const maxAge of [0, Infinity]) {
     const buffer = new MessageBuffer({ maxSize: 10, maxAge });
     buffer.add(message(1), 0);
@@ -54,7 +54,7 @@ test('treats a maximum age of 0 or Infinity as unlimited', () => {
   }
 });
 
-test('expires nothing when the wall clock is set back or forward', (t) => {
+test('changes of the wall clock do not expire messages', (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: 10_000_000 });
   for (const to of [0, 20_000_000]) {
     t.mock.timers.setTime(10_000_000);
@@ -66,7 +66,7 @@ test('expires nothing when the wall clock is set back or forward', (t) => {
   }
 });
 
-test('accepts bytes and Blobs from another realm, and refuses objects that only look like them', async () => {
+test('toData() accepts binary data from a different realm, but no look-alike objects', async () => {
   const other = runInNewContext(
     '({ buffer: Uint8Array.of(1, 2).buffer, view: Uint8Array.of(3), data: new DataView(new ArrayBuffer(1)) })',
   ) as {
@@ -87,7 +87,7 @@ test('accepts bytes and Blobs from another realm, and refuses objects that only 
     assert.throws(() => toData(data), /send takes a string, Blob, ArrayBuffer or view/);
 });
 
-test('returns every message exactly once and in order under any sequence of operations', () => {
+test('the buffer returns each message exactly once and in order for any sequence of operations', () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant('add' as const), later: fc.nat({ max: 50 }) }),
     fc.record({ kind: fc.constant('expire' as const), later: fc.nat({ max: 200 }) }),

@@ -1,4 +1,4 @@
-/** The search for an offer: by name or id, with failover, and with a spare link. */
+/** The search for an offer by name or by id, with failover and with a spare link. */
 import assert from 'node:assert/strict';
 import { describe, mock, test } from 'node:test';
 import { OfferSearch } from '../../src/connection/offer-search.js';
@@ -10,7 +10,7 @@ import type { SignalingPort } from '../../src/signaling/signaling-port.js';
 const SIGNAL = new AbortController().signal;
 const ALICE = { fqn: 'chat:1.0.0@alice', hadLink: true };
 
-/** A search on a server that has offers only for the targets in `offered`. */
+/** Creates a search on a server that has offers only for the targets in `offered`. */
 function search(target: string, failover: boolean, offered: string[]) {
   const asked: [target: string, wait: number][] = [];
   let links = 0;
@@ -35,7 +35,7 @@ function search(target: string, failover: boolean, offered: string[]) {
 const nothing = (): void => undefined;
 
 describe('the offer search', () => {
-  test('requests the service that it found last, or a hidden service by its id', async () => {
+  test('searches again for the service found last, or for a hidden service by its id', async () => {
     const named = search('chat:1.0.0', false, ['chat:1.0.0@alice']);
     await named.search.find(ALICE, 500, nothing, SIGNAL);
     assert.deepEqual(named.asked, [['chat:1.0.0@alice', 500]]);
@@ -44,7 +44,7 @@ describe('the offer search', () => {
     assert.deepEqual(hidden.asked, [['service-id', 500]]);
   });
 
-  test('looks for another host if failover is enabled and the previous host is gone', async () => {
+  test('looks for a different host if failover is enabled and the previous host is gone', async () => {
     const { search: found, asked } = search('chat:1.0.0', true, ['chat:1.0.0']);
     await found.find(ALICE, 500, nothing, SIGNAL);
     assert.deepEqual(asked, [
@@ -53,7 +53,7 @@ describe('the offer search', () => {
     ]);
   });
 
-  test('does not fail over before the first link or for a name with a username', async () => {
+  test('does not fail over before the first link, or if the target includes a username', async () => {
     const early = search('chat:1.0.0', true, []);
     await assert.rejects(early.search.find({ ...ALICE, hadLink: false }, 500, nothing, SIGNAL), { code: 'no-offer' });
     assert.equal(early.asked.length, 1);
@@ -63,7 +63,7 @@ describe('the offer search', () => {
     assert.equal(named.asked.length, 1);
   });
 
-  test('creates one spare link, returns it once, and closes it if no offer arrives in time', async () => {
+  test('prepares one spare link, and closes it if no offer arrives in time', async () => {
     mock.timers.enable({ apis: ['setTimeout'] });
     const { search: found, closed, waiting } = search('chat:1.0.0@alice', false, ['chat:1.0.0@alice']);
     const numberOf = () => (found.takeLink() as unknown as { number: number }).number;
@@ -78,12 +78,12 @@ describe('the offer search', () => {
     mock.timers.reset();
   });
 
-  test('rejects if a link cannot be created, and leaves no unhandled rejection', async () => {
+  test('rejects without an unhandled rejection if a link cannot be created', async () => {
     const port = { findOffer: () => Promise.reject(new RondevuError('no-offer', 'late')) } as unknown as SignalingPort;
     const failing = new OfferSearch('chat:1.0.0@alice', false, port, () => {
       throw new RondevuError('unsupported', 'no WebRTC');
     });
     await assert.rejects(failing.find(ALICE, 0, nothing, SIGNAL), { code: 'unsupported' });
-    await new Promise((resolve) => setTimeout(resolve)); // an unhandled rejection fails the test
+    await new Promise((resolve) => setTimeout(resolve)); // an unhandled rejection would fail the test
   });
 });

@@ -1,4 +1,7 @@
-/** Every name that the Rondevu clients 0.20.0 and 0.9.0 export, and the methods of the exported classes. */
+/**
+ * Checks that all exports of the Rondevu clients 0.20.0 and 0.9.0, and the methods of the exported classes, are still
+ * available.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as core from '../../src/core.js';
@@ -12,7 +15,7 @@ const VALUES_0_20 =
   'AnswererConnection ExponentialBackoff MessageBuffer WebCryptoAdapter NodeCryptoAdapter';
 const VALUES_0_9 = 'Rondevu RondevuAuth RondevuUsername DurableConnection DurableChannel DurableService';
 
-/** A missing name is a compile error. */
+/** Types exported by client 0.20.0; a missing type is a compile error. */
 export type Types020 = [
   Core.Signaler,
   Core.Binnable,
@@ -97,7 +100,7 @@ test('every class and function of the clients 0.20.0 and 0.9.0 is still exported
 });
 
 for (const [name, members] of Object.entries(MEMBERS)) {
-  test(`${name} still has all its older methods`, () => {
+  test(`${name} still has all methods of the older clients`, () => {
     const { prototype } = core[name as keyof typeof core] as unknown as { prototype: object };
     assert.deepEqual(
       members.split(' ').filter((member) => typeof Reflect.get(prototype, member) !== 'function'),
@@ -121,7 +124,7 @@ test('the emitter supports the methods of EventEmitter', () => {
   assert.deepEqual([emitter.eventNames(), emitter.emit('a', 3), got], [[], false, [1]]);
 });
 
-test('error constructors take the old and the new arguments', () => {
+test('error constructors accept both the old and the new arguments', () => {
   const old = new core.RondevuError('it broke', { part: 1 });
   assert.deepEqual([old.message, old.context, old.code, old.name], ['it broke', { part: 1 }, 'bad-request', 'RondevuError']);
   assert.equal(new core.RondevuError('it broke').message, 'it broke');
@@ -136,7 +139,7 @@ test('error constructors take the old and the new arguments', () => {
   assert.equal(new core.ConnectionError('closed', 'gone').code, 'closed');
 });
 
-test('MessageBuffer accepts data or messages, and its older methods work', () => {
+test('MessageBuffer still supports the methods of the older clients', () => {
   const buffer = new core.MessageBuffer({ maxSize: 2, maxAge: 60_000 });
   assert.ok(buffer.isEmpty());
   const first = buffer.add('one');
@@ -164,14 +167,14 @@ test('MessageBuffer accepts data or messages, and its older methods work', () =>
   assert.equal(buffer.size, 0);
 });
 
-test('RpcBatcher reports the number of queued calls, and flushes them', async () => {
+test('RpcBatcher counts and flushes queued calls', async () => {
   const sent: number[] = [];
   const batcher = new core.RpcBatcher(
     (requests) => (sent.push(requests.length), Promise.resolve(requests.map(() => ({ success: true, result: 1 })))),
     { maxWaitTime: 60_000 },
   );
   const request = { method: 'poll', message: '', signature: '', params: {} };
-  await batcher.add(request); // the first call never waits
+  await batcher.add(request); // the first call is sent without waiting
   const replies = [batcher.add(request), batcher.add(request)];
   assert.equal(batcher.getQueueSize(), 2);
   await batcher.flush();
@@ -180,7 +183,7 @@ test('RpcBatcher reports the number of queued calls, and flushes them', async ()
   assert.deepEqual(sent, [1, 2]);
 });
 
-test('active connections are a Map keyed by offer id that also has the members of an array', () => {
+test('active connections are a Map keyed by offer id, with array methods', () => {
   const of = (id: string) => ({ getOfferId: () => id }) as unknown as core.OffererConnection;
   const [one, two] = [of('1st'), of('2nd')];
   const active = activeConnections([one, two]);
@@ -205,7 +208,7 @@ test('new Rondevu() throws an error that names its replacement', () => {
     assert.throws(() => new Old(options), /Rondevu\.connect\(\{ apiUrl, username, keypair \}\)/);
 });
 
-test('the low-level calls take positional arguments, including through getAPIPublic()', async (t) => {
+test('low-level calls accept positional arguments, including through getAPIPublic()', async (t) => {
   const { url } = await startServer(t);
   const keys = await core.RondevuAPI.generateKeypair();
   const host = new core.RondevuAPI(url, 'alice', keys, undefined, false);
@@ -228,7 +231,7 @@ test('the low-level calls take positional arguments, including through getAPIPub
   assert.equal(await bob.getOfferAnswer(serviceFqn, offerId).catch(({ code }: core.RondevuError) => code), 'forbidden');
 });
 
-test('RondevuUsername claims a name with a key pair, and stores the key pair in localStorage as in 0.9', async (t) => {
+test('RondevuUsername claims a username and stores its key pair in localStorage, as in 0.9', async (t) => {
   const { url } = await startServer(t);
   const kept = new Map<string, string>();
   const localStorage = {

@@ -1,6 +1,6 @@
 /**
  * An invalid value of any public option causes a ValidationError that names the option and quotes the value, before anything is
- * sent. Calls to a client in the wrong order are also tested here.
+ * sent. The tests also cover client calls in the wrong order.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { Rondevu, type ConnectOptions, type PublishOptions, type RondevuOptions 
 import { warnWithoutTurn } from '../../src/legacy/raw.js';
 import { NodePeerConnection } from '../support/old-host.js';
 
-/** No server listens on this port: every request fails. */
+/** Address of a port on which no server listens, so that every request fails. */
 const CLOSED_PORT = 'http://127.0.0.1:9';
 
 function isValidation(error: unknown, name: string, value: unknown, what: string): true {
@@ -30,7 +30,7 @@ const client = (options: object = {}) =>
     ...options,
   } as RondevuOptions);
 
-/** Values that must be refused, for each option. */
+/** Option names, each followed by values that must be refused. */
 type Table = [name: string, ...values: unknown[]][];
 
 const NOT_STRING = [5, null, true, {}];
@@ -71,7 +71,7 @@ test('Rondevu.connect refuses invalid batching options', async () => {
   }
 });
 
-test('Rondevu.connect requires apiUrl, and lists the known options when it refuses an unknown one', async () => {
+test('Rondevu.connect refuses a missing apiUrl and unknown options', async () => {
   await assert.rejects(Rondevu.connect({} as RondevuOptions), (error) => isValidation(error, 'apiUrl', undefined, 'none'));
   await assert.rejects(client({ apiURL: 'http://x' }), (error) => isValidation(error, 'apiUrl', 'apiURL', 'a typing error'));
   for (const options of [undefined, null, 'http://localhost:3000']) {
@@ -79,7 +79,7 @@ test('Rondevu.connect requires apiUrl, and lists the known options when it refus
   }
 });
 
-test('Rondevu.connect takes either keypair or identity, and refuses keys that do not match', async () => {
+test('Rondevu.connect refuses keypair together with identity, and keys that do not match', async () => {
   const [one, other] = [(await client()).getKeypair(), (await client()).getKeypair()];
   await assert.rejects(client({ keypair: one, identity: await Rondevu.createIdentity() }), /keypair or identity/);
   await assert.rejects(client({ keypair: { ...one, publicKey: other.publicKey } }), /does not belong/);
@@ -88,7 +88,7 @@ test('Rondevu.connect takes either keypair or identity, and refuses keys that do
   }
 });
 
-test('Rondevu.connect makes no network call and needs no WebRTC', async (t) => {
+test('Rondevu.connect makes no network requests and does not require WebRTC', async (t) => {
   const { mock } = t.mock.method(globalThis, 'fetch', () => Promise.reject(new Error('no network here')));
   let sockets = 0;
   class CountingSocket {
@@ -103,7 +103,7 @@ test('Rondevu.connect makes no network call and needs no WebRTC', async (t) => {
   assert.deepEqual([mock.callCount(), sockets], [0, 0]);
 });
 
-test('a non-exportable identity works, and getKeypair throws key-not-exportable', async () => {
+test('getKeypair throws key-not-exportable for a non-exportable identity', async () => {
   const rondevu = await client({ identity: await Rondevu.createIdentity() });
   assert.throws(
     () => rondevu.getKeypair(),
@@ -146,7 +146,7 @@ for (const [name, ...values] of PUBLISH) {
       const quoted = name === 'service' && value === 'chat:1.0.0@somebody.else' ? 'somebody.else' : value;
       isValidation(error, name, quoted, `${name}: ${quote(value)}`);
     }
-    await rondevu.publishService({ service: 'chat:1.0.0' }); // the refused calls left no state behind
+    await rondevu.publishService({ service: 'chat:1.0.0' }); // the refused calls must leave no state behind
   });
 }
 
@@ -185,7 +185,7 @@ for (const [name, ...values] of CONNECT) {
   });
 }
 
-test('connectToService refuses no target, two targets, an invalid pin and unknown options', async () => {
+test('connectToService refuses missing or conflicting targets, invalid pins and unknown options', async () => {
   const rondevu = await client();
   await assert.rejects(rondevu.connectToService({}), (error) => isValidation(error, 'service', undefined, 'no target'));
   const both = { serviceFqn: 'chat:1.0.0@alice', username: 'alice' };
@@ -199,7 +199,7 @@ test('connectToService refuses no target, two targets, an invalid pin and unknow
   await assert.rejects(unknown, (error) => isValidation(error, 'wait', 'timeout', 'unknown'));
 });
 
-test('connectionConfig refuses invalid values of every option, and unknown options', () => {
+test('connectionConfig refuses invalid values and unknown options', () => {
   for (const [name, standard] of Object.entries(DEFAULT_CONNECTION_CONFIG)) {
     const bad = typeof standard === 'number' ? ['1', -1, NaN, null, true] : ['true', 1, null];
     for (const value of bad) {
@@ -233,7 +233,7 @@ test('connectionConfig applies the defaults and accepts 0 and Infinity', () => {
   assert.deepEqual([maxReconnectAttempts, sessionTtl], [0, Infinity]);
 });
 
-test('findService refuses invalid names, unknown modes and modes that do not suit the name', async () => {
+test('findService refuses invalid names, unknown modes, and modes that conflict with the name', async () => {
   const rondevu = await client();
   for (const name of ['', 'chat', 5]) {
     await assert.rejects(rondevu.findService(name as string), (error) => isValidation(error, 'findService', name, String(name)));
@@ -283,7 +283,7 @@ test('each ICE preset selects its servers and transport policy', () => {
   );
 });
 
-test('`server` uses ICE servers from the signaling server, and so does `relay-only` without configured TURN servers', () => {
+test('`server` and, by default, `relay-only` use ICE servers from the signaling server', () => {
   const served: RTCIceServer[] = [
     { urls: ['stun:s.example.org'] },
     { urls: ['turn:t.example.org'], username: 'u', credential: 'c' },
@@ -301,7 +301,7 @@ test('`server` uses ICE servers from the signaling server, and so does `relay-on
   );
 });
 
-test('TURN presets use TURN servers from the signaling server, or fall back to STUN with one warning', (t) => {
+test('TURN presets use TURN servers from the signaling server, or fall back to STUN with a warning', (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const ip = { urls: ['turn:192.0.2.7:3478'], username: 'u', credential: 'very-secret' };
   const name = { urls: ['turns:t.example.org:5349'], username: 'u', credential: 'very-secret' };
@@ -330,7 +330,7 @@ test('TURN presets use TURN servers from the signaling server, or fall back to S
   }
 });
 
-test('a TURN preset without a matching TURN server causes an error that names the preset but no credential', () => {
+test('the error for a TURN preset without a matching TURN server contains no credentials', () => {
   for (const preset of ['ipv4-turn', 'hostname-turns'] as const) {
     const bad = [[{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
     for (const turnServers of bad) {
@@ -342,7 +342,7 @@ test('a TURN preset without a matching TURN server causes an error that names th
   }
 });
 
-test('a published service cannot be published again until it is unpublished; each version is a separate service', async () => {
+test('publishService refuses a service version that is already published', async () => {
   const rondevu = await client();
   await rondevu.publishService({ service: 'chat:1.0.0' });
   const twice = rondevu.publishService({ service: `chat:1.0.0@${rondevu.getUsername()}` });
@@ -353,12 +353,12 @@ test('a published service cannot be published again until it is unpublished; eac
   await rondevu.close();
 });
 
-test('startFilling before publishService rejects with an error that names publishService', async () => {
+test('startFilling before publishService rejects with an error that mentions publishService', async () => {
   const rondevu = await client();
   await assert.rejects(rondevu.startFilling(), (error) => error instanceof RondevuError && /publishService/.test(error.message));
 });
 
-test('an offerFactory that returns an old-style result or no offer causes an error that shows the new form', async (t) => {
+test('the error for an invalid offerFactory result shows the expected form', async (t) => {
   const factories = [
     async () => ({ pc: {}, dc: {}, offer: { type: 'offer', sdp: '' } }),
     async () => ({}),
@@ -382,7 +382,7 @@ test('an offerFactory that returns an old-style result or no offer causes an err
   }
 });
 
-test('calls after close are refused, and a second close has no effect', async () => {
+test('after close, calls are refused and a second close has no effect', async () => {
   const rondevu = await client();
   assert.equal(rondevu.close(), rondevu.close());
   await rondevu.close();
@@ -392,14 +392,14 @@ test('calls after close are refused, and a second close has no effect', async ()
   await assert.rejects(rondevu.findService('chat:1.0.0'), closed);
 });
 
-test('without WebRTC, the error names the rtcPeerConnection option', async () => {
+test('the error for missing WebRTC names the rtcPeerConnection option', async () => {
   const rondevu = await Rondevu.connect({ apiUrl: CLOSED_PORT, lifecycle: false });
   const named = (error: unknown) => error instanceof RondevuError && /rtcPeerConnection/.test(error.message);
   await assert.rejects(rondevu.publishService({ service: 'chat:1.0.0' }), named);
   await assert.rejects(rondevu.connectToService({ service: 'chat:1.0.0' }), named);
 });
 
-test('connectionConfig caps timer delays at the longest supported delay, but does not cap sessionTtl', () => {
+test('connectionConfig caps timer delays at the maximum that timers support', () => {
   const long = connectionConfig({ connectionTimeout: Infinity, reconnectBackoffMax: 1e12, deadAfter: 2 ** 31 });
   assert.deepEqual([long.connectionTimeout, long.reconnectBackoffMax, long.deadAfter], Array(3).fill(2 ** 31 - 1));
   assert.equal(connectionConfig({ sessionTtl: Infinity, maxBufferAge: Infinity }).sessionTtl, Infinity);

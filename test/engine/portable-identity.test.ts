@@ -1,15 +1,15 @@
-/** Export of identities as text that is encrypted with a passphrase. */
+/** Exporting and importing identities as text that is encrypted with a passphrase. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createIdentity, exportIdentity, importIdentity, RondevuError } from '../../src/index.js';
 
 const PASSPHRASE = 'correct horse ünïcode';
 
-test('an exported identity survives the round trip, and its text does not contain the private key', async () => {
+test('an exported identity can be imported again, and its text does not reveal the private key', async () => {
   const identity = await createIdentity();
   const text = await exportIdentity(identity, PASSPHRASE);
   assert.ok(!text.includes(identity.exportKeypair!().privateKey));
-  // the same passphrase, typed on a keyboard that produces decomposed code points
+  // the same passphrase, as typed on a keyboard that produces decomposed characters
   const back = await importIdentity(text, PASSPHRASE.normalize('NFD'));
   assert.deepEqual(back.exportKeypair!(), identity.exportKeypair!());
   const bytes = Uint8Array.of(1, 2, 3);
@@ -17,7 +17,7 @@ test('an exported identity survives the round trip, and its text does not contai
   assert.notEqual(await exportIdentity(identity, PASSPHRASE), text, 'salt and nonce are fresh');
 });
 
-test('importIdentity refuses a wrong passphrase or a modified text', async () => {
+test('importIdentity refuses a wrong passphrase and modified text', async () => {
   const identity = await createIdentity();
   const text = await exportIdentity(identity, PASSPHRASE);
   const wrong = /the passphrase is wrong, or the text was changed/;
@@ -41,7 +41,7 @@ test('importIdentity refuses a wrong passphrase or a modified text', async () =>
     );
 });
 
-test('invalid text, out-of-range iteration counts, short passphrases and non-exportable keys are refused', async () => {
+test('malformed text, short passphrases and non-exportable keys are refused', async () => {
   const text = await exportIdentity(await createIdentity(), PASSPHRASE);
   const value = JSON.parse(text) as Record<string, unknown>;
   const wrong: [string, RegExp][] = [

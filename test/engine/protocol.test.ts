@@ -1,6 +1,7 @@
 /**
- * src/protocol and src/identity, which client and server share. Canonical JSON is checked against RFC 8785, Ed25519 against RFC
- * 8032, base32 against RFC 4648, and names and versions with property tests. Errors must not contain secrets.
+ * Tests src/protocol and src/identity, which the client and the server share. Canonical JSON is checked against RFC 8785,
+ * Ed25519 against RFC 8032, base32 against RFC 4648, and names and versions with property tests. Error messages must not
+ * contain secrets.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -68,12 +69,12 @@ test('canonical JSON sorts property names by UTF-16 code units (RFC 8785, sectio
     '\u00f6': 'Latin Small Letter O With Diaeresis',
   };
   const order = Object.keys(JSON.parse(canonicalJson(input)) as object);
-  // JSON.parse puts "1" first regardless of its position in the text, so the test also checks the text itself
+  // a parsed object lists the key "1" first regardless of its position in the text, so the text is checked as well
   assert.deepEqual(order, ['1', '\r', '\u0080', '\u00f6', '\u20ac', '\ud83d\ude00', '\ufb33']);
   assert.ok(canonicalJson(input).startsWith('{"\\r":"Carriage Return","1":"One"'));
 });
 
-test('canonical JSON writes the numbers in RFC 8785, appendix B, as listed there', () => {
+test('canonical JSON matches the number samples in RFC 8785, appendix B', () => {
   const samples: [hex: string, text: string][] = [
     ['0000000000000000', '0'],
     ['8000000000000000', '0'],
@@ -110,11 +111,11 @@ test('canonical JSON refuses values that JSON cannot represent', () => {
 });
 
 const json = fc.jsonValue({ stringUnit: 'grapheme' });
-test('canonical JSON preserves the value and does not depend on the order of property names', () => {
+test('canonical JSON preserves values and does not depend on property order', () => {
   const shuffled = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(shuffled);
     if (typeof value !== 'object' || value === null) return value;
-    // JSON.parse, because an assignment to "__proto__" would set the prototype
+    // built with JSON.parse because an assignment to "__proto__" would set the prototype
     const entries = Object.entries(value).reverse();
     return JSON.parse(
       `{${entries.map(([name, item]) => `${JSON.stringify(name)}:${JSON.stringify(shuffled(item))}`).join(',')}}`,
@@ -131,7 +132,7 @@ test('canonical JSON preserves the value and does not depend on the order of pro
   );
 });
 
-test('the digest covers {aud, method, params}; absent params count as {}', () => {
+test('the digest covers aud, method and params, and treats absent params as {}', () => {
   const text = new TextDecoder().decode(digestInput('https://a.example', 'poll', { since: 1 }));
   assert.equal(text, '{"aud":"https://a.example","method":"poll","params":{"since":1}}');
   for (const params of [undefined, null]) {
@@ -139,7 +140,7 @@ test('the digest covers {aud, method, params}; absent params count as {}', () =>
   }
 });
 
-test('parseMessage returns the parts that a message was built from', () => {
+test('parseMessage returns the parts from which a message was built', () => {
   const username = fc.constantFrom('alice', 'bob.smith', `anon-${'a'.repeat(26)}`);
   const context = fc.constantFrom('', 'chat:1.0.0@alice', 'offer:0', 'a:b:c', '~v3');
   const timestamp = fc.nat(Number.MAX_SAFE_INTEGER);
@@ -156,7 +157,7 @@ test('parseMessage returns the parts that a message was built from', () => {
   );
 });
 
-test('malformed messages are refused', () => {
+test('parseMessage refuses malformed messages', () => {
   const bad = [
     undefined,
     null,
@@ -186,7 +187,7 @@ test('malformed messages are refused', () => {
   );
 });
 
-test('the audience is the address as normalised by new URL(), without a trailing slash', () => {
+test('the audience is the normalised server address without a trailing slash', () => {
   for (const [address, aud] of [
     ['https://A.example', 'https://a.example'],
     ['https://a.example:443/', 'https://a.example'],
@@ -228,7 +229,7 @@ test('service names survive a round trip through parsing and formatting', () => 
   );
 });
 
-test('invalid service names are refused with an error that quotes them, and invalid usernames are refused', () => {
+test('invalid service names and usernames are refused', () => {
   for (const bad of [
     '',
     'chat',
@@ -263,7 +264,7 @@ test('invalid service names are refused with an error that quotes them, and inva
     assert.ok(!isUsername(bad));
 });
 
-test('versions are ordered as in Semantic Versioning 2.0, section 11', () => {
+test('versions are ordered as specified in Semantic Versioning 2.0, section 11', () => {
   const order = [
     '1.0.0-alpha',
     '1.0.0-alpha.1',
@@ -281,7 +282,7 @@ test('versions are ordered as in Semantic Versioning 2.0, section 11', () => {
   assert.deepEqual(sort([...order].reverse()), order);
 });
 
-test('the order of versions is total', () => {
+test('compareVersions defines a total order', () => {
   fc.assert(
     fc.property(version, version, version, (a, b, c) => {
       assert.equal(Math.sign(compareVersions(a, b)), -Math.sign(compareVersions(b, a)) || 0);
@@ -292,7 +293,7 @@ test('the order of versions is total', () => {
   );
 });
 
-test('a compatible version has the same major (in 0.x also the same minor) and is not older; prereleases match exactly', () => {
+test('isCompatible accepts newer releases of the same major version (of the same minor version in 0.x)', () => {
   const yes = [
     ['1.2.3', '1.2.3'],
     ['1.3.0', '1.2.9'],
@@ -317,7 +318,7 @@ test('a compatible version has the same major (in 0.x also the same minor) and i
   );
 });
 
-test('base32 matches the vectors in RFC 4648, section 10; base64, base64url and hex match Node', () => {
+test('base32 matches the vectors in RFC 4648, section 10, and the other encodings match Node', () => {
   const base32 = { '': '', f: 'my', fo: 'mzxq', foo: 'mzxw6', foob: 'mzxw6yq', fooba: 'mzxw6ytb', foobar: 'mzxw6ytboi' };
   for (const [text, encoded] of Object.entries(base32)) assert.equal(bytesToBase32(utf8(text)), encoded);
   fc.assert(
@@ -331,7 +332,7 @@ test('base32 matches the vectors in RFC 4648, section 10; base64, base64url and 
   );
 });
 
-/** RFC 8032, section 7.1: tests 1, 2 and 3. */
+/** Test vectors 1, 2 and 3 from RFC 8032, section 7.1. */
 const RFC8032 = [
   [
     '9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60',
@@ -353,7 +354,7 @@ const RFC8032 = [
   ],
 ] as const;
 for (const [index, [seed, key, message, signature]] of RFC8032.entries()) {
-  test(`Ed25519 passes RFC 8032, section 7.1, test ${index + 1}, on the platform and with noble`, async () => {
+  test(`Ed25519 passes test ${index + 1} in RFC 8032, section 7.1, with WebCrypto and with noble`, async () => {
     const keypair = { privateKey: bytesToBase64(bytes(seed)), publicKey: bytesToBase64(bytes(key)) };
     const signer = await signerFromKeypair(keypair);
     assert.equal(bytesToHex(await signer.sign(bytes(message))), signature);
@@ -367,7 +368,7 @@ for (const [index, [seed, key, message, signature]] of RFC8032.entries()) {
   });
 }
 
-test('SHA-256 on the platform and with noble matches Node', async () => {
+test('SHA-256 with WebCrypto and with noble matches Node', async () => {
   for (const text of ['', 'abc', 'ü'.repeat(1000)]) {
     const expected = createHash('sha256').update(text).digest('hex');
     assert.equal(bytesToHex(await sha256(utf8(text))), expected);
@@ -375,7 +376,7 @@ test('SHA-256 on the platform and with noble matches Node', async () => {
   }
 });
 
-test('anonymous names and pins are derived from the key', async () => {
+test('anonymous names and pins are derived from the public key', async () => {
   const key = bytes(RFC8032[0][1]);
   const hash = createHash('sha256').update(key).digest();
   const name = await anonymousNameOf(bytesToBase64(key));
@@ -418,7 +419,7 @@ test('errors about key pairs never quote the private key', async () => {
   await assert.rejects(signerFromKeypair(undefined as never), ValidationError);
 });
 
-test('a signer from a key pair is exportable, and a generated signer signs but is not exportable', async () => {
+test('a signer created from a key pair is exportable, but a generated signer is not', async () => {
   const keypair = await new WebCryptoAdapter().generateKeypair();
   assert.deepEqual(exportKeypair(await signerFromKeypair(keypair)), keypair);
   const signer = await generateSigner();

@@ -1,7 +1,7 @@
 /**
- * Messages from the server are validated wherever they enter the client. The inputs are arbitrary JSON and valid messages with
- * one value replaced, as results of every call, as frames and as events. No callback throws, and honest messages in between
- * still arrive.
+ * The client validates every message from the server. The inputs are arbitrary JSON, and valid messages with one value
+ * replaced: as results of every call, as WebSocket frames and as events. No callback throws, and the valid messages in between
+ * are still handled.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -28,7 +28,7 @@ const ENTRY = {
 const ANSWER = { offerId: 'o', answererId: 'bob', sdp: 'v=0', answeredAt: 1, answererKey: KEY, answererInstance: 'instance' };
 const FOREIGN = { candidate: CANDIDATE, role: 'answerer', username: 'bob', createdAt: 1 };
 
-/** A valid result of each call, with the params of that call. */
+/** A valid result for each method, with the params of the call. */
 const RESULTS: [method: string, params: object, result: Json][] = [
   ['getUser', {}, { available: false, publicKey: KEY }],
   ['publishService', { offers: [{}] }, { serviceId: 'id', expiresAt: 1, offers: [{ offerId: 'o' }] }],
@@ -49,11 +49,14 @@ const EVENTS: { [name: string]: Json } = {
   signal: { from: 'bob', sid: 'session', sdp: 'v=0' },
   resync: {},
 };
-/** Fields that are not checked because the client does not use them. */
+/** Fields that the client does not use and therefore does not check. */
 const UNUSED = /\.(createdAt|expiresAt|role|serviceId)$/;
 const WRONG: Json[] = [null, 5, true, [], {}, [null], 'x'.repeat(300_000), -1e308];
 
-/** Every path in a message, with its value and a function that returns a copy with a different value at that path. */
+/**
+ * Yields every path in a message, its value, and a function that returns a copy of the message with a different value at the
+ * path.
+ */
 function* places(value: Json, path = ''): Generator<[path: string, old: Json, put: (other: Json) => Json]> {
   yield [path, value, (other) => other];
   if (typeof value !== 'object' || value === null) return;
@@ -96,7 +99,7 @@ test('a result for a service other than the requested one is refused', () => {
   assert.equal(checkResult('getService', { serviceFqn: 'chat:1.0.0' }, ENTRY), ENTRY);
 });
 
-test('a wrong type in any field of a result is refused with an error that gives the path and does not quote the value', () => {
+test('a result with a wrong type in any field is refused with an error that names the path, but not the value', () => {
   let refused = 0;
   for (const [method, params, valid] of RESULTS) {
     assert.deepEqual(checkResult(method, params, structuredClone(valid)), valid, `${method} as it should be`);
@@ -106,7 +109,7 @@ test('a wrong type in any field of a result is refused with an error that gives 
         const isLong = typeof other === 'string';
         if ((kindOf(other) === kindOf(old) && !isLong) || mayBeNull || (UNUSED.test(path) && method !== 'publishService'))
           continue;
-        // invalid items from other users are removed from their list; an invalid list is the server's fault
+        // an invalid item from another user is dropped from its list, but an invalid list is an error of the server
         const foreign = /^(.*\.(?:answers|candidates)|\.iceCandidates\.o)\[0\]/.exec(path)?.[1];
         const what = `${method}: ${path} as ${JSON.stringify(other)?.slice(0, 20)}`;
         if (foreign !== undefined) {
@@ -141,7 +144,7 @@ test('unknown fields from a newer server are accepted in results and events', ()
     assert.ok(parseFrame(JSON.stringify({ event, seq: 1, later: 1, data: { ...(data as object), later: 1 } })), event);
 });
 
-test('arbitrary JSON as a reply, frame or result is accepted or refused, and throws nothing but NetworkError', () => {
+test('arbitrary JSON from the server never causes an error other than NetworkError', () => {
   const json = fc.jsonValue({ maxDepth: 4 });
   fc.assert(
     fc.property(json, fc.constantFrom(...RESULTS), (value, [method, params]) => {
@@ -163,7 +166,7 @@ test('arbitrary JSON as a reply, frame or result is accepted or refused, and thr
     assert.equal(parseFrame(data), undefined, 'what is not text');
 });
 
-/** An HTTP and WebSocket server whose replies the test specifies. */
+/** Starts an HTTP and WebSocket server whose replies are defined by the test. */
 async function lyingServer(t: TestContext) {
   const liar = { url: '', sockets: new Set<WebSocket>(), reply: (_method: string): unknown => ({ success: false, error: 'no' }) };
   const http = createServer((request, response) => {
@@ -199,7 +202,7 @@ async function clientOf(t: TestContext, url: string, WebSocketClass?: unknown, u
   return signaling;
 }
 
-/** Waits for an honest answer, which shows that the client still handles events. */
+/** Waits for a valid `answer` event, which shows that the client still handles events. */
 const hasListener = async (signaling: SignalingClient, push: () => void): Promise<void> => {
   const heard = new Promise<void>((resolve) => signaling.once('answer', () => resolve()));
   push();
@@ -207,7 +210,7 @@ const hasListener = async (signaling: SignalingClient, push: () => void): Promis
 };
 
 describe('with a dishonest server', { concurrency: 2 }, () => {
-  test('the client ignores malformed frames and still handles an honest one', async (t) => {
+  test('the client ignores malformed frames, and still handles valid frames', async (t) => {
     const warn = t.mock.method(console, 'warn', () => undefined);
     const liar = await lyingServer(t);
     const results = new Map(RESULTS.map(([method, , result]) => [method, result]));
@@ -234,7 +237,7 @@ describe('with a dishonest server', { concurrency: 2 }, () => {
   });
 
   for (const transport of ['HTTP', 'the socket']) {
-    test(`a call over ${transport} rejects with a code or resolves with a checked result, whatever the reply`, async (t) => {
+    test(`a call over ${transport} resolves only with a valid result`, async (t) => {
       const liar = await lyingServer(t);
       const session = RESULTS.find(([method]) => method === 'openSession')![2];
       let next: Json = null;
@@ -266,7 +269,7 @@ describe('with a dishonest server', { concurrency: 2 }, () => {
     });
   }
 
-  test('a session is not open after a malformed reply, and the client requests it again', async (t) => {
+  test('the client opens the session again after a malformed reply', async (t) => {
     const liar = await lyingServer(t);
     let asked = 0;
     liar.reply = (method) => {
@@ -295,7 +298,7 @@ describe('with a dishonest server', { concurrency: 2 }, () => {
     );
   });
 
-  test('answers dated years ahead do not hide later answers from a polling client', async (t) => {
+  test('answers with timestamps far in the future do not hide later answers from a polling client', async (t) => {
     const liar = await lyingServer(t);
     const since: number[] = [];
     const ahead = Date.now() + 2 * 365 * 86_400_000;
@@ -313,7 +316,7 @@ describe('with a dishonest server', { concurrency: 2 }, () => {
   });
 });
 
-test('all messages from a real server are accepted', async (t) => {
+test('the client accepts all messages from a real server', async (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const { url } = await startServer(t);
   const signaling = await clientOf(t, url, WebSocket);
