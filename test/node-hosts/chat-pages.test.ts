@@ -1,6 +1,6 @@
 /**
- * A terminal and a page in one chat, with either as the host: `rondevu host` and `rondevu connect` with each WebRTC package,
- * <rondevu-chat> in each browser. RONDEVU_HOSTS=full runs all combinations.
+ * Chats between a terminal and a page, with either of them as the host: `rondevu host` and `rondevu connect` with each WebRTC
+ * package, and <rondevu-chat> in each browser. RONDEVU_HOSTS=full runs all combinations.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ const say = (page: Page, text: string): Promise<boolean> =>
   page.evaluate((words) => document.querySelector('rondevu-chat')!.send(words), text);
 
 for (const name of BROWSERS) {
-  describe(`a terminal and a page in ${name} chat`, () => {
+  describe(`chats between a terminal and a page in ${name}`, () => {
     const browsers = useBrowsers(name);
 
     async function open(t: TestContext, tag: string): Promise<Page> {
@@ -50,7 +50,7 @@ for (const name of BROWSERS) {
     }
 
     for (const webrtc of PACKAGES) {
-      test(`when the terminal hosts with ${webrtc}`, async (t) => {
+      test(`the terminal hosts with ${webrtc}, and the page joins`, async (t) => {
         const username = `host${count}${name}`;
         const host = terminal(t, webrtc, ['host', 'chat:1.0.0', '--username', username]);
         await until(() => host.output().includes('is live'), 'the host');
@@ -72,7 +72,7 @@ for (const name of BROWSERS) {
         );
       });
 
-      test(`when the terminal joins with ${webrtc}`, async (t) => {
+      test(`the page hosts, and the terminal joins with ${webrtc}`, async (t) => {
         const username = `page${count}${name}`;
         const page = await open(
           t,

@@ -1,4 +1,4 @@
-/** The `rondevu` command, run as people and programs run it. */
+/** Runs the `rondevu` command in the way that users and scripts do. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -15,7 +15,7 @@ import { listenFor } from '../support/set-up.js';
 
 const CLI = 'dist/src/cli/main.js';
 
-/** A server, a folder for keys, and functions that run the command with both. */
+/** Starts a server and creates a key folder; returns functions that run the command with both. */
 async function setUp(t: TestContext) {
   const server = await startServer(t);
   const folder = temporaryFolder(t);
@@ -42,7 +42,7 @@ const lines = (text: string): Record<string, unknown>[] =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 describe('rondevu', { concurrency: 2 }, () => {
-  test('prints help for all commands and for each one', async (t) => {
+  test('prints general help, and help for each command', async (t) => {
     const { run } = await setUp(t);
     const all = await run(['--help']);
     assert.equal(all.code, 0);
@@ -60,7 +60,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match((await run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
   });
 
-  test('prints errors to stderr, with the documented exit code', async (t) => {
+  test('prints errors to stderr, and exits with the documented code', async (t) => {
     const { run, client, folder } = await setUp(t);
     const alice = await client('alice');
     await (await alice.publishService({ service: 'x:1.0.0' })).start();
@@ -96,7 +96,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual([json.code, lines(json.err)[0]!['code'], lines(json.err)[0]!['exitCode']], [3, 'unavailable', 3]);
   });
 
-  test('a host whose name is taken ends at once, and prints the cause and the remedies', async (t) => {
+  test('a host whose username is taken exits with the cause and the remedies', async (t) => {
     const { run, client } = await setUp(t);
     await (await (await client('alice')).publishService({ service: 'x:1.0.0' })).start();
     const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice']);
@@ -118,7 +118,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match((await run(['host', 'x:1.0.0', '-u', 'carol'])).err, /holds the username "bob" already[^]*--key-file FILE/);
   });
 
-  test('a host prints the same remedies if an old server reports a taken name as an invalid signature', async (t) => {
+  test('a host explains a taken username even if an old server reports an invalid signature', async (t) => {
     const { run } = await setUp(t);
     const old = await OldServer.start(t);
     const owner = await connect({ apiUrl: old.url, username: 'alice' });
@@ -130,7 +130,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.doesNotMatch(err, /trying again/);
   });
 
-  test('a host ends with an error if its name passes to a different key while it runs', async (t) => {
+  test('a running host exits with an error if its username passes to a different key', async (t) => {
     const { start } = await setUp(t);
     const serve = (port: string): Program =>
       startProgram(t, process.execPath, ['server/dist/main.js', '--port', port, '--storage', ':memory:']);
@@ -164,10 +164,11 @@ describe('rondevu', { concurrency: 2 }, () => {
     const joiner = start(['connect', 'x:1.0.0@alice', '-s', url, '--json']);
     await until(() => host.out().includes('"joined"') && joiner.out().includes('"connected"'), 'the joiner');
     const lost = start(['connect', 'x:1.0.0@nobody', '-s', url, '--json', '--wait', '600']);
-    await until(() => lost.err().includes('no host yet'), 'the word that nobody is there');
+    await until(() => lost.err().includes('no host yet'), 'the message that there is no host');
     server.child.kill('SIGTERM');
     await server.ended;
-    for (const { err } of [host, lost]) await until(() => err().includes('"unavailable"'), 'the word that the server is away');
+    for (const { err } of [host, lost])
+      await until(() => err().includes('"unavailable"'), 'the message that the server is unreachable');
     assert.match(host.err(), /cannot be reached.*; trying again\. Open connections \(1\) are not affected/);
     host.child.stdin!.write('without a server\n');
     await until(() => joiner.out().includes('without a server'), 'a message meanwhile');
@@ -182,7 +183,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await lost.ended, [130, null]);
   });
 
-  test('keys are created once, shown, exported and imported; the private key is printed only encrypted', async (t) => {
+  test('the keys command never prints an unencrypted private key', async (t) => {
     const { run, folder } = await setUp(t);
     const path = join(folder, 'rondevu', 'identity.json');
     assert.match((await run(['keys', 'show'])).err, /there is no key file .*Create one: rondevu keys make/);
@@ -210,7 +211,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     for (const { out, err } of [made, exported, wrong, imported]) assert.ok(!`${out}${err}`.includes(privateKey));
   });
 
-  test('find lists services by name and by user, as text and as JSON, and leases no offer', async (t) => {
+  test('find lists services by name or by user without leasing an offer', async (t) => {
     const { run, client } = await setUp(t);
     for (const name of ['alice', 'bob'])
       await (await (await client(name)).publishService({ service: 'x:1.2.0', maxOffers: 1 })).start();
@@ -225,7 +226,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(await joiner.findService('x:1.2.0@bob'), 'the only offer is still there');
   });
 
-  test('host and connect run a chat among three peers, and print no terminal control characters', async (t) => {
+  test('host and connect run a chat among three peers without printing control characters', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice']);
     await until(() => host.out().includes('is live'), 'the host');
@@ -254,12 +255,12 @@ describe('rondevu', { concurrency: 2 }, () => {
     await until(() => host.out().includes('* bob left'), 'the host to see him leave');
     host.child.kill('SIGINT');
     assert.deepEqual(await host.ended, [0, null]);
-    assert.deepEqual(await carol.ended, [0, null], 'who is left alone ends too');
+    assert.deepEqual(await carol.ended, [0, null], 'the last joiner must exit too');
     assert.match(carol.out(), /"left"/);
     assert.ok(!/[\u0007\u001b]/.test(host.out() + bob.out()));
   });
 
-  test('find, connect and doctor print no control characters from a server: as text, as JSON, with --debug', async (t) => {
+  test('find, connect and doctor print no control characters from a server', async (t) => {
     const { run } = await setUp(t);
     const EVIL = '\u001b]0;title\u0007\u001b[2J\u009b31m\u007f\u202egpj\u2066\u200b\r\nrondevu: forged';
     const CONTROLS = /[\0-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2066]|^rondevu: forged/m;
@@ -300,7 +301,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(output, /gpj/, 'the words of the server were printed');
   });
 
-  test('incoming lines are printed above the line that is being typed in a terminal', async (t) => {
+  test('a terminal shows incoming lines above the line being typed', async (t) => {
     const { folder, server } = await setUp(t);
     const inTerminal = (...args: string[]): Program => {
       const command = `stty cols 40; echo $$; exec '${process.execPath}' ${[CLI, ...args].join(' ')}`;
@@ -315,21 +316,21 @@ describe('rondevu', { concurrency: 2 }, () => {
     await until(() => joiner.out().endsWith('half a li'), 'what is typed');
     host.child.stdin!.write('in between\r');
     await until(() => joiner.out().includes('in between'), 'what comes');
-    // the row is cleared, and the typed text is printed below
+    // the row is cleared for the incoming line, and the typed text is printed again below
     await until(
       () => joiner.out().includes('\u001b[1G\u001b[0Jalice: in between\r\n\u001b[1G\u001b[0J> half a li'),
       'the line, whole',
     );
     joiner.child.stdin!.write('ne\r');
     await until(() => host.out().includes('bobby: half a line\r\n'), 'the whole line at the host');
-    // if the typed line takes two rows, both are cleared, and nothing above them is
+    // if the typed text spans two rows, exactly these two rows are cleared
     for (let typed = 1; typed <= 50; typed++) {
       joiner.child.stdin!.write('x');
       await until(() => (joiner.out().match(/x/g)?.length ?? 0) >= typed, 'each character');
     }
     for (const text of ['again', 'and again']) {
       host.child.stdin!.write(`${text}\r`);
-      // the last characters may not have been echoed yet
+      // the terminal may not have echoed the last characters yet
       const shown = new RegExp(`\\[1A\\u001b\\[1G\\u001b\\[0Jalice: ${text}\\r\\n\\u001b\\[1G\\u001b\\[0J> x{38,50}`);
       await until(() => shown.test(joiner.out()), 'what comes above it');
     }
@@ -346,16 +347,16 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual(await host.ended, [0, null], 'Ctrl-C of the host');
   });
 
-  test('a wait for a host is reported, and ends with an error code if it is aborted', async (t) => {
+  test('connect reports that it is waiting for a host, and exits with an error code if interrupted', async (t) => {
     const { start } = await setUp(t);
     const waiting = start(['connect', 'x:1.0.0@nobody', '--wait', '60']);
-    await until(() => waiting.err().includes('no host yet; waiting up to 60 s for x:1.0.0@nobody'), 'the word of it');
+    await until(() => waiting.err().includes('no host yet; waiting up to 60 s for x:1.0.0@nobody'), 'the waiting message');
     waiting.child.kill('SIGINT');
     assert.deepEqual(await waiting.ended, [130, null]);
     assert.equal(waiting.out(), '');
   });
 
-  test('a flood of chat messages is relayed to the others only at a limited rate', async (t) => {
+  test('a host relays a flood of chat messages only at a limited rate', async (t) => {
     const { start, client } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice', '--json']);
     await until(() => host.out().includes('"live"'), 'the host');
@@ -370,13 +371,13 @@ describe('rondevu', { concurrency: 2 }, () => {
     await Promise.all(sent.map(({ delivered }) => delivered));
     const most = 40 + Math.ceil(((Date.now() - began) / 1000) * 20);
     host.child.stdin!.write('enough\n');
-    await until(() => listener.out().includes('enough'), 'the word of the host');
+    await until(() => listener.out().includes('enough'), 'the message from the host');
     const heard = lines(listener.out()).filter(({ text }) => /^no /.test(String(text))).length;
     assert.ok(heard >= 40 && heard <= most, `${heard} of 500, at most ${most}`);
     assert.match(host.err(), /mallory sends more than 20 chat messages a second/);
   });
 
-  test('--raw carries any bytes unchanged to --echo and to --exec, and exits at end of input', async (t) => {
+  test('connect --raw transfers arbitrary bytes unchanged to --echo and --exec', async (t) => {
     const { start } = await setUp(t);
     const echo = start(['host', 'echo:1.0.0', '-u', 'echo', '--echo']);
     const sum = start([
@@ -407,7 +408,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     }
   });
 
-  test('--raw carries bytes unchanged to a program without pipe support, and exits at end of input', async (t) => {
+  test('connect --raw transfers bytes unchanged to a program without pipe support', async (t) => {
     const { start, client } = await setUp(t);
     const host = await client('plain');
     const got: (string | ArrayBuffer)[] = [];
@@ -427,7 +428,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(program.err(), /10 B sent, 7 B received/);
   });
 
-  test('a restarted transfer starts at the beginning, without data from the first attempt', async (t) => {
+  test('a restarted transfer contains no data from the interrupted attempt', async (t) => {
     const { start, folder } = await setUp(t);
     const host = start(['host', 'drop:1.0.0', '-u', 'drop', '--exec', `cat > ${folder}/got-$$.bin`]);
     await until(() => host.out().includes('is live'), 'the host');
@@ -439,7 +440,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const sizes = () => files().map((name) => statSync(join(folder, name)).size);
     await until(() => sizes().includes(1_000_000), 'the first half');
     first.child.kill('SIGKILL');
-    // an attempt may meet remains of the previous one, and then ends with code 7
+    // an attempt can collide with the remains of the previous connection, and then exits with code 7
     let code: number | null = 7;
     for (let attempt = 0; attempt < 3 && code !== 0; attempt++) {
       const again = start(['connect', 'drop:1.0.0@drop', '--raw', '--wait', '20', ...key]);
@@ -453,10 +454,10 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(files().some((name) => readFileSync(join(folder, name)).equals(bytes)));
   });
 
-  test('a host reports that it is live only once it is, and ends the programs that it started', async (t) => {
+  test('a host reports that it is live only after publishing, and stops its child processes on exit', async (t) => {
     const { start, folder } = await setUp(t);
     const lost = start(['host', 'x:1.0.0', '-u', 'xhost', '--server', 'http://127.0.0.1:9']);
-    await until(() => /trying again/.test(lost.err()), 'the word that it is not');
+    await until(() => /trying again/.test(lost.err()), 'the message that the host is not live');
     assert.equal(lost.out(), '');
     lost.child.kill('SIGINT');
     assert.deepEqual(await lost.ended, [0, null]);
@@ -472,12 +473,12 @@ describe('rondevu', { concurrency: 2 }, () => {
       try {
         return !process.kill(-group, 0);
       } catch {
-        return true; // the process group is empty
+        return true; // the process group no longer exists
       }
     }, 'the end of the program');
   });
 
-  test('a second signal ends a host at once, even if the server has stopped responding', async (t) => {
+  test('a second signal terminates a host immediately, even if the server does not respond', async (t) => {
     const { start } = await setUp(t);
     const server = startProgram(t, process.execPath, ['server/dist/main.js', '--port', '0', '--storage', ':memory:']);
     await until(() => /Rondevu server on (\S+)/.test(server.out()), 'the server');
@@ -501,7 +502,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.equal((await run(['connect', String(serviceId), '--raw'], 'hidden')).out, 'hidden');
   });
 
-  test('serve runs the server with the given options, and ends it on a signal', async (t) => {
+  test('serve runs the server with the given options until it receives a signal', async (t) => {
     const { start } = await setUp(t);
     const serving = start(['serve', '--port', '0', '--storage', ':memory:']);
     await until(() => serving.out().includes('Rondevu server on'), 'the server');
@@ -512,7 +513,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(help.out(), /--storage/);
   });
 
-  test('an aborted transfer is an error at either end, but a program that stops reading early is not', async (t) => {
+  test('an interrupted transfer is an error at both ends, but a program that stops reading early is not', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'x:1.0.0', '-u', 'host', '--echo']);
     await until(() => host.out().includes('is live'), 'the host');

@@ -1,7 +1,7 @@
 /**
- * One contract for every WebRTC implementation, tested against itself and against Chromium. Further abilities of each are
- * listed in abilities.json, which docs/hosting-in-node.md shows: an ability must be present if it is listed as true, and absent
- * otherwise. RONDEVU_HOSTS=full runs werift and Firefox too.
+ * One contract for every WebRTC implementation, each tested against itself and against Chromium. Additional abilities of each
+ * implementation are listed in abilities.json, which docs/hosting-in-node.md shows: an ability must be present if it is listed
+ * as true, and absent otherwise. RONDEVU_HOSTS=full also tests werift and Firefox.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ const nameOf = (place: Place): string => (place in NODE_PLACES ? NODE_PLACES[pla
 const { server, places } = usePlaces();
 
 let pairs = 0;
-/** A host and a joiner; the host echoes every message. */
+/** Opens a host that echoes messages, and a joiner. */
 async function open(hostAt: Place, joinerAt: Place): Promise<{ host: End; joiner: End; close(): Promise<void> }> {
   const name = `contract${++pairs}`;
   const host = await places.open(hostAt, { apiUrl: server.url, username: name, service: 'contract:1.0.0', plain: true });
@@ -50,7 +50,10 @@ async function open(hostAt: Place, joinerAt: Place): Promise<{ host: End; joiner
   };
 }
 
-/** Sends to the host and compares the echoes. Runs in the page or process of the joiner. */
+/**
+ * Sends messages to the host, and returns the sizes whose echoes differ. The function runs in the page or process of the
+ * joiner.
+ */
 async function echoes(end: Parameters<Parameters<End['run']>[0]>[0], sizes: number[]): Promise<string[]> {
   const connection = end.connection!;
   const wrong: string[] = [];
@@ -77,18 +80,18 @@ for (const place of PLACES) {
     for (const [hostAt, joinerAt] of place === other
       ? [[place, place] as const]
       : [[place, other] as const, [other, place] as const]) {
-      describe(`${nameOf(hostAt)} hosting for ${nameOf(joinerAt)}`, () => {
+      describe(`a host on ${nameOf(hostAt)} with a joiner on ${nameOf(joinerAt)}`, () => {
         let pair: Awaited<ReturnType<typeof open>>;
         before(async () => {
           pair = await open(hostAt, joinerAt);
         });
         after(() => pair.close());
 
-        it('returns text and bytes of every size unchanged', async () => {
+        it('echoes text and bytes of every size unchanged', async () => {
           assert.deepEqual(await pair.joiner.run(echoes, [0, 1, 15_000, 16_384, 65_536, 300_000, 1_048_576]), []);
         });
 
-        it('replaces a link that is closed behind the engine’s back, and loses no message', async () => {
+        it('loses no message when a link is closed behind the engine’s back', async () => {
           for (const end of [pair.joiner, pair.host, pair.joiner]) {
             const outcomes = await end.run(async ({ connection }) => {
               const sent = Array.from({ length: 20 }, () => connection!.send('quiet'));
@@ -104,7 +107,7 @@ for (const place of PLACES) {
     }
   }
 
-  describe(`abilities of ${nameOf(place)}`, () => {
+  describe(`the WebRTC abilities of ${nameOf(place)}`, () => {
     const abilities = ABILITIES[nameOf(place)]!;
     const shown: Record<string, boolean> = {};
     let pair: Awaited<ReturnType<typeof open>>;
@@ -113,21 +116,21 @@ for (const place of PLACES) {
     });
     after(() => pair.close());
 
-    it('are probed for statistics', async () => {
+    it('probes whether connection statistics are available', async () => {
       await pair.joiner.run(echoes, [100_000]);
       const stats = await pair.host.run(async ({ connection }) => {
         const { roundTripTime, bytesSent, bytesReceived, path, protocol } = (await connection!.getStats())!;
         return { roundTripTime, bytesSent, bytesReceived, path, protocol };
       });
       shown['round-trip time'] = typeof stats.roundTripTime === 'number';
-      // the path is local, so a larger value would be in a different unit
+      // the path is local, so a larger value would mean a wrong unit
       if (shown['round-trip time']) assert.ok(stats.roundTripTime! < 1000, `${stats.roundTripTime} ms`);
       shown['bytes sent and received'] = stats.bytesSent > 100_000 && stats.bytesReceived > 100_000;
       shown['kind of path'] = stats.path !== undefined;
       shown['protocol of the path'] = stats.protocol === 'udp';
     });
 
-    it('are probed for an ICE restart', async () => {
+    it('probes whether an ICE restart works', async () => {
       shown['ICE restart'] = await pair.host.run(async ({ connection }) => {
         const ufrag = (): string | undefined =>
           /a=ice-ufrag:(\S+)/.exec(connection!.getPeerConnection()?.remoteDescription?.sdp ?? '')?.[1];
@@ -140,7 +143,7 @@ for (const place of PLACES) {
       assert.deepEqual(await pair.joiner.run(echoes, [1000]), [], 'what is sent after it');
     });
 
-    it('are probed for the delivery of messages sent just before close', async () => {
+    it('probes whether messages sent just before close are delivered', async () => {
       await pair.joiner.run((end) => {
         (end as { tail?: number }).tail = 0;
         end.connection!.on('message', () => (end as { tail?: number }).tail!++);
@@ -153,7 +156,7 @@ for (const place of PLACES) {
       shown['the tail arrives before the end'] = (await pair.joiner.run((end) => (end as { tail?: number }).tail)) === 200;
     });
 
-    it('match abilities.json', () => {
+    it('the probed abilities match abilities.json', () => {
       assert.deepEqual(shown, abilities);
     });
   });

@@ -1,4 +1,6 @@
-/** `rondevu doctor` and `diagnose()`: the right verdict for each real problem, within the time limit. */
+/**
+ * Runs `rondevu doctor` and `diagnose()` against real problems, each of which must be reported correctly within the time limit.
+ */
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -26,13 +28,13 @@ const nftMissing = (): string | false =>
 interface Verdict {
   exitCode: number;
   status: Diagnosis['status'];
-  /** The code of each check, by the name of the check. */
+  /** Result code of each check, keyed by check name. */
   codes: Record<string, string>;
   checks: Check[];
   ms: number;
 }
 
-/** Runs `rondevu doctor --json`. @param inside a command that runs another command, such as `ip netns exec` */
+/** Runs `rondevu doctor --json`. @param inside wrapper command and its arguments, such as `ip netns exec` */
 async function doctor(args: string[], env: Record<string, string> = {}, inside: string[] = []): Promise<Verdict> {
   const start = performance.now();
   const [command = '', ...rest] = [...inside, process.execPath, CLI, 'doctor', '--json', '--timeout', '2', ...args];
@@ -60,7 +62,7 @@ const explained = ({ checks }: Pick<Diagnosis, 'checks'>): void => {
 };
 
 /**
- * A server and its own coturn: the server signs TURN credentials with `secret`, and coturn accepts credentials made with
+ * Starts a server and a coturn: the server signs TURN credentials with `secret`, and coturn accepts credentials signed with
  * `taken`.
  */
 async function withTurn(t: TestContext, secret: string, taken: string) {
@@ -113,7 +115,7 @@ test('reports a server that is not a Rondevu server', async (t) => {
   assert.equal((await doctor(['--server', url])).codes['server'], 'not-a-rondevu-server');
 });
 
-test('reports a server whose replies are too long', async (t) => {
+test('reports a server whose reply is too long', async (t) => {
   const url = await serveFor(t, { '/': { body: `{"name":"Rondevu","x":"${'x'.repeat(20_000_000)}"}` } });
   assert.equal((await doctor(['--server', url])).codes['server'], 'server-unreachable');
 });
@@ -125,7 +127,7 @@ test('reports a server without push', async (t) => {
   explained(verdict);
 });
 
-test('reports a wrong clock: a warning on a current server, which sends its time; a failure on an old one', async (t) => {
+test('reports a wrong clock as a warning on a current server, and as a failure on an old server', async (t) => {
   const folder = temporaryFolder(t);
   // sets the clock of the process two hours ahead
   writeFileSync(join(folder, 'clock.mjs'), 'const now = Date.now; Date.now = () => now() + 7_200_000;');
@@ -186,7 +188,7 @@ test('reports an invalid TURN URL without its credentials', async (t) => {
   }
 });
 
-test('prints a line for each check, with remedies', () => {
+test('prints one line per check, with remedies', () => {
   const { stdout } = spawnSync(process.execPath, [CLI, 'doctor', '--timeout', '2', '--server', 'http://127.0.0.1:9'], {
     encoding: 'utf8',
   });
@@ -198,7 +200,7 @@ test('prints a line for each check, with remedies', () => {
 });
 
 for (const name of ['chromium', 'firefox'] as BrowserName[]) {
-  test(`reports the same problems in a page in ${name}`, { skip: coturnMissing() }, async (t) => {
+  test(`diagnose() reports the same problems in a page in ${name}`, { skip: coturnMissing() }, async (t) => {
     const server = new ServerProcess();
     await server.start();
     t.after(() => server.close());
@@ -223,7 +225,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
     const gone = await inPage('http://127.0.0.1:9');
     assert.deepEqual([gone.status, gone.checks[0]!.code, gone.checks[3]!.code], ['failed', 'server-unreachable', 'ok']);
     explained(gone);
-    // browsers gather no relay candidates over loopback
+    // browsers gather no relay candidates on the loopback interface
     const address = machineAddress();
     const coturn = await startCoturn(t, [SECRET], address);
     const bad = await inPage(server.url, [{ urls: `turn:${address}:${coturn.port}`, username: '1:x', credential: 'wrong' }]);

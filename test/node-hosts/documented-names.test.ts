@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { test } from 'node:test';
 import ts from 'typescript';
 
-/** Interfaces that declare options, by file. */
+/** Interfaces that declare options, keyed by file. */
 const OPTIONS: Record<string, string[]> = {
   'src/options.ts': ['RondevuOptions', 'PublishOptions', 'OfferFactoryResult', 'ConnectOptions', 'FindOptions'],
   'src/connection/connection-config.ts': ['ConnectionConfig'],
@@ -17,8 +17,8 @@ const OPTIONS: Record<string, string[]> = {
   'src/node/shutdown.ts': ['ShutdownOptions'],
 };
 /**
- * Lower-layer interfaces that receive a whole options object. Reading one of their members counts as reading the option of that
- * name.
+ * Lower-layer interfaces to which a whole options object is passed. Reading a member of such an interface counts as reading the
+ * option with the same name.
  */
 const PASSED_TO: Record<string, [file: string, name: string][]> = {
   ConnectionConfig: [
@@ -27,7 +27,7 @@ const PASSED_TO: Record<string, [file: string, name: string][]> = {
     ['src/connection/channel.ts', 'ChannelConfig'],
   ],
 };
-/** Interfaces whose members are events, by file. */
+/** Interfaces whose members are events, keyed by file. */
 const EVENTS: Record<string, string[]> = {
   'src/rondevu.ts': ['RondevuEvents'],
   'src/connection/connection-events.ts': ['ConnectionEvents'],
@@ -66,7 +66,7 @@ const service = ts.createLanguageService({
 });
 const program = service.getProgram()!;
 
-/** The members of an interface in a file. */
+/** Returns the members of an interface that a file declares. */
 function membersOf(file: string, name: string): { name: string; node: ts.Node }[] {
   const source = program.getSourceFile(resolve(file));
   const declaration = source?.statements.find((each) => ts.isInterfaceDeclaration(each) && each.name.text === name);
@@ -90,7 +90,7 @@ const nodeAt = (source: ts.SourceFile, position: number): ts.Node => {
   return found;
 };
 
-/** Whether a reference to a property reads its value, rather than declaring or setting the property. */
+/** Whether a reference to a property reads the value, as opposed to declaring or assigning the property. */
 function isRead(node: ts.Node): boolean {
   const { parent } = node;
   if (ts.isPropertyAccessExpression(parent) && parent.name === node) {
@@ -100,7 +100,7 @@ function isRead(node: ts.Node): boolean {
   return ts.isBindingElement(parent);
 }
 
-/** Whether any code reads the property that is declared at a node. */
+/** Whether any code reads the property declared at the given node. */
 function hasReads(file: string, { node }: { node: ts.Node }): boolean {
   const found = service.findReferences(resolve(file), node.getStart()) ?? [];
   return found
@@ -111,7 +111,7 @@ function hasReads(file: string, { node }: { node: ts.Node }): boolean {
     });
 }
 
-/** Options that no code reads. */
+/** Returns the options that no code reads. */
 function unreadOptions(): string[] {
   return Object.entries(OPTIONS).flatMap(([file, names]) =>
     names.flatMap((name) => {
@@ -125,7 +125,9 @@ function unreadOptions(): string[] {
   );
 }
 
-/** String literals in expressions: the names of events that the code can emit. Literals in types are left out. */
+/**
+ * String literals in expressions, which include the names of all events that the code can emit. Literals in types are excluded.
+ */
 const spoken = new Set<string>();
 for (const file of files) {
   const visit = (node: ts.Node): void => {
@@ -136,7 +138,7 @@ for (const file of files) {
   visit(program.getSourceFile(file)!);
 }
 
-/** Whether a string literal may be the name of an event to emit; arguments of listener methods are not. */
+/** Whether a string literal may be the name of an emitted event, which excludes the arguments of listener methods. */
 function isSpoken(node: ts.StringLiteralLike): boolean {
   const { parent } = node;
   if (!ts.isCallExpression(parent)) return true;

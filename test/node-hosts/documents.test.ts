@@ -1,6 +1,6 @@
 /**
- * Runs every snippet in the documents for programmers, as the directive above it says: `run` in Node or a shell, `page` in
- * Chromium. A `host` keeps running while the later snippets run, and then shuts down cleanly.
+ * Runs every snippet in the developer documentation as specified by the directive above the snippet: `run` in Node or a shell,
+ * `page` in Chromium. A `host` snippet keeps running while later snippets run, and must then shut down cleanly.
  */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ interface RunnableSnippet extends Snippet {
 
 const DIRECTIVE = /^<!-- (run|page)( host)?(?:, prints "([^"]*)")?(?:, input "([^"]*)")?(?:, prints "([^"]*)")? -->$/;
 
-/** @throws Error for a code block without a directive that says how to run it */
+/** @throws Error if a code block has no directive that specifies how to run it */
 const runnableSnippets = (file: string): RunnableSnippet[] =>
   snippetsOf(file)
     // package.test.ts runs these
@@ -42,7 +42,7 @@ const runnableSnippets = (file: string): RunnableSnippet[] =>
       };
     });
 
-/** A folder with the package and the command in it, as after an installation. */
+/** Creates a folder that contains the package and the command, as after an installation. */
 function project(t: TestContext): string {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'node_modules'));
@@ -57,7 +57,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
   const folder = project(t);
   const port = await freePort('localhost');
   const url = `http://localhost:${port}`;
-  // the command-line document starts its own server
+  // docs/command-line.md starts its own server
   const servesItself = readFileSync(file, 'utf8').includes('\nrondevu serve\n');
   if (!servesItself) await startServer(t, { port, host: 'localhost' });
   const env = {
@@ -72,7 +72,7 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     const text = code.replaceAll('http://localhost:3000', url);
     const script = join(folder, `line-${line}.mjs`);
     if (language === 'js') writeFileSync(script, text);
-    // `exec` lets a signal reach the command itself; a line with several commands needs the shell
+    // with `exec`, signals reach the command itself, but a line with several commands needs the shell
     const isOne = !/&&|^\w+=/.test(text);
     const [command, args] = language === 'js' ? [process.execPath, [script]] : ['sh', ['-c', isOne ? `exec ${text}` : text]];
     const program = start(t, command, args, { cwd: folder, env });
@@ -80,14 +80,14 @@ async function runInNode(t: TestContext, file: string): Promise<void> {
     if (isHost) hosts.push({ program, at });
     let isOver = false;
     void ended.then(() => (isOver = true));
-    // the input is a line of text, or unchanged bytes with --raw
+    // the input is a line of text, except with --raw
     if (!isHost) child.stdin!.end(input && !text.includes('--raw') ? `${input}\n` : input);
     if (prints) {
       await until(() => prints.test(output()) || isOver, `${at} to print ${prints}`);
       assert.match(output(), prints, at);
     }
     if (isHost) continue;
-    // a program that has printed the expected output may be killed
+    // a program may be killed once it has printed the expected output
     if (prints && language === 'js') child.kill('SIGKILL');
     else assert.deepEqual(await ended, [0, null], `${at}: ${output()}`);
     await ended;
@@ -164,9 +164,9 @@ async function runInPages(t: TestContext, file: string, section: string): Promis
 }
 
 for (const file of ['docs/hosting-in-node.md', 'docs/command-line.md'])
-  test(`every snippet of ${file} runs`, { timeout: 240_000 }, (t) => runInNode(t, file));
+  test(`every snippet in ${file} runs`, { timeout: 240_000 }, (t) => runInNode(t, file));
 
-describe('every snippet of docs/migrating.md runs', () => {
+describe('every snippet in docs/migrating.md runs', () => {
   for (const section of new Set(snippetsOf('docs/migrating.md').map((snippet) => snippet.section)))
     test(section, { timeout: 120_000 }, (t) => runInPages(t, 'docs/migrating.md', section));
 });

@@ -1,4 +1,4 @@
-/** The programs in examples/, run unchanged: with a page or a program as the peer, and stopped by a signal. */
+/** Runs the programs in examples/ unchanged, with a page or a program as the peer, and stops them with a signal. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -39,11 +39,11 @@ const chatPage = (to: string) =>
 const stateOf = (page: Page): Promise<string> => page.evaluate(() => document.querySelector('rondevu-connect')!.state);
 
 for (const [file, left] of [
-  // a raw channel sends no goodbye: the page detects that the link is lost, and searches for the bot
+  // a raw channel sends no goodbye message, so the page detects the lost link and searches for the bot
   ['chat-bot.mjs', /^(disconnected|reconnecting|closed)$/],
   ['chat-bot-short.mjs', /^closed$/],
 ] as const) {
-  test(`${file} talks to a page, and shuts down cleanly`, async (t) => {
+  test(`${file} chats with a page and shuts down cleanly`, async (t) => {
     const name = file.replace('.mjs', '');
     const bot = run(t, [`examples/${file}`], name);
     await until(async () => (await countFree(t, `chat:2.0.0@${name}`)) === 1, 'the bot to be there');
@@ -56,7 +56,7 @@ for (const [file, left] of [
       ['', 'hello', true],
       [name, 'You said: hello', false],
     ]);
-    // records when the state of the page shows that the bot has left
+    // record when the page first shows that the bot has left
     await page.evaluate(() => {
       const listen = (): void =>
         void ((window as unknown as { goneAt: number }).goneAt = performance.timeOrigin + performance.now());
@@ -85,7 +85,7 @@ test('data-processor.mjs streams numbers with back-pressure in both directions',
   assert.deepEqual(await host.ended, [0, null]);
 });
 
-test('graceful-shutdown.mjs sends a last message to everyone, leaves no offer behind, and exits with code 0', async (t) => {
+test('graceful-shutdown.mjs sends a last message, and withdraws its offers before it exits', async (t) => {
   const clock = run(t, ['examples/graceful-shutdown.mjs'], 'clock');
   await until(() => clock.output().includes('is live'), 'the clock to be live');
   const rondevu = await connect({ apiUrl: server.url });

@@ -1,8 +1,9 @@
 /**
- * Programs in Node and pages, with either as the host: numbered messages each way while the link is closed several times behind
- * the engine's back. RONDEVU_HOSTS=full sends 1000 messages each way through 10 closes, with both browsers and all three WebRTC
- * packages. The default is a short run without Firefox and without @roamhq/wrtc, which crashes the process in about one of ten
- * full runs because a link closes while it sends (docs/hosting-in-node.md).
+ * Connects Node programs and pages, with either as the host, and sends numbered messages in both directions while the link is
+ * closed several times behind the engine's back. RONDEVU_HOSTS=full sends 1000 messages in each direction and closes the link
+ * 10 times, with both browsers and all three WebRTC packages. The default is a short run without Firefox and without
+ * @roamhq/wrtc, which crashes the process in about one of ten full runs when a link closes during a send
+ * (docs/hosting-in-node.md).
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -16,7 +17,10 @@ const CLOSES = FULL ? 10 : 4;
 const BROWSERS: Place[] = FULL ? ['chromium', 'firefox'] : ['chromium'];
 const NODES: Place[] = FULL ? ['datachannel', 'node', 'werift'] : ['datachannel', 'werift'];
 
-/** State of an end, for debugging. Runs in the page or process of the end, so it must not use anything from outside. */
+/**
+ * Returns the state of one end of the connection as JSON, for debugging. The function runs in the page or process of that end,
+ * so it must not refer to anything outside its own scope.
+ */
 const stateOf = ({ connection, sent, next, outcomes, events, streaming }: EndState): string => {
   const pc = connection?.getPeerConnection();
   return JSON.stringify({
@@ -40,9 +44,9 @@ for (const browser of BROWSERS) {
       [node, browser],
       [browser, node],
     ] as const) {
-      describe(`${hostAt} hosting for ${joinerAt}`, () => {
+      describe(`a host on ${hostAt} with a joiner on ${joinerAt}`, () => {
         it(
-          `delivers ${MESSAGES} messages each way exactly once and in order through ${CLOSES} closes`,
+          `delivers ${MESSAGES} messages per direction exactly once and in order while the link is closed ${CLOSES} times`,
           { timeout: 300_000 },
           async (t) => {
             const name = `host-${hostAt}-${joinerAt}`;

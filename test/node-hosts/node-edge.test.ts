@@ -1,4 +1,4 @@
-/** Features that `rondevu-elements/node` adds to the engine: finding WebRTC, keys in a file, shutdown on a signal. */
+/** Features that `rondevu-elements/node` adds to the engine: finding a WebRTC package, key files, and shutdown on a signal. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ import { temporaryFolder } from '../support/folders.js';
 
 const run = promisify(execFile);
 
-/** A project with the package and its dependencies installed, and only the given optional packages. */
+/** Creates a project in which the package, its dependencies and only the given optional packages are installed. */
 function project(t: TestContext, ...packages: string[]): string {
   const path = temporaryFolder(t);
   const installed = join(path, 'node_modules', 'rondevu-elements');
@@ -36,8 +36,8 @@ function project(t: TestContext, ...packages: string[]): string {
 
 const script = (cwd: string, text: string) => run(process.execPath, ['--input-type=module', '-e', text], { cwd });
 
-test('every WebRTC package is found by its name, and none modifies globals', async () => {
-  // other globals are ignored: werift's dependencies add helpers of their compiler
+test('findWebRtc finds every supported package by name without modifying globals', async () => {
+  // other globals are ignored, because werift's dependencies add compiler helpers
   const known = () =>
     Object.getOwnPropertyNames(globalThis).filter((name) => /^(RTC|Media|WebSocket|navigator|window)/.test(name));
   const before = known();
@@ -54,7 +54,7 @@ test('every WebRTC package is found by its name, and none modifies globals', asy
   await assert.rejects(findWebRtc('wrtc' as never), /webrtc must be node-datachannel, @roamhq\/wrtc, werift, got "wrtc"/);
 });
 
-test('an installed WebRTC package is used; without one, the error contains the install command', async (t) => {
+test('connect uses an installed WebRTC package, or fails with the install command', async (t) => {
   const text = `import { connect } from 'rondevu-elements/node';
     const told = await connect({ apiUrl: 'http://localhost:1' }).then((r) => r.close().then(() => 'connected'), ({ code, message }) => code + ': ' + message);
     console.log(told); process.exit();`;
@@ -71,7 +71,7 @@ test('an installed WebRTC package is used; without one, the error contains the i
   assert.equal(named.stdout.trim(), 'Node has no WebRTC, and werift is not installed. Run: npm install werift');
 });
 
-test('a package that fails to load is reported with its error', async (t) => {
+test('a WebRTC package that fails to load is reported with the cause', async (t) => {
   const path = project(t);
   const broken = join(path, 'node_modules', 'werift');
   mkdirSync(broken);
@@ -96,7 +96,7 @@ test('mutually exclusive options and unknown options are rejected', async () => 
   for (const [options, message] of wrong) await assert.rejects(connect({ apiUrl, ...options } as NodeOptions), message);
 });
 
-test('a key file is created once, accessible only to its owner, and yields the same identity later', async (t) => {
+test('a key file is accessible only to its owner, and always yields the same identity', async (t) => {
   const path = join(temporaryFolder(t), 'deep', 'alice.key');
   const first = await identityFromFile(path);
   assert.equal(statSync(path).mode & 0o777, 0o600);
@@ -107,7 +107,7 @@ test('a key file is created once, accessible only to its owner, and yields the s
   await rondevu.close();
 });
 
-test('programs that start at the same time get the same identity from one key file', async (t) => {
+test('programs that start simultaneously get the same identity from a shared key file', async (t) => {
   const path = join(temporaryFolder(t), 'shared.key');
   const text = `import { identityFromFile } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
     console.log((await identityFromFile(${JSON.stringify(path)})).publicKey);`;
@@ -115,7 +115,7 @@ test('programs that start at the same time get the same identity from one key fi
   assert.equal(new Set(keys.map(({ stdout }) => stdout)).size, 1);
 });
 
-test('a key file that is readable by others, invalid or unreadable is reported without its content', async (t) => {
+test('errors about an unusable key file never reveal its content', async (t) => {
   const path = join(temporaryFolder(t), 'bob.key');
   await identityFromFile(path);
   const secret = (JSON.parse(readFileSync(path, 'utf8')) as { privateKey: string }).privateKey;
@@ -136,7 +136,7 @@ test('a key file that is readable by others, invalid or unreadable is reported w
   await assert.rejects(identityFromFile(join(path, 'below')), { code: 'unavailable' });
 });
 
-test('a signal withdraws the offers and ends the program with code 0; a second one ends it at once', async (t) => {
+test('a first signal shuts the program down gracefully, and a second signal terminates it immediately', async (t) => {
   const server = await startServer(t);
   const program = `import { connect, closeOnSignal } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
     const rondevu = await connect({ apiUrl: ${JSON.stringify(server.url)} });
@@ -164,7 +164,7 @@ test('a signal withdraws the offers and ends the program with code 0; a second o
   assert.deepEqual(await slow.ended, [130, null]);
 });
 
-test('werift delivers everything that arrived, including data that waited for a late packet', async () => {
+test('werift delivers all messages that waited for a late packet', async () => {
   const { RTCPeerConnection } = await findWebRtc('werift');
   const [a, b] = [new RTCPeerConnection(), new RTCPeerConnection()];
   a.onicecandidate = ({ candidate }) => void (candidate && b.addIceCandidate(candidate));
@@ -179,7 +179,7 @@ test('werift delivers everything that arrived, including data that waited for a 
     await b.setLocalDescription(await b.createAnswer());
     await a.setRemoteDescription(b.localDescription!);
     await until(() => first.readyState === 'open' && received[0]!.readyState === 'open');
-    // where DTLS hands packets to SCTP: the packet with the first message is delivered after all others
+    // intercepts packets between DTLS and SCTP, to deliver the packet with the first message after all others
     const dtls = (b.sctp as unknown as { dtlsTransport: { dataReceiver(packet: Buffer): void } }).dtlsTransport;
     const { dataReceiver } = dtls;
     const late: Buffer[] = [];
@@ -199,7 +199,7 @@ test('werift delivers everything that arrived, including data that waited for a 
   }
 });
 
-test('a TURN transport that node-datachannel lacks is an error if there is no other path, else a warning', async (t) => {
+test('a TURN transport unsupported by node-datachannel is an error only if there is no other path', async (t) => {
   const { RTCPeerConnection } = await findWebRtc('node-datachannel');
   const tcp = {
     urls: ['turn:127.0.0.1:3478?transport=tcp', 'turns:127.0.0.1:5349'],
@@ -222,7 +222,7 @@ test('a TURN transport that node-datachannel lacks is an error if there is no ot
   assert.equal(warn.mock.callCount(), 1);
 });
 
-test('a proxy that the environment sets but Node does not use is reported, with a remedy', () => {
+test('a configured proxy that Node does not use is reported with a remedy', () => {
   const proxy = 'http://user:secret@proxy.example:3128';
   const warning = (url: string, env: NodeJS.ProcessEnv): string => unusedProxy(url, env) ?? '';
   assert.match(warning('https://signal.example.org/x', { HTTPS_PROXY: proxy }), /^HTTPS_PROXY .*signal\.example\.org.*NO_PROXY/);
@@ -243,7 +243,7 @@ test('a proxy that the environment sets but Node does not use is reported, with 
   assert.ok(warning('http://signal.example.org:8080', { HTTP_PROXY: proxy, no_proxy: 'example.org:80 ample.org' }));
 });
 
-test('connect and the doctor warn of an unused proxy, once', async (t) => {
+test('connect and the doctor warn about an unused proxy', async (t) => {
   const cwd = project(t, 'node-datachannel');
   const text = `import { connect } from 'rondevu-elements/node';
     for (let n = 0; n < 2; n++) await (await connect({ apiUrl: 'http://signal.example.test' })).close();`;

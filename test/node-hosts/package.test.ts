@@ -1,6 +1,4 @@
-/**
- * The packages as they would be published: installed into an empty folder with the documented commands, and used from there.
- */
+/** Installs the packages as published into an empty folder with the documented commands, and uses the installed packages. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
@@ -10,14 +8,14 @@ import { start } from '../support/program.js';
 import { startRegistry } from '../support/registry.js';
 import { temporaryFolder } from '../support/folders.js';
 
-/** The arguments of the `npm install` command in a document. */
+/** Returns the arguments of the `npm install` command in a document. */
 function installCommand(file: string): string[] {
   const line = /^npm install .*/m.exec(readFileSync(file, 'utf8'))?.[0];
   assert.ok(line, `${file} says how to install`);
   return line.split(' ').slice(1);
 }
 
-/** Uses every entry point for programs; `tsc` checks it against the published types. */
+/** Program that imports every entry point for programs; `tsc` checks the code against the published types. */
 const USES = `
 import { Rondevu, type RondevuConnection } from 'rondevu-elements/core';
 import { closeOnSignal, connect, type NodeOptions } from 'rondevu-elements/node';
@@ -35,7 +33,7 @@ await rondevu.close();
 process.exit();
 `;
 
-/** Uses the entry points that only a page can load; it is compiled, but not run. */
+/** Module that imports the entry points for pages; the module is compiled, but not run. */
 const PAGE = `
 import { RondevuChat, RondevuConnect, RondevuService } from 'rondevu-elements';
 import 'rondevu-elements/define/rondevu-chat';
@@ -44,7 +42,7 @@ chat?.addEventListener('rondevu-message', ({ type }) => console.log(type));
 console.log(RondevuChat, RondevuConnect, RondevuService);
 `;
 
-/** A Node project without the DOM library. */
+/** Node program that is compiled without the DOM library. */
 const HOST = `
 import { connect } from 'rondevu-elements/node';
 import { Rondevu, type RondevuConnection } from 'rondevu-elements/core';
@@ -57,7 +55,7 @@ rondevu.on('connection:opened', (_id, connection: RondevuConnection) => {
 export {};
 `;
 
-test('the packages work when installed as documented: programs, types, the command line, the server', async (t) => {
+test('the published packages work when installed as documented', async (t) => {
   const folder = temporaryFolder(t);
   const registry = await startRegistry(t, ['.', 'server']);
   const prefix = join(folder, 'prefix');
@@ -107,7 +105,7 @@ test('the packages work when installed as documented: programs, types, the comma
       await compile(version, 'uses.ts', '--lib es2022,dom,dom.iterable --module nodenext');
       await compile(version, 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution bundler');
     }
-    // the newest version no longer supports node10
+    // the newest TypeScript version no longer supports node10 module resolution
     await compile('ts-floor', 'host.ts', '--lib es2022 --module esnext --moduleResolution node10');
     await compile('ts-floor', 'page.ts', '--lib es2022,dom,dom.iterable --module esnext --moduleResolution node10');
   });

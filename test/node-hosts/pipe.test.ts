@@ -1,6 +1,7 @@
 /**
- * Pipes a file through `rondevu connect --raw` while the network cable is pulled twice: the SHA-256 stays the same, and neither
- * process holds the file in memory. RONDEVU_HOSTS=full sends 200 MB; PIPE_WEBRTC selects a different WebRTC package.
+ * Pipes data through `rondevu connect --raw` while the network cable is pulled twice: the SHA-256 hash stays the same, and
+ * neither process holds all the data in memory. RONDEVU_HOSTS=full sends 200 MB, and PIPE_WEBRTC selects a different WebRTC
+ * package.
  */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
@@ -30,7 +31,7 @@ class Memory {
   }
 
   #status(name: string): number {
-    // `ip netns exec` replaces itself with the command, so the pid is Node's
+    // `ip netns exec` replaces itself with the command, so the process id belongs to Node
     return (
       Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${this.#program.child.pid}/status`, 'utf8'))![1]) * 1024
     );
@@ -52,7 +53,7 @@ class Memory {
 }
 
 test(
-  `carries ${SIZE / 1e6} MB through a pipe while the cable is pulled ${CUTS} times`,
+  `pipes ${SIZE / 1e6} MB without errors while the network cable is pulled ${CUTS} times`,
   { skip: namespacesMissing(), timeout: 300_000 },
   async (t) => {
     const net = new Namespaces();
@@ -93,7 +94,7 @@ test(
       if (cuts < CUTS && sent > (SIZE * (cuts + 1)) / (CUTS + 1)) {
         cuts++;
         net.pull();
-        // back-pressure stops the pipe until the cable is plugged in again
+        // back-pressure pauses the pipe until the cable is plugged in again
         void pause(8000).then(() => net.plug());
       }
     }

@@ -1,6 +1,7 @@
 /**
- * The code in the documents compiles under `strict` against the published types: as a module in a page, and in a Node program
- * with and without the DOM library. Attributes in markup are compared with `custom-elements.json`. Needs the build.
+ * Compiles the code in the documentation under `strict` against the published types: as a module in a page, and in a Node
+ * program with and without the DOM library. Attributes in markup are checked against `custom-elements.json`. The tests require
+ * a build.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -9,13 +10,13 @@ import { before, test } from 'node:test';
 import ts from 'typescript';
 import { DOCUMENTS, snippetsOf, type Snippet } from '../support/snippets.js';
 
-/** A code block in a document, identified by a part of its code. */
+/** Code block in a document, identified by a part of its code. */
 interface Block {
   document: string;
   part: string;
 }
 
-/** Types of names that a block uses but that the preceding text or an earlier block introduces. */
+/** Types of names that a block uses without declaring them, because the preceding text or an earlier block introduces them. */
 const PRELUDES: (Block & { names: Record<string, string> })[] = [
   {
     document: 'README.md',
@@ -25,12 +26,12 @@ const PRELUDES: (Block & { names: Record<string, string> })[] = [
   { document: 'docs/security.md', part: 'exportIdentity(', names: { passphrase: 'string' } },
 ];
 
-/** Blocks of code that are not compiled. */
+/** Code blocks that are excluded from compilation. */
 const NOT_COMPILED: (Block & { reason: string })[] = [
   { document: 'docs/migrating.md', part: `from 'simple-peer'`, reason: 'simple-peer publishes no types' },
 ];
 
-/** Languages without types. A fence that names no language holds text. */
+/** Languages without types. A code fence without a language contains plain text. */
 const OTHER_LANGUAGES = ['', 'json', 'mermaid', 'sh', 'text'];
 const WITH_DOM = ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'];
 const ENVIRONMENTS = {
@@ -44,31 +45,31 @@ interface Module {
   at: string;
   document: string;
   environments: Environment[];
-  /** A file next to the document, so that imports are resolved as from a file of the same package. */
+  /** Virtual file next to the document, so that imports resolve as in a file of the same package. */
   fileName: string;
-  /** The code, padded so that its lines and columns match the document. */
+  /** Code of the snippet, padded so that lines and columns match the document. */
   code: string;
-  /** Declarations for the compiler, appended to the code. */
+  /** Declarations that are appended to the code for the compiler. */
   declarations: string;
   isJavaScript: boolean;
   names: string[];
 }
 
 function environmentsOf(document: string, { language, code }: Snippet): Environment[] {
-  // documents.test.ts runs this document in pages
+  // documents.test.ts runs docs/migrating.md in pages
   if (language === 'html' || document === 'docs/migrating.md') return ['a page'];
   if (/from '(?:rondevu-elements\/node|rondevu-server|node:\w+)'/.test(code))
     return ['Node with the DOM library', 'Node without the DOM library'];
   return ['a page', 'Node without the DOM library'];
 }
 
-/** The inline scripts of a page, each with blanks in place of everything before it. */
+/** Returns the inline scripts of a page, each with the preceding text replaced by spaces. */
 const scriptsOf = (html: string): string[] =>
   [...html.matchAll(/(<script\b[^>]*>)([^]*?)<\/script>/g)]
     .filter(([, tag, script]) => !/ type="(?!module")/.test(tag!) && script!.trim())
     .map(({ index, 1: tag, 2: script }) => html.slice(0, index + tag!.length).replace(/[^\n]/g, ' ') + script!);
 
-/** Declares that `querySelector` finds the elements that are in the markup of the page. */
+/** Returns declarations of `querySelector` for the elements in the markup of the page. */
 function elementsOf(html: string): string {
   const tags = [...new Set(html.match(/(?<=<)rondevu-[a-z]+/g))];
   return `import 'rondevu-elements';
@@ -110,7 +111,7 @@ function modulesOf(document: string): Module[] {
 
 const modules = DOCUMENTS.flatMap(modulesOf);
 
-/** Library files, each of which is parsed only once. */
+/** Cache of parsed library files, shared by all environments. */
 const parsed = new Map<string, ts.SourceFile | undefined>();
 
 function programOf(environment: Environment): ts.Program {
@@ -122,7 +123,7 @@ function programOf(environment: Environment): ts.Program {
     target: ts.ScriptTarget.ES2022,
     module: ts.ModuleKind.NodeNext,
     moduleDetection: ts.ModuleDetectionKind.Force,
-    // code for that package is compiled against this engine, which has the same exports
+    // code that imports the Rondevu client is compiled against the engine, which has the same exports
     paths: { '@xtr-dev/rondevu-client': [resolve('dist/src/core.d.ts')] },
   };
   const texts = new Map<string, string>();
@@ -144,7 +145,7 @@ function programOf(environment: Environment): ts.Program {
   return ts.createProgram([...texts.keys()], options, host);
 }
 
-/** Name of a JavaScript file with the same code, in which TypeScript syntax is an error. */
+/** Name of a JavaScript copy of the file, in which TypeScript syntax is an error. */
 const inJavaScript = (fileName: string): string => fileName.replace(/\.mts$/, '.js.mjs');
 
 /** `README.md:43:5 TS2339: …` */
@@ -153,7 +154,7 @@ function print(document: string, { file, start, code, messageText }: ts.Diagnost
   return `${document}:${line + 1}:${character + 1} TS${code}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
 }
 
-/** Names from the prelude that the code of a module uses. */
+/** Returns the names from the prelude that the code of a module uses. */
 function namesUsed(program: ts.Program, { fileName, code }: Module): Set<string> {
   const names = new Set<string>();
   const checker = program.getTypeChecker();
@@ -167,7 +168,7 @@ function namesUsed(program: ts.Program, { fileName, code }: Module): Set<string>
   return names;
 }
 
-/** Compilation errors of all modules in an environment. */
+/** Returns the compilation errors of all modules for an environment. */
 function problemsIn(environment: Environment): string[] {
   const program = programOf(environment);
   assert.ok(program.getSourceFile(resolve('dist/src/core.d.ts')), 'the types are the published ones');
@@ -190,9 +191,9 @@ before(() => {
 });
 
 for (const environment of environments)
-  test(`the code in the documents compiles for ${environment}`, () => assert.deepEqual(problems.get(environment), []));
+  test(`the code in the documentation compiles for ${environment}`, () => assert.deepEqual(problems.get(environment), []));
 
-test('the documents still need every listed exception', () => {
+test('every listed exception is still needed by the documentation', () => {
   assert.deepEqual(
     [...PRELUDES, ...NOT_COMPILED].filter((block) => !usedBlocks.has(block)),
     [],
@@ -203,7 +204,7 @@ interface Manifest {
   modules: { declarations: { tagName?: string; attributes?: { name: string; description?: string }[] }[] }[];
 }
 
-test('the markup in the documents has only known elements, writable attributes and no inline handlers', () => {
+test('the markup in the documentation uses only known elements and writable attributes', () => {
   const { modules: files } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as Manifest;
   const known = new Map(
     files
