@@ -1,7 +1,7 @@
 /**
- * Sends arbitrary input on the real channels of connections, with real WebRTC in Node. Invalid input ends only the connection
- * on which it arrives, with a single error, while an honest joiner receives every message exactly once. CHANNEL_FUZZ_RUNS sets
- * the number of inputs; FUZZ_SEED replays a run.
+ * Sends arbitrary input over the real data channels of connections, with real WebRTC in Node. Invalid input ends only the
+ * connection on which it arrives, with a single error, and every message from an honest joiner arrives exactly once.
+ * CHANNEL_FUZZ_RUNS sets the number of inputs, and FUZZ_SEED replays a run.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

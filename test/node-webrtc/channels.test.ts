@@ -1,5 +1,5 @@
 /**
- * Additional channels of a connection, with real WebRTC in Node: either peer can create them, and they are as durable as the
+ * Additional channels of a connection, with real WebRTC in Node: either peer can create channels, which are as durable as the
  * connection.
  */
 import assert from 'node:assert/strict';
@@ -22,7 +22,7 @@ const channelOf = async (connection: RondevuConnection, label: string): Promise<
 const numbers = (count: number, from: string) => Array.from({ length: count }, (_, index) => `${from} ${index + 1}`);
 
 describe('additional channels', { concurrency: 3 }, () => {
-  test('can be created by either peer, are announced to the other, and carry text and bytes in both directions', async (t) => {
+  test('a channel created by either peer carries text and bytes in both directions', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const made: string[] = [];
@@ -47,7 +47,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     assert.deepEqual([files.readyState, files.bufferedAmount, back.config.ordered], ['open', 0, true]);
   });
 
-  test('become one channel if both peers create the same label at the same time', async (t) => {
+  test('channels that both peers create simultaneously with the same label become one channel', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [one, two] = [connection.createChannel('game'), other.createChannel('game')];
@@ -59,7 +59,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     assert.equal(await one.send('last').delivered, 'delivered');
   });
 
-  test('deliver exactly once and in order through 20 raw closes, and still emit bufferedAmountLow', async (t) => {
+  test('channels deliver messages exactly once and in order across 20 raw closes', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const count = 400;
@@ -96,7 +96,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     }
   });
 
-  test('close after all messages have been sent, and free their label', async (t) => {
+  test('a channel closes after all messages have been sent, and frees its label', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const first = connection.createChannel('once');
@@ -113,7 +113,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     assert.notEqual(other.getChannel('once'), there);
   });
 
-  test('close at the peer when the link is back, if they were closed while it was down', async (t) => {
+  test('a channel that is closed while the link is down closes at the peer after recovery', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('gone');
@@ -126,7 +126,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     assert.equal(other.getChannel('gone'), undefined);
   });
 
-  test('report delivery as unknown if they are lossy, and have the same configuration at the peer', async (t) => {
+  test('a lossy channel reports delivery as unknown', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const position = connection.createChannel('position', { ordered: false, maxRetransmits: 0 });
@@ -145,7 +145,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     await until(() => there.readyState === 'closed', 'the end at the other side');
   });
 
-  test('report the number and the content of messages dropped by a full queue', async (t) => {
+  test('queueOverflow reports the number and the content of dropped messages', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('small', { maxQueueSize: 2 });
@@ -167,7 +167,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     ]);
   });
 
-  test('deliver messages queued during an absence to the restarted peer, and report none as lost', async (t) => {
+  test('messages queued for an absent peer are delivered when the peer restarts', async (t) => {
     const { join, server } = await pair(t);
     const { rondevu, connection, other } = await join('bob');
     const channel = other.createChannel('news');
@@ -185,7 +185,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     assert.equal(channel.readyState, 'open');
   });
 
-  test('close with their connection, after all messages have been sent', async (t) => {
+  test('channels close with their connection, after all messages have been sent', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const channel = connection.createChannel('tail');
@@ -199,7 +199,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     assert.throws(() => connection.createChannel('another'), /closed/);
   });
 
-  test('reject invalid options, and close with an error if the peer does not support channels', async (t) => {
+  test('createChannel rejects invalid options, and reports a peer that does not support channels', async (t) => {
     const server = await startServer(t);
     const host = new OldHost(server.url, someone('oldhost'), 'chat:1.0.0');
     t.after(() => host.close());

@@ -1,6 +1,6 @@
 /**
- * The durable API of v0.9.0, with real WebRTC in Node. RONDEVU_CHAOS=full sends 2000 messages per channel and direction over 20
- * rotations.
+ * Tests the durable API of v0.9.0 with real WebRTC in Node. RONDEVU_CHAOS=full sends 2000 messages per channel and direction
+ * over 20 rotations.
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
@@ -11,7 +11,7 @@ import { client } from './pair.js';
 
 const FULL = process.env['RONDEVU_CHAOS'] === 'full';
 
-/** Alice with a service, and bob as a client. */
+/** Creates a client alice that exposes a service, and a client bob. */
 async function setUp(t: TestContext, config: Partial<DurableServiceConfig> = {}) {
   const server = await startServer(t);
   const alice = await client(t, server, 'alice');
@@ -37,7 +37,7 @@ const told = (service: DurableService): string[] => {
 };
 
 describe('the durable API', { concurrency: 3 }, () => {
-  test('passes a new channel to the handler of the service, and delivers messages queued before the link is up', async (t) => {
+  test('passes new channels to the service handler, including messages queued before the link opened', async (t) => {
     const { bob, service, handled } = await setUp(t);
     const log = told(service);
     const { serviceId, uuid, expiresAt } = await service.start();
@@ -67,7 +67,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.throws(() => channel.send('late'), /closed/);
     await service.stop();
     assert.deepEqual(states, ['connecting → connected', 'connected → closed']);
-    // an offer that replaces a used one refreshes the service too
+    // publishing an offer in place of a used offer also refreshes the service
     assert.deepEqual(
       log.filter((line) => !line.startsWith('ttl-refreshed')),
       [`published ${serviceId} ${serviceId}`, `connection ${id}`, `disconnection ${id}`, 'closed'],
@@ -75,7 +75,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(service.getServiceInfo(), null);
   });
 
-  test('finds a non-public service only by its id, and uses the id for later links too', async (t) => {
+  test('finds a non-public service only by its id, for the first link and for later links', async (t) => {
     const { bob, alice, service, handled } = await setUp(t, { isPublic: false });
     const { uuid } = await service.start();
     const missing = await bob.connect('alice', 'chat:1.0.0', { connectionTimeout: 300 });
@@ -109,7 +109,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(service.getServiceInfo()!.expiresAt, refreshed.at(-1));
   });
 
-  test('delivers exactly once and in order on 5 channels through rotations, and still emits bufferedAmountLow', async (t) => {
+  test('delivers messages exactly once and in order on 5 channels across rotations', async (t) => {
     const [count, rotations] = FULL ? [2000, 20] : [300, 5];
     const { bob, alice, service, handled } = await setUp(t);
     await service.start();
@@ -142,7 +142,7 @@ describe('the durable API', { concurrency: 3 }, () => {
         for (const { from } of flows) from.send(`${index} ${'x'.repeat((index * 37) % 500)}`);
       const pc = host.getPeerConnection();
       links.add(pc);
-      // alternately while all messages are in flight, and after some have arrived
+      // close the link alternately while all messages are in flight and after some have arrived
       if (round % 2) await new Promise((resolve) => setTimeout(resolve, 50));
       pc!.close();
       await until(() => host.getPeerConnection() !== pc && host.isConnected() && connection.isConnected(), `link ${round + 2}`);
@@ -168,7 +168,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.equal(connection.createChannel('other', { maxQueueSize: 7 }).config.maxQueueSize, 7);
   });
 
-  test('applies its limits to every channel, whichever peer created it', async (t) => {
+  test("applies each peer's own queue limits to every channel", async (t) => {
     const { bob, service, handled } = await setUp(t, { maxQueueSize: 7, maxMessageAge: 1234 });
     await service.start();
     const connection = await bob.connect('alice', 'chat@1.0.0', { maxQueueSize: 5 });
@@ -179,9 +179,9 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.deepEqual([maxQueueSize, maxMessageAge, channel.config.maxQueueSize], [7, 1234, 5]);
   });
 
-  test('reports an absent service on connect(), searches again on the next call, and never before the first', async (t) => {
+  test('searches for a service on every connect() call, and never before the first call', async (t) => {
     const { bob, service } = await setUp(t);
-    // this is also the time limit for setting up a link
+    // connectionTimeout is also the time limit for setting up a link
     const connection = await bob.connect('alice', 'chat@1.0.0', { connectionTimeout: 3000 });
     bob.hint('online');
     assert.equal(connection.getState(), 'connecting');
@@ -195,7 +195,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.ok(connection.isConnected());
   });
 
-  test('can expose a stopped service again, and can stop a service that waits for the server', async (t) => {
+  test('can stop a service that is waiting for the server, and can expose a stopped service again', async (t) => {
     const { alice, service } = await setUp(t);
     const config = { username: 'alice', serviceFqn: 'chat@1.0.0', isPublic: true, handler: () => undefined };
     const { uuid } = await service.start();
@@ -210,7 +210,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     await starting;
   });
 
-  test('reports an error thrown by a handler, and continues', async (t) => {
+  test('reports errors thrown by the service handler, and keeps the service running', async (t) => {
     const { bob, service } = await setUp(t, {
       handler: ({ label }) => {
         if (label === 'bad') throw new Error('no such room');
@@ -230,7 +230,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.deepEqual(errors, ['handler of bad: no such room', 'handler of foreign: of another realm']);
   });
 
-  test('rejects invalid options without printing a key', async (t) => {
+  test('rejects invalid options without revealing a private key', async (t) => {
     const { alice, bob } = await setUp(t);
     const handler = () => undefined;
     const base = { username: 'alice', serviceFqn: 'other@1.0.0', handler };

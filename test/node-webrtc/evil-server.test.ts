@@ -1,6 +1,6 @@
 /**
- * A malicious signaling server in front of the real one, which alters the replies that it forwards. A pinned peer is never
- * connected to an impostor, no application data passes, and the error gives the reason. See docs/security.md.
+ * A malicious signaling server in front of a real server alters the replies that it forwards. A pinned peer is never connected
+ * to an impostor, no application data is exchanged, and the error gives the reason. See docs/security.md.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -22,17 +22,17 @@ interface Reply {
 }
 type Lie = (reply: Reply) => void | Promise<void>;
 
-/** A server that forwards every call, and lets the test alter the replies. */
+/** Starts a server that forwards every call and lets the test alter the replies. */
 async function evilServer(t: TestContext) {
   const front = createServer((request, response) => {
-    // a client that has a WebSocket tries it first; refusing it makes every reply pass through here
+    // clients try a WebSocket first; refusing the socket forces every reply through the malicious server
     if (request.method !== 'POST') return void response.writeHead(404).end();
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       pass(Buffer.concat(chunks).toString()).then(
         (text) => response.end(text),
-        // the real server is closed when a test ends
+        // forwarding fails when the real server is closed at the end of a test
         () => response.destroy(),
       );
     });
@@ -54,8 +54,8 @@ async function evilServer(t: TestContext) {
 }
 
 /**
- * Alice hosts and bob joins; each trusts the key of the other. Without a socket, every reply passes through the malicious
- * server.
+ * Creates a host, alice, and a joiner, bob, who trust each other's keys. Without a WebSocket, every reply passes through the
+ * malicious server.
  */
 async function setUp(t: TestContext, bobs: typeof RTCPeerConnection = NodePeerConnection) {
   const evil = await evilServer(t);
@@ -93,7 +93,7 @@ async function setUp(t: TestContext, bobs: typeof RTCPeerConnection = NodePeerCo
 const changeLine = (sdp: string, change: Partial<SdpLine>): string =>
   sdp.replace(/a=x-rondevu:.*/, `a=x-rondevu:${bytesToBase64Url(utf8(canonicalJson({ ...readSdpLine(sdp)!, ...change })))}`);
 
-/** Changes to the offer that bob receives. */
+/** Changes that the server makes to the offer for bob, and the resulting errors. */
 const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) => string][] = [
   ['swaps a fingerprint', 'unverified', /fp in the SDP line/, (sdp) => sdp.replace(/(a=fingerprint:sha-256 )../, '$100')],
   ...['a=FINGERPRINT:', 'a= fingerprint:', 'a=:fingerprint:', ' a=fingerprint:', 'b=AS:1\ra=fingerprint:', 'a=fingerprint'].map(
@@ -111,7 +111,7 @@ const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) 
 ];
 
 describe('a malicious server', () => {
-  test('connects the two peers as long as it alters nothing', async (t) => {
+  test('connects two peers if it alters nothing', async (t) => {
     const { bytes, join, errors } = await setUp(t);
     const connection = await join();
     await until(() => bytes.includes('secret'), 'the message');
@@ -119,7 +119,7 @@ describe('a malicious server', () => {
   });
 
   for (const [what, code, text, lie] of OFFER_LIES) {
-    test(`is detected when it alters an offer: ${what}`, async (t) => {
+    test(`a joiner refuses an offer if the server ${what}`, async (t) => {
       const { evil, bytes, join } = await setUp(t);
       evil.lie = ({ method, result }) => {
         if (method === 'getService' && result.sdp) result.sdp = lie(result.sdp);
@@ -129,7 +129,7 @@ describe('a malicious server', () => {
     });
   }
 
-  test('is detected when it hands out an offer of a different service of the same user', async (t) => {
+  test('a joiner refuses an offer from a different service of the same user', async (t) => {
     const { evil, alice, bob, bytes, join } = await setUp(t);
     await (await alice.publishService({ service: 'backup:9.0.0', maxOffers: 1 })).start();
     const other = await bob.findService('backup:9.0.0@alice');
@@ -140,7 +140,7 @@ describe('a malicious server', () => {
     assert.deepEqual(bytes, []);
   });
 
-  test('is detected when it signs an offer with its own key', async (t) => {
+  test("a joiner refuses an offer signed with the server's key", async (t) => {
     const { evil, bytes, join } = await setUp(t);
     const own = await new WebCryptoAdapter().generateKeypair();
     const mallory = new HandshakeProof(await signerFromKeypair(own), 'evil', evil.url, new MemoryPinStore());
@@ -158,7 +158,7 @@ describe('a malicious server', () => {
     assert.deepEqual(bytes, []);
   });
 
-  test('is detected when it replays an old offer: the answer belongs to a different one', async (t) => {
+  test('a host refuses an answer to a replayed offer', async (t) => {
     const { evil, bytes, errors, join } = await setUp(t);
     const seen: string[] = [];
     evil.lie = ({ method, result }) => {
@@ -174,7 +174,7 @@ describe('a malicious server', () => {
     assert.ok(errors.some(({ code, message }) => code === 'unverified' && /belongs to another offer/.test(message)));
   });
 
-  test('is detected when it swaps the session in an answer', async (t) => {
+  test('a host refuses an answer with an altered session id', async (t) => {
     const { evil, bytes, errors, join } = await setUp(t);
     evil.lie = ({ method, result }) => {
       if (method === 'poll')
@@ -185,7 +185,7 @@ describe('a malicious server', () => {
     assert.ok(errors.some(({ code, message }) => code === 'unverified' && /signature is invalid/.test(message)));
   });
 
-  test('is detected when it strips the proof from an answer', async (t) => {
+  test('a host refuses an answer from which the server removed the proof', async (t) => {
     const { evil, bytes, errors, join } = await setUp(t);
     evil.lie = ({ method, result }) => {
       if (method === 'poll') for (const answer of result.answers ?? []) answer.sdp = answer.sdp.replace(/a=x-rondevu:.*\r\n/, '');
@@ -195,7 +195,7 @@ describe('a malicious server', () => {
     assert.ok(errors.some(({ code, message }) => code === 'unverified' && /no proof/.test(message)));
   });
 
-  test('is detected by the certificate in use when it gets the platform to read its fingerprint', async (t) => {
+  test('a joiner closes a link whose certificate does not match the signed fingerprint', async (t) => {
     const own = await standIn(t);
     class LenientPeerConnection extends NodePeerConnection {
       override setRemoteDescription({ type, sdp = '' }: RTCSessionDescriptionInit): Promise<void> {
@@ -216,7 +216,7 @@ describe('a malicious server', () => {
   });
 });
 
-/** The server's own end of a link that bob believes to lead to alice, with real ICE and DTLS. */
+/** Creates the server's end of a link on which the server impersonates alice, with real ICE and DTLS. */
 async function standIn(t: TestContext) {
   const pc = new NodePeerConnection({ iceServers: [] });
   t.after(() => pc.close());
@@ -230,7 +230,7 @@ async function standIn(t: TestContext) {
     pc,
     received,
     fingerprint,
-    /** Alice's signed offer with this end's candidates and ICE password, which the signature does not cover. */
+    /** Returns alice's signed offer with the candidates and ICE password of the server, which the signature does not cover. */
     async offer(real: string): Promise<string> {
       const [ufrag] = /a=ice-ufrag:\S+/.exec(real)!;
       await pc.setLocalDescription({ type: 'offer', sdp: sdp!.replace(/a=ice-ufrag:\S+/, ufrag) });

@@ -1,4 +1,4 @@
-/** `maxConnections` and `accept`: the errors that a joiner gets when a service is full or the joiner is rejected. */
+/** `maxConnections` and `accept`: the errors that a joiner gets if the service is full or rejects the joiner. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ConnectionError, RondevuError, type AnswererConnection } from '../../src/index.js';
@@ -12,7 +12,7 @@ const codeOf = async (promise: Promise<unknown>): Promise<string> =>
   );
 
 describe('a full service', { concurrency: 2 }, () => {
-  test('keeps the place of a disconnected joiner, and admits another only after it has left', async (t) => {
+  test('reserves the place of a disconnected joiner until that joiner leaves', async (t) => {
     const { server, pool, opened, join } = await pair(t, { maxConnections: 1 });
     const { rondevu, connection, other } = await join('bob');
     await until(() => pool.offers.length === 0, 'no offer while bob is there');
@@ -29,7 +29,7 @@ describe('a full service', { concurrency: 2 }, () => {
     await joined.opened;
   });
 
-  test('withdraws the excess offers when maxConnections is lowered', async (t) => {
+  test('withdraws excess offers when maxConnections is lowered', async (t) => {
     const { pool, join } = await pair(t, { maxOffers: 3 });
     await join('bob');
     await until(() => pool.offers.length === 3, 'the pool to be full again');
@@ -39,7 +39,7 @@ describe('a full service', { concurrency: 2 }, () => {
     await until(() => pool.offers.length === 0, 'no room');
   });
 
-  test('reports service-full to a joiner that is too late', async (t) => {
+  test('reports service-full to a joiner who arrives after the last place was taken', async (t) => {
     let decide: () => void = () => undefined;
     const decided = new Promise<void>((resolve) => (decide = resolve));
     let asked = 0;
@@ -56,7 +56,7 @@ describe('a full service', { concurrency: 2 }, () => {
     await until(() => opened.length === 1, 'the one that was in time');
   });
 
-  test('reports forbidden to a joiner that accept refuses, and the joiner does not retry', async (t) => {
+  test('a joiner refused by accept fails with forbidden and does not retry', async (t) => {
     let asked = 0;
     const { server, pool } = await pair(t, { accept: () => (asked++, false) });
     const bob = await client(t, server, 'bob');
@@ -66,7 +66,7 @@ describe('a full service', { concurrency: 2 }, () => {
     assert.equal(asked, 1);
   });
 
-  test('does not end an established session: a refuse signal ends only an attempt to reconnect', async (t) => {
+  test('a refuse signal does not end an established session', async (t) => {
     const { join } = await pair(t, {});
     const { rondevu, connection } = await join('bob');
     const errors: (ConnectionError | RondevuError)[] = [];

@@ -1,6 +1,6 @@
 /**
- * A peer that bypasses the engine, with real WebRTC in Node. Its invalid input ends its own connection and affects nothing
- * else.
+ * A hostile peer that bypasses the engine, with real WebRTC in Node. Invalid input ends only the connection on which it
+ * arrives.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -22,7 +22,7 @@ interface Inner {
 }
 const inner = (connection: RondevuConnection): Inner => connection as unknown as Inner;
 
-/** Codes of the `failed` events, and a promise that resolves when the connection closes. */
+/** Returns the codes of `failed` events, and a promise that resolves when the connection closes. */
 function ending(connection: RondevuConnection): { codes: string[]; closed: Promise<void> } {
   const codes: string[] = [];
   connection.on('failed', ({ code }) => codes.push(code));
@@ -30,7 +30,7 @@ function ending(connection: RondevuConnection): { codes: string[]; closed: Promi
 }
 
 describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
-  test('loses its connection with one error when it sends malformed frames; other connections continue', async (t) => {
+  test('malformed frames end only the connection on which they arrive', async (t) => {
     const { join } = await pair(t);
     const honest = await join('carol');
     const got: unknown[] = [];
@@ -40,7 +40,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
       const { connection, other } = await join(`mallory-${index}`);
       other.on('message', () => undefined);
       const { codes, closed } = ending(other);
-      // the second frame is ignored
+      // the second frame must be ignored
       for (let i = 0; i < 2; i++) inner(connection).link.send(frame);
       await closed;
       assert.deepEqual(codes, ['bad-request'], String(frame));
@@ -52,7 +52,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
     );
   });
 
-  test('loses its connection, and causes no crash, if handling its message throws', async (t) => {
+  test('an exception in message handling ends the connection without crashing the process', async (t) => {
     const { join } = await pair(t);
     for (const [index, part] of (['receive', 'control'] as const).entries()) {
       const { connection, other } = await join(`bob-${index}`);
@@ -68,7 +68,7 @@ describe('a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
   });
 });
 
-test('messages held for channels without listeners are limited to 8 MiB across all channels', async (t) => {
+test('messages held for channels without listeners are limited to 8 MiB in total', async (t) => {
   const { join } = await pair(t);
   const { connection, other } = await join('mallory');
   const { codes } = ending(other);
@@ -87,10 +87,10 @@ test('messages held for channels without listeners are limited to 8 MiB across a
   assert.deepEqual(codes, []);
 });
 
-describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () => {
+describe('control messages from a hostile peer', { concurrency: 3, timeout: 60_000 }, () => {
   const open = (label: string, id: number): string => `open ${JSON.stringify({ label, id })}`;
 
-  test("end the connection if they are malformed or reuse a channel's id or label", async (t) => {
+  test('malformed control messages and duplicate channel ids or labels end the connection', async (t) => {
     const { join } = await pair(t);
     const wrong: Record<string, string[]> = {
       'two labels on one id': [open('a', 103), open('b', 103)],
@@ -118,7 +118,7 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
     }
   });
 
-  test('let new channels replace old ones that are not announced again on the next link', async (t) => {
+  test('new channels replace old channels that are not announced again on the next link', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const { codes } = ending(other);
@@ -138,7 +138,7 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
     assert.deepEqual([kept(0), kept(1000), codes], [61, 400, []]);
   });
 
-  test('cause calls to the server only at a limited rate', async (t) => {
+  test('restart requests cause calls to the server only at a limited rate', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     let signals = 0;
@@ -147,14 +147,14 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
       const { signal } = port;
       port.signal = (...args) => (signals++, signal.apply(port, args));
     }
-    // either peer may take either role
+    // both peers send the request, because either of them may have the role that handles it
     for (let i = 0; i < 2000; i++) for (const side of [connection, other]) inner(side).link.control('restart?');
     assert.equal(await connection.send('after all of them').delivered, 'delivered');
     await other.send('and back').delivered;
     assert.ok(signals <= 2 * 2, `${signals} messages to the server for 4000 on the control channel`);
   });
 
-  test('trigger one renegotiation per signed description, even if a server alters its copies', async (t) => {
+  test('each signed description triggers only one renegotiation, even if the server sends altered copies', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const { link } = inner(connection);
@@ -174,12 +174,12 @@ describe('control messages of a peer', { concurrency: 3, timeout: 60_000 }, () =
     other.restartIce();
     await until(() => taken.length >= 2, 'the next description');
     assert.equal(await connection.send('still there').delivered, 'delivered');
-    // on a busy machine, a restart that takes too long is followed by another
+    // on a busy machine, a slow ICE restart may be followed by a second restart
     assert.equal(new Set(taken).size, taken.length);
     assert.ok(!taken.some((sdp) => sdp.includes(password)));
   });
 
-  test('do not accumulate in memory', async (t) => {
+  test('control messages do not accumulate in memory', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     other.on('message', () => undefined);

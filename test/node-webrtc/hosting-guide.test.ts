@@ -1,6 +1,6 @@
 /**
- * The code in the hosting guide of Rondevu client 0.18, unchanged except for imports and addresses: an `offerFactory` that
- * creates its own peer connection, and `connectToService({ onConnection })`. Both sides use raw channels, and each of the two
+ * Runs the code in the hosting guide of Rondevu client 0.18, unchanged except for imports and addresses: an `offerFactory` that
+ * creates its own peer connection, and `connectToService({ onConnection })`. Both peers use raw channels, and each of the two
  * APIs prints one warning.
  */
 import assert from 'node:assert/strict';
@@ -26,7 +26,7 @@ test('the code in the hosting guide works as written', async (t) => {
   const states: string[] = [];
   const configurations: RTCConfiguration[] = [];
 
-  // the host: the platform has no WebRTC, and no option provides it
+  // the host runs on a platform without WebRTC, and no option provides an implementation
   assert.equal(globalThis.RTCPeerConnection, undefined);
   const host = await Rondevu.connect({
     apiUrl: url,

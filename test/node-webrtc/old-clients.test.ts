@@ -1,6 +1,7 @@
 /**
- * v0.20 clients on the current server: a simulated host and joiner (test/support/old-host.ts) talk to the current engine over
- * real WebRTC. The last test runs an old host against the store and the matchmaker for ten minutes of simulated time.
+ * v0.20 clients on the current server: a simulated host and a simulated joiner (test/support/old-host.ts) communicate with the
+ * current engine over real WebRTC. The last test runs an old host against the store and the matchmaker for ten minutes of
+ * simulated time.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -15,10 +16,10 @@ import { client } from './pair.js';
 import { noCharge, someone, startServer, until } from '../server/helpers.js';
 import { SlowPeerConnection, OldHost, OldJoiner } from '../support/old-host.js';
 
-/** A current client on a slow link. */
+/** Creates a current client with a slow link. */
 const slowClient = (t: TestContext, url: string, username: string) =>
   client(t, { url }, username, { rtcPeerConnection: SlowPeerConnection });
-/** An anonymous name as v0.20 generates it: `anon-<base36 ms>-<6 hex>`. */
+/** Returns an anonymous name in the format of v0.20: `anon-<base36 ms>-<6 hex>`. */
 const oldAnonymousName = () => `anon-${Date.now().toString(36)}-${Math.random().toString(16).slice(2, 8).padEnd(6, '0')}`;
 
 test('a current joiner exchanges messages with an old host', async (t) => {
@@ -56,7 +57,7 @@ test('two current joiners of one old host get different offers', async (t) => {
   assert.deepEqual([...host.links.keys()].sort(), ['bob', 'carol']);
 });
 
-test('an old joiner with an old anonymous name exchanges messages with a current host', async (t) => {
+test('an old joiner with an old-style anonymous name exchanges messages with a current host', async (t) => {
   const { url } = await startServer(t);
   const alice = await slowClient(t, url, 'alice');
   const pool = await alice.publishService({ service: 'chat:1.0.0', maxOffers: 2 });
@@ -84,7 +85,7 @@ test('an old joiner with an old anonymous name exchanges messages with a current
   assert.equal(joiner.signaling?.dropped, 0, 'every candidate said its role');
 });
 
-test('the host keeps the connection of an old joiner that leaves silently, and resumes it on return', async (t) => {
+test('the host resumes the connection of an old joiner that left silently', async (t) => {
   const { url } = await startServer(t);
   const alice = await slowClient(t, url, 'alice');
   const opened: OffererConnection[] = [];
@@ -105,7 +106,7 @@ test('the host keeps the connection of an old joiner that leaves silently, and r
   assert.equal(opened.length, 1, 'the same connection object');
 });
 
-test('joiners never get an offer that an old host has dropped, over ten simulated minutes', async (t) => {
+test('joiners never get an offer that an old host has dropped', async (t) => {
   const INTERVAL = 30_000;
   let now = 1_800_000_000_000;
   t.mock.method(Date, 'now', () => now);
@@ -121,7 +122,7 @@ test('joiners never get an offer that an old host has dropped, over ten simulate
   let seed = 20_261_121;
   const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31;
 
-  // five slots, each with its own timer; only a slot's latest offer has a peer connection
+  // five slots, each with its own timer; only the latest offer in a slot has a peer connection
   const slots = Array.from({ length: 5 }, (_, slot) => ({ slot, next: now + slot * 900, sdp: '' }));
   const publish = async (slot: (typeof slots)[number]) => {
     slot.sdp = `slot ${slot.slot} at ${now}`;
@@ -161,7 +162,7 @@ test('joiners never get an offer that an old host has dropped, over ten simulate
     assert.ok(age <= 30_000 + INTERVAL, `joiner ${joined} at ${now - start} got an offer ${age} ms old: ${offer.sdp}`);
     assert.equal(await store.answer(offer, { ...joiner, sdp: `answer of ${username}` }, now), 'answered');
     matchmaker.offerAnswered(offer.offerId, joiner.publicKey);
-    // the host sees the answer at its next poll, connects, and puts a new offer in the slot
+    // the host receives the answer in its next poll, connects, and puts a new offer in the slot
     const slot = slots.find(({ sdp }) => sdp === offer.sdp);
     assert.ok(slot, `joiner ${joined} at ${now - start} got a dead offer: ${offer.sdp}`);
     slot.next = now + 1000;

@@ -1,6 +1,6 @@
 /**
- * The current engine as host and joiner on a v0.5.4 signaling server (a stand-in, test/support/old-server.ts), with real
- * WebRTC. It works as it does on the current server, and sends nothing that such a server does not support.
+ * Runs the current engine as host and joiner on a v0.5.4 signaling server (simulated by test/support/old-server.ts), with real
+ * WebRTC. The engine works as it does on the current server, and sends nothing that a v0.5.4 server does not support.
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
@@ -19,7 +19,7 @@ const messages = (connection: RondevuConnection): string[] => {
   connection.on('message', (data) => received.push(String(data)));
   return received;
 };
-/** Asserts that the server received no method or parameter that v0.5.4 does not know. */
+/** Asserts that the server received no method or parameter that v0.5.4 does not support. */
 function assertOldCallsOnly({ calls }: OldServer): void {
   for (const { method, params } of calls) {
     assert.doesNotMatch(method, NEW_METHODS);
@@ -33,7 +33,7 @@ function assertOldCallsOnly({ calls }: OldServer): void {
 }
 
 describe('with a v0.5.4 server', { concurrency: 2 }, () => {
-  test('two joiners connect in turn, and messages flow in both directions', async (t) => {
+  test('two joiners connect in turn and exchange messages with the host', async (t) => {
     const { server, host, pool, opened } = await hostedOnOldServer(t);
     assert.equal(pool.offers.length, 3);
     assert.equal(server.free(FQN), 3, 'publishing replaces: each call brings all that is free');
@@ -56,7 +56,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('the same objects recover from a raw close, and deliver queued messages', async (t) => {
+  test('connections recover from a raw close and deliver queued messages', async (t) => {
     const { server, opened } = await hostedOnOldServer(t);
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ serviceFqn: FQN });
@@ -77,7 +77,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('two simultaneous joiners connect although they get the same offer', async (t) => {
+  test('two simultaneous joiners connect even though they get the same offer', async (t) => {
     const { server, opened } = await hostedOnOldServer(t);
     const connections = await Promise.all(
       ['bob', 'carol'].map(async (name) => (await client(t, server, name)).connectToService({ serviceFqn: FQN })),
@@ -86,8 +86,8 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     await until(() => opened.length === 2, 'both at the host');
   });
 
-  test('joiners get only live offers after a renewal, and connect', async (t) => {
-    // offers are renewed after 1.2 s of their 60 s
+  test('joiners get only live offers after a renewal', async (t) => {
+    // offers with a lifetime of 60 s are renewed after 1.2 s
     const { server, pool, opened } = await hostedOnOldServer(t, { ttl: 60_000, renewAt: 0.02 });
     for (const name of ['bob', 'carol', 'dave', 'erin']) {
       const before = pool.offers.map(({ offerId }) => offerId);
@@ -107,7 +107,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('an offer that the pool has dropped is not handed out', async (t) => {
+  test('the server does not hand out offers that the pool has dropped', async (t) => {
     const { server, pool } = await hostedOnOldServer(t, { maxOffers: 4 });
     pool.update({ maxOffers: 1 });
     await until(() => server.free(FQN) === 1, 'one offer to be left');
@@ -119,7 +119,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     await connection.opened;
   });
 
-  test('the joiner sends its answer again if a publication by the host has deleted it', async (t) => {
+  test('the joiner resends its answer if a publication by the host deleted it', async (t) => {
     const { server, pool, opened } = await hostedOnOldServer(t);
     let publication: () => void = () => undefined;
     const published = new Promise<void>((resolve) => (publication = resolve));
@@ -129,7 +129,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
       if (isHeld && method === 'publishService') {
         isHeld = false;
         publication();
-        // the host has polled, and its publication now replaces the answered offer
+        // the host has already polled, and its publication now replaces the answered offer
         await until(() => server.answered(FQN) === 1, 'the answer');
       }
       return carryOut();
@@ -144,7 +144,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('a joiner requests another offer if the answered one yields no link', async (t) => {
+  test('a joiner requests a new offer if the answered offer yields no link', async (t) => {
     const { server, opened } = await hostedOnOldServer(t);
     const bob = await client(t, server, 'bob');
     let isDropped = false;
@@ -159,7 +159,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     assert.equal(server.calls.filter(({ method }) => method === 'getService').length, 2);
   });
 
-  test('a joiner polls for a service because the server cannot make it wait', async (t) => {
+  test('a joiner polls for a service because the server does not support waiting', async (t) => {
     const server = await OldServer.start(t);
     const bob = await client(t, server, 'bob');
     const waiting = bob.connectToService({ serviceFqn: FQN, wait: 30_000 });
@@ -207,7 +207,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('the host tries to open a socket at most once, and keeps polling', async (t) => {
+  test('the host tries to open a WebSocket at most once, and keeps polling', async (t) => {
     const { server, host } = await hostedOnOldServer(t);
     await until(() => server.calls.filter(({ method }) => method === 'poll').length >= 3, 'polls', 20_000);
     assert.ok(server.otherPaths.length <= 1, String(server.otherPaths));

@@ -1,4 +1,4 @@
-/** Connection options whose effect shows only on a real link. */
+/** Connection options whose effect can be observed only on a real link. */
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { networkInterfaces } from 'node:os';
@@ -10,7 +10,7 @@ import { startServer } from '../server/helpers.js';
 import { NodePeerConnection } from '../support/old-host.js';
 import { until } from '../support/until.js';
 
-/** URL of a STUN server that never replies, which keeps gathering from completing soon. */
+/** Returns the URL of a STUN server that never replies, which delays the end of candidate gathering. */
 async function silentStun(t: TestContext): Promise<string> {
   const socket = createSocket('udp4');
   t.after(() => socket.close());
@@ -21,7 +21,7 @@ async function silentStun(t: TestContext): Promise<string> {
   return `stun:${address?.address ?? '127.0.0.1'}:${socket.address().port}`;
 }
 
-/** Publishes an offer whose peer connection is closed: as soon as ICE finds a path, libwebrtc stops gathering. */
+/** Publishes an offer whose peer connection is closed, because libwebrtc stops gathering as soon as ICE finds a path. */
 async function publishDeadOffer(host: Rondevu, service: string): Promise<string> {
   const pc = new NodePeerConnection();
   pc.createDataChannel('unused');
@@ -33,7 +33,7 @@ async function publishDeadOffer(host: Rondevu, service: string): Promise<string>
   return serviceFqn;
 }
 
-test('iceGatheringTimeout emits ice:gathering:timeout while candidates are still being gathered', async (t) => {
+test('ice:gathering:timeout is emitted while candidates are still being gathered', async (t) => {
   const server = await startServer(t);
   const serviceFqn = await publishDeadOffer(await client(t, server, 'alice'), 'chat:1.0.0');
   const joiner = await client(t, server, 'bob');
@@ -50,7 +50,7 @@ test('iceGatheringTimeout emits ice:gathering:timeout while candidates are still
   assert.notEqual(states[0], 'complete');
 });
 
-test("the peer's candidates are created with the rtcIceCandidate option", async (t) => {
+test('remote candidates are created with the constructor in the rtcIceCandidate option', async (t) => {
   const made: RTCIceCandidateInit[] = [];
   class Candidate extends (wrtc.RTCIceCandidate as typeof RTCIceCandidate) {
     constructor(init?: RTCLocalIceCandidateInit) {
@@ -64,7 +64,7 @@ test("the peer's candidates are created with the rtcIceCandidate option", async 
   assert.ok(made.every(({ candidate }) => candidate?.startsWith('candidate:')));
 });
 
-test('closed and disconnected pass a code along with the reason', async (t) => {
+test('closed and disconnected events provide a code in addition to the reason', async (t) => {
   const { join } = await pair(t);
   const { connection, other } = await join('bob');
   const events: unknown[][] = [];

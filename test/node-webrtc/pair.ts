@@ -1,4 +1,4 @@
-/** Two ends in one process, with real WebRTC (wrtc) and the real server. */
+/** Helpers that connect clients in one process, with real WebRTC (wrtc) and the real server. */
 import type { TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import type { RunningServer } from '../../server/src/index.js';
@@ -7,7 +7,7 @@ import type { PublishOptions, RondevuConnection } from '../../src/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { NodePeerConnection } from '../support/old-host.js';
 
-/** A client in this process, with real WebRTC. */
+/** Creates a client with real WebRTC, which is closed when the test ends. */
 export async function client(
   t: TestContext,
   server: Pick<RunningServer, 'url'>,
@@ -39,7 +39,7 @@ export function record(connection: RondevuConnection, ...names: (keyof Connectio
   return log;
 }
 
-/** A host `alice` that publishes chat:1.0.0 on the given server, and the connections that it has opened. */
+/** Creates a host `alice` that publishes chat:1.0.0 on the given server, and collects the connections that the host opens. */
 export async function hosted<S extends Pick<RunningServer, 'url'>>(
   t: TestContext,
   server: S,
@@ -54,14 +54,14 @@ export async function hosted<S extends Pick<RunningServer, 'url'>>(
   return { server, host, pool, opened };
 }
 
-/** A host `alice` that publishes chat:1.0.0 on a new server, and `join`, which adds a joiner. */
+/** Creates a host `alice` that publishes chat:1.0.0 on a new server, and a function `join` that adds a joiner. */
 export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}, more: Partial<RondevuOptions> = {}) {
   const { server, host, pool, opened } = await hosted(t, await startServer(t), publish, more);
   const join = async (username: string, options: Partial<RondevuOptions> = {}) => {
     const rondevu = await client(t, server, username, { ...more, ...options });
     const connection = await rondevu.connectToService({
       serviceFqn: 'chat:1.0.0@alice',
-      wait: 10_000, // the pool may just be refilling
+      wait: 10_000, // the pool may still be refilling
       ...(publish.connectionConfig && { connectionConfig: publish.connectionConfig }),
     });
     await connection.opened;
@@ -71,7 +71,10 @@ export async function pair(t: TestContext, publish: Partial<PublishOptions> = {}
   return { server, host, pool, opened, join };
 }
 
-/** Sends on an in-band channel until a message arrives: libwebrtc may lose the first one (docs/protocol.md, "Data channels"). */
+/**
+ * Sends on an in-band channel until a message arrives, because libwebrtc may lose the first message (docs/protocol.md, "Data
+ * channels").
+ */
 export async function sendRaw(channel: RTCDataChannel, came: () => boolean): Promise<void> {
   const again = setInterval(() => channel.send('raw'), 100);
   try {

@@ -1,6 +1,6 @@
 /**
  * The oldest supported platform. The engine runs without APIs newer than Baseline 2023, reports older APIs that are missing,
- * and explains how to provide WebRTC in a program. The tests have a file of their own because they delete global APIs.
+ * and explains how to provide WebRTC in a program. The tests have their own file because they delete global APIs.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ import { canonicalJson } from '../../src/protocol/json.js';
 import { NodePeerConnection } from '../support/old-host.js';
 import { startServer } from '../server/helpers.js';
 
-/** APIs newer than Baseline 2023 that the engine used to call. */
+/** APIs newer than Baseline 2023 that earlier versions of the engine called. */
 for (const [object, name] of [
   [AbortSignal, 'any'],
   [Promise, 'withResolvers'],
@@ -20,7 +20,7 @@ for (const [object, name] of [
 const client = (apiUrl: string, username: string) =>
   Rondevu.connect({ apiUrl, username, rtcPeerConnection: NodePeerConnection, lifecycle: false });
 
-test('two peers connect without anything newer than Baseline 2023', async (t) => {
+test('two peers connect without APIs newer than Baseline 2023', async (t) => {
   const { url } = await startServer(t);
   const [host, joiner] = [await client(url, 'alice'), await client(url, 'bob')];
   t.after(() => Promise.all([host.close(), joiner.close()]));

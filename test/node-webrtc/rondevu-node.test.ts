@@ -1,6 +1,6 @@
 /**
- * Publishing, joining, losing the link and recovering it, with real WebRTC in Node (wrtc) and the real server: the guarantees
- * that connections give to applications. Tests that need a page or a bad network are in test/e2e and test/chaos.
+ * Publishing a service, joining, and recovering from a lost link, with real WebRTC in Node (wrtc) and the real server: the
+ * guarantees that connections give to applications. Tests that need a page or a bad network are in test/e2e and test/chaos.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -22,8 +22,8 @@ const codeOf = (act: () => unknown): string | undefined => {
 };
 
 /**
- * A proxy of a peer connection that ignores one handler and reports altered properties. A proxy is needed because the
- * properties of the object cannot be redefined.
+ * Returns a proxy of a peer connection that ignores one event handler and reports altered properties. A proxy is needed because
+ * the properties of a peer connection cannot be redefined.
  */
 const altered = (pc: RTCPeerConnection, ignored: string, says: Partial<RTCPeerConnection> = {}): RTCPeerConnection =>
   new Proxy(pc, {
@@ -35,13 +35,13 @@ const altered = (pc: RTCPeerConnection, ignored: string, says: Partial<RTCPeerCo
   });
 
 describe('a connection', { concurrency: 3 }, () => {
-  test('emits connected after connectToService resolves, even if the link opened before the reply to the answer', async (t) => {
+  test('emits connected only after connectToService has resolved, even if the link opens earlier', async (t) => {
     const { server, opened } = await pair(t);
     const bob = await client(t, server, 'bob');
     const call = bob.api.call.bind(bob.api);
     bob.api.call = async (method, params, options) => {
       const result = await call(method, params, options);
-      // the reply arrives after the link is up
+      // delay the reply until the link is open
       if (method === 'answerOffer') await until(() => opened.length > 0, 'the link');
       return result;
     };
@@ -52,7 +52,7 @@ describe('a connection', { concurrency: 3 }, () => {
     assert.equal(connected, 1);
   });
 
-  test('replaces a peer connection that gathers no candidates, and delivers messages over the replacement', async (t) => {
+  test('replaces a peer connection that never finishes gathering candidates', async (t) => {
     const { join } = await pair(t);
     let made = 0;
     /** The first instance never finishes gathering, as sometimes happens in Chromium 156. */
@@ -69,7 +69,7 @@ describe('a connection', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['over it']);
   });
 
-  test('delivers messages after the joiner has waited in the queue for a long time', async (t) => {
+  test('delivers messages after the joiner has been queued for a long time', async (t) => {
     const server = await startServer(t);
     let isClosed = false;
     class Observed extends NodePeerConnection {
@@ -88,9 +88,9 @@ describe('a connection', { concurrency: 3 }, () => {
     assert.equal(await connection.send('at last').delivered, 'delivered');
   });
 
-  test('never exposes the message channel as the raw channel, even if there is no raw channel', async (t) => {
+  test('never exposes the message channel as the raw channel', async (t) => {
     const { join } = await pair(t);
-    /** Never reports a channel that the peer created. */
+    /** Peer connection that never reports a channel created by the peer. */
     class Unresponsive extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         super(configuration);
@@ -102,7 +102,7 @@ describe('a connection', { concurrency: 3 }, () => {
     assert.equal(await connection.send('a message').delivered, 'delivered');
   });
 
-  test('carries text and bytes in both directions, in order', async (t) => {
+  test('delivers text and bytes in order in both directions', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [atHost, atBob] = [listen(other), listen(connection)];
@@ -123,7 +123,7 @@ describe('a connection', { concurrency: 3 }, () => {
     );
   });
 
-  test('sends bytes as they were when send was called', async (t) => {
+  test('copies bytes when send is called', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -135,7 +135,7 @@ describe('a connection', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, [[1]]);
   });
 
-  test('throws bad-request for unsupported values, and too-large for a message above maxMessageSize', async (t) => {
+  test('refuses to send unsupported values and messages above maxMessageSize', async (t) => {
     const { join } = await pair(t, { connectionConfig: { maxMessageSize: 1000 } });
     const { connection } = await join('bob');
     for (const data of [5, null, undefined, {}])
@@ -157,7 +157,7 @@ describe('a connection', { concurrency: 3 }, () => {
     );
   });
 
-  test('knows the identity of the peer, and gives access to the raw WebRTC objects', async (t) => {
+  test('exposes the identity of the peer and the raw WebRTC objects', async (t) => {
     const { join, host, pool } = await pair(t);
     const { connection, other, rondevu } = await join('bob');
     assert.deepEqual([connection.peer?.username, connection.peer?.publicKey], ['alice', host.getPublicKey()]);
@@ -201,7 +201,7 @@ describe('a connection', { concurrency: 3 }, () => {
     assert.deepEqual(calls, ['opened connected', 'connected']);
   });
 
-  test('closes at the peer as well, without an attempt to reconnect', async (t) => {
+  test('closing a connection closes it at the peer without a reconnect attempt', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const log = record(other, 'disconnected', 'reconnecting', 'closed');
@@ -224,7 +224,7 @@ describe('a connection', { concurrency: 3 }, () => {
     );
   });
 
-  test('can be closed by the host, which keeps its offers', async (t) => {
+  test('disconnectAll closes the connections of a host, whose service stays published', async (t) => {
     const { join, host } = await pair(t);
     const { connection } = await join('bob');
     const log = record(connection, 'reconnecting', 'closed');
@@ -241,7 +241,7 @@ describe('recovery', { concurrency: 3 }, () => {
   for (const PeerConnection of [NodePeerConnection, SlowPeerConnection]) {
     const speed = PeerConnection === SlowPeerConnection ? 'slowly' : 'quickly';
     for (const side of ['host', 'joiner'] as const) {
-      test(`after a raw close of the ${side}’s peer connection, the same objects recover ${speed}`, async (t) => {
+      test(`connections survive a raw close of the ${side}’s peer connection and recover ${speed}`, async (t) => {
         const { join, host, opened } = await pair(t, {}, { rtcPeerConnection: PeerConnection });
         const { connection, other } = await join('bob');
         const [atHost, atBob] = [listen(other), listen(connection)];
@@ -283,7 +283,7 @@ describe('recovery', { concurrency: 3 }, () => {
     }
   }
 
-  test('loses and duplicates no messages over repeated raw closes', async (t) => {
+  test('repeated raw closes neither lose nor duplicate messages', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [atHost, atBob] = [listen(other), listen(connection)];
@@ -299,7 +299,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(atBob, ['a0', 'a1', 'a2', 'a3', 'a4']);
   });
 
-  test('bufferEnabled: false makes send throw while the link is down and work again afterwards', async (t) => {
+  test('with bufferEnabled: false, send throws only while the link is down', async (t) => {
     const { join } = await pair(t, { connectionConfig: { bufferEnabled: false } });
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -315,7 +315,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['kept']);
   });
 
-  test('discards and reports the oldest messages beyond maxBufferSize', async (t) => {
+  test('the oldest messages beyond maxBufferSize are discarded and reported', async (t) => {
     const { join } = await pair(t, { connectionConfig: { maxBufferSize: 3 } });
     const { connection, other } = await join('bob');
     const atHost = listen(other);
@@ -331,13 +331,13 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual(atHost, ['3', '4', '5']);
   });
 
-  test('messages older than maxBufferAge expire, are reported once and are not sent', async (t) => {
+  test('messages older than maxBufferAge are reported as expired instead of being sent', async (t) => {
     const { join, pool } = await pair(t, { connectionConfig: { maxBufferAge: 50, sessionTtl: 60_000 } });
     const { connection, other } = await join('bob');
     const atHost = listen(other);
     const expired: unknown[] = [];
     connection.on('message:buffer:expired', ({ data }) => expired.push(data));
-    await pool.stop({ close: false }); // nobody answers for a while
+    await pool.stop({ close: false }); // the joiner finds no offer until the pool is restarted
     other.getPeerConnection()!.close();
     await until(() => !connection.isConnected(), 'the loss');
     connection.send('old');
@@ -350,12 +350,12 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.deepEqual([expired, atHost], [['old'], ['new']]);
   });
 
-  test('messages for bob never reach carol, and bob gets each of them exactly once', async (t) => {
+  test('messages for an absent peer reach only that peer, exactly once', async (t) => {
     const { join, opened, server } = await pair(t);
     const { connection, other, rondevu } = await join('bob');
     const keypair = rondevu.getKeypair();
     const hostLog = record(other, 'closed', 'reconnect:success');
-    // bob disappears without a goodbye, like a killed process
+    // bob leaves without closing the connection, like a killed process
     rondevu.hint('hide');
     await until(() => !other.isConnected(), 'the host to notice');
     const numbers = Array.from({ length: 51 }, (_, index) => index + 1);
@@ -388,7 +388,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.notEqual(connection.getState(), 'connected');
   });
 
-  test('reconnectEnabled: false ends the connection with its link', async (t) => {
+  test('with reconnectEnabled: false, the loss of the link ends the connection', async (t) => {
     const { join } = await pair(t, { connectionConfig: { reconnectEnabled: false } });
     const { connection, other } = await join('bob');
     const log = record(connection, 'reconnecting', 'failed');
@@ -398,10 +398,10 @@ describe('recovery', { concurrency: 3 }, () => {
     await assert.doesNotReject(connection.opened, 'it was open once');
   });
 
-  test('gives a second client of the same user its own connection while the first is still connected', async (t) => {
+  test('a second client of the same user gets its own connection', async (t) => {
     const { join, server, opened } = await pair(t);
     const { rondevu, other } = await join('bob');
-    // the same name and key in a second client, while the first link is still alive
+    // a second client uses the same username and key while the first link is still alive
     const second = await client(t, server, 'bob', { keypair: rondevu.getKeypair() });
     const connection = await second.connectToService({ serviceFqn: 'chat:1.0.0@alice' });
     await connection.opened;
@@ -411,7 +411,7 @@ describe('recovery', { concurrency: 3 }, () => {
 
   test('malformed frames from the server affect neither connected peers nor new joiners', async (t) => {
     const sockets: WebSocket[] = [];
-    /** Lets the test inject frames that appear to come from the server. */
+    /** WebSocket into which the test can inject frames that appear to come from the server. */
     class Tapped extends WebSocket {
       constructor(...args: ConstructorParameters<typeof WebSocket>) {
         super(...args);
@@ -438,9 +438,9 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.ok(later.isConnected(), 'and others still get in');
   });
 
-  test('skips ICE servers from the signaling server that the platform rejects, with a single warning', async (t) => {
+  test('ICE servers that the platform rejects are skipped with a single warning', async (t) => {
     const warn = t.mock.method(console, 'warn', () => undefined);
-    /** Rejects invalid ICE servers, as WebRTC 1.0 section 4.4.1 requires; wrtc accepts anything. */
+    /** Rejects invalid ICE servers, as required by WebRTC 1.0, section 4.4.1; wrtc itself accepts any value. */
     class Strict extends NodePeerConnection {
       constructor(configuration?: RTCConfiguration) {
         if (JSON.stringify(configuration).includes('nonsense')) throw new SyntaxError('an ICE server is invalid');
@@ -460,7 +460,7 @@ describe('recovery', { concurrency: 3 }, () => {
     assert.equal(warnings.length, 1);
   });
 
-  test('a search emits failed with unavailable while the server is down, and waiting if there is no host', async (t) => {
+  test('a search distinguishes an unreachable server from a missing host', async (t) => {
     const gone = await startServer(t);
     await gone.close();
     const rondevu = await client(t, gone, 'bob');

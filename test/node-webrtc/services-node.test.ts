@@ -1,6 +1,6 @@
 /**
- * Services with real WebRTC in Node: discovery, admission and limits, cleanup on the server after a stop, and errors from the
- * server or the platform.
+ * Services with real WebRTC in Node: discovery, admission and limits, cleanup on the server after a service stops, and errors
+ * from the server or the platform.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -13,7 +13,7 @@ import { client, hosted, sendRaw } from './pair.js';
 
 const FQN = 'chat:1.0.0@alice';
 
-/** Number of offers that the server lists to a different client. */
+/** Number of offers that the server lists for a client other than the host. */
 const offersOn = async (server: RunningServer, serviceFqn = FQN): Promise<number> => {
   const reply = await new Client(server.url, someone('stranger')).call('getService', { serviceFqn, limit: 100 });
   return (reply as { count: number }).count;
@@ -21,7 +21,7 @@ const offersOn = async (server: RunningServer, serviceFqn = FQN): Promise<number
 const hasCode = (code: string) => (error: unknown) => error instanceof RondevuError && error.code === code;
 
 describe('services', { concurrency: 3 }, () => {
-  test('discovery finds a service by name, and binds the connection to that peer', async (t) => {
+  test('discovery binds the connection to the peer that it found', async (t) => {
     const { server } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0' });
@@ -32,7 +32,7 @@ describe('services', { concurrency: 3 }, () => {
     await byName.opened;
   });
 
-  test('failover connects to another provider, and does not send it messages meant for the first one', async (t) => {
+  test('failover does not send messages for the first host to the second host', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ service: 'chat:1.0.0', failover: true });
@@ -45,7 +45,7 @@ describe('services', { concurrency: 3 }, () => {
     spare.on('connection:opened', (_id, other) => other.on('message', (data) => got.push(data)));
     const lost: unknown[] = [];
     connection.on('reset', (messages) => lost.push(...messages.map(({ data }) => data)));
-    // alice disappears without a goodbye
+    // alice leaves without closing the connection
     host.hint('hide');
     await until(() => !connection.isConnected(), 'the loss');
     const unsent = connection.send('for alice');
@@ -57,7 +57,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.deepEqual(got, ['for dora']);
   });
 
-  test('an offerFactory that requests durable delivery gets it alongside its own channel', async (t) => {
+  test('an offerFactory can combine durable delivery with its own channel', async (t) => {
     const raw: unknown[] = [];
     const { server, opened } = await hosted(t, await startServer(t), {
       offerFactory: async (pc) => {
@@ -76,13 +76,13 @@ describe('services', { concurrency: 3 }, () => {
     await until(() => connection.getDataChannel()?.readyState === 'open', 'the channel of the factory');
     assert.equal(connection.getDataChannel()!.label, 'own');
     await sendRaw(connection.getDataChannel()!, () => raw.length > 0);
-    // and on the next link too
+    // durable delivery must also work on the next link
     connection.getPeerConnection()!.close();
     assert.equal(await connection.send('again').delivered, 'delivered');
     assert.deepEqual([got, raw[0]], [['durable', 'again'], 'raw']);
   });
 
-  test('findService supports direct, random and paginated searches, and the older method names still work', async (t) => {
+  test('findService supports direct, random and paginated searches, also under its older names', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     for (const found of [await bob.findService(FQN), await bob.getService(FQN)]) {
@@ -99,7 +99,7 @@ describe('services', { concurrency: 3 }, () => {
     await assert.rejects(bob.findService('chat:1.0.0@nobody'), hasCode('not-found'));
   });
 
-  test('an instance does not find its own offers, but another instance of the same user does', async (t) => {
+  test('an instance does not find its own offers, but a different instance of the same user does', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     await assert.rejects(
       host.connectToService({ service: 'chat:1.0.0' }),
@@ -111,7 +111,7 @@ describe('services', { concurrency: 3 }, () => {
     ).opened;
   });
 
-  test('a search fails at once without a host, succeeds if one appears within `wait`, and can be aborted', async (t) => {
+  test('a search waits for a host only for the `wait` time, and can be aborted', async (t) => {
     const server = await startServer(t);
     const bob = await client(t, server, 'bob');
     await assert.rejects(bob.connectToService({ serviceFqn: FQN }), hasCode('not-found'));
@@ -119,7 +119,7 @@ describe('services', { concurrency: 3 }, () => {
     const reason = new Error('enough');
     const aborted = bob.connectToService({ serviceFqn: FQN, wait: 60_000, signal: controller.signal });
     const waiting = bob.connectToService({ serviceFqn: FQN, wait: 60_000 });
-    await until(() => server.waiting === 2, 'both to stand in line');
+    await until(() => server.waiting === 2, 'both to be queued');
     controller.abort(reason);
     await assert.rejects(aborted, (error) => error === reason);
     const host = await client(t, server, 'alice');
@@ -133,7 +133,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('accept decides who may join; a joiner for whom it throws is refused, and the service continues', async (t) => {
+  test('accept decides who may join, and refuses a joiner by throwing or returning false', async (t) => {
     t.mock.method(console, 'error', () => undefined);
     const asked: (string | undefined)[] = [];
     const { server, host, opened } = await hosted(t, await startServer(t), {
@@ -159,7 +159,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('maxConnections admits the next joiner when one leaves', async (t) => {
+  test('a service at maxConnections admits the next joiner when a peer leaves', async (t) => {
     const { server, host, pool } = await hosted(t, await startServer(t), { maxConnections: 2, maxOffers: 3 });
     const join = async (name: string, wait = 0) => (await client(t, server, name)).connectToService({ serviceFqn: FQN, wait });
     const [bob, carol] = [await join('bob'), await join('carol')];
@@ -172,13 +172,13 @@ describe('services', { concurrency: 3 }, () => {
     await (
       await dave
     ).opened;
-    // the channel opens at one side a moment before it opens at the other
+    // the channel does not open at both peers at exactly the same time
     const names = () => host.getActiveConnections().map(({ peer }) => peer?.username);
     await until(() => names().includes('erin'), 'erin at the host');
     assert.deepEqual(names().sort(), ['carol', 'erin']);
   });
 
-  test('three simultaneous joins by one client get three connections', async (t) => {
+  test('three simultaneous joins by one client create three connections', async (t) => {
     const { server, opened } = await hosted(t, await startServer(t), { maxOffers: 3 });
     const bob = await client(t, server, 'bob');
     const joined = await Promise.all([1, 2, 3].map(() => bob.connectToService({ serviceFqn: FQN, wait: 10_000 })));
@@ -207,7 +207,7 @@ describe('services', { concurrency: 3 }, () => {
     ).opened;
   });
 
-  test('close leaves no offer and no session behind; a second close changes nothing', async (t) => {
+  test('close leaves no offers or sessions on the server', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     await until(() => server.sessions === 1, 'the push socket');
     await Promise.all([host.close(), host.close()]);
@@ -216,7 +216,7 @@ describe('services', { concurrency: 3 }, () => {
     await until(() => server.sessions === 0, 'the socket to close');
   });
 
-  test('update withdraws excess offers, and creates missing ones', async (t) => {
+  test('update withdraws excess offers and creates missing offers', async (t) => {
     const { server, pool } = await hosted(t, await startServer(t), { maxOffers: 4 });
     assert.equal(pool.offers.length, 4);
     pool.update({ maxOffers: 1 });
@@ -226,7 +226,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(await offersOn(server), 1, 'a page lists one offer a service');
   });
 
-  test('an unreachable server is reported with willRetry, and the service is published once the server is up', async (t) => {
+  test('start waits for an unreachable server, and then publishes the service', async (t) => {
     const first = await createServer({ port: 0, host: '127.0.0.1', storagePath: ':memory:' });
     const { url, port } = first;
     await first.close();
@@ -269,8 +269,8 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(refused.pool.isStarted, false);
   });
 
-  test('a joiner connects even if the host receives its answer after the first wait for a confirmation', async (t) => {
-    /** Delays answers, and no other events. */
+  test('a joiner connects even if its answer reaches the host only after six seconds', async (t) => {
+    /** WebSocket that delays `answer` events, but no other events. */
     class LateWebSocket extends WebSocket {
       constructor(url: string | URL, protocols?: string | string[]) {
         super(url, protocols);
@@ -309,7 +309,7 @@ describe('services', { concurrency: 3 }, () => {
     const host = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
     host.on('offer:failed', (_id, error) => failures.push(error));
-    // renewed after 3 s, long before they expire
+    // offers are renewed after 3 s, long before they expire
     const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 2, ttl: 60_000, renewAt: 0.05 });
     await pool.start();
     const before = pool.offers.map(({ offerId }) => offerId);
@@ -332,7 +332,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('start rejects if the name is taken, and offer:failed says that there is no retry', async (t) => {
+  test('start rejects without a retry if the username is taken', async (t) => {
     const { server } = await hosted(t, await startServer(t));
     const impostor = await client(t, server, 'alice');
     const failures: RondevuError[] = [];
@@ -346,7 +346,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.equal(pool.isStarted, false);
   });
 
-  test('a name lost to a different key after a server reset is reported, without unhandled rejections', async (t) => {
+  test('a username lost to a different key after a server reset is reported', async (t) => {
     const { server, host, pool } = await hosted(t, await startServer(t));
     await until(() => host.signalingState === 'push', 'the push socket');
     const failures: RondevuError[] = [];
@@ -357,12 +357,12 @@ describe('services', { concurrency: 3 }, () => {
     const fresh = await startServer(t, { port: server.port });
     await new Client(fresh.url, someone().as('alice')).call('poll', {});
     pool.update({ maxOffers: 3 });
-    await until(() => failures.some(({ code }) => code === 'name-taken'), 'the refusal to be told', 15_000);
+    await until(() => failures.some(({ code }) => code === 'name-taken'), 'the refusal to be reported', 15_000);
     assert.ok(ofPool.includes('name-taken'));
-    await new Promise(setImmediate); // an unhandled rejection fails the test here
+    await new Promise(setImmediate); // an unhandled rejection would fail the test
   });
 
-  test('a failure to create peer connections is reported, and the pool fills when the platform recovers', async (t) => {
+  test('the pool fills up after temporary failures to create peer connections', async (t) => {
     const server = await startServer(t);
     let refused = 0;
     const Refusing = new Proxy(NodePeerConnection, {
@@ -381,8 +381,8 @@ describe('services', { concurrency: 3 }, () => {
   });
 });
 
-// outside the suite: its tests run concurrently, and their servers would share the altered clock
-test('a wall clock that steps back neither stops the renewal of offers nor delays calls', async (t) => {
+// not part of the suite, whose tests run concurrently and would share the altered clock
+test('setting the wall clock back neither stops offer renewal nor delays calls', async (t) => {
   const now = Date.now.bind(Date);
   let shift = 0;
   t.after(() => (Date.now = now));

@@ -1,6 +1,7 @@
 /**
- * RondevuAPI and its HTTP transport: batches on the wire, clock skew, old error messages, invalid replies, aborts. The tests
- * use the real server where possible, and an HTTP server of their own that behaves like a broken or an old server.
+ * RondevuAPI and its HTTP transport: batched requests, clock skew, error messages of old servers, invalid replies and aborted
+ * calls. The tests use the real server where possible, and otherwise an HTTP server that behaves like a broken or an old
+ * server.
  */
 import assert from 'node:assert/strict';
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
@@ -28,7 +29,7 @@ function watchRequests(t: TestContext): unknown[] {
 }
 const sizes = (bodies: unknown[]) => bodies.map((body) => (Array.isArray(body) ? body.length : 1));
 
-/** A server whose replies the test specifies. */
+/** Starts a server whose replies are defined by the test. */
 async function serve(t: TestContext, reply: (requests: RpcRequest[], response: ServerResponse) => void) {
   const seen: RpcRequest[][] = [];
   const server = createHttpServer((request, response) => {
@@ -54,7 +55,7 @@ const codeOf = async (call: Promise<unknown>): Promise<string> => {
   return error.code;
 };
 
-test('every call works against the real server', async (t) => {
+test('every method works with the real server', async (t) => {
   const { url } = await startServer(t);
   const [host, joiner] = [await apiFor(url), await apiFor(url)];
   const serviceFqn = `chat:1.2.0@${host.username}`;
@@ -79,7 +80,7 @@ test('every call works against the real server', async (t) => {
   assert.deepEqual(await host.deleteService(serviceFqn), { success: true });
 });
 
-test('isUsernameClaimed does not claim the name, and also works for the names of other users', async (t) => {
+test('isUsernameClaimed checks any username without claiming it', async (t) => {
   const { url } = await startServer(t);
   const [api, other] = [await apiFor(url), await apiFor(url)];
   assert.equal(await api.isUsernameClaimed(), false);
@@ -91,7 +92,7 @@ test('isUsernameClaimed does not claim the name, and also works for the names of
   assert.equal(await late.isUsernameClaimed(), true);
 });
 
-test('the first call is sent alone, later calls are batched, and an urgent call is sent at once', async (t) => {
+test('calls are batched, except for the first call and urgent calls', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   const bodies = watchRequests(t);
@@ -104,7 +105,7 @@ test('the first call is sent alone, later calls are batched, and an urgent call 
   await patient.poll({}, { urgent: true }); // without `urgent`, this call would wait ten minutes
 });
 
-test('a batch contains at most maxBatchSize calls, and `batching: false` sends each call on its own', async (t) => {
+test('maxBatchSize limits the size of a batch, and `batching: false` disables batching', async (t) => {
   const { url } = await startServer(t);
   const bodies = watchRequests(t);
   const api = await apiFor(url, { maxBatchSize: 4 });
@@ -128,7 +129,7 @@ test('a call that waits for an offer is never batched', async (t) => {
   assert.deepEqual(sizes(bodies).sort(), [1, 1, 2]);
 });
 
-test('a refused call in a batch does not affect the others', async (t) => {
+test('a refused call in a batch does not affect the other calls', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   await api.poll();
@@ -143,7 +144,7 @@ test('a refused call in a batch does not affect the others', async (t) => {
   assert.match(reason.message, /^getService: /);
 });
 
-test('the client corrects a wrong clock once, silently, and keeps the correction', async (t) => {
+test('the client silently corrects a wrong clock once, and keeps the correction', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url, false);
   const bodies = watchRequests(t);
@@ -180,7 +181,7 @@ test('a call is not signed again for a server whose clock is more than a day ahe
   assert.equal(seen.length, 1);
 });
 
-test('redirects are not followed', async (t) => {
+test('the client does not follow redirects', async (t) => {
   const inner = await serve(t, (_requests, response) => json(response, { success: true, result: {} }));
   for (const status of [301, 302, 307, 308]) {
     const { url } = await serve(
@@ -195,7 +196,7 @@ test('redirects are not followed', async (t) => {
   assert.deepEqual(inner.seen, []);
 });
 
-test('the error messages of v0.5.4 are mapped to codes', async (t) => {
+test('error messages from v0.5.4 servers are mapped to error codes', async (t) => {
   const texts: Record<string, string> = {
     'Offer already answered': 'already-answered',
     'Offer not yet answered': 'not-found',
@@ -238,7 +239,7 @@ test('an unreachable server causes a NetworkError that contains the address', as
   assert.equal(error.willRetry, false, 'a single call is not tried again by itself');
 });
 
-test('a reply from a server that is not Rondevu causes a NetworkError with the address and a hint', async (t) => {
+test('a reply from a server other than Rondevu causes a NetworkError with the address and a hint', async (t) => {
   const replies: [number, string, string][] = [
     [200, 'text/html', '<!doctype html><title>It works!</title>'],
     [404, 'text/html', 'Not Found'],
@@ -263,12 +264,12 @@ test('a reply from a server that is not Rondevu causes a NetworkError with the a
   }
 });
 
-test('an empty array as a reply is an error', async (t) => {
+test('an empty array is refused as a reply', async (t) => {
   const { url } = await serve(t, (_requests, response) => json(response, []));
   for (const batching of [false, {}] as const) assert.equal(await codeOf((await apiFor(url, batching)).poll()), 'unavailable');
 });
 
-test('each call in a batch that is refused as a whole rejects with the error code', async (t) => {
+test('if a whole batch is refused, each call rejects with the error code', async (t) => {
   const { url } = await serve(t, (requests, response) =>
     requests.length > 1
       ? json(response, { success: false, error: 'Request too large', code: 'too-large' }, 413)
@@ -280,7 +281,7 @@ test('each call in a batch that is refused as a whole rejects with the error cod
   assert.deepEqual(codes, ['too-large', 'too-large']);
 });
 
-test('an aborted call rejects with the abort reason, both before it is sent and while it waits', async (t) => {
+test('an aborted call rejects with the abort reason, whether queued or in flight', async (t) => {
   const { url } = await startServer(t);
   const api = await apiFor(url);
   const reason = new Error('changed my mind');
@@ -302,7 +303,7 @@ test('close rejects queued calls', async (t) => {
   assert.equal(await waiting, 'closed');
 });
 
-test('calls are sent as text/plain, so that browsers send no preflight request', async (t) => {
+test('calls are sent as text/plain, so that browsers send no CORS preflight request', async (t) => {
   const types: (string | undefined)[] = [];
   const server = createHttpServer((request, response) => {
     types.push(request.headers['content-type']);

@@ -1,6 +1,6 @@
 /**
- * RpcBatcher: which calls are batched, which are sent at once, and that calls fail independently. The tests provide the
- * function that sends a batch.
+ * RpcBatcher: which calls are batched, which calls are sent immediately, and how failures stay independent of each other. The
+ * tests provide the function that sends a batch.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,7 +12,7 @@ import { until } from '../server/helpers.js';
 const request = (n: number): RpcRequest => ({ method: 'poll', message: `message ${n}`, signature: 'AA==', params: { n } });
 const numberOf = ({ params }: RpcRequest): number => (params as { n: number }).n;
 
-/** A batcher whose batches are recorded and answered with each call's number. */
+/** Creates a batcher that records its batches and answers each call with the number of the call. */
 function recorded(options?: BatchingOptions, answer?: (requests: RpcRequest[]) => Promise<RpcResponse[]>) {
   const batches: number[][] = [];
   const send = (requests: RpcRequest[]): Promise<RpcResponse[]> => {
@@ -23,13 +23,13 @@ function recorded(options?: BatchingOptions, answer?: (requests: RpcRequest[]) =
 }
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
-test('the very first call is sent at once', () => {
+test('the first call is sent immediately', () => {
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 });
   void batcher.add(request(1));
   assert.deepEqual(batches, [[1]]);
 });
 
-test('later calls are collected and sent as one batch; each call gets its own reply', async () => {
+test('later calls are batched, and each call gets its own reply', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 20 });
   await batcher.add(request(0));
   const replies = await Promise.all(numbers(1, 5).map((n) => batcher.add(request(n))));
@@ -40,7 +40,7 @@ test('later calls are collected and sent as one batch; each call gets its own re
   );
 });
 
-test('a full batch is sent at once, and no batch exceeds maxBatchSize', async () => {
+test('a batch is sent as soon as it contains maxBatchSize calls', async () => {
   const { batcher, batches } = recorded({ maxBatchSize: 3, maxWaitTime: 20 });
   await batcher.add(request(0));
   const calls = numbers(1, 8).map((n) => batcher.add(request(n)));
@@ -49,7 +49,7 @@ test('a full batch is sent at once, and no batch exceeds maxBatchSize', async ()
   assert.deepEqual(batches.at(-1), [7, 8]);
 });
 
-test('the default batch size is ten', async () => {
+test('maxBatchSize defaults to ten', async () => {
   const { batcher, batches } = recorded();
   await batcher.add(request(0));
   const calls = numbers(1, 11).map((n) => batcher.add(request(n)));
@@ -58,7 +58,7 @@ test('the default batch size is ten', async () => {
   assert.deepEqual(batches[2], [11]);
 });
 
-test('an urgent call is sent at once, together with the queued calls', async () => {
+test('an urgent call is sent immediately, together with all queued calls', async () => {
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 });
   await batcher.add(request(0));
   const waiting = batcher.add(request(1));
@@ -76,7 +76,7 @@ test('throttling delays the next batch, which then contains all queued calls', a
   assert.ok(performance.now() - begun >= 50, 'setTimeout may be a little early, not more');
 });
 
-test('a failed call does not affect the others', async () => {
+test('a failed call does not affect the other calls in the batch', async () => {
   const { batcher } = recorded({ maxWaitTime: 5 }, (requests) =>
     Promise.resolve(
       requests.map((one) =>
@@ -92,7 +92,7 @@ test('a failed call does not affect the others', async () => {
   );
 });
 
-test('a batch that cannot be sent rejects its calls, and the next batch is still sent', async () => {
+test('a batch that cannot be sent does not affect the next batch', async () => {
   let down = true;
   const { batcher } = recorded({ maxWaitTime: 5 }, (requests) =>
     down
@@ -105,7 +105,7 @@ test('a batch that cannot be sent rejects its calls, and the next batch is still
   assert.equal((await batcher.add(request(4))).success, true);
 });
 
-test('a reply with too few or too many items rejects all calls', async () => {
+test('all calls reject if the reply has too few or too many items', async () => {
   for (const count of [0, 1, 3]) {
     const { batcher } = recorded({ maxBatchSize: 2, maxWaitTime: 5 }, (requests) =>
       Promise.resolve(
@@ -118,7 +118,7 @@ test('a reply with too few or too many items rejects all calls', async () => {
   }
 });
 
-test('clear rejects unsent calls and does not affect calls that were sent', async () => {
+test('clear rejects only the calls that have not been sent', async () => {
   let answer: (() => void) | undefined;
   const { batcher, batches } = recorded({ maxWaitTime: 10_000 }, (requests) =>
     new Promise<void>((resolve) => (answer = resolve)).then(() => requests.map(() => ({ success: true as const, result: 1 }))),

@@ -1,6 +1,6 @@
 /**
- * SignalingClient and PushSocket against the real server: push and polling, events, a server that stops and restarts, queueing
- * for an offer, and the detection of an old server.
+ * SignalingClient and PushSocket with the real server: push and polling, events, server restarts, queueing for an offer, and
+ * the detection of an old server.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -54,7 +54,7 @@ async function handshake(t: TestContext, url: string, make: typeof client) {
 }
 
 describe('the signaling client', { concurrency: 4 }, () => {
-  test('opens the socket alongside the first call, and sends later calls over it', async (t) => {
+  test('opens a WebSocket alongside the first call, and uses it for later calls', async (t) => {
     const { url, ...server } = await startServer(t);
     const { signaling, api, states } = await client(t, url);
     assert.equal(signaling.state, 'idle');
@@ -74,14 +74,14 @@ describe('the signaling client', { concurrency: 4 }, () => {
     await assert.rejects(signaling.call('poll', {}), (error) => error instanceof RondevuError && error.code === 'closed');
   });
 
-  test('completes a handshake over push: answer, candidates and `taken`', async (t) => {
+  test('completes a handshake over push, including candidates and `taken`', async (t) => {
     const { url } = await startServer(t);
     const { host, joiner, taken } = await handshake(t, url, client);
     await until(() => host.signaling.state === 'push' && joiner.signaling.state === 'push', 'push');
     await until(() => taken() > 0, 'taken');
   });
 
-  test('completes the same handshake by polling if there is no WebSocket', async (t) => {
+  test('completes a handshake by polling if there is no WebSocket', async (t) => {
     const { url } = await startServer(t);
     const { host, joiner } = await handshake(t, url, polling);
     assert.equal(host.signaling.state, 'polling');
@@ -104,7 +104,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     }
   });
 
-  test('passes candidates to a new watch after the previous one was stopped', async (t) => {
+  test('passes candidates to a new watch after the previous watch was stopped', async (t) => {
     const { url } = await startServer(t);
     const { host, entry, stop, joiner } = await handshake(t, url, client);
     await until(() => joiner.signaling.state === 'push', 'push');
@@ -132,7 +132,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     assert.ok(!states.includes('idle'));
   });
 
-  test('reconnects at once when hint() is called while the socket waits for its next attempt', async (t) => {
+  test('reconnects immediately when hint() is called between reconnect attempts', async (t) => {
     const server = await startServer(t);
     const { signaling } = await client(t, server.url);
     await signaling.call('poll', {});
@@ -175,7 +175,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     await assert.rejects(impostor.call('poll', {}), (error) => error instanceof RondevuError && error.code === 'name-taken');
     await until(() => errors.length > 0, 'the refusal');
     assert.equal(errors[0]?.code, 'name-taken');
-    await new Promise((resolve) => setTimeout(resolve, 1200)); // the first retry would come within 650 ms
+    await new Promise((resolve) => setTimeout(resolve, 1200)); // the first retry would happen within 650 ms
     assert.equal(sockets, 1);
   });
 
@@ -187,7 +187,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     await until(() => signaling.state === 'push', 'push');
   });
 
-  test('queues in findOffer until an offer is published, over the socket and over HTTP', async (t) => {
+  test('findOffer waits until an offer is published, over a WebSocket and over HTTP', async (t) => {
     const server = await startServer(t);
     for (const make of [client, polling]) {
       const [host, joiner] = [await make(t, server.url), await make(t, server.url)];
@@ -200,7 +200,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     }
   });
 
-  test('emits demand on the host if a joiner waits while all offers are taken', async (t) => {
+  test('emits `demand` at the host if a joiner waits because all offers are taken', async (t) => {
     const server = await startServer(t);
     const [host, first, second] = [await client(t, server.url), await client(t, server.url), await client(t, server.url)];
     const demands: number[] = [];
@@ -214,7 +214,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     assert.equal((await found).sdp, 'two');
   });
 
-  test('rejects findOffer when the wait has elapsed, or with the reason of the abort signal', async (t) => {
+  test('findOffer rejects when the wait time has elapsed or the signal is aborted', async (t) => {
     const { url, ...server } = await startServer(t);
     void server;
     for (const make of [client, polling]) {
@@ -228,7 +228,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     }
   });
 
-  test('goes offline with an error while the server is unreachable, and back online when it is reachable', async (t) => {
+  test('is offline with an error only while the server is unreachable', async (t) => {
     const first = await startServer(t);
     await first.close();
     for (const make of [client, polling]) {
@@ -237,7 +237,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
       signaling.on('state', (_state, error) => error && errors.push(error));
       await assert.rejects(signaling.call('poll', {}), NetworkError);
       assert.ok(states.includes('offline') && errors[0] instanceof NetworkError);
-      signaling.on('answer', () => undefined); // a listener that requires polling
+      signaling.on('answer', () => undefined); // a listener for answers requires polling
       signaling.hint();
       const server = await startServer(t, { port: first.port });
       await until(() => signaling.state === (make === client ? 'push' : 'polling'), 'the way back', 15_000);
@@ -246,7 +246,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     }
   });
 
-  test('stays offline, with the reason, until the server replies; a missing service is a different failure', async (t) => {
+  test('stays offline until the server replies, even if the reply is that the service is missing', async (t) => {
     const first = await startServer(t);
     await first.close();
     for (const make of [client, polling]) {
@@ -288,7 +288,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     ['a page instead of the server', 200, '<!doctype html>'],
     ['a gateway in trouble', 502, 'Bad Gateway'],
   ] as const) {
-    test(`reports ${what} as unavailable, with address and status, not as a missing service`, async (t) => {
+    test(`reports ${what} as unavailable rather than as a missing service`, async (t) => {
       const other = createServer((_request, response) => void response.writeHead(status).end(body));
       const url = await listenFor(t, other);
       for (const make of [client, polling]) {
@@ -301,7 +301,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     });
   }
 
-  test('detects an old server from its first reply: it makes no new calls, and both peers get their candidates', async (t) => {
+  test('detects an old server from its first reply, and completes a handshake without new calls', async (t) => {
     const server = await OldServer.start(t);
     const { host, joiner } = await handshake(t, server.url, client);
     assert.equal(host.signaling.state, 'polling');
@@ -316,7 +316,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     assert.equal(entry, undefined);
   });
 
-  test('treats a server as old until its first reply', async (t) => {
+  test('treats every server as old until its first reply', async (t) => {
     const { url } = await startServer(t);
     const { signaling } = await client(t, url);
     assert.deepEqual([signaling.keepsOffers(), signaling.can('wait'), signaling.sendsTaken], [false, false, false]);
