@@ -121,7 +121,7 @@ describe(`channel fuzzing with ${RUNS} hostile inputs (seed ${SEED})`, { timeout
             try {
               connection = await connectAsMallory();
             } catch (error) {
-              // node-datachannel and Firefox sometimes fail to connect in time, and reconnecting is disabled
+              // node-datachannel and Firefox sometimes fail to connect to each other in time, and reconnecting is disabled
               assert.ok(++late <= 5 + connections / 10, String(error));
               continue;
             }

@@ -87,7 +87,7 @@ const join = (page: Page, to: string, count: number): Promise<void> =>
     count,
   );
 
-/** Number of connected joiners in a page, without those whose lost link is still being replaced on a busy machine. */
+/** Number of connected joiners in a page; on a busy machine, some joiners may be replacing a lost link. */
 const connected = (page: Page): Promise<number> =>
   page.evaluate(() => window.joiners.filter(({ state }) => state === 'connected').length);
 

@@ -20,7 +20,7 @@ interface TestWindow {
   got: string[];
   /** Names of the emitted events, in order. */
   events: string[];
-  /** First connection object, for comparison with later ones. */
+  /** First connection object, which must never be replaced. */
   first: unknown;
 }
 declare const window: Window & TestWindow;
@@ -162,7 +162,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`survives ${ROUNDS} crashes of the tab of a joiner with a username`, async () => {
+    it(`survives ${ROUNDS} tab crashes of a joiner with a username`, async () => {
       const username = freshName();
       const host = await openHost(browsers[name], username);
       const joinerName = freshName();
@@ -201,7 +201,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
       await Promise.all([host.close(), joiner.close()]);
     });
 
-    it(`survives ${ROUNDS} crashes of the host's tab`, async () => {
+    it(`survives ${ROUNDS} tab crashes of the host`, async () => {
       const username = freshName();
       let host = await openHost(browsers[name], username);
       const joiner = await openJoiner(browsers[name], `chat:1.0.0@${username}`);
@@ -230,7 +230,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         const host = await openHost(browsers[name], username);
         assert.equal(await count(`chat:1.0.0@${username}`), 1);
         await kill(host, name);
-        await new Promise((resolve) => setTimeout(resolve, 4000)); // the guaranteed maximum, not the typical delay
+        await new Promise((resolve) => setTimeout(resolve, 4000)); // 4 s is the guaranteed maximum, not the typical delay
         assert.equal(await count(`chat:1.0.0@${username}`), 0);
       }
       await asking.close();

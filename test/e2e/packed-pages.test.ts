@@ -53,12 +53,12 @@ describe('an installation of the packed packages', () => {
     ['firefox', 'chromium'],
   ] as [BrowserName, BrowserName][]) {
     for (const loader of ['rondevu-elements.js', 'rondevu-classic.js']) {
-      it(`serves the two smallest pages with ${loader} (host in ${hostName}, joiner in ${joinName})`, async () => {
+      it(`serves the two pages in the README with ${loader} (host in ${hostName}, joiner in ${joinName})`, async () => {
         const username = `alice-${hostName}-${loader.slice(8, 12)}`;
         const page = (name: string): string => {
           const html = readmePage(name, serverUrl).replace('"alice"', `"${username}"`).replace('@alice', `@${username}`);
           assert.match(html, MODULE);
-          // a classic script without type="module", preceded by an element that shadows document.currentScript
+          // loads a classic script, without type="module", after an element that shadows document.currentScript
           const image = '<img name="currentScript" src="data:," alt="">';
           return loader === 'rondevu-classic.js' ? html.replace(MODULE, `${image}<script src="$1${loader}">`) : html;
         };

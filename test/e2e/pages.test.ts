@@ -29,7 +29,7 @@ const PAIRS: [BrowserName, BrowserName][] = [
 
 describe('the pages in the README', () => {
   for (const [hostName, joinName] of PAIRS) {
-    it(`the two smallest pages chat by keyboard alone on a different origin (host in ${hostName}, joiner in ${joinName})`, async () => {
+    it(`the two pages chat by keyboard from a different origin (host in ${hostName}, joiner in ${joinName})`, async () => {
       // each pair of browsers uses its own username, because only the browser that claimed `alice` has the key
       const username = `alice-${hostName}-${joinName}`.slice(0, 32);
       files['/host.html'] = { body: readmePage('host.html', server.url).replace('"alice"', `"${username}"`) };
@@ -137,7 +137,7 @@ describe('the packed package in Node', () => {
         console.log('fine');`;
     assert.equal(run(process.execPath, ['--input-type=module', '-e', script], folder).trim(), 'fine');
     assert.equal(run(process.execPath, ['-e', "import('rondevu-elements')"], folder), '');
-    // Lit's build for Node with a DOM, as in a test runner that uses jsdom or happy-dom
+    // loads Lit's build for Node with a DOM, as in a test runner that uses jsdom or happy-dom
     const withDom = `
         const defined = new Map();
         globalThis.HTMLElement = class {};

@@ -1,7 +1,7 @@
 /**
  * Tests `relay-only` with a real coturn and credentials from the server's `getIceServers` that expire while the connection is
  * open. The engine renews the credentials, so an ICE restart after each expiry finds new relays; without new credentials, the
- * restart finds none. RONDEVU_TURN_TTL sets the lifetime of the credentials in seconds; the full run uses 60.
+ * restart finds no relays. RONDEVU_TURN_TTL sets the lifetime of the credentials in seconds; the full run uses 60.
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
@@ -26,7 +26,7 @@ declare const window: Window & TestWindow;
 const TTL = Number(process.env['RONDEVU_TURN_TTL'] ?? 8);
 const SECRET = 'the secret of the coturn of this test';
 
-/** @param renewals maximum number of TURN credentials per key and hour */
+/** @param renewals maximum number of TURN credentials per key per hour */
 async function startPair(t: TestContext, names: [BrowserName, BrowserName], renewals: number): Promise<[Page, Page]> {
   const address = machineAddress();
   const coturn = await startCoturn(t, [SECRET], address);
@@ -125,7 +125,7 @@ describe('relay-only through coturn', { skip: coturnMissing() ?? false }, () => 
         const stats = await pages[1].evaluate(async () => (await window.connection.getStats())!.path);
         assert.equal(stats, 'relay');
         for (const expiry of [1, 2]) {
-          // two seconds after the expiry, because coturn counts in whole seconds
+          // wait until two seconds after the expiry, because coturn counts in whole seconds
           await pause(begun + (expiry * TTL + 2) * 1000 - Date.now());
           assert.ok(await restarts(pages, 60_000), `the restart after ${expiry} ends found new relays`);
           await chat(pages);
@@ -156,7 +156,7 @@ describe('relay-only through coturn', { skip: coturnMissing() ?? false }, () => 
   );
 
   it(
-    `finds no relay in an ICE restart if expired credentials are not renewed (lifetime ${TTL} s)`,
+    `an ICE restart finds no relay if expired credentials are not renewed (lifetime ${TTL} s)`,
     { timeout: 400_000 },
     async (t) => {
       const pages = await startPair(t, ['chromium', 'chromium'], 1);

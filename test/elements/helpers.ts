@@ -18,7 +18,7 @@ export const freshName = (): string =>
 export const next = <T = Record<string, unknown>>(target: EventTarget, name: string): Promise<T> =>
   new Promise((resolve) => target.addEventListener(name, (event) => resolve((event as CustomEvent<T>).detail), { once: true }));
 
-/** Records the names of events in the order of dispatch, followed by the new state for state changes. */
+/** Records event names in dispatch order, each with the new state if the event contains one. */
 export function record(target: EventTarget, names: string[]): string[] {
   const seen: string[] = [];
   for (const name of names) {

@@ -1,12 +1,12 @@
 /**
- * In real browsers, a link compares the certificate in use with the fingerprint that the engine parsed from the description,
- * even if the browser parsed a different one.
+ * In real browsers, a link compares the certificate in use with the fingerprint that the engine, rather than the browser,
+ * parsed from the description.
  */
 import { expect } from '@open-wc/testing';
 import type { LinkHandlers } from '../../dist/src/connection/link.js';
 import { WebRtcLink } from '../../dist/src/connection/webrtc-link.js';
 
-/** A peer connection that replaces the fingerprint in the remote description, like an SDP parser that reads a different one. */
+/** Peer connection that replaces the fingerprint in the remote description, to simulate a lenient SDP parser. */
 class LenientPeerConnection extends RTCPeerConnection {
   fingerprint = '';
 

@@ -135,7 +135,7 @@ describe('an element that has closed or failed', () => {
     expect(events).to.deep.equal(once);
   });
 
-  it('tries again if the error handler calls connect() after a timeout', async () => {
+  it('tries again if the error handler calls connect() after a timeout error', async () => {
     const name = freshName();
     const joiner = await connect(`chat:1.0.0@${name}`, { timeout: '300' });
     const events = record(joiner, ['rondevu-state', 'rondevu-error', 'rondevu-close']);
@@ -152,7 +152,7 @@ describe('an element that has closed or failed', () => {
     await Promise.all([host.ready, joiner.ready]);
   });
 
-  it('can be restarted after already-published once the other element has stopped the service', async () => {
+  it('can be restarted once a different element has stopped publishing the same service', async () => {
     const name = freshName();
     const first = await service(name);
     await first.ready;

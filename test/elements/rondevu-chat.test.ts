@@ -297,7 +297,7 @@ describe('rondevu-chat', () => {
     expect(log.scrollTop).to.equal(0);
   });
 
-  it('keeps at most `history` messages until clear() removes them', async () => {
+  it('keeps at most `history` messages, and none after clear()', async () => {
     const { chats } = await pair();
     const [chat] = chats as [RondevuChat];
     chat.history = 3;

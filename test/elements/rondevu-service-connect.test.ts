@@ -97,7 +97,7 @@ describe('rondevu-service and rondevu-connect', () => {
     expect(events.filter((event) => event === 'rondevu-open')).to.have.length(1);
   });
 
-  it('a joiner fails with timeout if no host appears in time', async () => {
+  it('a joiner fails with a timeout error if no host appears in time', async () => {
     const joiner = await connect(`chat:1.0.0@${freshName()}`, { timeout: '300' });
     const { error } = await next<{ error: { code: string } }>(joiner, 'rondevu-error');
     expect(error.code).to.equal('timeout');
@@ -143,7 +143,7 @@ describe('rondevu-service and rondevu-connect', () => {
     await until(() => connection.getState() === 'closed' && host.state === 'stopped');
   });
 
-  it('a joiner whose address changes twice connects only to the last peer', async () => {
+  it('a joiner whose address changes twice connects only to the final address', async () => {
     const [one, two] = [freshName(), freshName()];
     await Promise.all([(await service(one)).ready, (await service(two)).ready]);
     const joiner = await connect(`chat:1.0.0@${one}`);

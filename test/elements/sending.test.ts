@@ -68,7 +68,7 @@ describe('an element that has no connection yet', () => {
 });
 
 describe('broadcast()', () => {
-  it('sends to all other peers and reports the peer that cannot be reached', async () => {
+  it('reports an unreachable peer, and still sends to all other peers', async () => {
     const host = (await make('rondevu-service', {
       'api-url': apiUrl,
       service: 'chat:1.0.0',
@@ -89,7 +89,7 @@ describe('broadcast()', () => {
     down.getPeerConnection()!.close();
     await until(() => !down.isConnected());
     const reported = next<{ error: { code: string }; connection: unknown }>(host, 'rondevu-error');
-    // the broadcast must be sent before the connection recovers, which takes little time
+    // the broadcast must happen before the connection recovers, which does not take long
     expect(host.broadcast('to all who are here')).to.equal(2);
     const { error, connection } = await reported;
     expect([error.code, connection]).to.deep.equal(['not-connected', down]);

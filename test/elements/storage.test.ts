@@ -49,7 +49,7 @@ describe('an element in a page without storage', () => {
 });
 
 describe('a database with the schema of a newer build', () => {
-  it('still gives access to the stored key', async () => {
+  it('does not prevent access to the stored key', async () => {
     const username = freshName();
     const first = await service(username);
     await until(() => first.state === 'live');

@@ -81,7 +81,7 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'sid', [{ peer: ALICE, isAlive: false }]), ['rebind', 0]);
   });
 
-  test('identifies an older client by its username, but never takes it for a peer with a key', async () => {
+  test('identifies an older client by its username, but never treats it as a peer with a key', async () => {
     const old: Peer = { username: 'alice', verified: false, pinned: false };
     assert.deepEqual(await route(old, undefined, [{ peer: old, state: 'reconnecting' }]), ['rebind', 0]);
     assert.deepEqual(await route(old, undefined, [{ peer: ALICE, state: 'reconnecting' }]), { kind: 'new' });

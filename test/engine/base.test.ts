@@ -140,7 +140,7 @@ test('an error thrown by a listener is reported without affecting other listener
   assert.match(String(mock.calls[0]!.arguments[0]), /"tick"/);
 });
 
-test('a once listener runs once, even if it throws or emits the same event again', (t) => {
+test('a listener added with once runs once, even if it throws or emits the same event again', (t) => {
   silence(t);
   const emitter = new Emitter<Events>();
   let calls = 0;

@@ -57,7 +57,7 @@ test('every state is reachable', () => {
   assert.deepEqual([...reached].sort(), [...STATES].sort());
 });
 
-test('every state except closed allows close, and becomes connected when a link opens', () => {
+test('a connection can close, or connect when a link opens, in every state except closed', () => {
   for (const state of STATES) {
     if (state === 'closed') continue;
     assert.equal(next(state, 'close')?.state, 'closed');
@@ -84,7 +84,7 @@ test('the invariants hold for any sequence of events', () => {
         assert.equal(to === 'failed', event === 'give-up');
         assert.equal(effects.includes('recover'), event === 'lost', 'recovery begins with a loss and nothing else');
         assert.equal(effects.includes('end'), to === 'closed');
-        // the link is dropped on exactly these three events
+        // `lost`, `give-up` and `close` drop the link, and no other event does
         assert.equal(effects.includes('drop-link'), ['lost', 'give-up', 'close'].includes(event));
         // `disconnected` is emitted only after `connected`
         if (to === 'disconnected' && effects.includes('announce')) assert.ok(wasConnected);

@@ -16,7 +16,7 @@ const ENTRY = {
   sdp: 'v=0\r\na=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n',
 } as ServiceEntry;
 
-/** Creates a promise, and the functions with which the test settles it. */
+/** Creates a promise and the functions that settle it. */
 function deferred<T = void>() {
   let resolve!: (value: T) => void;
   let reject!: (error: Error) => void;

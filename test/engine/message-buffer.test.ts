@@ -66,7 +66,7 @@ test('changes of the wall clock do not expire messages', (t) => {
   }
 });
 
-test('toData() accepts binary data from a different realm, but no look-alike objects', async () => {
+test('toData() accepts binary data from a different realm, but not look-alike objects', async () => {
   const other = runInNewContext(
     '({ buffer: Uint8Array.of(1, 2).buffer, view: Uint8Array.of(3), data: new DataView(new ArrayBuffer(1)) })',
   ) as {

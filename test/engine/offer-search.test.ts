@@ -1,4 +1,4 @@
-/** The search for an offer by name or by id, with failover and with a spare link. */
+/** Searching for an offer by name or by id, with failover and with a spare link. */
 import assert from 'node:assert/strict';
 import { describe, mock, test } from 'node:test';
 import { OfferSearch } from '../../src/connection/offer-search.js';

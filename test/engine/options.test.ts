@@ -79,7 +79,7 @@ test('Rondevu.connect refuses a missing apiUrl and unknown options', async () =>
   }
 });
 
-test('Rondevu.connect refuses keypair together with identity, and keys that do not match', async () => {
+test('Rondevu.connect refuses a keypair combined with an identity, and keys that do not match', async () => {
   const [one, other] = [(await client()).getKeypair(), (await client()).getKeypair()];
   await assert.rejects(client({ keypair: one, identity: await Rondevu.createIdentity() }), /keypair or identity/);
   await assert.rejects(client({ keypair: { ...one, publicKey: other.publicKey } }), /does not belong/);
@@ -399,7 +399,7 @@ test('the error for missing WebRTC names the rtcPeerConnection option', async ()
   await assert.rejects(rondevu.connectToService({ service: 'chat:1.0.0' }), named);
 });
 
-test('connectionConfig caps timer delays at the maximum that timers support', () => {
+test('connectionConfig caps timer delays at the maximum supported delay', () => {
   const long = connectionConfig({ connectionTimeout: Infinity, reconnectBackoffMax: 1e12, deadAfter: 2 ** 31 });
   assert.deepEqual([long.connectionTimeout, long.reconnectBackoffMax, long.deadAfter], Array(3).fill(2 ** 31 - 1));
   assert.equal(connectionConfig({ sessionTtl: Infinity, maxBufferAge: Infinity }).sessionTtl, Infinity);

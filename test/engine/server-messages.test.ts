@@ -1,7 +1,7 @@
 /**
- * The client validates every message from the server. The inputs are arbitrary JSON, and valid messages with one value
- * replaced: as results of every call, as WebSocket frames and as events. No callback throws, and the valid messages in between
- * are still handled.
+ * The client validates every message from the server. The inputs are arbitrary JSON and valid messages with one value replaced,
+ * used as results of every call, as WebSocket frames and as events. No callback throws, and the valid messages in between are
+ * still handled.
  */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -28,7 +28,7 @@ const ENTRY = {
 const ANSWER = { offerId: 'o', answererId: 'bob', sdp: 'v=0', answeredAt: 1, answererKey: KEY, answererInstance: 'instance' };
 const FOREIGN = { candidate: CANDIDATE, role: 'answerer', username: 'bob', createdAt: 1 };
 
-/** A valid result for each method, with the params of the call. */
+/** Valid result for each method, with the params of the call. */
 const RESULTS: [method: string, params: object, result: Json][] = [
   ['getUser', {}, { available: false, publicKey: KEY }],
   ['publishService', { offers: [{}] }, { serviceId: 'id', expiresAt: 1, offers: [{ offerId: 'o' }] }],
@@ -109,7 +109,7 @@ test('a result with a wrong type in any field is refused with an error that name
         const isLong = typeof other === 'string';
         if ((kindOf(other) === kindOf(old) && !isLong) || mayBeNull || (UNUSED.test(path) && method !== 'publishService'))
           continue;
-        // an invalid item from another user is dropped from its list, but an invalid list is an error of the server
+        // an invalid item from another user is dropped from its list, but an invalid list makes the whole reply malformed
         const foreign = /^(.*\.(?:answers|candidates)|\.iceCandidates\.o)\[0\]/.exec(path)?.[1];
         const what = `${method}: ${path} as ${JSON.stringify(other)?.slice(0, 20)}`;
         if (foreign !== undefined) {

@@ -35,7 +35,7 @@ const say = (page: Page, text: string): Promise<boolean> =>
   page.evaluate((words) => document.querySelector('rondevu-chat')!.send(words), text);
 
 for (const name of BROWSERS) {
-  describe(`chats between a terminal and a page in ${name}`, () => {
+  describe(`a chat between a terminal and a page in ${name}`, () => {
     const browsers = useBrowsers(name);
 
     async function open(t: TestContext, tag: string): Promise<Page> {
@@ -50,7 +50,7 @@ for (const name of BROWSERS) {
     }
 
     for (const webrtc of PACKAGES) {
-      test(`the terminal hosts with ${webrtc}, and the page joins`, async (t) => {
+      test(`a terminal that hosts with ${webrtc} chats with a page`, async (t) => {
         const username = `host${count}${name}`;
         const host = terminal(t, webrtc, ['host', 'chat:1.0.0', '--username', username]);
         await until(() => host.output().includes('is live'), 'the host');
@@ -72,7 +72,7 @@ for (const name of BROWSERS) {
         );
       });
 
-      test(`the page hosts, and the terminal joins with ${webrtc}`, async (t) => {
+      test(`a terminal that joins with ${webrtc} chats with a page`, async (t) => {
         const username = `page${count}${name}`;
         const page = await open(
           t,

@@ -226,7 +226,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.ok(await joiner.findService('x:1.2.0@bob'), 'the only offer is still there');
   });
 
-  test('host and connect run a chat among three peers without printing control characters', async (t) => {
+  test('host and connect relay a chat among three peers without printing control characters', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'chat:1.0.0', '-u', 'alice']);
     await until(() => host.out().includes('is live'), 'the host');
@@ -377,7 +377,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(host.err(), /mallory sends more than 20 chat messages a second/);
   });
 
-  test('connect --raw transfers arbitrary bytes unchanged to --echo and --exec', async (t) => {
+  test('connect --raw transfers arbitrary bytes unchanged to hosts with --echo and --exec', async (t) => {
     const { start } = await setUp(t);
     const echo = start(['host', 'echo:1.0.0', '-u', 'echo', '--echo']);
     const sum = start([
@@ -408,7 +408,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     }
   });
 
-  test('connect --raw transfers bytes unchanged to a program without pipe support', async (t) => {
+  test('connect --raw transfers bytes unchanged to a host without pipe support', async (t) => {
     const { start, client } = await setUp(t);
     const host = await client('plain');
     const got: (string | ArrayBuffer)[] = [];
@@ -513,7 +513,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.match(help.out(), /--storage/);
   });
 
-  test('an interrupted transfer is an error at both ends, but a program that stops reading early is not', async (t) => {
+  test('an interrupted transfer is an error, but a program that stops reading early is not', async (t) => {
     const { start } = await setUp(t);
     const host = start(['host', 'x:1.0.0', '-u', 'host', '--echo']);
     await until(() => host.out().includes('is live'), 'the host');

@@ -123,7 +123,7 @@ for (const place of PLACES) {
         return { roundTripTime, bytesSent, bytesReceived, path, protocol };
       });
       shown['round-trip time'] = typeof stats.roundTripTime === 'number';
-      // the path is local, so a larger value would mean a wrong unit
+      // the path is local, so a larger value would indicate a wrong unit
       if (shown['round-trip time']) assert.ok(stats.roundTripTime! < 1000, `${stats.roundTripTime} ms`);
       shown['bytes sent and received'] = stats.bytesSent > 100_000 && stats.bytesReceived > 100_000;
       shown['kind of path'] = stats.path !== undefined;

@@ -62,8 +62,8 @@ const explained = ({ checks }: Pick<Diagnosis, 'checks'>): void => {
 };
 
 /**
- * Starts a server and a coturn: the server signs TURN credentials with `secret`, and coturn accepts credentials signed with
- * `taken`.
+ * Starts a server and a coturn instance: the server signs TURN credentials with `secret`, and coturn accepts credentials signed
+ * with `taken`.
  */
 async function withTurn(t: TestContext, secret: string, taken: string) {
   const coturn = await startCoturn(t, [taken]);
@@ -80,7 +80,7 @@ const SECRET = 'a secret of sixteen';
 const OK = { server: 'ok', clock: 'ok', push: 'ok', webrtc: 'ok', stun: 'ok', turn: 'ok', udp: 'ok' };
 
 for (const webrtc of ['node-datachannel', '@roamhq/wrtc']) {
-  test(`reports no problem in a working set-up, using ${webrtc}`, { skip: coturnMissing() }, async (t) => {
+  test(`reports no problem in a working setup, using ${webrtc}`, { skip: coturnMissing() }, async (t) => {
     const { url } = await withTurn(t, SECRET, SECRET);
     const verdict = await doctor(['--server', url, '--webrtc', webrtc]);
     assert.deepEqual([verdict.codes, verdict.status, verdict.exitCode], [OK, 'ok', 0]);
@@ -120,7 +120,7 @@ test('reports a server whose reply is too long', async (t) => {
   assert.equal((await doctor(['--server', url])).codes['server'], 'server-unreachable');
 });
 
-test('reports a server without push', async (t) => {
+test('reports a server that does not support push', async (t) => {
   const { url } = await OldServer.start(t);
   const verdict = await doctor(['--server', url]);
   assert.deepEqual([verdict.codes['push'], verdict.status, verdict.exitCode], ['push-missing', 'warning', 0]);

@@ -136,7 +136,7 @@ test('errors about an unusable key file never reveal its content', async (t) => 
   await assert.rejects(identityFromFile(join(path, 'below')), { code: 'unavailable' });
 });
 
-test('a first signal shuts the program down gracefully, and a second signal terminates it immediately', async (t) => {
+test('the first signal shuts the program down gracefully, and the second signal terminates it immediately', async (t) => {
   const server = await startServer(t);
   const program = `import { connect, closeOnSignal } from ${JSON.stringify(resolve('dist/src/node/index.js'))};
     const rondevu = await connect({ apiUrl: ${JSON.stringify(server.url)} });

@@ -15,7 +15,7 @@ function installCommand(file: string): string[] {
   return line.split(' ').slice(1);
 }
 
-/** Program that imports every entry point for programs; `tsc` checks the code against the published types. */
+/** Program that imports every entry point that Node can load; `tsc` checks the code against the published types. */
 const USES = `
 import { Rondevu, type RondevuConnection } from 'rondevu-elements/core';
 import { closeOnSignal, connect, type NodeOptions } from 'rondevu-elements/node';

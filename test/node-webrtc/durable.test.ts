@@ -37,7 +37,7 @@ const told = (service: DurableService): string[] => {
 };
 
 describe('the durable API', { concurrency: 3 }, () => {
-  test('passes new channels to the service handler, including messages queued before the link opened', async (t) => {
+  test('passes a new channel to the service handler, and delivers previously queued messages', async (t) => {
     const { bob, service, handled } = await setUp(t);
     const log = told(service);
     const { serviceId, uuid, expiresAt } = await service.start();
@@ -195,7 +195,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     assert.ok(connection.isConnected());
   });
 
-  test('can stop a service that is waiting for the server, and can expose a stopped service again', async (t) => {
+  test('can stop a waiting service, and can expose a stopped service again', async (t) => {
     const { alice, service } = await setUp(t);
     const config = { username: 'alice', serviceFqn: 'chat@1.0.0', isPublic: true, handler: () => undefined };
     const { uuid } = await service.start();

@@ -111,7 +111,7 @@ const OFFER_LIES: [what: string, code: string, text: RegExp, lie: (sdp: string) 
 ];
 
 describe('a malicious server', () => {
-  test('connects two peers if it alters nothing', async (t) => {
+  test('two peers connect if the server alters nothing', async (t) => {
     const { bytes, join, errors } = await setUp(t);
     const connection = await join();
     await until(() => bytes.includes('secret'), 'the message');

@@ -39,7 +39,7 @@ describe('a full service', { concurrency: 2 }, () => {
     await until(() => pool.offers.length === 0, 'no room');
   });
 
-  test('reports service-full to a joiner who arrives after the last place was taken', async (t) => {
+  test('reports service-full to a joiner that arrives too late', async (t) => {
     let decide: () => void = () => undefined;
     const decided = new Promise<void>((resolve) => (decide = resolve));
     let asked = 0;

@@ -93,7 +93,7 @@ test('the code in the hosting guide works as written', async (t) => {
     configurations.every(({ iceServers }) => Array.isArray(iceServers)),
     'each call got the configuration',
   );
-  // handlers set on the peer connection are called
+  // event handlers that are set on the peer connection must be called
   assert.ok(states.includes('connected'), states.join());
   const ends: string[] = [];
   pc.onconnectionstatechange = () => ends.push(pc.connectionState);

@@ -45,7 +45,7 @@ test('a current joiner exchanges messages with an old host', async (t) => {
   assert.equal(connection.peer?.username, host.client.username);
 });
 
-test('two current joiners of one old host get different offers', async (t) => {
+test('two current joiners of the same old host get different offers', async (t) => {
   const { url } = await startServer(t);
   const host = new OldHost(url, someone('oldhost'), 'chat:1.0.0');
   t.after(() => host.close());

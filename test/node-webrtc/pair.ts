@@ -7,7 +7,7 @@ import type { PublishOptions, RondevuConnection } from '../../src/index.js';
 import { startServer, until } from '../server/helpers.js';
 import { NodePeerConnection } from '../support/old-host.js';
 
-/** Creates a client with real WebRTC, which is closed when the test ends. */
+/** Creates a client with real WebRTC; the client is closed when the test ends. */
 export async function client(
   t: TestContext,
   server: Pick<RunningServer, 'url'>,

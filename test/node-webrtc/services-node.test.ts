@@ -111,7 +111,7 @@ describe('services', { concurrency: 3 }, () => {
     ).opened;
   });
 
-  test('a search waits for a host only for the `wait` time, and can be aborted', async (t) => {
+  test('a search waits for a host for at most the `wait` time, and can be aborted', async (t) => {
     const server = await startServer(t);
     const bob = await client(t, server, 'bob');
     await assert.rejects(bob.connectToService({ serviceFqn: FQN }), hasCode('not-found'));

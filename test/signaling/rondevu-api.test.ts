@@ -102,7 +102,7 @@ test('calls are batched, except for the first call and urgent calls', async (t) 
   assert.deepEqual(sizes(bodies), [1, 3]);
   const patient = await apiFor(url, { maxWaitTime: 600_000 });
   await patient.poll();
-  await patient.poll({}, { urgent: true }); // without `urgent`, this call would wait ten minutes
+  await patient.poll({}, { urgent: true }); // without `urgent`, the call would be queued for ten minutes
 });
 
 test('maxBatchSize limits the size of a batch, and `batching: false` disables batching', async (t) => {
@@ -313,7 +313,7 @@ test('calls are sent as text/plain, so that browsers send no CORS preflight requ
   assert.match(types[0] ?? '', /^text\/plain/);
 });
 
-test('an invalid address is refused at once', async () => {
+test('an invalid server address is refused immediately', async () => {
   for (const url of ['', 'localhost:3000', 'ftp://localhost', '/rpc']) {
     await assert.rejects(apiFor(url), (error) => error instanceof ValidationError && error.message.includes(url));
   }

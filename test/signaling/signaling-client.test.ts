@@ -64,7 +64,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     assert.deepEqual(states, ['connecting', 'push']);
     for (const cap of ['v2', 'push', 'instances', 'wait', 'withdraw']) assert.ok(signaling.can(cap), cap);
     let overHttp = 0;
-    api.onCaps = () => overHttp++; // called for each HTTP reply
+    api.onCaps = () => overHttp++; // onCaps is called for each HTTP reply
     await api.getUser('someone');
     assert.equal(overHttp, 0);
     const refused = api.getService({ serviceFqn: 'nobody:1.0.0' });
