@@ -120,7 +120,7 @@ for (const name of ['chromium', 'firefox'] as BrowserName[]) {
         hostMost < 256 && joinMost < 256,
         `at most 256 live peer connections, the host had ${hostMost}, the joiners ${joinMost}`,
       );
-      await until(() => host.evaluate(() => window.service.connections.length === 10), 'the host to drop the closed connections');
+      await until(() => host.evaluate(() => window.service.connections.length === 10), 'the host to drop closed connections');
       await until(() => host.evaluate(() => window.live.size <= 20), 'peer connections of the host to be closed');
       await Promise.all([host.close(), page.close()]);
     });

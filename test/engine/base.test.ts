@@ -189,7 +189,7 @@ test('listeners can be added and removed during emit', () => {
 
 // --- bytes
 
-test('base64, base64url, hex and UTF-8 encodings match those of Node', () => {
+test('base64, base64url, hex and UTF-8 encodings match Node', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       const buffer = Buffer.from(bytes);

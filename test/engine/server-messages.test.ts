@@ -163,7 +163,7 @@ test('arbitrary JSON from the server never causes an error other than NetworkErr
     assert.equal(parseReplies(text), undefined, `reply ${text}`);
   }
   for (const data of [undefined, null, new ArrayBuffer(8), Buffer.from('{"ping":true}'), 5])
-    assert.equal(parseFrame(data), undefined, 'what is not text');
+    assert.equal(parseFrame(data), undefined, 'binary data');
 });
 
 /** Starts an HTTP and WebSocket server whose replies are defined by the test. */

@@ -233,7 +233,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const bob = start(['connect', 'chat:1.0.0@alice', '-u', 'bob', '-k', join(tmpdir(), `rondevu-cli-bob-${process.pid}.key`)]);
     t.after(() => rmSync(join(tmpdir(), `rondevu-cli-bob-${process.pid}.key`), { force: true }));
     const carol = start(['connect', 'chat:1.0.0@alice', '--json']);
-    await until(() => bob.out().includes('connected to alice') && carol.out().includes('"connected"'), 'both to be there');
+    await until(() => bob.out().includes('connected to alice') && carol.out().includes('"connected"'), 'both joiners to connect');
     await until(() => host.out().match(/ joined/g)?.length === 2, 'the host to have both');
     bob.child.stdin!.write('hello \u001b[31mred\u0007\n');
     host.child.stdin!.write('welcome\n');
@@ -313,9 +313,9 @@ describe('rondevu', { concurrency: 2 }, () => {
     const joiner = inTerminal('connect', 'chat:1.0.0@alice', '-u', 'bobby');
     await until(() => joiner.out().includes('> ') && host.out().includes('bobby joined'), 'the joiner and its prompt');
     joiner.child.stdin!.write('half a li');
-    await until(() => joiner.out().endsWith('half a li'), 'what is typed');
+    await until(() => joiner.out().endsWith('half a li'), 'the typed text');
     host.child.stdin!.write('in between\r');
-    await until(() => joiner.out().includes('in between'), 'what comes');
+    await until(() => joiner.out().includes('in between'), 'the incoming line');
     // the row is cleared for the incoming line, and the typed text is printed again below
     await until(
       () => joiner.out().includes('\u001b[1G\u001b[0Jalice: in between\r\n\u001b[1G\u001b[0J> half a li'),
@@ -332,14 +332,14 @@ describe('rondevu', { concurrency: 2 }, () => {
       host.child.stdin!.write(`${text}\r`);
       // the terminal may not have echoed the last characters yet
       const shown = new RegExp(`\\[1A\\u001b\\[1G\\u001b\\[0Jalice: ${text}\\r\\n\\u001b\\[1G\\u001b\\[0J> x{38,50}`);
-      await until(() => shown.test(joiner.out()), 'what comes above it');
+      await until(() => shown.test(joiner.out()), 'the incoming line above the typed text');
     }
     // Ctrl-Z, and back
     const [shown, pid] = [joiner.out().length, parseInt(joiner.out())];
     joiner.child.stdin!.write('\u001a');
     await until(() => process.kill(pid, 'SIGCONT') && joiner.out().length > shown, 'the prompt once more');
     joiner.child.stdin!.write(' back\r');
-    await until(() => /bobby: x{50} back\r\n/.test(host.out()), 'what is typed after that');
+    await until(() => /bobby: x{50} back\r\n/.test(host.out()), 'the line typed after that');
     joiner.child.stdin!.write('\u0003');
     assert.deepEqual(await joiner.ended, [0, null], 'Ctrl-C');
     await until(() => host.out().includes('bobby left'), 'the host to see it');
@@ -520,7 +520,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     const begin = async (): Promise<Program> => {
       const program = start(['connect', 'x:1.0.0@host', '--raw']);
       program.child.stdin!.write('some');
-      await until(() => program.out() === 'some', 'what comes back');
+      await until(() => program.out() === 'some', 'the echo');
       return program;
     };
     const here = await begin();

@@ -152,7 +152,7 @@ for (const place of PLACES) {
         for (let i = 0; i < 200; i++) connection!.send(`tail ${i} ${'x'.repeat(2000)}`);
         await connection!.close();
       });
-      await until(() => pair.joiner.run(({ connection }) => connection!.getState() === 'closed'), 'the end at the other side');
+      await until(() => pair.joiner.run(({ connection }) => connection!.getState() === 'closed'), 'the joiner to close');
       shown['the tail arrives before the end'] = (await pair.joiner.run((end) => (end as { tail?: number }).tail)) === 200;
     });
 

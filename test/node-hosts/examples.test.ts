@@ -46,7 +46,7 @@ for (const [file, left] of [
   test(`${file} chats with a page and shuts down cleanly`, async (t) => {
     const name = file.replace('.mjs', '');
     const bot = run(t, [`examples/${file}`], name);
-    await until(async () => (await countFree(t, `chat:2.0.0@${name}`)) === 1, 'the bot to be there');
+    await until(async () => (await countFree(t, `chat:2.0.0@${name}`)) === 1, 'the bot to publish');
     const page = await openPage(browsers.chromium, await serveFor(t, { '/': { body: chatPage(`chat:2.0.0@${name}`) } }));
     await until(async () => (await stateOf(page)) === 'connected', 'the page to be connected');
     await page.evaluate(() => document.querySelector('rondevu-chat')!.send('hello'));
@@ -96,7 +96,7 @@ test('graceful-shutdown.mjs sends a last message, and withdraws its offers befor
   await until(() => got.length > 0, 'a tick');
   clock.child.kill('SIGTERM');
   assert.deepEqual(await clock.ended, [0, null], clock.output());
-  await until(() => connection.getState() === 'closed', 'the end');
+  await until(() => connection.getState() === 'closed', 'the connection to close');
   assert.equal(got.at(-1), 'goodbye');
   assert.equal(await countFree(t, 'clock:1.0.0'), 0);
 });

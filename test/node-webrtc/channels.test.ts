@@ -42,7 +42,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     const back = other.createChannel('back');
     const atBack = received(await channelOf(connection, 'back'));
     back.send('from the host');
-    await until(() => atBack.length === 1, 'what the host sent');
+    await until(() => atBack.length === 1, 'the message from the host');
     assert.deepEqual(made, ['files']);
     assert.deepEqual([files.readyState, files.bufferedAmount, back.config.ordered], ['open', 0, true]);
   });
@@ -122,7 +122,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     connection.getPeerConnection()!.close();
     await until(() => !connection.isConnected(), 'the loss');
     await channel.close();
-    await until(() => there.readyState === 'closed', 'the end at the other side');
+    await until(() => there.readyState === 'closed', 'the channel to close at the peer');
     assert.equal(other.getChannel('gone'), undefined);
   });
 
@@ -138,11 +138,11 @@ describe('additional channels', { concurrency: 3 }, () => {
     await until(() => got.length === 1, 'the message');
     other.getPeerConnection()!.close();
     await until(() => position.readyState === 'connecting', 'the loss');
-    await until(() => position.readyState === 'open', 'the way back');
+    await until(() => position.readyState === 'open', 'the link to recover');
     position.send('13 5');
     await until(() => got.length === 2, 'the next message');
     await position.close();
-    await until(() => there.readyState === 'closed', 'the end at the other side');
+    await until(() => there.readyState === 'closed', 'the channel to close at the peer');
   });
 
   test('queueOverflow reports the number and the content of dropped messages', async (t) => {
@@ -180,7 +180,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     const again = await client(t, server, 'bob', { keypair: rondevu.getKeypair() });
     const back = await again.connectToService({ serviceFqn: connection.serviceFqn, wait: 10_000 });
     const got = received(back.createChannel('news'));
-    await until(() => got.length === 1, 'what waited');
+    await until(() => got.length === 1, 'the queued message');
     assert.deepEqual([got, lost], [['for later'], []]);
     assert.equal(channel.readyState, 'open');
   });
@@ -194,7 +194,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     const got = received(there);
     for (const text of numbers(200, 'tail')) channel.send(text);
     await connection.close();
-    await until(() => there.readyState === 'closed', 'the end');
+    await until(() => there.readyState === 'closed', 'the channel to close');
     assert.deepEqual(got, numbers(200, 'tail'));
     assert.throws(() => connection.createChannel('another'), /closed/);
   });
@@ -214,7 +214,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     const errors: string[] = [];
     const channel = connection.createChannel('x');
     channel.on('error', ({ code }) => errors.push(code));
-    await until(() => channel.readyState === 'closed', 'the end', 20_000);
+    await until(() => channel.readyState === 'closed', 'the channel to close', 20_000);
     assert.deepEqual(errors, ['unsupported']);
   });
 });

@@ -63,7 +63,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     const { username, verified, serviceFqn } = connection.connectionInfo;
     assert.deepEqual([username, verified, serviceFqn], ['alice', true, 'chat:1.0.0@alice']);
     await connection.close();
-    await until(() => service.getActiveConnections().length === 0, 'the end at the service');
+    await until(() => service.getActiveConnections().length === 0, 'the connection to close at the service');
     assert.throws(() => channel.send('late'), /closed/);
     await service.stop();
     assert.deepEqual(states, ['connecting → connected', 'connected → closed']);
@@ -93,7 +93,7 @@ describe('the durable API', { concurrency: 3 }, () => {
     alice.getActiveConnections()[0]!.getPeerConnection()!.close();
     await until(() => !connection.isConnected(), 'the loss');
     channel.send('two');
-    await until(() => got.length === 1, 'what was sent while it was down');
+    await until(() => got.length === 1, 'the message sent while the link was down');
     assert.deepEqual([got, channel.readyState, connection.getState()], [['two'], 'open', 'connected']);
     assert.equal((await bob.connectByUuid(uuid)).connectionInfo.uuid, uuid);
     assert.equal((await (await bob.connectByUuid(uuid)).connect(), handled.length), 1);

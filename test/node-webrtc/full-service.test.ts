@@ -53,7 +53,7 @@ describe('a full service', { concurrency: 2 }, () => {
     decide();
     const codes = await Promise.all(connections.map((connection) => codeOf(connection.opened)));
     assert.deepEqual(codes.sort(), ['no error', 'service-full']);
-    await until(() => opened.length === 1, 'the one that was in time');
+    await until(() => opened.length === 1, 'the admitted joiner');
   });
 
   test('a joiner refused by accept fails with forbidden and does not retry', async (t) => {

@@ -78,11 +78,11 @@ test('messages held for channels without listeners are limited to 8 MiB in total
     const channel = connection.createChannel(`channel ${i}`);
     void channel.send(new Uint8Array(1_000_000)).delivered.then(() => lost++);
   }
-  await until(() => lost === 4, 'what exceeds 8 MiB');
+  await until(() => lost === 4, 'the messages beyond 8 MiB to be dropped');
   assert.equal(warn.mock.callCount(), 4);
   const got: unknown[] = [];
   for (let i = 0; i < 12; i++) other.getChannel(`channel ${i}`)!.on('message', (data) => got.push(data));
-  await until(() => got.length === 8, 'what was held');
+  await until(() => got.length === 8, 'the held messages');
   assert.equal(await connection.send('the connection goes on').delivered, 'delivered');
   assert.deepEqual(codes, []);
 });

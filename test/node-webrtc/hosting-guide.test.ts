@@ -98,7 +98,7 @@ test('the code in the hosting guide works as written', async (t) => {
   const ends: string[] = [];
   pc.onconnectionstatechange = () => ends.push(pc.connectionState);
   await host.stopFilling();
-  await until(() => dc.readyState === 'closed', 'the end', 20_000);
+  await until(() => dc.readyState === 'closed', 'the channel to close', 20_000);
   const warnings = warn.mock.calls.map(({ arguments: [text] }) => String(text)).filter((text) => text.includes('deprecated'));
   assert.deepEqual(
     warnings.map((text) => /offerFactory|onConnection/.exec(text)?.[0]).sort(),

@@ -170,7 +170,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     await (
       await waiting
     ).opened;
-    assert.ok(asked() < 10, 'not in a hurry');
+    assert.ok(asked() < 10, 'polled too often');
     assertOldCallsOnly(server);
   });
 

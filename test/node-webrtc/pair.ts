@@ -79,7 +79,7 @@ export async function sendRaw(channel: RTCDataChannel, came: () => boolean): Pro
   const again = setInterval(() => channel.send('raw'), 100);
   try {
     channel.send('raw');
-    await until(came, 'what was sent on the raw channel');
+    await until(came, 'the message on the raw channel');
   } finally {
     clearInterval(again);
   }

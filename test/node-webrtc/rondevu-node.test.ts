@@ -211,7 +211,7 @@ describe('a connection', { concurrency: 3 }, () => {
     assert.equal(connection.getState(), 'closed');
     assert.equal(connection.close(), first, 'closing twice is once');
     await first;
-    await until(() => other.getState() === 'closed', 'the other end');
+    await until(() => other.getState() === 'closed', 'the peer to close');
     assert.deepEqual(log, ['closed'], 'no reconnecting before it');
     assert.match(reasons[0]!, /peer/);
     assert.equal(
@@ -341,7 +341,7 @@ describe('recovery', { concurrency: 3 }, () => {
     other.getPeerConnection()!.close();
     await until(() => !connection.isConnected(), 'the loss');
     connection.send('old');
-    await until(() => expired.length === 1, 'the expiry to be told while the link is down');
+    await until(() => expired.length === 1, 'the expiry to be reported while the link is down');
     assert.equal(connection.isConnected(), false);
     await pool.start();
     await upAgain(connection);

@@ -146,7 +146,7 @@ describe('services', { concurrency: 3 }, () => {
     for (const name of ['mallory', 'eve']) {
       const stranger = await client(t, server, name);
       await stranger.connectToService({ serviceFqn: FQN });
-      await until(() => asked.includes(name), 'accept to be asked');
+      await until(() => asked.includes(name), 'accept to be called');
     }
     const bob = await client(t, server, 'bob');
     await (

@@ -193,7 +193,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
       const [host, joiner] = [await make(t, server.url), await make(t, server.url)];
       let calls = 0;
       const found = joiner.signaling.findOffer(host.fqn, 30_000, () => calls++, never);
-      await until(() => server.waiting === 1, 'the joiner to stand in line');
+      await until(() => server.waiting === 1, 'the joiner to be queued');
       await publish(host.signaling, host.fqn, 'late');
       assert.equal((await found).sdp, 'late');
       assert.equal(calls, 1);
@@ -240,7 +240,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
       signaling.on('answer', () => undefined); // a listener for answers requires polling
       signaling.hint();
       const server = await startServer(t, { port: first.port });
-      await until(() => signaling.state === (make === client ? 'push' : 'polling'), 'the way back', 15_000);
+      await until(() => signaling.state === (make === client ? 'push' : 'polling'), 'the server to be reachable again', 15_000);
       signaling.close();
       await server.close();
     }
