@@ -1,7 +1,7 @@
 /**
  * Renegotiation: the ICE restart of one link (RFC 8838, RFC 8829 section 5.3.2), started when a path is suspect. The original
  * offerer always makes the offer: the other order fails with Firefox. Descriptions are sent over the control channel and
- * through the server, and the first copy to arrive is used. docs/delivery.md, "The ladder".
+ * through the server, and the first copy to arrive is used. docs/delivery.md, "Knowing that a path is dead".
  */
 import { RateLimit } from '../base/rate-limit.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
