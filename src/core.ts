@@ -1,6 +1,6 @@
 /**
- * Entry point `rondevu-elements/core`: the engine, and names of the Rondevu clients 0.20 and 0.9 that are kept for compatibility
- * only.
+ * Entry point `rondevu-elements/core`: the engine, plus names from Rondevu clients 0.20 and 0.9 that are kept only for
+ * compatibility.
  */
 export * from './index.js';
 export { AsyncLock } from './base/async-lock.js';

@@ -1,7 +1,7 @@
 /**
- * Messages that `<rondevu-connect>` sends before its connection exists (while the engine and the key are being loaded):
- * composed, checked, copied and bounded by the same code as in a connection, then passed to the connection with their ids and
- * handles.
+ * Buffers messages that `<rondevu-connect>` sends before its connection exists (while the engine and the key are being loaded).
+ * The messages are composed, validated, copied and limited by the same code as in a connection, and are later passed to the
+ * connection with their ids and handles.
  */
 import { connectionConfig, type ConnectionConfig } from './connection/connection-config.js';
 import { Backlog } from './delivery/backlog.js';
@@ -10,7 +10,7 @@ import { RondevuError } from './errors.js';
 
 export interface EarlyHandlers {
   onBuffered(data: MessageData): void;
-  /** The number of buffered messages changed. */
+  /** Called when the number of buffered messages changes. */
   onQueueSize(size: number): void;
 }
 
@@ -22,7 +22,7 @@ export class EarlyMessages {
   readonly #backlog: Backlog;
   #lastId = 0;
 
-  /** @throws ValidationError for wrong options */
+  /** @throws ValidationError if an option is invalid */
   constructor(options: Partial<ConnectionConfig>, handlers: EarlyHandlers) {
     const config = (this.#config = connectionConfig(options));
     this.#handlers = handlers;
@@ -32,7 +32,7 @@ export class EarlyMessages {
     );
   }
 
-  /** @throws like `RondevuConnection.send` while no link is up */
+  /** @throws the same errors as `RondevuConnection.send` while no link is up */
   send(data: unknown): SendHandle {
     if (!this.#config.bufferEnabled)
       throw new RondevuError('not-connected', 'send: no connection yet, and bufferEnabled is false');
@@ -51,7 +51,7 @@ export class EarlyMessages {
     return this.#backlog.takeAll();
   }
 
-  /** The messages will not be sent. */
+  /** Discards all messages and reports them as dropped. */
   drop(): void {
     for (const message of this.takeAll()) message.settle('dropped');
   }

@@ -1,10 +1,11 @@
 /**
- * The errors of the engine: one base class with a stable `code`, and three subclasses that users can tell apart.
- * Every layer may use this file. Never put a secret into a message; text from the peer is made printable here.
+ * Errors of the engine: a base class with a stable `code`, and subclasses for validation, network and connection errors. All
+ * layers may import this file. Messages must never contain secrets; unprintable characters in text from peers are escaped in
+ * this file.
  */
 import { escapeUnprintable } from './base/printable.js';
 
-/** All error codes of the client and the server; docs/protocol.md lists them, each with a hint. */
+/** All error codes of the client and the server; docs/protocol.md lists each code with a hint. */
 export type ErrorCode =
   | 'bad-request'
   | 'bad-signature'
@@ -34,18 +35,18 @@ export type ErrorCode =
   | 'closed'
   | 'unsupported';
 
-/** Base of all errors of the engine. `code` is stable across releases, `message` is for people. */
+/** Base class of all engine errors. `code` is stable across releases; `message` is intended for people. */
 export class RondevuError extends Error {
   /** Stable, kebab-case. */
   readonly code: ErrorCode;
-  /** Whether the engine retries by itself after this error. Default false. */
+  /** Whether the engine retries automatically after this error. Default false. */
   willRetry = false;
 
   /** Additional data from the code that threw the error, in the format of v0.20. */
   readonly context?: Record<string, unknown>;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
-  /** As in v0.20; the code is `bad-request`. */
+  /** Constructor signature of v0.20; sets the code to `bad-request`. */
   constructor(message: string, context?: Record<string, unknown>);
   constructor(code: string, message?: string | Record<string, unknown>, options?: { cause?: unknown }) {
     const isNew = typeof message === 'string';
@@ -58,24 +59,24 @@ export class RondevuError extends Error {
   }
 }
 
-/** An option, a name or an argument is invalid; the message quotes the value. */
+/** Indicates an invalid option, name or argument; the message quotes the value. */
 export class ValidationError extends RondevuError {
   constructor(message: string, options?: { cause?: unknown; [context: string]: unknown }) {
     super('bad-request', message, options);
   }
 }
 
-/** The signaling server could not be reached, or its reply violates the protocol. */
+/** Indicates that the signaling server could not be reached or that its reply violates the protocol. */
 export class NetworkError extends RondevuError {
   constructor(message: string, options?: { cause?: unknown; code?: ErrorCode; [context: string]: unknown }) {
     super(options?.code ?? 'unavailable', message, options);
   }
 }
 
-/** The peer-to-peer link could not be set up, or was given up. */
+/** Indicates that the peer-to-peer link could not be established or was abandoned. */
 export class ConnectionError extends RondevuError {
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
-  /** As in v0.20; the code is `not-connected`. */
+  /** Constructor signature of v0.20; sets the code to `not-connected`. */
   constructor(message: string, context?: Record<string, unknown>);
   constructor(code: string, message?: string | Record<string, unknown>, options?: { cause?: unknown }) {
     if (typeof message === 'string') super(code as ErrorCode, message, options);
@@ -83,11 +84,11 @@ export class ConnectionError extends RondevuError {
   }
 }
 
-/** Returns an engine error unchanged; wraps any other as the cause of an error that states what failed. @internal */
+/** Returns an engine error unchanged; wraps any other error in a `RondevuError` that states the failed operation. @internal */
 export const asRondevuError = (error: unknown, what: string): RondevuError =>
   error instanceof RondevuError ? error : new RondevuError('bad-request', `${what}: ${String(error)}`, { cause: error });
 
-/** The most common ValidationError: the name of the value, what was expected, and what was received. */
+/** Creates a ValidationError that states the name of the value, the expected value and the received value. */
 export const invalidValue = (what: string, expected: string, got: unknown): ValidationError =>
   new ValidationError(`${what} must be ${expected}, got ${quote(got)}`);
 
@@ -98,7 +99,7 @@ export function quote(value: unknown): string {
   try {
     text = JSON.stringify(value);
   } catch {
-    // circular, or a BigInt: its plain string suffices
+    // circular objects and BigInts are converted with String() below
   }
   try {
     text ??= String(value);

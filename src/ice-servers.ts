@@ -1,16 +1,19 @@
 /**
- * ICE presets by name. No TURN servers are built in: they come from the configuration or from the signaling server.
+ * ICE presets by name. No TURN server is built in: TURN servers come from the configuration or from the signaling server.
  */
 import { invalidValue } from './errors.js';
 
-/** `server`: the servers that the signaling server hands out; without any, `google-stun`, or nothing on loopback. */
+/**
+ * `server` uses the ICE servers that the signaling server provides; if it provides none, `google-stun`, or no servers on
+ * loopback.
+ */
 export type IcePreset = 'server' | 'google-stun' | 'ipv4-turn' | 'hostname-turns' | 'relay-only';
 export type IceServersOption = IcePreset | RTCIceServer[];
 
 const GOOGLE_STUN: RTCIceServer[] = [{ urls: ['stun:stun.l.google.com:19302', 'stun:stun1.l.google.com:19302'] }];
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
-/** TURN URLs that a preset uses. */
+/** Patterns of the TURN URLs that each preset uses. */
 const TURN_FILTERS: Partial<Record<string, RegExp>> = {
   'ipv4-turn': /^turn:\d+\.\d+\.\d+\.\d+[:?]?/,
   'hostname-turns': /^turns:/,
@@ -20,15 +23,15 @@ const TURN_FILTERS: Partial<Record<string, RegExp>> = {
 const filterOf = (choice: IceServersOption): RegExp | undefined =>
   typeof choice === 'string' && Object.hasOwn(TURN_FILTERS, choice) ? TURN_FILTERS[choice] : undefined;
 
-/** Whether the choice uses the servers that the signaling server hands out. */
+/** Whether the choice uses the ICE servers provided by the signaling server. */
 export const takesServed = (choice: IceServersOption, turnServers: RTCIceServer[] = []): boolean =>
   choice === 'server' || (!turnServers.length && filterOf(choice) !== undefined);
 
 /**
- * The RTCConfiguration for a choice.
- * @param apiUrl address of the signaling server, to recognize loopback
- * @param served servers that the signaling server hands out; TURN presets use its TURN servers if none are configured
- * @throws ValidationError for an unknown name, or if no configured TURN server fits the preset
+ * Returns the RTCConfiguration for an `iceServers` option.
+ * @param apiUrl address of the signaling server, to detect loopback
+ * @param served ICE servers provided by the signaling server; TURN presets use its TURN servers if none are configured
+ * @throws ValidationError if the preset is unknown or no configured TURN server matches it
  */
 export function rtcConfiguration(
   choice: IceServersOption,
@@ -51,7 +54,7 @@ export function rtcConfiguration(
   let iceServers = pick(turnServers, filter);
   if (takesServed(choice, turnServers)) {
     iceServers = pick(served, filter);
-    // a relay of another kind is better than no relay
+    // if no TURN server matches the preset, any TURN server is better than none
     if (!iceServers.length) iceServers = pick(served, TURN_FILTERS['relay-only']!);
   } else if (!iceServers.length)
     throw invalidValue(

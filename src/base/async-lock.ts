@@ -1,11 +1,11 @@
 /**
- * A lock for asynchronous sections: one runs at a time, in the order of the calls. Not re-entrant.
+ * A lock for asynchronous sections, which run one at a time in call order. Not re-entrant.
  */
 export class AsyncLock {
   #tail: Promise<unknown> = Promise.resolve();
   #pending = 0;
 
-  /** Runs `section` after all earlier ones have finished; resolves or rejects like `section`. */
+  /** Runs `section` once all earlier sections have settled, and returns its result. */
   run<T>(section: () => T | Promise<T>): Promise<T> {
     this.#pending++;
     const result = this.#tail.then(section);

@@ -6,20 +6,20 @@ import { invalidValue } from '../errors.js';
 export interface BackoffOptions {
   /** First delay in ms. Default 1000. */
   base?: number;
-  /** Largest delay in ms, before jitter. Default 30 000. */
+  /** Maximum delay in ms, before jitter. Default 30 000. */
   max?: number;
-  /** Fraction by which a delay is varied up or down, 0 to 1. Default 0.1. */
+  /** Maximum jitter as a fraction of the delay, in either direction, 0 to 1. Default 0.1. */
   jitter?: number;
 }
 
-/** `min(base · 2ⁿ, max) · (1 ± jitter)`, n counting from 0. */
+/** Exponential backoff: the n-th delay is `min(base · 2ⁿ, max) · (1 ± jitter)`, with n counted from 0. */
 export class ExponentialBackoff {
   readonly base: number;
   readonly max: number;
   readonly jitter: number;
   #attempt = 0;
 
-  /** @throws ValidationError if an option is not a number of 0 or more, or the jitter exceeds 1 */
+  /** @throws ValidationError if an option is negative or not a number, or if the jitter exceeds 1 */
   constructor({ base = 1000, max = 30_000, jitter = 0.1 }: BackoffOptions = {}) {
     for (const [name, value] of Object.entries({ base, max, jitter })) {
       if (!(value >= 0)) throw invalidValue(`backoff ${name}`, 'a number of 0 or more', value);
@@ -35,12 +35,12 @@ export class ExponentialBackoff {
     return this.#attempt;
   }
 
-  /** The next delay in ms, without jitter; does not count as an attempt. */
+  /** Returns the next delay in ms, without jitter and without counting an attempt. */
   peek(): number {
     return Math.min(this.base * 2 ** this.#attempt, this.max);
   }
 
-  /** The next delay in ms; counts as an attempt. */
+  /** Returns the next delay in ms and counts an attempt. */
   next(): number {
     const plain = this.peek();
     this.#attempt++;

@@ -1,13 +1,13 @@
 /**
- * Bytes and the text forms of bytes: UTF-8, base64, base64url, hex, base32.
- * Pure; works in browsers and Node alike, because it uses only btoa, atob and TextEncoder.
+ * Converts between bytes and text: UTF-8, base64, base64url, hex and base32. Works in browsers and in Node, because it uses
+ * only globals that both provide: btoa, atob, crypto and TextEncoder.
  */
 
 const encoder = new TextEncoder();
 
 /**
- * A view on a plain ArrayBuffer, as WebCrypto requires: `Uint8Array<ArrayBuffer>` since TypeScript 5.7, `Uint8Array` before,
- * where the class has no type parameter.
+ * A view of a plain ArrayBuffer, as WebCrypto requires: `Uint8Array<ArrayBuffer>` since TypeScript 5.7, and `Uint8Array` in
+ * earlier versions, where the class has no type parameter.
  */
 export type Bytes = ReturnType<Uint8ArrayConstructor['from']>;
 
@@ -19,19 +19,19 @@ export function bytesToBase64(bytes: Uint8Array): string {
   return btoa(binary);
 }
 
-/** @throws DOMException (InvalidCharacterError) when the text is not base64. */
+/** @throws DOMException (InvalidCharacterError) if the text is not valid base64. */
 export const base64ToBytes = (text: string): Bytes => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
-/** Base64url without padding, RFC 4648 section 5. */
+/** Encodes bytes as base64url without padding (RFC 4648, section 5). */
 export const bytesToBase64Url = (bytes: Uint8Array): string =>
   bytesToBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 
-/** @throws DOMException (InvalidCharacterError) when the text is not base64url. */
+/** @throws DOMException (InvalidCharacterError) if the text is not valid base64url. */
 export const base64UrlToBytes = (text: string): Bytes => base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/'));
 
 export const bytesToHex = (bytes: Uint8Array): string => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
 
-/** Lower-case base32 without padding, RFC 4648 section 6. */
+/** Encodes bytes as lower-case base32 without padding (RFC 4648, section 6). */
 export function bytesToBase32(bytes: Uint8Array): string {
   let bits = 0;
   let value = 0;

@@ -1,9 +1,9 @@
 /**
- * The engine's emitter: typed `on`, `once`, `off`. Not taken from a library, because the common ones lack one guarantee:
- * a listener that throws is reported, and interrupts neither the other listeners nor the emitting state machine.
+ * The engine's event emitter, with typed `on`, `once` and `off`. Common emitter libraries lack one guarantee that the engine
+ * needs: an exception in a listener is reported, and interrupts neither the other listeners nor the emitting state machine.
  */
 type Listener = (...args: any[]) => void; // eslint-disable-line @typescript-eslint/no-explicit-any -- private to this file
-/** Arguments of the listeners of an event. */
+/** Argument types of an event's listeners. */
 export type EventArgs<Events, K extends keyof Events> = Events[K] extends unknown[] ? Events[K] : never;
 
 export class Emitter<Events extends object> {
@@ -45,7 +45,7 @@ export class Emitter<Events extends object> {
     return this;
   }
 
-  /** Listeners of an event, in the order in which they are called. */
+  /** Returns the listeners of an event in call order. */
   listeners<K extends keyof Events>(event: K): ((...args: EventArgs<Events, K>) => void)[] {
     return (this.#listeners.get(event) ?? []).map(({ listener }) => listener);
   }
@@ -55,9 +55,9 @@ export class Emitter<Events extends object> {
     return [...this.#listeners.keys()].filter((event) => this.listenerCount(event));
   }
 
-  /** Calls the listeners in the order of their registration; returns whether there was one. */
+  /** Calls the listeners in registration order; returns whether there were any. */
   emit<K extends keyof Events>(event: K, ...args: EventArgs<Events, K>): boolean {
-    // off() and #add() replace the array, so a listener may add and remove listeners while this loop runs
+    // off() and #add() replace the array, so listeners may be added or removed while this loop runs
     const entries = this.#listeners.get(event) ?? [];
     for (const { listener, once } of entries) {
       if (once) this.off(event, listener as (...args: EventArgs<Events, K>) => void);
@@ -70,9 +70,9 @@ export class Emitter<Events extends object> {
     return entries.length > 0;
   }
 
-  /** Called after a listener was added. @internal */
+  /** Called after a listener has been added. @internal */
   protected listenerAdded(_event: keyof Events): void {
-    // for subclasses that wait for a listener
+    // overridden by subclasses that wait for a listener
   }
 
   #add(event: keyof Events, listener: Listener, once: boolean): this {

@@ -1,14 +1,14 @@
 /**
- * A FIFO queue that removes its first items in amortized constant time. `Array.prototype.shift` may move all remaining items,
- * which is slow for long arrays.
+ * A FIFO queue that removes items from the front in amortized constant time. `Array.prototype.shift` may move all remaining
+ * items, which is slow for long arrays.
  */
 
-/** Minimum number of removed items before the array is compacted; they must also be more than half of its length. */
+/** Minimum number of removed items for compaction; they must also make up more than half of the array. */
 const COMPACT_FROM = 1024;
 
 export class Queue<T> {
   #items: (T | undefined)[] = [];
-  /** Index of the first item. */
+  /** Index of the first item in the array. */
   #first = 0;
 
   get length(): number {
@@ -23,7 +23,7 @@ export class Queue<T> {
     this.#items.push(item);
   }
 
-  /** Adds an item at the front. */
+  /** Adds an item to the front. */
   unshift(item: T): void {
     if (this.#first) this.#items[--this.#first] = item;
     else this.#items.unshift(item);

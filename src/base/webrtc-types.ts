@@ -1,7 +1,7 @@
 /**
- * The WebRTC types of the published declarations: the types of the DOM library if a project includes it, else the subset that a
- * program in Node uses. scripts/types.mjs imports them into every declaration file that names one; the engine itself compiles
- * against the DOM library.
+ * WebRTC types for the published declarations: the types of the DOM library if the project includes it, otherwise the subset
+ * that a Node program uses. scripts/types.mjs adds imports of these types to the declaration files that use them; the engine
+ * itself compiles against the DOM library.
  */
 
 export type RTCIceConnectionState = 'checking' | 'closed' | 'completed' | 'connected' | 'disconnected' | 'failed' | 'new';
@@ -123,7 +123,7 @@ export type RTCStatsReport = typeof globalThis extends { RTCStatsReport: { proto
   : ReadonlyMap<string, Record<string, unknown>>;
 export type CryptoKey = typeof globalThis extends { CryptoKey: { prototype: infer T } } ? T : { readonly type: string };
 
-// the classes, for `typeof RTCPeerConnection`
+// the constructor, so that `typeof RTCPeerConnection` resolves
 export declare const RTCPeerConnection: typeof globalThis extends { RTCPeerConnection: infer T }
   ? T
   : { new (configuration?: RTCConfiguration): RTCPeerConnection };

@@ -1,2 +1,2 @@
-/** A view of an object whose readonly properties its owner may write. */
+/** Makes all properties writable, for the code that owns the object. */
 export type Writable<T> = { -readonly [Key in keyof T]: T[Key] };

@@ -1,4 +1,4 @@
-/** Shared by the commands of `rondevu`: options, exit codes and error reports. */
+/** Options, exit codes and error reporting shared by the `rondevu` commands. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { inspect, type ParseArgsConfig } from 'node:util';
@@ -7,7 +7,7 @@ import { KeyFileError } from '../node/key-file.js';
 import { escapeUnprintable, printable } from '../base/printable.js';
 import { explain } from './remedies.js';
 
-/** Exit codes of the process; `rondevu --help` lists them. */
+/** Exit codes of the process, as listed by `rondevu --help`. */
 export const EXIT = {
   ok: 0,
   failed: 1,
@@ -28,17 +28,17 @@ type ArgOptions = NonNullable<ParseArgsConfig['options']>;
 export type Values = Record<string, string | boolean | undefined>;
 
 export interface Command {
-  /** Shown in the list of commands. */
+  /** Summary shown in the list of commands. */
   summary: string;
   help: string;
   options: ArgOptions;
-  /** Names of the arguments; an argument in brackets is optional. */
+  /** Argument names; brackets mark an optional argument. */
   args: string[];
   /** @returns the exit code */
   run(args: string[], values: Values): Promise<number>;
 }
 
-/** The command line is invalid. */
+/** Thrown if the command line is invalid. */
 export class UsageError extends Error {}
 
 export function defaultKeyFile(): string {
@@ -67,13 +67,13 @@ export const CLIENT_HELP = `  -s, --server URL     signaling server (RONDEVU_SER
 export const serverOf = ({ server }: Values): string =>
   String(server ?? process.env['RONDEVU_SERVER'] ?? 'http://localhost:3000');
 
-/** The key file given by the options or the environment. */
+/** Path of the key file set by the options or the environment. */
 function keyFileOf(values: Values): string | undefined {
   const named = values['key-file'] ?? (process.env['RONDEVU_KEY_FILE'] || undefined);
   return named === undefined ? undefined : String(named);
 }
 
-/** Creates a client from the options. @param keep whether to use the default key file if none is given */
+/** Creates a client from the command-line options. @param keep whether to use the default key file if none is specified */
 export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
   const { username, webrtc, ice, debug } = values;
   const keyFile = keyFileOf(values) ?? (keep || username !== undefined ? defaultKeyFile() : undefined);
@@ -87,17 +87,17 @@ export function clientOf(values: Values, keep: boolean): Promise<Rondevu> {
   } satisfies NodeOptions);
 }
 
-/** Prints for people or, with `--json`, for programs. */
+/** Prints text for people or, with `--json`, JSON for programs. */
 export type Print = (event: Record<string, unknown>, text: string) => void;
 
 export function printer({ json }: Values): Print {
   return (event, text) => console.log(json ? jsonLine(event) : forTerminal(text));
 }
 
-/** Text that may contain a stranger's input: characters that control the terminal are removed, further lines indented. */
+/** Makes text with input from strangers safe to print: removes terminal control characters and indents continuation lines. */
 export const forTerminal = (text: string): string => printable(text, true).replaceAll(/\n(?! {4})/g, '\n    ');
 
-/** One line of JSON; characters that control a terminal are escaped. */
+/** Formats a value as one line of JSON with terminal control characters escaped. */
 export const jsonLine = (value: unknown): string => escapeUnprintable(JSON.stringify(value));
 
 const CODES: Record<string, number> = {
@@ -116,7 +116,7 @@ function of(exitCode: number, codes: string): Record<string, number> {
   return Object.fromEntries(codes.split(' ').map((code) => [code, exitCode]));
 }
 
-/** The exit code of an error. */
+/** Returns the exit code for an error. */
 function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError || String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS')) return EXIT.usage;
   return error instanceof RondevuError && !(error instanceof KeyFileError) ? (CODES[error.code] ?? EXIT.failed) : EXIT.failed;
@@ -124,7 +124,7 @@ function exitCodeOf(error: unknown): number {
 
 /**
  * Prints a warning on stderr.
- * @param code error code, for `--json`
+ * @param code error code, included in `--json` output
  */
 export function warn(message: string, { json }: Values, code?: string): void {
   console.error(json ? jsonLine({ event: 'warning', code, message }) : forTerminal(`rondevu: ${message}`));

@@ -1,4 +1,4 @@
-/** `rondevu doctor`: finds out why peers cannot connect, as far as this machine can tell. */
+/** `rondevu doctor`: diagnoses connection problems, as far as possible from one machine. */
 import { readFileSync } from 'node:fs';
 import { WebSocket } from 'ws';
 import {
@@ -32,7 +32,7 @@ function printCheck({ name, status, code, cause, remedy }: Check): void {
   if (remedy) console.log(forTerminal(`          → ${remedy}`));
 }
 
-/** The TURN server given by the options. */
+/** The TURN server specified by the options. */
 function turnOf(values: Values): RTCIceServer[] {
   const { turn } = values;
   const file = values['turn-password-file'];
@@ -71,7 +71,7 @@ ${CLIENT_HELP}`,
     if (!(seconds > 0 && seconds <= 600))
       throw new UsageError(`--timeout must be a number of seconds above 0, at most 600, got "${String(values['timeout'])}"`);
     const wanted = values['webrtc'] as WebRtcPackage | undefined;
-    // a missing package is a finding, unless the user asked for it
+    // reports a missing package as a finding, unless the user requested that package
     const webrtc = await findWebRtc(wanted).catch((error: unknown) => {
       if (wanted !== undefined) throw error;
       return undefined;

@@ -1,4 +1,4 @@
-/** `rondevu host`: publishes a service, and serves each joiner with a chat, an echo, or a program. */
+/** `rondevu host`: publishes a service and serves each joiner with a chat, an echo or a program. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { PassThrough } from 'node:stream';
 import { closeOnSignal, type OffererConnection, type PublishOptions } from '../node/index.js';
@@ -26,20 +26,20 @@ type Answer = (connection: OffererConnection) => void;
 
 const connections = new Set<OffererConnection>();
 
-/** Sends to all connections except one; a connection that is closing is skipped. */
+/** Sends a message to every connection except `except`; skips closed connections. */
 function sendAll(message: ChatMessage, except?: OffererConnection): void {
   for (const connection of connections) {
     if (connection === except || connection.getState() === 'closed') continue;
     try {
       connection.send(JSON.stringify(message));
     } catch (error) {
-      // a connection that cannot send must not keep the message from the others
+      // a failing connection must not prevent delivery to the others
       void connection.close({ discard: true, reason: (error as Error).message });
     }
   }
 }
 
-/** Running programs; each leads its own process group, so that its child processes end with it. */
+/** Running programs, each in its own process group so that its child processes are terminated with it. */
 const children = new Set<ChildProcess>();
 
 function end(child: ChildProcess): void {
@@ -50,7 +50,7 @@ function end(child: ChildProcess): void {
   }
 }
 
-/** A group chat, like one hosted by a page with <rondevu-chat> in a <rondevu-service>. */
+/** Hosts a group chat, as a page does with <rondevu-chat> inside a <rondevu-service>. */
 function chat(own: { username: string; publicKey: string }, { print, warn }: Screen): Answer {
   const rates = new ChatRates(warn);
   return (connection) => {
@@ -68,7 +68,7 @@ function chat(own: { username: string; publicKey: string }, { print, warn }: Scr
   };
 }
 
-/** Sends everything back, text as text and bytes as bytes; `rondevu connect --raw` is served by a `Pipe`. */
+/** Echoes every message, text as text and binary as binary; a `Pipe` serves `rondevu connect --raw`. */
 const echo: Answer = (connection) => {
   const onMessage = (data: string | ArrayBuffer): void => {
     if (!parsePipeMessage(data)) return void connection.send(data);
@@ -79,7 +79,7 @@ const echo: Answer = (connection) => {
   connection.on('message', onMessage);
 };
 
-/** Runs one program for each joiner; the connection is its input and output. */
+/** Runs one program for each joiner, with stdin and stdout connected to that joiner. */
 const execute =
   (command: string, print: Print): Answer =>
   (connection) => {
@@ -90,7 +90,7 @@ const execute =
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
         ...process.env,
-        // the program may use it as a file name; a valid username has no characters special to a shell or a path
+        // the program may use it as a file name: a valid username has no characters that are special in a shell or a path
         RONDEVU_PEER: isUsername(peer?.username) ? peer.username : '',
         RONDEVU_PEER_KEY: peer?.publicKey ?? '',
         RONDEVU_PEER_VERIFIED: String(peer?.verified ?? false),
@@ -100,7 +100,7 @@ const execute =
       print({ event: 'error', message: error.message }, `cannot start the program: ${error.message}`);
       void connection.close({ discard: true, reason: 'the program cannot be started' });
     });
-    // without a process there are no streams, despite the types
+    // despite their types, the streams may be undefined if the process did not start
     if (child.pid === undefined) return;
     children.add(child);
     const pipe = new Pipe(connection, child.stdin, { endsOutput: true });
@@ -191,7 +191,7 @@ ${CLIENT_HELP}`,
       let outage: string | undefined;
       rondevu.on('signaling:state', (state, error) => {
         if (isClosing) return;
-        // the server refused the session, for example because the name now belongs to another key
+        // the server refused the session, for example because the username now belongs to a different key
         if (error && error.code !== 'unavailable') return reject(error);
         if (error && error.message !== outage) {
           outage = error.message;
@@ -203,7 +203,7 @@ ${CLIENT_HELP}`,
         }
       });
       pool.on('offer:failed', (_id, error) => {
-        // an outage of the server was reported already, and a final error ends the command
+        // server outages have already been reported, and a permanent error ends the command
         if (isClosing || !pool.isStarted || rondevu.signalingState === 'offline') return;
         screen.warn(error.willRetry ? `${error.message}; trying again` : error.message, error.code);
       });

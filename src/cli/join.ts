@@ -1,4 +1,4 @@
-/** `rondevu connect`: joins a service for a chat, or to transfer bytes from stdin and to stdout. */
+/** `rondevu connect`: joins a service to chat, or to transfer bytes from stdin and to stdout. */
 import { constants } from 'node:os';
 import {
   ConnectionError,
@@ -15,17 +15,17 @@ import { CLIENT_HELP, CLIENT_OPTIONS, EXIT, UsageError, clientOf, serverOf, type
 import { PIPE_CONFIG, Pipe, saveMemory } from './pipe.js';
 import { inputLength, showProgress } from './progress.js';
 
-/** A signal was received, so this side is closing the connection. */
+/** Whether a signal has interrupted the command. */
 let isCut = false;
-/** A link has been up. */
+/** Whether a link has been up. */
 let isOpen = false;
 
-/** How long the first link may take after an offer was found, in ms. */
+/** How long the first link may take to open after an offer has been found, in ms. */
 const OPEN_TIMEOUT = 60_000;
-/** Time without a result after which the command reports what it is waiting for, in ms. */
+/** How long the command waits before it reports that it is still waiting, in ms. */
 const QUIET = 2000;
 
-/** Reports failures that are retried: any failure before the first link, only an unreachable server after it. */
+/** Reports failures that are retried: before the first link, every failure; after it, only an unreachable server. */
 function reportRetries(connection: AnswererConnection, screen: Screen): void {
   let reported: string | undefined;
   const forget = (): void => void (reported = undefined);
@@ -37,7 +37,7 @@ function reportRetries(connection: AnswererConnection, screen: Screen): void {
   });
 }
 
-/** Finds a host to join. @param wait in s @throws RondevuError */
+/** Finds a host to join. @param wait how long to wait for a host, in s @throws RondevuError */
 async function search(rondevu: Rondevu, name: string, wait: number, screen: Screen, values: Values): Promise<AnswererConnection> {
   const connection = await rondevu.prepareConnection({
     ...(isServiceId(name) ? { serviceId: name } : { serviceFqn: name }),
@@ -62,7 +62,7 @@ async function search(rondevu: Rondevu, name: string, wait: number, screen: Scre
   }
 }
 
-/** Rewords an error reporting that nobody is there; returns any other error unchanged. */
+/** Rewords `not-found` and `no-offer` errors for the user; returns any other error unchanged. */
 function absence(cause: Error, name: string, wait: number, server: string): Error {
   const { code } = cause as RondevuError;
   const waited = wait ? ` after ${wait} s` : '';
@@ -77,7 +77,7 @@ function absence(cause: Error, name: string, wait: number, server: string): Erro
   return cause;
 }
 
-/** Waits for the first link. @throws RondevuError */
+/** Waits until the first link opens. @throws RondevuError */
 async function untilOpen(connection: AnswererConnection): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
@@ -149,7 +149,7 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
   });
   const end = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);
   screen.close();
-  // after a signal, this side ended the chat; the peer did not leave
+  // after a signal, the chat was ended locally: the peer did not leave
   if (end && !isCut) note('left', `${peerName(connection)} left: ${printable(end.reason)}`);
   await rondevu.close();
   const isLost = end !== undefined && end.code !== 'closed-by-peer' && !isCut;
@@ -183,7 +183,7 @@ ${CLIENT_HELP}`,
     if (!(wait >= 0)) throw new UsageError(`--wait must be a number of seconds, got "${String(values['wait'])}"`);
     if (values['raw']) saveMemory();
     const rondevu = await clientOf(values, false);
-    // the first signal closes cleanly; an interrupted transfer is a failure, and so is a chat that was not connected yet
+    // the first signal closes the client cleanly; an interrupted transfer is a failure, as is a chat that never connected
     const cut = new Promise<number>((resolve) => {
       for (const signal of ['SIGINT', 'SIGTERM'] as const) {
         const code = 128 + constants.signals[signal];
@@ -199,7 +199,7 @@ ${CLIENT_HELP}`,
       const connection = await search(rondevu, name, wait, screen, values);
       return values['raw'] ? raw(rondevu, connection, values) : chat(rondevu, connection, screen);
     };
-    // errors of operations that the signal interrupted are not reported
+    // errors from operations interrupted by the signal are not reported
     return Promise.race([transfer(), cut]).catch((error: Error) => (isCut ? cut : Promise.reject(error)));
   },
 };

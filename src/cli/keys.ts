@@ -1,4 +1,6 @@
-/** `rondevu keys`: creates and shows the identity in the key file, and exports and imports it with a passphrase. */
+/**
+ * `rondevu keys`: creates, shows, exports and imports the identity in the key file; exports are encrypted with a passphrase.
+ */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `rondevu`: reads the arguments, runs one command, ends with its exit code. */
+/** The `rondevu` command: parses the arguments, runs one subcommand and exits with its exit code. */
 import { readFileSync } from 'node:fs';
 import { format, parseArgs } from 'node:util';
 import { printable } from '../base/printable.js';
@@ -32,7 +32,7 @@ A first chat, in three terminals
 ${EXIT_CODES}`;
 }
 
-/** Warnings of the engine may quote strangers: removes characters that control the terminal from all console output. */
+/** Removes terminal control characters from all console output, because the engine's warnings may quote strangers. */
 function guardConsole(): void {
   for (const level of ['log', 'info', 'warn', 'error', 'debug'] as const) {
     const print = console[level];
@@ -58,7 +58,7 @@ async function main([name, ...rest]: string[]): Promise<number> {
     if (!load)
       throw new UsageError(`unknown command ${JSON.stringify(name)}; expected one of ${Object.keys(COMMANDS).join(', ')}`);
     const command = await load();
-    // the server parses the options of `serve`
+    // the server itself parses the options of `serve`
     if (name === 'serve') return await command.run(rest, values);
     const help = { help: { type: 'boolean', short: 'h' } } as const;
     const parsed = parseArgs({ args: rest, options: { ...command.options, ...help }, allowPositionals: true });
@@ -78,5 +78,5 @@ async function main([name, ...rest]: string[]): Promise<number> {
 }
 
 guardConsole();
-// threads of a WebRTC implementation would keep the process alive
+// exits explicitly, because threads of a WebRTC implementation would keep the process alive
 process.exit(await main(process.argv.slice(2)));

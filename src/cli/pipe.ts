@@ -1,24 +1,27 @@
 /**
- * Copies bytes between two streams and a connection. Two pipes report to each other how many bytes were written and where the
- * input ended, so that a slow output holds back the peer's input, and one direction may end before the other. Any other peer just
- * sends and receives bytes.
+ * Copies bytes between two streams and a connection. Two connected pipes report to each other how many bytes were written and
+ * where the input ended, so that a slow output pauses the peer's input and either direction can end first. A peer that is not a
+ * pipe simply sends and receives bytes.
  */
 import type { Readable, Writable } from 'node:stream';
 import { setFlagsFromString } from 'node:v8';
 import { ConnectionError, type EndCode, type RondevuConnection } from '../node/index.js';
 
-/** Control messages between two pipes, as text; any other text is treated as bytes. */
+/** Control messages that two pipes exchange as text; all other text is treated as data. */
 type PipeMessage = { type: 'pipe' } | { type: 'pipe:written'; bytes: number } | { type: 'pipe:end' };
 
-/** Maximum number of bytes sent and not acknowledged. */
+/** Maximum number of bytes sent but not yet acknowledged. */
 const MAX_QUEUED = 4 << 20;
-/** Maximum number of bytes sent that the peer has not written to its output. */
+/** Maximum number of bytes sent but not yet written to the peer's output. */
 const MAX_UNWRITTEN = 8 << 20;
-/** Maximum number of bytes received and not written; the connection to a peer that ignores back-pressure is closed. */
+/**
+ * Maximum number of bytes received but not yet written; if a peer that ignores back-pressure exceeds it, the connection is
+ * closed.
+ */
 const MAX_PENDING_OUTPUT = 4 * MAX_UNWRITTEN;
-/** Interval of `pipe:written` messages, in bytes. */
+/** Number of written bytes after which `pipe:written` is sent. */
 const REPORT_INTERVAL = 1 << 20;
-/** How long the peer may take to identify itself as a pipe after everything was delivered, in ms. */
+/** How long to wait for the peer to identify itself as a pipe after everything has been delivered, in ms. */
 const GREETING_TIMEOUT = 1000;
 const POLL_INTERVAL = 10;
 
@@ -32,12 +35,12 @@ export function parsePipeMessage(data: string | ArrayBuffer): PipeMessage | unde
   }
 }
 
-/** Connection options that keep messages until there is a link, so that a pipe loses nothing that it sent. */
+/** Connection options that queue messages until a link is up, so that a pipe loses no data. */
 export const PIPE_CONFIG = { maxBufferSize: 1_000_000, maxBufferAge: 0, maxReconnectAttempts: 0 };
 
 /**
- * Makes V8 collect used buffers early: in a long transfer it would otherwise keep tens of MB, which matter more here than speed
- * (V8 reads this flag at run time; with werift, 64 MB above idle become 29).
+ * Makes V8 collect used buffers early, because a long transfer would otherwise retain tens of MB, and memory matters more than
+ * speed for a pipe (V8 reads this flag at run time; with werift, usage above idle drops from 64 MB to 29 MB).
  */
 export const saveMemory = (): void => setFlagsFromString('--optimize-for-size');
 
@@ -49,20 +52,20 @@ export interface PipeOptions {
 }
 
 export class Pipe {
-  /** Bytes sent and received so far. */
+  /** Number of bytes sent and received so far. */
   sent = 0;
   received = 0;
   readonly #connection: RondevuConnection;
   readonly #output: Writable;
   readonly #endsOutput: boolean;
   #input: Readable | undefined;
-  /** The peer is a pipe too. */
+  /** Whether the peer has identified itself as a pipe. */
   #isPipe = false;
   #peerWritten = 0;
   #written = 0;
   #reported = 0;
   #peerEnded = false;
-  /** Why the connection was closed. */
+  /** Reason and code with which the connection was closed. */
   #closed: { reason: string; code: EndCode } | undefined;
   #failure: Error | undefined;
   #waiters: (() => void)[] = [];
@@ -81,7 +84,7 @@ export class Pipe {
       if (!error.willRetry) this.#fail(error);
     });
     connection.on('reset', () => {
-      // identifies this side as a pipe again, so that the peer treats the close that follows as a failure
+      // identify as a pipe in the new session too, so that the peer treats the following close as a failure
       this.#sendControl({ type: 'pipe' });
       this.#fail(new ConnectionError('closed', 'the peer started another session during the transfer: the data is incomplete'));
     });
@@ -92,14 +95,14 @@ export class Pipe {
   }
 
   /**
-   * Sends the input until it ends, and writes received bytes until the peer's input has ended too; then closes the connection.
-   * @throws ConnectionError if the connection ended before that; errors of the streams
+   * Sends the input and writes received bytes until both inputs have ended, then closes the connection.
+   * @throws ConnectionError if the connection ends before the transfer is complete; errors of the streams
    */
   async run(input: Readable): Promise<void> {
     try {
       await this.#run(input);
     } catch (error) {
-      // so that the peer fails too, and a new attempt starts from the beginning
+      // discarding makes the peer fail too, so that the next attempt starts from the beginning
       await this.#connection.close({ discard: true });
       throw error;
     }
@@ -116,7 +119,7 @@ export class Pipe {
         this.sent += (chunk as Buffer).length;
       }
     } catch (error) {
-      // destroyed by `#changed`, because the connection is over
+      // `#changed` destroys the input when the connection is over
       if (!this.#isOver) throw error;
     }
     let outcome: unknown;
@@ -135,7 +138,10 @@ export class Pipe {
     await this.#connection.close();
   }
 
-  /** Throws unless the peer closed the connection after everything was done. A peer that is not a pipe need not end its input. */
+  /**
+   * Throws unless the peer closed the connection after the transfer was complete. A peer that is not a pipe does not have to
+   * report the end of its input.
+   */
   #checkEnd({ reason, code }: { reason: string; code: EndCode }, outcome: unknown): void {
     const isDone = this.#isPipe ? this.#peerEnded : outcome === 'delivered' || outcome === 'unknown';
     if (isDone && code === 'closed-by-peer') return;
@@ -181,12 +187,12 @@ export class Pipe {
     try {
       this.#connection.send(JSON.stringify(message));
     } catch (error) {
-      // closed in the meantime, and reported by `closed`
+      // the connection has closed in the meantime; the `closed` handler reports it
       if (!(error instanceof ConnectionError)) throw error;
     }
   }
 
-  /** A program need not read all of its input; the rest is discarded. */
+  /** Output errors are ignored with `endsOutput`, because a program does not have to read all of its input. */
   #outputFailed(error: Error): void {
     if (!this.#endsOutput) this.#fail(error);
   }
@@ -202,7 +208,7 @@ export class Pipe {
     for (const resume of this.#waiters.splice(0)) resume();
   }
 
-  /** Resolves at the next change, or after POLL_INTERVAL: no event reports that `bufferedAmount` decreased. */
+  /** Resolves at the next change, or after POLL_INTERVAL, because no event reports a decrease of `bufferedAmount`. */
   #change(): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, POLL_INTERVAL);

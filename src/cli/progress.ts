@@ -1,4 +1,4 @@
-/** A progress line for a transfer on stderr, redrawn in place. */
+/** Shows the progress of a transfer on one line of stderr, redrawn in place. */
 import { fstatSync } from 'node:fs';
 
 const EVERY = 200;
@@ -11,7 +11,7 @@ function size(bytes: number): string {
   return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
 }
 
-/** Length of the input in bytes if it is a file. */
+/** Length of the input in bytes; undefined unless the input is a regular file. */
 export function inputLength(fd = 0): number | undefined {
   try {
     const stats = fstatSync(fd);
@@ -21,7 +21,7 @@ export function inputLength(fd = 0): number | undefined {
   }
 }
 
-/** @returns a function that draws the line a last time and stops */
+/** @returns a function that draws the line one last time and stops the updates */
 export function showProgress(
   read: () => { sent: number; received: number; state: string },
   total: number | undefined,

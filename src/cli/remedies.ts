@@ -1,4 +1,4 @@
-/** Explains an error, and what to do about it, to a user of the command line. */
+/** Explains errors and their remedies to users of the command line. */
 import { RondevuError } from '../node/index.js';
 import { KeyFileError } from '../node/key-file.js';
 
@@ -17,7 +17,7 @@ const NAME_REMEDIES = [
   'or, while developing, start the server with a fresh store: rondevu serve --storage FILE',
 ].join('\n');
 
-/** @returns the message, with a remedy unless the message is sufficient */
+/** @returns the message, and a remedy if the message alone is not enough */
 export function explain(error: Error, { server, username, keyFile }: Settings): { message: string; remedy?: string } {
   const { message } = error;
   switch (error instanceof RondevuError ? error.code : undefined) {
@@ -27,7 +27,7 @@ export function explain(error: Error, { server, username, keyFile }: Settings): 
         remedy: NAME_REMEDIES,
       };
     case 'bad-signature':
-      // an older server gives no other reason when another key holds the name
+      // older servers report only an invalid signature if a different key owns the username
       return username !== undefined && message.endsWith(': Invalid signature')
         ? { message, remedy: `If another key holds the username "${String(username)}":\n${NAME_REMEDIES}` }
         : { message };

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { RondevuError } from '../node/index.js';
 import type { Command } from './command.js';
 
-/** @throws RondevuError `unsupported` with the command that installs it */
+/** @throws RondevuError `unsupported`, with the install command, if the server package is missing */
 function serverCommand(): string {
   try {
     return join(dirname(createRequire(import.meta.url).resolve('rondevu-server')), 'main.js');
@@ -28,7 +28,7 @@ export const serve: Command = {
     const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
     const env = { STATIC_ROOT: packageRoot, ...process.env };
     const child = spawn(process.execPath, [serverCommand(), ...args], { stdio: 'inherit', env });
-    // a terminal signals both processes, a service manager only this one
+    // forwards the signal, because a service manager signals only this process, whereas a terminal signals both
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void child.kill(signal));
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     return code ?? 128 + constants.signals[signal!];

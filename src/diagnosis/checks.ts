@@ -1,4 +1,4 @@
-/** All checks, each after the checks that it depends on; each has a time limit, so the diagnosis has one too. */
+/** Runs all checks in dependency order, each with a time limit, so that the total duration is limited too. */
 import { checkOptions } from '../base/check-options.js';
 import { RondevuError, ValidationError, invalidValue } from '../errors.js';
 import { rtcConfiguration } from '../ice-servers.js';
@@ -16,7 +16,7 @@ const KINDS = {
   function: 'rtcPeerConnection webSocket onCheck answersUdp',
   any: 'iceServers',
 };
-/** Time that a check may take beyond its own timeout, to create and close its resources; in ms. */
+/** How long a check may take beyond its own timeout to create and close its resources, in ms. */
 const GRACE = 2000;
 
 export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
@@ -25,7 +25,7 @@ export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
   if (!(timeout > 0 && timeout <= 600_000))
     throw invalidValue('diagnose: timeout', 'a number of ms above 0, at most 600 000', timeout);
   const ms = Math.ceil(timeout);
-  const base = audience(apiUrl); // throws if it is invalid
+  const base = audience(apiUrl); // throws if apiUrl is invalid
   rtcConfiguration(iceServers, turnServers, apiUrl);
   const Connection = options.rtcPeerConnection ?? globalThis.RTCPeerConnection;
   const checks: Check[] = [];
@@ -68,7 +68,7 @@ export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {
   return { status, checks };
 }
 
-/** Result of a check; a failure if it does not end in time, or throws. */
+/** Returns the result of `act`, or a failed verdict if `act` times out or throws anything except a ValidationError. */
 async function within<T>(ms: number, act: () => T | Promise<T>): Promise<T | Verdict> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<Verdict>((resolve) => {

@@ -2,24 +2,24 @@
 import type { RondevuOptions } from '../options.js';
 
 export type CheckName = 'server' | 'clock' | 'push' | 'webrtc' | 'stun' | 'turn' | 'udp';
-/** `warning`: connections work, but worse than they could. `skipped`: there is nothing to check. */
+/** `warning`: connections work, but not as well as they could. `skipped`: the check does not apply or cannot run. */
 export type CheckStatus = 'ok' | 'warning' | 'failed' | 'skipped';
 
 export interface Check {
   name: CheckName;
   status: CheckStatus;
-  /** Stable, kebab-case; `ok` if the check passed. */
+  /** Stable code in kebab-case; `ok` if the check passed. */
   code: string;
-  /** The finding, as text for users. */
+  /** User-readable description of the finding. */
   cause: string;
-  /** The remedy, as text for users; empty if there is nothing to do. */
+  /** User-readable remedy; empty if no action is needed. */
   remedy: string;
   /** Duration of the check. */
   ms: number;
 }
 
 export interface Diagnosis {
-  /** The worst status of the checks. */
+  /** The worst status among the checks. */
   status: 'ok' | 'warning' | 'failed';
   checks: Check[];
 }
@@ -30,11 +30,11 @@ export interface DiagnoseOptions extends Pick<
 > {
   /** How long each check may take, in ms. Default 5000. */
   timeout?: number;
-  /** Called with each check as soon as it is done. */
+  /** Called with the result of each check as soon as it is available. */
   onCheck?: (check: Check) => void;
   /**
-   * Checks whether a STUN or TURN server answers over UDP at all, if the program can send packets. This distinguishes a TURN
-   * server that refuses the request from an unreachable one. Default: the platform's own ICE errors decide.
+   * Checks whether a STUN or TURN server answers over UDP; for programs that can send UDP packets. The check distinguishes a
+   * TURN server that refuses requests from an unreachable server. Default: rely on the platform's ICE errors.
    */
   answersUdp?: (host: string, port: number, ms: number) => Promise<boolean>;
 }

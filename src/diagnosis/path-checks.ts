@@ -1,17 +1,22 @@
-/** Whether peers can reach each other: on this machine, with STUN, with TURN. RFC 8445, RFC 8489, RFC 8656. */
+/**
+ * Checks whether peers can reach each other on this machine, with STUN, and through TURN. See RFC 8445, RFC 8489 and RFC 8656.
+ */
 import { RondevuError } from '../errors.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 
 type PeerConnection = typeof RTCPeerConnection;
 type AnswersUdp = (host: string, port: number, ms: number) => Promise<boolean>;
 
-/** Error codes of a TURN server that refuses a request: credentials, or a quota (RFC 8656 section 15). */
+/**
+ * Error codes with which a TURN server refuses a request, for example because of its credentials or a quota (RFC 8656, section
+ * 15).
+ */
 const REFUSALS = [400, 401, 403, 437, 438, 441, 486, 508];
-/** W3C webrtc section 5.1.1: the server could not be reached. */
+/** ICE error code for a server that could not be reached (W3C webrtc, section 5.1.1). */
 const UNREACHED = 701;
 
 const NOT_ALL = ', which node-datachannel does not support';
-/** How long candidates may arrive after gathering is complete, in ms. */
+/** How long to wait for late candidates after gathering is complete, in ms. */
 const LATE_CANDIDATES = 200;
 
 const urlsOf = (servers: RTCIceServer[], scheme: RegExp): string[] =>
@@ -19,13 +24,13 @@ const urlsOf = (servers: RTCIceServer[], scheme: RegExp): string[] =>
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Connects two peer connections of this program to each other. */
+/** Checks whether two local peer connections can connect to each other. */
 export async function checkWebRtc(Connection: PeerConnection | undefined, ms: number): Promise<Verdict> {
   if (!Connection)
     return failed('webrtc-missing', 'WebRTC is unavailable', 'In Node: npm install node-datachannel. In a browser: enable it.');
   const [one, other] = [new Connection({ iceServers: [] }), new Connection({ iceServers: [] })];
   try {
-    // a candidate that arrives before the description is rejected
+    // holds back early candidates, which would be rejected without a remote description
     const described: (() => void)[] = [];
     const pass = (to: RTCPeerConnection) => (event: RTCPeerConnectionIceEvent) => {
       const { candidate } = event;
@@ -63,11 +68,11 @@ export async function checkWebRtc(Connection: PeerConnection | undefined, ms: nu
 
 interface Gathering {
   candidates: RTCIceCandidate[];
-  /** Codes of the errors that the platform reported; Node's implementations report none. */
+  /** ICE error codes reported by the platform; the implementations for Node report none. */
   errors: number[];
 }
 
-/** Gathers until there is a candidate of the given kind, gathering is complete, or the time is up. */
+/** Gathers ICE candidates until one of the given type is found, gathering completes, or the timeout expires. */
 async function gather(Connection: PeerConnection, configuration: RTCConfiguration, kind: string, ms: number): Promise<Gathering> {
   const pc = new Connection(configuration);
   const found: Gathering = { candidates: [], errors: [] };
@@ -78,7 +83,7 @@ async function gather(Connection: PeerConnection, configuration: RTCConfiguratio
         if (!candidate || candidate.candidate.includes(` typ ${kind}`)) resolve();
       };
       pc.onicecandidateerror = ({ errorCode }) => void found.errors.push(errorCode);
-      // in Node the last candidate may be reported after gathering is complete
+      // in Node, the last candidate may be reported after gathering is complete
       pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && setTimeout(resolve, LATE_CANDIDATES);
     });
     pc.createDataChannel('diagnosis');
@@ -94,7 +99,7 @@ async function gather(Connection: PeerConnection, configuration: RTCConfiguratio
 const has = ({ candidates }: Gathering, kind: string): boolean =>
   candidates.some(({ candidate }) => candidate.includes(` typ ${kind}`));
 
-/** Host and port of `stun:host:port`, `turn:[v6]:port?transport=udp`. RFC 7064, RFC 7065. */
+/** Extracts the host and port from `stun:host:port` or `turn:[v6]:port?transport=udp`. RFC 7064, RFC 7065. */
 function hostAndPort(url: string): { host: string; port: number } {
   const [, secure, host = '', port] = /^(?:stun|turn)(s?):(\[[^\]]+\]|[^:?]+)(?::(\d+))?/.exec(url) ?? [];
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port ?? (secure ? 5349 : 3478)) };
@@ -118,7 +123,7 @@ export async function checkStun(
   const found = await gather(Connection, { iceServers: [{ urls }] }, 'srflx', ms);
   if (has(found, 'srflx')) return ok(`${names} reports our public address`);
   if (found.errors.includes(UNREACHED)) return failed('stun-unreachable', `${names} does not answer`, remedy);
-  // a machine that is not behind a NAT has no address other than its own
+  // a machine that is not behind a NAT gets no server-reflexive candidate
   return warning(
     'stun-silent',
     `${names} reports no address other than our own`,

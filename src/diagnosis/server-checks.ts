@@ -1,16 +1,16 @@
-/** Whether the signaling server can be reached, agrees about the time, and can push. */
+/** Checks whether the signaling server is reachable, its clock agrees with the local clock, and push works. */
 import { RondevuError } from '../errors.js';
 import { RpcClient, SignalingClient, textOf } from '../signaling/index.js';
 import { anonymousNameOf, type Signer } from '../identity/index.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';
 
-/** Clock difference that the server tolerates in signed calls, in ms; an old server tolerates more. */
+/** Maximum clock difference that the server tolerates in signed calls, in ms; old servers tolerate more. */
 const MAX_SKEW = 60_000;
 const OLD_MAX_SKEW = 300_000;
 
 export interface ServerFacts {
   caps: Set<string>;
-  /** How far the local clock is ahead of the server's, in ms; undefined if the server does not report its time. */
+  /** How far the local clock is ahead of the server's clock, in ms; undefined if the server does not report its time. */
   ahead: number | undefined;
 }
 
@@ -70,7 +70,7 @@ export function checkClock({ ahead, caps }: ServerFacts): Verdict {
   return warning('clock-wrong', cause, `${remedy}Until then, each client has to repeat its first call.`);
 }
 
-/** @returns also the client, for fetching the server's ICE servers; the caller closes it */
+/** @returns the verdict, and the client for fetching the server's ICE servers, which the caller must close */
 export async function checkPush(
   base: string,
   { caps }: ServerFacts,
@@ -123,7 +123,7 @@ function parse(text: string): object {
   }
 }
 
-/** In Node, the reason why `fetch` failed is in the cause of the error. */
+/** Returns the reason why `fetch` failed, which Node stores in the cause of the error. */
 function reasonOf(error: unknown): string {
   const { message, cause } = error as Error & { cause?: Error & { code?: string } };
   return cause?.message || cause?.code || message;
