@@ -1,4 +1,4 @@
-/** Connections and their dependencies. A separate chunk, requested when a client is made. */
+/** Connections and their dependencies. This module is a separate chunk, requested when a client is created. */
 export { AnswererConnection } from './connection/answerer-connection.js';
 export { connectionConfig } from './connection/connection-config.js';
 export * from './connection/link-runtime.js';

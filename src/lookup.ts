@@ -1,4 +1,4 @@
-/** Looks up services. A separate chunk: pages that join by name do not need it. */
+/** Looks up services. This module is a separate chunk, because pages that join by name do not need it. */
 import { invalidValue } from './errors.js';
 import type { FindOptions } from './options.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';

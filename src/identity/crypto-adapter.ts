@@ -1,10 +1,10 @@
 /**
- * CryptoAdapter, an interface that users of the Rondevu client may implement, and its only implementation, for all platforms.
+ * CryptoAdapter, an interface that applications may implement, and its built-in implementation for all platforms.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { importSeed, sign, verify } from './ed25519.js';
 
-/** Both keys as standard base64 of 32 raw bytes. */
+/** A key pair; each key is 32 raw bytes in standard base64. */
 export interface Keypair {
   publicKey: string;
   privateKey: string;
@@ -12,7 +12,7 @@ export interface Keypair {
 
 export interface CryptoAdapter {
   generateKeypair(): Promise<Keypair>;
-  /** Signature over the message's UTF-8, standard base64. */
+  /** Signs the UTF-8 encoding of the message; the signature is in standard base64. */
   signMessage(message: string, privateKeyBase64: string): Promise<string>;
   verifySignature(message: string, signatureBase64: string, publicKeyBase64: string): Promise<boolean>;
   bytesToBase64(bytes: Uint8Array): string;
@@ -20,14 +20,14 @@ export interface CryptoAdapter {
   randomBytes(length: number): Uint8Array;
 }
 
-/** Generates a key pair whose private key can be read. */
+/** Generates a key pair with an exportable private key. */
 export async function generateKeypair(): Promise<Keypair> {
   const seed = randomBytes(32);
   const { publicKey } = await importSeed(seed);
   return { publicKey: bytesToBase64(publicKey), privateKey: bytesToBase64(seed) };
 }
 
-/** CryptoAdapter on `globalThis.crypto`, which browsers and Node share; falls back to noble if Ed25519 is missing. */
+/** CryptoAdapter based on `globalThis.crypto`, which browsers and Node share; falls back to noble if Ed25519 is missing. */
 export class WebCryptoAdapter implements CryptoAdapter {
   generateKeypair(): Promise<Keypair> {
     return generateKeypair();
@@ -62,5 +62,5 @@ export class WebCryptoAdapter implements CryptoAdapter {
   }
 }
 
-/** The same class under its name for Node. */
+/** Alias of `WebCryptoAdapter` for Node. */
 export { WebCryptoAdapter as NodeCryptoAdapter };

@@ -1,12 +1,12 @@
-/** The database of a page for keys and pins. Does not interpret its content. */
+/** The page's IndexedDB database for keys and pins. This module does not interpret the stored values. */
 import { RondevuError } from '../errors.js';
 
 const DATABASE = 'rondevu';
 const STORES = ['keys', 'pins'] as const;
-/** Maximum number of attempts to open the database: an upgrade may collide with an upgrade in another tab. */
+/** Maximum number of attempts to open the database, because an upgrade may collide with an upgrade in another tab. */
 const TRIES = 5;
 
-/** Whether the database was opened before: if so, a failure to open it is temporary. */
+/** Whether the database has been opened before; a later failure to open it is then temporary. */
 let hasOpened = false;
 
 /**
@@ -36,7 +36,7 @@ export async function withStore<T>(
   }
 }
 
-/** Opens the database at its current version: a newer release may have raised it before a rollback to this one. */
+/** Opens the database at its existing version, which a newer release may have raised before a rollback to this release. */
 async function open(): Promise<IDBDatabase> {
   for (let tries = 1, version: number | undefined; ; tries++) {
     try {
@@ -59,7 +59,7 @@ async function openAt(version: number | undefined): Promise<IDBDatabase> {
     };
     return opening;
   });
-  // another tab may want to change the stores
+  // another tab may need to upgrade the database
   db.onversionchange = () => db.close();
   return db;
 }

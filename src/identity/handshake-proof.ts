@@ -1,6 +1,6 @@
 /**
- * HandshakeProof: signs local descriptions and verifies the peer's, before any of their content is used. DTLS then proves that
- * the peer holds the signing key. docs/protocol.md, "The SDP line"; docs/security.md.
+ * HandshakeProof: signs local descriptions, and verifies remote descriptions before any of their content is used. The DTLS
+ * handshake then proves that the peer holds the signing key. See docs/protocol.md, "The SDP line", and docs/security.md.
  */
 import { base64ToBytes, base64UrlToBytes, bytesToBase64Url, utf8 } from '../base/bytes.js';
 import { RondevuError } from '../errors.js';
@@ -14,11 +14,11 @@ import { anonymousNameOf, type Signer } from './signer.js';
 /** Identity of the peer. */
 export interface Peer {
   readonly username: string;
-  /** Base64; missing if neither the peer nor the server reported a key. */
+  /** Public key, base64; absent if neither the peer nor the server reported a key. */
   readonly publicKey?: string | undefined;
-  /** Whether the peer proved in the handshake that it holds the key. */
+  /** Whether the peer proved possession of the key during the handshake. */
   readonly verified: boolean;
-  /** Whether the key matches a pin: the key from an earlier connection, or the pin in the address. */
+  /** Whether the key matches a pin, either stored from an earlier connection or given in the address. */
   readonly pinned: boolean;
 }
 
@@ -27,11 +27,11 @@ export interface Expected {
   role: 'offer' | 'answer';
   fqn: string;
   username: string;
-  /** The key that the server reports for the name; undefined if it reports none. */
+  /** The key that the server reports for the username; undefined if it reports no key. */
   key: string | undefined;
-  /** In answers: the `sig` of the local offer. */
+  /** For answers: the `sig` of the local offer. */
   offerSig?: string | undefined;
-  /** The pin in the address. */
+  /** The pin from the service address. */
   pin?: string | undefined;
 }
 
@@ -51,8 +51,8 @@ export class HandshakeProof {
 
   /**
    * Signs a local description.
-   * @returns the description with the SDP line added, and the signature, base64url
-   * @throws ValidationError for a description that other peers would refuse (see `parseSdp`)
+   * @returns the description with the SDP line added, and the signature in base64url
+   * @throws ValidationError if other peers would refuse the description (see `parseSdp`)
    */
   async seal(
     sdp: string,
@@ -73,8 +73,8 @@ export class HandshakeProof {
   }
 
   /**
-   * Verifies the author of a description. A description without an SDP line comes from an old client: its author is unverified,
-   * and refused if a pin is known.
+   * Verifies the author of a description. A description without an SDP line comes from an old client; its author is unverified,
+   * and is refused if a pin is known for the username.
    * @throws RondevuError `unverified` for a missing or invalid proof, `identity-mismatch` if the server reports a different
    *   key, IdentityChangedError if the key differs from a pin
    */
@@ -92,18 +92,18 @@ export class HandshakeProof {
     const shown = line?.key;
     if (!line || shown === undefined) {
       if (pin !== undefined || stored !== undefined) throw unverified(username, 'no proof, but the key is pinned');
-      // old clients generate names of a different form
+      // old clients generate anonymous names in a different format
       if (isAnonymousName(username)) throw unverified(username, 'no proof, but the name is derived from a key');
       return { peer: { username, publicKey: key, verified: false, pinned: false } };
     }
-    // a pin in the address is never overridden by a stored one
+    // a pin in the address takes precedence over a stored pin
     if (pin !== undefined && pin !== (await pinOf(base64ToBytes(shown)))) throw new IdentityChangedError(username, pin, shown);
     if (pin === undefined && stored !== undefined && stored !== shown) throw new IdentityChangedError(username, stored, shown);
     const pinned = pin !== undefined || stored !== undefined;
     return { peer: { username, publicKey: shown, verified: true, pinned }, line };
   }
 
-  /** Pins the key of a verified peer on first use; an anonymous name already proves its key. */
+  /** Pins the key of a verified peer on first use; anonymous names need no pin, because they are derived from the key. */
   async remember({ username, publicKey, verified, pinned }: Peer): Promise<void> {
     if (verified && !pinned && publicKey && !isAnonymousName(username)) await this.trust(username, publicKey);
   }
@@ -123,7 +123,7 @@ const hashOf = async (text: string): Promise<string> => bytesToBase64Url(await s
 const unverified = (username: string, why: string, cause?: unknown): RondevuError =>
   new RondevuError('unverified', `${username} could not be verified: ${why}`, { cause });
 
-/** @throws RondevuError that names the mismatch */
+/** @throws RondevuError that states the mismatch */
 async function check(line: SdpLine, { role, fqn, username, key, offerSig }: Expected): Promise<void> {
   if (line.role !== role) throw new RondevuError('unverified', `the description is an ${line.role}`);
   if (line.fqn !== fqn) throw new RondevuError('unverified', `the description is for ${line.fqn}`);

@@ -1,6 +1,6 @@
 /**
- * Stores the keys of a page: one entry per name in IndexedDB, as non-extractable keys if the platform supports them.
- * Independent of servers and usernames; the caller chooses the entry's name.
+ * Stores the page's keys in IndexedDB, one entry per name, as non-extractable keys if the platform supports them. Entries are
+ * independent of servers and usernames; the caller chooses their names.
  */
 import type { Bytes } from '../base/bytes.js';
 import { withStore } from './database.js';
@@ -8,7 +8,7 @@ import { generateSigningKey, type PrivateKey } from './ed25519.js';
 import { generateSigner, signerFromKey, type Signer } from './signer.js';
 
 export interface KeyStore {
-  /** Returns the signer stored under a name; creates it if there is none. */
+  /** Returns the signer stored under a name, creating it if necessary. */
   getOrCreate(name: string): Promise<Signer>;
   delete(name: string): Promise<void>;
 }
@@ -21,7 +21,7 @@ interface Entry {
 /** @throws RondevuError `unsupported` in a page without storage, `unavailable` if the storage fails */
 export class IndexedDbKeyStore implements KeyStore {
   async getOrCreate(name: string): Promise<Signer> {
-    // generated outside of a transaction, which ends as soon as something else is awaited in it
+    // the key is generated outside a transaction, because awaiting anything else would end the transaction
     const existing = await withStore<Entry | undefined>('keys', 'readonly', (store) => store.get(name));
     const entry = existing ?? (await this.#addOrGet(name, await generateSigningKey()));
     return signerFromKey(entry.publicKey, entry.privateKey);
@@ -31,7 +31,7 @@ export class IndexedDbKeyStore implements KeyStore {
     await withStore('keys', 'readwrite', (store) => store.delete(name));
   }
 
-  /** Two tabs may create the entry at once: add() lets one of them win, and both use its key. */
+  /** If two tabs create the entry simultaneously, add() succeeds in only one of them, and both use the key from that tab. */
   async #addOrGet(name: string, entry: Entry): Promise<Entry> {
     try {
       await withStore('keys', 'readwrite', (store) => store.add(entry, name));
@@ -44,7 +44,7 @@ export class IndexedDbKeyStore implements KeyStore {
   }
 }
 
-/** Keeps keys until the page or process ends. */
+/** Keeps keys in memory until the page is closed or the process ends. */
 export class MemoryKeyStore implements KeyStore {
   #keys = new Map<string, Promise<Signer>>();
 

@@ -1,17 +1,17 @@
 /**
- * Pins: the key that a username had on first use, or a key set by the user. Stored per server and username.
- * docs/security.md.
+ * A pin is the key that a username presented on first use, or a key set by the user. Pins are stored per server and username;
+ * see docs/security.md.
  */
 import { RondevuError } from '../errors.js';
 import { withStore } from './database.js';
 
 export interface PinStore {
-  /** The key pinned for a name, base64; undefined if there is none. */
+  /** Returns the key pinned for a name, in base64, or undefined if there is no pin. */
   get(name: string): Promise<string | undefined>;
   set(name: string, publicKey: string): Promise<void>;
 }
 
-/** Keeps pins until the page or process ends. */
+/** Keeps pins in memory until the page is closed or the process ends. */
 export class MemoryPinStore implements PinStore {
   readonly #pins = new Map<string, string>();
 
@@ -24,12 +24,13 @@ export class MemoryPinStore implements PinStore {
   }
 }
 
-/** The pins of a page without storage. */
+/** In-memory pins for a page without storage. */
 const ofThisPage = new MemoryPinStore();
 let hasWarned = false;
 
 /**
- * Pins that outlive the page. In a page without storage, such as a sandboxed frame, they last as long as the page; warns once.
+ * Stores pins in IndexedDB, so that they outlive the page. In a page without storage, such as a sandboxed frame, pins last only
+ * until the page is closed; a warning is logged once.
  * @throws RondevuError `unavailable` if the storage fails
  */
 export class IndexedDbPinStore implements PinStore {
@@ -52,7 +53,7 @@ async function orInMemory<T>(stored: () => Promise<T>, inMemory: () => Promise<T
   try {
     return await stored();
   } catch (error) {
-    // existing pins must not be ignored because the storage fails
+    // a storage failure must not cause existing pins to be ignored
     if (!(error instanceof RondevuError) || error.code !== 'unsupported') throw error;
     if (!hasWarned) console.warn(`rondevu: pins are kept only until this page is closed: ${error.message}`);
     hasWarned = true;
@@ -60,10 +61,10 @@ async function orInMemory<T>(stored: () => Promise<T>, inMemory: () => Promise<T
   }
 }
 
-/** The key of a name differs from the pinned key. */
+/** Indicates that a peer presented a key that differs from the pinned key. */
 export class IdentityChangedError extends RondevuError {
   readonly username: string;
-  /** The pinned key, or the pin in the address. */
+  /** The pinned key, or the pin from the address. */
   readonly old: string;
   /** The key that the peer presented, base64. */
   readonly new: string;

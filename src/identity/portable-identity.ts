@@ -1,4 +1,4 @@
-/** Creates identities and transfers them to another device. The encryption is in a separate chunk. */
+/** Creates identities and transfers them between devices. The encryption code is loaded as a separate chunk. */
 import { chunk } from '../base/chunk.js';
 import { generateKeypair } from './crypto-adapter.js';
 import { generateSigner, signerFromKeypair, type Signer } from './signer.js';
@@ -7,8 +7,8 @@ const sealing = () => chunk('sealed-identity', () => import('./sealed-identity.j
 
 /**
  * Creates an identity.
- * @param options.exportable whether its private key can be read. Default true; if false, the identity lasts as long as this
- *   object or its key store
+ * @param options.exportable whether the private key can be exported. Default true; if false, the identity lasts only as long as
+ *   this object or its key-store entry
  */
 export async function createIdentity({ exportable = true }: { exportable?: boolean } = {}): Promise<Signer> {
   return exportable ? signerFromKeypair(await generateKeypair()) : generateSigner();
@@ -17,8 +17,8 @@ export async function createIdentity({ exportable = true }: { exportable?: boole
 /**
  * Exports an identity as one line of JSON, encrypted with the passphrase.
  * @param passphrase at least 8 characters
- * @throws RondevuError `key-not-exportable`, `unsupported` without WebCrypto or if the chunk cannot be loaded;
- *   ValidationError for a short passphrase
+ * @throws RondevuError `key-not-exportable`, `unsupported` without WebCrypto or if the chunk cannot be loaded; ValidationError
+ *   if the passphrase is too short
  */
 export async function exportIdentity(identity: Signer, passphrase: string): Promise<string> {
   return (await sealing()).exportIdentity(identity, passphrase);
@@ -34,9 +34,9 @@ export async function importIdentity(text: string, passphrase: string): Promise<
 }
 
 /**
- * Stores an identity in the key store of this page, replacing one with the same name; non-extractable if the platform has
- * Ed25519. An element with `identity="NAME"` uses this key from its next start.
- * @param name name of the entry, as in the attribute `identity`
+ * Stores an identity in this page's key store, replacing any entry with the same name; the key is non-extractable if the
+ * platform supports Ed25519. An element with `identity="NAME"` uses the stored key from its next start.
+ * @param name name of the entry, as used in the `identity` attribute
  * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` if the storage fails
  */
 export async function keepIdentity(name: string, identity: Signer): Promise<void> {

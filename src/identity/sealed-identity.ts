@@ -1,7 +1,7 @@
 /**
- * Exports an identity as text, encrypted with a passphrase, for another device: PBKDF2 (RFC 8018) with SHA-256, AES-256-GCM (NIST
- * SP 800-38D). Imports the text on the other device and stores the identity in its key store. A separate chunk, because few
- * pages need it.
+ * Exports an identity to another device as text encrypted with a passphrase, using PBKDF2 (RFC 8018) with SHA-256 and
+ * AES-256-GCM (NIST SP 800-38D). On the other device, imports the text and stores the identity in the key store. This module is
+ * a separate chunk, because few pages need it.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError, invalidValue } from '../errors.js';
@@ -10,14 +10,14 @@ import { withStore } from './database.js';
 import { importSeed } from './ed25519.js';
 import { exportKeypair, signerFromKeypair, type Signer } from './signer.js';
 
-/** From the OWASP cheat sheet on password storage, 2023. */
+/** Number of PBKDF2 iterations, from the OWASP Password Storage Cheat Sheet, 2023. */
 const ITERATIONS = 600_000;
-/** Range of iteration counts accepted in a text: fewer iterations are weak, more would block the page. */
+/** Accepted range of iteration counts in an imported text: fewer iterations would be weak, and more would block the page. */
 const MIN_ITERATIONS = 100_000;
 const MAX_ITERATIONS = 10_000_000;
 const MIN_PASSPHRASE = 8;
 
-/** All fields except `sealed` are authenticated together with the key. */
+/** All fields except `sealed` are authenticated as additional data of the encryption. */
 interface PortableIdentity {
   type: 'rondevu-identity';
   version: 1;
@@ -33,7 +33,7 @@ interface PortableIdentity {
 /**
  * Exports an identity as one line of JSON, encrypted with the passphrase.
  * @param passphrase at least 8 characters
- * @throws RondevuError `key-not-exportable`, `unsupported` without WebCrypto; ValidationError for a short passphrase
+ * @throws RondevuError `key-not-exportable`, `unsupported` without WebCrypto; ValidationError if the passphrase is too short
  */
 export async function exportIdentity(identity: Signer, passphrase: string): Promise<string> {
   const { publicKey, privateKey } = exportKeypair(identity);
@@ -112,14 +112,14 @@ async function keyOf(
   const base = await crypto.subtle.importKey('raw', secret, 'PBKDF2', false, ['deriveKey']);
   const derivation = { name: 'PBKDF2', hash: 'SHA-256', salt: base64ToBytes(head.salt), iterations: head.iterations };
   const key = await crypto.subtle.deriveKey(derivation, base, { name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt']);
-  // authenticates the other fields of the text
+  // additionalData authenticates the other fields of the text
   return { key, algorithm: { name: 'AES-GCM', iv: base64ToBytes(head.iv), additionalData: utf8(canonicalJson(head)) } };
 }
 
 /**
- * Stores an identity in the key store of this page, replacing one with the same name; non-extractable if the platform has
- * Ed25519. An element with `identity="NAME"` uses this key from its next start.
- * @param name of the entry, as in the attribute `identity`
+ * Stores an identity in this page's key store, replacing any entry with the same name; the key is non-extractable if the
+ * platform supports Ed25519. An element with `identity="NAME"` uses the stored key from its next start.
+ * @param name name of the entry, as used in the `identity` attribute
  * @throws RondevuError `key-not-exportable`; `unsupported` in a page without storage, `unavailable` if the storage fails
  */
 export async function keepIdentity(name: string, identity: Signer): Promise<void> {
@@ -128,6 +128,6 @@ export async function keepIdentity(name: string, identity: Signer): Promise<void
   await withStore('keys', 'readwrite', (store) => store.put({ publicKey, privateKey: kept }, name));
 }
 
-/** The same key as non-extractable. */
+/** Returns the same key as a non-extractable key. */
 const sealed = async (key: CryptoKey): Promise<CryptoKey> =>
   crypto.subtle.importKey('pkcs8', await crypto.subtle.exportKey('pkcs8', key), key.algorithm, false, ['sign']);

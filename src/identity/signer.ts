@@ -1,6 +1,6 @@
 /**
- * Signer: an identity that can sign, whether or not its private key can be read. Code outside this folder signs
- * through it and never handles a private key.
+ * Signer: an identity that can sign, whether or not its private key is exportable. Code outside this folder signs through this
+ * interface and never handles a private key.
  */
 import { base64ToBytes, bytesToBase64, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError } from '../errors.js';
@@ -9,11 +9,11 @@ import type { CryptoAdapter, Keypair } from './crypto-adapter.js';
 import { generateSigningKey, importSeed, sha256, sign, type PrivateKey } from './ed25519.js';
 
 export interface Signer {
-  /** Standard base64 of the 32 raw bytes. */
+  /** Public key: 32 raw bytes in standard base64. */
   readonly publicKey: string;
-  /** Ed25519 over the bytes; 64 bytes. */
+  /** Returns the Ed25519 signature of the bytes, 64 bytes long. */
   sign(bytes: Bytes): Promise<Uint8Array>;
-  /** Whether `exportKeypair` can read the private key. */
+  /** Whether `exportKeypair` returns the private key. */
   readonly exportable: boolean;
   /** @throws RondevuError `key-not-exportable` */
   exportKeypair?(): Keypair;
@@ -25,7 +25,7 @@ export function signerFromKey(publicKey: Bytes, privateKey: PrivateKey): Signer 
 
 /**
  * Creates a signer from a key pair.
- * @throws ValidationError if a key is not 32 bytes of base64, or the two keys do not match
+ * @throws ValidationError if a key is not 32 bytes in base64, or if the keys do not match
  */
 export async function signerFromKeypair(keypair: Keypair, adapter?: CryptoAdapter): Promise<Signer> {
   const seed = decodeKey(keypair?.privateKey, 'keypair.privateKey');
@@ -49,13 +49,13 @@ function decodeKey(text: unknown, where: string): Bytes {
   try {
     bytes = base64ToBytes(text as string);
   } catch {
-    // reported below, without the value: it may be a secret
+    // reported below without the value, which may be a secret
   }
   if (bytes?.length !== 32) throw new ValidationError(`${where} must be 32 bytes as standard base64`);
   return bytes;
 }
 
-/** Creates a signer whose private key can never be read, if the platform supports Ed25519. */
+/** Creates a signer with a non-extractable private key, if the platform supports Ed25519. */
 export async function generateSigner(): Promise<Signer> {
   const { publicKey, privateKey } = await generateSigningKey();
   return signerFromKey(publicKey, privateKey);
@@ -72,7 +72,7 @@ export function exportKeypair(signer: Signer): Keypair {
   return signer.exportKeypair();
 }
 
-/** The anonymous name of a key. */
+/** Returns the anonymous name derived from a public key. */
 export const anonymousNameOf = async (publicKey: string): Promise<string> =>
   anonymousName(await sha256(base64ToBytes(publicKey)));
 

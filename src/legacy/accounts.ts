@@ -1,9 +1,12 @@
-/** RondevuAuth and RondevuUsername of the 0.9 client. Keypairs replace its credentials, so most methods manage keypairs. */
+/**
+ * RondevuAuth and RondevuUsername from the 0.9 client. Key pairs have replaced the credentials of that client, so most methods
+ * manage key pairs.
+ */
 import { RondevuError } from '../errors.js';
 import { WebCryptoAdapter, type Keypair } from '../identity/index.js';
 import { RondevuAPI } from '../signaling/index.js';
 
-/** 0.9: credentials issued by its server. Unused here. */
+/** Credentials issued by a 0.9 server. Unused here. */
 export interface Credentials {
   peerId: string;
   secret: string;
@@ -25,9 +28,9 @@ export interface UsernameClaimResult extends Keypair {
   expiresAt: number;
 }
 
-/** 0.9: registration with a 0.9 server. */
+/** Registration with a 0.9 server. */
 export class RondevuAuth {
-  /** @throws RondevuError `unsupported`, always: registration needs a 0.9 server */
+  /** @throws RondevuError `unsupported`, always, because registration needs a 0.9 server */
   register(): Promise<Credentials> {
     return Promise.reject(
       new RondevuError(
@@ -38,7 +41,7 @@ export class RondevuAuth {
   }
 }
 
-/** 0.9: usernames and their stored keypairs. */
+/** Usernames and their stored key pairs, as in the 0.9 client. */
 export class RondevuUsername {
   readonly #baseUrl: string;
   readonly #crypto = new WebCryptoAdapter();
@@ -56,14 +59,14 @@ export class RondevuUsername {
     return this.#crypto.signMessage(message, privateKey);
   }
 
-  /** Looks up whether a username is free. */
+  /** Checks whether a username is available. */
   async checkUsername(username: string): Promise<UsernameCheckResult> {
     return this.#api('anon', await this.generateKeypair()).getUser(username);
   }
 
   /**
-   * Claims a name for a keypair, like the first call under that name.
-   * @throws RondevuError `name-taken` or `bad-signature` if another key holds it
+   * Claims a username for a key pair, as the first signed call with that username does.
+   * @throws RondevuError `name-taken` or `bad-signature` if the username belongs to a different key
    */
   async claimUsername(username: string, keypair?: Keypair): Promise<UsernameClaimResult> {
     const { publicKey, privateKey } = keypair ?? (await this.generateKeypair());
@@ -74,12 +77,12 @@ export class RondevuUsername {
     return { username, publicKey, privateKey, claimedAt, expiresAt };
   }
 
-  /** Stores a keypair in localStorage, readable by every script on the origin. */
+  /** Stores a key pair in localStorage, where every script of the origin can read it. */
   saveKeypairToStorage(username: string, publicKey: string, privateKey: string): void {
     localStorage.setItem(storageKey(username), JSON.stringify({ publicKey, privateKey }));
   }
 
-  /** The keypair stored for a name; null if there is none. */
+  /** Returns the key pair stored for a username, or null if there is none. */
   loadKeypairFromStorage(username: string): Keypair | null {
     try {
       const { publicKey, privateKey } = JSON.parse(localStorage.getItem(storageKey(username)) ?? '{}') as Partial<Keypair>;

@@ -1,10 +1,10 @@
-/** MessageBuffer as exported by the 0.20 client, built on the engine's buffer. */
+/** `MessageBuffer` with the API of the 0.20 client, built on the engine's buffer. */
 import type { Writable } from '../base/writable.js';
 import { MessageBuffer, type BufferedMessage, type MessageData, type MessageBufferOptions } from '../delivery/message-buffer.js';
 
 let nextId = 0;
 
-/** Queued messages, bounded in number and age. Overflow drops the oldest. */
+/** A queue of messages with a maximum length and a maximum age. Overflow drops the oldest. */
 export class LegacyMessageBuffer extends MessageBuffer {
   readonly #options: MessageBufferOptions;
 
@@ -14,9 +14,9 @@ export class LegacyMessageBuffer extends MessageBuffer {
     this.#options = options;
   }
 
-  /** Adds data; returns the message created from it. */
+  /** Adds data and returns the resulting message. */
   override add(data: MessageData): BufferedMessage;
-  /** Adds a message; returns the oldest one if it was dropped to make room. */
+  /** Adds a message; returns the oldest message if it was dropped to make room. */
   override add(message: BufferedMessage): BufferedMessage | undefined;
   override add(data: MessageData | BufferedMessage): BufferedMessage | undefined {
     if (typeof data === 'object' && 'timestamp' in data) return this.#keep(data);
@@ -33,7 +33,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return messages;
   }
 
-  /** Messages that have not expired. */
+  /** Returns the messages that have not expired. */
   getValid(): BufferedMessage[] {
     const { maxAge } = this.#options;
     // eslint-disable-next-line no-restricted-syntax -- the other time is wall-clock time
@@ -45,7 +45,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return this.takeExpired();
   }
 
-  /** Removes and returns one message; null if there is no such message. */
+  /** Removes and returns a message; returns null if there is no message with this id. */
   remove(id: string): BufferedMessage | null {
     let removed: BufferedMessage | null = null;
     for (const message of this.takeAll()) {
@@ -60,7 +60,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return this.takeAll();
   }
 
-  /** Counts an attempt to send a message; returns whether it exists. */
+  /** Increments the attempt count of a message; returns whether the message exists. */
   incrementAttempt(id: string): boolean {
     const message = this.getAll().find((one) => one.id === id);
     if (message) (message as Writable<BufferedMessage>).attempts++;
@@ -75,7 +75,7 @@ export class LegacyMessageBuffer extends MessageBuffer {
     return this.size >= this.#options.maxSize;
   }
 
-  /** A message may be older than its entry in this buffer: its age counts from its `timestamp`, as in the 0.20 client. */
+  /** Adds a message whose age is measured from its `timestamp`, as in the 0.20 client, and not from the time it was added. */
   #keep(message: BufferedMessage): BufferedMessage | undefined {
     // eslint-disable-next-line no-restricted-syntax -- the other time is wall-clock time
     return super.add(message, performance.now() - (Date.now() - message.timestamp));

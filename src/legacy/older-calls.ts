@@ -1,4 +1,7 @@
-/** Implements the methods of the Rondevu clients 0.20 and 0.9 with the current ones. Loaded when the first one is called. */
+/**
+ * Implements the methods of Rondevu clients 0.20 and 0.9 with the current methods. This module is loaded on the first call to
+ * such a method.
+ */
 import { chunk } from '../base/chunk.js';
 import type { RondevuAPI } from '../signaling/index.js';
 import type { OlderClient, OlderNames } from './older-types.js';
@@ -6,7 +9,7 @@ import type { OlderClient, OlderNames } from './older-types.js';
 const durable = () => chunk('durable', () => import('./durable/index.js'));
 const api = () => chunk('rondevu-api', () => import('../signaling/rondevu-api.js'));
 
-/** A method of the client, as a function. */
+/** A client method as a function that takes the client as its first argument. */
 type Call<Name extends keyof OlderNames> = (
   client: OlderClient,
   ...args: Parameters<OlderNames[Name]>

@@ -1,6 +1,6 @@
 /**
- * Adds the methods of the Rondevu clients 0.20 and 0.9 to the class of the client. All but two are loaded on the first call, from
- * older-calls.ts.
+ * Adds the methods of Rondevu clients 0.20 and 0.9 to the client class. All but two of these methods are loaded from
+ * older-calls.ts on the first call.
  */
 import { chunk } from '../base/chunk.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
@@ -10,7 +10,7 @@ import type { ActiveOffer } from './types.js';
 
 const calls = () => chunk('older-calls', () => import('./older-calls.js'));
 
-/** Array methods that `getActiveConnections()` has in addition to the methods of a Map. */
+/** Array methods that the result of `getActiveConnections()` has in addition to the Map methods. */
 const ARRAY_METHODS = ['at', 'every', 'filter', 'find', 'flatMap', 'map', 'some'] as const;
 
 export function activeConnections(connections: OffererConnection[]): ActiveConnections {
@@ -40,7 +40,7 @@ function getActiveOffers(this: OlderClient): ActiveOffer[] {
 function getAPIPublic(this: OlderClient): RondevuAPI {
   const { baseUrl, username } = this.api;
   let made: RondevuAPI | undefined;
-  // all its methods are asynchronous, so the first call loads it
+  // all methods of RondevuAPI are asynchronous, so the class can be loaded on the first call
   return new Proxy({ baseUrl, username } as RondevuAPI, {
     get: (target, name: keyof RondevuAPI | 'then') =>
       name === 'then' || name in target
@@ -52,14 +52,14 @@ function getAPIPublic(this: OlderClient): RondevuAPI {
   });
 }
 
-/** Adds the methods to the prototype of the client's class. */
+/** Adds the methods to the prototype of the client class. */
 export function addOlderNames(prototype: object): void {
   const methods: Record<string, unknown> = { getActiveOffers, getAPIPublic };
   for (const name of LOADED_ON_CALL.split(' '))
     methods[name] = async function (this: OlderClient, ...args: never[]) {
       return ((await calls()) as Record<string, (client: OlderClient, ...args: never[]) => unknown>)[name]!(this, ...args);
     };
-  // not enumerable, like any method of a class
+  // non-enumerable, like all class methods
   for (const [name, value] of Object.entries(methods))
     Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
 }

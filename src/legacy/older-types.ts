@@ -1,4 +1,4 @@
-/** Types of the methods that the client keeps from the Rondevu clients 0.20 and 0.9. */
+/** Types of the methods retained from Rondevu clients 0.20 and 0.9. */
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { FindOptions } from '../options.js';
 import type { AnswerInfo, CandidateInfo, PollResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
@@ -9,20 +9,20 @@ import type { DurableClient } from './durable/index.js';
 import type { DurableService, DurableServiceConfig } from './durable/durable-service.js';
 import type { ActiveOffer } from './types.js';
 
-/** A Map by offer id, as in v0.20, with indices, `length` and the most common array methods. A snapshot. */
+/** A Map keyed by offer id, as in v0.20, that also has indices, `length` and the most common array methods. A snapshot. */
 export type ActiveConnections = Map<string, OffererConnection> &
   Pick<readonly OffererConnection[], 'length' | number | 'at' | 'every' | 'filter' | 'find' | 'flatMap' | 'map' | 'some'>;
 
-/** Methods of the Rondevu clients 0.20 and 0.9, and the low-level calls of the wire protocol. */
+/** Methods of Rondevu clients 0.20 and 0.9, and low-level calls of the wire protocol. */
 export interface OlderNames {
-  /** `findService(fqn, { mode: 'direct' })` */
+  /** Same as `findService(fqn, { mode: 'direct' })`. */
   getService(serviceFqn: string): Promise<ServiceEntry>;
-  /** `findService(service, { mode: 'random' })` */
+  /** Same as `findService(service, { mode: 'random' })`. */
   discoverService(service: string): Promise<ServiceEntry>;
-  /** `findService(service, { mode: 'paginated', limit, offset })`. Default limit 10, offset 0. */
+  /** Same as `findService(service, { mode: 'paginated', limit, offset })`. `limit` defaults to 10 and `offset` to 0. */
   discoverServices(service: string, limit?: number, offset?: number): Promise<ServicePage>;
   postOfferAnswer(serviceFqn: string, offerId: string, sdp: string): Promise<{ success: true; offerId: string }>;
-  /** Resolves to null while the offer is not answered. */
+  /** Resolves to null while the offer is unanswered. */
   getOfferAnswer(serviceFqn: string, offerId: string): Promise<Omit<AnswerInfo, 'serviceId'> | null>;
   /** @param since ms. Default 0. */
   poll(since?: number): Promise<PollResult>;
@@ -40,21 +40,24 @@ export interface OlderNames {
     since?: number,
   ): Promise<{ candidates: CandidateInfo[]; offerId: string }>;
   /**
-   * v0.9: declares a service whose channels are passed to a handler; call its `start()`.
+   * v0.9: declares a service that passes its channels to a handler; call `start()` to publish it.
    * @throws ValidationError; RondevuError `already-published`
    */
   exposeService(config: DurableServiceConfig): Promise<DurableService>;
-  /** v0.9: a connection to a user's service; call its `connect()`. @throws ValidationError */
+  /** v0.9: creates a connection to a user's service; call `connect()` to open it. @throws ValidationError */
   connect(username: string, serviceFqn: string, config?: DurableConnectionConfig): Promise<DurableConnection>;
-  /** v0.9: a connection to a service by its id; call its `connect()`. @throws ValidationError */
+  /** v0.9: creates a connection to a service by its id; call `connect()` to open it. @throws ValidationError */
   connectByUuid(uuid: string, config?: DurableConnectionConfig): Promise<DurableConnection>;
   /** v0.20: the opened connections. @deprecated Use `getActiveConnections()`. */
   getActiveOffers(): ActiveOffer[];
-  /** v0.20: the calls of the wire protocol, signed by this client. @deprecated Use `api.call()`, or make a `RondevuAPI`. */
+  /**
+   * v0.20: returns the calls of the wire protocol, signed by this client.
+   * @deprecated Use `api.call()`, or create a `RondevuAPI`.
+   */
   getAPIPublic(): RondevuAPI;
 }
 
-/** The members of a client that the older methods use. */
+/** Client members that the older methods use. */
 export interface OlderClient extends DurableClient {
   readonly api: RpcClient;
   getActiveConnections(): ActiveConnections;

@@ -1,6 +1,6 @@
 /**
- * `connectToService({ onConnection })` of the 0.18 client: a raw link whose channel the user handles. Also contains the warning
- * for the 0.20 presets. A separate chunk.
+ * `connectToService({ onConnection })` of the 0.18 client: a raw link whose data channel is handled by the application. This
+ * module also warns if a 0.20 preset lacks a TURN server. A separate chunk.
  */
 import type { ConnectOptions } from '../options.js';
 import type { AnswererConnection } from '../connection/answerer-connection.js';
@@ -8,7 +8,7 @@ import type { ConnectionContext } from './types.js';
 
 const warned = new Set<unknown>();
 
-/** Warns once per preset if there is no TURN server. @param served ICE servers from the signaling server */
+/** Warns once per preset if no TURN server is available. @param served ICE servers from the signaling server */
 export function warnWithoutTurn(preset: unknown, served: RTCIceServer[] = []): void {
   const hasTurn = served.some(({ urls }) => [urls].flat().some((url) => /^turns?:/.test(url)));
   if (hasTurn || warned.has(preset)) return;
@@ -24,8 +24,8 @@ export type OnConnection = (context: ConnectionContext) => void | Promise<void>;
 let isWarned = false;
 
 /**
- * Resolves when the channel is open and `onConnection` is done.
- * @throws RondevuError if nobody is there or the link does not come up; any error of `onConnection`
+ * Resolves when the channel is open and `onConnection` has completed.
+ * @throws RondevuError if no host is available or the link does not open; any error thrown by `onConnection`
  */
 export async function connectRaw(
   client: { prepareConnection(options: ConnectOptions): Promise<AnswererConnection> },
@@ -51,17 +51,17 @@ export async function connectRaw(
       if (!pc || !dc) return;
       const { serviceFqn, peer } = connection;
       const context = { pc, dc, serviceFqn, offerId: connection.getOfferId(), peerUsername: peer?.username ?? '' };
-      // earlier messages are emitted right after this event, but the channel has already dispatched them
+      // earlier messages are emitted right after this event, although the channel dispatched them before it had listeners
       early = dc;
       queueMicrotask(() => (early = undefined));
-      // called synchronously, so that its listeners receive the next event of the channel
+      // called synchronously, so that listeners added by `onConnection` receive the next event of the channel
       const called = (async () => onConnection(context))();
       called.then(() => resolve(context), reject);
     });
     connection.on('message', (data) => {
       const channel = early;
       if (!channel) return;
-      early = undefined; // the link receives the dispatched event again
+      early = undefined; // avoids recursion: the link receives the dispatched event too
       channel.dispatchEvent(new MessageEvent('message', { data }));
       early = channel;
     });

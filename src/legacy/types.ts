@@ -1,4 +1,4 @@
-/** Type names from the Rondevu clients 0.20 and 0.9, for types that are named differently or unused here. */
+/** Type names from Rondevu clients 0.20 and 0.9 for types that have been renamed or are no longer used. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { ConnectionEvents } from '../connection/connection-events.js';
 import type { RondevuChannel } from '../connection/channel.js';
@@ -42,7 +42,7 @@ export interface ActiveOffer {
   pc: RTCPeerConnection;
   dc?: RTCDataChannel;
   answered: boolean;
-  /** Time of the call, in ms. */
+  /** Time of the `getActiveOffers()` call, in ms. */
   createdAt: number;
 }
 /** 0.18 to 0.20: a raw connection, as passed to `onConnection`. */
@@ -63,7 +63,7 @@ export type ConnectionEventArgs<Name extends ConnectionEventName> = ConnectionEv
 export type ReconnectInfo = ConnectionEvents['reconnect:scheduled'][0];
 /** 0.20. */
 export type StateChangeInfo = ConnectionEvents['state:changed'][0];
-/** 0.20: constructor options of a connection. Here, `publishService` and `connectToService` create connections. */
+/** 0.20: constructor options of a connection. In this version, `publishService` and `connectToService` create connections. */
 export interface OffererOptions {
   api: RondevuAPI;
   serviceFqn: string;
@@ -81,7 +81,7 @@ export interface AnswererOptions {
   rtcConfig?: RTCConfiguration;
   config?: Partial<ConnectionConfig>;
 }
-/** 0.20: undoes the call that returned it. */
+/** 0.20: a function that undoes the call that returned it. */
 export type Binnable = () => void;
 /** 0.20: exchanges descriptions and candidates. Unused here. */
 export interface Signaler {
@@ -99,7 +99,7 @@ export type DurableChannelState = RondevuChannel['readyState'];
 /** 0.9: a queued message. */
 export interface QueuedMessage {
   data: MessageData;
-  /** When it was sent, in ms. */
+  /** Time at which the message was queued, in ms. */
   enqueuedAt: number;
   id: string;
 }

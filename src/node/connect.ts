@@ -1,5 +1,5 @@
 /**
- * `connect`: a client with everything that a program in Node needs. Sets no globals.
+ * `connect`: creates a client with everything that a Node program needs. Sets no globals.
  */
 import { WebSocket } from 'ws';
 import { ValidationError, invalidValue } from '../errors.js';
@@ -12,7 +12,9 @@ import { findWebRtc, type WebRtcPackage } from './webrtc.js';
 
 let hasWarnedOfProxy = false;
 
-/** By default `ws` accepts frames of 100 MiB, even compressed: a malicious server could exhaust memory at little cost. */
+/**
+ * By default, `ws` accepts frames of up to 100 MiB, even compressed, so a malicious server could exhaust memory at little cost.
+ */
 class BoundedWebSocket extends WebSocket {
   constructor(url: string | URL, protocols?: string | string[]) {
     super(url, protocols, { maxPayload: MAX_SERVER_FRAME, perMessageDeflate: false });
@@ -21,23 +23,22 @@ class BoundedWebSocket extends WebSocket {
 
 export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
   /**
-   * Package that provides WebRTC. Default: the first installed one of node-datachannel, `@roamhq/wrtc`, werift. A class passed as
-   * `rtcPeerConnection` is used unchanged.
+   * Package that provides WebRTC. Default: the first of node-datachannel, `@roamhq/wrtc` and werift that is installed. A class
+   * passed as `rtcPeerConnection` is used unchanged.
    */
   webrtc?: WebRtcPackage;
   /**
-   * Path of the file that stores the identity, created with mode 600 if it is missing. Default: no file, and a new identity
-   * each time; a username then fails with `name-taken` the next time.
+   * Path of the identity file, created with mode 600 if it does not exist. Default: no file and a new identity each time, so a
+   * second run with the same username fails with `name-taken`.
    */
   keyFile?: string;
 }
 
 /**
- * `Rondevu.connect` for Node: with an installed WebRTC implementation, a WebSocket, and the identity from a file. Makes no
- * network call. Warns once if the environment names an HTTP proxy that Node does not use.
- * @throws RondevuError `unsupported` with the command that installs WebRTC if it is missing; ValidationError for an invalid
- *   option, quoting it, or for a key file that others may read; RondevuError `unavailable` for a key file that cannot be read
- *   or written
+ * `Rondevu.connect` for Node, with an installed WebRTC implementation, a WebSocket implementation, and the identity from a
+ * file. Makes no network call. Warns once if the environment specifies an HTTP proxy that Node does not use.
+ * @throws RondevuError `unsupported`, with the install command, if WebRTC is missing; ValidationError that quotes an invalid
+ *   option, or if other users may read the key file; RondevuError `unavailable` if the key file cannot be read or written
  */
 export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Promise<Rondevu> {
   if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile))

@@ -1,4 +1,4 @@
-/** `rondevu-elements/node`: the engine with everything that a program in Node needs. */
+/** `rondevu-elements/node`: the engine with everything that a Node program needs. */
 export * from '../core.js';
 export { connect, type NodeOptions } from './connect.js';
 export { findWebRtc, WEBRTC_PACKAGES, type WebRtc, type WebRtcPackage } from './webrtc.js';

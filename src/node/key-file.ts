@@ -1,5 +1,5 @@
 /**
- * Stores an identity in a file that only its owner can read. The content never appears in an error message.
+ * Stores an identity in a file that only its owner can read. The content of the file never appears in an error message.
  */
 import { link, mkdir, open, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -7,13 +7,16 @@ import { randomBytes } from 'node:crypto';
 import { RondevuError, ValidationError } from '../errors.js';
 import { createIdentity, exportKeypair, signerFromKeypair, type Keypair, type Signer } from '../identity/index.js';
 
-/** A key file cannot be read or written. A class of its own, because an unreachable server has the same error code. */
+/**
+ * Indicates that a key file cannot be read or written. This is a separate class, because an unreachable server has the same
+ * error code.
+ */
 export class KeyFileError extends RondevuError {}
 
 /**
- * Reads the identity from the file; creates both if the file is missing.
- * @throws RondevuError `unavailable` if the file cannot be read or written; ValidationError if others may read it, or it holds
- *   no identity
+ * Reads the identity from the file; creates the file with a new identity if it does not exist.
+ * @throws RondevuError `unavailable` if the file cannot be read or written; ValidationError if other users may read the file,
+ *   or if it contains no identity
  */
 export async function identityFromFile(path: string): Promise<Signer> {
   const found = await readIdentity(path);
@@ -24,15 +27,15 @@ export async function identityFromFile(path: string): Promise<Signer> {
   return (await readIdentity(path))!;
 }
 
-/** @returns undefined if there is no such file. @throws like identityFromFile */
+/** @returns the identity, or undefined if the file does not exist. @throws like identityFromFile */
 export async function readIdentity(path: string): Promise<Signer | undefined> {
   let text: string;
   let file: FileHandle | undefined;
   try {
     file = await open(path, 'r');
-    // of the opened file, even if the path is a link that has changed in the meantime
+    // checks the opened file itself, in case the path is a link that has changed in the meantime
     const { mode, uid } = await file.stat();
-    // Windows has no such permission bits
+    // Windows has no POSIX permission bits
     if (process.platform !== 'win32' && mode & 0o077)
       throw new ValidationError(`other users may read or change the key file ${path}. Run: chmod 600 ${path}`);
     if (process.getuid && uid !== process.getuid())
@@ -56,7 +59,7 @@ export async function readIdentity(path: string): Promise<Signer | undefined> {
 
 /**
  * Writes an identity atomically, and only if the file does not exist.
- * @returns false if it exists
+ * @returns false if the file already exists
  * @throws RondevuError `unavailable`, `key-not-exportable`
  */
 export async function writeIdentity(path: string, identity: Signer): Promise<boolean> {

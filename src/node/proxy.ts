@@ -1,13 +1,17 @@
-/** HTTP proxies from the environment. Node's `fetch` and the WebSocket bypass them unless Node is configured to use them. */
+/**
+ * Detects HTTP proxies set in the environment. Node's `fetch` and WebSocket bypass HTTP proxies unless Node is configured to
+ * use them.
+ */
 
 /**
- * Returns a warning for the user if the environment names a proxy for this address that is not used; undefined otherwise.
- * @param env environment of the process
+ * Returns a warning for the user if the environment specifies a proxy for this address that Node does not use; otherwise
+ * undefined.
+ * @param env environment variables of the process
  */
 export function unusedProxy(apiUrl: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
   if (!URL.canParse(apiUrl)) return undefined;
   const { protocol, hostname, port } = new URL(apiUrl);
-  // supported since Node 22.21 and 24.5; older versions ignore it
+  // NODE_USE_ENV_PROXY is supported since Node 22.21 and 24.5; older versions ignore it
   if (env['NODE_USE_ENV_PROXY'] === '1' && usesEnvironment(process.versions.node)) return undefined;
   const name = [`${protocol.slice(0, -1)}_proxy`, 'all_proxy'].find((lower) => env[lower] || env[lower.toUpperCase()]);
   if (!name || isExempt(hostname, port, env['no_proxy'] ?? env['NO_PROXY'] ?? '')) return undefined;
@@ -24,7 +28,10 @@ function usesEnvironment(version: string): boolean {
   return major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21);
 }
 
-/** Reads NO_PROXY like curl: names with their subdomains, with or without a port, or `*`. Loopback addresses are exempt. */
+/**
+ * Interprets NO_PROXY as curl does: domains including their subdomains, with or without a port, or `*`. Loopback addresses are
+ * exempt.
+ */
 function isExempt(hostname: string, port: string, list: string): boolean {
   if (hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')) return true;
   return list

@@ -1,18 +1,21 @@
-/** Shutdown of a program in Node: withdraws offers, notifies peers, then ends the process. */
+/** Shuts down a Node program: withdraws offers, notifies peers, then ends the process. */
 import { constants } from 'node:os';
 
 export interface ShutdownOptions {
   /** Default: SIGINT and SIGTERM. */
   signals?: NodeJS.Signals[];
-  /** Called before anything is closed, with the received signal. */
+  /** Called with the received signal before anything is closed. */
   onSignal?: (signal: NodeJS.Signals) => void | Promise<void>;
-  /** Called last, with 0, or 1 if something failed. Default: process.exit. */
+  /**
+   * Called last with the exit code: 0, 1 after an error, or 128 plus the signal number after a second signal. Default:
+   * process.exit.
+   */
   exit?: (code: number) => void;
 }
 
 /**
- * Closes a client (or several) on a signal, and ends the process with exit code 0. A second signal ends it at once, with 128 plus
- * the signal's number, as a shell expects.
+ * Closes one or more clients on a signal, and ends the process with exit code 0. A second signal ends the process immediately
+ * with 128 plus the signal number, as shells expect.
  * @returns a function that removes the signal handlers
  */
 export function closeOnSignal(

@@ -1,14 +1,17 @@
-/** Whether a STUN or TURN server answers a Binding request over UDP, with any reply that has its transaction id. RFC 8489. */
+/**
+ * Checks whether a STUN or TURN server answers a Binding request over UDP; any reply with the same transaction id counts. RFC
+ * 8489.
+ */
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 
 const BINDING_REQUEST = 0x0001;
 const MAGIC_COOKIE = 0x2112a442;
-/** Retransmission interval in ms, because packets may be lost. RFC 8489 section 6.2.1. */
+/** Retransmission interval of the request in ms, because packets may be lost. RFC 8489 section 6.2.1. */
 const AGAIN_AFTER = 500;
 
-/** @returns false if no reply arrived within `ms`, or there is no such host. Never rejects */
+/** @returns false if no reply arrives within `ms`, or if the host cannot be resolved. Never rejects */
 export async function answersUdp(host: string, port: number, ms: number): Promise<boolean> {
   if (!(port > 0 && port < 65_536)) return false;
   const request = Buffer.alloc(20);
@@ -28,7 +31,7 @@ export async function answersUdp(host: string, port: number, ms: number): Promis
     };
     const again = setInterval(send, AGAIN_AFTER);
     const timer = setTimeout(done(false), ms);
-    // emitted if sending is not permitted; the probe keeps waiting, because the rule may be for one address only
+    // emitted if sending is not permitted; the probe keeps waiting, because the rule may apply to a single address
     socket.on('error', () => undefined);
     socket.on('message', (reply) => {
       if (reply.length >= 20 && reply.subarray(4, 20).equals(request.subarray(4, 20))) done(true)();

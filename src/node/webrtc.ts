@@ -1,14 +1,14 @@
 /**
- * Finds an installed WebRTC implementation. Sets no globals: the classes are passed to one client.
+ * Finds an installed WebRTC implementation. Sets no globals: the classes are passed to a single client.
  */
 import { randomId } from '../base/bytes.js';
 import { RondevuError, invalidValue } from '../errors.js';
 
-/** Packages that are known to work, in order of preference. */
+/** Supported packages, in order of preference. */
 export const WEBRTC_PACKAGES = ['node-datachannel', '@roamhq/wrtc', 'werift'] as const;
 export type WebRtcPackage = (typeof WEBRTC_PACKAGES)[number];
 
-/** The classes of an implementation that a client uses. */
+/** The classes of a WebRTC implementation that a client uses. */
 export interface WebRtc {
   /** Name of the package. */
   readonly name: WebRtcPackage;
@@ -34,13 +34,13 @@ const LOADERS: Record<WebRtcPackage, () => Promise<Classes>> = {
   },
 };
 
-// hides the name from the compiler, because the packages are optional
+// hides the module name from the compiler, because the packages are optional
 const load = <T>(name: string): Promise<T> => import(name) as Promise<T>;
 
 /**
- * Loads the named implementation, or the first of WEBRTC_PACKAGES that is installed.
- * @throws RondevuError `unsupported` with the command that installs one, or with the reason why an installed one does not load;
- *   ValidationError for an unknown name
+ * Loads the given implementation, or the first installed package in WEBRTC_PACKAGES.
+ * @throws RondevuError `unsupported`, with the install command if no package is installed, or with the reason why an installed
+ *   package does not load; ValidationError for an unknown name
  */
 export async function findWebRtc(wanted?: WebRtcPackage): Promise<WebRtc> {
   if (wanted !== undefined && !WEBRTC_PACKAGES.includes(wanted)) throw invalidValue('webrtc', WEBRTC_PACKAGES.join(', '), wanted);
@@ -73,29 +73,30 @@ function patchWrtc(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   };
 }
 
-/** How long the peer has to apply the answer before connectivity checks are sent to it, in ms. */
+/** How long the peer is given to apply the answer before connectivity checks are sent, in ms. */
 const CHECK_DELAY = 100;
-/** Interval in ms, and maximum number of attempts, to add a candidate while the platform is not ready for it. */
+/** Retry interval in ms, and maximum number of attempts, for adding a candidate while the platform is not ready. */
 const RETRY_INTERVAL = 20;
 const MAX_TRIES = 50;
 const CANDIDATES = /^a=candidate:.*\r?\n/gm;
 
 /** The native class beneath node-datachannel's polyfill. */
 interface NativePeerConnection {
-  /** Fingerprint of the peer's certificate in use, once DTLS is up. */
+  /** Fingerprint of the peer's current certificate, available once DTLS is connected. */
   remoteFingerprint(): { value: string; algorithm: string };
 }
 type NativePeerConnectionClass = new (name: string, configuration: object) => NativePeerConnection;
 
 /**
  * Patches node-datachannel:
- * - statistics include the peer's certificate, which its polyfill omits, and round-trip times in seconds (W3C webrtc-stats
+ * - statistics include the peer's certificate, which the polyfill omits, and round-trip times in seconds (W3C webrtc-stats,
  *   section 8.21) instead of ms;
- * - connectivity checks start later: if they arrive before the answer, Firefox 153 stays `checking` forever, about one time in
- *   four;
- * - TURN credentials may contain a colon, although it builds a URL from them (coturn's REST usernames are `<end>:<id>`);
- * - candidates of a description are added one by one: on a busy machine its ICE transport may not exist yet when the description
- *   is set, and it would then reject the whole description.
+ * - connectivity checks start later: if they arrive before the answer, Firefox 153 remains in `checking` forever in about one
+ *   case in four;
+ * - TURN credentials may contain a colon, although the polyfill builds a URL from them (coturn's REST usernames have the form
+ *   `<end>:<id>`);
+ * - candidates in a description are added one at a time: on a busy machine, the ICE transport may not exist yet when the
+ *   description is set, and the whole description would then be rejected.
  */
 function patchNodeDatachannel(Base: typeof RTCPeerConnection, Native: NativePeerConnectionClass): typeof RTCPeerConnection {
   const natives = new WeakMap<RTCPeerConnection, NativePeerConnection>();
@@ -108,7 +109,7 @@ function patchNodeDatachannel(Base: typeof RTCPeerConnection, Native: NativePeer
         super({ ...configuration, iceServers, peerConnection } as RTCConfiguration);
         natives.set(this, peerConnection);
       } catch (error) {
-        // its own error message contains the credentials
+        // the original error message contains the credentials
         const urls = iceServers.flatMap((server) => server.urls);
         throw urls.length ? new SyntaxError(`one of these ICE server URLs is invalid: ${urls.join(', ')}`) : error;
       }
@@ -145,7 +146,7 @@ let hasWarnedOfTurn = false;
 
 /**
  * libjuice, the ICE implementation of node-datachannel, supports TURN over UDP only, and silently ignores other TURN servers.
- * @throws RondevuError `unsupported` if only relays may be used and no usable server remains
+ * @throws RondevuError `unsupported` if only relays are allowed and no usable TURN server remains
  */
 function checkTurn(iceServers: RTCIceServer[], policy: RTCIceTransportPolicy | undefined): void {
   const urls = iceServers.flatMap((server) => server.urls).filter((url) => /^turns?:/.test(url));
@@ -161,7 +162,7 @@ function checkTurn(iceServers: RTCIceServer[], policy: RTCIceTransportPolicy | u
 
 const isClosed = (pc: RTCPeerConnection): boolean => pc.signalingState === 'closed';
 
-/** Retries, because a candidate is also rejected if the native thread of the peer connection is not ready for it. */
+/** Adds a candidate after a delay, and retries while the native thread of the peer connection is not ready for it. */
 async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: number): Promise<void> {
   for (let tries = 1; tries <= MAX_TRIES; tries++) {
     await new Promise((resolve) => setTimeout(resolve, tries === 1 ? delay : RETRY_INTERVAL));
@@ -174,7 +175,7 @@ async function addLater(pc: RTCPeerConnection, add: () => Promise<void>, delay: 
   }
 }
 
-/** The URLs of an ICE server in the form that node-datachannel expects: credentials before the address. */
+/** Converts the URLs of an ICE server to the form that node-datachannel expects, with the credentials before the address. */
 function nativeUrls({ urls, username, credential }: RTCIceServer): string[] {
   return [urls].flat().map((url) => {
     if (!username || !credential) return url;
@@ -194,10 +195,10 @@ interface WeriftSctp {
 
 /**
  * Patches werift:
- * - removes `iceCandidatePoolSize`, which it rejects although it is only a hint (W3C webrtc section 4.2.1);
- * - delivers all complete messages: if several messages of a stream become complete at once, as after the retransmission of a
- *   lost packet, it delivers the first, and the others only when more data arrives on that stream, which may be never
- *   (shinyoshiaki/werift-webrtc#706).
+ * - removes `iceCandidatePoolSize`, which werift rejects although it is only a hint (W3C webrtc, section 4.2.1);
+ * - delivers all complete messages: if several messages of a stream become complete simultaneously, as after the retransmission
+ *   of a lost packet, werift delivers only the first, and the others when more data arrives on that stream, which may never
+ *   happen (shinyoshiaki/werift-webrtc#706).
  */
 function patchWerift(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {
@@ -208,7 +209,7 @@ function patchWerift(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
     override createDataChannel(label: string, options?: RTCDataChannelInit): RTCDataChannel {
       const channel = super.createDataChannel(label, options);
       const { sctp } = (this.sctp ?? {}) as { sctp?: WeriftSctp };
-      // once per SCTP transport; it is not connected yet, so it has no streams
+      // once per SCTP transport, which has no streams because it is not connected yet
       if (sctp?.getInboundStream && !Object.hasOwn(sctp, 'getInboundStream')) patchInboundStreams(sctp);
       return channel;
     }

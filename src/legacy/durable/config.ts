@@ -1,4 +1,4 @@
-/** The options of the durable API (v0.9.0), and their names in the engine. */
+/** Options of the durable API (v0.9.0), mapped to the engine's option names. */
 import { checkOptions, type OptionKinds } from '../../base/check-options.js';
 import type { ConnectionConfig } from '../../connection/connection-config.js';
 import { ValidationError, invalidValue } from '../../errors.js';
@@ -6,17 +6,17 @@ import { formatServiceName, parseServiceName, type ServiceName } from '../../pro
 
 /** Times in ms. */
 export interface DurableConnectionConfig {
-  /** Maximum number of attempts in which an offer was answered but no link came up; 0 for no limit. Default 10. */
+  /** Maximum number of attempts that fail to establish a link after an offer was answered; 0 for no limit. Default 10. */
   maxReconnectAttempts?: number;
-  /** Default 1000; doubles with every attempt. */
+  /** Delay before the first retry, doubled with every attempt. Default 1000. */
   reconnectBackoffBase?: number;
   /** Default 30 000. */
   reconnectBackoffMax?: number;
-  /** Fraction by which delays vary, 0 to 1. Default 0.2. */
+  /** Maximum jitter as a fraction of the delay, 0 to 1. Default 0.2. */
   reconnectJitter?: number;
-  /** Timeout of one attempt, and how long `connect()` searches for a host. Default 30 000. */
+  /** Time limit of one attempt, and of the search for a host in `connect()`. Default 30 000. */
   connectionTimeout?: number;
-  /** Maximum number of messages queued on one channel. Default 1000. */
+  /** Maximum number of queued messages per channel. Default 1000. */
   maxQueueSize?: number;
   /** Maximum age of a queued message; 0 or Infinity for no limit. Default 60 000. */
   maxMessageAge?: number;
@@ -40,7 +40,7 @@ const DEFAULTS = {
   maxMessageAge: 60_000,
 };
 
-/** @throws ValidationError naming the option */
+/** @throws ValidationError that names the invalid option */
 export function checkConnection(where: string, config: DurableConnectionConfig): typeof DEFAULTS {
   checkOptions(where, config, CONNECTION_KINDS);
   return connectionOptions(config);
@@ -52,14 +52,14 @@ export function connectionOptions(config: DurableConnectionConfig): typeof DEFAU
   return { ...DEFAULTS, ...given };
 }
 
-/** The options under the names that the engine uses. */
+/** Returns the options under the engine's names. */
 export function engineConfig(config: typeof DEFAULTS): Partial<ConnectionConfig> {
   const { maxQueueSize, maxMessageAge } = config;
   return { ...config, maxBufferSize: maxQueueSize, maxBufferAge: maxMessageAge === Infinity ? 0 : maxMessageAge };
 }
 
 /**
- * Parses a service name in the form of v0.9.0, `name@version`, or of the wire protocol.
+ * Parses a service name in the v0.9.0 form, `name@version`, or in the form of the wire protocol.
  * @throws ValidationError
  */
 function parseDurableName(where: string, fqn: string): ServiceName {
@@ -67,7 +67,7 @@ function parseDurableName(where: string, fqn: string): ServiceName {
   return parseServiceName(fqn.replace(/^([^@:]+)@(?=\d)/, '$1:'), where);
 }
 
-/** `name:version@username`. @throws ValidationError also if the name already has another username */
+/** `name:version@username`. @throws ValidationError if the name is invalid or contains a different username */
 export function durableTarget(where: string, fqn: string, username: string): string {
   const parsed = parseDurableName(where, fqn);
   if (parsed.username !== undefined && parsed.username !== username)

@@ -1,4 +1,6 @@
-/** DurableConnection of v0.9.0: a joined connection with its older method names. The engine provides the durability. */
+/**
+ * `DurableConnection` from v0.9.0: a joined connection with the v0.9.0 method names. The engine itself provides the durability.
+ */
 import { Emitter } from '../../base/emitter.js';
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
 import type { ChannelConfig, RondevuChannel } from '../../connection/channel.js';
@@ -14,18 +16,18 @@ export interface DurableConnectionEvents {
   /** `nextRetryIn` in ms. */
   reconnecting: [attempt: number, maxAttempts: number, nextRetryIn: number];
   disconnected: [];
-  /** `permanent`: there are no further attempts. */
+  /** `permanent` is true if no further attempts will be made. */
   failed: [error: RondevuError, permanent: boolean];
   closed: [];
-  /** The peer created a channel; an addition to v0.9.0. */
+  /** Emitted when the peer creates a channel; not part of v0.9.0. */
   channel: [channel: RondevuChannel];
 }
 
-/** Facts about the connection and its peer. */
+/** Information about the connection and its peer. */
 export interface ConnectionInfo {
   connectionId: string;
   serviceFqn: string;
-  /** Set for connections from `connectByUuid`. */
+  /** Service id; set only for connections made with `connectByUuid`. */
   uuid: string | undefined;
   username: string | undefined;
   publicKey: string | undefined;
@@ -47,10 +49,10 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
   #state: DurableState = 'connecting';
   #wasConnected = false;
 
-  /** The configuration with its defaults. `connectionTimeout` is also how long `connect()` searches for a host. */
+  /** The configuration, including default values. `connectionTimeout` also limits how long `connect()` searches for a host. */
   readonly config: Readonly<DurableConnectionConfig & { connectionTimeout: number }>;
 
-  /** @param uuid id of the service, if it was requested by id instead of by name */
+  /** @param uuid service id, if the service was requested by id instead of by name */
   constructor(connection: AnswererConnection, config: DurableConnectionConfig & { connectionTimeout: number }, uuid?: string) {
     super();
     this.#connection = connection;
@@ -69,7 +71,7 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
       .on('channel', (channel) => this.emit('channel', channel));
   }
 
-  /** Session id shared by both peers, as long as neither reloads. */
+  /** Session id shared by both peers; changes when a peer reloads. */
   get connectionId(): string {
     return this.#connection.sessionId;
   }
@@ -89,7 +91,7 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
 
   /**
    * Resolves when connected. After `failed`, tries again.
-   * @throws RondevuError if nobody was found in time, or the connection was closed
+   * @throws RondevuError if no host was found in time, or if the connection was closed
    */
   async connect(): Promise<void> {
     if (this.#state === 'closed') throw new ConnectionError('closed', 'connect: this connection was closed');
@@ -110,8 +112,9 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
   }
 
   /**
-   * Either peer may create a channel; there is one channel per label. It can be created and used before `connect()`. Of
-   * RTCDataChannelInit only `ordered` and `maxRetransmits` have an effect: the channel negotiates itself on each link.
+   * Either peer may create a channel; there is one channel per label. A channel can be created and used before `connect()`. Of
+   * the RTCDataChannelInit members, only `ordered` and `maxRetransmits` take effect, because the engine negotiates the channel
+   * on each link.
    * @throws ValidationError; RondevuError `closed`
    */
   createChannel(label: string, config: Partial<ChannelConfig> & RTCDataChannelInit = {}): RondevuChannel {
@@ -131,13 +134,13 @@ export class DurableConnection extends Emitter<DurableConnectionEvents> {
     return this.#state === 'connected';
   }
 
-  /** Sends queued messages, notifies the peer, and closes. Idempotent. */
+  /** Sends queued messages, notifies the peer and closes the connection. Idempotent. */
   close(): Promise<void> {
     return this.#connection.close();
   }
 
   #follow(state: ConnectionState): void {
-    // each new link goes through the same steps as the first one
+    // each new link passes through the same intermediate states as the first link
     const next = STATES[state] ?? (this.#wasConnected ? 'reconnecting' : 'connecting');
     const previous = this.#state;
     if (next === previous) return;

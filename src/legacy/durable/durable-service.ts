@@ -1,4 +1,4 @@
-/** DurableService of v0.9.0: a published service with its older method names. */
+/** `DurableService` from v0.9.0: a published service with the v0.9.0 method names. */
 import { Emitter } from '../../base/emitter.js';
 import type { OffererConnection } from '../../connection/offerer-connection.js';
 import { RondevuError } from '../../errors.js';
@@ -8,31 +8,31 @@ import type { RondevuChannel } from '../../connection/channel.js';
 
 /** Times in ms. */
 export interface DurableServiceConfig extends DurableConnectionConfig {
-  /** Must be the username of the instance. */
+  /** Must equal the username of the `Rondevu` instance. */
   username: string;
-  /** Base64; must be the private key of the instance. Default: the instance's key. */
+  /** Base64; must equal the private key of the `Rondevu` instance. Default: the instance's key. */
   privateKey?: string;
   /** `name@version` or `name:version`. */
   serviceFqn: string;
-  /** Whether the service can be found by its name; otherwise only by its id. Default false. */
+  /** Whether the service can be found by name; if false, it can be found only by id. Default false. */
   isPublic?: boolean;
-  /** At most 4 KiB of JSON, returned by look-ups. */
+  /** Metadata of the service: at most 4 KiB of JSON, returned by lookups. */
   metadata?: unknown;
   /** Default 300 000. */
   ttl?: number;
-  /** The service is refreshed when this fraction of the ttl is left, 0 to 1. Default 0.2. */
+  /** Fraction of the ttl that remains when the service is refreshed, 0 to 1. Default 0.2. */
   ttlRefreshMargin?: number;
-  /** Number of free offers to keep. Default 1. */
+  /** Number of free offers to keep available. Default 1. */
   poolSize?: number;
-  /** Has no effect: the server pushes, or else the engine uses its own polling interval. Default 2000. */
+  /** Has no effect: the server uses push, or the engine polls at its own interval. Default 2000. */
   pollingInterval?: number;
-  /** Called for each channel that a joiner opens. Errors that it throws are emitted as `error`. */
+  /** Called for each channel that a joiner opens. Errors thrown by the handler are emitted as `error`. */
   handler(channel: RondevuChannel, connectionId: string): void | Promise<void>;
 }
 
 export interface PublishedAs {
   serviceId: string;
-  /** Same as serviceId; the argument of `connectByUuid`. */
+  /** Same as `serviceId`; the argument of `connectByUuid`. */
   uuid: string;
   /** ms */
   expiresAt: number;
@@ -57,7 +57,7 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   /** Wakes a waiting `start()`. */
   #wakeStart: (() => void) | undefined;
 
-  /** The configuration with its defaults, without the private key. */
+  /** The configuration, including default values but not the private key. */
   readonly config: Readonly<Omit<DurableServiceConfig, 'privateKey'>>;
 
   constructor(pool: OfferPool, { handler, privateKey: _, ...config }: DurableServiceConfig) {
@@ -82,13 +82,13 @@ export class DurableService extends Emitter<DurableServiceEvents> {
   }
 
   /**
-   * Publishes the service and accepts connections. While the server cannot be reached, keeps waiting for it.
-   * @throws RondevuError if the server refuses it, or `stop()` was called before it was published
+   * Publishes the service and accepts connections. Keeps retrying while the server is unreachable.
+   * @throws RondevuError if the server refuses the service, or if `stop()` is called before the service is published
    */
   async start(): Promise<PublishedAs> {
     this.#isStarted = true;
     await this.#pool.start();
-    // the pool retries while the server cannot be reached, and this call waits for it
+    // while the server is unreachable, the pool retries and this call waits
     while (!this.#info) {
       await new Promise<void>((resolve) => (this.#wakeStart = resolve));
       if (!this.#pool.isStarted) throw this.#lastError ?? new RondevuError('closed', 'start: the service was stopped');
@@ -106,17 +106,17 @@ export class DurableService extends Emitter<DurableServiceEvents> {
     this.emit('closed');
   }
 
-  /** Ids of the connections, whether their link is up or not. */
+  /** Returns the ids of all connections, whether or not their links are up. */
   getActiveConnections(): string[] {
     return [...this.#connections.values()];
   }
 
-  /** Null while the service is not published. */
+  /** Returns null while the service is not published. */
   getServiceInfo(): (PublishedAs & { serviceFqn: string }) | null {
     return this.#info ? { ...this.#info, serviceFqn: this.#pool.fqn } : null;
   }
 
-  /** Whether `start()` was called and `stop()` was not. */
+  /** Whether the service has been started and not stopped since. */
   get isStarted(): boolean {
     return this.#isStarted;
   }
@@ -137,7 +137,7 @@ export class DurableService extends Emitter<DurableServiceEvents> {
     try {
       await this.#handler(channel, id);
     } catch (cause) {
-      // not instanceof: an error may come from another realm
+      // avoids instanceof, because the error may come from another realm
       const isError = typeof (cause as Error | undefined)?.message === 'string';
       const error = isError ? (cause as Error) : new RondevuError('bad-request', String(cause));
       if (!this.emit('error', error, `handler of ${channel.label}`))

@@ -1,4 +1,4 @@
-/** The durable API of v0.9.0 on the current client: a thin adapter, loaded on the first call. */
+/** The durable API of v0.9.0, a thin adapter over the current client that is loaded on the first call. */
 import { checkOptions, withDefaults } from '../../base/check-options.js';
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
 import { ValidationError, invalidValue } from '../../errors.js';
@@ -26,7 +26,7 @@ const SERVICE_KINDS = {
   any: 'metadata',
 };
 
-/** The methods of a client that the durable API uses. */
+/** Client methods that the durable API uses. */
 export interface DurableClient {
   getUsername(): string;
   getKeypair(): Keypair;
@@ -35,10 +35,10 @@ export interface DurableClient {
   prepareConnection(options: ConnectOptions): Promise<AnswererConnection>;
 }
 
-/** Exposed services by client and name. */
+/** Exposed services, by client and service name. */
 const services = new WeakMap<DurableClient, Map<string, DurableService>>();
 
-/** @throws ValidationError naming the option, never containing a key */
+/** @throws ValidationError that names the invalid option and never contains a key */
 export async function exposeService(client: DurableClient, config: DurableServiceConfig): Promise<DurableService> {
   checkOptions('exposeService', config, SERVICE_KINDS);
   const { username, privateKey, serviceFqn, handler, metadata, ttl, rtcConfig, ttlRefreshMargin = 0.2 } = config;
