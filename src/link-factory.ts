@@ -33,7 +33,7 @@ export interface LinkMaker {
   /** @throws RondevuError `unsupported` without WebRTC; an error of the platform */
   make(): WebRtcLink;
   /**
-   * Makes a link for an offer. An offer is created once and then waits for an answer: it needs its relays from the start.
+   * Makes a link for an offer. An offer is created once and then waits for an answer, so it needs its relays from the start.
    * @param own makes the peer connection, in place of the platform
    */
   makeForOffer(durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>): Promise<WebRtcLink>;

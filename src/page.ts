@@ -1,8 +1,12 @@
 /**
- * Passes page events to a client as hints. Uses only `globalThis`, so in Node it can be loaded and does nothing.
+ * Passes page events to a client as hints. Uses only `globalThis`, so that the module can be loaded in Node, where it does
+ * nothing.
  */
 
-/** `hide`: the page is being hidden, perhaps for good. All others: check links and signaling at once. */
+/**
+ * `hide`: the page is being unloaded, or stored in the back/forward cache. All other hints: check links and signaling
+ * immediately.
+ */
 export type Hint = 'hide' | 'show' | 'online' | 'visible' | 'resume';
 
 const EVENTS: Record<string, Hint> = {
@@ -13,7 +17,7 @@ const EVENTS: Record<string, Hint> = {
   resume: 'resume',
 };
 
-/** Follows page events until the returned function is called. */
+/** Forwards page events to the client until the returned function is called. */
 export function watchPage(client: { hint(kind: Hint): void }): () => void {
   const { addEventListener, removeEventListener } = globalThis;
   if (typeof addEventListener !== 'function') return () => undefined;

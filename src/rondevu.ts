@@ -1,5 +1,5 @@
 /**
- * Rondevu: the façade. Wires identity, signaling, offers and connections together and owns their lifetimes.
+ * Rondevu: the façade. Connects identity, signaling, offers and connections, and manages their lifetimes.
  */
 import { chunk } from './base/chunk.js';
 import { Emitter } from './base/emitter.js';
@@ -38,22 +38,22 @@ import { checkUsername } from './protocol/service-name.js';
 import type { ServiceEntry, ServicePage } from './protocol/rpc.js';
 import { RpcClient, SignalingClient, type SignalingState } from './signaling/index.js';
 
-/** The publishing side is a separate chunk: pages that only join do not load it. */
+/** The publishing code is a separate chunk, which pages that only join do not load. */
 const publishing = () => chunk('publishing', () => import('./offers/publishing.js'));
-/** Connections: requested when a client is made. */
+/** The connection code, requested when a client is created. */
 const loadLinkRuntime = () => chunk('link-runtime', () => import('./link-runtime.js'));
 
-/** Support for older clients, a separate chunk. */
+/** Support for older clients, loaded as a separate chunk. */
 const legacy = () => chunk('raw', () => import('./legacy/raw.js'));
 
 type LinkRuntimeChunk = Awaited<ReturnType<typeof loadLinkRuntime>>;
 
 const ignored = (): void => undefined;
 
-/** Features that the engine needs; all supported browsers have them (Baseline 2023). */
+/** Features required by the engine; all supported browsers have them (Baseline 2023). */
 const REQUIRED = ['URL.canParse', 'Object.hasOwn', 'Array.prototype.at', 'crypto.getRandomValues', 'AbortSignal.timeout'];
 
-/** @throws RondevuError `unsupported`, naming the missing features */
+/** @throws RondevuError `unsupported` that lists the missing features */
 function checkPlatform(): void {
   const valueOf = (path: string) =>
     path.split('.').reduce<unknown>((value, name) => (value as Record<string, unknown> | undefined)?.[name], globalThis);
@@ -71,8 +71,9 @@ export interface RondevuEvents {
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
   /**
-   * The state of signaling changed. `offline` always comes with `error`: `unavailable` if the server cannot be reached (its
-   * message says why), another code if the server refused the session. Emitted again when the error changes.
+   * Emitted when the signaling state changes. `offline` always has an `error`: code `unavailable` if the server cannot be
+   * reached (the message says why), another code if the server refused the session. The event is emitted again when the error
+   * changes.
    */
   'signaling:state': [state: SignalingState, error?: RondevuError];
 }
@@ -86,7 +87,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     addOlderNames(this.prototype);
   }
 
-  /** The calls of the wire protocol, for anything that this class does not offer. */
+  /** Gives access to the calls of the wire protocol that this class does not wrap. */
   readonly api: RpcClient;
   readonly #username: string;
   readonly #signer: Signer;
@@ -123,33 +124,33 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   /**
-   * Creates a client, without any network call.
-   * @throws ValidationError for an invalid option, quoting it; RondevuError `unsupported` in a browser that is too old
+   * Creates a client without making any network requests.
+   * @throws ValidationError that quotes an invalid option; RondevuError `unsupported` if the browser is too old
    */
   static async connect(options: RondevuOptions): Promise<Rondevu> {
     checkPlatform();
     checkRondevuOptions(options);
-    void loadLinkRuntime().catch(ignored); // reported when it is needed
-    audience(options.apiUrl); // throws if it is invalid
+    void loadLinkRuntime().catch(ignored); // a failure is reported on first use
+    audience(options.apiUrl); // throws if apiUrl is invalid
     if (options.username !== undefined) checkUsername(options.username);
     if (options.keypair && options.identity) throw new ValidationError('Rondevu.connect: pass keypair or identity, not both');
     const adapter = options.cryptoAdapter;
     const keypair = options.keypair ?? (options.identity ? undefined : await (adapter?.generateKeypair() ?? generateKeypair()));
     const signer = keypair ? await signerFromKeypair(keypair, adapter) : options.identity!;
     const iceServers = options.iceServers ?? 'server';
-    rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // throws if it is invalid
+    rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // throws if the ICE options are invalid
     const username = options.username ?? (await anonymousNameOf(signer.publicKey));
     const client = new Rondevu({ ...options, iceServers }, username, signer);
-    if (options.batching) await client.api.useBatcher(options.batching); // throws if it is invalid
+    if (options.batching) await client.api.useBatcher(options.batching); // throws if batching is invalid
     return client;
   }
 
-  /** Requests the publishing side ahead of `publishService`. @internal */
+  /** Preloads the publishing code for `publishService`. @internal */
   static preparePublishing(): void {
     void publishing().catch(ignored); // reported by publishService
   }
 
-  /** A new identity; its private key is non-extractable if the platform supports that. */
+  /** Creates an identity whose private key is non-extractable, if the platform supports non-extractable keys. */
   static createIdentity(): Promise<Signer> {
     return generateSigner();
   }
@@ -168,14 +169,14 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return exportKeypair(this.#signer);
   }
 
-  /** Whether the server has a claim for this username, by this key or another. */
+  /** Whether this username is claimed on the server, with this client's key or a different key. */
   async isUsernameClaimed(): Promise<boolean> {
     const { isUsernameClaimed } = await chunk('rondevu-api', () => import('./signaling/rondevu-api.js'));
     return isUsernameClaimed(this.api, this.#username);
   }
 
   /**
-   * Pins a key to a name, replacing an earlier pin. Call it when the user has verified the key.
+   * Pins a key to a name, replacing an earlier pin. Call this method after the user has verified the key.
    * @param publicKey base64
    */
   trust(username: string, publicKey: string): Promise<void> {
@@ -187,14 +188,15 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return this.#signaling.state;
   }
 
-  /** Why `signalingState` is `offline`; undefined in all other states. */
+  /** Reason why `signalingState` is `offline`; undefined in all other states. */
   get signalingError(): RondevuError | undefined {
     return this.#signaling.error;
   }
 
   /**
    * Declares a service. To accept joiners, call `start()` on the returned pool, or `startFilling()`.
-   * @throws ValidationError for an invalid option; RondevuError `already-published` if this client publishes it already
+   * @throws ValidationError if an option is invalid; RondevuError `already-published` if this client already publishes the
+   *   service
    */
   async publishService(options: PublishOptions): Promise<OfferPool> {
     this.#checkOpen();
@@ -217,7 +219,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return pool;
   }
 
-  /** Removes a service, so that it can be published with other options, and closes its connections. */
+  /** Removes a service and closes its connections, so that it can be published again with different options. */
   async unpublishService(serviceFqn: string): Promise<void> {
     const pool = this.#pools.get(serviceFqn);
     this.#pools.delete(serviceFqn);
@@ -226,7 +228,8 @@ export class Rondevu extends Emitter<RondevuEvents> {
 
   /**
    * Starts to accept joiners for all services.
-   * @throws RondevuError `not-found` before `publishService`, or the error with which the server refuses the service
+   * @throws RondevuError `not-found` if no service has been published with `publishService`, or the server's error if it
+   *   refuses a service
    */
   async startFilling(): Promise<void> {
     if (!this.#pools.size)
@@ -234,17 +237,18 @@ export class Rondevu extends Emitter<RondevuEvents> {
     await Promise.all([...this.#pools.values()].map((pool) => pool.start()));
   }
 
-  /** Stops accepting joiners and closes all connections, for all services. */
+  /** Stops accepting joiners for all services and closes their connections. */
   async stopFilling(): Promise<void> {
     await Promise.all([...this.#pools.values()].map((pool) => pool.stop()));
   }
 
   /**
-   * Joins a service. Resolves when an offer was found and answered; the link comes up a moment later (`connection.opened`).
-   * @throws ValidationError for invalid options; RondevuError `not-found` or `no-offer` if nobody is there within `wait`
+   * Joins a service. Resolves when an offer has been found and answered; the link opens shortly after that
+   * (`connection.opened`).
+   * @throws ValidationError for invalid options; RondevuError `not-found` or `no-offer` if no host is available within `wait`
    */
   connectToService(options: ConnectOptions & { onConnection?: undefined }): Promise<AnswererConnection>;
-  /** As in v0.18: a raw link, which is not replaced when it is lost. @deprecated Leave `onConnection` out. */
+  /** As in v0.18: opens a raw link, which is not replaced when it is lost. @deprecated Leave `onConnection` out. */
   connectToService(options: ConnectOptions & { onConnection: OnConnection }): Promise<ConnectionContext>;
   async connectToService(
     options: ConnectOptions & { onConnection?: OnConnection },
@@ -268,7 +272,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   /**
-   * Makes the connection of `connectToService` without starting it; call its `start(wait)`.
+   * Creates the connection of `connectToService` without starting it; call `start(wait)` on the connection.
    * @throws ValidationError for invalid options
    */
   async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
@@ -302,12 +306,12 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return findService(this.#signaling, serviceFqn, options);
   }
 
-  /** Free offers of all services. */
+  /** Returns the number of free offers of all services. */
   getOfferCount(): number {
     return [...this.#pools.values()].reduce((count, { offers }) => count + offers.length, 0);
   }
 
-  /** Connections of all services, whether their link is up or not: by offer id, and by index. A snapshot. */
+  /** Returns the connections of all services, whether or not their links are up, by offer id and by index. A snapshot. */
   getActiveConnections(): ActiveConnections {
     return activeConnections(this.#hosted());
   }
@@ -329,7 +333,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     await Promise.all([...this.#hosted(), ...this.#joined].map((connection) => connection.close()));
   }
 
-  /** Reports an outside event: the network is back, or the page is shown, hidden for good, or resumed. */
+  /** Reports an external event: the network is back, or the page was shown, hidden or resumed. */
   hint(kind: Hint): void {
     if (kind === 'hide') {
       for (const pool of this.#pools.values()) pool.suspend();
@@ -342,7 +346,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     for (const connection of this.#joined) connection.hint();
   }
 
-  /** Withdraws the offers, closes the connections and the push socket. Idempotent. */
+  /** Withdraws the offers and closes the connections and the push socket. Idempotent. */
   close(): Promise<void> {
     return (this.#closing ??= (async () => {
       this.#stopWatching();

@@ -4,7 +4,7 @@ import type { ConnectOptions } from './options.js';
 import { checkUsername, formatServiceName, isServiceId, parseServiceName } from './protocol/service-name.js';
 
 /**
- * The service to join, by name or id, and the expected key fingerprint from its address.
+ * Returns the service to join, by name or id, and the expected key pin from its address.
  * @throws ValidationError
  */
 export function targetOf({ serviceFqn, service, username, serviceId, failover }: ConnectOptions): {

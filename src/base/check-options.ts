@@ -1,10 +1,10 @@
 /** Checks the names and types of options, and fills in defaults. */
 import { invalidValue } from '../errors.js';
 
-/** Option names by the type of their value; `any` is checked where it is used. */
+/** Option names by value type; options of type `any` are checked where they are used. */
 export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
 
-/** @throws ValidationError naming the option, what was expected and what was received */
+/** @throws ValidationError that states the option, the expected type and the received value */
 export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
   if (typeof options !== 'object' || options === null) throw invalidValue(where, 'called with an object', options);
   for (const [name, value] of Object.entries(options)) {
@@ -12,7 +12,7 @@ export function checkOptions(where: string, options: object, kinds: OptionKinds)
     if (!kind) throw invalidValue(`the options of ${where}`, Object.values(kinds).join(' '), name);
     if (value === undefined || kind === 'any') continue;
     if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0))) {
-      // quoting a key option would print the secret
+      // quoting the value of a key option could reveal a secret
       throw invalidValue(
         `${where}: ${name}`,
         `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,

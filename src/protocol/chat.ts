@@ -1,6 +1,6 @@
 /**
- * The chat's messages, as <rondevu-chat> and the command line exchange them: docs/elements.md, "What it says on the wire". The
- * sender's name comes from the link, and text from peers is cleaned before it is shown.
+ * Chat messages as exchanged by <rondevu-chat> and the command line; see docs/elements.md, "What it says on the wire". The
+ * sender's name is taken from the connection, and text from peers is sanitized before it is displayed.
  */
 
 import { printable } from '../base/printable.js';
@@ -10,9 +10,9 @@ export { printable };
 /** Maximum length of an accepted message, in characters of JSON. */
 const MAX_MESSAGE = 16_384;
 const MAX_NAME = 64;
-/** Messages per second that one peer may send; twice as many in a burst. */
+/** Maximum number of messages per second from one peer; bursts may be twice as large. */
 const RATE = 20;
-/** Number of tracked peers at which silent ones are removed. */
+/** Number of tracked peers at which inactive peers are removed. */
 const MAX_BUCKETS = 1000;
 
 export interface ChatMessage {
@@ -33,13 +33,13 @@ export function parseChatMessage(data: string | ArrayBuffer): ChatMessage | unde
   }
 }
 
-/** A name in the form in which it is shown. */
+/** Sanitizes and shortens a name for display. */
 export const cleanName = (name: string): string => printable(name).slice(0, MAX_NAME);
 
 /**
- * Author of a message, and the peer that forwarded it if it names a different author; only that peer then vouches for the
- * author.
- * @param username name of the peer
+ * Returns the author of a message, and the forwarding peer if the message names a different author; only the forwarding peer
+ * then vouches for the author.
+ * @param username username of the peer that sent the message
  */
 export function authorOf({ from }: ChatMessage, username: string): { author: string; via: string | undefined } {
   const peer = cleanName(username);
@@ -47,19 +47,19 @@ export function authorOf({ from }: ChatMessage, username: string): { author: str
   return claimed && claimed !== peer ? { author: claimed, via: peer } : { author: peer, via: undefined };
 }
 
-/** A token bucket per peer, so that no peer floods the others. */
+/** Limits the message rate of each peer with a token bucket, so that no peer floods the others. */
 export class ChatRates {
   readonly #buckets = new Map<string, { tokens: number; at: number; warnedAt: number }>();
   readonly #warn: (text: string) => void;
 
-  /** @param warn called with a text for users when messages are dropped, at most once per second and peer */
+  /** @param warn called with a user-readable text when messages are dropped, at most once per second per peer */
   constructor(warn: (text: string) => void) {
     this.#warn = warn;
   }
 
-  /** Whether another message is accepted. @param now in ms, of the monotonic clock */
+  /** Counts a message and returns whether it is accepted. @param now time of the monotonic clock, in ms */
   allows(username: string, now = performance.now()): boolean {
-    // after two seconds a bucket is full, the same as a new one
+    // a bucket is full again after two seconds, so it can be dropped
     if (this.#buckets.size >= MAX_BUCKETS)
       for (const [name, { at }] of this.#buckets) if (now - at > 2000) this.#buckets.delete(name);
     const bucket = this.#buckets.get(username) ?? { tokens: 2 * RATE, at: now, warnedAt: -Infinity };

@@ -1,31 +1,32 @@
 /**
- * Encodes and decodes what two peers of this version send on the data channel (id 101): HELLO and FIN as JSON text, messages as
- * binary frames of one or more records. Pure; src/delivery interprets the numbers. docs/protocol.md, "Frames".
+ * Encodes and decodes the frames that two peers of this version exchange on the data channel (id 101): HELLO and FIN as JSON
+ * text, messages as binary frames of one or more records. This module is pure; src/delivery interprets the sequence numbers.
+ * See docs/protocol.md, "Frames".
  */
 import { ValidationError, quote } from '../errors.js';
 import type { Bytes } from '../base/bytes.js';
 
 /** The first frame on every link, in both directions. */
 export interface Hello {
-  /** The session, base64url of 16 bytes, made by the joiner. */
+  /** Session id, base64url of 16 bytes, chosen by the joiner. */
   sid: string;
-  /** Id of this side in the session; changes after a reload. */
+  /** Id of the sender within the session; changes after a reload. */
   inst: string;
-  /** Id of the peer that `next` refers to; null if unknown. */
+  /** Id of the peer to which `next` refers; null if unknown. */
   known: string | null;
-  /** The next number expected from the peer, 1 or more. */
+  /** Next sequence number expected from the peer, at least 1. */
   next: number;
 }
 
-/** A message or a part of one. */
+/** A message or part of a message. */
 export interface MessagePart {
   number: number;
   text: boolean;
-  /** Bytes of the whole message; used only in its first part. */
+  /** Size of the whole message in bytes; used only in the first part. */
   total: number;
   first: boolean;
   last: boolean;
-  /** Empty only in an empty message. */
+  /** Payload bytes; empty only in an empty message. */
   payload: Uint8Array;
 }
 
@@ -34,20 +35,23 @@ const FIRST = 2;
 const LAST = 4;
 /** Maximum size of a record's header in bytes: head byte, two numbers and a length. */
 export const MAX_RECORD_HEAD = 25;
-/** Maximum length of the label of a further channel, in characters. */
+/** Maximum length of the label of an additional channel, in characters. */
 export const MAX_LABEL = 256;
-/** Maximum length of a HELLO or FIN that is parsed, in characters; this version's have at most 250. */
+/** Maximum length of an accepted HELLO or FIN, in characters; frames of this version have at most 250. */
 const MAX_TEXT_FRAME = 1024;
-/** Maximum length of `open {…}` or `shut {…}` that is parsed, in characters: JSON may take six per character of the label. */
+/**
+ * Maximum length of an accepted `open {…}` or `shut {…}`, in characters; JSON may use six characters for each character of the
+ * label.
+ */
 const MAX_CHANNEL_WORD = 2048;
 /** RTCDataChannelInit.maxRetransmits is an unsigned short. */
 const MAX_RETRANSMITS = 65_535;
 
 export const helloFrame = (hello: Hello): string => JSON.stringify({ hello });
-/** FIN: no message follows; `next` is the number after the last message. */
+/** Builds a FIN frame: no message follows, and `next` is the sequence number after the last message. */
 export const finFrame = (next: number): string => JSON.stringify({ fin: next });
 
-/** @throws ValidationError for anything but HELLO or FIN */
+/** @throws ValidationError if the text is not a HELLO or FIN frame */
 export function parseTextFrame(text: string): { hello: Hello } | { fin: number } {
   const frame = parseObject<{ hello: Partial<Record<keyof Hello, unknown>> | null; fin: unknown }>(text, MAX_TEXT_FRAME);
   if (isNumber(frame.fin)) return { fin: frame.fin };
@@ -59,7 +63,7 @@ export function parseTextFrame(text: string): { hello: Hello } | { fin: number }
 
 const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 1;
 
-/** The properties of a JSON object; none if the text is too long or not a JSON object. */
+/** Parses a JSON object; returns an object without properties if the text is too long or not a JSON object. */
 function parseObject<T>(json: string, maxLength: number): Partial<T> {
   try {
     return (json.length <= maxLength && (JSON.parse(json) as Partial<T> | null)) || {};
@@ -77,7 +81,7 @@ export class FrameWriter {
     this.#bytes = new Uint8Array(size);
   }
 
-  /** Bytes of payload that still fit. */
+  /** Number of payload bytes that still fit in the frame. */
   get room(): number {
     return this.#bytes.length - this.#length - MAX_RECORD_HEAD;
   }
@@ -98,12 +102,12 @@ export class FrameWriter {
     this.#length += to - from;
   }
 
-  /** The finished frame. The writer must not be used afterwards. */
+  /** The finished frame. The writer must not be used after this call. */
   finish(): Bytes {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  /** LEB128: seven bits per byte, lowest first. */
+  /** Writes a number as LEB128: seven bits per byte, least significant bits first. */
   #number(value: number): void {
     for (; value >= 128; value = Math.floor(value / 128)) this.#bytes[this.#length++] = (value % 128) | 128;
     this.#bytes[this.#length++] = value;
@@ -113,7 +117,7 @@ export class FrameWriter {
 /** Parameters of `open ` and `shut ` on the control channel. */
 export interface ChannelWord {
   label: string;
-  /** Stream id of its data channel; NaN if absent. */
+  /** Stream id of the data channel; NaN if absent. */
   id: number;
   ordered: boolean;
   maxRetransmits: number | undefined;
@@ -136,9 +140,9 @@ export function parseChannelWord(json: string): ChannelWord {
 const inRange = (value: number, least: number, most: number): boolean => value >= least && value <= most;
 
 /**
- * Reads the records of a frame. Each number has only one encoding, and no part is empty, so that a frame costs no more than its
- * bytes.
- * @throws ValidationError for anything that FrameWriter does not write
+ * Reads the records of a frame. Each number must have its shortest encoding and no part may be empty, so that the cost of
+ * parsing is bounded by the size of the frame.
+ * @throws ValidationError for anything that FrameWriter would not write
  */
 export function* readFrame(frame: Uint8Array): Generator<MessagePart> {
   let at = 0;

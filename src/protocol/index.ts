@@ -1,4 +1,4 @@
-/** The wire protocol as one import: everything that clients and servers must agree on, without network code. */
+/** The wire protocol, exported together: everything on which clients and servers must agree, without network code. */
 export * from './anonymous.js';
 export * from './json.js';
 export * from './message.js';

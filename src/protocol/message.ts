@@ -1,14 +1,14 @@
 /**
- * Signed messages: the text that accompanies each call, in the form of v0.20 and in v2. docs/protocol.md, "Signed messages".
- * Pure: builds and parses text; the caller hashes and signs it.
+ * Signed messages: the text that accompanies each call, in the v0.20 form and in the v2 form. See docs/protocol.md, "Signed
+ * messages". This module only builds and parses text; the caller hashes and signs it.
  */
 import { ValidationError, invalidValue, quote } from '../errors.js';
 import { canonicalJson } from './json.js';
 import { utf8, type Bytes } from '../base/bytes.js';
 
-/** Clock difference that the old signature form allows, in ms. */
+/** Maximum clock difference allowed by the old signature form, in ms. */
 export const LEGACY_MAX_AGE = 5 * 60_000;
-/** Clock difference that v2 allows, in ms. */
+/** Maximum clock difference allowed by v2, in ms. */
 export const V2_MAX_AGE = 60_000;
 
 const V2_MARK = '~v2';
@@ -23,20 +23,22 @@ export interface SignedMessage {
   digest?: string;
 }
 
-/** The bytes whose SHA-256 is the digest of a v2 message. Absent params count as `{}`. */
+/** The bytes whose SHA-256 is the digest of a v2 message. Missing params are treated as `{}`. */
 export const digestInput = (aud: string, method: string, params: unknown): Bytes =>
   utf8(canonicalJson({ aud, method, params: params ?? {} }));
 
-/** @param digest base64url of SHA-256(digestInput(…)); @param nonce 128 random bits, base64url; @param timestamp ms */
+/** @param digest base64url of SHA-256(digestInput(…)); @param nonce 128 random bits, base64url; @param timestamp time in ms */
 export const v2Message = (method: string, username: string, nonce: string, digest: string, timestamp: number): string =>
   `${method}:${username}:${V2_MARK}:${nonce}:${digest}:${timestamp}`;
 
-/** The old form, `method:username[:context]:timestamp`. Only tests and old clients write it; this version sends v2. */
+/**
+ * The old form, `method:username[:context]:timestamp`. Only tests and old clients write the old form; this version sends v2.
+ */
 export const legacyMessage = (method: string, username: string, context: string, timestamp: number): string =>
   `${method}:${username}:${context === '' ? '' : `${context}:`}${timestamp}`;
 
 /**
- * Parses a message of either form; does not check signature or clock.
+ * Parses a message of either form; verifies neither the signature nor the clock difference.
  * @throws ValidationError if a part is missing or the timestamp is not a whole number
  */
 export function parseMessage(message: unknown): SignedMessage {
@@ -58,8 +60,8 @@ export function parseMessage(message: unknown): SignedMessage {
 }
 
 /**
- * The audience that v2 messages are bound to: scheme, host, port and path of the API's address, without trailing slash.
- * @throws ValidationError if it is not an http(s) address
+ * Returns the audience to which v2 messages are bound: scheme, host, port and path of the API URL, without a trailing slash.
+ * @throws ValidationError if `apiUrl` is not an http(s) URL
  */
 export function audience(apiUrl: string): string {
   const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;

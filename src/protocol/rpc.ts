@@ -1,6 +1,6 @@
 /**
- * The RPC calls: params and result of every method as sent on the wire, their envelope, and the frames of the push socket.
- * Types, and the table of contexts in old messages. docs/protocol.md, "Calls".
+ * RPC calls: params and result of every method as sent on the wire, the request and reply envelopes, and the push-socket
+ * frames. Contains types, and the table of contexts for old messages. See docs/protocol.md, "Calls".
  */
 import type { ErrorCode } from '../errors.js';
 
@@ -21,15 +21,15 @@ export interface OfferInfo {
 
 export interface PublishParams {
   serviceFqn: string;
-  /** `for`: the only user to whom the offer is handed out, in preference to other offers; no one else sees it. */
+  /** `for` reserves the offer for one user, who receives it in preference to other offers; nobody else receives it. */
   offers: { sdp: string; for?: string }[];
   /** Lifetime of the offers in ms. Default 300 000. */
   ttl?: number;
-  /** Random id of the publishing `Rondevu`; its offers end with it. */
+  /** Random id of the publishing `Rondevu` instance; the offers are removed when the instance is gone. */
   instance?: string;
   /** Found by id only. */
   hidden?: boolean;
-  /** At most 4 KiB of JSON, returned by look-ups. */
+  /** Metadata of the service: at most 4 KiB of JSON, returned by lookups. */
   metadata?: unknown;
 }
 
@@ -51,7 +51,7 @@ export interface GetServiceParams {
   instance?: string;
 }
 
-/** One service with one of its offers; `publicKey` and the properties after it only from this version's server. */
+/** A service with one of its offers; `publicKey` and the properties below it are sent only by servers of this version. */
 export interface ServiceEntry {
   serviceId: string;
   username: string;
@@ -66,7 +66,10 @@ export interface ServiceEntry {
   metadata?: unknown;
   /** Candidates that the offerer added after publishing. */
   candidates?: WireCandidate[];
-  /** As in `getIceServers`, for the joiner, and their lifetime in s: only with a leased offer, and only if there are any. */
+  /**
+   * ICE servers for the joiner, as in `getIceServers`, and their lifetime in s; sent only with a leased offer, and only if
+   * there are any.
+   */
   iceServers?: IceServersResult['iceServers'];
   iceTtl?: number;
 }
@@ -76,7 +79,10 @@ export interface ServicePage {
   count: number;
   limit: number;
   offset: number;
-  /** `offset` of the next page, if any; only from this version's server. A page may be shorter than `limit`: at most 1 MiB. */
+  /**
+   * `offset` of the next page, if any; sent only by servers of this version. A page may have fewer entries than `limit`,
+   * because its size is limited to 1 MiB.
+   */
   next?: number;
 }
 
@@ -93,9 +99,9 @@ export interface AnswerInfo {
   answererId: string;
   sdp: string;
   answeredAt: number;
-  /** The answerer's public key, base64; only from this version's server. */
+  /** The answerer's public key, base64; sent only by servers of this version. */
   answererKey?: string;
-  /** Instance id of the answerer; only from this version's server. */
+  /** Instance id of the answerer; sent only by servers of this version. */
   answererInstance?: string;
 }
 
@@ -104,7 +110,7 @@ export interface SignalParams {
   to: string;
   /** Id of the session shared by the two peers. */
   sid: string;
-  /** A description, or `restart?` to request one; at most 64 KiB. Either this or candidates. */
+  /** A session description, or `restart?` to request one; at most 64 KiB. Either this or candidates. */
   sdp?: string;
   candidates?: WireCandidate[];
 }
@@ -134,7 +140,7 @@ export interface IceServersResult {
   iceServers: { urls: string[]; username?: string; credential?: string }[];
   /** Lifetime of the credentials, in s. */
   ttl: number;
-  /** By the server's clock, in ms. */
+  /** Expiry time by the server's clock, in ms. */
   expiresAt: number;
 }
 
@@ -167,7 +173,7 @@ export type RpcMethod = keyof RpcMethods;
 export type RpcParams<M extends RpcMethod> = RpcMethods[M][0];
 export type RpcResult<M extends RpcMethod> = RpcMethods[M][1];
 
-/** Context of an old message, between username and timestamp. Methods unknown to v0.20 are omitted. */
+/** Context part of an old message, between username and timestamp. Methods unknown to v0.20 are omitted. */
 export const LEGACY_CONTEXT: { readonly [M in RpcMethod]?: (params: RpcParams<M>) => string } = {
   getUser: (p) => p.username,
   publishService: (p) => p.serviceFqn,
@@ -180,26 +186,26 @@ export const LEGACY_CONTEXT: { readonly [M in RpcMethod]?: (params: RpcParams<M>
   getIceCandidates: (p) => `${p.offerId}:${p.since ?? 0}`,
 };
 
-/** Methods that need their own signature, and so use HTTP even while a session is open. */
+/** Methods that require their own signature and therefore use HTTP even while a session is open. */
 export const ALWAYS_SIGNED: ReadonlySet<string> = new Set<RpcMethod>(['deleteService', 'releaseUsername']);
 
 /** One call over HTTP. */
 export interface RpcRequest {
   method: string;
   message: string;
-  /** Ed25519 over the message's UTF-8, standard base64. */
+  /** Ed25519 signature over the UTF-8 encoding of the message, in standard base64. */
   signature: string;
-  /** 32 raw bytes, standard base64. */
+  /** Public key: 32 raw bytes in standard base64. */
   publicKey?: string;
   params?: unknown;
 }
 
-/** The reply to one call over HTTP; `code`, `serverTime` and `retryAfter` only from this version's server. */
+/** The reply to one call over HTTP; `code`, `serverTime` and `retryAfter` are sent only by servers of this version. */
 export type RpcResponse =
   | { success: true; result: unknown }
   | { success: false; error: string; code?: ErrorCode; serverTime?: number; retryAfter?: number };
 
-/** Maximum size of a push-socket frame that a client accepts, in bytes; this version's server sends at most about 2 MiB. */
+/** Maximum size of a push-socket frame that a client accepts, in bytes; servers of this version send at most about 2 MiB. */
 export const MAX_SERVER_FRAME = 4_194_304;
 
 /** Maximum number of calls in one HTTP request. */
@@ -208,10 +214,10 @@ export const MAX_BATCH = 100;
 export const MAX_HTTP_WAIT = 25_000;
 /** Subprotocol of the push socket. */
 export const PUSH_SUBPROTOCOL = 'rondevu.v1';
-/** Reply header that lists the server's capabilities beyond v0.5.4. */
+/** Response header that lists the server's capabilities beyond v0.5.4. */
 export const CAPS_HEADER = 'Rondevu-Caps';
 
-/** First frame of a push socket, signed like a call over HTTP. */
+/** First frame on a push socket, signed like a call over HTTP. */
 export interface OpenSessionFrame {
   id: number;
   method: 'openSession';
@@ -227,7 +233,7 @@ export interface OpenSessionResult {
   serverTime: number;
   caps: string[];
   limits: { maxFrameBytes: number; maxOffers: number; maxCandidates: number };
-  /** As in `getIceServers`, and their lifetime in s, if there are any. */
+  /** ICE servers, as in `getIceServers`, and their lifetime in s; absent if there are none. */
   iceServers?: IceServersResult['iceServers'];
   iceTtl?: number;
 }
@@ -239,11 +245,11 @@ export interface PushEvents {
   demand: { serviceFqn: string; waiting: number };
   taken: { offerId: string };
   signal: { from: string; sid: string; sdp?: string; candidates?: WireCandidate[] };
-  /** Missed events cannot be replayed: poll and publish again. */
+  /** Sent if missed events cannot be replayed; the client must poll and publish again. */
   resync: Record<string, never>;
 }
 
-/** Frames from the client, after the first: a call, an acknowledgement of events, or the reply to a ping. */
+/** Frames that the client sends after the first frame: a call, an acknowledgement of events, or the reply to a ping. */
 export type ClientFrame = { id: number; method: string; params?: unknown } | { ack: number } | { pong: true };
 
 /** Frames from the server. */

@@ -1,7 +1,8 @@
 /**
- * The SDP line: one session-level attribute in every offer and answer of this version, `a=x-rondevu:<base64url of JCS>`. It names
- * the author of the description and the author's capabilities, and carries a signature over the parts of the description that
- * determine the DTLS peer. Pure: text in, text out; src/identity signs. docs/protocol.md, "The SDP line".
+ * The SDP line: one session-level attribute in every offer and answer of this version, `a=x-rondevu:<base64url of JCS>`. The
+ * SDP line names the author of the description and the author's capabilities, and carries a signature over the parts of the
+ * description that determine the DTLS peer. This module only reads and writes text; src/identity signs it. See
+ * docs/protocol.md, "The SDP line".
  */
 import { base64UrlToBytes, bytesToBase64Url, utf8, type Bytes } from '../base/bytes.js';
 import { ValidationError, invalidValue } from '../errors.js';
@@ -15,17 +16,17 @@ export interface SdpLine extends SdpFacts {
   fqn: string;
   /** The signer's public key, base64. */
   key: string;
-  /** Capabilities of the signer: `durable` for frames on the negotiated channels. */
+  /** Capabilities of the signer; `durable` means frames on the negotiated channels. */
   caps: string[];
   /** In answers: the session id, base64url of 16 bytes. */
   sid?: string;
-  /** The instance of the signer. */
+  /** Instance id of the signer. */
   inst: string;
-  /** The kinds of the media sections, in order; omitted if the only section is for data. */
+  /** Kinds of the media sections, in order; omitted if the only section is for data. */
   media?: string[];
-  /** In answers: SHA-256 of the offer's `sig` as it stands, base64url. */
+  /** In answers: SHA-256 of the offer's `sig` string, base64url. */
   re?: string;
-  /** When it was signed, in ms; informative. */
+  /** Time of signing, in ms; informational only. */
   iat: number;
   /** Ed25519 over `signedBytes`, base64url. */
   sig: string;
@@ -34,24 +35,24 @@ export interface SdpLine extends SdpFacts {
 const PREFIX = 'a=x-rondevu:';
 const DATA_ONLY = ['application'];
 
-/** The bytes that the signature covers. */
+/** Returns the bytes covered by the signature. */
 export const signedBytes = ({ sig: _, ...rest }: Omit<SdpLine, 'sig'> & { sig?: string }): Bytes =>
   utf8(`rondevu-sdp-v1\n${canonicalJson(rest)}`);
 
-/** The fields of a line that must agree with its description. */
+/** Returns the fields of an SDP line that must match its description. */
 export function signedFacts({ setup, ufrag, fp, media }: SdpDescription): Pick<SdpLine, 'setup' | 'ufrag' | 'fp' | 'media'> {
   return { setup, ufrag, fp, ...(String(media) !== String(DATA_ONLY) && { media }) };
 }
 
-/** Puts the line before the first media section. */
+/** Inserts the SDP line before the first media section. */
 export function writeSdpLine(sdp: string, line: SdpLine): string {
   return sdp.replace(/\r\nm=/, `\r\n${PREFIX}${bytesToBase64Url(utf8(canonicalJson(line)))}\r\nm=`);
 }
 
 /**
- * Reads the line of a description; returns undefined if it has no line, like descriptions of old clients.
- * @throws ValidationError for a description that does not satisfy the grammar (see `parseSdp`), for a line that cannot be read or
- *   is not canonical, and for a line that disagrees with its description
+ * Reads the SDP line of a description; returns undefined if there is no SDP line, as in descriptions from old clients.
+ * @throws ValidationError if the description violates the grammar (see `parseSdp`), or if the SDP line cannot be parsed, is not
+ *   canonical or disagrees with its description
  */
 export function readSdpLine(sdp: string): SdpLine | undefined {
   const description = parseSdp(sdp);
@@ -65,7 +66,7 @@ export function readSdpLine(sdp: string): SdpLine | undefined {
   } catch (cause) {
     throw new ValidationError('the SDP line must be base64url of JSON', { cause });
   }
-  // one text per value: other parsers might read a duplicate name or a second spelling differently
+  // requires canonical JSON, because parsers might interpret duplicate names or alternative spellings differently
   if (canonical !== proof) throw new ValidationError('the SDP line must be canonical JSON (RFC 8785) in base64url');
   const texts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === 'string');
   const isValid =

@@ -1,14 +1,14 @@
 /**
- * Reads session descriptions (RFC 8866) with one strict grammar, before any other code uses them. The platforms' parsers are
- * lenient, each in its own way: Firefox reads `a=FINGERPRINT:` as a fingerprint, Chromium does not. Only descriptions that every
- * parser reads in the same way are accepted, so that the verified values are those the platform uses. Pure.
+ * Parses session descriptions (RFC 8866) with one strict grammar before any other code uses them. Platform parsers are lenient
+ * in different ways: Firefox accepts `a=FINGERPRINT:` as a fingerprint, but Chromium does not. Only descriptions that every
+ * parser reads identically are accepted, so that the verified values are the values that the platform uses. Pure.
  */
 import { ValidationError, invalidValue } from '../errors.js';
 import type { WireCandidate } from './rpc.js';
 
-/** Maximum length of one description, in characters. */
+/** Maximum length of a description, in characters. */
 export const MAX_SDP_LENGTH = 131_072;
-/** Maximum number of lines of one description. */
+/** Maximum number of lines in a description. */
 export const MAX_SDP_LINES = 4096;
 /** Maximum number of candidates accepted from the peer for one link or ICE restart; each costs connectivity checks. */
 export const MAX_CANDIDATES = 128;
@@ -18,15 +18,15 @@ export const MAX_SECTIONS = 64;
 export interface SdpFacts {
   /** The `a=setup` value. */
   setup: string;
-  /** The `a=ice-ufrag` value: the sections share one transport (RFC 8843). */
+  /** The `a=ice-ufrag` value, of which there is only one because the sections share one transport (RFC 8843). */
   ufrag: string[];
-  /** The `a=fingerprint` values in lower case, sorted: one for each hash function. */
+  /** The `a=fingerprint` values in lower case, sorted; one per hash function. */
   fp: string[];
 }
 
 /** A description that satisfies the grammar. */
 export interface SdpDescription extends SdpFacts {
-  /** The kinds of its media sections, in order: `['application']` for data alone. */
+  /** Kinds of the media sections, in order; `['application']` if there is only data. */
   media: string[];
   /** The value of `a=x-rondevu`, if there is one. */
   proof: string | undefined;
@@ -35,7 +35,10 @@ export interface SdpDescription extends SdpFacts {
 const hex = (bytes: number): string => `(?:[0-9A-Fa-f]{2}:){${bytes - 1}}[0-9A-Fa-f]{2}`;
 const OCTET = String.raw`(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)`;
 const IPV4 = `${OCTET}(?:\\.${OCTET}){3}`;
-/** An IP address, or an mDNS name as browsers generate it: any other name would let the peer choose what this side resolves. */
+/**
+ * An IP address, or an mDNS name in the form that browsers generate: with other names, the peer could choose which hosts this
+ * client resolves.
+ */
 const ADDRESS = String.raw`(?:${IPV4}|[\da-f]{0,4}:[\da-f:]{1,40}(?:${IPV4})?(?:%[\w.-]{1,16})?|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\.local)`;
 const CANDIDATE = new RegExp(
   String.raw`^candidate:[\w+/-]{1,64} \d{1,5} (?:udp|tcp|ssltcp) \d{1,10} ${ADDRESS} \d{1,5} typ [a-z]{1,16}(?: [\x21-\x7e]+ [\x21-\x7e]+)*$`,
@@ -43,7 +46,7 @@ const CANDIDATE = new RegExp(
 );
 const MAX_CANDIDATE_LENGTH = 1024;
 
-/** Attributes that determine the peer or what it may send, with the patterns of their values. */
+/** Attributes that determine the peer or limit its messages, with the patterns of their values. */
 const STRICT: Record<string, RegExp> = {
   fingerprint: new RegExp(`^sha-(?:256 ${hex(32)}|384 ${hex(48)}|512 ${hex(64)})$`),
   setup: /^(?:actpass|active|passive)$/,
@@ -51,21 +54,24 @@ const STRICT: Record<string, RegExp> = {
   'ice-pwd': /^[A-Za-z\d+/]{22,256}$/,
   candidate: /^/,
   'sctp-port': /^\d{1,5}$/,
-  // 0 means any size (RFC 8841); frames of less than 1000 bytes would be a waste
+  // 0 means any size (RFC 8841); frames of less than 1000 bytes would be wasteful
   'max-message-size': /^(?:0|\d{4,10})$/,
   'x-rondevu': /^[\w-]+$/,
 };
-/** Attributes allowed at one level only. */
+/** Attributes allowed only at session level or only at media level. */
 const SESSION_ONLY = /^x-rondevu$/;
 const MEDIA_ONLY = /^(?:candidate|sctp-port|max-message-size)$/;
-/** Other ways to agree on keys or identities, which no peer uses, and names that some parsers compare only by their prefix. */
+/**
+ * Refused attributes: other mechanisms for keys and identities, which no peer uses, and names that some parsers match only by
+ * prefix.
+ */
 const REFUSED = new RegExp(`^(?:crypto|identity|key-mgmt|${Object.keys(STRICT).join('|')})`);
 const SECTION =
   /^(application) \d{1,5} (?:UDP|TCP)\/DTLS\/SCTP webrtc-datachannel$|^(audio|video) \d{1,5} [A-Z]+(?:\/[A-Z]+)* \d[\d ]*$/;
 
 /**
  * Reads a description.
- * @throws ValidationError that quotes the line, for anything that two parsers might read differently
+ * @throws ValidationError, quoting the line, for anything that two parsers might read differently
  */
 export function parseSdp(sdp: string): SdpDescription {
   const lines = sdp.length > MAX_SDP_LENGTH ? [] : sdp.split('\r\n', MAX_SDP_LINES + 1);
@@ -79,7 +85,7 @@ export function parseSdp(sdp: string): SdpDescription {
   const values: Record<string, Set<string>> = { fingerprint: new Set(), setup: new Set(), 'ice-ufrag': new Set() };
   let proof: string | undefined;
   let candidates = 0;
-  /** The strict attributes of the session, and all that apply to the current section. */
+  /** Strict attributes at session level, and all strict attributes that apply to the current section. */
   let sessionNames: Set<string> | undefined;
   let seen = new Set<string>();
   for (const [index, line] of lines.entries()) {
@@ -87,7 +93,7 @@ export function parseSdp(sdp: string): SdpDescription {
       if (!isValid) throw invalidValue(`line ${index + 1} of a description`, expected, line);
     };
     const [, type = '', value = ''] = /^([a-z])=([\x20-\x7e]*)$/.exec(line) ?? [];
-    // v, o and s once and first; the others as RFC 8866 allows them at either level
+    // v, o and s occur once, as the first lines; the others as RFC 8866 allows at each level
     const types = index < 3 ? 'vos'[index]! : media.length ? 'micbka' : 'miuepcbtrzka';
     must(type && types.includes(type) && (type !== 'v' || value === '0'), `one of "${types}", "=", and printable ASCII`);
     if (type === 'm') {
@@ -108,7 +114,7 @@ export function parseSdp(sdp: string): SdpDescription {
       must(++candidates <= MAX_CANDIDATES && isCandidate(value), `one of at most ${MAX_CANDIDATES} candidates (RFC 8839)`);
       continue;
     }
-    // several fingerprints belong to one certificate, each with a different hash
+    // several fingerprints are allowed for one certificate, each with a different hash function
     const once = name + /^sha-\d+/.exec(text);
     must(!seen.has(once), `${name} once, for the session or in a media section`);
     seen.add(once);
@@ -124,12 +130,15 @@ export function parseSdp(sdp: string): SdpDescription {
   return { media, proof, setup: setup[0]!, ufrag, fp };
 }
 
-/** Whether a candidate attribute is well-formed: one line (RFC 8839 section 5.1), because parsers differ on several lines. */
+/**
+ * Whether a candidate attribute is well-formed (RFC 8839, section 5.1); it must be a single line, because parsers treat several
+ * lines differently.
+ */
 export const isCandidate = (text: string): boolean => text.length <= MAX_CANDIDATE_LENGTH && CANDIDATE.test(text);
 
 /**
- * Splits the candidates from a description that satisfies the grammar (RFC 8839 section 5.1), so that they can be added later:
- * a peer that has candidates starts connecting at once.
+ * Separates the candidates (RFC 8839, section 5.1) from a valid description, so that they can be added later: a peer starts
+ * connecting as soon as it has candidates.
  */
 export function splitCandidates(sdp: string): { sdp: string; candidates: WireCandidate[] } {
   const candidates: WireCandidate[] = [];

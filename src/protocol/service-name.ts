@@ -1,5 +1,6 @@
 /**
- * Service names (FQN), usernames and version compatibility: docs/protocol.md, "Names". Pure, used by client and server.
+ * Service names (FQN), usernames and version compatibility; see docs/protocol.md, "Names". These functions are pure and shared
+ * by client and server.
  */
 import { invalidValue, quote } from '../errors.js';
 
@@ -7,9 +8,9 @@ import { invalidValue, quote } from '../errors.js';
 export interface ServiceName {
   name: string;
   version: string;
-  /** Missing in names for discovery. */
+  /** Username; missing in names for discovery. */
   username?: string;
-  /** First 22 characters of base64url(SHA-256(raw key)); part of addresses only, never sent to the server. */
+  /** Key pin: first 22 characters of base64url(SHA-256(raw key)); part of addresses only, never sent to the server. */
   pin?: string;
 }
 
@@ -20,7 +21,7 @@ const PIN = /^[A-Za-z0-9_-]{22}$/;
 
 export const isUsername = (text: unknown): text is string => typeof text === 'string' && USERNAME.test(text);
 
-/** Whether the text has the form of a service id: a UUID (RFC 9562) in lower case, as servers write it. */
+/** Whether the text has the form of a service id: a lower-case UUID (RFC 9562), as servers generate it. */
 export const isServiceId = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
 
 /** @throws ValidationError */
@@ -45,11 +46,11 @@ export function parseServiceName(fqn: unknown, where = 'service name'): ServiceN
   return { name, version, ...(username !== undefined && { username }), ...(pin !== undefined && { pin }) };
 }
 
-/** The inverse of parseServiceName, without the pin: the form that goes to the server. */
+/** Inverse of parseServiceName, without the pin; returns the form that is sent to the server. */
 export const formatServiceName = ({ name, version, username }: ServiceName): string =>
   `${name}:${version}${username === undefined ? '' : `@${username}`}`;
 
-/** Numeric order of two versions; a prerelease comes before its release. Semantic Versioning 2.0, section 11. */
+/** Compares two versions numerically; a prerelease precedes its release. See Semantic Versioning 2.0, section 11. */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [parseVersion(a), parseVersion(b)];
   for (let i = 0; i < 3; i++) {
@@ -75,7 +76,10 @@ function comparePrerelease(a: string, b: string): number {
   return left.length - right.length;
 }
 
-/** Whether a service of version `available` satisfies a request for `requested`: same major, not older, see docs/protocol.md. */
+/**
+ * Whether version `available` of a service satisfies a request for `requested`: same major version, and not older; see
+ * docs/protocol.md.
+ */
 export function isCompatible(available: string, requested: string): boolean {
   const [have, want] = [parseVersion(available), parseVersion(requested)];
   if (have.pre !== undefined || want.pre !== undefined) return available === requested;

@@ -7,7 +7,7 @@ import { parseReplies } from './server-messages.js';
 
 /** How long a call may take in addition to its `wait`, in ms. */
 export const CALL_TIMEOUT = 15_000;
-/** Maximum size of a reply that is read, in bytes. */
+/** Maximum size of a reply, in bytes. */
 const MAX_REPLY = 10 * 1024 * 1024;
 /** Maximum length of the capabilities header, in characters. */
 const MAX_CAPS = 2048;
@@ -22,13 +22,13 @@ export class HttpTransport {
   }
 
   /**
-   * Sends one request as an object, several as an array.
-   * @param keepalive let the request outlive the page
+   * Sends a single request as an object, and several requests as an array.
+   * @param keepalive whether the request may outlive the page
    * @throws NetworkError if the server cannot be reached or does not speak the protocol
    */
   async post(requests: RpcRequest[], { wait = 0, signal, keepalive = false }: PostOptions = {}): Promise<RpcResponse[]> {
     signal?.throwIfAborted();
-    // AbortSignal.any is newer than some supported browsers
+    // AbortSignal.any is missing in some supported browsers
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(new Error(`no reply within ${CALL_TIMEOUT + wait} ms`)), CALL_TIMEOUT + wait);
     const onAbort = () => controller.abort(signal!.reason);
@@ -63,7 +63,7 @@ export class HttpTransport {
         `POST ${this.#url} answered${what}: apiUrl must be the address of a Rondevu server, with its path if it has one`,
       );
     }
-    // a gateway's error page says nothing about the server's capabilities
+    // reads capabilities only from valid replies, because a gateway's error page does not contain them
     this.#onCaps(
       response.headers
         .get(CAPS_HEADER)
@@ -71,7 +71,7 @@ export class HttpTransport {
         .split(',')
         .map((cap) => cap.trim()) ?? [],
     );
-    // a request that was refused (too large, too many) fails all its calls with one error
+    // if the whole request was refused (too large, too many), all its calls fail with the same error
     return response.ok || replies.length === requests.length ? replies : requests.map(() => replies[0]!);
   }
 }
@@ -83,7 +83,10 @@ export interface PostOptions {
   keepalive?: boolean;
 }
 
-/** Why `fetch` failed. Node has the reason in the cause; browsers give none, so the message lists those that a user can fix. */
+/**
+ * Why `fetch` failed. Node provides the reason in the cause; browsers provide no reason, so the message lists causes that a
+ * user can fix.
+ */
 function reasonOf(error: unknown): string {
   const { name, message, cause } = error as Error & { cause?: Error & { code?: string } };
   if (name !== 'TypeError') return message;
@@ -93,7 +96,7 @@ function reasonOf(error: unknown): string {
     : `${message}. Is the server running, the address right, and allowed by the page's Content-Security-Policy (connect-src)?`;
 }
 
-/** The body as text. @throws Error if it is longer than MAX_REPLY */
+/** The body as text. @throws Error if the body is longer than MAX_REPLY */
 export async function textOf({ body }: Response): Promise<string> {
   const reader = body?.getReader();
   const decoder = new TextDecoder();

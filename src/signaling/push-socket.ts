@@ -1,6 +1,6 @@
 /**
- * The push socket: opens a session, carries calls and events, answers the server's heartbeat, and reconnects by itself.
- * docs/protocol.md, "Push". Does not interpret the events.
+ * The push socket: opens a session, carries calls and events, answers the server's heartbeat, and reconnects automatically. See
+ * docs/protocol.md, "Push". This class does not interpret the events.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { Emitter } from '../base/emitter.js';
@@ -11,13 +11,13 @@ import type { RequestSigner } from './request-signer.js';
 import { checkResult, parseFrame } from './server-messages.js';
 import { ServerError } from './server-error.js';
 
-/** Silence after which the socket is considered dead, in ms: the server sends a ping every 15 s. */
+/** How long the socket may be silent before it is considered dead, in ms; the server sends a ping every 15 s. */
 const SILENCE = 40_000;
 
 export interface PushSocketEvents {
-  /** `resumes`: the missed events follow, or `resync`. */
+  /** If `resumes` is true, the missed events follow, or `resync`. */
   open: [session: OpenSessionResult, resumes: boolean];
-  /** `refused` is set if the server rejected the session itself; the socket does not reconnect then. */
+  /** `refused` is set if the server rejected the session itself; the socket then does not reconnect. */
   close: [refused: RondevuError | undefined];
   /** A listener that does not handle the event sets `handled.done` to false. */
   event: [name: keyof PushEvents, data: PushEvents[keyof PushEvents], handled: { done: boolean }];
@@ -40,7 +40,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   readonly #backoff = new ExponentialBackoff({ base: 500, max: 15_000, jitter: 0.3 });
   #socket: WebSocket | undefined;
   #nextId = 1;
-  /** Session and last event received, for resuming. */
+  /** Epoch of the session and sequence number of the last event received, for resuming. */
   #session: { epoch: string; seq: number } | undefined;
   #lastFrame = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -59,7 +59,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
   /** Whether a session is open. */
   isOpen = false;
 
-  /** Opens the socket, and reopens it whenever it closes, until `stop`. */
+  /** Opens the socket, and reopens it whenever it closes, until `stop()` is called. */
   start(): void {
     if (this.#wanted) return;
     this.#wanted = true;
@@ -72,14 +72,14 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     this.#drop();
   }
 
-  /** Closes the socket until `retryNow`, for a page that is frozen: the browser would cut it off without an event. */
+  /** Closes the socket until `retryNow()` is called, because the browser would disconnect a frozen page without an event. */
   suspend(): void {
     this.#suspended = true;
     clearTimeout(this.#timer);
     this.#drop();
   }
 
-  /** Reconnects at once instead of after the backoff. */
+  /** Reconnects immediately instead of waiting for the backoff delay. */
   retryNow(): void {
     this.#suspended = false;
     if (!this.#wanted) return;
@@ -91,7 +91,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
 
   /**
    * Makes a call over the open session.
-   * @throws ServerError with the server's code, NetworkError if the socket closes before the reply
+   * @throws ServerError with the server's code, NetworkError if the socket closes before the reply arrives
    */
   async request(method: string, params: unknown, wait = 0, signal?: AbortSignal): Promise<unknown> {
     if (!this.isOpen) throw new NetworkError('the push socket is not open');
@@ -125,7 +125,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     try {
       socket = new this.#WebSocket(this.#url, PUSH_SUBPROTOCOL);
     } catch {
-      return this.#later(); // a Content Security Policy may forbid it; polling continues
+      return this.#later(); // a Content Security Policy may block the socket; polling continues
     }
     this.#socket = socket;
     this.#lastFrame = performance.now();
@@ -146,22 +146,22 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       this.#backoff.reset();
       this.isOpen = true;
       this.#session = { epoch: session.epoch, seq: session.epoch === resume?.epoch ? resume.seq : session.seq };
-      // after a resume, the server sends the missed events if it can, else `resync`
+      // after a resume, the server sends the missed events, or `resync` if they are no longer available
       this.emit('open', session, resume !== undefined && session.caps.includes('resume'));
     } catch (error) {
       if (socket !== this.#socket) return;
-      // no reply, or a malformed one
+      // the server sent no reply, or a malformed reply
       if (error instanceof NetworkError) return this.#drop();
       const serverTime = error instanceof ServerError && mayRetry ? error.serverTime : undefined;
       if (serverTime !== undefined && this.#signer.setServerTime(serverTime)) return this.#openSession(socket, false);
-      // a server that is unavailable, or limits the rate, is tried again
+      // retries if the server is unavailable or limits the rate
       const passes = error instanceof RondevuError && /^(unavailable|rate-limited)$/.test(error.code);
       this.#wanted = passes;
       this.#drop(passes || !(error instanceof RondevuError) ? undefined : error);
     }
   }
 
-  /** Must not throw: it is called by the socket. */
+  /** Must not throw, because the socket calls this method directly. */
   #receive(data: unknown): void {
     this.#lastFrame = performance.now();
     const frame = parseFrame(data);
@@ -174,13 +174,13 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     if ('event' in frame) {
       const { seq } = frame;
       if (this.#session) {
-        // delivery is at least once: events received before the socket broke may come again
+        // delivery is at-least-once: events received before the socket closed may be repeated
         if (seq <= this.#session.seq) return;
         this.#session.seq = seq;
       }
       const handled = { done: true };
       this.emit('event', frame.event, frame.data, handled);
-      // acknowledges only answers that a listener handled; the joiner receives `taken` after this
+      // acknowledges only answers that a listener handled; the joiner then receives `taken`
       if (frame.event === 'answer' && handled.done) this.#send({ ack: seq });
       return;
     }

@@ -1,17 +1,17 @@
 /**
- * Signs calls in the v2 form and keeps the offset of the server's clock. Independent of the transport.
+ * Signs calls in the v2 form and tracks the offset of the server's clock. Independent of the transport.
  */
 import { bytesToBase64Url, randomId } from '../base/bytes.js';
 import { sha256, signText, signerFromKeypair, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
 import { audience, digestInput, v2Message } from '../protocol/message.js';
 import type { RpcRequest } from '../protocol/rpc.js';
 
-/** How far a server's clock may be ahead of the local clock, in ms. */
+/** How far the server's clock may be ahead of the local clock, in ms. */
 const MAX_AHEAD = 86_400_000;
 
 export class RequestSigner {
   readonly username: string;
-  /** Scheme, host, port and path that signatures are bound to. */
+  /** Audience: scheme, host, port and path to which signatures are bound. */
   readonly aud: string;
   readonly #signer: Promise<Signer>;
   /** Server time minus local time, in ms. */
@@ -21,7 +21,7 @@ export class RequestSigner {
     this.aud = audience(baseUrl);
     this.username = username;
     this.#signer = 'sign' in identity ? Promise.resolve(identity) : signerFromKeypair(identity, adapter);
-    this.#signer.catch(() => undefined); // reported by the first call that needs it
+    this.#signer.catch(() => undefined); // a failure is reported by the first call that needs the signer
   }
 
   /** Returns a signed call, ready to be sent; a retry must be signed again, because a nonce is valid only once. */
@@ -33,17 +33,17 @@ export class RequestSigner {
     return { method, message, signature: await signText(signer, message), publicKey: signer.publicKey, params };
   }
 
-  /** The server's time as far as it is known, in ms. */
+  /** Returns the estimated time of the server, in ms. */
   serverNow(): number {
     // eslint-disable-next-line no-restricted-syntax -- compared with the clock of the server
     return Date.now() + this.#clockOffset;
   }
 
   /**
-   * Adopts the server's clock, unless it is more than a day ahead of the local clock: a server could keep requests signed for
-   * that time and replay them then.
-   * @param serverTime ms
-   * @returns whether it was adopted
+   * Adopts the server's clock unless it is more than a day ahead of the local clock, because a server could store requests
+   * signed for a future time and replay them at that time.
+   * @param serverTime time in ms
+   * @returns whether the time was adopted
    */
   setServerTime(serverTime: number): boolean {
     // eslint-disable-next-line no-restricted-syntax -- compared with the clock of the server

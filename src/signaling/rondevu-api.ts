@@ -1,6 +1,6 @@
 /**
- * RondevuAPI: one method per RPC call, for callers that work at that level. Methods also take the positional arguments
- * of the Rondevu 0.20 client. The engine itself uses RpcClient, so that pages do not load this class.
+ * RondevuAPI: one method per RPC call, for applications that use the wire protocol directly. The methods also accept the
+ * positional arguments of the Rondevu 0.20 client. The engine itself uses RpcClient, so that pages do not load this class.
  */
 import { WebCryptoAdapter, type CryptoAdapter, type Keypair, type Signer } from '../identity/index.js';
 import type { RpcParams, RpcResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
@@ -10,10 +10,10 @@ import { ServerError } from './server-error.js';
 
 export class RondevuAPI extends RpcClient {
   /**
-   * @param baseUrl address of the server; `/rpc` and `/ws` are below it
-   * @param keypair base64 keys, or a Signer
-   * @param batching false sends every call in its own request
-   * @throws ValidationError if baseUrl is not an http(s) address or a batching option is invalid
+   * @param baseUrl URL of the server, to which `/rpc` and `/ws` are appended
+   * @param keypair key pair in base64, or a Signer
+   * @param batching false sends each call in a separate request
+   * @throws ValidationError if baseUrl is not an http(s) URL or a batching option is invalid
    */
   constructor(
     baseUrl: string,
@@ -51,7 +51,7 @@ export class RondevuAPI extends RpcClient {
     return isUsernameClaimed(this, username);
   }
 
-  /** v0.20: whether the name is free. */
+  /** v0.20: checks whether a username is available. */
   async isUsernameAvailable(username: string): Promise<boolean> {
     return !(await isUsernameClaimed(this, username));
   }
@@ -62,7 +62,7 @@ export class RondevuAPI extends RpcClient {
     return this.call('publishService', rest, options);
   }
 
-  /** Returns one service, with an offer leased to this call; with `limit`, a page of services. */
+  /** Returns one service with an offer leased to this call, or a page of services if `limit` is set. */
   getService(serviceFqn: string, page: { limit: number; offset?: number }): Promise<ServicePage>;
   getService(
     params: string | Omit<RpcParams<'getService'>, 'limit' | 'offset'>,
@@ -76,7 +76,7 @@ export class RondevuAPI extends RpcClient {
     return this.call('getService', { ...(typeof params === 'string' ? { serviceFqn: params } : params), ...page }, options);
   }
 
-  /** A page of services; leases no offer. */
+  /** Returns a page of services without leasing an offer. */
   listServices(serviceFqn: string, limit: number, offset: number) {
     return this.call('getService', { serviceFqn, limit, offset }) as Promise<ServicePage>;
   }
@@ -89,7 +89,7 @@ export class RondevuAPI extends RpcClient {
     return this.call('deleteService', { serviceFqn });
   }
 
-  /** Releases this name and its services; the next call claims it again. */
+  /** Releases this client's username and its services; the next call claims the username again. */
   releaseUsername() {
     return this.call('releaseUsername', {});
   }
@@ -106,12 +106,12 @@ export class RondevuAPI extends RpcClient {
       : this.call('answerOffer', params, options as CallOptions);
   }
 
-  /** Resolves to null while the offer is not answered. */
+  /** Resolves to null while the offer is unanswered. */
   getOfferAnswer(serviceFqn: string, offerId: string) {
     return offerAnswer(this, serviceFqn, offerId);
   }
 
-  /** @param params or the time in ms after which answers are requested */
+  /** @param params parameters of `poll`, or the time in ms after which answers are requested */
   poll(params: number | RpcParams<'poll'> = {}, options?: CallOptions) {
     return this.call('poll', typeof params === 'number' ? { since: params } : params, options);
   }
@@ -135,7 +135,7 @@ export class RondevuAPI extends RpcClient {
   }
 }
 
-/** The answer to the caller's own offer; null while there is no answer. */
+/** Returns the answer to the caller's own offer, or null while there is no answer. */
 export async function offerAnswer(
   client: RpcClient,
   serviceFqn: string,

@@ -8,7 +8,7 @@ import { MAX_BATCH, type RpcRequest, type RpcResponse } from '../protocol/rpc.js
 export interface BatchingOptions {
   /** Maximum number of calls in one request. Default 10, at most 100. */
   maxBatchSize?: number;
-  /** How long a call waits for others to share its request, in ms. Default 50. */
+  /** How long a call may wait for other calls to share its request, in ms. Default 50. */
   maxWaitTime?: number;
   /** Minimum time between two requests, in ms. Default 10. */
   throttleInterval?: number;
@@ -28,7 +28,7 @@ export class RpcBatcher {
   #first = true;
   #lastSent = -Infinity;
 
-  /** @throws ValidationError for an option that is not a whole number of 0 or more */
+  /** @throws ValidationError if an option is not a non-negative integer, or if `maxBatchSize` is not from 1 to 100 */
   constructor(send: (requests: RpcRequest[]) => Promise<RpcResponse[]>, options: BatchingOptions = {}) {
     this.#send = send;
     const { maxBatchSize = 10, maxWaitTime = 50, throttleInterval = 10 } = options;
@@ -41,7 +41,7 @@ export class RpcBatcher {
     }
   }
 
-  /** @param urgent send at once, together with the waiting calls; the very first call is always sent at once */
+  /** @param urgent send immediately, together with the waiting calls; the very first call is always sent immediately */
   add(request: RpcRequest, urgent = false): Promise<RpcResponse> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ request, resolve, reject });
@@ -62,7 +62,7 @@ export class RpcBatcher {
     for (const { reject } of this.#queue.splice(0)) reject(new RondevuError('closed', 'the client was closed'));
   }
 
-  /** Sends the waiting calls; resolves when all have their replies. Never rejects: each call has its own outcome. */
+  /** Sends the waiting calls; resolves when all of them have settled. Never rejects, because each call settles on its own. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -72,7 +72,7 @@ export class RpcBatcher {
     await Promise.all(sent);
   }
 
-  /** Number of calls that are waiting. */
+  /** Returns the number of waiting calls. */
   getQueueSize(): number {
     return this.#queue.length;
   }

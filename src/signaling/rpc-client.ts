@@ -1,6 +1,6 @@
 /**
- * RpcClient: makes RPC calls, over the push socket if one is open, else over HTTP, signed either way. Independent of WebRTC.
- * docs/protocol.md, "Calls".
+ * RpcClient: makes authenticated RPC calls, over the push socket if it is open and otherwise over HTTP. Independent of WebRTC;
+ * see docs/protocol.md, "Calls".
  */
 import { chunk } from '../base/chunk.js';
 import { NetworkError, RondevuError } from '../errors.js';
@@ -21,10 +21,10 @@ import { checkResult } from './server-messages.js';
 import { ServerError } from './server-error.js';
 
 export interface CallOptions {
-  /** Do not hold the call back for a batch. Default false. */
+  /** Whether to send the call without waiting for a batch. Default false. */
   urgent?: boolean;
   signal?: AbortSignal | undefined;
-  /** Let the request outlive the page. Default false. */
+  /** Whether the request may outlive the page. Default false. */
   keepalive?: boolean;
 }
 
@@ -35,9 +35,9 @@ export class RpcClient {
   readonly signer: RequestSigner;
   /** Key pair or signer that signs the calls. */
   readonly identity: Keypair | Signer;
-  /** Carries calls while it is open. @internal */
+  /** Push socket that carries calls while it is open. @internal */
   socket: PushSocket | undefined;
-  /** Called on each HTTP reply with the server's capabilities; empty for v0.5.4. @internal */
+  /** Called with the server's capabilities for each HTTP reply; the list is empty for v0.5.4. @internal */
   onCaps: ((caps: string[]) => void) | undefined;
   /** @internal */
   protected batcher: RpcBatcher | undefined;
@@ -46,10 +46,10 @@ export class RpcClient {
   #closed = false;
 
   /**
-   * @param baseUrl address of the server; `/rpc` and `/ws` are below it
-   * @param keypair base64 keys, or a Signer
-   * @param batching false sends every call in its own request
-   * @throws ValidationError if baseUrl is not an http(s) address
+   * @param baseUrl URL of the server, to which `/rpc` and `/ws` are appended
+   * @param keypair key pair in base64, or a Signer
+   * @param batching false sends each call in a separate request
+   * @throws ValidationError if baseUrl is not an http(s) URL
    */
   constructor(
     baseUrl: string,
@@ -67,7 +67,7 @@ export class RpcClient {
   }
 
   /**
-   * Makes any call. If the clocks disagree, adopts the server's time and retries once, silently.
+   * Makes any call. If the clocks disagree, the client adopts the server's time and silently retries once.
    * @throws ServerError with the server's code, NetworkError if the server cannot be reached
    */
   async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options: CallOptions = {}): Promise<RpcResult<M>> {
@@ -82,13 +82,13 @@ export class RpcClient {
     return checkResult(method, params, response.result) as RpcResult<M>;
   }
 
-  /** Rejects calls that wait for a batch. */
+  /** Rejects calls that are waiting for a batch. */
   close(): void {
     this.#closed = true;
     this.batcher?.clear();
   }
 
-  /** Useful only to clients without a push socket. @throws ValidationError for an invalid option */
+  /** Batching is useful only for clients without a push socket. @throws ValidationError for an invalid option */
   async useBatcher(options: BatchingOptions): Promise<RpcBatcher> {
     const { RpcBatcher } = await chunk('rpc-batcher', () => import('./rpc-batcher.js'));
     if (this.#closed) throw new RondevuError('closed', 'the client was closed');
@@ -102,9 +102,9 @@ export class RpcClient {
 
   async #post(method: string, params: unknown, wait: number, { urgent, signal, keepalive }: CallOptions): Promise<RpcResponse> {
     const request = await this.signer.sign(method, params);
-    // looking up a name must not claim it
+    // looking up a username must not claim it
     if (method === 'getUser') delete request.publicKey;
-    // a call that waits, or that may be aborted on its own, must not delay others
+    // a call that waits or can be aborted individually must not delay other calls
     if (this.#batching && !wait && !signal && !keepalive && (!urgent || this.batcher))
       return (await this.useBatcher(this.#batching)).add(request, urgent);
     const [response] = await this.#http.post([request], { wait, signal, ...(keepalive && { keepalive }) });

@@ -1,9 +1,10 @@
 /**
- * Turns a server's error reply into an error with a code. Servers of v0.5.4 send only text, from which the code is derived.
+ * Converts an error reply from the server into an error with a code. v0.5.4 servers send only text, from which the code is
+ * derived.
  */
 import { RondevuError, type ErrorCode } from '../errors.js';
 
-/** The first match counts. docs/protocol.md, "Towards a v0.5.4 server". */
+/** Patterns for the error texts of v0.5.4 servers; the first match applies. See docs/protocol.md, "Towards a v0.5.4 server". */
 export const OLD_TEXTS: readonly [RegExp, ErrorCode][] = [
   [/already answered/i, 'already-answered'],
   [/not yet answered/i, 'not-found'],
@@ -16,24 +17,24 @@ export const OLD_TEXTS: readonly [RegExp, ErrorCode][] = [
   [/too many|too large/i, 'too-large'],
 ];
 
-/** Maximum length of the text that is kept, in characters. */
+/** Maximum length of the error text that is retained, in characters. */
 const MAX_TEXT = 500;
 
-/** The fields as the server sent them: of any type. */
+/** Error fields as sent by the server, of any type. */
 export interface ServerFailure {
   error?: unknown;
   code?: unknown;
   serverTime?: unknown;
 }
 
-/** A call that the server refused. */
+/** Indicates that the server refused a call. */
 export class ServerError extends RondevuError {
-  /** The server's clock in ms, with `clock-skew`. */
+  /** The server's time in ms; sent with `clock-skew`. */
   readonly serverTime: number | undefined;
 
   constructor(method: string, { error, code, serverTime }: ServerFailure) {
     const text = typeof error === 'string' ? error.slice(0, MAX_TEXT) : 'the server gave no reason';
-    // a newer server may have other codes
+    // newer servers may send other codes
     const isCode = typeof code === 'string' && /^[a-z][a-z-]{0,39}$/.test(code);
     super(
       isCode ? (code as ErrorCode) : (OLD_TEXTS.find(([known]) => known.test(text))?.[1] ?? 'bad-request'),

@@ -1,16 +1,20 @@
 /**
- * Validates everything the server sends, before anything else uses it: replies over HTTP and over the socket, and events. Types
- * and bounds are strict; unknown fields pass, so that newer servers can add some. docs/protocol.md, "Calls" and "Push".
+ * Validates all data from the server before any other code uses it: replies over HTTP and the push socket, and events. Types
+ * and limits are enforced strictly; unknown fields are accepted, so that newer servers can add fields. See docs/protocol.md,
+ * "Calls" and "Push".
  */
 import { NetworkError, RondevuError } from '../errors.js';
 import { MAX_SERVER_FRAME, type PushEvents, type RpcResponse, type ServerFrame } from '../protocol/rpc.js';
 import { MAX_SDP_LENGTH } from '../protocol/sdp.js';
 import { isCompatible, isUsername, parseServiceName } from '../protocol/service-name.js';
 
-/** Maximum number of items in a list that has no smaller bound. */
+/** Maximum number of items in a list that has no smaller limit. */
 const MAX_ITEMS = 10_000;
 
-/** Returns path and type of the first invalid value; undefined if there is none. Omits the value, which may be secret. */
+/**
+ * Returns the path and type of the first invalid value, or undefined if all values are valid. The result omits the value, which
+ * may be secret.
+ */
 type Check = (value: unknown, path: string) => string | undefined;
 
 const wrong = (value: unknown, path: string): string =>
@@ -37,7 +41,7 @@ const nullable =
   (value, path) =>
     value === null ? undefined : check(value, path);
 
-/** Fields by name; a name that ends with `?` is optional. */
+/** Checks the fields of an object by name; a name that ends with `?` marks an optional field. */
 const object =
   (fields: Record<string, Check>): Check =>
   (value, path) => {
@@ -62,7 +66,9 @@ const list =
     return undefined;
   };
 
-/** A list of items sent by other users: a malformed item is removed, because it must not suppress the items of others. */
+/**
+ * Checks a list of items sent by other users; a malformed item is removed, because it must not suppress the items of others.
+ */
 const listOfForeign =
   (item: Check): Check =>
   (value, path) => {
@@ -142,7 +148,7 @@ interface Service {
   username: string;
 }
 
-/** A well-formed reply may still name a different service than the one requested. @throws RondevuError `identity-mismatch` */
+/** Checks that a well-formed reply is about the requested service. @throws RondevuError `identity-mismatch` */
 function checkService(asked: { serviceFqn?: string; serviceId?: string }, { serviceId, serviceFqn, username }: Service): void {
   const given = parseServiceName(serviceFqn);
   const wanted = asked.serviceFqn === undefined ? given : parseServiceName(asked.serviceFqn);
@@ -159,9 +165,10 @@ function checkService(asked: { serviceFqn?: string; serviceId?: string }, { serv
 }
 
 /**
- * The result of a call if it is valid.
- * @param params parameters of the call, which determine what its result must be
- * @throws NetworkError that names the field; RondevuError `identity-mismatch` if the result is about a different service
+ * Validates and returns the result of a call.
+ * @param params parameters of the call, which determine the expected result
+ * @throws NetworkError that names the invalid field; RondevuError `identity-mismatch` if the result is about a different
+ *   service
  */
 export function checkResult(method: string, params: unknown, result: unknown): unknown {
   const { limit, offers } = (params ?? {}) as { limit?: number; offers?: unknown[] };
@@ -176,7 +183,7 @@ export function checkResult(method: string, params: unknown, result: unknown): u
   return result;
 }
 
-/** The replies in the body of an HTTP response; undefined if the body does not follow this protocol. */
+/** Parses the replies in the body of an HTTP response; returns undefined if the body violates the protocol. */
 export function parseReplies(body: string): RpcResponse[] | undefined {
   const replies = [parse(body)].flat();
   return list(reply, MAX_ITEMS, 1)(replies, '') ? undefined : (replies as RpcResponse[]);
@@ -189,8 +196,8 @@ const reply: Check = (value, path) =>
     : object({ success: where((is) => is === false), error: text(MAX_SDP_LENGTH) })(value, path));
 
 /**
- * A frame of the push socket; undefined for an event that is malformed or unknown, and for anything else that is not a frame.
- * Results and errors are checked when their call is known.
+ * Parses a push-socket frame; returns undefined for an event that is malformed or unknown, and for anything else that is not a
+ * frame. Results and errors are validated when they are matched to their calls.
  */
 export function parseFrame(data: unknown): ServerFrame | undefined {
   const frame = typeof data === 'string' && data.length <= MAX_SERVER_FRAME ? parse(data) : undefined;

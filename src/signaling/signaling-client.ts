@@ -1,6 +1,6 @@
 /**
- * SignalingClient: the engine's view of the server. Opens the push socket along with the first call, polls if there is no socket,
- * emits each event once, and hides whether the server is old or new.
+ * SignalingClient: the engine's interface to the signaling server. Opens the push socket with the first call, polls if no
+ * socket is open, emits each event once, and hides the differences between old and new servers.
  */
 import { randomId } from '../base/bytes.js';
 import { Emitter } from '../base/emitter.js';
@@ -27,31 +27,31 @@ import type { PublisherPort, PollingOptions, WatchHandlers } from './signaling-p
 /**
  * How the signaling server is reached: `idle` before the first call and after `close()`, `connecting` while the push socket
  * opens, `push` over the socket, `polling` over HTTP. `offline`: the server cannot be reached (error code `unavailable`) or
- * refused the session (any other code); the state stays until the server answers.
+ * refused the session (any other code); the state remains until the server answers.
  */
 export type SignalingState = 'idle' | 'connecting' | 'push' | 'polling' | 'offline';
 
 export interface SignalingEvents {
   answer: [answer: AnswerInfo];
   demand: [demand: PushEvents['demand']];
-  /** From a peer of a session. */
+  /** A signal from the peer of a session. */
   signal: [signal: PushEvents['signal']];
-  /** `offline` always comes with `error`; emitted again when the error changes. */
+  /** `offline` always has an `error`; the event is emitted again when the error changes. */
   state: [state: SignalingState, error?: RondevuError];
-  /** The server may have dropped this client's state: publish again. */
+  /** The server may have lost this client's state, so services must be published again. */
   reset: [];
-  /** A reply contained ICE servers. */
+  /** Emitted when a reply contains ICE servers. */
   ice: [served: Pick<IceServersResult, 'iceServers' | 'ttl'>];
 }
 
-/** Polling intervals in ms: the shortest, after something happened, and the longest, when nothing happens. */
+/** Polling intervals in ms: the minimum, the interval after activity, and the maximum while idle. */
 const POLL_MIN = 50;
 const POLL_BUSY = 250;
 const POLL_IDLE = 5000;
-/** Maximum `wait` of one call, in ms: over the socket, over HTTP. */
+/** Maximum `wait` of one call over the push socket and over HTTP, in ms. */
 const WAIT_PUSH = 60_000;
 const WAIT_HTTP = 20_000;
-/** How far the server's clock may be ahead of the local estimate, in ms: a v0.5.4 server tolerates this much. */
+/** How far the server's clock may be ahead of the local estimate, in ms; v0.5.4 servers tolerate this difference. */
 const MAX_CLOCK_SKEW = 300_000;
 /** How long a joiner waits for the push socket before it is queued over HTTP, in ms. */
 const SOCKET_TIMEOUT = 3000;
@@ -61,30 +61,30 @@ interface Handshake extends WatchHandlers {
   serviceFqn: string;
   answering: boolean;
   since: number;
-  /** How often its candidates are polled for, in ms, and until when. */
+  /** Polling interval for the candidates of this handshake, in ms, and the time at which polling ends. */
   interval: number;
   pollUntil: number;
 }
 
 export class SignalingClient extends Emitter<SignalingEvents> implements PublisherPort {
   readonly api: RpcClient;
-  /** Id of this client, distinct from other clients of the same user. */
+  /** Id that distinguishes this client from other clients of the same user. */
   readonly instance = randomId(12);
   state: SignalingState = 'idle';
-  /** Why the state is `offline`; undefined in every other state. */
+  /** Reason why the state is `offline`; undefined in every other state. */
   error: RondevuError | undefined;
   /** Capabilities of the server; undefined before the first reply, empty for v0.5.4. */
   caps: ReadonlySet<string> | undefined;
   readonly #socket: PushSocket | undefined;
-  /** Current handshakes; an old server must be asked for the candidates of each. */
+  /** Current handshakes; with an old server, candidates must be requested for each handshake. */
   readonly #handshakes = new Set<Handshake>();
   #since = 0;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #pollDelay = POLL_BUSY;
   #opened = false;
-  /** The server refused the session; only a call that succeeds ends `offline` then. */
+  /** Whether the server refused the session; the `offline` state then ends only with a successful call. */
   #isRefused = false;
-  /** The last poll got no reply. */
+  /** Whether the last poll received no reply. */
   #failed = false;
   #closed = false;
 
@@ -99,14 +99,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       this.#emitIce(iceServers, iceTtl);
       this.caps = new Set(caps);
       this.#setState('push');
-      // offers were published over HTTP before the socket was up, or events were missed while it was down
+      // offers may have been published over HTTP before the socket opened, or events missed while it was closed
       if (!resumes) this.#resync();
       this.#opened = true;
     });
     this.#socket.on('close', (refused) => {
       this.#isRefused = refused !== undefined;
       if (refused) return this.#setState('offline', refused);
-      // a socket that does not reconnect says nothing about the server; a poll does
+      // a socket that fails to connect does not show whether the server is reachable, but a poll does
       if (this.state === 'connecting' && this.caps) return void this.#pollOn();
       if (this.state === 'push') this.#setState('connecting');
       this.#schedulePoll(POLL_BUSY);
@@ -119,7 +119,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.caps?.has(cap) ?? false;
   }
 
-  /** Makes any call; the first one also opens the push socket. */
+  /** Makes a call; the first call also opens the push socket. */
   async call<M extends RpcMethod>(method: M, params: RpcParams<M>, options?: CallOptions): Promise<RpcResult<M>> {
     if (this.#closed) throw new RondevuError('closed', `${method}: this client was closed`);
     const result = this.api.call(method, params, options);
@@ -138,12 +138,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   }
 
   /**
-   * Gets a service with an offer that is leased to this call. Waits in the server's queue, or retries if the server has none.
+   * Gets a service with an offer that is leased to this call. Waits in the server's queue, or retries if the server has no
+   * queue.
    * @param target name or id of the service
-   * @param wait in ms; Infinity for no limit
+   * @param wait how long to wait, in ms; Infinity for no limit
    * @param onWaiting called when the search continues after a failure, and again when the failure changes: `not-found` or
-   *   `no-offer` if nobody is there, `unavailable` if the server cannot be reached, `rate-limited` if it refuses the call for now
-   * @throws RondevuError `not-found` or `no-offer` when the wait is over; the signal's reason when it is aborted
+   *   `no-offer` if no host is available, `unavailable` if the server cannot be reached, `rate-limited` if it refuses the call
+   *   for now
+   * @throws RondevuError `not-found` or `no-offer` when the wait is over; the signal's abort reason if it is aborted
    */
   async findOffer(
     target: string,
@@ -154,11 +156,11 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     const end = performance.now() + wait;
     let reportedKind: string | undefined;
     for (let asked = 0; ; asked++) {
-      // browsers allow few HTTP requests at once, and one that waits holds up the others
+      // browsers allow few simultaneous HTTP requests, and a waiting request delays the others
       if (asked > 0 && this.can('push') && this.state === 'connecting') await this.#socketSettled(signal);
       try {
         const left = Math.max(0, end - performance.now());
-        // queued only after the server has said that nobody is there: a queued call is answered late
+        // joins the queue only after the server has reported that no host is available: a queued call is answered late
         const queueTime =
           reportedKind === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
         const params = { instance: this.instance, ...(queueTime > 0 && { wait: Math.round(queueTime) }) };
@@ -176,7 +178,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         const kind = isAbsent ? 'absent' : error.code;
         if (kind !== reportedKind) onWaiting(error);
         reportedKind = kind;
-        // in the queue, the server did the waiting; otherwise wait 1 s, 2 s … 5 s
+        // the queue already delays the reply; without a queue, wait 1 s, 2 s … 5 s
         const pause = this.can('wait') && isAbsent ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
         await sleep(pause, signal);
       }
@@ -193,9 +195,9 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (iceServers) this.emit('ice', { iceServers, ttl });
   }
 
-  /** Undefined if the server has none or cannot be asked. Never rejects. */
+  /** Resolves to undefined if the server has no ICE servers or cannot be reached. Never rejects. */
   async fetchIceServers(): Promise<IceServersResult | undefined> {
-    // a call that every server knows, to learn which one it is
+    // every server supports `poll`, and its reply reveals the capabilities of the server
     if (!this.caps) await this.#poll(0);
     if (!this.can('ice')) return undefined;
     return this.call('getIceServers', {}, { urgent: true }).catch(() => undefined);
@@ -217,14 +219,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.call('publishService', { ...params, instance: this.instance }, { urgent: true });
   }
 
-  /** An old server cannot withdraw offers, only delete the service. */
+  /** An old server cannot withdraw offers; it can only delete the service. */
   async withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<void> {
     if (this.can('withdraw')) await this.call('withdrawOffers', { serviceFqn, offerIds }, { keepalive: true });
     else if (last) await this.call('deleteService', { serviceFqn }, { keepalive: true });
   }
 
   fetchAnswers(): Promise<unknown> {
-    // before the first call, nobody can have answered
+    // before the first call, there are no offers that could have been answered
     return this.caps ? this.#poll(this.#since) : Promise.resolve();
   }
 
@@ -240,7 +242,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return this.state === 'push';
   }
 
-  /** While a handshake is watched, its candidates are polled for; on an old server, with a separate call. */
+  /** Polls for the candidates of a handshake while it is watched; an old server requires a separate call. */
   watch(
     offerId: string,
     serviceFqn: string,
@@ -262,12 +264,12 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return () => void this.off('answer', onAnswer).off('demand', onDemand).off('reset', onReset);
   }
 
-  /** The page is frozen: closes the socket until the next hint. */
+  /** Closes the socket until the next hint, because the page is being frozen. */
   suspend(): void {
     this.#socket?.suspend();
   }
 
-  /** Something changed outside: tries at once instead of waiting for a timer. */
+  /** Reacts to an external change: reconnects immediately and polls soon instead of waiting for a timer. */
   hint(): void {
     this.#socket?.retryNow();
     this.#schedulePoll(POLL_BUSY);
@@ -310,12 +312,12 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
   }
 
   #emitCandidates(offerId: string, candidates: CandidateInfo[]): void {
-    // an old server also returns a publisher's own candidates
+    // an old server also returns the publisher's own candidates
     const foreign = this.can('instances') ? candidates : candidates.filter(({ username }) => username !== this.api.username);
     if (foreign.length) this.#notify(offerId, ({ onCandidates }) => onCandidates(foreign));
   }
 
-  /** The handshakes whose candidates are polled for. */
+  /** Returns the handshakes whose candidates are being polled. */
   #polled(): Handshake[] {
     return [...this.#handshakes].filter(({ pollUntil }) => performance.now() < pollUntil);
   }
@@ -331,14 +333,14 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     if (this.#socket?.isOpen) return;
     const found = await this.#poll(this.#since);
     if (found !== undefined && this.caps && !this.#socket?.isOpen) this.#setState('polling');
-    // the server withdraws the offers of a silent client
+    // the server may have withdrawn the offers of this client in the meantime
     if (found !== undefined && this.#failed) this.emit('reset');
     this.#failed = found === undefined;
     const intervals = found === undefined ? [] : this.#polled().map(({ interval }) => interval);
     this.#schedulePoll(found ? POLL_BUSY : Math.min(this.#pollDelay * 1.5, POLL_IDLE, ...intervals));
   }
 
-  /** Polls once; returns whether anything arrived, or undefined if the server did not answer. */
+  /** Polls once; returns whether anything was received, or undefined if the server did not answer. */
   async #poll(since: number): Promise<boolean | undefined> {
     try {
       const { answers, iceCandidates } = await this.call('poll', { since, instance: this.instance });
@@ -351,7 +353,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       if (this.caps && !this.can('instances')) found = (await this.#askOldServer()) || found;
       return found;
     } catch {
-      return undefined; // reported by the state; the next poll or the socket follows
+      return undefined; // the state reports the error; the next poll or the socket tries again
     }
   }
 
@@ -369,7 +371,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return found;
   }
 
-  /** A server clock that was briefly ahead must not hide later events. */
+  /** Returns the later time, limited so that a server clock that was briefly ahead does not hide later events. */
   #later(since: number, time: number): number {
     return Math.max(since, Math.min(time, this.api.signer.serverNow() + MAX_CLOCK_SKEW));
   }

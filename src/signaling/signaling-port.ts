@@ -1,5 +1,5 @@
 /**
- * The signaling interface for connections and pools, independent of how the server is reached.
+ * Signaling interface for connections and offer pools, independent of the transport to the server.
  */
 import type { RondevuError } from '../errors.js';
 import type {
@@ -26,15 +26,15 @@ export interface SignalingPort {
   addCandidates(serviceFqn: string, offerId: string, candidates: WireCandidate[]): Promise<unknown>;
   /** Sends a signal to the peer of a session through the server. Never rejects: a signal may be lost. */
   signal(params: SignalParams): Promise<unknown>;
-  /** Reports the peer's candidates and `taken` for one offer; returns a function that stops the reports. */
+  /** Subscribes to the peer's candidates and to `taken` for one offer; returns a function that unsubscribes. */
   watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers, polling: PollingOptions): () => void;
-  /** Whether `onTaken` will be called. */
+  /** Whether the server reports `taken`, so that `onTaken` is called. */
   readonly sendsTaken: boolean;
-  /** Whether publishing adds to the existing offers; otherwise it replaces them (v0.5.4, and until the server is known). */
+  /** Whether publishing adds to the existing offers; with v0.5.4, and until the server is known, it replaces them. */
   keepsOffers(): boolean;
 }
 
-/** How candidates are polled for if the server cannot push them; times in ms. */
+/** Settings for polling candidates if the server cannot push them; times in ms. */
 export interface PollingOptions {
   icePollingInterval: number;
   icePollingTimeout: number;
@@ -47,7 +47,7 @@ export interface WatchHandlers {
 
 /** The interface for publishers. */
 export interface PublisherPort extends SignalingPort {
-  /** Reports answers, demand and the need to publish again; returns a function that unsubscribes. */
+  /** Subscribes to answers, demand and requests to publish again; returns a function that unsubscribes. */
   subscribe(handlers: {
     onAnswer(answer: AnswerInfo): void;
     onDemand(demand: PushEvents['demand']): void;
@@ -56,7 +56,7 @@ export interface PublisherPort extends SignalingPort {
   publish(params: PublishParams): Promise<PublishResult>;
   /** @param last whether no free offer of the service remains */
   withdraw(serviceFqn: string, offerIds: string[], last: boolean): Promise<unknown>;
-  /** Whether an offer can be reserved for one user. */
+  /** Whether the server supports offers reserved for one user. */
   keepsDirected(): boolean;
   /** Polls for answers now. Never rejects. */
   fetchAnswers(): Promise<unknown>;
