@@ -66,7 +66,7 @@ export class ValidationError extends RondevuError {
   }
 }
 
-/** Indicates that the signaling server could not be reached or that its reply violates the protocol. */
+/** Indicates that the signaling server could not be reached or that its reply violated the protocol. */
 export class NetworkError extends RondevuError {
   constructor(message: string, options?: { cause?: unknown; code?: ErrorCode; [context: string]: unknown }) {
     super(options?.code ?? 'unavailable', message, options);

@@ -4,8 +4,7 @@
 import { invalidValue } from './errors.js';
 
 /**
- * `server` uses the ICE servers that the signaling server provides; if it provides none, `google-stun`, or no servers on
- * loopback.
+ * `server` uses the ICE servers provided by the signaling server, falling back to `google-stun`, or to no servers on loopback.
  */
 export type IcePreset = 'server' | 'google-stun' | 'ipv4-turn' | 'hostname-turns' | 'relay-only';
 export type IceServersOption = IcePreset | RTCIceServer[];

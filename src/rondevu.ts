@@ -1,5 +1,5 @@
 /**
- * Rondevu: the façade. Connects identity, signaling, offers and connections, and manages their lifetimes.
+ * Rondevu: the façade. Wires up identity, signaling, offers and connections, and manages their lifetimes.
  */
 import { chunk } from './base/chunk.js';
 import { Emitter } from './base/emitter.js';
@@ -243,12 +243,11 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   /**
-   * Joins a service. Resolves when an offer has been found and answered; the link opens shortly after that
-   * (`connection.opened`).
+   * Joins a service. Resolves when an offer has been found and answered; the link opens shortly after (`connection.opened`).
    * @throws ValidationError for invalid options; RondevuError `not-found` or `no-offer` if no host is available within `wait`
    */
   connectToService(options: ConnectOptions & { onConnection?: undefined }): Promise<AnswererConnection>;
-  /** As in v0.18: opens a raw link, which is not replaced when it is lost. @deprecated Leave `onConnection` out. */
+  /** Opens a raw link as in v0.18, which is not replaced when it is lost. @deprecated Leave `onConnection` out. */
   connectToService(options: ConnectOptions & { onConnection: OnConnection }): Promise<ConnectionContext>;
   async connectToService(
     options: ConnectOptions & { onConnection?: OnConnection },
@@ -311,7 +310,10 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return [...this.#pools.values()].reduce((count, { offers }) => count + offers.length, 0);
   }
 
-  /** Returns the connections of all services, whether or not their links are up, by offer id and by index. A snapshot. */
+  /**
+   * Returns the connections of all services, whether or not their links are up; they are accessible by offer id and by index. A
+   * snapshot.
+   */
   getActiveConnections(): ActiveConnections {
     return activeConnections(this.#hosted());
   }

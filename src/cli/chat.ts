@@ -69,7 +69,7 @@ export class Screen {
     moveCursor(process.stdout, 0, -lines.getCursorPos().rows);
     cursorTo(process.stdout, 0);
     clearScreenDown(process.stdout);
-    // otherwise, readline would clear from this many rows above the cursor and erase the text printed in between
+    // prevents readline from clearing the rows above the cursor, which would erase the text printed in between
     (lines as Interface & { prevRows?: number }).prevRows = 0;
   }
 }

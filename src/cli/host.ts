@@ -90,7 +90,7 @@ const execute =
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
         ...process.env,
-        // the program may use it as a file name: a valid username has no characters that are special in a shell or a path
+        // the program may use the username as a file name: valid usernames have no characters special to a shell or a path
         RONDEVU_PEER: isUsername(peer?.username) ? peer.username : '',
         RONDEVU_PEER_KEY: peer?.publicKey ?? '',
         RONDEVU_PEER_VERIFIED: String(peer?.verified ?? false),

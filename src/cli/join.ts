@@ -25,7 +25,9 @@ const OPEN_TIMEOUT = 60_000;
 /** How long the command waits before it reports that it is still waiting, in ms. */
 const QUIET = 2000;
 
-/** Reports failures that are retried: before the first link, every failure; after it, only an unreachable server. */
+/**
+ * Reports failures that are retried: every failure before the first link, and only an unreachable server after the first link.
+ */
 function reportRetries(connection: AnswererConnection, screen: Screen): void {
   let reported: string | undefined;
   const forget = (): void => void (reported = undefined);

@@ -32,7 +32,9 @@ A first chat, in three terminals
 ${EXIT_CODES}`;
 }
 
-/** Removes terminal control characters from all console output, because the engine's warnings may quote strangers. */
+/**
+ * Removes terminal control characters from all console output, because the engine's warnings may contain text from strangers.
+ */
 function guardConsole(): void {
   for (const level of ['log', 'info', 'warn', 'error', 'debug'] as const) {
     const print = console[level];

@@ -192,7 +192,7 @@ export class Pipe {
     }
   }
 
-  /** Output errors are ignored with `endsOutput`, because a program does not have to read all of its input. */
+  /** Output errors are ignored if `endsOutput` is set, because a program does not have to read all of its input. */
   #outputFailed(error: Error): void {
     if (!this.#endsOutput) this.#fail(error);
   }

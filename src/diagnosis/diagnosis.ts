@@ -33,7 +33,7 @@ export interface DiagnoseOptions extends Pick<
   /** Called with the result of each check as soon as it is available. */
   onCheck?: (check: Check) => void;
   /**
-   * Checks whether a STUN or TURN server answers over UDP; for programs that can send UDP packets. The check distinguishes a
+   * Checks whether a STUN or TURN server answers over UDP, in programs that can send UDP packets. The check distinguishes a
    * TURN server that refuses requests from an unreachable server. Default: rely on the platform's ICE errors.
    */
   answersUdp?: (host: string, port: number, ms: number) => Promise<boolean>;

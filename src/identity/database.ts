@@ -69,7 +69,7 @@ function asPromise<T>(make: () => IDBRequest): Promise<T> {
     const request = make();
     request.onsuccess = () => resolve(request.result as T);
     request.onerror = (event) => {
-      event.preventDefault(); // otherwise a lost race in add() would be reported as an uncaught error
+      event.preventDefault(); // otherwise, losing a race in add() would be reported as an uncaught error
       reject(request.error ?? new Error('unknown reason'));
     };
   });

@@ -1,6 +1,6 @@
 /**
- * Ed25519 and SHA-256 for platforms without them: old browsers, and http:// pages, which have no crypto.subtle. Loaded as a
- * separate chunk when needed; no other module imports @noble.
+ * Ed25519 and SHA-256 for platforms without them: old browsers, and http:// pages, which have no crypto.subtle. This module is
+ * loaded as a separate chunk when needed; no other module imports @noble.
  */
 import { Point, getPublicKeyAsync, hashes, signAsync, verifyAsync } from '@noble/ed25519';
 import { sha256 as nobleSha256, sha512 } from '@noble/hashes/sha2.js';

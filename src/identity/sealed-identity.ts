@@ -1,7 +1,7 @@
 /**
  * Exports an identity to another device as text encrypted with a passphrase, using PBKDF2 (RFC 8018) with SHA-256 and
- * AES-256-GCM (NIST SP 800-38D). On the other device, imports the text and stores the identity in the key store. This module is
- * a separate chunk, because few pages need it.
+ * AES-256-GCM (NIST SP 800-38D). On the receiving device, imports the text and stores the identity in the key store. This
+ * module is a separate chunk, because few pages need it.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError, invalidValue } from '../errors.js';

@@ -1,6 +1,6 @@
 /**
- * RondevuAuth and RondevuUsername from the 0.9 client. Key pairs have replaced the credentials of that client, so most methods
- * manage key pairs.
+ * RondevuAuth and RondevuUsername from the 0.9 client. Key pairs have replaced the credentials of the 0.9 client, so most
+ * methods manage key pairs.
  */
 import { RondevuError } from '../errors.js';
 import { WebCryptoAdapter, type Keypair } from '../identity/index.js';

@@ -51,7 +51,7 @@ export interface OlderNames {
   /** v0.20: the opened connections. @deprecated Use `getActiveConnections()`. */
   getActiveOffers(): ActiveOffer[];
   /**
-   * v0.20: returns the calls of the wire protocol, signed by this client.
+   * v0.20: returns a `RondevuAPI` whose calls are signed by this client.
    * @deprecated Use `api.call()`, or create a `RondevuAPI`.
    */
   getAPIPublic(): RondevuAPI;

@@ -37,8 +37,9 @@ export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
 /**
  * `Rondevu.connect` for Node, with an installed WebRTC implementation, a WebSocket implementation, and the identity from a
  * file. Makes no network call. Warns once if the environment specifies an HTTP proxy that Node does not use.
- * @throws RondevuError `unsupported`, with the install command, if WebRTC is missing; ValidationError that quotes an invalid
- *   option, or if other users may read the key file; RondevuError `unavailable` if the key file cannot be read or written
+ * @throws RondevuError `unsupported`, with the install command, if WebRTC is missing; ValidationError if an option is invalid
+ *   (the message quotes the value), or if other users may read the key file; RondevuError `unavailable` if the key file cannot
+ *   be read or written
  */
 export async function connect({ webrtc, keyFile, ...options }: NodeOptions): Promise<Rondevu> {
   if (keyFile !== undefined && (typeof keyFile !== 'string' || !keyFile))

@@ -7,8 +7,8 @@ export interface ShutdownOptions {
   /** Called with the received signal before anything is closed. */
   onSignal?: (signal: NodeJS.Signals) => void | Promise<void>;
   /**
-   * Called last with the exit code: 0, 1 after an error, or 128 plus the signal number after a second signal. Default:
-   * process.exit.
+   * Called last with the exit code: 0 on success, 1 after an error, or 128 plus the signal number after a second signal.
+   * Default: process.exit.
    */
   exit?: (code: number) => void;
 }

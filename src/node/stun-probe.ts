@@ -31,7 +31,7 @@ export async function answersUdp(host: string, port: number, ms: number): Promis
     };
     const again = setInterval(send, AGAIN_AFTER);
     const timer = setTimeout(done(false), ms);
-    // emitted if sending is not permitted; the probe keeps waiting, because the rule may apply to a single address
+    // errors do not end the probe, because sending may be blocked for a single address only
     socket.on('error', () => undefined);
     socket.on('message', (reply) => {
       if (reply.length >= 20 && reply.subarray(4, 20).equals(request.subarray(4, 20))) done(true)();

@@ -1,5 +1,5 @@
 /**
- * Finds an installed WebRTC implementation. Sets no globals: the classes are passed to a single client.
+ * Finds an installed WebRTC implementation. Sets no globals: each client receives the classes as options.
  */
 import { randomId } from '../base/bytes.js';
 import { RondevuError, invalidValue } from '../errors.js';
@@ -209,7 +209,7 @@ function patchWerift(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
     override createDataChannel(label: string, options?: RTCDataChannelInit): RTCDataChannel {
       const channel = super.createDataChannel(label, options);
       const { sctp } = (this.sctp ?? {}) as { sctp?: WeriftSctp };
-      // once per SCTP transport, which has no streams because it is not connected yet
+      // patches each SCTP transport once, before it is connected and has any streams
       if (sctp?.getInboundStream && !Object.hasOwn(sctp, 'getInboundStream')) patchInboundStreams(sctp);
       return channel;
     }

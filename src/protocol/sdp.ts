@@ -18,7 +18,7 @@ export const MAX_SECTIONS = 64;
 export interface SdpFacts {
   /** The `a=setup` value. */
   setup: string;
-  /** The `a=ice-ufrag` value, of which there is only one because the sections share one transport (RFC 8843). */
+  /** The `a=ice-ufrag` values; only one is allowed, because the sections share one transport (RFC 8843). */
   ufrag: string[];
   /** The `a=fingerprint` values in lower case, sorted; one per hash function. */
   fp: string[];
@@ -93,7 +93,7 @@ export function parseSdp(sdp: string): SdpDescription {
       if (!isValid) throw invalidValue(`line ${index + 1} of a description`, expected, line);
     };
     const [, type = '', value = ''] = /^([a-z])=([\x20-\x7e]*)$/.exec(line) ?? [];
-    // v, o and s occur once, as the first lines; the others as RFC 8866 allows at each level
+    // v, o and s are required once, as the first lines; the other types are allowed at the levels that RFC 8866 specifies
     const types = index < 3 ? 'vos'[index]! : media.length ? 'micbka' : 'miuepcbtrzka';
     must(type && types.includes(type) && (type !== 'v' || value === '0'), `one of "${types}", "=", and printable ASCII`);
     if (type === 'm') {
@@ -131,8 +131,8 @@ export function parseSdp(sdp: string): SdpDescription {
 }
 
 /**
- * Whether a candidate attribute is well-formed (RFC 8839, section 5.1); it must be a single line, because parsers treat several
- * lines differently.
+ * Whether a candidate attribute is well-formed (RFC 8839, section 5.1); it must be a single line, because parsers disagree
+ * about multiple lines.
  */
 export const isCandidate = (text: string): boolean => text.length <= MAX_CANDIDATE_LENGTH && CANDIDATE.test(text);
 

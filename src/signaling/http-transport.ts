@@ -71,7 +71,7 @@ export class HttpTransport {
         .split(',')
         .map((cap) => cap.trim()) ?? [],
     );
-    // if the whole request was refused (too large, too many), all its calls fail with the same error
+    // if the whole request was refused (for example because it is too large), all its calls fail with the same error
     return response.ok || replies.length === requests.length ? replies : requests.map(() => replies[0]!);
   }
 }

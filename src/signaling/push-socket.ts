@@ -15,7 +15,7 @@ import { ServerError } from './server-error.js';
 const SILENCE = 40_000;
 
 export interface PushSocketEvents {
-  /** If `resumes` is true, the missed events follow, or `resync`. */
+  /** If `resumes` is true, the server then sends the missed events or `resync`. */
   open: [session: OpenSessionResult, resumes: boolean];
   /** `refused` is set if the server rejected the session itself; the socket then does not reconnect. */
   close: [refused: RondevuError | undefined];

@@ -99,7 +99,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
       this.#emitIce(iceServers, iceTtl);
       this.caps = new Set(caps);
       this.#setState('push');
-      // offers may have been published over HTTP before the socket opened, or events missed while it was closed
+      // offers may have been published over HTTP before the socket opened, or events may have been missed while it was closed
       if (!resumes) this.#resync();
       this.#opened = true;
     });

@@ -30,7 +30,7 @@ export interface SignalingPort {
   watch(offerId: string, serviceFqn: string, answering: boolean, handlers: WatchHandlers, polling: PollingOptions): () => void;
   /** Whether the server reports `taken`, so that `onTaken` is called. */
   readonly sendsTaken: boolean;
-  /** Whether publishing adds to the existing offers; with v0.5.4, and until the server is known, it replaces them. */
+  /** Whether publishing adds to the existing offers; with v0.5.4, and until the server version is known, it replaces them. */
   keepsOffers(): boolean;
 }
 

@@ -1,5 +1,6 @@
 /**
- * `DurableConnection` from v0.9.0: a joined connection with the v0.9.0 method names. The engine itself provides the durability.
+ * `DurableConnection` from v0.9.0: a joined connection with the v0.9.0 method names. Reconnection and replay are implemented by
+ * the engine.
  */
 import { Emitter } from '../../base/emitter.js';
 import type { AnswererConnection } from '../../connection/answerer-connection.js';

@@ -1,4 +1,4 @@
-/** The durable API of v0.9.0, a thin adapter over the current client that is loaded on the first call. */
+/** The durable API of v0.9.0: a thin adapter over the current client, loaded on the first call. */
 import { checkOptions, withDefaults } from '../../base/check-options.js';
 import type { AnswererConnection } from '../../connection/answerer-connection.js';
 import { ValidationError, invalidValue } from '../../errors.js';
