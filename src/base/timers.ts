@@ -7,7 +7,7 @@ const MAX_DELAY = 2 ** 31 - 1;
 export const timerDelay = (ms: number): number => Math.min(ms, MAX_DELAY);
 
 /**
- * Resolves after `ms`; rejects with the signal's reason if it is aborted.
+ * Resolves after `ms`; rejects with the signal's abort reason if it is aborted.
  * @param onStart called with a function that ends the wait early
  */
 export function sleep(ms: number, signal: AbortSignal, onStart?: (wake: () => void) => void): Promise<void> {

@@ -149,12 +149,12 @@ export async function offerAnswer(
   }
 }
 
-/** Whether a username is claimed on the server, by this client or by another. */
+/** Whether a username is claimed on the server, by this client or any other client. */
 export async function isUsernameClaimed(client: RpcClient, username: string): Promise<boolean> {
   try {
     return !(await client.call('getUser', { username })).available;
   } catch (error) {
-    // if another key holds this client's own name, the server rejects the signature of the call
+    // if this client's username belongs to a different key, the server rejects the signature of the call
     if (error instanceof ServerError && /^(bad-signature|name-taken)$/.test(error.code)) return true;
     throw error;
   }
