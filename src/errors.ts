@@ -37,6 +37,9 @@ export type ErrorCode =
 
 /** Base class of all engine errors. `code` is stable across releases; `message` is intended for people. */
 export class RondevuError extends Error {
+  // not the name of the constructor, which a minifier shortens
+  override name = 'RondevuError';
+
   /** Stable, kebab-case. */
   readonly code: ErrorCode;
   /** Whether the engine retries automatically after this error. Default false. */
@@ -51,7 +54,6 @@ export class RondevuError extends Error {
   constructor(code: string, message?: string | Record<string, unknown>, options?: { cause?: unknown }) {
     const isNew = typeof message === 'string';
     super(escapeUnprintable(isNew ? message : code), options);
-    this.name = new.target.name;
     this.code = isNew ? (code as ErrorCode) : 'bad-request';
     const context = isNew ? options : message;
     if (context && Object.keys(context).some((key) => !/^(cause|code)$/.test(key)))
@@ -61,6 +63,8 @@ export class RondevuError extends Error {
 
 /** Indicates an invalid option, name or argument; the message quotes the value. */
 export class ValidationError extends RondevuError {
+  override name = 'ValidationError';
+
   constructor(message: string, options?: { cause?: unknown; [context: string]: unknown }) {
     super('bad-request', message, options);
   }
@@ -68,6 +72,8 @@ export class ValidationError extends RondevuError {
 
 /** Indicates that the signaling server could not be reached or that its reply violated the protocol. */
 export class NetworkError extends RondevuError {
+  override name = 'NetworkError';
+
   constructor(message: string, options?: { cause?: unknown; code?: ErrorCode; [context: string]: unknown }) {
     super(options?.code ?? 'unavailable', message, options);
   }
@@ -75,12 +81,14 @@ export class NetworkError extends RondevuError {
 
 /** Indicates that the peer-to-peer link could not be established or was abandoned. */
 export class ConnectionError extends RondevuError {
+  override name = 'ConnectionError';
+
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown });
   /** Constructor signature of v0.20; sets the code to `not-connected`. */
   constructor(message: string, context?: Record<string, unknown>);
   constructor(code: string, message?: string | Record<string, unknown>, options?: { cause?: unknown }) {
-    if (typeof message === 'string') super(code as ErrorCode, message, options);
-    else super('not-connected', code, message);
+    const isNew = typeof message === 'string';
+    super(isNew ? (code as ErrorCode) : 'not-connected', isNew ? message : code, isNew ? options : message);
   }
 }
 

@@ -63,6 +63,8 @@ async function orInMemory<T>(stored: () => Promise<T>, inMemory: () => Promise<T
 
 /** Indicates that a peer presented a key that differs from the pinned key. */
 export class IdentityChangedError extends RondevuError {
+  override name = 'IdentityChangedError';
+
   readonly username: string;
   /** The pinned key, or the pin from the address. */
   readonly old: string;

@@ -11,7 +11,9 @@ import { createIdentity, exportKeypair, signerFromKeypair, type Keypair, type Si
  * Indicates that a key file cannot be read or written. This is a separate class, because an unreachable server has the same
  * error code.
  */
-export class KeyFileError extends RondevuError {}
+export class KeyFileError extends RondevuError {
+  override name = 'KeyFileError';
+}
 
 /**
  * Reads the identity from the file; creates the file with a new identity if it does not exist.

@@ -29,6 +29,8 @@ export interface ServerFailure {
 
 /** Indicates that the server refused a call. */
 export class ServerError extends RondevuError {
+  override name = 'ServerError';
+
   /** The server's time in ms; sent with `clock-skew`. */
   readonly serverTime: number | undefined;
 

@@ -47,12 +47,13 @@ describe('loading a chunk after a failed request', () => {
           const outcome = await page.evaluate(`(async () => {
             const { Rondevu } = await import('/rondevu-elements.js');
             ${begin}
-            const failure = await use().catch(({ code, message }) => [code, message]);
+            const failure = await use().catch(({ name, code, message }) => [name, code, message]);
             const [first, second] = [await use(), await use()];
             return { failure, isFunction: typeof first === 'function', isSame: first === second };
           })()`);
           assert.deepEqual(outcome, {
             failure: [
+              'RondevuError',
               'unsupported',
               `the file rondevu-${chunk}.js could not be loaded: check that it is beside the bundle, then try again`,
             ],

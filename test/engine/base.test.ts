@@ -16,6 +16,7 @@ import { Emitter } from '../../src/base/emitter.js';
 import { Queue } from '../../src/base/queue.js';
 import { sleep, timerDelay } from '../../src/base/timers.js';
 import { ConnectionError, NetworkError, RondevuError, ValidationError, invalidValue, quote } from '../../src/errors.js';
+import * as engine from '../../src/index.js';
 import { Rondevu } from '../../src/rondevu.js';
 
 // --- ExponentialBackoff
@@ -266,6 +267,17 @@ test('errors have a code, a name and a cause, and are instances of RondevuError'
   assert.deepEqual([new ValidationError('x').code, new ConnectionError('closed', 'x').code], ['bad-request', 'closed']);
   for (const error of [network, new ValidationError('x'), new ConnectionError('closed', 'x')]) {
     assert.ok(error instanceof RondevuError && error instanceof Error);
+  }
+});
+
+test('each exported error class has its own name', () => {
+  const classes = Object.entries(engine).filter(([name]) => name.endsWith('Error'));
+  assert.ok(classes.length >= 6, String(classes.map(([name]) => name)));
+  for (const [name, Class] of classes) {
+    const failure = { success: false, error: 'text', code: 'not-found' };
+    const args: unknown[] = name === 'ServerError' ? ['poll', failure] : ['not-found', 'text', 'text'];
+    const { name: own, message } = Reflect.construct(Class as unknown as new () => Error, args) as Error;
+    assert.equal(own, name, message);
   }
 });
 

@@ -46,7 +46,7 @@ export function checkConnection(where: string, config: DurableConnectionConfig):
   return connectionOptions(config);
 }
 
-/** The options of a connection among those of a service, with their defaults. */
+/** Picks the connection options out of a service configuration, and fills in their defaults. */
 export function connectionOptions(config: DurableConnectionConfig): typeof DEFAULTS {
   const given = Object.fromEntries(Object.entries(config).filter(([name, value]) => name in DEFAULTS && value !== undefined));
   return { ...DEFAULTS, ...given };
