@@ -1,6 +1,6 @@
 /**
- * AnswererConnection: the joiner's connection. Searches for an offer and answers it, does so again whenever the link is lost,
- * and decides when to stop trying.
+ * AnswererConnection: the joiner's connection. Finds an offer and answers it, reconnects whenever the link is lost, and decides
+ * when to give up.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
@@ -17,13 +17,13 @@ import { JoinAttempt, OfferLostError, type JoinAttemptHost } from './join-attemp
 import { isAbsence, OfferSearch } from './offer-search.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
-/** Number of offers lost in a row to other joiners before the next request is delayed. */
+/** Number of consecutive offers lost to other joiners before the next request is delayed. */
 const LOST_BEFORE_PAUSE = 5;
-/** How long an unconfirmed answer may still lead to a link, in ms: hosts that poll do so every 5 s. */
+/** How long an unconfirmed answer may still result in a link, in ms; polling hosts fetch answers every 5 s. */
 const UNCONFIRMED_WAIT = 10_000;
 
 export class AnswererConnection extends RondevuConnection {
-  /** Resolves when an offer was found and answered for the first time; rejects if none was found. */
+  /** Resolves when the first offer has been found and answered; rejects if no offer is found. */
   readonly found: Promise<void>;
   /** @internal */
   protected override readonly isOfferer = false;
@@ -34,7 +34,7 @@ export class AnswererConnection extends RondevuConnection {
   #offerId = '';
   #loop: AbortController | undefined;
   #attempt: JoinAttempt | undefined;
-  /** Number of answers in this search that the host did not confirm in time. */
+  /** Number of answers that the host did not confirm in time during this search. */
   #unconfirmed = 0;
   /** Ends the pause between two attempts. */
   #endPause: (() => void) | undefined;
@@ -47,9 +47,9 @@ export class AnswererConnection extends RondevuConnection {
 
   /**
    * @param target name or id of the service
-   * @param makeLink makes a link with the negotiated channel for messages
+   * @param makeLink creates a link with the negotiated message channel
    * @param pin expected key fingerprint, from the address
-   * @param failover whether another provider may take over; has an effect only without a username in the name
+   * @param failover whether another provider may take over; takes effect only for a service name without a username
    * @internal
    */
   constructor(
@@ -83,14 +83,14 @@ export class AnswererConnection extends RondevuConnection {
       this.#resolveFound = resolve;
       this.#rejectFound = reject;
     });
-    this.found.catch(() => undefined); // `opened` and the state report it too
+    this.found.catch(() => undefined); // `opened` and the state also report the failure
   }
 
   getOfferId(): string {
     return this.#offerId;
   }
 
-  /** Starts looking for an offer. @param wait how long to wait for one, in ms */
+  /** Starts looking for an offer. @param wait how long to wait for an offer, in ms */
   start(wait: number): void {
     this.#isStarted = true;
     this.#wait = wait;
@@ -101,7 +101,7 @@ export class AnswererConnection extends RondevuConnection {
     return this.#loop !== undefined && !this.#loop.signal.aborted;
   }
 
-  /** Tries again after `failed`; skips the pause before the next attempt. */
+  /** Retries after `failed`, and skips any delay before the next attempt. */
   connect(): void {
     this.#suspended = false;
     this.#backoff.reset();
@@ -113,14 +113,14 @@ export class AnswererConnection extends RondevuConnection {
     else void this.#run(this.#wait, false);
   }
 
-  /** The network or the page changed: checks the link at once. @internal */
+  /** Called after a network change or page event: checks the link immediately. @internal */
   hint(): void {
     if (!this.#isStarted) return;
     if (this.#suspended || this.getState() !== 'connected') this.connect();
     else this.checkNow();
   }
 
-  /** Closes the link until the next hint, because the page is being hidden or frozen. @internal */
+  /** Called when the page is being hidden or frozen: closes the link until the next call of `hint`. @internal */
   suspend(): void {
     this.#suspended = true;
     this.#loop?.abort(new RondevuError('closed', 'suspended'));
@@ -145,12 +145,12 @@ export class AnswererConnection extends RondevuConnection {
     this.#attempt?.fail(code === 'unverified' ? new RondevuError(code, text) : new ConnectionError(code, text));
   }
 
-  /** The host refuses this joiner, or restarts ICE. @internal */
+  /** Handles a signal from the host: a refusal, or part of an ICE restart. @internal */
   override receiveSignal(text: string): void {
     const code = /^refuse (service-full|forbidden)$/.exec(text)?.[1] as 'service-full' | 'forbidden' | undefined;
     if (!code || !this.#attempt || this.link?.isOpen) return super.receiveSignal(text);
     const error = [code, `${this.serviceFqn} ${code === 'forbidden' ? 'refused the connection' : 'is full'}`] as const;
-    // the server could forge this, so it ends no session, and a joiner that is waiting for a place keeps waiting
+    // the server could forge a refusal, so it must not end a session; a joiner that waits for a free place keeps waiting
     if (this.wasConnected) this.#attempt.fail(new ConnectionError(...error));
     else this.#attempt.fail(code === 'service-full' && this.#wait > 0 ? new OfferLostError() : new RondevuError(...error));
   }
@@ -164,15 +164,15 @@ export class AnswererConnection extends RondevuConnection {
 
   /** @internal */
   protected override linkOpened(): void {
-    // the link may be up before the server's reply to the answer arrives
+    // the link may open before the server's reply to the answer arrives
     this.apply('check', 'the offer was answered');
     this.#reportFound();
     if (this.#attempt) this.#attempt.opened();
-    // a link whose offer seemed lost to another joiner came up after all
+    // the offer seemed lost to another joiner, but the link opened after all
     else this.abandonAttempt();
   }
 
-  /** Reports that an offer was found, unless that was reported before. Returns whether this was the first report. */
+  /** Resolves `found` and returns whether this was the first call. */
   #reportFound(): boolean {
     const isFirst = !this.#isFound;
     this.#isFound = true;
@@ -190,7 +190,7 @@ export class AnswererConnection extends RondevuConnection {
   /**
    * Tries to join until a link is up, a limit is reached, or the search is aborted.
    * @param wait how long to wait for an offer, in ms
-   * @param isRetry whether the connection lost its link, or its first link did not come up
+   * @param isRetry whether an earlier link was lost or the first link failed
    */
   async #run(wait: number, isRetry: boolean): Promise<void> {
     const loop = (this.#loop = new AbortController());
@@ -212,7 +212,7 @@ export class AnswererConnection extends RondevuConnection {
             await this.#pause(this.attempt > 1 ? this.#backoff.next() : 0, signal);
             continue;
           }
-          // the answer was not confirmed, but its link may still come up
+          // the host did not confirm the answer, but the link may still open
           if (error.unconfirmed) {
             wait = Math.max(wait, UNCONFIRMED_WAIT);
             this.#unconfirmed++;
@@ -221,26 +221,26 @@ export class AnswererConnection extends RondevuConnection {
         }
       }
     } catch (error) {
-      // a listener for the failure may have started a new search
+      // an event listener may have started a new search
       if (this.#loop === loop) this.#loop = undefined;
       if (signal.aborted) return;
-      loop.abort(error); // ends a search that is still in progress
+      loop.abort(error); // aborts the offer search if it is still in progress
       this.#giveUp(error as Error);
     } finally {
       if (this.#loop === loop) this.#loop = undefined;
     }
   }
 
-  /** Returns errors that end one attempt but not the search. @throws all others */
+  /** Returns the error if it ends only the current attempt. @throws the error if it ends the whole search */
   #asAttemptError(error: unknown): ConnectionError {
     if (error instanceof ConnectionError) return error;
-    // a server that forges a handshake can keep two peers apart, but must not end their connection
+    // a server that forges handshakes can prevent two peers from reconnecting, but must not be able to end their connection
     const forged = error instanceof RondevuError && /^(unverified|identity-)/.test(error.code);
     if (forged && this.wasConnected) return new ConnectionError(error.code, error.message, { cause: error });
     throw error;
   }
 
-  /** Reports a failed attempt. @throws the error if it was the last attempt */
+  /** Reports a failed attempt. @throws the error if no further attempt is allowed */
   #attemptFailed(error: ConnectionError): void {
     this.releaseLink()?.close();
     const { maxReconnectAttempts: max, reconnectEnabled } = this.config;
@@ -252,7 +252,7 @@ export class AnswererConnection extends RondevuConnection {
     }
     this.emit('failed', error);
     this.attempt++;
-    // the first link did not come up: from here on it is a normal reconnect
+    // even if the first link failed, every further attempt is treated as a reconnect
     this.apply('lost', error.message, error.code);
     this.apply('retry', error.message);
   }
@@ -260,7 +260,7 @@ export class AnswererConnection extends RondevuConnection {
   #giveUp(error: Error): void {
     this.#search.dropSpare();
     this.#rejectFound(error);
-    // after a link was up, the reason is that the peer is gone; otherwise the last error
+    // once a link has been up, only an identity error is kept as the reason; any other error is reported as `peer-gone`
     const isCause = error instanceof RondevuError && (!this.wasConnected || /^(unverified|identity-)/.test(error.code));
     this.reason = isCause ? error : undefined;
     if (this.wasConnected && isAbsence(error)) void this.close({ reason: 'peer-gone', code: 'peer-gone' });
@@ -277,7 +277,7 @@ export class AnswererConnection extends RondevuConnection {
 
   #waiting(reason: RondevuError): void {
     if (isAbsence(reason)) return void this.emit('waiting');
-    // an unreachable server is not the same as an absent peer
+    // an unreachable server does not mean that the peer is absent
     reason.willRetry = true;
     this.emit('failed', reason);
   }
@@ -302,15 +302,15 @@ export class AnswererConnection extends RondevuConnection {
       if (this.#attempt === attempt) this.#attempt = undefined;
       signal.removeEventListener('abort', onAbort);
     }
-    // nobody else would retry a link that was lost as soon as it was up
+    // without this error, a link lost immediately after opening would not be retried
     if (!this.isConnected()) throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
   }
 
-  /** Makes this peer the peer of the connection. @throws RondevuError if it is not the peer that the connection had before */
+  /** Sets the peer of the connection. @throws RondevuError if the identity of the peer has changed */
   #usePeer({ serviceFqn, username }: ServiceEntry, peer: Peer): void {
     const isOther = this.#search.hasFailover && this.wasConnected && peer.username !== this.peer?.username;
     const known = this.wasConnected && !isOther ? this.peer : undefined;
-    // buffered messages are for the previous peer: a different key is accepted only if the user trusts it
+    // buffered messages are meant for the previous peer: a different key is accepted only if the user has pinned it
     if (known?.verified && known.publicKey !== peer.publicKey && !peer.pinned)
       throw new IdentityChangedError(username, known.publicKey!, peer.publicKey ?? 'none');
     if (known?.verified && !peer.verified) throw new RondevuError('unverified', `${username} sent no proof, unlike before`);

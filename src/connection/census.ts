@@ -1,11 +1,15 @@
 /**
- * Census: number of peer connections of this page that were created and not yet garbage-collected. Chromium refuses new ones
- * beyond 500 and counts closed ones until they are collected, which may take minutes in an idle page.
+ * Census: counts the peer connections that the page has created and the browser has not yet garbage-collected. Chromium allows
+ * at most 500 peer connections per page and counts closed ones until they are garbage-collected, which may take minutes on an
+ * idle page.
  */
 
-/** Above this number, garbage collection is provoked. */
+/** Number of uncollected peer connections above which garbage collection is triggered. */
 const GC_THRESHOLD = 300;
-/** Size of an allocation that makes Chromium collect at once, in bytes. The memory is never touched, so it costs nothing. */
+/**
+ * Size, in bytes, of an allocation that makes Chromium collect garbage immediately. The memory is never accessed, so the
+ * allocation costs nothing.
+ */
 const GC_PRESSURE = 100_000_000;
 
 let uncollected = 0;
@@ -24,7 +28,7 @@ export function count<T extends object>(pc: T): T {
   try {
     void new ArrayBuffer(GC_PRESSURE);
   } catch {
-    // too little memory: then the platform collects by itself
+    // out of memory: the platform then collects garbage without being triggered
   }
   return pc;
 }

@@ -1,7 +1,7 @@
 /**
- * RondevuChannel: a further channel of a connection, identified by its label. It is used like an RTCDataChannel, but outlives
- * links: messages are queued while there is no link and, like messages of the connection, delivered once and in order
- * if both peers run this version.
+ * RondevuChannel: a further channel of a connection, identified by its label. The API resembles RTCDataChannel, but the channel
+ * outlives its links. Messages are queued while no link is up. If both peers run this version, messages are delivered exactly
+ * once and in order, like those of the connection itself.
  */
 import { checkOptions, withDefaults } from '../base/check-options.js';
 import { Emitter } from '../base/emitter.js';
@@ -15,9 +15,12 @@ import { ConnectionError, type RondevuError } from '../errors.js';
 import type { Link } from './link.js';
 
 export interface ChannelConfig {
-  /** Whether messages arrive in the order of `send`. Default true; false guarantees no more than a raw data channel does. */
+  /**
+   * Whether messages are delivered in the order in which they were sent. Default true; with false, delivery is only as reliable
+   * as on a raw data channel.
+   */
   ordered: boolean;
-  /** Maximum number of retransmissions of a message (RFC 8831). Default: no limit; with a number, delivery is not guaranteed. */
+  /** Maximum number of retransmissions per message (RFC 8831). Default: no limit; if set, delivery is not guaranteed. */
   maxRetransmits?: number;
   /** Maximum number of messages queued while the channel is not open. Default 1000. */
   maxQueueSize: number;
@@ -28,29 +31,29 @@ export interface ChannelConfig {
 export interface ChannelEvents {
   open: [];
   message: [data: string | ArrayBuffer];
-  /** `bufferedAmount` fell to the threshold or below. */
+  /** `bufferedAmount` fell to `bufferedAmountLowThreshold` or below. */
   bufferedAmountLow: [];
-  /** Too many messages were queued: the number of dropped messages, and the messages. */
+  /** Emitted when the queue is full, with the number of dropped messages and the messages themselves. */
   queueOverflow: [dropped: number, messages: BufferedMessage[]];
   expired: [message: BufferedMessage];
-  /** The peer was reloaded; these messages may or may not have arrived. */
+  /** The peer was reloaded; the messages in `lost` may or may not have arrived. */
   reset: [lost: BufferedMessage[]];
   error: [error: RondevuError];
   close: [];
 }
 
-/** The connection as seen by a channel. @internal */
+/** The part of a connection that a channel uses. @internal */
 export interface ChannelHost extends SessionLimits {
   readonly allowances: Allowances;
-  /** The link lost a message of this channel. */
+  /** Called when the link has lost a message of the channel. */
   onGap(reason: string): void;
-  /** The channel was closed on this side: informs the peer. */
+  /** Called when the channel has been closed locally; informs the peer. */
   closed(channel: RondevuChannel): void;
 }
 
 const DEFAULTS: ChannelConfig = { ordered: true, maxQueueSize: 1000, maxMessageAge: 60_000 };
 
-/** The data channel of one link under a channel. @internal */
+/** The RTCDataChannel that carries a channel on one link. @internal */
 export class ChannelPort implements DeliveryPort {
   readonly framed: boolean;
   readonly id: number;
@@ -58,7 +61,7 @@ export class ChannelPort implements DeliveryPort {
   readonly #link: Link;
   readonly #channel: RTCDataChannel;
 
-  /** @throws DOMException when the platform has no more channels */
+  /** @throws DOMException if the platform cannot create any more data channels */
   constructor(link: Link, { label, config: { ordered, maxRetransmits } }: RondevuChannel, id: number) {
     this.#link = link;
     this.id = id;
@@ -70,7 +73,9 @@ export class ChannelPort implements DeliveryPort {
     this.#channel.onbufferedamountlow = link.guard(() => this.onLow?.());
   }
 
-  /** @param onOpen called when the channel can send, perhaps at once, and before `onMessage` gets early messages */
+  /**
+   * @param onOpen called when the channel can send, possibly synchronously, and before `onMessage` receives any early message
+   */
   listen(onOpen: () => void, onMessage: (data: string | ArrayBuffer) => void): void {
     const early = new Arrivals();
     this.#channel.onmessage = this.#link.guard(({ data }: { data: string | ArrayBuffer }) => {
@@ -111,7 +116,7 @@ export class ChannelPort implements DeliveryPort {
     this.#link.control(`ch ${this.id} ${text}`);
   }
 
-  /** Closes the channel and removes its handlers; calls `onClosed` when the peer's half is closed too. */
+  /** Closes the data channel and removes its handlers; calls `onClosed` once the peer has closed its half too. */
   close(onClosed?: () => void): void {
     this.onLow = undefined;
     this.#channel.onmessage = this.#channel.onbufferedamountlow = this.#channel.onopen = null;
@@ -122,17 +127,17 @@ export class ChannelPort implements DeliveryPort {
 
 export class RondevuChannel extends Emitter<ChannelEvents> {
   readonly label: string;
-  /** The channel's options; the side that made the channel first determines `ordered` and `maxRetransmits`. */
+  /** Options of the channel; the peer that created the channel first determines `ordered` and `maxRetransmits`. */
   readonly config: Readonly<ChannelConfig>;
-  /** Whether the peer confirmed that it has received everything, and knows that the channel is closed. @internal */
+  /** Whether the peer has sent or confirmed FIN, so that no `shut` is needed. @internal */
   isFinished = false;
   readonly #host: ChannelHost;
   readonly #endpoint: Endpoint;
   #isClosed = false;
   #port: ChannelPort | undefined;
-  /** The peer has its half of the data channel. */
+  /** Whether the peer has created its half of the data channel. */
   #isPeerReady = false;
-  /** Both halves are open: the session uses the port. */
+  /** Whether both halves are open and the session uses the port. */
   #isAttached = false;
   #closing: Promise<void> | undefined;
 
@@ -149,7 +154,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
       {
         onMessage: (data) => void this.emit('message', data),
         hasListener: () => this.listenerCount('message') > 0,
-        // close() waits for `open` too; the endpoint sends the queued messages before close() continues
+        // close() may be waiting for `open`; the endpoint sends the queued messages before close() continues
         onOpen: () => this.emit('open'),
         onReset: (lost) => this.emit('reset', lost),
         onExpired: (message) => this.emit('expired', message),
@@ -183,14 +188,14 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
   }
 
   /**
-   * Bytes accepted but not yet acknowledged; on an unreliable channel, bytes not yet sent. Does not include messages that
-   * are queued because the channel is not open.
+   * Number of bytes accepted but not yet acknowledged; on an unreliable channel, number of bytes not yet sent. Excludes
+   * messages queued while the channel is not open.
    */
   get bufferedAmount(): number {
     return this.#endpoint.bufferedAmount;
   }
 
-  /** `bufferedAmount` at which `bufferedAmountLow` is emitted, in bytes. Default 0. */
+  /** Value of `bufferedAmount`, in bytes, at or below which `bufferedAmountLow` is emitted. Default 0. */
   get bufferedAmountLowThreshold(): number {
     return this.#endpoint.bufferedAmountLowThreshold;
   }
@@ -199,14 +204,14 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.#endpoint.bufferedAmountLowThreshold = bytes;
   }
 
-  /** Number of messages that are queued because the channel is not open. */
+  /** Number of messages queued while the channel is not open. */
   getQueueSize(): number {
     return this.#endpoint.queued;
   }
 
   /**
-   * Sends text or bytes, or queues them until the channel is open.
-   * @throws ConnectionError `closed`, `too-large`, `queue-full`; ValidationError for anything but text or bytes
+   * Sends text or binary data, or queues it until the channel is open.
+   * @throws ConnectionError `closed`, `too-large` or `queue-full`; ValidationError if `data` is neither text nor binary data
    */
   send(data: Sendable): SendHandle {
     if (this.#closing || this.#isClosed)
@@ -219,11 +224,11 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     return this.#endpoint.drained();
   }
 
-  /** Sends queued messages if there is a link, and closes the channel on both sides. Idempotent. */
+  /** Sends the queued messages if a link is up, then closes the channel on both sides. Idempotent. */
   close(): Promise<void> {
     if (this.#isClosed) return Promise.resolve();
     return (this.#closing ??= (async () => {
-      // messages may have been queued right after the channel was made
+      // messages may have been queued immediately after the channel was created
       if (!this.#endpoint.isOpen && this.#port) await this.#opened(FIN_TIMEOUT);
       await this.#endpoint.finish();
       this.#host.closed(this);
@@ -231,13 +236,17 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     })());
   }
 
-  /** Applies the options of the side that made the channel first. @internal */
+  /** Adopts the options of the peer that created the channel first. @internal */
   reconfigure(kind: Pick<ChannelConfig, 'ordered' | 'maxRetransmits'>): void {
     const { maxQueueSize, maxMessageAge } = this.config;
     (this as Writable<RondevuChannel>).config = { maxQueueSize, maxMessageAge, ...kind };
   }
 
-  /** Uses a data channel of a new link; call `peerReady` when the peer has its half. @param onOpen called when it can send @internal */
+  /**
+   * Switches to the data channel of a new link; call `peerReady` once the peer has created its half.
+   * @param onOpen called when the data channel can send
+   * @internal
+   */
   bind(port: ChannelPort, onOpen: () => void): void {
     this.release();
     this.#port = port;
@@ -248,7 +257,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
         onOpen();
       },
       (data) => {
-        // a message may arrive before the peer's `opened`, which uses the control channel
+        // a message may arrive before `opened`, which the peer sends over the control channel
         this.peerReady();
         this.#endpoint.receive(data, port);
       },
@@ -260,7 +269,7 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     return this.#port;
   }
 
-  /** The peer has its half of the data channel: messages may be sent. @internal */
+  /** Called when the peer has created its half of the data channel, so that messages can be sent. @internal */
   peerReady(): void {
     this.#isPeerReady = true;
     if (this.#port?.isOpen && !this.#isAttached) this.#attach();
@@ -273,12 +282,12 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.#endpoint.control(text, this.#port);
   }
 
-  /** The link is gone, or must not be used for now. @internal */
+  /** Stops using the link, because it is gone or must not be used for the time being. @internal */
   pause(): void {
     this.#endpoint.detach();
   }
 
-  /** The silent link has recovered. @internal */
+  /** Resumes on a silent link that has recovered. @internal */
   resume(): void {
     if (this.#port && this.#isAttached) this.#endpoint.reattach(this.#port);
   }
@@ -290,12 +299,12 @@ export class RondevuChannel extends Emitter<ChannelEvents> {
     this.#port = undefined;
   }
 
-  /** A new session with the peer starts. @internal */
+  /** Starts a new session with the peer. @internal */
   renew(sid: string): void {
     this.#endpoint.renew(sid);
   }
 
-  /** Closes the channel at once. @internal */
+  /** Closes the channel immediately, without sending its queued messages. @internal */
   end(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -1,6 +1,7 @@
 /**
- * Channels: the further channels of one connection, by label. Either side can make channels, and announces them over the control
- * channel on each link, so that both halves exist before anything is sent. docs/protocol.md, "Further channels".
+ * Channels: the further channels of one connection, indexed by label. Either peer can create channels, and announces them over
+ * the control channel of each link, so that both halves exist before anything is sent. See docs/protocol.md, "Further
+ * channels".
  */
 import { asRondevuError, ConnectionError, invalidValue, type RondevuError } from '../errors.js';
 import { MAX_LABEL, parseChannelWord } from '../protocol/frames.js';
@@ -8,42 +9,45 @@ import type { Allowances, SessionLimits } from '../delivery/session.js';
 import { ChannelPort, RondevuChannel, type ChannelConfig } from './channel.js';
 import type { Link } from './link.js';
 
-/** The connection as seen by its channels. */
+/** The part of a connection that its channels use. */
 export interface ChannelsOwner {
   /** Limits of each channel. */
   readonly limits: SessionLimits;
-  /** Shared by the connection and all its channels. */
+  /** Memory allowances shared by the connection and all its channels. */
   readonly allowances: Allowances;
-  /** Options of each channel, unless `createChannel` overrides them. */
+  /** Default options of each channel; `createChannel` can override them. */
   readonly defaults: Pick<ChannelConfig, 'maxQueueSize' | 'maxMessageAge'>;
   isOfferer(): boolean;
   sessionId(): string;
-  /** The peer made a channel. */
+  /** Called when the peer has created a channel. */
   onChannel(channel: RondevuChannel): void;
-  /** The link lost a message. */
+  /** Called when the link has lost a message. */
   onGap(reason: string): void;
-  /** The peer violated the protocol. */
+  /** Called when the peer has violated the protocol. */
   onError(error: RondevuError): void;
 }
 
-/** Stream ids of one link: even for the offerer, odd for the answerer. Chromium supports them up to 1023. */
+/**
+ * Range of stream ids for channels: even ids belong to the offerer, odd ids to the answerer. Chromium supports stream ids up to
+ * 1023.
+ */
 const FIRST_ID = 102;
 const LAST_ID = 1022;
-/** Maximum number of channels made by the peer: all ids that it has on one link. */
+/** Maximum number of channels that the peer may create: its number of stream ids on one link. */
 const MAX_OF_PEER = (LAST_ID - FIRST_ID) / 2 + 1;
-/** Maximum number and total length of the texts that are kept until the link carries messages. */
+/** Maximum number, and maximum total length in characters, of control texts buffered until the link carries messages. */
 const EARLY = 1000;
 const EARLY_LENGTH = 1_048_576;
 
 export class Channels {
   readonly #owner: ChannelsOwner;
   readonly #channels = new Map<string, RondevuChannel>();
-  /** Channels made on this side, which this side announces. */
+  /** Channels that were created locally and are announced to the peer. */
   readonly #ours = new Set<RondevuChannel>();
-  /** Labels that were closed here while there was no link. */
+  /** Labels of channels that were closed locally while no link was up. */
   readonly #unannounced = new Set<string>();
   #link: Link | undefined;
-  /** Texts that arrived on a link before it carried messages. */
+  /** Control texts that arrived on a link before it carried messages. */
   #early: { link: Link; text: string }[] = [];
   #earlyLength = 0;
   #fresh = 0;
@@ -73,7 +77,7 @@ export class Channels {
     return this.#channels.get(label);
   }
 
-  /** The link carries messages; also called when a silent link has recovered. */
+  /** Called when a link starts to carry messages or a silent link has recovered. */
   attach(link: Link): void {
     if (link === this.#link) return this.#all((channel) => channel.resume());
     this.#link = link;
@@ -89,12 +93,12 @@ export class Channels {
     for (const { link: from, text } of early) if (from === link) this.control(text, link);
   }
 
-  /** The link must not be used for now. */
+  /** Stops using the link for the time being. */
   pause(): void {
     this.#all((channel) => channel.pause());
   }
 
-  /** A text arrived on the control channel; false if it is not about channels. */
+  /** Handles a text from the control channel; returns false if the text is not about channels. */
   control(text: string, link: Link): boolean {
     const [, word, rest = ''] = /^(open|opened|shut|ch) (.*)$/s.exec(text) ?? [];
     if (!word) return false;
@@ -119,12 +123,12 @@ export class Channels {
     return true;
   }
 
-  /** A new session with the peer starts. */
+  /** Starts a new session with the peer on all channels. */
   renew(sid: string): void {
     this.#all((channel) => channel.renew(sid));
   }
 
-  /** Sends queued messages on all channels, and closes them. */
+  /** Sends the queued messages of all channels, then closes the channels. */
   async finish(): Promise<void> {
     await Promise.all([...this.#channels.values()].map((channel) => channel.close()));
   }
@@ -145,7 +149,7 @@ export class Channels {
       this.#ours.delete(channel);
       const id = channel.port?.id;
       const link = this.#link;
-      // an id can be used again when both halves are gone
+      // an id can be reused once both halves are closed
       channel.release(() => {
         if (link === this.#link && this.#isOurs(id!)) this.#free.push(id!);
       });
@@ -164,17 +168,17 @@ export class Channels {
     this.#bind(channel, link, id, () => link.control(`open ${JSON.stringify({ label, id, ordered, maxRetransmits })}`));
   }
 
-  /** The peer has a channel with this label on this link. */
+  /** Handles `open`: the peer has announced a channel on this link. */
   #opened(link: Link, json: string): void {
     const { label, id, ordered, maxRetransmits } = parseChannelWord(json);
     if (this.#isOurs(id) || id < FIRST_ID || id > LAST_ID || Number.isNaN(id))
       throw invalidValue('channel id', `one of the peer's ids, ${FIRST_ID} to ${LAST_ID}`, id);
     let channel = this.#channels.get(label);
-    // both peers made it at the same time: the offerer's stays
+    // if both peers announced the channel at the same time, the offerer's data channel is kept
     const isOurs = channel?.port !== undefined && this.#isOurs(channel.port.id);
     if (isOurs && this.#owner.isOfferer()) return;
     if (channel?.port && !isOurs && channel.readyState === 'closing') {
-      // the peer closed it too, and its `shut` is on the way
+      // the peer has closed the previous channel too, and its `shut` is still in transit
       channel.end();
       channel = undefined;
     }
@@ -185,7 +189,7 @@ export class Channels {
       this.#makeRoom();
       this.#owner.onChannel((channel = this.#make(label, config)));
     }
-    // a listener may have closed it
+    // a `channel` listener may have closed the channel
     if (channel.readyState === 'closed') return link.control(`shut ${JSON.stringify({ label })}`);
     channel.reconfigure(config);
     const dataChannel = channel;
@@ -196,7 +200,7 @@ export class Channels {
   }
 
   /**
-   * Makes room for a channel of the peer: ends one that was not announced again on this link.
+   * Makes room for another channel of the peer by closing one that the peer has not announced on this link.
    * @throws ConnectionError `too-large`
    */
   #makeRoom(): void {
@@ -223,7 +227,7 @@ export class Channels {
     this.#channels.get(label)?.end();
   }
 
-  /** A channel was closed on this side: sends `shut`, now or on the next link, unless the peer has confirmed FIN. */
+  /** Sends `shut` for a locally closed channel, now or on the next link, unless the peer has sent or confirmed FIN. */
   #announceShut(channel: RondevuChannel): void {
     const { label } = channel;
     if (!this.#link?.isOpen) this.#unannounced.add(label);

@@ -1,6 +1,4 @@
-/**
- * The options of a connection: one table for defaults and checks. Times are in ms.
- */
+/** Options of a connection, with their defaults and validation. Times are in ms. */
 import { checkOptions, withDefaults } from '../base/check-options.js';
 import { timerDelay } from '../base/timers.js';
 import { invalidValue } from '../errors.js';
@@ -9,15 +7,17 @@ export interface ConnectionConfig {
   /** Maximum duration of one attempt to set up a link. Default 30 000. */
   connectionTimeout: number;
   /**
-   * How long candidates may be gathered before `ice:gathering:timeout` is emitted; later ones are still used. Also limits how
-   * long an offer or an answer waits for its first candidates. Default 10 000.
+   * Time after which `ice:gathering:timeout` is emitted if gathering is incomplete; later candidates are still used. The timeout
+   * also limits how long an offer or an answer waits for its first candidates. Default 10 000.
    */
   iceGatheringTimeout: number;
   /** Whether a lost link is replaced. Default true. */
   reconnectEnabled: boolean;
-  /** Maximum number of attempts in which an offer was answered but no link came up; 0 for no limit. Default 5. */
+  /**
+   * Maximum number of failed attempts in which an offer was answered but no link was established; 0 for no limit. Default 5.
+   */
   maxReconnectAttempts: number;
-  /** Delay before the second attempt; doubles with each further one. Default 1000. */
+  /** Delay before the second attempt; doubles with each further attempt. Default 1000. */
   reconnectBackoffBase: number;
   /** Maximum delay between attempts. Default 30 000. */
   reconnectBackoffMax: number;
@@ -25,29 +25,34 @@ export interface ConnectionConfig {
   reconnectJitter: number;
   /** Whether messages sent while the link is down are buffered. Default true. */
   bufferEnabled: boolean;
-  /** Maximum number of messages buffered while the link is down; beyond it, the oldest are dropped. Default 100. */
+  /**
+   * Maximum number of messages buffered while the link is down; above this limit, the oldest messages are dropped. Default 100.
+   */
   maxBufferSize: number;
   /** Maximum age of a buffered message; 0 for no limit. Default 60 000. */
   maxBufferAge: number;
   /** Whether `takeBuffer()` still returns unsent messages after `close()`. Default false. */
   preserveBufferOnClose: boolean;
-  /** How often the peer's candidates are polled for if the server cannot push them; at least 50. Default 500. */
+  /** Polling interval for the peer's candidates if the server cannot push them; at least 50. Default 500. */
   icePollingInterval: number;
-  /** How long the peer's candidates are polled for. Default 30 000. */
+  /** How long to poll for the peer's candidates. Default 30 000. */
   icePollingTimeout: number;
-  /** How long to wait for an absent peer. Default 600 000. */
+  /** How long to wait for an absent peer to return. Default 600 000. */
   sessionTtl: number;
-  /** Maximum size of queued data in bytes; beyond it, `send` throws `queue-full`. Default 64 MiB. */
+  /** Maximum size of queued data, in bytes; above this limit, `send` throws `queue-full`. Default 64 MiB. */
   maxQueuedBytes: number;
-  /** Maximum message size in bytes, sent or received; to an old peer, the platforms' limit applies too. Default 64 MiB. */
+  /**
+   * Maximum size of a sent or received message, in bytes; for an older client, the platform's limit also applies. Default 64
+   * MiB.
+   */
   maxMessageSize: number;
-  /** Silence after which the peer is pinged. Default 1000. */
+  /** How long nothing may be received before the peer is pinged. Default 1000. */
   heartbeatInterval: number;
-  /** Silence after which the path is suspect. Default 2500. */
+  /** How long nothing may be received before the path becomes suspect. Default 2500. */
   suspectAfter: number;
-  /** Silence after which the link is given up and replaced. Default 5000. */
+  /** How long nothing may be received before the link is abandoned and replaced. Default 5000. */
   deadAfter: number;
-  /** Maximum number of messages queued on a further channel, unless its options override it. Default 1000. */
+  /** Maximum number of messages queued on a further channel; each channel can override it. Default 1000. */
   maxQueueSize: number;
   /** Maximum age of a message queued on a further channel; 0 or Infinity for no limit. Default 60 000. */
   maxMessageAge: number;

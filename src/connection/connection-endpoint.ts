@@ -1,4 +1,4 @@
-/** ConnectionEndpoint: the endpoint of a connection, with its further channels, which have the same lifetime. */
+/** ConnectionEndpoint: the endpoint of a connection, together with the further channels, which have the same lifetime. */
 import { Endpoint, type EndpointHandlers } from '../delivery/endpoint.js';
 import type { BufferedMessage } from '../delivery/message-buffer.js';
 import { createAllowances } from '../delivery/session.js';
@@ -34,7 +34,7 @@ export class ConnectionEndpoint extends Endpoint {
   }
 
   override async finish(): Promise<void> {
-    // FIN of the connection itself ends everything
+    // channels are finished first, because FIN on the connection itself ends all of them
     await this.channels.finish();
     await super.finish();
   }
