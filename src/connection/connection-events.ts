@@ -1,4 +1,4 @@
-/** The events of a connection: names, arguments and meaning. docs/architecture.md. */
+/** Events of a connection: names, arguments and meanings. See docs/architecture.md. */
 import type { ErrorCode, RondevuError } from '../errors.js';
 import type { RondevuChannel } from './channel.js';
 import type { ConnectionState } from './connection-state.js';
@@ -7,38 +7,41 @@ import type { BufferedMessage, MessageData } from '../delivery/message-buffer.js
 export interface ConnectionEvents {
   'state:changed': [change: { oldState: ConnectionState; newState: ConnectionState; reason: string }];
   connecting: [];
-  /** The link is up, the first time or again. */
+  /** The link is up, for the first time or after a reconnect. */
   connected: [];
-  /** The link was lost. `code`: `peer-gone` if the peer's page was hidden or left, `closed` if this page was hidden. */
+  /** The link was lost. `code` is `peer-gone` if the peer's page was hidden or closed, and `closed` if this page was hidden. */
   disconnected: [reason: string, detail: { code: EndCode }];
   /**
-   * A link was given up, or the search for the peer failed; with `error.willRetry` the connection keeps trying. `unavailable`:
-   * the signaling server cannot be reached, so it is not known whether the peer is there.
+   * A link or the search for the peer failed; if `error.willRetry` is true, the connection keeps trying. The code `unavailable`
+   * means that the signaling server cannot be reached, so the presence of the peer is unknown.
    */
   failed: [error: RondevuError];
-  /** `reason` is for people, `code` for programs. */
+  /** `reason` is a human-readable text; `code` is intended for programs. */
   closed: [reason: string, detail: { code: EndCode }];
   reconnecting: [attempt: number];
   'reconnect:scheduled': [plan: { attempt: number; delay: number; maxAttempts: number }];
   'reconnect:attempting': [attempt: number];
   'reconnect:success': [];
-  /** The link is back and the session continues without loss. */
+  /** A link is up again, and the session continues without message loss. */
   resumed: [];
-  /** The peer started a new session. The messages in `lost` were in flight: they may have arrived and are not sent again. */
+  /** The peer started a new session. The messages in `lost` were in flight: they may have arrived, and are not resent. */
   reset: [lost: BufferedMessage[]];
   'reconnect:failed': [error: RondevuError];
   'reconnect:exhausted': [attempts: number];
-  /** The server replied that nobody offers the service yet: the connection is queued. */
+  /** No host offers the service yet; the connection is queued on the server. */
   waiting: [];
   message: [data: string | ArrayBuffer];
-  /** The peer made a further channel; its messages may follow at once. */
+  /** The peer created a further channel; messages on it may follow immediately. */
   channel: [channel: RondevuChannel];
-  /** Emitted once for each `send`. */
+  /** Emitted once for each call of `send`. */
   'message:sent': [data: MessageData, buffered: boolean];
   'message:buffered': [data: MessageData];
   /** The peer's listeners have received the message. */
   'message:delivered': [id: string];
-  /** A message could not be sent, for example because its file can no longer be read. Its `delivered` resolves to `dropped`. */
+  /**
+   * A message could not be sent, for example because its file can no longer be read. The `delivered` promise of the message
+   * resolves to `dropped`.
+   */
   'message:error': [id: string, error: RondevuError];
   /** The number of buffered messages changed. */
   'message:buffer:size': [size: number];
@@ -68,15 +71,15 @@ export type { Peer } from '../identity/handshake-proof.js';
 export type { Outcome, SendHandle } from '../delivery/message-buffer.js';
 
 /**
- * Why a connection or its link ended: `closed` by this side, `closed-by-peer`, `peer-gone` if the peer did not come back in
- * time, `timeout` if the link failed, or the code of the error that ended it.
+ * Reason why a connection or its link ended: `closed` if closed locally, `closed-by-peer` if closed by the peer, `peer-gone` if
+ * the peer did not return in time, `timeout` if the link failed, or the code of the error that caused the end.
  */
 export type EndCode = ErrorCode | 'closed-by-peer';
 
 export interface CloseOptions {
-  /** Passed to `closed` listeners on this side. */
+  /** Reason passed to local `closed` listeners. */
   reason?: string;
-  /** Passed to `closed` listeners. Default `closed`. */
+  /** Code passed to local `closed` listeners. Default `closed`. */
   code?: EndCode;
   /** Whether queued messages are dropped instead of sent. Default false. */
   discard?: boolean;

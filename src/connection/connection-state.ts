@@ -1,9 +1,9 @@
 /**
- * The state machine of a connection as a pure table: `next(state, event)` returns the new state and the effects. Nothing here
- * has side effects; only connection.ts writes a state. docs/architecture.md shows this table.
+ * The state machine of a connection as a pure table: `next(state, event)` returns the new state and the effects. This module
+ * has no side effects; only connection.ts changes the state of a connection. See the same table in docs/architecture.md.
  */
 
-/** State names, as reflected to attributes. */
+/** Names of the states, as reflected to element attributes. */
 export type ConnectionState =
   | 'initializing'
   | 'gathering'
@@ -29,21 +29,21 @@ export type ConnectionEvent =
   | 'open'
   /** The link is gone. */
   | 'lost'
-  /** A new link will be tried. */
+  /** A new link will be attempted. */
   | 'retry'
-  /** Nothing more will be tried. */
+  /** No further attempt will be made. */
   | 'give-up'
-  /** Either side closes the connection. */
+  /** Either peer closes the connection. */
   | 'close';
 
-/** Actions that connection.ts performs after it has written the state, in the order of the table. */
+/** Actions that connection.ts performs, in table order, after it has changed the state. */
 export type Effect = 'announce' | 'drop-link' | 'recover' | 'end';
 
 export type Transition = readonly [to: ConnectionState, ...effects: Effect[]];
 
 const CLOSE: Transition = ['closed', 'drop-link', 'end', 'announce'];
 const GIVE_UP: Transition = ['failed', 'drop-link', 'announce'];
-// a link that is lost before it opened is retried like any other
+// a link that is lost before it opens is retried like any other
 const BEFORE_OPEN = {
   open: ['connected', 'announce'],
   lost: ['disconnected', 'drop-link', 'recover'],
@@ -70,7 +70,7 @@ export const TABLE: { readonly [S in ConnectionState]: { readonly [E in Connecti
   closed: {},
 };
 
-/** The transition for an event in a state; undefined if the event does not apply. */
+/** Returns the new state and the effects of an event; undefined if the event does not apply in the given state. */
 export function next(state: ConnectionState, event: ConnectionEvent): { state: ConnectionState; effects: Effect[] } | undefined {
   const transition = TABLE[state][event];
   if (!transition) return undefined;

@@ -1,6 +1,7 @@
 /**
- * RondevuConnection: the object that users get once and keep. Owns the state, which one method writes, and the current link. The
- * endpoint owns the messages; the subclasses for offerer and answerer decide how a lost link is replaced.
+ * RondevuConnection: the durable object that an application holds over one link after another. Owns the current link, and the
+ * state, which only `apply` changes. The endpoint owns the messages; the subclasses for offerer and answerer decide how a lost
+ * link is replaced.
  */
 import { randomId } from '../base/bytes.js';
 import { chunk } from '../base/chunk.js';
@@ -21,22 +22,22 @@ import type { Renegotiation } from './renegotiation.js';
 import type { ConnectionStats } from './stats.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** Modules that a connection needs once a link is up; its creator has loaded them. @internal */
+/** Modules that a connection needs once a link is up; loaded before the connection is created. @internal */
 export type LinkRuntime = typeof import('./link-runtime.js');
 
 export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
   readonly serviceFqn: string;
   readonly config: Readonly<ConnectionConfig>;
-  /** Resolves at the first `connected`; rejects if the connection ends before that. */
+  /** Resolves at the first `connected` event; rejects if the connection ends before. */
   readonly opened: Promise<this>;
-  /** Number of the current link; events of older links are never emitted. */
+  /** Number of the current link; events of earlier links are not emitted. */
   readonly generation: number = 0;
-  /** The peer; undefined until known. */
+  /** The peer; undefined until it is known. */
   readonly peer: Peer | undefined;
   /** @internal */
   protected link: Link | undefined;
-  /** A link that was silent for too long and may recover; kept until another one carries messages. */
+  /** A link that was silent for too long but may recover; kept until another link carries messages. */
   #lingering: Link | undefined;
   /** @internal */
   protected readonly endpoint: ConnectionEndpoint;
@@ -45,10 +46,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   protected readonly proof: HandshakeProof;
   /** @internal */
   protected readonly port: Pick<SignalingPort, 'signal'>;
-  /** Why the connection stopped trying, if known. @internal */
+  /** Error that ended the attempts to connect, if known. @internal */
   protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
-  /** Whether a link was up before. @internal */
+  /** Whether any link has been up. @internal */
   protected wasConnected = false;
   #closing: Promise<void> | undefined;
   #isBroken = false;
@@ -113,7 +114,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.#state === 'connected';
   }
 
-  /** Heartbeat state of the current link; undefined if there is none. */
+  /** Heartbeat state of the current link; undefined if no link exists. */
   get health(): Health | undefined {
     return this.link?.health;
   }
@@ -123,22 +124,22 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.endpoint.sid;
   }
 
-  /** The current RTCPeerConnection; each new link has its own. */
+  /** The RTCPeerConnection of the current link; each link has its own. */
   getPeerConnection(): RTCPeerConnection | undefined {
     return this.link?.pc;
   }
 
   /**
-   * The raw in-band channel of the link, once it exists: not buffered, not replayed. If both peers run this version, only the
-   * application uses it.
+   * The raw in-band data channel of the current link, if it exists; its messages are neither buffered nor replayed. If both
+   * peers run this version, only the application uses the raw channel.
    */
   getDataChannel(): RTCDataChannel | undefined {
     return this.link?.raw;
   }
 
   /**
-   * Bytes accepted but not yet acknowledged; with an old peer, bytes not yet sent. Does not include messages that are queued
-   * because no link is up.
+   * Number of bytes accepted but not yet acknowledged; with an older client, number of bytes not yet sent. Excludes messages
+   * queued while no link is up.
    */
   get bufferedAmount(): number {
     return this.endpoint.bufferedAmount;
@@ -149,7 +150,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.endpoint.drained();
   }
 
-  /** Number of messages buffered because no link is up. */
+  /** Number of messages buffered while no link is up. */
   get bufferedCount(): number {
     return this.endpoint.queued;
   }
@@ -159,12 +160,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.endpoint.takeQueue();
   }
 
-  /** Whether anything is received from the peer within `ms`. */
+  /** Pings the peer, and resolves to whether it replies within `ms` milliseconds. */
   async probe(ms: number): Promise<boolean> {
     return (await this.link?.probe(ms)) ?? false;
   }
 
-  /** Statistics of the current link; undefined if there is none. */
+  /** Resolves to the statistics of the current link; undefined if no link exists. */
   async getStats(): Promise<ConnectionStats | undefined> {
     const { digestStats } = await chunk('stats', () => import('./stats.js'));
     const report = await this.link?.pc?.getStats();
@@ -172,8 +173,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Makes a further channel with its own queue, order and limits; it lasts as long as the connection. Either side can make it,
-   * and the peer emits `channel`. There is one channel per label.
+   * Creates a further channel with its own queue, order and limits; the channel lasts as long as the connection. Either peer
+   * can create a channel, and the other peer then emits `channel`. There is one channel per label.
    * @throws ValidationError; RondevuError `closed`
    */
   createChannel(label: string, config?: Partial<ChannelConfig>): RondevuChannel {
@@ -181,16 +182,16 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return this.endpoint.channels.create(label, config);
   }
 
-  /** The channel with this label, made by either side. */
+  /** Returns the channel with this label, created by either peer. */
   getChannel(label: string): RondevuChannel | undefined {
     return this.endpoint.channels.get(label);
   }
 
   /**
-   * Sends text or bytes. While the link is down, messages are buffered and sent when it is back, in order; exactly once if both
-   * peers run this version. docs/delivery.md.
-   * @throws RondevuError `closed` after `close()`, `not-connected` while down with `bufferEnabled: false`, `too-large`,
-   *   `queue-full`; ValidationError for anything but text or bytes
+   * Sends text or binary data. Messages sent while the link is down are buffered and sent in order on the next link; if both
+   * peers run this version, each message is delivered exactly once. See docs/delivery.md.
+   * @throws RondevuError `closed` after `close()`, `not-connected` while no link is up and `bufferEnabled` is false,
+   *   `too-large` or `queue-full`; ValidationError if `data` is neither text nor binary data
    */
   send(data: Sendable): SendHandle {
     if (this.#state === 'closed') throw new ConnectionError('closed', `send: the connection to ${this.#peerName()} is closed`);
@@ -205,7 +206,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Queues messages that were composed before the connection existed. Call it before the connection is started.
+   * Queues messages that were composed before the connection existed. Must be called before the connection is started.
    * @internal
    */
   adopt(messages: Message[]): void {
@@ -213,27 +214,31 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Sends queued messages, informs the peer, and closes. Idempotent. The state is `closed` at once; resolves when all resources
-   * are released.
+   * Sends the queued messages, informs the peer and closes the connection. Idempotent. The state becomes `closed` immediately;
+   * the promise resolves when all resources are released.
    */
   close({ reason = 'closed here', code = 'closed', discard = false }: CloseOptions = {}): Promise<void> {
     return (this.#closing ??= this.#end(reason, code, discard));
   }
 
-  /** Whether this side makes the first offer of each link. @internal */
+  /** Whether this side creates the initial offer of each link. @internal */
   protected abstract readonly isOfferer: boolean;
   /** Called when the link is lost and the connection should reconnect. @internal */
   protected abstract recover(reason: string): void;
-  /** A link that was set up in the background did not come up. @internal */
+  /** Called when a link that was being set up in the background has failed. @internal */
   protected abstract linkFailed(reason: string): void;
-  /** The current link is up; called before `connected` is emitted. @internal */
+  /** Called when the current link is up, before `connected` is emitted. @internal */
   protected abstract linkOpened(): void;
-  /** The link that was given up has recovered: stops the current attempt. @internal */
+  /** Stops the current attempt, because an abandoned link has recovered. @internal */
   protected abstract abandonAttempt(): void;
   /** Releases the resources of the subclass: searches, timers, watches. @internal */
   protected abstract cleanUp(): void;
 
-  /** The only writer of the state. Returns whether the event applies in the current state. @internal */
+  /**
+   * Applies an event to the state machine; no other method changes the state. Returns whether the event applies in the current
+   * state.
+   * @internal
+   */
   protected apply(event: ConnectionEvent, reason: string, code: EndCode = 'timeout'): boolean {
     const transition = next(this.#state, event);
     if (!transition) return false;
@@ -247,32 +252,35 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return true;
   }
 
-  /** Closes the link because the page is about to be hidden; the session continues, and the peer sees a lost link. @internal */
+  /**
+   * Closes the link because the page is about to be hidden; the session continues, and the peer treats the link as lost.
+   * @internal
+   */
   dropLinkForNow(reason: string): void {
     this.link?.control('bye');
     this.link?.close();
     if (this.link && !this.apply('lost', reason, 'closed')) this.linkFailed(reason);
   }
 
-  /** The network or the page changed: pings the peer at once. @internal */
+  /** Pings the peer immediately, after a network change or page event. @internal */
   checkNow(): void {
     this.link?.checkNow();
   }
 
-  /** The peer starts a new session; unacknowledged messages of the old one are reported with `reset`. @internal */
+  /** Starts a new session with the peer; unacknowledged messages of the old session are reported with `reset`. @internal */
   protected renewSession(sid: string, isOther = false): void {
-    this.#dropLingering(); // it belongs to the old session
+    this.#dropLingering(); // a lingering link belongs to the old session
     this.endpoint.renew(sid, isOther);
   }
 
-  /** Gives up the current link without closing it. @internal */
+  /** Releases the current link without closing it, and returns it. @internal */
   protected releaseLink(): Link | undefined {
     const { link } = this;
     this.link = undefined;
     return link;
   }
 
-  /** Makes a link the current one and closes the previous one. @internal */
+  /** Makes the given link the current one and closes the previous link. @internal */
   protected useLink(link: Link): void {
     this.#dropLink();
     this.link = link;
@@ -306,7 +314,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       onError: (error) => (isCurrent() || link === this.#lingering ? this.#broken(error) : link.close()),
       onSuspect: current(() => this.restartIce()),
       onDead: current(() => {
-        // it may recover: kept until another link carries messages
+        // the link may recover, so it is kept until another link carries messages
         if (this.#state !== 'connected') return;
         this.#lingering = this.releaseLink();
         this.endpoint.detach();
@@ -318,12 +326,12 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     };
   }
 
-  /** Restarts ICE, as after a change of network (RFC 8829 section 4.1.18). Does nothing without a link. */
+  /** Restarts ICE, for example after a network change (RFC 8829 section 4.1.18). Does nothing while no link is up. */
   restartIce(): void {
     this.#renegotiate((negotiation) => negotiation.begin());
   }
 
-  /** A message about the current link, over the control channel or the server. @internal */
+  /** Handles a message about the current link, received over the control channel or through the server. @internal */
   receiveSignal(text: string): void {
     this.#renegotiate((negotiation) => negotiation.receive(text));
   }
@@ -336,7 +344,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     if (this.#negotiation) void action(this.#negotiation);
   }
 
-  /** Something was received on a link; a link that had been given up is used again. Returns whether it is the current link. */
+  /**
+   * Called when anything is received on a link; an abandoned link is used again. Returns whether the link is now the current
+   * one.
+   */
   #alive(link: Link): boolean {
     if (link === this.#lingering && link.isOpen && this.#state !== 'closed') {
       this.#lingering = undefined;
@@ -348,16 +359,16 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     return link === this.link;
   }
 
-  /** The peer violated the protocol: ends the connection, with one report. */
+  /** Ends the connection after a protocol violation by the peer, and reports the violation once. */
   #broken(error: RondevuError): void {
-    // a `failed` listener may close the connection, and more data from the peer may be read in the meantime
+    // a `failed` listener may close the connection, and more invalid data may arrive in the meantime
     if (this.#closing || this.#isBroken) return;
     this.#isBroken = true;
     this.emit('failed', error);
     void this.close({ reason: error.message, code: error.code, discard: true });
   }
 
-  /** @param endCode reported by `disconnected` */
+  /** @param endCode code reported with `disconnected` */
   #linkLost(link: Link, reason: string, code: ErrorCode = 'timeout', endCode: EndCode = code): void {
     if (link === this.#lingering) return this.#dropLingering();
     if (link !== this.link) return;
@@ -369,7 +380,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** The link carries messages. */
   #opened(): void {
     this.#dropLingering();
-    // DTLS has proven the key; if the store fails, only the next comparison is lost
+    // DTLS has proven the peer's key; if the key cannot be stored, only the next comparison is skipped
     if (this.peer) void this.proof.remember(this.peer).catch(() => undefined);
     this.linkOpened();
     this.apply('open', 'the link is open');
@@ -380,7 +391,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#closing ??= (async () => {
       this.link = undefined;
       this.apply('close', 'closed by the peer', 'closed-by-peer');
-      // closing the channel first still sends the last message
+      // finish() closes the channel before the peer connection, so that the last message is still sent
       await link?.finish();
     })();
   }
@@ -426,10 +437,10 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     else this.emit('connecting');
   }
 
-  /** Error code reported if the current link does not come up. @internal */
+  /** Error code to report if the current link does not come up. @internal */
   protected failureCode: ErrorCode = 'timeout';
 
-  /** Number of the current attempt to reconnect, from 1; 0 while the first link is being set up. @internal */
+  /** Number of the current reconnection attempt, from 1; 0 while the first link is being set up. @internal */
   protected attempt = 0;
 
   #dropLink(): void {
@@ -445,13 +456,13 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#lingering = undefined;
   }
 
-  /** The session continues after the state is `closed`, until its last messages are sent. */
+  /** Whether the session is still sending its last messages after the state has become `closed`. */
   #finishing = false;
 
   async #end(reason: string, code: EndCode, discard: boolean): Promise<void> {
     const link = this.link;
     this.#finishing = this.#state === 'connected' && link !== undefined;
-    this.link = undefined; // so that the effects of closing do not close it
+    this.link = undefined; // prevents the effects of `close` from closing the link too early
     if (discard) this.endpoint.discard();
     // a `connected` listener may close the connection before the queued messages are sent
     else if (this.#finishing) this.endpoint.flush();

@@ -1,27 +1,27 @@
 /**
- * The control channel: a negotiated data channel (id 100) alongside the channel for messages. Peers that both run this version
- * use it for pings, acknowledgements and renegotiation; with any other peer it never opens. docs/protocol.md, "Control
- * channel".
+ * The control channel: a negotiated data channel (id 100) alongside the message channel. If both peers run this version, they
+ * use it for pings, acknowledgements and renegotiation; otherwise, the control channel never opens. See docs/protocol.md,
+ * "Control channel".
  */
 
 import { timerDelay } from '../base/timers.js';
 
-/** Fixed by docs/protocol.md, so that neither peer has to announce it. */
+/** Stream id fixed by docs/protocol.md, so that neither peer has to announce it. */
 const CONTROL_ID = 100;
 const PING = 'ping';
 const PONG = 'pong';
-/** Maximum length of a text that is accepted, in characters; a description with its candidates has about a tenth of that. */
+/** Maximum length of an accepted text, in characters; a description with its candidates is about a tenth as long. */
 export const MAX_TEXT = 65_536;
-/** Maximum number of texts that are kept until the channel opens. */
+/** Maximum number of texts buffered until the channel opens. */
 const MAX_EARLY = 1000;
-/** While this many bytes are unsent, no `pong` is sent: the peer is not reading the replies to its pings. */
+/** Number of unsent bytes from which no `pong` is sent, because the peer is not reading the replies to its pings. */
 const UNREAD = 16_384;
-/** If the peer leaves this many bytes unread, the link is ended. */
+/** Maximum number of unsent bytes; above this limit, the link is closed because the peer is not reading. */
 const MAX_UNREAD = 1_048_576;
 
 export class ControlChannel {
   readonly #channel: RTCDataChannel;
-  /** Probes that wait for a `pong`. */
+  /** Pending probes, each waiting for a `pong`. */
   readonly #probes: ((isAlive: boolean) => void)[] = [];
   /** Texts sent before the channel opened. */
   #early: string[] = [];
@@ -29,21 +29,21 @@ export class ControlChannel {
   onText: ((text: string) => void) | undefined;
   /** Called whenever anything is received. */
   onMessage: (() => void) | undefined;
-  /** Called if the peer violates the protocol or does not read. */
+  /** Called if the peer violates the protocol or does not read from the channel. */
   onBroken: ((reason: string) => void) | undefined;
 
   constructor(pc: RTCPeerConnection) {
     this.#channel = pc.createDataChannel('rondevu-control', { negotiated: true, id: CONTROL_ID });
     this.#channel.onmessage = ({ data }) => {
       this.onMessage?.();
-      // answered here, not from a timer: browsers throttle timers of background pages
+      // pings are answered here, not from a timer, because browsers throttle timers in background pages
       if (data === PING) {
         if (this.#channel.bufferedAmount < UNREAD) this.send(PONG);
       } else if (data === PONG) for (const settle of this.#probes.splice(0)) settle(true);
       else if (typeof data === 'string' && data.length <= MAX_TEXT) this.onText?.(data);
       else this.onBroken?.(`a control message must be text of at most ${MAX_TEXT} characters`);
     };
-    // it may open before or after the channel for messages
+    // the control channel may open before or after the message channel
     this.#channel.onopen = () => {
       for (const text of this.#early.splice(0)) this.send(text);
     };
@@ -53,7 +53,7 @@ export class ControlChannel {
     this.send(PING);
   }
 
-  /** Whether the peer answers within `ms`. */
+  /** Pings the peer, and resolves to whether it replies within `ms` milliseconds. */
   probe(ms: number): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => resolve(false), timerDelay(ms));

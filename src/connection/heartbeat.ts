@@ -1,29 +1,29 @@
 /**
- * Heartbeat: measures how long nothing has been received from the peer, pings it after a while, and reports when the silence is
- * too long. Anything received proves that the path works; ICE states lag by seconds and are only hints. docs/delivery.md.
+ * Heartbeat: measures how long nothing has been received from the peer, pings a silent peer, and reports prolonged silence. Any
+ * received data proves that the path works; ICE states lag by seconds and are only hints. See docs/delivery.md.
  */
 
 export interface HeartbeatTimes {
-  /** Silence after which the peer is pinged, in ms. */
+  /** How long nothing may be received before the peer is pinged, in ms. */
   interval: number;
-  /** Silence after which the path is suspect, in ms. */
+  /** How long nothing may be received before the path becomes suspect, in ms. */
   suspectAfter: number;
-  /** Silence after which the link is given up, in ms. */
+  /** How long nothing may be received before the link is abandoned, in ms. */
   deadAfter: number;
 }
 
-/** State of the peer, judged by the data received from it. */
+/** Health of the link, based on the time since data was last received. */
 export type Health = 'alive' | 'suspect' | 'dead';
 
 export interface HeartbeatHandlers {
   ping(): void;
   onSuspect(): void;
   onDead(): void;
-  /** Something was received again after `onSuspect` or `onDead`. */
+  /** Called when data is received again after `onSuspect` or `onDead`. */
   onAlive(): void;
 }
 
-/** Delay of a timer, in ms, above which the page must have been frozen or the machine asleep. */
+/** Timer delay, in ms, above which the page must have been frozen or the machine asleep. */
 const SLEEP_THRESHOLD = 1500;
 
 export class Heartbeat {
@@ -34,7 +34,7 @@ export class Heartbeat {
   #lastSeen = performance.now();
   #lastTick = this.#lastSeen;
   #lastPing = 0;
-  /** Time before which the link is not given up. */
+  /** Time until which the link is not reported as dead. */
   #graceUntil = 0;
   #state: Health = 'alive';
 
@@ -57,7 +57,7 @@ export class Heartbeat {
     this.#handlers.onAlive();
   }
 
-  /** Pings at once, and gives the peer as much time to answer as after a new `onSuspect`. */
+  /** Pings the peer immediately, and gives it as much time to reply as after `onSuspect`. */
   checkNow(): void {
     const { suspectAfter, deadAfter, interval } = this.#times;
     const now = performance.now();
@@ -67,7 +67,7 @@ export class Heartbeat {
     this.#ping(now);
   }
 
-  /** A recovery is in progress: does not give up the link for another `ms`. */
+  /** Suppresses `onDead` for the next `ms` milliseconds, while a recovery is in progress. */
   wait(ms: number): void {
     this.#graceUntil = performance.now() + ms;
   }
@@ -81,7 +81,7 @@ export class Heartbeat {
     const { interval, suspectAfter, deadAfter } = this.#times;
     const slept = now - this.#lastTick > this.#tick + SLEEP_THRESHOLD;
     this.#lastTick = now;
-    // received data may still be queued behind this timer: too early to declare the link dead
+    // received data may still be queued behind this timer, so it is too early to report the link as dead
     if (slept) return this.checkNow();
     const silence = now - this.#lastSeen;
     if (silence >= interval && now - this.#lastPing >= interval) this.#ping(now);

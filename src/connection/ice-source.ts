@@ -1,7 +1,7 @@
 /**
- * IceSource: the ICE servers that the signaling server hands out, renewed before their credentials expire. A renewal is applied
- * to all live links: links that carry messages restart ICE with the new relays before the old credentials expire. Part of the
- * chunk that is loaded when the first link is needed. docs/protocol.md, "getIceServers".
+ * IceSource: the ICE servers provided by the signaling server, renewed before their credentials expire. A renewal is applied to
+ * all live links: links that carry messages restart ICE with the new TURN servers before the old credentials expire. This
+ * module is part of the chunk that is loaded when the first link is needed. See docs/protocol.md, "getIceServers".
  */
 import { timerDelay } from '../base/timers.js';
 import type { IceServersResult } from '../protocol/rpc.js';
@@ -9,24 +9,24 @@ import type { WebRtcLink } from './webrtc-link.js';
 
 type Served = Pick<IceServersResult, 'iceServers' | 'ttl'>;
 
-/** The signaling client as seen by the source. */
+/** The part of the signaling client that `IceSource` uses. */
 export interface IcePort {
-  /** Resolves to undefined if the server has none or cannot be reached. Never rejects. */
+  /** Resolves to undefined if the server has no ICE servers or cannot be reached. Never rejects. */
   fetchIceServers(): Promise<Served | undefined>;
 }
 
-/** Credentials are renewed after this fraction of their lifetime. */
+/** Fraction of the credential lifetime after which credentials are renewed. */
 const RENEW_AT = 0.8;
-/** Minimum lifetime assumed for credentials, in s, so that a server cannot make the client send requests without a pause. */
+/** Minimum lifetime assumed for credentials, in s, so that a server cannot make the client send requests continuously. */
 const MIN_TTL = 5;
-/** Delay before a failed renewal is retried, and before a server that returned no ICE servers is asked again, in ms. */
+/** Delay before a failed renewal is retried, and delay before a server without ICE servers is queried again, in ms. */
 const RETRY_AFTER = 5000;
 const ASK_AFTER = 30_000;
 
 export class IceSource {
-  /** The ICE servers received last; undefined before the first reply. */
+  /** Most recently received ICE servers; undefined before the first reply. */
   served: RTCIceServer[] | undefined;
-  /** Called when the first servers arrive: candidates gathered earlier include no relay. */
+  /** Called when the first ICE servers arrive: candidates gathered earlier include no relay candidate. */
   onFirst: (() => void) | undefined;
   readonly #port: IcePort;
   readonly #links = new Map<WebRtcLink, { configuration: () => RTCConfiguration; applied: string }>();
@@ -39,7 +39,7 @@ export class IceSource {
     this.#port = port;
   }
 
-  /** Resolves when there are servers that do not expire soon, or the server is known to have none. Never rejects. */
+  /** Resolves when the ICE servers do not need renewal, or the signaling server has provided none. Never rejects. */
   ready(): Promise<void> {
     if (performance.now() < Math.max(this.#renewAt, this.#askAfter)) return Promise.resolve();
     return (this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)));
@@ -51,7 +51,7 @@ export class IceSource {
     else if (!this.served) this.#askAfter = performance.now() + ASK_AFTER;
   }
 
-  /** Takes ICE servers from any reply; ignored while the current ones need no renewal. */
+  /** Stores the ICE servers from a reply, unless the current ICE servers need no renewal. */
   learn({ iceServers, ttl }: Served): void {
     const delay = Math.max(ttl, MIN_TTL) * 1000 * RENEW_AT;
     if (this.served?.length && performance.now() < this.#renewAt) return;
@@ -63,7 +63,7 @@ export class IceSource {
     if (isFirst) this.onFirst?.();
   }
 
-  /** @param configuration returns the configuration that the link should have, with the current servers */
+  /** Applies future renewals to the link. @param configuration returns the link's configuration with the current ICE servers */
   track(link: WebRtcLink, configuration: () => RTCConfiguration): WebRtcLink {
     for (const known of this.#links.keys()) if (known.isClosed) this.#links.delete(known);
     this.#links.set(link, { configuration, applied: JSON.stringify(configuration()) });
@@ -84,12 +84,12 @@ export class IceSource {
     try {
       link.pc.setConfiguration({ ...link.pc.getConfiguration(), ...configuration });
     } catch {
-      return; // not supported here: the path stays until it is lost, and the next link uses the new servers
+      return; // not supported: the path is kept until it is lost, and the next link uses the new ICE servers
     }
     link.renewPath();
   }
 
-  /** Uses one timer; sends no request while no link is open. */
+  /** Schedules the next renewal with a single timer; no request is sent while all links are closed. */
   #schedule(delay: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {

@@ -1,6 +1,6 @@
 /**
- * JoinAttempt: one answer to one offer. Makes the answer, sends it, and watches until the link is open or the attempt has failed.
- * Settles once; after that its timers are stopped, and it changes nothing.
+ * JoinAttempt: one attempt to join by answering one offer. Creates and sends the answer, then waits until the link opens or the
+ * attempt fails. An attempt settles once; its timers are then stopped, and it has no further effect.
  */
 import { ConnectionError, RondevuError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
@@ -13,20 +13,20 @@ import type { ConnectionEvents } from './connection-events.js';
 import { gathered, isStalled, trickle } from './negotiation.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
-/** How long an answer waits for candidates before it is sent, in ms. */
+/** Maximum time to gather candidates before the answer is sent, in ms. */
 const ANSWER_GATHERING = 300;
-/** How long later candidates are collected, in ms: most links are up before the first of them would be sent. */
+/** How long later candidates are collected into a batch, in ms; most links are up before the first batch is due. */
 const TRICKLE = 150;
 /** How long the host has to confirm an answer before another offer is requested, in ms; doubles with each unconfirmed answer. */
 const CONFIRM_TIMEOUT = 4000;
-/** Interval at which an answer is sent again to a server that may lose it, in ms. */
+/** Interval at which an answer is resent to a server that may lose answers, in ms. */
 const REPEAT_INTERVAL = 2000;
-/** Time after which a link without any candidate is given up, in ms. */
+/** Time after which a link without any local candidate is abandoned, in ms. */
 const GATHERING_TIMEOUT = 3000;
 
-/** The offer was lost to another joiner, or its host is full: retry at once with the next one. */
+/** The offer was lost to another joiner, or the host is full; the joiner retries immediately with the next offer. */
 export class OfferLostError extends Error {
-  /** Whether the answer may have been accepted all the same. */
+  /** Whether the host may have accepted the answer nevertheless. */
   readonly unconfirmed: boolean;
 
   constructor(unconfirmed = false) {
@@ -35,17 +35,17 @@ export class OfferLostError extends Error {
   }
 }
 
-/** The connection as seen by an attempt. */
+/** The part of a connection that an attempt uses. */
 export interface JoinAttemptHost {
   readonly config: ConnectionConfig;
   readonly port: SignalingPort;
   readonly proof: HandshakeProof;
   takeLink(): WebRtcLink;
-  /** Makes the link the connection's current one. */
+  /** Makes the given link the current link of the connection. */
   useLink(link: WebRtcLink): void;
-  /** The attempt reached a state of the connection. */
+  /** Applies an event to the state machine of the connection. */
   reached(event: 'gather' | 'signal' | 'check', reason: string): void;
-  /** An offer was answered. Returns whether it is the connection's first. */
+  /** Called when an offer has been answered. Returns whether this is the first answer of the connection. */
   answered(): boolean;
   emit<Name extends keyof ConnectionEvents>(event: Name, ...args: ConnectionEvents[Name]): void;
 }
@@ -56,7 +56,7 @@ export interface JoinAttemptOptions {
   offer: SdpLine | undefined;
   /** Session id. */
   sid: string;
-  /** Number of answers in a row that were not confirmed in time. */
+  /** Number of earlier answers in this search that were not confirmed in time. */
   unconfirmed: number;
 }
 
@@ -74,8 +74,8 @@ export class JoinAttempt {
 
   /**
    * Resolves when the link is open.
-   * @throws OfferLostError; ConnectionError if the link did not come up; RondevuError if the server refuses the answer; the error
-   *   passed to `fail`
+   * @throws OfferLostError if the offer was lost; ConnectionError if the link did not come up; RondevuError if the server
+   *   refuses the answer; any error passed to `fail`
    */
   run(): Promise<void> {
     return new Promise<void>((resolve, reject) => {
@@ -93,7 +93,7 @@ export class JoinAttempt {
     if (this.#end('failed')) this.#settle.reject(error);
   }
 
-  /** Returns false if the attempt has ended already. */
+  /** Ends the attempt. Returns false if it has already ended. */
   #end(state: 'open' | 'failed'): boolean {
     if (this.#state !== 'pending') return false;
     this.#state = state;
@@ -120,7 +120,10 @@ export class JoinAttempt {
     if (this.#state === 'pending') this.#watch(link, answer);
   }
 
-  /** Makes the answer to an offer whose candidates are not used yet: see #send. Returns undefined if the attempt has ended. */
+  /**
+   * Creates the answer to an offer without using the offer's candidates yet; see `#send`. Returns undefined if the attempt has
+   * ended.
+   */
   async #prepare(sdp: string): Promise<WebRtcLink | undefined> {
     if (this.#state !== 'pending') return undefined;
     const host = this.#host;
@@ -143,15 +146,16 @@ export class JoinAttempt {
   }
 
   /**
-   * Sends the answer. A joiner that contacts the host and then does not get the offer makes the offer unusable: Chromium accepts
-   * the first DTLS hello from any sender. So the host's candidates are used only after the answer was accepted.
-   * @returns the answer as it was sent; undefined if the attempt failed in the meantime
+   * Sends the answer. A joiner that contacts the host but then loses the offer makes the offer unusable, because Chromium
+   * accepts the first DTLS ClientHello from any sender. The host's candidates are therefore used only after the answer has been
+   * accepted.
+   * @returns the answer as sent; undefined if the attempt failed in the meantime
    */
   async #send(link: WebRtcLink): Promise<string | undefined> {
     const { proof, port } = this.#host;
     const { entry, offer, sid } = this.#options;
     let answer = link.pc.localDescription!.sdp;
-    // an older host cannot use the SDP line
+    // an older host does not understand the signed SDP line
     if (offer) {
       const caps = link.framed ? ['durable'] : [];
       const line = { role: 'answer', fqn: entry.serviceFqn, caps, sid, offerSig: offer.sig } as const;
@@ -167,7 +171,7 @@ export class JoinAttempt {
     return this.#state === 'failed' ? undefined : answer;
   }
 
-  /** Watches for the host's candidates and confirmation, and fails the attempt when its time is up. */
+  /** Watches for the host's candidates and confirmation, and fails the attempt when it times out. */
   #watch(link: WebRtcLink, answer: string): void {
     const { port, config, emit } = this.#host;
     const { entry, unconfirmed } = this.#options;
@@ -180,7 +184,7 @@ export class JoinAttempt {
         if (isStalled(link)) this.#linkFailed('no candidate was gathered');
       }, GATHERING_TIMEOUT),
     ];
-    // this host may receive answers later than others do
+    // after unconfirmed answers, the timeout is longer, because this host may receive answers late
     const confirmTimeout = Math.min(CONFIRM_TIMEOUT * 2 ** unconfirmed, config.connectionTimeout);
     const confirmation = port.sendsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmTimeout) : undefined;
     const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);
@@ -202,9 +206,9 @@ export class JoinAttempt {
   }
 
   /**
-   * Answers again until the link is up: on a server that replaces offers (v0.5.4) an answer is lost without notice when the host
-   * publishes at the same moment. An offer that is gone was answered or renewed; the link comes up soon or never.
-   * @returns a function that stops this
+   * Resends the answer until the link is up: a server that replaces offers (v0.5.4) silently loses an answer that arrives while
+   * the host is publishing. If the offer no longer exists, it was answered or renewed, and the link comes up soon or never.
+   * @returns a function that stops resending the answer
    */
   #repeat(answer: string): () => void {
     let goneTimer: ReturnType<typeof setTimeout> | undefined;

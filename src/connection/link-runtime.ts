@@ -1,6 +1,6 @@
 /**
- * Everything that a connection needs once its link is up. Separate from the rest, so that a page loads it while the server looks
- * for an offer, and complete: when a path is lost it is too late to load anything.
+ * Exports everything that a connection needs once its link is up. This chunk is separate, so that a page can load it while the
+ * server looks for an offer, and complete, because nothing more can be loaded once a path is lost.
  */
 export { ConnectionEndpoint } from './connection-endpoint.js';
 export { finish } from './finish.js';
