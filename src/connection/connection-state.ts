@@ -1,6 +1,6 @@
 /**
  * The state machine of a connection as a pure table: `next(state, event)` returns the new state and the effects. This module
- * has no side effects; only connection.ts changes the state of a connection. See the same table in docs/architecture.md.
+ * has no side effects; only connection.ts changes the state of a connection. The same table is shown in docs/architecture.md.
  */
 
 /** Names of the states, as reflected to element attributes. */

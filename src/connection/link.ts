@@ -6,28 +6,31 @@ import type { DeliveryPort } from '../delivery/delivery-port.js';
 import type { ErrorCode, RondevuError } from '../errors.js';
 import type { Health, HeartbeatTimes } from './heartbeat.js';
 
-/** Callbacks of a link to its holder. */
+/** Callbacks from a link to its owner. */
 export interface LinkHandlers {
-  /** The channel for messages is open. */
+  /** Called when the message channel is open. */
   onOpen?(): void;
-  /** Data arrived on the channel for messages. */
+  /** Called when data arrives on the message channel. */
   onMessage(data: string | ArrayBuffer): void;
-  /** A text other than ping and pong arrived on the control channel. */
+  /** Called for each text on the control channel other than `ping` and `pong`. */
   onControl(text: string): void;
-  /** The link is gone for good. `code` is `unverified` if the peer's certificate is not the verified one. */
+  /**
+   * Called when the link is permanently lost. `code` is `unverified` if the peer's certificate does not match the verified
+   * fingerprint.
+   */
   onLost(reason: string, code?: ErrorCode): void;
-  /** Data of the peer could not be handled: nothing more is accepted from it. */
+  /** Called when data from the peer could not be handled; no further data from the peer is accepted. */
   onError(error: RondevuError): void;
-  /** Nothing was received from the peer for a while. */
+  /** Called when nothing has been received from the peer for a while. */
   onSuspect?(): void;
-  /** Nothing was received for too long; the link may still recover. */
+  /** Called when nothing has been received for too long; the link may still recover. */
   onDead(): void;
-  /** Something was received again after `onSuspect` or `onDead`. */
+  /** Called when data is received again after `onSuspect` or `onDead`. */
   onAlive?(): void;
-  /** ICE found a path. */
+  /** Called when ICE has found a path. */
   onPath?(): void;
   onLocalCandidate?(candidate: RTCIceCandidate): void;
-  /** For the events that report raw states. */
+  /** Called for each event that reports a raw state of the link. */
   onRaw?(event: RawEvent, value?: unknown): void;
 }
 
@@ -38,31 +41,37 @@ type RawEvent =
 export interface Link extends DeliveryPort {
   /** The peer connection; undefined for a link without WebRTC. */
   readonly pc: RTCPeerConnection | undefined;
-  /** The in-band channel. If both peers run this version, the engine sends nothing on it. */
+  /** The in-band data channel; if both peers run this version, only the application sends on this channel. */
   readonly raw: RTCDataChannel | undefined;
   readonly health: Health;
   readonly isClosed: boolean;
-  /** Times of the heartbeat; set by the holder before the link opens. */
+  /** Heartbeat times; set by the owner before the link opens. */
   times: HeartbeatTimes | undefined;
-  /** Called when the link is about to open; true postpones that until pending promise callbacks have run. */
+  /** Called when the link is about to open; returning true postpones the opening until pending promise callbacks have run. */
   onOpening: (() => boolean) | undefined;
   /**
-   * Sets the holder of the link. Events that have already occurred are reported to it at once.
-   * @param gatheringTimeout time after which unfinished gathering is reported, in ms. Default: it is not reported
+   * Sets the owner of the link. Events that have already occurred are reported immediately.
+   * @param gatheringTimeout time after which incomplete gathering is reported, in ms; not reported by default
    */
   attach(handlers: LinkHandlers, gatheringTimeout?: number): void;
-  /** Wraps a handler for platform events: if it throws, the link ends, never the process. */
+  /** Wraps a handler for platform events, so that an exception ends the link and not the process. */
   guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void;
-  /** Makes the negotiated data channel of a further channel. @throws DOMException if the platform has no more channels */
+  /**
+   * Creates the negotiated data channel of a further channel.
+   * @throws DOMException if the platform cannot create any more data channels
+   */
   createDataChannel(label: string, init: RTCDataChannelInit): RTCDataChannel;
-  /** Something was received on a further channel. */
+  /** Records that data was received on a further channel. */
   received(): void;
-  /** Whether anything is received from the peer within `ms`; for an old peer, judged by the ICE state instead. */
+  /**
+   * Pings the peer, and resolves to whether it replies within `ms` milliseconds; for an older client, resolves according to the
+   * ICE state.
+   */
   probe(ms: number): Promise<boolean>;
-  /** Pings the peer at once; silence is reported as usual. */
+  /** Pings the peer immediately; silence is reported as usual. */
   checkNow(): void;
-  /** Waits until buffered data is sent, then closes. */
+  /** Waits until buffered data has been sent, then closes the link. */
   finish(): Promise<void>;
-  /** Closes everything without calling the holder. Idempotent. */
+  /** Closes the link without calling its owner. Idempotent. */
   close(): void;
 }

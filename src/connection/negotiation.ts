@@ -1,15 +1,13 @@
-/**
- * The steps of a handshake that both peers share: waiting for candidates as long as it is worthwhile, and trickling the rest.
- */
+/** Handshake steps common to both peers: waiting for the first candidates, and trickling the rest. */
 import type { WireCandidate } from '../protocol/rpc.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
-/** Time without a new local candidate after which no more are expected soon, in ms. */
+/** Time without a new local candidate after which no further candidate is expected soon, in ms. */
 const QUIET = 2;
 
 /**
- * Resolves when gathering is complete, or at the latest after `max` ms; with `untilQuiet`, also as soon as candidates were
- * found and no more followed: Chromium needs 120 ms for `complete`, but only 5 ms for its host candidates.
+ * Resolves when gathering is complete, or after `max` ms at the latest. With `untilQuiet`, resolves as soon as candidates were
+ * found and no more follow: Chromium takes 120 ms to report `complete`, but only 5 ms to find its host candidates.
  */
 export function gathered(link: WebRtcLink, max: number, untilQuiet: boolean): Promise<void> {
   const { pc } = link;
@@ -37,14 +35,15 @@ export function gathered(link: WebRtcLink, max: number, untilQuiet: boolean): Pr
 }
 
 /**
- * Whether gathering has found no candidate after the usual time. In Chromium 156 it then never will: closing one peer connection
- * of a page can stall others that are gathering. A new peer connection works. Relay-only links may take longer and are exempt.
+ * Whether gathering has stalled, because no candidate was found in the usual time. In Chromium 156, closing one peer connection
+ * of a page can permanently stall others that are gathering. A new peer connection is not affected. Relay-only links may take
+ * longer and are exempt.
  */
 export const isStalled = ({ localCandidates, pc }: WebRtcLink): boolean =>
   !localCandidates.length && pc.iceGatheringState === 'gathering' && pc.getConfiguration().iceTransportPolicy !== 'relay';
 
 /**
- * Sends local candidates that are found after the description, in batches of `delay` ms, until the link is open.
+ * Sends local candidates that were found after the description was sent, batched for `delay` ms, until the link is open.
  * @param sent number of candidates sent with the description
  */
 export function trickle(
@@ -59,7 +58,7 @@ export function trickle(
     if (link.isOpen || link.isClosed) return;
     const candidates = link.localCandidates.slice(sent).map((candidate) => candidate.toJSON() as WireCandidate);
     sent += candidates.length;
-    // a lost candidate only means fewer paths; the next handshake sends all again
+    // a lost candidate only means fewer possible paths; the next handshake sends all candidates again
     if (candidates.length) send(candidates).catch(() => undefined);
   };
   const later = () => (timer ??= setTimeout(flush, delay));

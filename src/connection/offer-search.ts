@@ -1,6 +1,6 @@
 /**
- * OfferSearch: finds the next offer of a service for a joiner, waits in the server's queue until there is one, and prepares a
- * link in the meantime. With failover, it looks for another provider when the previous one is gone.
+ * OfferSearch: finds the next offer of a service for a joiner, waits in the server's queue until an offer is free, and prepares
+ * a link in the meantime. With failover, the search continues with another provider when the previous provider is gone.
  */
 import { RondevuError } from '../errors.js';
 import type { ServiceEntry } from '../protocol/rpc.js';
@@ -8,10 +8,12 @@ import { parseServiceName } from '../protocol/service-name.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
-/** How long a spare link is kept while other links of the page may be gathering, in ms: see `isStalled`. */
+/**
+ * How long an unused spare link is kept, in ms, because closing it could stall other links that are gathering; see `isStalled`.
+ */
 const SPARE_LIFETIME = 5000;
 
-/** Whether an error means that nobody offers the service at present. */
+/** Whether an error means that nobody offers the service at the moment. */
 export const isAbsence = (error: unknown): boolean => error instanceof RondevuError && /^(not-found|no-offer)$/.test(error.code);
 
 export class OfferSearch {
@@ -26,7 +28,7 @@ export class OfferSearch {
 
   /**
    * @param target name or id of the service
-   * @param failover whether another provider may take over; has an effect only for a name without a username
+   * @param failover whether another provider may take over; takes effect only for a service name without a username
    */
   constructor(target: string, failover: boolean, port: SignalingPort, makeLink: () => WebRtcLink) {
     this.#target = target;
@@ -36,11 +38,11 @@ export class OfferSearch {
   }
 
   /**
-   * @param fqn name of the service that was found last; at first, the target
-   * @param hadLink whether the connection had a link to it
+   * @param fqn name of the service that was found last; initially, the target
+   * @param hadLink whether the connection has had a link to that service
    * @param wait how long to wait in the queue, in ms
    * @param onWaiting called while the search continues after a failure
-   * @throws RondevuError, among others `not-found` and `no-offer` if nobody is there in time
+   * @throws RondevuError, for example `not-found` or `no-offer` if no host appears in time
    */
   async find(
     { fqn, hadLink }: { fqn: string; hadLink: boolean },
@@ -54,7 +56,7 @@ export class OfferSearch {
       this.#spareTimer = setTimeout(() => this.dropSpare(), SPARE_LIFETIME);
       onWaiting(reason);
     };
-    // a hidden service is found by its id alone
+    // a hidden service can be found only by its id
     const target = this.#target.includes(':') ? fqn : this.#target;
     const finding =
       this.hasFailover && hadLink
@@ -64,12 +66,12 @@ export class OfferSearch {
           })
         : find(target, wait);
     finding.catch(() => undefined); // makeLink may throw
-    // created while the server is looking, so that its candidates are ready when the offer arrives
+    // the link is created while the server looks for an offer, so that its candidates are ready when the offer arrives
     this.#spare ??= this.#makeLink();
     return finding;
   }
 
-  /** The spare link, or a new one. */
+  /** Returns the spare link, or a new link if no spare link exists. */
   takeLink(): WebRtcLink {
     clearTimeout(this.#spareTimer);
     const link = this.#spare ?? this.#makeLink();

@@ -1,6 +1,6 @@
 /**
- * OffererConnection: the host's connection. It cannot contact the joiner; when the link is lost, it is bound to a new offer of
- * the pool and waits there. The pool decides which connection an answer belongs to.
+ * OffererConnection: the host's connection. The host cannot contact the joiner: when the link is lost, the connection is bound
+ * to a new offer from the pool and waits for the joiner to answer. The pool decides which connection an answer belongs to.
  */
 import type { Writable } from '../base/writable.js';
 import { ConnectionError } from '../errors.js';
@@ -11,25 +11,25 @@ import type { HandshakeProof } from '../identity/handshake-proof.js';
 import { WebRtcLink } from './webrtc-link.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 
-/** Callbacks of a connection to its pool. @internal */
+/** Callbacks from a connection to its pool. @internal */
 export interface OffererHooks {
-  /** The connection lost its peer and needs an offer to wait at. */
+  /** Called when the connection has lost its peer and needs a new offer. */
   needsOffer(connection: OffererConnection): void;
   ended(connection: OffererConnection): void;
 }
 
 export class OffererConnection extends RondevuConnection {
-  /** The pool makes a connection when it has an answer, and sets the peer before it emits `connection:opened`. */
+  /** The pool creates a connection when an answer arrives, and sets the peer before it emits `connection:opened`. */
   declare readonly peer: Peer;
   /** @internal */
   protected override readonly isOfferer = true;
   readonly #hooks: OffererHooks;
   #offerId: string;
-  /** The answer to the current offer; undefined until one was processed. */
+  /** The answer to the current offer; undefined until an answer has been processed. */
   #answer: string | undefined;
   #timeout: ReturnType<typeof setTimeout> | undefined;
   #peerGone: ReturnType<typeof setTimeout> | undefined;
-  /** The offer and answer of the last link that was up: that link may recover. */
+  /** Offer and answer of the last link that was up; the link may still recover. */
   #established: { offerId: string; answer: string | undefined } = { offerId: '', answer: undefined };
 
   /** @internal */
@@ -53,16 +53,16 @@ export class OffererConnection extends RondevuConnection {
     return this.#offerId;
   }
 
-  /** Whether the connection lost its peer and waits for it at another offer. */
+  /** Whether the connection has lost its peer and is waiting for the peer to answer a new offer. */
   isRotating(): boolean {
     return this.getState() === 'reconnecting';
   }
 
   /**
-   * Processes the answer to the current offer. Emits `answer:duplicate` if it was processed already.
+   * Processes the answer to the current offer. Emits `answer:duplicate` if the answer was already processed.
    * @param framed whether both peers use frames
    * @throws ConnectionError `already-answered` for a second answer that differs from the first; DOMException if the answer does
-   *   not fit the offer
+   *   not match the offer
    */
   async processAnswer(sdp: string, answererId: string, framed = false): Promise<void> {
     if (this.reportDuplicate(sdp)) return;
@@ -92,7 +92,7 @@ export class OffererConnection extends RondevuConnection {
     this.emit('answer:processed', this.#offerId, answererId);
   }
 
-  /** Emits `answer:duplicate` if this answer was processed already; returns whether it was. @internal */
+  /** Emits `answer:duplicate` and returns true if this answer was already processed. @internal */
   reportDuplicate(sdp: string): boolean {
     return this.#answer === sdp && (this.emit('answer:duplicate', this.#offerId), true);
   }
@@ -101,20 +101,20 @@ export class OffererConnection extends RondevuConnection {
     return this.link instanceof WebRtcLink ? this.link : undefined;
   }
 
-  /** Adds a candidate of the peer. @internal */
+  /** Adds an ICE candidate from the peer. @internal */
   async addCandidate(candidate: RTCIceCandidateInit): Promise<void> {
     this.emit('ice:candidate:remote', candidate);
     await this.#webRtcLink?.addRemoteCandidate(candidate);
   }
 
-  /** Binds the connection to a new offer; its listeners and its buffer stay. */
+  /** Binds the connection to a new offer; its listeners and buffered messages are kept. */
   rebindToOffer(newOfferId: string, pc: RTCPeerConnection, dc?: RTCDataChannel): void {
     const link = new WebRtcLink(pc);
     if (dc) link.useRaw(dc);
     this.bind(newOfferId, link);
   }
 
-  /** `rebindToOffer` for an existing link. @internal */
+  /** Same as `rebindToOffer`, but takes an existing link. @internal */
   bind(newOfferId: string, link: WebRtcLink): void {
     if (this.getState() === 'closed')
       throw new ConnectionError('closed', `a closed connection cannot be bound to offer ${newOfferId}`);
@@ -124,25 +124,28 @@ export class OffererConnection extends RondevuConnection {
     if (link !== this.link) this.useLink(link);
   }
 
-  /** Leaves an offer that another joiner answered or that is being renewed. @internal */
+  /** Releases the link of an offer that another joiner answered or that is being renewed. @internal */
   leaveOffer(offerId: string): void {
     if (offerId === this.#offerId && this.#answer === undefined) this.releaseLink();
   }
 
-  /** Sets the peer before its answer is processed. A new `sid` starts a new session: the peer's page was reloaded. @internal */
+  /**
+   * Sets the peer before its answer is processed. A different `sid` starts a new session, because the peer's page was reloaded.
+   * @internal
+   */
   setPeer(peer: Peer, sid?: string): void {
     (this as Writable<RondevuConnection>).peer = peer;
     if (sid !== undefined && sid !== this.sessionId) this.renewSession(sid);
   }
 
-  /** The peer came back while the old link seemed alive. @internal */
+  /** Replaces a link that still seems alive, because the peer has returned on another link. @internal */
   supersede(): void {
     this.apply('lost', 'the peer returned on another link');
   }
 
   /** @internal */
   protected override recover(reason: string): void {
-    // a joiner whose very first link does not come up retries by itself, as a new connection
+    // a joiner whose first link fails retries on its own, as a new connection
     if (!this.wasConnected) return void this.close({ reason, code: this.failureCode });
     clearTimeout(this.#timeout);
     this.attempt = 1;
@@ -176,7 +179,7 @@ export class OffererConnection extends RondevuConnection {
 
   /** @internal */
   protected override abandonAttempt(): void {
-    // an offer that nobody answered stays published without this connection
+    // an unanswered offer stays published, but no longer belongs to this connection
     if (this.#answer === undefined) this.releaseLink();
     clearTimeout(this.#timeout);
     ({ offerId: this.#offerId, answer: this.#answer } = this.#established);

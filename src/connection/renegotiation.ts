@@ -1,7 +1,7 @@
 /**
  * Renegotiation: the ICE restart of one link (RFC 8838, RFC 8829 section 5.3.2), started when a path is suspect. The original
- * offerer always makes the offer: the other order fails with Firefox. Descriptions are sent over the control channel and
- * through the server, and the first copy to arrive is used. docs/delivery.md, "Knowing that a path is dead".
+ * offerer always creates the offer, because reversed roles fail in Firefox. Each description is sent both over the control
+ * channel and through the server, and the first copy to arrive is used. See docs/delivery.md, "Knowing that a path is dead".
  */
 import { RateLimit } from '../base/rate-limit.js';
 import type { HandshakeProof, Peer } from '../identity/handshake-proof.js';
@@ -9,44 +9,48 @@ import { MAX_TEXT } from './control-channel.js';
 import type { Link } from './link.js';
 import { WebRtcLink } from './webrtc-link.js';
 
-/** The link and the two peers that renegotiate it. */
+/** The link to renegotiate, and its two peers. */
 export interface Negotiators {
   link: WebRtcLink;
-  /** Whether this side made the link's first offer. */
+  /** Whether this side created the initial offer of the link. */
   isOfferer: boolean;
   fqn: string;
   sid: string;
   peer: Peer;
   proof: HandshakeProof;
-  /** Sends a text through the server; it is lost if the server cannot be reached. */
+  /** Sends a text through the server; the text is lost if the server cannot be reached. */
   signal(text: string): void;
 }
 
-/** Prefix of a description among the texts on the control channel. */
+/** Prefix that marks a description on the control channel. */
 const SDP = 'sdp ';
 const ASK = 'restart?';
-/** Time to gather candidates, in ms: host candidates take a few ms; without any candidate, it is worth waiting for a relay. */
+/**
+ * How long to gather candidates, and how much longer to wait for a first candidate, in ms. Host candidates are found in a few
+ * ms, but relay candidates may take longer.
+ */
 const GATHERING = 500;
 const FIRST_CANDIDATE = 5000;
-/** Number of descriptions that are remembered, to recognize second copies. */
+/** Number of recent descriptions that are remembered to detect duplicates. */
 const REMEMBERED = 16;
 /**
- * Rate at which the peer may request a restart: a request arrives over two paths, and each restart costs a message to the server.
+ * Maximum rate of restart requests from the peer: each request arrives over two paths, and each restart sends a message through
+ * the server.
  */
 const ASKED = { burst: 1, perSecond: 0.5 };
-/** Rate at which descriptions from the peer are processed: each one costs a signature check. */
+/** Maximum rate at which descriptions from the peer are processed: each description requires a signature check. */
 const DESCRIPTIONS = { burst: 10, perSecond: 1 };
-/** Interval in ms, and maximum number, of checks whether ICE has found a new pair. */
+/** Polling interval, in ms, and maximum number of polls for a new ICE candidate pair. */
 const POLL_INTERVAL = 200;
 const MAX_POLLS = 25;
 
 export class Renegotiation {
   readonly #between: Negotiators;
-  /** Signature of the local offer that has no answer yet. */
+  /** Signature of the local offer that has not been answered yet. */
   #offerSig: string | undefined;
-  /** The descriptions received last: each arrives over two paths. */
+  /** Recently received descriptions, remembered because each description arrives over two paths. */
   readonly #seen = new Set<string>();
-  /** The description to process next; a newer one replaces it. */
+  /** The description to process next; a newer description replaces it. */
   #pending: string | undefined;
   readonly #asked = new RateLimit(ASKED.burst, ASKED.perSecond);
   readonly #descriptions = new RateLimit(DESCRIPTIONS.burst, DESCRIPTIONS.perSecond);
@@ -62,7 +66,7 @@ export class Renegotiation {
     return this.#inTurn(() => this.#offer());
   }
 
-  /** Handles a text from the peer; ignores any text that is not about renegotiation. */
+  /** Handles a text from the peer; ignores texts that are not about renegotiation. */
   receive(text: string): Promise<void> {
     const nothing = Promise.resolve();
     if (text === ASK) return this.#between.isOfferer && this.#asked.take() ? this.begin() : nothing;
@@ -81,7 +85,7 @@ export class Renegotiation {
     return this.#take(sdp);
   }
 
-  /** Runs steps one after the other; a failed step changes nothing, and the next step of the ladder follows. */
+  /** Runs steps one at a time; a failed step is ignored, and the link is replaced if its path stays dead. */
   #inTurn(step: () => Promise<void>): Promise<void> {
     const { link } = this.#between;
     return (this.#running = this.#running.then(() => (link.isClosed ? undefined : step())).catch(() => undefined));
@@ -89,7 +93,7 @@ export class Renegotiation {
 
   async #offer(): Promise<void> {
     const { pc } = this.#between.link;
-    // a negotiation in progress serves the same purpose
+    // a negotiation that is already in progress serves the same purpose
     if (pc.signalingState !== 'stable' || !('restartIce' in pc)) return;
     await this.#describe('offer', await pc.createOffer({ iceRestart: true }));
   }
@@ -99,7 +103,7 @@ export class Renegotiation {
     const role = isOfferer ? 'answer' : 'offer';
     const expected = { role, fqn, username: peer.username, key: peer.publicKey, offerSig: this.#offerSig } as const;
     const { line } = await proof.open(sdp, expected);
-    // a server may forward a copy with changed unsigned parts
+    // a server may alter the unsigned parts of a copy
     if (line?.sid !== sid || this.#seen.has(line.sig)) return;
     this.#seen.add(line.sig);
     const before = await goodPairs(link.pc);
@@ -121,8 +125,8 @@ export class Renegotiation {
   }
 
   /**
-   * Reports a new good pair: checks passed in both directions, so only SCTP is still silent, which retransmits only after a
-   * while. No event reports the pair if the old one was never considered lost.
+   * Reports a newly succeeded candidate pair: connectivity checks have passed in both directions, and data follows once SCTP
+   * retransmits. No event reports the new pair if ICE never considered the old pair lost.
    */
   async #watchPath(before: readonly string[]): Promise<void> {
     const { link } = this.#between;
@@ -139,7 +143,7 @@ export class Renegotiation {
   }
 }
 
-/** The renegotiation of a link; undefined if it is not over WebRTC. */
+/** Creates the renegotiation of a link; undefined if the link does not use WebRTC. */
 export function renegotiationOf(link: Link, between: Omit<Negotiators, 'link'>): Renegotiation | undefined {
   return link instanceof WebRtcLink ? new Renegotiation({ link, ...between }) : undefined;
 }
@@ -154,7 +158,7 @@ async function goodPairs(pc: RTCPeerConnection): Promise<string[]> {
   }
 }
 
-/** Resolves at the end of candidates; `iceGatheringState` still refers to the previous ICE generation. */
+/** Waits for the end of candidates, up to a time limit; `iceGatheringState` still refers to the previous ICE generation. */
 function allCandidates(pc: RTCPeerConnection): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {

@@ -1,14 +1,14 @@
-/** The most useful figures of RTCPeerConnection.getStats. W3C webrtc-stats. */
+/** Extracts the most useful figures from RTCPeerConnection.getStats() (W3C webrtc-stats). */
 
 export interface ConnectionStats {
-  /** Round-trip time of the path, in ms; undefined until it is measured. */
+  /** Round-trip time of the path, in ms; undefined until measured. */
   roundTripTime: number | undefined;
-  /** Bytes over the current link: all channels, and the traffic that maintains the link. */
+  /** Number of bytes sent and received over the current link, on all channels and including link maintenance traffic. */
   bytesSent: number;
   bytesReceived: number;
-  /** How the peers reach each other: `relay` if either uses a TURN server; undefined if the platform does not report it. */
+  /** Candidate type of the path: `relay` if either peer uses a TURN server; undefined if the platform does not report it. */
   path: RTCIceCandidateType | undefined;
-  /** `udp` or `tcp`; undefined if the platform does not report it. */
+  /** Transport protocol of the path: `udp` or `tcp`; undefined if the platform does not report it. */
   protocol: string | undefined;
   /** Number of links after the first one. */
   rotations: number;
@@ -16,13 +16,13 @@ export interface ConnectionStats {
   report: RTCStatsReport;
 }
 
-/** Worst first: the worse candidate type of the two peers is the type of the path. */
+/** Candidate types from worst to best: the type of the path is the worse type of its two candidates. */
 const KINDS = ['relay', 'srflx', 'prflx', 'host'] as const;
 
 export function digestStats(report: RTCStatsReport, rotations: number): ConnectionStats {
   const all = [...report.values()] as Record<string, unknown>[];
   const transport = all.find(({ type }) => type === 'transport');
-  // Chromium names the pair in its transport; Firefox marks the pair itself as nominated
+  // Chromium names the selected pair in the transport statistics; Firefox marks the pair itself as nominated
   const pair =
     all.find(({ type, id }) => type === 'candidate-pair' && id === transport?.['selectedCandidatePairId']) ??
     all.find(({ type, nominated, state }) => type === 'candidate-pair' && nominated && state === 'succeeded');

@@ -1,6 +1,6 @@
 /**
- * WebRtcLink: a link over one RTCPeerConnection, with its message channel and control channel, and no state that outlives them.
- * After `close`, it calls no handler, even if the peer connection still fires events.
+ * WebRtcLink: a link over one RTCPeerConnection, with a message channel and a control channel. None of its state outlives the
+ * peer connection. After `close()`, the link calls no handler, even if the peer connection still fires events.
  */
 import { Arrivals } from '../delivery/arrivals.js';
 import { LOW_WATER } from '../delivery/delivery-port.js';
@@ -11,16 +11,16 @@ import { ControlChannel } from './control-channel.js';
 import { Heartbeat, type Health, type HeartbeatTimes } from './heartbeat.js';
 import type { Link, LinkHandlers } from './link.js';
 
-/** Fixed by docs/protocol.md, like the id of the control channel. */
+/** Stream id of the message channel, fixed by docs/protocol.md like the id of the control channel. */
 const DATA_ID = 101;
-/** Interval at which the raw states are checked, in ms: a peer connection that somebody else closes emits no event. */
+/** Interval at which the raw states are checked, in ms: a peer connection that is closed by other code emits no event. */
 const CHECK_INTERVAL = 1000;
-/** How long a disconnected path of an old peer has to recover, in ms. */
+/** How long a disconnected path to an older client may take to recover, in ms. */
 const RECOVERY_TIME = 3000;
 /**
- * How long a path that ICE found again may take until something is received, in ms. SCTP retransmits every 3 s at the latest, and
- * each retransmission may be lost: at 10 % loss, one case in 100 000 loses five in a row. Firefox closes its
- * channels after 25 s.
+ * How long to wait for data on a path that ICE has found, in ms. SCTP retransmits at least every 3 s, but each retransmission
+ * may be lost: at 10 % packet loss, five consecutive losses occur in one case in 100 000. Firefox closes its data channels
+ * after 25 s.
  */
 const PATH_TIMEOUT = 12_000;
 /** How long `finish` may take, in ms. */
@@ -30,17 +30,17 @@ const SAFE_MESSAGE_SIZE = 262_144;
 
 export class WebRtcLink implements Link {
   readonly pc: RTCPeerConnection;
-  /** The channel for messages: negotiated if both peers run this version, else in-band. */
+  /** The message channel: negotiated if both peers run this version, otherwise in-band. */
   channel: RTCDataChannel | undefined;
-  /** The in-band channel. If both peers run this version, the engine sends nothing on it. */
+  /** The in-band data channel; if both peers run this version, only the application sends on this channel. */
   raw: RTCDataChannel | undefined;
-  /** Number of live links of this page or process: platforms refuse new peer connections beyond a few hundred. */
+  /** Number of live links in this page or process; platforms allow only a few hundred peer connections. */
   static live = 0;
   onOpening: (() => boolean) | undefined;
-  /** Called for each local candidate, regardless of the holder. */
+  /** Called for each local candidate, even if the link has no owner. */
   onCandidate: ((candidate: RTCIceCandidate) => void) | undefined;
   onLow: (() => void) | undefined;
-  /** The peer uses frames on the negotiated channel. */
+  /** Whether the peer uses frames on the negotiated channel. */
   framed = false;
   times: HeartbeatTimes | undefined;
   #handlers: LinkHandlers | undefined;
@@ -52,25 +52,25 @@ export class WebRtcLink implements Link {
   #isOpen = false;
   #closed = false;
   #isSuspect = false;
-  /** Messages and control texts that arrived before the link was open and had a holder. */
+  /** Messages and control texts that arrived before the link was open and had an owner. */
   readonly #early = new Arrivals();
   readonly #earlyControl = new Arrivals();
   /** The fingerprints in the remote description; the certificate in use must match one of them. */
   #fingerprints: readonly string[] = [];
   #isCertified = false;
   #localCandidates: RTCIceCandidate[] = [];
-  /** Candidates that arrived before the remote description. */
+  /** Remote candidates that arrived before the remote description. */
   #remoteCandidates: RTCIceCandidateInit[] | undefined = [];
-  /** Number of candidates of the peer since the last description. */
+  /** Number of candidates received from the peer since its last description. */
   #candidateCount = 0;
 
   /**
-   * The negotiated channel for messages; undefined for offers of a custom factory that did not request it: the application
-   * uses its own channel.
+   * The negotiated message channel; undefined if a custom offer factory did not request it, because the application then uses
+   * its own channel.
    */
   durable: RTCDataChannel | undefined;
 
-  /** @param Candidate class for the peer's candidates, if the platform does not take plain objects */
+  /** @param Candidate class for the peer's candidates, if the platform does not accept plain objects */
   constructor(pc: RTCPeerConnection, durable = true, Candidate?: typeof RTCIceCandidate) {
     WebRtcLink.live++;
     this.pc = pc;
@@ -121,7 +121,7 @@ export class WebRtcLink implements Link {
     };
   }
 
-  /** Makes the negotiated channel for messages. */
+  /** Creates the negotiated message channel. */
   addDurable(): void {
     this.durable = this.pc.createDataChannel('rondevu', { negotiated: true, id: DATA_ID });
   }
@@ -144,7 +144,7 @@ export class WebRtcLink implements Link {
     return this.#isOpen && !this.#closed && this.channel?.readyState === 'open' && this.pc.connectionState !== 'closed';
   }
 
-  /** `dead` without a heartbeat: an old peer, or a link that is not open. */
+  /** Health of the link; `dead` without a heartbeat, because the peer is an older client or the link is not open. */
   get health(): Health {
     return this.#heartbeat?.health ?? 'dead';
   }
@@ -196,7 +196,7 @@ export class WebRtcLink implements Link {
 
   /** @throws DOMException if the channel is not open or its buffer is full */
   send(data: string | ArrayBuffer | Uint8Array): void {
-    // the overloads of RTCDataChannel.send do not take a union
+    // the overloads of RTCDataChannel.send do not accept a union type
     this.channel!.send(data as ArrayBuffer);
   }
 
@@ -204,7 +204,10 @@ export class WebRtcLink implements Link {
     this.#control.send(text);
   }
 
-  /** Adds a candidate of the peer, now or when its description is set. Malformed and excess candidates are ignored. */
+  /**
+   * Adds a candidate from the peer, immediately or once the remote description is set. Malformed and excess candidates are
+   * ignored.
+   */
   async addRemoteCandidate(init: RTCIceCandidateInit): Promise<void> {
     const candidate = checkedCandidate(init);
     if (!candidate || ++this.#candidateCount > MAX_CANDIDATES) return;
@@ -212,17 +215,17 @@ export class WebRtcLink implements Link {
     try {
       await this.pc.addIceCandidate(this.#Candidate ? new this.#Candidate(candidate) : candidate);
     } catch {
-      // the platform may not support its address family or transport; other candidates may work
+      // the platform may not support the candidate's address family or transport; other candidates may work
     }
   }
 
   /**
    * @param framed whether the peer uses frames
-   * @throws ValidationError if the description does not satisfy the grammar; DOMException if the platform rejects it
+   * @throws ValidationError if the description violates the SDP grammar; DOMException if the platform rejects it
    */
   async setRemote(description: RTCSessionDescriptionInit, framed = this.framed): Promise<void> {
     this.#fingerprints = parseSdp(description.sdp ?? '').fp;
-    // an in-band channel may lose its first message in Chromium 156; older clients have no other
+    // in Chromium 156, an in-band channel may lose its first message; only older clients need such a channel
     if (this.durable && framed && !this.framed) {
       this.framed = true;
       if (this.raw) silence(this.raw);
@@ -236,7 +239,7 @@ export class WebRtcLink implements Link {
 
   /**
    * Sets the peer's description in a renegotiation of the same DTLS association (RFC 8842 section 5.5).
-   * @throws ConnectionError `unverified` if it has other fingerprints; otherwise as `setRemote`
+   * @throws ConnectionError `unverified` if the description has different fingerprints; any error that `setRemote` throws
    */
   async renegotiate(description: RTCSessionDescriptionInit): Promise<void> {
     const { fp } = parseSdp(description.sdp ?? '');
@@ -264,17 +267,17 @@ export class WebRtcLink implements Link {
     this.#heartbeat?.checkNow();
   }
 
-  /** The ICE servers changed: the holder restarts ICE if the link carries messages. */
+  /** Requests an ICE restart from the owner if the link is open, because the ICE servers have changed. */
   renewPath(): void {
     if (this.isOpen) this.#handlers?.onSuspect?.();
   }
 
-  /** ICE found a path, for the first time or again: waits until something is received on it. */
+  /** Called when ICE has found a path: allows time for data to arrive before the link is reported as dead. */
   pathFound(): void {
     this.#heartbeat?.wait(PATH_TIMEOUT);
   }
 
-  /** Closing the peer connection first would drop buffered data. */
+  /** Closes the message channel before the peer connection, because the opposite order would drop buffered data. */
   async finish(): Promise<void> {
     const { channel, pc } = this;
     this.#handlers = undefined;
@@ -283,7 +286,7 @@ export class WebRtcLink implements Link {
         const timer = setTimeout(resolve, FINISH_TIMEOUT);
         const done = () => (clearTimeout(timer), resolve());
         channel.onclose = done;
-        // node-datachannel reports the end of the peer's connection, but not of its channels
+        // node-datachannel reports that the peer's connection was closed, but not that its channels were closed
         pc.onconnectionstatechange = () => pc.connectionState === 'closed' && done();
         channel.close();
       });
@@ -317,7 +320,7 @@ export class WebRtcLink implements Link {
   #opened(channel: RTCDataChannel): void {
     if (this.#closed || this.#isOpen) return;
     if (this.onOpening?.()) return void setTimeout(this.guard(() => this.#opened(channel)));
-    // Chromium 156 leaves about one in a hundred channels of the answering side "connecting" forever after their `open`
+    // in Chromium 156, about one in a hundred channels of the answerer stays "connecting" forever after its `open` event
     if (channel.readyState !== 'open') return this.#lost('the data channel did not open');
     if (!this.#isCertified) return void this.#certify().then(this.guard((isGood) => void (isGood && this.#opened(channel))));
     this.#isOpen = true;
@@ -335,15 +338,15 @@ export class WebRtcLink implements Link {
   #emitOpen(): void {
     if (!this.#handlers) return;
     this.#handlers.onOpen?.();
-    // onOpen may have passed the link on or closed it
+    // onOpen may have closed the link or passed it to another owner
     if (!this.#handlers) return;
     for (const text of this.#earlyControl.takeAll()) this.#receive(text, true);
     for (const data of this.#early.takeAll()) this.#receive(data, false);
   }
 
   /**
-   * Delivers data once the link is open, and keeps it before that: the certificate has not been compared yet, and Firefox may
-   * deliver a message before it reports that the channel is open.
+   * Delivers data if the link is open, and otherwise buffers it: the certificate may not have been compared yet, and Firefox
+   * may deliver a message before it reports that the channel is open.
    */
   #receive(data: string | ArrayBuffer, isControl: boolean): void {
     if (!this.#handlers || !this.#isOpen) {
@@ -354,7 +357,10 @@ export class WebRtcLink implements Link {
     else this.#handlers.onMessage(data);
   }
 
-  /** Compares the certificate in use with the description, if the platform reports it; RFC 8122 section 5. */
+  /**
+   * Compares the peer's certificate with the fingerprints in its description, if the platform reports the certificate (RFC 8122
+   * section 5).
+   */
   async #certify(): Promise<boolean> {
     try {
       const used = await remoteFingerprint(this.pc);
@@ -374,12 +380,15 @@ export class WebRtcLink implements Link {
     else if (this.#isOpen && this.channel?.readyState === 'closed') this.#lost('the data channel was closed');
   }
 
-  /** A state is `failed`. Firefox closes the channels; Chromium may still find a path. While data arrives, it is wrong. */
+  /**
+   * Handles a `failed` state: Firefox closes the channels, but Chromium may still find a path. The state is ignored while data
+   * is still arriving.
+   */
   #failed(reason: string): void {
     if (!this.isAlive) this.#lost(reason);
   }
 
-  /** ICE lost an old peer, which cannot be pinged. It may recover. */
+  /** Handles the ICE state `disconnected`: an older client cannot be pinged, so its path is given time to recover. */
   async #suspect(): Promise<void> {
     if (this.#heartbeat) return this.#heartbeat.checkNow();
     if (this.#isSuspect || !this.#isOpen) return;
@@ -405,7 +414,7 @@ export class WebRtcLink implements Link {
   }
 }
 
-/** The fields of a candidate for the platform; undefined if it is malformed, or for the end of candidates. */
+/** Returns the fields of a candidate for the platform; undefined for a malformed candidate or the end of candidates. */
 function checkedCandidate({
   candidate,
   sdpMid,
@@ -415,7 +424,7 @@ function checkedCandidate({
   const text = String(candidate).replace(/^a=/, '');
   if (!isCandidate(text)) return undefined;
   if (typeof sdpMid === 'string' && !/^[\x21-\x7e]{0,64}$/.test(sdpMid)) return undefined;
-  // wrtc would use null as a name
+  // fields that are null are omitted, because wrtc would treat null as a name
   return {
     candidate: text,
     ...(typeof sdpMid === 'string' && { sdpMid }),
