@@ -1,10 +1,13 @@
-/** Messages that arrived before they could be delivered, in order and bounded: a peer must not exhaust the memory. */
+/**
+ * Messages that arrived before they could be delivered, in order; their total size is limited, so that a peer cannot exhaust
+ * the memory.
+ */
 
 import { Allowance } from './allowance.js';
 
-/** Maximum size of the messages held for a listener, in bytes as `sizeOf` counts them. */
+/** Maximum total size of the messages held for a listener, in bytes as computed by `sizeOf`. */
 export const MAX_ARRIVALS = 1_048_576;
-/** Bytes counted per message in addition to its content: empty messages need memory too. */
+/** Number of bytes counted per message in addition to its content, because empty messages need memory too. */
 const OVERHEAD = 64;
 
 const sizeOf = (data: string | ArrayBuffer): number => (typeof data === 'string' ? data.length * 2 : data.byteLength) + OVERHEAD;
@@ -14,7 +17,7 @@ export class Arrivals {
   #bytes = 0;
   readonly #allowance: Allowance;
 
-  /** @param allowance shared with other instances; not shared by default */
+  /** @param allowance memory allowance that other instances may share; not shared by default */
   constructor(allowance = new Allowance(MAX_ARRIVALS)) {
     this.#allowance = allowance;
   }
@@ -23,7 +26,7 @@ export class Arrivals {
     return this.#messages.length;
   }
 
-  /** Keeps a message. @returns false, without keeping it, if there is no room */
+  /** Adds a message. @returns false, without adding the message, if there is no room */
   add(data: string | ArrayBuffer): boolean {
     const size = sizeOf(data);
     if (this.#bytes + size > MAX_ARRIVALS || !this.#allowance.take(size)) return false;
@@ -44,7 +47,7 @@ export class Arrivals {
     for (const data of count ? this.#messages.splice(-count) : []) this.#free(sizeOf(data));
   }
 
-  /** Removes and returns all, oldest first. */
+  /** Removes and returns all messages, oldest first. */
   takeAll(): (string | ArrayBuffer)[] {
     this.#free(this.#bytes);
     return this.#messages.splice(0);

@@ -1,13 +1,13 @@
 /**
- * Backlog: the queue of messages sent while no link is up, with the timer that expires them. Expiry is reported when it happens,
- * not with the next call.
+ * Backlog: the queue of messages sent while no link is up, with the timer that expires them. Expiry is reported when it
+ * happens, not on the next call.
  */
 import { MessageBuffer, type Message, type MessageBufferOptions } from './message-buffer.js';
 
 export interface BacklogHandlers {
   onExpired(message: Message): void;
   onOverflow(discarded: Message): void;
-  /** The number of messages changed. Called before the event that reports why. */
+  /** Called when the number of messages has changed, before the event that reports the reason. */
   onQueueSize?(size: number): void;
 }
 
@@ -52,7 +52,7 @@ export class Backlog {
     return messages;
   }
 
-  /** Stops the timer; messages can still be taken. */
+  /** Stops the expiry timer; queued messages can still be taken. */
   stop(): void {
     clearTimeout(this.#timer);
   }

@@ -1,7 +1,7 @@
 /**
- * Endpoint: one end of a message stream that outlives its links. Owns the session with the peer, the queue of messages sent while
- * no link carries messages, and the messages lost by a replaced session. A connection has one, and so has each of its channels.
- * Independent of WebRTC and the server. docs/delivery.md.
+ * Endpoint: one end of a message stream that outlives its links. Owns the session with the peer, the queue of messages sent
+ * while no link carries messages, and the messages lost by a replaced session. A connection has its own endpoint, and so does
+ * each of its channels. Endpoints are independent of WebRTC and of the server. See docs/delivery.md.
  */
 import { Backlog, type BacklogHandlers } from './backlog.js';
 import type { DeliveryPort } from './delivery-port.js';
@@ -16,39 +16,39 @@ export interface EndpointOptions extends SessionLimits {
 }
 
 export interface EndpointHandlers extends BacklogHandlers, Omit<SessionHandlers, 'onReady' | 'onDone'> {
-  /** The link carries messages. Queued messages are sent after `onResumed` and `onReset`. */
+  /** Called when a link carries messages. Queued messages are sent after `onResumed` and `onReset`. */
   onOpen(): void;
-  /** The session continues on a new link. Called after `onOpen`. */
+  /** Called after `onOpen` if the session continues on a new link. */
   onResumed?(): void;
-  /** The peer started a new session: these messages may or may not have arrived. Called after `onOpen`. */
+  /** Called after `onOpen` if the peer has started a new session: the messages in `lost` may or may not have arrived. */
   onReset(lost: BufferedMessage[]): void;
   onQueued?(message: Message): void;
-  /** A queued message was handed to a link. */
+  /** Called when a queued message has been handed to a link. */
   onReplayed?(message: Message): void;
-  /** The peer's application has the message. */
+  /** Called when the peer's application has received the message. */
   onDelivered?(message: Message): void;
-  /** `bufferedAmount` fell to `bufferedAmountLowThreshold` or below. */
+  /** Called when `bufferedAmount` has fallen to `bufferedAmountLowThreshold` or below. */
   onBufferedAmountLow?(): void;
 }
 
-/** How long `finish` waits for the peer to confirm, in ms. */
+/** How long `finish` waits for the peer to confirm FIN, in ms. */
 export const FIN_TIMEOUT = 2000;
 
 export class Endpoint {
-  /** Bytes at which `onBufferedAmountLow` is called. */
+  /** Value of `bufferedAmount`, in bytes, at or below which `onBufferedAmountLow` is called. */
   bufferedAmountLowThreshold = 0;
   readonly #handlers: EndpointHandlers;
   readonly #session: Session;
   readonly #queue: Backlog;
-  /** A link carries messages. */
+  /** Whether a link carries messages. */
   #isOpen = false;
   #hasEnded = false;
-  /** A new session waits for its first link; `#lost` holds the messages that the previous session lost. */
+  /** Whether a new session is waiting for its first link; `#lost` then contains the messages that the previous session lost. */
   #isRenewed = false;
   #lost: BufferedMessage[] = [];
   #isAboveThreshold = false;
 
-  /** @param allowances memory that the peer may use, shared by the endpoints of a connection */
+  /** @param allowances memory that the peer may use; shared by all endpoints of a connection */
   constructor(
     sid: string,
     options: EndpointOptions,
@@ -71,7 +71,7 @@ export class Endpoint {
     return this.#session.sid;
   }
 
-  /** The port that carries messages, or is about to. */
+  /** The attached port, even if it does not carry messages yet. */
   protected get port(): DeliveryPort | undefined {
     return this.#session.port;
   }
@@ -87,8 +87,8 @@ export class Endpoint {
   }
 
   /**
-   * Bytes accepted but not yet acknowledged, excluding queued messages; if the peer does not use frames, bytes not yet
-   * sent.
+   * Number of bytes accepted but not yet acknowledged, excluding queued messages; if the peer does not use frames, number of
+   * bytes not yet sent.
    */
   get bufferedAmount(): number {
     return this.#session.bufferedAmount;
@@ -96,7 +96,7 @@ export class Endpoint {
 
   /**
    * Sends a message, or queues it while no link carries messages.
-   * @throws ConnectionError `too-large`, `queue-full`; ValidationError for anything but text or bytes
+   * @throws ConnectionError `too-large` or `queue-full`; ValidationError if `data` is neither text nor binary data
    */
   send(data: unknown): Message {
     const message = this.#session.compose(data);
@@ -113,7 +113,7 @@ export class Endpoint {
     this.#queue.add(message);
   }
 
-  /** Sends queued messages, if a link carries messages. */
+  /** Sends the queued messages if a link carries messages. */
   flush(): void {
     if (!this.#isOpen) return;
     for (const message of this.#queue.takeAll()) this.#session.send(message, () => this.#handlers.onReplayed?.(message));
@@ -125,45 +125,46 @@ export class Endpoint {
     return settleDropped(this.#queue.takeAll()) as Message[];
   }
 
-  /** Resolves when nearly all accepted data has been handed to the network, or nothing will be sent any more. */
+  /** Resolves when nearly all accepted data has been handed to the network, or when nothing more will be sent. */
   drained(): Promise<void> {
     return this.#session.drained();
   }
 
-  /** The application added a listener for messages. */
+  /** Called when the application has added a message listener. */
   listened(): void {
     this.#session.listened();
   }
 
-  /** A link is up: messages are sent as soon as the peer's HELLO allows. */
+  /** Attaches a link that is up: messages are sent as soon as the peer's HELLO permits. */
   attach(port: DeliveryPort): void {
     this.#session.attach(port);
   }
 
-  /** The detached link has recovered and is used again. */
+  /** Uses a detached link again, because it has recovered. */
   reattach(port: DeliveryPort): void {
     this.#session.reattach(port);
   }
 
-  /** The link is gone, or must not be used any more. */
+  /** Stops using the link, because it is gone or must no longer be used. */
   detach(): void {
     this.#isOpen = false;
     this.#session.detach();
   }
 
-  /** Data arrived on a port; data of a replaced port is ignored. */
+  /** Handles data from a port; data from a replaced port is ignored. */
   receive(data: string | ArrayBuffer, port: DeliveryPort): void {
     this.#session.receive(data, port);
   }
 
-  /** A text arrived on the control channel of a port; false if it is not for delivery. */
+  /** Handles a text from the control channel of a port; returns false if the text does not concern delivery. */
   control(text: string, port: DeliveryPort): boolean {
     return this.#session.control(text, port);
   }
 
   /**
    * Starts a new session with the peer. Messages lost by the previous session are reported with `onReset` on the next link.
-   * @param isOther whether this is a different peer, which must not get messages meant for the previous one: those are lost too
+   * @param isOther whether this is a different peer, which must not receive messages meant for the previous peer: those
+   *   messages are lost too
    */
   renew(sid: string, isOther = false): void {
     this.#lost.push(...this.#session.renew(sid));
@@ -176,20 +177,20 @@ export class Endpoint {
     return settleDropped(this.#session.discard());
   }
 
-  /** Sends everything and FIN, then waits until the peer confirms, at most `FIN_TIMEOUT`. */
+  /** Sends all messages and FIN, then waits at most `FIN_TIMEOUT` for the peer to confirm. */
   finish(): Promise<void> {
     this.flush();
     return this.#session.finish(FIN_TIMEOUT);
   }
 
-  /** Stops the timer of the queue. Queued messages can still be taken. */
+  /** Stops the expiry timer of the queue. Queued messages can still be taken. */
   stopQueue(): void {
     this.#queue.stop();
   }
 
   /**
-   * Ends the session: the outcome of messages is `dropped` if they were never handed to a link, otherwise `unknown`. The queue
-   * stays.
+   * Ends the session: the outcome of a pending message is `dropped` if it was never handed to a link, otherwise `unknown`. The
+   * queue is kept.
    */
   end(): void {
     this.#hasEnded = true;
@@ -197,7 +198,7 @@ export class Endpoint {
     settleDropped(this.#session.end());
   }
 
-  /** The session can use the attached link. */
+  /** Called when the session can use the attached link. */
   protected ready(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void {
     if (this.#hasEnded) return;
     this.#isOpen = true;

@@ -1,5 +1,6 @@
 /**
- * MessageBuffer: messages sent while no link was up, bounded in number and age. Pure except for the clock.
+ * MessageBuffer: messages sent while no link was up, limited in number and age. This module is pure except for its use of the
+ * clock.
  */
 
 import { ConnectionError, ValidationError, quote } from '../errors.js';
@@ -7,7 +8,7 @@ import { ConnectionError, ValidationError, quote } from '../errors.js';
 /** The argument of `send`. */
 export type Sendable = string | Blob | ArrayBuffer | ArrayBufferView;
 
-/** The argument of `send`, with views reduced to their bytes. */
+/** The argument of `send`, with views converted to ArrayBuffers. */
 export type MessageData = string | Blob | ArrayBuffer;
 
 export interface BufferedMessage {
@@ -15,11 +16,11 @@ export interface BufferedMessage {
   readonly data: MessageData;
   /** Time of `send`, in ms since the epoch. */
   readonly timestamp: number;
-  /** Number of times it was handed to a link. */
+  /** Number of times that the message was handed to a link. */
   readonly attempts: number;
 }
 
-/** Outcome of a message: see docs/delivery.md. */
+/** Outcome of a message; see docs/delivery.md. */
 export type Outcome = 'delivered' | 'expired' | 'dropped' | 'unknown';
 
 /** Returned by `send`. */
@@ -44,7 +45,7 @@ class Receipt implements SendHandle {
   }
 
   get delivered(): Promise<Outcome> {
-    // created on demand: most senders never ask
+    // the promise is created on demand, because most senders never use it
     return (this.#promise ??= new Promise((resolve) => {
       if (this.#outcome) resolve(this.#outcome);
       else this.#resolve = resolve;
@@ -58,7 +59,7 @@ class Receipt implements SendHandle {
   }
 }
 
-/** A message of a connection, with the handle that its sender holds. */
+/** A message of a connection, with the handle that `send` returns. */
 export class Message implements BufferedMessage {
   readonly id: string;
   readonly data: MessageData;
@@ -90,7 +91,7 @@ export interface MessageBufferOptions {
 
 export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
   readonly #options: MessageBufferOptions;
-  /** The time is from a monotonic clock: the wall clock may be changed. */
+  /** Messages with their times on a monotonic clock, because the wall clock may change. */
   #messages: { message: M; at: number }[] = [];
 
   constructor(options: MessageBufferOptions) {
@@ -101,13 +102,13 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
     return this.#messages.length;
   }
 
-  /** Keeps a message; returns the oldest one if that was removed to make room. */
+  /** Adds a message; returns the oldest message if it was removed to make room. */
   add(message: M, now = performance.now()): M | undefined {
     this.#messages.push({ message, at: now });
     return this.#messages.length > this.#options.maxSize ? this.#messages.shift()!.message : undefined;
   }
 
-  /** Removes messages that are too old. */
+  /** Removes and returns messages that are too old. */
   takeExpired(now = performance.now()): M[] {
     const { maxAge } = this.#options;
     if (!maxAge) return [];
@@ -116,17 +117,17 @@ export class MessageBuffer<M extends BufferedMessage = BufferedMessage> {
     return expired.map(({ message }) => message);
   }
 
-  /** Removes and returns all, oldest first. */
+  /** Removes and returns all messages, oldest first. */
   takeAll(): M[] {
     return this.#messages.splice(0).map(({ message }) => message);
   }
 }
 
 /**
- * Makes a message from the argument of `send`, if there is room for it.
- * @param limits in bytes
- * @param kept bytes that are already queued
- * @throws ConnectionError `too-large`, `queue-full`; ValidationError for anything but text or bytes
+ * Creates a message from the argument of `send`, if there is room for it.
+ * @param limits maximum sizes, in bytes
+ * @param kept number of bytes already queued
+ * @throws ConnectionError `too-large` or `queue-full`; ValidationError if `data` is neither text nor binary data
  */
 export function composeMessage(
   id: string,
@@ -146,12 +147,14 @@ export function composeMessage(
   return message;
 }
 
-/** Type of an object, even one from another realm (a frame, Electron's preload, jsdom), where `instanceof` fails. */
+/**
+ * Returns the type of an object, even from another realm (a frame, Electron's preload script, jsdom), where `instanceof` fails.
+ */
 const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 export const isBlob = (data: MessageData): data is Blob => typeof data !== 'string' && /^(Blob|File)$/.test(kindOf(data));
 
-/** Bytes that the caller may change afterwards are copied. @throws ValidationError */
+/** Copies buffers and views, because the caller may change them later. @throws ValidationError */
 export function toData(data: unknown): MessageData {
   if (typeof data === 'string') return data;
   if (kindOf(data) === 'ArrayBuffer') return new Uint8Array(data as ArrayBuffer).slice().buffer;
@@ -160,7 +163,7 @@ export function toData(data: unknown): MessageData {
   throw new ValidationError(`send takes a string, Blob, ArrayBuffer or view, got ${quote(data)}`);
 }
 
-/** Exact size of a message in bytes if it decides whether the message is within the limit; otherwise an upper bound. */
+/** Returns the exact size of a message, in bytes, if the message may exceed the limit; otherwise, an upper bound. */
 export function exactLength(message: { data: BufferedMessage['data'] }, limit: number): number {
   const upper = byteLength(message);
   return upper > limit && typeof message.data === 'string' ? new Blob([message.data]).size : upper;

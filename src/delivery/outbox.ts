@@ -1,6 +1,7 @@
 /**
  * Outbox: messages accepted for sending, in order. Numbers a message when it is first handed to a link, keeps it until it is
- * acknowledged, and hands it to the next link again. Pure: no clock, no channel. docs/delivery.md.
+ * acknowledged, and hands it over again on the next link. This module is pure: it uses neither a clock nor a channel. See
+ * docs/delivery.md.
  */
 import type { Writable } from '../base/writable.js';
 import { utf8 } from '../base/bytes.js';
@@ -9,36 +10,38 @@ import { ValidationError } from '../errors.js';
 import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
 import { byteLength, isBlob, type BufferedMessage } from './message-buffer.js';
 
-/** Maximum size of a frame in bytes: four messages of 16 KiB. Smaller frames are slower; larger ones are no faster. */
+/**
+ * Maximum size of a frame, in bytes: room for four messages of 16 KiB. Smaller frames are slower; larger ones are no faster.
+ */
 export const FRAME_SIZE = 66_560;
 
 interface Entry {
   readonly message: BufferedMessage;
-  /** Bytes that count towards the limit. */
+  /** Size of the message, in bytes, as counted towards the limit. */
   readonly size: number;
   /** Called when the message is first handed to a link. */
   readonly onSent: (() => void) | undefined;
 }
 
 export class Outbox {
-  /** Numbered and not acknowledged; the first one has the number `#base`. */
+  /** Messages that are numbered but not acknowledged; the first message has the number `#base`. */
   readonly #sent = new Queue<Entry>();
   #base = 1;
-  /** Not numbered yet. */
+  /** Messages without a number yet. */
   readonly #queue = new Queue<Entry>();
-  /** Index in `#sent` of the next message to hand over, and the bytes of it that were handed over already. */
+  /** Index in `#sent` of the next message to hand over, and the number of its bytes that were already handed over. */
   #position = 0;
   #offset = 0;
-  /** The encoded message that is being cut into parts. */
+  /** The encoded message that is being split into parts. */
   #cutting: Uint8Array | undefined;
   #bytes = 0;
 
-  /** Total size of all messages kept, in bytes; for text, an upper bound. */
+  /** Total size of all stored messages, in bytes; for text, an upper bound. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Whether everything was handed to the link. */
+  /** Whether all messages have been handed to the link. */
   get isAllSent(): boolean {
     return this.#position === this.#sent.length && !this.#queue.length;
   }
@@ -48,17 +51,17 @@ export class Outbox {
     return this.#position > 0 || this.#offset > 0;
   }
 
-  /** The number that the next new message will get. */
+  /** Number of the next new message. */
   get next(): number {
     return this.#base + this.#sent.length;
   }
 
-  /** Whether nothing has been acknowledged since numbering began. */
+  /** Whether no message has been acknowledged since the numbering began. */
   get isWhole(): boolean {
     return this.#base === 1;
   }
 
-  /** Adds a message. Returns its size in bytes, as it counts towards the limit. */
+  /** Adds a message. Returns the size of the message, in bytes, as counted towards the limit. */
   push(message: BufferedMessage, onSent?: () => void): number {
     const size = byteLength(message);
     this.#bytes += size;
@@ -73,7 +76,9 @@ export class Outbox {
     return data !== undefined && isBlob(data) ? data : undefined;
   }
 
-  /** Replaces the Blob at the head with its bytes; undefined removes the message. Returns the message. */
+  /**
+   * Replaces the Blob at the head of the queue with its bytes; removes the message if `data` is undefined. Returns the message.
+   */
   replaceBlob(data: ArrayBuffer | undefined): BufferedMessage {
     const entry = this.#queue.at(0)!;
     if (data) this.#queue.replaceFirst({ ...entry, message: Object.assign(entry.message, { data }) });
@@ -83,7 +88,7 @@ export class Outbox {
   }
 
   /**
-   * The next frame: a part of a message, or several short messages; undefined if nothing can be handed over.
+   * Returns the next frame, with part of a message or with several short messages; undefined if nothing can be handed over.
    * @param limit maximum message size of the channel, in bytes
    */
   takeFrame(limit = FRAME_SIZE): Uint8Array | undefined {
@@ -93,7 +98,7 @@ export class Outbox {
     const writer = new FrameWriter(only ? Math.min(size, this.#peek.size + MAX_RECORD_HEAD) : size);
     while (!this.isAllSent && !this.blob) {
       const entry = this.#peek;
-      // a message that cannot fit is not even encoded
+      // a message that cannot fit is not encoded yet
       if (!writer.isEmpty && entry.size > size * 3) break;
       const encoded = (this.#cutting ??= encode(entry.message));
       if (!writer.isEmpty && encoded.length > writer.room) break;
@@ -112,7 +117,7 @@ export class Outbox {
     return writer.finish();
   }
 
-  /** Removes and returns the next message, which is not numbered or kept: for a channel without frames. */
+  /** Removes and returns the next message, without numbering or storing it, for an unframed channel. */
   takeRaw(): BufferedMessage | undefined {
     if (this.blob) return undefined;
     const entry = this.#queue.shift();
@@ -122,7 +127,7 @@ export class Outbox {
     return entry.message;
   }
 
-  /** Puts back a message that the channel did not accept. */
+  /** Puts a message that the channel did not accept back at the head of the queue. */
   returnRaw(message: BufferedMessage): void {
     const size = byteLength(message);
     this.#bytes += size;
@@ -130,8 +135,8 @@ export class Outbox {
   }
 
   /**
-   * The peer expects this number next: all lower ones have arrived. Returns the newly acknowledged messages.
-   * @throws ValidationError for a number that was never handed over
+   * Acknowledges all messages with numbers below `next`, which the peer expects next. Returns the newly acknowledged messages.
+   * @throws ValidationError if the peer acknowledges a message that was never handed over
    */
   acknowledge(next: number): BufferedMessage[] {
     const sent = this.#base + this.#position;
@@ -144,8 +149,8 @@ export class Outbox {
   }
 
   /**
-   * Continues on a new link from the number that the peer expects. Returns the newly acknowledged messages, or
-   * undefined if it cannot continue from that number; in that case, call `reset`.
+   * Continues on a new link from the number that the peer expects. Returns the newly acknowledged messages, or undefined if
+   * messages from that number on are missing; the caller must then call `reset`.
    */
   resume(next: number): BufferedMessage[] | undefined {
     if (next < this.#base || next > this.next) return undefined;
@@ -155,7 +160,10 @@ export class Outbox {
     return arrived;
   }
 
-  /** The peer does not know the numbers: restarts them at 1. Removes and returns numbered messages that are not acknowledged. */
+  /**
+   * Restarts the numbering at 1, because the peer has lost the state of the session. Removes and returns numbered messages that
+   * are not acknowledged.
+   */
   reset(): BufferedMessage[] {
     this.#restart();
     this.#base = 1;
@@ -167,7 +175,7 @@ export class Outbox {
     return this.#drop(this.#queue.take());
   }
 
-  /** The next message to hand over; must exist. */
+  /** The next message to hand over; the caller must have checked that one exists. */
   get #peek(): Entry {
     return this.#sent.at(this.#position) ?? this.#queue.at(0)!;
   }

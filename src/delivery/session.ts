@@ -1,7 +1,7 @@
 /**
- * Session: the delivery state that two peers share over all their links. Sends HELLO on each new link and learns from the peer's
- * HELLO whether to resume or to start again; acknowledges; replays; respects the water marks of the channel. Uses neither WebRTC
- * nor the server directly, only a `DeliveryPort`. docs/delivery.md.
+ * Session: the delivery state that two peers share over all their links. Sends HELLO on each new link, determines from the
+ * peer's HELLO whether to resume or restart, acknowledges and replays messages, and respects the water marks of the channel. A
+ * session uses only a `DeliveryPort`, not WebRTC or the server directly. See docs/delivery.md.
  */
 import { randomId } from '../base/bytes.js';
 import { asRondevuError, ConnectionError, RondevuError } from '../errors.js';
@@ -18,52 +18,56 @@ export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
   /** Whether the application listens for messages. */
   hasListener(): boolean;
-  /** The link carries messages now: `new` the first time, otherwise see delivery.md. */
+  /** Called when a link carries messages: `verdict` is `new` the first time, later as described in docs/delivery.md. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
   /**
-   * The session is done with a message. `delivered`: the peer's application has it; `unknown`: it was handed to a link, but its
-   * delivery cannot be confirmed; `dropped`: it could not be sent.
+   * Called when the session has finished with a message. The outcome is `delivered` if the peer's application has received the
+   * message, `unknown` if it was handed to a link but its delivery cannot be confirmed, and `dropped` if it could not be sent.
    */
   onDone(message: BufferedMessage, outcome: 'delivered' | 'unknown' | 'dropped'): void;
-  /** A message was given up before it was handed to a link. */
+  /** Called when a message was dropped before it was handed to a link. */
   onUnsent(message: BufferedMessage, error: RondevuError): void;
-  /** The peer ends the session. */
+  /** Called when the peer ends the session. */
   onFin(): void;
-  /** The link lost a message: it cannot be used any more, and the next link continues. */
+  /** Called when the link has lost a message: the link can no longer be used, and the session continues on the next link. */
   onGap(reason: string): void;
-  /** The peer violated the protocol. */
+  /** Called when the peer has violated the protocol. */
   onError(error: RondevuError): void;
 }
 
-/** An acknowledgement is sent after this many messages, this many bytes, or this many ms. */
+/** Number of messages, number of bytes, and time in ms after which an acknowledgement is sent. */
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
-/** How often a closing side repeats that it accepts nothing more, in ms: otherwise its link would look stalled. */
+/**
+ * Interval at which a closing side repeats its last acknowledgement, in ms: without repetition, its link would look stalled.
+ */
 const REFUSED_AGAIN = 5000;
-/** Number of links in a row that may lose messages before the peer is considered the cause. */
+/** Number of consecutive links that may lose messages before the peer is considered the cause. */
 const MAX_GAPS = 3;
-/** How long messages are held for a listener, in ms from the first of them. */
+/** How long messages are held for a listener, in ms from the first message. */
 const HOLD_TIME = 10_000;
-/** Maximum size of the messages held for listeners on one connection with its channels, in bytes as `sizeOf` counts them. */
+/**
+ * Maximum total size of the messages held for listeners on one connection with its channels, in bytes as computed by `sizeOf`.
+ */
 export const MAX_HELD = 8 * MAX_ARRIVALS;
-/** Number of messages of `maxMessageSize` bytes that may be arriving at once on one connection with its channels. */
+/** Maximum number of partially received messages of `maxMessageSize` bytes on one connection with its channels. */
 export const MAX_UNFINISHED = 4;
-/** How long to wait for the platform's event that its buffer is low before checking, in ms. */
+/** How long to wait for `bufferedamountlow` before checking the buffer, in ms. */
 const POLL_INTERVAL = 250;
 
 /** Limits of a session, in bytes. */
 export interface SessionLimits {
   maxMessageSize: number;
-  /** Total size of accepted messages that are not acknowledged. */
+  /** Maximum total size of accepted messages that are not acknowledged. */
   maxQueuedBytes: number;
 }
 
 /** Memory that a peer may use on one connection and its channels together. */
 export interface Allowances {
-  /** For messages held for a listener. */
+  /** Memory for messages held for a listener. */
   held: Allowance;
-  /** For messages whose parts are arriving. */
+  /** Memory for messages whose parts have not all arrived yet. */
   unfinished: Allowance;
 }
 
@@ -77,31 +81,31 @@ export class Session {
   readonly #handlers: SessionHandlers;
   readonly #outbox = new Outbox();
   readonly #inbox: Inbox;
-  /** Messages that nobody listens for yet. They are not acknowledged. */
+  /** Messages held until the application listens for messages. They are not acknowledged. */
   readonly #held: Arrivals;
-  /** Number of held messages that have a message number; these are the newest ones. */
+  /** Number of held messages that have a message number; these messages are the newest. */
   #heldNumbers = 0;
-  /** False once nobody has listened for too long. */
+  /** Whether messages may be held; false once nobody has listened for too long. */
   #mayHold = true;
   #holdTimer: ReturnType<typeof setTimeout> | undefined;
-  /** FIN arrived, and waits until a listener has taken the messages before it. */
+  /** Whether FIN has arrived but waits until a listener has received the messages before it. */
   #isFinHeld = false;
   #sid: string;
   #inst = randomId(8);
-  /** The peer's id in the session, once it sent HELLO. */
+  /** The peer's id in the session, as received in HELLO. */
   #known: string | null = null;
   #port: DeliveryPort | undefined;
-  /** Messages may be sent on the port. */
+  /** Whether messages may be sent on the port. */
   #sending = false;
-  /** The peer sent HELLO on this port. */
+  /** Whether the peer has sent HELLO on this port. */
   #greeted = false;
   #attached = 0;
-  /** The port is the first of the session. */
+  /** Whether the port is the first port of the session. */
   #isFirst = false;
   #pumping = false;
   #pollTimer: ReturnType<typeof setTimeout> | undefined;
   #scheduled = false;
-  /** Bytes accepted since data was last given to the channel. */
+  /** Number of bytes accepted since data was last passed to the channel. */
   #batched = 0;
   #reading = false;
   #unackedMessages = 0;
@@ -115,10 +119,10 @@ export class Session {
   readonly #waiters = new Set<() => void>();
   #ended = false;
   #nextId = 1;
-  /** Number of gaps in a row. */
+  /** Number of consecutive gaps. */
   #gaps = 0;
   #finishing = false;
-  /** The peer violated the protocol. */
+  /** Whether the peer has violated the protocol. */
   #isBroken = false;
   #onFinAck: (() => void) | undefined;
 
@@ -134,24 +138,24 @@ export class Session {
     return this.#sid;
   }
 
-  /** The port that carries messages, or is about to. */
+  /** The attached port, even if it does not carry messages yet. */
   get port(): DeliveryPort | undefined {
     return this.#port;
   }
 
-  /** Bytes that were accepted and are not acknowledged. */
+  /** Number of bytes accepted but not yet acknowledged. */
   get keptBytes(): number {
     return this.#outbox.bytes;
   }
 
-  /** Bytes accepted but not yet acknowledged; if the peer does not use frames, bytes not yet sent. */
+  /** Number of bytes accepted but not yet acknowledged; if the peer does not use frames, number of bytes not yet sent. */
   get bufferedAmount(): number {
     return this.#outbox.bytes + (this.#port?.framed ? 0 : (this.#port?.bufferedAmount ?? 0));
   }
 
   /**
-   * Starts a new session with the peer of this name: its page was reloaded, or it is an old client. Returns the unacknowledged
-   * messages. Messages without a number stay and are sent in the new session.
+   * Starts a new session with the peer, because its page was reloaded or the peer is an older client. Returns the
+   * unacknowledged messages. Messages without a number stay and are sent in the new session.
    */
   renew(sid: string): BufferedMessage[] {
     this.#sid = sid;
@@ -163,11 +167,11 @@ export class Session {
     return this.#reportUnknown(this.#outbox.reset());
   }
 
-  /** A link is up: sends HELLO at once, and messages as soon as possible. */
+  /** Attaches a link that is up: sends HELLO immediately, and messages as soon as possible. */
   attach(port: DeliveryPort): void {
     this.detach();
     this.#port = port;
-    // held messages are requested again: only messages of this link may be acknowledged on it
+    // held messages are requested again, because only messages received on this link may be acknowledged on it
     this.#forgetHeld();
     port.onLow = () => this.#pump();
     this.#attached++;
@@ -186,7 +190,7 @@ export class Session {
     this.#pump();
   }
 
-  /** The link is gone, or must not be used any more. */
+  /** Stops using the link, because it is gone or must no longer be used. */
   detach(): void {
     if (this.#port) this.#port.onLow = undefined;
     this.#port = undefined;
@@ -198,17 +202,17 @@ export class Session {
     this.#unackedMessages = this.#unackedBytes = 0;
     this.#resolveDrained();
     if (!this.#isFinHeld || this.#ended) return;
-    // the peer stopped waiting for a listener on this side
+    // without a link, the peer no longer waits for a listener on this side
     this.#isFinHeld = false;
     this.#handlers.onFin();
   }
 
-  /** The detached link has recovered: it continues, so nothing has to be repeated. */
+  /** Uses a detached link again, because it has recovered; nothing has to be resent. */
   reattach(port: DeliveryPort): void {
     this.#port = port;
     port.onLow = () => this.#pump();
     this.#sending = true;
-    // a first link may have fallen silent before the peer's HELLO arrived: then HELLO makes it usable
+    // if a first link fell silent before the peer's HELLO arrived, HELLO is still needed
     this.#greeted = this.#known !== null;
     this.#handlers.onReady('resumed', []);
     this.#acknowledge();
@@ -216,9 +220,9 @@ export class Session {
     this.#pump();
   }
 
-  /** Data arrived on a port; data of a replaced port is ignored. */
+  /** Handles data from a port; data from a replaced port is ignored. */
   receive(data: string | ArrayBuffer, port: DeliveryPort): void {
-    // a closing side accepts nothing more, and does not acknowledge it
+    // a closing side neither accepts nor acknowledges further messages
     if (!this.#port || port !== this.#port || this.#ended || this.#isBroken) return;
     if (this.#finishing && typeof data !== 'string') return this.#acknowledgeIn(REFUSED_AGAIN);
     if (!this.#port.framed) return this.#deliver(data, 0);
@@ -228,26 +232,26 @@ export class Session {
       if ('hello' in frame) this.#hello(frame.hello);
       else this.#fin();
     } catch (error) {
-      // if it happens repeatedly, the link is not the cause
+      // if messages are lost repeatedly, the link is not the cause
       if (error instanceof MissingMessageError && ++this.#gaps <= MAX_GAPS) this.#handlers.onGap(error.message);
       else this.#fail(error);
     }
   }
 
-  /** The peer violated the protocol: further data from it is ignored. */
+  /** Handles a protocol violation: further data from the peer is ignored. */
   #fail(error: unknown): void {
     if (this.#isBroken) return;
     this.#isBroken = true;
     this.#handlers.onError(asRondevuError(error, 'cannot handle data from the peer'));
   }
 
-  /** The application has added a listener for messages. */
+  /** Called when the application has added a message listener. */
   listened(): void {
-    // later, so that the code that adds the listener finishes first
+    // messages are released later, so that the code that adds the listener finishes first
     if (this.#held.count) queueMicrotask(() => this.#release());
   }
 
-  /** A text arrived on the control channel of a port; false if it is not for delivery. */
+  /** Handles a text from the control channel of a port; returns false if the text does not concern delivery. */
   control(text: string, port: DeliveryPort): boolean {
     if (port !== this.#port) return /^(finack$|ack )/.test(text);
     if (text === 'finack') this.#onFinAck?.();
@@ -257,8 +261,8 @@ export class Session {
   }
 
   /**
-   * Makes a message from the argument of `send`, if there is room for it.
-   * @throws ConnectionError `too-large`, `queue-full`; ValidationError for anything but text or bytes
+   * Creates a message from the argument of `send`, if there is room for it.
+   * @throws ConnectionError `too-large` or `queue-full`; ValidationError if `data` is neither text nor binary data
    */
   compose(data: unknown): Message {
     const { maxMessageSize, maxQueuedBytes } = this.#limits;
@@ -271,7 +275,7 @@ export class Session {
 
   send(message: BufferedMessage, onSent?: () => void): void {
     this.#batched += this.#outbox.push(message, onSent);
-    // messages sent together share frames; a large amount is not held back until the end of the turn
+    // messages sent together share frames, but large amounts of data are sent without waiting for the end of the turn
     if (this.#batched >= FRAME_SIZE) this.#pump();
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -281,19 +285,22 @@ export class Session {
     });
   }
 
-  /** Resolves when everything was handed over and the channel is below the low water mark, or nothing will be sent any more. */
+  /**
+   * Resolves when all messages have been handed over and the channel is at or below the low-water mark, or when nothing more
+   * will be sent.
+   */
   drained(): Promise<void> {
     this.#pump();
     if (this.#isDrained()) return Promise.resolve();
     return new Promise((resolve) => this.#waiters.add(resolve));
   }
 
-  /** Sends queued messages and FIN, then waits at most `ms` until the peer confirms. */
+  /** Sends the queued messages and FIN, then waits at most `ms` milliseconds for the peer to confirm. */
   async finish(ms: number): Promise<void> {
     if (!this.#port || !this.#sending) return;
     this.#finishing = true;
     await this.drained();
-    const port = this.#port as DeliveryPort | undefined; // undefined if the link was lost in the meantime
+    const port = this.#port as DeliveryPort | undefined; // the port is undefined if the link was lost in the meantime
     if (!port?.framed) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
@@ -310,7 +317,9 @@ export class Session {
     return this.#outbox.discard();
   }
 
-  /** Ends the session. Returns messages that were never handed to a link; the outcome of unacknowledged ones is `unknown`. */
+  /**
+   * Ends the session. Returns messages that were never handed to a link; the outcome of unacknowledged messages is `unknown`.
+   */
   end(): BufferedMessage[] {
     this.#ended = true;
     this.detach();
@@ -329,12 +338,12 @@ export class Session {
     const isNewPeer = this.#known !== inst;
     const hadPeer = this.#known !== null;
     if (isNewPeer) this.#inbox.reset();
-    // from here on this link is used; partial messages of another link are sent again
+    // from now on, this link is used; messages that were partially received on another link are resent
     else this.#inbox.restart();
     this.#known = inst;
-    // a first link is sending already, because there was nothing to resume
+    // a first link is already sending, because there was nothing to resume
     if (this.#isFirst) return;
-    // the numbers continue where the peer expects; if it has no message of this session and all are kept, it receives all
+    // the numbering continues where the peer expects; a peer that has no message of this session receives all, if all are kept
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
     if (arrived?.length) this.#watch.arrived();
@@ -358,7 +367,7 @@ export class Session {
     if (this.#port !== port) return;
     this.#unackedMessages += this.#ackable - before;
     this.#unackedBytes += frame.length;
-    // single messages are acknowledged at once
+    // single messages are acknowledged immediately
     const isDue = performance.now() - this.#ackedAt > ACK_DELAY;
     if (isDue || this.#unackedMessages >= ACK_MESSAGES || this.#unackedBytes >= ACK_BYTES) this.#acknowledge();
     else this.#acknowledgeIn(ACK_DELAY);
@@ -369,7 +378,10 @@ export class Session {
     return this.#inbox.next - this.#heldNumbers;
   }
 
-  /** Gives a message to the application, or holds it until there is a listener. @param numbers 1 if it has a number */
+  /**
+   * Passes a message to the application, or holds it until there is a listener.
+   * @param numbers 1 if the message has a number, otherwise 0
+   */
   #deliver(data: string | ArrayBuffer, numbers: 0 | 1): void {
     if (this.#mayHold && (this.#held.count > 0 || !this.#handlers.hasListener())) {
       if (this.#held.add(data)) {
@@ -382,7 +394,7 @@ export class Session {
     if (!this.#ended) this.#handlers.onMessage(data);
   }
 
-  /** Nobody listened in time: held and later messages are no longer kept for a listener, and are lost without one. */
+  /** Stops holding messages, because nobody listened in time: without a listener, held and later messages are lost. */
   #stopHolding(): void {
     this.#mayHold = false;
     console.warn(
@@ -399,7 +411,7 @@ export class Session {
       this.#heldNumbers = Math.min(this.#heldNumbers, this.#held.count);
       this.#handlers.onMessage(data);
     }
-    if (this.#held.count || this.#ended) return; // a `once` listener took only one
+    if (this.#held.count || this.#ended) return; // a `once` listener took only one message
     clearTimeout(this.#holdTimer);
     this.#holdTimer = undefined;
     if (this.#port?.framed && this.#greeted) this.#acknowledge();
@@ -434,7 +446,7 @@ export class Session {
   }
 
   #acknowledged(next: number): void {
-    // on a first link it may arrive before the peer's HELLO, which uses another channel
+    // on a first link, an acknowledgement may arrive before the peer's HELLO, which uses another channel
     if (!this.#greeted && !this.#sending) return;
     try {
       const arrived = this.#outbox.acknowledge(next);
@@ -450,7 +462,7 @@ export class Session {
   #fin(): void {
     this.#isFinHeld = this.#held.count > 0 && !this.#finishing;
     if (this.#isFinHeld) return;
-    // the acknowledgement states what arrived: a side that closes at the same time accepts nothing more
+    // the acknowledgement reports which messages arrived: a side that closes at the same time accepts no further messages
     this.#acknowledge();
     this.#port?.control('finack');
     this.#handlers.onFin();
@@ -503,7 +515,7 @@ export class Session {
 
   #pumpFrame(port: DeliveryPort): boolean {
     const frame = this.#outbox.takeFrame(port.maxMessageSize);
-    // if the link does not accept the frame, it is about to be reported lost; the next link starts where the peer says
+    // a link that does not accept the frame is about to be reported as lost; the next link continues where the peer expects
     if (!frame) return false;
     this.#watch.start();
     return this.#trySend(port, frame);
@@ -526,7 +538,7 @@ export class Session {
 
   #trySend(port: DeliveryPort, data: string | ArrayBuffer | Uint8Array): boolean {
     try {
-      // a closed channel throws; in wrtc, it crashes the process
+      // sending on a closed channel throws, and in wrtc it crashes the process
       if (!port.isOpen) throw new ConnectionError('closed', 'the channel is closed');
       port.send(data);
       return true;
@@ -540,7 +552,9 @@ export class Session {
     if (this.#port) this.#trySend(this.#port, text);
   }
 
-  /** Replaces a Blob with its bytes. A Blob that cannot be read (its file is gone) is skipped and reported. */
+  /**
+   * Replaces a Blob with its bytes. A Blob that cannot be read (for example, because its file is gone) is skipped and reported.
+   */
   async #read(blob: Blob): Promise<void> {
     this.#reading = true;
     let data: ArrayBuffer | undefined;

@@ -1,19 +1,23 @@
 /**
- * StallWatch: finds a link that is alive but makes no progress. A lost message is detected by the next message; if the last
- * message is lost, none follows, and its acknowledgement would be awaited without a limit. docs/delivery.md.
+ * StallWatch: finds a link that is alive but makes no progress. The loss of a message is detected when the next message
+ * arrives; if the last message is lost, its acknowledgement would be awaited indefinitely. See docs/delivery.md.
  */
 
-/** Check interval in ms: a link is given up after one to two intervals. Doubles with each stall in a row, up to the maximum. */
+/**
+ * Check interval, in ms: a stalled link is abandoned after one to two intervals. The interval doubles with each consecutive
+ * stall, up to the maximum.
+ */
 const CHECK_INTERVAL = 30_000;
 const MAX_CHECK_INTERVAL = 240_000;
 /**
- * Delay of a check, in ms, above which the page was frozen or the machine asleep: received data may be queued behind the timer.
+ * Timer delay, in ms, above which the page must have been frozen or the machine asleep, so that received data may still be
+ * queued behind the timer.
  */
 const SLEEP_THRESHOLD = 1500;
 
 /** State of a link with unacknowledged messages. */
 export interface Waiting {
-  /** Whether the peer is alive; the heartbeat handles its silence. */
+  /** Whether the link is alive; the heartbeat handles a silent link. */
   isAlive: boolean;
   /** Bytes in the send buffer. */
   left: number;
@@ -25,28 +29,28 @@ export class StallWatch {
   #interval = CHECK_INTERVAL;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = 0;
-  /** An acknowledgement arrived since the last check, even if it repeats an earlier one. */
+  /** Whether an acknowledgement, new or repeated, has arrived since the last check. */
   #received = false;
   /** State at the last check. */
   #last: Waiting | undefined;
 
-  /** @param waiting returns undefined if everything that was handed to the link is acknowledged */
+  /** @param waiting returns the state of the link; undefined if all messages handed to the link are acknowledged */
   constructor(waiting: () => Waiting | undefined, onStall: (reason: string) => void) {
     this.#waiting = waiting;
     this.#onStall = onStall;
   }
 
-  /** Starts the checks: there may be unacknowledged messages. */
+  /** Starts the checks, because there may be unacknowledged messages. */
   start(): void {
     if (!this.#timer) this.#arm();
   }
 
-  /** An acknowledgement arrived; even a repeated one shows that the peer is receiving. */
+  /** Records an acknowledgement; even a repeated acknowledgement shows that the peer is receiving. */
   received(): void {
     this.#received = true;
   }
 
-  /** A message was newly acknowledged. */
+  /** Records that a message was newly acknowledged. */
   arrived(): void {
     this.#received = true;
     this.#interval = CHECK_INTERVAL;
