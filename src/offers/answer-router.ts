@@ -1,6 +1,6 @@
 /**
- * AnswerRouter: decides which connection an answer belongs to. The buffer of a connection is for its peer only: a peer is
- * identified by its key and session, an old client by its name. docs/delivery.md.
+ * AnswerRouter: decides which connection an answer belongs to. The buffered messages of a connection are for its peer only: a
+ * peer is identified by its public key and session, an older client by its username. See docs/delivery.md.
  */
 import type { Peer } from '../connection/connection-events.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
@@ -10,27 +10,27 @@ import type { SdpLine } from '../protocol/sdp-line.js';
 import type { Offer } from './offer.js';
 import type { OfferPoolOptions } from './offer-pool-options.js';
 
-/** How long to wait for a reply to a ping when the peer of a connection that looks alive answers another offer, in ms. */
+/** How long to wait for a ping reply when the peer of a connection that looks alive answers another offer, in ms. */
 const PROBE = 500;
 
 /** Decision about an answer. */
 export type Verdict =
-  /** It belongs to the connection that waits at this offer. */
+  /** The answer belongs to the connection that is already bound to this offer. */
   | { kind: 'resume'; connection: OffererConnection }
-  /** It belongs to a connection at another offer: bind that connection to this one. */
+  /** The answer belongs to a connection that is bound to another offer and must be bound to this offer. */
   | { kind: 'rebind'; connection: OffererConnection }
-  /** It belongs to a new connection. */
+  /** The answer belongs to a new connection. */
   | { kind: 'new' }
-  /** It is refused. The reason is sent to the joiner; without one, the answer is ignored. */
+  /** The answer is refused. The reason is sent to the joiner; without a reason, the answer is ignored. */
   | { kind: 'refuse'; reason?: 'service-full' | 'forbidden' };
 
-/** An answer whose sender was verified. */
+/** An answer whose sender has been verified. */
 export interface Examined {
   readonly peer: Peer;
-  /** Undefined for an older client. */
+  /** The signed SDP line; undefined for an older client. */
   readonly line?: SdpLine;
   readonly refusal?: Verdict & { kind: 'refuse' };
-  /** The connection that the peer had before. */
+  /** The existing connection of the peer, if any. */
   readonly returning?: OffererConnection;
 }
 
@@ -39,7 +39,7 @@ export class AnswerRouter {
   readonly #proof: HandshakeProof;
   readonly #connections: ReadonlySet<OffererConnection>;
 
-  /** @param connections all connections of the service; the pool adds and removes them */
+  /** @param connections all connections of the service; this set changes over time */
   constructor(options: OfferPoolOptions, proof: HandshakeProof, connections: ReadonlySet<OffererConnection>) {
     this.#options = options;
     this.#proof = proof;
@@ -47,7 +47,7 @@ export class AnswerRouter {
   }
 
   /**
-   * Verifies the sender of an answer, and finds the connection that it had before.
+   * Verifies the sender of an answer, and finds the sender's existing connection.
    * @throws RondevuError if the proof is not valid
    */
   async examine({ sig: offerSig }: Offer, { answererId: username, answererKey: key, sdp }: AnswerInfo): Promise<Examined> {
@@ -58,14 +58,15 @@ export class AnswerRouter {
     if (reason) return { ...verified, refusal: { kind: 'refuse', reason } };
     const same = this.#of(peer);
     const resuming = line && same.find(({ sessionId }) => sessionId === line.sid);
-    // the link may look alive here but be gone at the peer; if it is alive at both ends, the answer is superfluous
+    // the link may look alive on this side although the peer has lost it; if the link is alive on both sides, the answer is
+    // superfluous
     if (resuming?.isConnected() && (await resuming.probe(PROBE)) && resuming.isConnected())
       return { ...verified, refusal: { kind: 'refuse' } };
     const returning = resuming ?? (await this.#down(same));
     return { ...verified, ...(returning && { returning }) };
   }
 
-  /** Decides according to the current state, so the caller must carry out the verdict at once. */
+  /** Decides according to the current state, so the caller must carry out the verdict immediately. */
   decide({ peer, refusal, returning }: Examined, offer: Offer): Verdict {
     if (refusal) return refusal;
     if (this.#isFullFor(peer)) return { kind: 'refuse', reason: 'service-full' };
@@ -73,7 +74,7 @@ export class AnswerRouter {
     return { kind: returning.getOfferId() === offer.id ? 'resume' : 'rebind', connection: returning };
   }
 
-  /** Why a peer is refused; undefined if it is accepted. */
+  /** Resolves to the reason why the peer is refused; undefined if the peer is accepted. */
   async #refusal(peer: Peer): Promise<'service-full' | 'forbidden' | undefined> {
     const { accept } = this.#options;
     if (this.#isFullFor(peer)) return 'service-full';
@@ -85,12 +86,12 @@ export class AnswerRouter {
     }
   }
 
-  /** A connection that waits for its peer keeps its place. */
+  /** Whether the service is full for this peer; a peer with an existing connection keeps its place. */
   #isFullFor(peer: Peer): boolean {
     return this.#connections.size >= this.#options.maxConnections && !this.#of(peer).length;
   }
 
-  /** Connections with the same peer, identified by its proven key; for an old client, by its name. */
+  /** Returns the connections of a peer, identified by its proven public key; an older client is identified by its username. */
   #of(peer: Peer): OffererConnection[] {
     return [...this.#connections].filter(({ peer: other }) =>
       peer.verified
@@ -99,11 +100,11 @@ export class AnswerRouter {
     );
   }
 
-  /** The peer's connection that is down, if there is exactly one: a reloaded page returns to it. */
+  /** Resolves to the peer's connection that is down, if there is exactly one; a reloaded page returns to this connection. */
   async #down(same: OffererConnection[]): Promise<OffererConnection | undefined> {
     let down = same.filter((connection) => connection.isRotating());
     if (!down.length && same.length) {
-      // a reload is faster than the heartbeat
+      // a page may reload faster than the heartbeat detects the lost link
       const dead = await Promise.all(
         same.map(async (connection) => connection.isConnected() && !(await connection.probe(PROBE))),
       );

@@ -11,10 +11,11 @@ export interface OfferPoolEvents {
   'offer:created': [offerId: string, serviceFqn: string];
   'offer:failed': [offerId: string, error: RondevuError];
   /**
-   * The service cannot be offered any more, for example because the server refused it; the pool does not retry until `start()`.
+   * The service can no longer be offered, for example because the server refused it; the pool does not retry until `start()` is
+   * called.
    */
   failed: [error: RondevuError];
-  /** The service was published or its expiry extended. @param expiresAt ms */
+  /** The service was published or its expiry was extended. @param expiresAt expiry time, in ms since the epoch */
   published: [serviceId: string, expiresAt: number];
   /** The number of free offers or of connections may have changed. */
   changed: [];
@@ -24,7 +25,7 @@ export interface OfferPoolOptions extends Pick<PublishOptions, 'offerFactory' | 
   serviceFqn: string;
   maxOffers: number;
   ttl: number;
-  /** Fraction of its lifetime after which an offer is renewed. */
+  /** Fraction of the offer lifetime after which an offer is renewed. */
   renewAt: number;
   maxConnections: number;
   maxPeerConnections: number;

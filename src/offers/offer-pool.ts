@@ -22,10 +22,10 @@ import { ServiceConnections } from './service-connections.js';
 
 /** How long refilling is postponed while a joiner connects, in ms. */
 const REFILL_AFTER = 100;
-/** With demand, at most this many times `maxOffers` are free at once. */
+/** Maximum number of free offers while joiners are waiting, as a multiple of `maxOffers`. */
 const DEMAND_FACTOR = 4;
 
-/** Failures are emitted as `offer:failed`; the caller has nobody else to report them to. */
+/** Ignores a failure that was already emitted as `offer:failed`. */
 const reported = (): void => undefined;
 
 export class OfferPool extends Emitter<OfferPoolEvents> {
@@ -45,16 +45,16 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   readonly #backoff = new ExponentialBackoff({ base: 1000, max: 30_000, jitter: 0.3 });
   #unsubscribe: (() => void) | undefined;
   #creating = 0;
-  /** Answers that are being examined. */
+  /** Number of answers that are being examined. */
   #examining = 0;
   #demand = 0;
-  /** A server that replaces offers (v0.5.4) lists an offer that is gone. */
+  /** Whether a server that replaces offers (v0.5.4) still lists an offer that was discarded. */
   #isListingStale = false;
-  /** When failed work is tried again, in ms; 0 if nothing failed. */
+  /** Time at which failed work is retried, in ms of `performance.now()`; 0 if nothing has failed. */
   #retryAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #started = false;
-  /** The `start()` that waits until something is published. */
+  /** The pending `start()` call, which waits until an offer is published. */
   #starting: { promise: Promise<void>; resolve(): void; reject(error: Error): void } | undefined;
 
   /** @internal */
@@ -92,7 +92,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       bind: (connection, offer) => this.#bind(connection, offer),
       withdraw: (offer) => void this.#withdraw([offer]),
       parked: (connection) => {
-        // a full service has no free offer at which the connection could be found
+        // a full service has no free offer that the peer could answer
         if (this.#connections.all.size >= this.#options.maxConnections) this.#needsOffer(connection);
       },
     });
@@ -113,8 +113,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /**
-   * Starts to accept joiners; resolves when the first offers are published. While the server cannot be reached, it keeps trying
-   * and emits `offer:failed` with the reason.
+   * Starts to accept joiners; resolves when the first offers are published. While the server cannot be reached, the pool keeps
+   * retrying and emits `offer:failed` with the reason.
    * @throws RondevuError if the server refuses the service; `closed` if `stop()` is called before anything was published
    */
   async start(): Promise<void> {
@@ -124,7 +124,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       onAnswer: (answer) => void this.#onAnswer(answer),
       onDemand: ({ serviceFqn, waiting }) => {
         if (serviceFqn !== this.fqn) return;
-        // the waiting joiners can get none of the offers counted as free: these are leased to others
+        // waiting joiners cannot get any of the offers counted as free, because these offers are leased to other joiners
         this.#demand = Math.max(0, this.#free.size + waiting - this.#options.maxOffers);
         this.#refill();
       },
@@ -132,9 +132,9 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     });
     for (const connection of this.#connections.all) this.#needsOffer(connection);
     await this.#fill();
-    // failed work is tried again; until then nothing is published
+    // nothing is published until the failed work has been retried
     if (!this.#retryAt || this.offers.length) return;
-    // a listener of `offer:failed` may have stopped it
+    // an `offer:failed` listener may have stopped the pool
     if (!this.#started) throw this.#stoppedEarly();
     await this.#untilPublished();
   }
@@ -150,7 +150,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     return promise.finally(() => (this.#starting = undefined));
   }
 
-  /** Withdraws the offers; with `close`, also ends the connections. */
+  /** Withdraws the offers; also closes the connections, unless `close` is false. */
   async stop({ close = true }: { close?: boolean } = {}): Promise<void> {
     this.#started = false;
     this.#starting?.reject(this.#stoppedEarly());
@@ -163,7 +163,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     await withdrawn;
   }
 
-  /** Changes options. The changes apply to free offers at once, and to new ones. */
+  /**
+   * Changes options. `maxOffers`, `maxConnections` and `accept` take effect immediately; `ttl` applies to offers published from
+   * then on.
+   */
   update(changes: Pick<PublishOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>): void {
     Object.assign(this.#options, changes);
     void this.#withdraw([...this.#free].slice(this.#target()));
@@ -175,7 +178,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (this.#started) void this.#renew([...this.#free]).catch(reported);
   }
 
-  /** The page is being hidden, perhaps for good: withdraws the offers and closes the links; peers see a lost link. @internal */
+  /**
+   * Called when the page is being hidden, perhaps permanently: withdraws the offers and closes the links; peers treat the links
+   * as lost.
+   * @internal
+   */
   suspend(): void {
     if (!this.#started) return;
     clearTimeout(this.#timer);
@@ -184,7 +191,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const connection of this.#connections.all) connection.dropLinkForNow('the page was hidden');
   }
 
-  /** The page is back, or the network changed. @internal */
+  /** Called when the page is shown again or the network has changed. @internal */
   hint(): void {
     this.#started ||= this.#unsubscribe !== undefined;
     this.#refill();
@@ -192,7 +199,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const connection of this.#connections.all) this.#needsOffer(connection);
   }
 
-  /** How many offers should be free. */
+  /** Target number of free offers. */
   #target(): number {
     const { maxOffers } = this.#options;
     return Math.min(maxOffers + this.#demand, maxOffers * DEMAND_FACTOR, this.#room());
@@ -201,7 +208,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** Maximum number of free offers. */
   #room(): number {
     const { maxConnections, maxPeerConnections } = this.#options;
-    // a connection that waits for its peer keeps its place; without directed offers, it needs a free offer to be found at
+    // a connection that waits for its peer keeps its place; without directed offers, its peer needs a free offer to answer
     const isCounted = (connection: OffererConnection) => this.#port.keepsDirected() || !connection.isRotating();
     const taken = [...this.#connections.all].filter(isCounted).length;
     const elsewhere = WebRtcLink.live - this.#free.size - this.#creating;
@@ -215,7 +222,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** @param replacing number of free offers that are about to be withdrawn */
   async #fill(replacing = 0): Promise<void> {
     const missing = this.#started ? this.#target() - (this.#free.size - replacing) - this.#creating : 0;
-    // offers that could not be published are tried again with new ones, or when their retry is due
+    // offers that could not be published are retried together with new offers, or when their retry is due
     const isPublished = !this.#unpublished().length && !this.#isListingStale;
     if (missing <= 0 && (this.#retryAt || isPublished)) return this.#schedule();
     if (missing > 0) await this.#make(missing, replacing);
@@ -263,7 +270,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     error.willRetry = !(error instanceof ValidationError);
     if (!error.willRetry) this.#started = false;
     this.emit('offer:failed', '', error);
-    // a factory of the wrong form would fail every time
+    // an invalid factory would fail every time
     if (!error.willRetry) this.#failed(error);
   }
 
@@ -291,7 +298,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.emit('failed', error);
   }
 
-  /** Publishes offers, if they are still wanted when it is their turn. */
+  /** Publishes the offers that are still wanted when their turn comes. */
   async #send(offers: Offer[], isWanted: (offer: Offer) => boolean): Promise<void> {
     await this.#publishing.run(async () => {
       let batch: Offer[];
@@ -301,16 +308,16 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         if (!batch.length || !this.#started) return;
         await this.#publishAll(batch);
       }
-      // offers that were dropped in the meantime must not be handed out
+      // offers that were discarded in the meantime must not be handed out
       const gone = batch.filter((offer) => offer.link.isClosed).map(({ id }) => id);
       if (gone.length) await this.#port.withdraw(this.fqn, gone, this.#free.size === 0).catch(reported);
     });
   }
 
   /**
-   * Publishes to a server that keeps only the offers of the last call (v0.5.4), and drops answers with their offers. Leaves out
-   * offers that are being renewed: that server hands out the oldest first.
-   * @returns the offers of the first call if it shows that this server keeps offers
+   * Publishes all free offers to a server that keeps only the offers of the last call (v0.5.4) and drops answers together with
+   * their offers. Omits offers that are being renewed, because such a server hands out the oldest offer first.
+   * @returns the published offers if the first call shows that the server keeps offers; otherwise an empty array
    */
   async #replace(): Promise<Offer[]> {
     await this.#port.fetchAnswers();
@@ -322,7 +329,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         this.#isListingStale = false;
         return [];
       }
-      // again in the same request: an answer between two requests would be lost
+      // answers are fetched again in the same request, because an answer between two requests would be lost
       const answers = this.#port.fetchAnswers();
       await this.#publishAll(batch);
       await answers;
@@ -352,7 +359,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     offer.id = offerId;
     offer.renewAt = performance.now() + this.#options.ttl * this.#options.renewAt;
     if (offer.link.isClosed) return;
-    // a server that replaces offers drops their candidates too
+    // a server that replaces offers also drops their candidates
     if (first || !this.#port.keepsOffers()) offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
     if (!first) return;
     this.#starting?.resolve();
@@ -360,7 +367,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.emit('changed');
   }
 
-  /** One timer: renews old offers, and retries what could not be published. */
+  /** Schedules, with a single timer, the renewal of old offers and the retry of failed publications. */
   #schedule(): void {
     clearTimeout(this.#timer);
     if (!this.#started) return;
@@ -377,8 +384,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /**
-   * Publishes new offers before withdrawing the old ones, so that the service always has some; without new ones, the old ones
-   * stay.
+   * Publishes new offers before withdrawing the old ones, so that the service always has free offers; if no new offers can be
+   * published, the old offers are kept.
    */
   async #renew(old: Offer[]): Promise<void> {
     for (const offer of old) offer.renewAt = Infinity;
@@ -401,7 +408,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (!ids.length) return;
     const isLast = this.#free.size === 0;
     if (!isLast && !this.#port.keepsOffers()) return this.#isListingStale ? this.#publish([]) : undefined;
-    // offers that cannot be withdrawn now end with the instance, or by their TTL
+    // offers that cannot be withdrawn now are removed when the instance ends or their TTL expires
     await this.#port.withdraw(this.fqn, ids, isLast).then(() => (this.#isListingStale = false), reported);
   }
 
@@ -414,13 +421,14 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   async #onAnswer(answer: AnswerInfo): Promise<void> {
     const find = () => [...this.#free, ...this.#directed.offers].find(({ id }) => id === answer.offerId);
-    // a waiting joiner's answer may arrive before the reply with the offer's id: they use different transports
+    // a waiting joiner's answer may arrive before the reply with the offer's id, because the two messages use different
+    // transports
     if (!find() && this.#publishing.isLocked()) await this.#publishing.run(() => undefined);
     const offer = find();
     if (!offer) return this.#connections.reportDuplicate(answer);
     this.#free.delete(offer);
     const waiting = this.#directed.take(offer);
-    // creating peer connections is expensive: the current joiner comes first, unless others are waiting
+    // creating peer connections is expensive, so the current joiner takes priority, unless others are waiting
     if (this.#free.size <= 1 || this.#demand) this.#refill();
     else setTimeout(() => this.#refill(), REFILL_AFTER);
     const examined = await this.#examine(offer, answer);
@@ -444,8 +452,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /**
-   * The connection that takes an answer, bound to its offer; undefined if the answer is refused.
-   * @param waiting the connection that waited at the offer, perhaps for another peer
+   * Returns the connection that an answer belongs to, bound to the answered offer; undefined if the answer is refused.
+   * @param waiting the connection that waited with the offer, perhaps for a different peer
    */
   #connectionFor(examined: Examined, offer: Offer, waiting: OffererConnection | undefined): OffererConnection | undefined {
     // the service may have been stopped in the meantime
@@ -470,12 +478,12 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     return connection;
   }
 
-  /** A connection lost its peer: publishes an offer for this peer alone. */
+  /** Publishes an offer for the peer of a connection that has lost its link. */
   #needsOffer(connection: OffererConnection): void {
     const { peer } = connection;
     if (!this.#started || !connection.isRotating() || this.#directed.has(connection)) return;
     this.#refill();
-    // an old server would give it to anybody; the peer can answer any other offer as well
+    // an older server would give the offer to any joiner; the peer can also answer any other offer
     if (peer && this.#port.keepsDirected()) void this.#directed.publishFor(connection, peer.username);
   }
 

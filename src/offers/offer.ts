@@ -7,20 +7,20 @@ import { RondevuError, ValidationError } from '../errors.js';
 import type { OfferFactoryResult, PublishOptions } from '../options.js';
 import type { WireCandidate } from '../protocol/rpc.js';
 
-/** Offers are published when gathering is complete, or after this time in ms; later candidates are trickled. */
+/** Maximum time to gather candidates before an offer is published, in ms; later candidates are trickled. */
 const OFFER_GATHERING = 1000;
 const LATE_CANDIDATES = 50;
 
-/** @param own makes the peer connection, in place of the platform */
+/** @param own creates the peer connection instead of the platform */
 export type MakeLink = (own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>) => Promise<WebRtcLink>;
 
 export interface OfferMaking {
   factory: PublishOptions['offerFactory'];
-  /** How long to wait for candidates, in ms, if that is shorter than usual. */
+  /** Maximum time to wait for candidates, in ms, if shorter than the default. */
   gatheringTimeout: number;
-  /** Whether messages may be buffered at all. */
+  /** Whether message buffering is enabled. */
   durable: boolean;
-  /** The only user who may answer; undefined for anybody. */
+  /** The only user who may answer the offer; undefined if any user may. */
   only: string | undefined;
   /** Adds the signed SDP line to the description. */
   seal(sdp: string, caps: string[]): Promise<{ sdp: string; sig: string }>;
@@ -33,13 +33,16 @@ export class Offer {
   readonly sig: string;
   /** Whether the offer announces support for frames. */
   readonly durable: boolean;
-  /** The only user who may answer; undefined for anybody. */
+  /** The only user who may answer the offer; undefined if any user may. */
   readonly only: string | undefined;
-  /** Id given by the server; empty until published. */
+  /** Id assigned by the server; empty until the offer is published. */
   id = '';
-  /** When it must be renewed, in ms of `performance.now()`; 0 while it is not published, Infinity while it is being renewed. */
+  /**
+   * Time at which the offer must be renewed, in ms of `performance.now()`; 0 until it is published, Infinity while it is being
+   * renewed.
+   */
   renewAt = 0;
-  /** Whether a server that replaces offers (v0.5.4) hands it out. */
+  /** Whether a server that replaces offers (v0.5.4) hands out this offer. */
   isListed = false;
   readonly #candidatesSent: number;
 
@@ -52,7 +55,7 @@ export class Offer {
     this.#candidatesSent = sent;
   }
 
-  /** @throws ValidationError if the factory returns anything but an offer; any error that the factory throws */
+  /** @throws ValidationError if the factory does not return an offer; any error that the factory throws */
   static async create(makeLink: MakeLink, { factory, durable, only, seal, gatheringTimeout }: OfferMaking): Promise<Offer> {
     const gather = async () => {
       const link = await makeOffer(makeLink, factory);
@@ -81,7 +84,7 @@ export class Offer {
   }
 }
 
-/** A link with an offer, whose candidates are being gathered. */
+/** Creates a link with a local offer and starts to gather its candidates. */
 async function makeOffer(makeLink: MakeLink, factory: PublishOptions['offerFactory']): Promise<WebRtcLink> {
   if (factory && ownPeerConnection.has(factory)) return linkOfOwn(makeLink, factory);
   let link: WebRtcLink;
@@ -109,7 +112,7 @@ async function makeOffer(makeLink: MakeLink, factory: PublishOptions['offerFacto
 type OfferFactory = NonNullable<PublishOptions['offerFactory']>;
 type Made = OfferFactoryResult & { pc?: RTCPeerConnection };
 
-/** v0.18 factories, which take an RTCConfiguration and return their own peer connection. */
+/** Factories written for v0.18, which take an RTCConfiguration and return their own peer connection. */
 const ownPeerConnection = new WeakSet<OfferFactory>();
 let isWarned = false;
 
@@ -124,7 +127,7 @@ async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFa
     link.close();
     return linkOfOwn(makeLink, factory, made);
   }
-  // the user's own channel is left alone, alongside the channels for messages
+  // the channel that the factory created is left unchanged, alongside the message channels
   if (made.durable) link.addDurable();
   else if (made.dc) {
     keepHandlers(made.dc, CHANNEL_EVENTS);
@@ -134,7 +137,7 @@ async function useFactory(makeLink: MakeLink, link: WebRtcLink, factory: OfferFa
   return link;
 }
 
-/** A raw link over the peer connection that a v0.18 factory created. */
+/** Creates a raw link over the peer connection that a v0.18 factory created. */
 async function linkOfOwn(makeLink: MakeLink, factory: OfferFactory, made?: Made): Promise<WebRtcLink> {
   let dc: RTCDataChannel | undefined;
   const link = await makeLink(async (configuration) => {
@@ -164,7 +167,7 @@ const WRONG_FACTORY =
   'offerFactory must use the peer connection passed to it and return { offer, dc? }: ' +
   "async (pc) => { const dc = pc.createDataChannel('x'); const offer = await pc.createOffer(); return { dc, offer }; }";
 
-/** @throws ValidationError showing the expected form of a factory */
+/** @throws ValidationError that shows the expected form of a factory */
 function checkMade(made: Made | undefined): Made {
   if (!made?.offer || (made.pc !== undefined && typeof made.pc?.setRemoteDescription !== 'function'))
     throw new ValidationError(WRONG_FACTORY);
@@ -177,7 +180,7 @@ const PEER_CONNECTION_EVENTS = [
   ...['icecandidate', 'datachannel'],
 ];
 
-/** Keeps handlers that the user has set as properties, which the link replaces with its own. */
+/** Preserves handlers that the user has set as properties, because the link replaces these handlers with its own. */
 function keepHandlers(target: EventTarget, names: string[]): void {
   for (const name of names) {
     const handler = (target as unknown as Record<string, unknown>)[`on${name}`];

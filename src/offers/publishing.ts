@@ -19,10 +19,10 @@ const PUBLISH: OptionKinds = {
   any: 'metadata iceServers',
 };
 
-/** @throws ValidationError naming the option, what was expected and what was received */
+/** @throws ValidationError that names the option, the expected value and the received value */
 export const checkPublishOptions = (options: PublishOptions): void => checkOptions('publishService', options, PUBLISH);
 
-/** Settings of the client, in addition to the options of the service. */
+/** Client settings that apply in addition to the options of the service. */
 export interface PoolLimits {
   maxPeerConnections: number | undefined;
   config: ConnectionConfig;

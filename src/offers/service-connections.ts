@@ -1,6 +1,6 @@
 /**
- * ServiceConnections: the connections of one service, from the answer until they are closed. Makes them, watches for candidates
- * of their peers, and tracks which of them have been announced.
+ * ServiceConnections: the connections of one service, from the answer until they are closed. Creates the connections, watches
+ * for candidates from their peers, and tracks which connections have been announced.
  */
 import type { Peer } from '../connection/connection-events.js';
 import { OffererConnection } from '../connection/offerer-connection.js';
@@ -13,15 +13,15 @@ import type { Offer } from './offer.js';
 import type { OfferPoolOptions } from './offer-pool-options.js';
 
 export interface ServiceConnectionsHandlers {
-  /** The first link of a connection is up. */
+  /** Called when the first link of a connection is up. */
   onOpened(connection: OffererConnection): void;
-  /** The link of a connection is up, the first time or again. */
+  /** Called when a link of a connection is up, for the first time or again. */
   onConnected(connection: OffererConnection): void;
   onState(): void;
-  /** A connection lost its peer and waits for it. */
+  /** Called when a connection has lost its peer and waits for it to return. */
   onNeedsOffer(connection: OffererConnection): void;
   onClosed(connection: OffererConnection, reason: string): void;
-  /** A connection has released its resources and no longer counts. */
+  /** Called when a connection has released its resources and no longer counts towards the limits. */
   onEnded(connection: OffererConnection): void;
   onFailed(offerId: string, error: RondevuError): void;
 }
@@ -50,7 +50,7 @@ export class ServiceConnections {
     return [...this.#opened];
   }
 
-  /** Creates the connection of a new peer at an offer. @param sid session id; undefined for an older client */
+  /** Creates a connection for a new peer that answered an offer. @param sid session id; undefined for an older client */
   open(offer: Offer, peer: Peer, sid: string | undefined): OffererConnection {
     const { serviceFqn, connectionConfig } = this.#options;
     const handlers = this.#handlers;
@@ -96,7 +96,10 @@ export class ServiceConnections {
     }
   }
 
-  /** Reports an answer to an offer that is bound already: it was pushed and polled, or sent twice. It was not examined. */
+  /**
+   * Reports an answer to an offer that is already bound: the answer was both pushed and polled, or sent twice. The answer has
+   * not been examined.
+   */
   reportDuplicate({ offerId, sdp }: AnswerInfo): void {
     for (const connection of this.#all) if (connection.getOfferId() === offerId) connection.reportDuplicate(sdp);
   }
