@@ -28,7 +28,7 @@ export function count<T extends object>(pc: T): T {
   try {
     void new ArrayBuffer(GC_PRESSURE);
   } catch {
-    // out of memory: the platform then collects garbage without being triggered
+    // out of memory, so the platform collects garbage anyway
   }
   return pc;
 }

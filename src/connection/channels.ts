@@ -33,7 +33,7 @@ export interface ChannelsOwner {
  */
 const FIRST_ID = 102;
 const LAST_ID = 1022;
-/** Maximum number of channels that the peer may create: its number of stream ids on one link. */
+/** Maximum number of channels that the peer may create, equal to the number of its stream ids on one link. */
 const MAX_OF_PEER = (LAST_ID - FIRST_ID) / 2 + 1;
 /** Maximum number, and maximum total length in characters, of control texts buffered until the link carries messages. */
 const EARLY = 1000;
@@ -200,7 +200,7 @@ export class Channels {
   }
 
   /**
-   * Makes room for another channel of the peer by closing one that the peer has not announced on this link.
+   * Makes room for another channel from the peer by closing a channel that the peer has not announced on this link.
    * @throws ConnectionError `too-large`
    */
   #makeRoom(): void {

@@ -46,13 +46,13 @@ export interface ConnectionConfig {
    * MiB.
    */
   maxMessageSize: number;
-  /** How long nothing may be received before the peer is pinged. Default 1000. */
+  /** Time without incoming data after which the peer is pinged. Default 1000. */
   heartbeatInterval: number;
-  /** How long nothing may be received before the path becomes suspect. Default 2500. */
+  /** Time without incoming data after which the path is suspect. Default 2500. */
   suspectAfter: number;
-  /** How long nothing may be received before the link is abandoned and replaced. Default 5000. */
+  /** Time without incoming data after which the link is abandoned and replaced. Default 5000. */
   deadAfter: number;
-  /** Maximum number of messages queued on a further channel; each channel can override it. Default 1000. */
+  /** Maximum number of messages queued on a further channel; `createChannel` can override this value. Default 1000. */
   maxQueueSize: number;
   /** Maximum age of a message queued on a further channel; 0 or Infinity for no limit. Default 60 000. */
   maxMessageAge: number;

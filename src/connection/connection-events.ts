@@ -16,7 +16,7 @@ export interface ConnectionEvents {
    * means that the signaling server cannot be reached, so the presence of the peer is unknown.
    */
   failed: [error: RondevuError];
-  /** `reason` is a human-readable text; `code` is intended for programs. */
+  /** `reason` is human-readable; `code` is machine-readable. */
   closed: [reason: string, detail: { code: EndCode }];
   reconnecting: [attempt: number];
   'reconnect:scheduled': [plan: { attempt: number; delay: number; maxAttempts: number }];

@@ -1,7 +1,6 @@
 /**
- * RondevuConnection: the durable object that an application holds over one link after another. Owns the current link, and the
- * state, which only `apply` changes. The endpoint owns the messages; the subclasses for offerer and answerer decide how a lost
- * link is replaced.
+ * RondevuConnection: the durable object that represents a connection over all its links. Owns the current link and the
+ * connection state. The endpoint owns the messages; the subclasses for offerer and answerer decide how a lost link is replaced.
  */
 import { randomId } from '../base/bytes.js';
 import { chunk } from '../base/chunk.js';
@@ -29,7 +28,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** `name:version@username` of the service. */
   readonly serviceFqn: string;
   readonly config: Readonly<ConnectionConfig>;
-  /** Resolves at the first `connected` event; rejects if the connection ends before. */
+  /** Resolves at the first `connected` event; rejects if the connection ends earlier. */
   readonly opened: Promise<this>;
   /** Number of the current link; events of earlier links are not emitted. */
   readonly generation: number = 0;
@@ -49,7 +48,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   /** Error that ended the attempts to connect, if known. @internal */
   protected reason: RondevuError | undefined;
   #state: ConnectionState = 'initializing';
-  /** Whether any link has been up. @internal */
+  /** Whether a link has ever been up. @internal */
   protected wasConnected = false;
   #closing: Promise<void> | undefined;
   #isBroken = false;

@@ -14,7 +14,7 @@ const PONG = 'pong';
 export const MAX_TEXT = 65_536;
 /** Maximum number of texts buffered until the channel opens. */
 const MAX_EARLY = 1000;
-/** Number of unsent bytes from which no `pong` is sent, because the peer is not reading the replies to its pings. */
+/** Number of unsent bytes at which `pong` is no longer sent, because the peer is not reading the replies to its pings. */
 const UNREAD = 16_384;
 /** Maximum number of unsent bytes; above this limit, the link is closed because the peer is not reading. */
 const MAX_UNREAD = 1_048_576;

@@ -4,11 +4,11 @@
  */
 
 export interface HeartbeatTimes {
-  /** How long nothing may be received before the peer is pinged, in ms. */
+  /** Time without incoming data after which the peer is pinged, in ms. */
   interval: number;
-  /** How long nothing may be received before the path becomes suspect, in ms. */
+  /** Time without incoming data after which the path is suspect, in ms. */
   suspectAfter: number;
-  /** How long nothing may be received before the link is abandoned, in ms. */
+  /** Time without incoming data after which the link is abandoned, in ms. */
   deadAfter: number;
 }
 

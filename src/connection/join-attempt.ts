@@ -93,7 +93,7 @@ export class JoinAttempt {
     if (this.#end('failed')) this.#settle.reject(error);
   }
 
-  /** Ends the attempt. Returns false if it has already ended. */
+  /** Ends the attempt. Returns false if the attempt has already ended. */
   #end(state: 'open' | 'failed'): boolean {
     if (this.#state !== 'pending') return false;
     this.#state = state;
@@ -184,7 +184,7 @@ export class JoinAttempt {
         if (isStalled(link)) this.#linkFailed('no candidate was gathered');
       }, GATHERING_TIMEOUT),
     ];
-    // after unconfirmed answers, the timeout is longer, because this host may receive answers late
+    // after unconfirmed answers, the timeout is longer because this host may receive answers late
     const confirmTimeout = Math.min(CONFIRM_TIMEOUT * 2 ** unconfirmed, config.connectionTimeout);
     const confirmation = port.sendsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmTimeout) : undefined;
     const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);

@@ -144,7 +144,7 @@ export class WebRtcLink implements Link {
     return this.#isOpen && !this.#closed && this.channel?.readyState === 'open' && this.pc.connectionState !== 'closed';
   }
 
-  /** Health of the link; `dead` without a heartbeat, because the peer is an older client or the link is not open. */
+  /** Health of the link; `dead` if there is no heartbeat, because the peer is an older client or the link is not open. */
   get health(): Health {
     return this.#heartbeat?.health ?? 'dead';
   }

@@ -6,7 +6,7 @@ export class Allowance {
     this.#left = bytes;
   }
 
-  /** Takes bytes from the allowance. @returns false, without taking any bytes, if not enough are left */
+  /** Takes bytes from the allowance. @returns false, without taking any bytes, if too few bytes are left */
   take(bytes: number): boolean {
     if (bytes > this.#left) return false;
     this.#left -= bytes;

@@ -1,6 +1,6 @@
 /**
- * Messages that arrived before they could be delivered, in order; their total size is limited, so that a peer cannot exhaust
- * the memory.
+ * Ordered messages that arrived before they could be delivered; their total size is limited so that a peer cannot exhaust the
+ * memory.
  */
 
 import { Allowance } from './allowance.js';

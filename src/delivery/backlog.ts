@@ -30,7 +30,7 @@ export class Backlog {
     return this.#buffer.size;
   }
 
-  /** Adds a message; removes the oldest one if there are too many. */
+  /** Adds a message; removes the oldest message if the queue is full. */
   add(message: Message, onAdded?: () => void): void {
     this.#expire();
     const discarded = this.#buffer.add(message);

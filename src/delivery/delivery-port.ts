@@ -1,4 +1,4 @@
-/** The transport that the delivery layer uses, a link or one of its channels, and the water marks for both. */
+/** The transport of the delivery layer (a link or one of its channels), and the water marks for both. */
 
 /** The part of a link, or of one of its channels, that the delivery layer uses. */
 export interface DeliveryPort {

@@ -140,7 +140,7 @@ export class Endpoint {
     this.#session.attach(port);
   }
 
-  /** Uses a detached link again, because it has recovered. */
+  /** Resumes sending on a detached link that has recovered. */
   reattach(port: DeliveryPort): void {
     this.#session.reattach(port);
   }

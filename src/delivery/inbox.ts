@@ -1,12 +1,15 @@
 /**
- * Inbox: assembles messages from frames and delivers each message once, in order. An inbox accepts only the next number and
- * drops lower numbers. This module is pure. See docs/delivery.md.
+ * Inbox: assembles messages from frames and delivers each message once, in order. An inbox accepts only the next message number
+ * and drops lower numbers. This module is pure. See docs/delivery.md.
  */
 import { ConnectionError, ValidationError } from '../errors.js';
 import { readFrame, type MessagePart } from '../protocol/frames.js';
 import type { Allowance } from './allowance.js';
 
-/** The link has lost a message. Ordered channels must not lose messages, but Firefox may do so while a page is closing. */
+/**
+ * Thrown when the link has lost a message. Ordered channels must not lose messages, but Firefox may do so while a page is
+ * closing.
+ */
 export class MissingMessageError extends ValidationError {}
 
 // a leading U+FEFF is part of the message
@@ -87,13 +90,13 @@ export class Inbox {
     return partial.bytes;
   }
 
-  /** Discards the partial message, because a new link resends messages from their start. */
+  /** Discards the partial message, because messages are resent from their start on a new link. */
   restart(): void {
     this.#allowance.giveBack(this.#partial?.bytes.length ?? 0);
     this.#partial = undefined;
   }
 
-  /** Expects number 1 next, because the peer restarts its numbering. */
+  /** Resets the next expected number to 1, because the peer restarts its numbering. */
   reset(): void {
     this.restart();
     this.next = 1;

@@ -14,7 +14,7 @@ export type MessageData = string | Blob | ArrayBuffer;
 export interface BufferedMessage {
   readonly id: string;
   readonly data: MessageData;
-  /** Time of `send`, in ms since the epoch. */
+  /** Time at which `send` was called, in ms since the epoch. */
   readonly timestamp: number;
   /** Number of times that the message was handed to a link. */
   readonly attempts: number;

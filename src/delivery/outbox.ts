@@ -11,7 +11,7 @@ import { FrameWriter, MAX_RECORD_HEAD } from '../protocol/frames.js';
 import { byteLength, isBlob, type BufferedMessage } from './message-buffer.js';
 
 /**
- * Maximum size of a frame, in bytes: room for four messages of 16 KiB. Smaller frames are slower; larger ones are no faster.
+ * Maximum size of a frame, in bytes: room for four messages of 16 KiB. Smaller frames are slower; larger frames are no faster.
  */
 export const FRAME_SIZE = 66_560;
 
@@ -135,7 +135,8 @@ export class Outbox {
   }
 
   /**
-   * Acknowledges all messages with numbers below `next`, which the peer expects next. Returns the newly acknowledged messages.
+   * Acknowledges all messages with numbers below `next`, the number that the peer expects next. Returns the newly acknowledged
+   * messages.
    * @throws ValidationError if the peer acknowledges a message that was never handed over
    */
   acknowledge(next: number): BufferedMessage[] {
@@ -150,7 +151,7 @@ export class Outbox {
 
   /**
    * Continues on a new link from the number that the peer expects. Returns the newly acknowledged messages, or undefined if
-   * messages from that number on are missing; the caller must then call `reset`.
+   * messages from the expected number on are no longer available; the caller must then call `reset`.
    */
   resume(next: number): BufferedMessage[] | undefined {
     if (next < this.#base || next > this.next) return undefined;

@@ -18,7 +18,7 @@ export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
   /** Whether the application listens for messages. */
   hasListener(): boolean;
-  /** Called when a link carries messages: `verdict` is `new` the first time, later as described in docs/delivery.md. */
+  /** Called when a link carries messages: `verdict` is `new` the first time; docs/delivery.md describes the other verdicts. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
   /**
    * Called when the session has finished with a message. The outcome is `delivered` if the peer's application has received the
@@ -35,7 +35,7 @@ export interface SessionHandlers {
   onError(error: RondevuError): void;
 }
 
-/** Number of messages, number of bytes, and time in ms after which an acknowledgement is sent. */
+/** Number of messages, number of bytes and time, in ms, after which an acknowledgement is sent. */
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 262_144;
 const ACK_DELAY = 100;
@@ -83,9 +83,9 @@ export class Session {
   readonly #inbox: Inbox;
   /** Messages held until the application listens for messages. They are not acknowledged. */
   readonly #held: Arrivals;
-  /** Number of held messages that have a message number; these messages are the newest. */
+  /** Number of held messages that have a message number; these are the most recent messages. */
   #heldNumbers = 0;
-  /** Whether messages may be held; false once nobody has listened for too long. */
+  /** Whether messages may be held; false once no listener was added in time. */
   #mayHold = true;
   #holdTimer: ReturnType<typeof setTimeout> | undefined;
   /** Whether FIN has arrived but waits until a listener has received the messages before it. */
@@ -155,7 +155,7 @@ export class Session {
 
   /**
    * Starts a new session with the peer, because its page was reloaded or the peer is an older client. Returns the
-   * unacknowledged messages. Messages without a number stay and are sent in the new session.
+   * unacknowledged messages. Messages without a number are kept and sent in the new session.
    */
   renew(sid: string): BufferedMessage[] {
     this.#sid = sid;
@@ -207,12 +207,12 @@ export class Session {
     this.#handlers.onFin();
   }
 
-  /** Uses a detached link again, because it has recovered; nothing has to be resent. */
+  /** Resumes sending on a detached link that has recovered; nothing has to be resent. */
   reattach(port: DeliveryPort): void {
     this.#port = port;
     port.onLow = () => this.#pump();
     this.#sending = true;
-    // if a first link fell silent before the peer's HELLO arrived, HELLO is still needed
+    // if the first link fell silent before the peer's HELLO arrived, HELLO is still required
     this.#greeted = this.#known !== null;
     this.#handlers.onReady('resumed', []);
     this.#acknowledge();
@@ -275,7 +275,7 @@ export class Session {
 
   send(message: BufferedMessage, onSent?: () => void): void {
     this.#batched += this.#outbox.push(message, onSent);
-    // messages sent together share frames, but large amounts of data are sent without waiting for the end of the turn
+    // messages sent together share frames, but a large amount of data is sent before the end of the current turn
     if (this.#batched >= FRAME_SIZE) this.#pump();
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -343,7 +343,7 @@ export class Session {
     this.#known = inst;
     // a first link is already sending, because there was nothing to resume
     if (this.#isFirst) return;
-    // the numbering continues where the peer expects; a peer that has no message of this session receives all, if all are kept
+    // numbering continues where the peer expects; a peer with no message of this session receives all, if all are still stored
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
     if (arrived?.length) this.#watch.arrived();
@@ -394,7 +394,10 @@ export class Session {
     if (!this.#ended) this.#handlers.onMessage(data);
   }
 
-  /** Stops holding messages, because nobody listened in time: without a listener, held and later messages are lost. */
+  /**
+   * Stops holding messages, because no listener was added in time: held and later messages are delivered immediately, and are
+   * lost without a listener.
+   */
   #stopHolding(): void {
     this.#mayHold = false;
     console.warn(
@@ -411,7 +414,7 @@ export class Session {
       this.#heldNumbers = Math.min(this.#heldNumbers, this.#held.count);
       this.#handlers.onMessage(data);
     }
-    if (this.#held.count || this.#ended) return; // a `once` listener took only one message
+    if (this.#held.count || this.#ended) return; // a `once` listener takes only one message
     clearTimeout(this.#holdTimer);
     this.#holdTimer = undefined;
     if (this.#port?.framed && this.#greeted) this.#acknowledge();
@@ -462,7 +465,7 @@ export class Session {
   #fin(): void {
     this.#isFinHeld = this.#held.count > 0 && !this.#finishing;
     if (this.#isFinHeld) return;
-    // the acknowledgement reports which messages arrived: a side that closes at the same time accepts no further messages
+    // reports which messages have arrived, because a side that closes at the same time accepts no further messages
     this.#acknowledge();
     this.#port?.control('finack');
     this.#handlers.onFin();

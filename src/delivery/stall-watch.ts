@@ -19,7 +19,7 @@ const SLEEP_THRESHOLD = 1500;
 export interface Waiting {
   /** Whether the link is alive; the heartbeat handles a silent link. */
   isAlive: boolean;
-  /** Bytes in the send buffer. */
+  /** Number of bytes in the send buffer. */
   left: number;
 }
 
@@ -31,7 +31,7 @@ export class StallWatch {
   #due = 0;
   /** Whether an acknowledgement, new or repeated, has arrived since the last check. */
   #received = false;
-  /** State at the last check. */
+  /** State of the link at the last check. */
   #last: Waiting | undefined;
 
   /** @param waiting returns the state of the link; undefined if all messages handed to the link are acknowledged */

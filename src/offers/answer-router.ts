@@ -58,8 +58,7 @@ export class AnswerRouter {
     if (reason) return { ...verified, refusal: { kind: 'refuse', reason } };
     const same = this.#of(peer);
     const resuming = line && same.find(({ sessionId }) => sessionId === line.sid);
-    // the link may look alive on this side although the peer has lost it; if the link is alive on both sides, the answer is
-    // superfluous
+    // the link may look alive although the peer has lost it; if the link is alive on both sides, the answer is superfluous
     if (resuming?.isConnected() && (await resuming.probe(PROBE)) && resuming.isConnected())
       return { ...verified, refusal: { kind: 'refuse' } };
     const returning = resuming ?? (await this.#down(same));
@@ -74,7 +73,7 @@ export class AnswerRouter {
     return { kind: returning.getOfferId() === offer.id ? 'resume' : 'rebind', connection: returning };
   }
 
-  /** Resolves to the reason why the peer is refused; undefined if the peer is accepted. */
+  /** Resolves to the reason for refusing the peer; undefined if the peer is accepted. */
   async #refusal(peer: Peer): Promise<'service-full' | 'forbidden' | undefined> {
     const { accept } = this.#options;
     if (this.#isFullFor(peer)) return 'service-full';

@@ -81,7 +81,7 @@ export class DirectedOffers {
     return connection;
   }
 
-  /** Withdraws the offer of a connection, because its peer is back, will not return, or no longer gets a directed offer. */
+  /** Withdraws the offer of a connection, because its peer is back, will not return, or has not answered in time. */
   cancel(connection: OffererConnection): void {
     const offer = this.#remove(connection);
     if (offer) this.#host.withdraw(offer);

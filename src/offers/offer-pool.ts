@@ -1,6 +1,6 @@
 /**
- * OfferPool: publishes a service. Keeps a number of free offers on the server, and carries out the router's decision about each
- * answer.
+ * OfferPool: publishes a service. Maintains a pool of free offers on the server, and carries out the router's decision about
+ * each answer.
  */
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
@@ -85,7 +85,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     });
     this.#router = new AnswerRouter(options, proof, this.#connections.all);
     this.#directed = new DirectedOffers({
-      // an offer must not wait beyond its lifetime
+      // an offer must not wait for an answer longer than its lifetime
       maxWait: () => this.#options.ttl * this.#options.renewAt,
       create: (username) => this.#create(username),
       publish: (offer, isWanted) => this.#send([offer], isWanted),
@@ -113,7 +113,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   }
 
   /**
-   * Starts to accept joiners; resolves when the first offers are published. While the server cannot be reached, the pool keeps
+   * Starts accepting joiners; resolves when the first offers are published. While the server cannot be reached, the pool keeps
    * retrying and emits `offer:failed` with the reason.
    * @throws RondevuError if the server refuses the service; `closed` if `stop()` is called before anything was published
    */
@@ -421,8 +421,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   async #onAnswer(answer: AnswerInfo): Promise<void> {
     const find = () => [...this.#free, ...this.#directed.offers].find(({ id }) => id === answer.offerId);
-    // a waiting joiner's answer may arrive before the reply with the offer's id, because the two messages use different
-    // transports
+    // a waiting joiner's answer may arrive before the reply with the offer's id, because their transports differ
     if (!find() && this.#publishing.isLocked()) await this.#publishing.run(() => undefined);
     const offer = find();
     if (!offer) return this.#connections.reportDuplicate(answer);

@@ -15,7 +15,7 @@ import type { OfferPoolOptions } from './offer-pool-options.js';
 export interface ServiceConnectionsHandlers {
   /** Called when the first link of a connection is up. */
   onOpened(connection: OffererConnection): void;
-  /** Called when a link of a connection is up, for the first time or again. */
+  /** Called when a link of a connection is up, for the first time or after a reconnect. */
   onConnected(connection: OffererConnection): void;
   onState(): void;
   /** Called when a connection has lost its peer and waits for it to return. */
