@@ -4,6 +4,7 @@
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';
+import { RateLimit } from '../base/rate-limit.js';
 import { sleep } from '../base/timers.js';
 import type { Writable } from '../base/writable.js';
 import { ConnectionError, RondevuError } from '../errors.js';
@@ -13,7 +14,8 @@ import { IdentityChangedError } from '../identity/pins.js';
 import type { SignalingPort } from '../signaling/signaling-port.js';
 import { RondevuConnection, type LinkRuntime } from './connection.js';
 import type { ConnectionConfig } from './connection-config.js';
-import { JoinAttempt, OfferLostError, type JoinAttemptHost } from './join-attempt.js';
+import { JoinAttempt, OfferLostError, type JoinContext } from './join-attempt.js';
+import { isStalled } from './negotiation.js';
 import { isAbsence, OfferSearch } from './offer-search.js';
 import type { WebRtcLink } from './webrtc-link.js';
 
@@ -21,6 +23,8 @@ import type { WebRtcLink } from './webrtc-link.js';
 const LOST_BEFORE_PAUSE = 5;
 /** How long an unconfirmed answer may still result in a link, in ms; polling hosts fetch answers every 5 s. */
 const UNCONFIRMED_WAIT = 10_000;
+/** Number of lost links in a short time that are replaced immediately; further ones only after a delay, at 1 per second. */
+const QUICK_RETRIES = 60;
 
 export class AnswererConnection extends RondevuConnection {
   /** Resolves when the first offer has been found and answered; rejects if no offer is found. */
@@ -28,8 +32,9 @@ export class AnswererConnection extends RondevuConnection {
   /** @internal */
   protected override readonly isOfferer = false;
   readonly #search: OfferSearch;
-  readonly #attemptHost: JoinAttemptHost;
+  readonly #context: JoinContext;
   readonly #backoff: ExponentialBackoff;
+  readonly #quickRetries = new RateLimit(QUICK_RETRIES, 1);
   readonly #pin: string | undefined;
   #offerId = '';
   #loop: AbortController | undefined;
@@ -64,16 +69,7 @@ export class AnswererConnection extends RondevuConnection {
     super(target, config, port, proof, runtime);
     this.#pin = pin;
     this.#search = new OfferSearch(target, failover, port, makeLink);
-    this.#attemptHost = {
-      config,
-      port,
-      proof,
-      takeLink: () => this.#search.takeLink(),
-      useLink: (link) => this.useLink(link),
-      reached: (event, reason) => this.apply(event, reason),
-      answered: () => this.#reportFound(),
-      emit: this.emit.bind(this) as JoinAttemptHost['emit'],
-    };
+    this.#context = { config, port, proof, emit: this.emit.bind(this) as JoinContext['emit'] };
     this.#backoff = new ExponentialBackoff({
       base: config.reconnectBackoffBase,
       max: config.reconnectBackoffMax,
@@ -92,6 +88,7 @@ export class AnswererConnection extends RondevuConnection {
 
   /** Starts looking for an offer. @param wait how long to wait for an offer, in ms */
   start(wait: number): void {
+    if (this.getState() === 'closed') return;
     this.#isStarted = true;
     this.#wait = wait;
     if (!this.#isLooking()) void this.#run(wait, false);
@@ -195,12 +192,14 @@ export class AnswererConnection extends RondevuConnection {
   async #run(wait: number, isRetry: boolean): Promise<void> {
     const loop = (this.#loop = new AbortController());
     const { signal } = loop;
-    this.#backoff.reset();
+    // a peer may close each link as soon as it is up
+    const isQuick = this.#quickRetries.take();
+    if (isQuick) this.#backoff.reset();
     this.attempt = isRetry ? 1 : 0;
     this.#unconfirmed = 0;
     let lost = 0;
     try {
-      if (isRetry) await this.#pause(0, signal);
+      if (isRetry) await this.#pause(isQuick ? 0 : this.#backoff.next(), signal);
       for (;;) {
         try {
           await this.#join(wait, signal);
@@ -293,17 +292,40 @@ export class AnswererConnection extends RondevuConnection {
     signal.throwIfAborted();
     this.#usePeer(entry, peer);
     const options = { entry, offer: line, sid: this.sessionId, unconfirmed: this.#unconfirmed };
-    const attempt = (this.#attempt = new JoinAttempt(this.#attemptHost, options));
+    const attempt = (this.#attempt = new JoinAttempt(this.#context, options));
     const onAbort = () => attempt.fail(signal.reason as Error);
     signal.addEventListener('abort', onAbort);
     try {
-      await attempt.run();
+      this.#answer(attempt).catch((error: Error) => attempt.fail(error));
+      await attempt.ended;
     } finally {
       if (this.#attempt === attempt) this.#attempt = undefined;
       signal.removeEventListener('abort', onAbort);
     }
     // without this error, a link lost immediately after opening would not be retried
     if (!this.isConnected()) throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
+  }
+
+  /** Carries out the steps of an attempt. @throws the reason if the attempt fails */
+  async #answer(attempt: JoinAttempt): Promise<void> {
+    if (isStalled(await this.#prepare(attempt))) await this.#prepare(attempt);
+    this.apply('signal', 'the answer is ready');
+    await attempt.send();
+    // the link may be open before the server's reply arrives
+    if (!attempt.isPending) return;
+    this.apply('check', 'the offer was answered');
+    this.#reportFound();
+    attempt.watch();
+  }
+
+  async #prepare(attempt: JoinAttempt): Promise<WebRtcLink> {
+    const link = this.#search.takeLink();
+    // the caller must be able to add listeners before the first event
+    link.onOpening = () => this.#reportFound();
+    this.useLink(link);
+    this.apply('gather', `answering ${this.#offerId}`);
+    await attempt.prepare(link);
+    return link;
   }
 
   /** Sets the peer of the connection. @throws RondevuError if the identity of the peer has changed */

@@ -35,18 +35,11 @@ export class OfferLostError extends Error {
   }
 }
 
-/** The part of a connection that an attempt uses. */
-export interface JoinAttemptHost {
+/** What all attempts of a connection have in common. */
+export interface JoinContext {
   readonly config: ConnectionConfig;
   readonly port: SignalingPort;
   readonly proof: HandshakeProof;
-  takeLink(): WebRtcLink;
-  /** Makes the given link the current link of the connection. */
-  useLink(link: WebRtcLink): void;
-  /** Applies an event to the state machine of the connection. */
-  reached(event: 'gather' | 'signal' | 'check', reason: string): void;
-  /** Called when an offer has been answered. Returns whether this is the first answer of the connection. */
-  answered(): boolean;
   emit<Name extends keyof ConnectionEvents>(event: Name, ...args: ConnectionEvents[Name]): void;
 }
 
@@ -61,120 +54,113 @@ export interface JoinAttemptOptions {
 }
 
 export class JoinAttempt {
-  readonly #host: JoinAttemptHost;
+  /**
+   * Resolves when the link is open; rejects when the attempt has failed, with OfferLostError if the offer was lost, with
+   * ConnectionError if the link did not come up, with RondevuError if the server refuses the answer, or with the error passed to
+   * `fail`.
+   */
+  readonly ended: Promise<void>;
+  readonly #context: JoinContext;
   readonly #options: JoinAttemptOptions;
-  #state: 'pending' | 'open' | 'failed' = 'pending';
+  /** The offer; its candidates are used only after the answer was accepted, see `send`. */
+  readonly #offer: ReturnType<typeof splitCandidates>;
   #settle!: { resolve(): void; reject(error: Error): void };
+  #isOpen = false;
+  #failure: Error | undefined;
+  /** The link that is being set up; set by `prepare`. */
+  #link!: WebRtcLink;
+  #answer = '';
   #stopWatching: (() => void) | undefined;
 
-  constructor(host: JoinAttemptHost, options: JoinAttemptOptions) {
-    this.#host = host;
+  constructor(context: JoinContext, options: JoinAttemptOptions) {
+    this.#context = context;
     this.#options = options;
+    this.#offer = splitCandidates(options.entry.sdp);
+    this.ended = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    this.ended.catch(() => undefined); // the steps report a failure too
   }
 
-  /**
-   * Resolves when the link is open.
-   * @throws OfferLostError if the offer was lost; ConnectionError if the link did not come up; RondevuError if the server
-   *   refuses the answer; any error passed to `fail`
-   */
-  run(): Promise<void> {
-    return new Promise<void>((resolve, reject) => {
-      this.#settle = { resolve, reject };
-      this.#answer().catch((error: Error) => this.fail(error));
-    });
+  get isPending(): boolean {
+    return !this.#isOpen && !this.#failure;
   }
 
-  /** The link is open. */
+  /** Called when the link is open. */
   opened(): void {
-    if (this.#end('open')) this.#settle.resolve();
+    if (!this.isPending) return;
+    this.#isOpen = true;
+    this.#stopWatching?.();
+    this.#settle.resolve();
   }
 
   fail(error: Error): void {
-    if (this.#end('failed')) this.#settle.reject(error);
-  }
-
-  /** Ends the attempt. Returns false if the attempt has already ended. */
-  #end(state: 'open' | 'failed'): boolean {
-    if (this.#state !== 'pending') return false;
-    this.#state = state;
+    if (!this.isPending) return;
+    this.#failure = error;
     this.#stopWatching?.();
-    return true;
-  }
-
-  async #answer(): Promise<void> {
-    const host = this.#host;
-    const { entry } = this.#options;
-    const { sdp, candidates } = splitCandidates(entry.sdp);
-    let link = await this.#prepare(sdp);
-    if (link && isStalled(link)) link = await this.#prepare(sdp);
-    if (!link) return;
-    const sent = link.localCandidates.length;
-    host.reached('signal', 'the answer is ready');
-    const answer = await this.#send(link);
-    if (answer === undefined) return;
-    for (const candidate of [...candidates, ...(entry.candidates ?? [])]) void link.addRemoteCandidate(candidate);
-    host.reached('check', 'the offer was answered');
-    trickle(link, sent, TRICKLE, (found) => host.port.addCandidates(entry.serviceFqn, entry.offerId, found));
-    host.answered();
-    // the link may be open before the server's reply arrives
-    if (this.#state === 'pending') this.#watch(link, answer);
+    this.#settle.reject(error);
   }
 
   /**
-   * Creates the answer to an offer without using the offer's candidates yet; see `#send`. Returns undefined if the attempt has
-   * ended.
+   * Creates the answer on a link, and gathers candidates.
+   * @throws ConnectionError if the link does not accept the offer; the reason if the attempt has failed in the meantime
    */
-  async #prepare(sdp: string): Promise<WebRtcLink | undefined> {
-    if (this.#state !== 'pending') return undefined;
-    const host = this.#host;
+  async prepare(link: WebRtcLink): Promise<void> {
+    const { config } = this.#context;
     const { entry, offer } = this.#options;
-    const link = host.takeLink();
+    this.#throwIfFailed();
+    this.#link = link;
     const { pc } = link;
-    // the caller must be able to add listeners before the first event
-    link.onOpening = () => host.answered();
-    host.useLink(link);
-    host.reached('gather', `answering ${entry.offerId}`);
-    const isFramed = host.config.bufferEnabled && (offer?.caps.includes('durable') ?? false);
+    const isFramed = config.bufferEnabled && (offer?.caps.includes('durable') ?? false);
     try {
-      await link.setRemote({ type: 'offer', sdp }, isFramed);
+      await link.setRemote({ type: 'offer', sdp: this.#offer.sdp }, isFramed);
       await pc.setLocalDescription(await pc.createAnswer());
     } catch (cause) {
       throw new ConnectionError('timeout', `cannot answer the offer of ${entry.serviceFqn}: ${String(cause)}`, { cause });
     }
-    await gathered(link, Math.min(ANSWER_GATHERING, host.config.iceGatheringTimeout), true);
-    return this.#state === 'pending' ? link : undefined;
+    await gathered(link, Math.min(ANSWER_GATHERING, config.iceGatheringTimeout), true);
+    this.#throwIfFailed();
   }
 
   /**
    * Sends the answer. A joiner that contacts the host but then loses the offer makes the offer unusable, because Chromium
    * accepts the first DTLS ClientHello from any sender. The host's candidates are therefore used only after the answer has been
    * accepted.
-   * @returns the answer as sent; undefined if the attempt failed in the meantime
+   * @throws OfferLostError; RondevuError if the server refuses the answer; the reason if the attempt has failed in the meantime
    */
-  async #send(link: WebRtcLink): Promise<string | undefined> {
-    const { proof, port } = this.#host;
+  async send(): Promise<void> {
+    const { proof, port } = this.#context;
     const { entry, offer, sid } = this.#options;
-    let answer = link.pc.localDescription!.sdp;
+    this.#throwIfFailed();
+    const link = this.#link;
+    const sent = link.localCandidates.length;
+    this.#answer = link.pc.localDescription!.sdp;
     // an older host does not understand the signed SDP line
     if (offer) {
       const caps = link.framed ? ['durable'] : [];
       const line = { role: 'answer', fqn: entry.serviceFqn, caps, sid, offerSig: offer.sig } as const;
-      answer = (await proof.seal(answer, line)).sdp;
+      this.#answer = (await proof.seal(this.#answer, line)).sdp;
+      this.#throwIfFailed();
     }
     try {
-      await port.answerOffer(entry, answer);
+      await port.answerOffer(entry, this.#answer);
     } catch (error) {
       if (error instanceof RondevuError && /^(already-answered|offer-gone|not-found|unavailable)$/.test(error.code))
         throw new OfferLostError();
       throw error;
     }
-    return this.#state === 'failed' ? undefined : answer;
+    this.#throwIfFailed();
+    for (const candidate of [...this.#offer.candidates, ...(entry.candidates ?? [])]) void link.addRemoteCandidate(candidate);
+    trickle(link, sent, TRICKLE, (found) => port.addCandidates(entry.serviceFqn, entry.offerId, found));
   }
 
-  /** Watches for the host's candidates and confirmation, and fails the attempt when it times out. */
-  #watch(link: WebRtcLink, answer: string): void {
-    const { port, config, emit } = this.#host;
+  /**
+   * Watches for the host's candidates and confirmation until the attempt ends, and fails the attempt when it times out.
+   * @throws the reason if the attempt has failed already
+   */
+  watch(): void {
+    const { port, config, emit } = this.#context;
     const { entry, unconfirmed } = this.#options;
+    this.#throwIfFailed();
+    const link = this.#link;
     const timers = [
       setTimeout(() => {
         emit('connection:timeout');
@@ -187,8 +173,7 @@ export class JoinAttempt {
     // after unconfirmed answers, the timeout is longer because this host may receive answers late
     const confirmTimeout = Math.min(CONFIRM_TIMEOUT * 2 ** unconfirmed, config.connectionTimeout);
     const confirmation = port.sendsTaken ? setTimeout(() => this.fail(new OfferLostError(true)), confirmTimeout) : undefined;
-    const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(answer);
-    emit('ice:polling:started');
+    const stopRepeating = port.keepsOffers() ? undefined : this.#repeat(this.#answer);
     const onCandidates: WatchHandlers['onCandidates'] = (candidates) => {
       for (const { candidate } of candidates) {
         emit('ice:candidate:remote', candidate);
@@ -203,6 +188,7 @@ export class JoinAttempt {
       stop();
       emit('ice:polling:stopped');
     };
+    emit('ice:polling:started'); // a listener may end the attempt
   }
 
   /**
@@ -213,13 +199,17 @@ export class JoinAttempt {
   #repeat(answer: string): () => void {
     let goneTimer: ReturnType<typeof setTimeout> | undefined;
     const repeating = setInterval(() => {
-      this.#host.port.answerOffer(this.#options.entry, answer).catch((error: RondevuError) => {
+      this.#context.port.answerOffer(this.#options.entry, answer).catch((error: RondevuError) => {
         if (error.code !== 'not-found') return;
         clearInterval(repeating);
         goneTimer ??= setTimeout(() => this.fail(new OfferLostError(true)), CONFIRM_TIMEOUT);
       });
     }, REPEAT_INTERVAL);
     return () => (clearInterval(repeating), clearTimeout(goneTimer));
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failure) throw this.#failure;
   }
 
   #linkFailed(reason: string): void {

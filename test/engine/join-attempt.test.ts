@@ -5,10 +5,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { DEFAULT_CONNECTION_CONFIG } from '../../src/connection/connection-config.js';
-import { JoinAttempt, OfferLostError, type JoinAttemptHost } from '../../src/connection/join-attempt.js';
+import { JoinAttempt, OfferLostError, type JoinContext } from '../../src/connection/join-attempt.js';
 import type { WebRtcLink } from '../../src/connection/webrtc-link.js';
 import { ConnectionError, RondevuError } from '../../src/errors.js';
 import type { ServiceEntry } from '../../src/protocol/rpc.js';
+import type { SdpLine } from '../../src/protocol/sdp-line.js';
 
 const ENTRY = {
   serviceFqn: 'chat:1.0.0@alice',
@@ -27,10 +28,12 @@ function deferred<T = void>() {
 /** Waits until all pending promise callbacks have run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-function begin() {
+/** @param listener event at which a listener ends the attempt */
+function begin({ offer, listener }: { offer?: SdpLine; listener?: string } = {}) {
   const calls: string[] = [];
   const remote = deferred();
   const reply = deferred<unknown>();
+  const sealing = deferred();
   const pc = {
     iceGatheringState: 'complete',
     localDescription: { sdp: 'the answer' },
@@ -51,21 +54,28 @@ function begin() {
     addCandidates: () => Promise.resolve(),
     watch: () => (calls.push('watch'), () => void calls.push('stop')),
   };
-  const host = {
+  const context = {
     config: DEFAULT_CONNECTION_CONFIG,
     port,
-    takeLink: () => (calls.push('take link'), link),
-    useLink: () => undefined,
-    reached: (event: string) => void calls.push(event),
-    answered: () => true,
-    emit: () => undefined,
-  } as unknown as JoinAttemptHost;
-  const attempt = new JoinAttempt(host, { entry: ENTRY, offer: undefined, sid: 'sid', unconfirmed: 0 });
-  const outcome = attempt.run().then(
+    proof: { seal: (sdp: string) => sealing.promise.then(() => ({ sdp })) },
+    emit: (event: string) => void (listener === event && attempt.fail(new Error('closed by a listener'))),
+  } as unknown as JoinContext;
+  const attempt: JoinAttempt = new JoinAttempt(context, { entry: ENTRY, offer, sid: 'sid', unconfirmed: 0 });
+  // the steps, as a connection carries them out
+  const steps = async () => {
+    await attempt.prepare(link);
+    calls.push('prepared');
+    await attempt.send();
+    if (!attempt.isPending) return;
+    calls.push('sent');
+    attempt.watch();
+  };
+  steps().catch((error: Error) => attempt.fail(error));
+  const outcome = attempt.ended.then(
     () => 'open',
     (error: Error) => error,
   );
-  return { attempt, calls, remote, reply, outcome };
+  return { attempt, calls, remote, reply, sealing, outcome };
 }
 
 describe('a join attempt', () => {
@@ -75,11 +85,11 @@ describe('a join attempt', () => {
     await turn();
     reply.resolve({});
     await turn();
-    assert.deepEqual(calls, ['take link', 'gather', 'signal', 'send', 'candidate', 'check', 'watch']);
+    assert.deepEqual(calls, ['prepared', 'send', 'candidate', 'sent', 'watch']);
     attempt.opened();
     attempt.fail(new Error('late'));
     assert.equal(await outcome, 'open');
-    assert.deepEqual(calls.slice(7), ['stop']);
+    assert.deepEqual(calls.slice(5), ['stop']);
   });
 
   test('ignores a failure after success, and success after a failure', async () => {
@@ -100,7 +110,7 @@ describe('a join attempt', () => {
     remote.resolve();
     await turn();
     assert.equal(((await outcome) as Error).message, 'aborted');
-    assert.deepEqual(calls, ['take link', 'gather']);
+    assert.deepEqual(calls, []);
   });
 
   test("ignores the server's reply to the answer if it has already failed", async () => {
@@ -110,7 +120,7 @@ describe('a join attempt', () => {
     attempt.fail(new Error('aborted'));
     reply.resolve({});
     await turn();
-    assert.deepEqual(calls, ['take link', 'gather', 'signal', 'send']);
+    assert.deepEqual(calls, ['prepared', 'send']);
   });
 
   test('adds remote candidates, but does not watch the offer, if the link opens before the server replies', async () => {
@@ -121,7 +131,28 @@ describe('a join attempt', () => {
     reply.resolve({});
     await turn();
     assert.equal(await outcome, 'open');
-    assert.deepEqual(calls.slice(4), ['candidate', 'check']);
+    assert.deepEqual(calls.slice(2), ['candidate']);
+  });
+
+  test('sends no answer if it fails while the answer is being signed', async () => {
+    const { attempt, calls, remote, sealing, outcome } = begin({ offer: { caps: [], sig: 'sig' } as unknown as SdpLine });
+    remote.resolve();
+    await turn();
+    attempt.fail(new Error('aborted'));
+    sealing.resolve();
+    await turn();
+    assert.equal(((await outcome) as Error).message, 'aborted');
+    assert.deepEqual(calls, ['prepared']);
+  });
+
+  test('stops watching if a listener ends it when watching starts', async () => {
+    const { calls, remote, reply, outcome } = begin({ listener: 'ice:polling:started' });
+    remote.resolve();
+    await turn();
+    reply.resolve({});
+    await turn();
+    assert.equal(((await outcome) as Error).message, 'closed by a listener');
+    assert.deepEqual(calls.slice(3), ['sent', 'watch', 'stop']);
   });
 
   test('fails with OfferLostError only if the server reports the offer as answered or gone', async () => {
