@@ -4,12 +4,13 @@
  */
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
+import { checkOptions, withDefaults } from '../base/check-options.js';
 import { Emitter } from '../base/emitter.js';
 import { timerDelay } from '../base/timers.js';
 import type { Writable } from '../base/writable.js';
 import { WebRtcLink } from '../connection/webrtc-link.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
-import { RondevuError, ValidationError } from '../errors.js';
+import { asRondevuError, RondevuError, ValidationError } from '../errors.js';
 import type { HandshakeProof } from '../identity/handshake-proof.js';
 import type { PublishOptions } from '../options.js';
 import type { AnswerInfo } from '../protocol/rpc.js';
@@ -22,6 +23,8 @@ import { ServiceConnections } from './service-connections.js';
 
 /** How long refilling is postponed while a joiner connects, in ms. */
 const REFILL_AFTER = 100;
+/** How long a connection keeps its directed offer before it waits without an offer, in ms. */
+const PARK_AFTER = 30_000;
 /** Maximum number of free offers while joiners are waiting, as a multiple of `maxOffers`. */
 const DEMAND_FACTOR = 4;
 
@@ -37,7 +40,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   readonly #options: OfferPoolOptions;
   readonly #makeLink: (durable: boolean, ...own: Parameters<MakeLink>) => Promise<WebRtcLink>;
   readonly #free = new Set<Offer>();
-  readonly #directed: DirectedOffers;
+  readonly #directed = new DirectedOffers();
   readonly #connections: ServiceConnections;
   readonly #router: AnswerRouter;
   readonly #proof: HandshakeProof;
@@ -71,31 +74,22 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#makeLink = makeLink;
     this.#proof = proof;
     this.#connections = new ServiceConnections(options, port, proof, {
-      onOpened: (connection) => this.emit('connection:opened', connection.getOfferId(), connection),
-      onConnected: (connection) => this.#directed.cancel(connection),
-      onState: () => this.emit('changed'),
+      onState: (connection, isFirst) => {
+        if (connection.isConnected()) this.#cancelDirected(connection);
+        // before `connected`, so that a `connected` listener added in `connection:opened` is called
+        if (isFirst) this.emit('connection:opened', connection.getOfferId(), connection);
+        this.emit('changed');
+      },
       onNeedsOffer: (connection) => this.#needsOffer(connection),
       onClosed: (connection, reason) => this.emit('connection:closed', connection, reason),
       onEnded: (connection) => {
-        this.#directed.cancel(connection);
+        this.#cancelDirected(connection);
         this.emit('changed');
         this.#refill();
       },
       onFailed: (offerId, error) => this.emit('offer:failed', offerId, error),
     });
     this.#router = new AnswerRouter(options, proof, this.#connections.all);
-    this.#directed = new DirectedOffers({
-      // an offer must not wait for an answer longer than its lifetime
-      maxWait: () => this.#options.ttl * this.#options.renewAt,
-      create: (username) => this.#create(username),
-      publish: (offer, isWanted) => this.#send([offer], isWanted),
-      bind: (connection, offer) => this.#bind(connection, offer),
-      withdraw: (offer) => void this.#withdraw([offer]),
-      parked: (connection) => {
-        // a full service has no free offer that the peer could answer
-        if (this.#connections.all.size >= this.#options.maxConnections) this.#needsOffer(connection);
-      },
-    });
   }
 
   /** Free offers that are published on the server. */
@@ -115,11 +109,15 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /**
    * Starts accepting joiners; resolves when the first offers are published. While the server cannot be reached, the pool keeps
    * retrying and emits `offer:failed` with the reason.
-   * @throws RondevuError if the server refuses the service; `closed` if `stop()` is called before anything was published
+   * @throws RondevuError if the server refuses the service; `closed` if `stop()` is called before the first offers are published
    */
   async start(): Promise<void> {
     if (this.#started) return this.#starting?.promise;
     this.#started = true;
+    let settle!: { resolve(): void; reject(error: Error): void };
+    const promise = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
+    promise.catch(reported);
+    const starting = (this.#starting = { promise, ...settle });
     this.#unsubscribe ??= this.#port.subscribe({
       onAnswer: (answer) => void this.#onAnswer(answer),
       onDemand: ({ serviceFqn, waiting }) => {
@@ -128,32 +126,23 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         this.#demand = Math.max(0, this.#free.size + waiting - this.#options.maxOffers);
         this.#refill();
       },
-      onReset: () => void this.#publish([...this.#free]).catch(reported),
+      onReset: () => void this.#publish([...this.#free, ...this.#directed.offers], () => true).catch(reported),
     });
     for (const connection of this.#connections.all) this.#needsOffer(connection);
-    await this.#fill();
-    // nothing is published until the failed work has been retried
-    if (!this.#retryAt || this.offers.length) return;
-    // an `offer:failed` listener may have stopped the pool
-    if (!this.#started) throw this.#stoppedEarly();
-    await this.#untilPublished();
-  }
-
-  #stoppedEarly(): RondevuError {
-    return new RondevuError('closed', `${this.fqn} was stopped before it could be published`);
-  }
-
-  #untilPublished(): Promise<void> {
-    let settle!: { resolve(): void; reject(error: Error): void };
-    const promise = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
-    this.#starting = { promise, ...settle };
-    return promise.finally(() => (this.#starting = undefined));
+    try {
+      await this.#fill();
+      // nothing is published until the failed work has been retried
+      if (!this.#retryAt || this.offers.length) starting.resolve();
+      await promise;
+    } finally {
+      if (this.#starting === starting) this.#starting = undefined;
+    }
   }
 
   /** Withdraws the offers; also closes the connections, unless `close` is false. */
   async stop({ close = true }: { close?: boolean } = {}): Promise<void> {
     this.#started = false;
-    this.#starting?.reject(this.#stoppedEarly());
+    this.#starting?.reject(new RondevuError('closed', `${this.fqn} was stopped before it could be published`));
     clearTimeout(this.#timer);
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
@@ -166,9 +155,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /**
    * Changes options. `maxOffers`, `maxConnections` and `accept` take effect immediately; `ttl` applies to offers published from
    * then on.
+   * @throws ValidationError for an invalid option
    */
   update(changes: Pick<PublishOptions, 'maxOffers' | 'ttl' | 'maxConnections' | 'accept'>): void {
-    Object.assign(this.#options, changes);
+    checkOptions('update', changes, { number: 'maxOffers ttl maxConnections', function: 'accept' });
+    Object.assign(this.#options, withDefaults(this.#options, changes as Partial<OfferPoolOptions>));
     void this.#withdraw([...this.#free].slice(this.#target()));
     this.#refill();
   }
@@ -199,6 +190,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const connection of this.#connections.all) this.#needsOffer(connection);
   }
 
+  get #isFull(): boolean {
+    return this.#connections.all.size >= this.#options.maxConnections;
+  }
+
   /** Target number of free offers. */
   #target(): number {
     const { maxOffers } = this.#options;
@@ -221,6 +216,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
 
   /** @param replacing number of free offers that are about to be withdrawn */
   async #fill(replacing = 0): Promise<void> {
+    // a full service has no free offer that the peer of a waiting connection could answer
+    if (this.#isFull && !this.#retryAt) for (const connection of this.#connections.all) this.#direct(connection);
     const missing = this.#started ? this.#target() - (this.#free.size - replacing) - this.#creating : 0;
     // offers that could not be published are retried together with new offers, or when their retry is due
     const isPublished = !this.#unpublished().length && !this.#isListingStale;
@@ -274,9 +271,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (!error.willRetry) this.#failed(error);
   }
 
-  async #publish(offers: Offer[]): Promise<void> {
+  /** @param isWanted whether an offer that is not withdrawn has to be published; by default, if it is not published yet */
+  async #publish(offers: Offer[], isWanted = ({ id }: Offer) => !id): Promise<void> {
     try {
-      await this.#send(offers, (offer) => this.#free.has(offer) && !offer.id);
+      await this.#send(offers, (offer) => this.#isHeld(offer) && isWanted(offer));
       if (!this.#retryAt) this.#backoff.reset();
     } catch (cause) {
       const error = cause as RondevuError;
@@ -293,8 +291,15 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     }
   }
 
+  /** Whether the offer has been neither answered nor withdrawn. */
+  #isHeld(offer: Offer): boolean {
+    return this.#free.has(offer) || this.#directed.offers.includes(offer);
+  }
+
   #failed(error: RondevuError): void {
     this.#starting?.reject(error);
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
     this.emit('failed', error);
   }
 
@@ -359,8 +364,8 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     offer.id = offerId;
     offer.renewAt = performance.now() + this.#options.ttl * this.#options.renewAt;
     if (offer.link.isClosed) return;
-    // a server that replaces offers also drops their candidates
-    if (first || !this.#port.keepsOffers()) offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
+    // a server that has lost or replaced the offer has no candidates of it either
+    offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
     if (!first) return;
     this.#starting?.resolve();
     this.emit('offer:created', offerId, this.fqn);
@@ -407,7 +412,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     for (const offer of offers) this.#discard(offer);
     if (!ids.length) return;
     const isLast = this.#free.size === 0;
-    if (!isLast && !this.#port.keepsOffers()) return this.#isListingStale ? this.#publish([]) : undefined;
+    if (!isLast && !this.#port.keepsOffers()) return this.#isListingStale ? this.#publish([]).catch(reported) : undefined;
     // offers that cannot be withdrawn now are removed when the instance ends or their TTL expires
     await this.#port.withdraw(this.fqn, ids, isLast).then(() => (this.#isListingStale = false), reported);
   }
@@ -430,21 +435,24 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     // creating peer connections is expensive, so the current joiner takes priority, unless others are waiting
     if (this.#free.size <= 1 || this.#demand) this.#refill();
     else setTimeout(() => this.#refill(), REFILL_AFTER);
-    const examined = await this.#examine(offer, answer);
-    const connection = examined && this.#connectionFor(examined, offer, waiting);
-    if (!connection) return this.#discard(offer);
-    const isFramed = offer.durable && (examined.line?.caps.includes('durable') ?? false);
-    await this.#connections.takeAnswer(connection, answer, isFramed);
+    let connection: OffererConnection | undefined;
+    try {
+      const examined = await this.#examine(offer, answer);
+      connection = this.#connectionFor(examined, offer, waiting);
+      const isFramed = offer.durable && (examined.line?.caps.includes('durable') ?? false);
+      if (connection) await this.#connections.takeAnswer(connection, answer, isFramed);
+    } catch (error) {
+      this.emit('offer:failed', answer.offerId, asRondevuError(error, `the answer of ${answer.answererId}`));
+    }
+    if (!connection) this.#discard(offer);
+    if (waiting && waiting !== connection) this.#needsOffer(waiting);
     this.emit('changed');
   }
 
-  async #examine(offer: Offer, answer: AnswerInfo): Promise<Examined | undefined> {
+  async #examine(offer: Offer, answer: AnswerInfo): Promise<Examined> {
     this.#examining++;
     try {
       return await this.#router.examine(offer, answer);
-    } catch (error) {
-      this.emit('offer:failed', answer.offerId, error as RondevuError);
-      return undefined;
     } finally {
       this.#examining--;
     }
@@ -455,10 +463,15 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
    * @param waiting the connection that waited with the offer, perhaps for a different peer
    */
   #connectionFor(examined: Examined, offer: Offer, waiting: OffererConnection | undefined): OffererConnection | undefined {
+    const { peer, line } = examined;
+    let verdict = this.#router.decide(examined, offer);
+    if ('connection' in verdict && verdict.connection.isConnected()) {
+      verdict.connection.supersede();
+      // a listener may have closed the connection
+      verdict = this.#router.decide(examined, offer);
+    }
     // the service may have been stopped in the meantime
     if (!this.#started) return undefined;
-    const { peer, line } = examined;
-    const verdict = this.#router.decide(examined, offer);
     if (verdict.kind === 'refuse') {
       if (verdict.reason && line?.sid)
         void this.#port.signal({ to: peer.username, sid: line.sid, sdp: `refuse ${verdict.reason}` });
@@ -466,24 +479,53 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     }
     const returning = verdict.kind === 'new' ? undefined : verdict.connection;
     if (waiting !== returning) waiting?.leaveOffer(offer.id);
-    const connection = returning ?? this.#connections.open(offer, peer, line?.sid);
-    if (returning) {
-      if (returning.isConnected()) returning.supersede();
-      this.#directed.cancel(returning);
-    }
-    if (verdict.kind === 'rebind') this.#bind(connection, offer);
-    if (returning) returning.setPeer(peer, line?.sid);
-    if (waiting && waiting !== returning) this.#needsOffer(waiting);
-    return connection;
+    if (!returning) return this.#connections.open(offer, peer, line?.sid);
+    this.#cancelDirected(returning);
+    if (verdict.kind === 'rebind') this.#bind(returning, offer);
+    returning.setPeer(peer, line?.sid);
+    return returning;
   }
 
   /** Publishes an offer for the peer of a connection that has lost its link. */
   #needsOffer(connection: OffererConnection): void {
-    const { peer } = connection;
+    if (connection.isRotating()) this.#refill();
+    this.#direct(connection);
+  }
+
+  /** Publishes a directed offer, unless there is one. The peer can also answer any free offer. */
+  #direct(connection: OffererConnection): void {
     if (!this.#started || !connection.isRotating() || this.#directed.has(connection)) return;
-    this.#refill();
-    // an older server would give the offer to any joiner; the peer can also answer any other offer
-    if (peer && this.#port.keepsDirected()) void this.#directed.publishFor(connection, peer.username);
+    // an older server would give the offer to any joiner
+    if (this.#port.keepsDirected()) void this.#publishDirected(connection);
+  }
+
+  /** Never rejects: if the offer cannot be published, a full service tries again, and any other service has free offers. */
+  async #publishDirected(connection: OffererConnection): Promise<void> {
+    const { ttl, renewAt } = this.#options;
+    // an offer must not wait for an answer longer than its lifetime
+    const waiting = this.#directed.add(connection, Math.min(PARK_AFTER, ttl * renewAt), () => {
+      this.#cancelDirected(connection);
+      this.#refill();
+    });
+    const isWanted = () => this.#directed.includes(waiting) && connection.isRotating();
+    try {
+      const offer = await this.#create(connection.peer.username);
+      if (!isWanted()) return this.#discard(offer);
+      // the answer may arrive before the server's reply with the offer id
+      waiting.offer = offer;
+      await this.#send([offer], isWanted);
+      if (offer.id && isWanted()) return this.#bind(connection, offer);
+    } catch {
+      if (this.#isFull) this.#retryAt ||= performance.now() + this.#backoff.next();
+      this.#schedule();
+    }
+    // unless the offer was answered or cancelled in the meantime
+    if (this.#directed.includes(waiting)) this.#cancelDirected(connection);
+  }
+
+  /** Withdraws the offer of a connection, because its peer is back, will not return, or has not answered in time. */
+  #cancelDirected(connection: OffererConnection): void {
+    void this.#withdraw(this.#directed.remove(connection));
   }
 
   #bind(connection: OffererConnection, offer: Offer): void {

@@ -13,11 +13,11 @@ import type { Offer } from './offer.js';
 import type { OfferPoolOptions } from './offer-pool-options.js';
 
 export interface ServiceConnectionsHandlers {
-  /** Called when the first link of a connection is up. */
-  onOpened(connection: OffererConnection): void;
-  /** Called when a link of a connection is up, for the first time or after a reconnect. */
-  onConnected(connection: OffererConnection): void;
-  onState(): void;
+  /**
+   * Called when the state of a connection has changed.
+   * @param isFirst whether the first link of the connection is up
+   */
+  onState(connection: OffererConnection, isFirst: boolean): void;
   /** Called when a connection has lost its peer and waits for it to return. */
   onNeedsOffer(connection: OffererConnection): void;
   onClosed(connection: OffererConnection, reason: string): void;
@@ -64,18 +64,18 @@ export class ServiceConnections {
       sid,
     );
     connection.setPeer(peer);
+    if (connection.getState() === 'closed') {
+      const text = `the peer connection of offer ${offer.id} was closed before ${peer.username} answered the offer`;
+      handlers.onFailed(offer.id, new RondevuError('offer-gone', text));
+      return connection;
+    }
     this.#all.add(connection);
-    connection.on('connected', () => {
-      this.#watches.get(connection)?.();
-      handlers.onConnected(connection);
-    });
     connection.on('state:changed', ({ newState }) => {
-      // emitted before `connected`, so that a `connected` listener added in `connection:opened` is called
-      if (newState === 'connected' && !this.#opened.has(connection)) {
-        this.#opened.add(connection);
-        handlers.onOpened(connection);
-      }
-      handlers.onState();
+      const isConnected = newState === 'connected';
+      const isFirst = isConnected && !this.#opened.has(connection);
+      if (isConnected) this.#watches.get(connection)?.();
+      if (isFirst) this.#opened.add(connection);
+      handlers.onState(connection, isFirst);
     });
     connection.on('closed', (reason) => handlers.onClosed(connection, reason));
     connection.on('reconnect:exhausted', (attempts) => {
@@ -87,6 +87,8 @@ export class ServiceConnections {
 
   /** Passes an answer to its connection. @param isFramed whether both peers use frames */
   async takeAnswer(connection: OffererConnection, answer: AnswerInfo, isFramed: boolean): Promise<void> {
+    // a listener may have closed it; nothing would end the watch
+    if (!this.#all.has(connection)) return;
     this.#watch(connection, answer.offerId);
     try {
       await connection.processAnswer(answer.sdp, answer.answererId, isFramed);
