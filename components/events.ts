@@ -173,8 +173,8 @@ export interface RondevuConnectEventDetails {
   /** The peer's application received a message: `{id}`. Does not bubble. */
   'rondevu-delivered': DeliveredDetail;
   /**
-   * The connection ended: `{reason}`. Dispatched before `rondevu-state`, which does not report `closed` if a listener calls
-   * `connect()`. Bubbles.
+   * The connection ended: `{reason}`. Dispatched before `rondevu-state`. If a listener of this event calls `connect()`, the
+   * state `closed` is not reported. Bubbles.
    */
   'rondevu-close': CloseDetail;
   /**

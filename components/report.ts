@@ -1,4 +1,4 @@
-/** Prints errors of the elements to the console, each with a suggested remedy. */
+/** Prints the elements' errors to the console, each with a suggested remedy. */
 import { chunk } from '../src/base/chunk.js';
 import type { Problem } from './remedies.js';
 

@@ -50,7 +50,7 @@ export type { ConnectState };
  * @fires rondevu-buffered - A message was buffered: `{data}`. Does not bubble.
  * @fires rondevu-replayed - A buffered message was sent: `{message}`. Does not bubble.
  * @fires rondevu-delivered - The peer's application received a message: `{id}`. Does not bubble.
- * @fires rondevu-close - The connection ended: `{reason}`. Dispatched before `rondevu-state`, which does not report `closed` if a listener calls `connect()`. Bubbles.
+ * @fires rondevu-close - The connection ended: `{reason}`. Dispatched before `rondevu-state`. If a listener of this event calls `connect()`, the state `closed` is not reported. Bubbles.
  * @fires rondevu-error - Something failed: `{error}`. `error.willRetry` is true if the element retries automatically; the code `unavailable` means that the signaling server cannot be reached. Bubbles.
  */
 export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {

@@ -1,5 +1,5 @@
 /**
- * Entry point `rondevu-elements/core`: the engine, plus names from Rondevu clients 0.20 and 0.9 that are kept only for
+ * Entry point `rondevu-elements/core`: the engine, plus names from the 0.20 and 0.9 Rondevu clients that are kept only for
  * compatibility.
  */
 export * from './index.js';

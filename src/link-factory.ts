@@ -30,7 +30,7 @@ export interface LinkOptions {
 }
 
 export interface LinkMaker {
-  /** @throws RondevuError `unsupported` without WebRTC; an error of the platform */
+  /** @throws RondevuError `unsupported` without WebRTC; rethrows errors from the platform */
   make(): WebRtcLink;
   /**
    * Makes a link for an offer. An offer is created once and then waits for an answer, so it needs its relays from the start.

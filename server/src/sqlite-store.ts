@@ -45,8 +45,8 @@ const FREE = `o.answer_sdp IS NULL AND o.expires_at > ? AND o.lease_until <= ?`;
 /** Maximum number of public services of one name that are counted to choose a random starting point. */
 const MAX_COUNTED = 10_000;
 const LIVE = `SELECT ${FOUND} FROM json_each(?) JOIN services s ON s.fqn = json_each.value WHERE s.expires_at > ?`;
-// an offer that was leased but not answered is handed out later, because its joiner may have made it unusable
-// offers directed to the joiner come first
+// offers directed to the joiner come first; offers that were leased but never answered come last, because the joiner who had
+// the lease may have made them unusable
 const LEASE_ORDER = `ORDER BY (o.for_user IS NULL), (o.lease_until > 0), (o.instance IS NULL AND o.created_at < ?), o.created_at DESC, o.rowid DESC`;
 
 // anonymous authors are stored by username alone, other authors by username and public key

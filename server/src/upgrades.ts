@@ -18,7 +18,8 @@ export const isWebSocketUpgrade = ({ method, headers }: IncomingMessage): boolea
 export const MAX_IGNORED_UPGRADES = 16;
 
 /**
- * Returns an `upgrade` listener that makes the server read the request again without its Upgrade header, after earlier replies.
+ * Returns an `upgrade` listener that makes the server parse the request again without its Upgrade header, once all earlier
+ * replies on the connection have been sent.
  */
 export function createUpgradeIgnorer(server: Server): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
   const lastReplies = new WeakMap<Duplex, ServerResponse>();

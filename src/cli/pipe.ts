@@ -96,7 +96,7 @@ export class Pipe {
 
   /**
    * Sends the input and writes received bytes until both inputs have ended, then closes the connection.
-   * @throws ConnectionError if the connection ends before the transfer is complete; errors of the streams
+   * @throws ConnectionError if the connection ends before the transfer is complete; also rethrows errors from the streams
    */
   async run(input: Readable): Promise<void> {
     try {

@@ -117,7 +117,7 @@ export class AnswererConnection extends RondevuConnection {
     else this.checkNow();
   }
 
-  /** Called when the page is being hidden or frozen: closes the link until the next call of `hint`. @internal */
+  /** Called when the page is being hidden or frozen: closes the link until the next call to `hint`. @internal */
   suspend(): void {
     this.#suspended = true;
     this.#loop?.abort(new RondevuError('closed', 'suspended'));

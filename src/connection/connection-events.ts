@@ -33,7 +33,7 @@ export interface ConnectionEvents {
   message: [data: string | ArrayBuffer];
   /** The peer created a further channel; messages on it may follow immediately. */
   channel: [channel: RondevuChannel];
-  /** Emitted once for each call of `send`. */
+  /** Emitted once for each call to `send`. */
   'message:sent': [data: MessageData, buffered: boolean];
   'message:buffered': [data: MessageData];
   /** The peer's listeners have received the message. */

@@ -376,7 +376,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     if (!this.apply('lost', reason, endCode)) this.linkFailed(reason);
   }
 
-  /** The link carries messages. */
+  /** The link starts to carry messages. */
   #opened(): void {
     this.#dropLingering();
     // DTLS has proven the peer's key; if the key cannot be stored, only the next comparison is skipped

@@ -16,7 +16,7 @@ export interface EndpointOptions extends SessionLimits {
 }
 
 export interface EndpointHandlers extends BacklogHandlers, Omit<SessionHandlers, 'onReady' | 'onDone'> {
-  /** Called when a link carries messages. Queued messages are sent after `onResumed` and `onReset`. */
+  /** Called when a link starts to carry messages. Queued messages are sent after `onResumed` and `onReset`. */
   onOpen(): void;
   /** Called after `onOpen` if the session continues on a new link. */
   onResumed?(): void;

@@ -18,7 +18,7 @@ export interface SessionHandlers {
   onMessage(data: string | ArrayBuffer): void;
   /** Whether the application listens for messages. */
   hasListener(): boolean;
-  /** Called when a link carries messages: `verdict` is `new` the first time; docs/delivery.md describes the other verdicts. */
+  /** Called when a link starts to carry messages: `verdict` is `new` the first time; docs/delivery.md describes the other verdicts. */
   onReady(verdict: 'new' | 'resumed' | 'reset', lost: BufferedMessage[]): void;
   /**
    * Called when the session has finished with a message. The outcome is `delivered` if the peer's application has received the

@@ -1,5 +1,5 @@
 /**
- * Implements the methods of Rondevu clients 0.20 and 0.9 with the current methods. This module is loaded on the first call to
+ * Implements the methods of the 0.20 and 0.9 Rondevu clients with the current methods. This module is loaded on the first call to
  * such a method.
  */
 import { chunk } from '../base/chunk.js';

@@ -1,5 +1,5 @@
 /**
- * Adds the methods of Rondevu clients 0.20 and 0.9 to the client class. All but two of these methods are loaded from
+ * Adds the methods of the 0.20 and 0.9 Rondevu clients to the client class. All but two of these methods are loaded from
  * older-calls.ts on the first call.
  */
 import { chunk } from '../base/chunk.js';

@@ -1,4 +1,4 @@
-/** Types of the methods retained from Rondevu clients 0.20 and 0.9. */
+/** Types of the methods retained from the 0.20 and 0.9 Rondevu clients. */
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { FindOptions } from '../options.js';
 import type { AnswerInfo, CandidateInfo, PollResult, ServiceEntry, ServicePage, WireCandidate } from '../protocol/rpc.js';
@@ -13,7 +13,7 @@ import type { ActiveOffer } from './types.js';
 export type ActiveConnections = Map<string, OffererConnection> &
   Pick<readonly OffererConnection[], 'length' | number | 'at' | 'every' | 'filter' | 'find' | 'flatMap' | 'map' | 'some'>;
 
-/** Methods of Rondevu clients 0.20 and 0.9, and low-level calls of the wire protocol. */
+/** Methods of the 0.20 and 0.9 Rondevu clients, and low-level calls of the wire protocol. */
 export interface OlderNames {
   /** Same as `findService(fqn, { mode: 'direct' })`. */
   getService(serviceFqn: string): Promise<ServiceEntry>;

@@ -1,4 +1,4 @@
-/** Type names from Rondevu clients 0.20 and 0.9 for types that have been renamed or are no longer used. */
+/** Type names from the 0.20 and 0.9 Rondevu clients for types that have been renamed or are no longer used. */
 import type { ConnectionConfig } from '../connection/connection-config.js';
 import type { ConnectionEvents } from '../connection/connection-events.js';
 import type { RondevuChannel } from '../connection/channel.js';

@@ -1,5 +1,5 @@
 /**
- * Checks that all exports of the Rondevu clients 0.20.0 and 0.9.0, and the methods of the exported classes, are still
+ * Checks that all exports of the 0.20.0 and 0.9.0 Rondevu clients, and the methods of the exported classes, are still
  * available.
  */
 import assert from 'node:assert/strict';
@@ -15,7 +15,7 @@ const VALUES_0_20 =
   'AnswererConnection ExponentialBackoff MessageBuffer WebCryptoAdapter NodeCryptoAdapter';
 const VALUES_0_9 = 'Rondevu RondevuAuth RondevuUsername DurableConnection DurableChannel DurableService';
 
-/** Types exported by client 0.20.0; a missing type is a compile error. */
+/** Types exported by the 0.20.0 client; a missing type is a compile error. */
 export type Types020 = [
   Core.Signaler,
   Core.Binnable,
@@ -90,7 +90,7 @@ const MEMBERS: Record<string, string> = {
   RondevuAuth: 'register',
 };
 
-test('every class and function of the clients 0.20.0 and 0.9.0 is still exported', () => {
+test('every class and function of the 0.20.0 and 0.9.0 clients is still exported', () => {
   const missing = `${VALUES_0_20} ${VALUES_0_9}`
     .split(' ')
     .filter((name) => typeof core[name as keyof typeof core] !== 'function');

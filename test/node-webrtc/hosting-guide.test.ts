@@ -1,5 +1,5 @@
 /**
- * Runs the code in the hosting guide of Rondevu client 0.18, unchanged except for imports and addresses: an `offerFactory` that
+ * Runs the code in the hosting guide of the 0.18 Rondevu client, unchanged except for imports and addresses: an `offerFactory` that
  * creates its own peer connection, and `connectToService({ onConnection })`. Both peers use raw channels, and each of the two
  * APIs prints one warning.
  */

@@ -101,7 +101,7 @@ test('the log drops whole lines when the pipe is full, and reports their number'
   log.warn('lost');
 });
 
-test('the log counts lines that cannot be written until it has reported their number', () => {
+test('the log keeps its count of dropped lines until the count is reported', () => {
   const lines: string[] = [];
   let room = 0;
   const log = createLog('warn', 'json', (line) => {

@@ -1,5 +1,5 @@
 /**
- * WebRTC for tests in Node, and a host and a joiner that behave like client v0.20.0. Both use the old signature format, send no
+ * WebRTC for tests in Node, and a host and a joiner that behave like the v0.20.0 client. Both use the old signature format, send no
  * instance, and open a single in-band channel. Their descriptions contain no candidates: each candidate is sent in a separate
  * call. Both poll for candidates on a separate schedule, which starts too late.
  */
