@@ -50,7 +50,13 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   #state: ConnectionState = 'initializing';
   /** Whether a link has ever been up. @internal */
   protected wasConnected = false;
+  /** Error code to report if the current link does not come up. @internal */
+  protected failureCode: ErrorCode = 'timeout';
+  /** Number of the current reconnection attempt, from 1; 0 while the first link is being set up. @internal */
+  protected attempt = 0;
   #closing: Promise<void> | undefined;
+  /** Whether the session is still sending its last messages after the state has become `closed`. */
+  #finishing = false;
   #isBroken = false;
   #negotiation: Renegotiation | undefined;
   #settleOpened!: { resolve(connection: RondevuConnection): void; reject(error: RondevuError): void };
@@ -436,12 +442,6 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     else this.emit('connecting');
   }
 
-  /** Error code to report if the current link does not come up. @internal */
-  protected failureCode: ErrorCode = 'timeout';
-
-  /** Number of the current reconnection attempt, from 1; 0 while the first link is being set up. @internal */
-  protected attempt = 0;
-
   #dropLink(): void {
     const { link } = this;
     if (!link) return;
@@ -454,9 +454,6 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     this.#lingering?.close();
     this.#lingering = undefined;
   }
-
-  /** Whether the session is still sending its last messages after the state has become `closed`. */
-  #finishing = false;
 
   async #end(reason: string, code: EndCode, discard: boolean): Promise<void> {
     const link = this.link;
