@@ -223,7 +223,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    * the promise resolves when all resources are released.
    */
   close({ reason = 'closed here', code = 'closed', discard = false }: CloseOptions = {}): Promise<void> {
-    return (this.#closing ??= this.#end(reason, code, discard));
+    return this.#closeOnce(() => this.#end(reason, code, discard));
   }
 
   /** Whether this side creates the initial offer of each link. @internal */
@@ -393,12 +393,22 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
 
   #closedByPeer(): void {
     const { link } = this;
-    this.#closing ??= (async () => {
+    void this.#closeOnce(async () => {
       this.link = undefined;
       this.apply('close', 'closed by the peer', 'closed-by-peer');
       // finish() closes the channel before the peer connection, so that the last message is still sent
       await link?.finish();
-    })();
+    });
+  }
+
+  /** Calls `end` unless the connection is already closing. */
+  #closeOnce(end: () => Promise<void>): Promise<void> {
+    if (this.#closing) return this.#closing;
+    let settle!: (ended: Promise<void>) => void;
+    // assigned before `end` is called, because a listener that `end` calls may call close() again
+    this.#closing = new Promise((resolve) => (settle = resolve));
+    settle(end());
+    return this.#closing;
   }
 
   #perform(effect: Effect, state: ConnectionState, reason: string, code: EndCode): void {

@@ -1,0 +1,31 @@
+/** Tests listeners that close their connection while it is still reporting an event. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { until } from '../server/helpers.js';
+import { listen, pair } from './pair.js';
+
+describe('a listener that closes the connection', { concurrency: 3 }, () => {
+  for (const event of ['state:changed', 'cleanup:started', 'closed'] as const) {
+    test(`can call close again in ${event} without losing messages`, async (t) => {
+      const { connection, other } = await (await pair(t)).join('bob');
+      const got = listen(other);
+      let again: Promise<void> | undefined;
+      connection.on(event, () => void (again = connection.close()));
+      const handles = Array.from({ length: 20 }, (_, index) => connection.send(`${index} `.padEnd(100_000, 'x')));
+      const closing = connection.close();
+      assert.equal(again, closing);
+      await closing;
+      await until(() => other.getState() === 'closed', 'the peer to close');
+      assert.deepEqual(
+        got.map((data) => parseInt(data as string)),
+        handles.map((_, index) => index),
+      );
+      // the last acknowledgements may be lost when the peer closes, but no outcome may stay pending
+      const outcomes = await Promise.all(handles.map(({ delivered }) => delivered));
+      assert.deepEqual(
+        outcomes.filter((outcome) => !/^(delivered|unknown)$/.test(outcome)),
+        [],
+      );
+    });
+  }
+});
