@@ -150,9 +150,10 @@ export class OffererConnection extends RondevuConnection {
     clearTimeout(this.#timeout);
     this.attempt = 1;
     this.apply('retry', reason);
+    if (!this.isRotating()) return; // a listener may have closed the connection
     if (this.config.sessionTtl < 2 ** 31)
       this.#peerGone = setTimeout(() => void this.close({ reason: 'peer-gone', code: 'peer-gone' }), this.config.sessionTtl);
-    if (this.isRotating()) this.#hooks.needsOffer(this);
+    this.#hooks.needsOffer(this);
   }
 
   /** @internal */

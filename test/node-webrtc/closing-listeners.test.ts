@@ -1,6 +1,7 @@
 /** Tests listeners that close their connection while it is still reporting an event. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../server/helpers.js';
 import { listen, pair } from './pair.js';
 
@@ -28,4 +29,16 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
       );
     });
   }
+
+  test('leaves no session timer when it closes a host connection in reconnecting', async (t) => {
+    const { join } = await pair(t, { connectionConfig: { sessionTtl: 500 } });
+    const { connection, other } = await join('bob');
+    const closes = t.mock.method(other, 'close');
+    other.on('reconnecting', () => void other.close());
+    connection.getPeerConnection()!.close();
+    other.getPeerConnection()!.close();
+    await until(() => other.getState() === 'closed', 'the host to close');
+    await sleep(1000);
+    assert.equal(closes.mock.callCount(), 1);
+  });
 });
