@@ -379,7 +379,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
     if (link !== this.link) return;
     this.failureCode = code;
     if (this.#state === 'connected') this.emit('datachannel:close');
-    if (!this.apply('lost', reason, endCode)) this.linkFailed(reason);
+    // a listener may have closed the connection
+    if (link === this.link && !this.apply('lost', reason, endCode)) this.linkFailed(reason);
   }
 
   /** The link starts to carry messages. */

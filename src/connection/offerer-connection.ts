@@ -79,7 +79,7 @@ export class OffererConnection extends RondevuConnection {
     clearTimeout(this.#timeout);
     this.#timeout = setTimeout(() => {
       this.emit('connection:timeout');
-      if (!this.apply('lost', 'timed out')) this.linkFailed('timed out');
+      if (link === this.link && !this.apply('lost', 'timed out')) this.linkFailed('timed out');
     }, this.config.connectionTimeout);
     try {
       await link.setRemote({ type: 'answer', sdp }, framed);
@@ -166,8 +166,11 @@ export class OffererConnection extends RondevuConnection {
     const error = new ConnectionError(this.failureCode, `the link to ${this.peer?.username} did not come up: ${reason}`);
     const { maxReconnectAttempts } = this.config;
     error.willRetry = !maxReconnectAttempts || this.attempt < maxReconnectAttempts;
-    this.emit('reconnect:failed', error);
-    this.emit('failed', error);
+    const { link } = this;
+    for (const event of ['reconnect:failed', 'failed'] as const) {
+      this.emit(event, error);
+      if (link !== this.link) return; // a listener may have closed the connection or bound it to another offer
+    }
     this.#answer = undefined;
     this.releaseLink()?.close();
     if (!error.willRetry) {

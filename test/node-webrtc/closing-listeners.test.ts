@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../server/helpers.js';
-import { listen, pair } from './pair.js';
+import { NodePeerConnection } from '../support/old-host.js';
+import { listen, pair, record } from './pair.js';
 
 describe('a listener that closes the connection', { concurrency: 3 }, () => {
   for (const event of ['state:changed', 'cleanup:started', 'closed'] as const) {
@@ -41,4 +42,37 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
     await sleep(1000);
     assert.equal(closes.mock.callCount(), 1);
   });
+
+  test('ends a host connection without failed when it closes in datachannel:close', async (t) => {
+    const { join } = await pair(t);
+    const { connection, other } = await join('bob');
+    const log = record(other, 'closed', 'disconnected', 'reconnect:failed', 'failed');
+    other.on('datachannel:close', () => void other.close());
+    connection.dropLinkForNow('test');
+    await until(() => other.getState() === 'closed', 'the host to close');
+    assert.deepEqual(log, ['closed']);
+  });
+
+  for (const event of ['connection:timeout', 'reconnect:failed'] as const) {
+    test(`stops a reconnection of the host when it closes in ${event}`, async (t) => {
+      const { join } = await pair(t, { connectionConfig: { connectionTimeout: 3000 } });
+      const { rondevu, other } = await join('bob');
+      const lost = other.getOfferId();
+      rondevu.hint('hide');
+      await until(() => other.getOfferId() !== lost, 'the pool to bind the connection to a new offer');
+      const [here, there] = [new NodePeerConnection(), new NodePeerConnection()];
+      t.after(() => [here, there].forEach((pc) => pc.close()));
+      here.createDataChannel('x');
+      const offer = await here.createOffer(); // contains no candidates, so the link never comes up
+      await here.setLocalDescription(offer);
+      await there.setRemoteDescription(offer);
+      other.rebindToOffer('offer', here);
+      await other.processAnswer((await there.createAnswer()).sdp!, 'bob');
+      const expected = ['connection:timeout', 'reconnect:failed', 'failed'] as const;
+      const log = record(other, ...expected, 'closed');
+      other.on(event, () => void other.close());
+      await until(() => other.getState() === 'closed', 'the host to close');
+      assert.deepEqual(log, [...expected.slice(0, expected.indexOf(event) + 1), 'closed']);
+    });
+  }
 });
