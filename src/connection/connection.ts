@@ -84,8 +84,9 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       onMessage: report('message'),
       hasListener: () => this.listenerCount('message') > 0,
       onOpen: () => this.#opened(),
-      onResumed: report('resumed'),
-      onReset: report('reset'),
+      // a listener of `connected` may have closed the connection
+      onResumed: () => this.#closing || this.emit('resumed'),
+      onReset: (lost) => this.#closing || this.emit('reset', lost),
       onQueueSize: report('message:buffer:size'),
       onQueued: ({ data }) => this.emit('message:buffered', data),
       onReplayed: report('message:replayed'),
@@ -443,7 +444,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       this.wasConnected = true;
       this.#settleOpened.resolve(this);
       this.emit('connected');
-      if (isReconnect) this.emit('reconnect:success');
+      if (isReconnect && !this.#closing) this.emit('reconnect:success');
     } else if (state === 'failed') {
       const error = this.reason ?? new ConnectionError('peer-gone', `gave up connecting to ${this.#peerName()}: ${reason}`);
       this.#settleOpened.reject(error);

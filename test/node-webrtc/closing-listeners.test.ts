@@ -43,6 +43,16 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
     assert.equal(closes.mock.callCount(), 1);
   });
 
+  test('emits neither reconnect:success nor resumed when it closes in connected', async (t) => {
+    const { connection, other } = await (await pair(t)).join('bob');
+    const logs = [connection, other].map((side) => record(side, 'connected', 'reconnect:success', 'resumed', 'reset', 'closed'));
+    for (const side of [connection, other]) side.on('connected', () => void side.close());
+    connection.getPeerConnection()!.close();
+    other.getPeerConnection()!.close();
+    await until(() => connection.getState() === 'closed' && other.getState() === 'closed', 'both to close');
+    assert.deepEqual(new Set(logs.map(String)), new Set(['connected,closed']));
+  });
+
   test('ends a host connection without failed when it closes in datachannel:close', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
