@@ -51,6 +51,8 @@ const POLL_IDLE = 5000;
 /** Maximum `wait` of one call over the push socket and over HTTP, in ms. */
 const WAIT_PUSH = 60_000;
 const WAIT_HTTP = 20_000;
+/** A server that replies to a queued call sooner than this, in ms, is called less often, because it ignores `wait`. */
+const MIN_QUEUED = 1000;
 /** How far the server's clock may be ahead of the local estimate, in ms; v0.5.4 servers tolerate this difference. */
 const MAX_CLOCK_SKEW = 300_000;
 /** How long a joiner waits for the push socket before it is queued over HTTP, in ms. */
@@ -158,11 +160,12 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     for (let asked = 0; ; asked++) {
       // browsers allow few simultaneous HTTP requests, and a waiting request delays the others
       if (asked > 0 && this.can('push') && this.state === 'connecting') await this.#socketSettled(signal);
+      const start = performance.now();
+      const left = Math.max(0, end - start);
+      // joins the queue only after the server has reported that no host is available: a queued call is answered late
+      const queueTime =
+        reportedKind === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
       try {
-        const left = Math.max(0, end - performance.now());
-        // joins the queue only after the server has reported that no host is available: a queued call is answered late
-        const queueTime =
-          reportedKind === 'absent' && this.can('wait') ? Math.min(left, this.#socket?.isOpen ? WAIT_PUSH : WAIT_HTTP) : 0;
         const params = { instance: this.instance, ...(queueTime > 0 && { wait: Math.round(queueTime) }) };
         const options = { urgent: true, signal };
         const entry = (await (target.includes(':')
@@ -178,8 +181,9 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         const kind = isAbsent ? 'absent' : error.code;
         if (kind !== reportedKind) onWaiting(error);
         reportedKind = kind;
-        // the queue already delays the reply; without a queue, wait 1 s, 2 s … 5 s
-        const pause = this.can('wait') && isAbsent ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
+        // the queue already delays the reply; without a queue, or if the server ignores `wait`, pause 1 s, 2 s … 5 s
+        const ignoresWait = queueTime > 0 && performance.now() < start + MIN_QUEUED;
+        const pause = this.can('wait') && isAbsent && !ignoresWait ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
         await sleep(pause, signal);
       }
     }

@@ -228,6 +228,19 @@ describe('the signaling client', { concurrency: 4 }, () => {
     }
   });
 
+  test('findOffer calls a server that ignores `wait` no more often than a server without a queue', async (t) => {
+    let calls = 0;
+    const liar = createServer((_request, response) => {
+      calls++;
+      response.setHeader('rondevu-caps', 'v2, instances, wait');
+      response.end(JSON.stringify({ success: false, error: 'nobody', code: 'no-offer', errorCode: 'no-offer' }));
+    });
+    const { signaling } = await polling(t, await listenFor(t, liar));
+    const over = signaling.findOffer('chat:1.0.0@nobody', 3000, () => undefined, never);
+    await assert.rejects(over, (error) => error instanceof RondevuError && error.code === 'no-offer');
+    assert.ok(calls >= 3 && calls <= 4, `${calls} calls in 3 s`);
+  });
+
   test('is offline with an error only while the server is unreachable', async (t) => {
     const first = await startServer(t);
     await first.close();
