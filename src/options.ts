@@ -106,7 +106,10 @@ export interface ConnectOptions {
    * session and emits `reset` with all messages that the previous host has not acknowledged. Default false.
    */
   failover?: boolean;
-  /** Signal that ends the search when aborted. */
+  /**
+   * Signal that ends the search when aborted, and closes the connection. Once an offer has been found and answered, the signal
+   * has no effect; call `close()` on the connection instead.
+   */
   signal?: AbortSignal;
   /** ICE servers for this connection. Default: the instance's. */
   iceServers?: IceServersOption;

@@ -244,7 +244,8 @@ export class Rondevu extends Emitter<RondevuEvents> {
 
   /**
    * Joins a service. Resolves when an offer has been found and answered; the link opens shortly after (`connection.opened`).
-   * @throws ValidationError for invalid options; RondevuError `not-found` or `no-offer` if no host is available within `wait`
+   * @throws ValidationError for invalid options; RondevuError `not-found` or `no-offer` if no host is available within `wait`;
+   *   the abort reason if `signal` is aborted first
    */
   connectToService(options: ConnectOptions & { onConnection?: undefined }): Promise<AnswererConnection>;
   /** Opens a raw link as in v0.18, which is not replaced when it is lost. @deprecated Leave `onConnection` out. */
@@ -254,10 +255,12 @@ export class Rondevu extends Emitter<RondevuEvents> {
   ): Promise<AnswererConnection | ConnectionContext> {
     if (typeof options?.onConnection === 'function') return (await legacy()).connectRaw(this, options, options.onConnection);
     const connection = await this.prepareConnection(options);
+    const { wait = 0, signal } = options;
     const onAbort = () => void connection.close({ reason: 'aborted' });
-    options.signal?.addEventListener('abort', onAbort);
-    const { wait = 0 } = options;
-    if (options.signal?.aborted) onAbort();
+    const stopListening = () => signal?.removeEventListener('abort', onAbort);
+    signal?.addEventListener('abort', onAbort);
+    connection.found.then(stopListening, stopListening);
+    if (signal?.aborted) onAbort();
     else connection.start(wait);
     if (wait === Infinity) return connection;
     try {
@@ -265,7 +268,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
       return connection;
     } catch (error) {
       await connection.close({ reason: 'nobody was found' });
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       throw error;
     }
   }

@@ -3,6 +3,7 @@
  * from the server or the platform.
  */
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { createServer, type RunningServer } from '../../server/src/index.js';
@@ -131,6 +132,31 @@ describe('services', { concurrency: 3 }, () => {
       bob.connectToService({ serviceFqn: FQN, signal: AbortSignal.abort(reason) }),
       (error) => error === reason,
     );
+  });
+
+  test('signal ends the search, and has no effect once an offer has been answered', async (t) => {
+    const server = await startServer(t);
+    const bob = await client(t, server, 'bob');
+    const controller = new AbortController();
+    const { signal } = controller;
+    const listeners = () => getEventListeners(signal, 'abort').length;
+    const endless = await bob.connectToService({ serviceFqn: FQN, wait: Infinity, signal });
+    const closed = await bob.connectToService({ serviceFqn: FQN, wait: Infinity, signal });
+    await assert.rejects(bob.connectToService({ serviceFqn: FQN, signal }), hasCode('not-found'));
+    await closed.close();
+    assert.equal(listeners(), 1, 'only one search continues');
+
+    await hosted(t, server);
+    const second = await bob.connectToService({ serviceFqn: FQN, wait: 10_000, signal });
+    await Promise.all([endless.opened, second.opened]);
+    assert.equal(listeners(), 0);
+    controller.abort();
+    assert.deepEqual([endless.getState(), second.getState()], ['connected', 'connected']);
+
+    const other = new AbortController();
+    const search = await bob.connectToService({ service: 'absent:1.0.0', wait: Infinity, signal: other.signal });
+    other.abort();
+    assert.equal(search.getState(), 'closed');
   });
 
   test('accept decides who may join, and refuses a joiner by throwing or returning false', async (t) => {
