@@ -79,7 +79,16 @@ export class LinkFactory {
     };
     const make = (durable: boolean, own?: RTCPeerConnection): WebRtcLink => {
       if (choice !== 'server' && takesServed(choice, turnServers)) void this.#warnWithoutTurn(choice).catch(ignored);
-      return ice.track(new WebRtcLink(count(own ?? makePeerConnection()), durable, rtcIceCandidate), configuration);
+      const pc = count(own ?? makePeerConnection());
+      let link: WebRtcLink | undefined;
+      try {
+        link = new WebRtcLink(pc, durable, rtcIceCandidate);
+        return ice.track(link, configuration);
+      } catch (error) {
+        // nothing else would close the peer connection
+        (link ?? pc).close();
+        throw error;
+      }
     };
     return {
       make: () => make(true),

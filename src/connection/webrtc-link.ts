@@ -70,9 +70,11 @@ export class WebRtcLink implements Link {
    */
   durable: RTCDataChannel | undefined;
 
-  /** @param Candidate class for the peer's candidates, if the platform does not accept plain objects */
+  /**
+   * @param Candidate class for the peer's candidates, if the platform does not accept plain objects
+   * @throws DOMException if the platform cannot create a data channel; the peer connection is not closed
+   */
   constructor(pc: RTCPeerConnection, durable = true, Candidate?: typeof RTCIceCandidate) {
-    WebRtcLink.live++;
     this.pc = pc;
     this.#Candidate = Candidate;
     if (durable) this.addDurable();
@@ -109,6 +111,7 @@ export class WebRtcLink implements Link {
       this.guard(() => this.#check()),
       CHECK_INTERVAL,
     );
+    WebRtcLink.live++;
   }
 
   guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void {

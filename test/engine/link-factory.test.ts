@@ -1,0 +1,61 @@
+/** LinkFactory and WebRtcLink with simulated peer connections, which fail during creation. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { WebRtcLink } from '../../src/connection/webrtc-link.js';
+import { LinkFactory, type LinkOptions } from '../../src/link-factory.js';
+import type { SignalingClient } from '../../src/signaling/index.js';
+
+/** A peer connection that gathers candidates forever, and whose platform allows a limited number of data channels. */
+class FakePeerConnection {
+  static channels = Infinity;
+  static all: FakePeerConnection[] = [];
+  connectionState = 'new';
+  iceGatheringState = 'gathering';
+  #channels = 0;
+
+  constructor() {
+    FakePeerConnection.all.push(this);
+  }
+
+  createDataChannel() {
+    if (++this.#channels > FakePeerConnection.channels) throw new DOMException('out of channels', 'OperationError');
+    return { close: () => undefined };
+  }
+
+  close(): void {
+    this.connectionState = 'closed';
+  }
+}
+
+const maker = (options: LinkOptions = {}) => {
+  const signaling = { on: () => undefined } as unknown as SignalingClient;
+  const rtcPeerConnection = FakePeerConnection as unknown as typeof RTCPeerConnection;
+  const settings = { apiUrl: 'https://example.org', iceServers: [], rtcPeerConnection };
+  return new LinkFactory(settings, signaling, () => undefined).maker(options);
+};
+
+test('a link that cannot be created leaves no open peer connection behind, and is not counted', async () => {
+  const circular: RTCConfiguration & { self?: unknown } = {};
+  circular.self = circular;
+  for (const [channels, options, message] of [
+    [0, {}, /out of channels/],
+    [1, {}, /out of channels/],
+    [2, { rtcConfig: circular }, /circular/],
+  ] as const) {
+    Object.assign(FakePeerConnection, { channels, all: [] });
+    const { make, makeForOffer } = maker(options);
+    assert.throws(make, message);
+    await assert.rejects(makeForOffer(true), message);
+    const own = async () => new FakePeerConnection() as unknown as RTCPeerConnection;
+    await assert.rejects(makeForOffer(true, own), message);
+    assert.deepEqual(
+      [WebRtcLink.live, ...FakePeerConnection.all.map((pc) => pc.connectionState)],
+      [0, ...Array(3).fill('closed')],
+    );
+  }
+  FakePeerConnection.channels = 2;
+  const link = maker().make();
+  assert.equal(WebRtcLink.live, 1);
+  link.close();
+  assert.equal(WebRtcLink.live, 0);
+});
