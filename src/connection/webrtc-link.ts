@@ -131,6 +131,7 @@ export class WebRtcLink implements Link {
 
   attach(handlers: LinkHandlers, gatheringTimeout?: number): void {
     this.#handlers = handlers;
+    clearTimeout(this.#gatheringTimer);
     if (gatheringTimeout !== undefined)
       this.#gatheringTimer = setTimeout(
         this.guard(() => {

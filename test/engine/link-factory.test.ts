@@ -1,6 +1,7 @@
-/** LinkFactory and WebRtcLink with simulated peer connections, which fail during creation. */
+/** LinkFactory and WebRtcLink with simulated peer connections: failures during creation, and handover to a new owner. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { LinkHandlers } from '../../src/connection/link.js';
 import { WebRtcLink } from '../../src/connection/webrtc-link.js';
 import { LinkFactory, type LinkOptions } from '../../src/link-factory.js';
 import type { SignalingClient } from '../../src/signaling/index.js';
@@ -58,4 +59,25 @@ test('a link that cannot be created leaves no open peer connection behind, and i
   assert.equal(WebRtcLink.live, 1);
   link.close();
   assert.equal(WebRtcLink.live, 0);
+});
+
+test('a link with a new owner emits ice:gathering:timeout once, after the timeout of the new owner', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  FakePeerConnection.channels = 2;
+  const link = maker().make();
+  t.after(() => link.close());
+  let timeouts = 0;
+  const handlers = { onRaw: (name: string) => void (name === 'ice:gathering:timeout' && timeouts++) } as unknown as LinkHandlers;
+  link.attach(handlers, 200);
+  t.mock.timers.tick(100);
+  link.attach(handlers, 300);
+  t.mock.timers.tick(299);
+  assert.equal(timeouts, 0);
+  t.mock.timers.tick(1000);
+  assert.equal(timeouts, 1);
+
+  link.attach(handlers, 200);
+  link.attach(handlers);
+  t.mock.timers.tick(1000);
+  assert.equal(timeouts, 1, 'the new owner has no timeout');
 });
