@@ -35,7 +35,7 @@ export class OfferLostError extends Error {
   }
 }
 
-/** What all attempts of a connection have in common. */
+/** The part of a connection that its attempts share. */
 export interface JoinContext {
   readonly config: ConnectionConfig;
   readonly port: SignalingPort;
