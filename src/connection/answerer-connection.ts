@@ -1,6 +1,5 @@
 /**
- * AnswererConnection: the joiner's connection. Finds an offer and answers it, reconnects whenever the link is lost, and decides
- * when to give up.
+ * AnswererConnection: the joiner's connection, which joins its service again whenever the link is lost, until it gives up.
  */
 import { ExponentialBackoff } from '../base/backoff.js';
 import { randomId } from '../base/bytes.js';

@@ -1,6 +1,5 @@
 /**
- * OfferPool: publishes a service. Maintains a pool of free offers on the server, and carries out the router's decision about
- * each answer.
+ * OfferPool: keeps a service joinable, with free offers on the server and a connection for every answer that is accepted.
  */
 import { AsyncLock } from '../base/async-lock.js';
 import { ExponentialBackoff } from '../base/backoff.js';
