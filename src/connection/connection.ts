@@ -355,9 +355,11 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
    * one.
    */
   #alive(link: Link): boolean {
-    if (link === this.#lingering && link.isOpen && this.#state !== 'closed') {
-      this.#lingering = undefined;
+    if (link === this.#lingering && link.isOpen) {
       this.abandonAttempt();
+      // a listener may have closed the connection, and with it this link
+      if (link !== this.#lingering) return false;
+      this.#lingering = undefined;
       this.link?.close();
       this.link = link;
       this.endpoint.reattach(link);

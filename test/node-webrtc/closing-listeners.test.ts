@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { WebRtcLink } from '../../src/connection/webrtc-link.js';
 import { until } from '../server/helpers.js';
-import { NodePeerConnection } from '../support/old-host.js';
+import { NodePeerConnection, SlowPeerConnection } from '../support/old-host.js';
 import { listen, pair, record } from './pair.js';
 
 describe('a listener that closes the connection', { concurrency: 3 }, () => {
@@ -51,6 +52,21 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
     other.getPeerConnection()!.close();
     await until(() => connection.getState() === 'closed' && other.getState() === 'closed', 'both to close');
     assert.deepEqual(new Set(logs.map(String)), new Set(['connected,closed']));
+  });
+
+  test('closes a silent link that recovers when it closes in ice:polling:stopped', async (t) => {
+    const attach = t.mock.method(WebRtcLink.prototype, 'attach');
+    const { join } = await pair(t);
+    const { connection } = await join('bob', { rtcPeerConnection: SlowPeerConnection }); // the next link does not open too early
+    const pc = connection.getPeerConnection()!;
+    const { onDead, onAlive } = attach.mock.calls.find((call) => (call.this as WebRtcLink).pc === pc)!.arguments[0];
+    connection.on('ice:polling:started', () => queueMicrotask(onAlive!));
+    connection.on('ice:polling:stopped', () => void connection.close());
+    await until(() => {
+      if (connection.isConnected()) onDead(); // again if a late message from the host has ended the silence
+      return connection.getState() === 'closed';
+    }, 'the connection to close');
+    await until(() => pc.signalingState === 'closed', 'the old link to close', 5000);
   });
 
   test('ends a host connection without failed when it closes in datachannel:close', async (t) => {
