@@ -40,6 +40,10 @@ export class Endpoint {
   readonly #handlers: EndpointHandlers;
   readonly #session: Session;
   readonly #queue: Backlog;
+  /** Messages that `flush` has taken from the queue and not yet passed to the session. */
+  readonly #taken: Message[] = [];
+  /** Whether `flush` is taking messages from the queue. A listener must not be called, because it could send. */
+  #isTaking = false;
   /** Whether a link carries messages. */
   #isOpen = false;
   #hasEnded = false;
@@ -56,7 +60,8 @@ export class Endpoint {
     allowances: Allowances = createAllowances(options),
   ) {
     this.#handlers = handlers;
-    this.#queue = new Backlog({ maxSize: options.maxQueueSize, maxAge: options.maxMessageAge }, handlers);
+    const onQueueSize = (size: number) => void (this.#isTaking || handlers.onQueueSize?.(size));
+    this.#queue = new Backlog({ maxSize: options.maxQueueSize, maxAge: options.maxMessageAge }, { ...handlers, onQueueSize });
     const onReady: SessionHandlers['onReady'] = (verdict, lost) => this.ready(verdict, lost);
     const onDone: SessionHandlers['onDone'] = (message, outcome) => {
       (message as Message).settle(outcome);
@@ -101,7 +106,7 @@ export class Endpoint {
   send(data: unknown): Message {
     const message = this.#session.compose(data);
     if (this.#isOpen) {
-      this.flush(); // a listener called by onOpen may send before the queued messages are sent
+      this.flush(); // a listener may send before the queued messages are sent
       this.#session.send(message);
     } else this.#queue.add(message, () => this.#handlers.onQueued?.(message));
     this.#raise();
@@ -116,7 +121,17 @@ export class Endpoint {
   /** Sends the queued messages if a link carries messages. */
   flush(): void {
     if (!this.#isOpen) return;
-    for (const message of this.#queue.takeAll()) this.#session.send(message, () => this.#handlers.onReplayed?.(message));
+    if (this.queued) {
+      this.#isTaking = true;
+      this.#taken.push(...this.#queue.takeAll());
+      this.#isTaking = false;
+      this.#handlers.onQueueSize?.(0);
+    }
+    // a listener that sends calls flush, which passes on the remaining messages first
+    while (this.#taken.length) {
+      const message = this.#taken.shift()!;
+      this.#session.send(message, () => this.#handlers.onReplayed?.(message));
+    }
     this.#raise();
   }
 
@@ -174,7 +189,7 @@ export class Endpoint {
 
   /** Removes messages that were never handed to a link. Their outcome is `dropped`. */
   discard(): BufferedMessage[] {
-    return settleDropped(this.#session.discard());
+    return settleDropped([...this.#session.discard(), ...this.#taken.splice(0)]);
   }
 
   /** Sends all messages and FIN, then waits at most `FIN_TIMEOUT` for the peer to confirm. */
@@ -196,6 +211,7 @@ export class Endpoint {
     this.#hasEnded = true;
     this.#isOpen = false;
     settleDropped(this.#session.end());
+    this.discard();
   }
 
   /** Called when the session can use the attached link. */

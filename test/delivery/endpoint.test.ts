@@ -17,6 +17,8 @@ class Recorder {
   readonly endpoint: Endpoint;
   port = new Port();
   onOpen: (() => void) | undefined;
+  onQueueSize: ((size: number) => void) | undefined;
+  onReplayed: (() => void) | undefined;
 
   constructor(options: Partial<EndpointOptions> = {}, sid = 'sid') {
     const write =
@@ -33,9 +35,15 @@ class Recorder {
       },
       onResumed: write('resumed'),
       onReset: write('reset', (lost: BufferedMessage[]) => lost.map(dataOf)),
-      onQueueSize: (size) => void this.sizes.push(size),
+      onQueueSize: (size) => {
+        this.sizes.push(size);
+        this.onQueueSize?.(size);
+      },
       onQueued: write('queued', dataOf),
-      onReplayed: write('replayed', dataOf),
+      onReplayed: (message) => {
+        this.calls.push(`replayed ${message.data as string}`);
+        this.onReplayed?.();
+      },
       onExpired: write('expired', dataOf),
       onOverflow: write('overflow', dataOf),
       onDelivered: write('delivered', dataOf),
@@ -123,6 +131,41 @@ describe('an endpoint', () => {
     a.onOpen = () => void a.endpoint.send('from the listener');
     await connect(a, b);
     assert.deepEqual(b.take(), ['open', 'message queued', 'message from the listener']);
+  });
+
+  for (const length of [1, 40_000, 100_000]) {
+    it(`sends queued messages of ${length} characters before a message that a listener sends meanwhile`, async () => {
+      for (const event of ['onQueueSize', 'onReplayed'] as const) {
+        const [a, b] = [new Recorder({ maxQueuedBytes: Infinity }), new Recorder()];
+        for (const letter of 'abc') a.endpoint.send(letter.repeat(length));
+        a[event] = () => {
+          a[event] = undefined;
+          a.endpoint.send('d'.repeat(length));
+        };
+        await connect(a, b);
+        const letters = b.take().map((call) => call.replace('message ', '')[0]);
+        assert.equal(letters.join(''), 'oabcd', event); // o stands for open
+        assert.deepEqual(a.sizes, [1, 2, 3, 0]);
+      }
+    });
+  }
+
+  it('discards queued messages that it is about to send', async () => {
+    const [a, b] = [new Recorder(), new Recorder()];
+    const handles = [...'abc'].map((letter) => a.endpoint.send(letter.repeat(100_000)).handle);
+    a.onReplayed = () => void a.endpoint.discard();
+    await connect(a, b);
+    const outcomes = await Promise.all(handles.map(({ delivered }) => delivered));
+    assert.deepEqual(outcomes, ['delivered', 'dropped', 'dropped']);
+  });
+
+  it('settles queued messages that it is about to send when it ends', async () => {
+    const a = new Recorder();
+    const handles = [...'abc'].map((letter) => a.endpoint.send(letter.repeat(100_000)).handle);
+    a.onReplayed = () => a.endpoint.end();
+    a.attach();
+    const outcomes = await Promise.all(handles.map(({ delivered }) => delivered));
+    assert.deepEqual(outcomes, ['unknown', 'dropped', 'dropped']);
   });
 
   it('replays unacknowledged messages on the next link, once and in order', async () => {
