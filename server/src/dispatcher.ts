@@ -69,7 +69,7 @@ export class Dispatcher {
     maxWait: number,
     disconnectSignal: DisconnectSignal,
   ): Promise<string> {
-    // charges before the method is checked, so that calls of unknown methods are not free
+    // charges before the method is checked, so that calls to unknown methods are not free
     await this.#auth.reassert(caller, method, params, bytes, Date.now());
     const known = this.#methodOf(method);
     return this.#measured(known, async () => {

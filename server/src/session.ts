@@ -316,7 +316,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.#sendText(`{"id":${JSON.stringify(id)},"result":${result}}`);
     } catch (error) {
       this.#sendError(id, error);
-      // without points, a large frame closes the socket, because it costs time before it is recognized as a call
+      // if the caller is out of points, a large frame closes the socket: parsing it takes time even before it is known to be a
+      // call
       const isRefused = error instanceof RpcError && error.code === 'rate-limited';
       this.#refused = isRefused ? this.#refused + 1 : 0;
       if (isRefused && bytes > MAX_UNPAID_FRAME) this.refuse('too many bytes');

@@ -375,11 +375,11 @@ test('sleep leaves no listener on the signal', async () => {
   assert.equal(getEventListeners(signal, 'abort').length, 0);
 });
 
-test('a delay beyond 31 bits is capped, because a timer would fire immediately', () => {
+test('a delay beyond 31 bits is capped, because the timer would otherwise fire immediately', () => {
   assert.deepEqual([0, 5, 2 ** 31 - 1, 2 ** 31, Infinity].map(timerDelay), [0, 5, ...Array<number>(3).fill(2 ** 31 - 1)]);
 });
 
-test('an option that is undefined leaves its default', () => {
+test('an undefined option keeps its default', () => {
   const defaults: { a: number; b: boolean; c?: string } = { a: 1, b: true };
   assert.deepEqual(withDefaults(defaults, { a: undefined, b: false, c: 'x' } as never), { a: 1, b: false, c: 'x' });
 });

@@ -54,7 +54,7 @@ test('a maxAge of 0 or Infinity means no age limit', () => {
   }
 });
 
-test('changes of the wall clock do not expire messages', (t) => {
+test('changes to the wall clock do not expire messages', (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: 10_000_000 });
   for (const to of [0, 20_000_000]) {
     t.mock.timers.setTime(10_000_000);

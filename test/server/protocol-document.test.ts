@@ -625,7 +625,7 @@ test('the table of points lists the costs of all calls', () => {
     ],
     [`every ${C.BYTES_PER_POINT} bytes of a request, and of a reply`, '1 more'],
     [
-      `every ${C.NAMES_PER_POINT} services with the name that a look-up or a page finds`,
+      `every ${C.NAMES_PER_POINT} services that match the name in a look-up or a page`,
       '1 more; 3 more for a look-up with `wait`',
     ],
     [
