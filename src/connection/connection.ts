@@ -85,8 +85,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
       hasListener: () => this.listenerCount('message') > 0,
       onOpen: () => this.#opened(),
       // a listener of `connected` may have closed the connection
-      onResumed: () => this.#closing || this.emit('resumed'),
-      onReset: (lost) => this.#closing || this.emit('reset', lost),
+      onResumed: () => void (this.#closing || this.emit('resumed')),
+      onReset: report('reset'),
       onQueueSize: report('message:buffer:size'),
       onQueued: ({ data }) => this.emit('message:buffered', data),
       onReplayed: report('message:replayed'),

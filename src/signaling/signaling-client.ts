@@ -183,7 +183,8 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
         reportedKind = kind;
         // the queue already delays the reply; without a queue, or if the server ignores `wait`, pause 1 s, 2 s … 5 s
         const ignoresWait = queueTime > 0 && performance.now() < start + MIN_QUEUED;
-        const pause = this.can('wait') && isAbsent && !ignoresWait ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
+        const pause =
+          this.can('wait') && isAbsent && !ignoresWait ? 0 : Math.min(1000 * (asked + 1), 5000, end - performance.now());
         await sleep(pause, signal);
       }
     }
