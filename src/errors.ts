@@ -96,23 +96,27 @@ export class ConnectionError extends RondevuError {
 export const asRondevuError = (error: unknown, what: string): RondevuError =>
   error instanceof RondevuError ? error : new RondevuError('bad-request', `${what}: ${String(error)}`, { cause: error });
 
-/** Creates a ValidationError that states the name of the value, the expected value and the received value. */
+/**
+ * Creates a ValidationError that states the name of the value, the expected value and the received value. A URL that contains
+ * `@`, and therefore perhaps a password, is described by its type.
+ */
 export const invalidValue = (what: string, expected: string, got: unknown): ValidationError =>
-  new ValidationError(`${what} must be ${expected}, got ${quote(got)}`);
+  new ValidationError(
+    `${what} must be ${expected}, got ${/(Url|Servers)$/.test(what) && /@/.test(quote(got)) ? typeof got : quote(got)}`,
+  );
 
-/** Quotes a value for an error message, shortened and on one line. Never throws. */
+/**
+ * Quotes a value for an error message, shortened and on one line; an object is described by its type, because it may contain
+ * secrets. Never throws.
+ */
 export function quote(value: unknown): string {
-  if (typeof value === 'function') return 'a function';
   let text: string | undefined;
   try {
-    text = JSON.stringify(value);
+    // JSON has no NaN and no Infinity; the empty list excludes the properties of all objects
+    text = typeof value === 'number' ? String(value) : JSON.stringify(value, []);
   } catch {
-    // circular objects and BigInts are converted with String() below
+    // a BigInt or a circular array
   }
-  try {
-    text ??= String(value);
-  } catch {
-    text = 'an object that cannot be printed';
-  }
+  if (!text || text === '{}') return typeof value;
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

@@ -30,7 +30,7 @@ export const takesServed = (choice: IceServersOption, turnServers: RTCIceServer[
  * Returns the RTCConfiguration for an `iceServers` option.
  * @param apiUrl address of the signaling server, to detect loopback
  * @param served ICE servers provided by the signaling server; TURN presets use its TURN servers if none are configured
- * @throws ValidationError if the preset is unknown or no configured TURN server matches it
+ * @throws ValidationError if the preset is unknown, a list is invalid, or no configured TURN server matches the preset
  */
 export function rtcConfiguration(
   choice: IceServersOption,
@@ -38,6 +38,8 @@ export function rtcConfiguration(
   apiUrl: string,
   served: RTCIceServer[] = [],
 ): RTCConfiguration {
+  if (!turnServers.every?.((server) => server?.urls))
+    throw invalidValue('turnServers', 'a list of RTCIceServer', typeof turnServers);
   if (Array.isArray(choice)) return { iceServers: choice };
   if (choice === 'google-stun') return { iceServers: GOOGLE_STUN };
   if (choice === 'server' && served.length) return { iceServers: served };
@@ -56,11 +58,7 @@ export function rtcConfiguration(
     // if no TURN server matches the preset, any TURN server is better than none
     if (!iceServers.length) iceServers = pick(served, TURN_FILTERS['relay-only']!);
   } else if (!iceServers.length)
-    throw invalidValue(
-      `turnServers for iceServers "${choice}"`,
-      `a list with addresses like ${filter.source}`,
-      turnServers.map(({ urls }) => urls),
-    );
+    throw invalidValue('turnServers', `a list with addresses like ${filter.source} for iceServers "${choice}"`, turnServers);
   return isRelayOnly ? { iceServers, iceTransportPolicy: 'relay' } : { iceServers: [...GOOGLE_STUN, ...iceServers] };
 }
 

@@ -6,19 +6,19 @@ export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' 
 
 /** @throws ValidationError that states the option, the expected type and the received value */
 export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
-  if (typeof options !== 'object' || options === null) throw invalidValue(where, 'called with an object', options);
+  if (typeof options !== 'object' || options === null)
+    throw invalidValue(where, 'called with an object', options && typeof options);
   for (const [name, value] of Object.entries(options)) {
     const kind = Object.entries(kinds).find(([, names]) => names.split(' ').includes(name))?.[0];
     if (!kind) throw invalidValue(`the options of ${where}`, Object.values(kinds).join(' '), name);
     if (value === undefined || kind === 'any') continue;
-    if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0))) {
-      // quoting the value of a key option could reveal a secret
+    if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0)))
       throw invalidValue(
         `${where}: ${name}`,
         `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
-        /key|identity/.test(name) ? typeof value : value,
+        // a value in place of an object could be a secret, such as a key or TURN credentials
+        kind === 'object' && value ? typeof value : value,
       );
-    }
   }
 }
 

@@ -239,6 +239,17 @@ test('quote returns a single short line', () => {
   assert.ok(quote('x'.repeat(10_000)).length <= 80);
 });
 
+test('quote shows NaN, Infinity and lists, and describes objects by their type', () => {
+  assert.deepEqual([NaN, Infinity, -Infinity, 0, 1.5].map(quote), ['NaN', 'Infinity', '-Infinity', '0', '1.5']);
+  assert.deepEqual([undefined, null, false, 'a'].map(quote), ['undefined', 'null', 'false', '"a"']);
+  assert.deepEqual([{ a: 1 }, new Error('x'), () => 1, [1, 'a', { a: 1 }]].map(quote), [
+    'object',
+    'object',
+    'function',
+    '[1,"a",{}]',
+  ]);
+});
+
 test('quote handles values that cannot be serialized', () => {
   const throwsInJson = {
     toJSON() {

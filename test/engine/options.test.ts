@@ -14,11 +14,15 @@ import { NodePeerConnection } from '../support/old-host.js';
 /** Address of a port on which no server listens, so that every request fails. */
 const CLOSED_PORT = 'http://127.0.0.1:9';
 
+/** Options with objects as values, which errors describe by the type of the value because they may contain secrets. */
+const OBJECTS = /^(cryptoAdapter|turnServers|keypair|identity|connectionConfig|rtcConfig|pins)$/;
+
 function isValidation(error: unknown, name: string, value: unknown, what: string): true {
   assert.ok(error instanceof ValidationError, `${what}: ${String(error)}`);
   assert.equal(error.code, 'bad-request');
   assert.ok(error.message.includes(name), `${what}: "${error.message}" does not name ${name}`);
-  assert.ok(error.message.includes(quote(value)), `${what}: "${error.message}" does not quote ${quote(value)}`);
+  const received = OBJECTS.test(name) && value !== null ? typeof value : quote(value);
+  assert.ok(error.message.includes(received), `${what}: "${error.message}" does not contain ${received}`);
   return true;
 }
 
@@ -48,7 +52,8 @@ const CONNECT_CLIENT: Table = [
   ['rtcIceCandidate', ...NOT_FUNCTION],
   ['webSocket', ...NOT_FUNCTION],
   ['cryptoAdapter', 'x', 5, true],
-  ['turnServers', 'turn:x', 5],
+  ['turnServers', 'turn:x', 5, {}, [null], ['turn:x'], [{ username: 'u', credential: 'c' }]],
+  ['identity', 'x', 5],
   ['iceServers', 'nope', 5, {}, 'toString'],
 ];
 
@@ -222,7 +227,7 @@ test('connectionConfig refuses invalid values and unknown options', () => {
     const options = JSON.parse(`{"${name}": 1}`) as object;
     assert.throws(
       () => connectionConfig(options),
-      (error) => isValidation(error, 'connectionConfig', name, name),
+      (error) => isValidation(error, 'the options of connectionConfig', name, name),
     );
   }
 });
@@ -330,16 +335,69 @@ test('TURN presets use TURN servers from the signaling server, or fall back to S
   }
 });
 
-test('the error for a TURN preset without a matching TURN server contains no credentials', () => {
-  for (const preset of ['ipv4-turn', 'hostname-turns'] as const) {
-    const bad = [[{ urls: 'stun:x', username: 'u', credential: 'very-secret' }]];
-    for (const turnServers of bad) {
-      assert.throws(
-        () => rtcConfiguration(preset, turnServers, 'https://example.org'),
-        (error) => error instanceof ValidationError && error.message.includes(preset) && !error.message.includes('very-secret'),
-      );
+test('errors about options that may contain secrets never contain them', async () => {
+  const secret = 'S3cretS3cret/+=';
+  const password = `u:${secret}@example.org`;
+  const server = { urls: 'turn:example.org', username: 'u', credential: secret };
+  const shapes = [
+    secret,
+    password,
+    `turn:${password}`,
+    `ws://${password}/`,
+    { secret },
+    { toJSON: () => `turn:${password}` },
+    server,
+    [secret],
+    [`turn:${password}`],
+    [null, server],
+    [{ credential: secret }],
+  ];
+  const rondevu = await client();
+  const connect = (name: string) => (value: unknown) => client({ iceServers: 'hostname-turns', [name]: value });
+  const join = (name: string) => (value: unknown) =>
+    rondevu.connectToService({ service: 'chat:1.0.0', wait: Infinity, [name]: value });
+  const publish = (name: string) => (value: unknown) => rondevu.publishService({ service: 'chat:1.0.0', [name]: value });
+  const isHidden = async (act: (value: unknown) => Promise<unknown>, name: string, value: unknown) => {
+    const error: unknown = await act(value).catch((caught: unknown) => caught);
+    if (!(error instanceof Error)) return;
+    const text = `${error.message}\n${error.stack}\n${JSON.stringify(error.context)}`;
+    assert.ok(!text.includes(secret), `${name}: ${error.message}`);
+  };
+  for (const value of shapes) {
+    for (const name of ['keypair', 'identity', 'cryptoAdapter', 'turnServers', 'pins'])
+      await isHidden(connect(name), name, value);
+    for (const name of ['rtcConfig', 'connectionConfig']) if (typeof value === 'string') await isHidden(join(name), name, value);
+    // these options quote short strings, so that a typing error in a name or an address can be found
+    if (value === secret || String(value) === secret) continue;
+    await isHidden(connect('apiUrl'), 'apiUrl', value);
+    if (Array.isArray(value)) continue;
+    for (const act of [connect, join, publish]) await isHidden(act('iceServers'), 'iceServers', value);
+  }
+  for (const value of shapes.filter((shape) => typeof shape === 'object' && !Array.isArray(shape) && !('toJSON' in shape))) {
+    for (const name of ['username', 'debug', 'maxPeerConnections', 'webSocket']) await isHidden(connect(name), name, value);
+    for (const name of ['serviceFqn', 'failover', 'wait', 'signal']) await isHidden(join(name), name, value);
+    for (const name of ['service', 'maxOffers', 'accept']) await isHidden(publish(name), name, value);
+  }
+  const whole = (act: (options: never) => Promise<unknown>) => (value: unknown) => act(value as never);
+  await isHidden(whole(Rondevu.connect), 'Rondevu.connect', secret);
+  await isHidden(
+    whole((options) => rondevu.connectToService(options)),
+    'connectToService',
+    secret,
+  );
+  await isHidden(
+    whole((options) => rondevu.publishService(options)),
+    'publishService',
+    secret,
+  );
+  for (const iceServers of ['ipv4-turn', 'hostname-turns']) {
+    for (const urls of [`turn:${password}`, [`stun:example.org?${secret}`], secret]) {
+      const turnServers = [{ urls, username: secret, credential: secret }];
+      await isHidden(() => client({ iceServers, turnServers }), iceServers, urls);
+      await assert.rejects(client({ iceServers, turnServers }), (error: Error) => error.message.includes(iceServers));
     }
   }
+  await rondevu.close();
 });
 
 test('publishService refuses a service version that is already published', async () => {
