@@ -137,7 +137,8 @@ const CONNECT: OptionKinds = {
   string: 'serviceFqn service username serviceId',
   number: 'wait',
   boolean: 'failover',
-  object: 'rtcConfig connectionConfig signal',
+  object: 'rtcConfig connectionConfig',
+  AbortSignal: 'signal',
   any: 'iceServers',
 };
 

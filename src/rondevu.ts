@@ -5,7 +5,7 @@ import { chunk } from './base/chunk.js';
 import { Emitter } from './base/emitter.js';
 import type { AnswererConnection } from './connection/answerer-connection.js';
 import type { OffererConnection } from './connection/offerer-connection.js';
-import { RondevuError, ValidationError } from './errors.js';
+import { RondevuError, ValidationError, invalidValue } from './errors.js';
 import { rtcConfiguration } from './ice-servers.js';
 import {
   anonymousNameOf,
@@ -137,6 +137,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     const adapter = options.cryptoAdapter;
     const keypair = options.keypair ?? (options.identity ? undefined : await (adapter?.generateKeypair() ?? generateKeypair()));
     const signer = keypair ? await signerFromKeypair(keypair, adapter) : options.identity!;
+    if (!signer.publicKey) throw invalidValue('identity', 'a Signer', typeof signer);
     const iceServers = options.iceServers ?? 'server';
     rtcConfiguration(iceServers, options.turnServers ?? [], options.apiUrl); // throws if the ICE options are invalid
     const username = options.username ?? (await anonymousNameOf(signer.publicKey));

@@ -1,8 +1,8 @@
 /** Checks the names and types of options, and fills in defaults. */
 import { invalidValue } from '../errors.js';
 
-/** Option names by value type; options of type `any` are checked where they are used. */
-export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'function' | 'any']?: string };
+/** Option names by value type, which is a result of `typeof` or the name of a platform class; options of type `any` are checked where they are used. */
+export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'AbortSignal' | 'function' | 'any']?: string };
 
 /** @throws ValidationError that states the option, the expected type and the received value */
 export function checkOptions(where: string, options: object, kinds: OptionKinds): void {
@@ -12,7 +12,7 @@ export function checkOptions(where: string, options: object, kinds: OptionKinds)
     const kind = Object.entries(kinds).find(([, names]) => names.split(' ').includes(name))?.[0];
     if (!kind) throw invalidValue(`the options of ${where}`, Object.values(kinds).join(' '), name);
     if (value === undefined || kind === 'any') continue;
-    if (typeof value !== kind || value === null || (kind === 'number' && !(value >= 0)))
+    if (value === null || (typeof value !== kind && value[Symbol.toStringTag] !== kind) || (kind === 'number' && !(value >= 0)))
       throw invalidValue(
         `${where}: ${name}`,
         `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,

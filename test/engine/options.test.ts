@@ -53,7 +53,7 @@ const CONNECT_CLIENT: Table = [
   ['webSocket', ...NOT_FUNCTION],
   ['cryptoAdapter', 'x', 5, true],
   ['turnServers', 'turn:x', 5, {}, [null], ['turn:x'], [{ username: 'u', credential: 'c' }]],
-  ['identity', 'x', 5],
+  ['identity', 'x', 5, {}, { privateKey: 'x' }],
   ['iceServers', 'nope', 5, {}, 'toString'],
 ];
 
@@ -175,7 +175,7 @@ const CONNECT: Table = [
   ['failover', ...NOT_FLAG],
   ['rtcConfig', 'x', 5, null],
   ['connectionConfig', 'x', 5, null],
-  ['signal', 'x', 5, null],
+  ['signal', 'x', 5, null, {}, new AbortController()],
   ['iceServers', 'nope', 5, {}],
 ];
 
