@@ -52,7 +52,10 @@ export class LinkFactory {
     signaling.on('ice', (served) => this.#ice.learn(served));
   }
 
-  /** @throws ValidationError for invalid ICE servers; RondevuError `unsupported` without WebRTC */
+  /**
+   * @throws ValidationError for invalid ICE servers; TypeError if `rtcConfig` cannot be serialized; RondevuError `unsupported`
+   *   without WebRTC
+   */
   maker({ iceServers, rtcConfig, prefetch, allowsOwn }: LinkOptions): LinkMaker {
     const ice = this.#ice;
     const { rtcPeerConnection, rtcIceCandidate, turnServers = [], apiUrl } = this.#options;

@@ -1,7 +1,10 @@
 /** Checks the names and types of options, and fills in defaults. */
 import { invalidValue } from '../errors.js';
 
-/** Option names by value type, which is a result of `typeof` or the name of a platform class; options of type `any` are checked where they are used. */
+/**
+ * Option names by value type, which is a result of `typeof` or the name of a platform class; options of type `any` are checked
+ * where they are used.
+ */
 export type OptionKinds = { [kind in 'string' | 'number' | 'boolean' | 'object' | 'AbortSignal' | 'function' | 'any']?: string };
 
 /** @throws ValidationError that states the option, the expected type and the received value */
@@ -15,7 +18,7 @@ export function checkOptions(where: string, options: object, kinds: OptionKinds)
     if (value === null || (typeof value !== kind && value[Symbol.toStringTag] !== kind) || (kind === 'number' && !(value >= 0)))
       throw invalidValue(
         `${where}: ${name}`,
-        `a ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
+        `${/^[ao]/i.test(kind) ? 'an' : 'a'} ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
         // a value in place of an object could be a secret, such as a key or TURN credentials
         kind === 'object' && value ? typeof value : value,
       );

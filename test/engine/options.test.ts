@@ -360,7 +360,7 @@ test('errors about options that may contain secrets never contain them', async (
   const isHidden = async (act: (value: unknown) => Promise<unknown>, name: string, value: unknown) => {
     const error: unknown = await act(value).catch((caught: unknown) => caught);
     if (!(error instanceof Error)) return;
-    const text = `${error.message}\n${error.stack}\n${JSON.stringify(error.context)}`;
+    const text = `${error.message}\n${error.stack}\n${JSON.stringify((error as RondevuError).context)}`;
     assert.ok(!text.includes(secret), `${name}: ${error.message}`);
   };
   for (const value of shapes) {

@@ -139,7 +139,7 @@ test('out-of-range options are refused with an error that contains the name and 
     [{ maxBatchSize: 101 }, 'maxBatchSize', '101'],
     [{ maxBatchSize: 1.5 }, 'maxBatchSize', '1.5'],
     [{ maxWaitTime: -1 }, 'maxWaitTime', '-1'],
-    [{ throttleInterval: NaN }, 'throttleInterval', 'null'],
+    [{ throttleInterval: NaN }, 'throttleInterval', 'NaN'],
     [{ maxWaitTime: '5' } as unknown as BatchingOptions, 'maxWaitTime', '"5"'],
   ];
   for (const [options, name, value] of bad) {
