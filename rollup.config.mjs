@@ -53,8 +53,12 @@ const shortPrivateNames = {
     transform(code, { minify: true, sourcemap: true, format: 'esm', target: 'es2022', legalComments: 'inline' }),
 };
 
-/** @param resolveOptions further options of the resolver @param more plugins that change what is minified */
-export const plugins = (resolveOptions = {}, more = []) => [
+/**
+ * @param resolveOptions further options of the resolver
+ * @param more plugins that change what is minified
+ * @param compress further options of terser's compressor
+ */
+export const plugins = (resolveOptions = {}, more = [], compress = {}) => [
   nodeResolve({ browser: true, exportConditions: ['production', 'browser'], ...resolveOptions }),
   compactTemplates,
   ...more,
@@ -62,14 +66,18 @@ export const plugins = (resolveOptions = {}, more = []) => [
     module: true,
     ecma: 2022,
     // without sequences, the compressed file is smaller
-    compress: { passes: 3, ecma: 2022, keep_fargs: false, sequences: false },
+    compress: { passes: 3, ecma: 2022, keep_fargs: false, sequences: false, ...compress },
     mangle: { module: true },
     format: { comments: /^!/ },
   }),
 ];
 
 // `sideEffects` of package.json names files in dist; a build in another folder would lose the modules that define the tags
-export const bundlePlugins = () => [...plugins({ ignoreSideEffectsForRoot: true }, [keepQuery]), shortPrivateNames];
+export const bundlePlugins = () => [
+  // without inlined functions, the compressed bundle is smaller
+  ...plugins({ ignoreSideEffectsForRoot: true }, [keepQuery], { inline: 0, reduce_funcs: false }),
+  shortPrivateNames,
+];
 
 /**
  * For `<script src>` without `type="module"`: imports the module beside it. The getter itself is called, because `<img name=currentScript>`
