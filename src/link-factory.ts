@@ -1,6 +1,6 @@
 /**
- * LinkFactory: makes the WebRTC links of a client, with the ICE servers that the options choose. Part of the chunk that is loaded
- * when a client is made.
+ * LinkFactory: creates the WebRTC links of a client, with the ICE servers that the options select. Part of the chunk that is
+ * loaded when a client is created.
  */
 import { chunk } from './base/chunk.js';
 import { count } from './connection/census.js';
@@ -21,20 +21,21 @@ const ignored = (): void => undefined;
 export interface LinkOptions {
   /** Default: the client's. */
   iceServers?: IceServersOption | undefined;
-  /** Replaces the configuration that `iceServers` chooses. */
+  /** Replaces the configuration that results from `iceServers`. */
   rtcConfig?: RTCConfiguration | undefined;
-  /** Whether the links are made by joiners, who gather candidates before they have an offer. Default false. */
+  /** Whether the links are created by joiners, which gather candidates before they have an offer. Default false. */
   prefetch?: boolean;
-  /** Whether the application may bring a WebRTC implementation of its own. Default false. */
+  /** Whether the application may supply its own WebRTC implementation, through `own`. Default false. */
   allowsOwn?: boolean;
 }
 
 export interface LinkMaker {
-  /** @throws RondevuError `unsupported` without WebRTC; rethrows errors from the platform */
+  /** @throws RondevuError `unsupported` if WebRTC is unavailable; rethrows errors from the platform */
   make(): WebRtcLink;
   /**
-   * Makes a link for an offer. An offer is created once and then waits for an answer, so it needs its relays from the start.
-   * @param own makes the peer connection, in place of the platform
+   * Creates a link for an offer. An offer is created once and then waits for an answer, so it needs the TURN servers from the
+   * start.
+   * @param own creates the peer connection instead of the platform
    */
   makeForOffer(durable: boolean, own?: (configuration: RTCConfiguration) => Promise<RTCPeerConnection>): Promise<WebRtcLink>;
 }
@@ -54,7 +55,7 @@ export class LinkFactory {
 
   /**
    * @throws ValidationError for invalid ICE servers; TypeError if `rtcConfig` cannot be serialized; RondevuError `unsupported`
-   *   without WebRTC
+   *   if WebRTC is unavailable
    */
   maker({ iceServers, rtcConfig, prefetch, allowsOwn }: LinkOptions): LinkMaker {
     const ice = this.#ice;
@@ -66,7 +67,7 @@ export class LinkFactory {
       ...(prefetch && { iceCandidatePoolSize: 1 }),
       ...(rtcConfig ?? rtcConfiguration(choice, turnServers, apiUrl, served)),
     });
-    configuration(); // throws if it is invalid
+    configuration(); // throws if the configuration is invalid
     const makePeerConnection = (): RTCPeerConnection => {
       if (!PeerConnection) throw new RondevuError('unsupported', NO_WEBRTC);
       try {

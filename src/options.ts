@@ -107,8 +107,8 @@ export interface ConnectOptions {
    */
   failover?: boolean;
   /**
-   * Signal that ends the search when aborted, and closes the connection. Once an offer has been found and answered, the signal
-   * has no effect; call `close()` on the connection instead.
+   * Signal that, when aborted, ends the search and closes the connection. Once an offer has been found and answered, the
+   * signal has no effect; call `close()` on the connection instead.
    */
   signal?: AbortSignal;
   /** ICE servers for this connection. Default: the instance's. */

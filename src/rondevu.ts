@@ -249,7 +249,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
    *   the abort reason if `signal` is aborted first
    */
   connectToService(options: ConnectOptions & { onConnection?: undefined }): Promise<AnswererConnection>;
-  /** Opens a raw link as in v0.18, which is not replaced when it is lost. @deprecated Leave `onConnection` out. */
+  /** Opens a raw link, as v0.18 did; the link is not replaced when it is lost. @deprecated Leave `onConnection` out. */
   connectToService(options: ConnectOptions & { onConnection: OnConnection }): Promise<ConnectionContext>;
   async connectToService(
     options: ConnectOptions & { onConnection?: OnConnection },
@@ -275,7 +275,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
   }
 
   /**
-   * Creates the connection of `connectToService` without starting it; call `start(wait)` on the connection.
+   * Creates the same connection as `connectToService`, but does not start it; call `start(wait)` on the connection.
    * @throws ValidationError for invalid options
    */
   async prepareConnection(options: ConnectOptions): Promise<AnswererConnection> {
@@ -300,7 +300,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return connection;
   }
 
-  /** Looks up services. @throws RondevuError `not-found` or `no-offer` when looking up a single service */
+  /** Looks up services. @throws RondevuError `not-found` or `no-offer` if a look-up of a single service fails */
   findService(serviceFqn: string, options: FindOptions & { mode: 'paginated' }): Promise<ServicePage>;
   findService(serviceFqn: string, options?: FindOptions & { mode?: 'direct' | 'random' }): Promise<ServiceEntry>;
   findService(serviceFqn: string, options?: FindOptions): Promise<ServiceEntry | ServicePage>;
@@ -309,7 +309,7 @@ export class Rondevu extends Emitter<RondevuEvents> {
     return findService(this.#signaling, serviceFqn, options);
   }
 
-  /** Returns the number of free offers of all services. */
+  /** Returns the total number of free offers of all services. */
   getOfferCount(): number {
     return [...this.#pools.values()].reduce((count, { offers }) => count + offers.length, 0);
   }

@@ -19,13 +19,13 @@ export function checkOptions(where: string, options: object, kinds: OptionKinds)
       throw invalidValue(
         `${where}: ${name}`,
         `${/^[ao]/i.test(kind) ? 'an' : 'a'} ${kind}${kind === 'number' ? ' of 0 or more' : ''}`,
-        // a value in place of an object could be a secret, such as a key or TURN credentials
+        // a value passed where an object is expected could be a secret, such as a key or TURN credentials
         kind === 'object' && value ? typeof value : value,
       );
   }
 }
 
-/** The defaults, replaced by the options that are not undefined. */
+/** The defaults, overridden by each option that is not undefined. */
 export function withDefaults<T extends object>(defaults: T, options: Partial<T>): T {
   return { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
 }

@@ -24,7 +24,7 @@ export async function chunk<T>(name: string, load: () => Promise<T>): Promise<T>
     try {
       if (isRetry) return (await retry(name)) as T;
     } catch {
-      // reports the first failure instead: outside the bundle, the file of the retry does not exist
+      // the first failure is reported instead: outside the bundle, the URL of the retry does not exist
     }
     throw new RondevuError(
       'unsupported',

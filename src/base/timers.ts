@@ -1,13 +1,16 @@
-/** Delays of timers, and waiting that can be ended early. */
+/** Timer delays, and a sleep that can be ended early. */
 
-/** Longest delay of a timer in ms, 24 days: a timer with a longer one fires immediately (HTML: a delay is a signed 32-bit `long`). */
+/**
+ * Longest delay of a timer, in ms (24 days): a timer with a longer delay fires immediately (HTML: a delay is a signed 32-bit
+ * `long`).
+ */
 const MAX_DELAY = 2 ** 31 - 1;
 
-/** A delay in ms that a timer can have. */
+/** Limits a delay, in ms, to the maximum that timers support. */
 export const timerDelay = (ms: number): number => Math.min(ms, MAX_DELAY);
 
 /**
- * Resolves after `ms`; rejects with the signal's abort reason if it is aborted.
+ * Resolves after `ms`; rejects with the abort reason if `signal` is aborted first.
  * @param onStart called with a function that ends the wait early
  */
 export function sleep(ms: number, signal: AbortSignal, onStart?: (wake: () => void) => void): Promise<void> {

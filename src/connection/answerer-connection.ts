@@ -22,7 +22,7 @@ import type { WebRtcLink } from './webrtc-link.js';
 const LOST_BEFORE_PAUSE = 5;
 /** How long an unconfirmed answer may still result in a link, in ms; polling hosts fetch answers every 5 s. */
 const UNCONFIRMED_WAIT = 10_000;
-/** Number of lost links in a short time that are replaced immediately; further ones only after a delay, at 1 per second. */
+/** Number of links lost in a short time that are replaced immediately; any more are replaced at 1 per second. */
 const QUICK_RETRIES = 60;
 
 export class AnswererConnection extends RondevuConnection {
@@ -250,7 +250,7 @@ export class AnswererConnection extends RondevuConnection {
     }
     this.emit('failed', error);
     this.attempt++;
-    // even if the first link failed, every further attempt is treated as a reconnect
+    // every attempt after the first is treated as a reconnect, even if no link has been up yet
     this.apply('lost', error.message, error.code);
     this.apply('retry', error.message);
   }
@@ -301,7 +301,7 @@ export class AnswererConnection extends RondevuConnection {
       if (this.#attempt === attempt) this.#attempt = undefined;
       signal.removeEventListener('abort', onAbort);
     }
-    // without this error, a link lost immediately after opening would not be retried
+    // without this error, a link lost immediately after opening would not be replaced
     if (!this.isConnected()) throw new ConnectionError('timeout', `the link to ${this.serviceFqn} was lost as soon as it was up`);
   }
 

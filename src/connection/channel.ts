@@ -1,7 +1,7 @@
 /**
- * RondevuChannel: a further channel of a connection, identified by its label. The API resembles RTCDataChannel, but the channel
- * outlives its links. Messages are queued while no link is up. If both peers run this version, messages are delivered exactly
- * once and in order, like messages of the connection itself.
+ * RondevuChannel: an additional channel of a connection, identified by its label. The API resembles RTCDataChannel, but the
+ * channel outlives its links. Messages are queued while no link is up. If both peers run this version, messages are delivered
+ * exactly once and in order, like messages of the connection itself.
  */
 import { checkOptions, withDefaults } from '../base/check-options.js';
 import { Emitter } from '../base/emitter.js';

@@ -1,6 +1,6 @@
 /**
- * Channels: the further channels of one connection, indexed by label. Either peer can create channels, and announces them over
- * the control channel of each link, so that both halves exist before anything is sent. See docs/protocol.md, "Further
+ * Channels: the additional channels of one connection, indexed by label. Either peer can create channels, and announces them
+ * over the control channel of each link, so that both halves exist before anything is sent. See docs/protocol.md, "Further
  * channels".
  */
 import { asRondevuError, ConnectionError, invalidValue, type RondevuError } from '../errors.js';
@@ -35,7 +35,7 @@ const FIRST_ID = 102;
 const LAST_ID = 1022;
 /** Maximum number of channels that the peer may create, equal to the number of its stream ids on one link. */
 const MAX_OF_PEER = (LAST_ID - FIRST_ID) / 2 + 1;
-/** Maximum number, and maximum total length in characters, of control texts buffered until the link carries messages. */
+/** Maximum number, and maximum total length in characters, of control texts buffered until the link can carry messages. */
 const EARLY = 1000;
 const EARLY_LENGTH = 1_048_576;
 
@@ -47,7 +47,7 @@ export class Channels {
   /** Labels of channels that were closed locally while no link was up. */
   readonly #unannounced = new Set<string>();
   #link: Link | undefined;
-  /** Control texts that arrived on a link before it carried messages. */
+  /** Control texts that arrived on a link before it started to carry messages. */
   #early: { link: Link; text: string }[] = [];
   #earlyLength = 0;
   #fresh = 0;

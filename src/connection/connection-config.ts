@@ -52,9 +52,9 @@ export interface ConnectionConfig {
   suspectAfter: number;
   /** Time without incoming data after which the link is abandoned and replaced. Default 5000. */
   deadAfter: number;
-  /** Maximum number of messages queued on a further channel; `createChannel` can override this value. Default 1000. */
+  /** Maximum number of messages queued on an additional channel; `createChannel` can override this value. Default 1000. */
   maxQueueSize: number;
-  /** Maximum age of a message queued on a further channel; 0 or Infinity for no limit. Default 60 000. */
+  /** Maximum age of a message queued on an additional channel; 0 or Infinity for no limit. Default 60 000. */
   maxMessageAge: number;
   /** Whether to log to the console. Default false. */
   debug: boolean;

@@ -1,4 +1,4 @@
-/** ConnectionEndpoint: the endpoint of a connection, together with the further channels, which have the same lifetime. */
+/** ConnectionEndpoint: the endpoint of a connection, together with its additional channels, which end with it. */
 import { Endpoint, type EndpointHandlers } from '../delivery/endpoint.js';
 import type { BufferedMessage } from '../delivery/message-buffer.js';
 import { createAllowances } from '../delivery/session.js';

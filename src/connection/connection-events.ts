@@ -31,7 +31,7 @@ export interface ConnectionEvents {
   /** No host offers the service yet; the connection is queued on the server. */
   waiting: [];
   message: [data: string | ArrayBuffer];
-  /** The peer created a further channel; messages on it may follow immediately. */
+  /** The peer created an additional channel; messages on it may follow immediately. */
   channel: [channel: RondevuChannel];
   /** Emitted once for each call to `send`. */
   'message:sent': [data: MessageData, buffered: boolean];
@@ -77,9 +77,9 @@ export type { Outcome, SendHandle } from '../delivery/message-buffer.js';
 export type EndCode = ErrorCode | 'closed-by-peer';
 
 export interface CloseOptions {
-  /** Reason passed to local `closed` listeners. */
+  /** Reason passed to the `closed` listeners on this side. */
   reason?: string;
-  /** Code passed to local `closed` listeners. Default `closed`. */
+  /** Code passed to the `closed` listeners on this side. Default `closed`. */
   code?: EndCode;
   /** Whether queued messages are dropped instead of sent. Default false. */
   discard?: boolean;

@@ -30,7 +30,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   readonly config: Readonly<ConnectionConfig>;
   /** Resolves at the first `connected` event; rejects if the connection ends earlier. */
   readonly opened: Promise<this>;
-  /** Number of the current link; events of earlier links are not emitted. */
+  /** Number of the current link; events from earlier links are not emitted. */
   readonly generation: number = 0;
   /** The peer; undefined until it is known. */
   readonly peer: Peer | undefined;
@@ -144,8 +144,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Number of bytes accepted but not yet acknowledged; with an older client, number of bytes not yet sent. Excludes messages
-   * queued while no link is up.
+   * Number of bytes accepted but not yet acknowledged; if the peer is an older client, number of bytes not yet sent. Excludes
+   * messages queued while no link is up.
    */
   get bufferedAmount(): number {
     return this.endpoint.bufferedAmount;
@@ -179,8 +179,8 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Creates a further channel with its own queue, order and limits; the channel lasts as long as the connection. Either peer
-   * can create a channel, and the other peer then emits `channel`. There is one channel per label.
+   * Creates an additional channel with its own queue, order and limits; the channel lasts as long as the connection. Either
+   * peer can create a channel, and the other peer then emits `channel`. There is one channel per label.
    * @throws ValidationError; RondevuError `closed`
    */
   createChannel(label: string, config?: Partial<ChannelConfig>): RondevuChannel {
@@ -299,7 +299,7 @@ export abstract class RondevuConnection extends Emitter<ConnectionEvents> {
   }
 
   #handlers(link: Link): LinkHandlers {
-    // a late event of a replaced link must not affect its successor
+    // a late event from a replaced link must not affect its successor
     const isCurrent = () => link === this.link;
     const current = (action: () => void) => () => void (isCurrent() && action());
     return {

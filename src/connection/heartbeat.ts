@@ -34,7 +34,7 @@ export class Heartbeat {
   #lastSeen = performance.now();
   #lastTick = this.#lastSeen;
   #lastPing = 0;
-  /** Time until which the link is not reported as dead. */
+  /** Time before which the link is not reported as dead. */
   #graceUntil = 0;
   #state: Health = 'alive';
 

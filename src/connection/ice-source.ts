@@ -39,7 +39,7 @@ export class IceSource {
     this.#port = port;
   }
 
-  /** Resolves when the ICE servers do not need renewal, or the signaling server has provided none. Never rejects. */
+  /** Resolves once the ICE servers are current or the signaling server has failed to provide any. Never rejects. */
   ready(): Promise<void> {
     if (performance.now() < Math.max(this.#renewAt, this.#askAfter)) return Promise.resolve();
     return (this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)));
@@ -84,7 +84,7 @@ export class IceSource {
     try {
       link.pc.setConfiguration({ ...link.pc.getConfiguration(), ...configuration });
     } catch {
-      return; // not supported: the path is kept until it is lost, and the next link uses the new ICE servers
+      return; // `setConfiguration` failed: this link keeps its path, and the next link uses the new ICE servers
     }
     link.renewPath();
   }

@@ -26,7 +26,7 @@ const GATHERING_TIMEOUT = 3000;
 
 /** The offer was lost to another joiner, or the host is full; the joiner retries immediately with the next offer. */
 export class OfferLostError extends Error {
-  /** Whether the host may have accepted the answer nevertheless. */
+  /** Whether the host may have accepted the answer without confirming it. */
   readonly unconfirmed: boolean;
 
   constructor(unconfirmed = false) {
@@ -62,7 +62,7 @@ export class JoinAttempt {
   readonly ended: Promise<void>;
   readonly #context: JoinContext;
   readonly #options: JoinAttemptOptions;
-  /** The offer; its candidates are used only after the answer was accepted, see `send`. */
+  /** The offer; its candidates are used only after the answer has been accepted; see `send`. */
   readonly #offer: ReturnType<typeof splitCandidates>;
   #settle!: { resolve(): void; reject(error: Error): void };
   #isOpen = false;
@@ -77,7 +77,7 @@ export class JoinAttempt {
     this.#options = options;
     this.#offer = splitCandidates(options.entry.sdp);
     this.ended = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    this.ended.catch(() => undefined); // the steps report a failure too
+    this.ended.catch(() => undefined); // a failure is also reported by the steps of the attempt
   }
 
   get isPending(): boolean {

@@ -57,11 +57,11 @@ export interface Link extends DeliveryPort {
   /** Wraps a handler for platform events, so that an exception ends the link and not the process. */
   guard<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void;
   /**
-   * Creates the negotiated data channel of a further channel.
+   * Creates the negotiated data channel of an additional channel.
    * @throws DOMException if the platform cannot create any more data channels
    */
   createDataChannel(label: string, init: RTCDataChannelInit): RTCDataChannel;
-  /** Records that data was received on a further channel. */
+  /** Records that data was received on an additional channel. */
   received(): void;
   /**
    * Pings the peer, and resolves to whether it replies within `ms` milliseconds; for an older client, resolves according to the

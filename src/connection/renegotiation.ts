@@ -103,7 +103,7 @@ export class Renegotiation {
     const role = isOfferer ? 'answer' : 'offer';
     const expected = { role, fqn, username: peer.username, key: peer.publicKey, offerSig: this.#offerSig } as const;
     const { line } = await proof.open(sdp, expected);
-    // a server may alter the unsigned parts of a copy
+    // copies are recognized by signature, because a server may alter their unsigned parts
     if (line?.sid !== sid || this.#seen.has(line.sig)) return;
     this.#seen.add(line.sig);
     const before = await goodPairs(link.pc);
@@ -125,7 +125,7 @@ export class Renegotiation {
   }
 
   /**
-   * Reports a newly succeeded candidate pair: connectivity checks have passed in both directions, and data follows once SCTP
+   * Reports a newly successful candidate pair: connectivity checks have passed in both directions, and data follows once SCTP
    * retransmits. No event reports the new pair if ICE never considered the old pair lost.
    */
   async #watchPath(before: readonly string[]): Promise<void> {
@@ -158,7 +158,10 @@ async function goodPairs(pc: RTCPeerConnection): Promise<string[]> {
   }
 }
 
-/** Waits for the end of candidates, up to a time limit; `iceGatheringState` still refers to the previous ICE generation. */
+/**
+ * Waits, up to a time limit, for the end-of-candidates event, because `iceGatheringState` still refers to the previous ICE
+ * generation.
+ */
 function allCandidates(pc: RTCPeerConnection): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {

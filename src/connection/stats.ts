@@ -10,7 +10,7 @@ export interface ConnectionStats {
   path: RTCIceCandidateType | undefined;
   /** Transport protocol of the path: `udp` or `tcp`; undefined if the platform does not report it. */
   protocol: string | undefined;
-  /** Number of links after the first one. */
+  /** Number of links established after the first one. */
   rotations: number;
   /** The platform's full report of the current link. */
   report: RTCStatsReport;

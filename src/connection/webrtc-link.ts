@@ -324,7 +324,7 @@ export class WebRtcLink implements Link {
   #opened(channel: RTCDataChannel): void {
     if (this.#closed || this.#isOpen) return;
     if (this.onOpening?.()) return void setTimeout(this.guard(() => this.#opened(channel)));
-    // in Chromium 156, about one in a hundred channels of the answerer stays "connecting" forever after its `open` event
+    // in Chromium 156, about one in a hundred of the answerer's channels stays "connecting" forever after its `open` event
     if (channel.readyState !== 'open') return this.#lost('the data channel did not open');
     if (!this.#isCertified) return void this.#certify().then(this.guard((isGood) => void (isGood && this.#opened(channel))));
     this.#isOpen = true;
@@ -428,7 +428,7 @@ function checkedCandidate({
   const text = String(candidate).replace(/^a=/, '');
   if (!isCandidate(text)) return undefined;
   if (typeof sdpMid === 'string' && !/^[\x21-\x7e]{0,64}$/.test(sdpMid)) return undefined;
-  // fields that are null are omitted, because wrtc would treat null as a name
+  // fields that are null are omitted, because wrtc would treat a null `sdpMid` as a name
   return {
     candidate: text,
     ...(typeof sdpMid === 'string' && { sdpMid }),

@@ -42,7 +42,7 @@ export class Endpoint {
   readonly #queue: Backlog;
   /** Messages that `flush` has taken from the queue and not yet passed to the session. */
   readonly #taken: Message[] = [];
-  /** Whether `flush` is taking messages from the queue. A listener must not be called, because it could send. */
+  /** Whether `flush` is taking messages from the queue. In the meantime, no listener may be called, because it could send. */
   #isTaking = false;
   /** Whether a link carries messages. */
   #isOpen = false;
@@ -127,7 +127,7 @@ export class Endpoint {
       this.#isTaking = false;
       this.#handlers.onQueueSize?.(0);
     }
-    // a listener that sends calls flush, which passes on the remaining messages first
+    // if a listener sends a message, `send` calls `flush`, which passes on the remaining messages first
     while (this.#taken.length) {
       const message = this.#taken.shift()!;
       this.#session.send(message, () => this.#handlers.onReplayed?.(message));

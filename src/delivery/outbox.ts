@@ -88,7 +88,8 @@ export class Outbox {
   }
 
   /**
-   * Returns the next frame, with part of a message or with several short messages; undefined if nothing can be handed over.
+   * Returns the next frame, which contains part of a message or several short messages; undefined if nothing can be handed
+   * over.
    * @param limit maximum message size of the channel, in bytes
    */
   takeFrame(limit = FRAME_SIZE): Uint8Array | undefined {
@@ -98,7 +99,7 @@ export class Outbox {
     const writer = new FrameWriter(only ? Math.min(size, this.#peek.size + MAX_RECORD_HEAD) : size);
     while (!this.isAllSent && !this.blob) {
       const entry = this.#peek;
-      // a message that cannot fit is not encoded yet
+      // a message that cannot fit into this frame is not encoded yet
       if (!writer.isEmpty && entry.size > size * 3) break;
       const encoded = (this.#cutting ??= encode(entry.message));
       if (!writer.isEmpty && encoded.length > writer.room) break;

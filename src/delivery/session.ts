@@ -85,10 +85,10 @@ export class Session {
   readonly #held: Arrivals;
   /** Number of held messages that have a message number; these are the most recent messages. */
   #heldNumbers = 0;
-  /** Whether messages may be held; false once no listener was added in time. */
+  /** Whether messages may be held; false if no listener was added in time. */
   #mayHold = true;
   #holdTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Whether FIN has arrived but waits until a listener has received the messages before it. */
+  /** Whether FIN has arrived but is not reported until a listener has received all earlier messages. */
   #isFinHeld = false;
   #sid: string;
   #inst = randomId(8);
@@ -247,7 +247,7 @@ export class Session {
 
   /** Called when the application has added a message listener. */
   listened(): void {
-    // messages are released later, so that the code that adds the listener finishes first
+    // messages are released in a microtask, so that the code that adds the listener finishes first
     if (this.#held.count) queueMicrotask(() => this.#release());
   }
 
@@ -275,7 +275,7 @@ export class Session {
 
   send(message: BufferedMessage, onSent?: () => void): void {
     this.#batched += this.#outbox.push(message, onSent);
-    // messages sent together share frames, but a large amount of data is sent before the end of the current turn
+    // messages sent in the same turn share frames, but a large amount of data does not wait for the end of the turn
     if (this.#batched >= FRAME_SIZE) this.#pump();
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -343,7 +343,8 @@ export class Session {
     this.#known = inst;
     // a first link is already sending, because there was nothing to resume
     if (this.#isFirst) return;
-    // numbering continues where the peer expects; a peer with no message of this session receives all, if all are still stored
+    // continues at the number that the peer expects; a peer that has no state of this session is sent all messages, if they
+    // are all still stored
     const from = known === this.#inst ? next : this.#outbox.isWhole ? 1 : 0;
     const arrived = isNewPeer && hadPeer ? undefined : this.#outbox.resume(from);
     if (arrived?.length) this.#watch.arrived();
@@ -396,7 +397,7 @@ export class Session {
 
   /**
    * Stops holding messages, because no listener was added in time: held and later messages are delivered immediately, and are
-   * lost without a listener.
+   * lost if there is no listener.
    */
   #stopHolding(): void {
     this.#mayHold = false;
@@ -407,7 +408,7 @@ export class Session {
     this.#release();
   }
 
-  /** Delivers held messages while there is a listener. */
+  /** Delivers the held messages for as long as there is a listener. */
   #release(): void {
     while (this.#held.count && !this.#ended && !this.#finishing && (!this.#mayHold || this.#handlers.hasListener())) {
       const data = this.#held.take()!;

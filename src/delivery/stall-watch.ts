@@ -1,6 +1,6 @@
 /**
  * StallWatch: finds a link that is alive but makes no progress. The loss of a message is detected when the next message
- * arrives; if the last message is lost, its acknowledgement would be awaited indefinitely. See docs/delivery.md.
+ * arrives; without this class, the acknowledgement of a lost last message would be awaited indefinitely. See docs/delivery.md.
  */
 
 /**

@@ -99,7 +99,7 @@ export class AnswerRouter {
     );
   }
 
-  /** Resolves to the peer's connection that is down, if there is exactly one; a reloaded page returns to this connection. */
+  /** Resolves to the peer's connection whose link is down, if there is exactly one; a reloaded page returns to it. */
   async #down(same: OffererConnection[]): Promise<OffererConnection | undefined> {
     let down = same.filter((connection) => connection.isRotating());
     if (!down.length && same.length) {

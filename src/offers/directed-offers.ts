@@ -6,7 +6,7 @@ import { timerDelay } from '../base/timers.js';
 import type { OffererConnection } from '../connection/offerer-connection.js';
 import type { Offer } from './offer.js';
 
-/** A connection that waits for its peer with an offer. */
+/** A connection that is waiting for its peer, and its directed offer. */
 export interface Waiting {
   readonly connection: OffererConnection;
   /** The directed offer; undefined while it is being created. */
@@ -27,7 +27,7 @@ export class DirectedOffers {
 
   /**
    * Adds a connection, which has no offer yet.
-   * @param maxWait time in ms after which `onTimeout` is called, unless the connection is removed before
+   * @param maxWait time in ms after which `onTimeout` is called, unless the connection is removed first
    */
   add(connection: OffererConnection, maxWait: number, onTimeout: () => void): Waiting {
     const waiting: Waiting = { connection, offer: undefined };
@@ -35,7 +35,7 @@ export class DirectedOffers {
     return waiting;
   }
 
-  /** Whether the connection still waits with this offer: its peer may have returned, and may even have left again. */
+  /** Whether the connection is still waiting with this offer: its peer may have returned, and may even have left again. */
   includes(waiting: Waiting): boolean {
     return this.#entries.get(waiting.connection)?.waiting === waiting;
   }
@@ -47,7 +47,7 @@ export class DirectedOffers {
     return connection;
   }
 
-  /** Removes a connection, and returns its offer, which has to be withdrawn. */
+  /** Removes a connection, and returns its offer, if it has one, for the caller to withdraw. */
   remove(connection: OffererConnection): Offer[] {
     const entry = this.#entries.get(connection);
     clearTimeout(entry?.timer);

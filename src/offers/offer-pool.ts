@@ -202,7 +202,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
   /** Maximum number of free offers. */
   #room(): number {
     const { maxConnections, maxPeerConnections } = this.#options;
-    // a connection that waits for its peer keeps its place; without directed offers, its peer needs a free offer to answer
+    // a connection that waits for its peer keeps its place; if the server has no directed offers, the peer needs a free offer
     const isCounted = (connection: OffererConnection) => this.#port.keepsDirected() || !connection.isRotating();
     const taken = [...this.#connections.all].filter(isCounted).length;
     const elsewhere = WebRtcLink.live - this.#free.size - this.#creating;
@@ -266,11 +266,11 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     error.willRetry = !(error instanceof ValidationError);
     if (!error.willRetry) this.#started = false;
     this.emit('offer:failed', '', error);
-    // an invalid factory would fail every time
+    // there is no retry: an invalid factory would fail every time
     if (!error.willRetry) this.#failed(error);
   }
 
-  /** @param isWanted whether an offer that is not withdrawn has to be published; by default, if it is not published yet */
+  /** @param isWanted whether a given offer still has to be published; default: whether it has no id yet */
   async #publish(offers: Offer[], isWanted = ({ id }: Offer) => !id): Promise<void> {
     try {
       await this.#send(offers, (offer) => this.#isHeld(offer) && isWanted(offer));
@@ -302,7 +302,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.emit('failed', error);
   }
 
-  /** Publishes the offers that are still wanted when their turn comes. */
+  /** Publishes offers after any earlier publication, except offers that are then no longer wanted. */
   async #send(offers: Offer[], isWanted: (offer: Offer) => boolean): Promise<void> {
     await this.#publishing.run(async () => {
       let batch: Offer[];
@@ -333,7 +333,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
         this.#isListingStale = false;
         return [];
       }
-      // answers are fetched again in the same request, because an answer between two requests would be lost
+      // answers are fetched again in the same request, because an answer that arrives between two requests would be lost
       const answers = this.#port.fetchAnswers();
       await this.#publishAll(batch);
       await answers;
@@ -363,7 +363,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     offer.id = offerId;
     offer.renewAt = performance.now() + this.#options.ttl * this.#options.renewAt;
     if (offer.link.isClosed) return;
-    // a server that has lost or replaced the offer has no candidates of it either
+    // a server that has lost or replaced the offer has no candidates for it either
     offer.trickle((id, candidates) => this.#port.addCandidates(this.fqn, id, candidates));
     if (!first) return;
     this.#starting?.resolve();
@@ -412,7 +412,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (!ids.length) return;
     const isLast = this.#free.size === 0;
     if (!isLast && !this.#port.keepsOffers()) return this.#isListingStale ? this.#publish([]).catch(reported) : undefined;
-    // offers that cannot be withdrawn now are removed when the instance ends or their TTL expires
+    // offers that cannot be withdrawn now are removed when this client instance ends or their TTL expires
     await this.#port.withdraw(this.fqn, ids, isLast).then(() => (this.#isListingStale = false), reported);
   }
 
@@ -491,7 +491,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     this.#direct(connection);
   }
 
-  /** Publishes a directed offer, unless there is one. The peer can also answer any free offer. */
+  /** Publishes a directed offer, unless one already exists. The peer can also answer any free offer. */
   #direct(connection: OffererConnection): void {
     if (!this.#started || !connection.isRotating() || this.#directed.has(connection)) return;
     // an older server would give the offer to any joiner
@@ -518,7 +518,7 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
       if (this.#isFull) this.#retryAt ||= performance.now() + this.#backoff.next();
       this.#schedule();
     }
-    // unless the offer was answered or cancelled in the meantime
+    // there is nothing to cancel if the offer was answered or cancelled in the meantime
     if (this.#directed.includes(waiting)) this.#cancelDirected(connection);
   }
 

@@ -1,6 +1,6 @@
 /**
- * ServiceConnections: the connections of one service, from the answer until they are closed. Creates the connections, watches
- * for candidates from their peers, and tracks which connections have been announced.
+ * ServiceConnections: the connections of one service, each from its first answer until it is closed. Creates the connections,
+ * watches for candidates from their peers, and tracks which connections have been announced.
  */
 import type { Peer } from '../connection/connection-events.js';
 import { OffererConnection } from '../connection/offerer-connection.js';
@@ -87,7 +87,7 @@ export class ServiceConnections {
 
   /** Passes an answer to its connection. @param isFramed whether both peers use frames */
   async takeAnswer(connection: OffererConnection, answer: AnswerInfo, isFramed: boolean): Promise<void> {
-    // a listener may have closed it; nothing would end the watch
+    // a listener may have closed the connection; nothing would end a watch that is started now
     if (!this.#all.has(connection)) return;
     this.#watch(connection, answer.offerId);
     try {
