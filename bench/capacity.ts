@@ -75,7 +75,7 @@ async function measure(
   await openMore(IDLE / 4);
   const [memory, bytes] = [await server.memory(), await stored()];
   await openMore(IDLE * 1.25);
-  // wait until the temporary data of calls has expired, because an idle service has none
+  // wait for the temporary data of calls to expire: an idle service has none
   await new Promise((resolve) => setTimeout(resolve, 12_000));
   const [perService, perMemory] = [((await stored()) - bytes) / IDLE, ((await server.memory()) - memory) / IDLE];
   const before = server.cpu();

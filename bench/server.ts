@@ -205,7 +205,7 @@ async function idle(): Promise<void> {
     await openMany(SOCKETS / 5);
     const before = await server.memory();
     await openMany(SOCKETS);
-    await new Promise((resolve) => setTimeout(resolve, 12_000)); // wait until the temporary data of calls has expired
+    await new Promise((resolve) => setTimeout(resolve, 12_000)); // wait for the temporary data of calls to expire
     return ((await server.memory()) - before) / SOCKETS;
   };
   const bare = await startBare('idle');

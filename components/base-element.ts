@@ -83,7 +83,7 @@ export abstract class RondevuElement<Details extends CommonEvents = CommonEvents
   #hasFailed = false;
   /** Message of the last error that was printed to the console. */
   #complaint: string | undefined;
-  /** Events waiting to be dispatched, while a batch or an earlier event is in progress. */
+  /** Events to dispatch after the current batch or event. */
   readonly #events: { event: CustomEvent; isDue?: (() => boolean) | undefined }[] = [];
   #isDispatching = false;
   #batches = 0;

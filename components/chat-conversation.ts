@@ -13,14 +13,15 @@ import { sendToAll } from './send-to-all.js';
 export type ChatSource = RondevuService | RondevuConnect;
 
 /**
- * Delivery status of an own message. `nobody`: not sent, because there are no peers; `partly`: not sent to some of the peers.
+ * Delivery status of a message from the local user. `nobody`: not sent, because there are no peers; `partly`: not sent to some
+ * of the peers.
  */
 type DeliveryStatus = 'waiting' | 'sent' | 'delivered' | 'failed' | 'nobody' | 'partly';
 
 export interface ChatEntry {
   readonly key: number;
   readonly kind: 'own' | 'other' | 'joined' | 'left';
-  /** Sanitized name of the author; empty for own messages. */
+  /** Sanitized name of the author; empty for messages from the local user. */
   readonly author: string;
   /** Name of the peer that relayed the message; undefined if the author sent it directly. */
   readonly via?: string | undefined;

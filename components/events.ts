@@ -199,7 +199,7 @@ export type RondevuServiceEventMap = EventMap<RondevuServiceEventDetails>;
 export type RondevuConnectEventMap = EventMap<RondevuConnectEventDetails>;
 export type RondevuChatEventMap = EventMap<RondevuChatEventDetails>;
 
-/** Event names without the prefix `rondevu-`: a misspelled `rondevu-` event is a type error. */
+/** Event names that do not start with `rondevu-`, so that a misspelled `rondevu-` event name is a type error. */
 export type ForeignName<Name extends string> = Name extends `rondevu-${string}` ? never : Name;
 
 /** `addEventListener` and `removeEventListener` with typed events, merged into each element's class. */

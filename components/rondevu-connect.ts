@@ -228,7 +228,10 @@ export class RondevuConnect extends RondevuElement<RondevuConnectEventDetails> {
     return { maxReconnectAttempts: 0, sessionTtl: Infinity, ...this.connectionConfig };
   }
 
-  /** Forwards the events of the connection. Casts `connection.peer`, because the peer is known before the first link is up. */
+  /**
+   * Forwards the events of the connection. The cast of `connection.peer` is safe, because the peer is known before the first
+   * link is up.
+   */
   #listen(connection: AnswererConnection): void {
     let opened = false;
     let generation = 0;

@@ -5,7 +5,7 @@ import { closeOnSignal, connect } from 'rondevu-elements/node';
 const rondevu = await connect({
   apiUrl: process.env.RONDEVU_SERVER ?? 'http://localhost:3000',
   username: process.env.BOT_NAME ?? 'bot',
-  keyFile: process.env.BOT_KEY ?? './chat-bot.key', // the stored key keeps the username across restarts
+  keyFile: process.env.BOT_KEY ?? './chat-bot.key', // with the stored key, the bot keeps its username across restarts
 });
 const from = rondevu.getUsername();
 const publicKey = rondevu.getPublicKey();

@@ -32,7 +32,7 @@ step('the bundle', () => {
   run('node', ['scripts/types.mjs', NEW]);
   run('rollup', ['-c', '--silent'], { env: { RONDEVU_DIST: NEW } });
 });
-// npm sets the executable bit during installation, but the build does not
+// npm sets the executable bit when it installs the package, but tsc does not
 chmodSync(`${NEW}/src/cli/main.js`, 0o755);
 // the server compiles against the engine's types
 swap('dist');

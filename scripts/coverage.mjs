@@ -1,6 +1,6 @@
 /**
- * `npm run coverage`: measures the line and branch coverage of the pure layers, which use neither sockets nor WebRTC, by the
- * tests that call them directly. Prints a table with one row per file. Needs no build.
+ * `npm run coverage`: measures which lines and branches of the pure layers are covered by tests that call them directly. Pure
+ * layers use neither sockets nor WebRTC. Prints a table with one row per file. Needs no build.
  */
 import { tryRun } from './run.mjs';
 

@@ -17,7 +17,7 @@ export function tryRun(command, args, options = {}) {
 }
 
 /**
- * Starts a tool that runs in parallel with later calls of `tryRun`. `tryRun` blocks, so nothing would read a pipe: the output
+ * Starts a tool that runs in parallel with later calls to `tryRun`. `tryRun` blocks, so nothing would read a pipe: the output
  * goes to a file.
  * @returns a function that waits for the tool to exit and resolves with its exit code and output
  */

@@ -43,7 +43,7 @@ const SUITES = [
   { name: 'chaos', folder: 'test/chaos', concurrency: 3, exit: true },
 ];
 
-/** Suites and files that only `npm run test:long` runs. Add new files that take more than about 20 seconds. */
+/** Suites and files that only `npm run test:long` runs. Add new files here if they take more than about 20 s. */
 const LONG = [
   'server-redis',
   'chaos',
@@ -135,7 +135,7 @@ function runSuite({ browsers, redis, exit, fromSource, concurrency = 1, node, fi
     : tryRun('node', command.slice(1), { env });
 }
 
-// a separate folder, so that concurrent runs do not disturb each other
+// a separate folder, so that concurrent runs do not interfere with each other
 const folder = mkdtempSync(join(tmpdir(), 'rondevu-test-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 if (!flags['no-build'] && plan.some(({ fromSource }) => !fromSource)) run('node', ['scripts/build.mjs']);

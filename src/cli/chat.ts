@@ -49,7 +49,7 @@ export class Screen {
     return new Promise((resolve) => lines.on('close', () => (this.close(), resolve())));
   }
 
-  /** Removes the prompt; subsequent output starts on its line. */
+  /** Removes the prompt, so that subsequent output starts on the line that it occupied. */
   close(): void {
     const lines = this.#lines;
     if (!lines) return;
@@ -69,7 +69,7 @@ export class Screen {
     moveCursor(process.stdout, 0, -lines.getCursorPos().rows);
     cursorTo(process.stdout, 0);
     clearScreenDown(process.stdout);
-    // prevents readline from clearing the rows above the cursor, which would erase the text printed in between
+    // otherwise, readline would clear the rows above the cursor and erase the text printed in the meantime
     (lines as Interface & { prevRows?: number }).prevRows = 0;
   }
 }

@@ -151,7 +151,7 @@ async function chat(rondevu: Rondevu, connection: AnswererConnection, screen: Sc
   });
   const end = await Promise.race([isOver, inputEnded.then(() => last.then(() => undefined))]);
   screen.close();
-  // after a signal, the chat was ended locally: the peer did not leave
+  // after a signal, the chat has ended locally: the peer did not leave
   if (end && !isCut) note('left', `${peerName(connection)} left: ${printable(end.reason)}`);
   await rondevu.close();
   const isLost = end !== undefined && end.code !== 'closed-by-peer' && !isCut;

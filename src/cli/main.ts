@@ -80,5 +80,5 @@ async function main([name, ...rest]: string[]): Promise<number> {
 }
 
 guardConsole();
-// exits explicitly, because threads of a WebRTC implementation would keep the process alive
+// exits explicitly, because the threads of a WebRTC implementation would otherwise keep the process alive
 process.exit(await main(process.argv.slice(2)));

@@ -21,7 +21,7 @@ const MAX_UNWRITTEN = 8 << 20;
 const MAX_PENDING_OUTPUT = 4 * MAX_UNWRITTEN;
 /** Number of written bytes after which `pipe:written` is sent. */
 const REPORT_INTERVAL = 1 << 20;
-/** How long to wait for the peer to identify itself as a pipe after everything has been delivered, in ms. */
+/** How long to wait, once everything has been delivered, for the peer to identify itself as a pipe, in ms. */
 const GREETING_TIMEOUT = 1000;
 const POLL_INTERVAL = 10;
 
@@ -39,8 +39,8 @@ export function parsePipeMessage(data: string | ArrayBuffer): PipeMessage | unde
 export const PIPE_CONFIG = { maxBufferSize: 1_000_000, maxBufferAge: 0, maxReconnectAttempts: 0 };
 
 /**
- * Makes V8 collect used buffers early, because a long transfer would otherwise retain tens of MB, and memory matters more than
- * speed for a pipe (V8 reads this flag at run time; with werift, usage above idle drops from 64 MB to 29 MB).
+ * Makes V8 collect unused buffers early: a long transfer would otherwise retain tens of MB, and for a pipe, memory matters more
+ * than speed (V8 reads this flag at run time; with werift, usage above idle drops from 64 MB to 29 MB).
  */
 export const saveMemory = (): void => setFlagsFromString('--optimize-for-size');
 
@@ -84,7 +84,7 @@ export class Pipe {
       if (!error.willRetry) this.#fail(error);
     });
     connection.on('reset', () => {
-      // identify as a pipe in the new session too, so that the peer treats the following close as a failure
+      // identify as a pipe in the new session too, so that the peer treats the close that follows as a failure
       this.#sendControl({ type: 'pipe' });
       this.#fail(new ConnectionError('closed', 'the peer started another session during the transfer: the data is incomplete'));
     });
@@ -102,7 +102,7 @@ export class Pipe {
     try {
       await this.#run(input);
     } catch (error) {
-      // discarding makes the peer fail too, so that the next attempt starts from the beginning
+      // `discard` makes the transfer fail at the peer too, so that the next attempt starts from the beginning
       await this.#connection.close({ discard: true });
       throw error;
     }

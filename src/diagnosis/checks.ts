@@ -16,7 +16,7 @@ const KINDS = {
   function: 'rtcPeerConnection webSocket onCheck answersUdp',
   any: 'iceServers',
 };
-/** How long a check may take beyond its own timeout to create and close its resources, in ms. */
+/** Time in addition to its own timeout that a check may take to create and close its resources, in ms. */
 const GRACE = 2000;
 
 export async function runChecks(options: DiagnoseOptions): Promise<Diagnosis> {

@@ -33,8 +33,9 @@ export interface DiagnoseOptions extends Pick<
   /** Called with the result of each check as soon as it is available. */
   onCheck?: (check: Check) => void;
   /**
-   * Checks whether a STUN or TURN server answers over UDP, in programs that can send UDP packets. The check distinguishes a
-   * TURN server that refuses requests from an unreachable server. Default: rely on the platform's ICE errors.
+   * Checks whether a STUN or TURN server answers over UDP; only programs that can send UDP packets can provide this function.
+   * Its result distinguishes a TURN server that refuses requests from an unreachable server. Default: rely on the platform's
+   * ICE errors.
    */
   answersUdp?: (host: string, port: number, ms: number) => Promise<boolean>;
 }

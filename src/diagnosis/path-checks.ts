@@ -1,5 +1,5 @@
 /**
- * Checks whether peers can reach each other on this machine, with STUN, and through TURN. See RFC 8445, RFC 8489 and RFC 8656.
+ * Checks the paths between peers: directly on this machine, with STUN, and through TURN. See RFC 8445, RFC 8489 and RFC 8656.
  */
 import { RondevuError } from '../errors.js';
 import { failed, ok, skipped, warning, type Verdict } from './diagnosis.js';

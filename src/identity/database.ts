@@ -6,7 +6,7 @@ const STORES = ['keys', 'pins'] as const;
 /** Maximum number of attempts to open the database, because an upgrade may collide with an upgrade in another tab. */
 const TRIES = 5;
 
-/** Whether the database has been opened before; a later failure to open it is then temporary. */
+/** Whether the database has been opened before; a later failure to open it is then treated as temporary. */
 let hasOpened = false;
 
 /**

@@ -17,8 +17,8 @@ export async function createIdentity({ exportable = true }: { exportable?: boole
 /**
  * Exports an identity as one line of JSON, encrypted with the passphrase.
  * @param passphrase at least 8 characters
- * @throws RondevuError `key-not-exportable`, `unsupported` without WebCrypto or if the chunk cannot be loaded; ValidationError
- *   if the passphrase is too short
+ * @throws RondevuError `key-not-exportable`, `unsupported` if WebCrypto is missing or the chunk cannot be loaded;
+ *   ValidationError if the passphrase is too short
  */
 export async function exportIdentity(identity: Signer, passphrase: string): Promise<string> {
   return (await sealing()).exportIdentity(identity, passphrase);

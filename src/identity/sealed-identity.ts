@@ -1,7 +1,7 @@
 /**
- * Exports an identity to another device as text encrypted with a passphrase, using PBKDF2 (RFC 8018) with SHA-256 and
- * AES-256-GCM (NIST SP 800-38D). On the receiving device, imports the text and stores the identity in the key store. This
- * module is a separate chunk, because few pages need it.
+ * Exports an identity for use on another device, as text encrypted with a passphrase, using PBKDF2 (RFC 8018) with SHA-256 and
+ * AES-256-GCM (NIST SP 800-38D). On that device, imports the text and stores the identity in the key store. This module is a
+ * separate chunk, because few pages need it.
  */
 import { base64ToBytes, bytesToBase64, randomBytes, utf8, type Bytes } from '../base/bytes.js';
 import { RondevuError, ValidationError, invalidValue } from '../errors.js';
@@ -33,7 +33,8 @@ interface PortableIdentity {
 /**
  * Exports an identity as one line of JSON, encrypted with the passphrase.
  * @param passphrase at least 8 characters
- * @throws RondevuError `key-not-exportable`, `unsupported` without WebCrypto; ValidationError if the passphrase is too short
+ * @throws RondevuError `key-not-exportable`, `unsupported` if WebCrypto is missing; ValidationError if the passphrase is too
+ *   short
  */
 export async function exportIdentity(identity: Signer, passphrase: string): Promise<string> {
   const { publicKey, privateKey } = exportKeypair(identity);

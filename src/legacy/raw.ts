@@ -51,7 +51,7 @@ export async function connectRaw(
       if (!pc || !dc) return;
       const { serviceFqn, peer } = connection;
       const context = { pc, dc, serviceFqn, offerId: connection.getOfferId(), peerUsername: peer?.username ?? '' };
-      // earlier messages are emitted right after this event, although the channel dispatched them before it had listeners
+      // messages that the channel dispatched before it had listeners are emitted right after this event
       early = dc;
       queueMicrotask(() => (early = undefined));
       // called synchronously, so that listeners added by `onConnection` receive the next event of the channel

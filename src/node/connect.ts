@@ -13,7 +13,8 @@ import { findWebRtc, type WebRtcPackage } from './webrtc.js';
 let hasWarnedOfProxy = false;
 
 /**
- * By default, `ws` accepts frames of up to 100 MiB, even compressed, so a malicious server could exhaust memory at little cost.
+ * By default, `ws` accepts frames of up to 100 MiB, including compressed frames, so a malicious server could exhaust memory at
+ * little cost.
  */
 class BoundedWebSocket extends WebSocket {
   constructor(url: string | URL, protocols?: string | string[]) {
@@ -28,8 +29,8 @@ export interface NodeOptions extends Omit<RondevuOptions, 'lifecycle'> {
    */
   webrtc?: WebRtcPackage;
   /**
-   * Path of the identity file, created with mode 600 if it does not exist. Default: no file and a new identity each time, so a
-   * second run with the same username fails with `name-taken`.
+   * Path of the identity file, created with mode 600 if it does not exist. Default: no file is used and each call creates a
+   * new identity, so a second run with the same username fails with `name-taken`.
    */
   keyFile?: string;
 }

@@ -4,14 +4,14 @@
  */
 
 /**
- * Returns a warning for the user if the environment specifies a proxy for this address that Node does not use; otherwise
- * undefined.
+ * Returns a warning for the user if Node does not use the proxy that the environment specifies for this address; otherwise
+ * returns undefined.
  * @param env environment variables of the process
  */
 export function unusedProxy(apiUrl: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
   if (!URL.canParse(apiUrl)) return undefined;
   const { protocol, hostname, port } = new URL(apiUrl);
-  // NODE_USE_ENV_PROXY is supported since Node 22.21 and 24.5; older versions ignore it
+  // Node 22.21 and Node 24.5 added support for NODE_USE_ENV_PROXY; older versions ignore it
   if (env['NODE_USE_ENV_PROXY'] === '1' && usesEnvironment(process.versions.node)) return undefined;
   const name = [`${protocol.slice(0, -1)}_proxy`, 'all_proxy'].find((lower) => env[lower] || env[lower.toUpperCase()]);
   if (!name || isExempt(hostname, port, env['no_proxy'] ?? env['NO_PROXY'] ?? '')) return undefined;

@@ -8,7 +8,7 @@ import { lookup } from 'node:dns/promises';
 
 const BINDING_REQUEST = 0x0001;
 const MAGIC_COOKIE = 0x2112a442;
-/** Retransmission interval of the request in ms, because packets may be lost. RFC 8489 section 6.2.1. */
+/** Interval at which the request is retransmitted in case a packet was lost, in ms. RFC 8489 section 6.2.1. */
 const AGAIN_AFTER = 500;
 
 /** @returns false if no reply arrives within `ms`, or if the host cannot be resolved. Never rejects */
@@ -31,7 +31,7 @@ export async function answersUdp(host: string, port: number, ms: number): Promis
     };
     const again = setInterval(send, AGAIN_AFTER);
     const timer = setTimeout(done(false), ms);
-    // errors do not end the probe, because sending may be blocked for a single address only
+    // errors do not end the probe, because sending may be blocked for only one of the addresses
     socket.on('error', () => undefined);
     socket.on('message', (reply) => {
       if (reply.length >= 20 && reply.subarray(4, 20).equals(request.subarray(4, 20))) done(true)();

@@ -197,8 +197,8 @@ interface WeriftSctp {
  * Patches werift:
  * - removes `iceCandidatePoolSize`, which werift rejects although it is only a hint (W3C webrtc, section 4.2.1);
  * - delivers all complete messages: if several messages of a stream become complete simultaneously, as after the retransmission
- *   of a lost packet, werift delivers only the first, and the others when more data arrives on that stream, which may never
- *   happen (shinyoshiaki/werift-webrtc#706).
+ *   of a lost packet, werift delivers only the first immediately; the others must wait for more data on that stream, which may
+ *   never arrive (shinyoshiaki/werift-webrtc#706).
  */
 function patchWerift(Base: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Base {

@@ -12,7 +12,7 @@ const MAX_MESSAGE = 16_384;
 const MAX_NAME = 64;
 /** Maximum number of messages per second from one peer; bursts may be twice as large. */
 const RATE = 20;
-/** Number of tracked peers at which inactive peers are removed. */
+/** Once this many peers are tracked, inactive peers are removed. */
 const MAX_BUCKETS = 1000;
 
 export interface ChatMessage {

@@ -64,7 +64,7 @@ export interface ServiceEntry {
   /** The owner's public key, base64. */
   publicKey?: string;
   metadata?: unknown;
-  /** Candidates that the offerer added after publishing. */
+  /** Candidates that the offerer added after publishing the offer. */
   candidates?: WireCandidate[];
   /**
    * ICE servers for the joiner, as in `getIceServers`, and their lifetime in s; sent only with a leased offer, and only if
@@ -140,7 +140,7 @@ export interface IceServersResult {
   iceServers: { urls: string[]; username?: string; credential?: string }[];
   /** Lifetime of the credentials, in s. */
   ttl: number;
-  /** Expiry time by the server's clock, in ms. */
+  /** Expiry time according to the server's clock, in ms. */
   expiresAt: number;
 }
 

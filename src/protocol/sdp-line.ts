@@ -16,7 +16,7 @@ export interface SdpLine extends SdpFacts {
   fqn: string;
   /** The signer's public key, base64. */
   key: string;
-  /** Capabilities of the signer; `durable` means frames on the negotiated channels. */
+  /** Capabilities of the signer; `durable` means that it sends and accepts frames on the negotiated channels. */
   caps: string[];
   /** In answers: the session id, base64url of 16 bytes. */
   sid?: string;

@@ -54,7 +54,7 @@ const STRICT: Record<string, RegExp> = {
   'ice-pwd': /^[A-Za-z\d+/]{22,256}$/,
   candidate: /^/,
   'sctp-port': /^\d{1,5}$/,
-  // 0 means any size (RFC 8841); frames of less than 1000 bytes would be wasteful
+  // 0 means any size (RFC 8841); frames smaller than 1000 bytes would be wasteful
   'max-message-size': /^(?:0|\d{4,10})$/,
   'x-rondevu': /^[\w-]+$/,
 };
@@ -62,8 +62,8 @@ const STRICT: Record<string, RegExp> = {
 const SESSION_ONLY = /^x-rondevu$/;
 const MEDIA_ONLY = /^(?:candidate|sctp-port|max-message-size)$/;
 /**
- * Refused attributes: other mechanisms for keys and identities, which no peer uses, and names that some parsers match only by
- * prefix.
+ * Refused attributes: other mechanisms for keys and identities, which no peer uses, and names that begin with a strict name,
+ * because some parsers compare only the prefix.
  */
 const REFUSED = new RegExp(`^(?:crypto|identity|key-mgmt|${Object.keys(STRICT).join('|')})`);
 const SECTION =

@@ -72,7 +72,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
     this.#drop();
   }
 
-  /** Closes the socket until `retryNow()` is called, because the browser would disconnect a frozen page without an event. */
+  /** Closes the socket until `retryNow()` is called, because browsers disconnect a frozen page without firing an event. */
   suspend(): void {
     this.#suspended = true;
     clearTimeout(this.#timer);
@@ -154,7 +154,7 @@ export class PushSocket extends Emitter<PushSocketEvents> {
       if (error instanceof NetworkError) return this.#drop();
       const serverTime = error instanceof ServerError && mayRetry ? error.serverTime : undefined;
       if (serverTime !== undefined && this.#signer.setServerTime(serverTime)) return this.#openSession(socket, false);
-      // retries if the server is unavailable or limits the rate
+      // retries after `unavailable` and `rate-limited` errors
       const passes = error instanceof RondevuError && /^(unavailable|rate-limited)$/.test(error.code);
       this.#wanted = passes;
       this.#drop(passes || !(error instanceof RondevuError) ? undefined : error);

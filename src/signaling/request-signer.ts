@@ -40,8 +40,8 @@ export class RequestSigner {
   }
 
   /**
-   * Adopts the server's clock unless it is more than a day ahead of the local clock, because a server could store requests
-   * signed for a future time and replay them at that time.
+   * Adopts the server's clock, unless it is more than a day ahead of the local clock: a malicious server could otherwise store
+   * requests signed for a future time and replay them at that time.
    * @param serverTime time in ms
    * @returns whether the time was adopted
    */

@@ -37,7 +37,7 @@ export class RpcClient {
   readonly identity: Keypair | Signer;
   /** Push socket that carries calls while it is open. @internal */
   socket: PushSocket | undefined;
-  /** Called with the server's capabilities for each HTTP reply; the list is empty for v0.5.4. @internal */
+  /** Called with the server's capabilities after each HTTP reply; the list is empty for v0.5.4. @internal */
   onCaps: ((caps: string[]) => void) | undefined;
   /** @internal */
   protected batcher: RpcBatcher | undefined;

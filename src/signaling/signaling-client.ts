@@ -48,7 +48,7 @@ export interface SignalingEvents {
 const POLL_MIN = 50;
 const POLL_BUSY = 250;
 const POLL_IDLE = 5000;
-/** Maximum `wait` of one call over the push socket and over HTTP, in ms. */
+/** Maximum `wait` of one call, over the push socket and over HTTP respectively, in ms. */
 const WAIT_PUSH = 60_000;
 const WAIT_HTTP = 20_000;
 /** A server that replies to a queued call sooner than this, in ms, is called less often, because it ignores `wait`. */
@@ -269,7 +269,7 @@ export class SignalingClient extends Emitter<SignalingEvents> implements Publish
     return () => void this.off('answer', onAnswer).off('demand', onDemand).off('reset', onReset);
   }
 
-  /** Closes the socket until the next hint, because the page is being frozen. */
+  /** Closes the socket until `hint()` is called, because the page is being frozen. */
   suspend(): void {
     this.#socket?.suspend();
   }

@@ -6,9 +6,9 @@ import { formatServiceName, parseServiceName, type ServiceName } from '../../pro
 
 /** Times in ms. */
 export interface DurableConnectionConfig {
-  /** Maximum number of attempts that fail to establish a link after an offer was answered; 0 for no limit. Default 10. */
+  /** Maximum number of attempts in which an offer is answered but no link opens; 0 for no limit. Default 10. */
   maxReconnectAttempts?: number;
-  /** Delay before the first retry, doubled with every attempt. Default 1000. */
+  /** Delay before the first retry; doubles with each attempt. Default 1000. */
   reconnectBackoffBase?: number;
   /** Default 30 000. */
   reconnectBackoffMax?: number;
@@ -59,7 +59,7 @@ export function engineConfig(config: typeof DEFAULTS): Partial<ConnectionConfig>
 }
 
 /**
- * Parses a service name in the v0.9.0 form, `name@version`, or in the form of the wire protocol.
+ * Parses a service name in the v0.9.0 form, `name@version`, or in the wire-protocol form.
  * @throws ValidationError
  */
 function parseDurableName(where: string, fqn: string): ServiceName {

@@ -24,7 +24,7 @@ export interface DurableServiceConfig extends DurableConnectionConfig {
   ttlRefreshMargin?: number;
   /** Number of free offers to keep available. Default 1. */
   poolSize?: number;
-  /** Has no effect: the server uses push, or the engine polls at its own interval. Default 2000. */
+  /** Has no effect: the server pushes events, or the engine polls at its own interval. Default 2000. */
   pollingInterval?: number;
   /** Called for each channel that a joiner opens. Errors thrown by the handler are emitted as `error`. */
   handler(channel: RondevuChannel, connectionId: string): void | Promise<void>;
