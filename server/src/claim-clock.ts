@@ -9,7 +9,7 @@ const DAY = 24 * HOUR;
 const MAX_JUMP = DAY;
 /**
  * How far ahead of the last use of a claim the clock may be at startup and still be trusted, in ms: the server may have been
- * stopped.
+ * stopped for that long.
  */
 const MAX_DOWNTIME = 30 * DAY;
 /** How long the clock must be stable after a jump before it is trusted, in ms of uptime. */
@@ -28,7 +28,7 @@ export class ClaimClock {
    * @param onJump called with the size of a jump, in ms, when the jump is detected
    */
   constructor(lastUse: number | undefined, now: number, onJump: (jump: number) => void, monotonic = () => performance.now()) {
-    // if the clock is not trusted, the time of the last use is taken, so that errors do not accumulate over restarts
+    // if the clock is not trusted, the time of the last use is used instead, so that errors do not accumulate over restarts
     const isTrusted = lastUse === undefined || (now >= lastUse && now <= lastUse + MAX_DOWNTIME);
     this.#trustedTime = Math.round(isTrusted ? now : lastUse);
     this.#monotonic = monotonic;

@@ -17,8 +17,8 @@ export interface ServerConfig {
   /** SQLite file, or `:memory:`. Default `rondevu.db` in the working directory. */
   storagePath: string;
   /**
-   * `redis://` or `rediss://` URL of a Redis 7 or Valkey server that several signaling servers share, used instead of the
-   * SQLite file. Default none.
+   * `redis://` or `rediss://` URL of a Redis 7 or Valkey server that replaces the SQLite file and that several signaling
+   * servers may share. Default none.
    */
   redisUrl?: string | undefined;
   /** Prefix of all Redis keys. Default `rondevu:`. */
@@ -40,7 +40,7 @@ export interface ServerConfig {
    */
   legacyAuth: (typeof LEGACY_AUTH)[number];
   /**
-   * Folder whose `demo/` and `dist/` are served, with the layout of the package rondevu-elements; undefined or empty to serve
+   * Folder with the layout of the rondevu-elements package, whose `demo/` and `dist/` are served; undefined or empty to serve
    * no files.
    */
   staticRoot?: string | undefined;

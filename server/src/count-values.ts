@@ -1,6 +1,6 @@
 /**
- * Limits the number of values in a JSON text before it is parsed: parsing an object with 90 000 members takes 100 ms, counting
- * them takes 2 ms.
+ * Limits the number of values in a JSON text before it is parsed: parsing an object with 90 000 members takes 100 ms, but
+ * counting them takes only 2 ms.
  */
 
 /** Maximum number of values in one body or frame, at any depth: about four times the maximum for one call. */

@@ -16,7 +16,7 @@ export const EXAMINED_PER_POINT = 25;
 export const LISTED_PER_POINT = 50;
 /** Number of reads, each of up to EXAMINED_PER_POINT services, for which a waiting joiner is not charged. */
 const FREE_READS = MAX_DISCOVERED / EXAMINED_PER_POINT;
-/** How long the full names read for one queue are reused for other queues of the same name, in ms. */
+/** How long full names that were read for one queue may be reused for other queues of the same name, in ms. */
 const CACHE_TTL = 1000;
 
 /** Full names of services, shared by queries for the same name, with the time at which they were read. */
@@ -63,7 +63,7 @@ export class Discovery {
     return compatibleOf(entry.fqns, query.target);
   }
 
-  /** Reads some of the services that a query found. */
+  /** Reads services, given the full names that `find` returned for a query. */
   async read(query: Query, fqns: string[]): Promise<FoundService[]> {
     return matching(query, await this.#store.readServices(fqns, Date.now()));
   }

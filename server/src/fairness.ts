@@ -57,7 +57,7 @@ export class Fairness {
   }
 
   /**
-   * Counts a lease that is being acquired, so that concurrent calls take it into account. Call `release` once for each call of
+   * Counts a lease that is being acquired, so that concurrent calls take it into account. Call `release` once for each call to
    * `reserve`.
    */
   reserve(asker: Asker): void {

@@ -64,7 +64,7 @@ export interface Services {
   /** Charges points for costs that become known during the call, and waits for the caller's turn. */
   charge(caller: Caller, points: number): Promise<void>;
   /**
-   * Charges points for work already done; the points count against later calls, because a call that occupies a slot of `large`
+   * Charges points for work already done; the points count against later calls, because a call that holds a slot in `large`
    * must not wait for a turn.
    */
   chargeInArrears(caller: Caller, points: number): Promise<void>;
@@ -121,7 +121,7 @@ export function createHandlers(services: Services): Handlers {
     if (verdict !== true) throw new RpcError('forbidden', verdict || `This server does not allow ${username} to ${action} here`);
   }
 
-  /** Charges points for the number of offers that a call deletes, as for publishing. @throws RpcError `rate-limited` */
+  /** Charges a call for the offers that it deletes, at the same rate as for publishing. @throws RpcError `rate-limited` */
   async function chargeOffers(caller: Caller, serviceFqn = ''): Promise<void> {
     const { offers } = await store.countOf(caller.username, serviceFqn, Date.now());
     const points = Math.floor(offers / ITEMS_PER_POINT);

@@ -94,7 +94,7 @@ export async function createServer({ authorize, ...options }: ServerOptions = {}
     drainTime: 0,
     turn: DEFAULT_TURN,
     limits: DEFAULT_LIMITS,
-    // an option that is undefined has its default
+    // an option that is set to undefined keeps its default
     ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
   };
   const log = createLog(config.logLevel, config.logFormat);

@@ -14,7 +14,7 @@ export const WINDOW = 10;
 export const CLAIM_WINDOW = 3600;
 
 /**
- * Cost of a call in points; one point is about the cost of one signature verification. Calls that are not listed cost one
+ * Cost of a call in points; one point is about the cost of one signature verification. Methods that are not listed cost one
  * point.
  */
 const COSTS: Partial<Record<RpcMethod | 'openSession', number>> = {

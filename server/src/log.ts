@@ -17,8 +17,8 @@ export const LOG_FORMATS = ['auto', 'json', 'text'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /**
- * @param write writes each line; by default, synchronously to stderr. If `write` throws, the line is dropped, and the number of
- *   dropped lines is logged when writing works again, because a full pipe or disk must not end the process
+ * @param write writes each line; by default, synchronously to stderr. A full pipe or disk must not end the process, so if
+ *   `write` throws, the line is dropped, and the number of dropped lines is logged when writing works again
  */
 export function createLog(level: LogLevel, format: LogFormat = 'json', write: (line: string) => void = lineWriter(2)): Logger {
   const isText = format === 'text' || (format === 'auto' && process.stderr.isTTY === true);

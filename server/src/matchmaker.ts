@@ -168,7 +168,7 @@ export class Matchmaker {
     while (this.#serving) await this.#serving;
   }
 
-  /** Ends the lease of an offer that was answered by the owner of a public key, on the server that granted the lease. */
+  /** Ends the lease of an offer that the owner of a public key has answered, even if another server granted the lease. */
   offerAnswered(offerId: string, publicKey: string): void {
     if (!this.#endAnsweredLease(offerId, publicKey)) this.#broadcast({ kind: 'answered', offerId, publicKey });
   }
@@ -232,7 +232,7 @@ export class Matchmaker {
   }
 
   #startLease(offerId: string, service: FoundService, joiner: Joiner): void {
-    // the store's clock may be slightly ahead of the timer of the previous lease
+    // the store may let the previous lease expire slightly before this server's timer for it fires
     this.#endLease(offerId, 'unanswered');
     this.fairness.startLease(joiner);
     const timer = setTimeout(() => {

@@ -1,7 +1,7 @@
 /**
- * Limits all requests other than `POST /rpc`: pages, files, `/health` and so on. Each request waits for a turn of its address
- * and costs one point; a connection has at most one request in progress. Requests for `/health`, `/ready` and `/metrics` cost
- * no points, so load balancers and Prometheus get replies regardless of how many requests an address sends.
+ * Limits all requests other than `POST /rpc`: pages, files, `/health` and so on. Each request waits for its address's turn and
+ * costs one point; a connection has at most one request in progress. Requests for `/health`, `/ready` and `/metrics` cost no
+ * points, so load balancers and Prometheus get replies regardless of how many requests an address sends.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList, Socket } from 'node:net';

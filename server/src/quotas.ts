@@ -36,7 +36,7 @@ interface Count {
 export class Quotas {
   readonly #store: Store;
   readonly #limits: Limits;
-  /** Users far below their quota, whose offers and services need not be counted at every call. */
+  /** Users far below their quota, whose offers and services need not be counted on every call. */
   readonly #cached = new Map<string, CachedCount>();
   #free: Count | undefined;
   /** Number of free and answered offers at the last count, plus the number of offers published on this server since then. */
@@ -70,7 +70,7 @@ export class Quotas {
       });
   }
 
-  /** Returns the exact counts near the quota, or an upper bound far below it. */
+  /** Returns exact counts if the user is near the quota, upper bounds if the user is far below it. */
   async #countOwn(
     username: string,
     serviceFqn: string,

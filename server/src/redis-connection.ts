@@ -84,8 +84,8 @@ export class RedisConnection {
   }
 
   /**
-   * Does not reconnect after an error reply during startup, for example to a wrong password, because the attempts would only
-   * end in a timeout.
+   * Does not reconnect if Redis replies with an error during startup, for example because the password is wrong:
+   * the attempts would only end in a timeout.
    */
   #reconnectAfter(tries: number, cause: Error): number | false {
     if (!this.#isOpened && cause instanceof ErrorReply && !TRANSIENT.test(cause.message)) return false;

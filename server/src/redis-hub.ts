@@ -375,7 +375,7 @@ export class RedisHub implements Hub {
     await this.#push(principal, instance, 'resync', {});
   }
 
-  /** Withdraws the offers of silent instances on any server; each instance is expired by one server only. */
+  /** Withdraws the offers of silent instances, no matter which server they used; only one server expires each instance. */
   async #expireSilent(now: number): Promise<void> {
     const from = now < this.#reachableSince + MAX_SILENCE ? String(this.#reachableSince) : '-inf';
     const due = this.#redis.prefix + ALIVE;

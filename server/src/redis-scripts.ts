@@ -29,7 +29,7 @@ local function drop(fqn, id)
 end
 `;
 
-/** Number of offers read after which READ_SERVICES examines no further service. */
+/** Number of offers that READ_SERVICES reads before it stops examining services. */
 const MAX_READ = 200;
 
 const lua = (source: string) => script(COMMON + source);
@@ -208,9 +208,9 @@ return { result, examined }
 `);
 
 /**
- * Finds the answered offers of a service that a poll reports on. ARGV: now, since, fqn, side, username, instance, public key,
- * and for the answerer the offer ids. Returns, for each offer, its id, whether it has undelivered data, and the time of its
- * answer; the ids of expired offers; and the number of offers examined.
+ * For one service, finds the answered offers that a poll reports on. ARGV: now, since, fqn, side, username, instance, public
+ * key, and for the answerer the offer ids. Returns, for each offer, its id, whether it has undelivered data, and the time of
+ * its answer; the ids of expired offers; and the number of offers examined.
  */
 export const POLL = lua(`
 local now, since, fqn, side, username, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -482,7 +482,10 @@ call('DEL', base)
 return 1
 `);
 
-/** Frees a public key for a different username. KEYS[1] is the Redis key for the public key. ARGV: username. */
+/**
+ * Deletes the record that a public key holds a username, so that the key can claim a different one. KEYS[1] is the Redis key
+ * for the public key. ARGV: username.
+ */
 export const RELEASE_KEY = lua(`
 if call('HGET', base, 'username') == ARGV[1] then call('DEL', base) end
 return 1

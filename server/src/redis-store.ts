@@ -1,7 +1,7 @@
 /**
  * Store on Redis 7 or Valkey that several servers can share. Each script (see redis-scripts.ts) changes the Redis keys of one
  * service name, and checks the claim to the username on whose behalf it writes. Usernames, ids and the indexes of instances
- * have separate Redis keys, which are written in an order in which an interrupted write may leave a dangling entry but never a
+ * have separate Redis keys, which are written in such an order that an interrupted write may leave a dangling entry but never a
  * missing entry. Documented in store.ts.
  */
 import { createHash, randomUUID } from 'node:crypto';
@@ -443,7 +443,7 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Returns the offers of one service that a poll reports on, the offers that have ended, and the number of offers examined.
+   * For one service, returns the offers that a poll reports on, the offers that have ended, and the number of offers examined.
    */
   async #poll(
     serviceFqn: string,
@@ -497,7 +497,7 @@ export class RedisStore implements Store {
     );
   }
 
-  /** Returns the time of Redis, which has its own clock. */
+  /** Returns the time on the Redis server's own clock. */
   async lastUse(): Promise<number | undefined> {
     const [seconds] = (await this.#redis.command('TIME')) as string[];
     return Number(seconds) * 1000;

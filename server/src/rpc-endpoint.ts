@@ -1,7 +1,7 @@
 /**
- * Serves `POST /rpc` directly on Node's HTTP server, because on this hot path, the objects of a web framework would cost more
- * than the call. Reads the body up to a size limit, runs the calls of a batch in order, and reports failed calls with HTTP 200,
- * as v0.20 clients expect.
+ * Serves `POST /rpc` directly on Node's HTTP server: this is the hot path, and the objects that a web framework creates would
+ * cost more than the call. Reads the body up to a size limit, runs the calls of a batch in order, and reports failed calls with
+ * HTTP 200, as v0.20 clients expect.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
@@ -94,7 +94,7 @@ const isSmall = ({ headers }: IncomingMessage): boolean => Number(headers['conte
 export const addressOf = ({ socket, headers }: IncomingMessage, proxies: BlockList | undefined): string =>
   clientAddress(socket.remoteAddress ?? '', headers['x-forwarded-for']?.toString(), proxies);
 
-/** Returns undefined if the client disconnected before its request was received in full or processed. */
+/** Returns undefined if the client disconnected before its request had been fully received and processed. */
 async function respond(
   context: RpcContext,
   request: IncomingMessage,
@@ -261,7 +261,7 @@ export function setCommonHeaders(
   }
 }
 
-/** Refuses a request that is not a call, and closes the connection, so that further requests on it are not answered. */
+/** Refuses a request that is not a call, and closes the connection, so that no later requests on it are answered. */
 export function sendRefusal(
   { caps, corsOrigins }: Pick<RpcContext, 'caps' | 'corsOrigins'>,
   request: IncomingMessage,

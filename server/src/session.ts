@@ -269,7 +269,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
       this.principal = principalOf(caller);
       this.instance = instance;
       const { epoch, seq } = await hub.opened(this, resume, Date.now());
-      // `#closed` notifies the hub only of open sessions; meanwhile, the client may have disconnected or lost its name
+      // the client may have disconnected or lost its name in the meantime, and `#closed` notifies the hub only of open sessions
       if (this.#hasEnded || this.#socket.readyState !== this.#socket.OPEN)
         return void (await hub.closed(this, this.#isClosedByServer ? 'closed-here' : 'broken'));
       this.#caller = caller;
@@ -350,8 +350,8 @@ export class PushSession implements Session, Reader, FrameReceiver {
   }
 
   /**
-   * Sends a frame at the end of the current turn of the event loop, together with the frames of other sessions: waking the
-   * reader is most of the cost of a reply, and many readers read several sockets.
+   * Sends a frame at the end of the current turn of the event loop, together with the frames of other sessions: most of the
+   * cost of a reply is waking the process that reads it, and many such processes read several sockets.
    */
   #send(frame: ServerFrame): void {
     this.#sendText(JSON.stringify(frame));
@@ -368,7 +368,7 @@ export class PushSession implements Session, Reader, FrameReceiver {
 
   #flush(): void {
     const frames = this.#outgoing;
-    // a new array is used because an emptied array would keep its memory, for every idle socket
+    // a new array is used because every idle socket would otherwise keep the memory of its emptied array
     this.#outgoing = [];
     this.#outgoingLength = 0;
     for (const text of frames) this.#socket.send(text);

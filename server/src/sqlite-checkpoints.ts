@@ -79,7 +79,7 @@ export class CheckpointThread implements Checkpoints {
 
   async close(): Promise<void> {
     this.#isBusy = true;
-    // an open connection would keep SQLite from truncating the log at the end
+    // if this connection stayed open, SQLite could not truncate the log when the database is closed
     const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
     this.#worker.ref(); // keeps the process alive until the worker has exited
     this.#worker.postMessage('close');

@@ -23,7 +23,7 @@ export interface Database {
 
 /**
  * @param path a file, or `:memory:`
- * @throws Error that says what to do, if there is no SQLite module or the file cannot be opened
+ * @throws Error if there is no SQLite module or the file cannot be opened; the message suggests what to do
  */
 export function openDatabase(path: string): { database: Database; module: string } {
   const require = createRequire(import.meta.url);
@@ -70,7 +70,7 @@ function withoutExperimentalWarning<T>(load: () => T): T {
   }
 }
 
-/** How long a write waits for a lock that another process holds, and the interval between attempts, in ms. */
+/** How long a write waits while another process holds a lock on the database, and the interval between attempts, in ms. */
 const LOCK_TIMEOUT = 2000;
 const LOCK_POLL_INTERVAL = 20;
 
@@ -97,12 +97,12 @@ export class Sql {
   readonly #statements = new Map<string, Statement>();
   /** Work done in the open transaction. */
   #batch: Entry[] | undefined;
-  /** Number of writes of the current work, and of the whole batch. */
+  /** Number of writes in the current work, and in the whole batch. */
   #writes = 0;
   #batchWrites = 0;
   /**
-   * Transactions waiting, in order, for a lock that another process holds; SQLite itself would block the event loop while
-   * waiting.
+   * Transactions that wait, in order, while another process holds a lock on the database; SQLite itself would block the event
+   * loop while waiting.
    */
   #locked: Entry[] = [];
   #lockedSince = 0;

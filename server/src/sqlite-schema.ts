@@ -33,13 +33,13 @@ const MIGRATIONS = [
   `ALTER TABLE offers ADD COLUMN for_user TEXT;
    CREATE TABLE met (a TEXT NOT NULL, b TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID;
    CREATE INDEX met_until ON met (until);`,
-  // each index costs one page per publication: counts share a single index, and rows found through the service need none
+  // each index costs one page per publication, so counts share a single index, and rows found through the service need none
   `CREATE INDEX offers_free ON offers (service_id, expires_at) WHERE answer_sdp IS NULL;
    CREATE INDEX offers_answered ON offers (service_id) WHERE answer_sdp IS NOT NULL;
    DROP INDEX offers_instance;
    DROP INDEX offers_answerer;
    CREATE INDEX offers_answerer ON offers (answer_user, answer_instance) WHERE answer_user IS NOT NULL;`,
-  // an index on the expiry of services costs a page per publication; foreign keys cost a read, triggers do not
+  // an index on the expiry of services costs a page per publication; foreign keys also cost a read, but triggers do not
   `DROP INDEX offers_service;
    DROP INDEX offers_free;
    CREATE INDEX offers_free ON offers (service_id, created_at, expires_at, lease_until, answer_sdp) WHERE answer_sdp IS NULL;
@@ -50,7 +50,7 @@ const MIGRATIONS = [
      DELETE FROM offers WHERE service_id = OLD.id AND answer_sdp IS NOT NULL;
    END;
    CREATE TRIGGER offers_candidates AFTER DELETE ON offers BEGIN DELETE FROM candidates WHERE offer_id = OLD.id; END;`,
-  // each publication moved the service within its index, which cost two more pages; `kept_until` changes only once an hour
+  // each publication moved the service within the old index, which cost two more pages; `kept_until` changes only once an hour
   `DROP INDEX services_expiry;
    ALTER TABLE services ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;
    UPDATE services SET kept_until = expires_at + ${SERVICE_ID_TTL};

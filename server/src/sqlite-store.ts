@@ -379,7 +379,7 @@ export class SqliteStore implements Store {
     now: number,
   ): Promise<CandidateInfo[] | { wait: number } | 'too-many' | 'gone'> {
     return this.#sql.transaction(() => {
-      // the offer may have been deleted since it was read, and nothing would delete its candidates
+      // the offer may have been deleted since it was read; candidates added now would never be deleted
       if (!this.#sql.get('SELECT 1 FROM offers WHERE id = ?', offer.offerId)) return 'gone';
       checkHolder(this.#sql, from, now);
       const author = principalOf(from);

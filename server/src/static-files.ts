@@ -1,8 +1,8 @@
 /**
- * Serves static files: `demo/` and `dist/` of the package rondevu-elements, and the bundle under a short path. Only known file
- * types are served, but no names with a leading dot and no files that a symbolic link places outside the folder, because the
- * folder may be a working copy that contains a database. Files are compressed once and cached, with an ETag; clients revalidate
- * their copies on each request.
+ * Serves static files: `demo/` and `dist/` of the rondevu-elements package, and the bundle under a short path. The folder may
+ * be a working copy that contains a database, so only known file types are served, and never a file that a symbolic link places
+ * outside the folder or whose path contains a name with a leading dot. Files are compressed once and cached, with an ETag;
+ * clients revalidate their copies on each request.
  */
 import { createHash } from 'node:crypto';
 import { readFile, realpath, stat } from 'node:fs/promises';

@@ -98,7 +98,7 @@ export interface Store {
   ): Promise<'ok' | 'name-taken' | { keyHolds: string }>;
 
   /**
-   * Publishes a service and appends offers; an SDP that is already live keeps its offer and its id. If there are more than
+   * Publishes a service and appends offers; if an SDP is already live, its offer and id are kept. If there are more than
    * `maxFree` free offers, the oldest are deleted. The newest `maxEnded` ended services of the username keep their ids; the
    * default is MAX_ENDED.
    * @throws RpcError `name-taken` if a different public key currently holds the username
@@ -251,8 +251,8 @@ export const nameTaken = (username: string): RpcError =>
   new NameLostError('name-taken', `Username "${username}" now belongs to another key: choose another name`);
 
 /**
- * Returns the id of an offer: a hash of its content, so an SDP that is live, or is published again after a restart, keeps its
- * id.
+ * Returns the id of an offer: a hash of its content, so that an SDP that is published again, even after a restart, gets the
+ * same id.
  */
 export function offerIdOf({ serviceFqn, instance = '' }: Pick<PublishInput, 'serviceFqn' | 'instance'>, sdp: string): string {
   return createHash('sha256').update(`${serviceFqn}\n${instance}\n${sdp}`).digest('hex');

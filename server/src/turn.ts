@@ -13,8 +13,9 @@ export interface TurnConfig {
   /** `turn:` and `turns:` addresses. Empty: no TURN. */
   urls: string[];
   /**
-   * Values of coturn's `static-auth-secret`; the first secret signs. To rotate secrets, add the new secret to coturn's
-   * configuration, put it first in this list, and remove the old secret when the last credential signed with it has expired.
+   * Values of coturn's `static-auth-secret`; credentials are signed with the first secret. To rotate secrets, add the new
+   * secret to coturn's configuration, put it first in this list, and remove the old secret when the last credential signed with
+   * it has expired.
    */
   secrets: string[];
   /** Lifetime of a credential, in s. */

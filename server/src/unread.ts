@@ -18,7 +18,7 @@ export interface Reader {
   readonly address: string;
   /** Number of bytes that the reader has not read yet. */
   readonly unread: number;
-  /** Disconnects the reader, whose unread bytes no longer count. */
+  /** Disconnects the reader; its unread bytes then no longer count. */
   cutOff(): void;
 }
 

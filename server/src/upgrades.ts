@@ -39,7 +39,7 @@ export function createUpgradeIgnorer(server: Server): (request: IncomingMessage,
     const destroy = (): void => void socket.destroy();
     socket.on('error', destroy);
     const reply = lastReplies.get(socket);
-    // Node keeps the replies of one connection in order, but not across two `connection` events for it
+    // Node keeps the replies on a connection in order, but not if `connection` is emitted for it a second time
     if (reply && !reply.closed) reply.once('close', resumeReading);
     else resumeReading();
   };

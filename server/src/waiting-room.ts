@@ -55,7 +55,7 @@ export class WaitingRoom {
   readonly #byAddress = new Map<string, Set<Waiter>>();
   readonly #byKey = new Map<string, Set<Waiter>>();
   readonly #byUser = new Map<string, Set<Waiter>>();
-  /** Joiners that get no further lease until a lease of their key or address has ended, by key and by address. */
+  /** Joiners, by key and by address, that get no more leases until a lease of their key or address has ended. */
   readonly #held = new Map<string, Set<Held>>();
 
   constructor(fairness: Fairness, limits: WaitingLimits) {
@@ -148,7 +148,7 @@ export class WaitingRoom {
     return [...compatible, ...(this.#queues.get(serviceId)?.values() ?? [])];
   }
 
-  /** Whether any joiner may be waiting for a service, without reading the service from the store. */
+  /** Whether any joiner may be waiting for a service; this check does not read from the store. */
   mayHaveWaiters({ serviceId, serviceFqn }: ServiceKey): boolean {
     const { name, username = '' } = parseServiceName(serviceFqn);
     return [`${name}@${username}`, `${name}@`, serviceId].some((target) => this.#queues.has(target));
@@ -174,7 +174,7 @@ export class WaitingRoom {
 
   /**
    * Call this when a lease of a joiner has ended.
-   * @returns the queues with joiners that were on hold because of the same key or address
+   * @returns the queues of the joiners that were on hold because of the same key or address
    */
   release({ publicKey, address }: Asker, now: number): Set<Queue> {
     const queues = new Set<Queue>();
