@@ -10,9 +10,9 @@ export type Charge = (points: number) => Promise<void>;
 export const MAX_DISCOVERED = 100;
 /** Number of service names that a look-up reads for each additional point. */
 export const NAMES_PER_POINT = 500;
-/** Maximum number of services that a look-up examines per read; each further read costs one point. */
+/** Maximum number of services that a look-up examines per read; each additional read costs one point. */
 export const EXAMINED_PER_POINT = 25;
-/** Maximum number of services that a listing examines per read; each further read costs one point. */
+/** Maximum number of services that a listing examines per read; each additional read costs one point. */
 export const LISTED_PER_POINT = 50;
 /** Number of reads, each of up to EXAMINED_PER_POINT services, for which a waiting joiner is not charged. */
 const FREE_READS = MAX_DISCOVERED / EXAMINED_PER_POINT;

@@ -32,8 +32,8 @@ import { MAX_ENDED, type OfferRow, type ServiceRow, type Side, type Store } from
 import type { Turn } from './turn.js';
 
 /**
- * Maximum number of parked candidates per user and offer. Candidates are parked if they arrive before the offer is answered,
- * from a user who is neither the offerer nor the lease holder.
+ * Maximum number of parked candidates per user and offer. Candidates are parked if they arrive before the offer is answered and
+ * are sent by a user who is neither the offerer nor the lease holder.
  */
 export const MAX_PARKED = 16;
 /** How long parked candidates are kept, in ms. */

@@ -35,7 +35,7 @@ export interface Limits {
   maxServicesPerUser: number;
   /** Maximum number of offers per user, free and answered. */
   maxOffersPerUser: number;
-  /** Maximum number of offers in total, free and answered; when the limit is reached, each user may have an equal share. */
+  /** Maximum number of offers in total, free and answered; when the limit is reached, each user is limited to an equal share. */
   maxTotalOffers: number;
   /**
    * Maximum number of points that one address, or one key, may spend in 10 s; a call costs 1 to 5 points, plus points for its
