@@ -13,7 +13,7 @@ import { until } from '../support/until.js';
 import { createEnd, type EndState } from './end.js';
 import { rigged } from './rigged-peer-connection.js';
 
-/** WebRTC packages for Node, by names without dashes: a dash separates the two names of a pair. */
+/** WebRTC packages for Node, keyed by names without dashes: a dash separates the two names of a pair. */
 export const NODE_PLACES = { node: '@roamhq/wrtc', datachannel: 'node-datachannel', werift: 'werift' } as const;
 export type Place = BrowserName | keyof typeof NODE_PLACES;
 

@@ -1,6 +1,6 @@
 /**
  * Tests an end that disappears because its tab crashes or its page is closed. The peer keeps its connection object and emits
- * `reset` when a client with the same key returns. Each message from the peer was either delivered or is reported as lost.
+ * `reset` when a client with the same key returns. Each message from the peer is either delivered or reported as lost.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

@@ -134,7 +134,7 @@ describe('an endpoint', () => {
   });
 
   for (const length of [1, 40_000, 100_000]) {
-    it(`sends queued messages of ${length} characters before a message that a listener sends meanwhile`, async () => {
+    it(`sends queued messages of ${length} characters before a message sent from a callback during the flush`, async () => {
       for (const event of ['onQueueSize', 'onReplayed'] as const) {
         const [a, b] = [new Recorder({ maxQueuedBytes: Infinity }), new Recorder()];
         for (const letter of 'abc') a.endpoint.send(letter.repeat(length));
@@ -150,7 +150,7 @@ describe('an endpoint', () => {
     });
   }
 
-  it('discards queued messages that it is about to send', async () => {
+  it('discards the remaining queued messages if a callback calls discard() during the flush', async () => {
     const [a, b] = [new Recorder(), new Recorder()];
     const handles = [...'abc'].map((letter) => a.endpoint.send(letter.repeat(100_000)).handle);
     a.onReplayed = () => void a.endpoint.discard();
@@ -159,7 +159,7 @@ describe('an endpoint', () => {
     assert.deepEqual(outcomes, ['delivered', 'dropped', 'dropped']);
   });
 
-  it('settles queued messages that it is about to send when it ends', async () => {
+  it('settles the remaining queued messages if a callback calls end() during the flush', async () => {
     const a = new Recorder();
     const handles = [...'abc'].map((letter) => a.endpoint.send(letter.repeat(100_000)).handle);
     a.onReplayed = () => a.endpoint.end();

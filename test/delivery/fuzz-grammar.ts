@@ -4,7 +4,7 @@
  */
 import type { Random } from '../support/random.js';
 
-/** The operations of a link that a hostile peer uses. */
+/** Operations that a hostile peer performs on a link. */
 export interface RawLink {
   send(data: string | ArrayBuffer): void;
   control(text: string): void;

@@ -423,7 +423,7 @@ describe('a session without a message listener', () => {
     assert.deepEqual([[...b.got], a.outcomes.size], [['0', '1', '2', '3', '4'], 5]);
   });
 
-  it('drops held messages with one warning after 10 s or beyond 1 MiB', async () => {
+  it('drops held messages after 10 s or beyond 1 MiB, with a single warning', async () => {
     for (const fill of [() => 'x', () => bytes(600_000)]) {
       const { wire, a, b } = unheard();
       const warn = mock.method(console, 'warn', () => undefined);
@@ -518,7 +518,7 @@ describe('a session without a message listener', () => {
     assert.deepEqual([b.got, b.finished, a.outcomes.get('1')], [['one'], true, 'delivered']);
   });
 
-  it('drops held messages with the link if the peer has sent FIN', () => {
+  it('drops held messages when the link is lost after the peer has sent FIN', () => {
     const { wire, a, b } = unheard();
     a.send('one');
     void a.session.finish(2000);
@@ -612,7 +612,7 @@ describe('a pair of sessions under random link faults', () => {
     );
   });
 
-  it('delivers each message or reports it as lost if an endpoint is replaced', () => {
+  it('either delivers each message or reports it as lost when an endpoint is replaced', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.array(step, { maxLength: 60 }), (before, after) => {
         const wire = new Wire();

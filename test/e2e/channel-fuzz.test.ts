@@ -32,7 +32,7 @@ interface Counts {
   ended: number;
   /** Connections that ended with an error. */
   failed: number;
-  /** Errors of each connection that reported more than one error. */
+  /** Errors reported by each connection that reported more than one. */
   moreErrors: string[][];
   fromCarol: unknown[];
 }

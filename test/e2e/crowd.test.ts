@@ -1,7 +1,7 @@
 /**
- * Large numbers of joiners: 60 simultaneous joiners on a pool of 5 offers, 200 joiners in turn, and joiners during an attack
- * that takes offers without answering them. The tests also count the live peer connections from outside the engine, and measure
- * the traffic of an idle minute.
+ * Large numbers of joiners: 60 simultaneous joiners that share a pool of 5 offers, 200 joiners in turn, and joiners during an
+ * attack that takes offers without answering them. The tests also count the live peer connections from outside the engine, and
+ * measure the traffic during an idle minute.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';

@@ -220,7 +220,7 @@ describe('<rondevu-chat> after an attribute change', () => {
     expect([written(one.got), written(two.got)]).to.deep.equal([['by source'], ['by for']]);
   });
 
-  it('uses the replacement of an element that `for` references', async () => {
+  it('uses the new element when the element that `for` references is replaced', async () => {
     const one = await host();
     const first: RondevuConnect = await connect(one.to, { id: freshName() });
     await first.ready;

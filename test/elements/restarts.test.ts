@@ -184,7 +184,7 @@ describe('an element that has closed or failed', () => {
       (error: { code: string }) => error.code,
     );
     expect(code).to.equal('name-taken');
-    // the server refuses the call first, and then the WebSocket session
+    // the server first refuses the call, and then the WebSocket session
     await until(() => second.rondevu?.signalingState !== 'connecting');
     expect(events).to.deep.equal(['rondevu-error']);
   });

@@ -89,7 +89,7 @@ describe('broadcast()', () => {
     down.getPeerConnection()!.close();
     await until(() => !down.isConnected());
     const reported = next<{ error: { code: string }; connection: unknown }>(host, 'rondevu-error');
-    // the broadcast must happen before the connection recovers, which does not take long
+    // broadcast immediately, because the connection recovers quickly
     expect(host.broadcast('to all who are here')).to.equal(2);
     const { error, connection } = await reported;
     expect([error.code, connection]).to.deep.equal(['not-connected', down]);

@@ -57,7 +57,7 @@ describe('the answer router', () => {
     assert.deepEqual(await route(ALICE, 'sid', [waiting]), ['rebind', 0]);
   });
 
-  test('prefers the connection with the same session to other connections of the peer', async () => {
+  test('prefers the peer’s connection with the same session to its other connections', async () => {
     const stubs: Stub[] = [
       { peer: ALICE, sid: 'first', state: 'reconnecting' },
       { peer: ALICE, sid: 'second', state: 'reconnecting' },

@@ -365,13 +365,13 @@ test('a queue does not retain removed items', () => {
 
 // --- timers and options
 
-test('sleep resolves after its delay, and early when it is woken', async () => {
+test('sleep resolves after its delay, or as soon as it is woken', async () => {
   const { signal } = new AbortController();
   await sleep(1, signal);
   await sleep(Infinity, signal, (wake) => void setImmediate(wake));
 });
 
-test('sleep rejects with the reason of the signal, also if the signal is aborted already', async () => {
+test('sleep rejects with the abort reason of the signal, even if the signal is already aborted', async () => {
   const controller = new AbortController();
   const sleeping = sleep(Infinity, controller.signal);
   controller.abort(new Error('enough'));

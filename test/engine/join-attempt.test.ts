@@ -145,7 +145,7 @@ describe('a join attempt', () => {
     assert.deepEqual(calls, ['prepared']);
   });
 
-  test('stops watching if a listener ends it when watching starts', async () => {
+  test('stops watching if a listener ends the attempt as soon as watching starts', async () => {
     const { calls, remote, reply, outcome } = begin({ listener: 'ice:polling:started' });
     remote.resolve();
     await turn();

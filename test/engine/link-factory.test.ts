@@ -61,7 +61,7 @@ test('a link that cannot be created leaves no open peer connection behind, and i
   assert.equal(WebRtcLink.live, 0);
 });
 
-test('a link with a new owner emits ice:gathering:timeout once, after the timeout of the new owner', async (t) => {
+test('a link with a new owner emits ice:gathering:timeout once, when the timeout of the new owner elapses', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   FakePeerConnection.channels = 2;
   const link = maker().make();

@@ -35,7 +35,7 @@ function search(target: string, failover: boolean, offered: string[]) {
 const nothing = (): void => undefined;
 
 describe('the offer search', () => {
-  test('searches again for the service found last, or for a hidden service by its id', async () => {
+  test('searches again for the most recently found service, or for a hidden service by its id', async () => {
     const named = search('chat:1.0.0', false, ['chat:1.0.0@alice']);
     await named.search.find(ALICE, 500, nothing, SIGNAL);
     assert.deepEqual(named.asked, [['chat:1.0.0@alice', 500]]);

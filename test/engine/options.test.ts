@@ -14,7 +14,7 @@ import { NodePeerConnection } from '../support/old-host.js';
 /** Address of a port on which no server listens, so that every request fails. */
 const CLOSED_PORT = 'http://127.0.0.1:9';
 
-/** Options with objects as values, which errors describe by the type of the value because they may contain secrets. */
+/** Options whose values are objects: errors state only the type of such a value, because it may contain secrets. */
 const OBJECTS = /^(cryptoAdapter|turnServers|keypair|identity|connectionConfig|rtcConfig|pins)$/;
 
 function isValidation(error: unknown, name: string, value: unknown, what: string): true {
@@ -367,7 +367,7 @@ test('errors about options that may contain secrets never contain them', async (
     for (const name of ['keypair', 'identity', 'cryptoAdapter', 'turnServers', 'pins'])
       await isHidden(connect(name), name, value);
     for (const name of ['rtcConfig', 'connectionConfig']) if (typeof value === 'string') await isHidden(join(name), name, value);
-    // these options quote short strings, so that a typing error in a name or an address can be found
+    // errors about these options quote short strings, so that a typo in a name or an address can be spotted
     if (value === secret || String(value) === secret) continue;
     await isHidden(connect('apiUrl'), 'apiUrl', value);
     if (Array.isArray(value)) continue;

@@ -96,7 +96,7 @@ describe('rondevu', { concurrency: 2 }, () => {
     assert.deepEqual([json.code, lines(json.err)[0]!['code'], lines(json.err)[0]!['exitCode']], [3, 'unavailable', 3]);
   });
 
-  test('a host whose username is taken exits with the cause and the remedies', async (t) => {
+  test('a host whose username is taken reports the cause and the remedies, and exits', async (t) => {
     const { run, client } = await setUp(t);
     await (await (await client('alice')).publishService({ service: 'x:1.0.0' })).start();
     const { code, err } = await run(['host', 'x:1.0.0', '-u', 'alice']);

@@ -175,7 +175,7 @@ test('reports blocked UDP', { skip: nftMissing() }, async (t) => {
   assert.equal(all.exitCode, 1);
 });
 
-test('reports an invalid TURN URL without its credentials', async (t) => {
+test('reports an invalid TURN URL without revealing its credentials', async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'password'), 'very-secret');
   const { url } = await startServer(t);

@@ -66,7 +66,7 @@ const service = ts.createLanguageService({
 });
 const program = service.getProgram()!;
 
-/** Returns the members of an interface that a file declares. */
+/** Returns the members that an interface in the given file declares. */
 function membersOf(file: string, name: string): { name: string; node: ts.Node }[] {
   const source = program.getSourceFile(resolve(file));
   const declaration = source?.statements.find((each) => ts.isInterfaceDeclaration(each) && each.name.text === name);
@@ -138,7 +138,7 @@ for (const file of files) {
   visit(program.getSourceFile(file)!);
 }
 
-/** Whether a string literal may be the name of an emitted event, which excludes the arguments of listener methods. */
+/** Whether a string literal may be the name of an emitted event; arguments of listener methods are excluded. */
 function isSpoken(node: ts.StringLiteralLike): boolean {
   const { parent } = node;
   if (!ts.isCallExpression(parent)) return true;

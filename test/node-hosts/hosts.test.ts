@@ -2,7 +2,7 @@
  * Connects Node programs and pages, with either as the host, and sends numbered messages in both directions while the link is
  * closed several times behind the engine's back. RONDEVU_HOSTS=full sends 1000 messages in each direction and closes the link
  * 10 times, with both browsers and all three WebRTC packages. The default is a short run without Firefox and without
- * @roamhq/wrtc, which crashes the process in about one of ten full runs when a link closes during a send
+ * @roamhq/wrtc, which crashes the process in about one in ten full runs when a link closes during a send
  * (docs/hosting-in-node.md).
  */
 import assert from 'node:assert/strict';

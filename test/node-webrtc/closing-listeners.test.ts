@@ -9,7 +9,7 @@ import { listen, pair, record } from './pair.js';
 
 describe('a listener that closes the connection', { concurrency: 3 }, () => {
   for (const event of ['state:changed', 'cleanup:started', 'closed'] as const) {
-    test(`can call close again in ${event} without losing messages`, async (t) => {
+    test(`on ${event} can call close again without losing messages`, async (t) => {
       const { connection, other } = await (await pair(t)).join('bob');
       const got = listen(other);
       let again: Promise<void> | undefined;
@@ -32,7 +32,7 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
     });
   }
 
-  test('leaves no session timer when it closes a host connection in reconnecting', async (t) => {
+  test('on `reconnecting` leaves no session timer at the host', async (t) => {
     const { join } = await pair(t, { connectionConfig: { sessionTtl: 500 } });
     const { connection, other } = await join('bob');
     const closes = t.mock.method(other, 'close');
@@ -44,7 +44,7 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
     assert.equal(closes.mock.callCount(), 1);
   });
 
-  test('emits neither reconnect:success nor resumed when it closes in connected', async (t) => {
+  test('on `connected` prevents `reconnect:success` and `resumed`', async (t) => {
     const { connection, other } = await (await pair(t)).join('bob');
     const logs = [connection, other].map((side) => record(side, 'connected', 'reconnect:success', 'resumed', 'reset', 'closed'));
     for (const side of [connection, other]) side.on('connected', () => void side.close());
@@ -54,22 +54,22 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
     assert.deepEqual(new Set(logs.map(String)), new Set(['connected,closed']));
   });
 
-  test('closes a silent link that recovers when it closes in ice:polling:stopped', async (t) => {
+  test('on `ice:polling:stopped` also closes a silent link that has just recovered', async (t) => {
     const attach = t.mock.method(WebRtcLink.prototype, 'attach');
     const { join } = await pair(t);
-    const { connection } = await join('bob', { rtcPeerConnection: SlowPeerConnection }); // the next link does not open too early
+    const { connection } = await join('bob', { rtcPeerConnection: SlowPeerConnection }); // delays the opening of the next link
     const pc = connection.getPeerConnection()!;
     const { onDead, onAlive } = attach.mock.calls.find((call) => (call.this as WebRtcLink).pc === pc)!.arguments[0];
     connection.on('ice:polling:started', () => queueMicrotask(onAlive!));
     connection.on('ice:polling:stopped', () => void connection.close());
     await until(() => {
-      if (connection.isConnected()) onDead(); // again if a late message from the host has ended the silence
+      if (connection.isConnected()) onDead(); // repeat this if a late message from the host has ended the silence
       return connection.getState() === 'closed';
     }, 'the connection to close');
     await until(() => pc.signalingState === 'closed', 'the old link to close', 5000);
   });
 
-  test('ends a host connection without failed when it closes in datachannel:close', async (t) => {
+  test('on `datachannel:close` ends a host connection without a `failed` event', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const log = record(other, 'closed', 'disconnected', 'reconnect:failed', 'failed');
@@ -80,7 +80,7 @@ describe('a listener that closes the connection', { concurrency: 3 }, () => {
   });
 
   for (const event of ['connection:timeout', 'reconnect:failed'] as const) {
-    test(`stops a reconnection of the host when it closes in ${event}`, async (t) => {
+    test(`on ${event} stops the host from reconnecting`, async (t) => {
       const { join } = await pair(t, { connectionConfig: { connectionTimeout: 3000 } });
       const { rondevu, other } = await join('bob');
       const lost = other.getOfferId();

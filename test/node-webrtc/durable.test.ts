@@ -142,7 +142,7 @@ describe('the durable API', { concurrency: 3 }, () => {
         for (const { from } of flows) from.send(`${index} ${'x'.repeat((index * 37) % 500)}`);
       const pc = host.getPeerConnection();
       links.add(pc);
-      // close the link alternately while all messages are in flight and after some have arrived
+      // in alternate rounds, close the link while all messages are in flight, or after some have arrived
       if (round % 2) await new Promise((resolve) => setTimeout(resolve, 50));
       pc!.close();
       await until(() => host.getPeerConnection() !== pc && host.isConnected() && connection.isConnected(), `link ${round + 2}`);

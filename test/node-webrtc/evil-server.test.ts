@@ -230,7 +230,7 @@ async function standIn(t: TestContext) {
     pc,
     received,
     fingerprint,
-    /** Returns alice's signed offer with the candidates and ICE password of the server, which the signature does not cover. */
+    /** Returns alice's signed offer with the server's candidates and ICE password, which the signature does not cover. */
     async offer(real: string): Promise<string> {
       const [ufrag] = /a=ice-ufrag:\S+/.exec(real)!;
       await pc.setLocalDescription({ type: 'offer', sdp: sdp!.replace(/a=ice-ufrag:\S+/, ufrag) });

@@ -39,7 +39,7 @@ describe('recovery of a service', { concurrency: 3 }, () => {
     await until(() => connection.isConnected() && other.isConnected(), 'bob to return', 20_000);
   });
 
-  test('a full service lets a peer return that left while the server was down', async (t) => {
+  test('a full service readmits a peer that left while the server was down', async (t) => {
     const { server, host, opened, join } = await pair(t, { maxConnections: 1 });
     const { rondevu, connection } = await join('bob');
     await until(() => host.signalingState === 'push', 'the push socket to open');
@@ -105,12 +105,12 @@ describe('recovery of a service', { concurrency: 3 }, () => {
     await connection.opened; // there is a place
   });
 
-  test('a joiner slows down if the host closes every link as soon as it is up', async (t) => {
+  test('a joiner reconnects more slowly if the host closes every link as soon as it is up', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     connection.on('connected', () => setTimeout(() => other.getPeerConnection()?.close()));
     const delays: number[] = [];
-    // a link that does not come up at all also causes a delay, in a later attempt
+    // a link that never comes up also causes a delay, but before a later attempt
     connection.on('reconnect:scheduled', ({ attempt, delay }) => attempt === 1 && delays.push(delay));
     other.getPeerConnection()?.close();
     await until(() => delays.some((delay) => delay > 0), 'a delay', 60_000);
@@ -118,7 +118,7 @@ describe('recovery of a service', { concurrency: 3 }, () => {
   });
 });
 
-test('start called twice resolves when offers are published, and stop rejects it', async (t) => {
+test('two start calls both resolve when offers are published, and stop rejects a pending start call', async (t) => {
   const host = await client(t, await startServer(t), 'alice');
   const pool = await host.publishService({ service: 'chat:1.0.0', maxOffers: 1 });
   const counts = Promise.all([pool.start(), pool.start()].map((starting) => starting.then(() => pool.offers.length)));

@@ -83,7 +83,7 @@ describe('services', { concurrency: 3 }, () => {
     assert.deepEqual([got, raw[0]], [['durable', 'again'], 'raw']);
   });
 
-  test('findService supports direct, random and paginated searches, also under its older names', async (t) => {
+  test('findService supports direct, random and paginated searches, even under its older names', async (t) => {
     const { server, host } = await hosted(t, await startServer(t));
     const bob = await client(t, server, 'bob');
     for (const found of [await bob.findService(FQN), await bob.getService(FQN)]) {
@@ -112,7 +112,7 @@ describe('services', { concurrency: 3 }, () => {
     ).opened;
   });
 
-  test('a search waits for a host for at most the `wait` time, and can be aborted', async (t) => {
+  test('a search waits for a host no longer than `wait`, and can be aborted', async (t) => {
     const server = await startServer(t);
     const bob = await client(t, server, 'bob');
     await assert.rejects(bob.connectToService({ serviceFqn: FQN }), hasCode('not-found'));
@@ -134,7 +134,7 @@ describe('services', { concurrency: 3 }, () => {
     );
   });
 
-  test('signal ends the search, and has no effect once an offer has been answered', async (t) => {
+  test('the `signal` option ends a search, but has no effect once an offer has been answered', async (t) => {
     const server = await startServer(t);
     const bob = await client(t, server, 'bob');
     const controller = new AbortController();

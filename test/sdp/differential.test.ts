@@ -19,7 +19,7 @@ const AT_ONCE = 250;
 
 type Facts = Pick<SdpDescription, 'fp' | 'ufrag' | 'setup' | 'media'>;
 
-/** Extracts the facts that a platform has parsed, from its serialized description. */
+/** Extracts the parsed facts from a description that a platform has serialized. */
 function factsOf(written: string): Facts {
   const lines = written.split(/\r?\n/);
   const values = (name: string) => [

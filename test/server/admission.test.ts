@@ -197,7 +197,7 @@ test('serves several rounds of short calls in one turn of the event loop', async
   assert.deepEqual([...first, ...(await turn())], ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'a', 'a']);
 });
 
-test('starts no round after ROUNDS_TIME_LIMIT, however many addresses wait', async () => {
+test('starts no round after ROUNDS_TIME_LIMIT, however many addresses are waiting', async () => {
   const { make, turn } = mockTurns();
   const addresses = Array.from({ length: 5 }, (_, index) => `address ${index}`);
   for (const address of addresses) make(address, 20, ROUNDS_TIME_LIMIT / 10);
@@ -216,7 +216,7 @@ test('runs at most MAX_ROUNDS rounds per turn of the event loop, however short t
   assert.equal((await turn()).length, 2 * MAX_ROUNDS);
 });
 
-test('charges the extra cost of a call in arrears while the call holds a slot for large calls', async (t) => {
+test('charges the extra cost of a large call in arrears, before the call releases its slot', async (t) => {
   const [store, log] = [new SqliteStore(':memory:'), createLog('silent')];
   const hub = new MemoryHub(store, log, () => undefined);
   const discovery = new Discovery(store);

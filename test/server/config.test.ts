@@ -213,7 +213,7 @@ test('the error for a database that cannot be opened names the file and suggests
   });
 });
 
-test('createServer uses the default of an option that is undefined', async () => {
+test('createServer uses the default for an option that is undefined', async () => {
   const options = { port: 0, storagePath: ':memory:', host: undefined, corsOrigins: undefined, limits: undefined };
   const server = await createServer(options as unknown as ServerOptions);
   try {

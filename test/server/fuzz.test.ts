@@ -272,7 +272,7 @@ async function flood(runs: number, seed: number, fails: Promise<unknown>): Promi
   isOver = true;
   const handshakes = await valid;
   for (const lane of lanes.flat()) lane.close();
-  // nonces are kept for two minutes, and data about inactive clients for less
+  // nonces are kept for two minutes, and data about inactive clients for a shorter time
   if (RUNS > 50_000) await new Promise((resolve) => setTimeout(resolve, 150_000));
   return { bytes: await heap(), handshakes };
 }

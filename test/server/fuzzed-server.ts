@@ -8,7 +8,7 @@ import { createServer, DEFAULT_LIMITS } from '../../server/src/index.js';
 const limits = { ...DEFAULT_LIMITS, pointsPerAddress: 1e12, pointsPerKey: 1e12, claimsPerAddress: 1e12 };
 const server = await createServer({
   ...{ port: 0, host: '127.0.0.1', storagePath: ':memory:', logLevel: 'error', limits },
-  // a trusted proxy makes the server read forwarded addresses
+  // with a trusted proxy, the server reads forwarded addresses
   trustedProxies: ['127.0.0.1'],
 });
 

@@ -1,7 +1,7 @@
 /**
- * Runs honest clients alongside a hostile client that makes every kind of call at just under its rate limit: all honest
- * handshakes must complete, `/health` must always respond, and the data stored for the hostile client must stay within the
- * limits. `npm run bench -- attack hostile` measures the latencies.
+ * Runs honest clients alongside a hostile client that makes every kind of call at a rate just under its limit: all
+ * honest handshakes must complete, `/health` must always respond, and the data stored for the hostile client must stay within
+ * the limits. `npm run bench -- attack hostile` measures the latencies.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -11,7 +11,7 @@ import { PushClient, someone, spawnServer, until } from './helpers.js';
 
 const HANDSHAKES = 10;
 /**
- * Number of hostile calls per second, less than the rate limit because this process also runs the honest clients; the
+ * Number of hostile calls per second, below the rate limit because this process also runs the honest clients; the
  * benchmark uses the full rate.
  */
 const CALLS_A_SECOND = 100;

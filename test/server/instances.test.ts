@@ -182,7 +182,7 @@ test('two instances of one user that connect to each other exchange candidates',
   await until(() => laptop.eventsOf('candidates').length > 0 && phone.eventsOf('candidates').length > 0, 'the events', 2000);
 });
 
-test('withdrawOffers removes free offers, even leased ones, but no answered ones', async (t) => {
+test('withdrawOffers removes unanswered offers, including leased ones, but no answered offers', async (t) => {
   const { server, identity, fqn, joiner } = await start(t);
   const host = await PushClient.open(server.url, identity);
   await host.publish(fqn, ['a', 'b', 'c']);
@@ -273,7 +273,7 @@ test('a publisher that reconnects receives `demand` without publishing again', a
   await again.event('demand');
 });
 
-test('a publishService call that is refused because of too many instances publishes nothing', async (t) => {
+test('a publishService call refused because its user has too many instances publishes nothing', async (t) => {
   const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxInstancesPerUser: 2 } });
   const identity = someone('host');
   const fqn = `${FQN}@${identity.username}`;

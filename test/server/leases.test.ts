@@ -1,7 +1,7 @@
 /**
  * Tests leases and the queue (protocol.md, "Leases and the queue") on complete servers: one offer per call, competing answers,
- * waits over HTTP and over the socket, look-ups by id, and waiting joiners when a server closes. fairness.test.ts tests the
- * order of the queue.
+ * waits over HTTP and over the socket, look-ups by id, and replies to waiting joiners when a server closes.
+ * fairness.test.ts tests the order of the queue.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';

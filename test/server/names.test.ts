@@ -16,7 +16,7 @@ const sid = 'abcdefgh';
 let names = 0;
 const freshName = (): string => `passes-on-${++names}`;
 
-/** Expires the claim to a username in the store, as a year without a call does. */
+/** Expires the claim to a username in the store, as happens after a year without a call. */
 type Expire = (username: string) => Promise<unknown>;
 
 /** @param start returns two servers with the same data, or one server twice, and a function that expires a claim */

@@ -1,6 +1,6 @@
 /**
- * Tests that this server corrects faults of v0.5.4 without changing the wire format, as seen by a v0.20 client. All calls use
- * the old form and have no instance, unless a test says otherwise.
+ * Tests, from the viewpoint of a v0.20 client, that this server corrects faults in v0.5.4 without changing the wire format.
+ * All calls use the old form and have no instance, unless a test says otherwise.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -160,7 +160,7 @@ test('candidate timestamps are strictly increasing and never ahead of the clock'
   assert.ok(Math.max(...dates) <= after, 'no timestamp is in the future');
 });
 
-test('getIceCandidates and poll return candidates older than `since` if the peer has not had them', async (t) => {
+test('getIceCandidates and poll return candidates older than `since` if the peer has not received them', async (t) => {
   const { old, host, fqn } = await start(t);
   await host.publish(fqn, ['offer']);
   const joiner = old();

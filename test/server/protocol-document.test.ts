@@ -280,7 +280,7 @@ test('the documented errors of each call match the codes that its handler can th
   }
 });
 
-test('calls documented as always signed match the code', () => {
+test('the document lists exactly the calls that must always be signed', () => {
   const [, sentence] = /^(.*) must be signed themselves/m.exec(document.text)!;
   assert.deepEqual(sorted(codes(sentence)), sorted(ALWAYS_SIGNED));
 });
@@ -372,7 +372,7 @@ const range = ({ min, max }: Bounds): string => `${n(min!)} to ${n(max!)}`;
 /** Returns the minimum and maximum length in a pattern such as `^[\w-]{1,128}$`. */
 const lengths = ({ pattern }: Bounds): string => /\{(\d+),(\d+)\}/.exec(pattern!)!.slice(1).join(' to ');
 
-/** Returns the error for another look-up by a joiner that already waits for `count` versions, under the given limits. */
+/** Returns the error for another look-up by a joiner that is already waiting for `count` versions, under the given limits. */
 function waitingError(
   limits: Partial<Record<'maxWaiting' | 'maxWaitingPerKey' | 'maxWaitingPerAddress', number>>,
   count = 1,

@@ -77,7 +77,7 @@ describe('the Redis store', { skip: redisMissing() ?? false }, () => {
     assert.equal(await connection.command('HEXISTS', (await keys('*:service:*'))[0]!, 'metadata'), 0);
   });
 
-  test('an instance index expires a minute after the instance is withdrawn, unless it has published since', async (t) => {
+  test('an index expires a minute after its instance is withdrawn, unless the instance has published since', async (t) => {
     const { store, connection } = await openStore(t);
     const now = Date.now();
     await store.publish({ ...ofAlice(['a']), ttl: 3_600_000 }, 100, now);

@@ -16,7 +16,7 @@ async function client(t: TestContext, url: string, username: string, WebSocketCl
   return signaling;
 }
 
-test('the client retries openSession after a refusal because of the rate limit', async (t) => {
+test('the client retries openSession after the rate limit caused a refusal', async (t) => {
   const { url } = await startServer(t, { limits: { ...DEFAULT_LIMITS, pointsPerAddress: 9 } });
   const [polling, pushing] = [await client(t, url, 'polling', null), await client(t, url, 'pushing', WebSocket)];
   // the poll costs 4 points and a session costs 6, including 3 for a new key, so the session must wait for the next 10 s

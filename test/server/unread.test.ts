@@ -25,7 +25,7 @@ class TestReader implements Reader {
   }
 }
 
-test('disconnects the slowest reader of an address, not the current recipient', () => {
+test('disconnects the slowest reader at an address, not the current recipient', () => {
   const unread = new Unread(100, 1000);
   const [slow, other, elsewhere] = [new TestReader('a'), new TestReader('a'), new TestReader('b')];
   const add = (reader: TestReader, bytes: number): void => {
@@ -57,14 +57,14 @@ test('bytes that have been read no longer count as unread', () => {
   assert.equal(one.isCutOff, false);
 });
 
-test('disconnects the slowest reader of the address with the most unread bytes if the total is too large', () => {
+test('disconnects the slowest reader at the address with the most unread bytes if the total is too large', () => {
   const unread = new Unread(100, 250);
   const readers = Array.from({ length: 6 }, (_, index) => new TestReader(`address ${index % 3}`));
   for (const [index, reader] of readers.entries()) {
     reader.unread = 40 + index;
     unread.note(reader);
   }
-  // unread bytes per address: 40 and 43, 41 and 44, 42 and 45
+  // unread bytes of the two readers at each address: 40 and 43, 41 and 44, 42 and 45
   assert.deepEqual(
     readers.map(({ isCutOff }) => isCutOff),
     [false, false, false, false, false, true],
@@ -140,7 +140,7 @@ async function stalledSession(unread: Unread): Promise<{ session: PushSession; s
 const deliver = (session: PushSession, seq: number, length: number): void =>
   session.deliver({ seq, event: 'signal', text: JSON.stringify('x'.repeat(length)) } as never);
 
-test('frames of the current event loop turn count as unsent bytes of their session', async () => {
+test('frames delivered in the current turn of the event loop count as unsent bytes of their session', async () => {
   const { session, socket } = await stalledSession(new Unread(1e9, 1e9));
   for (let i = 0; i < 60 && socket.readyState === 1; i++) {
     deliver(session, i, 100_000);

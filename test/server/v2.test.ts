@@ -69,7 +69,7 @@ test('a v2 message is valid for one method only', async (t) => {
   await client.publish(fqn, ['offer']);
   const request = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   await refused(send({ ...request, method: 'deleteService' }), 'bad-signature');
-  // the digest also covers the method, so a message that is signed again with a different method is refused
+  // the digest also covers the method, so a message with a changed method is refused even if it is signed again
   const forged = signV2(client.identity, 'getService', { serviceFqn: fqn }, server.url);
   const message = forged.message.replace('getService', 'deleteService');
   await refused(

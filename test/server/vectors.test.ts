@@ -1,7 +1,7 @@
 /**
  * Replays traffic recorded between a v0.20 client and a v0.5.4 server against the current server. Each request, with current
  * ids and a new signature in the old form, must get a reply of the recorded shape, except for the `CORRECTIONS` that
- * protocol.md requires. Further tests cover the headers of HTTP replies.
+ * protocol.md requires. Additional tests cover the headers of HTTP replies.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ const CORRECTIONS: Record<string, (actual: Record<string, unknown>) => void> = {
   },
 };
 
-/** Fields of a recorded reply that protocol.md omits: the row id and the repeated offer id of each candidate in a poll. */
+/** Recorded reply fields that protocol.md omits: the row id and the repeated offer id of each candidate in a poll. */
 const DROPPED = /^\.result\.iceCandidates\.[^.]+\.0\.(id|offerId)$/;
 
 /** Asserts that `actual` has every key of `expected`, with a value of the same type. */
@@ -71,7 +71,7 @@ test('every recorded exchange gets a reply of the same shape and status', async 
 
   const resign = (recorded: Request): Request => {
     const request = translate(recorded);
-    // a call of an unknown method cannot be signed again
+    // a call to an unknown method cannot be signed again
     if (recorded.method === 'nope') return request;
     const name = request.message.split(':')[1];
     // in the recording, the call under a stolen name is signed with Bob's key

@@ -81,7 +81,7 @@ test('refuses a validly signed call under a name claimed by a different key', as
   await host.publish(fqn, ['offer']);
   const thief = new Client(server.url, someone().as(host.username), 'old');
   await refused(thief.publish(fqn, ['stolen']), 'name-taken');
-  // without a key in the call, the signature is verified with the key of the claim, and does not match
+  // if the call contains no key, its signature is verified with the key of the claim, which does not match
   await refused(thief.call('poll', {}, { publicKey: undefined }), 'bad-signature');
 });
 

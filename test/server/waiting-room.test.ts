@@ -1,6 +1,6 @@
 /**
- * Tests the cost of waiting joiners, measured in store calls and rank computations, never in time; the limits on waiting
- * joiners; and that joiners cannot improve their rank by answering offers of their own.
+ * Tests the cost of waiting joiners, measured in store calls and rank computations, never in time, and the limits on waiting
+ * joiners. Also tests that joiners cannot improve their rank by answering offers of their own.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -49,7 +49,7 @@ function setUp(t: TestContext, limits: Partial<WaitingLimits> = {}) {
   return {
     matchmaker,
     demand,
-    /** Returns the work done since the previous call of this function. */
+    /** Returns the work done since the previous call to this function. */
     work() {
       const done = { storeCalls, ranked };
       [storeCalls, ranked] = [0, 0];

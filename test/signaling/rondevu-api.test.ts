@@ -239,7 +239,7 @@ test('an unreachable server causes a NetworkError that contains the address', as
   assert.equal(error.willRetry, false, 'a single call is not tried again by itself');
 });
 
-test('a reply from a server other than Rondevu causes a NetworkError with the address and a hint', async (t) => {
+test('a reply from a server that is not a Rondevu server causes a NetworkError with the address and a hint', async (t) => {
   const replies: [number, string, string][] = [
     [200, 'text/html', '<!doctype html><title>It works!</title>'],
     [404, 'text/html', 'Not Found'],

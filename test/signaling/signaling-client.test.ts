@@ -175,7 +175,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     await assert.rejects(impostor.call('poll', {}), (error) => error instanceof RondevuError && error.code === 'name-taken');
     await until(() => errors.length > 0, 'the refusal');
     assert.equal(errors[0]?.code, 'name-taken');
-    await new Promise((resolve) => setTimeout(resolve, 1200)); // the first retry would happen within 650 ms
+    await new Promise((resolve) => setTimeout(resolve, 1200)); // a retry would have happened within 650 ms
     assert.equal(sockets, 1);
   });
 
@@ -314,7 +314,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
     });
   }
 
-  test('detects an old server from its first reply, and completes a handshake without new calls', async (t) => {
+  test('detects an old server from its first reply, and completes a handshake without calling newer methods', async (t) => {
     const server = await OldServer.start(t);
     const { host, joiner } = await handshake(t, server.url, client);
     assert.equal(host.signaling.state, 'polling');
