@@ -58,7 +58,7 @@ for (const [hostPlace, joinerPlace] of PAIRS) {
     it(`delivers ${MESSAGES} messages each way exactly once despite ${COUNT} cuts`, { timeout: 3_600_000 }, async () => {
       const { host, joiner, random } = field;
       const kinds = Object.keys(CUTS);
-      // each kind occurs equally often, the remainder is random, and the order is shuffled
+      // each kind occurs equally often, except for a random remainder, and the order is shuffled
       const drawn = random.shuffle(
         Array.from(
           { length: COUNT },

@@ -22,7 +22,7 @@ export interface EndState {
   sent: number;
   /** Maximum number of messages to send until the next cut, so that some are in flight during each cut. */
   allowed: number;
-  /** Number of sent messages per outcome. */
+  /** Number of sent messages, by outcome. */
   outcomes: Record<string, number>;
   lost: number;
   /** Sends numbered messages of up to `max` bytes; the seed determines their lengths. */

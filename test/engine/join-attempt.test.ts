@@ -61,7 +61,7 @@ function begin({ offer, listener }: { offer?: SdpLine; listener?: string } = {})
     emit: (event: string) => void (listener === event && attempt.fail(new Error('closed by a listener'))),
   } as unknown as JoinContext;
   const attempt: JoinAttempt = new JoinAttempt(context, { entry: ENTRY, offer, sid: 'sid', unconfirmed: 0 });
-  // the steps, as a connection carries them out
+  // the steps that a connection carries out
   const steps = async () => {
     await attempt.prepare(link);
     calls.push('prepared');

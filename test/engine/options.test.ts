@@ -335,7 +335,7 @@ test('TURN presets use TURN servers from the signaling server, or fall back to S
   }
 });
 
-test('errors about options that may contain secrets never contain them', async () => {
+test('errors about options that may contain secrets never reveal the secrets', async () => {
   const secret = 'S3cretS3cret/+=';
   const password = `u:${secret}@example.org`;
   const server = { urls: 'turn:example.org', username: 'u', credential: secret };

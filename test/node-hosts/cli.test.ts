@@ -1,4 +1,4 @@
-/** Runs the `rondevu` command in the way that users and scripts do. */
+/** Runs the `rondevu` command as users and scripts do. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';

@@ -12,7 +12,7 @@ const codeOf = async (promise: Promise<unknown>): Promise<string> =>
   );
 
 describe('a full service', { concurrency: 2 }, () => {
-  test('reserves the place of a disconnected joiner until that joiner leaves', async (t) => {
+  test('keeps the place of a joiner that has lost its link until the joiner closes its connection', async (t) => {
     const { server, pool, opened, join } = await pair(t, { maxConnections: 1 });
     const { rondevu, connection, other } = await join('bob');
     await until(() => pool.offers.length === 0, 'no offer while bob is there');

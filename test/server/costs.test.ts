@@ -152,7 +152,7 @@ test('the cost of a call grows with the number of items in it', () => {
   for (const list of [{ length: 1e9 }, 'x'.repeat(1000), null, 5]) assert.equal(costOf('withdrawOffers', { offerIds: list }), 1);
 });
 
-/** Returns how many points this address has left, measured by making calls without a key until one is refused. */
+/** Returns the number of points that this address has left: makes calls without a key until one is refused. */
 async function left(url: string): Promise<number> {
   for (let count = 0; ; count++) if ((await post(url, {})).status === 429) return count;
 }
@@ -249,7 +249,7 @@ test('does not run the rest of a batch after its client disconnects', async (t) 
   while ((await new Client(url).take(`s0:1.0.0@${client.username}`).catch(() => undefined)) === undefined);
   abort.abort();
   await reply;
-  // this batch takes as long as the rest of the first batch would have taken
+  // waits for as long as the rest of the first batch would have taken
   await post(url, batchOf(new Client(url)));
   await refused(new Client(url).take(`s99:1.0.0@${client.username}`), 'not-found');
 });

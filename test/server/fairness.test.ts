@@ -201,7 +201,7 @@ test('a lease resumed from a different address counts against neither address on
   const clock = mockClock(t);
   const { matchmaker, publish, joiner } = setUp(t);
   await publish(1);
-  // an old client without an instance makes two look-ups, and changes its network in between
+  // an old client without an instance makes two look-ups, and changes networks in between
   const target = { name: 'chat', version: '1.0.0', username: 'host' };
   const signal = new AbortController().signal;
   for (const who of ['old@wifi', 'old@mobile']) {

@@ -40,7 +40,7 @@ import { until } from '../support/until.js';
 export { mockClock } from './mock-clock.js';
 export { until };
 
-/** Error of a refused call, as seen by the client. */
+/** Error that the client receives for a refused call. */
 export class CallError extends Error {
   readonly code: string | undefined;
   readonly details: Record<string, unknown>;

@@ -51,7 +51,7 @@ test('the overhead of each piece of a frame counts against the byte limit', asyn
     sockets.map(async (socket) => {
       streamOf(socket).setNoDelay(true);
       streamOf(socket).write(frame(MAX_FRAME, 0));
-      // sends each byte separately, with a pause in which the server reads the previous byte
+      // sends each byte separately, with a pause during which the server reads the previous byte
       for (let i = 0; i < 600 && !codes.size; i++) {
         streamOf(socket).write(' ');
         await new Promise((resolve) => setTimeout(resolve, 1));

@@ -1,6 +1,6 @@
 /**
- * Tests the events kept in memory for disconnected clients: bytes per user, bytes in total, age, and one copy for all
- * instances.
+ * Tests the limits on events kept in memory for disconnected clients: bytes per user, bytes in total, and age. Also tests that
+ * all instances share one copy of an event.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';

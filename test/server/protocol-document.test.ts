@@ -592,7 +592,7 @@ test('the table of limits matches the constants and error codes of the server', 
     ],
   ];
   assert.deepEqual(document.rows('Limits'), expected);
-  // building the expected rows above must have read every limit
+  // every limit must have been read while the expected rows were built
   assert.deepEqual(
     Object.keys(DEFAULT_LIMITS).filter((name) => !used.has(name)),
     [],

@@ -250,7 +250,7 @@ describe('the signaling client', { concurrency: 4 }, () => {
       signaling.on('state', (_state, error) => error && errors.push(error));
       await assert.rejects(signaling.call('poll', {}), NetworkError);
       assert.ok(states.includes('offline') && errors[0] instanceof NetworkError);
-      signaling.on('answer', () => undefined); // a listener for answers requires polling
+      signaling.on('answer', () => undefined); // a listener for `answer` events makes the client poll
       signaling.hint();
       const server = await startServer(t, { port: first.port });
       await until(() => signaling.state === (make === client ? 'push' : 'polling'), 'the server to be reachable again', 15_000);
