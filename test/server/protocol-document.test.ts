@@ -897,11 +897,11 @@ test('the document has a row for every message of the control channel', () => {
     ...[...sourceOf('src/connection/renegotiation.ts').matchAll(/^const (?:SDP|ASK) = '([^']+)';$/gm)].map(([, text]) => text!),
   ];
   const word = (text: string): string => text.split(' ')[0]!;
-  const [texts, further] = [document.rows('Control'), document.rows('Further channels')];
+  const [texts, additional] = [document.rows('Control'), document.rows('Additional channels')];
   const documented = texts.flatMap(([text]) => codes(text)).map(word);
   assert.deepEqual(sorted(documented), sorted(sent.map(word)));
-  const linked = texts.filter(([, meaning]) => meaning!.startsWith('[further channels]')).flatMap(([text]) => codes(text));
-  assert.deepEqual(sorted(further.flatMap(([text]) => codes(text)).map(word)), sorted(linked.map(word)));
+  const linked = texts.filter(([, meaning]) => meaning!.startsWith('[additional channels]')).flatMap(([text]) => codes(text));
+  assert.deepEqual(sorted(additional.flatMap(([text]) => codes(text)).map(word)), sorted(linked.map(word)));
 });
 
 test('every server constant is in a table or in NOT_IN_TABLES', () => {
