@@ -199,7 +199,10 @@ export class RedisConnection {
 
 class DeadlineError extends Error {}
 
-/** An error that combines several connection attempts, for instance to ::1 and 127.0.0.1, has no message of its own. */
+/**
+ * Returns the message of an error. An AggregateError, which combines the errors of several connection attempts (for instance to
+ * ::1 and 127.0.0.1), has no message of its own.
+ */
 const reasonOf = (error: Error): string =>
   error.message || (error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.name);
 

@@ -498,7 +498,10 @@ export class OfferPool extends Emitter<OfferPoolEvents> {
     if (this.#port.keepsDirected()) void this.#publishDirected(connection);
   }
 
-  /** Never rejects: if the offer cannot be published, a full service tries again, and any other service has free offers. */
+  /**
+   * Never rejects. If the directed offer cannot be published, publishing is retried only when the service is full; otherwise the
+   * peer can return through a free offer.
+   */
   async #publishDirected(connection: OffererConnection): Promise<void> {
     const { ttl, renewAt } = this.#options;
     // an offer must not wait for an answer longer than its lifetime

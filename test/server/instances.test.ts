@@ -273,7 +273,7 @@ test('a publisher that reconnects receives `demand` without publishing again', a
   await again.event('demand');
 });
 
-test('a publishService call refused because its user has too many instances publishes nothing', async (t) => {
+test('publishService publishes nothing if it is refused because the user has too many instances', async (t) => {
   const server = await startServer(t, { limits: { ...DEFAULT_LIMITS, maxInstancesPerUser: 2 } });
   const identity = someone('host');
   const fqn = `${FQN}@${identity.username}`;

@@ -54,7 +54,7 @@ describe('several servers that share a Redis', { skip: redisMissing() ?? false }
     await until(async () => Number(await connection.command('EXISTS', at)) === 0, 'the Redis key to be deleted');
   });
 
-  test('a client whose mailbox Redis has lost gets `resync`, and event numbers keep increasing', async (t) => {
+  test('a client gets `resync` after Redis has lost its mailbox, and event numbers keep increasing', async (t) => {
     const { urls, connection, redisPrefix } = await start(t);
     const host = await PushClient.open(urls[0], someone('host'));
     const fqn = `x:1.0.0@${host.username}`;
