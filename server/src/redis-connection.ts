@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { createClient, ErrorReply, type RedisClientType } from '@redis/client';
 import type { Logger } from './log.js';
 
-/** How long a command may take, with all its attempts, in ms. */
+/** How long a command may take, including retries, in ms. */
 const COMMAND_TIMEOUT = 5000;
 const RETRY_DELAY = 50;
 /** Timeout for the write that checks whether Redis works, in ms. */

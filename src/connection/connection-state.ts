@@ -36,7 +36,7 @@ export type ConnectionEvent =
   /** Either peer closes the connection. */
   | 'close';
 
-/** Actions that connection.ts performs, in table order, after it has changed the state. */
+/** Actions that connection.ts performs after it has changed the state, in the order in which a transition lists them. */
 export type Effect = 'announce' | 'drop-link' | 'recover' | 'end';
 
 export type Transition = readonly [to: ConnectionState, ...effects: Effect[]];

@@ -168,7 +168,7 @@ describe('a session', () => {
     assert.equal([...wire.ends.a.outcomes.values()].filter((outcome) => outcome === 'delivered').length, 50);
   });
 
-  it('does not report unread messages as delivered if both peers end at the same time', async () => {
+  it('does not report unread messages as delivered if both peers end the session at the same time', async () => {
     const wire = new Wire();
     wire.connect();
     wire.settle(tick);

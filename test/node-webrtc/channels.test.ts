@@ -59,7 +59,7 @@ describe('additional channels', { concurrency: 3 }, () => {
     assert.equal(await one.send('last').delivered, 'delivered');
   });
 
-  test('channels deliver messages exactly once and in order across 20 raw closes', async (t) => {
+  test('channels deliver messages exactly once and in order while the peer connection is closed 20 times', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const count = 400;

@@ -56,7 +56,7 @@ describe('with a v0.5.4 server', { concurrency: 2 }, () => {
     assertOldCallsOnly(server);
   });
 
-  test('connections recover from a raw close and deliver queued messages', async (t) => {
+  test('connections recover and deliver queued messages after the peer connection is closed', async (t) => {
     const { server, opened } = await hostedOnOldServer(t);
     const bob = await client(t, server, 'bob');
     const connection = await bob.connectToService({ serviceFqn: FQN });

@@ -241,7 +241,7 @@ describe('recovery', { concurrency: 3 }, () => {
   for (const PeerConnection of [NodePeerConnection, SlowPeerConnection]) {
     const speed = PeerConnection === SlowPeerConnection ? 'slowly' : 'quickly';
     for (const side of ['host', 'joiner'] as const) {
-      test(`connections survive a raw close of the ${side}’s peer connection and recover ${speed}`, async (t) => {
+      test(`connections recover ${speed} if the application closes the ${side}’s RTCPeerConnection`, async (t) => {
         const { join, host, opened } = await pair(t, {}, { rtcPeerConnection: PeerConnection });
         const { connection, other } = await join('bob');
         const [atHost, atBob] = [listen(other), listen(connection)];
@@ -283,7 +283,7 @@ describe('recovery', { concurrency: 3 }, () => {
     }
   }
 
-  test('repeated raw closes neither lose nor duplicate messages', async (t) => {
+  test('messages are neither lost nor duplicated if the peer connection is closed repeatedly', async (t) => {
     const { join } = await pair(t);
     const { connection, other } = await join('bob');
     const [atHost, atBob] = [listen(other), listen(connection)];

@@ -162,7 +162,7 @@ test('unread bytes of sessions count against their address', async () => {
   assert.equal(other.socket.readyState, 1);
 });
 
-test('unread bytes of HTTP clients count against their address until the client is disconnected', async (t) => {
+test('unread bytes of an HTTP client count against its address until the client is disconnected', async (t) => {
   const noted = new Set<Reader>();
   t.mock.method(Unread.prototype, 'note', (reader: Reader) => noted.add(reader));
   const forgotten = t.mock.method(Unread.prototype, 'forget', () => undefined);
