@@ -3,6 +3,7 @@
  * while no link carries messages, and the messages lost by a replaced session. A connection has its own endpoint, and so does
  * each of its channels. Endpoints are independent of WebRTC and of the server. See docs/delivery.md.
  */
+import { Queue } from '../base/queue.js';
 import { Backlog, type BacklogHandlers } from './backlog.js';
 import type { DeliveryPort } from './delivery-port.js';
 import type { BufferedMessage, Message } from './message-buffer.js';
@@ -41,7 +42,7 @@ export class Endpoint {
   readonly #session: Session;
   readonly #queue: Backlog;
   /** Messages that `flush` has taken from the queue and not yet passed to the session. */
-  readonly #taken: Message[] = [];
+  readonly #taken = new Queue<Message>();
   /** Whether `flush` is taking messages from the queue. In the meantime, no listener may be called, because it could send. */
   #isTaking = false;
   /** Whether a link carries messages. */
@@ -123,7 +124,7 @@ export class Endpoint {
     if (!this.#isOpen) return;
     if (this.queued) {
       this.#isTaking = true;
-      this.#taken.push(...this.#queue.takeAll());
+      for (const message of this.#queue.takeAll()) this.#taken.push(message);
       this.#isTaking = false;
       this.#handlers.onQueueSize?.(0);
     }
@@ -189,7 +190,7 @@ export class Endpoint {
 
   /** Removes messages that were never handed to a link. Their outcome is `dropped`. */
   discard(): BufferedMessage[] {
-    return settleDropped([...this.#session.discard(), ...this.#taken.splice(0)]);
+    return settleDropped([...this.#session.discard(), ...this.#taken.take()]);
   }
 
   /** Sends all messages and FIN, then waits at most `FIN_TIMEOUT` for the peer to confirm. */
